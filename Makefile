@@ -1,0 +1,54 @@
+# Every target does its own set-up. `make PYTHON=python3.12 setup` chooses the interpreter.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check fmt bench requirements events diagrams clean
+
+export PYTHON
+# Compiled modules start three times faster; a caller who switched them off is overruled.
+export PYTHONDONTWRITEBYTECODE :=
+
+python := .venv/bin/python
+ready := .venv/ready
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: $(ready) ## make .venv with the pinned requirements and the project
+
+$(ready): infra/setup infra/requirements/dev.txt pyproject.toml
+	@infra/setup
+
+demo: $(ready) ## start everything, submit the sample decision and watch it complete
+	@.venv/bin/flowc demo
+
+test: $(ready) ## run all tests but the slow ones
+	@$(python) -m pytest -m "not slow"
+
+test-slow: $(ready) ## run the slow tests
+	@$(python) -m pytest -m slow --timeout 600
+
+check: $(ready) ## check format, lint and types
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy --strict functions tests
+
+fmt: $(ready) ## format, and fix what can be fixed
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: $(ready) ## run the benchmarks (tests/benchmarks/bench_*.py)
+	@$(python) -m pytest tests/benchmarks -o python_files='bench_*.py' -p no:randomly --timeout 0 -s
+
+requirements: $(ready) ## pin the newest versions that fit pyproject.toml
+	@infra/requirements/compile
+
+events: $(ready) ## write events/ anew from the models
+	@$(python) -m functions._runtime.generate_events
+
+diagrams: $(ready) ## draw the README's diagrams anew from the tables
+	@$(python) -m functions._runtime.generate_diagrams
+
+clean: ## remove what the other targets made
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,229 @@
+"""The rules of the house: who may import whom, what stays out of the pure part, how large things may grow."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FUNCTIONS = ROOT / "functions"
+MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(FUNCTIONS.rglob("*.py"))}
+DEPLOYABLE = sorted(
+    {path.parent for path in FUNCTIONS.glob("*/*.py") if not path.parent.name.startswith("_")}
+)
+
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 40
+# "functions/<path>.py" or "functions/<path>.py::<function>" -> why it may be longer.
+SIZE_EXEMPTIONS: dict[str, str] = {}
+
+# The first pattern that fits a module's path says which of our packages it may import.
+MAY_IMPORT = {
+    r"__main__\.py": ("functions._runtime",),
+    r"_core/.*": ("functions._core",),
+    r"_adapters/.*": ("functions._core", "functions._adapters"),
+    r"_runtime/wiring.*": ("functions",),
+    r"_runtime/.*": ("functions._core", "functions._adapters", "functions._runtime"),
+    r"(\w+)/handler\.py": ("functions._runtime", r"functions.\1"),
+    r"(\w+)/function\.py": ("functions._core",),
+    r"(\w+)/.*": ("functions._core", r"functions.\1"),
+}
+
+IMPURE = {
+    "asyncio",
+    "http.client",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "sys",
+}
+CLOCKS_AND_CHANCE = {"os.environ", "os.getenv", "random", "secrets", "time", "uuid.uuid1", "uuid.uuid4"}
+CLOCK_CALLS = {f"{kind}.{call}" for kind in ("datetime", "date") for call in ("now", "utcnow", "today")}
+
+# Written so that this file does not contain what it looks for.
+FORBIDDEN_TEXT = re.compile(
+    r"pypi[.]org|pythonhosted[.]org|npmjs[.]org|(?i:index[-_]url)|\bTO[D]O\b|\bFIX[M]E\b"
+    + (rf"|{re.escape(str(ROOT))}\b" if len(ROOT.parts) > 2 else "")  # "/app" is also a path in images
+)
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield every imported thing as a dotted name; `from a import b` gives `a.b`."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def allowed(module: str) -> list[str]:
+    """Return which of our packages `module`, a path such as `functions/_core/plan.py`, may import."""
+    for pattern, packages in MAY_IMPORT.items():
+        if match := re.fullmatch(f"functions/{pattern}", module):
+            return [match.expand(package) for package in packages]
+    return []
+
+
+def test_every_module_imports_only_the_rooms_it_may() -> None:
+    offences = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        for name in imports(path)
+        if within(name, "functions", "tests", "events", "infra") or name.startswith(".")
+        if not within(name, *allowed(module))
+    ]
+    assert offences == []
+
+
+def test_the_core_imports_pydantic_and_pure_standard_library_only() -> None:
+    offences = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        if module.startswith("functions/_core/")
+        for name in imports(path)
+        if within(name, *IMPURE)
+        or name.partition(".")[0] not in {*sys.stdlib_module_names, "pydantic", "functions"}
+    ]
+    assert offences == []
+
+
+def attributes(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield every attribute that is read, `a.b.c`, with its line."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute):
+            yield node.lineno, ast.unparse(node)
+
+
+def test_clocks_randomness_and_environment_are_read_in_the_runtime_only() -> None:
+    offences = []
+    for module, path in MODULES.items():
+        if module.startswith("functions/_runtime/"):
+            continue
+        offences += [f"{module} imports {name}" for name in imports(path) if within(name, *CLOCKS_AND_CHANCE)]
+        offences += [
+            f"{module}:{line} reads {name}"
+            for line, name in attributes(path)
+            if name in CLOCKS_AND_CHANCE or ".".join(name.split(".")[-2:]) in CLOCK_CALLS
+        ]
+    assert offences == []
+
+
+IMPORT_ALL = """
+import importlib, sys
+
+def refuse(event, arguments):
+    if event.startswith("socket.") or event == "subprocess.Popen":
+        raise RuntimeError(f"{event} at import")
+
+sys.addaudithook(refuse)
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        sys.exit(f"{name}: {error!r}")
+"""
+
+
+def test_every_module_imports_with_an_empty_environment_and_no_network() -> None:
+    names = [module.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for module in MODULES]
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, *names],
+        cwd=ROOT,
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def sizes() -> Iterator[tuple[str, int, int]]:
+    """Yield what is measured, its lines and its limit."""
+    for module, path in MODULES.items():
+        yield module, len(path.read_text(encoding="utf-8").splitlines()), MAX_FILE_LINES
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                yield f"{module}::{node.name}", node.end_lineno - node.lineno + 1, MAX_FUNCTION_LINES
+
+
+def test_no_file_and_no_function_outgrows_its_limit_without_a_reason() -> None:
+    too_long = {name: f"{name}: {lines} of {limit} lines" for name, lines, limit in sizes() if lines > limit}
+    assert [text for name, text in too_long.items() if not SIZE_EXEMPTIONS.get(name)] == []
+    assert SIZE_EXEMPTIONS.keys() - too_long.keys() == set(), "exemptions that are no longer needed"
+
+
+def test_every_event_function_says_what_it_consumes_and_emits_and_when_it_gives_up() -> None:
+    offences = []
+    for folder in DEPLOYABLE:
+        if folder.name == "api":
+            continue
+        function = folder / "function.py"
+        docstring = (ast.get_docstring(tree(function)) or "") if function.exists() else ""
+        offences += [
+            f"{folder.name}/function.py does not say {word!r}"
+            for word in ("Consumes", "Emits", "Gives up")
+            if word not in docstring
+        ]
+    assert offences == []
+
+
+def test_every_module_is_named_for_what_it_is() -> None:
+    assert [module for module in MODULES if re.search(r"/(utils?|common|helpers?|misc)\.py$", module)] == []
+
+
+def test_nobody_else_installs_a_package_named_like_ours() -> None:
+    providers = packages_distributions()
+    ours = ["functions", *(folder.name for folder in DEPLOYABLE)]
+    assert {name: providers[name] for name in ours if set(providers.get(name, ())) - {"flowc"}} == {}
+
+
+def committed_files() -> list[Path]:
+    git = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        listing = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout, so nobody can say which files are ours")
+    return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_file_names_a_registry_or_this_machine_or_leaves_work_behind() -> None:
+    offences = []
+    for path in committed_files():
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="ignore").splitlines(), 1):
+            if found := FORBIDDEN_TEXT.search(line):
+                offences.append(f"{path.relative_to(ROOT)}:{number} has {found[0]}")
+    assert offences == []
+
+
+def pins(name: str) -> dict[str, str]:
+    text = (ROOT / "infra" / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
+
+
+def test_the_requirement_files_pin_what_the_project_asks_for_and_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
+    everything = pins("dev")
+    for name, asked in {"base": [], **extras}.items():
+        wanted = {re.split(r"[<>=~! \[;]", line)[0] for line in [*project["dependencies"], *asked]}
+        assert wanted - pins(name).keys() == set(), f"missing from {name}.txt; run `make requirements`"
+        assert pins(name).items() <= everything.items(), f"{name}.txt disagrees with dev.txt"
