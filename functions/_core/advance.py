@@ -1,0 +1,36 @@
+"""The one entry to the state machines: an outcome and the loaded records in, a step out."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from functions._core import assignment_steps, ending_steps, flow_steps, outcomes, overdue_steps
+from functions._core.draft import Draft
+from functions._core.situation import Situation
+from functions._core.step import Step
+
+STEPS: Mapping[type, Callable[[Draft, Any], None]] = {
+    outcomes.Validated: flow_steps.validated,
+    outcomes.Refused: flow_steps.refused,
+    outcomes.Generated: flow_steps.generated,
+    outcomes.Discovered: assignment_steps.discovered,
+    outcomes.Assigned: assignment_steps.assigned,
+    outcomes.Delivered: assignment_steps.delivered,
+    outcomes.Reported: ending_steps.reported,
+    outcomes.Settled: flow_steps.settled,
+    outcomes.CancelRequested: flow_steps.cancel_requested,
+    outcomes.WorkerLost: assignment_steps.worker_lost,
+    outcomes.TelemetryTaken: flow_steps.telemetry_taken,
+    outcomes.TelemetryKept: flow_steps.telemetry_kept,
+    outcomes.DeadlinePassed: flow_steps.deadline_passed,
+    outcomes.NothingHappened: flow_steps.nothing_happened,
+    outcomes.TicketOverdue: overdue_steps.ticket_overdue,
+    outcomes.Broke: flow_steps.broke,
+}
+
+
+def advance(situation: Situation, outcome: outcomes.AnyOutcome) -> Step:
+    """Return what `outcome` changes. A duplicate, or what comes too late, changes nothing."""
+    draft = Draft(situation)
+    if not isinstance(outcome, outcomes.Duplicate):
+        STEPS[type(outcome)](draft, outcome)
+    return draft.step()

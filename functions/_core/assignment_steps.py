@@ -1,0 +1,157 @@
+"""How a ticket gets to a worker, and back when the worker cannot do it: C3, C4 and lost workers."""
+
+from functions._core.draft import Draft
+from functions._core.ending_steps import fail, taken_back
+from functions._core.machine import TicketTrigger
+from functions._core.models import Reason, Ticket
+from functions._core.outcomes import Assigned, Delivered, Discovered, Surroundings, WorkerLost
+from functions._core.ports import Answer
+from functions._core.values import TicketStatus, Waiting
+
+REFUSALS_KEPT = 10
+"""Workers left out that a ticket names for `why`: enough to see the pattern in a large fleet."""
+
+
+def discovered(draft: Draft, outcome: Discovered) -> None:
+    """C3: tickets with candidates go on to C4, the others wait for a worker or a slot."""
+    takers = {i: t for i, t in draft.situation.tickets.items() if waits_for_worker(t)}
+    found = {
+        ticket_id: [candidate.model_dump() for candidate in candidates]
+        for ticket_id, candidates in outcome.found.items()
+        if ticket_id in takers
+    }
+    if found:
+        key = ",".join(f"{i}:{takers[i].attempt}:{takers[i].retry_count}:{takers[i].emissions}" for i in found)
+        draft.emit("workers.discovered", {"flow_id": draft.flow.flow_id, "candidates": found}, key=key)
+    for ticket_id, waiting in outcome.waiting.items():
+        if ticket_id in takers:
+            refusals = outcome.refusals.get(ticket_id, ())[:REFUSALS_KEPT]
+            _wait(draft, takers[ticket_id].but(refusals=refusals), waiting)
+
+
+def assigned(draft: Draft, outcome: Assigned) -> None:
+    """C4: the attempt number grows, and the worker is owed the assignment."""
+    for ticket_id, worker_id in outcome.chosen.items():
+        ticket = draft.situation.tickets[ticket_id]
+        if waits_for_worker(ticket):
+            moved = draft.move_ticket(
+                ticket.but(attempt=ticket.attempt + 1, worker_id=worker_id),
+                TicketTrigger.ASSIGN,
+                "ticket.assigned",
+                candidates=outcome.candidates[ticket_id],
+                refusals=(),
+                reason=None,
+                assigned_at=draft.now,
+                waiting=None,
+                waiting_since=None,
+                next_wakeup_at=draft.now + draft.situation.rules.redeliver,
+            )
+            draft.deliver(moved, worker_id, moved.attempt)
+    for ticket_id in outcome.crowded:
+        if waits_for_worker(draft.situation.tickets[ticket_id]):
+            _wait(draft, draft.situation.tickets[ticket_id], Waiting.SLOT)
+
+
+def delivered(draft: Draft, outcome: Delivered) -> None:
+    """C4: an accepted ticket has its timeout from now; a refused one goes to the next candidate.
+
+    A worker that was not reached is asked again until `Rules.unreachable` has passed: the wake-up set at the
+    assignment sees to that, so nothing is written now.
+    """
+    for ticket_id, (attempt, answer) in outcome.answers.items():
+        ticket = draft.situation.tickets.get(ticket_id)
+        if ticket is not None and ticket.attempt == attempt and awaits_acknowledgement(ticket):
+            _answered(draft, ticket, answer)
+
+
+def _answered(draft: Draft, ticket: Ticket, answer: Answer) -> None:
+    said = f"worker {ticket.worker_id} answered {answer.status}: {answer.detail}"
+    if answer.accepted:
+        draft.move_ticket(
+            ticket,
+            TicketTrigger.ACKNOWLEDGE,
+            acknowledged_at=draft.now,
+            next_wakeup_at=draft.now + ticket.timeout,
+        )
+    elif answer.busy:
+        pass_on(draft, ticket, Reason(code="worker_busy", message=said))
+    elif answer.refused:
+        pass_on(draft, ticket, Reason(code="worker_refused", message=said))
+    elif unreachable_for_long(draft, ticket):
+        pass_on(draft, ticket, unreachable(ticket, answer.detail or str(answer.status)))
+
+
+def worker_lost(draft: Draft, outcome: WorkerLost) -> None:
+    """C5: what a lost worker held goes to another one, unless it must not be done twice."""
+    for ticket in draft.situation.tickets.values():
+        held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING}
+        if held and ticket.worker_id == outcome.worker_id:
+            reason = Reason(code="worker_lost", message=f"worker {outcome.worker_id} {outcome.why}")
+            pass_on(draft, ticket, reason, outcome.around)
+
+
+def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings | None = None) -> None:
+    """Take the ticket from its worker: to the next candidate at once, or to discovery after a pause.
+
+    A ticket that may have been begun and must not be done twice fails instead.
+    """
+    if ticket.acknowledged_at is not None and not ticket.idempotent:
+        unknown = Reason(
+            code=reason.code, message=f"{reason.message}; the task is not idempotent, so it is not repeated"
+        )
+        fail(draft, ticket, unknown, around or Surroundings())
+        return
+    back = taken_back(ticket)
+    others = any(candidate.worker_id not in back["excluded_workers"] for candidate in ticket.candidates)
+    rules = draft.situation.rules
+    pause = rules.reemit_after(0) if others else rules.retry_after(ticket.ticket_id, len(ticket.excluded_workers))
+    moved = draft.move_ticket(
+        ticket.but(reason=reason),
+        TicketTrigger.REASSIGN,
+        "ticket.reassigned",
+        cause=reason.code,
+        error_message=reason.message,
+        waiting=Waiting.DISCOVERY if others else Waiting.RETRY,
+        waiting_since=draft.now,
+        next_wakeup_at=draft.now + pause,
+        **back,
+    )
+    if others:
+        draft.ready([moved])
+
+
+def waits_for_worker(ticket: Ticket) -> bool:
+    """Whether the ticket could be assigned right now."""
+    return (
+        ticket.status is TicketStatus.PENDING and ticket.open_dependencies == 0 and ticket.waiting is not Waiting.RETRY
+    )
+
+
+def awaits_acknowledgement(ticket: Ticket) -> bool:
+    """Whether the worker still owes the acknowledgement of the present attempt."""
+    return ticket.status is TicketStatus.ASSIGNED and ticket.acknowledged_at is None
+
+
+def unreachable_for_long(draft: Draft, ticket: Ticket) -> bool:
+    """Whether the worker has had its time to acknowledge."""
+    return ticket.assigned_at is None or draft.now - ticket.assigned_at >= draft.situation.rules.unreachable
+
+
+def unreachable(ticket: Ticket, detail: str) -> Reason:
+    """Return the reason why the ticket leaves a worker that does not answer."""
+    return Reason(code="worker_unreachable", message=f"worker {ticket.worker_id} could not be reached: {detail}")
+
+
+def _wait(draft: Draft, ticket: Ticket, waiting: Waiting) -> None:
+    since = ticket.waiting_since if ticket.waiting is waiting and ticket.waiting_since else draft.now
+    until = draft.flow.sla_deadline
+    if waiting is Waiting.WORKER:
+        until = min(until, since + draft.situation.rules.no_worker)
+    draft.move_ticket(
+        ticket,
+        TicketTrigger.WAIT,
+        waiting=waiting,
+        waiting_since=since,
+        emissions=ticket.emissions + 1,
+        next_wakeup_at=until,
+    )

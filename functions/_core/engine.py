@@ -1,0 +1,55 @@
+"""What an entry point (HTTP, a broker's subscription, a schedule) may ask of the platform."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from functions._core.envelope import CloudEvent
+from functions._core.models import DeadLetter, Flow, Worker
+from functions._core.workers import Heartbeat, Registration
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The answer to a report or a heartbeat.
+
+    `result` of a report: `recorded`; `duplicate` when it says what is known; `superseded` when another attempt
+    or the ticket's end came first. `cancel` names the tickets that the worker should stop.
+    """
+
+    result: str
+    cancel: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """The platform as the api sees it. Whatever returns is durable.
+
+    Every call may raise `Unavailable` or `Conflict`: try again later.
+    """
+
+    async def admit(self, event: CloudEvent) -> str:
+        """Take in a decision and return its flow id; the same decision again is the same flow.
+
+        Raises `Rejected`: no usable decision id, or (code `decision_conflict`, status 422) the id is known with
+        other content; the first content stays, the second is kept as a dead letter.
+        """
+
+    async def report(self, event: CloudEvent) -> Heard:
+        """Take in a worker's report whose token has been verified and removed.
+
+        Raises `Rejected` when its data is no report, or (status 404) the ticket is unknown.
+        """
+
+    async def cancel(self, flow_id: str, requested_by: str, reason: str) -> Flow:
+        """Stop a flow; one that has its outcome already is returned as it is. Raises `Rejected`, status 404."""
+
+    async def register(self, registration: Registration) -> Worker:
+        """Take in a worker, or what is new about it; tickets that wait for it are released."""
+
+    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
+        """Take in a sign of life; raises `Rejected`, status 404, when the worker has to register first."""
+
+    async def deregister(self, worker_id: str, reason: str) -> bool:
+        """Forget a worker and give its tickets to others; tell whether it was known."""
+
+    async def replay(self, letter_id: str) -> DeadLetter:
+        """Queue a dead letter's event again and drop the letter. Raises `Rejected`, status 404."""

@@ -1,0 +1,60 @@
+"""Dead letters: an event that nobody could handle, in a form that a person can read and the platform can replay."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from functions._core.envelope import CloudEvent
+from functions._core.errors import Rejected
+from functions._core.models import DeadLetter, Reason
+from functions._core.values import format_time, parse_time
+
+ATTRIBUTES = frozenset({"specversion", "id", "source", "type", "subject", "time", "data"})
+
+
+def letter_of(
+    event: CloudEvent,
+    function: str,
+    reason: Reason,
+    attempts: int,
+    now: datetime,
+    *,
+    letter_id: str | None = None,
+) -> DeadLetter:
+    """Return the letter of an event that `function` could not handle; the same event is always the same letter."""
+    return DeadLetter(
+        letter_id=letter_id or event.id,
+        function=function,
+        reason=reason,
+        attempts=attempts,
+        first_seen=event.time,
+        last_seen=now,
+        flow_id=event.extensions.get("partitionkey"),
+        event={
+            "specversion": "1.0",
+            "id": event.id,
+            "source": event.source,
+            "type": event.type,
+            "subject": event.subject,
+            "time": format_time(event.time),
+            "data": event.data,
+            **event.extensions,
+        },
+    )
+
+
+def event_of(letter: DeadLetter) -> CloudEvent:
+    """Return the event that a letter keeps."""
+    kept: Mapping[str, Any] = letter.event
+    time = parse_time(kept.get("time"))
+    if not isinstance(time, datetime):
+        raise Rejected(f"dead letter {letter.letter_id} holds no event that can be replayed", code="not_replayable")
+    return CloudEvent(
+        id=kept["id"],
+        source=kept["source"],
+        type=kept["type"],
+        subject=kept.get("subject"),
+        time=time,
+        data=kept.get("data"),
+        extensions={name: value for name, value in kept.items() if name not in ATTRIBUTES},
+    )

@@ -1,0 +1,272 @@
+"""The records of Flow C: what a store keeps and what the state machines move.
+
+All are frozen values. `version` is 1 when a record is created and grows by one with every committed change; a
+commit succeeds only on the version it was decided on. `next_wakeup_at` is set on every live record: whatever
+else is lost, that instant re-drives it.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from functions._core.values import (
+    Consistency,
+    DeliveryMode,
+    Durability,
+    FlowStatus,
+    Health,
+    Outcome,
+    Priority,
+    Record,
+    RiskBand,
+    SecurityLevel,
+    TaskType,
+    TicketStatus,
+    Timestamp,
+    Waiting,
+)
+
+
+class Reason(Record):
+    """Why something was refused or failed: a stable `code`, a sentence, and where in the input it lies."""
+
+    code: str
+    message: str
+    where: str | None = None
+
+
+class Phase(Record):
+    """One stay of a flow in a status; `emissions` counts how often its event was sent again."""
+
+    status: FlowStatus
+    entered_at: Timestamp
+    emissions: int = 0
+
+
+class Flow(Record):
+    """The small row of a flow. Its size does not depend on the size of the plan."""
+
+    flow_id: str
+    decision_id: str
+    plan_id: str | None = None
+    intent_id: str | None = None
+    correlation_id: str
+    traceparent: str
+    content_hash: str
+    status: FlowStatus = FlowStatus.VALIDATING
+    outcome: Outcome | None = None
+    reasons: tuple[Reason, ...] = ()
+    warnings: tuple[Reason, ...] = ()
+    priority: Priority = Priority.NORMAL
+    risk_band: RiskBand = RiskBand.MEDIUM
+    received_at: Timestamp
+    sla_deadline: Timestamp
+    ended_at: Timestamp | None = None
+    phases: tuple[Phase, ...]
+    tickets_generated: int = 0
+    critical_path_ms: int | None = None
+    tally: Mapping[str, int] = {}
+    telemetry_published: bool | None = None
+    next_wakeup_at: Timestamp | None
+    version: int = 1
+
+    @property
+    def phase(self) -> Phase:
+        """The stay that the flow is in now, or ended in."""
+        return self.phases[-1]
+
+    @property
+    def trace_id(self) -> str:
+        """The 32 hexadecimal digits of the trace."""
+        return self.traceparent.split("-")[1]
+
+    @property
+    def span_id(self) -> str:
+        """The 16 hexadecimal digits of the span that started the flow."""
+        return self.traceparent.split("-")[2]
+
+
+class Sla(Record):
+    """A ticket's share of the flow's deadline: `deadline` is its latest finish."""
+
+    deadline: Timestamp
+    timeout_ms: int
+    max_retries: int
+
+
+class Qos(Record):
+    """How carefully a ticket is handled."""
+
+    delivery_mode: DeliveryMode
+    consistency: Consistency
+    durability: Durability
+
+
+class Candidate(Record):
+    """A worker as ranked for a ticket, with the parts of its score (each 0..1)."""
+
+    worker_id: str
+    score: float
+    health_score: float
+    pheromone_score: float
+    telemetry_score: float
+    active: int
+    slots: int
+
+
+class Refusal(Record):
+    """A worker that was left out for a ticket, and why."""
+
+    worker_id: str
+    reason: str
+
+
+class Ticket(Record):
+    """One task on its way to being done: the execution ticket of the contract, and what drives it.
+
+    `attempt` is the fencing token: it grows with every assignment to a worker. `retry_count` alone counts
+    against `sla.max_retries`. `open_dependencies` counts those that are not COMPLETED yet.
+    """
+
+    ticket_id: str
+    flow_id: str
+    plan_id: str
+    intent_id: str
+    decision_id: str
+    correlation_id: str
+    trace_id: str
+    span_id: str
+    task_id: str
+    task_type: TaskType
+    description: str
+    dependencies: tuple[str, ...] = ()
+    status: TicketStatus = TicketStatus.PENDING
+    priority: Priority
+    priority_score: float
+    risk_band: RiskBand
+    sla: Sla
+    qos: Qos
+    parameters: Mapping[str, Any] = {}
+    required_capabilities: tuple[str, ...] = ()
+    security_level: SecurityLevel = SecurityLevel.INTERNAL
+    template_id: str | None = None
+    idempotent: bool = True
+    created_at: Timestamp
+    assigned_at: Timestamp | None = None
+    acknowledged_at: Timestamp | None = None
+    started_at: Timestamp | None = None
+    completed_at: Timestamp | None = None
+    estimated_duration_ms: int
+    actual_duration_ms: int | None = None
+    retry_count: int = 0
+    error_message: str | None = None
+    reason: Reason | None = None
+    compensation_ticket_id: str | None = None
+    metadata: Mapping[str, Any] = {}
+    schema_version: int = 1
+    hash: str
+
+    attempt: int = 0
+    worker_id: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    excluded_workers: tuple[str, ...] = ()
+    waiting: Waiting | None = None
+    waiting_since: Timestamp | None = None
+    emissions: int = 0
+    latest_start: Timestamp
+    level: int = 0
+    critical: bool = False
+    dependants: tuple[str, ...] = ()
+    open_dependencies: int = 0
+    progress: float | None = None
+    output: Any = None
+    next_wakeup_at: Timestamp | None
+    version: int = 1
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long a worker may take, from its acknowledgement on."""
+        return timedelta(milliseconds=self.sla.timeout_ms)
+
+    @property
+    def live(self) -> bool:
+        """Whether the ticket can still change by itself."""
+        return self.status in LIVE_TICKETS
+
+
+LIVE_TICKETS = frozenset({TicketStatus.PENDING, TicketStatus.ASSIGNED, TicketStatus.RUNNING})
+
+
+class WorkerTelemetry(Record):
+    """What a worker says of its own record; unknown is None, never zero."""
+
+    success_rate: float | None = None
+    total_executions: int | None = None
+    avg_duration_ms: float | None = None
+
+
+class Worker(Record):
+    """A registered worker. Its health follows from `last_seen` and the clock; nothing else decides it.
+
+    `announced` is the health that was last made known to others by an event. `slots` is how many tickets it
+    takes at once.
+    """
+
+    worker_id: str
+    endpoint: str
+    capabilities: tuple[str, ...] = ()
+    slots: int = 10
+    metadata: Mapping[str, Any] = {}
+    telemetry: WorkerTelemetry = WorkerTelemetry()
+    reported: Health = Health.HEALTHY
+    announced: Health = Health.HEALTHY
+    registered_at: Timestamp
+    last_seen: Timestamp
+    next_wakeup_at: Timestamp
+    version: int = 1
+
+
+class HistoryEntry(Record):
+    """One transition. `seq` is given by the store and grows within it; `type` is the noun of the event."""
+
+    flow_id: str
+    at: Timestamp
+    type: str
+    cause: str
+    ticket_id: str | None = None
+    task_id: str | None = None
+    from_status: str | None = None
+    to_status: str | None = None
+    attempt: int | None = None
+    worker_id: str | None = None
+    detail: Mapping[str, Any] = {}
+    seq: int = 0
+
+
+class AuditRecord(Record):
+    """What C1 found in one decision, kept for success and refusal alike."""
+
+    audit_id: str
+    flow_id: str
+    decision_id: str
+    plan_id: str | None
+    valid: bool
+    errors: tuple[Reason, ...]
+    warnings: tuple[Reason, ...]
+    checked_at: Timestamp
+    schema_version: int
+    content_hash: str
+
+
+class DeadLetter(Record):
+    """An event that could not be handled, kept for people to see, replay or drop."""
+
+    letter_id: str
+    function: str
+    reason: Reason
+    attempts: int
+    first_seen: Timestamp
+    last_seen: Timestamp
+    flow_id: str | None
+    event: Mapping[str, Any]

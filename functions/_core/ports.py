@@ -1,0 +1,263 @@
+"""What the functions need of the world, as small protocols. The docstrings are the contract.
+
+Every operation may raise `Unavailable` when its technology does not answer; callers hand the event back to the
+broker then. All times are timezone-aware UTC. Adapters create no clients at import.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from functions._core.envelope import CloudEvent
+from functions._core.models import AuditRecord, DeadLetter, Flow, HistoryEntry, Ticket, Worker
+from functions._core.step import Step
+
+
+class FlowStore(Protocol):
+    """The one owner of flows and tickets. Reads see every commit that was acknowledged before them."""
+
+    async def flow(self, flow_id: str) -> Flow | None:
+        """Return the flow's row, or None when there is none."""
+
+    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
+        """Return those of the named tickets that exist, by id."""
+
+    async def decision(self, flow_id: str) -> bytes:
+        """Return the stored decision as JSON text; raise `Unavailable` when the flow is not visible."""
+
+    async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
+        """Return the tickets of a flow in the order of the plan; `live_only` leaves out the ended ones."""
+
+    async def commit(self, step: Step) -> None:
+        """Apply `step` at once, with its events, or not at all.
+
+        Raises `Conflict`, with nothing changed, when a record's stored version is not `version - 1` (absent
+        counts as 0). Histories and audits are only ever added to.
+        """
+
+
+class Tally(Protocol):
+    """Counts that a decision needs, answered from the same consistent state as `FlowStore`."""
+
+    async def by_status(self, flow_id: str) -> Mapping[str, int]:
+        """Return how many tickets of the flow are in each status; absent statuses are zero."""
+
+    async def live(self, flow_id: str) -> int:
+        """Return how many tickets of the flow are PENDING, ASSIGNED or RUNNING, counting at most to 2."""
+
+    async def active(self) -> Mapping[str, int]:
+        """Return how many tickets each worker holds (ASSIGNED or RUNNING), by worker id."""
+
+    async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
+        """Return tickets that the worker holds, the oldest assignment first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A record whose wake-up has come: a flow, a ticket of it, or a worker."""
+
+    kind: str
+    record_id: str
+    flow_id: str | None
+    at: datetime
+
+
+class Wakeups(Protocol):
+    """The wake-ups of all live records. One may fire early, never late; two sweepers never get the same one."""
+
+    async def claim_due(self, now: datetime, limit: int, lease: timedelta) -> Sequence[Due]:
+        """Return up to `limit` records due at `now`, the oldest first; they come due again after `lease`."""
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest wake-up, or None when no record is live."""
+
+    async def claim_waiting(
+        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+    ) -> Sequence[Ticket]:
+        """Return up to `limit` tickets waiting for a worker or a slot that `capabilities` cover, least slack first.
+
+        None covers everything. What is returned is not offered again before `lease` has passed.
+        """
+
+
+class WorkerRegistry(Protocol):
+    """The registered workers."""
+
+    async def workers(self) -> Sequence[Worker]:
+        """Return all of them, by worker id; may be up to one second old."""
+
+    async def worker(self, worker_id: str) -> Worker | None:
+        """Return one of them as it is now."""
+
+    async def put(self, worker: Worker) -> None:
+        """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
+
+    async def remove(self, worker_id: str) -> bool:
+        """Forget a worker; tell whether it was there."""
+
+
+class Views(Protocol):
+    """Pages for people. Cursors are opaque text; None starts at the beginning, or says that nothing follows."""
+
+    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+        """Return flows, the newest first."""
+
+    async def find_tickets(
+        self, filters: Mapping[str, str], cursor: str | None, limit: int
+    ) -> tuple[Sequence[Ticket], str | None]:
+        """Return tickets by `flow_id`, `plan_id`, `intent_id`, `status`, `priority` or `worker_id`, oldest first."""
+
+    async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """Return the transitions of a flow (of all flows for None) with `seq` above `after`, in order."""
+
+    async def audits(self, flow_id: str | None, limit: int) -> Sequence[AuditRecord]:
+        """Return validation records, the newest first."""
+
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many `flows` and `tickets` there are by status, for metrics and status pages."""
+
+
+class DeadLetters(Protocol):
+    """Events that could not be handled."""
+
+    async def put(self, letter: DeadLetter) -> None:
+        """Keep a letter; the same `letter_id` again replaces it."""
+
+    async def letters(self, cursor: str | None, limit: int) -> tuple[Sequence[DeadLetter], str | None]:
+        """Return letters, the newest first."""
+
+    async def letter(self, letter_id: str) -> DeadLetter | None:
+        """Return one letter."""
+
+    async def drop(self, letter_id: str) -> bool:
+        """Forget a letter; tell whether it was there."""
+
+
+class TelemetryBuffer(Protocol):
+    """Telemetry that the sink has not taken yet, in the order in which it was committed (`Step.telemetry`)."""
+
+    async def oldest(self, limit: int) -> Sequence[tuple[int, datetime, CloudEvent]]:
+        """Return the oldest entries with their positions and the time at which they were buffered."""
+
+    async def forget(self, positions: Collection[int]) -> None:
+        """Remove entries that were published."""
+
+    async def size(self) -> int:
+        """Return how many entries wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An event in the queue: `position` orders it, `attempts` counts failed tries."""
+
+    position: int
+    event: CloudEvent
+    attempts: int
+    not_before: datetime | None
+
+
+class EventQueue(Protocol):
+    """The outbox as a durable queue, for the runtime that is its own broker.
+
+    `FlowStore.commit` adds `Step.events` (an id that is queued already is not added again) and removes
+    `Step.handled`.
+    """
+
+    async def enqueue(self, events: Sequence[CloudEvent]) -> None:
+        """Add events, durable before return; an id that is queued already is not added again."""
+
+    async def pending(self, after: int, limit: int) -> Sequence[Queued]:
+        """Return queued events with `position` above `after`, in order."""
+
+    async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
+        """Record a failed try and when the next one is due."""
+
+    async def bury(self, event_id: str, letter: DeadLetter) -> None:
+        """Move an event to the dead letters in one write."""
+
+    async def depth(self) -> int:
+        """Return how many events are queued."""
+
+
+class TelemetrySink(Protocol):
+    """Where telemetry goes: an HTTP endpoint or a file."""
+
+    async def send(self, events: Sequence[CloudEvent]) -> None:
+        """Deliver the events in order; raise `Unavailable` when it is not certain that all were taken."""
+
+
+class Broker(Protocol):
+    """Takes events out of this process."""
+
+    async def publish(self, events: Sequence[CloudEvent]) -> None:
+        """Hand over the events, durable before return; raise `Unavailable` when that is not certain."""
+
+
+PASSING = frozenset({404, 408, 409, 425, 429})
+"""Refusals after which the same request may succeed later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker said to a delivery: `status` as in HTTP, 0 when it was not reached."""
+
+    status: int
+    detail: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the worker has taken the ticket."""
+        return self.status in {HTTPStatus.OK, HTTPStatus.ACCEPTED}
+
+    @property
+    def busy(self) -> bool:
+        """Whether the worker has no free slot."""
+        return self.status == HTTPStatus.TOO_MANY_REQUESTS
+
+    @property
+    def refused(self) -> bool:
+        """Whether asking the same worker again is pointless."""
+        return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR and self.status not in PASSING
+
+
+class WorkerGateway(Protocol):
+    """Calls workers."""
+
+    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+        """POST an event to a worker; never raises, an unreachable worker is an `Answer` of status 0."""
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Return the current time, timezone-aware UTC."""
+
+
+class Tokens(Protocol):
+    """Proofs that a report comes from the worker that holds the attempt."""
+
+    def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
+        """Return a token for one attempt at one ticket."""
+
+    def verify(self, token: str, *, ticket_id: str, attempt: int) -> Mapping[str, Any]:
+        """Return the claims; raise `Rejected` with status 401, or 403 when it was made for something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything a function may use."""
+
+    store: FlowStore
+    tally: Tally
+    wakeups: Wakeups
+    registry: WorkerRegistry
+    views: Views
+    dead_letters: DeadLetters
+    telemetry_buffer: TelemetryBuffer
+    telemetry_sink: TelemetrySink
+    gateway: WorkerGateway
+    clock: Clock
+    tokens: Tokens

@@ -1,0 +1,111 @@
+"""Which worker should do a ticket: capability first, then score, then load.
+
+    score = 0.4 health + 0.3 pheromone + 0.3 telemetry        each part 0..1, unknown counts as 0.5
+
+Workers whose score lies within `NEAR` of the best are equals; among equals the one with the smallest share of its
+slots taken goes first. Every worker that is left out is named with the reason.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from functions._core.models import Candidate, Refusal, Ticket, Worker
+from functions._core.rules import CANDIDATES_PER_TICKET, Rules
+from functions._core.values import Health
+
+NEAR = 0.05
+UNKNOWN = 0.5
+HEALTH_SCORES: Mapping[Health, float] = {Health.HEALTHY: 1.0, Health.DEGRADED: 0.5, Health.UNHEALTHY: 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best candidates for a ticket, the best first, and the workers left out.
+
+    `capable` tells whether any living worker offers what the ticket asks for, with a free slot or without.
+    """
+
+    candidates: tuple[Candidate, ...]
+    refusals: tuple[Refusal, ...]
+    capable: bool
+
+
+def health_of(worker: Worker, now: datetime, rules: Rules) -> Health:
+    """Return a worker's health: a function of its silence, and of what it says about itself while it speaks."""
+    silence = now - worker.last_seen
+    if silence >= rules.unhealthy:
+        return Health.UNHEALTHY
+    if silence >= rules.degraded:
+        return Health.DEGRADED if worker.reported is not Health.UNHEALTHY else Health.UNHEALTHY
+    return worker.reported
+
+
+def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], now: datetime, rules: Rules) -> Ranking:
+    """Rank `workers` for `ticket`; `active` is how many tickets each holds, by worker id."""
+    candidates: list[Candidate] = []
+    refusals: list[Refusal] = []
+    capable = False
+    for worker in workers:
+        refusal = _refusal(ticket.required_capabilities, worker, now, rules)
+        if refusal is None:
+            capable = True
+            held = active.get(worker.worker_id, 0)
+            if held < worker.slots:
+                candidates.append(_candidate(worker, held, now, rules))
+                continue
+            refusal = f"all {worker.slots} slots are taken"
+        refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
+    return Ranking(_in_order(candidates, ticket.excluded_workers), tuple(refusals), capable)
+
+
+def choose(candidates: Sequence[Candidate], taken: Mapping[str, int]) -> Candidate | None:
+    """Return the first candidate with a free slot, `taken` being what was given out since the ranking."""
+    for candidate in candidates:
+        if taken.get(candidate.worker_id, candidate.active) < candidate.slots:
+            return candidate
+    return None
+
+
+def _refusal(required: Collection[str], worker: Worker, now: datetime, rules: Rules) -> str | None:
+    missing = [capability for capability in required if capability not in worker.capabilities]
+    if missing:
+        return f"does not offer {', '.join(missing)}"
+    if health_of(worker, now, rules) is Health.UNHEALTHY:
+        return f"unhealthy: silent for {(now - worker.last_seen).total_seconds():.0f} s"
+    return None
+
+
+def _candidate(worker: Worker, held: int, now: datetime, rules: Rules) -> Candidate:
+    health = HEALTH_SCORES[health_of(worker, now, rules)]
+    known = worker.telemetry.success_rate
+    telemetry = UNKNOWN if known is None else min(1.0, max(0.0, known))
+    return Candidate(
+        worker_id=worker.worker_id,
+        score=round(0.4 * health + 0.3 * UNKNOWN + 0.3 * telemetry, 6),
+        health_score=health,
+        pheromone_score=UNKNOWN,
+        telemetry_score=telemetry,
+        active=held,
+        slots=worker.slots,
+    )
+
+
+def _in_order(candidates: Sequence[Candidate], excluded: Collection[str]) -> tuple[Candidate, ...]:
+    """Sort: workers that have not been tried yet, then near equals of the best by load, then by score."""
+    if not candidates:
+        return ()
+    best = max(candidate.score for candidate in candidates)
+
+    def key(candidate: Candidate) -> tuple[bool, bool, float, float, str]:
+        near = candidate.score >= best - NEAR
+        load = candidate.active / candidate.slots
+        return (
+            candidate.worker_id in excluded,
+            not near,
+            load if near else -candidate.score,
+            -candidate.score if near else load,
+            candidate.worker_id,
+        )
+
+    return tuple(sorted(candidates, key=key)[:CANDIDATES_PER_TICKET])

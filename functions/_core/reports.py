@@ -1,0 +1,44 @@
+"""A worker's report, and when it counts."""
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from functions._core.models import Ticket
+from functions._core.values import Record, ReportStatus, TicketStatus
+
+
+class ReportError(Record):
+    """Why a worker could not do the task."""
+
+    type: str = "error"
+    message: str = ""
+    retryable: bool = True
+
+
+class Report(Record):
+    """Data of `ticket.reported`: what a worker says about one attempt at a ticket."""
+
+    ticket_id: str = Field(min_length=1)
+    attempt: int = Field(ge=1)
+    status: ReportStatus
+    progress: float | None = Field(default=None, ge=0, le=100)
+    output: Any = None
+    error: ReportError | None = None
+    worker_id: str | None = None
+
+    @field_validator("error", mode="before")
+    @classmethod
+    def _text_is_a_message(cls, value: object) -> object:
+        return {"message": value} if isinstance(value, str) else value
+
+    def counts_for(self, ticket: Ticket) -> bool:
+        """Whether the report is about the ticket's present attempt and can still move it."""
+        return self.attempt == ticket.attempt and ticket.status in {
+            TicketStatus.ASSIGNED,
+            TicketStatus.RUNNING,
+        }
+
+    def repeats(self, ticket: Ticket) -> bool:
+        """Whether the report says what has already been recorded."""
+        return self.attempt == ticket.attempt and self.status.value == ticket.status.value

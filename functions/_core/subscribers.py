@@ -1,0 +1,40 @@
+"""The history as events for whoever subscribes: every line becomes one CloudEvent, and nothing else does."""
+
+from collections.abc import Iterator
+
+from functions._core.assignment import assignment_event
+from functions._core.draft import derived_id
+from functions._core.envelope import CloudEvent, type_of
+from functions._core.models import Flow, HistoryEntry
+from functions._core.step import Step
+
+
+def subscriber_events(step: Step, flow: Flow) -> Iterator[CloudEvent]:
+    """Yield one event for each history line of a step; the same transition always has the same id."""
+    tickets = {ticket.ticket_id: ticket for ticket in step.tickets}
+    for entry in step.history:
+        ticket = tickets.get(entry.ticket_id or "")
+        if entry.type == "ticket.assigned" and ticket is not None:
+            # The worker's own copy carries a token and resolved parameters; this one carries neither.
+            yield assignment_event(ticket, ticket.attempt, ticket.parameters, None, None, entry.at)
+        else:
+            yield transition_event(entry, flow)
+
+
+def transition_event(entry: HistoryEntry, flow: Flow) -> CloudEvent:
+    """Return a history line as an event; its subject is the ticket, or the flow when it is about no ticket."""
+    data = entry.model_dump(mode="json", exclude={"seq", "at", "type"}, exclude_none=True)
+    key = f"{entry.ticket_id}:{entry.attempt}:{entry.detail.get('times', 0)}"
+    return CloudEvent(
+        id=derived_id(entry.flow_id, f"{entry.type}/transition", key),
+        source="/flowc",
+        type=type_of(entry.type),
+        time=entry.at,
+        subject=entry.ticket_id or entry.flow_id,
+        data={"plan_id": flow.plan_id, "decision_id": flow.decision_id, **data},
+        extensions={
+            "partitionkey": entry.flow_id,
+            "correlationid": flow.correlation_id,
+            "traceparent": flow.traceparent,
+        },
+    )

@@ -1,0 +1,175 @@
+"""C6's words: what a flow did, as one event for each step and one frame for the whole."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from functions._core.draft import derived_id
+from functions._core.envelope import CloudEvent, type_of
+from functions._core.models import Flow, Reason, Ticket
+from functions._core.values import FlowStatus, Outcome, TicketStatus, format_time, milliseconds
+
+STEPS: Sequence[tuple[str, str]] = (
+    ("C1", "validate"),
+    ("C2", "generate_tickets"),
+    ("C3", "discover"),
+    ("C4", "assign"),
+    ("C5", "monitor"),
+    ("C6", "publish_telemetry"),
+)
+
+
+def steps_of(flow: Flow, tickets: Sequence[Ticket]) -> list[dict[str, Any]]:
+    """Return the six steps of a flow as far as it came: step, name, status, duration_ms, attempts, times.
+
+    C3 lasts from the first ready ticket to the last assignment, C4 to the last acknowledgement, C5 to the end of
+    the last ticket: the three run side by side.
+    """
+    entered = {phase.status: phase for phase in flow.phases}
+    assigned = [t.assigned_at for t in tickets if t.assigned_at]
+    accepted = [t.acknowledged_at or t.started_at for t in tickets if t.acknowledged_at or t.started_at]
+    executing, publishing = entered.get(FlowStatus.EXECUTING), entered.get(FlowStatus.PUBLISHING)
+    started_work = executing.entered_at if executing else None
+    ended_work = publishing.entered_at if publishing else None
+    spans = (
+        (_start(entered, FlowStatus.VALIDATING), _next(flow, FlowStatus.VALIDATING)),
+        (_start(entered, FlowStatus.GENERATING), _next(flow, FlowStatus.GENERATING)),
+        (started_work, max(assigned, default=None)),
+        (min(assigned, default=None), max((t for t in accepted if t), default=max(assigned, default=None))),
+        (started_work, ended_work),
+        (ended_work, flow.ended_at),
+    )
+    broken_at = _broken_step(flow)
+    attempts = (
+        _attempts(entered, FlowStatus.VALIDATING),
+        _attempts(entered, FlowStatus.GENERATING),
+        sum(1 + t.emissions for t in tickets if t.attempt),
+        sum(t.attempt for t in tickets),
+        1 if executing else 0,
+        1 if flow.ended_at else 0,
+    )
+    return [
+        _step(step, name, span, number, failed=step == broken_at)
+        for (step, name), span, number in zip(STEPS, spans, attempts, strict=True)
+    ]
+
+
+def summary_of(flow: Flow, tickets: Sequence[Ticket], now: datetime) -> dict[str, Any]:
+    """Return the result of a flow: what the demo prints and the frame carries."""
+    tally = flow.tally
+    return {
+        "flow_id": flow.flow_id,
+        "status": flow.status.value,
+        "success": flow.outcome is Outcome.COMPLETED,
+        "total_duration_ms": milliseconds((flow.ended_at or now) - flow.received_at),
+        "tickets_generated": flow.tickets_generated,
+        "tickets_completed": tally.get(TicketStatus.COMPLETED, 0),
+        "tickets_failed": tally.get(TicketStatus.FAILED, 0),
+        "telemetry_published": bool(flow.telemetry_published),
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or (flow.ended_at or now) > flow.sla_deadline,
+        "steps": steps_of(flow, tickets),
+        "error": error_of(flow.reasons),
+    }
+
+
+def error_of(reasons: Sequence[Reason]) -> str | None:
+    """Return all reasons in one line, or None."""
+    return "; ".join(f"{reason.code}: {reason.message}" for reason in reasons) or None
+
+
+def telemetry_of(flow: Flow, tickets: Sequence[Ticket], now: datetime) -> tuple[CloudEvent, ...]:
+    """Return the step events and the frame, in order; repeated, they have the same ids."""
+    steps = [step for step in steps_of(flow, tickets) if step["status"] != "skipped" and step["step"] != "C6"]
+    events = [
+        _event(flow, "flow.step.completed", _correlation(flow) | step, key=step["step"], now=now) for step in steps
+    ]
+    frame = _correlation(flow) | {
+        "outcome": flow.outcome,
+        "risk_band": flow.risk_band.value,
+        "priority": flow.priority.value,
+        "received_at": format_time(flow.received_at),
+        "sla_deadline": format_time(flow.sla_deadline),
+        "sla_remaining_ms": milliseconds(flow.sla_deadline - flow.phase.entered_at),
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or flow.phase.entered_at > flow.sla_deadline,
+        "duration_ms": milliseconds(flow.phase.entered_at - flow.received_at),
+        "critical_path_ms": flow.critical_path_ms,
+        "tickets_generated": flow.tickets_generated,
+        "tickets_by_status": dict(flow.tally),
+        "ticket_ids": [ticket.ticket_id for ticket in tickets],
+        "ticket_duration_ms": sum(ticket.actual_duration_ms or 0 for ticket in tickets),
+        "retries": sum(ticket.retry_count for ticket in tickets),
+        "reassignments": sum(max(0, ticket.attempt - 1 - ticket.retry_count) for ticket in tickets),
+        "reasons": [reason.model_dump(exclude_none=True) for reason in flow.reasons],
+        "steps": steps,
+    }
+    return (*events, _event(flow, "telemetry.frame", frame, key="", now=now))
+
+
+def _correlation(flow: Flow) -> dict[str, Any]:
+    return {
+        "flow_id": flow.flow_id,
+        "plan_id": flow.plan_id,
+        "intent_id": flow.intent_id,
+        "decision_id": flow.decision_id,
+        "correlation_id": flow.correlation_id,
+        "trace_id": flow.trace_id,
+    }
+
+
+def _event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, now: datetime) -> CloudEvent:
+    return CloudEvent(
+        id=derived_id(flow.flow_id, noun, key),
+        source="/flowc/publish_telemetry",
+        type=type_of(noun),
+        time=now,
+        subject=flow.flow_id,
+        data=dict(data),
+        extensions={
+            "partitionkey": flow.flow_id,
+            "correlationid": flow.correlation_id,
+            "traceparent": flow.traceparent,
+        },
+    )
+
+
+def _step(
+    step: str, name: str, span: tuple[datetime | None, datetime | None], attempts: int, *, failed: bool
+) -> dict[str, Any]:
+    started, ended = span
+    status = "failed" if failed else "completed" if started and ended else "in_progress" if started else "skipped"
+    return {
+        "step": step,
+        "name": name,
+        "status": status,
+        "started_at": format_time(started) if started else None,
+        "completed_at": format_time(ended) if ended else None,
+        "duration_ms": max(0, milliseconds(ended - started)) if started and ended else None,
+        "attempts": attempts,
+    }
+
+
+def _start(entered: Mapping[FlowStatus, Any], status: FlowStatus) -> datetime | None:
+    phase = entered.get(status)
+    return phase.entered_at if phase else None
+
+
+def _next(flow: Flow, status: FlowStatus) -> datetime | None:
+    """Return when the flow left `status`, or None."""
+    for phase, following in zip(flow.phases, flow.phases[1:], strict=False):
+        if phase.status is status:
+            return following.entered_at
+    return None
+
+
+def _attempts(entered: Mapping[FlowStatus, Any], status: FlowStatus) -> int:
+    phase = entered.get(status)
+    return 1 + phase.emissions if phase else 0
+
+
+def _broken_step(flow: Flow) -> str | None:
+    """Return the step in which a flow that did not complete came to its end."""
+    if flow.outcome in {None, Outcome.COMPLETED}:
+        return None
+    before_end = [phase.status for phase in flow.phases if phase.status not in {FlowStatus.PUBLISHING, flow.status}]
+    last = before_end[-1] if before_end else FlowStatus.VALIDATING
+    return {FlowStatus.VALIDATING: "C1", FlowStatus.GENERATING: "C2"}.get(last, "C5")

@@ -1,0 +1,179 @@
+"""C2: one execution ticket for each task of a checked plan. Pure: the same input gives the same tickets."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions._core.decision_model import Decision, Task
+from functions._core.json_text import content_hash
+from functions._core.models import Flow, Qos, Sla, Ticket
+from functions._core.plan import dependants, schedule
+from functions._core.values import (
+    Consistency,
+    DeliveryMode,
+    Durability,
+    RiskBand,
+    Waiting,
+    ticket_id_of,
+)
+
+MIN_TIMEOUT_MS = 60_000
+TIMEOUT_FACTOR = 3
+DISCOVERY_WAKEUP = timedelta(seconds=30)
+"""When a ready ticket is looked at again, in case the event that starts its discovery is lost."""
+
+MAX_RETRIES: Mapping[RiskBand, int] = {
+    RiskBand.CRITICAL: 5,
+    RiskBand.HIGH: 3,
+    RiskBand.MEDIUM: 2,
+    RiskBand.LOW: 1,
+}
+
+CAREFUL = Qos(
+    delivery_mode=DeliveryMode.EXACTLY_ONCE,
+    consistency=Consistency.STRONG,
+    durability=Durability.PERSISTENT,
+)
+RELAXED = Qos(
+    delivery_mode=DeliveryMode.AT_LEAST_ONCE,
+    consistency=Consistency.EVENTUAL,
+    durability=Durability.PERSISTENT,
+)
+QOS: Mapping[RiskBand, Qos] = {
+    RiskBand.CRITICAL: CAREFUL,
+    RiskBand.HIGH: CAREFUL,
+    RiskBand.MEDIUM: RELAXED,
+    RiskBand.LOW: RELAXED,
+}
+
+RISK_WEIGHT: Mapping[RiskBand, float] = {
+    RiskBand.CRITICAL: 1.0,
+    RiskBand.HIGH: 0.7,
+    RiskBand.MEDIUM: 0.5,
+    RiskBand.LOW: 0.3,
+}
+DELIVERY_WEIGHT: Mapping[DeliveryMode, float] = {
+    DeliveryMode.EXACTLY_ONCE: 1.0,
+    DeliveryMode.AT_LEAST_ONCE: 0.7,
+    DeliveryMode.AT_MOST_ONCE: 0.5,
+}
+CONSISTENCY_WEIGHT: Mapping[Consistency, float] = {Consistency.STRONG: 1.0, Consistency.EVENTUAL: 0.85}
+DURABILITY_WEIGHT: Mapping[Durability, float] = {Durability.PERSISTENT: 1.0, Durability.TRANSIENT: 0.9}
+URGENCY_STEPS = ((0.5, 0.3), (0.8, 0.7))
+"""Urgency below each consumed share of the time to the deadline; from the last share on it is 1."""
+
+HASHED = frozenset(
+    {
+        "ticket_id",
+        "plan_id",
+        "intent_id",
+        "decision_id",
+        "task_id",
+        "task_type",
+        "description",
+        "dependencies",
+        "priority",
+        "risk_band",
+        "sla",
+        "qos",
+        "parameters",
+        "required_capabilities",
+        "security_level",
+        "created_at",
+        "schema_version",
+    }
+)
+"""The fields of the contract that never change once the ticket is made; the hash is taken over them."""
+
+
+def generate_tickets(flow: Flow, decision: Decision, now: datetime) -> tuple[Ticket, ...]:
+    """Return the tickets of the decision's plan in stable topological order, ready to be stored.
+
+    The time from `now` to the flow's deadline is shared out by `plan.schedule`, which raises `ValueError` for
+    a graph that C1 would have refused.
+    """
+    tasks = decision.cognitive_plan.tasks
+    by_id = {task.task_id: task for task in tasks}
+    ids = {task_id: ticket_id_of(flow.flow_id, task_id) for task_id in by_id}
+    followers = dependants(tasks)
+    timings = schedule(tasks, now, flow.sla_deadline).timings
+    of_flow = _of_flow(flow, decision, now)
+    tickets = []
+    for task_id, timing in timings.items():
+        task = by_id[task_id]
+        ticket = Ticket(
+            **of_flow,
+            **_of_task(task, decision, timing.latest_finish),
+            ticket_id=ids[task_id],
+            latest_start=timing.latest_start,
+            level=timing.level,
+            critical=timing.critical,
+            dependencies=tuple(ids[dependency] for dependency in task.dependencies),
+            open_dependencies=len(task.dependencies),
+            dependants=tuple(ids[follower] for follower in followers[task_id]),
+            waiting=Waiting.DEPENDENCIES if task.dependencies else Waiting.DISCOVERY,
+            next_wakeup_at=flow.sla_deadline if task.dependencies else now + DISCOVERY_WAKEUP,
+            hash="",
+        )
+        tickets.append(ticket.but(hash=ticket_hash(ticket)))
+    return tuple(tickets)
+
+
+def priority_score(risk_band: RiskBand, qos: Qos, consumed: float = 0.0) -> float:
+    """Return how urgent a ticket is, 0..1; `consumed` is the part of the time to its deadline that passed."""
+    care = DELIVERY_WEIGHT[qos.delivery_mode] * CONSISTENCY_WEIGHT[qos.consistency]
+    care *= DURABILITY_WEIGHT[qos.durability]
+    urgency = next((urgency for share, urgency in URGENCY_STEPS if consumed < share), 1.0)
+    return round(0.4 * RISK_WEIGHT[risk_band] + 0.3 * care + 0.3 * urgency, 6)
+
+
+def ticket_hash(ticket: Ticket) -> str:
+    """Return the SHA-256 of the ticket's immutable fields (`HASHED`) as canonical JSON."""
+    return content_hash(ticket.model_dump(mode="json", include=set(HASHED)))
+
+
+def capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return capability names as they are compared: lower case, trimmed, sorted, each once."""
+    return tuple(sorted({name.strip().lower() for name in names} - {""}))
+
+
+def _of_flow(flow: Flow, decision: Decision, now: datetime) -> dict[str, Any]:
+    """Return the fields that are the same in all tickets of the flow."""
+    return {
+        "flow_id": flow.flow_id,
+        "plan_id": decision.plan_id,
+        "intent_id": decision.intent_id,
+        "decision_id": decision.decision_id,
+        "correlation_id": flow.correlation_id,
+        "trace_id": flow.trace_id,
+        "span_id": flow.span_id,
+        "created_at": now,
+        "waiting_since": now,
+    }
+
+
+def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[str, Any]:
+    """Return what is to be done, how carefully and by when."""
+    risk_band = task.risk_band or decision.flow_risk_band
+    qos = QOS[risk_band]
+    return {
+        "task_id": task.task_id,
+        "task_type": task.task_type,
+        "description": task.description,
+        "parameters": task.parameters,
+        "metadata": task.metadata,
+        "template_id": task.template_id,
+        "idempotent": task.idempotent,
+        "required_capabilities": capabilities(task.required_capabilities),
+        "priority": task.priority or decision.flow_priority,
+        "priority_score": priority_score(risk_band, qos),
+        "risk_band": risk_band,
+        "security_level": task.security_level or decision.flow_security_level,
+        "estimated_duration_ms": task.estimate_ms,
+        "qos": qos,
+        "sla": Sla(
+            deadline=latest_finish,
+            timeout_ms=max(MIN_TIMEOUT_MS, TIMEOUT_FACTOR * task.estimate_ms),
+            max_retries=MAX_RETRIES[risk_band],
+        ),
+    }

@@ -1,0 +1,219 @@
+"""The shared vocabulary: enumerations, times and the base class of every record.
+
+Enumerations are read in any letter case and written in one: upper case, except `RiskBand` and `Verdict`.
+Times are timezone-aware UTC; they are read as RFC 3339 text or epoch milliseconds and written as RFC 3339
+with milliseconds and `Z`.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from uuid import UUID, uuid5
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+NAMESPACE = UUID("6f1c3f0e-58a5-5d0c-9a51-1f2b7c0d4e11")
+"""Root of all derived ids. Changing it gives every decision a new flow: it is part of the wire contract."""
+
+MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last instant RFC 3339 can write
+
+
+def flow_id_of(decision_id: str) -> str:
+    """Return the flow id of a decision: a pure function, so clients can compute it."""
+    return str(uuid5(NAMESPACE, decision_id))
+
+
+def ticket_id_of(flow_id: str, task_id: str) -> str:
+    """Return the ticket id of a task within a flow."""
+    return str(uuid5(UUID(flow_id), task_id))
+
+
+def parse_time(value: object) -> object:
+    """Read RFC 3339 text or epoch milliseconds; anything else is left for pydantic to refuse."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        if not 0 <= value <= MAX_EPOCH_MS:
+            msg = "epoch milliseconds must lie between 1970 and 9999"
+            raise ValueError(msg)
+        return datetime.fromtimestamp(value / 1000, tz=UTC)
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return value
+        # The recorded sources write UTC without a zone; a local time would be a guess either way.
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return value
+
+
+def format_time(moment: datetime) -> str:
+    """Write `moment` as RFC 3339 in UTC with milliseconds and `Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def milliseconds(span: timedelta) -> int:
+    """Return a duration in whole milliseconds."""
+    return span // timedelta(milliseconds=1)
+
+
+Timestamp = Annotated[
+    AwareDatetime,
+    BeforeValidator(parse_time),
+    PlainSerializer(format_time, return_type=str, when_used="json"),
+]
+
+
+class Word(StrEnum):
+    """An enumeration that reads any letter case."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        folded = str(value).strip().casefold()
+        return next((member for member in cls if member.value.casefold() == folded), None)
+
+
+class FlowStatus(Word):
+    """Where a flow is."""
+
+    VALIDATING = "VALIDATING"
+    GENERATING = "GENERATING"
+    EXECUTING = "EXECUTING"
+    PUBLISHING = "PUBLISHING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+
+
+class Outcome(Word):
+    """How a flow ends; set once, before the end state of the same name is reached."""
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+
+
+class TicketStatus(Word):
+    """Where a ticket is."""
+
+    PENDING = "PENDING"
+    ASSIGNED = "ASSIGNED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Waiting(Word):
+    """What a PENDING ticket waits for."""
+
+    DEPENDENCIES = "DEPENDENCIES"
+    DISCOVERY = "DISCOVERY"
+    RETRY = "RETRY"
+    WORKER = "WORKER"
+    SLOT = "SLOT"
+
+
+class TaskType(Word):
+    """The kinds of work."""
+
+    BUILD = "BUILD"
+    DEPLOY = "DEPLOY"
+    TEST = "TEST"
+    VALIDATE = "VALIDATE"
+    EXECUTE = "EXECUTE"
+    COMPENSATE = "COMPENSATE"
+    QUERY = "QUERY"
+    TRANSFORM = "TRANSFORM"
+
+
+class Priority(Word):
+    """How much a ticket matters to the user."""
+
+    LOW = "LOW"
+    NORMAL = "NORMAL"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+class RiskBand(Word):
+    """How dangerous a plan is; lower case on every wire."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Verdict(Word):
+    """What the specialists decided (`final_decision`); lower case on every wire."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    REVIEW_REQUIRED = "review_required"
+    CONDITIONAL = "conditional"
+
+
+class SecurityLevel(Word):
+    """Who may see a ticket."""
+
+    PUBLIC = "PUBLIC"
+    INTERNAL = "INTERNAL"
+    CONFIDENTIAL = "CONFIDENTIAL"
+    RESTRICTED = "RESTRICTED"
+
+
+class DeliveryMode(Word):
+    """How often an assignment may reach a worker."""
+
+    AT_MOST_ONCE = "AT_MOST_ONCE"
+    AT_LEAST_ONCE = "AT_LEAST_ONCE"
+    EXACTLY_ONCE = "EXACTLY_ONCE"
+
+
+class Consistency(Word):
+    """Which reads a ticket's state needs."""
+
+    EVENTUAL = "EVENTUAL"
+    STRONG = "STRONG"
+
+
+class Durability(Word):
+    """What a ticket's state survives."""
+
+    TRANSIENT = "TRANSIENT"
+    PERSISTENT = "PERSISTENT"
+
+
+class Health(Word):
+    """The state of a worker, a function of its silence alone."""
+
+    HEALTHY = "HEALTHY"
+    DEGRADED = "DEGRADED"
+    UNHEALTHY = "UNHEALTHY"
+
+
+class ReportStatus(Word):
+    """What a worker may say about a ticket."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+class Record(BaseModel):
+    """Base of our own records and event data: frozen; unknown fields are refused on output, ignored on input."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with `changes`, which the caller has already typed."""
+        return self.model_copy(update=changes)
+
+
+JsonObject = Mapping[str, Any]

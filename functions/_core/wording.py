@@ -1,0 +1,78 @@
+"""How `explain` writes moments, durations and names: the words that every sentence shares."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from functions._core.models import Ticket
+from functions._core.vocabulary import shown
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+PRECISE_BELOW = 10
+"""Seconds below which tenths matter to a reader."""
+
+
+def span(duration: timedelta) -> str:
+    """Return a duration in its two largest units, e.g. `9 min 17 s`; its sign is left to the sentence."""
+    seconds = abs(duration.total_seconds())
+    whole = int(seconds)
+    if seconds < PRECISE_BELOW:
+        return f"{int(seconds * 10) / 10:g} s"
+    if whole < MINUTE:
+        return f"{whole} s"
+    for unit, name, smaller, smaller_name in (
+        (DAY, "d", HOUR, "h"),
+        (HOUR, "h", MINUTE, "min"),
+        (MINUTE, "min", 1, "s"),
+    ):
+        if whole >= unit:
+            rest = whole % unit // smaller
+            return f"{whole // unit} {name} {rest} {smaller_name}" if rest else f"{whole // unit} {name}"
+    raise AssertionError("a minute is the smallest of the units")
+
+
+def clock_time(moment: datetime, now: datetime) -> str:
+    """Return the time of day in UTC, with the date when it is not today's."""
+    moment = moment.astimezone(UTC)
+    today = moment.date() == now.astimezone(UTC).date()
+    return f"{moment:%H:%M:%S} UTC" if today else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """Return a past moment and how long ago it was, e.g. `10:02:11 UTC (43 s)`."""
+    return f"{clock_time(moment, now)} ({span(now - moment)})"
+
+
+def ahead(moment: datetime, now: datetime) -> str:
+    """Return a coming moment and how far away it is; one that is past is due."""
+    distance = f"in {span(moment - now)}" if moment > now else "due now"
+    return f"{clock_time(moment, now)} ({distance})"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return `1 ticket`, `2 tickets`; `many` where the plural takes more than an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def listed(things: Sequence[str], most: int = 5) -> str:
+    """Return `a, b and c`; of a long list the first `most` and how many more there are."""
+    if len(things) > most:
+        return f"{', '.join(things[:most])} and {len(things) - most} more"
+    return " and ".join(filter(None, (", ".join(things[:-1]), *things[-1:])))
+
+
+def plain(text: str) -> str:
+    """Return foreign text as one short line."""
+    return shown(text)[1:-1]
+
+
+def name_of(ticket: Ticket) -> str:
+    """Return what people know a ticket by: its task and what the task says about itself."""
+    description = plain(ticket.description.strip())
+    return f"{plain(ticket.task_id)} ({description})" if description else plain(ticket.task_id)
+
+
+def asked_of_worker(ticket: Ticket) -> str:
+    """Return which worker the ticket needs."""
+    if not ticket.required_capabilities:
+        return "a worker"
+    return f"a worker that offers {listed([shown(name) for name in ticket.required_capabilities])}"
