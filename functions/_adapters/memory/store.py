@@ -1,0 +1,30 @@
+"""The storage ports over one `State`."""
+
+from functions._adapters.memory.flows import MemoryFlows
+from functions._adapters.memory.mail import MemoryDeadLetters, MemoryQueue, MemoryTelemetryBuffer
+from functions._adapters.memory.registry import MemoryRegistry
+from functions._adapters.memory.state import State
+from functions._adapters.memory.tally import MemoryTally
+from functions._adapters.memory.views import MemoryViews
+from functions._adapters.memory.wakeups import MemoryWakeups
+from functions._adapters.stores import Stores
+
+
+class MemoryStore:
+    """A store that lasts as long as the object; `stores` are its ports."""
+
+    def __init__(self) -> None:
+        state = State()
+        self.stores = Stores(
+            store=MemoryFlows(state),
+            tally=MemoryTally(state),
+            wakeups=MemoryWakeups(state),
+            registry=MemoryRegistry(state),
+            views=MemoryViews(state),
+            dead_letters=MemoryDeadLetters(state),
+            telemetry_buffer=MemoryTelemetryBuffer(state),
+            queue=MemoryQueue(state),
+        )
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to give back, but whoever opens a store closes it."""

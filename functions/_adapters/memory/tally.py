@@ -1,0 +1,41 @@
+"""Counts over the tickets."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from functions._adapters.memory.state import State
+from functions._adapters.standing import held_since
+from functions._core.models import Ticket
+from functions._core.values import TicketStatus
+
+
+class MemoryTally:
+    """The `Tally`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def by_status(self, flow_id: str) -> Mapping[str, int]:
+        """Return how many tickets of the flow are in each status, zeros included."""
+        tickets = (self._state.tickets.get(ticket_id) for ticket_id in self._state.plans.get(flow_id, ()))
+        found = Counter(ticket.status for ticket in tickets if ticket)
+        return {status.value: found[status] for status in TicketStatus}
+
+    async def live(self, flow_id: str) -> int:
+        """Return how many tickets of the flow are live, counting at most to 2."""
+        return min(len(self._state.live.get(flow_id, ())), 2)
+
+    async def active(self) -> Mapping[str, int]:
+        """Return how many tickets each worker holds."""
+        return Counter(ticket.worker_id for _, ticket in self._held() if ticket.worker_id)
+
+    async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
+        """Return tickets that the worker holds, the oldest assignment first."""
+        held = sorted(
+            (since, ticket.ticket_id, ticket) for since, ticket in self._held() if ticket.worker_id == worker_id
+        )
+        return [ticket for _, _, ticket in held[:limit]]
+
+    def _held(self) -> Iterator[tuple[datetime, Ticket]]:
+        return ((since, ticket) for ticket in self._state.live_tickets() if (since := held_since(ticket)))

@@ -1,0 +1,53 @@
+"""Pages for people."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from functions._adapters.memory.state import State
+from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._core.models import AuditRecord, Flow, HistoryEntry, Ticket
+
+
+class MemoryViews:
+    """The `Views`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+        """Return flows, the newest first."""
+        wanted = flow_status(status)
+        rows = self._state.flows.before(position_of(cursor, start=MAX_POSITION))
+        fitting = ((position, flow) for position, flow in rows if wanted is None or flow.status == wanted)
+        return page(list(islice(fitting, limit + 1)), limit)
+
+    async def find_tickets(
+        self, filters: Mapping[str, str], cursor: str | None, limit: int
+    ) -> tuple[Sequence[Ticket], str | None]:
+        """Return tickets that all `filters` fit, oldest first."""
+        wanted = ticket_filters(filters).items()
+        rows = self._state.tickets.after(position_of(cursor, start=0))
+        fitting = (
+            (position, ticket)
+            for position, ticket in rows
+            if all(getattr(ticket, name) == value for name, value in wanted)
+        )
+        return page(list(islice(fitting, limit + 1)), limit)
+
+    async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """Return transitions with `seq` above `after`, in order."""
+        entries = islice(self._state.history, after, None)
+        return list(islice((entry for entry in entries if flow_id in {None, entry.flow_id}), limit))
+
+    async def audits(self, flow_id: str | None, limit: int) -> Sequence[AuditRecord]:
+        """Return validation records, the newest first."""
+        audits = reversed(self._state.audits)
+        return list(islice((audit for audit in audits if flow_id in {None, audit.flow_id}), limit))
+
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many flows and tickets there are by status."""
+        return {
+            "flows": Counter(flow.status.value for flow in self._state.flows),
+            "tickets": Counter(ticket.status.value for ticket in self._state.tickets),
+        }

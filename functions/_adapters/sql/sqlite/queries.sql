@@ -1,0 +1,215 @@
+-- A record is inserted as version 1 and updated from the version before; a statement that touches no row is how a
+-- conflict shows.
+
+-- name: flow_insert
+INSERT INTO flow (flow_id, status, next_wakeup_at, version, doc)
+VALUES (:flow_id, :status, :next_wakeup_at, :version, :doc)
+ON CONFLICT (flow_id) DO NOTHING;
+
+-- name: flow_update
+UPDATE flow SET status = :status, next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
+WHERE flow_id = :flow_id AND version = :version - 1;
+
+-- name: ticket_insert
+INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, worker_id, held_since, requirement,
+                    latest_start, next_wakeup_at, version, doc)
+VALUES (:ticket_id, :flow_id, :plan_id, :intent_id, :status, :priority, :worker_id, :held_since, :requirement,
+        :latest_start, :next_wakeup_at, :version, :doc)
+ON CONFLICT (ticket_id) DO NOTHING;
+
+-- name: ticket_update
+-- The ids of flow, plan and intent never change; leaving them out spares their indexes.
+UPDATE ticket
+SET status = :status, priority = :priority, worker_id = :worker_id, held_since = :held_since,
+    requirement = :requirement, latest_start = :latest_start, offered_until = NULL,
+    next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
+WHERE ticket_id = :ticket_id AND version = :version - 1;
+
+-- name: worker_insert
+INSERT INTO worker (worker_id, next_wakeup_at, version, doc) VALUES (:worker_id, :next_wakeup_at, :version, :doc)
+ON CONFLICT (worker_id) DO NOTHING;
+
+-- name: worker_update
+UPDATE worker SET next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
+WHERE worker_id = :worker_id AND version = :version - 1;
+
+-- name: worker_delete
+DELETE FROM worker WHERE worker_id = :worker_id;
+
+-- name: decision_insert
+-- The first decision of a flow wins.
+INSERT INTO decision (flow_id, doc) VALUES (:flow_id, :doc) ON CONFLICT (flow_id) DO NOTHING;
+
+-- name: history_insert
+INSERT INTO history (flow_id, doc) VALUES (:flow_id, :doc);
+
+-- name: audit_insert
+INSERT INTO audit (flow_id, doc) VALUES (:flow_id, :doc);
+
+-- name: queue_insert
+INSERT INTO event_queue (event_id, doc) VALUES (:event_id, :doc) ON CONFLICT (event_id) DO NOTHING;
+
+-- name: queue_delete
+DELETE FROM event_queue WHERE event_id = :event_id;
+
+-- name: queue_postpone
+UPDATE event_queue SET attempts = :attempts, not_before = :not_before WHERE event_id = :event_id;
+
+-- name: telemetry_insert
+INSERT INTO telemetry_buffer (doc) VALUES (:doc);
+
+-- name: telemetry_delete
+DELETE FROM telemetry_buffer WHERE position = :position;
+
+-- name: letter_put
+-- A letter that comes again keeps its place.
+INSERT INTO dead_letter (letter_id, doc) VALUES (:letter_id, :doc)
+ON CONFLICT (letter_id) DO UPDATE SET doc = excluded.doc;
+
+-- name: letter_delete
+DELETE FROM dead_letter WHERE letter_id = :letter_id;
+
+-- Point reads: made in the thread of the event loop.
+
+-- name: flow
+SELECT doc FROM flow WHERE flow_id = :flow_id;
+
+-- name: decision
+SELECT doc FROM decision WHERE flow_id = :flow_id;
+
+-- name: tickets
+-- One statement for any number of ids, so that all are read from one snapshot.
+SELECT ticket_id, doc FROM ticket WHERE ticket_id IN (SELECT value FROM json_each(:ticket_ids));
+
+-- name: live_tickets_up_to_two
+SELECT count(*) FROM (
+    SELECT 1 FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') LIMIT 2
+);
+
+-- name: tickets_by_status
+SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id GROUP BY status;
+
+-- name: active
+SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL GROUP BY worker_id;
+
+-- name: held_by
+SELECT doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
+ORDER BY held_since, ticket_id LIMIT :limit;
+
+-- name: worker
+SELECT doc FROM worker WHERE worker_id = :worker_id;
+
+-- name: workers
+SELECT doc FROM worker ORDER BY worker_id;
+
+-- name: letter
+SELECT doc FROM dead_letter WHERE letter_id = :letter_id;
+
+-- name: queue_pending
+SELECT position, attempts, not_before, doc FROM event_queue WHERE position > :after ORDER BY position LIMIT :limit;
+
+-- name: telemetry_oldest
+SELECT position, doc FROM telemetry_buffer ORDER BY position LIMIT :limit;
+
+-- Wake-ups.
+
+-- name: due
+-- Each part is a short walk along its own index; only the few that are due are merged.
+SELECT kind, record_id, flow_id, next_wakeup_at FROM (
+    SELECT * FROM (
+        SELECT 'flow' AS kind, flow_id AS record_id, flow_id, next_wakeup_at FROM flow
+        WHERE next_wakeup_at <= :now ORDER BY next_wakeup_at LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (
+        SELECT 'ticket', ticket_id, flow_id, next_wakeup_at FROM ticket
+        WHERE next_wakeup_at <= :now ORDER BY next_wakeup_at LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (
+        SELECT 'worker', worker_id, NULL, next_wakeup_at FROM worker
+        WHERE next_wakeup_at <= :now ORDER BY next_wakeup_at LIMIT :limit)
+)
+ORDER BY next_wakeup_at, kind, record_id LIMIT :limit;
+
+-- name: flow_lease
+UPDATE flow SET next_wakeup_at = :until WHERE flow_id = :record_id;
+
+-- name: ticket_lease
+UPDATE ticket SET next_wakeup_at = :until WHERE ticket_id = :record_id;
+
+-- name: worker_lease
+UPDATE worker SET next_wakeup_at = :until WHERE worker_id = :record_id;
+
+-- name: next_due
+SELECT min(at) FROM (
+    SELECT min(next_wakeup_at) AS at FROM flow WHERE next_wakeup_at IS NOT NULL
+    UNION ALL SELECT min(next_wakeup_at) FROM ticket WHERE next_wakeup_at IS NOT NULL
+    UNION ALL SELECT min(next_wakeup_at) FROM worker
+);
+
+-- name: waiting_requirements
+-- The distinct requirements of waiting tickets. SELECT DISTINCT would visit every waiting ticket; this hops along the
+-- index from one requirement to the next.
+WITH RECURSIVE hop (requirement) AS (
+    SELECT min(requirement) FROM ticket WHERE requirement IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(requirement) FROM ticket WHERE requirement > hop.requirement)
+    FROM hop WHERE hop.requirement IS NOT NULL
+)
+SELECT requirement FROM hop WHERE requirement IS NOT NULL;
+
+-- name: waiting_tickets
+SELECT latest_start, ticket_id FROM ticket
+WHERE requirement = :requirement AND (offered_until IS NULL OR offered_until <= :now)
+ORDER BY latest_start, ticket_id LIMIT :limit;
+
+-- name: offer
+UPDATE ticket SET offered_until = :until WHERE ticket_id = :ticket_id;
+
+-- Pages and longer reads: made in the reading thread.
+
+-- name: tickets_of
+SELECT doc FROM ticket WHERE flow_id = :flow_id ORDER BY position;
+
+-- name: live_tickets_of
+SELECT doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position;
+
+-- name: flows_page
+SELECT position, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit;
+
+-- name: flows_page_by_status
+SELECT position, doc FROM flow WHERE status = :status AND position < :before ORDER BY position DESC LIMIT :limit;
+
+-- name: tickets_page
+-- `/* filters */` stands for equalities on searchable columns. The inner query sorts bare positions out of an index; only
+-- the rows of the page are read.
+SELECT position, doc FROM ticket WHERE position IN (
+    SELECT position FROM ticket WHERE position > :after /* filters */ ORDER BY position LIMIT :limit
+)
+ORDER BY position;
+
+-- name: history_page
+SELECT seq, doc FROM history WHERE seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: history_page_of_flow
+SELECT seq, doc FROM history WHERE flow_id = :flow_id AND seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: audits_page
+SELECT doc FROM audit ORDER BY position DESC LIMIT :limit;
+
+-- name: audits_page_of_flow
+SELECT doc FROM audit WHERE flow_id = :flow_id ORDER BY position DESC LIMIT :limit;
+
+-- name: flow_counts
+SELECT status, count(*) FROM flow GROUP BY status;
+
+-- name: ticket_counts
+SELECT status, count(*) FROM ticket GROUP BY status;
+
+-- name: letters_page
+SELECT position, doc FROM dead_letter WHERE position < :before ORDER BY position DESC LIMIT :limit;
+
+-- name: queue_depth
+SELECT count(*) FROM event_queue;
+
+-- name: telemetry_size
+SELECT count(*) FROM telemetry_buffer;

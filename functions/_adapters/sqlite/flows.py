@@ -1,0 +1,77 @@
+"""Flows, tickets and everything else that a step changes."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+
+from functions._adapters.sqlite.changes import apply, changes_of
+from functions._adapters.sqlite.database import SQL, Database
+from functions._core.errors import Unavailable
+from functions._core.models import Flow, Ticket
+from functions._core.step import Step
+from functions._core.values import TicketStatus
+
+
+class SqliteFlows:
+    """The `FlowStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def flow(self, flow_id: str) -> Flow | None:
+        """Return the flow's row, or None."""
+        rows = self._database.rows("flow", flow_id=flow_id)
+        return Flow.model_validate_json(rows[0][0]) if rows else None
+
+    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
+        """Return those of the named tickets that exist, by id."""
+        rows = self._database.rows("tickets", ticket_ids=json.dumps(list(ticket_ids)))
+        return {ticket_id: Ticket.model_validate_json(doc) for ticket_id, doc in rows}
+
+    async def decision(self, flow_id: str) -> bytes:
+        """Return the stored decision as JSON text."""
+        rows = self._database.rows("decision", flow_id=flow_id)
+        if not rows:
+            raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")
+        return bytes(rows[0][0])
+
+    async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
+        """Return the tickets of a flow in the order of the plan."""
+        query = SQL["live_tickets_of" if live_only else "tickets_of"]
+        return await self._database.browse(
+            lambda c: [Ticket.model_validate_json(doc) for (doc,) in c.execute(query, {"flow_id": flow_id})]
+        )
+
+    async def commit(self, step: Step) -> None:
+        """Apply `step`, or raise `Conflict` and change nothing.
+
+        The rows are made here, so that a record which cannot be written is its caller's trouble alone and the
+        committer has nothing to do but SQL.
+        """
+        await self._database.write(partial(apply, changes=list(changes_of(step))))
+
+
+class SqliteTally:
+    """The `Tally`. Every count walks an index that holds only what is counted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def by_status(self, flow_id: str) -> Mapping[str, int]:
+        """Return how many tickets of the flow are in each status, zeros included."""
+        found = dict(self._database.rows("tickets_by_status", flow_id=flow_id))
+        return {status.value: found.get(status.value, 0) for status in TicketStatus}
+
+    async def live(self, flow_id: str) -> int:
+        """Return how many tickets of the flow are live, counting at most to 2."""
+        ((count,),) = self._database.rows("live_tickets_up_to_two", flow_id=flow_id)
+        return int(count)
+
+    async def active(self) -> Mapping[str, int]:
+        """Return how many tickets each worker holds."""
+        return dict(self._database.rows("active"))
+
+    async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
+        """Return tickets that the worker holds, the oldest assignment first."""
+        rows = self._database.rows("held_by", worker_id=worker_id, limit=limit)
+        return [Ticket.model_validate_json(doc) for (doc,) in rows]

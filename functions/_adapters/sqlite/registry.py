@@ -1,0 +1,38 @@
+"""The registered workers."""
+
+from collections.abc import Sequence
+from functools import lru_cache, partial
+
+from functions._adapters.sqlite.changes import apply, worker_change
+from functions._adapters.sqlite.database import SQL, Database
+from functions._core.models import Worker
+
+REMEMBERED = 4096
+"""Workers whose parsed records are kept: each discovery reads all, and few change in between."""
+
+_worker = lru_cache(REMEMBERED)(Worker.model_validate_json)
+
+
+class SqliteRegistry:
+    """The `WorkerRegistry`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def workers(self) -> Sequence[Worker]:
+        """Return all of them, by worker id."""
+        return [_worker(doc) for (doc,) in self._database.rows("workers")]
+
+    async def worker(self, worker_id: str) -> Worker | None:
+        """Return one of them."""
+        rows = self._database.rows("worker", worker_id=worker_id)
+        return _worker(rows[0][0]) if rows else None
+
+    async def put(self, worker: Worker) -> None:
+        """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
+        await self._database.write(partial(apply, changes=[worker_change(worker)]))
+
+    async def remove(self, worker_id: str) -> bool:
+        """Forget a worker and its wake-up."""
+        query = {"worker_id": worker_id}
+        return await self._database.write(lambda c: c.execute(SQL["worker_delete"], query).rowcount > 0)

@@ -1,0 +1,100 @@
+"""From records to rows and back. Times are epoch milliseconds, records are JSON.
+
+Documents hold every field, defaults included: what was stored stays what it was when a default changes.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
+
+from functions._adapters.standing import held_since, waits_for_a_worker
+from functions._core.envelope import CloudEvent
+from functions._core.errors import Rejected
+from functions._core.models import Flow, HistoryEntry, Ticket, Worker
+from functions._core.values import Record, milliseconds
+
+Row = Mapping[str, object]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_EVENT = TypeAdapter(CloudEvent)
+
+
+def to_ms(moment: datetime) -> int:
+    """Return epoch milliseconds, rounded down: a wake-up may be early, never late."""
+    return milliseconds(moment - EPOCH)
+
+
+def from_ms(number: int) -> datetime:
+    """Return the moment of epoch milliseconds."""
+    return EPOCH + timedelta(milliseconds=number)
+
+
+def _optional_ms(moment: datetime | None) -> int | None:
+    return None if moment is None else to_ms(moment)
+
+
+def document(value: Record | CloudEvent) -> str:
+    """Return a record or event as JSON text; raise `Rejected` for text that no encoding can write."""
+    try:
+        return _EVENT.dump_json(value).decode() if isinstance(value, CloudEvent) else value.model_dump_json()
+    except PydanticSerializationError as error:
+        raise Rejected(f"It cannot be stored: {error}.", code="not_storable") from error
+
+
+def read_event(doc: str) -> CloudEvent:
+    """Return the event of a document."""
+    return _EVENT.validate_json(doc)
+
+
+def read_history(seq: int, doc: str) -> HistoryEntry:
+    """Return the transition of a document, with the number that its row was given."""
+    return HistoryEntry.model_validate_json(doc).but(seq=seq)
+
+
+def flow_row(flow: Flow) -> Row:
+    """Return the row of a flow."""
+    return {
+        "flow_id": flow.flow_id,
+        "status": flow.status.value,
+        "next_wakeup_at": _optional_ms(flow.next_wakeup_at),
+        "version": flow.version,
+        "doc": document(flow),
+    }
+
+
+def ticket_row(ticket: Ticket) -> Row:
+    """Return the row of a ticket; `held_since` and `requirement` are set only while it is found by them."""
+    return {
+        "ticket_id": ticket.ticket_id,
+        "flow_id": ticket.flow_id,
+        "plan_id": ticket.plan_id,
+        "intent_id": ticket.intent_id,
+        "status": ticket.status.value,
+        "priority": ticket.priority.value,
+        "worker_id": ticket.worker_id,
+        "held_since": _optional_ms(held_since(ticket)),
+        "requirement": _requirement_of(ticket) if waits_for_a_worker(ticket) else None,
+        "latest_start": to_ms(ticket.latest_start),
+        "next_wakeup_at": _optional_ms(ticket.next_wakeup_at),
+        "version": ticket.version,
+        "doc": document(ticket),
+    }
+
+
+def _requirement_of(ticket: Ticket) -> str:
+    # The same text for the same set of capabilities.
+    return json.dumps(sorted(set(ticket.required_capabilities)), ensure_ascii=False)
+
+
+def worker_row(worker: Worker) -> Row:
+    """Return the row of a worker."""
+    return {
+        "worker_id": worker.worker_id,
+        "next_wakeup_at": to_ms(worker.next_wakeup_at),
+        "version": worker.version,
+        "doc": document(worker),
+    }

@@ -1,0 +1,42 @@
+"""The storage ports over one data folder."""
+
+from pathlib import Path
+from typing import Self
+
+from functions._adapters.sqlite.database import Database
+from functions._adapters.sqlite.flows import SqliteFlows, SqliteTally
+from functions._adapters.sqlite.mail import SqliteDeadLetters, SqliteQueue, SqliteTelemetryBuffer
+from functions._adapters.sqlite.registry import SqliteRegistry
+from functions._adapters.sqlite.views import SqliteViews
+from functions._adapters.sqlite.wakeups import SqliteWakeups
+from functions._adapters.stores import Stores
+
+
+class SqliteStore:
+    """An open data folder; `stores` are its ports. Whoever opens it closes it, in the same event loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.stores = Stores(
+            store=SqliteFlows(database),
+            tally=SqliteTally(database),
+            wakeups=SqliteWakeups(database),
+            registry=SqliteRegistry(database),
+            views=SqliteViews(database),
+            dead_letters=SqliteDeadLetters(database),
+            telemetry_buffer=SqliteTelemetryBuffer(database),
+            queue=SqliteQueue(database),
+        )
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open `folder`, which is created when it is not there, and bring it to the schema of this version.
+
+        Raises `DataFolderInUse` when another process has it, `DataFolderTooNew` when a newer version wrote
+        it, and `Unavailable` when the database cannot be opened.
+        """
+        return cls(Database(folder))
+
+    async def close(self) -> None:
+        """Finish the writes that wait and give the folder back."""
+        await self._database.close()

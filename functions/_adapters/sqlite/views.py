@@ -1,0 +1,72 @@
+"""Pages for people, read in the reading thread."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._adapters.sqlite.database import SQL, Database
+from functions._adapters.sqlite.rows import read_history
+from functions._core.models import AuditRecord, Flow, HistoryEntry, Ticket
+from functions._core.values import Record
+
+R = TypeVar("R", bound=Record)
+
+
+async def read_page(
+    database: Database, model: type[R], sql: str, values: Mapping[str, Any], limit: int
+) -> tuple[list[R], str | None]:
+    """Run a query for positions and documents, and cut the page off what it finds."""
+
+    def read(connection: sqlite3.Connection) -> tuple[list[R], str | None]:
+        rows = connection.execute(sql, {**values, "limit": limit + 1})
+        return page([(position, model.model_validate_json(doc)) for position, doc in rows], limit)
+
+    return await database.browse(read)
+
+
+class SqliteViews:
+    """The `Views`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+        """Return flows, the newest first."""
+        wanted = flow_status(status)
+        values = {"before": position_of(cursor, start=MAX_POSITION), "status": wanted}
+        sql = SQL["flows_page" if wanted is None else "flows_page_by_status"]
+        return await read_page(self._database, Flow, sql, values, limit)
+
+    async def find_tickets(
+        self, filters: Mapping[str, str], cursor: str | None, limit: int
+    ) -> tuple[Sequence[Ticket], str | None]:
+        """Return tickets that all `filters` fit, oldest first."""
+        wanted = ticket_filters(filters)
+        equalities = "".join(f"AND {name} = :{name} " for name in sorted(wanted))
+        sql = SQL["tickets_page"].replace("/* filters */", equalities)
+        values = {**wanted, "after": position_of(cursor, start=0)}
+        return await read_page(self._database, Ticket, sql, values, limit)
+
+    async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """Return transitions with `seq` above `after`, in order."""
+        sql = SQL["history_page" if flow_id is None else "history_page_of_flow"]
+        query = {"flow_id": flow_id, "after": after, "limit": limit}
+        return await self._database.browse(lambda c: [read_history(seq, doc) for seq, doc in c.execute(sql, query)])
+
+    async def audits(self, flow_id: str | None, limit: int) -> Sequence[AuditRecord]:
+        """Return validation records, the newest first."""
+        sql = SQL["audits_page" if flow_id is None else "audits_page_of_flow"]
+        query = {"flow_id": flow_id, "limit": limit}
+        return await self._database.browse(
+            lambda c: [AuditRecord.model_validate_json(doc) for (doc,) in c.execute(sql, query)]
+        )
+
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many flows and tickets there are by status."""
+        return await self._database.browse(
+            lambda c: {
+                "flows": dict(c.execute(SQL["flow_counts"]).fetchall()),
+                "tickets": dict(c.execute(SQL["ticket_counts"]).fetchall()),
+            }
+        )

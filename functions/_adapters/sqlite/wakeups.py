@@ -1,0 +1,83 @@
+"""The wake-ups of all live records, and the tickets that wait for a worker.
+
+A claim looks first, in the thread of the event loop, and writes only when there is something to take. It
+moves the searchable column; the document keeps the true time, and the record's next commit writes the column
+anew.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from functions._adapters.sqlite.database import SQL, Database
+from functions._adapters.sqlite.rows import from_ms, to_ms
+from functions._core.models import Ticket
+from functions._core.ports import Due
+
+
+class SqliteWakeups:
+    """The `Wakeups`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim_due(self, now: datetime, limit: int, lease: timedelta) -> Sequence[Due]:
+        """Return up to `limit` records due at `now`, the oldest first; they come due again after `lease`."""
+        earliest = await self.next_due()
+        if earliest is None or earliest > now:
+            return []
+        claim = partial(_claim_due, now=to_ms(now), limit=limit, until=to_ms(now + lease))
+        return await self._database.write(claim)
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest wake-up, or None when no record is live."""
+        ((at,),) = self._database.rows("next_due")
+        return None if at is None else from_ms(at)
+
+    async def claim_waiting(
+        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+    ) -> Sequence[Ticket]:
+        """Return up to `limit` waiting tickets that `capabilities` cover, least slack first."""
+        covered = None if capabilities is None else frozenset(capabilities)
+        if not self._database.read(partial(_waiting, covered=covered, now=to_ms(now), limit=1)):
+            return []
+        until = to_ms(now + lease)
+        claim = partial(_claim_waiting, covered=covered, now=to_ms(now), limit=limit, until=until)
+        return await self._database.write(claim)
+
+
+def _due(connection: sqlite3.Connection, *, now: int, limit: int) -> list[Due]:
+    rows = connection.execute(SQL["due"], {"now": now, "limit": limit})
+    return [Due(kind, record_id, flow_id, from_ms(at)) for kind, record_id, flow_id, at in rows]
+
+
+def _claim_due(connection: sqlite3.Connection, *, now: int, limit: int, until: int) -> list[Due]:
+    claimed = _due(connection, now=now, limit=limit)
+    for due in claimed:
+        connection.execute(SQL[f"{due.kind}_lease"], {"record_id": due.record_id, "until": until})
+    return claimed
+
+
+def _waiting(connection: sqlite3.Connection, *, covered: frozenset[str] | None, now: int, limit: int) -> list[str]:
+    """Return the ids of waiting tickets, least slack first.
+
+    There are few distinct requirements, so they are matched here and their tickets read in order, rather than
+    every waiting ticket being looked at.
+    """
+    found: list[tuple[int, str]] = []
+    for (requirement,) in connection.execute(SQL["waiting_requirements"]).fetchall():
+        if covered is None or covered.issuperset(json.loads(requirement)):
+            query = {"requirement": requirement, "now": now, "limit": limit}
+            found += connection.execute(SQL["waiting_tickets"], query)
+    return [ticket_id for _, ticket_id in sorted(found)[:limit]]
+
+
+def _claim_waiting(
+    connection: sqlite3.Connection, *, covered: frozenset[str] | None, now: int, limit: int, until: int
+) -> list[Ticket]:
+    ids = _waiting(connection, covered=covered, now=now, limit=limit)
+    connection.executemany(SQL["offer"], [{"ticket_id": ticket_id, "until": until} for ticket_id in ids])
+    docs = dict(connection.execute(SQL["tickets"], {"ticket_ids": json.dumps(ids)}).fetchall())
+    return [Ticket.model_validate_json(docs[ticket_id]) for ticket_id in ids]

@@ -1,0 +1,19 @@
+"""Where a ticket stands between the flow and the workers, as every store sees it."""
+
+from datetime import datetime
+
+from functions._core.models import Ticket
+from functions._core.values import TicketStatus, Waiting
+
+HELD = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
+FOR_A_WORKER = frozenset({Waiting.WORKER, Waiting.SLOT})
+
+
+def held_since(ticket: Ticket) -> datetime | None:
+    """Return since when a worker holds the ticket, or None when none does."""
+    return (ticket.assigned_at or ticket.created_at) if ticket.status in HELD else None
+
+
+def waits_for_a_worker(ticket: Ticket) -> bool:
+    """Whether a worker that registers, recovers or gets a free slot could take the ticket."""
+    return ticket.status is TicketStatus.PENDING and ticket.waiting in FOR_A_WORKER

@@ -1,0 +1,32 @@
+"""The storage ports of one technology, side by side.
+
+Two ports may use one method name for different things (`WorkerRegistry.put`, `DeadLetters.put`), so a
+technology implements them in small classes over one shared state and hands them out as `Stores`.
+"""
+
+from dataclasses import dataclass
+
+from functions._core.ports import (
+    DeadLetters,
+    EventQueue,
+    FlowStore,
+    Tally,
+    TelemetryBuffer,
+    Views,
+    Wakeups,
+    WorkerRegistry,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """All storage ports over the same state: what is committed through one is seen by the others."""
+
+    store: FlowStore
+    tally: Tally
+    wakeups: Wakeups
+    registry: WorkerRegistry
+    views: Views
+    dead_letters: DeadLetters
+    telemetry_buffer: TelemetryBuffer
+    queue: EventQueue

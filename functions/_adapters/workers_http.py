@@ -1,0 +1,60 @@
+"""Workers and subscribers over HTTP: each event is one binary-mode POST."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from functions._adapters.cloudevents_http import write_binary
+from functions._adapters.http_client import HttpClient
+from functions._core.envelope import CloudEvent
+from functions._core.errors import Rejected, Unavailable
+from functions._core.models import Worker
+from functions._core.ports import Answer
+
+RETRIED = frozenset({404, 408, 409, 429})
+"""Refusals that the CloudEvents data plane has senders repeat; every 5xx is repeated too."""
+
+DETAIL_LIMIT = 500
+"""Characters kept of what a worker says: it is for people and ends up in histories."""
+
+
+class HttpWorkerGateway:
+    """Delivers events to workers; implements `ports.WorkerGateway`."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+        """POST `event` to the endpoint; an address that is never called answers 403, a bad one 400."""
+        headers, body = write_binary(event)
+        try:
+            reply = await self._client.post(worker.endpoint, headers, body)
+        except Rejected as refusal:
+            return Answer(refusal.status, str(refusal))
+        except Unavailable as failure:
+            return Answer(0, str(failure))
+        return Answer(reply.status, reply.text[:DETAIL_LIMIT])
+
+
+class HttpBroker:
+    """Hands events to one subscriber; implements `ports.Broker`, repeating is left to the caller."""
+
+    def __init__(self, client: HttpClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    async def publish(self, events: Sequence[CloudEvent]) -> None:
+        """POST the events one after the other, and stop at the first that is not taken.
+
+        Raises `Unavailable` where repeating may help, else `Rejected` with the subscriber's status.
+        """
+        for event in events:
+            reply = await self._client.post(self._url, *write_binary(event))
+            if reply.ok:
+                continue
+            if reply.status in RETRIED or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise Unavailable(f"the subscriber answered {reply.status} to {event.id}")
+            raise Rejected(
+                f"the subscriber answered {reply.status} to {event.id}",
+                code="refused_by_subscriber",
+                status=reply.status,
+            )

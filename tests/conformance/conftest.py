@@ -1,0 +1,19 @@
+"""The suites are not test modules by name; this gives their asserts the same clear messages."""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(
+        f"tests.conformance.{suite}"
+        for suite in (
+            "dead_letters",
+            "event_queue",
+            "flow_store",
+            "registry",
+            "tally",
+            "telemetry_buffer",
+            "views",
+            "wakeups",
+        )
+    )
+)

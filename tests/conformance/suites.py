@@ -1,0 +1,21 @@
+"""All suites for the storage ports, for an adapter to take one by one."""
+
+from tests.conformance.dead_letters import DeadLettersSuite
+from tests.conformance.event_queue import EventQueueSuite
+from tests.conformance.flow_store import FlowStoreSuite
+from tests.conformance.registry import RegistrySuite
+from tests.conformance.tally import TallySuite
+from tests.conformance.telemetry_buffer import TelemetryBufferSuite
+from tests.conformance.views import ViewsSuite
+from tests.conformance.wakeups import WakeupsSuite
+
+__all__ = [
+    "DeadLettersSuite",
+    "EventQueueSuite",
+    "FlowStoreSuite",
+    "RegistrySuite",
+    "TallySuite",
+    "TelemetryBufferSuite",
+    "ViewsSuite",
+    "WakeupsSuite",
+]

@@ -1,0 +1,35 @@
+import pytest
+
+from functions._adapters.memory import MemoryStore
+from functions._adapters.stores import Stores
+from tests.conformance import suites
+
+
+class Memory:
+    @pytest.fixture
+    def stores(self) -> Stores:
+        return MemoryStore().stores
+
+
+class TestDeadLetters(Memory, suites.DeadLettersSuite): ...
+
+
+class TestEventQueue(Memory, suites.EventQueueSuite): ...
+
+
+class TestFlowStore(Memory, suites.FlowStoreSuite): ...
+
+
+class TestRegistry(Memory, suites.RegistrySuite): ...
+
+
+class TestTally(Memory, suites.TallySuite): ...
+
+
+class TestTelemetryBuffer(Memory, suites.TelemetryBufferSuite): ...
+
+
+class TestViews(Memory, suites.ViewsSuite): ...
+
+
+class TestWakeups(Memory, suites.WakeupsSuite): ...

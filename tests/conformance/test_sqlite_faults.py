@@ -1,0 +1,200 @@
+"""What the committer promises beyond the ports: shared commits, and errors that stay where they belong."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from functions._adapters.sqlite import SqliteStore, committer
+from functions._adapters.stores import Stores
+from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.step import Step
+from tests.builders import T0, later, make_event, make_flow, make_plan, make_step, make_ticket, make_worker, seconds
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore.open(tmp_path)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def stores(store: SqliteStore) -> Stores:
+    return store.stores
+
+
+@pytest.fixture
+def writer(store: SqliteStore) -> sqlite3.Connection:
+    """Give the committer's own connection, to break and to watch."""
+    return store._database._committer._connection
+
+
+@asynccontextmanager
+async def committer_held(store: SqliteStore) -> AsyncIterator[None]:
+    """Keep the committer busy, so that what is written meanwhile becomes one batch."""
+    busy, go_on = Event(), Event()
+
+    def hold(_: sqlite3.Connection) -> bool:
+        busy.set()
+        return go_on.wait(timeout=10)
+
+    holder = asyncio.create_task(store._database.write(hold))
+    await asyncio.to_thread(busy.wait, timeout=10)
+    yield
+    go_on.set()
+    await holder
+
+
+async def together(store: SqliteStore, *steps: Step) -> list[Any]:
+    """Commit steps in one batch; return what each raised, or None."""
+    async with committer_held(store):
+        commits = [asyncio.create_task(store.stores.store.commit(step)) for step in steps]
+        await asyncio.sleep(0)  # lets every commit reach the queue
+        await asyncio.sleep(0)
+    return await asyncio.gather(*commits, return_exceptions=True)
+
+
+async def test_writes_that_wait_together_share_one_commit(store: SqliteStore, writer: sqlite3.Connection) -> None:
+    statements: list[str] = []
+    async with committer_held(store):
+        commits = [asyncio.create_task(store.stores.store.commit(make_step(make_flow(n)))) for n in range(20)]
+        await asyncio.sleep(0)
+        writer.set_trace_callback(statements.append)
+    await asyncio.gather(*commits)
+    assert statements.count("BEGIN IMMEDIATE") == 1
+    assert statements.count("COMMIT") == 2  # the one that held the committer, then the shared one
+    assert (await store.stores.views.counts())["flows"] == {"VALIDATING": 20}
+
+
+async def test_a_conflict_takes_nothing_else_of_its_batch_with_it(store: SqliteStore, stores: Stores) -> None:
+    one, two, three = (make_flow(number) for number in (1, 2, 3))
+    bad = make_step(two, make_ticket(two, version=2), events=(make_event(2),))
+    answers = await together(store, make_step(one), bad, make_step(three, events=(make_event(3),)))
+    assert [type(answer) for answer in answers] == [type(None), Conflict, type(None)]
+    assert [await stores.store.flow(flow.flow_id) for flow in (one, two, three)] == [one, None, three]
+    assert [queued.event.id for queued in await stores.queue.pending(0, 10)] == ["event-3"]
+
+
+async def test_what_a_write_raises_reaches_its_waiter_alone(store: SqliteStore, stores: Stores) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM flow")
+        raise ZeroDivisionError
+
+    await stores.store.commit(make_step(make_flow(1)))
+    async with committer_held(store):
+        failing = asyncio.create_task(store._database.write(fail))
+        commit = asyncio.create_task(stores.store.commit(make_step(make_flow(2))))
+        await asyncio.sleep(0)
+    with pytest.raises(ZeroDivisionError):
+        await failing
+    await commit
+    assert (await stores.views.counts())["flows"] == {"VALIDATING": 2}
+
+
+async def test_text_that_no_encoding_can_write_is_rejected_and_harms_nobody(store: SqliteStore, stores: Stores) -> None:
+    good, bad = make_flow(1), make_flow(2).but(plan_id="\ud800")
+    answers = await together(store, make_step(good), make_step(bad))
+    assert answers[0] is None
+    assert isinstance(answers[1], Rejected)
+    assert answers[1].code == "not_storable"
+    assert await stores.store.flow(bad.flow_id) is None
+
+
+async def test_who_stops_waiting_disturbs_nobody(store: SqliteStore, stores: Stores) -> None:
+    async with committer_held(store):
+        impatient = asyncio.create_task(stores.store.commit(make_step(make_flow(1))))
+        patient = asyncio.create_task(stores.store.commit(make_step(make_flow(2))))
+        await asyncio.sleep(0)
+        impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    await patient
+    assert (await stores.views.counts())["flows"] == {"VALIDATING": 2}
+
+
+async def test_a_full_disk_is_unavailable_to_all_who_wait_and_nothing_is_half_written(
+    store: SqliteStore, stores: Stores, writer: sqlite3.Connection
+) -> None:
+    flow, small = make_flow(1), make_flow(2)
+    await stores.store.commit(make_step(flow, make_ticket(flow)))
+    large = make_step(later(flow), *(make_ticket(flow, n, description="x" * 20_000) for n in range(2, 40)))
+    (pages,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {pages + 3}")
+    answers = await together(store, make_step(small), large)
+    assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
+    assert await stores.store.flow(flow.flow_id) == flow
+    assert await stores.store.tickets_of(flow.flow_id) == [make_ticket(flow)]
+    assert await stores.store.flow(small.flow_id) is None
+
+    writer.execute("PRAGMA max_page_count = 1000000")
+    assert await together(store, make_step(small), large) == [None, None]
+    assert len(await stores.store.tickets_of(flow.flow_id)) == 39
+
+
+async def test_a_read_only_database_is_unavailable_to_writers_and_still_read(
+    stores: Stores, writer: sqlite3.Connection
+) -> None:
+    await stores.store.commit(make_step(make_flow(1)))
+    writer.execute("PRAGMA query_only = ON")
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await stores.store.commit(make_step(make_flow(2)))
+        with pytest.raises(Unavailable):
+            await stores.registry.put(make_worker())
+    assert await stores.store.flow(make_flow(1).flow_id) == make_flow(1)
+    writer.execute("PRAGMA query_only = OFF")
+    await stores.store.commit(make_step(make_flow(2)))
+
+
+async def test_a_locked_database_is_unavailable_until_it_is_released(
+    stores: Stores, writer: sqlite3.Connection, tmp_path: Path
+) -> None:
+    await stores.store.commit(make_step(make_flow(1)))
+    writer.execute("PRAGMA busy_timeout = 0")
+    foreign = sqlite3.connect(tmp_path / "flowc.db", isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    answers = await asyncio.gather(
+        *(stores.store.commit(make_step(make_flow(number))) for number in range(2, 6)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [Unavailable] * 4
+    assert await stores.store.flow(make_flow(1).flow_id) == make_flow(1)
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    await stores.store.commit(make_step(make_flow(2)))
+
+
+async def test_too_many_waiting_writes_are_refused_rather_than_piled_up(
+    store: SqliteStore, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "MAX_WAITING", 3)
+    answers = await together(store, *(make_step(make_flow(number)) for number in range(5)))
+    assert [type(answer) for answer in answers] == [type(None)] * 3 + [Unavailable] * 2
+    await stores.store.commit(make_step(make_flow(9)))
+
+
+async def test_a_sweep_that_finds_nothing_writes_nothing(stores: Stores, writer: sqlite3.Connection) -> None:
+    flow = make_flow()
+    await stores.store.commit(make_step(flow, *make_plan(flow, 3)))
+    statements: list[str] = []
+    writer.set_trace_callback(statements.append)
+    assert await stores.wakeups.claim_due(T0, 10, seconds(1)) == []
+    assert await stores.wakeups.claim_waiting(None, T0, 10, seconds(1)) == []
+    assert statements == []
+
+
+async def test_ten_thousand_new_tickets_are_one_quick_commit(stores: Stores) -> None:
+    flow = make_flow()
+    ticket = make_ticket(flow)
+    plan = [ticket.but(ticket_id=f"{ticket.ticket_id}-{number}") for number in range(10_000)]
+    started = asyncio.get_running_loop().time()
+    await stores.store.commit(make_step(flow, *plan))
+    assert (
+        asyncio.get_running_loop().time() - started < 10
+    )  # 0.5 s where it was measured; the limit is for slow machines
+    assert (await stores.views.counts())["tickets"] == {"PENDING": 10_000}

@@ -1,0 +1,183 @@
+"""What every `Wakeups` must do."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from functions._adapters.stores import Stores
+from functions._core.models import Ticket
+from functions._core.ports import Due
+from functions._core.step import Step
+from functions._core.values import TicketStatus, Waiting
+from tests.builders import T0, later, make_flow, make_plan, make_ticket, make_worker, seconds
+from tests.conformance.suite import StoresSuite
+
+FLOW = make_flow(1, next_wakeup_at=None)
+LEASE = seconds(10)
+
+
+async def put(stores: Stores, *tickets: Ticket) -> None:
+    await stores.store.commit(Step(flow_id=FLOW.flow_id, tickets=tickets))
+
+
+def waiting(number: int, *capabilities: str, **changes: object) -> Ticket:
+    values = {"waiting": Waiting.WORKER, "required_capabilities": capabilities, **changes}
+    return make_ticket(FLOW, number, **values)
+
+
+def ids(records: Sequence[Due]) -> list[str]:
+    return [record.record_id for record in records]
+
+
+class WakeupsSuite(StoresSuite):
+    async def test_flows_tickets_and_workers_come_due_the_oldest_first(self, stores: Stores) -> None:
+        flow = make_flow(2, next_wakeup_at=T0 + seconds(2))
+        ticket = make_ticket(flow, next_wakeup_at=T0 + seconds(1))
+        worker = make_worker(next_wakeup_at=T0 + seconds(3))
+        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
+        await stores.registry.put(worker)
+        assert await stores.wakeups.claim_due(T0 + seconds(9), 10, LEASE) == [
+            Due("ticket", ticket.ticket_id, flow.flow_id, T0 + seconds(1)),
+            Due("flow", flow.flow_id, flow.flow_id, T0 + seconds(2)),
+            Due("worker", worker.worker_id, None, T0 + seconds(3)),
+        ]
+
+    async def test_nothing_comes_due_before_its_time(self, stores: Stores) -> None:
+        await put(stores, make_ticket(FLOW, next_wakeup_at=T0))
+        assert await stores.wakeups.claim_due(T0 - seconds(1), 10, LEASE) == []
+
+    @pytest.mark.parametrize("fraction", [0, 0.0001, 0.0005, 0.0009999])
+    async def test_a_wakeup_is_never_late_however_fine_its_time(self, stores: Stores, fraction: float) -> None:
+        moment = T0 + seconds(fraction)
+        ticket = make_ticket(FLOW, next_wakeup_at=moment)
+        await put(stores, ticket)
+        earliest = await stores.wakeups.next_due()
+        assert earliest is not None
+        assert earliest <= moment
+        assert ids(await stores.wakeups.claim_due(moment, 10, LEASE)) == [ticket.ticket_id]
+
+    async def test_what_is_claimed_comes_due_again_after_the_lease_only(self, stores: Stores) -> None:
+        ticket = make_ticket(FLOW, next_wakeup_at=T0)
+        await put(stores, ticket)
+        claims = [ids(await stores.wakeups.claim_due(T0 + seconds(after), 10, LEASE)) for after in (0, 1, 9, 10, 11)]
+        assert claims == [[ticket.ticket_id], [], [], [ticket.ticket_id], []]
+
+    async def test_a_claim_does_not_change_the_record(self, stores: Stores) -> None:
+        ticket = make_ticket(FLOW, next_wakeup_at=T0)
+        await put(stores, ticket)
+        await stores.wakeups.claim_due(T0, 10, LEASE)
+        assert await stores.store.tickets([ticket.ticket_id]) == {ticket.ticket_id: ticket}
+        await put(stores, later(ticket))
+
+    @pytest.mark.parametrize("after", [1, 60])
+    async def test_the_next_commit_sets_the_wakeup_anew(self, stores: Stores, after: int) -> None:
+        ticket = make_ticket(FLOW, next_wakeup_at=T0)
+        await put(stores, ticket)
+        await stores.wakeups.claim_due(T0, 10, LEASE)
+        await put(stores, later(ticket, next_wakeup_at=T0 + seconds(after)))
+        assert await stores.wakeups.next_due() == T0 + seconds(after)
+        assert await stores.wakeups.claim_due(T0 + seconds(after - 0.1), 10, LEASE) == []
+        assert ids(await stores.wakeups.claim_due(T0 + seconds(after), 10, LEASE)) == [ticket.ticket_id]
+
+    async def test_an_ended_record_never_comes_due(self, stores: Stores) -> None:
+        flow = make_flow(2)
+        ticket, worker = make_ticket(flow), make_worker()
+        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
+        await stores.registry.put(worker)
+        ended = Step(
+            flow_id=flow.flow_id,
+            flow=later(flow, next_wakeup_at=None),
+            tickets=(later(ticket, status=TicketStatus.COMPLETED, next_wakeup_at=None),),
+        )
+        await stores.store.commit(ended)
+        await stores.registry.remove(worker.worker_id)
+        assert await stores.wakeups.next_due() is None
+        assert await stores.wakeups.claim_due(T0 + seconds(1e6), 10, LEASE) == []
+
+    async def test_no_more_than_the_limit_is_claimed_and_nothing_is_skipped(self, stores: Stores) -> None:
+        plan = [make_ticket(FLOW, number, next_wakeup_at=T0 - seconds(number)) for number in range(7)]
+        await put(stores, *plan)
+        claims = [ids(await stores.wakeups.claim_due(T0, 3, LEASE)) for _ in range(4)]
+        assert [len(claim) for claim in claims] == [3, 3, 1, 0]
+        assert [record_id for claim in claims for record_id in claim] == [ticket.ticket_id for ticket in reversed(plan)]
+
+    async def test_two_sweepers_never_get_the_same_record(self, stores: Stores) -> None:
+        plan = make_plan(FLOW, 100, next_wakeup_at=T0)
+        await put(stores, *plan)
+        claims = await asyncio.gather(*(stores.wakeups.claim_due(T0, 30, LEASE) for _ in range(6)))
+        claimed = [record_id for claim in claims for record_id in ids(claim)]
+        assert sorted(claimed) == sorted(ticket.ticket_id for ticket in plan)
+
+    async def test_the_next_wakeup_is_the_earliest_of_all_records(self, stores: Stores) -> None:
+        assert await stores.wakeups.next_due() is None
+        for after, number in ((30, 1), (20, 2), (40, 3)):
+            await put(stores, make_ticket(FLOW, number, next_wakeup_at=T0 + seconds(after)))
+        assert await stores.wakeups.next_due() == T0 + seconds(20)
+        await stores.registry.put(make_worker(next_wakeup_at=T0 + seconds(10)))
+        assert await stores.wakeups.next_due() == T0 + seconds(10)
+        await stores.wakeups.claim_due(T0 + seconds(35), 10, LEASE)
+        assert await stores.wakeups.next_due() == T0 + seconds(40)
+
+    async def test_tickets_waiting_for_a_worker_or_a_slot_are_offered_and_no_others(self, stores: Stores) -> None:
+        plan = [waiting(number, waiting=reason) for number, reason in enumerate(Waiting)]
+        gone = waiting(10, status=TicketStatus.ASSIGNED, worker_id="worker-1")
+        await put(stores, *plan, gone, waiting(11, status=TicketStatus.CANCELLED), waiting(12, waiting=None))
+        offered = await stores.wakeups.claim_waiting(None, T0, 10, LEASE)
+        assert {ticket.waiting for ticket in offered} == {Waiting.WORKER, Waiting.SLOT}
+        assert len(offered) == 2
+
+    @pytest.mark.parametrize(
+        ("capabilities", "offered"),
+        [
+            ([], ["task-1"]),
+            (["build"], ["task-1", "task-2"]),
+            (["fly", "test", "build"], ["task-1", "task-2", "task-3"]),
+            (["build test"], ["task-1", "task-4"]),
+            (None, ["task-1", "task-2", "task-3", "task-4"]),
+        ],
+    )
+    async def test_a_ticket_is_offered_to_those_whose_capabilities_cover_what_it_requires(
+        self, stores: Stores, capabilities: list[str] | None, offered: list[str]
+    ) -> None:
+        plan = [waiting(1), waiting(2, "build"), waiting(3, "test", "build"), waiting(4, "build test")]
+        await put(stores, *plan)
+        claim = await stores.wakeups.claim_waiting(capabilities, T0, 10, LEASE)
+        assert sorted(ticket.task_id for ticket in claim) == offered
+
+    async def test_the_least_slack_comes_first_whatever_is_required(self, stores: Stores) -> None:
+        plan = [
+            waiting(number, *needs, latest_start=T0 + seconds(start))
+            for number, (start, needs) in enumerate([(50, ()), (10, ("b",)), (30, ()), (-5, ("a",)), (40, ("a",))])
+        ]
+        await put(stores, *plan)
+        offered = await stores.wakeups.claim_waiting(["a", "b"], T0, 4, LEASE)
+        assert offered == [plan[3], plan[1], plan[2], plan[4]]
+
+    async def test_what_was_offered_is_not_offered_again_before_the_lease(self, stores: Stores) -> None:
+        await put(stores, waiting(1))
+        offers = [
+            len(await stores.wakeups.claim_waiting(None, T0 + seconds(after), 10, LEASE)) for after in (0, 1, 9.999, 10)
+        ]
+        assert offers == [1, 0, 0, 1]
+
+    async def test_a_ticket_that_waits_anew_may_be_offered_at_once(self, stores: Stores) -> None:
+        ticket = waiting(1)
+        await put(stores, ticket)
+        assert await stores.wakeups.claim_waiting(None, T0, 10, LEASE) == [ticket]
+        again = later(ticket, waiting=Waiting.SLOT)
+        await put(stores, again)
+        assert await stores.wakeups.claim_waiting(None, T0, 10, LEASE) == [again]
+
+    async def test_two_workers_are_never_offered_the_same_ticket(self, stores: Stores) -> None:
+        plan = [waiting(number, *("build",) * (number % 2)) for number in range(60)]
+        await put(stores, *plan)
+        claims = await asyncio.gather(*(stores.wakeups.claim_waiting(["build"], T0, 16, LEASE) for _ in range(8)))
+        offered = [ticket.ticket_id for claim in claims for ticket in claim]
+        assert sorted(offered) == sorted(ticket.ticket_id for ticket in plan)
+
+    async def test_an_offer_leaves_the_wakeup_alone(self, stores: Stores) -> None:
+        ticket = waiting(1, next_wakeup_at=T0)
+        await put(stores, ticket)
+        await stores.wakeups.claim_waiting(None, T0, 10, LEASE)
+        assert ids(await stores.wakeups.claim_due(T0, 10, LEASE)) == [ticket.ticket_id]

@@ -1,0 +1,324 @@
+import asyncio
+import json
+import resource
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from functions._adapters.cloudevents_http import BATCHED, read_events
+from functions._adapters.http_client import ANSWER_LIMIT, HttpClient
+from functions._adapters.telemetry import EVENTS_PER_POST, FileTelemetrySink, HttpTelemetrySink
+from functions._adapters.workers_http import HttpBroker, HttpWorkerGateway
+from functions._core.envelope import CloudEvent
+from functions._core.errors import Rejected, Unavailable
+from functions._core.models import Worker
+from functions._core.ports import Answer as WorkerAnswer
+from tests.loopback import Answer, Loopback, Request
+
+# One server serves all tests of this module, since starting and stopping one takes longer than any test.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def event(number: int = 1) -> CloudEvent:
+    return CloudEvent(id=f"e-{number}", source="/test", type="a.b", time=NOW, subject="é", data={"n": number})
+
+
+def worker_at(endpoint: str) -> Worker:
+    return Worker(worker_id="w-1", endpoint=endpoint, registered_at=NOW, last_seen=NOW, next_wakeup_at=NOW)
+
+
+def received(requests: Sequence[Request]) -> list[CloudEvent]:
+    return [found for request in requests for found in read_events(request.headers, request.body, received_at=NOW)[0]]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def one_server() -> AsyncIterator[Loopback]:
+    async with Loopback() as loopback:
+        yield loopback
+
+
+@pytest.fixture
+def server(one_server: Loopback) -> Loopback:
+    one_server.reset()
+    return one_server
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client() -> AsyncIterator[HttpClient]:
+    opened = HttpClient(timeout_seconds=2)
+    yield opened
+    await opened.aclose()
+
+
+def answering(status: int, body: bytes = b"", **headers: str) -> Callable[[Request], Any]:
+    async def answer(_: Request) -> Answer:
+        return Answer(status, body, headers)
+
+    return answer
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+async def test_a_worker_gets_the_event_as_one_binary_post(server: Loopback, client: HttpClient) -> None:
+    answer = await HttpWorkerGateway(client).deliver(worker_at(f"{server.url}/tasks"), event())
+    assert answer == WorkerAnswer(202, "{}")
+    [request] = server.requests
+    assert (request.method, request.path, request.headers["ce-id"]) == ("POST", "/tasks", "e-1")
+    assert received([request]) == [event()]
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 400, 404, 409, 410, 429, 500, 503])
+async def test_every_status_of_a_worker_is_an_answer(server: Loopback, client: HttpClient, status: int) -> None:
+    server.answer = answering(status, b"" if status == 204 else b"because \xff")
+    answer = await HttpWorkerGateway(client).deliver(worker_at(server.url), event())
+    assert answer == WorkerAnswer(status, "" if status == 204 else "because �")
+
+
+async def test_redirects_are_not_followed(server: Loopback, client: HttpClient) -> None:
+    server.answer = answering(307, location=f"{server.url}/elsewhere")
+    answer = await HttpWorkerGateway(client).deliver(worker_at(server.url), event())
+    assert answer.status == 307
+    assert [request.path for request in server.requests] == ["/"]
+
+
+async def test_a_worker_that_is_not_there_is_an_answer_of_status_0(client: HttpClient) -> None:
+    answer = await HttpWorkerGateway(client).deliver(worker_at(f"http://127.0.0.1:{unused_port()}/"), event())
+    assert answer.status == 0
+    assert "cannot be reached" in answer.detail
+
+
+async def test_a_name_that_leads_nowhere_is_an_answer_of_status_0(client: HttpClient) -> None:
+    answer = await HttpWorkerGateway(client).deliver(worker_at("http://worker.invalid/"), event())
+    assert answer.status == 0
+
+
+async def test_a_worker_that_does_not_answer_in_time_is_an_answer_of_status_0(server: Loopback) -> None:
+    released = asyncio.Event()
+
+    async def hang(_: Request) -> Answer:
+        await released.wait()
+        return Answer()
+
+    server.answer = hang
+    hasty = HttpClient(timeout_seconds=0.1)
+    answer = await HttpWorkerGateway(hasty).deliver(worker_at(server.url), event())
+    assert answer == WorkerAnswer(0, "127.0.0.1 did not answer in 0.1 s")
+    await hasty.aclose()
+    released.set()
+
+
+async def test_a_worker_that_is_no_http_server_is_an_answer_of_status_0(client: HttpClient) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        assert (await HttpWorkerGateway(client).deliver(worker_at(f"http://127.0.0.1:{port}"), event())).status == 0
+
+
+@pytest.mark.parametrize("endpoint", ["", "worker", "ftp://127.0.0.1/", "http://", "http://[::1", "http://1.2.3:x/"])
+async def test_what_is_no_http_address_is_refused_for_good(client: HttpClient, endpoint: str) -> None:
+    answer = await HttpWorkerGateway(client).deliver(worker_at(endpoint), event())
+    assert (answer.status, answer.refused) == (400, True)
+
+
+async def test_no_more_of_an_answer_is_read_than_anybody_needs(server: Loopback, client: HttpClient) -> None:
+    server.answer = answering(200, b"x" * (ANSWER_LIMIT * 20))
+    reply = await client.post(server.url, {}, b"")
+    assert reply.body == b"x" * ANSWER_LIMIT
+    assert len((await HttpWorkerGateway(client).deliver(worker_at(server.url), event())).detail) == 500
+
+
+async def test_an_answer_of_the_size_of_the_limit_keeps_the_connection(server: Loopback, client: HttpClient) -> None:
+    for size in (0, 1, ANSWER_LIMIT - 1):
+        server.answer = answering(200, b"x" * size)
+        assert len((await client.post(server.url, {}, b"")).body) == size
+    assert len({request.client for request in server.requests}) == 1
+
+
+async def test_the_client_opens_again_after_it_was_closed(server: Loopback, client: HttpClient) -> None:
+    for _ in range(2):
+        assert (await client.post(server.url, {}, b"")).ok
+        await client.aclose()
+    await client.aclose()
+
+
+async def test_header_injection_is_refused(server: Loopback, client: HttpClient) -> None:
+    with pytest.raises(Rejected) as refusal:
+        await client.post(server.url, {"authorization": "secret\r\nx: y"}, b"")
+    assert "secret" not in str(refusal.value)
+    assert server.requests == []
+
+
+FORBIDDEN = [
+    "169.254.169.254",
+    "169.254.170.2",
+    "[fe80::1]",
+    "[fe80::1%25eth0]",
+    "[febf::1]",
+    "[fd00:ec2::254]",
+    "[::ffff:169.254.169.254]",
+    "[64:ff9b::a9fe:a9fe]",
+    "[2002:a9fe:a9fe::1]",
+    "2852039166",
+    "0xa9fea9fe",
+    "0xa9.254.0251.0xfe",
+    "169.254.43518",
+    "metadata.google.internal",
+    "METADATA.google.internal.",
+    "user:pass@169.254.169.254",
+    "\uff11\uff16\uff19.254.169.254",  # full-width digits
+    "100.100.100.200",
+]
+
+
+@pytest.mark.parametrize("host", FORBIDDEN)
+async def test_link_local_and_metadata_addresses_are_never_called(client: HttpClient, host: str) -> None:
+    answer = await HttpWorkerGateway(client).deliver(worker_at(f"http://{host}:1/latest"), event())
+    assert (answer.status, answer.refused) == (403, True)
+    assert "never called" in answer.detail
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1", "fd00:ec2::254"])
+async def test_a_name_that_leads_to_such_an_address_is_not_called_either(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    entry = (address, 80, 0, 0) if ":" in address else (address, 80)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(family, socket.SOCK_STREAM, 6, "", entry)])
+    answer = await HttpWorkerGateway(client).deliver(worker_at("http://innocent.test/"), event())
+    assert answer.status == 403
+
+
+async def test_a_name_of_this_machine_is_called(server: Loopback, client: HttpClient) -> None:
+    answer = await HttpWorkerGateway(client).deliver(worker_at(f"http://localhost:{server.port}/"), event())
+    assert answer.accepted
+
+
+async def test_a_subscriber_gets_the_events_in_order(server: Loopback, client: HttpClient) -> None:
+    await HttpBroker(client, f"{server.url}/sink").publish([event(n) for n in range(5)])
+    assert [request.path for request in server.requests] == ["/sink"] * 5
+    assert received(server.requests) == [event(n) for n in range(5)]
+
+
+@pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503])
+async def test_a_subscriber_that_may_take_it_later_is_unavailable(
+    server: Loopback, client: HttpClient, status: int
+) -> None:
+    server.answer = answering(status)
+    with pytest.raises(Unavailable, match=str(status)):
+        await HttpBroker(client, server.url).publish([event(1), event(2)])
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 410, 413, 415, 422])
+async def test_what_a_subscriber_will_never_take_is_rejected(server: Loopback, client: HttpClient, status: int) -> None:
+    server.answer = answering(status)
+    with pytest.raises(Rejected) as refusal:
+        await HttpBroker(client, server.url).publish([event()])
+    assert refusal.value.status == status
+
+
+async def test_a_subscriber_that_is_not_there_is_unavailable(client: HttpClient) -> None:
+    with pytest.raises(Unavailable):
+        await HttpBroker(client, f"http://127.0.0.1:{unused_port()}/").publish([event()])
+
+
+async def test_telemetry_is_sent_in_order_in_bounded_batches(server: Loopback, client: HttpClient) -> None:
+    events = [event(n) for n in range(2 * EVENTS_PER_POST + 50)]
+    await HttpTelemetrySink(client, server.url).send(events)
+    assert [len(request.json) for request in server.requests] == [100, 100, 50]
+    assert {request.headers["content-type"] for request in server.requests} == {BATCHED}
+    assert received(server.requests) == events
+
+
+async def test_no_telemetry_is_no_post(server: Loopback, client: HttpClient) -> None:
+    await HttpTelemetrySink(client, server.url).send([])
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 429, 500])
+async def test_telemetry_that_is_not_taken_is_unavailable(server: Loopback, client: HttpClient, status: int) -> None:
+    async def second_fails(_: Request) -> Answer:
+        return Answer(status if len(server.requests) == 2 else 200)
+
+    server.answer = second_fails
+    with pytest.raises(Unavailable, match=str(status)):
+        await HttpTelemetrySink(client, server.url).send([event(n) for n in range(3 * EVENTS_PER_POST)])
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("url", ["http://169.254.169.254/", "nowhere", "http://127.0.0.1:1/"])
+async def test_a_sink_that_cannot_be_called_is_unavailable(client: HttpClient, url: str) -> None:
+    with pytest.raises(Unavailable):
+        await HttpTelemetrySink(client, url).send([event()])
+
+
+def events_in(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+async def test_a_telemetry_file_holds_one_structured_event_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "some" / "folder" / "telemetry.jsonl"
+    sink = FileTelemetrySink(path)
+    await sink.send([event(1), event(2)])
+    await sink.send([event(3)])
+    lines = path.read_bytes().splitlines()
+    found = [read_events({"content-type": "application/cloudevents+json"}, line, received_at=NOW) for line in lines]
+    assert found == [([event(n)], False) for n in (1, 2, 3)]
+
+
+async def test_telemetry_that_is_sent_at_once_does_not_mix_in_the_file(tmp_path: Path) -> None:
+    sink = FileTelemetrySink(tmp_path / "telemetry.jsonl")
+    await asyncio.gather(*(sink.send([event(10 * n + m) for m in range(10)]) for n in range(20)))
+    ids = events_in(tmp_path / "telemetry.jsonl")
+    assert len(ids) == 200
+    for start in range(0, 200, 10):
+        first = int(ids[start].removeprefix("e-"))
+        assert ids[start : start + 10] == [f"e-{first + m}" for m in range(10)]
+
+
+async def test_a_line_that_a_crash_cut_short_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.jsonl"
+    path.write_bytes(b'{"specversion": "1.')
+    await FileTelemetrySink(path).send([event(7)])
+    torn, whole = path.read_bytes().splitlines()
+    assert torn == b'{"specversion": "1.'
+    assert json.loads(whole)["id"] == "e-7"
+
+
+async def test_telemetry_that_finds_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.jsonl"
+    sink = FileTelemetrySink(path)
+    await sink.send([event(1)])
+    size = path.stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
+    try:
+        with pytest.raises(Unavailable, match="cannot be written"):
+            await sink.send([event(2), event(3)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert events_in(path) == ["e-1"]
+    await sink.send([event(2)])
+    assert events_in(path) == ["e-1", "e-2"]
+
+
+async def test_a_telemetry_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        await FileTelemetrySink(tmp_path).send([event()])
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable):
+        await FileTelemetrySink(tmp_path / "file" / "telemetry.jsonl").send([event()])
