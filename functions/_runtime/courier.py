@@ -1,0 +1,97 @@
+"""Takes committed assignments to the workers, a bounded number at a time, and hands their answers back.
+
+Nothing is lost when it dies: a ticket that was not acknowledged keeps its wake-up, which delivers the same attempt
+again. The token is made here, when the POST is made, and kept nowhere.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from functions._core.assignment import TOKEN_GRACE, assignment_event, cancellation_event
+from functions._core.models import Ticket
+from functions._core.ports import Answer, Ports
+from functions._core.references import UnresolvedReference, find_references, resolve
+from functions._core.step import Delivery
+from functions._core.values import ticket_id_of
+from functions._runtime.logs import log
+
+GONE = Answer(410, "not registered any more")
+
+
+class Courier:
+    """Delivers to workers in the background."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        base_url: str,
+        limit: int,
+        *,
+        answered: Callable[[Delivery, Answer], None],
+        unresolved: Callable[[Delivery, UnresolvedReference], None],
+    ) -> None:
+        """Call `answered` with each worker's answer, `unresolved` when an upstream output is missing.
+
+        `limit` bounds the deliveries under way at once.
+        """
+        self._ports = ports
+        self._base_url = base_url.rstrip("/")
+        self._slots = asyncio.Semaphore(limit)
+        self._answered = answered
+        self._unresolved = unresolved
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def send(self, deliveries: Iterable[Delivery]) -> None:
+        """Begin to deliver."""
+        for delivery in deliveries:
+            task = asyncio.create_task(self._deliver(delivery))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what is under way; it will be delivered again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        async with self._slots:
+            try:
+                answer = await self._post(delivery)
+            except UnresolvedReference as missing:
+                self._unresolved(delivery, missing)
+                return
+            except Exception as error:  # noqa: BLE001 a delivery that breaks is one that was not made; its wake-up repeats it
+                log.warning("delivery.broken", ticket_id=delivery.ticket.ticket_id, error=repr(error))
+                return
+        if not delivery.cancelled:
+            self._answered(delivery, answer)
+
+    async def _post(self, delivery: Delivery) -> Answer:
+        ticket = delivery.ticket
+        worker = await self._ports.registry.worker(delivery.worker_id)
+        if worker is None:
+            return GONE
+        now = self._ports.clock.now()
+        if delivery.cancelled:
+            return await self._ports.gateway.deliver(worker, cancellation_event(ticket, delivery.attempt, now))
+        parameters = await self._parameters(ticket)
+        token = self._ports.tokens.mint(
+            ticket_id=ticket.ticket_id,
+            attempt=delivery.attempt,
+            worker_id=delivery.worker_id,
+            expires_at=now + ticket.timeout + TOKEN_GRACE,
+        )
+        url = f"{self._base_url}/api/v1/flows/{ticket.flow_id}/reports"
+        event = assignment_event(ticket, delivery.attempt, parameters, url, token, now)
+        return await self._ports.gateway.deliver(worker, event)
+
+    async def _parameters(self, ticket: Ticket) -> Mapping[str, Any]:
+        """Return the ticket's parameters with every reference replaced by the upstream output."""
+        named = {reference.task_id for reference in find_references(ticket.parameters)}
+        if not named:
+            return ticket.parameters
+        ids = {ticket_id_of(ticket.flow_id, task_id): task_id for task_id in named}
+        upstream = await self._ports.store.tickets(list(ids))
+        return resolve(ticket.parameters, {ids[ticket_id]: t.output for ticket_id, t in upstream.items()})

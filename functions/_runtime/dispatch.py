@@ -1,0 +1,158 @@
+"""The life of one event: load, let its function decide, advance, commit, then send what was committed.
+
+Within a process the events of one flow are handled one after the other; between processes the versions of the
+records decide. An event is answered only when its effect is durable.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pydantic import BaseModel, ValidationError
+
+from functions._core.advance import advance
+from functions._core.envelope import CloudEvent
+from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.events import ROUTES, Route
+from functions._core.models import Flow, Reason, Ticket
+from functions._core.outcomes import AnyOutcome, Broke, Delivered
+from functions._core.ports import Answer, Due, Ports
+from functions._core.rules import Rules
+from functions._core.situation import Situation
+from functions._core.step import Step
+from functions._core.subscribers import subscriber_events
+from functions._runtime.logs import log
+from functions._runtime.wiring import FUNCTIONS, enforce_sla
+
+COMMIT_TRIES = 8
+"""Reloads after a conflict before the event goes back to the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of an event: the records it was decided on, and the committed step."""
+
+    situation: Situation
+    step: Step
+
+
+class Dispatcher:
+    """Handles events against the ports; what is committed goes to `committed`."""
+
+    def __init__(
+        self, ports: Ports, rules: Rules, *, committed: Callable[[Step], None], subscribed: bool = False
+    ) -> None:
+        """Call `committed` with every step right after its commit: it publishes and delivers.
+
+        `subscribed` adds an event for every transition.
+        """
+        self._subscribed = subscribed
+        self._ports = ports
+        self._rules = rules
+        self._committed = committed
+
+    async def handle(self, event: CloudEvent, *, queued: bool = False) -> Handled:
+        """Handle one event of a route; `queued` removes it from the queue in the same write."""
+        route = ROUTES.get(event.noun)
+        if route is None:
+            raise Rejected(f"no function handles {event.type}", code="no_route")
+        data = _read(route, event)
+        flow_id = event.extensions.get("partitionkey") or event.subject or ""
+        function = FUNCTIONS[route.function]
+
+        async def decide(situation: Situation) -> AnyOutcome:
+            return await function(data, situation, self._ports)
+
+        return await self._settle(
+            flow_id, route.tickets(data), decide, function=route.function, cause=event, queued=queued
+        )
+
+    async def due(self, due: Due) -> Handled | None:
+        """Act on a flow or ticket whose wake-up has come."""
+        if due.flow_id is None:
+            return None
+
+        async def decide(situation: Situation) -> AnyOutcome:
+            return await enforce_sla(due, situation, self._ports)
+
+        tickets = (due.record_id,) if due.kind == "ticket" else ()
+        return await self._settle(due.flow_id, tickets, decide, function="enforce_sla", cause=None)
+
+    async def delivered(self, flow_id: str, answers: Mapping[str, tuple[int, Answer]]) -> Handled:
+        """Record what workers answered."""
+
+        async def decide(_situation: Situation) -> AnyOutcome:
+            return Delivered(answers)
+
+        return await self._settle(flow_id, tuple(answers), decide, function="assign", cause=None)
+
+    async def broke(self, flow_id: str, reason: Reason) -> Handled:
+        """Give up the step that a flow is at."""
+
+        async def decide(_situation: Situation) -> AnyOutcome:
+            return Broke(reason)
+
+        return await self._settle(flow_id, (), decide, function="dead_letter", cause=None)
+
+    async def _settle(
+        self,
+        flow_id: str,
+        ticket_ids: Collection[str],
+        decide: Callable[[Situation], Awaitable[AnyOutcome]],
+        *,
+        function: str,
+        cause: CloudEvent | None,
+        queued: bool = False,
+    ) -> Handled:
+        """Decide and commit, again on newer records when they moved in between."""
+        for _ in range(COMMIT_TRIES):
+            now = self._ports.clock.now()
+            situation = await self._load(flow_id, ticket_ids, now, function, cause.id if cause else "clock")
+            outcome = await decide(situation)
+            step = self._published(advance(situation, outcome), situation.flow)
+            if queued and cause is not None:
+                step = replace(step, handled=cause.id)
+            if not step.changes:
+                return Handled(situation, step)
+            try:
+                await self._ports.store.commit(step)
+            except Conflict:
+                continue
+            self._committed(step)
+            _log(situation, outcome, step)
+            return Handled(situation, step)
+        raise Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")
+
+    def _published(self, step: Step, flow: Flow) -> Step:
+        if not self._subscribed or not step.history:
+            return step
+        return replace(step, events=(*step.events, *subscriber_events(step, step.flow or flow)))
+
+    async def _load(
+        self, flow_id: str, ticket_ids: Collection[str], now: datetime, function: str, cause: str
+    ) -> Situation:
+        flow: Flow | None = await self._ports.store.flow(flow_id)
+        if flow is None:
+            raise Unavailable(f"flow {flow_id} is not visible")
+        tickets: Mapping[str, Ticket] = await self._ports.store.tickets(ticket_ids) if ticket_ids else {}
+        return Situation(flow=flow, tickets=tickets, now=now, rules=self._rules, function=function, cause=cause)
+
+
+def _read(route: Route, event: CloudEvent) -> BaseModel:
+    try:
+        return route.model.model_validate(event.data)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise Rejected(f"the data of {event.noun} is wrong: {problems}", code="invalid_data", status=422) from error
+
+
+def _log(situation: Situation, outcome: AnyOutcome, step: Step) -> None:
+    log.info(
+        "step.committed",
+        function=situation.function,
+        flow_id=step.flow_id,
+        outcome=type(outcome).__name__,
+        status=(step.flow or situation.flow).status.value,
+        tickets=len(step.tickets),
+        cause=situation.cause,
+    )

@@ -1,0 +1,79 @@
+"""Runs jobs in order for each key, fairly between keys, a bounded number at a time.
+
+A key is a flow: its jobs never overlap, so its records are not fought over within one process. Keys take turns,
+one job each: a flow with a thousand queued events delays another flow by one event.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from functions._core.errors import Unavailable
+
+Job = Callable[[], Awaitable[Any]]
+
+
+class Mailbox:
+    """Keyed, bounded concurrency within one event loop."""
+
+    def __init__(self, *, concurrency: int, limit: int) -> None:
+        """Run at most `concurrency` jobs at once and hold at most `limit` that have not begun."""
+        self._limit = limit
+        self._queued = 0
+        self._jobs: dict[str, deque[tuple[Job, asyncio.Future[Any]]]] = {}
+        self._turns: asyncio.Queue[str] = asyncio.Queue()
+        self._tasks = [asyncio.create_task(self._run(), name=f"mailbox-{n}") for n in range(concurrency)]
+
+    @property
+    def queued(self) -> int:
+        """How many jobs have not begun."""
+        return self._queued
+
+    def submit(self, key: str, job: Job) -> asyncio.Future[Any]:
+        """Queue `job` behind the others of `key`; raise `Unavailable` when too much is queued already."""
+        if self._queued >= self._limit:
+            msg = "too much is queued; try again"
+            raise Unavailable(msg)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        waiting = self._jobs.get(key)
+        if waiting is None:
+            self._jobs[key] = deque([(job, future)])
+            self._turns.put_nowait(key)
+        else:
+            waiting.append((job, future))
+        self._queued += 1
+        return future
+
+    async def close(self) -> None:
+        """Stop: jobs under way are cancelled, those that have not begun never begin."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for waiting in self._jobs.values():
+            for _job, future in waiting:
+                future.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            key = await self._turns.get()
+            waiting = self._jobs[key]
+            job, future = waiting.popleft()
+            self._queued -= 1
+            try:
+                result = await job()
+            except asyncio.CancelledError:
+                future.cancel()
+                raise
+            except Exception as error:  # noqa: BLE001 handed to whoever waits for the job
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                if not future.done():
+                    future.set_result(result)
+            if waiting:
+                self._turns.put_nowait(key)
+            else:
+                with suppress(KeyError):
+                    del self._jobs[key]

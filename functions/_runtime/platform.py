@@ -1,0 +1,268 @@
+"""The platform on one machine: what an entry point may ask of it, done by the functions within one process.
+
+Implements `Engine`. Everything that one flow is told goes through the mailbox under the flow's id.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from functions._core.admission import admit
+from functions._core.engine import Heard
+from functions._core.envelope import CloudEvent, type_of
+from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.letters import event_of
+from functions._core.models import DeadLetter, Flow, Reason, Worker
+from functions._core.ports import Answer, Due, EventQueue, Ports
+from functions._core.references import UnresolvedReference
+from functions._core.reports import Report
+from functions._core.rules import Rules
+from functions._core.step import Delivery, Step
+from functions._core.workers import Deregistration, Heartbeat, Registration
+from functions._runtime.clock import fresh_id
+from functions._runtime.courier import Courier
+from functions._runtime.dispatch import Dispatcher, Handled
+from functions._runtime.logs import log
+from functions._runtime.mailbox import Mailbox
+from functions._runtime.metrics import Metrics
+from functions._runtime.pump import Pump
+from functions._runtime.settings import Settings
+from functions._runtime.sweep import Sweeper
+from functions._runtime.wiring import Tracked, dead_letter, flush_telemetry, release, track_workers
+
+REGISTRY_TRIES = 8
+
+
+class Platform:
+    """One process that is the broker, the functions and the clock. `start` before use, `close` after."""
+
+    def __init__(self, settings: Settings, ports: Ports, queue: EventQueue, base_url: str) -> None:
+        """Begin nothing yet; workers are told to report to `base_url`."""
+        self.ports = ports
+        self.rules: Rules = settings.rules
+        self.metrics = Metrics()
+        self._queue = queue
+        self._mailbox = Mailbox(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
+        self.dispatcher = Dispatcher(
+            ports, self.rules, committed=self._committed, subscribed=settings.subscriber_url is not None
+        )
+        self.pump = Pump(queue, self.dispatcher, self._mailbox, ports, self.rules, settings.queue_memory)
+        self._courier = Courier(
+            ports, base_url, settings.deliveries, answered=self._answered, unresolved=self._unresolved
+        )
+        self.sweeper = Sweeper(ports, self._due, self._round)
+        self._answers: dict[str, dict[str, tuple[int, Answer]]] = defaultdict(dict)
+
+    async def start(self) -> None:
+        """Take up what an earlier process has left."""
+        await self.pump.recover()
+
+    async def close(self) -> None:
+        """Stop; whatever is not done is in the store."""
+        await self.pump.close()
+        await self._courier.close()
+        await self._mailbox.close()
+
+    async def admit(self, event: CloudEvent) -> str:
+        """See `Engine.admit`."""
+        text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=False).encode()
+        step = admit(event, text, self.ports.clock.now(), self.rules)
+        known = await self.ports.store.flow(step.flow_id)
+        if known is None:
+            try:
+                await self.ports.store.commit(step)
+            except Conflict:
+                known = await self.ports.store.flow(step.flow_id)
+            else:
+                self._committed(step)
+        if known is not None and step.flow is not None and known.content_hash != step.flow.content_hash:
+            await self._refuse_conflict(event, known)
+        return step.flow_id
+
+    async def report(self, event: CloudEvent) -> Heard:
+        """See `Engine.report`."""
+        handled = await self._in_turn(event.extensions["partitionkey"], partial(self.dispatcher.handle, event))
+        if handled.step.tickets:
+            return Heard("recorded")
+        report = Report.model_validate(event.data)
+        ticket = handled.situation.tickets.get(report.ticket_id)
+        if ticket is None:
+            raise Rejected(f"there is no ticket {report.ticket_id}", code="unknown_ticket", status=404)
+        if report.repeats(ticket):
+            return Heard("duplicate")
+        return Heard("superseded", cancel=(ticket.ticket_id,))
+
+    async def cancel(self, flow_id: str, requested_by: str, reason: str) -> Flow:
+        """See `Engine.cancel`."""
+        flow = await self.ports.store.flow(flow_id)
+        if flow is None:
+            raise Rejected(f"there is no flow {flow_id}", code="unknown_flow", status=404)
+        event = self._event(
+            "flow.cancel_requested",
+            flow,
+            {"flow_id": flow_id, "requested_by": requested_by, "reason": reason},
+        )
+        handled = await self._in_turn(flow_id, partial(self.dispatcher.handle, event))
+        return handled.step.flow or handled.situation.flow
+
+    async def register(self, registration: Registration) -> Worker:
+        """See `Engine.register`."""
+        tracked = await self._track(registration)
+        if tracked.worker is None:
+            raise Unavailable("the worker was removed while it registered")
+        return tracked.worker
+
+    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
+        """See `Engine.heartbeat`."""
+        tracked = await self._track(heartbeat.but(worker_id=worker_id))
+        if tracked.known is None:
+            raise Rejected(f"worker {worker_id} is not registered", code="unknown_worker", status=404)
+        running = {entry.ticket_id: entry.attempt for entry in heartbeat.running or ()}
+        tickets = await self.ports.store.tickets(list(running)) if running else {}
+        stale = tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
+        return Heard("recorded", cancel=stale)
+
+    async def deregister(self, worker_id: str, reason: str) -> bool:
+        """See `Engine.deregister`."""
+        return (await self._track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
+
+    async def replay(self, letter_id: str) -> DeadLetter:
+        """See `Engine.replay`."""
+        letter = await self.ports.dead_letters.letter(letter_id)
+        if letter is None:
+            raise Rejected(f"there is no dead letter {letter_id}", code="unknown_letter", status=404)
+        event = event_of(letter)
+        if letter.reason.code == "decision_conflict":
+            raise Rejected(
+                "the flow of this decision exists with other content: send it again under a new decision_id",
+                code="decision_conflict",
+                status=422,
+            )
+        await self._queue.enqueue([event])
+        await self.ports.dead_letters.drop(letter_id)
+        self.pump.take([event])
+        return letter
+
+    def _committed(self, step: Step) -> None:
+        """Send what a commit has decided: events to their functions, assignments to their workers."""
+        self.metrics.observe(step)
+        self.pump.take(step.events)
+        self._courier.send(step.deliveries)
+        records = (*((step.flow,) if step.flow else ()), *step.tickets)
+        nearest = min((r.next_wakeup_at for r in records if r.next_wakeup_at), default=None)
+        if nearest is not None:
+            self.sweeper.arm(nearest)
+
+    def _answered(self, delivery: Delivery, answer: Answer) -> None:
+        """Record an answer; those that arrive while the flow is busy are recorded together."""
+        flow_id = delivery.ticket.flow_id
+        waiting = self._answers[flow_id]
+        waiting[delivery.ticket.ticket_id] = (delivery.attempt, answer)
+        if len(waiting) == 1:
+            self._background(flow_id, partial(self._record_answers, flow_id))
+
+    async def _record_answers(self, flow_id: str) -> None:
+        answers = self._answers.pop(flow_id, {})
+        if answers:
+            await self.dispatcher.delivered(flow_id, answers)
+
+    def _unresolved(self, delivery: Delivery, missing: UnresolvedReference) -> None:
+        ticket = delivery.ticket
+        data = {
+            "ticket_id": ticket.ticket_id,
+            "attempt": delivery.attempt,
+            "status": "FAILED",
+            "error": {"type": missing.code, "message": str(missing), "retryable": False},
+        }
+        event = CloudEvent(
+            id=fresh_id(),
+            source="/flowc/assign",
+            type=type_of("ticket.reported"),
+            time=self.ports.clock.now(),
+            subject=ticket.ticket_id,
+            data=data,
+            extensions={"partitionkey": ticket.flow_id},
+        )
+        self._background(ticket.flow_id, partial(self.dispatcher.handle, event))
+
+    async def _due(self, due: Due) -> None:
+        if due.flow_id is None:
+            await self._track(due)
+        else:
+            await self._in_turn(due.flow_id, partial(self.dispatcher.due, due))
+
+    async def _round(self) -> None:
+        """Look for what may have been missed since the last round."""
+        for worker in await self.ports.registry.workers():
+            await self._send(await release(worker, self.ports))
+        await flush_telemetry(self.ports)
+        self.metrics.buffer.set(await self.ports.telemetry_buffer.size())
+        self.metrics.queue.set(await self._queue.depth())
+
+    async def _track(self, event: Registration | Heartbeat | Deregistration | Due) -> Tracked:
+        for _ in range(REGISTRY_TRIES):
+            tracked = await track_workers(event, self.ports, self.rules)
+            try:
+                if tracked.worker is not None:
+                    await self.ports.registry.put(tracked.worker)
+                elif tracked.known is not None:
+                    # The events first: forgotten before, a crash in between would leave the tickets to time out.
+                    await self._send(tracked.events)
+                    await self.ports.registry.remove(tracked.known.worker_id)
+            except Conflict:
+                continue
+            if tracked.worker is not None:
+                await self._send(tracked.events)
+                self.sweeper.arm(tracked.worker.next_wakeup_at)
+            return tracked
+        raise Conflict("the worker's row changes all the time")
+
+    async def _send(self, events: tuple[CloudEvent, ...]) -> None:
+        if events:
+            await self._queue.enqueue(events)
+            self.pump.take(events)
+
+    async def _in_turn(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> Handled:
+        result: Handled = await self._mailbox.submit(flow_id, job)
+        return result
+
+    def _background(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> None:
+        """Run a job whose failure costs nothing but time: the ticket's wake-up makes up for it."""
+
+        async def guarded() -> None:
+            try:
+                await job()
+            except Exception as error:  # noqa: BLE001 a lost answer is one that was not given; the wake-up asks again
+                log.warning("background.failed", flow_id=flow_id, error=repr(error))
+
+        try:
+            self._mailbox.submit(flow_id, guarded)
+        except Unavailable as full:
+            self._answers.pop(flow_id, None)
+            log.warning("background.dropped", flow_id=flow_id, error=str(full))
+
+    async def _refuse_conflict(self, event: CloudEvent, known: Flow) -> None:
+        message = (
+            f"decision {known.decision_id} is known with other content since {known.received_at.isoformat()}; "
+            "the first one stays"
+        )
+        reason = Reason(code="decision_conflict", message=message, where="decision_id")
+        await dead_letter(event, "api", reason, self.ports, letter_id=fresh_id())
+        raise Rejected(message, code="decision_conflict", status=422)
+
+    def _event(self, noun: str, flow: Flow, data: dict[str, Any]) -> CloudEvent:
+        return CloudEvent(
+            id=fresh_id(),
+            source="/flowc/api",
+            type=type_of(noun),
+            time=self.ports.clock.now(),
+            subject=flow.flow_id,
+            data=data,
+            extensions={
+                "partitionkey": flow.flow_id,
+                "correlationid": flow.correlation_id,
+                "traceparent": flow.traceparent,
+            },
+        )

@@ -1,0 +1,190 @@
+"""The queue of the one-machine platform: every committed event is handled until it succeeds or becomes a letter.
+
+The table is the truth; memory holds a bounded part of it. An event that fails is tried again after a pause that
+doubles, with jitter; one that is refused, or fails too often, goes to the dead letters.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from functions._core.envelope import CloudEvent
+from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.events import ROUTES
+from functions._core.letters import letter_of
+from functions._core.models import Reason
+from functions._core.ports import Broker, EventQueue, Ports, Queued
+from functions._core.rules import Rules
+from functions._core.step import Step
+from functions._runtime.dispatch import Dispatcher
+from functions._runtime.logs import log
+from functions._runtime.mailbox import Mailbox
+
+PAGE = 500
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 60.0
+UNAVAILABLE_TRIES = 12
+"""With pauses that double this is about ten minutes; after that a person should look."""
+
+
+class Pump:
+    """Moves events from the queue to their functions, and to subscribers."""
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        dispatcher: Dispatcher,
+        mailbox: Mailbox,
+        ports: Ports,
+        rules: Rules,
+        limit: int,
+    ) -> None:
+        """Hold at most `limit` events in memory."""
+        self._queue = queue
+        self._dispatcher = dispatcher
+        self._mailbox = mailbox
+        self._ports = ports
+        self._rules = rules
+        self._limit = limit
+        self._known: set[str] = set()
+        self._behind = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self.subscriber: Broker | None = None
+
+    @property
+    def held(self) -> int:
+        """How many events are in memory."""
+        return len(self._known)
+
+    async def recover(self) -> None:
+        """Take up what an earlier process has left."""
+        await self._refill()
+
+    def take(self, events: Iterable[CloudEvent]) -> None:
+        """Handle events that were committed just now."""
+        for event in events:
+            self._accept(Queued(0, event, 0, None))
+
+    async def close(self) -> None:
+        """Stop; what is left is in the table."""
+        for timer in self._timers:
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, queued: Queued) -> None:
+        if queued.event.id in self._known:
+            return
+        if len(self._known) >= self._limit:
+            self._behind = True
+            return
+        self._known.add(queued.event.id)
+        pause = (queued.not_before - self._ports.clock.now()).total_seconds() if queued.not_before else 0.0
+        self._after(max(0.0, pause), partial(self._submit, queued))
+
+    def _submit(self, queued: Queued) -> None:
+        event = queued.event
+        key = event.extensions.get("partitionkey") or event.subject or ""
+        if event.noun not in ROUTES:
+            # Subscribers are served beside the flow's own chain, so that a slow one does not hold it up.
+            key = f"subscriber/{key}"
+        try:
+            self._mailbox.submit(key, partial(self._work, queued))
+        except Unavailable:
+            self._known.discard(event.id)
+            self._behind = True
+
+    async def _work(self, queued: Queued) -> None:
+        try:
+            await self._handle(queued.event)
+        except Rejected as refusal:
+            await self._bury(queued, Reason(code=refusal.code, message=str(refusal)))
+        except Exception as error:  # noqa: BLE001 the one broad except: no function may stop the platform
+            await self._again(queued, error)
+        else:
+            self._done(queued.event)
+
+    async def _handle(self, event: CloudEvent) -> None:
+        if event.noun in ROUTES:
+            handled = await self._dispatcher.handle(event, queued=True)
+            if handled.step.handled is None:
+                await self._remove(event)
+            return
+        if self.subscriber is not None:
+            await self.subscriber.publish([event])
+        await self._remove(event)
+
+    async def _remove(self, event: CloudEvent) -> None:
+        await self._ports.store.commit(Step(flow_id=event.subject or "", handled=event.id))
+
+    async def _again(self, queued: Queued, error: Exception) -> None:
+        event, attempts = queued.event, queued.attempts + 1
+        passing = isinstance(error, Unavailable | Conflict)
+        log.warning("event.failed", event_id=event.id, noun=event.noun, attempts=attempts, error=repr(error))
+        if attempts >= (UNAVAILABLE_TRIES if passing else self._rules.failures):
+            code = "unavailable" if passing else "internal"
+            await self._bury(queued, Reason(code=code, message=f"{type(error).__name__}: {error}"))
+            return
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.8 + 0.4 * random.random())  # noqa: S311 jitter is no secret
+        not_before = self._ports.clock.now() + timedelta(seconds=pause)
+        try:
+            await self._queue.postpone(event.id, attempts, not_before)
+        except Unavailable as away:
+            log.warning("event.postponed_in_memory_only", event_id=event.id, error=str(away))
+        self._after(pause, partial(self._submit, Queued(queued.position, event, attempts, not_before)))
+
+    async def _bury(self, queued: Queued, reason: Reason) -> None:
+        event = queued.event
+        function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
+        letter = letter_of(event, function, reason, queued.attempts + 1, self._ports.clock.now())
+        log.error("event.buried", event_id=event.id, noun=event.noun, code=reason.code, reason=reason.message)
+        try:
+            # The flow first: were it the other way round, a crash in between would leave it to its deadline.
+            if event.noun in ROUTES and reason.code != "unavailable" and event.subject:
+                await self._dispatcher.broke(event.subject, reason)
+            await self._queue.bury(event.id, letter)
+        except (Unavailable, Conflict) as away:
+            log.warning("event.not_buried", event_id=event.id, error=str(away))
+            self._after(LONGEST_PAUSE, partial(self._submit, queued))
+            return
+        self._done(event)
+
+    def _done(self, event: CloudEvent) -> None:
+        self._known.discard(event.id)
+        if self._behind and len(self._known) < self._limit // 2:
+            self._behind = False
+            self._spawn(self._refill())
+
+    async def _refill(self) -> None:
+        """Read the table from the start until memory is full; what is in memory already is passed over."""
+        position = 0
+        while len(self._known) < self._limit:
+            page = await self._queue.pending(position, PAGE)
+            for queued in page:
+                self._accept(queued)
+            if len(page) < PAGE:
+                return
+            position = page[-1].position
+        self._behind = True
+
+    def _after(self, seconds: float, call: Callable[[], None]) -> None:
+        if seconds <= 0:
+            call()
+            return
+
+        def fire() -> None:
+            self._timers.discard(timer)
+            call()
+
+        timer = asyncio.get_running_loop().call_later(seconds, fire)
+        self._timers.add(timer)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

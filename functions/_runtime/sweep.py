@@ -1,0 +1,85 @@
+"""The clock of the one-machine platform: sleeps until the nearest wake-up, then acts on everything that is due.
+
+Between wake-ups it looks around every few seconds for what may have been missed: waiting tickets that a free slot
+could take, telemetry that the sink may take by now.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from functions._core.errors import FlowcError
+from functions._core.ports import Due, Ports
+from functions._runtime.logs import log
+
+PAGE = 200
+LEASE = timedelta(seconds=30)
+"""A record whose wake-up was claimed comes due again after this, should the claimant die."""
+
+ROUND = timedelta(seconds=5)
+SHORTEST_SLEEP = 0.001
+
+
+class Sweeper:
+    """Claims due records, page by page, and hands each to `act`; does `rounds` every few seconds."""
+
+    def __init__(
+        self, ports: Ports, act: Callable[[Due], Awaitable[object]], rounds: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Begin nothing yet; `run` does."""
+        self._ports = ports
+        self._act = act
+        self._rounds = rounds
+        self._next: datetime | None = None
+        self._woken = asyncio.Event()
+
+    def arm(self, at: datetime) -> None:
+        """Make sure to wake up at `at` or earlier."""
+        if self._next is None or at < self._next:
+            self._next = at
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Sweep until cancelled; a store that does not answer is asked again."""
+        round_at = self._ports.clock.now()
+        while True:
+            now = self._ports.clock.now()
+            if now >= round_at:
+                round_at = now + ROUND
+                await self._guarded(self._rounds)
+            await self._guarded(self.sweep)
+            await self._sleep(round_at)
+
+    async def sweep(self) -> None:
+        """Act on everything that is due now."""
+        while True:
+            now = self._ports.clock.now()
+            page = await self._ports.wakeups.claim_due(now, PAGE, LEASE)
+            await asyncio.gather(*(self._acted(due) for due in page))
+            if len(page) < PAGE:
+                break
+        self._next = None
+        following = await self._ports.wakeups.next_due()
+        if following is not None:
+            self.arm(following)
+
+    async def _acted(self, due: Due) -> None:
+        try:
+            await self._act(due)
+        except FlowcError as error:
+            log.warning("wakeup.failed", kind=due.kind, record_id=due.record_id, error=str(error))
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 the clock must not stop, whatever one round runs into
+            log.exception("sweep.failed")
+
+    async def _sleep(self, round_at: datetime) -> None:
+        self._woken.clear()
+        until = min(round_at, self._next) if self._next else round_at
+        seconds = max(SHORTEST_SLEEP, (until - self._ports.clock.now()).total_seconds())
+        try:
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        except TimeoutError:
+            return

@@ -1,0 +1,29 @@
+"""C4: choose a worker for each ticket; the assignment itself is POSTed once the choice is committed.
+
+Consumes workers.discovered. Emits ticket.assigned to the chosen worker, over HTTP.
+Gives up on a worker that refuses, has no free slot, or does not acknowledge within 30 s: the next candidate's turn.
+"""
+
+from functions._core.events import WorkersDiscovered
+from functions._core.outcomes import AnyOutcome, Assigned
+from functions._core.ports import Ports
+from functions._core.ranking import choose
+from functions._core.situation import Situation
+
+
+async def assign(event: WorkersDiscovered, situation: Situation, ports: Ports) -> AnyOutcome:
+    """Return `Assigned`: the best candidate that still has a free slot, for the least slack first."""
+    taken = dict(await ports.tally.active())
+    chosen: dict[str, str] = {}
+    crowded: list[str] = []
+    for ticket_id, candidates in event.candidates.items():
+        if ticket_id not in situation.tickets:
+            continue
+        known = [candidate.but(active=taken.get(candidate.worker_id, 0)) for candidate in candidates]
+        choice = choose(known, taken)
+        if choice is None:
+            crowded.append(ticket_id)
+            continue
+        chosen[ticket_id] = choice.worker_id
+        taken[choice.worker_id] = taken.get(choice.worker_id, 0) + 1
+    return Assigned(chosen, event.candidates, tuple(crowded))

@@ -1,0 +1,1 @@
+"""Keeps what could not be delivered, for people to see and replay."""

@@ -1,0 +1,1 @@
+"""C3: find workers that can do tickets."""

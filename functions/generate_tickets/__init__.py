@@ -1,0 +1,1 @@
+"""C2: cut a plan into execution tickets."""

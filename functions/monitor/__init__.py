@@ -1,0 +1,1 @@
+"""C5: follow tickets and flows to their end."""

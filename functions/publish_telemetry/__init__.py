@@ -1,0 +1,1 @@
+"""C6: tell the telemetry sink what a flow did."""

@@ -1,0 +1,1 @@
+"""Keeps the registry of workers: registrations, signs of life, silence."""
