@@ -193,7 +193,10 @@ async def running_world(tmp_path: Path, **settings: Any) -> AsyncIterator[World]
 
 async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: float = 10) -> T:
     """Wait for something that happens by itself; polling is all that an outside observer can do."""
-    async with asyncio.timeout(seconds):
-        while (found := await probe()) is None:
-            await asyncio.sleep(0.005)
+    try:
+        async with asyncio.timeout(seconds):
+            while (found := await probe()) is None:
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"waited {seconds} s in vain for {what}") from None
     return found

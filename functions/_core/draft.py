@@ -5,7 +5,7 @@ functions of flow, transition, attempt and number of emissions: the same decisio
 ids, a deliberate re-emission gives new ones.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -158,8 +158,7 @@ class Draft:
         self, trigger: FlowTrigger, outcome: Outcome, *reasons: Reason, tally: Mapping[str, int] | None = None
     ) -> None:
         """Set the outcome, once, and hand the flow to C6."""
-        # Many tickets may fail for one and the same reason: the flow's row names each kind once, and few of them.
-        named = tuple({reason.code + (reason.where or ""): reason for reason in reasons}.values())[:20]
+        named = bounded(reasons)
         self.move_flow(
             trigger,
             "flow.consolidated",
@@ -183,6 +182,18 @@ class Draft:
             telemetry=tuple(self._telemetry),
             deliveries=tuple(self._deliveries),
         )
+
+
+REASONS_KEPT = 100
+"""Reasons on a flow's row, which must stay small; the validation record has all of them."""
+
+
+def bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Return the reasons, or the first of them and how many more there are."""
+    if len(reasons) <= REASONS_KEPT:
+        return tuple(reasons)
+    more = f"and {len(reasons) - REASONS_KEPT} more: the flow's validation record lists them all"
+    return (*reasons[:REASONS_KEPT], Reason(code="more", message=more))
 
 
 def flow_event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, situation: Situation) -> CloudEvent:

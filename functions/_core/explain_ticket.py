@@ -33,7 +33,7 @@ class Explanation(Record):
     details: tuple[str, ...] = ()
 
     @property
-    def text(self) -> tuple[str, ...]:
+    def sentences(self) -> tuple[str, ...]:
         """All sentences in reading order."""
         return tuple(filter(None, (self.headline, *self.details, self.then)))
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from functions._core.draft import Draft
+from functions._core.draft import Draft, bounded
 from functions._core.machine import ENDED_FLOWS, FlowTrigger, TicketTrigger
 from functions._core.models import AuditRecord, Reason, Ticket
 from functions._core.outcomes import (
@@ -66,7 +66,7 @@ def refused(draft: Draft, outcome: Refused) -> None:
     draft.note(
         "plan.rejected",
         cause="validation",
-        detail={"reasons": [r.model_dump(exclude_none=True) for r in outcome.reasons]},
+        detail={"reasons": [r.model_dump(exclude_none=True) for r in bounded(outcome.reasons)]},
     )
     draft.end(FlowTrigger.REFUSED, Outcome.REJECTED, *outcome.reasons)
 

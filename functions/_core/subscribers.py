@@ -1,18 +1,24 @@
-"""The history as events for whoever subscribes: every line becomes one CloudEvent, and nothing else does."""
+"""The history as events for whoever subscribes: one CloudEvent for each transition."""
 
 from collections.abc import Iterator
 
 from functions._core.assignment import assignment_event
 from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
+from functions._core.events import ROUTES
 from functions._core.models import Flow, HistoryEntry
 from functions._core.step import Step
 
 
 def subscriber_events(step: Step, flow: Flow) -> Iterator[CloudEvent]:
-    """Yield one event for each history line of a step; the same transition always has the same id."""
+    """Yield one event for each history line of a step; the same transition always has the same id.
+
+    Lines named like a chain event are left out: that event is on its way already.
+    """
     tickets = {ticket.ticket_id: ticket for ticket in step.tickets}
     for entry in step.history:
+        if entry.type in ROUTES:
+            continue
         ticket = tickets.get(entry.ticket_id or "")
         if entry.type == "ticket.assigned" and ticket is not None:
             # The worker's own copy carries a token and resolved parameters; this one carries neither.

@@ -14,8 +14,11 @@ from functions._core.values import FlowStatus
 
 
 async def generate_tickets(event: PlanValidated, situation: Situation, ports: Ports) -> AnyOutcome:
-    """Return `Generated`: a pure function of flow and decision, so a repetition makes the same tickets."""
+    """Return `Generated`: a pure function of flow and decision, so a repetition makes the same tickets.
+
+    Their times count from when the flow came to C2, not from now.
+    """
     if situation.flow.status is not FlowStatus.GENERATING:
         return Duplicate()
     decision = read_decision(await ports.store.decision(event.flow_id))
-    return Generated(tickets_of_plan(situation.flow, decision, situation.now))
+    return Generated(tickets_of_plan(situation.flow, decision, situation.flow.phase.entered_at))

@@ -1,5 +1,4 @@
 import asyncio
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,10 @@ from tests.conftest import ROOT
 
 def start(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_a_folder_is_created_for_its_owner_alone(tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ async def test_closing_leaves_one_file_without_a_log(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path)
     await store.stores.store.commit(make_step(make_flow()))
     await store.close()
-    assert sorted(os.listdir(tmp_path)) == ["flowc.db", "lock"]
+    assert names(tmp_path) == ["flowc.db", "lock"]
 
 
 async def test_closing_finishes_the_writes_that_wait(tmp_path: Path) -> None:

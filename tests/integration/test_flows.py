@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from functions._core.admission import admit
+from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
-from functions._core.models import Flow
+from functions._core.models import Flow, Phase
 from functions._core.ports import Answer
 from functions._core.values import FlowStatus, TicketStatus, Waiting, flow_id_of, ticket_id_of
 from functions._core.workers import Heartbeat
@@ -390,13 +393,8 @@ async def test_heartbeats_name_the_tickets_to_stop(tmp_path: Path) -> None:
     assert unknown.value.status == 404
 
 
-async def _admit_validated(world: World, event: Any, text: bytes) -> None:
+async def _admit_validated(world: World, event: CloudEvent, text: bytes) -> None:
     """Store a flow that waits for C2 with another decision than the one that was validated."""
-    from dataclasses import replace  # noqa: PLC0415 used here only
-
-    from functions._core.admission import admit  # noqa: PLC0415 used here only
-    from functions._core.models import Phase  # noqa: PLC0415 used here only
-
     now = world.ports.clock.now()
     step = admit(event, text, now, world.platform.rules)
     assert step.flow is not None

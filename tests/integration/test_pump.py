@@ -1,0 +1,139 @@
+"""The queue: retried with growing pauses, buried when hopeless, resumed by a new process, bounded in memory."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from functions._core.envelope import CloudEvent, type_of
+from functions._core.errors import Rejected, Unavailable
+from functions._core.events import ROUTES
+from functions._core.step import Step
+from functions._core.values import FlowStatus
+from functions._runtime import pump as pump_module
+from tests.builders import T0
+from tests.world import World, decision, running_world, task, until
+
+
+class Subscriber:
+    """A broker that keeps what it takes and refuses as told."""
+
+    def __init__(self, *refusals: Exception) -> None:
+        """Raise `refusals` one after the other, then take everything."""
+        self.refusals = list(refusals)
+        self.events: list[CloudEvent] = []
+
+    async def publish(self, events: Sequence[CloudEvent]) -> None:
+        """Take events or refuse them."""
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.events.extend(events)
+
+
+@asynccontextmanager
+async def subscribed(tmp_path: Path, subscriber: Subscriber) -> AsyncIterator[World]:
+    """Run a world whose transitions go to `subscriber`."""
+    async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/") as world:
+        world.platform.pump.subscriber = subscriber
+        await world.register()
+        yield world
+
+
+def event(event_id: str, noun: str = "ticket.completed", flow_id: str = "nobody") -> CloudEvent:
+    """Build an event for subscribers."""
+    return CloudEvent(
+        id=event_id,
+        source="/tests",
+        type=type_of(noun),
+        time=T0,
+        subject=flow_id,
+        data={"flow_id": flow_id, "ticket_ids": []},
+        extensions={"partitionkey": flow_id},
+    )
+
+
+async def drained(world: World) -> bool | None:
+    """Tell whether the queue is empty."""
+    depth = await world.platform._queue.depth()
+    return True if depth == 0 and world.platform.pump.held == 0 else None
+
+
+async def test_subscribers_get_every_transition_once_and_in_order(tmp_path: Path) -> None:
+    subscriber = Subscriber()
+    async with subscribed(tmp_path, subscriber) as world:
+        flow = await world.run(task("a"))
+        await until(lambda: drained(world), "the queue to empty")
+        history = [kind for kind, _ in await world.history(flow.flow_id)]
+    assert [e.noun for e in subscriber.events] == [kind for kind in history if kind not in ROUTES]
+    assigned = next(e for e in subscriber.events if e.noun == "ticket.assigned")
+    assert assigned.data["token"] is None
+
+
+async def test_an_event_that_a_subscriber_cannot_take_yet_is_sent_again(tmp_path: Path) -> None:
+    subscriber = Subscriber(Unavailable(), Unavailable())
+    async with subscribed(tmp_path, subscriber) as world:
+        world.platform.pump.take([event("e1")])
+        await until(lambda: drained(world), "the queue to empty")
+        letters, _ = await world.ports.dead_letters.letters(None, 10)
+    assert [e.id for e in subscriber.events] == ["e1"]
+    assert not letters
+
+
+async def test_an_event_that_a_subscriber_refuses_becomes_a_dead_letter_and_can_be_replayed(tmp_path: Path) -> None:
+    subscriber = Subscriber(Rejected("no such thing", code="refused_by_subscriber"))
+    async with subscribed(tmp_path, subscriber) as world:
+        await world.platform._queue.enqueue([event("e1")])
+        world.platform.pump.take([event("e1")])
+        await until(lambda: drained(world), "the queue to empty")
+        letters, _ = await world.ports.dead_letters.letters(None, 10)
+        assert [(x.letter_id, x.function, x.reason.code) for x in letters] == [
+            ("e1", "subscriber", "refused_by_subscriber")
+        ]
+        await world.platform.replay("e1")
+        await until(lambda: drained(world), "the queue to empty")
+        left, _ = await world.ports.dead_letters.letters(None, 10)
+    assert [e.id for e in subscriber.events] == ["e1"]
+    assert not left
+
+
+async def test_a_function_that_raises_three_times_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "FIRST_PAUSE", 0.001)
+    async with running_world(tmp_path) as world:
+        calls = 0
+
+        async def broken(_flow_id: str) -> bytes:
+            nonlocal calls
+            calls += 1
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(world.ports.store, "decision", broken)
+        flow = await world.run(task("a"))
+        letters, _ = await world.ports.dead_letters.letters(None, 10)
+    assert calls == 3
+    assert flow.status is FlowStatus.FAILED
+    assert "ZeroDivisionError" in flow.reasons[0].message
+    assert [(letter.function, letter.attempts) for letter in letters] == [("validate", 3)]
+
+
+async def test_more_events_than_fit_into_memory_are_all_handled(tmp_path: Path) -> None:
+    subscriber = Subscriber()
+    async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/", queue_memory=100) as world:
+        world.platform.pump.subscriber = subscriber
+        events = [event(f"e{n}", flow_id=f"flow-{n % 7}") for n in range(1000)]
+        await world.platform._queue.enqueue(events)
+        world.platform.pump.take(events)
+        assert world.platform.pump.held <= 100
+        await until(lambda: drained(world), "the queue to empty")
+    assert sorted(e.id for e in subscriber.events) == sorted(f"e{n}" for n in range(1000))
+
+
+async def test_a_new_process_takes_up_what_was_queued(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        await world.register()
+        data = decision(task("a"))
+        flow_id = await world.submit(data)
+        await world.ended(flow_id)
+        await world.ports.store.commit(Step(flow_id=flow_id, events=(event("left", "tickets.ready", flow_id),)))
+        await world.platform.start()
+        await until(lambda: drained(world), "the queue to empty")

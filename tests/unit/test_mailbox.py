@@ -1,0 +1,87 @@
+"""Order within a flow, fairness between flows, bounds for all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from functions._core.errors import Unavailable
+from functions._runtime.mailbox import Job, Mailbox
+
+
+@asynccontextmanager
+async def mailbox(*, concurrency: int = 4, limit: int = 1000) -> AsyncIterator[Mailbox]:
+    """Run a mailbox for as long as the context is open."""
+    box = Mailbox(concurrency=concurrency, limit=limit)
+    try:
+        yield box
+    finally:
+        await box.close()
+
+
+def noting(log: list[str], what: str) -> Job:
+    """Build a job that notes when it begins and ends."""
+
+    async def job() -> str:
+        log.append(f"{what} begins")
+        await asyncio.sleep(0)
+        log.append(f"{what} ends")
+        return what
+
+    return job
+
+
+async def test_jobs_of_one_key_run_one_after_the_other_in_order() -> None:
+    log: list[str] = []
+    async with mailbox() as box:
+        results = await asyncio.gather(*(box.submit("k", noting(log, str(n))) for n in range(5)))
+    assert results == ["0", "1", "2", "3", "4"]
+    assert log == [f"{n} {what}" for n in range(5) for what in ("begins", "ends")]
+
+
+async def test_a_key_with_many_jobs_delays_another_key_by_one_job() -> None:
+    log: list[str] = []
+    async with mailbox(concurrency=1) as box:
+        many = [box.submit("huge", noting(log, f"huge{n}")) for n in range(100)]
+        await box.submit("small", noting(log, "small"))
+        begun = [line for line in log if line.endswith("begins")]
+        await asyncio.gather(*many)
+    assert begun.index("small begins") <= 1
+
+
+async def test_keys_run_side_by_side_up_to_the_limit() -> None:
+    running, most = 0, 0
+
+    async def job() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+
+    async with mailbox(concurrency=3) as box:
+        await asyncio.gather(*(box.submit(f"k{n}", job) for n in range(20)))
+    assert most == 3
+
+
+async def test_a_job_that_raises_harms_nobody_else() -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    log: list[str] = []
+    async with mailbox(concurrency=1) as box:
+        failing = box.submit("k", broken)
+        after = box.submit("k", noting(log, "after"))
+        with pytest.raises(ZeroDivisionError):
+            await failing
+        assert await after == "after"
+
+
+async def test_too_many_queued_jobs_are_refused() -> None:
+    async with mailbox(concurrency=1, limit=2) as box:
+        jobs = [box.submit("k", noting([], "x")) for _ in range(2)]
+        with pytest.raises(Unavailable):
+            box.submit("other", noting([], "x"))
+        await asyncio.gather(*jobs)
+        await box.submit("other", noting([], "x"))

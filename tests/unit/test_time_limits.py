@@ -1,0 +1,272 @@
+"""What the passing of time does to flows and tickets: each rule by itself, at fixed times."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions._core.advance import advance
+from functions._core.models import Candidate, Flow, Phase, Reason, Ticket
+from functions._core.outcomes import (
+    AnyOutcome,
+    Broke,
+    DeadlinePassed,
+    Delivered,
+    Discovered,
+    Duplicate,
+    NothingHappened,
+    Reported,
+    Surroundings,
+    TelemetryKept,
+    TicketOverdue,
+    WorkerLost,
+)
+from functions._core.ports import Answer
+from functions._core.reports import Report
+from functions._core.rules import Rules
+from functions._core.situation import Situation
+from functions._core.step import Step
+from functions._core.values import FlowStatus, Outcome, ReportStatus, TicketStatus, Waiting
+from tests.builders import T0, make_flow, make_ticket, seconds
+
+RULES = Rules()
+
+
+def executing(**changes: Any) -> Flow:
+    """Build a flow that waits for its tickets."""
+    phases = (Phase(status=FlowStatus.VALIDATING, entered_at=T0), Phase(status=FlowStatus.EXECUTING, entered_at=T0))
+    return make_flow(status=FlowStatus.EXECUTING, phases=phases, tickets_generated=2, **changes)
+
+
+def candidate(worker_id: str) -> Candidate:
+    """Build a candidate with a free slot."""
+    return Candidate(
+        worker_id=worker_id,
+        score=0.7,
+        health_score=1,
+        pheromone_score=0.5,
+        telemetry_score=0.5,
+        active=0,
+        slots=5,
+    )
+
+
+def assigned(flow: Flow, **changes: Any) -> Ticket:
+    """Build a ticket that was given to worker w1 at T0 and is due at T0 + 5 s."""
+    defaults: dict[str, Any] = {
+        "status": TicketStatus.ASSIGNED,
+        "attempt": 1,
+        "worker_id": "w1",
+        "assigned_at": T0,
+        "next_wakeup_at": T0 + seconds(5),
+    }
+    return make_ticket(flow, **defaults | changes)
+
+
+def apply(flow: Flow, ticket: Ticket, now: datetime, outcome: AnyOutcome) -> Step:
+    """Let `outcome` happen to a flow with one ticket loaded."""
+    situation = Situation(
+        flow=flow, tickets={ticket.ticket_id: ticket}, now=now, rules=RULES, function="test", cause="cause"
+    )
+    return advance(situation, outcome)
+
+
+def overdue(ticket: Ticket, **around: Any) -> TicketOverdue:
+    """Build the outcome of a ticket's wake-up."""
+    return TicketOverdue(ticket.ticket_id, Surroundings(**around))
+
+
+def test_an_unacknowledged_assignment_is_delivered_again_to_the_same_worker_as_the_same_attempt() -> None:
+    flow = executing()
+    ticket = assigned(flow)
+    step = apply(flow, ticket, T0 + seconds(5), overdue(ticket))
+    assert [(d.worker_id, d.attempt, d.cancelled) for d in step.deliveries] == [("w1", 1, False)]
+    assert step.tickets[0].next_wakeup_at == T0 + seconds(10)
+    assert step.tickets[0].attempt == 1
+
+
+def test_after_thirty_seconds_without_acknowledgement_the_next_candidate_gets_the_ticket() -> None:
+    flow = executing()
+    ticket = assigned(flow, next_wakeup_at=T0 + seconds(30), candidates=(candidate("w1"), candidate("w2")))
+    step = apply(flow, ticket, T0 + seconds(30), overdue(ticket))
+    moved = step.tickets[0]
+    assert (moved.status, moved.worker_id, moved.attempt) == (TicketStatus.PENDING, None, 1)
+    assert moved.excluded_workers == ("w1",)
+    assert moved.waiting is Waiting.DISCOVERY
+    assert [event.noun for event in step.events] == ["tickets.ready"]
+    assert step.history[0].worker_id == "w1"
+
+
+def test_without_another_candidate_the_ticket_pauses_before_it_is_discovered_again() -> None:
+    flow = executing()
+    ticket = assigned(flow, candidates=(candidate("w1"),))
+    answers = {ticket.ticket_id: (1, Answer(429, "full"))}
+    step = apply(flow, ticket, T0 + seconds(1), Delivered(answers))
+    moved = step.tickets[0]
+    assert (moved.waiting, step.events) == (Waiting.RETRY, ())
+    assert moved.next_wakeup_at is not None
+    assert timedelta(milliseconds=800) <= moved.next_wakeup_at - (T0 + seconds(1)) <= timedelta(milliseconds=1200)
+    woken = apply(flow, moved, moved.next_wakeup_at, overdue(moved))
+    assert [event.noun for event in woken.events] == ["tickets.ready"]
+
+
+def test_an_acknowledgement_starts_the_timeout() -> None:
+    flow = executing()
+    ticket = assigned(flow)
+    step = apply(flow, ticket, T0 + seconds(2), Delivered({ticket.ticket_id: (1, Answer(202))}))
+    assert step.tickets[0].acknowledged_at == T0 + seconds(2)
+    assert step.tickets[0].next_wakeup_at == T0 + seconds(2) + timedelta(milliseconds=ticket.sla.timeout_ms)
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_an_answer_to_another_attempt_changes_nothing(attempt: int) -> None:
+    flow = executing()
+    ticket = assigned(flow, attempt=2)
+    assert not apply(flow, ticket, T0, Delivered({ticket.ticket_id: (attempt, Answer(202))})).changes
+
+
+def test_a_worker_that_was_not_reached_keeps_the_ticket_until_its_wakeup() -> None:
+    flow = executing()
+    ticket = assigned(flow)
+    assert not apply(flow, ticket, T0 + seconds(4), Delivered({ticket.ticket_id: (1, Answer(0, "refused"))})).changes
+
+
+def test_a_ticket_past_its_timeout_is_tried_again_and_its_worker_told_to_stop() -> None:
+    flow = executing()
+    ticket = assigned(flow, acknowledged_at=T0, next_wakeup_at=T0 + seconds(180))
+    step = apply(flow, ticket, T0 + seconds(180), overdue(ticket))
+    moved = step.tickets[0]
+    assert (moved.status, moved.retry_count, moved.waiting) == (TicketStatus.PENDING, 1, Waiting.RETRY)
+    assert moved.reason is not None
+    assert moved.reason.code == "timed_out"
+    assert [(d.worker_id, d.cancelled) for d in step.deliveries] == [("w1", True)]
+
+
+def test_a_timeout_with_no_retry_left_fails_the_ticket_and_cancels_its_descendants() -> None:
+    flow = executing()
+    last = make_ticket(flow, 3)
+    middle = make_ticket(flow, 2, dependants=(last.ticket_id,))
+    ticket = assigned(
+        flow, acknowledged_at=T0, retry_count=2, next_wakeup_at=T0 + seconds(180), dependants=(middle.ticket_id,)
+    )
+    tally = {"ASSIGNED": 1, "PENDING": 2}
+    step = apply(flow, ticket, T0 + seconds(180), overdue(ticket, live=(ticket, middle, last), tally=tally))
+    statuses = {t.task_id: t.status for t in step.tickets}
+    assert statuses == {
+        "task-1": TicketStatus.FAILED,
+        "task-2": TicketStatus.CANCELLED,
+        "task-3": TicketStatus.CANCELLED,
+    }
+    assert step.flow is not None
+    assert (step.flow.status, step.flow.outcome) == (FlowStatus.PUBLISHING, Outcome.FAILED)
+    assert step.flow.tally == {"FAILED": 1, "CANCELLED": 2}
+
+
+def test_a_retry_that_would_start_after_the_deadline_is_not_made() -> None:
+    flow = executing(sla_deadline=T0 + seconds(180.5))
+    ticket = assigned(flow, acknowledged_at=T0, next_wakeup_at=T0 + seconds(180))
+    step = apply(flow, ticket, T0 + seconds(180), overdue(ticket, live=(ticket,), tally={"ASSIGNED": 1}))
+    assert step.tickets[0].status is TicketStatus.FAILED
+
+
+def test_a_wakeup_that_fires_early_is_only_set_again() -> None:
+    flow = executing()
+    ticket = assigned(flow, next_wakeup_at=T0 + seconds(60))
+    step = apply(flow, ticket, T0 + seconds(5), overdue(ticket))
+    assert step.tickets == (ticket.but(version=2),)
+    assert (step.events, step.history, step.deliveries) == ((), (), ())
+
+
+def test_a_lost_tickets_ready_is_sent_again_with_a_new_id_each_time_and_doubling_pauses() -> None:
+    flow = executing()
+    ticket = make_ticket(flow, waiting=Waiting.DISCOVERY)
+    ids, pauses = set(), []
+    for _ in range(3):
+        assert ticket.next_wakeup_at is not None
+        now = ticket.next_wakeup_at
+        step = apply(flow, ticket, now, overdue(ticket))
+        ticket = step.tickets[0]
+        ids.add(step.events[0].id)
+        assert ticket.next_wakeup_at is not None
+        pauses.append((ticket.next_wakeup_at - now).total_seconds())
+    assert len(ids) == 3
+    assert pauses == [60, 120, 240]
+
+
+def test_a_lost_chain_event_is_sent_again_until_the_deadline() -> None:
+    flow = make_flow(sla_deadline=T0 + seconds(100))
+    step = apply(flow, make_ticket(flow), T0 + seconds(30), NothingHappened())
+    assert step.flow is not None
+    assert [event.noun for event in step.events] == ["decision.consolidated"]
+    assert step.flow.next_wakeup_at == T0 + seconds(90)
+    again = apply(step.flow, make_ticket(flow), T0 + seconds(90), NothingHappened())
+    assert again.flow is not None
+    assert again.flow.next_wakeup_at == T0 + seconds(100)
+    assert again.events[0].id != step.events[0].id
+
+
+def test_a_ticket_that_lacked_only_a_slot_at_the_deadline_has_failed_for_want_of_capacity() -> None:
+    flow = executing(sla_deadline=T0 + seconds(10))
+    starved = make_ticket(flow, 1, waiting=Waiting.SLOT)
+    running = assigned(flow, acknowledged_at=T0).but(ticket_id="00000000-0000-4000-8000-000000000002")
+    tally = {"PENDING": 1, "ASSIGNED": 1}
+    step = apply(flow, starved, T0 + seconds(10), DeadlinePassed((starved, running), tally))
+    assert [(t.status.value, t.reason.code) for t in step.tickets if t.reason] == [
+        ("FAILED", "no_capacity"),
+        ("CANCELLED", "sla_timeout"),
+    ]
+    assert step.flow is not None
+    assert step.flow.tally == {"FAILED": 1, "CANCELLED": 1}
+
+
+@pytest.mark.parametrize("status", [FlowStatus.COMPLETED, FlowStatus.FAILED, FlowStatus.TIMED_OUT])
+def test_terminal_is_terminal(status: FlowStatus) -> None:
+    flow = make_flow(status=status, outcome=Outcome(status), next_wakeup_at=None, ended_at=T0)
+    ticket = make_ticket(flow, status=TicketStatus.COMPLETED, attempt=1, next_wakeup_at=None)
+    report = Report(ticket_id=ticket.ticket_id, attempt=1, status=ReportStatus.FAILED)
+    for outcome in (
+        Reported(report),
+        DeadlinePassed((), {}),
+        NothingHappened(),
+        TelemetryKept(()),
+        WorkerLost("w1", "is gone"),
+        overdue(ticket),
+        Discovered({ticket.ticket_id: (candidate("w1"),)}, {}, {}),
+        Duplicate(),
+    ):
+        assert not apply(flow, ticket, T0 + seconds(99_999), outcome).changes, outcome
+
+
+def test_a_step_that_broke_ends_the_flow_only_where_the_table_has_the_edge() -> None:
+    reason = Reason(code="internal", message="ZeroDivisionError")
+    early = make_flow()
+    step = apply(early, make_ticket(early), T0, Broke(reason))
+    assert step.flow is not None
+    assert step.flow.outcome is Outcome.FAILED
+    late = executing()
+    assert not apply(late, make_ticket(late), T0, Broke(reason)).changes
+
+
+def test_two_last_tickets_that_end_at_once_leave_a_wakeup_that_ends_the_flow() -> None:
+    flow = executing()
+    first = assigned(flow, acknowledged_at=T0)
+    report = Report(ticket_id=first.ticket_id, attempt=1, status=ReportStatus.COMPLETED)
+    # Each saw the other one live, so neither was given the counts.
+    step = apply(flow, first, T0 + seconds(1), Reported(report))
+    ended = step.tickets[0]
+    assert step.flow is None
+    assert ended.next_wakeup_at == T0 + seconds(1) + RULES.settle
+    woken = apply(flow, ended, ended.next_wakeup_at, overdue(ended, tally={"COMPLETED": 2}))
+    assert woken.flow is not None
+    assert woken.flow.outcome is Outcome.COMPLETED
+    assert woken.tickets[0].next_wakeup_at is None
+
+
+def test_a_report_that_it_runs_starts_the_timeout_when_the_acknowledgement_was_lost() -> None:
+    flow = executing()
+    ticket = assigned(flow)
+    report = Report(ticket_id=ticket.ticket_id, attempt=1, status=ReportStatus.RUNNING, progress=10)
+    step = apply(flow, ticket, T0 + seconds(3), Reported(report))
+    moved = step.tickets[0]
+    assert (moved.status, moved.acknowledged_at, moved.progress) == (TicketStatus.RUNNING, T0 + seconds(3), 10)
+    assert moved.next_wakeup_at == T0 + seconds(3) + moved.timeout
