@@ -1,8 +1,11 @@
-"""The catalogue of events: what each says, who sends it and who acts on it. The files in `events/` are made of it."""
+"""The catalogue of events: what each says, who sends it and who acts on it. The files in `events/` are made of it.
+
+The first paragraph of a model's docstring is the description of its schema.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -11,7 +14,16 @@ from functions._core.decision_model import Decision
 from functions._core.models import Candidate, Reason
 from functions._core.reports import Report
 from functions._core.rules import TICKETS_PER_EVENT
-from functions._core.values import JsonObject, Outcome, Record, Timestamp
+from functions._core.values import (
+    FlowStatus,
+    JsonObject,
+    Outcome,
+    Priority,
+    Record,
+    RiskBand,
+    TicketStatus,
+    Timestamp,
+)
 from functions._core.workers import Deregistration, Heartbeat, Registration
 
 
@@ -24,7 +36,7 @@ class DecisionStored(Record):
 
 
 class PlanValidated(Record):
-    """Data of `plan.validated`."""
+    """Data of `plan.validated`: the decision is sound, its tickets can be made."""
 
     flow_id: str
     decision_id: str
@@ -62,44 +74,49 @@ class FlowConsolidated(Record):
 
 
 class CancelRequest(Record):
-    """Data of `flow.cancel_requested`."""
+    """Data of `flow.cancel_requested`: a person wants the flow to stop."""
 
     flow_id: str
     requested_by: str = Field(default="a user", max_length=255)
     reason: str = Field(default="no reason given", max_length=1000)
 
 
-class Transition(Record):
-    """Data of events for subscribers: one transition of a flow, or of one of its tickets."""
+class Change(Record):
+    """What any transition says: of which flow or ticket, from where to where."""
 
     flow_id: str
     plan_id: str | None = None
     decision_id: str | None = None
     ticket_id: str | None = None
     task_id: str | None = None
-    from_status: str | None = None
-    to_status: str | None = None
+    from_status: FlowStatus | TicketStatus | None = None
+    to_status: FlowStatus | TicketStatus | None = None
     attempt: int | None = None
     worker_id: str | None = None
-    cause: str
     detail: JsonObject = Field(default_factory=dict)
 
 
-class TicketCancelled(Record):
-    """Data of `ticket.cancelled` as a worker gets it."""
+class Transition(Change):
+    """Data of events for subscribers: one transition of a flow, or of one of its tickets."""
+
+    cause: str
+
+
+class TicketCancelled(Change):
+    """Data of `ticket.cancelled`: a worker is told the required fields alone, subscribers the whole transition."""
 
     ticket_id: str
-    flow_id: str
     task_id: str
     attempt: int
+    cause: str | None = None
 
 
 class Step(Record):
     """One of the six steps of a flow, as telemetry tells it."""
 
-    step: str
+    step: Literal["C1", "C2", "C3", "C4", "C5", "C6"]
     name: str
-    status: str
+    status: Literal["completed", "failed", "in_progress", "skipped"]
     started_at: Timestamp | None = None
     completed_at: Timestamp | None = None
     duration_ms: int | None = None
@@ -107,7 +124,7 @@ class Step(Record):
 
 
 class StepCompleted(Step):
-    """Data of `flow.step.completed`."""
+    """Data of `flow.step.completed`: one step, with everything that correlates it."""
 
     flow_id: str
     plan_id: str | None
@@ -127,8 +144,8 @@ class TelemetryFrame(Record):
     correlation_id: str
     trace_id: str
     outcome: Outcome
-    risk_band: str
-    priority: str
+    risk_band: RiskBand
+    priority: Priority
     received_at: Timestamp
     sla_deadline: Timestamp
     sla_remaining_ms: int
@@ -136,7 +153,7 @@ class TelemetryFrame(Record):
     duration_ms: int
     critical_path_ms: int | None
     tickets_generated: int
-    tickets_by_status: Mapping[str, int]
+    tickets_by_status: Mapping[TicketStatus, int]
     ticket_ids: tuple[str, ...]
     ticket_duration_ms: int
     retries: int
@@ -151,7 +168,11 @@ class Tick(Record):
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One line of the catalogue. `outside` says that users or workers may send it to the ingress."""
+    """One line of the catalogue.
+
+    `outside` says that users or workers may send it to the ingress. `stored` is what functions tell each other
+    instead where the data that users send stays in the store.
+    """
 
     noun: str
     model: type[BaseModel]
@@ -160,84 +181,81 @@ class EventType:
     subject: str
     text: str
     outside: bool = False
+    stored: type[BaseModel] | None = None
 
 
-SUBSCRIBERS = "subscribers"
+SUBSCRIBERS, SINK, HOLDER = "subscribers", "the telemetry sink", "the worker, subscribers"
 FLOW, TICKET, WORKER = "flow id", "ticket id", "worker id"
+ENDS = "publish_telemetry, enforce_sla"
 
 CATALOGUE: Sequence[EventType] = (
-    EventType("decision.consolidated", Decision, "user", "validate", FLOW, "A decision with its plan.", outside=True),
-    EventType("plan.validated", PlanValidated, "validate", "generate_tickets", FLOW, "The plan can be done."),
+    EventType(
+        "decision.consolidated",
+        Decision,
+        "user, api, enforce_sla",
+        "validate",
+        FLOW,
+        "A decision with its plan.",
+        outside=True,
+        stored=DecisionStored,
+    ),
+    EventType("plan.validated", PlanValidated, "validate, enforce_sla", "generate_tickets", FLOW, "It can be done."),
     EventType("plan.rejected", Transition, "validate", SUBSCRIBERS, FLOW, "C1 refused it; every reason is listed."),
     EventType("tickets.generated", Transition, "generate_tickets", SUBSCRIBERS, FLOW, "The plan has its tickets."),
     EventType(
         "tickets.ready",
         TicketsReady,
-        "generate_tickets, monitor, enforce_sla",
+        "generate_tickets, assign, monitor, enforce_sla",
         "discover",
         FLOW,
-        "Need a worker.",
+        "These tickets need a worker.",
     ),
     EventType("workers.discovered", WorkersDiscovered, "discover", "assign", FLOW, "Ranked candidates."),
-    EventType("ticket.assigned", TaskAssignment, "assign", "the worker", TICKET, "One attempt at one ticket."),
+    EventType("ticket.assigned", TaskAssignment, "assign", HOLDER, TICKET, "One attempt at one ticket."),
     EventType(
         "ticket.reported",
         Report,
-        "worker",
+        "worker, assign",
         "monitor",
         TICKET,
         "A worker's word on its attempt.",
         outside=True,
     ),
     EventType("ticket.started", Transition, "monitor", SUBSCRIBERS, TICKET, "The worker has begun."),
-    EventType("ticket.completed", Transition, "monitor", SUBSCRIBERS, TICKET, "Done."),
-    EventType("ticket.failed", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "Failed for good."),
-    EventType("ticket.retried", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "Will be tried again."),
-    EventType("ticket.reassigned", Transition, "assign, monitor", SUBSCRIBERS, TICKET, "Goes to another worker."),
+    EventType("ticket.completed", Transition, "monitor", SUBSCRIBERS, TICKET, "It is done."),
+    EventType("ticket.failed", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "It failed for good."),
+    EventType("ticket.retried", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "It will be tried again."),
     EventType(
-        "ticket.cancelled",
-        TicketCancelled,
+        "ticket.reassigned",
+        Transition,
         "assign, monitor, enforce_sla",
-        "the worker",
+        SUBSCRIBERS,
         TICKET,
-        "Stop, not wanted.",
+        "It goes to another worker.",
     ),
+    EventType("ticket.cancelled", TicketCancelled, "assign, monitor, enforce_sla", HOLDER, TICKET, "Not wanted now."),
     EventType(
         "flow.consolidated",
         FlowConsolidated,
-        "validate, monitor, enforce_sla",
+        "validate, monitor, enforce_sla, dead_letter",
         "publish_telemetry",
         FLOW,
         "The outcome is known.",
     ),
-    EventType(
-        "flow.step.completed",
-        StepCompleted,
-        "publish_telemetry",
-        "the telemetry sink",
-        FLOW,
-        "One step of a flow.",
-    ),
-    EventType("telemetry.frame", TelemetryFrame, "publish_telemetry", "the telemetry sink", FLOW, "The whole flow."),
-    EventType("flow.completed", Transition, "publish_telemetry", SUBSCRIBERS, FLOW, "All tickets are done."),
-    EventType("flow.failed", Transition, "publish_telemetry", SUBSCRIBERS, FLOW, "Some ticket failed for good."),
-    EventType("flow.timed_out", Transition, "publish_telemetry", SUBSCRIBERS, FLOW, "The deadline passed."),
-    EventType("flow.cancelled", Transition, "publish_telemetry", SUBSCRIBERS, FLOW, "A person stopped it."),
-    EventType("flow.rejected", Transition, "publish_telemetry", SUBSCRIBERS, FLOW, "It was never begun."),
+    EventType("flow.step.completed", StepCompleted, ENDS, SINK, FLOW, "One step of a flow."),
+    EventType("telemetry.frame", TelemetryFrame, ENDS, SINK, FLOW, "The whole flow."),
+    EventType("flow.completed", Transition, ENDS, SUBSCRIBERS, FLOW, "All tickets are done."),
+    EventType("flow.failed", Transition, ENDS, SUBSCRIBERS, FLOW, "A ticket, or a step, failed for good."),
+    EventType("flow.timed_out", Transition, ENDS, SUBSCRIBERS, FLOW, "The deadline passed."),
+    EventType("flow.cancelled", Transition, ENDS, SUBSCRIBERS, FLOW, "A person stopped it."),
+    EventType("flow.rejected", Transition, ENDS, SUBSCRIBERS, FLOW, "It was never begun."),
     EventType("flow.redriven", Transition, "enforce_sla", SUBSCRIBERS, FLOW, "A lost event was sent again."),
     EventType("sla.violated", Transition, "enforce_sla", SUBSCRIBERS, FLOW, "The deadline passed before the end."),
-    EventType("flow.cancel_requested", CancelRequest, "user", "monitor", FLOW, "Stop this flow.", outside=True),
+    EventType("flow.cancel_requested", CancelRequest, "user, api", "monitor", FLOW, "Stop this flow.", outside=True),
     EventType("worker.registered", Registration, "worker", "track_workers", WORKER, "A worker offers.", outside=True),
     EventType("worker.heartbeat", Heartbeat, "worker", "track_workers", WORKER, "A sign of life.", outside=True),
     EventType("worker.deregistered", Deregistration, "worker", "track_workers", WORKER, "It leaves.", outside=True),
-    EventType(
-        "worker.recovered",
-        TicketsReady,
-        "track_workers",
-        "discover",
-        FLOW,
-        "A worker can take these tickets.",
-    ),
+    EventType("worker.recovered", TicketsReady, "track_workers", "discover", FLOW, "A worker can take these tickets."),
     EventType("worker.unhealthy", WorkerUnhealthy, "track_workers", "monitor", FLOW, "Its tickets need another."),
     EventType("clock.ticked", Tick, "schedule", "enforce_sla, track_workers", "none", "Time has passed."),
 )

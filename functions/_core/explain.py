@@ -21,7 +21,7 @@ from functions._core.rules import Rules
 from functions._core.values import FlowStatus, TicketStatus, Waiting
 from functions._core.wording import ago, ahead, counted, listed, plain, span
 
-__all__ = ["Explanation", "SlackState", "explain_flow", "explain_ticket", "slack_ms", "slack_state"]
+__all__ = ["NAMED", "Explanation", "SlackState", "explain_flow", "explain_ticket", "slack_ms", "slack_state"]
 
 NAMED = 5
 """Tickets that are named of a flow: the oldest; the rest is counted."""

@@ -54,9 +54,7 @@ class Schedule:
 
 def dependants(tasks: Iterable[Plannable]) -> dict[str, tuple[str, ...]]:
     """Return, for every task, those that depend on it, as the plan lists them."""
-    return {
-        task_id: tuple(ids) for task_id, ids in _followers({t.task_id: t.dependencies for t in tasks}).items()
-    }
+    return {task_id: tuple(ids) for task_id, ids in _followers({t.task_id: t.dependencies for t in tasks}).items()}
 
 
 def topological_levels(dependencies: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -114,9 +112,11 @@ def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) ->
     milliseconds, and `scale = max(0, deadline - start) / critical`::
 
         latest_finish(t) = deadline - floor(scale * tail(t))
-        latest_start(t)  = deadline - floor(scale * (tail(t) + estimate(t)))
+        share_start(t)   = deadline - floor(scale * (tail(t) + estimate(t)))
+        latest_start(t)  = max(share_start(t), latest_finish(t) - estimate(t))
 
-    Slack is thereby spread over the path; when the estimates do not fit, all shares shrink alike (scale < 1).
+    Slack is thereby spread over the path: a task's share is `scale` times its estimate, and it may start as late
+    as still leaves the estimate. When the estimates do not fit, all shares shrink alike (scale < 1).
     A dependency's latest finish is never after the latest start of what depends on it, every sink may finish
     at the deadline, and a plan whose tasks take `scale * estimate` each misses nothing.
 
@@ -134,17 +134,21 @@ def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) ->
     def before_deadline(path_ms: int) -> datetime:
         return deadline - timedelta(milliseconds=path_ms * window_ms // critical_ms)
 
-    timings = {
-        task.task_id: Timing(
+    def timing(index: int, task: Plannable) -> Timing:
+        tail = tails[task.task_id]
+        finish = before_deadline(tail)
+        return Timing(
             task_id=task.task_id,
             index=index,
             level=levels[task.task_id],
-            latest_start=before_deadline(tails[task.task_id] + task.estimate_ms),
-            latest_finish=before_deadline(tails[task.task_id]),
-            critical=ends[task.task_id] + tails[task.task_id] == critical_ms,
+            latest_start=max(
+                before_deadline(tail + task.estimate_ms), finish - timedelta(milliseconds=task.estimate_ms)
+            ),
+            latest_finish=finish,
+            critical=ends[task.task_id] + tail == critical_ms,
         )
-        for index, task in enumerate(order)
-    }
+
+    timings = {task.task_id: timing(index, task) for index, task in enumerate(order)}
     path = _critical_path(order, ends, {task_id for task_id, timing in timings.items() if timing.critical})
     return Schedule(timings, max(levels.values(), default=-1) + 1, path, critical_ms)
 
@@ -170,9 +174,7 @@ def _longest_paths(order: Sequence[Plannable]) -> tuple[dict[str, int], dict[str
     return ends, tails
 
 
-def _critical_path(
-    order: Sequence[Plannable], ends: Mapping[str, int], critical: set[str]
-) -> tuple[str, ...]:
+def _critical_path(order: Sequence[Plannable], ends: Mapping[str, int], critical: set[str]) -> tuple[str, ...]:
     """Return the critical path that comes first in topological order."""
     path: list[str] = []
     for task in order:

@@ -182,20 +182,15 @@ async def test_nothing_is_reported_as_running_when_that_is_switched_off(platform
         await platform.reported("COMPLETED")
 
 
-async def test_an_end_does_not_wait_for_the_report_that_the_task_runs(platform: StandIn, gate: Gate) -> None:
+async def test_an_end_does_not_wait_for_the_report_that_the_task_runs(
+    desk: Desk, platform: StandIn, gate: Gate
+) -> None:
+    let_go = held(platform, Answer(200))
+    await desk.assign(estimated_duration_ms=10_000)
+    await platform.reported("RUNNING")
     gate.opened.set()
-    heard = asyncio.Event()
-
-    async def hold_back_the_first(_: Request) -> Answer:
-        if platform.statuses[-1:] == ["RUNNING"]:
-            await heard.wait()
-        return Answer(200)
-
-    async with working(platform, gate) as desk:
-        platform.answer = hold_back_the_first
-        await desk.assign(estimated_duration_ms=10_000)
-        await platform.reported("RUNNING", "COMPLETED")
-        heard.set()
+    await platform.reported("RUNNING", "COMPLETED")
+    let_go.set()
 
 
 async def test_a_task_that_the_platform_does_not_want_to_run_is_stopped(
@@ -218,17 +213,30 @@ async def test_a_report_that_is_not_taken_is_repeated_as_it_was(
     assert platform.reports == [platform.reports[0]] * 3
 
 
+def held(platform: StandIn, answer: Answer) -> asyncio.Event:
+    """Hold back `answer` to the first report until the event that is returned is set."""
+    let_go = asyncio.Event()
+
+    async def hold(_: Request) -> Answer:
+        if len(platform.reports) > 1:
+            return Answer(200)
+        await let_go.wait()
+        return answer
+
+    platform.answer = hold
+    return let_go
+
+
 async def test_a_report_is_sent_with_the_newest_token_there_is(desk: Desk, platform: StandIn, gate: Gate) -> None:
     gate.opened.set()
-    platform.replies.extend([Answer(503)] * 3 + [Answer(401)])
+    let_go = held(platform, Answer(401))
     await desk.assign(token="old")
     await until(lambda: platform.reports, "the first report")
     await desk.assign(token="new")
-    await platform.reported(*["COMPLETED"] * 4)
-    while (await desk.health())["reports_owed"]:
-        pass
+    let_go.set()
+    await platform.reported("COMPLETED", "COMPLETED")
     tokens = [request.headers["authorization"] for request in platform.told("POST", "/reports")]
-    assert (tokens[0], tokens[3]) == ("Bearer old", "Bearer new")
+    assert tokens == ["Bearer old", "Bearer new"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 410, 422])
@@ -259,12 +267,12 @@ async def test_with_too_many_reports_owed_no_ticket_is_taken(
 ) -> None:
     monkeypatch.setattr(runs, "REPORTS_OWED", 1)
     gate.opened.set()
-    platform.replies.extend([Answer(503)] * 3)
     async with working(platform, gate) as desk:
+        let_go = held(platform, Answer(503))
         await desk.assign("t-1")
-        await until(lambda: platform.reports, "the report to be refused")
+        await until(lambda: platform.reports, "the report")
         assert await desk.assign("t-2") == 429
-        await platform.reported(*["COMPLETED"] * 4)
+        let_go.set()
         while (await desk.health())["reports_owed"]:
             pass
         assert await desk.assign("t-2") == 202

@@ -1,0 +1,6 @@
+"""Hands the runtime the api function, apart from the others: its web framework is slow to import."""
+
+from functions.api.app import create_app
+from functions.api.services import ApiServices
+
+__all__ = ["ApiServices", "create_app"]
