@@ -97,6 +97,25 @@ async def test_what_a_write_raises_reaches_its_waiter_alone(store: SqliteStore, 
     assert (await stores.views.counts())["flows"] == {"VALIDATING": 2}
 
 
+async def test_an_error_of_the_engine_undoes_the_whole_batch_and_the_next_one_is_served(
+    store: SqliteStore, stores: Stores
+) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM flow")
+        connection.execute("DELETE FROM a_table_that_is_not_there")
+
+    await stores.store.commit(make_step(make_flow(1)))
+    async with committer_held(store):
+        commit = asyncio.create_task(stores.store.commit(make_step(make_flow(2))))
+        failing = asyncio.create_task(store._database.write(fail))
+        await asyncio.sleep(0)
+    answers = await asyncio.gather(commit, failing, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
+    assert (await stores.views.counts())["flows"] == {"VALIDATING": 1}
+    await stores.store.commit(make_step(make_flow(2)))
+    assert (await stores.views.counts())["flows"] == {"VALIDATING": 2}
+
+
 async def test_text_that_no_encoding_can_write_is_rejected_and_harms_nobody(store: SqliteStore, stores: Stores) -> None:
     good, bad = make_flow(1), make_flow(2).but(plan_id="\ud800")
     answers = await together(store, make_step(good), make_step(bad))

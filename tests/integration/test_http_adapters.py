@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp.abc import ResolveResult
 
 from functions._adapters.cloudevents_http import BATCHED, read_events
 from functions._adapters.http_client import ANSWER_LIMIT, HttpClient
@@ -196,8 +198,11 @@ async def test_a_name_that_leads_to_such_an_address_is_not_called_either(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    entry = (address, 80, 0, 0) if ":" in address else (address, 80)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(family, socket.SOCK_STREAM, 6, "", entry)])
+
+    async def resolve(*_: object) -> list[ResolveResult]:
+        return [ResolveResult(hostname="innocent.test", host=address, port=80, family=family, proto=6, flags=0)]
+
+    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
     answer = await HttpWorkerGateway(client).deliver(worker_at("http://innocent.test/"), event())
     assert answer.status == 403
 

@@ -119,10 +119,10 @@ class TestSchedule:
             (t.task_id, t.index, t.level, after_start(t.latest_start), after_start(t.latest_finish), t.critical)
             for t in plan.timings.values()
         ] == [
-            ("a", 0, 0, 0, 2_000, True),
-            ("b", 1, 1, 2_000, 6_000, True),
-            ("c", 2, 1, 5_000, 6_000, False),
-            ("d", 3, 2, 6_000, 8_000, True),
+            ("a", 0, 0, 1_000, 2_000, True),
+            ("b", 1, 1, 4_000, 6_000, True),
+            ("c", 2, 1, 5_500, 6_000, False),
+            ("d", 3, 2, 7_000, 8_000, True),
         ]
         assert (plan.levels, plan.critical_path, plan.critical_path_ms) == (3, ("a", "b", "d"), 4_000)
 

@@ -1,0 +1,25 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+PAGE = 50
+"""Records shown unless more are asked for: a screenful."""
+
+
+def _address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{value!r} does not start with http:// or https://")
+    return value.rstrip("/")
+
+
+Url = Annotated[str, typer.Option("--url", envvar="FLOWC_URL", callback=_address, help="Where the platform listens.")]
+ApiKey = Annotated[
+    str,
+    typer.Option("--api-key", envvar="FLOWC_API_KEY", show_default=False, help="Key of the platform, if it has one."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
+FlowId = Annotated[str, typer.Argument(metavar="ID", help="Id of the flow.")]

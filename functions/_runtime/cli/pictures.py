@@ -1,0 +1,94 @@
+"""Pictures of a flow for the terminal: where it is, what time it has left, and how far its tickets are."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.spinner import Spinner
+from rich.text import Text
+
+from functions._core.values import TicketStatus
+from functions._runtime.cli.progress import Progress
+from functions._runtime.cli.ticket_table import LOOKS, ticket_table
+from functions._runtime.cli.words import JsonObject, clean, passed, sla_left
+
+BAR = 48
+"""Cells of the bar of tickets by status."""
+
+FAILURES = 5
+"""Failed tickets of which the reason is repeated in full."""
+
+COLOURS: Mapping[str, str] = {
+    "COMPLETED": "green",
+    "CANCELLED": "yellow",
+    "FAILED": "red",
+    "TIMED_OUT": "red",
+    "REJECTED": "red",
+}
+UNDER_WAY = "cyan"
+
+ENDED_FIRST = (
+    TicketStatus.COMPLETED,
+    TicketStatus.FAILED,
+    TicketStatus.CANCELLED,
+    TicketStatus.RUNNING,
+    TicketStatus.ASSIGNED,
+    TicketStatus.PENDING,
+)
+
+
+def picture(progress: Progress, rows: int, spinner: Spinner | None = None) -> RenderableType:
+    """Return the whole picture with at most `rows` tickets."""
+    if not progress.tickets:
+        return headline(progress.flow)
+    table = ticket_table(progress, rows, spinner)
+    return Group(headline(progress.flow), _bar(progress), Text(), table, *_failures(progress))
+
+
+def flow_status(status: str) -> Text:
+    """Return the status of a flow in its colour."""
+    return Text(status, style=COLOURS.get(status, UNDER_WAY))
+
+
+def headline(flow: JsonObject) -> RenderableType:
+    """Return what the flow is, where it is and how it stands against its SLA."""
+    status = flow["status"]
+    first = Text.assemble(
+        (f" {status} ", f"bold reverse {COLOURS.get(status, UNDER_WAY)}"),
+        ("  " + clean(flow["plan_id"] or flow["decision_id"]), "bold"),
+        (f"  flow {flow['flow_id']}", "dim"),
+    )
+    now = datetime.now(UTC)
+    ended = datetime.fromisoformat(flow["ended_at"]) if flow["ended_at"] else None
+    late = flow["sla_violated"] or datetime.fromisoformat(flow["sla_deadline"]) < (ended or now)
+    standing = sla_left(flow, now)
+    second = Text.assemble(
+        (f"SLA {standing} · " if standing else "", "bold red" if late else "green"),
+        (f"{'took' if ended else 'running for'} {passed(flow['received_at'], ended or now)}", "dim"),
+        (f" · {flow['priority'].lower()} priority, {flow['risk_band']} risk", "dim"),
+    )
+    reasons = [Text(f"{clean(reason['code'])}: {clean(reason['message'])}", style="red") for reason in flow["reasons"]]
+    return Group(first, second, *reasons)
+
+
+def _bar(progress: Progress) -> RenderableType:
+    tally, total = progress.tally(), len(progress.tickets)
+    bar, others = Text(), []
+    filled = so_far = 0
+    for status in ENDED_FIRST:
+        so_far += tally[status]
+        cells = round(BAR * so_far / total) - filled
+        filled += cells
+        colour = LOOKS[status][1]
+        bar.append(("─" if status is TicketStatus.PENDING else "━") * cells, style=colour)
+        if tally[status] and status is not TicketStatus.COMPLETED:
+            others.append(Text(f"{tally[status]} {status.lower()}", style=colour))
+    bar.append(f"  {tally[TicketStatus.COMPLETED]} of {total} done", style="bold")
+    return Group(bar, Text(" · ", style="dim").join(others))
+
+
+def _failures(progress: Progress) -> Sequence[RenderableType]:
+    """Return why tickets failed, at full length, once the flow has ended."""
+    lines = progress.tickets.values() if progress.ended else ()
+    failed = [line for line in lines if line.status is TicketStatus.FAILED]
+    return [Text(f"{line.task_id} failed: {line.note}", style="red") for line in failed[:FAILURES]]

@@ -1,0 +1,72 @@
+"""The tickets of a flow, one line each; of many those that need attention most."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from heapq import nsmallest
+
+from rich.console import Group, RenderableType
+from rich.spinner import Spinner
+from rich.text import Text
+
+from functions._core.values import TicketStatus
+from functions._runtime.cli.progress import HELD, Progress, TicketLine
+from functions._runtime.cli.tables import table
+from functions._runtime.cli.words import passed
+
+LOOKS: Mapping[TicketStatus, tuple[str, str]] = {
+    TicketStatus.FAILED: ("✖", "red"),
+    TicketStatus.RUNNING: ("●", "cyan"),
+    TicketStatus.ASSIGNED: ("◌", "blue"),
+    TicketStatus.PENDING: ("·", "bright_black"),
+    TicketStatus.CANCELLED: ("⊘", "yellow"),
+    TicketStatus.COMPLETED: ("✔", "green"),
+}
+"""Sign and colour of each status; the first ones are shown before the others where not all tickets fit."""
+
+URGENCY = {status: rank for rank, status in enumerate(LOOKS)}
+LONGEST_PATH = "magenta"
+
+
+def ticket_table(progress: Progress, rows: int, spinner: Spinner | None = None) -> RenderableType:
+    """Return up to `rows` tickets in the order of their levels; `spinner` turns beside those that run."""
+    lines = progress.tickets.values()
+    shown = sorted(nsmallest(rows, lines, key=lambda line: URGENCY[line.status]), key=lambda line: line.level)
+    noted = any(_note(line) for line in shown)
+    columns = ("", "LEVEL", "TASK", "STATUS", "WORKER", "TIME")
+    drawn = table(*columns, right=("LEVEL", "TIME"), rest="" if noted else None)
+    now = datetime.now(UTC)
+    for line in shown:
+        drawn.add_row(*_row(line, now, spinner), *((Text(_note(line), style="yellow"),) if noted else ()))
+    parts: list[RenderableType] = [drawn]
+    if len(shown) < len(lines):
+        parts.append(Text(f"… and {len(lines) - len(shown)} more", style="dim"))
+    if any(line.critical for line in shown):
+        parts.append(Text.assemble(("◆", LONGEST_PATH), (" on the longest path", "dim")))
+    return Group(*parts)
+
+
+def _row(line: TicketLine, now: datetime, spinner: Spinner | None) -> Sequence[RenderableType]:
+    sign, colour = LOOKS[line.status]
+    turning = spinner if line.status is TicketStatus.RUNNING else None
+    waiting = line.status is TicketStatus.PENDING
+    return (
+        turning or Text(sign, style=colour),
+        Text(str(line.level), style="dim"),
+        Text.assemble(("◆ " if line.critical else "  ", LONGEST_PATH), (line.task_id, "dim" if waiting else "")),
+        Text(line.status, style=colour),
+        Text(line.worker_id or "", style="" if line.status in HELD else "dim"),
+        Text(_time(line, now), style="dim"),
+    )
+
+
+def _note(line: TicketLine) -> str:
+    note = line.note if line.status is not TicketStatus.COMPLETED else ""
+    attempt = f"attempt {line.attempt}" if line.attempt > 1 else ""
+    return ": ".join(filter(None, (attempt, note)))
+
+
+def _time(line: TicketLine, now: datetime) -> str:
+    """Return how long the present attempt has run, or the last one ran."""
+    if line.started_at is None:
+        return ""
+    return passed(line.started_at, datetime.fromisoformat(line.ended_at) if line.ended_at else now)

@@ -1,0 +1,1 @@
+"""The HTTP function: ingress for CloudEvents, reports of workers, and views for people and tools."""

@@ -1,0 +1,81 @@
+"""The HTTP function, put together."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+
+from functions.api import dead_letters, flows, history, problems, system, tickets, why, workers
+from functions.api.documents import TAKEN, Api, batch_problem, events_body, path_parameter
+from functions.api.documents import problems as problem_answers
+from functions.api.ingress import BatchTaken, Taken, receive_events
+from functions.api.reports import ReportAnswer, receive_report
+from functions.api.services import ApiServices
+
+DESCRIPTION = """
+Turns a decision into done work inside its SLA. POST a consolidated decision to `/` as a CloudEvent, follow its
+flow under `/api/v1/flows/{flow_id}`, and ask `/api/v1/why/{id}` when something takes long.
+"""
+
+
+class PlainRoute(APIRoute):
+    """A documented route whose endpoint answers the request by itself: nothing is injected or serialised."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the endpoint."""
+        return self.endpoint
+
+
+def create_app(services: ApiServices) -> FastAPI:
+    """Return the ASGI application over `services`."""
+    app = Api(
+        title="Flow C",
+        version=services.version,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=problem_answers(),
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.services = services
+    problems.install(app)
+    _add_hot_routes(app)
+    for module in (flows, tickets, why, workers, dead_letters, history, system):
+        app.include_router(module.router)
+    return app
+
+
+def _add_hot_routes(app: FastAPI) -> None:
+    """Add what every step of a flow goes through; first, so that it is found first."""
+    reports = events_body("ticket.reported", batch=False)
+    reports["parameters"].append(path_parameter("flow_id"))
+    app.router.add_api_route(
+        "/api/v1/flows/{flow_id}/reports",
+        receive_report,
+        methods=["POST"],
+        tags=["reports"],
+        response_model=None,
+        responses={**problem_answers(400, 401, 403, 404, 413, 415, 422, 503), 200: {"model": ReportAnswer}},
+        openapi_extra={**reports, "security": [{"assignment": []}]},
+        route_class_override=PlainRoute,
+    )
+    app.router.add_api_route(
+        "/",
+        receive_events,
+        methods=["POST"],
+        tags=["ingress"],
+        status_code=202,
+        response_model=None,
+        responses={
+            **problem_answers(401, 403, 404, 413, 415, 422, 503),
+            **batch_problem(),
+            202: {"model": Taken | BatchTaken},
+        },
+        openapi_extra={
+            **events_body(*(entry.noun for entry in TAKEN), batch=True),
+            "security": [{}, {"assignment": []}],
+        },
+        route_class_override=PlainRoute,
+    )

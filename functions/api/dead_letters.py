@@ -1,0 +1,42 @@
+"""Dead letters: events that could not be handled, for people to read, replay or drop."""
+
+from fastapi import APIRouter
+
+from functions._core.models import DeadLetter
+from functions.api.documents import problems
+from functions.api.problems import not_found
+from functions.api.questions import DEFAULT_LIMIT, Cursor, Limit, found
+from functions.api.services import Services
+from functions.api.views import LetterPage
+
+router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
+
+# A letter has the id of its event, and those may hold slashes: hence `:path`.
+
+
+@router.get("", responses=problems(400, 422))
+async def list_dead_letters(services: Services, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> LetterPage:
+    """Return dead letters, the newest first."""
+    letters, following = await services.ports.dead_letters.letters(cursor, limit)
+    return LetterPage(items=tuple(letters), cursor=following)
+
+
+@router.post("/{letter_id:path}/replay", status_code=202, responses=problems(404, 422))
+async def replay_dead_letter(services: Services, letter_id: str) -> DeadLetter:
+    """Queue the event of a dead letter again and drop the letter."""
+    letter = await found("dead letter", letter_id, services.ports.dead_letters.letter)
+    return await services.engine.replay(letter.letter_id)
+
+
+@router.get("/{letter_id:path}", responses=problems(404))
+async def get_dead_letter(services: Services, letter_id: str) -> DeadLetter:
+    """Return a dead letter with its event."""
+    return await found("dead letter", letter_id, services.ports.dead_letters.letter)
+
+
+@router.delete("/{letter_id:path}", status_code=204, responses=problems(404))
+async def drop_dead_letter(services: Services, letter_id: str) -> None:
+    """Drop a dead letter; its event is gone then."""
+    letter = await found("dead letter", letter_id, services.ports.dead_letters.letter)
+    if not await services.ports.dead_letters.drop(letter.letter_id):
+        raise not_found("dead letter", letter_id)

@@ -1,0 +1,147 @@
+"""The parts of /openapi.json that no signature shows: bodies that are read by hand, events, problems."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from functions._core.envelope import type_of
+from functions._core.events import CATALOGUE, EventType
+from functions._core.workers import Heartbeat, Registration
+from functions.api import problems as problem_documents
+from functions.api.forms import Cancellation, Wanted
+
+BINARY, STRUCTURED, BATCHED = (
+    "application/json",
+    "application/cloudevents+json",
+    "application/cloudevents-batch+json",
+)
+TAKEN = tuple(entry for entry in CATALOGUE if entry.outside)
+
+Document = dict[str, Any]
+
+
+class Api(FastAPI):
+    """FastAPI whose document also holds the schemas that `ref` points to."""
+
+    def openapi(self) -> Document:
+        """Return the OpenAPI document."""
+        document = super().openapi()
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(_schemas())
+        components["securitySchemes"] = {
+            "assignment": {"type": "http", "scheme": "bearer", "description": "The token of an assignment"}
+        }
+        return document
+
+
+def ref(name: str) -> Document:
+    """Return a reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def problems(*statuses: int) -> dict[int | str, Document]:
+    """Return the documentation of problem answers: those named, and every other as the default."""
+    named: dict[int | str, Document] = {status: _problem(HTTPStatus(status).phrase) for status in statuses}
+    return named | {"default": _problem("Any other problem")}
+
+
+def batch_problem() -> dict[int | str, Document]:
+    """Return the documentation of a 400 that may be about a batch."""
+    either = {"anyOf": [ref("Problem"), ref("BatchProblem")]}
+    text = "Malformed, then nothing was taken; or some events of a batch were refused, and the others taken"
+    return {400: {"description": text, "content": {problem_documents.MEDIA_TYPE: {"schema": either}}}}
+
+
+def json_body(model: type[BaseModel], *, required: bool = True) -> Document:
+    """Return the documentation of a JSON body that is read by hand."""
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": ref(model.__name__)}}}}
+
+
+def events_body(*nouns: str, batch: bool) -> Document:
+    """Return the documentation of a body that holds one of the events `nouns`, with the headers of its forms."""
+    entries = [entry for entry in TAKEN if entry.noun in nouns]
+    event = {"oneOf": [ref(_event_name(entry)) for entry in entries]}
+    data = {"anyOf": [ref(entry.model.__name__) for entry in entries]}
+    content = {
+        STRUCTURED: {"schema": event},
+        BINARY: {"schema": {**data, "description": "Data alone, in the binary form: attributes are headers"}},
+    }
+    if batch:
+        content[BATCHED] = {"schema": {"type": "array", "items": event}}
+    types = [type_of(entry.noun) for entry in entries]
+    return {
+        "requestBody": {"required": True, "content": content},
+        "parameters": [
+            _header("ce-specversion", {"const": "1.0"}),
+            _header("ce-id", {"type": "string", "minLength": 1}),
+            _header("ce-source", {"type": "string", "format": "uri-reference", "minLength": 1}),
+            _header("ce-type", {"type": "string", "enum": types}),
+        ],
+    }
+
+
+def path_parameter(name: str) -> Document:
+    """Return the documentation of a path parameter that is read by hand."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _header(name: str, schema: Document) -> Document:
+    text = "Required in the binary form of an event, and only there"
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+
+
+def _problem(description: str) -> Document:
+    content = {problem_documents.MEDIA_TYPE: {"schema": ref("Problem")}}
+    return {"description": description, "content": content}
+
+
+def _schemas() -> Mapping[str, Document]:
+    """Return what is referred to by name: problems, bodies, events."""
+    models: tuple[type[BaseModel], ...] = (
+        Cancellation,
+        Wanted,
+        Registration,
+        Heartbeat,
+        *(entry.model for entry in TAKEN),
+    )
+    answers: tuple[type[BaseModel], ...] = (problem_documents.Problem, problem_documents.BatchProblem)
+    return (
+        {model.__name__: _schema(model, "validation") for model in models}
+        | {model.__name__: _schema(model, "serialization") for model in answers}
+        | {_event_name(entry): _event(entry) for entry in TAKEN}
+    )
+
+
+def _schema(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> Document:
+    # A model's parts stay within it: FastAPI may use their names for what it returns.
+    template = f"#/components/schemas/{model.__name__}/$defs/{{model}}"
+    return model.model_json_schema(mode=mode, ref_template=template)
+
+
+def _event_name(entry: EventType) -> str:
+    return "".join(word.capitalize() for word in entry.noun.replace("_", ".").split(".")) + "Event"
+
+
+def _event(entry: EventType) -> Document:
+    text = {"type": "string", "minLength": 1}
+    return {
+        "type": "object",
+        "title": type_of(entry.noun),
+        "description": f"{entry.text} The subject is the {entry.subject}. Other attributes are extensions.",
+        "required": ["specversion", "id", "source", "type"],
+        "anyOf": [{"required": ["data"]}, {"required": ["data_base64"]}],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": text,
+            "source": {**text, "format": "uri-reference"},
+            "type": {"const": type_of(entry.noun)},
+            "time": {"type": "string", "format": "date-time"},
+            "subject": text,
+            "datacontenttype": {"type": "string", "default": "application/json"},
+            "data": ref(entry.model.__name__),
+            "data_base64": {"type": "string", "contentEncoding": "base64"},
+        },
+    }

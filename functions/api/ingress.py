@@ -1,0 +1,135 @@
+"""`POST /`: decisions and orders of users, words of workers, as CloudEvents in any form of their HTTP binding.
+
+Only the types that the catalogue opens to the outside are taken. A single event is answered by what it led to. The
+events of a batch are taken one after the other; when some are refused, the answer is a 400 that says which and
+why, and which were taken. Sending a batch again is safe: what was taken is recognised.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from fastapi import Request, Response
+
+from functions._core.envelope import CloudEvent, type_of
+from functions._core.errors import Rejected
+from functions._core.events import CATALOGUE, CancelRequest
+from functions._core.values import Record
+from functions._core.workers import Deregistration, Heartbeat, Registration
+from functions.api.bodies import json_answer, read_body
+from functions.api.problems import Itemised, checked, not_found
+from functions.api.questions import sound
+from functions.api.reports import bearer, take_report
+from functions.api.services import ApiServices, services_of
+
+Answer = Mapping[str, Any]
+Handler = Callable[[ApiServices, CloudEvent, str | None], Awaitable[Answer]]
+
+
+class Taken(Record):
+    """The answer to one event: the flow of a decision or an order; `result` and `cancel` of a report; a worker."""
+
+    flow_id: str | None = None
+    status: str | None = None
+    result: str | None = None
+    worker_id: str | None = None
+    heartbeat_interval_seconds: float | None = None
+    cancel: bool | tuple[str, ...] | None = None
+
+
+class TakenOfBatch(Taken):
+    """The answer to one event of a batch, with its place in the batch and its id."""
+
+    index: int
+    id: str
+
+
+class BatchTaken(Record):
+    """The answer to a batch: the flows of its decisions and orders, in order, and the answer to every event."""
+
+    flows: tuple[str, ...]
+    taken: tuple[TakenOfBatch, ...]
+
+
+async def receive_events(request: Request) -> Response:
+    """Take in one event or a batch."""
+    services = services_of(request)
+    body = await read_body(request, services.max_body)
+    headers = dict(request.headers.items())
+    events, batch = services.read_events(headers, body, received_at=services.ports.clock.now())
+    token = bearer(request)
+    if batch:
+        return json_answer(202, await _take_all(services, events, token))
+    return json_answer(202, await _take(services, events[0], token))
+
+
+async def _take_all(services: ApiServices, events: Sequence[CloudEvent], token: str | None) -> Answer:
+    taken: list[Answer] = []
+    refused: list[Answer] = []
+    for index, event in enumerate(events):
+        place = {"index": index, "id": event.id}
+        try:
+            answer = await _take(services, event, token)
+        except Rejected as error:
+            refused.append({**place, "type": event.type, "code": error.code, "message": str(error), "where": None})
+        else:
+            taken.append({**place, **answer})
+    if refused:
+        message = f"{len(refused)} of {len(events)} events were refused, the first: {refused[0]['message']}"
+        members = {"errors": refused, "taken": taken}
+        raise Itemised(message, code="batch_refused", status=400, members=members)
+    return {"flows": [answer["flow_id"] for answer in taken if "flow_id" in answer], "taken": taken}
+
+
+async def _take(services: ApiServices, event: CloudEvent, token: str | None) -> Answer:
+    handler = HANDLERS.get(event.type)
+    if handler is not None:
+        return await handler(services, event, token)
+    if event.type in INTERNAL:
+        raise Rejected(f"{event.type} is sent by the platform itself only", code="internal_type", status=403)
+    known = ", ".join(HANDLERS)
+    raise Rejected(f"{event.type[:100]!r} is not known; taken are {known}", code="unknown_type", status=422)
+
+
+async def _decision(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+    return {"flow_id": await services.engine.admit(event)}
+
+
+async def _cancel(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+    asked = checked(CancelRequest, event.data, "data")
+    flow_id = sound("flow", asked.flow_id)
+    flow = await services.engine.cancel(flow_id, asked.requested_by, asked.reason)
+    return {"flow_id": flow.flow_id, "status": flow.status}
+
+
+async def _registered(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+    worker = await services.engine.register(checked(Registration, event.data, "data"))
+    interval = services.rules.heartbeat.total_seconds()
+    return {"worker_id": worker.worker_id, "heartbeat_interval_seconds": interval}
+
+
+async def _heartbeat(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+    heartbeat = checked(Heartbeat, event.data, "data")
+    worker_id = heartbeat.worker_id or event.subject
+    if not worker_id:
+        raise Rejected("data.worker_id: names the worker, or the event's subject does", code="invalid_data", status=422)
+    heard = await services.engine.heartbeat(sound("worker", worker_id), heartbeat)
+    return {"worker_id": worker_id, "status": heartbeat.status, "cancel": heard.cancel}
+
+
+async def _deregistered(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+    leaving = checked(Deregistration, event.data, "data")
+    if not await services.engine.deregister(sound("worker", leaving.worker_id), leaving.reason):
+        raise not_found("worker", leaving.worker_id)
+    return {"worker_id": leaving.worker_id}
+
+
+_BY_NOUN: Mapping[str, Handler] = {
+    "decision.consolidated": _decision,
+    "flow.cancel_requested": _cancel,
+    "ticket.reported": take_report,
+    "worker.registered": _registered,
+    "worker.heartbeat": _heartbeat,
+    "worker.deregistered": _deregistered,
+}
+HANDLERS = {type_of(noun): handler for noun, handler in _BY_NOUN.items()}
+INTERNAL = frozenset(type_of(entry.noun) for entry in CATALOGUE if not entry.outside)

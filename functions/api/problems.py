@@ -1,0 +1,166 @@
+"""Every error as an RFC 9457 problem document: what is wrong, in one sentence, and each fault where there are more.
+
+`code` is the word to program against. Texts never repeat input at length and never show what went wrong inside.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+
+from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.models import Reason
+from functions._core.values import Record
+
+MEDIA_TYPE = "application/problem+json"
+MAX_DETAIL = 2_000
+MAX_ERRORS = 100
+HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Problem(Record):
+    """An error. `errors` lists every single fault, where there can be several."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: tuple[Reason, ...] = ()
+
+
+class RefusedEvent(Reason):
+    """One event of a batch that was not taken: its place in the batch, its id and type, and why."""
+
+    index: int
+    id: str
+    type: str
+
+
+class BatchProblem(Problem):
+    """A batch of which some events were refused. Those in `taken` were taken and need not be sent again."""
+
+    errors: tuple[RefusedEvent, ...]
+    taken: tuple[Mapping[str, Any], ...]
+
+
+class Itemised(Rejected):
+    """A refusal with more to say: `members` are added to the problem document."""
+
+    def __init__(self, message: str, *, code: str, status: int, members: Mapping[str, object]) -> None:
+        super().__init__(message, code=code, status=status)
+        self.members = members
+
+
+def not_found(what: str, record_id: str) -> Rejected:
+    """Return the refusal of a path that names a record which is not there."""
+    return Rejected(f"there is no {what} {record_id[:100]!r}", code=f"unknown_{what.replace(' ', '_')}", status=404)
+
+
+def checked(model: type[Model], value: object, where: str) -> Model:
+    """Return `value` as a `model`; raise `Itemised`, status 422, with every fault, `where` being its root."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False, include_input=False), where) from None
+
+
+def problem(
+    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: object
+) -> Response:
+    """Return a problem document as a response."""
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail if len(detail) <= MAX_DETAIL else f"{detail[:MAX_DETAIL]}…",
+        "code": code,
+        **members,
+    }
+    return Response(json.dumps(document), status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem document."""
+    app.add_exception_handler(Rejected, _rejected)
+    app.add_exception_handler(Unavailable, _try_again)
+    app.add_exception_handler(Conflict, _try_again)
+    app.add_exception_handler(RequestValidationError, _wrong_parameters)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _cut_off)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _rejected(_request: Request, error: Exception) -> Response:
+    status = getattr(error, "status", 400)
+    members: Mapping[str, object] = getattr(error, "members", {})
+    return problem(status, getattr(error, "code", "rejected"), str(error), HEADERS.get(status), **members)
+
+
+async def _try_again(_request: Request, error: Exception) -> Response:
+    code = "conflict" if isinstance(error, Conflict) else "unavailable"
+    return problem(503, code, str(error), HEADERS[503])
+
+
+async def _wrong_parameters(request: Request, error: Exception) -> Response:
+    faults = error.errors() if isinstance(error, RequestValidationError) else ()
+    return await _rejected(request, _invalid(faults, ""))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = {"allow": ", ".join(_allowed(request))} if status == HTTPStatus.METHOD_NOT_ALLOWED else None
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    path = request.url.path[:200]
+    details = {
+        404: f"there is nothing at {path}; /openapi.json lists what there is",
+        405: f"{path} does not take {request.method[:20]}",
+    }
+    return problem(status, code, details.get(status, "the request cannot be answered"), headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods that the request's path takes; routes of one path each know only their own."""
+    app: FastAPI = request.app
+    path = {"type": "http", "path": request.scope["path"], "root_path": request.scope.get("root_path", "")}
+    return [
+        method
+        for method in ("DELETE", "GET", "POST")
+        if any(route.matches({**path, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+
+
+async def _cut_off(_request: Request, _error: Exception) -> Response:
+    return problem(400, "cut_off", "the connection was closed before the whole body had arrived")
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    # The error goes on to the server after this answer, which logs it with its traceback.
+    return problem(500, "internal", "something went wrong inside; the platform's log says what")
+
+
+def _invalid(faults: Sequence[Any], where: str) -> Itemised:
+    """Return the refusal of a value with `faults` as pydantic names them."""
+    errors = [
+        Reason(code=fault["type"], message=fault["msg"][:MAX_DETAIL], where=_path(where, fault["loc"]))
+        for fault in faults[:MAX_ERRORS]
+    ]
+    first = "; ".join(f"{error.where}: {error.message}" for error in errors[:3])
+    more = f" (and {len(faults) - 3} more)" if len(faults) > len(errors[:3]) else ""
+    members = {"errors": [error.model_dump() for error in errors]}
+    return Itemised(f"{first}{more}", code="invalid_data", status=422, members=members)
+
+
+def _path(root: str, loc: Sequence[int | str]) -> str:
+    """Return the place of a fault, e.g. `body.running[0].attempt`; a foreign key in it is cut."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:100]}" for part in loc)
+    return f"{root}{path}".removeprefix(".")

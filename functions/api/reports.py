@@ -1,0 +1,105 @@
+"""Reports of workers: believed only with the token of the very attempt they speak of."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request, Response
+
+from functions._core.draft import derived_id
+from functions._core.envelope import CloudEvent, type_of
+from functions._core.errors import Rejected
+from functions._core.models import Ticket
+from functions._core.reports import Report
+from functions._core.values import Record
+from functions.api.bodies import json_answer, read_body
+from functions.api.problems import checked, not_found
+from functions.api.services import ApiServices, services_of
+
+REPORTED = type_of("ticket.reported")
+
+MAX_OUTPUT = 256 * 1024
+"""Bytes of an output as JSON: it is kept on the ticket's row and handed to what depends on it."""
+
+
+class ReportAnswer(Record):
+    """What became of a report: `recorded`, `duplicate` or `superseded`; `cancel`: stop working on the ticket."""
+
+    result: str
+    cancel: bool
+
+
+async def receive_report(request: Request) -> Response:
+    """Take in one report on a ticket of this flow."""
+    services = services_of(request)
+    token = bearer(request)
+    if token is None:
+        raise _no_token()
+    body = await read_body(request, services.max_body)
+    headers = dict(request.headers.items())
+    events, batch = services.read_events(headers, body, received_at=services.ports.clock.now())
+    if batch or events[0].type != REPORTED:
+        raise Rejected(f"one event of type {REPORTED} is taken here", code="unknown_type", status=422)
+    return json_answer(200, await take_report(services, events[0], token, request.path_params["flow_id"]))
+
+
+async def take_report(
+    services: ApiServices, event: CloudEvent, token: str | None, flow_id: str | None = None
+) -> dict[str, Any]:
+    """Take in a report and return the answer to it; `flow_id` is the flow that it was sent to, if to one.
+
+    Raises `Rejected`: 422 for wrong data, 413 for an output over `MAX_OUTPUT`, 401 and 403 for a token that is
+    missing or proves something else, 404 when there is no such ticket (in that flow).
+    """
+    if token is None:
+        raise _no_token()
+    report = checked(Report, event.data, "data")
+    if report.output is not None and _size(report.output) > MAX_OUTPUT:
+        limit = f"the output is larger than {MAX_OUTPUT} bytes of JSON: store it elsewhere and report where"
+        raise Rejected(limit, code="output_too_large", status=413)
+    claims = services.ports.tokens.verify(token, ticket_id=report.ticket_id, attempt=report.attempt)
+    if claims.get("attempt", report.attempt) != report.attempt:
+        raise Rejected("the token was made for another attempt", code="foreign_token", status=403)
+    ticket = (await services.ports.store.tickets([report.ticket_id])).get(report.ticket_id)
+    if ticket is None or flow_id not in {None, ticket.flow_id}:
+        raise not_found("ticket", report.ticket_id)
+    heard = await services.engine.report(_trusted(event, report, ticket, claims))
+    return {"result": heard.result, "cancel": ticket.ticket_id in heard.cancel}
+
+
+def bearer(request: Request) -> str | None:
+    """Return the bearer token of a request, or None."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _trusted(event: CloudEvent, report: Report, ticket: Ticket, claims: Mapping[str, Any]) -> CloudEvent:
+    """Return the report as our own event: nothing in it but what was checked, and routed to its flow.
+
+    Its id tells reports apart even if two workers number theirs alike.
+    """
+    proven = report.but(worker_id=claims.get("sub", report.worker_id))
+    key = f"{report.ticket_id}:{report.attempt}:{report.status}:{event.source}:{event.id}"
+    return CloudEvent(
+        id=derived_id(ticket.flow_id, "ticket.reported", key),
+        source=event.source,
+        type=event.type,
+        time=event.time,
+        subject=ticket.ticket_id,
+        data=proven.model_dump(mode="json", exclude_none=True),
+        extensions={
+            "partitionkey": ticket.flow_id,
+            "correlationid": ticket.correlation_id,
+            "causationid": event.id,
+            "traceparent": f"00-{ticket.trace_id}-{ticket.span_id}-01",
+        },
+    )
+
+
+def _size(output: object) -> int:
+    return len(json.dumps(output, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _no_token() -> Rejected:
+    text = "a report needs the token of its assignment: authorization: Bearer <token>"
+    return Rejected(text, code="missing_token", status=401)

@@ -1,0 +1,56 @@
+"""What the api is given by whoever starts it, and how a request reaches it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from functions._core.engine import Engine
+from functions._core.envelope import CloudEvent
+from functions._core.ports import Ports
+from functions._core.rules import Rules
+
+MAX_BODY = 16 * 1024 * 1024
+
+
+class ReadEvents(Protocol):
+    """The codec of CloudEvents over HTTP."""
+
+    def __call__(
+        self, headers: Mapping[str, str], body: bytes, *, received_at: datetime
+    ) -> tuple[list[CloudEvent], bool]:
+        """Return the events of a message and whether it was a batch; raise `Rejected` for a malformed one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServices:
+    """Everything the api may use.
+
+    `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform
+    is not ready while it raises `Unavailable` or says `ready: False` in it. `max_body` is in bytes.
+    """
+
+    ports: Ports
+    engine: Engine
+    rules: Rules
+    read_events: ReadEvents
+    metrics: Callable[[], bytes]
+    ready: Callable[[], Awaitable[Mapping[str, object]]]
+    version: str
+    max_body: int = MAX_BODY
+
+
+def services_of(request: Request) -> ApiServices:
+    """Return the services of the app that the request came to."""
+    services: ApiServices = request.app.state.services
+    return services
+
+
+async def _services(request: Request) -> ApiServices:
+    # A plain function would be run in a thread.
+    return services_of(request)
+
+
+Services = Annotated[ApiServices, Depends(_services)]

@@ -1,0 +1,57 @@
+"""Tickets, of one flow or of all."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from functions._core.models import Ticket
+from functions._core.values import Priority, TicketStatus
+from functions.api.documents import problems
+from functions.api.questions import DEFAULT_LIMIT, Cursor, Id, Limit, found
+from functions.api.services import ApiServices, Services
+from functions.api.views import TicketPage, TicketView, ticket_view
+
+router = APIRouter(prefix="/api/v1/tickets", tags=["tickets"])
+
+
+@router.get("", responses=problems(400, 422))
+async def list_tickets(  # noqa: PLR0913 - each is a filter of the query
+    services: Services,
+    *,
+    flow_id: Id = None,
+    plan_id: Id = None,
+    intent_id: Id = None,
+    status: Annotated[TicketStatus | None, Query(description="In any letter case")] = None,
+    priority: Annotated[Priority | None, Query(description="In any letter case")] = None,
+    worker_id: Id = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> TicketPage:
+    """Return the tickets that all given filters fit, the oldest first."""
+    filters = {
+        "flow_id": flow_id,
+        "plan_id": plan_id,
+        "intent_id": intent_id,
+        "status": status,
+        "priority": priority,
+        "worker_id": worker_id,
+    }
+    given = {name: str(value) for name, value in filters.items() if value is not None}
+    tickets, following = await services.ports.views.find_tickets(given, cursor, limit)
+    now = services.ports.clock.now()
+    return TicketPage(items=tuple(ticket_view(ticket, now) for ticket in tickets), cursor=following)
+
+
+@router.get("/{ticket_id}", responses=problems(404))
+async def get_ticket(services: Services, ticket_id: str) -> TicketView:
+    """Return a ticket."""
+    return ticket_view(await ticket_named(services, ticket_id), services.ports.clock.now())
+
+
+async def ticket_named(services: ApiServices, ticket_id: str) -> Ticket:
+    """Return a ticket; raise `Rejected`, status 404, when there is none of this id."""
+
+    async def look(one: str) -> Ticket | None:
+        return (await services.ports.store.tickets([one])).get(one)
+
+    return await found("ticket", ticket_id, look)

@@ -1,0 +1,247 @@
+"""What people and tools see of the records: the records themselves, and what follows from them and the time."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from functions._core.envelope import CloudEvent
+from functions._core.explain import Explanation, SlackState, slack_ms, slack_state
+from functions._core.models import AuditRecord, Candidate, DeadLetter, Flow, HistoryEntry, Refusal, Ticket, Worker
+from functions._core.ranking import health_of
+from functions._core.rules import Rules
+from functions._core.telemetry import summary_of
+from functions._core.values import Health, Outcome, Record, Timestamp, milliseconds
+
+
+class StepView(Record):
+    """One of the six steps of a flow; `skipped` when the flow did not come to it, or has not yet."""
+
+    step: Literal["C1", "C2", "C3", "C4", "C5", "C6"]
+    name: str
+    status: Literal["skipped", "in_progress", "completed", "failed"]
+    started_at: Timestamp | None
+    completed_at: Timestamp | None
+    duration_ms: int | None
+    attempts: int
+
+
+class FlowView(Flow):
+    """A flow, and how it stands against its deadline: `sla_remaining_ms` is negative when it is late."""
+
+    sla_remaining_ms: int
+    sla_violated: bool
+
+
+class FlowDetail(FlowView):
+    """A flow with its tickets counted and its six steps, as far as it has come."""
+
+    success: bool
+    total_duration_ms: int
+    tickets_by_status: Mapping[str, int]
+    tickets_completed: int
+    tickets_failed: int
+    steps: tuple[StepView, ...]
+    error: str | None
+
+
+class FlowResult(Record):
+    """The result of a flow; until it has ended, what is known so far."""
+
+    flow_id: str
+    status: str
+    success: bool
+    total_duration_ms: int
+    tickets_generated: int
+    tickets_completed: int
+    tickets_failed: int
+    telemetry_published: bool
+    sla_violated: bool
+    steps: tuple[StepView, ...]
+    error: str | None
+
+
+class FlowPage(Record):
+    """Flows, the newest first; `cursor` asks for the next page, null means that there is none."""
+
+    items: tuple[FlowView, ...]
+    cursor: str | None
+
+
+class TicketView(Ticket):
+    """A ticket and its slack: how long it can still wait or be worked on. Null when it has ended."""
+
+    slack_ms: int | None
+    slack_state: SlackState | None
+
+
+class TicketPage(Record):
+    """Tickets, the oldest first; `cursor` asks for the next page, null means that there is none."""
+
+    items: tuple[TicketView, ...]
+    cursor: str | None
+
+
+class WorkerView(Worker):
+    """A worker, its health now, and how many tickets it holds."""
+
+    health: Health
+    silence_seconds: float
+    active_tickets: int
+
+
+class RegisteredWorker(WorkerView):
+    """The answer to a registration: how often the worker has to be heard of to stay HEALTHY."""
+
+    heartbeat_interval_seconds: float
+
+
+class WorkerList(Record):
+    """All workers, by id."""
+
+    items: tuple[WorkerView, ...]
+
+
+class HeartbeatAnswer(Record):
+    """The answer to a heartbeat: the worker's health, and the tickets that it should stop."""
+
+    status: Health
+    cancel: tuple[str, ...]
+
+
+class RankedWorker(Candidate):
+    """A worker that could take a ticket, with the parts of its score."""
+
+    endpoint: str
+    capabilities: tuple[str, ...]
+    health: Health
+
+
+class Discovery(Record):
+    """Workers with the wanted capabilities, the best first, and those that were left out, each with the reason."""
+
+    items: tuple[RankedWorker, ...]
+    refusals: tuple[Refusal, ...]
+
+
+class HistoryPage(Record):
+    """Transitions in order; `after` asks for those that follow, now or when they have happened."""
+
+    items: tuple[HistoryEntry, ...]
+    after: int
+
+
+class EventView(Record):
+    """A transition as a CloudEvent; extension attributes stand beside the others."""
+
+    model_config = ConfigDict(extra="allow")
+
+    specversion: str = "1.0"
+    id: str
+    source: str
+    type: str
+    time: Timestamp
+    subject: str | None
+    data: Any
+
+
+class EventPage(Record):
+    """Events in order; `after` asks for those that follow, now or when they have happened."""
+
+    items: tuple[EventView, ...]
+    after: int
+
+
+class AuditList(Record):
+    """Validation records, the newest first."""
+
+    items: tuple[AuditRecord, ...]
+
+
+class LetterPage(Record):
+    """Dead letters, the newest first; `cursor` asks for the next page, null means that there is none."""
+
+    items: tuple[DeadLetter, ...]
+    cursor: str | None
+
+
+class WhyView(Explanation):
+    """An explanation with what it rests on; `text` are all its sentences in reading order.
+
+    `candidates` and `refusals` are the workers as last ranked for a ticket.
+    """
+
+    text: tuple[str, ...]
+    slack_ms: int | None = None
+    slack_state: SlackState | None = None
+    candidates: tuple[Candidate, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    last_events: tuple[HistoryEntry, ...] = ()
+
+
+def flow_view(flow: Flow, now: datetime) -> FlowView:
+    """Return a flow as it is listed."""
+    return FlowView(**dict(flow), **_sla(flow, now))
+
+
+def flow_detail(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int], now: datetime) -> FlowDetail:
+    """Return everything about a flow; `tally` counts its tickets by status."""
+    summary = summary_of(flow.but(tally=tally), tickets, now)
+    known = {*FlowView.model_fields}
+    more = {name: value for name, value in summary.items() if name not in known}
+    return FlowDetail(**dict(flow), **_sla(flow, now), tickets_by_status=tally, **more)
+
+
+def flow_result(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int], now: datetime) -> FlowResult:
+    """Return the result of a flow."""
+    return FlowResult.model_validate(summary_of(flow.but(tally=tally), tickets, now))
+
+
+def ticket_view(ticket: Ticket, now: datetime) -> TicketView:
+    """Return a ticket with its slack."""
+    return TicketView(**dict(ticket), slack_ms=slack_ms(ticket, now), slack_state=slack_state(ticket, now))
+
+
+def worker_view(worker: Worker, active: Mapping[str, int], now: datetime, rules: Rules) -> WorkerView:
+    """Return a worker as it stands at `now`; `active` is how many tickets each worker holds."""
+    return WorkerView(
+        **dict(worker),
+        health=health_of(worker, now, rules),
+        silence_seconds=max(0.0, (now - worker.last_seen).total_seconds()),
+        active_tickets=active.get(worker.worker_id, 0),
+    )
+
+
+def event_view(event: CloudEvent) -> EventView:
+    """Return an event in its structured form."""
+    return EventView(
+        id=event.id,
+        source=event.source,
+        type=event.type,
+        time=event.time,
+        subject=event.subject,
+        data=event.data,
+        **event.extensions,
+    )
+
+
+def why_view(explanation: Explanation, ticket: Ticket | None, now: datetime, last: Sequence[HistoryEntry]) -> WhyView:
+    """Return an explanation of `ticket`, or of a flow for None, with the last lines of its history."""
+    of_ticket: dict[str, Any] = {}
+    if ticket is not None:
+        of_ticket = {
+            "slack_ms": slack_ms(ticket, now),
+            "slack_state": slack_state(ticket, now),
+            "candidates": ticket.candidates,
+            "refusals": ticket.refusals,
+        }
+    return WhyView(**dict(explanation), text=explanation.sentences, last_events=tuple(last), **of_ticket)
+
+
+def _sla(flow: Flow, now: datetime) -> dict[str, Any]:
+    moment = flow.ended_at or now
+    return {
+        "sla_remaining_ms": milliseconds(flow.sla_deadline - moment),
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or moment > flow.sla_deadline,
+    }

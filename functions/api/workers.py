@@ -1,0 +1,106 @@
+"""Workers: how they register and stay known, and who could take a ticket."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from functions._core.models import Ticket
+from functions._core.ranking import health_of, rank
+from functions._core.tickets import capabilities
+from functions._core.workers import Heartbeat, Registration
+from functions.api.bodies import read_json
+from functions.api.documents import json_body, problems
+from functions.api.forms import Wanted
+from functions.api.problems import not_found
+from functions.api.questions import Id, found, sound
+from functions.api.services import Services
+from functions.api.views import (
+    Discovery,
+    HeartbeatAnswer,
+    RankedWorker,
+    RegisteredWorker,
+    WorkerList,
+    WorkerView,
+    worker_view,
+)
+
+router = APIRouter(prefix="/api/v1/workers", tags=["workers"])
+
+BODY_PROBLEMS = (400, 413, 415, 422)
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=problems(*BODY_PROBLEMS) | {200: {"model": RegisteredWorker, "description": "Known before"}},
+    openapi_extra=json_body(Registration),
+)
+async def register_worker(services: Services, request: Request, response: Response) -> RegisteredWorker:
+    """Register a worker, or what is new about it: 201 when it was not known. Tickets that wait for it are released."""
+    worker = await services.engine.register(await read_json(request, Registration))
+    response.status_code = 201 if worker.version == 1 else 200
+    active = await services.ports.tally.active()
+    view = worker_view(worker, active, services.ports.clock.now(), services.rules)
+    return RegisteredWorker(**dict(view), heartbeat_interval_seconds=services.rules.heartbeat.total_seconds())
+
+
+@router.get("")
+async def list_workers(services: Services) -> WorkerList:
+    """Return all workers, by id."""
+    workers, active = await services.ports.registry.workers(), await services.ports.tally.active()
+    now = services.ports.clock.now()
+    return WorkerList(items=tuple(worker_view(worker, active, now, services.rules) for worker in workers))
+
+
+@router.post("/discover", responses=problems(*BODY_PROBLEMS), openapi_extra=json_body(Wanted, required=False))
+async def discover_workers(services: Services, request: Request) -> Discovery:
+    """Rank the workers that offer all `capabilities`, as C3 would for a ticket that asks for them now."""
+    asked = await read_json(request, Wanted)
+    # All that ranking reads of a ticket: what it asks for, and who has tried it before.
+    read: dict[str, Any] = {
+        "required_capabilities": capabilities(asked.capabilities),
+        "excluded_workers": (),
+    }
+    workers = {worker.worker_id: worker for worker in await services.ports.registry.workers()}
+    now = services.ports.clock.now()
+    active = await services.ports.tally.active()
+    ranking = rank(Ticket.model_construct(**read), tuple(workers.values()), active, now, services.rules)
+    return Discovery(
+        items=tuple(
+            RankedWorker(
+                **dict(candidate),
+                endpoint=workers[candidate.worker_id].endpoint,
+                capabilities=workers[candidate.worker_id].capabilities,
+                health=health_of(workers[candidate.worker_id], now, services.rules),
+            )
+            for candidate in ranking.candidates[: asked.limit]
+        ),
+        refusals=ranking.refusals,
+    )
+
+
+@router.get("/{worker_id}", responses=problems(404))
+async def get_worker(services: Services, worker_id: str) -> WorkerView:
+    """Return a worker."""
+    worker = await found("worker", worker_id, services.ports.registry.worker)
+    active = await services.ports.tally.active()
+    return worker_view(worker, active, services.ports.clock.now(), services.rules)
+
+
+@router.post(
+    "/{worker_id}/heartbeat",
+    responses=problems(404, *BODY_PROBLEMS),
+    openapi_extra=json_body(Heartbeat, required=False),
+)
+async def take_heartbeat(services: Services, request: Request, worker_id: str) -> HeartbeatAnswer:
+    """Take in a sign of life. A 404 says that the worker is not known (any more) and has to register."""
+    heartbeat = await read_json(request, Heartbeat)
+    heard = await services.engine.heartbeat(sound("worker", worker_id), heartbeat)
+    return HeartbeatAnswer(status=heartbeat.status, cancel=heard.cancel)
+
+
+@router.delete("/{worker_id}", status_code=204, responses=problems(404, 422))
+async def deregister_worker(services: Services, worker_id: str, reason: Id = None) -> None:
+    """Forget a worker; its tickets are given to others."""
+    if not await services.engine.deregister(sound("worker", worker_id), reason or ""):
+        raise not_found("worker", worker_id)

@@ -1,0 +1,279 @@
+"""`flowc` against a stand-in for the API: what it asks, what it says, and the exit status it leaves."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions._runtime.cli import submission, watching
+from functions._runtime.cli.client import Client, Unavailable
+from functions._runtime.cli.plain_lines import PlainLines
+from functions._runtime.cli.progress import Progress
+from tests.command_line import ASSIGNED, DONE, FLOW, FLOW_ID, TICKET, Api, a_row, a_ticket, an_entry, problem, watched
+from tests.decisions import a_document
+from tests.loopback import Answer, Loopback
+
+
+@pytest.fixture
+def decision_file(tmp_path: Path) -> str:
+    file = tmp_path / "decision.json"
+    file.write_text(json.dumps(a_document()), encoding="utf-8")
+    return str(file)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten every wait between two tries."""
+    monkeypatch.setattr(submission, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(watching, "FASTEST", 0.01)
+    monkeypatch.setattr(watching, "SLOWEST", 0.01)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    async with Loopback() as server:
+        standin = Api(server, {})
+        server.answer = standin.answer
+        yield standin
+
+
+class TestSubmit:
+    async def test_a_plain_decision_is_sent_as_a_structured_cloud_event(self, api: Api, decision_file: str) -> None:
+        api.answers["POST /"] = {"flow_id": FLOW_ID}
+        result = await api.flowc("submit", decision_file)
+        assert (result.exit_code, result.stdout) == (0, f"{FLOW_ID}\n")
+        (request,) = api.server.requests
+        assert request.headers["content-type"] == "application/cloudevents+json"
+        assert request.json["type"] == "io.neuralhive.decision.consolidated.v1"
+        assert request.json["data"] == a_document()
+
+    async def test_an_event_keeps_its_id_and_source(self, api: Api) -> None:
+        api.answers["POST /"] = {"flow_id": FLOW_ID}
+        event = {
+            "specversion": "1.0",
+            "id": "e-1",
+            "source": "/mine",
+            "type": submission.DECISION,
+            "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+            "data": a_document(),
+        }
+        result = await api.flowc("submit", "-", stdin=json.dumps(event))
+        assert result.exit_code == 0
+        (request,) = api.server.requests
+        assert event.items() <= request.json.items()
+
+    async def test_a_busy_platform_is_asked_again_with_the_same_event_id(self, api: Api, decision_file: str) -> None:
+        api.answers["POST /"] = [problem(503, "try later", "unavailable"), {"flow_id": FLOW_ID}]
+        result = await api.flowc("submit", decision_file)
+        assert (result.exit_code, result.stdout) == (0, f"{FLOW_ID}\n")
+        first, second = api.server.requests
+        assert first.json["id"] == second.json["id"]
+
+    async def test_a_refusal_is_shown_in_words_and_is_exit_status_2(self, api: Api, decision_file: str) -> None:
+        errors = [{"code": "x", "message": "tasks[0]: is odd"}, {"code": "y", "message": "tasks[1]: too"}]
+        api.answers["POST /"] = problem(422, "known with other content", "decision_conflict", errors=errors)
+        result = await api.flowc("submit", decision_file)
+        assert result.exit_code == 2
+        assert result.stderr.splitlines() == [
+            "flowc: known with other content (decision_conflict)",
+            "  tasks[0]: is odd",
+            "  tasks[1]: too",
+        ]
+
+    @pytest.mark.parametrize(
+        ("status", "exit_status"),
+        [("COMPLETED", 0), ("FAILED", 1), ("TIMED_OUT", 1), ("CANCELLED", 1), ("REJECTED", 1)],
+    )
+    async def test_watching_ends_with_the_flow_and_only_completed_is_success(
+        self, api: Api, decision_file: str, status: str, exit_status: int
+    ) -> None:
+        end = an_entry(4, f"flow.{status.lower()}", status, detail={"telemetry_published": True})
+        watched(api, status, [ASSIGNED], [], [DONE], [end])
+        result = await api.flowc("submit", decision_file, "--watch")
+        assert result.exit_code == exit_status
+        assert result.stdout.splitlines() == [
+            FLOW_ID,
+            "12:00:00.002  task-1                     ASSIGNED    w1",
+            "12:00:00.003  task-1                     COMPLETED   w1",
+            f"12:00:00.004  flow                       {status:<11} telemetry published",
+        ]
+
+    async def test_watching_outlives_a_platform_that_restarts(self, api: Api, decision_file: str) -> None:
+        away = problem(503, "the platform is starting", "unavailable")
+        watched(api, "COMPLETED", [ASSIGNED], [], away, away, [DONE, an_entry(4, "flow.completed", "COMPLETED")])
+        result = await api.flowc("submit", decision_file, "--watch")
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[2:4] == [
+            "the platform is starting (unavailable); watching goes on when it is back",
+            "the platform is back, the flow is COMPLETED",
+        ]
+
+    async def test_a_flow_just_submitted_may_take_a_moment_to_appear(self, api: Api, decision_file: str) -> None:
+        absent = problem(404, "there is no such flow", "unknown_flow")
+        watched(api, "COMPLETED", absent, absent, [ASSIGNED, DONE], [an_entry(4, "flow.completed", "COMPLETED")])
+        assert (await api.flowc("submit", decision_file, "--watch")).exit_code == 0
+
+
+@dataclass
+class Onlooker:
+    """Keeps what is seen of a flow."""
+
+    seen_so_far: list[tuple[str, int]]
+
+    def seen(self, progress: Progress, entries: Sequence[Mapping[str, Any]]) -> None:
+        self.seen_so_far.append((progress.flow["status"], len(entries)))
+
+    def lost(self, why: str) -> None:
+        raise AssertionError(why)
+
+
+class TestWatching:
+    async def test_what_is_seen_is_never_behind_its_history(self, api: Api) -> None:
+        """The flow moves on between every two questions."""
+        watched(
+            api,
+            "COMPLETED",
+            [an_entry(1, "plan.validated", "GENERATING")],
+            [an_entry(2, "tickets.generated", "EXECUTING")],
+            [an_entry(3, "ticket.assigned", "ASSIGNED", worker_id="w1", attempt=1)],
+            [an_entry(4, "flow.completed", "COMPLETED")],
+        )
+        api.answers[FLOW] = [a_row("GENERATING", tickets_generated=0), a_row("EXECUTING"), a_row("COMPLETED")]
+        onlooker = Onlooker([])
+        async with Client(api.server.url) as client:
+            progress = await watching.watch(client, FLOW_ID, onlooker)
+        assert onlooker.seen_so_far == [("EXECUTING", 3), ("COMPLETED", 1)]
+        assert list(progress.tickets) == [TICKET["ticket_id"]]
+
+    async def test_a_quiet_flow_costs_one_question_at_a_time(self, api: Api) -> None:
+        watched(api, "COMPLETED", [ASSIGNED], [], [], [], [an_entry(4, "flow.completed", "COMPLETED")])
+        async with Client(api.server.url) as client:
+            await watching.watch(client, FLOW_ID, Onlooker([]))
+        asked = [request.path.removeprefix(f"/api/v1/flows/{FLOW_ID}") for request in api.server.requests]
+        assert asked == ["/history", "", "/tickets", "/history", "/history", "/history", "/history", "", "/history"]
+
+    async def test_a_platform_that_stays_away_is_given_up_when_patience_ends(self, api: Api) -> None:
+        watched(api, "COMPLETED", problem(503, "no", "unavailable"))
+        api.answers[f"{FLOW}/history"] = problem(503, "no", "unavailable")
+        async with Client(api.server.url) as client:
+            with pytest.raises(Unavailable):
+                await watching.watch(client, FLOW_ID, PlainLines(lambda _line: None), patience=0.05)
+
+
+class TestFlows:
+    async def test_the_key_is_sent_and_the_status_asked_for(self, api: Api) -> None:
+        api.answers["GET /api/v1/flows"] = {"items": [], "cursor": None}
+        result = await api.flowc("flows", "--status", "executing", FLOWC_API_KEY="k-1")
+        assert (result.exit_code, result.stdout) == (0, "no flows\n")
+        assert api.server.requests[0].headers["x-api-key"] == "k-1"
+
+    async def test_a_listing_goes_over_as_many_pages_as_the_limit_needs(self, api: Api) -> None:
+        pages = [{"items": [a_row(), a_row()], "cursor": "next"}, {"items": [a_row(), a_row()], "cursor": "more"}]
+        api.answers["GET /api/v1/flows"] = pages
+        result = await api.flowc("flows", "--limit", "3")
+        assert result.stdout.count(FLOW_ID) == 3
+        assert "COMPLETED" in result.stdout
+        assert " met " in result.stdout
+        assert "the newest 3" in result.stderr
+        assert len(api.server.requests) == 2
+
+    async def test_a_flow_is_shown_with_its_tickets(self, api: Api) -> None:
+        reason = {"code": "ticket_failed", "message": "1 of 1 tickets failed"}
+        watched(api, "FAILED")
+        api.answers[FLOW] = a_row("FAILED", reasons=[reason])
+        failed = a_ticket(status="FAILED", error_message="exit status 1:\n\x1b[2Jno such file", attempt=3)
+        api.answers[f"{FLOW}/tickets"] = {"items": [failed], "cursor": None}
+        result = await api.flowc("show", FLOW_ID)
+        assert result.exit_code == 0
+        for said in ("FAILED", "plan-1", "1 of 1 tickets failed", "0 of 1 done", "task-1", "attempt 3"):
+            assert said in result.stdout
+        assert "exit status 1: ?[2Jno such file" in result.stdout, "a worker's words must not steer the terminal"
+
+    async def test_a_flow_is_shown_as_one_json_document(self, api: Api) -> None:
+        watched(api, "COMPLETED")
+        result = await api.flowc("show", FLOW_ID, "--json")
+        assert json.loads(result.stdout) == a_row("EXECUTING") | {"tickets": [TICKET]}
+
+    async def test_watching_with_json_keeps_stdout_for_the_document(self, api: Api) -> None:
+        watched(api, "FAILED", [ASSIGNED], [], [an_entry(4, "flow.failed", "FAILED")])
+        result = await api.flowc("show", FLOW_ID, "--watch", "--json")
+        assert result.exit_code == 1
+        assert json.loads(result.stdout)["status"] == "FAILED"
+        assert "ASSIGNED" in result.stderr
+
+    async def test_a_flow_that_nobody_knows_is_said_in_words(self, api: Api) -> None:
+        result = await api.flowc("show", FLOW_ID)
+        assert (result.exit_code, result.stderr) == (1, "flowc: there is nothing here (unknown)\n")
+
+    async def test_why_prints_the_explanation(self, api: Api) -> None:
+        api.answers[f"GET /api/v1/why/{FLOW_ID}"] = {"text": ["waits for a worker", "since noon"]}
+        result = await api.flowc("why", FLOW_ID)
+        assert result.stdout == "waits for a worker\nsince noon\n"
+
+    async def test_cancelling_says_who_and_why(self, api: Api) -> None:
+        api.answers[f"POST /api/v1/flows/{FLOW_ID}/cancel"] = a_row("PUBLISHING", outcome="CANCELLED")
+        result = await api.flowc("cancel", FLOW_ID, "--reason", "wrong tag", "--by", "ann")
+        assert result.exit_code == 0
+        assert api.server.requests[0].json == {"reason": "wrong tag", "requested_by": "ann"}
+
+    async def test_cancelling_too_late_is_no_success(self, api: Api) -> None:
+        api.answers[f"POST /api/v1/flows/{FLOW_ID}/cancel"] = a_row("COMPLETED")
+        result = await api.flowc("cancel", FLOW_ID)
+        assert result.exit_code == 1
+        assert "too late" in result.stderr
+
+    @pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b'{"error": "nope"}'])
+    async def test_another_service_on_the_port_is_not_taken_for_the_platform(self, api: Api, body: bytes) -> None:
+        api.answers["GET /api/v1/flows"] = Answer(404, body)
+        result = await api.flowc("flows")
+        assert result.exit_code == 1
+        assert result.stderr == f"flowc: no platform at {api.server.url}: what listens there answered 404\n"
+
+
+class TestEventsAndDeadLetters:
+    EVENT: Mapping[str, Any] = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/flowc/monitor",
+        "type": "io.neuralhive.ticket.failed.v1",
+        "time": "2026-03-01T12:00:00.001Z",
+        "data": {"flow_id": FLOW_ID, "task_id": "a", "to_status": "FAILED", "worker_id": "w1", "attempt": 3},
+    }
+
+    async def test_events_are_lines(self, api: Api) -> None:
+        api.answers["GET /api/v1/events"] = {"items": [self.EVENT], "after": 7}
+        result = await api.flowc("events", "--limit", "1")
+        assert result.stdout == f"{FLOW_ID[:8]}  12:00:00.001  a                          FAILED      w1, attempt 3\n"
+        assert "--after 7" in result.stderr
+
+    async def test_events_are_cloud_events_as_json_lines(self, api: Api) -> None:
+        api.answers["GET /api/v1/events"] = [{"items": [self.EVENT, self.EVENT], "after": 7}, {"items": [], "after": 7}]
+        result = await api.flowc("events", "--json")
+        assert [json.loads(line) for line in result.stdout.splitlines()] == [self.EVENT, self.EVENT]
+        assert result.stderr == ""
+
+    async def test_dead_letters_are_listed_with_their_reasons(self, api: Api) -> None:
+        letter = {
+            "letter_id": "l-1",
+            "function": "validate",
+            "reason": {"code": "bad_event", "message": "has no data"},
+            "attempts": 3,
+            "last_seen": "2026-03-01T12:00:00.001Z",
+        }
+        api.answers["GET /api/v1/dead-letters"] = {"items": [letter], "cursor": None}
+        result = await api.flowc("dead-letters", "list")
+        assert re.search(r"l-1 +2026-03-01 12:00:00 +3 +validate +bad_event: has no data", result.stdout)
+
+    @pytest.mark.parametrize(
+        ("command", "call"),
+        [("replay", "POST /api/v1/dead-letters/l-1/replay"), ("drop", "DELETE /api/v1/dead-letters/l-1")],
+    )
+    async def test_a_dead_letter_is_replayed_or_dropped(self, api: Api, command: str, call: str) -> None:
+        api.answers[call] = Answer(204, b"")
+        result = await api.flowc("dead-letters", command, "l-1")
+        assert result.exit_code == 0
+        assert "l-1" in result.stdout
