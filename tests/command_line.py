@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner, Result
@@ -18,6 +19,7 @@ from functions._runtime.cli.app import app
 from functions.api.views import flow_detail, ticket_view
 from tests.builders import T0, make_flow, make_ticket, seconds
 from tests.loopback import Answer, Loopback, Request
+from tests.world import decision
 
 
 def flowc(*arguments: str, stdin: str | None = None, **environment: str) -> Result:
@@ -26,6 +28,14 @@ def flowc(*arguments: str, stdin: str | None = None, **environment: str) -> Resu
     return CliRunner(env={**cleared, **environment, "COLUMNS": "120"}).invoke(
         app, arguments, input=stdin, prog_name="flowc"
     )
+
+
+def written(folder: Path, *tasks: Any, **more: Any) -> tuple[str, str]:
+    """Write a decision about `tasks` to a file; return the file and the decision's plan id."""
+    data = decision(*tasks, **more)
+    file = folder / f"{data['decision_id']}.json"
+    file.write_text(json.dumps(data), encoding="utf-8")
+    return str(file), data["plan_id"]
 
 
 @dataclass

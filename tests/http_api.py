@@ -20,6 +20,9 @@ from tests.world import World, running_world
 
 PROBLEM = "application/problem+json"
 
+_CHECKS: list["Documented"] = []
+"""One at most: the document is the same for every app, and making it takes longer than most tests."""
+
 
 @dataclass
 class Api:
@@ -40,7 +43,9 @@ class Api:
         headers, body = write_batch(events) if batch else write_structured(events[0])
         return await self.client.post("/", content=body, headers=headers | bearer(token))
 
-    async def report(self, assignment: Mapping[str, Any], event: CloudEvent, token: str | None = None) -> httpx.Response:
+    async def report(
+        self, assignment: Mapping[str, Any], event: CloudEvent, token: str | None = None
+    ) -> httpx.Response:
         """Send a report where the assignment says, with its token unless another one is given."""
         headers, body = write_structured(event)
         path = assignment["callback_url"].removeprefix("http://127.0.0.1:1")
@@ -80,10 +85,12 @@ async def running_api(tmp_path: Path, *, max_body: int = MAX_BODY, **settings: A
                 version="1.2.3",
             )
         )
+        if not _CHECKS:
+            _CHECKS.append(Documented(app.openapi()))
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://api",
-            event_hooks={"response": [Documented(app.openapi())]},
+            event_hooks={"response": [*_CHECKS]},
         ) as client:
             yield Api(client, app, world)
 

@@ -21,7 +21,7 @@ class Request:
     client: tuple[str, int]
 
     @property
-    def json(self) -> Any:  # noqa: ANN401 - any JSON value
+    def json(self) -> Any:
         return json.loads(self.body)
 
 

@@ -40,16 +40,12 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d
 _JSON_MEDIA = re.compile(r"[^/\s]+/([^/\s]+\+)?json")
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_NONCHARACTERS = "".join(
-    chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
-)
+_NONCHARACTERS = "".join(chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))
 _NO_TEXT = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}]")
 _HEADER_SAFE = "".join(char for char in map(chr, range(0x21, 0x7F)) if char not in '"%')
 
 
-def read_events(
-    headers: Mapping[str, str], body: bytes, *, received_at: datetime
-) -> tuple[list[CloudEvent], bool]:
+def read_events(headers: Mapping[str, str], body: bytes, *, received_at: datetime) -> tuple[list[CloudEvent], bool]:
     """Return the events of one HTTP message, and whether it was a batch.
 
     `headers` have lower-case names. An event without `time` gets `received_at`. `dataschema` is kept among

@@ -28,9 +28,7 @@ class HttpTelemetrySink:
             headers, body = write_batch(events[start : start + EVENTS_PER_POST])
             try:
                 reply = await self._client.post(self._url, headers, body)
-            except (
-                Rejected
-            ) as refusal:  # a wrong address can be set right, and what was buffered goes out then
+            except Rejected as refusal:  # a wrong address can be set right, and what was buffered goes out then
                 raise Unavailable(str(refusal)) from refusal
             if not reply.ok:
                 raise Unavailable(f"the telemetry sink answered {reply.status}")

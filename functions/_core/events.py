@@ -199,7 +199,9 @@ CATALOGUE: Sequence[EventType] = (
         outside=True,
         stored=DecisionStored,
     ),
-    EventType("plan.validated", PlanValidated, "validate, enforce_sla", "generate_tickets", FLOW, "It can be done."),
+    EventType(
+        "plan.validated", PlanValidated, "validate, enforce_sla", "generate_tickets", FLOW, "The plan can be done."
+    ),
     EventType("plan.rejected", Transition, "validate", SUBSCRIBERS, FLOW, "C1 refused it; every reason is listed."),
     EventType("tickets.generated", Transition, "generate_tickets", SUBSCRIBERS, FLOW, "The plan has its tickets."),
     EventType(
@@ -233,7 +235,9 @@ CATALOGUE: Sequence[EventType] = (
         TICKET,
         "It goes to another worker.",
     ),
-    EventType("ticket.cancelled", TicketCancelled, "assign, monitor, enforce_sla", HOLDER, TICKET, "Not wanted now."),
+    EventType(
+        "ticket.cancelled", TicketCancelled, "assign, monitor, enforce_sla", HOLDER, TICKET, "Not wanted any more."
+    ),
     EventType(
         "flow.consolidated",
         FlowConsolidated,

@@ -76,10 +76,9 @@ def _headline(flow: Flow, counts: Mapping[str, int]) -> str:
         return f"{name} has the outcome {flow.outcome} and waits for {WAITS_FOR[flow.status]}."
     if flow.status is FlowStatus.EXECUTING:
         open_ones = sum(counts.get(status, 0) for status in ("PENDING", "ASSIGNED", "RUNNING"))
-        total = counted(flow.tickets_generated, "ticket")
         if not open_ones:
-            return f"{name}: all of its {total} have ended, which is recorded on the flow next."
-        return f"{name} waits for {open_ones} of its {total} to end."
+            return f"{name} has no open tickets left; its own end is recorded next."
+        return f"{name} waits for {open_ones} of its {counted(flow.tickets_generated, 'ticket')} to end."
     return f"{name} waits for {WAITS_FOR[flow.status]}."
 
 

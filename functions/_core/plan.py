@@ -128,29 +128,30 @@ def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) ->
         raise ValueError("the tasks are not a directed acyclic graph over unique ids")
     order = [by_id[task_id] for task_id in levels]
     ends, tails = _longest_paths(order)
-    critical_ms = max(ends.values(), default=0)
-    window_ms = max(0, milliseconds(deadline - start))
-
-    def before_deadline(path_ms: int) -> datetime:
-        return deadline - timedelta(milliseconds=path_ms * window_ms // critical_ms)
-
-    def timing(index: int, task: Plannable) -> Timing:
-        tail = tails[task.task_id]
-        finish = before_deadline(tail)
-        return Timing(
-            task_id=task.task_id,
-            index=index,
-            level=levels[task.task_id],
-            latest_start=max(
-                before_deadline(tail + task.estimate_ms), finish - timedelta(milliseconds=task.estimate_ms)
-            ),
-            latest_finish=finish,
-            critical=ends[task.task_id] + tail == critical_ms,
-        )
-
-    timings = {task.task_id: timing(index, task) for index, task in enumerate(order)}
+    share = _Share(deadline, max(0, milliseconds(deadline - start)), max(ends.values(), default=0))
+    timings = {
+        task.task_id: share.timing(task, index, levels[task.task_id], ends[task.task_id], tails[task.task_id])
+        for index, task in enumerate(order)
+    }
     path = _critical_path(order, ends, {task_id for task_id, timing in timings.items() if timing.critical})
-    return Schedule(timings, max(levels.values(), default=-1) + 1, path, critical_ms)
+    return Schedule(timings, max(levels.values(), default=-1) + 1, path, share.critical_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """How a window of time is shared out over the longest path."""
+
+    deadline: datetime
+    window_ms: int
+    critical_ms: int
+
+    def before_deadline(self, path_ms: int) -> datetime:
+        return self.deadline - timedelta(milliseconds=path_ms * self.window_ms // self.critical_ms)
+
+    def timing(self, task: Plannable, index: int, level: int, end: int, tail: int) -> Timing:
+        finish = self.before_deadline(tail)
+        start = max(self.before_deadline(tail + task.estimate_ms), finish - timedelta(milliseconds=task.estimate_ms))
+        return Timing(task.task_id, index, level, start, finish, end + tail == self.critical_ms)
 
 
 def _followers(dependencies: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

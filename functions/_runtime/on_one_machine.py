@@ -45,7 +45,7 @@ class Running:
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Run the platform for as long as the context is open; raises what keeps it from starting."""
     sys.setswitchinterval(SWITCH_INTERVAL)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, settings.port))
         url = f"http://{HOST}:{listener.getsockname()[1]}"

@@ -1,7 +1,7 @@
 """What people and tools see over HTTP, on the real platform; every answer is held to /openapi.json."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ import httpx
 import jsonschema
 import pytest
 
-from functions._core.errors import Conflict, Unavailable
+from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events import CATALOGUE
 from functions._core.values import TicketStatus, flow_id_of
 from functions.api.ingress import HANDLERS, INTERNAL
-from tests.builders import make_letter
+from functions.api.questions import found
+from tests.builders import make_flow, make_history, make_letter, make_step, make_ticket
 from tests.http_api import Api, problem_of, running_api
 from tests.world import decision, decision_event, task, until
 
@@ -65,10 +66,18 @@ async def test_a_flow_shows_its_tickets_counted_its_steps_and_its_sla(api: Api) 
 
 
 async def test_a_running_flow_counts_its_tickets_as_they_are_now(api: Api) -> None:
-    flow_id, _ = await held(api, task("a"), task("b", "a"))
+    api.world.workers.behave = lambda assignment: {"status": "COMPLETED"} if assignment["task_id"] == "a" else None
+    await api.world.register()
+    flow_id = await api.world.submit(decision(task("a"), task("b", "a"), task("c", "b")))
+
+    async def second_one() -> object:
+        return (await api.world.tickets(flow_id)).get("b", None) if len(api.world.workers.assignments) == 2 else None
+
+    await until(second_one, "the second assignment")
     flow = await api.get(f"/api/v1/flows/{flow_id}")
-    assert (flow["status"], flow["success"], flow["tickets_completed"]) == ("EXECUTING", False, 0)
-    assert flow["tickets_by_status"]["PENDING"] == 1
+    assert (flow["status"], flow["success"], flow["tickets_completed"]) == ("EXECUTING", False, 1)
+    assert (flow["tickets_by_status"]["PENDING"], flow["tickets_by_status"]["COMPLETED"]) == (1, 1)
+    assert (await api.get(f"/api/v1/flows/{flow_id}/result"))["tickets_completed"] == 1
 
 
 async def test_flows_come_newest_first_page_by_page_and_by_status_in_any_letter_case(api: Api) -> None:
@@ -142,7 +151,10 @@ async def test_a_cancelled_flow_is_returned_and_its_worker_is_told(api: Api) -> 
     assert answer.json()["reasons"][0]["message"] == "cancelled by ann: wrong branch"
     flow = await api.world.ended(flow_id)
     again = await api.client.post(f"/api/v1/flows/{flow_id}/cancel")
-    assert (again.status_code, again.json()["ended_at"]) == (202, (await api.get(f"/api/v1/flows/{flow_id}"))["ended_at"])
+    assert (again.status_code, again.json()["ended_at"]) == (
+        202,
+        (await api.get(f"/api/v1/flows/{flow_id}"))["ended_at"],
+    )
 
     async def told() -> object:
         return next((c for c in api.world.workers.cancellations if c["ticket_id"] == assignment["ticket_id"]), None)
@@ -180,6 +192,26 @@ async def test_why_a_flow_failed_names_the_ticket_and_its_reason(api: Api) -> No
     explained = await api.get(f"/api/v1/why/{flow_id}")
     assert explained["waits_for"] is None
     assert any("the disk is full (no_disk)" in sentence for sentence in explained["text"])
+
+
+async def test_why_shows_the_end_of_a_history_however_long_it_is(api: Api) -> None:
+    flow = make_flow(7)
+    lines = [make_history(flow, number, ticket_id="even" if number % 2 == 0 else None) for number in range(1207)]
+    ticket = make_ticket(flow, 1, ticket_id="even")
+    await api.world.ports.store.commit(make_step(flow, ticket, history=tuple(lines)))
+    of_flow = (await api.get(f"/api/v1/why/{flow.flow_id}"))["last_events"]
+    assert [entry["cause"] for entry in of_flow] == [f"event-{number}" for number in range(1197, 1207)]
+    of_ticket = (await api.get("/api/v1/why/even"))["last_events"]
+    assert [entry["cause"] for entry in of_ticket] == [f"event-{number}" for number in range(1188, 1207, 2)]
+
+
+async def test_an_id_that_cannot_exist_is_not_asked_for() -> None:
+    async def look(_record_id: str) -> object:
+        raise AssertionError("the store was asked")
+
+    for record_id in ("a\0b", "\n", "\x7f", "\x9f"):
+        with pytest.raises(Rejected, match="there is no flow"):
+            await found("flow", record_id, look)
 
 
 async def test_a_worker_is_new_once_and_known_after(api: Api) -> None:
@@ -382,8 +414,6 @@ async def lacks_its_store() -> dict[str, object]:
 
 def replace_service(api: Api, **changes: Any) -> None:
     """Give the running app other services."""
-    from dataclasses import replace
-
     api.app.state.services = replace(api.app.state.services, **changes)
 
 
@@ -405,7 +435,6 @@ class ShiftedClock:
 @pytest.fixture
 def clock_ahead(api: Api) -> Ahead:
     """Give `clock_ahead(seconds=…)`: from then on the api, and it alone, reads a later time."""
-    from dataclasses import replace
 
     def ahead(**shift: float) -> None:
         services = api.app.state.services

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions._adapters.cloudevents_http import write_binary
+from functions._core.engine import Engine, Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.values import TicketStatus, flow_id_of
 from functions._runtime.on_one_machine import running
@@ -32,6 +33,7 @@ HEADERS = {
     "ce-type": "io.neuralhive.decision.consolidated.v1",
     "content-type": "application/json",
 }
+RAW_HEADERS = {name.encode(): value.encode() for name, value in HEADERS.items()}
 
 
 @pytest.fixture
@@ -211,7 +213,8 @@ async def test_every_wrong_field_of_a_report_is_named(api: Api) -> None:
         "data.progress",
         "data.status",
     ]
-    for data in (None, [], "COMPLETED", 7):
+    wrongs: tuple[Any, ...] = (None, [], "COMPLETED", 7)
+    for data in wrongs:
         wrong = replace(report_event(assignment), data=data)
         assert problem_of(await api.report(assignment, wrong), 422, "invalid_data")["errors"]
 
@@ -235,21 +238,36 @@ async def test_an_output_is_kept_up_to_its_limit_and_refused_above_it(api: Api) 
     assert output == fits.data["output"]
 
 
-async def test_workers_that_number_their_reports_alike_are_told_apart(api: Api) -> None:
-    assignment = await assignment_of(api)
-    for status in ("RUNNING", "COMPLETED"):
-        said = replace(report_event(assignment, status=status), id="1")
-        assert (await api.report(assignment, said)).json()["result"] == "recorded"
-    assert (await api.world.ended(assignment["flow_id"])).status == "COMPLETED"
-
-
 async def test_what_a_report_brings_along_is_not_believed(api: Api) -> None:
     assignment = await assignment_of(api)
+    heard = overhear(api)
     said = report_event(assignment, status="COMPLETED", worker_id="somebody", token="secret", flow_id="elsewhere")
-    forged = replace(said, subject="elsewhere", extensions={"partitionkey": "elsewhere"})
+    forged = replace(said, id="own-id", subject="elsewhere", extensions={"partitionkey": "elsewhere", "secret": "x"})
     assert (await api.report(assignment, forged)).json()["result"] == "recorded"
-    history = await api.get(f"/api/v1/flows/{assignment['flow_id']}/history")
-    assert "secret" not in json.dumps(history)
+    believed = heard[0]
+    assert believed.data == {
+        "ticket_id": assignment["ticket_id"],
+        "attempt": 1,
+        "status": "COMPLETED",
+        "worker_id": "w1",
+    }
+    assert (believed.subject, believed.source) == (assignment["ticket_id"], "/workers/local")
+    assert set(believed.extensions) == {"partitionkey", "correlationid", "causationid", "traceparent"}
+    assert (believed.extensions["partitionkey"], believed.extensions["causationid"]) == (
+        assignment["flow_id"],
+        "own-id",
+    )
+
+
+async def test_workers_that_number_their_reports_alike_are_told_apart_and_repetitions_are_not(api: Api) -> None:
+    assignment = await assignment_of(api)
+    heard = overhear(api)
+    first = replace(report_event(assignment, status="RUNNING"), id="1")
+    for said in (first, first, replace(first, source="/workers/other"), replace(first, id="2")):
+        assert (await api.report(assignment, said)).status_code == 200
+    once, again, elsewhere, other = (event.id for event in heard)
+    assert once == again
+    assert len({once, elsewhere, other}) == 3
 
 
 # --- Garbage --------------------------------------------------------------------------------------------------
@@ -311,19 +329,22 @@ async def test_what_is_not_json_is_a_415(api: Api, media: str) -> None:
     [("ce-id", b"\xff"), ("ce-source", b""), ("ce-time", b"yesterday"), ("ce-id", b"a%00b"), ("ce-id", b"x" * 5000)],
 )
 async def test_a_wrong_attribute_is_a_400(api: Api, header: str, value: bytes) -> None:
-    headers = {**{name: text.encode() for name, text in HEADERS.items()}, header: value}
+    headers = RAW_HEADERS | {header.encode(): value}
     answer = await api.client.post("/", content=b'{"decision_id": "d"}', headers=headers)
     problem_of(answer, 400, "malformed_event")
 
 
 async def test_a_body_that_announces_too_much_is_refused_unread(api: Api) -> None:
-    async def never() -> AsyncIterator[bytes]:
-        raise AssertionError("the body was read")
-        yield b""
+    read = []
+
+    async def watched() -> AsyncIterator[bytes]:
+        read.append("something")
+        yield b"{}"
 
     for length in (str(16 * MIB + 1), "9" * 5000):
         headers = HEADERS | {"content-length": length}
-        problem_of(await api.client.post("/", content=never(), headers=headers), 413, "too_large")
+        problem_of(await api.client.post("/", content=watched(), headers=headers), 413, "too_large")
+    assert read == []
 
 
 async def test_a_body_without_an_announcement_is_refused_as_soon_as_it_is_too_large(api: Api) -> None:
@@ -389,7 +410,17 @@ JSON = st.recursive(
     lambda parts: st.lists(parts, max_size=4) | st.dictionaries(st.text(), parts, max_size=4),
     max_leaves=12,
 )
-FIELDS = ("decision_id", "flow_id", "ticket_id", "attempt", "status", "worker_id", "endpoint", "running", "cognitive_plan")
+FIELDS = (
+    "decision_id",
+    "flow_id",
+    "ticket_id",
+    "attempt",
+    "status",
+    "worker_id",
+    "endpoint",
+    "running",
+    "cognitive_plan",
+)
 NOUNS = ("decision.consolidated", "ticket.reported", "flow.cancel_requested", "worker.registered", "worker.heartbeat")
 
 
@@ -401,8 +432,8 @@ def ingress(tmp_path: Path) -> Iterator[Callable[[bytes, dict[str, bytes]], int]
         api = runner.run(context.__aenter__())
 
         def send(body: bytes, headers: dict[str, bytes]) -> int:
-            given = {name: value.encode() for name, value in HEADERS.items()} | headers
-            return runner.run(api.client.post("/", content=body, headers=given)).status_code
+            given = {name.encode(): value for name, value in headers.items()}
+            return runner.run(api.client.post("/", content=body, headers=RAW_HEADERS | given)).status_code
 
         yield send
         runner.run(context.__aexit__(None, None, None))
@@ -457,6 +488,29 @@ async def test_the_connection_stays_usable_after_a_body_that_was_too_large(tmp_p
         finally:
             writer.close()
             await writer.wait_closed()
+
+
+@dataclass(frozen=True)
+class Overheard:
+    """The platform's engine, with everything that is reported to it written down."""
+
+    engine: Engine
+    heard: list[CloudEvent]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    async def report(self, event: CloudEvent) -> Heard:
+        self.heard.append(event)
+        return await self.engine.report(event)
+
+
+def overhear(api: Api) -> list[CloudEvent]:
+    """Return a list that every report to the engine is added to from now on."""
+    heard: list[CloudEvent] = []
+    services = api.app.state.services
+    api.app.state.services = replace(services, engine=Overheard(services.engine, heard))
+    return heard
 
 
 async def answered(reader: asyncio.StreamReader) -> int:

@@ -1,10 +1,7 @@
 import asyncio
-import json
-import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,9 +9,8 @@ import pytest
 import pytest_asyncio
 from aiohttp.abc import ResolveResult
 
-from functions._adapters.cloudevents_http import BATCHED, read_events
+from functions._adapters.cloudevents_http import read_events
 from functions._adapters.http_client import ANSWER_LIMIT, HttpClient
-from functions._adapters.telemetry import EVENTS_PER_POST, FileTelemetrySink, HttpTelemetrySink
 from functions._adapters.workers_http import HttpBroker, HttpWorkerGateway
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
@@ -239,91 +235,3 @@ async def test_what_a_subscriber_will_never_take_is_rejected(server: Loopback, c
 async def test_a_subscriber_that_is_not_there_is_unavailable(client: HttpClient) -> None:
     with pytest.raises(Unavailable):
         await HttpBroker(client, f"http://127.0.0.1:{unused_port()}/").publish([event()])
-
-
-async def test_telemetry_is_sent_in_order_in_bounded_batches(server: Loopback, client: HttpClient) -> None:
-    events = [event(n) for n in range(2 * EVENTS_PER_POST + 50)]
-    await HttpTelemetrySink(client, server.url).send(events)
-    assert [len(request.json) for request in server.requests] == [100, 100, 50]
-    assert {request.headers["content-type"] for request in server.requests} == {BATCHED}
-    assert received(server.requests) == events
-
-
-async def test_no_telemetry_is_no_post(server: Loopback, client: HttpClient) -> None:
-    await HttpTelemetrySink(client, server.url).send([])
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("status", [302, 400, 404, 429, 500])
-async def test_telemetry_that_is_not_taken_is_unavailable(server: Loopback, client: HttpClient, status: int) -> None:
-    async def second_fails(_: Request) -> Answer:
-        return Answer(status if len(server.requests) == 2 else 200)
-
-    server.answer = second_fails
-    with pytest.raises(Unavailable, match=str(status)):
-        await HttpTelemetrySink(client, server.url).send([event(n) for n in range(3 * EVENTS_PER_POST)])
-    assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize("url", ["http://169.254.169.254/", "nowhere", "http://127.0.0.1:1/"])
-async def test_a_sink_that_cannot_be_called_is_unavailable(client: HttpClient, url: str) -> None:
-    with pytest.raises(Unavailable):
-        await HttpTelemetrySink(client, url).send([event()])
-
-
-def events_in(path: Path) -> list[str]:
-    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
-
-
-async def test_a_telemetry_file_holds_one_structured_event_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "some" / "folder" / "telemetry.jsonl"
-    sink = FileTelemetrySink(path)
-    await sink.send([event(1), event(2)])
-    await sink.send([event(3)])
-    lines = path.read_bytes().splitlines()
-    found = [read_events({"content-type": "application/cloudevents+json"}, line, received_at=NOW) for line in lines]
-    assert found == [([event(n)], False) for n in (1, 2, 3)]
-
-
-async def test_telemetry_that_is_sent_at_once_does_not_mix_in_the_file(tmp_path: Path) -> None:
-    sink = FileTelemetrySink(tmp_path / "telemetry.jsonl")
-    await asyncio.gather(*(sink.send([event(10 * n + m) for m in range(10)]) for n in range(20)))
-    ids = events_in(tmp_path / "telemetry.jsonl")
-    assert len(ids) == 200
-    for start in range(0, 200, 10):
-        first = int(ids[start].removeprefix("e-"))
-        assert ids[start : start + 10] == [f"e-{first + m}" for m in range(10)]
-
-
-async def test_a_line_that_a_crash_cut_short_does_not_spoil_the_next(tmp_path: Path) -> None:
-    path = tmp_path / "telemetry.jsonl"
-    path.write_bytes(b'{"specversion": "1.')
-    await FileTelemetrySink(path).send([event(7)])
-    torn, whole = path.read_bytes().splitlines()
-    assert torn == b'{"specversion": "1.'
-    assert json.loads(whole)["id"] == "e-7"
-
-
-async def test_telemetry_that_finds_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = tmp_path / "telemetry.jsonl"
-    sink = FileTelemetrySink(path)
-    await sink.send([event(1)])
-    size = path.stat().st_size
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
-    try:
-        with pytest.raises(Unavailable, match="cannot be written"):
-            await sink.send([event(2), event(3)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert events_in(path) == ["e-1"]
-    await sink.send([event(2)])
-    assert events_in(path) == ["e-1", "e-2"]
-
-
-async def test_a_telemetry_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable):
-        await FileTelemetrySink(tmp_path).send([event()])
-    (tmp_path / "file").touch()
-    with pytest.raises(Unavailable):
-        await FileTelemetrySink(tmp_path / "file" / "telemetry.jsonl").send([event()])

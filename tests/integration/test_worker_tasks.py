@@ -234,7 +234,7 @@ async def test_no_output_is_reported_as_null(platform: StandIn) -> None:
 async def test_a_simulated_task_takes_its_estimate_divided_by_the_speed() -> None:
     began = asyncio.get_running_loop().time()
     output = await SimulatedExecutor(speed=5).run(ASSIGNMENT)
-    assert asyncio.get_running_loop().time() - began >= 0.01
+    assert asyncio.get_running_loop().time() - began >= 0.009  # clocks of loops are rounded
     assert output == {"simulated": True, "task_id": "task-1", "waited_ms": 10}
     with pytest.raises(ValueError, match="above 0"):
         SimulatedExecutor(speed=0)

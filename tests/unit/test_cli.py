@@ -118,6 +118,8 @@ class TestUsage:
             (("--simulate", "0"), "above 0"),
             (("--simulate", "fast"), "valid number"),
             (("--shell", "true", "--slots", "0"), "--slots"),
+            (("--shell", "true", "--id", "two words"), "worker_id"),
+            (("--shell", "true", "--endpoint", "here"), "endpoint"),
         ],
     )
     def test_a_worker_that_cannot_work_is_a_usage_error(self, arguments: Sequence[str], said: str) -> None:

@@ -15,9 +15,7 @@ from tests.conftest import ROOT
 
 FUNCTIONS = ROOT / "functions"
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(FUNCTIONS.rglob("*.py"))}
-DEPLOYABLE = sorted(
-    {path.parent for path in FUNCTIONS.glob("*/*.py") if not path.parent.name.startswith("_")}
-)
+DEPLOYABLE = sorted({path.parent for path in FUNCTIONS.glob("*/*.py") if not path.parent.name.startswith("_")})
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -100,8 +98,7 @@ def test_the_core_imports_pydantic_and_pure_standard_library_only() -> None:
         for module, path in MODULES.items()
         if module.startswith("functions/_core/")
         for name in imports(path)
-        if within(name, *IMPURE)
-        or name.partition(".")[0] not in {*sys.stdlib_module_names, "pydantic", "functions"}
+        if within(name, *IMPURE) or name.partition(".")[0] not in {*sys.stdlib_module_names, "pydantic", "functions"}
     ]
     assert offences == []
 

@@ -8,8 +8,9 @@ import typer
 from functions._runtime.cli.demo_command import demo
 from functions._runtime.cli.event_commands import drop_letter, events, list_letters, replay_letter
 from functions._runtime.cli.flow_commands import cancel, flows, show, why
-from functions._runtime.cli.serve_commands import up, worker
 from functions._runtime.cli.submit_command import submit
+from functions._runtime.cli.up_command import up
+from functions._runtime.cli.worker_command import worker
 
 PLATFORM, FLOWS, EVENTS = "Platform", "Flows", "Events"
 

@@ -49,13 +49,16 @@ async def _demo(file: str | None, speed: float | None, *, as_json: bool) -> int:
     from functions._runtime.cli.submission import read_decision_file
 
     async def show(client: "Client") -> int:
+        say(f"a platform and four workers are up at {client.url}")
+        say(f"every task is simulated, {times:g} times faster than estimated")
         return await _show(client, event, as_json=as_json)
 
+    times = speed or (FILE_SPEED if file else SAMPLE_SPEED)
     try:
         event = read_decision_file(file or str(SAMPLE))
         from functions._runtime.cli.demo import demonstrate
 
-        return await demonstrate(event, speed or (FILE_SPEED if file else SAMPLE_SPEED), show)
+        return await demonstrate(event, times, show)
     except CommandFailed as failure:
         if as_json:
             print_json(_no_flow(str(failure)))
@@ -67,7 +70,6 @@ async def _show(client: "Client", event: "CloudEvent", *, as_json: bool) -> int:
     from functions._runtime.cli.following import follow
     from functions._runtime.cli.submission import submit_decision
 
-    say(f"a platform and four workers are up at {client.url}")
     flow_id = await submit_decision(client, event)
     await follow(client, flow_id, stderr=as_json, patience=PATIENCE_SECONDS)
     result = await client.get(flow_path(flow_id, "result"))
@@ -80,7 +82,7 @@ async def _show(client: "Client", event: "CloudEvent", *, as_json: bool) -> int:
 
 def _print_summary(result: "JsonObject") -> None:
     from functions._runtime.cli.tables import steps_table
-    from functions._runtime.cli.words import took
+    from functions._runtime.cli.words import clean, took
 
     screen = console()
     done = f"{result['tickets_completed']} of {result['tickets_generated']} tickets done"
@@ -92,7 +94,7 @@ def _print_summary(result: "JsonObject") -> None:
     screen.print()
     screen.print(", ".join(filter(None, facts)), style="bold green" if result["success"] else "bold red")
     if result["error"]:
-        screen.print(result["error"], style="red", markup=False)
+        screen.print(clean(result["error"]), style="red", markup=False)
     screen.print()
     screen.print(steps_table(result["steps"]))
     screen.print()

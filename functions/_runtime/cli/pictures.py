@@ -84,7 +84,7 @@ def _bar(progress: Progress) -> RenderableType:
         if tally[status] and status is not TicketStatus.COMPLETED:
             others.append(Text(f"{tally[status]} {status.lower()}", style=colour))
     bar.append(f"  {tally[TicketStatus.COMPLETED]} of {total} done", style="bold")
-    return Group(bar, Text(" · ", style="dim").join(others))
+    return Group(bar, Text(" · ", style="dim").join(others)) if others else bar
 
 
 def _failures(progress: Progress) -> Sequence[RenderableType]:

@@ -1,7 +1,6 @@
-"""`flowc up` and `flowc worker`: the two processes of a platform on one machine."""
+"""`flowc worker`: a worker process."""
 
 import asyncio
-import errno
 import os
 import signal
 import socket
@@ -15,71 +14,40 @@ from functions._runtime.cli.console import CommandFailed, run, say
 from functions._runtime.cli.options import DEFAULT_URL, ApiKey, Url
 
 if TYPE_CHECKING:
-    from functions._runtime.settings import Settings
     from functions._runtime.worker import Executor, WorkerConfig
 
-WRONG_SETTINGS = 2
-SLOTS = 4
+DEFAULT_SLOTS = 4
 
-
-def up(
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one. [env FLOWC_PORT, else 8080]")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder that holds everything. [env FLOWC_DATA, else .flowc]")
-    ] = None,
-) -> None:
-    """Run the platform: one port, one folder.
-
-    All other settings come from the environment (FLOWC_…); the README lists them.
-    Stops on Ctrl-C or SIGTERM.
-    """
-    from functions._core.errors import FlowcError
-    from functions._runtime import on_one_machine
-    from functions._runtime.settings import Settings, SettingsError
-
-    try:
-        settings = Settings.from_mapping(on_one_machine.environment(), port=port, data=data)
-    except SettingsError as error:
-        say(f"flowc: {error}")
-        raise typer.Exit(WRONG_SETTINGS) from error
-    try:
-        on_one_machine.run(settings)
-    except (FlowcError, OSError) as error:
-        say(f"flowc: {_cannot_start(error, settings)}")
-        raise typer.Exit(1) from error
-
-
-def _cannot_start(error: Exception, settings: "Settings") -> str:
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"port {settings.port} is taken; choose another with --port, or 0 for any that is free"
-    if isinstance(error, OSError):
-        return f"cannot start with data folder {settings.data}: {error.strerror or error}"
-    return str(error)
+WorkerId = Annotated[str, typer.Option("--id", show_default="host name and process", help="Its name; must be unique.")]
+Capabilities = Annotated[
+    list[str] | None, typer.Option("--capability", "-c", help="What it can do; give it once for each.")
+]
+Call = Annotated[str | None, typer.Option(metavar="MODULE:FUNCTION", help="Do tickets by this function.")]
+Shell = Annotated[
+    str | None, typer.Option(metavar="COMMAND", help="Do tickets by this command: assignment in, output out.")
+]
+Simulate = Annotated[
+    float | None, typer.Option(metavar="SPEED", help="Only wait, so many times faster than estimated.")
+]
+Slots = Annotated[int, typer.Option(min=1, help="Tickets at once.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one.")]
+Endpoint = Annotated[
+    str | None, typer.Option(metavar="URL", help="Where the platform reaches it, if not at host and port.")
+]
 
 
 def worker(  # noqa: PLR0913 - one parameter for each option
     *,
-    worker_id: Annotated[
-        str, typer.Option("--id", show_default="host name and process", help="Its name; must be unique.")
-    ] = "",
-    capability: Annotated[
-        list[str] | None, typer.Option("--capability", "-c", help="What it can do; give it once for each.")
-    ] = None,
-    call: Annotated[str | None, typer.Option(metavar="MODULE:FUNCTION", help="Do tickets by this function.")] = None,
-    shell: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="Do tickets by this command: assignment in, output out.")
-    ] = None,
-    simulate: Annotated[
-        float | None, typer.Option(metavar="SPEED", help="Only wait, so many times faster than estimated.")
-    ] = None,
-    slots: Annotated[int, typer.Option(min=1, help="Tickets at once.")] = SLOTS,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one.")] = 0,
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the platform reaches it, if not at host and port.")
-    ] = None,
+    worker_id: WorkerId = "",
+    capability: Capabilities = None,
+    call: Call = None,
+    shell: Shell = None,
+    simulate: Simulate = None,
+    slots: Slots = DEFAULT_SLOTS,
+    host: Host = "127.0.0.1",
+    port: Port = 0,
+    endpoint: Endpoint = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
@@ -102,6 +70,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
         endpoint=endpoint,
         api_key=api_key or None,
     )
+    _check(config)
     logs.configure("info")
     run(_work(config))
 
@@ -118,6 +87,22 @@ def _executor(call: str | None, shell: str | None, simulate: float | None) -> "E
         return ShellExecutor(shell) if shell is not None else SimulatedExecutor(simulate or 0)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _check(config: "WorkerConfig") -> None:
+    """Refuse what the platform would never register."""
+    from pydantic import ValidationError
+
+    from functions._core.workers import Registration
+
+    endpoint = config.endpoint or "http://127.0.0.1"
+    try:
+        Registration(
+            worker_id=config.worker_id, endpoint=endpoint, capabilities=config.capabilities, slots=config.slots
+        )
+    except ValidationError as error:
+        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
+        raise typer.BadParameter("; ".join(faults)) from error
 
 
 async def _work(config: "WorkerConfig") -> int:

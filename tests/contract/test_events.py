@@ -1,0 +1,254 @@
+"""`events/` as it is checked in: made by the code, whole, and true of the examples."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from functions._core.decision import check_plan, read_decision
+from functions._core.envelope import type_of
+from functions._core.events import BY_NOUN, CATALOGUE, ROUTES
+from functions._core.values import flow_id_of, parse_time, ticket_id_of
+from functions._runtime import generate_events
+from functions._runtime.contract.folder import differences, pretty
+from functions._runtime.contract.sample import DECISION, START, courses, examples
+from functions._runtime.contract.words import COMMON, SPECIAL
+from tests.conftest import ROOT
+from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, document, faults, faults_of, validator
+
+FLOW_ID = flow_id_of(DECISION["decision_id"])
+TASKS = {task["task_id"] for task in DECISION["cognitive_plan"]["tasks"]}
+
+
+def test_the_folder_is_what_the_code_makes() -> None:
+    assert list(differences(EVENTS, generate_events.files())) == []
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_same_files_are_made_whatever_the_order_of_sets(seed: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "functions._runtime.generate_events", "--check"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_drift_is_named_and_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generate_events, "FOLDER", tmp_path)
+    assert generate_events.main([]) == 0
+    assert generate_events.main(["--check"]) == 0
+    (tmp_path / "plan.validated.v1.schema.json").unlink()
+    (tmp_path / "README.md").write_text("# Other\n", encoding="utf-8")
+    (tmp_path / "plan.guessed.v1.schema.json").write_text("{}", encoding="utf-8")
+    assert generate_events.main(["--check"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "events/README.md differs; run `make events`",
+        "events/plan.validated.v1.schema.json is missing; run `make events`",
+        "events/plan.guessed.v1.schema.json belongs to nothing; run `make events`",
+    ]
+    assert generate_events.main([]) == 0
+    assert "plan.guessed.v1.schema.json belonged to nothing and was removed" in capsys.readouterr().err
+    assert generate_events.main(["--check"]) == 0
+
+
+def test_every_type_has_its_schema_and_its_example_and_nothing_else_is_there() -> None:
+    wanted = {f"{stem}.{kind}.json" for stem in MODELS for kind in ("schema", "example")}
+    assert {path.name for path in EVENTS.glob("*.json")} == wanted
+    assert {path.name for path in EVENTS.iterdir()} - wanted == {"README.md", "envelopes"}
+
+
+@pytest.mark.parametrize("stem", MODELS)
+def test_an_example_is_valid_and_read_by_its_model(stem: str) -> None:
+    example = document(f"{stem}.example.json")
+    assert example["type"] == type_of(stem.removesuffix(".stored").removesuffix(".v1"))
+    assert faults(stem, example["data"]) == []
+    assert MODELS[stem].model_validate(example["data"])
+
+
+@pytest.mark.parametrize("stem", MODELS)
+def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) -> None:
+    example, entry = document(f"{stem}.example.json"), BY_NOUN[stem.removesuffix(".stored").removesuffix(".v1")]
+    tickets = {ticket_id_of(FLOW_ID, task) for task in TASKS}
+    subjects = {"flow id": {FLOW_ID}, "ticket id": tickets, "worker id": {"forge-1", "ship-1"}, "none": {None}}
+    assert example.get("subject") in subjects[entry.subject]
+    if example["source"].startswith("/flowc"):
+        assert example["partitionkey"] == FLOW_ID
+        assert example["correlationid"] == DECISION["correlation_id"]
+        assert example["traceparent"].startswith("00-")
+        assert ("expirytime" in example) == (entry.noun == "ticket.assigned")
+    assert ("dataref" in example) == stem.endswith(".stored")
+
+
+def test_the_examples_are_about_one_flow_and_its_tickets() -> None:
+    allowed = {
+        "flow_id": {FLOW_ID},
+        "decision_id": {DECISION["decision_id"]},
+        "plan_id": {DECISION["plan_id"]},
+        "intent_id": {DECISION["intent_id"]},
+        "ticket_id": {ticket_id_of(FLOW_ID, task) for task in TASKS},
+        "task_id": TASKS,
+        "worker_id": {"forge-1", "ship-1"},
+    }
+    found = [(stem, pair) for stem in MODELS for pair in _members(document(f"{stem}.example.json")["data"])]
+    assert [(stem, name, value) for stem, (name, value) in found if value not in allowed.get(name, {value})] == []
+    assert {name for _, (name, _) in found} >= allowed.keys()
+
+
+def _members(value: object) -> Iterator[tuple[str, Any]]:
+    """Yield every field with a plain value, at any depth."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if isinstance(item, dict | list):
+                yield from _members(item)
+            else:
+                yield name, item
+    elif isinstance(value, list):
+        for item in value:
+            yield from _members(item)
+
+
+def test_the_sample_decision_has_nothing_to_complain_of() -> None:
+    assert check_plan(read_decision(json.dumps(DECISION).encode()), START) == ((), ())
+
+
+def test_nothing_that_is_sent_in_any_course_is_against_its_schema() -> None:
+    sent = [event for events in courses().values() for event in events]
+    assert [fault for event in sent for fault in faults_of(event)] == []
+
+
+def test_the_courses_send_every_type_and_no_id_stands_for_two_events() -> None:
+    for name, events in courses().items():
+        seen: dict[tuple[str, str], Any] = {}
+        for event in events:
+            if event.noun != "ticket.assigned":  # a subscriber's copy has the worker's id, and other readers
+                assert seen.setdefault((event.source, event.id), event) is event, f"{name} repeats {event.id}"
+    assert {event.noun for events in courses().values() for event in events} == set(BY_NOUN)
+
+
+def test_who_sends_and_who_handles_is_what_the_catalogue_says() -> None:
+    for noun, route in ROUTES.items():
+        assert BY_NOUN[noun].handled_by == route.function
+    for event in (event for events in courses().values() for event in events):
+        if event.source.startswith("/flowc/"):
+            assert event.source.removeprefix("/flowc/") in BY_NOUN[event.noun].sent_by.split(", "), event.noun
+
+
+def test_times_are_in_order_and_of_the_sample() -> None:
+    for events in courses().values():
+        times = [event.time for event in events]
+        assert times == sorted(times)
+    for stem, event in examples().items():
+        assert parse_time(document(f"{stem}.example.json")["time"]) == event.time
+
+
+def objects(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield every schema of an object with fields, at any depth."""
+    if isinstance(schema, list):
+        for item in schema:
+            yield from objects(item)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+            yield schema
+        for item in schema.values():
+            yield from objects(item)
+
+
+@pytest.mark.parametrize("stem", OUTGOING)
+def test_an_outgoing_schema_refuses_an_unknown_field_at_every_depth(stem: str) -> None:
+    data = document(f"{stem}.example.json")["data"]
+    assert faults(stem, {**data, "surprise": 1})
+    found = list(objects(document(f"{stem}.schema.json")))
+    assert found
+    assert [part["description"] for part in found if part.get("additionalProperties") is not False] == []
+
+
+@pytest.mark.parametrize("stem", OUTGOING)
+def test_an_outgoing_schema_refuses_an_example_that_lacks_a_required_field(stem: str) -> None:
+    data = document(f"{stem}.example.json")["data"]
+    for name in document(f"{stem}.schema.json").get("required", []):
+        assert faults(stem, {key: value for key, value in data.items() if key != name}), name
+
+
+@pytest.mark.parametrize("stem", [stem for stem in OUTGOING if "date-time" in json.dumps(validator(stem).schema)])
+def test_an_outgoing_schema_takes_times_in_one_form_only(stem: str) -> None:
+    data = document(f"{stem}.example.json")["data"]
+    times = [name for name, part in document(f"{stem}.schema.json")["properties"].items() if "format" in part]
+    assert times
+    for name in times:
+        assert data[name].endswith("Z")
+        assert faults(stem, data | {name: 1_772_366_400_000})
+        assert faults(stem, data | {name: "2026-03-01 12:00"})
+
+
+def test_every_schema_says_what_it_is_and_every_field_what_it_means() -> None:
+    ids = set()
+    for stem in MODELS:
+        schema = document(f"{stem}.schema.json")
+        ids.add(schema["$id"])
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        assert schema["title"] == type_of(stem.removesuffix(".stored").removesuffix(".v1"))
+        for part in objects(schema):
+            assert part["description"]
+            wordless = [name for name, field in part["properties"].items() if not field.get("description")]
+            assert set(wordless) <= {"cognitive_plan", "plan_data"}, wordless
+    assert len(ids) == len(MODELS)
+
+
+def models_within(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation is made of, with those that their fields are made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models_within(field.annotation)
+    for part in get_args(annotation):
+        yield from models_within(part)
+
+
+def test_no_phrase_is_about_a_field_that_is_gone() -> None:
+    found = {cls for model in MODELS.values() for part in models_within(model) for cls in part.__mro__}
+    fields = {cls.__name__: set(cls.model_fields) for cls in found if issubclass(cls, BaseModel)}
+    said = {name: set(phrases) for name, phrases in SPECIAL.items()}
+    # `Change` speaks for a field that only the models derived from it have.
+    fields["Change"] |= {"cause"}
+    assert {name: phrases - fields.get(name, set()) for name, phrases in said.items() if phrases - fields.get(name, set())} == {}
+    assert set(COMMON) - set.union(*fields.values()) == set()
+
+
+def test_the_readme_names_every_type_and_links_to_files_that_are_there() -> None:
+    text = (EVENTS / "README.md").read_text(encoding="utf-8")
+    links = [part.split(")")[0] for part in text.split("](")[1:]]
+    files = [link for link in links if not link.startswith("https://")]
+    assert len(files) == 2 * len(MODELS)
+    assert [link for link in files if not (EVENTS / link).is_file()] == []
+    for entry in CATALOGUE:
+        assert f"| `{entry.noun}` | {entry.sent_by} | {entry.handled_by} |" in text
+    for path in (EVENTS / "envelopes").iterdir():
+        assert f"`{path.name}`" in text
+
+
+@pytest.mark.parametrize("value", [{}, [], {"a": [{}]}, {"long": ["x" * 60, "y" * 60], "short": [1, None]}, "é", 1.5])
+def test_what_is_laid_out_to_be_read_is_still_the_same_json(value: Mapping[str, Any]) -> None:
+    assert json.loads(pretty(value)) == value
+
+
+def test_the_incoming_schemas_are_those_of_the_types_that_the_ingress_takes() -> None:
+    assert set(INCOMING) == {
+        "decision.consolidated.v1",
+        "flow.cancel_requested.v1",
+        "ticket.reported.v1",
+        "worker.deregistered.v1",
+        "worker.heartbeat.v1",
+        "worker.registered.v1",
+    }

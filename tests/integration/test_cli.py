@@ -1,0 +1,205 @@
+"""`flowc` with nothing left out: every command against a platform and a worker as processes."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from tests.command_line import flowc, written
+from tests.processes import Platform, platform_process, processes, worker_process
+from tests.world import task
+
+WAIT_SECONDS = 20
+SAYS_NO = 'case "$FLOWC_TASK_ID" in bad*) echo "no such file" >&2; exit 3;; slow*) sleep 1;; esac; echo "[1]"'
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Return a running platform with one worker, which fails tasks named bad and takes a second for slow ones."""
+    folder = tmp_path_factory.mktemp("platform")
+    with processes() as started:
+        platform = platform_process(folder)
+        worker = worker_process(folder, platform.url, "sh-1", "--capability", "python", "--shell", SAYS_NO)
+        started += [platform, worker]
+        platform.start()
+        worker.start()
+        asyncio.run(platform.ready())
+        yield platform
+
+
+@pytest.fixture
+def run(platform: Platform) -> Run:
+    """Return `flowc` bound to that platform."""
+    return lambda *arguments: flowc(*arguments, FLOWC_URL=platform.url)
+
+
+class TestAgainstAPlatform:
+    def test_a_decision_is_watched_until_it_is_done(self, run: Run, tmp_path: Path) -> None:
+        file, _ = written(tmp_path, task("a"), task("b", "a"))
+        result = run("submit", file, "--watch")
+        assert result.exit_code == 0, result.output
+        flow_id, *lines = result.stdout.splitlines()
+        moves = [tuple(line.split()[1:4]) for line in lines]
+        assert [move[:2] for move in moves if move[0] == "flow"] == [
+            ("flow", status) for status in ("VALIDATING", "GENERATING", "EXECUTING", "PUBLISHING", "COMPLETED")
+        ]
+        assert moves.index(("a", "COMPLETED", "sh-1")) < moves.index(("b", "ASSIGNED", "sh-1"))
+        assert run("show", flow_id, "--watch").exit_code == 0
+
+    def test_a_plan_that_fails_is_exit_status_1_and_says_why(self, run: Run, tmp_path: Path) -> None:
+        file, plan_id = written(tmp_path, task("a"), task("bad", "a"), task("c", "bad"), priority="LOW")
+        result = run("submit", file, "--watch")
+        assert result.exit_code == 1
+        flow_id = result.stdout.splitlines()[0]
+        shown = run("show", flow_id).stdout
+        for said in ("FAILED", plan_id, "1 of 3 done", "1 failed · 1 cancelled", "exit status 3: no such file"):
+            assert said in shown
+        assert "bad" in run("why", flow_id).stdout
+
+    def test_a_flow_is_listed_explained_and_cancelled(self, run: Run, tmp_path: Path) -> None:
+        nobody_can = task("a", required_capabilities=["telepathy"])
+        file, plan_id = written(tmp_path, nobody_can)
+        flow_id = run("submit", file).stdout.strip()
+        listed = run("flows", "--status", "executing")
+        assert re.search(rf"{flow_id} +EXECUTING .* left +{plan_id}", listed.stdout)
+        assert plan_id in run("why", flow_id).stdout
+        cancelled = run("cancel", flow_id, "--by", "ann", "--reason", "wrong tag")
+        assert (cancelled.exit_code, cancelled.stdout[:9]) == (0, "cancelled")
+        assert run("show", flow_id, "--watch").exit_code == 1
+        assert "cancelled by ann: wrong tag" in run("show", flow_id).stdout
+
+    def test_a_listing_shows_as_many_as_were_asked_for(self, run: Run, tmp_path: Path) -> None:
+        for _ in range(3):
+            assert run("submit", written(tmp_path, task("a"))[0]).exit_code == 0
+        assert len(json.loads(run("flows", "--json", "--limit", "2").stdout)) == 2
+
+    def test_a_function_can_do_the_tickets(self, run: Run, platform: Platform, tmp_path: Path) -> None:
+        file, _ = written(tmp_path, task("a", required_capabilities=["dumps"]))
+        with processes() as started:
+            worker = worker_process(tmp_path, platform.url, "py-1", "-c", "dumps", "--call", "json:dumps")
+            started.append(worker)
+            worker.start()
+            result = run("submit", file, "--watch")
+        assert result.exit_code == 0, result.output
+        flow = json.loads(run("show", result.stdout.split()[0], "--json").stdout)
+        assert json.loads(flow["tickets"][0]["output"])["task_id"] == "a"
+
+    def test_events_tell_what_happened(self, run: Run, tmp_path: Path) -> None:
+        flow_id = run("submit", written(tmp_path, task("a"))[0], "--watch").stdout.splitlines()[0]
+        lines = run("events", "--limit", "10000").stdout.splitlines()
+        assert any(line.startswith(flow_id[:8]) and " a " in line and "COMPLETED" in line for line in lines)
+        events = [json.loads(line) for line in run("events", "--json", "--limit", "10000").stdout.splitlines()]
+        mine = [event["type"] for event in events if event["data"]["flow_id"] == flow_id]
+        assert mine[0] == "io.neuralhive.decision.consolidated.v1"
+        assert mine[-1] == "io.neuralhive.flow.completed.v1"
+
+    def test_another_content_under_the_same_id_is_refused_and_kept_as_a_dead_letter(
+        self, run: Run, tmp_path: Path
+    ) -> None:
+        file, _ = written(tmp_path, task("a"), decision_id="twice")
+        assert run("submit", file).exit_code == 0
+        written(tmp_path, task("b"), decision_id="twice")
+        refused = run("submit", file)
+        assert refused.exit_code == 2
+        assert "decision_conflict" in refused.stderr
+        (letter,) = json.loads(run("dead-letters", "list", "--json").stdout)
+        assert letter["letter_id"] in run("dead-letters", "list").stdout
+        assert "decision_conflict" in run("dead-letters", "replay", letter["letter_id"]).stderr
+        assert run("dead-letters", "drop", letter["letter_id"]).exit_code == 0
+        assert run("dead-letters", "list").stdout == "no dead letters\n"
+
+    def test_what_nobody_knows_is_said_in_one_line(self, run: Run) -> None:
+        for command in (("show", "nope"), ("why", "nope"), ("cancel", "nope"), ("dead-letters", "drop", "nope")):
+            result = run(*command)
+            assert result.exit_code == 1
+            assert re.fullmatch(r"flowc: there is no [a-z ]+ 'nope' \(unknown_\w+\)\n", result.stderr)
+
+
+class TestProcesses:
+    async def test_watching_goes_on_after_the_platform_was_killed(self, tmp_path: Path) -> None:
+        file, _ = written(tmp_path, *(task(f"slow-{n}", *([f"slow-{n - 1}"] if n else [])) for n in range(3)))
+        with processes() as started:
+            platform = platform_process(tmp_path)
+            worker = worker_process(tmp_path, platform.url, "sh-1", "-c", "python", "--shell", SAYS_NO)
+            started += [platform, worker]
+            platform.start()
+            await platform.ready()
+            worker.start()
+            watching = asyncio.create_task(asyncio.to_thread(flowc, "submit", file, "--watch", FLOWC_URL=platform.url))
+            await asyncio.sleep(1.5)  # in the middle of a task, which reports to nobody
+            platform.kill()
+            await asyncio.sleep(1)  # long enough for the watcher to notice
+            platform.start()
+            result = await watching
+        assert result.exit_code == 0, result.output
+        assert f"no platform at {platform.url}; watching goes on when it is back" in result.stdout
+        assert "the platform is back" in result.stdout
+
+    async def test_a_worker_lets_its_tickets_end_before_it_stops(self, tmp_path: Path) -> None:
+        file, _ = written(tmp_path, task("slow"))
+        with processes() as started:
+            platform = platform_process(tmp_path)
+            worker = worker_process(tmp_path, platform.url, "sh-1", "-c", "python", "--shell", SAYS_NO)
+            started += [platform, worker]
+            platform.start()
+            await platform.ready()
+            worker.start()
+            submitted = await asyncio.to_thread(flowc, "submit", file, FLOWC_URL=platform.url)
+            flow_id = submitted.stdout.strip()
+            while all(entry["type"] != "ticket.assigned" for entry in platform.history(flow_id)):
+                await asyncio.sleep(0.05)  # only the platform knows when
+            process = worker.running
+            await asyncio.to_thread(worker.stop)
+            assert process is not None
+            assert process.returncode == 0
+            tickets = platform.tickets(flow_id)
+            assert platform.get("/api/v1/workers")["items"] == []
+        assert [(ticket["status"], ticket["attempt"]) for ticket in tickets] == [("COMPLETED", 1)]
+
+    async def test_the_platform_stops_in_good_order_and_cannot_be_started_twice(self, tmp_path: Path) -> None:
+        with processes() as started:
+            platform = platform_process(tmp_path)
+            started.append(platform)
+            platform.start()
+            await platform.ready()
+            port, data = platform.arguments[2], platform.arguments[4]
+            port_taken = await asyncio.to_thread(up, "--port", port, "--data", str(tmp_path / "other"))
+            data_taken = await asyncio.to_thread(up, "--port", "0", "--data", data)
+            process = platform.running
+            await asyncio.to_thread(platform.stop)
+        assert port_taken == (
+            1,
+            f"flowc: port {port} is taken; choose another with --port, or 0 for any that is free\n",
+        )
+        assert data_taken[0] == 1
+        assert re.fullmatch(rf"flowc: .*{re.escape(data)}.* in use .*\n", data_taken[1])
+        assert process is not None
+        assert process.returncode == 0
+
+    def test_all_wrong_settings_are_reported_at_once(self, tmp_path: Path) -> None:
+        wrong = {"FLOWC_PORT": "http", "FLOWC_IN_FLIGHT": "0", "FLOWC_COLOUR": "red"}
+        status, said = up("--data", str(tmp_path), **wrong)
+        assert status == 2
+        for name in wrong:
+            assert said.count(name) == 1
+
+
+def up(*arguments: str, **environment: str) -> tuple[int, str]:
+    """Run a platform that must not start; return exit status and stderr."""
+    run = subprocess.run(
+        [sys.executable, "-m", "functions", "up", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    return run.returncode, run.stderr
