@@ -7,7 +7,6 @@ ids, a deliberate re-emission gives new ones.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from uuid import UUID, uuid5
 
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.machine import FlowTrigger, TicketTrigger, next_flow, next_ticket
@@ -15,7 +14,7 @@ from functions._core.models import AuditRecord, Flow, HistoryEntry, Phase, Reaso
 from functions._core.rules import TICKETS_PER_EVENT
 from functions._core.situation import Situation
 from functions._core.step import Delivery, Step
-from functions._core.values import Outcome, TicketStatus
+from functions._core.values import Outcome, TicketStatus, name_uuid
 
 
 class Draft:
@@ -216,7 +215,7 @@ def flow_event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, situ
 
 def derived_id(flow_id: str, noun: str, key: str) -> str:
     """Return the id of an event: the same for the same transition, whoever computes it and however often."""
-    return str(uuid5(UUID(flow_id), f"{noun}/{key}"))
+    return name_uuid(flow_id, f"{noun}/{key}")
 
 
 def _ready_event(tickets: list[Ticket], situation: Situation) -> CloudEvent:

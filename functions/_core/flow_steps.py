@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
 
 from functions._core.draft import Draft, bounded
 from functions._core.machine import ENDED_FLOWS, FlowTrigger, TicketTrigger
@@ -21,7 +20,7 @@ from functions._core.outcomes import (
     TelemetryTaken,
     Validated,
 )
-from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting
+from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting, name_uuid
 
 CHAIN: dict[FlowStatus, str] = {
     FlowStatus.VALIDATING: "decision.consolidated",
@@ -214,7 +213,7 @@ def _audit(draft: Draft, outcome: Validated | Refused, *, valid: bool, errors: t
     flow = draft.flow
     draft.audit(
         AuditRecord(
-            audit_id=str(uuid5(UUID(flow.flow_id), "validation")),
+            audit_id=name_uuid(flow.flow_id, "validation"),
             flow_id=flow.flow_id,
             decision_id=flow.decision_id,
             plan_id=outcome.plan_id,

@@ -64,14 +64,10 @@ def find_references(parameters: JsonObject) -> tuple[Reference, ...]:
         if isinstance(value, dict) and MARK in value:
             found.append(_read(where, value))
         elif isinstance(value, dict):
-            inside = [
-                (f"{where}.{key}", item) for key, item in value.items() if isinstance(item, dict | list)
-            ]
+            inside = [(f"{where}.{key}", item) for key, item in value.items() if isinstance(item, dict | list)]
             open_.extend(reversed(inside))
         else:
-            inside = [
-                (f"{where}[{n}]", item) for n, item in enumerate(value) if isinstance(item, dict | list)
-            ]
+            inside = [(f"{where}[{n}]", item) for n, item in enumerate(value) if isinstance(item, dict | list)]
             open_.extend(reversed(inside))
     return tuple(found)
 

@@ -118,9 +118,7 @@ def _folded(word: str) -> str:
     return word.strip().casefold()
 
 
-Id = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
-]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Ids = Annotated[tuple[Id, ...], AfterValidator(unique)]
 Moment = Annotated[Timestamp, AfterValidator(in_utc)]
 DurationMs = Annotated[int, Field(gt=0, le=MAX_SPAN_MS)]

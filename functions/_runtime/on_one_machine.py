@@ -142,6 +142,7 @@ def _config(app: FastAPI) -> uvicorn.Config:
         lifespan="off",
         access_log=False,
         log_config=None,
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=5,

@@ -6,6 +6,7 @@ could take, telemetry that the sink may take by now.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from functions._core.errors import FlowcError
@@ -79,7 +80,7 @@ class Sweeper:
         self._woken.clear()
         until = min(round_at, self._next) if self._next else round_at
         seconds = max(SHORTEST_SLEEP, (until - self._ports.clock.now()).total_seconds())
-        try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
-            return
+        # Not `wait_for`: in Python 3.11 it loses a cancellation that comes at the same moment as the event.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()

@@ -55,7 +55,8 @@ def faults(stem: str, data: object) -> list[str]:
 
 def stem_of(event: CloudEvent) -> str:
     """Return the start of the name of the schema that an event goes by."""
-    return f"{event.noun}.v1.stored" if "dataref" in event.extensions else f"{event.noun}.v1"
+    stored = BY_NOUN[event.noun].stored is not None and event.source.startswith("/flowc/")
+    return f"{event.noun}.v1{'.stored' if stored else ''}"
 
 
 def faults_of(event: CloudEvent) -> list[str]:

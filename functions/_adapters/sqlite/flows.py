@@ -1,11 +1,13 @@
 """Flows, tickets and everything else that a step changes."""
 
 import json
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from functions._adapters.sqlite.changes import apply, changes_of
 from functions._adapters.sqlite.database import SQL, Database
+from functions._adapters.sqlite.recent import FLOWS, TICKETS, Recent
 from functions._core.errors import Unavailable
 from functions._core.models import Flow, Ticket
 from functions._core.step import Step
@@ -17,16 +19,25 @@ class SqliteFlows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._flows: Recent[Flow] = Recent(FLOWS)
+        self._tickets: Recent[Ticket] = Recent(TICKETS)
 
     async def flow(self, flow_id: str) -> Flow | None:
         """Return the flow's row, or None."""
+        known = self._flows.get(flow_id)
+        if known is not None:
+            return known
         rows = self._database.rows("flow", flow_id=flow_id)
-        return Flow.model_validate_json(rows[0][0]) if rows else None
+        return self._flows.put(flow_id, Flow.model_validate_json(rows[0][0])) if rows else None
 
     async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
         """Return those of the named tickets that exist, by id."""
-        rows = self._database.rows("tickets", ticket_ids=json.dumps(list(ticket_ids)))
-        return {ticket_id: Ticket.model_validate_json(doc) for ticket_id, doc in rows}
+        found = {ticket_id: known for ticket_id in ticket_ids if (known := self._tickets.get(ticket_id)) is not None}
+        unknown = [ticket_id for ticket_id in ticket_ids if ticket_id not in found]
+        if unknown:
+            for ticket_id, doc in self._database.rows("tickets", ticket_ids=json.dumps(unknown)):
+                found[ticket_id] = self._tickets.put(ticket_id, Ticket.model_validate_json(doc))
+        return found
 
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text."""
@@ -38,9 +49,14 @@ class SqliteFlows:
     async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
         """Return the tickets of a flow in the order of the plan."""
         query = SQL["live_tickets_of" if live_only else "tickets_of"]
-        return await self._database.browse(
-            lambda c: [Ticket.model_validate_json(doc) for (doc,) in c.execute(query, {"flow_id": flow_id})]
-        )
+
+        def tickets(connection: sqlite3.Connection) -> list[Ticket]:
+            return [
+                self._current(ticket_id, version, doc)
+                for ticket_id, version, doc in connection.execute(query, {"flow_id": flow_id})
+            ]
+
+        return await self._database.browse(tickets)
 
     async def commit(self, step: Step) -> None:
         """Apply `step`, or raise `Conflict` and change nothing.
@@ -49,6 +65,15 @@ class SqliteFlows:
         committer has nothing to do but SQL.
         """
         await self._database.write(partial(apply, changes=list(changes_of(step))))
+        if step.flow is not None:
+            self._flows.put(step.flow.flow_id, step.flow)
+        for ticket in step.tickets:
+            self._tickets.put(ticket.ticket_id, ticket)
+
+    def _current(self, ticket_id: str, version: int, doc: str) -> Ticket:
+        """Return the ticket of a row, parsed only if it is not at hand in this very version."""
+        known = self._tickets.peek(ticket_id)
+        return known if known is not None and known.version == version else Ticket.model_validate_json(doc)
 
 
 class SqliteTally:

@@ -168,10 +168,10 @@ UPDATE ticket SET offered_until = :until WHERE ticket_id = :ticket_id;
 -- Pages and longer reads: made in the reading thread.
 
 -- name: tickets_of
-SELECT doc FROM ticket WHERE flow_id = :flow_id ORDER BY position;
+SELECT ticket_id, version, doc FROM ticket WHERE flow_id = :flow_id ORDER BY position;
 
 -- name: live_tickets_of
-SELECT doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position;
+SELECT ticket_id, version, doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position;
 
 -- name: flows_page
 SELECT position, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit;

@@ -1,0 +1,192 @@
+"""Whatever a running platform sends, to functions, workers, the sink and subscribers, is in the contract."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions._adapters.memory.state import State
+from functions._core.envelope import CloudEvent
+from functions._core.events import BY_NOUN, ROUTES
+from functions._core.models import Worker
+from functions._core.ports import Answer
+from tests.contract.schemas import faults_of
+from tests.world import World, decision, running_world, task, until
+
+DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
+
+
+@dataclass
+class Wire:
+    """What went over each wire."""
+
+    queued: list[CloudEvent] = field(default_factory=list)
+    to_workers: list[CloudEvent] = field(default_factory=list)
+
+    def faults(self, world: World) -> list[str]:
+        """Return what is wrong with anything that was sent."""
+        return [fault for event in self.all(world) for fault in faults_of(event)]
+
+    def nouns(self, world: World) -> set[str]:
+        """Return the nouns of everything that was sent."""
+        return {event.noun for event in self.all(world)}
+
+    def all(self, world: World) -> list[CloudEvent]:
+        """Return everything that was sent."""
+        return [*self.queued, *self.to_workers, *world.sink.events]
+
+
+@asynccontextmanager
+async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, Wire]]:
+    """Run a world with a subscriber, and listen to its queue and to what its workers get."""
+    wire, enqueue = Wire(), State.enqueue
+
+    def listen(state: State, event: CloudEvent) -> None:
+        wire.queued.append(event)
+        enqueue(state, event)
+
+    monkeypatch.setattr(State, "enqueue", listen)
+    async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/") as world:
+        deliver = world.workers.deliver
+
+        async def overhear(worker: Worker, event: CloudEvent) -> Answer:
+            wire.to_workers.append(event)
+            return await deliver(worker, event)
+
+        monkeypatch.setattr(world.workers, "deliver", overhear)
+        yield world, wire
+
+
+def failing(assignment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Report success for all tasks but `b`, which fails for good."""
+    if assignment["task_id"] == "b":
+        return {"status": "FAILED", "error": {"type": "broken", "message": "it broke", "retryable": False}}
+    return {"status": "COMPLETED", "output": {"by": assignment["task_id"]}}
+
+
+async def test_a_flow_that_completes_sends_what_the_contract_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, monkeypatch) as (world, wire):
+        started: set[str] = set()
+
+        def behave(assignment: Mapping[str, Any]) -> Mapping[str, Any]:
+            first = assignment["task_id"] not in started
+            started.add(assignment["task_id"])
+            return {"status": "FAILED" if first and assignment["task_id"] == "a" else "COMPLETED"}
+
+        world.workers.behave = behave
+        await world.register()
+        flow = await world.run(*DIAMOND)
+        assert flow.outcome == "COMPLETED"
+        assert wire.faults(world) == []
+        assert wire.nouns(world) >= {
+            "decision.consolidated",
+            "plan.validated",
+            "tickets.generated",
+            "tickets.ready",
+            "workers.discovered",
+            "ticket.assigned",
+            "ticket.retried",
+            "ticket.completed",
+            "flow.consolidated",
+            "flow.step.completed",
+            "telemetry.frame",
+            "flow.completed",
+        }
+        assert all(event.data["token"] for event in wire.to_workers)
+
+
+async def test_a_flow_that_fails_sends_what_the_contract_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watched(tmp_path, monkeypatch) as (world, wire):
+        world.workers.behave = failing
+        await world.register()
+        flow = await world.run(*DIAMOND)
+        assert flow.outcome == "FAILED"
+        assert wire.faults(world) == []
+        assert wire.nouns(world) >= {"ticket.failed", "ticket.cancelled", "flow.failed"}
+
+
+async def test_a_flow_that_is_cancelled_or_rejected_sends_what_the_contract_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, monkeypatch) as (world, wire):
+        world.workers.behave = lambda _assignment: {"status": "RUNNING"}
+        await world.register()
+        flow_id = await world.submit(decision(*DIAMOND))
+        await until(lambda: one_started(world, flow_id), "the start of a ticket")
+        await world.platform.cancel(flow_id, "a tester", "enough")
+        await world.ended(flow_id)
+        await world.run(task("a", "b"), task("b", "a"))
+        await until(lambda: told(wire), "the worker to be told")
+        assert wire.faults(world) == []
+        ends = {"flow.cancelled", "flow.rejected", "plan.rejected", "ticket.started", "ticket.cancelled"}
+        assert wire.nouns(world) >= ends
+        assert {event.noun for event in wire.to_workers} == {"ticket.assigned", "ticket.cancelled"}
+
+
+async def test_a_worker_that_comes_and_leaves_sends_what_the_contract_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, monkeypatch) as (world, wire):
+        world.workers.behave = lambda _assignment: None
+        flow_id = await world.submit(decision(*DIAMOND))
+        await until(lambda: waiting(world, flow_id), "a ticket that waits for a worker")
+        await world.register()
+        await until(lambda: acknowledged(world, flow_id), "an assignment that is acknowledged")
+        await world.platform.deregister("w1", "it is tired")
+        await until(lambda: reassigned(wire), "the ticket to be taken back")
+        assert wire.faults(world) == []
+        assert wire.nouns(world) >= {"worker.recovered", "worker.unhealthy", "ticket.reassigned"}
+
+
+async def test_a_deadline_that_passes_sends_what_the_contract_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, monkeypatch) as (world, wire):
+        flow = await world.run(*DIAMOND, sla_deadline_seconds=0.2)
+        assert flow.outcome == "TIMED_OUT"
+        assert wire.faults(world) == []
+        assert wire.nouns(world) >= {"sla.violated", "flow.timed_out"}
+
+
+async def test_each_sender_is_one_that_the_catalogue_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watched(tmp_path, monkeypatch) as (world, wire):
+        world.workers.behave = failing
+        await world.register()
+        await world.run(*DIAMOND)
+        senders = {(e.noun, e.source.removeprefix("/flowc/")) for e in wire.all(world) if e.source != "/flowc"}
+        assert [pair for pair in senders if pair[1] not in BY_NOUN[pair[0]].sent_by.split(", ")] == []
+        told_to_subscribers = {e.noun for e in wire.queued if e.source == "/flowc"}
+        assert told_to_subscribers & ROUTES.keys() == set(), "a function would take a transition for its own event"
+        for event in wire.queued:
+            subscribed = "subscribers" in BY_NOUN[event.noun].handled_by
+            assert subscribed is (event.noun not in ROUTES), event.noun
+
+
+async def one_started(world: World, flow_id: str) -> bool | None:
+    """Tell whether a ticket is running."""
+    return any(ticket.started_at for ticket in (await world.tickets(flow_id)).values()) or None
+
+
+async def waiting(world: World, flow_id: str) -> bool | None:
+    """Tell whether a ticket waits for a worker."""
+    return any(ticket.waiting == "WORKER" for ticket in (await world.tickets(flow_id)).values()) or None
+
+
+async def acknowledged(world: World, flow_id: str) -> bool | None:
+    """Tell whether a worker has accepted a ticket."""
+    return any(ticket.acknowledged_at for ticket in (await world.tickets(flow_id)).values()) or None
+
+
+async def reassigned(wire: Wire) -> bool | None:
+    """Tell whether subscribers have been told that a ticket was taken back."""
+    return any(event.noun == "ticket.reassigned" for event in wire.queued) or None
+
+
+async def told(wire: Wire) -> bool | None:
+    """Tell whether a worker has been told that a ticket is cancelled."""
+    return any(event.noun == "ticket.cancelled" for event in wire.to_workers) or None

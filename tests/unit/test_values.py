@@ -1,0 +1,42 @@
+"""Ids and times: the same for everybody who computes them."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID, uuid5
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions._core.values import format_time, name_uuid, parse_time
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(namespace=st.uuids(), name=TEXT)
+def test_ids_are_version_five_uuids_that_any_client_can_compute(namespace: UUID, name: str) -> None:
+    assert name_uuid(str(namespace), name) == str(uuid5(namespace, name))
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_time_that_was_written_is_read_back_to_the_millisecond(moment: datetime) -> None:
+    read = parse_time(format_time(moment))
+    assert isinstance(read, datetime)
+    assert timedelta() <= moment - read < timedelta(milliseconds=1)
+
+
+def test_times_are_written_in_utc_whatever_zone_they_are_in() -> None:
+    there = datetime(2030, 1, 1, 2, 0, 0, 123_456, tzinfo=timezone(timedelta(hours=2)))
+    assert format_time(there) == format_time(there.astimezone(UTC)) == "2030-01-01T00:00:00.123Z"
+
+
+@pytest.mark.parametrize("value", [0, 1_893_456_000_123, 1_893_456_000_123.0])
+def test_epoch_milliseconds_are_read_as_times(value: float) -> None:
+    read = parse_time(value)
+    assert isinstance(read, datetime)
+    assert read.timestamp() * 1000 == pytest.approx(value)
+
+
+@pytest.mark.parametrize("value", [-1, 10**15, float("inf")])
+def test_numbers_that_are_no_time_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="1970 and 9999"):
+        parse_time(value)
