@@ -17,7 +17,7 @@ from functions._core.errors import Rejected
 from functions._core.models import Flow, HistoryEntry, Phase
 from functions._core.rules import Rules
 from functions._core.step import Step
-from functions._core.values import FlowStatus, flow_id_of
+from functions._core.values import FlowStatus, dataref, flow_id_of
 
 MAX_ID = 255
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -87,7 +87,7 @@ def _to_validate(flow: Flow, event: CloudEvent, now: datetime) -> CloudEvent:
             "correlationid": flow.correlation_id,
             "causationid": event.id,
             "traceparent": flow.traceparent,
-            "dataref": f"/api/v1/flows/{flow.flow_id}/decision",
+            "dataref": dataref(flow.flow_id),
         },
     )
 

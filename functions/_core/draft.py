@@ -6,6 +6,7 @@ ids, a deliberate re-emission gives new ones.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from functions._core.envelope import CloudEvent, type_of
@@ -126,11 +127,10 @@ class Draft:
             )
         )
 
-    def emit(self, noun: str, data: Mapping[str, Any], *, key: str = "") -> None:
+    def emit(self, noun: str, data: Mapping[str, Any], *, key: str = "", **extensions: str) -> None:
         """Send a chain event about this flow; `key` tells apart events of one noun."""
-        self._events.append(
-            flow_event(self.flow, noun, data, key=f"{self.flow.phase.emissions}:{key}", situation=self.situation)
-        )
+        event = flow_event(self.flow, noun, data, key=f"{self.flow.phase.emissions}:{key}", situation=self.situation)
+        self._events.append(replace(event, extensions={**event.extensions, **extensions}) if extensions else event)
 
     def ready(self, tickets: Iterable[Ticket]) -> None:
         """Send `tickets.ready` for tickets of any flow, the least slack first, a bounded number in each event."""

@@ -20,7 +20,7 @@ from functions._core.outcomes import (
     TelemetryTaken,
     Validated,
 )
-from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting, name_uuid
+from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting, dataref, format_time, name_uuid
 
 CHAIN: dict[FlowStatus, str] = {
     FlowStatus.VALIDATING: "decision.consolidated",
@@ -112,7 +112,7 @@ def deadline_passed(draft: Draft, outcome: DeadlinePassed) -> None:
     flow = draft.flow
     if flow.outcome is not None:
         return
-    draft.note("sla.violated", cause=FlowTrigger.EXPIRED, detail={"sla_deadline": flow.sla_deadline.isoformat()})
+    draft.note("sla.violated", cause=FlowTrigger.EXPIRED, detail={"sla_deadline": format_time(flow.sla_deadline)})
     why = Reason(
         code="sla_timeout",
         message=f"the deadline passed while the flow was {flow.status} with {len(outcome.live)} tickets not ended",
@@ -197,7 +197,9 @@ def _finish(draft: Draft, trigger: FlowTrigger, *, published: bool) -> None:
 def _emit_chain(draft: Draft) -> None:
     flow = draft.flow
     data = {"flow_id": flow.flow_id, "decision_id": flow.decision_id, "plan_id": flow.plan_id}
-    draft.emit(CHAIN[flow.status], data)
+    # The decision itself stays in the store.
+    where = {"dataref": dataref(flow.flow_id)} if flow.status is FlowStatus.VALIDATING else {}
+    draft.emit(CHAIN[flow.status], data, **where)
 
 
 def recount(draft: Draft, before: Mapping[str, int]) -> dict[str, int]:

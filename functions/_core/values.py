@@ -31,6 +31,11 @@ def ticket_id_of(flow_id: str, task_id: str) -> str:
     return name_uuid(flow_id, task_id)
 
 
+def dataref(flow_id: str) -> str:
+    """Return where the decision of a flow is to be had, relative to the platform's address."""
+    return f"/api/v1/flows/{flow_id}/decision"
+
+
 def name_uuid(namespace: str, name: str) -> str:
     """Return the text of `uuid5(UUID(namespace), name)`, in a quarter of its time: every event has such an id."""
     digest = bytearray(sha1(_namespace_bytes(namespace) + name.encode(), usedforsecurity=False).digest()[:16])

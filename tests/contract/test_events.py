@@ -131,7 +131,6 @@ def test_nothing_that_is_sent_in_any_course_is_against_its_schema() -> None:
     assert [fault for event in sent for fault in faults_of(event)] == []
 
 
-@pytest.mark.xfail(reason="the event that is sent again when nothing happened says nothing of where the decision is")
 def test_a_decision_between_functions_always_says_where_it_is_stored() -> None:
     sent = [event for events in courses().values() for event in events if event.noun == "decision.consolidated"]
     stored = [event for event in sent if event.source.startswith("/flowc/")]
