@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fmt bench requirements events diagrams clean
+.PHONY: help setup demo test test-slow check fmt bench requirements events diagrams observability clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -48,6 +48,9 @@ events: $(ready) ## write events/ anew from the models
 
 diagrams: $(ready) ## draw the README's diagrams anew from the tables
 	@$(python) -m functions._runtime.generate_diagrams
+
+observability: $(ready) ## write infra/observability/ anew from the metric catalogue
+	@$(python) -m functions._runtime.generate_observability
 
 clean: ## remove what the other targets made
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,18 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from functions._core.audits import ActionRecord, AuditRecord
 from functions._core.envelope import CloudEvent, type_of
-from functions._core.models import (
-    AuditRecord,
-    DeadLetter,
-    Flow,
-    HistoryEntry,
-    Qos,
-    Reason,
-    Sla,
-    Ticket,
-    Worker,
-)
+from functions._core.models import DeadLetter, Flow, HistoryEntry, Qos, Reason, Sla, Ticket, Worker
 from functions._core.step import Step
 from functions._core.values import (
     Consistency,
@@ -160,6 +151,20 @@ def make_audit(flow: Flow, number: int = 1, **changes: object) -> AuditRecord:
         "content_hash": flow.content_hash,
     }
     return _build(AuditRecord, defaults, changes)
+
+
+def make_action(number: int = 1, **changes: object) -> ActionRecord:
+    """Build the record of a person's action on no flow."""
+    defaults = {
+        "audit_id": f"audit-{number}",
+        "flow_id": "",
+        "action": "drop_dead_letter",
+        "target": f"letter-{number}",
+        "who": "ada",
+        "why": "it is of no use",
+        "at": T0,
+    }
+    return _build(ActionRecord, defaults, changes)
 
 
 def make_letter(number: int = 1, **changes: object) -> DeadLetter:

@@ -11,9 +11,11 @@ from typing import Any
 import httpx
 import jsonschema
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from functions._adapters.cloudevents_http import read_events, write_batch, write_structured
 from functions._core.envelope import CloudEvent
+from functions._runtime.metrics_queries import QueryMetrics
 from functions.api.app import create_app
 from functions.api.services import MAX_BODY, ApiServices
 from tests.world import World, running_world
@@ -66,7 +68,9 @@ def problem_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]
 
 
 @asynccontextmanager
-async def running_api(tmp_path: Path, *, max_body: int = MAX_BODY, **settings: Any) -> AsyncIterator[Api]:
+async def running_api(
+    tmp_path: Path, *, max_body: int = MAX_BODY, api_key: str | None = None, **settings: Any
+) -> AsyncIterator[Api]:
     """Run a platform over the memory adapters and serve its api without a network."""
 
     async def ready() -> Mapping[str, object]:
@@ -83,6 +87,9 @@ async def running_api(tmp_path: Path, *, max_body: int = MAX_BODY, **settings: A
                 ready=ready,
                 max_body=max_body,
                 version="1.2.3",
+                api_key=SecretStr(api_key) if api_key else None,
+                ended=world.platform.endings.wait,
+                queried=QueryMetrics(world.platform.metrics),
             )
         )
         if not _CHECKS:

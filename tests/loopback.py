@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 from functions._runtime.worker.http_server import HttpServer
 
@@ -19,6 +20,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     client: tuple[str, int]
+    query: dict[str, str] = field(default_factory=dict)
 
     @property
     def json(self) -> Any:
@@ -80,7 +82,8 @@ class Loopback:
             if not message.get("more_body"):
                 break
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        request = Request(scope["method"], scope["path"], headers, body, scope["client"])
+        query = dict(parse_qsl(scope["query_string"].decode()))
+        request = Request(scope["method"], scope["path"], headers, body, scope["client"], query)
         self.requests.append(request)
         answer = await self.answer(request)
         lines = [(name.encode(), value.encode()) for name, value in answer.headers.items()]

@@ -171,6 +171,8 @@ async def running_world(tmp_path: Path, **settings: Any) -> AsyncIterator[World]
         wakeups=stores.wakeups,
         registry=stores.registry,
         views=stores.views,
+        statistics=stores.statistics,
+        retention=stores.retention,
         dead_letters=stores.dead_letters,
         telemetry_buffer=stores.telemetry_buffer,
         telemetry_sink=sink,

@@ -10,6 +10,8 @@ from functions._core.ports import (
     DeadLetters,
     EventQueue,
     FlowStore,
+    Retention,
+    Statistics,
     Tally,
     TelemetryBuffer,
     Views,
@@ -27,6 +29,8 @@ class Stores:
     wakeups: Wakeups
     registry: WorkerRegistry
     views: Views
+    statistics: Statistics
+    retention: Retention
     dead_letters: DeadLetters
     telemetry_buffer: TelemetryBuffer
     queue: EventQueue

@@ -1,10 +1,10 @@
 """Workers and subscribers over HTTP: each event is one binary-mode POST."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from functions._adapters.cloudevents_http import write_binary
-from functions._adapters.http_client import HttpClient
+from functions._adapters.http_client import HttpClient, NotReached
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
 from functions._core.models import Worker
@@ -30,9 +30,17 @@ class HttpWorkerGateway:
             reply = await self._client.post(worker.endpoint, headers, body)
         except Rejected as refusal:
             return Answer(refusal.status, str(refusal))
+        except NotReached as failure:
+            return Answer(0, str(failure), reached=False)
         except Unavailable as failure:
             return Answer(0, str(failure))
-        return Answer(reply.status, reply.text[:DETAIL_LIMIT])
+        return Answer(reply.status, _without_token(reply.text, event)[:DETAIL_LIMIT])
+
+
+def _without_token(text: str, event: CloudEvent) -> str:
+    """Return what a worker said without the token it was sent, should it repeat what it is asked."""
+    token = event.data.get("token") if isinstance(event.data, Mapping) else None
+    return text.replace(token, "[token]") if token else text
 
 
 class HttpBroker:

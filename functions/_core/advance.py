@@ -23,6 +23,7 @@ STEPS: Mapping[type, Callable[[Draft, Any], None]] = {
     outcomes.TelemetryKept: flow_steps.telemetry_kept,
     outcomes.DeadlinePassed: flow_steps.deadline_passed,
     outcomes.NothingHappened: flow_steps.nothing_happened,
+    outcomes.WokenEarly: flow_steps.woken_early,
     outcomes.TicketOverdue: overdue_steps.ticket_overdue,
     outcomes.Broke: flow_steps.broke,
 }

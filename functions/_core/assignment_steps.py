@@ -1,7 +1,7 @@
 """How a ticket gets to a worker, and back when the worker cannot do it: C3, C4 and lost workers."""
 
 from functions._core.draft import Draft
-from functions._core.ending_steps import fail, taken_back
+from functions._core.ending_steps import EXCLUDED_KEPT, fail, taken_back
 from functions._core.machine import TicketTrigger
 from functions._core.models import Reason, Ticket
 from functions._core.outcomes import Assigned, Delivered, Discovered, Surroundings, WorkerLost
@@ -42,8 +42,10 @@ def assigned(draft: Draft, outcome: Assigned) -> None:
                 refusals=(),
                 reason=None,
                 assigned_at=draft.now,
+                perhaps_begun=False,
                 waiting=None,
                 waiting_since=None,
+                emissions=0,
                 next_wakeup_at=draft.now + draft.situation.rules.redeliver,
             )
             draft.deliver(moved, worker_id, moved.attempt)
@@ -61,10 +63,10 @@ def delivered(draft: Draft, outcome: Delivered) -> None:
     for ticket_id, (attempt, answer) in outcome.answers.items():
         ticket = draft.situation.tickets.get(ticket_id)
         if ticket is not None and ticket.attempt == attempt and awaits_acknowledgement(ticket):
-            _answered(draft, ticket, answer)
+            _answered(draft, ticket, answer, outcome.around.get(ticket_id))
 
 
-def _answered(draft: Draft, ticket: Ticket, answer: Answer) -> None:
+def _answered(draft: Draft, ticket: Ticket, answer: Answer, around: Surroundings | None) -> None:
     said = f"worker {ticket.worker_id} answered {answer.status}: {answer.detail}"
     if answer.accepted:
         draft.move_ticket(
@@ -77,17 +79,35 @@ def _answered(draft: Draft, ticket: Ticket, answer: Answer) -> None:
         pass_on(draft, ticket, Reason(code="worker_busy", message=said))
     elif answer.refused:
         pass_on(draft, ticket, Reason(code="worker_refused", message=said))
-    elif unreachable_for_long(draft, ticket):
-        pass_on(draft, ticket, unreachable(ticket, answer.detail or str(answer.status)))
+    else:
+        _unanswered(draft, ticket, answer, around)
+
+
+def _unanswered(draft: Draft, ticket: Ticket, answer: Answer, around: Surroundings | None) -> None:
+    """Ask again at the wake-up, or give the ticket to another worker when this one had its time.
+
+    A worker that got the assignment may have begun, whatever became of its answer: a task that must not be done twice
+    stays with it, and fails when it cannot be had to say so.
+    """
+    begun = ticket.perhaps_begun or answer.reached
+    if draft.now - (ticket.assigned_at or draft.now) >= draft.situation.rules.unreachable:
+        detail = answer.detail or f"it answered {answer.status}"
+        reason = Reason(code="worker_unreachable", message=f"worker {ticket.worker_id} could not be reached: {detail}")
+        if begun:
+            draft.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)
+        pass_on(draft, ticket.but(perhaps_begun=begun), reason, around)
+    elif begun and not ticket.perhaps_begun and not ticket.idempotent:
+        draft.change_ticket(ticket, perhaps_begun=True)
 
 
 def worker_lost(draft: Draft, outcome: WorkerLost) -> None:
     """C5: what a lost worker held goes to another one, unless it must not be done twice."""
     for ticket in draft.situation.tickets.values():
-        held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING}
-        if held and ticket.worker_id == outcome.worker_id:
+        held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING} and ticket.worker_id == outcome.worker_id
+        if held and outcome.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
             reason = Reason(code="worker_lost", message=f"worker {outcome.worker_id} {outcome.why}")
-            pass_on(draft, ticket, reason, outcome.around)
+            begun = ticket.but(perhaps_begun=True)
+            pass_on(draft, begun, reason, outcome.around.get(ticket.ticket_id))
 
 
 def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings | None = None) -> None:
@@ -95,14 +115,16 @@ def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings |
 
     A ticket that may have been begun and must not be done twice fails instead.
     """
-    if ticket.acknowledged_at is not None and not ticket.idempotent:
+    if ticket.perhaps_begun and not ticket.idempotent:
         unknown = Reason(
             code=reason.code, message=f"{reason.message}; the task is not idempotent, so it is not repeated"
         )
         fail(draft, ticket, unknown, around or Surroundings())
         return
     back = taken_back(ticket)
-    others = any(candidate.worker_id not in back["excluded_workers"] for candidate in ticket.candidates)
+    tried = back["excluded_workers"]
+    # In a fleet that refuses, there is always another one: after so many it is time to pause.
+    others = len(tried) < EXCLUDED_KEPT and any(c.worker_id not in tried for c in ticket.candidates)
     rules = draft.situation.rules
     pause = rules.reemit_after(0) if others else rules.retry_after(ticket.ticket_id, len(ticket.excluded_workers))
     moved = draft.move_ticket(
@@ -130,16 +152,6 @@ def waits_for_worker(ticket: Ticket) -> bool:
 def awaits_acknowledgement(ticket: Ticket) -> bool:
     """Whether the worker still owes the acknowledgement of the present attempt."""
     return ticket.status is TicketStatus.ASSIGNED and ticket.acknowledged_at is None
-
-
-def unreachable_for_long(draft: Draft, ticket: Ticket) -> bool:
-    """Whether the worker has had its time to acknowledge."""
-    return ticket.assigned_at is None or draft.now - ticket.assigned_at >= draft.situation.rules.unreachable
-
-
-def unreachable(ticket: Ticket, detail: str) -> Reason:
-    """Return the reason why the ticket leaves a worker that does not answer."""
-    return Reason(code="worker_unreachable", message=f"worker {ticket.worker_id} could not be reached: {detail}")
 
 
 def _wait(draft: Draft, ticket: Ticket, waiting: Waiting) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from functions._core.audits import AnyAudit
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.machine import FlowTrigger, TicketTrigger, next_flow, next_ticket
-from functions._core.models import AuditRecord, Flow, HistoryEntry, Phase, Reason, Ticket
+from functions._core.models import Flow, HistoryEntry, Phase, Reason, Ticket
 from functions._core.rules import TICKETS_PER_EVENT
 from functions._core.situation import Situation
 from functions._core.step import Delivery, Step
@@ -29,7 +30,7 @@ class Draft:
         self._tickets: dict[str, Ticket] = {}
         self._before: dict[str, TicketStatus] = {}
         self._history: list[HistoryEntry] = []
-        self._audit: list[AuditRecord] = []
+        self._audit: list[AnyAudit] = []
         self._events: list[CloudEvent] = []
         self._telemetry: list[CloudEvent] = []
         self._deliveries: list[Delivery] = []
@@ -141,8 +142,8 @@ class Draft:
             for start in range(0, len(group), TICKETS_PER_EVENT):
                 self._events.append(_ready_event(group[start : start + TICKETS_PER_EVENT], self.situation))
 
-    def audit(self, record: AuditRecord) -> None:
-        """Keep a validation record."""
+    def audit(self, record: AnyAudit) -> None:
+        """Keep what a validation found, or what a person did."""
         self._audit.append(record)
 
     def buffer(self, events: Iterable[CloudEvent]) -> None:

@@ -90,22 +90,20 @@ def fail(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings) -> 
     settle(draft, ended, around)
 
 
-def settle(draft: Draft, ended: Ticket, around: Surroundings) -> None:
+def settle(draft: Draft, ended: Ticket, around: Surroundings, *, goes_on: bool = False) -> None:
     """End the flow when no ticket is live any more; otherwise look again soon if this may have been a last one.
 
     Two last tickets that end at the same time each see the other one live. The wake-up left on them sees to it
-    that one of them looks again.
+    that one of them looks again. `goes_on` says that something else is live for certain.
     """
-    if draft.flow.outcome is not None:
+    if draft.flow.outcome is not None or goes_on:
         return
     if around.tally is not None:
         tally = recount(draft, around.tally)
         if not any(number for status, number in tally.items() if TicketStatus(status) not in ENDED_TICKETS):
             settled(draft, Settled(tally))
             return
-    released = ended.status is TicketStatus.COMPLETED and ended.dependants
-    if not released:
-        draft.change_ticket(ended, next_wakeup_at=draft.now + draft.situation.rules.settle)
+    draft.change_ticket(draft.latest(ended), next_wakeup_at=draft.now + draft.situation.rules.settle)
 
 
 def descendants(ticket: Ticket, live: Iterable[Ticket]) -> Sequence[Ticket]:
@@ -160,14 +158,10 @@ def _complete(draft: Draft, ticket: Ticket, output: object, around: Surroundings
         reason=None,
         progress=None,
     )
-    ready = []
-    for dependant in around.dependants.values():
-        if dependant.status is TicketStatus.PENDING:
-            released = _without_dependency(draft, dependant)
-            if released.open_dependencies == 0:
-                ready.append(released)
-    draft.ready(ready)
-    settle(draft, ended, around)
+    waiting = [draft.latest(dependant) for dependant in around.dependants.values()]
+    freed = [_without_dependency(draft, other) for other in waiting if other.status is TicketStatus.PENDING]
+    draft.ready(other for other in freed if other.open_dependencies == 0)
+    settle(draft, ended, around, goes_on=bool(freed))
 
 
 def _without_dependency(draft: Draft, dependant: Ticket) -> Ticket:

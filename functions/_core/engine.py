@@ -42,6 +42,9 @@ class Engine(Protocol):
     async def cancel(self, flow_id: str, requested_by: str, reason: str) -> Flow:
         """Stop a flow; one that has its outcome already is returned as it is. Raises `Rejected`, status 404."""
 
+    async def recheck(self, flow_id: str) -> Flow:
+        """Look at a flow, which is known to exist, now instead of at its wake-up; return it as it is then."""
+
     async def register(self, registration: Registration) -> Worker:
         """Take in a worker, or what is new about it; tickets that wait for it are released."""
 
@@ -50,6 +53,9 @@ class Engine(Protocol):
 
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """Forget a worker and give its tickets to others; tell whether it was known."""
+
+    async def flush_telemetry(self, intent_id: str | None) -> int:
+        """Send the telemetry that waits for the sink, or what belongs to an intent; return how many events it took."""
 
     async def replay(self, letter_id: str) -> DeadLetter:
         """Queue a dead letter's event again and drop the letter. Raises `Rejected`, status 404."""

@@ -63,6 +63,7 @@ class WorkerUnhealthy(Record):
     worker_id: str
     flow_id: str
     ticket_ids: tuple[str, ...] = Field(max_length=TICKETS_PER_EVENT)
+    attempts: Mapping[str, int] = Field(default_factory=dict)
     why: str = "is gone"
 
 

@@ -213,7 +213,7 @@ def _then_not_accepted(ticket: Ticket, due: datetime, now: datetime, rules: Rule
     by, worker = ahead(due, now), ticket.worker_id
     patience = (ticket.assigned_at or now) + rules.unreachable
     if max(due, now) >= patience:
-        return f"If worker {worker} has not accepted it by {by}, it goes to another worker."
+        return f"If worker {worker} has not accepted it by {by}, it is asked once more, then the ticket goes elsewhere."
     until = clock_time(patience, now)
     return f"If worker {worker} has not accepted it by {by}, it is sent there again, until {until} at most."
 

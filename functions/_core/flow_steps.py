@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from functions._core.audits import ActionRecord, AuditRecord
 from functions._core.draft import Draft, bounded
 from functions._core.machine import ENDED_FLOWS, FlowTrigger, TicketTrigger
-from functions._core.models import AuditRecord, Reason, Ticket
+from functions._core.models import Reason, Ticket
 from functions._core.outcomes import (
     Broke,
     CancelRequested,
@@ -19,6 +20,7 @@ from functions._core.outcomes import (
     TelemetryKept,
     TelemetryTaken,
     Validated,
+    WokenEarly,
 )
 from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting, dataref, format_time, name_uuid
 
@@ -104,6 +106,17 @@ def cancel_requested(draft: Draft, outcome: CancelRequested) -> None:
         return
     why = Reason(code="cancelled", message=f"cancelled by {outcome.requested_by}: {outcome.reason}")
     cancel_all(draft, outcome.live, why)
+    draft.audit(
+        ActionRecord(
+            audit_id=name_uuid(draft.flow.flow_id, "cancellation"),
+            flow_id=draft.flow.flow_id,
+            action="cancel_flow",
+            target=draft.flow.flow_id,
+            who=outcome.requested_by,
+            why=outcome.reason,
+            at=draft.now,
+        )
+    )
     draft.end(FlowTrigger.CANCELLED, Outcome.CANCELLED, why, tally=recount(draft, outcome.tally))
 
 
@@ -173,6 +186,12 @@ def nothing_happened(draft: Draft, _outcome: NothingHappened) -> None:
         detail={"event": CHAIN[flow.status], "times": phase.emissions},
     )
     _emit_chain(draft)
+
+
+def woken_early(draft: Draft, _outcome: WokenEarly) -> None:
+    """Write the flow again: that sets the wake-up that was claimed too early."""
+    if draft.flow.next_wakeup_at is not None:
+        draft.change_flow()
 
 
 def broke(draft: Draft, outcome: Broke) -> None:

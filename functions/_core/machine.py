@@ -116,6 +116,7 @@ TICKET_TIMEOUTS: Mapping[TicketStatus, TicketTrigger] = {
 }
 
 ENDED_FLOWS = frozenset(status for status, edges in FLOW_TRANSITIONS.items() if not edges)
+FLOWS_UNDER_WAY = frozenset(FlowStatus) - ENDED_FLOWS
 ENDED_TICKETS = frozenset(status for status, edges in TICKET_TRANSITIONS.items() if not edges)
 
 

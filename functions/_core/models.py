@@ -125,7 +125,8 @@ class Ticket(Record):
     """One task on its way to being done: the execution ticket of the contract, and what drives it.
 
     `attempt` is the fencing token: it grows with every assignment to a worker. `retry_count` alone counts
-    against `sla.max_retries`. `open_dependencies` counts those that are not COMPLETED yet.
+    against `sla.max_retries`. `open_dependencies` counts those that are not COMPLETED yet. `perhaps_begun` tells that
+    the worker may be at it although it did not acknowledge the attempt.
     """
 
     ticket_id: str
@@ -171,6 +172,7 @@ class Ticket(Record):
     candidates: tuple[Candidate, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     excluded_workers: tuple[str, ...] = ()
+    perhaps_begun: bool = False
     waiting: Waiting | None = None
     waiting_since: Timestamp | None = None
     emissions: int = 0
@@ -242,21 +244,6 @@ class HistoryEntry(Record):
     worker_id: str | None = None
     detail: Mapping[str, Any] = {}
     seq: int = 0
-
-
-class AuditRecord(Record):
-    """What C1 found in one decision, kept for success and refusal alike."""
-
-    audit_id: str
-    flow_id: str
-    decision_id: str
-    plan_id: str | None
-    valid: bool
-    errors: tuple[Reason, ...]
-    warnings: tuple[Reason, ...]
-    checked_at: Timestamp
-    schema_version: int
-    content_hash: str
 
 
 class DeadLetter(Record):

@@ -66,24 +66,28 @@ class Assigned:
     crowded: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """C4: what workers answered, by ticket id: the attempt that was delivered and the answer to it."""
-
-    answers: Mapping[str, tuple[int, Answer]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """The other tickets of the flow that one ticket's end touches, as far as they are needed.
 
-    `dependants` of a ticket that succeeded; all `live` tickets when one fails for good, to find what depends on
-    it; the counts by status (`tally`) of all tickets unless others are known to be live.
+    `dependants` of a ticket that succeeded; the `live` ones among all that depend on a ticket that fails for good;
+    the counts by status (`tally`) of all tickets unless others are known to go on.
     """
 
     dependants: Mapping[str, Ticket] = field(default_factory=dict)
     live: Sequence[Ticket] = ()
     tally: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """C4: what workers answered, by ticket id: the attempt that was delivered and the answer to it.
+
+    `around` is loaded for tickets that may fail by it.
+    """
+
+    answers: Mapping[str, tuple[int, Answer]]
+    around: Mapping[str, Surroundings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +121,15 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """C5: a worker is gone, and with it what it was doing."""
+    """C5: a worker is gone, and with it what it was doing: these attempts, by ticket id.
+
+    `around` is loaded for tickets that fail by it.
+    """
 
     worker_id: str
     why: str
-    around: Surroundings = Surroundings()
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    around: Mapping[str, Surroundings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +158,17 @@ class NothingHappened:
 
 
 @dataclass(frozen=True, slots=True)
+class WokenEarly:
+    """SLA: the flow's wake-up fired before its time; it is only set again."""
+
+
+@dataclass(frozen=True, slots=True)
 class TicketOverdue:
-    """SLA: a ticket's wake-up has come."""
+    """SLA: a ticket's wake-up has come. `capable` tells whether a living worker offers what it asks for."""
 
     ticket_id: str
     around: Surroundings = Surroundings()
+    capable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +198,7 @@ AnyOutcome = (
     | TelemetryKept
     | DeadlinePassed
     | NothingHappened
+    | WokenEarly
     | TicketOverdue
     | Broke
     | Duplicate

@@ -1,6 +1,5 @@
 """What happens when a ticket has waited as long as it may: one rule for each thing it can wait for."""
 
-from functions._core.assignment_steps import pass_on, unreachable, unreachable_for_long
 from functions._core.draft import Draft
 from functions._core.ending_steps import fail, retry_or_fail, settle
 from functions._core.models import Reason, Ticket
@@ -22,13 +21,15 @@ def ticket_overdue(draft: Draft, outcome: TicketOverdue) -> None:
     elif ticket.status is TicketStatus.PENDING:
         _pending(draft, ticket, outcome)
     elif ticket.acknowledged_at is None:
-        _unacknowledged(draft, ticket)
+        # The same attempt to the same worker, which knows it by ticket and attempt; its answer decides what follows.
+        again = draft.change_ticket(ticket, next_wakeup_at=draft.now + draft.situation.rules.redeliver)
+        draft.deliver(again, again.worker_id or "", again.attempt)
     else:
         _timed_out(draft, ticket, outcome)
 
 
 def _pending(draft: Draft, ticket: Ticket, outcome: TicketOverdue) -> None:
-    if ticket.waiting is Waiting.WORKER:
+    if ticket.waiting is Waiting.WORKER and not outcome.capable:
         waited = draft.situation.rules.no_worker.total_seconds()
         asked = ", ".join(ticket.required_capabilities) or "any capability"
         message = f"no worker that offers {asked} has registered within {waited:g} s"
@@ -46,15 +47,11 @@ def _pending(draft: Draft, ticket: Ticket, outcome: TicketOverdue) -> None:
         draft.ready([changed])
 
 
-def _unacknowledged(draft: Draft, ticket: Ticket) -> None:
-    if unreachable_for_long(draft, ticket):
-        pass_on(draft, ticket, unreachable(ticket, "no acknowledgement"))
-        return
-    again = draft.change_ticket(ticket, next_wakeup_at=draft.now + draft.situation.rules.redeliver)
-    draft.deliver(again, again.worker_id or "", again.attempt)
-
-
 def _timed_out(draft: Draft, ticket: Ticket, outcome: TicketOverdue) -> None:
+    situation = draft.situation
+    if situation.up_since is not None and draft.now < situation.up_since + situation.rules.grace:
+        draft.change_ticket(ticket, next_wakeup_at=situation.up_since + situation.rules.grace)
+        return
     since = format_time(ticket.acknowledged_at or draft.now)
     message = f"worker {ticket.worker_id} has not reported the end within {ticket.sla.timeout_ms} ms of {since}"
     draft.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)

@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from functions._core.audits import AnyAudit, AuditKind
 from functions._core.envelope import CloudEvent
-from functions._core.models import AuditRecord, DeadLetter, Flow, HistoryEntry, Ticket, Worker
+from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket, Worker
+from functions._core.statistics import FlowStatistics
 from functions._core.step import Step
 
 
@@ -44,8 +46,8 @@ class Tally(Protocol):
     async def by_status(self, flow_id: str) -> Mapping[str, int]:
         """Return how many tickets of the flow are in each status; absent statuses are zero."""
 
-    async def live(self, flow_id: str) -> int:
-        """Return how many tickets of the flow are PENDING, ASSIGNED or RUNNING, counting at most to 2."""
+    async def live(self, flow_id: str, at_most: int) -> int:
+        """Return how many tickets of the flow are PENDING, ASSIGNED or RUNNING, counting no further than `at_most`."""
 
     async def active(self) -> Mapping[str, int]:
         """Return how many tickets each worker holds (ASSIGNED or RUNNING), by worker id."""
@@ -94,8 +96,8 @@ class WorkerRegistry(Protocol):
     async def put(self, worker: Worker) -> None:
         """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
 
-    async def remove(self, worker_id: str) -> bool:
-        """Forget a worker; tell whether it was there."""
+    async def remove(self, worker_id: str, version: int) -> bool:
+        """Forget a worker that is at `version`; tell whether it was there, so."""
 
 
 class Views(Protocol):
@@ -112,11 +114,34 @@ class Views(Protocol):
     async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
         """Return the transitions of a flow (of all flows for None) with `seq` above `after`, in order."""
 
-    async def audits(self, flow_id: str | None, limit: int) -> Sequence[AuditRecord]:
-        """Return validation records, the newest first."""
+    async def audits(
+        self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
+    ) -> Sequence[AnyAudit]:
+        """Return what validations found and what people did, the newest first; `valid` is about validations alone."""
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return how many `flows` and `tickets` there are by status, for metrics and status pages."""
+
+
+class Statistics(Protocol):
+    """Numbers over many flows, which cost no more than a walk along an index."""
+
+    async def flows(self, since: datetime | None) -> FlowStatistics:
+        """Return the numbers of all flows that ended at `since` or later (None: ever), and how many are active now."""
+
+
+class Retention(Protocol):
+    """What has been kept long enough goes, a bounded number of records at a time, the oldest first."""
+
+    async def forget_ended(self, before: datetime, limit: int) -> int:
+        """Remove up to `limit` records of flows that ended before `before`; return how many were removed.
+
+        Gone with a flow are its tickets, transitions, audits, dead letters and decision, in parts if need be; its
+        own row goes last, so that what is left is found the next time.
+        """
+
+    async def drop_letters(self, keep: int, limit: int) -> int:
+        """Drop up to `limit` dead letters so that the `keep` newest are left; return how many were dropped."""
 
 
 class DeadLetters(Protocol):
@@ -138,8 +163,8 @@ class DeadLetters(Protocol):
 class TelemetryBuffer(Protocol):
     """Telemetry that the sink has not taken yet, in the order in which it was committed (`Step.telemetry`)."""
 
-    async def oldest(self, limit: int) -> Sequence[tuple[int, datetime, CloudEvent]]:
-        """Return the oldest entries with their positions and the time at which they were buffered."""
+    async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
+        """Return the oldest entries behind position `after`, with their positions and the times they were buffered."""
 
     async def forget(self, positions: Collection[int]) -> None:
         """Remove entries that were published."""
@@ -201,10 +226,14 @@ PASSING = frozenset({404, 408, 409, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker said to a delivery: `status` as in HTTP, 0 when it was not reached."""
+    """What a worker said to a delivery: `status` as in HTTP, 0 when it said nothing.
+
+    `reached` is False only when it is certain that the worker never got the message.
+    """
 
     status: int
     detail: str = ""
+    reached: bool = True
 
     @property
     def accepted(self) -> bool:
@@ -255,6 +284,8 @@ class Ports:
     wakeups: Wakeups
     registry: WorkerRegistry
     views: Views
+    statistics: Statistics
+    retention: Retention
     dead_letters: DeadLetters
     telemetry_buffer: TelemetryBuffer
     telemetry_sink: TelemetrySink

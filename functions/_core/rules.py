@@ -35,6 +35,8 @@ class Rules:
     retry_most: timedelta = timedelta(seconds=60)
     retry_jitter: float = 0.2
     heartbeat: timedelta = timedelta(seconds=30)
+    grace: timedelta = timedelta(seconds=15)
+    """After the platform was down, workers have this long to repeat their reports before a ticket times out."""
 
     @property
     def degraded(self) -> timedelta:

@@ -13,7 +13,8 @@ class Situation:
     """The flow's row and just the tickets that the event names, read consistently at `now`.
 
     `function` is the name of the function at work and `cause` the id of the event it handles; both go into
-    history and outgoing events.
+    history and outgoing events. `up_since` is when the platform began to take reports, if it can be down at all:
+    nobody is blamed for what could not be heard before.
     """
 
     flow: Flow
@@ -22,3 +23,4 @@ class Situation:
     cause: str
     tickets: Mapping[str, Ticket] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules)
+    up_since: datetime | None = None

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from functions._core.audits import AnyAudit
 from functions._core.envelope import CloudEvent
-from functions._core.models import AuditRecord, Flow, HistoryEntry, Ticket
+from functions._core.models import Flow, HistoryEntry, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Step:
     tickets: tuple[Ticket, ...] = ()
     decision: bytes | None = None
     history: tuple[HistoryEntry, ...] = ()
-    audit: tuple[AuditRecord, ...] = ()
+    audit: tuple[AnyAudit, ...] = ()
     events: tuple[CloudEvent, ...] = ()
     telemetry: tuple[CloudEvent, ...] = ()
     deliveries: tuple[Delivery, ...] = ()

@@ -30,7 +30,8 @@ def subscriber_events(step: Step, flow: Flow) -> Iterator[CloudEvent]:
 def transition_event(entry: HistoryEntry, flow: Flow) -> CloudEvent:
     """Return a history line as an event; its subject is the ticket, or the flow when it is about no ticket."""
     data = entry.model_dump(mode="json", exclude={"seq", "at", "type"}, exclude_none=True)
-    key = f"{entry.ticket_id}:{entry.attempt}:{entry.detail.get('times', 0)}"
+    again = f"{entry.detail.get('event')}:{entry.detail.get('times')}"
+    key = f"{entry.ticket_id}:{entry.attempt}:{entry.from_status}:{again}"
     return CloudEvent(
         id=derived_id(entry.flow_id, f"{entry.type}/transition", key),
         source="/flowc",

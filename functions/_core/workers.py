@@ -89,6 +89,12 @@ def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> 
     )
 
 
+def excused(worker: Worker, now: datetime, rules: Rules) -> Worker:
+    """Return the worker's row after the platform was down: silence in that time says nothing about the worker."""
+    heard = max(worker.last_seen, now - rules.heartbeat)
+    return worker.but(last_seen=heard, next_wakeup_at=heard + rules.unhealthy, version=worker.version + 1)
+
+
 def silent(worker: Worker, now: datetime, rules: Rules) -> Worker | None:
     """Return the worker's row after its wake-up: as it is, announced UNHEALTHY, or None when it is to be forgotten."""
     if now - worker.last_seen >= rules.removed:

@@ -8,8 +8,9 @@ class SystemClock:
     """The time of this machine."""
 
     def now(self) -> datetime:
-        """Return the current time, timezone-aware UTC."""
-        return datetime.now(UTC)
+        """Return the current time in whole milliseconds, timezone-aware UTC: stores keep no more."""
+        now = datetime.now(UTC)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def fresh_id() -> str:

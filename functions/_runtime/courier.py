@@ -7,16 +7,23 @@ again. The token is made here, when the POST is made, and kept nowhere.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from functions._core.assignment import TOKEN_GRACE, assignment_event, cancellation_event
 from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
 from functions._core.references import UnresolvedReference, find_references, resolve
 from functions._core.step import Delivery
-from functions._core.values import ticket_id_of
+from functions._core.values import TicketStatus, ticket_id_of
 from functions._runtime.logs import log
 
 GONE = Answer(410, "not registered any more")
+
+WORKERS_THAT_HANG = 8
+"""So many workers have to hang before they can take up all deliveries."""
+
+Letter = tuple[str, int, bool]
+"""Ticket, attempt, and whether it is the notice that the attempt is cancelled."""
 
 
 class Courier:
@@ -33,21 +40,28 @@ class Courier:
     ) -> None:
         """Call `answered` with each worker's answer, `unresolved` when an upstream output is missing.
 
-        `limit` bounds the deliveries under way at once.
+        `limit` bounds the deliveries under way at once, and a share of it those to one worker: one that hangs must
+        not keep the others from their work.
         """
         self._ports = ports
         self._base_url = base_url.rstrip("/")
         self._slots = asyncio.Semaphore(limit)
+        self._share = max(1, limit // WORKERS_THAT_HANG)
+        self._by_worker: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._under_way: set[Letter] = set()
         self._answered = answered
         self._unresolved = unresolved
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, deliveries: Iterable[Delivery]) -> None:
-        """Begin to deliver."""
+        """Begin to deliver, unless the very same is under way already."""
         for delivery in deliveries:
-            task = asyncio.create_task(self._deliver(delivery))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            letter = delivery.ticket.ticket_id, delivery.attempt, delivery.cancelled
+            if letter not in self._under_way:
+                self._under_way.add(letter)
+                task = asyncio.create_task(self._deliver(delivery, letter))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Give up what is under way; it will be delivered again."""
@@ -55,18 +69,27 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        async with self._slots:
-            try:
-                answer = await self._post(delivery)
-            except UnresolvedReference as missing:
-                self._unresolved(delivery, missing)
-                return
-            except Exception as error:  # noqa: BLE001 a delivery that breaks is one that was not made; its wake-up repeats it
-                log.warning("delivery.broken", ticket_id=delivery.ticket.ticket_id, error=repr(error))
-                return
-        if not delivery.cancelled:
-            self._answered(delivery, answer)
+    async def _deliver(self, delivery: Delivery, letter: Letter) -> None:
+        turn = self._by_worker.setdefault(delivery.worker_id, asyncio.Semaphore(self._share))
+        try:
+            async with turn, self._slots:
+                answer = await self._post(delivery) if await self._wanted(delivery) else None
+        except UnresolvedReference as missing:
+            self._unresolved(delivery, missing)
+        except Exception as error:  # noqa: BLE001 a delivery that breaks is one that was not made; its wake-up repeats it
+            log.warning("delivery.broken", ticket_id=delivery.ticket.ticket_id, error=repr(error))
+        else:
+            if answer is not None and not delivery.cancelled:
+                self._answered(delivery, answer)
+        finally:
+            self._under_way.discard(letter)
+
+    async def _wanted(self, delivery: Delivery) -> bool:
+        """Tell whether the assignment still holds: it may have waited for its turn while the ticket went on."""
+        if delivery.cancelled:
+            return True
+        ticket = (await self._ports.store.tickets([delivery.ticket.ticket_id])).get(delivery.ticket.ticket_id)
+        return ticket is not None and ticket.attempt == delivery.attempt and ticket.status is TicketStatus.ASSIGNED
 
     async def _post(self, delivery: Delivery) -> Answer:
         ticket = delivery.ticket

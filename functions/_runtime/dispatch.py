@@ -7,6 +7,7 @@ records decide. An event is answered only when its effect is durable.
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from time import perf_counter
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,17 +16,20 @@ from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events import ROUTES, Route
 from functions._core.models import Flow, Reason, Ticket
-from functions._core.outcomes import AnyOutcome, Broke, Delivered
+from functions._core.outcomes import AnyOutcome, Broke
 from functions._core.ports import Answer, Due, Ports
 from functions._core.rules import Rules
 from functions._core.situation import Situation
 from functions._core.step import Step
 from functions._core.subscribers import subscriber_events
-from functions._runtime.logs import log
-from functions._runtime.wiring import FUNCTIONS, enforce_sla
+from functions._runtime.handling import Handling
+from functions._runtime.wiring import FUNCTIONS, answered, enforce_sla
 
 COMMIT_TRIES = 8
 """Reloads after a conflict before the event goes back to the queue."""
+
+KINDS = {"assign": "ticket.answered", "dead_letter": "event.buried"}
+"""What functions handle that reaches them without an event of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +44,23 @@ class Dispatcher:
     """Handles events against the ports; what is committed goes to `committed`."""
 
     def __init__(
-        self, ports: Ports, rules: Rules, *, committed: Callable[[Step], None], subscribed: bool = False
+        self,
+        ports: Ports,
+        rules: Rules,
+        *,
+        committed: Callable[[Step], None],
+        observed: Callable[[Handling], None],
+        subscribed: bool = False,
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
-        `subscribed` adds an event for every transition.
+        `observed` is told how each event went. `subscribed` adds an event for every transition.
         """
+        self._observed = observed
         self._subscribed = subscribed
         self._ports = ports
         self._rules = rules
+        self.up_since: datetime | None = None
         self._committed = committed
 
     async def handle(self, event: CloudEvent, *, queued: bool = False) -> Handled:
@@ -81,8 +93,8 @@ class Dispatcher:
     async def delivered(self, flow_id: str, answers: Mapping[str, tuple[int, Answer]]) -> Handled:
         """Record what workers answered."""
 
-        async def decide(_situation: Situation) -> AnyOutcome:
-            return Delivered(answers)
+        async def decide(situation: Situation) -> AnyOutcome:
+            return await answered(answers, situation, self._ports)
 
         return await self._settle(flow_id, tuple(answers), decide, function="assign", cause=None)
 
@@ -104,6 +116,45 @@ class Dispatcher:
         cause: CloudEvent | None,
         queued: bool = False,
     ) -> Handled:
+        """Decide and commit, and tell how it went."""
+        begun, begun_at = perf_counter(), self._ports.clock.now()
+
+        def told(handled: Handled | None, outcome: AnyOutcome | None, error: Exception | None = None) -> None:
+            self._observed(
+                Handling(
+                    function=function,
+                    type=cause.noun if cause else KINDS.get(function, "clock.ticked"),
+                    flow_id=flow_id,
+                    begun_at=begun_at,
+                    seconds=perf_counter() - begun,
+                    event=cause,
+                    flow=handled.situation.flow if handled else None,
+                    outcome=outcome,
+                    step=handled.step if handled else None,
+                    error=error,
+                )
+            )
+
+        try:
+            handled, outcome = await self._decided(
+                flow_id, ticket_ids, decide, function=function, cause=cause, queued=queued
+            )
+        except Exception as error:
+            told(None, None, error)
+            raise
+        told(handled, outcome)
+        return handled
+
+    async def _decided(
+        self,
+        flow_id: str,
+        ticket_ids: Collection[str],
+        decide: Callable[[Situation], Awaitable[AnyOutcome]],
+        *,
+        function: str,
+        cause: CloudEvent | None,
+        queued: bool,
+    ) -> tuple[Handled, AnyOutcome]:
         """Decide and commit, again on newer records when they moved in between."""
         for _ in range(COMMIT_TRIES):
             now = self._ports.clock.now()
@@ -113,14 +164,13 @@ class Dispatcher:
             if queued and cause is not None:
                 step = replace(step, handled=cause.id)
             if not step.changes:
-                return Handled(situation, step)
+                return Handled(situation, step), outcome
             try:
                 await self._ports.store.commit(step)
             except Conflict:
                 continue
             self._committed(step)
-            _log(situation, outcome, step)
-            return Handled(situation, step)
+            return Handled(situation, step), outcome
         raise Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")
 
     def _published(self, step: Step, flow: Flow) -> Step:
@@ -135,7 +185,15 @@ class Dispatcher:
         if flow is None:
             raise Unavailable(f"flow {flow_id} is not visible")
         tickets: Mapping[str, Ticket] = await self._ports.store.tickets(ticket_ids) if ticket_ids else {}
-        return Situation(flow=flow, tickets=tickets, now=now, rules=self._rules, function=function, cause=cause)
+        return Situation(
+            flow=flow,
+            tickets=tickets,
+            now=now,
+            rules=self._rules,
+            function=function,
+            cause=cause,
+            up_since=self.up_since,
+        )
 
 
 def _read(route: Route, event: CloudEvent) -> BaseModel:
@@ -144,15 +202,3 @@ def _read(route: Route, event: CloudEvent) -> BaseModel:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise Rejected(f"the data of {event.noun} is wrong: {problems}", code="invalid_data", status=422) from error
-
-
-def _log(situation: Situation, outcome: AnyOutcome, step: Step) -> None:
-    log.info(
-        "step.committed",
-        function=situation.function,
-        flow_id=step.flow_id,
-        outcome=type(outcome).__name__,
-        status=(step.flow or situation.flow).status.value,
-        tickets=len(step.tickets),
-        cause=situation.cause,
-    )

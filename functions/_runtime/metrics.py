@@ -1,81 +1,113 @@
-"""What Prometheus reads, by the names of the platform's catalogue. Counting never raises and decides nothing."""
+"""What Prometheus reads, by the names of the catalogue. Counting never raises and decides nothing.
 
-from collections.abc import Callable, Mapping
-from functools import partial
+A measurement that cannot be taken is counted as such and logged once; whatever was being measured goes on.
+"""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import Any
 
-from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS
-from functions._core.models import Flow
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+
 from functions._core.step import Step
-from functions._core.values import Outcome
+from functions._runtime.logs import log
+from functions._runtime.metrics_catalogue import CATALOGUE, Kind, Metric
+from functions._runtime.metrics_steps import Count, counts_of
 
-FLOW_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 7200, 14_400)
-ENDS = frozenset(status.value for status in ENDED_TICKETS)
+MOST_SERIES = 500
+"""Series of one metric; further label values are counted as measurements that could not be taken."""
 
-COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "orchestration_workflows_started": ("Flows whose plan was accepted", ("risk_band",)),
-    "orchestration_workflows_completed": ("Flows ended, by status", ("status",)),
-    "orchestration_tickets_generated": ("Tickets made", ("task_type", "risk_band")),
-    "orchestration_tickets_completed": ("Tickets ended", ("task_type", "status")),
-    "neural_hive_flow_c_success": ("Flows ended COMPLETED", ()),
-    "neural_hive_flow_c_failures": ("Flows ended otherwise", ("reason",)),
-    "neural_hive_flow_c_sla_violations": ("Flows that missed their deadline", ()),
-    "flowc_transitions": ("Transitions of flows and tickets, by event", ("type",)),
-}
+ERRORS = "flowc_metrics_errors_total"
 
 
 class Metrics:
     """The metrics of one platform, in a registry of its own."""
 
-    def __init__(self) -> None:
-        """Begin at zero."""
+    def __init__(self, catalogue: Sequence[Metric] = CATALOGUE) -> None:
+        """Begin at zero, with every series whose label values are known."""
+        disable_created_metrics()  # type: ignore[no-untyped-call] # its author publishes no type for it
         self.registry = CollectorRegistry()
-        gauge: Callable[[str, str], Gauge] = partial(Gauge, registry=self.registry)
-        self._counters = {
-            name: Counter(name, text, labels, registry=self.registry) for name, (text, labels) in COUNTERS.items()
-        }
-        self._duration = Histogram(
-            "neural_hive_flow_c_duration_seconds",
-            "Time from a decision to the end of its flow",
-            ["status"],
-            buckets=FLOW_BUCKETS,
-            registry=self.registry,
-        )
-        self.buffer = gauge("neural_hive_flow_c_telemetry_buffer_size", "Telemetry events that wait for the sink")
-        self.queue = gauge("flowc_queue_depth", "Events that wait to be handled")
+        self.errors = 0
+        self._families = {metric.name: _family(metric, self.registry) for metric in catalogue}
+        self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._sizes = dict.fromkeys(self._families, 0)
+        self._logged: set[str] = set()
+        for metric in catalogue:
+            if all(metric.labels.values()):
+                for values in product(*metric.labels.values()):
+                    self._child(metric.name, values)
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        """Add to a counter or gauge."""
+        try:
+            (self._children.get((name, labels)) or self._child(name, labels)).inc(by)
+        except Exception as error:  # noqa: BLE001 a metric must not stop what it measures
+            self._not_taken(name, error)
+
+    def time(self, name: str, value: float, *labels: str) -> None:
+        """Add a value, such as a duration in seconds, to a distribution."""
+        try:
+            (self._children.get((name, labels)) or self._child(name, labels)).observe(value)
+        except Exception as error:  # noqa: BLE001 a metric must not stop what it measures
+            self._not_taken(name, error)
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Set a gauge."""
+        try:
+            (self._children.get((name, labels)) or self._child(name, labels)).set(value)
+        except Exception as error:  # noqa: BLE001 a metric must not stop what it measures
+            self._not_taken(name, error)
 
     def observe(self, step: Step) -> None:
         """Count a committed step."""
-        tickets = {ticket.ticket_id: ticket for ticket in step.tickets}
-        for entry in step.history:
-            self._count("flowc_transitions", entry.type)
-            ticket = tickets.get(entry.ticket_id or "")
-            if ticket is not None and entry.to_status in ENDS:
-                self._count("orchestration_tickets_completed", ticket.task_type, ticket.status)
-            elif entry.type == "plan.validated" and step.flow is not None:
-                self._count("orchestration_workflows_started", step.flow.risk_band)
-            elif entry.type == "sla.violated":
-                self._count("neural_hive_flow_c_sla_violations")
-            elif entry.type == "tickets.generated":
-                for made in step.tickets:
-                    self._count("orchestration_tickets_generated", made.task_type, made.risk_band)
-        if step.flow is not None and step.flow.status in ENDED_FLOWS:
-            self._flow_ended(step.flow)
+        try:
+            self.take(counts_of(step))
+        except Exception as error:  # noqa: BLE001 a metric must not stop what it measures
+            self._not_taken("step", error)
+
+    def take(self, counts: Iterable[Count]) -> None:
+        """Take several measurements: `(how, name, value, labels)`, `how` being `count`, `time` or `set`."""
+        for how, name, value, labels in counts:
+            if how == "count":
+                self.count(name, *labels, by=value)
+            elif how == "time":
+                self.time(name, value, *labels)
+            else:
+                self.set(name, value, *labels)
 
     def text(self) -> bytes:
         """Return the exposition format."""
         return generate_latest(self.registry)
 
-    def _flow_ended(self, flow: Flow) -> None:
-        self._count("orchestration_workflows_completed", flow.status)
-        if flow.ended_at is not None:
-            self._duration.labels(flow.status).observe((flow.ended_at - flow.received_at).total_seconds())
-        if flow.outcome is Outcome.COMPLETED:
-            self._count("neural_hive_flow_c_success")
-        else:
-            self._count("neural_hive_flow_c_failures", flow.reasons[0].code if flow.reasons else "unknown")
+    def _child(self, name: str, labels: tuple[str, ...]) -> Any:  # noqa: ANN401 a series of any kind
+        if self._sizes[name] >= MOST_SERIES:
+            raise LookupError(f"{name} has {MOST_SERIES} series already")
+        family = self._families[name]
+        child = family.labels(*labels) if labels else family
+        self._children[name, labels] = child
+        self._sizes[name] += 1
+        return child
 
-    def _count(self, name: str, *labels: str) -> None:
-        counter = self._counters[name]
-        (counter.labels(*labels) if labels else counter).inc()
+    def _not_taken(self, name: str, error: Exception) -> None:
+        self.errors += 1
+        if ERRORS in self._families:
+            self._families[ERRORS].inc()
+        if name not in self._logged:
+            self._logged.add(name)
+            log.error("metrics.not_taken", metric=name, error=repr(error))
+
+
+def _family(metric: Metric, registry: CollectorRegistry) -> Any:  # noqa: ANN401 prometheus_client has no common class
+    labels = tuple(metric.labels)
+    if metric.kind is Kind.COUNTER:
+        return Counter(metric.name, metric.help, labels, registry=registry)
+    if metric.kind is Kind.GAUGE:
+        return Gauge(metric.name, metric.help, labels, registry=registry)
+    return Histogram(metric.name, metric.help, labels, registry=registry, buckets=metric.buckets)

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 
 import uvicorn
@@ -17,14 +19,23 @@ from functions._adapters.cloudevents_http import read_events
 from functions._adapters.http_client import HttpClient
 from functions._adapters.sqlite.store import SqliteStore
 from functions._adapters.workers_http import HttpBroker
+from functions._core.errors import Unavailable
 from functions._core.ports import Ports
 from functions._runtime import logs
+from functions._runtime.bounded_http import bounded
+from functions._runtime.forgetting import Forgetting
+from functions._runtime.instruments import Recorder
+from functions._runtime.metrics_http import AsgiApp
+from functions._runtime.metrics_queries import QueryMetrics
 from functions._runtime.platform import Platform
 from functions._runtime.settings import Settings
 from functions._runtime.wiring import ports_of
 from functions._runtime.wiring_api import ApiServices, create_app
 
-HOST = "127.0.0.1"
+IPV6 = 6
+FILES = 2048
+"""Files beside the connections of clients: the database, and the connections to workers."""
+
 BACKLOG = 2048
 """Connections that wait to be accepted: a burst of workers reporting at once is no error."""
 
@@ -45,30 +56,73 @@ class Running:
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Run the platform for as long as the context is open; raises what keeps it from starting."""
     sys.setswitchinterval(SWITCH_INTERVAL)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, settings.port))
-        url = f"http://{HOST}:{listener.getsockname()[1]}"
+    with _listener(settings) as listener:
+        url = _url(settings, listener)
+        recorder = _recorder(settings)
         store = SqliteStore.open(settings.data)
-        client = HttpClient()
+        client, to_workers = HttpClient(), HttpClient(networks=settings.networks)
         try:
-            ports = ports_of(settings, store.stores, client)
-            platform = Platform(settings, ports, store.stores.queue, str(settings.public_url or url))
+            ports = ports_of(settings, store.stores, client, to_workers)
+            platform = Platform(settings, ports, store.stores.queue, str(settings.public_url or url), recorder)
             if settings.subscriber_url is not None:
                 platform.pump.subscriber = HttpBroker(client, str(settings.subscriber_url))
-            async with _serving(platform, settings, listener):
+            async with _serving(platform, settings, listener, store):
                 yield Running(url, platform, ports)
         finally:
+            if recorder is not None:
+                await recorder.close()
             await client.aclose()
+            await to_workers.aclose()
             await store.close()
+
+
+def _recorder(settings: Settings) -> Recorder | None:
+    """Return what keeps traces; where nothing is to be kept, OpenTelemetry is not even imported."""
+    if settings.otlp_endpoint is None and settings.trace_file is None:
+        return None
+    endpoint = str(settings.otlp_endpoint) if settings.otlp_endpoint is not None else None
+    try:
+        from functions._runtime.tracing import open_tracing
+
+        return open_tracing(endpoint, settings.trace_file, version("flowc"))
+    except ImportError as missing:
+        raise Unavailable(f"traces need more packages: pip install 'flowc[otel]' ({missing})") from missing
+
+
+def _listener(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if settings.host.version == IPV6 else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((str(settings.host), settings.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    """Return where the platform is for programs on this machine."""
+    loopback = "::1" if settings.host.version == IPV6 else "127.0.0.1"
+    host = loopback if settings.host.is_unspecified else str(settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
 def run(settings: Settings) -> None:
     """Run the platform until SIGTERM or SIGINT."""
     logs.configure(settings.log_level)
+    _allow_files(2 * settings.connections + FILES)
     runner = asyncio.Runner(loop_factory=_new_event_loop)
     with runner:
         runner.run(_until_stopped(settings))
+
+
+def _allow_files(wanted: int) -> None:
+    """Let the process open `wanted` files, or as many as it may: a connection is a file, and 1024 a usual limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft not in {resource.RLIM_INFINITY, allowed} and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def environment() -> Mapping[str, str]:
@@ -94,11 +148,20 @@ async def _until_stopped(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _serving(platform: Platform, settings: Settings, listener: socket.socket) -> AsyncIterator[None]:
-    """Start the queue, the clock and HTTP, in this order; stop them in the opposite one."""
+async def _serving(
+    platform: Platform, settings: Settings, listener: socket.socket, store: SqliteStore
+) -> AsyncIterator[None]:
+    """Start the queue, HTTP and the clock, in this order; stop HTTP first."""
     await platform.start()
-    clock = asyncio.create_task(platform.sweeper.run(), name="sweeper")
-    server = _Server(_config(_app(platform, settings)))
+    forgetting = Forgetting(
+        store.stores.retention,
+        platform.ports.clock,
+        platform.metrics,
+        keep=timedelta(days=settings.retention_days),
+        letters=settings.dead_letters_max,
+    )
+    clocks: list[asyncio.Task[None]] = []
+    server = _Server(_config(platform.instruments.serving(_app(platform, settings, store)), settings))
     http = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         while not server.started:
@@ -106,18 +169,22 @@ async def _serving(platform: Platform, settings: Settings, listener: socket.sock
                 http.result()
                 raise RuntimeError("the HTTP server has stopped while starting")
             await asyncio.sleep(0.005)  # uvicorn offers no event to wait for
+        # The clock last: reports that waited for the platform to come back are heard before anything times out.
+        clocks += [asyncio.create_task(work, name="clock") for work in (platform.sweeper.run(), forgetting.run())]
         yield
     finally:
         server.should_exit = True
+        platform.endings.close()
         await http
-        clock.cancel()
-        with suppress(asyncio.CancelledError):
-            await clock
+        for clock in clocks:
+            clock.cancel()
+        await asyncio.gather(*clocks, return_exceptions=True)
         await platform.close()
 
 
-def _app(platform: Platform, settings: Settings) -> FastAPI:
+def _app(platform: Platform, settings: Settings, store: SqliteStore) -> FastAPI:
     async def ready() -> Mapping[str, object]:
+        await store.check()
         return {"queue": platform.pump.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
 
     return create_app(
@@ -130,19 +197,22 @@ def _app(platform: Platform, settings: Settings) -> FastAPI:
             ready=ready,
             max_body=settings.max_body_bytes,
             version=version("flowc"),
+            api_key=settings.api_key,
+            ended=platform.endings.wait,
+            queried=QueryMetrics(platform.metrics),
         )
     )
 
 
-def _config(app: FastAPI) -> uvicorn.Config:
+def _config(app: AsgiApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=bounded(request_seconds=settings.request_seconds, connections=settings.connections),
         ws="none",
         lifespan="off",
+        proxy_headers=False,  # else a header could say that its client is on this machine
         access_log=False,
         log_config=None,
-        proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=5,

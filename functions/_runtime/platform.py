@@ -13,6 +13,7 @@ from functions._core.admission import admit
 from functions._core.engine import Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.events import ROUTES
 from functions._core.letters import event_of
 from functions._core.models import DeadLetter, Flow, Reason, Worker
 from functions._core.ports import Answer, Due, EventQueue, Ports
@@ -24,39 +25,59 @@ from functions._core.workers import Deregistration, Heartbeat, Registration
 from functions._runtime.clock import fresh_id
 from functions._runtime.courier import Courier
 from functions._runtime.dispatch import Dispatcher, Handled
+from functions._runtime.endings import Endings
+from functions._runtime.flushing import TelemetryFlush
+from functions._runtime.instruments import Instruments, Recorder
 from functions._runtime.logs import log
 from functions._runtime.mailbox import Mailbox
-from functions._runtime.metrics import Metrics
 from functions._runtime.pump import Pump
+from functions._runtime.registrar import Registrar
 from functions._runtime.settings import Settings
 from functions._runtime.sweep import Sweeper
-from functions._runtime.wiring import Tracked, dead_letter, flush_telemetry, release, track_workers
-
-REGISTRY_TRIES = 8
+from functions._runtime.wiring import dead_letter
 
 
 class Platform:
     """One process that is the broker, the functions and the clock. `start` before use, `close` after."""
 
-    def __init__(self, settings: Settings, ports: Ports, queue: EventQueue, base_url: str) -> None:
-        """Begin nothing yet; workers are told to report to `base_url`."""
-        self.ports = ports
+    def __init__(
+        self, settings: Settings, ports: Ports, queue: EventQueue, base_url: str, recorder: Recorder | None = None
+    ) -> None:
+        """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces."""
+        self.instruments = Instruments(ports, queue, settings.rules, recorder)
+        self.metrics = self.instruments.metrics
+        self.ports = ports = self.instruments.ports
         self.rules: Rules = settings.rules
-        self.metrics = Metrics()
-        self._queue = queue
+        self.endings = Endings()
+        self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
+        self._queue = queue = self.instruments.queue
         self._mailbox = Mailbox(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
         self.dispatcher = Dispatcher(
-            ports, self.rules, committed=self._committed, subscribed=settings.subscriber_url is not None
+            ports,
+            self.rules,
+            committed=self._committed,
+            observed=self.instruments.handled,
+            subscribed=settings.subscriber_url is not None,
         )
         self.pump = Pump(queue, self.dispatcher, self._mailbox, ports, self.rules, settings.queue_memory)
         self._courier = Courier(
             ports, base_url, settings.deliveries, answered=self._answered, unresolved=self._unresolved
         )
         self.sweeper = Sweeper(ports, self._due, self._round)
+        self._registrar = Registrar(
+            ports,
+            self.rules,
+            settings.networks,
+            self.instruments,
+            send=self._send,
+            stored=lambda worker: self.sweeper.arm(worker.next_wakeup_at),
+        )
         self._answers: dict[str, dict[str, tuple[int, Answer]]] = defaultdict(dict)
 
     async def start(self) -> None:
-        """Take up what an earlier process has left."""
+        """Take up what an earlier process has left; nobody is blamed for what happened while there was none."""
+        self.dispatcher.up_since = self.ports.clock.now()
+        await self._registrar.excuse()
         await self.pump.recover()
 
     async def close(self) -> None:
@@ -67,6 +88,10 @@ class Platform:
 
     async def admit(self, event: CloudEvent) -> str:
         """See `Engine.admit`."""
+        with self.instruments.admission(event) as traced:
+            return await self._admit(traced)
+
+    async def _admit(self, event: CloudEvent) -> str:
         text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=False).encode()
         step = admit(event, text, self.ports.clock.now(), self.rules)
         known = await self.ports.store.flow(step.flow_id)
@@ -99,34 +124,28 @@ class Platform:
         flow = await self.ports.store.flow(flow_id)
         if flow is None:
             raise Rejected(f"there is no flow {flow_id}", code="unknown_flow", status=404)
-        event = self._event(
-            "flow.cancel_requested",
-            flow,
-            {"flow_id": flow_id, "requested_by": requested_by, "reason": reason},
-        )
+        said = {"flow_id": flow_id, "requested_by": requested_by, "reason": reason}
+        event = self._event("flow.cancel_requested", flow, said)
         handled = await self._in_turn(flow_id, partial(self.dispatcher.handle, event))
+        return handled.step.flow or handled.situation.flow
+
+    async def recheck(self, flow_id: str) -> Flow:
+        """See `Engine.recheck`."""
+        due = Due("flow", flow_id, flow_id, self.ports.clock.now())
+        handled = await self._in_turn(flow_id, partial(self.dispatcher.due, due))
         return handled.step.flow or handled.situation.flow
 
     async def register(self, registration: Registration) -> Worker:
         """See `Engine.register`."""
-        tracked = await self._track(registration)
-        if tracked.worker is None:
-            raise Unavailable("the worker was removed while it registered")
-        return tracked.worker
+        return await self._registrar.register(registration)
 
     async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
         """See `Engine.heartbeat`."""
-        tracked = await self._track(heartbeat.but(worker_id=worker_id))
-        if tracked.known is None:
-            raise Rejected(f"worker {worker_id} is not registered", code="unknown_worker", status=404)
-        running = {entry.ticket_id: entry.attempt for entry in heartbeat.running or ()}
-        tickets = await self.ports.store.tickets(list(running)) if running else {}
-        stale = tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
-        return Heard("recorded", cancel=stale)
+        return await self._registrar.heartbeat(worker_id, heartbeat)
 
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """See `Engine.deregister`."""
-        return (await self._track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
+        return (await self._registrar.track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
 
     async def replay(self, letter_id: str) -> DeadLetter:
         """See `Engine.replay`."""
@@ -140,14 +159,22 @@ class Platform:
                 code="decision_conflict",
                 status=422,
             )
-        await self._queue.enqueue([event])
+        if letter.function == "publish_telemetry":
+            await self.ports.store.commit(Step(flow_id=letter.flow_id or "", telemetry=(event,)))
+        elif event.noun not in ROUTES and self.pump.subscriber is None:
+            raise Rejected(
+                f"nobody takes {event.noun} events now: set FLOWC_SUBSCRIBER_URL", code="no_receiver", status=422
+            )
+        else:
+            await self._queue.enqueue([event])
+            self.pump.take([event])
         await self.ports.dead_letters.drop(letter_id)
-        self.pump.take([event])
         return letter
 
     def _committed(self, step: Step) -> None:
         """Send what a commit has decided: events to their functions, assignments to their workers."""
         self.metrics.observe(step)
+        self.endings.observe(step)
         self.pump.take(step.events)
         self._courier.send(step.deliveries)
         records = (*((step.flow,) if step.flow else ()), *step.tickets)
@@ -189,35 +216,15 @@ class Platform:
 
     async def _due(self, due: Due) -> None:
         if due.flow_id is None:
-            await self._track(due)
+            await self._registrar.track(due)
         else:
             await self._in_turn(due.flow_id, partial(self.dispatcher.due, due))
 
     async def _round(self) -> None:
         """Look for what may have been missed since the last round."""
-        for worker in await self.ports.registry.workers():
-            await self._send(await release(worker, self.ports))
-        await flush_telemetry(self.ports)
-        self.metrics.buffer.set(await self.ports.telemetry_buffer.size())
-        self.metrics.queue.set(await self._queue.depth())
-
-    async def _track(self, event: Registration | Heartbeat | Deregistration | Due) -> Tracked:
-        for _ in range(REGISTRY_TRIES):
-            tracked = await track_workers(event, self.ports, self.rules)
-            try:
-                if tracked.worker is not None:
-                    await self.ports.registry.put(tracked.worker)
-                elif tracked.known is not None:
-                    # The events first: forgotten before, a crash in between would leave the tickets to time out.
-                    await self._send(tracked.events)
-                    await self.ports.registry.remove(tracked.known.worker_id)
-            except Conflict:
-                continue
-            if tracked.worker is not None:
-                await self._send(tracked.events)
-                self.sweeper.arm(tracked.worker.next_wakeup_at)
-            return tracked
-        raise Conflict("the worker's row changes all the time")
+        await self.instruments.refresh()
+        await self._registrar.release_waiting()
+        await self.flush_telemetry()
 
     async def _send(self, events: tuple[CloudEvent, ...]) -> None:
         if events:

@@ -7,6 +7,7 @@ doubles, with jitter; one that is refused, or fails too often, goes to the dead 
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -24,10 +25,20 @@ from functions._runtime.logs import log
 from functions._runtime.mailbox import Mailbox
 
 PAGE = 500
+SUBSCRIBER_TURNS = 8
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 60.0
 UNAVAILABLE_TRIES = 12
 """With pauses that double this is about ten minutes; after that a person should look."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Events of one kind on their way; `behind` when there are more in the table than memory takes."""
+
+    mailbox: Mailbox
+    known: set[str] = field(default_factory=set)
+    behind: bool = False
 
 
 class Pump:
@@ -42,15 +53,15 @@ class Pump:
         rules: Rules,
         limit: int,
     ) -> None:
-        """Hold at most `limit` events in memory."""
+        """Hold at most `limit` chain events in memory, and as many for subscribers."""
         self._queue = queue
         self._dispatcher = dispatcher
-        self._mailbox = mailbox
         self._ports = ports
         self._rules = rules
         self._limit = limit
-        self._known: set[str] = set()
-        self._behind = False
+        self._chain = _Lane(mailbox)
+        # Subscribers have turns of their own, few and apart: one that is slow or dead must not hold up any flow.
+        self._outgoing = _Lane(Mailbox(concurrency=SUBSCRIBER_TURNS, limit=limit))
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self.subscriber: Broker | None = None
@@ -58,7 +69,7 @@ class Pump:
     @property
     def held(self) -> int:
         """How many events are in memory."""
-        return len(self._known)
+        return len(self._chain.known) + len(self._outgoing.known)
 
     async def recover(self) -> None:
         """Take up what an earlier process has left."""
@@ -73,31 +84,34 @@ class Pump:
         """Stop; what is left is in the table."""
         for timer in self._timers:
             timer.cancel()
+        await self._outgoing.mailbox.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, queued: Queued) -> None:
-        if queued.event.id in self._known:
+        lane = self._lane(queued.event)
+        if queued.event.id in lane.known:
             return
-        if len(self._known) >= self._limit:
-            self._behind = True
+        if len(lane.known) >= self._limit:
+            lane.behind = True
             return
-        self._known.add(queued.event.id)
+        lane.known.add(queued.event.id)
         pause = (queued.not_before - self._ports.clock.now()).total_seconds() if queued.not_before else 0.0
         self._after(max(0.0, pause), partial(self._submit, queued))
 
     def _submit(self, queued: Queued) -> None:
         event = queued.event
+        lane = self._lane(event)
         key = event.extensions.get("partitionkey") or event.subject or ""
-        if event.noun not in ROUTES:
-            # Subscribers are served beside the flow's own chain, so that a slow one does not hold it up.
-            key = f"subscriber/{key}"
         try:
-            self._mailbox.submit(key, partial(self._work, queued))
+            lane.mailbox.submit(key, partial(self._work, queued))
         except Unavailable:
-            self._known.discard(event.id)
-            self._behind = True
+            lane.known.discard(event.id)
+            lane.behind = True
+
+    def _lane(self, event: CloudEvent) -> "_Lane":
+        return self._chain if event.noun in ROUTES else self._outgoing
 
     async def _work(self, queued: Queued) -> None:
         try:
@@ -145,32 +159,37 @@ class Pump:
         log.error("event.buried", event_id=event.id, noun=event.noun, code=reason.code, reason=reason.message)
         try:
             # The flow first: were it the other way round, a crash in between would leave it to its deadline.
-            if event.noun in ROUTES and reason.code != "unavailable" and event.subject:
-                await self._dispatcher.broke(event.subject, reason)
+            if event.noun in ROUTES and reason.code != "unavailable":
+                await self._give_up_step(event, reason)
             await self._queue.bury(event.id, letter)
-        except (Unavailable, Conflict) as away:
-            log.warning("event.not_buried", event_id=event.id, error=str(away))
+        except Exception as error:  # noqa: BLE001 what cannot be buried now is buried later; nothing is dropped
+            log.warning("event.not_buried", event_id=event.id, error=repr(error))
             self._after(LONGEST_PAUSE, partial(self._submit, queued))
             return
         self._done(event)
 
+    async def _give_up_step(self, event: CloudEvent, reason: Reason) -> None:
+        flow_id = event.extensions.get("partitionkey") or event.subject or ""
+        if await self._ports.store.flow(flow_id) is not None:
+            await self._dispatcher.broke(flow_id, reason)
+
     def _done(self, event: CloudEvent) -> None:
-        self._known.discard(event.id)
-        if self._behind and len(self._known) < self._limit // 2:
-            self._behind = False
+        lane = self._lane(event)
+        lane.known.discard(event.id)
+        if lane.behind and len(lane.known) < self._limit // 2:
+            lane.behind = False
             self._spawn(self._refill())
 
     async def _refill(self) -> None:
         """Read the table from the start until memory is full; what is in memory already is passed over."""
         position = 0
-        while len(self._known) < self._limit:
+        while any(len(lane.known) < self._limit for lane in (self._chain, self._outgoing)):
             page = await self._queue.pending(position, PAGE)
             for queued in page:
                 self._accept(queued)
             if len(page) < PAGE:
                 return
             position = page[-1].position
-        self._behind = True
 
     def _after(self, seconds: float, call: Callable[[], None]) -> None:
         if seconds <= 0:

@@ -1,15 +1,29 @@
 """Every setting of the platform, read once from a mapping such as the environment."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from functions._adapters.addresses import EVERY_NETWORK, Networks
 from functions._core.rules import Rules
 
 PREFIX = "FLOWC_"
+VISIBLE = re.compile(r"[!-~]+")
 
 
 class SettingsError(Exception):
@@ -21,7 +35,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    port: int = Field(8080, ge=0, le=65535, description="Port on 127.0.0.1 for ingress, API and metrics; 0 picks one")
+    host: IPvAnyAddress = Field(
+        IPv4Address("127.0.0.1"), description="Address to listen on; beyond this machine a key is required"
+    )
+    port: int = Field(8080, ge=0, le=65535, description="Port for ingress, API and metrics; 0 picks one")
+    api_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        validate_default=True,
+        description="Key that clients beyond this machine send; the command line and workers read it, too",
+    )
     data: Path = Field(Path(".flowc"), description="Folder that holds the database, the worker key and telemetry")
     public_url: AnyHttpUrl | None = Field(None, description="Base URL that workers reach the platform at")
     telemetry_url: AnyHttpUrl | None = Field(None, description="Telemetry sink; without it a file in the data folder")
@@ -29,14 +52,42 @@ class Settings(BaseModel):
     worker_key: SecretStr | None = Field(
         None, min_length=32, description="Key of the workers' tokens; without it a file in the data folder"
     )
+    worker_networks: str | None = Field(
+        None,
+        pattern=r"^\s*(loopback|private|public)\s*(,\s*(loopback|private|public)\s*)*$",
+        description="Where workers may be: some of loopback, private, public, with commas between them",
+    )
+    otlp_endpoint: AnyHttpUrl | None = Field(
+        None, description="Collector of OpenTelemetry traces, base URL of OTLP over HTTP; needs the extra `otel`"
+    )
+    trace_file: Path | None = Field(None, description="File that gets each span as a line of JSON; needs `otel`, too")
     sla_seconds: float = Field(14_400, gt=0, description="Deadline of a decision that brings none")
     heartbeat_seconds: float = Field(30, gt=0, le=3600, description="How often workers report that they are alive")
     no_worker_seconds: float = Field(600, gt=0, description="How long a ticket waits for a capable worker to register")
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body")
+    request_seconds: float = Field(30, gt=0, le=3600, description="How long a request may take to arrive as a whole")
+    connections: int = Field(1000, ge=1, le=100_000, description="Open connections; beyond it requests get a 503")
+    retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
+    dead_letters_max: int = Field(100_000, ge=1, description="Dead letters kept; beyond it the oldest are dropped")
     in_flight: int = Field(64, ge=1, le=1024, description="Events handled at the same time")
     deliveries: int = Field(256, ge=1, le=10_000, description="Assignments being POSTed at the same time")
     queue_memory: int = Field(20_000, ge=100, description="Queued events held in memory; the rest waits on disk")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown")
+
+    @field_validator("host", mode="before")
+    @classmethod
+    def _known_name(cls, value: object) -> object:
+        return "127.0.0.1" if value == "localhost" else value
+
+    @field_validator("api_key")
+    @classmethod
+    def _guarded(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        host = others.data.get("host")
+        if value is None and host is not None and not host.is_loopback:
+            raise ValueError(f"a key is required to listen on {host}, where others can reach the platform")
+        if value is not None and not VISIBLE.fullmatch(value.get_secret_value()):
+            raise ValueError("a key is sent in a header: letters, digits and signs of ASCII, without spaces")
+        return value
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str], **given: Any) -> "Settings":
@@ -57,6 +108,17 @@ class Settings(BaseModel):
         return settings
 
     @property
+    def networks(self) -> Networks:
+        """Where workers may be.
+
+        Not set: anywhere while only this machine reaches the platform, since whoever registers a worker could call
+        it himself; else anywhere but on this machine, whose services may trust what comes from it.
+        """
+        said = {word.strip() for word in (self.worker_networks or "").split(",")}
+        named: Networks = frozenset(network for network in EVERY_NETWORK if network in said)
+        return named or (EVERY_NETWORK if self.host.is_loopback else EVERY_NETWORK - {"loopback"})
+
+    @property
     def rules(self) -> Rules:
         """The time limits that follow from the settings."""
         return Rules(
@@ -66,7 +128,7 @@ class Settings(BaseModel):
         )
 
 
-CLIENT_SETTINGS = frozenset({"FLOWC_URL", "FLOWC_API_KEY"})
+CLIENT_SETTINGS = frozenset({"FLOWC_URL"})
 """Read by the command line and by workers, not by the platform."""
 
 

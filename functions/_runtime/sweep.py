@@ -19,6 +19,8 @@ LEASE = timedelta(seconds=30)
 
 ROUND = timedelta(seconds=5)
 SHORTEST_SLEEP = 0.001
+LONGEST_SLEEP = timedelta(seconds=5)
+"""Bounds what a clock that was set back can cost."""
 
 
 class Sweeper:
@@ -41,15 +43,23 @@ class Sweeper:
             self._woken.set()
 
     async def run(self) -> None:
-        """Sweep until cancelled; a store that does not answer is asked again."""
-        round_at = self._ports.clock.now()
+        """Sweep until cancelled; a store that does not answer is asked again.
+
+        Rounds are a task of their own: what they wait for, a telemetry sink say, must not make wake-ups late.
+        """
+        rounds = asyncio.create_task(self._go_round())
+        try:
+            while True:
+                await self._guarded(self.sweep)
+                await self._sleep()
+        finally:
+            rounds.cancel()
+            await asyncio.wait({rounds})
+
+    async def _go_round(self) -> None:
         while True:
-            now = self._ports.clock.now()
-            if now >= round_at:
-                round_at = now + ROUND
-                await self._guarded(self._rounds)
-            await self._guarded(self.sweep)
-            await self._sleep(round_at)
+            await self._guarded(self._rounds)
+            await asyncio.sleep(ROUND.total_seconds())
 
     async def sweep(self) -> None:
         """Act on everything that is due now."""
@@ -76,11 +86,11 @@ class Sweeper:
         except Exception:  # noqa: BLE001 the clock must not stop, whatever one round runs into
             log.exception("sweep.failed")
 
-    async def _sleep(self, round_at: datetime) -> None:
+    async def _sleep(self) -> None:
         self._woken.clear()
-        until = min(round_at, self._next) if self._next else round_at
-        seconds = max(SHORTEST_SLEEP, (until - self._ports.clock.now()).total_seconds())
+        now = self._ports.clock.now()
+        until = min(now + LONGEST_SLEEP, self._next) if self._next else now + LONGEST_SLEEP
         # Not `wait_for`: in Python 3.11 it loses a cancellation that comes at the same moment as the event.
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(SHORTEST_SLEEP, (until - now).total_seconds())):
                 await self._woken.wait()

@@ -16,7 +16,7 @@ from functions._core.situation import Situation
 from functions._runtime.clock import SystemClock
 from functions._runtime.settings import Settings
 from functions._runtime.tokens import JwtTokens, load_or_create_key
-from functions.assign.function import assign
+from functions.assign.function import answered, assign
 from functions.dead_letter.function import dead_letter
 from functions.discover.function import discover
 from functions.enforce_sla.function import enforce_sla
@@ -29,6 +29,7 @@ from functions.validate.function import validate
 __all__ = [
     "FUNCTIONS",
     "Tracked",
+    "answered",
     "dead_letter",
     "enforce_sla",
     "flush_telemetry",
@@ -47,8 +48,11 @@ FUNCTIONS: Mapping[str, Callable[[Any, Situation, Ports], Awaitable[AnyOutcome]]
 }
 
 
-def ports_of(settings: Settings, stores: Stores, client: HttpClient) -> Ports:
-    """Return the ports of the one-machine platform."""
+def ports_of(settings: Settings, stores: Stores, client: HttpClient, to_workers: HttpClient) -> Ports:
+    """Return the ports of the one-machine platform.
+
+    `client` calls what the settings name, `to_workers` what workers have named themselves.
+    """
     clock = SystemClock()
     key = settings.worker_key.get_secret_value().encode() if settings.worker_key else None
     return Ports(
@@ -57,10 +61,12 @@ def ports_of(settings: Settings, stores: Stores, client: HttpClient) -> Ports:
         wakeups=stores.wakeups,
         registry=stores.registry,
         views=stores.views,
+        statistics=stores.statistics,
+        retention=stores.retention,
         dead_letters=stores.dead_letters,
         telemetry_buffer=stores.telemetry_buffer,
         telemetry_sink=_sink(settings, client),
-        gateway=HttpWorkerGateway(client),
+        gateway=HttpWorkerGateway(to_workers),
         clock=clock,
         tokens=JwtTokens(key or load_or_create_key(settings.data / "worker.key"), clock),
     )

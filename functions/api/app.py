@@ -6,7 +6,21 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
-from functions.api import dead_letters, flows, history, problems, system, tickets, why, workers
+from functions.api import (
+    aggregates,
+    dead_letters,
+    flows,
+    history,
+    problems,
+    signals,
+    system,
+    telemetry,
+    tickets,
+    why,
+    workers,
+    workflows,
+)
+from functions.api.access import KeyRequired
 from functions.api.documents import TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.ingress import BatchTaken, Taken, receive_events
@@ -42,8 +56,22 @@ def create_app(services: ApiServices) -> FastAPI:
     app.state.services = services
     problems.install(app)
     _add_hot_routes(app)
-    for module in (flows, tickets, why, workers, dead_letters, history, system):
+    for module in (
+        flows,
+        tickets,
+        why,
+        workers,
+        workflows,
+        signals,
+        dead_letters,
+        history,
+        telemetry,
+        aggregates,
+        system,
+    ):
         app.include_router(module.router)
+    if services.api_key is not None:
+        app.add_middleware(KeyRequired, key=services.api_key.get_secret_value())
     return app
 
 

@@ -40,13 +40,13 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def read_json(request: Request, model: type[Model]) -> Model:
+async def read_json(request: Request, model: type[Model], *, limit: int = MAX_JSON) -> Model:
     """Return a JSON body as a `model`; an empty body counts as an empty object.
 
     Raises `Rejected`: 413 when it is too large, 415 when it does not say that it is JSON, 400 when it is not,
     422 with every wrong field.
     """
-    body = await read_body(request, min(services_of(request).max_body, MAX_JSON))
+    body = await read_body(request, min(services_of(request).max_body, limit))
     if not body:
         return checked(model, {}, "body")
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()

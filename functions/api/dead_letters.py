@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 
 from functions._core.models import DeadLetter
+from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.documents import problems
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Limit, found
-from functions.api.services import Services
+from functions.api.services import ApiServices, Services
 from functions.api.views import LetterPage
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
@@ -22,9 +23,12 @@ async def list_dead_letters(services: Services, cursor: Cursor = None, limit: Li
 
 
 @router.post("/{letter_id:path}/replay", status_code=202, responses=problems(404, 422))
-async def replay_dead_letter(services: Services, letter_id: str) -> DeadLetter:
-    """Queue the event of a dead letter again and drop the letter."""
+async def replay_dead_letter(
+    services: Services, letter_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
+) -> DeadLetter:
+    """Queue the event of a dead letter again and drop the letter. Who wants it and why is kept."""
     letter = await found("dead letter", letter_id, services.ports.dead_letters.letter)
+    await _recorded(services, "replay_dead_letter", letter, requested_by, why)
     return await services.engine.replay(letter.letter_id)
 
 
@@ -34,9 +38,16 @@ async def get_dead_letter(services: Services, letter_id: str) -> DeadLetter:
     return await found("dead letter", letter_id, services.ports.dead_letters.letter)
 
 
-@router.delete("/{letter_id:path}", status_code=204, responses=problems(404))
-async def drop_dead_letter(services: Services, letter_id: str) -> None:
-    """Drop a dead letter; its event is gone then."""
+@router.delete("/{letter_id:path}", status_code=204, responses=problems(404, 422))
+async def drop_dead_letter(
+    services: Services, letter_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
+) -> None:
+    """Drop a dead letter; its event is gone then. Who wants it and why is kept."""
     letter = await found("dead letter", letter_id, services.ports.dead_letters.letter)
+    await _recorded(services, "drop_dead_letter", letter, requested_by, why)
     if not await services.ports.dead_letters.drop(letter.letter_id):
         raise not_found("dead letter", letter_id)
+
+
+async def _recorded(services: ApiServices, action: str, letter: DeadLetter, who: str, why: str) -> None:
+    await record(services, action, letter.letter_id, who=who, why=why, flow_id=letter.flow_id or "")

@@ -11,13 +11,15 @@ from functions._core.envelope import type_of
 from functions._core.events import CATALOGUE, EventType
 from functions._core.workers import Heartbeat, Registration
 from functions.api import problems as problem_documents
-from functions.api.forms import Cancellation, Wanted
+from functions.api.forms import Cancellation, Flush, Wanted
+from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
 BINARY, STRUCTURED, BATCHED = (
     "application/json",
     "application/cloudevents+json",
     "application/cloudevents-batch+json",
 )
+KEY = "FLOWC_API_KEY; also taken as a bearer token. Asked of clients that are not on the platform's machine"
 TAKEN = tuple(entry for entry in CATALOGUE if entry.outside)
 
 Document = dict[str, Any]
@@ -32,8 +34,10 @@ class Api(FastAPI):
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(_schemas())
         components["securitySchemes"] = {
-            "assignment": {"type": "http", "scheme": "bearer", "description": "The token of an assignment"}
+            "assignment": {"type": "http", "scheme": "bearer", "description": "The token of an assignment"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": KEY},
         }
+        document["security"] = [{}, {"key": []}]
         return document
 
 
@@ -55,9 +59,10 @@ def batch_problem() -> dict[int | str, Document]:
     return {400: {"description": text, "content": {problem_documents.MEDIA_TYPE: {"schema": either}}}}
 
 
-def json_body(model: type[BaseModel], *, required: bool = True) -> Document:
-    """Return the documentation of a JSON body that is read by hand."""
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": ref(model.__name__)}}}}
+def json_body(model: type[BaseModel] | str, *, required: bool = True) -> Document:
+    """Return the documentation of a JSON body that is read by hand; a text names a schema of the document."""
+    name = model if isinstance(model, str) else model.__name__
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": ref(name)}}}}
 
 
 def events_body(*nouns: str, batch: bool) -> Document:
@@ -102,7 +107,13 @@ def _schemas() -> Mapping[str, Document]:
     """Return what is referred to by name: problems, bodies, events."""
     models: tuple[type[BaseModel], ...] = (
         Cancellation,
+        Flush,
         Wanted,
+        WorkflowStart,
+        WorkflowQuery,
+        WorkflowSignal,
+        Arguable,
+        SignalBody,
         Registration,
         Heartbeat,
         *(entry.model for entry in TAKEN),

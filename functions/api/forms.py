@@ -14,6 +14,12 @@ class Cancellation(Record):
     reason: str = Field(default="no reason given", max_length=1000)
 
 
+class Flush(Record):
+    """The intent whose telemetry is to be sent now; without it, all."""
+
+    intent_id: str | None = Field(default=None, max_length=255)
+
+
 class Wanted(Record):
     """What a worker has to offer; without capabilities any worker will do."""
 

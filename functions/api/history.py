@@ -1,7 +1,10 @@
 """What has happened, in all flows: transitions as events, and what validation found."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
+from fastapi import APIRouter, Query
+
+from functions._core.audits import AuditKind
 from functions._core.models import Flow
 from functions._core.subscribers import transition_event
 from functions.api.documents import problems
@@ -29,6 +32,13 @@ async def list_events(services: Services, after: After = 0, limit: Limit = DEFAU
 
 
 @router.get("/audits", responses=problems(422))
-async def list_audits(services: Services, flow_id: Id = None, limit: Limit = DEFAULT_LIMIT) -> AuditList:
-    """Return what C1 found in decisions, the newest first."""
-    return AuditList(items=tuple(await services.ports.views.audits(flow_id, limit)))
+async def list_audits(
+    services: Services,
+    *,
+    flow_id: Id = None,
+    kind: Annotated[AuditKind | None, Query(description="In any letter case")] = None,
+    valid: Annotated[bool | None, Query(description="Only validations that found nothing wrong, or something")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> AuditList:
+    """Return what C1 found in decisions and what people did, the newest first; actions as they were asked for."""
+    return AuditList(items=tuple(await services.ports.views.audits(flow_id, limit, kind=kind, valid=valid)))

@@ -21,6 +21,9 @@ from functions.api.questions import sound
 from functions.api.reports import bearer, take_report
 from functions.api.services import ApiServices, services_of
 
+MAX_BATCH = 1000
+"""Events of one request: they are taken one after the other, and the answer names each."""
+
 Answer = Mapping[str, Any]
 Handler = Callable[[ApiServices, CloudEvent, str | None], Awaitable[Answer]]
 
@@ -57,6 +60,9 @@ async def receive_events(request: Request) -> Response:
     headers = dict(request.headers.items())
     events, batch = services.read_events(headers, body, received_at=services.ports.clock.now())
     token = bearer(request)
+    if len(events) > MAX_BATCH:
+        message = f"{len(events)} events are too many for one batch; up to {MAX_BATCH} are taken"
+        raise Rejected(message, code="batch_too_large", status=413)
     if batch:
         return json_answer(202, await _take_all(services, events, token))
     return json_answer(202, await _take(services, events[0], token))

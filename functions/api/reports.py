@@ -60,6 +60,7 @@ async def take_report(
     claims = services.ports.tokens.verify(token, ticket_id=report.ticket_id, attempt=report.attempt)
     if claims.get("attempt", report.attempt) != report.attempt:
         raise Rejected("the token was made for another attempt", code="foreign_token", status=403)
+    report = _without(token, report, event.data)
     ticket = (await services.ports.store.tickets([report.ticket_id])).get(report.ticket_id)
     if ticket is None or flow_id not in {None, ticket.flow_id}:
         raise not_found("ticket", report.ticket_id)
@@ -94,6 +95,12 @@ def _trusted(event: CloudEvent, report: Report, ticket: Ticket, claims: Mapping[
             "traceparent": f"00-{ticket.trace_id}-{ticket.span_id}-01",
         },
     )
+
+
+def _without(token: str, report: Report, data: object) -> Report:
+    """Return the report without its token: a worker that hands back all it was given must not get it kept and shown."""
+    text = json.dumps(data, ensure_ascii=False)
+    return Report.model_validate(json.loads(text.replace(token, "[token]"))) if token in text else report
 
 
 def _size(output: object) -> int:

@@ -1,11 +1,13 @@
 """What the api is given by whoever starts it, and how a request reaches it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
+from pydantic import SecretStr
 
 from functions._core.engine import Engine
 from functions._core.envelope import CloudEvent
@@ -24,12 +26,23 @@ class ReadEvents(Protocol):
         """Return the events of a message and whether it was a batch; raise `Rejected` for a malformed one."""
 
 
+async def _pause(_flow_id: str, seconds: float) -> None:
+    """Wait without being told of anything: the flow may end in another process."""
+    await asyncio.sleep(seconds)
+
+
+def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None:
+    """Count nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """Everything the api may use.
 
     `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform
-    is not ready while it raises `Unavailable` or says `ready: False` in it. `max_body` is in bytes.
+    is not ready while it raises `Unavailable` or says `ready: False` in it. `max_body` is in bytes. `api_key` is asked
+    of clients that are not on this machine; None asks nobody. `ended` returns when a flow may have ended, after the
+    given seconds at the latest. `queried` is told of each query of a workflow: its name, its seconds, why it failed.
     """
 
     ports: Ports
@@ -40,6 +53,9 @@ class ApiServices:
     ready: Callable[[], Awaitable[Mapping[str, object]]]
     version: str
     max_body: int = MAX_BODY
+    ended: Callable[[str, float], Awaitable[object]] = _pause
+    queried: Callable[[str, float, str | None], None] = _unobserved
+    api_key: SecretStr | None = None
 
 
 def services_of(request: Request) -> ApiServices:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from functions._core.models import Ticket
 from functions._core.values import Priority, TicketStatus
 from functions.api.documents import problems
-from functions.api.questions import DEFAULT_LIMIT, Cursor, Id, Limit, found
+from functions.api.questions import DEFAULT_LIMIT, Cursor, Id, Limit, found, sound
 from functions.api.services import ApiServices, Services
 from functions.api.views import TicketPage, TicketView, ticket_view
 
@@ -40,6 +40,19 @@ async def list_tickets(  # noqa: PLR0913 - each is a filter of the query
     tickets, following = await services.ports.views.find_tickets(given, cursor, limit)
     now = services.ports.clock.now()
     return TicketPage(items=tuple(ticket_view(ticket, now) for ticket in tickets), cursor=following)
+
+
+@router.get("/by-plan/{plan_id:path}", responses=problems(400, 422))
+async def list_tickets_of_plan(
+    services: Services,
+    plan_id: str,
+    *,
+    status: Annotated[TicketStatus | None, Query(description="In any letter case")] = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> TicketPage:
+    """Return the tickets of a plan, the oldest first; a plan that is not known has none."""
+    return await list_tickets(services, plan_id=sound("plan", plan_id), status=status, cursor=cursor, limit=limit)
 
 
 @router.get("/{ticket_id}", responses=problems(404))

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
+from functions._core.audits import ActionRecord, AuditRecord
 from functions._core.envelope import CloudEvent
 from functions._core.explain import Explanation, SlackState, slack_ms, slack_state
-from functions._core.models import AuditRecord, Candidate, DeadLetter, Flow, HistoryEntry, Refusal, Ticket, Worker
+from functions._core.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, Ticket, Worker
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
 from functions._core.telemetry import summary_of
@@ -154,9 +155,9 @@ class EventPage(Record):
 
 
 class AuditList(Record):
-    """Validation records, the newest first."""
+    """What validations found and what people did, the newest first."""
 
-    items: tuple[AuditRecord, ...]
+    items: tuple[AuditRecord | ActionRecord, ...]
 
 
 class LetterPage(Record):

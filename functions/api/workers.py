@@ -8,6 +8,7 @@ from functions._core.models import Ticket
 from functions._core.ranking import health_of, rank
 from functions._core.tickets import capabilities
 from functions._core.workers import Heartbeat, Registration
+from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import Wanted
@@ -100,7 +101,11 @@ async def take_heartbeat(services: Services, request: Request, worker_id: str) -
 
 
 @router.delete("/{worker_id}", status_code=204, responses=problems(404, 422))
-async def deregister_worker(services: Services, worker_id: str, reason: Id = None) -> None:
-    """Forget a worker; its tickets are given to others."""
-    if not await services.engine.deregister(sound("worker", worker_id), reason or ""):
+async def deregister_worker(
+    services: Services, worker_id: str, reason: Id = None, requested_by: RequestedBy = NOBODY
+) -> None:
+    """Forget a worker; its tickets are given to others. Who wants it and why is kept."""
+    worker = await found("worker", worker_id, services.ports.registry.worker)
+    await record(services, "deregister_worker", worker.worker_id, who=requested_by, why=reason or NO_REASON)
+    if not await services.engine.deregister(worker.worker_id, reason or ""):
         raise not_found("worker", worker_id)

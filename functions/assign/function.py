@@ -4,11 +4,15 @@ Consumes workers.discovered. Emits ticket.assigned to the chosen worker, over HT
 Gives up on a worker that refuses, has no free slot, or does not acknowledge within 30 s: the next candidate's turn.
 """
 
+from collections.abc import Mapping
+
+from functions._core.assignment_steps import waits_for_worker
 from functions._core.events import WorkersDiscovered
-from functions._core.outcomes import AnyOutcome, Assigned
-from functions._core.ports import Ports
+from functions._core.outcomes import AnyOutcome, Assigned, Delivered
+from functions._core.ports import Answer, Ports
 from functions._core.ranking import choose
 from functions._core.situation import Situation
+from functions._core.surroundings import around_failure
 
 
 async def assign(event: WorkersDiscovered, situation: Situation, ports: Ports) -> AnyOutcome:
@@ -17,7 +21,8 @@ async def assign(event: WorkersDiscovered, situation: Situation, ports: Ports) -
     chosen: dict[str, str] = {}
     crowded: list[str] = []
     for ticket_id, candidates in event.candidates.items():
-        if ticket_id not in situation.tickets:
+        ticket = situation.tickets.get(ticket_id)
+        if ticket is None or not waits_for_worker(ticket):
             continue
         known = [candidate.but(active=taken.get(candidate.worker_id, 0)) for candidate in candidates]
         choice = choose(known, taken)
@@ -27,3 +32,9 @@ async def assign(event: WorkersDiscovered, situation: Situation, ports: Ports) -
         chosen[ticket_id] = choice.worker_id
         taken[choice.worker_id] = taken.get(choice.worker_id, 0) + 1
     return Assigned(chosen, event.candidates, tuple(crowded))
+
+
+async def answered(answers: Mapping[str, tuple[int, Answer]], situation: Situation, ports: Ports) -> AnyOutcome:
+    """Return `Delivered`: what workers said to the assignments of these attempts, by ticket id."""
+    failing = [t for t in situation.tickets.values() if not t.idempotent and not answers[t.ticket_id][1].accepted]
+    return Delivered(answers, {ticket.ticket_id: await around_failure(ticket, ports) for ticket in failing})

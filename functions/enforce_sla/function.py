@@ -12,12 +12,16 @@ from functions._core.outcomes import (
     DeadlinePassed,
     Duplicate,
     NothingHappened,
+    Settled,
     Surroundings,
     TelemetryKept,
     TicketOverdue,
+    WokenEarly,
 )
 from functions._core.ports import Due, Ports
+from functions._core.ranking import rank
 from functions._core.situation import Situation
+from functions._core.surroundings import around_failure
 from functions._core.telemetry import telemetry_of
 from functions._core.values import FlowStatus, TicketStatus, Waiting
 
@@ -30,8 +34,17 @@ async def enforce_sla(due: Due, situation: Situation, ports: Ports) -> AnyOutcom
         return DeadlinePassed(live, await ports.tally.by_status(flow.flow_id))
     if due.kind == "ticket":
         return await _ticket_due(due, situation, ports)
-    if flow.next_wakeup_at is None or flow.next_wakeup_at > situation.now:
+    return await _flow_due(situation, ports)
+
+
+async def _flow_due(situation: Situation, ports: Ports) -> AnyOutcome:
+    flow = situation.flow
+    if flow.next_wakeup_at is None:
         return Duplicate()
+    if flow.status is FlowStatus.EXECUTING and await ports.tally.live(flow.flow_id, 1) == 0:
+        return Settled(await ports.tally.by_status(flow.flow_id))
+    if flow.next_wakeup_at > situation.now:
+        return WokenEarly()
     if flow.status is FlowStatus.PUBLISHING:
         tickets = await ports.store.tickets_of(flow.flow_id)
         return TelemetryKept(telemetry_of(flow, tickets, situation.now))
@@ -42,15 +55,21 @@ async def _ticket_due(due: Due, situation: Situation, ports: Ports) -> AnyOutcom
     ticket = situation.tickets.get(due.record_id)
     if ticket is None:
         return Duplicate()
-    flow_id = situation.flow.flow_id
     if not ticket.live:
-        last = await ports.tally.live(flow_id) == 0
-        tally = await ports.tally.by_status(flow_id) if last else None
+        last = await ports.tally.live(ticket.flow_id, 1) == 0
+        tally = await ports.tally.by_status(ticket.flow_id) if last else None
         return TicketOverdue(ticket.ticket_id, Surroundings(tally=tally))
     if not _may_fail(ticket, situation):
         return TicketOverdue(ticket.ticket_id)
-    live = await ports.store.tickets_of(flow_id, live_only=True)
-    return TicketOverdue(ticket.ticket_id, Surroundings(live=live, tally=await ports.tally.by_status(flow_id)))
+    if ticket.waiting is Waiting.WORKER and await _somebody_can(ticket, situation, ports):
+        return TicketOverdue(ticket.ticket_id, capable=True)
+    return TicketOverdue(ticket.ticket_id, await around_failure(ticket, ports))
+
+
+async def _somebody_can(ticket: Ticket, situation: Situation, ports: Ports) -> bool:
+    """Tell whether a capable worker has registered while the ticket waited for one."""
+    workers = await ports.registry.workers()
+    return rank(ticket, workers, {}, situation.now, situation.rules).capable
 
 
 def _may_fail(ticket: Ticket, situation: Situation) -> bool:

@@ -21,6 +21,7 @@ from functions._core.outcomes import (
 from functions._core.ports import Ports
 from functions._core.reports import Report
 from functions._core.situation import Situation
+from functions._core.surroundings import around_failure, around_success
 from functions._core.values import ReportStatus
 
 OFFER_LEASE = timedelta(seconds=5)
@@ -33,18 +34,12 @@ async def monitor(event: Report | CancelRequest | WorkerUnhealthy, situation: Si
     if isinstance(event, Report):
         return await _reported(event, situation, ports)
     if isinstance(event, WorkerUnhealthy):
-        around = await all_around(flow_id, ports) if _may_end(situation) else Surroundings()
-        return WorkerLost(event.worker_id, event.why, around)
+        around = {i: await around_failure(t, ports) for i, t in situation.tickets.items() if not t.idempotent}
+        return WorkerLost(event.worker_id, event.why, event.attempts, around)
     if situation.flow.outcome is not None:
         return Duplicate()
     live = await ports.store.tickets_of(flow_id, live_only=True)
     return CancelRequested(live, await ports.tally.by_status(flow_id), event.requested_by, event.reason)
-
-
-async def all_around(flow_id: str, ports: Ports) -> Surroundings:
-    """Return everything that the failure of a ticket may touch."""
-    live = await ports.store.tickets_of(flow_id, live_only=True)
-    return Surroundings(live=live, tally=await ports.tally.by_status(flow_id))
 
 
 async def _reported(report: Report, situation: Situation, ports: Ports) -> AnyOutcome:
@@ -55,17 +50,10 @@ async def _reported(report: Report, situation: Situation, ports: Ports) -> AnyOu
         return Reported(report)
     around = Surroundings()
     if report.status is ReportStatus.COMPLETED:
-        around = await _around_success(ticket, ports)
+        around = await around_success(ticket, ports)
     elif not _will_retry(report, ticket, situation):
-        around = await all_around(ticket.flow_id, ports)
+        around = await around_failure(ticket, ports)
     return Reported(report, around, await _next_for(ticket.worker_id, situation, ports))
-
-
-async def _around_success(ticket: Ticket, ports: Ports) -> Surroundings:
-    if ticket.dependants:
-        return Surroundings(dependants=await ports.store.tickets(ticket.dependants))
-    last = await ports.tally.live(ticket.flow_id) <= 1
-    return Surroundings(tally=await ports.tally.by_status(ticket.flow_id) if last else None)
 
 
 async def _next_for(worker_id: str | None, situation: Situation, ports: Ports) -> tuple[Ticket, ...]:
@@ -79,7 +67,3 @@ async def _next_for(worker_id: str | None, situation: Situation, ports: Ports) -
 def _will_retry(report: Report, ticket: Ticket, situation: Situation) -> bool:
     retryable = report.error is None or report.error.retryable
     return may_retry(ticket, situation.flow, situation.now, situation.rules, retryable=retryable)
-
-
-def _may_end(situation: Situation) -> bool:
-    return any(not ticket.idempotent for ticket in situation.tickets.values())

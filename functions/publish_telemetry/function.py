@@ -4,10 +4,8 @@ Consumes flow.consolidated. Emits flow.step.completed and telemetry.frame to the
 Gives up when the sink does not take them, or has not within 60 s: they wait in the buffer, and the flow ends.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Unavailable
 from functions._core.events import FlowConsolidated
 from functions._core.letters import letter_of
@@ -26,7 +24,7 @@ async def publish_telemetry(event: FlowConsolidated, situation: Situation, ports
     tickets = await ports.store.tickets_of(event.flow_id)
     events = telemetry_of(situation.flow, tickets, situation.now)
     # What waits goes first: a new frame must not overtake it.
-    if await ports.telemetry_buffer.size():
+    if await ports.telemetry_buffer.oldest(1):
         return TelemetryKept(events)
     try:
         await ports.telemetry_sink.send(events)
@@ -40,22 +38,35 @@ BUFFERED_AT_MOST = timedelta(hours=1)
 """After this an entry that the sink still refuses becomes a dead letter: counted, kept, out of the way."""
 
 
-async def flush_telemetry(ports: Ports) -> None:
-    """Send what waits in the buffer, the oldest first, until it is empty or the sink refuses."""
-    while page := await ports.telemetry_buffer.oldest(FLUSH_PAGE):
-        positions = [position for position, _, _ in page]
+async def flush_telemetry(ports: Ports, intent_id: str | None = None) -> int:
+    """Send what waits in the buffer, the oldest first, until all is sent or the sink refuses; return how many were.
+
+    With an intent's id, what belongs to it overtakes the rest; among itself it keeps its order.
+    """
+    sent = after = 0
+    while page := await ports.telemetry_buffer.oldest(FLUSH_PAGE, after=after):
+        after = page[-1][0]
+        wanted = [entry for entry in page if intent_id in {None, (entry[2].data or {}).get("intent_id")}]
+        if not wanted:
+            continue
         try:
-            await ports.telemetry_sink.send([event for _, _, event in page])
+            await ports.telemetry_sink.send([event for _, _, event in wanted])
         except Unavailable as away:
-            await _give_up_old(page, str(away), ports)
-            return
-        await ports.telemetry_buffer.forget(positions)
+            await _give_up_old(str(away), ports)
+            break
+        await ports.telemetry_buffer.forget([position for position, _, _ in wanted])
+        sent += len(wanted)
+    return sent
 
 
-async def _give_up_old(page: Sequence[tuple[int, datetime, CloudEvent]], why: str, ports: Ports) -> None:
+async def _give_up_old(why: str, ports: Ports) -> None:
+    """Make dead letters of everything that has waited too long."""
     now = ports.clock.now()
-    for position, since, event in page:
-        if now - since >= BUFFERED_AT_MOST:
+    while page := await ports.telemetry_buffer.oldest(FLUSH_PAGE):
+        old = [(position, event) for position, since, event in page if now - since >= BUFFERED_AT_MOST]
+        for _, event in old:
             reason = Reason(code="sink_unavailable", message=why)
             await ports.dead_letters.put(letter_of(event, "publish_telemetry", reason, 1, now))
-            await ports.telemetry_buffer.forget([position])
+        await ports.telemetry_buffer.forget([position for position, _ in old])
+        if len(old) < len(page):
+            return

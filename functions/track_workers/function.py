@@ -65,10 +65,10 @@ async def track_workers(event: Registration | Heartbeat | Deregistration | Due, 
 
 async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
     """Return `worker.recovered` for waiting tickets, as many as the worker has free slots."""
-    held = (await ports.tally.active()).get(worker.worker_id, 0)
-    if held >= worker.slots:
-        return ()
     now = ports.clock.now()
+    held = (await ports.tally.active()).get(worker.worker_id, 0)
+    if held >= worker.slots or worker.announced is Health.UNHEALTHY:
+        return ()
     waiting = await ports.wakeups.claim_waiting(worker.capabilities, now, worker.slots - held, OFFER_LEASE)
     return tuple(_events("worker.recovered", worker, waiting, ports, {}))
 
@@ -115,10 +115,15 @@ def _events(
                 type=type_of(noun),
                 time=ports.clock.now(),
                 subject=flow_id,
-                data={"flow_id": flow_id, "ticket_ids": [t.ticket_id for t in chunk], **more},
+                data={"flow_id": flow_id, "ticket_ids": [t.ticket_id for t in chunk], **_about(chunk, more)},
                 extensions={
                     "partitionkey": flow_id,
                     "correlationid": chunk[0].correlation_id,
                     "traceparent": f"00-{chunk[0].trace_id}-{chunk[0].span_id}-01",
                 },
             )
+
+
+def _about(tickets: Sequence[Ticket], more: dict[str, str]) -> dict[str, object]:
+    """Return what an event says beyond its tickets; one about lost tickets names the attempts that are lost."""
+    return {**more, "attempts": {t.ticket_id: t.attempt for t in tickets}} if more else {}

@@ -10,6 +10,8 @@ pytest.register_assert_rewrite(
             "event_queue",
             "flow_store",
             "registry",
+            "retention",
+            "statistics",
             "tally",
             "telemetry_buffer",
             "views",

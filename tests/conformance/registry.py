@@ -55,13 +55,19 @@ class RegistrySuite(StoresSuite):
 
     async def test_removing_a_worker_tells_whether_it_was_there(self, stores: Stores) -> None:
         await stores.registry.put(make_worker())
-        assert await stores.registry.remove("worker-1") is True
-        assert await stores.registry.remove("worker-1") is False
+        assert await stores.registry.remove("worker-1", 1) is True
+        assert await stores.registry.remove("worker-1", 1) is False
         assert await stores.registry.worker("worker-1") is None
+
+    async def test_a_worker_that_has_changed_is_not_removed(self, stores: Stores) -> None:
+        await stores.registry.put(make_worker())
+        await stores.registry.put(later(make_worker(), slots=7))
+        assert await stores.registry.remove("worker-1", 1) is False
+        assert await stores.registry.worker("worker-1") is not None
 
     async def test_a_removed_worker_may_register_anew(self, stores: Stores) -> None:
         await stores.registry.put(make_worker())
-        await stores.registry.remove("worker-1")
+        await stores.registry.remove("worker-1", 1)
         anew = make_worker(slots=1)
         await stores.registry.put(anew)
         assert await stores.registry.workers() == [anew]

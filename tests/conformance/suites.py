@@ -4,6 +4,8 @@ from tests.conformance.dead_letters import DeadLettersSuite
 from tests.conformance.event_queue import EventQueueSuite
 from tests.conformance.flow_store import FlowStoreSuite
 from tests.conformance.registry import RegistrySuite
+from tests.conformance.retention import RetentionSuite
+from tests.conformance.statistics import StatisticsSuite
 from tests.conformance.tally import TallySuite
 from tests.conformance.telemetry_buffer import TelemetryBufferSuite
 from tests.conformance.views import ViewsSuite
@@ -14,6 +16,8 @@ __all__ = [
     "EventQueueSuite",
     "FlowStoreSuite",
     "RegistrySuite",
+    "RetentionSuite",
+    "StatisticsSuite",
     "TallySuite",
     "TelemetryBufferSuite",
     "ViewsSuite",

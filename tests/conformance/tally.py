@@ -30,22 +30,22 @@ class TallySuite(StoresSuite):
         assert await stores.tally.by_status(FLOW.flow_id) == zeros | {"PENDING": 2, "FAILED": 1}
         assert await stores.tally.by_status(NO_FLOW) == zeros
 
-    async def test_live_tickets_are_counted_to_two_at_most(self, stores: Stores) -> None:
+    async def test_live_tickets_are_counted_no_further_than_asked(self, stores: Stores) -> None:
         seen = []
         plan = make_plan(FLOW, 3, status=TicketStatus.RUNNING)
         await put(stores, *plan)
         for ticket in plan:
-            seen.append(await stores.tally.live(FLOW.flow_id))
+            seen.append(await stores.tally.live(FLOW.flow_id, 2))
             await put(stores, later(ticket, status=TicketStatus.CANCELLED, next_wakeup_at=None))
-        assert [*seen, await stores.tally.live(FLOW.flow_id)] == [2, 2, 1, 0]
-        assert await stores.tally.live(NO_FLOW) == 0
+        assert [*seen, await stores.tally.live(FLOW.flow_id, 9)] == [2, 2, 1, 0]
+        assert await stores.tally.live(NO_FLOW, 9) == 0
 
     async def test_pending_assigned_and_running_tickets_are_live(self, stores: Stores) -> None:
         for number, status in enumerate(TicketStatus):
             flow = make_flow(number)
             ticket = make_ticket(flow, status=status)
             await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,)))
-            assert await stores.tally.live(flow.flow_id) == int(ticket.live)
+            assert await stores.tally.live(flow.flow_id, 2) == int(ticket.live)
 
     async def test_assigned_and_running_tickets_are_active_at_their_worker(self, stores: Stores) -> None:
         running = held(2, "worker-1", 0, TicketStatus.RUNNING)

@@ -28,6 +28,13 @@ class TelemetryBufferSuite(StoresSuite):
         assert await buffered(stores, 2) == ["event-1", "event-2"]
         assert await stores.telemetry_buffer.size() == 3
 
+    async def test_a_reader_goes_on_behind_what_it_has_seen(self, stores: Stores) -> None:
+        await buffer(stores, 1, 2, 3)
+        (first, _, _), (second, _, _) = await stores.telemetry_buffer.oldest(2)
+        assert [event.id for _, _, event in await stores.telemetry_buffer.oldest(10, after=second)] == ["event-3"]
+        await stores.telemetry_buffer.forget([first])
+        assert [event.id for _, _, event in await stores.telemetry_buffer.oldest(1, after=first)] == ["event-2"]
+
     async def test_an_entry_says_when_it_was_buffered(self, stores: Stores) -> None:
         await buffer(stores, 5)
         ((_, at, event),) = await stores.telemetry_buffer.oldest(10)

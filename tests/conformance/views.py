@@ -1,13 +1,27 @@
 """What every `Views` must do."""
 
+from typing import Any
+
 import pytest
 
 from functions._adapters.stores import Stores
+from functions._core.audits import AnyAudit, AuditKind
 from functions._core.errors import Rejected
 from functions._core.models import Flow, Ticket
 from functions._core.step import Step
 from functions._core.values import FlowStatus, Priority, TicketStatus
-from tests.builders import T0, later, make_audit, make_flow, make_history, make_plan, make_step, make_ticket, seconds
+from tests.builders import (
+    T0,
+    later,
+    make_action,
+    make_audit,
+    make_flow,
+    make_history,
+    make_plan,
+    make_step,
+    make_ticket,
+    seconds,
+)
 from tests.conformance.suite import StoresSuite
 
 
@@ -184,3 +198,40 @@ class ViewsSuite(StoresSuite):
         assert [audit.audit_id for audit in audits] == ["audit-3", "audit-2", "audit-1"]
         assert await stores.views.audits(one.flow_id, 1) == [make_audit(one, 3)]
         assert await stores.views.audits(make_flow(3).flow_id, 10) == []
+
+    @pytest.fixture
+    async def audited(self, stores: Stores) -> None:
+        one, two = flow_at(1), flow_at(2)
+        audits: tuple[AnyAudit, ...] = (
+            make_audit(one, 1),
+            make_audit(two, 2, valid=False),
+            make_action(3, flow_id=one.flow_id),
+            make_action(4),
+            make_audit(one, 5, valid=False),
+        )
+        for audit in audits:
+            await stores.store.commit(Step(flow_id=audit.flow_id, audit=(audit,)))
+
+    @pytest.mark.usefixtures("audited")
+    @pytest.mark.parametrize(
+        ("filters", "numbers"),
+        [
+            ({}, [5, 4, 3, 2, 1]),
+            ({"kind": AuditKind.ACTION}, [4, 3]),
+            ({"kind": AuditKind.VALIDATION}, [5, 2, 1]),
+            ({"valid": False}, [5, 2]),
+            ({"valid": True}, [1]),
+            ({"kind": AuditKind.ACTION, "valid": True}, []),
+        ],
+    )
+    async def test_each_filter_narrows_the_audits(
+        self, stores: Stores, filters: dict[str, Any], numbers: list[int]
+    ) -> None:
+        one = flow_at(1).flow_id
+        for flow_id, fitting in ((None, {1, 2, 3, 4, 5}), (one, {1, 3, 5})):
+            audits = await stores.views.audits(flow_id, 10, **filters)
+            assert [int(audit.audit_id[-1]) for audit in audits] == [n for n in numbers if n in fitting]
+
+    @pytest.mark.usefixtures("audited")
+    async def test_an_action_comes_back_as_it_was_kept(self, stores: Stores) -> None:
+        assert await stores.views.audits(None, 1, kind=AuditKind.ACTION) == [make_action(4)]

@@ -91,7 +91,7 @@ class WakeupsSuite(StoresSuite):
             tickets=(later(ticket, status=TicketStatus.COMPLETED, next_wakeup_at=None),),
         )
         await stores.store.commit(ended)
-        await stores.registry.remove(worker.worker_id)
+        await stores.registry.remove(worker.worker_id, worker.version)
         assert await stores.wakeups.next_due() is None
         assert await stores.wakeups.claim_due(T0 + seconds(1e6), 10, LEASE) == []
 

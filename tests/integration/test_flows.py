@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from functions._core.admission import admit
+from functions._core.audits import AuditRecord
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
 from functions._core.models import Flow, Phase
@@ -262,7 +263,8 @@ async def test_what_may_not_run_ends_rejected_and_is_audited(tmp_path: Path, cha
     assert flow.status is FlowStatus.REJECTED
     assert codes(flow) == [code]
     assert flow.tickets_generated == 0
-    assert [(audit.valid, [error.code for error in audit.errors]) for audit in audits] == [(False, [code])]
+    found = [audit for audit in audits if isinstance(audit, AuditRecord)]
+    assert [(audit.valid, [error.code for error in audit.errors]) for audit in found] == [(False, [code])]
 
 
 async def test_a_bad_decision_ends_rejected_with_every_reason_at_once(tmp_path: Path) -> None:

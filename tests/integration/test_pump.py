@@ -1,5 +1,6 @@
 """The queue: retried with growing pauses, buried when hopeless, resumed by a new process, bounded in memory."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events import ROUTES
+from functions._core.letters import letter_of
+from functions._core.models import Reason
 from functions._core.step import Step
 from functions._core.values import FlowStatus
 from functions._runtime import pump as pump_module
@@ -137,3 +140,41 @@ async def test_a_new_process_takes_up_what_was_queued(tmp_path: Path) -> None:
         await world.ports.store.commit(Step(flow_id=flow_id, events=(event("left", "tickets.ready", flow_id),)))
         await world.platform.start()
         await until(lambda: drained(world), "the queue to empty")
+
+
+async def test_replayed_telemetry_goes_back_to_the_buffer_and_from_there_to_the_sink(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        frame = event("frame-1", "telemetry.frame")
+        reason = Reason(code="sink_unavailable", message="away")
+        await world.ports.dead_letters.put(letter_of(frame, "publish_telemetry", reason, 1, T0))
+        await world.platform.replay("frame-1")
+        await until(lambda: sent(world), "the sink to get it", seconds=15)
+        letters, _ = await world.ports.dead_letters.letters(None, 10)
+    assert [e.id for e in world.sink.events] == ["frame-1"]
+    assert not letters
+
+
+async def test_a_letter_that_nobody_would_take_is_not_replayed_into_the_void(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        reason = Reason(code="refused_by_subscriber", message="no")
+        await world.ports.dead_letters.put(letter_of(event("e1"), "subscriber", reason, 1, T0))
+        with pytest.raises(Rejected, match="FLOWC_SUBSCRIBER_URL"):
+            await world.platform.replay("e1")
+        assert await world.ports.dead_letters.letter("e1") is not None
+
+
+async def test_a_subscriber_that_hangs_holds_up_no_flow(tmp_path: Path) -> None:
+    class Hanging:
+        async def publish(self, _events: Sequence[CloudEvent]) -> None:
+            await asyncio.Event().wait()
+
+    async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/", queue_memory=100) as world:
+        world.platform.pump.subscriber = Hanging()
+        await world.register()
+        flows = await asyncio.gather(*(world.run(task("a"), task("b", "a")) for _ in range(60)))
+    assert {flow.status for flow in flows} == {FlowStatus.COMPLETED}
+
+
+async def sent(world: World) -> bool | None:
+    """Tell whether the sink has anything."""
+    return True if world.sink.events else None

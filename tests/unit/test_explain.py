@@ -11,11 +11,13 @@ from functions._core.models import Candidate, Flow, Phase, Reason, Refusal, Sla,
 from functions._core.outcomes import (
     AnyOutcome,
     DeadlinePassed,
+    Delivered,
     NothingHappened,
     Surroundings,
     TelemetryKept,
     TicketOverdue,
 )
+from functions._core.ports import Answer
 from functions._core.rules import Rules
 from functions._core.situation import Situation
 from functions._core.values import FlowStatus, Health, Outcome, TicketStatus, Waiting
@@ -145,9 +147,11 @@ def test_an_assignment_that_is_not_accepted_is_repeated_and_then_passed_on() -> 
     late = assigned(next_wakeup_at=T0 + RULES.unreachable)
     explained = why(late, T0 + seconds(26))
     assert explained.then == (
-        "If worker worker-1 has not accepted it by 12:00:30 UTC (in 4 s), it goes to another worker."
+        "If worker worker-1 has not accepted it by 12:00:30 UTC (in 4 s), it is asked once more, "
+        "then the ticket goes elsewhere."
     )
-    passed_on = decided(executing(), late, TicketOverdue(late.ticket_id), T0 + RULES.unreachable)
+    silence = Delivered({late.ticket_id: (late.attempt, Answer(0))})
+    passed_on = decided(executing(), late, silence, T0 + RULES.unreachable)
     assert (passed_on.status, passed_on.worker_id) == (TicketStatus.PENDING, None)
 
 

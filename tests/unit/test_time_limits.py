@@ -19,6 +19,7 @@ from functions._core.outcomes import (
     Surroundings,
     TelemetryKept,
     TicketOverdue,
+    WokenEarly,
     WorkerLost,
 )
 from functions._core.ports import Answer
@@ -88,7 +89,9 @@ def test_an_unacknowledged_assignment_is_delivered_again_to_the_same_worker_as_t
 def test_after_thirty_seconds_without_acknowledgement_the_next_candidate_gets_the_ticket() -> None:
     flow = executing()
     ticket = assigned(flow, next_wakeup_at=T0 + seconds(30), candidates=(candidate("w1"), candidate("w2")))
-    step = apply(flow, ticket, T0 + seconds(30), overdue(ticket))
+    asked_again = apply(flow, ticket, T0 + seconds(30), overdue(ticket))
+    assert [(d.worker_id, d.attempt) for d in asked_again.deliveries] == [("w1", 1)]
+    step = apply(flow, ticket, T0 + seconds(30), Delivered({ticket.ticket_id: (1, Answer(0, "no route"))}))
     moved = step.tickets[0]
     assert (moved.status, moved.worker_id, moved.attempt) == (TicketStatus.PENDING, None, 1)
     assert moved.excluded_workers == ("w1",)
@@ -270,3 +273,101 @@ def test_a_report_that_it_runs_starts_the_timeout_when_the_acknowledgement_was_l
     moved = step.tickets[0]
     assert (moved.status, moved.acknowledged_at, moved.progress) == (TicketStatus.RUNNING, T0 + seconds(3), 10)
     assert moved.next_wakeup_at == T0 + seconds(3) + moved.timeout
+
+
+def test_a_task_that_must_not_be_done_twice_stays_with_a_worker_that_may_have_begun() -> None:
+    flow = executing()
+    ticket = assigned(flow, idempotent=False, candidates=(candidate("w1"), candidate("w2")))
+    unsure = apply(flow, ticket, T0 + seconds(5), Delivered({ticket.ticket_id: (1, Answer(0, "timed out"))}))
+    assert unsure.tickets[0].perhaps_begun
+    refused = Answer(0, "connection refused", reached=False)
+    answers = {ticket.ticket_id: (1, refused)}
+    around = {ticket.ticket_id: Surroundings(tally={"ASSIGNED": 1})}
+    step = apply(flow, unsure.tickets[0], T0 + seconds(30), Delivered(answers, around))
+    assert step.tickets[0].status is TicketStatus.FAILED
+    assert step.tickets[0].reason is not None
+    assert "not idempotent" in step.tickets[0].reason.message
+    assert step.flow is not None
+    assert step.flow.outcome is Outcome.FAILED
+    assert [(d.worker_id, d.cancelled) for d in step.deliveries] == [("w1", True)]
+
+
+def test_a_task_that_must_not_be_done_twice_leaves_a_worker_that_certainly_never_got_it() -> None:
+    flow = executing()
+    ticket = assigned(flow, idempotent=False, candidates=(candidate("w1"), candidate("w2")))
+    refused = Answer(0, "connection refused", reached=False)
+    assert not apply(flow, ticket, T0 + seconds(5), Delivered({ticket.ticket_id: (1, refused)})).changes
+    step = apply(flow, ticket, T0 + seconds(30), Delivered({ticket.ticket_id: (1, refused)}))
+    assert step.tickets[0].status is TicketStatus.PENDING
+    assert [event.noun for event in step.events] == ["tickets.ready"]
+
+
+def test_in_a_fleet_that_refuses_a_ticket_pauses_after_so_many_workers() -> None:
+    flow = executing()
+    fleet = tuple(candidate(f"w{n}") for n in range(40))
+    ticket = assigned(flow, candidates=fleet, excluded_workers=tuple(f"w{n}" for n in range(2, 18)))
+    step = apply(flow, ticket, T0 + seconds(1), Delivered({ticket.ticket_id: (1, Answer(429))}))
+    assert step.tickets[0].waiting is Waiting.RETRY
+    assert step.tickets[0].next_wakeup_at is not None
+    assert step.tickets[0].next_wakeup_at - (T0 + seconds(1)) > seconds(40)
+    assert step.events == ()
+
+
+def test_a_ticket_that_waited_for_a_worker_goes_to_discovery_when_one_is_there_by_now() -> None:
+    flow = executing()
+    ticket = make_ticket(flow, waiting=Waiting.WORKER, waiting_since=T0, next_wakeup_at=T0 + seconds(600))
+    step = apply(flow, ticket, T0 + seconds(600), TicketOverdue(ticket.ticket_id, capable=True))
+    assert step.tickets[0].waiting is Waiting.DISCOVERY
+    assert [event.noun for event in step.events] == ["tickets.ready"]
+    failed = apply(flow, ticket, T0 + seconds(600), overdue(ticket, tally={"PENDING": 1}))
+    assert failed.tickets[0].status is TicketStatus.FAILED
+
+
+def test_a_success_whose_dependants_were_all_cancelled_looks_whether_the_flow_has_ended() -> None:
+    flow = executing()
+    join = make_ticket(flow, 2, status=TicketStatus.CANCELLED, next_wakeup_at=None)
+    ticket = assigned(flow, acknowledged_at=T0, dependants=(join.ticket_id,))
+    report = Report(ticket_id=ticket.ticket_id, attempt=1, status=ReportStatus.COMPLETED)
+    dependants = {join.ticket_id: join}
+    last = Surroundings(dependants=dependants, tally={"ASSIGNED": 1, "FAILED": 1, "CANCELLED": 1})
+    ended = apply(flow, ticket, T0 + seconds(9), Reported(report, last))
+    assert ended.flow is not None
+    assert ended.flow.outcome is Outcome.FAILED
+    unsure = apply(flow, ticket, T0 + seconds(9), Reported(report, Surroundings(dependants=dependants)))
+    assert unsure.tickets[0].next_wakeup_at == T0 + seconds(9) + RULES.settle
+
+
+def test_news_of_a_lost_attempt_does_not_touch_a_later_one() -> None:
+    flow = executing()
+    ticket = assigned(flow, attempt=2)
+    assert not apply(flow, ticket, T0, WorkerLost("w1", "is gone", {ticket.ticket_id: 1})).changes
+    assert apply(flow, ticket, T0, WorkerLost("w1", "is gone", {ticket.ticket_id: 2})).changes
+
+
+def test_a_flow_woken_early_is_written_again_so_that_its_wakeup_is_set() -> None:
+    flow = make_flow()
+    step = apply(flow, make_ticket(flow), T0, WokenEarly())
+    assert step.flow == flow.but(version=2)
+    assert (step.events, step.history) == ((), ())
+
+
+def test_what_ran_while_the_platform_was_down_has_a_grace_to_be_reported() -> None:
+    flow = executing()
+    ticket = assigned(flow, acknowledged_at=T0, next_wakeup_at=T0 + seconds(180))
+    started = T0 + seconds(500)
+
+    def woken(now: datetime) -> Step:
+        situation = Situation(
+            flow=flow,
+            tickets={ticket.ticket_id: ticket},
+            now=now,
+            rules=RULES,
+            function="test",
+            cause="cause",
+            up_since=started,
+        )
+        return advance(situation, overdue(ticket))
+
+    spared = woken(started + seconds(1)).tickets[0]
+    assert (spared.status, spared.next_wakeup_at) == (TicketStatus.ASSIGNED, started + RULES.grace)
+    assert woken(started + RULES.grace).tickets[0].status is TicketStatus.PENDING

@@ -55,7 +55,8 @@ class MemoryFlows:
         if step.decision is not None:
             state.decisions.setdefault(step.flow_id, step.decision)
         for entry in step.history:
-            state.history.append(entry.but(seq=len(state.history) + 1))
+            state.transitions += 1
+            state.history.append(entry.but(seq=state.transitions))
         state.audits.extend(step.audit)
         if step.handled is not None:
             state.queue.pop(step.handled)

@@ -49,10 +49,10 @@ class MemoryTelemetryBuffer:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def oldest(self, limit: int) -> Sequence[tuple[int, datetime, CloudEvent]]:
-        """Return the oldest entries with their positions and times."""
-        entries = islice(self._state.telemetry.items(), limit)
-        return [(position, event.time, event) for position, event in entries]
+    async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
+        """Return the oldest entries behind `after` with their positions and times."""
+        entries = (entry for entry in self._state.telemetry.items() if entry[0] > after)
+        return [(position, event.time, event) for position, event in islice(entries, limit)]
 
     async def forget(self, positions: Collection[int]) -> None:
         """Remove entries that were published."""

@@ -26,7 +26,10 @@ class MemoryRegistry:
         self._state.workers.put(worker.worker_id, worker)
         self._state.wake("worker", worker.worker_id, None, worker.next_wakeup_at)
 
-    async def remove(self, worker_id: str) -> bool:
-        """Forget a worker and its wake-up."""
+    async def remove(self, worker_id: str, version: int) -> bool:
+        """Forget a worker and its wake-up, unless it has changed."""
+        known = await self.worker(worker_id)
+        if known is None or known.version != version:
+            return False
         self._state.wake("worker", worker_id, None, None)
         return self._state.workers.pop(worker_id)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from functions._core.audits import AnyAudit
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict
-from functions._core.models import AuditRecord, DeadLetter, Flow, HistoryEntry, Ticket, Worker
+from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket, Worker
 from functions._core.ports import Due, Queued
 
 T = TypeVar("T")
@@ -78,7 +79,8 @@ class State:
     telemetry_taken: int = 0
     decisions: dict[str, bytes] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
-    audits: list[AuditRecord] = field(default_factory=list)
+    transitions: int = 0
+    audits: list[AnyAudit] = field(default_factory=list)
     plans: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     live: dict[str, dict[str, Ticket]] = field(default_factory=lambda: defaultdict(dict))
     wakeups: dict[tuple[str, str], Due] = field(default_factory=dict)

@@ -3,7 +3,9 @@
 from functions._adapters.memory.flows import MemoryFlows
 from functions._adapters.memory.mail import MemoryDeadLetters, MemoryQueue, MemoryTelemetryBuffer
 from functions._adapters.memory.registry import MemoryRegistry
+from functions._adapters.memory.retention import MemoryRetention
 from functions._adapters.memory.state import State
+from functions._adapters.memory.statistics import MemoryStatistics
 from functions._adapters.memory.tally import MemoryTally
 from functions._adapters.memory.views import MemoryViews
 from functions._adapters.memory.wakeups import MemoryWakeups
@@ -21,6 +23,8 @@ class MemoryStore:
             wakeups=MemoryWakeups(state),
             registry=MemoryRegistry(state),
             views=MemoryViews(state),
+            statistics=MemoryStatistics(state),
+            retention=MemoryRetention(state),
             dead_letters=MemoryDeadLetters(state),
             telemetry_buffer=MemoryTelemetryBuffer(state),
             queue=MemoryQueue(state),

@@ -22,9 +22,9 @@ class MemoryTally:
         found = Counter(ticket.status for ticket in tickets if ticket)
         return {status.value: found[status] for status in TicketStatus}
 
-    async def live(self, flow_id: str) -> int:
-        """Return how many tickets of the flow are live, counting at most to 2."""
-        return min(len(self._state.live.get(flow_id, ())), 2)
+    async def live(self, flow_id: str, at_most: int) -> int:
+        """Return how many tickets of the flow are live, counting no further than `at_most`."""
+        return min(len(self._state.live.get(flow_id, ())), at_most)
 
     async def active(self) -> Mapping[str, int]:
         """Return how many tickets each worker holds."""

@@ -1,12 +1,15 @@
 """Pages for people."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 
 from functions._adapters.memory.state import State
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
-from functions._core.models import AuditRecord, Flow, HistoryEntry, Ticket
+from functions._core.audits import AnyAudit, AuditKind, AuditRecord
+from functions._core.models import Flow, HistoryEntry, Ticket
 
 
 class MemoryViews:
@@ -37,13 +40,22 @@ class MemoryViews:
 
     async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
         """Return transitions with `seq` above `after`, in order."""
-        entries = islice(self._state.history, after, None)
+        history = self._state.history
+        entries = islice(history, bisect_right(history, after, key=attrgetter("seq")), None)
         return list(islice((entry for entry in entries if flow_id in {None, entry.flow_id}), limit))
 
-    async def audits(self, flow_id: str | None, limit: int) -> Sequence[AuditRecord]:
-        """Return validation records, the newest first."""
-        audits = reversed(self._state.audits)
-        return list(islice((audit for audit in audits if flow_id in {None, audit.flow_id}), limit))
+    async def audits(
+        self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
+    ) -> Sequence[AnyAudit]:
+        """Return audits that all filters fit, the newest first."""
+        fitting = (
+            audit
+            for audit in reversed(self._state.audits)
+            if flow_id in {None, audit.flow_id}
+            and kind in {None, audit.kind}
+            and (valid is None or (isinstance(audit, AuditRecord) and audit.valid == valid))
+        )
+        return list(islice(fitting, limit))
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return how many flows and tickets there are by status."""

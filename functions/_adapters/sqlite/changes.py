@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from functions._adapters.sqlite.database import SQL
-from functions._adapters.sqlite.rows import Row, document, flow_row, ticket_row, worker_row
+from functions._adapters.sqlite.rows import Row, audit_row, document, flow_row, ticket_row, worker_row
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict
 from functions._core.models import DeadLetter, Ticket, Worker
@@ -43,8 +43,7 @@ def changes_of(step: Step) -> Iterator[Change]:
         rows = [{"flow_id": entry.flow_id, "doc": document(entry)} for entry in step.history]
         yield Change(SQL["history_insert"], rows)
     if step.audit:
-        rows = [{"flow_id": audit.flow_id, "doc": document(audit)} for audit in step.audit]
-        yield Change(SQL["audit_insert"], rows)
+        yield Change(SQL["audit_insert"], [audit_row(audit) for audit in step.audit])
     if step.handled is not None:
         yield Change(SQL["queue_delete"], [{"event_id": step.handled}])
     if step.events:
@@ -74,7 +73,9 @@ def queue_change(events: Iterable[CloudEvent]) -> Change:
 
 def letter_change(letter: DeadLetter) -> Change:
     """Return what keeping `letter` writes."""
-    return Change(SQL["letter_put"], [{"letter_id": letter.letter_id, "doc": document(letter)}])
+    return Change(
+        SQL["letter_put"], [{"letter_id": letter.letter_id, "flow_id": letter.flow_id, "doc": document(letter)}]
+    )
 
 
 def _guarded(table: str, version: int, rows: Sequence[Row]) -> Change:

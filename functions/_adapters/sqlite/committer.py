@@ -33,12 +33,16 @@ class Failed:
 
 
 class Committer:
-    """Runs writes in a thread of its own. `write` and `close` are for one event loop."""
+    """Runs writes in a thread of its own. `write` and `close` are for one event loop.
+
+    `failed` says whether the engine could not make the last commit.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._closed = False
+        self.failed = False
         # A daemon: a process that ends without `close` need not wait, as what was acknowledged is on disk.
         self._thread = Thread(target=self._run, name="flowc-committer", daemon=True)
         self._thread.start()
@@ -88,7 +92,9 @@ class Committer:
             # Some errors have rolled back by themselves. Should this fail, the next batch repeats it.
             with suppress(sqlite3.Error):
                 self._connection.rollback()
+            self.failed = True
             return [Failed(unavailable(error)) for _ in queries]
+        self.failed = False
         return outcomes
 
     def _attempt(self, query: Query[Any]) -> Any:

@@ -13,6 +13,8 @@ from functions._adapters.sqlite.folder import claim, connect, migrate
 
 SQL = queries("sqlite")
 
+PROBE_BYTES = 64 * 1024
+
 
 class Database:
     """An open data folder, owned by one event loop."""
@@ -58,8 +60,20 @@ class Database:
         """Run a query that changes something, and return when that is on disk."""
         return await self._committer.write(query)
 
+    async def check(self) -> None:
+        """Raise `Unavailable` when nothing can be written; it is tried only when the last commit has failed."""
+        if self._committer.failed:
+            await self.write(_write_something)
+
     async def close(self) -> None:
         """Finish what waits and give the folder back. Nothing may be asked for afterwards."""
         await self._committer.close()
         await asyncio.to_thread(self._thread.shutdown)
         self._resources.close()
+
+
+def _write_something(connection: sqlite3.Connection) -> None:
+    """Ask the disk for as much as a usual step does, and give it back."""
+    row = {"flow_id": "", "doc": bytes(PROBE_BYTES), "limit": 1}
+    connection.execute(SQL["decision_insert"], row)
+    connection.execute(SQL["decision_forget"], row)

@@ -64,11 +64,24 @@ class SqliteFlows:
         The rows are made here, so that a record which cannot be written is its caller's trouble alone and the
         committer has nothing to do but SQL.
         """
-        await self._database.write(partial(apply, changes=list(changes_of(step))))
+        try:
+            await self._database.write(partial(apply, changes=list(changes_of(step))))
+        except BaseException:
+            # A conflict: what is kept here may be old. Cancelled: the write may go on without us.
+            self._flows.forget(step.flow_id)
+            for ticket in step.tickets:
+                self._tickets.forget(ticket.ticket_id)
+            raise
         if step.flow is not None:
             self._flows.put(step.flow.flow_id, step.flow)
         for ticket in step.tickets:
             self._tickets.put(ticket.ticket_id, ticket)
+
+    def forget(self, flow_id: str, ticket_ids: Sequence[str]) -> None:
+        """Keep nothing at hand of records that were removed."""
+        self._flows.forget(flow_id)
+        for ticket_id in ticket_ids:
+            self._tickets.forget(ticket_id)
 
     def _current(self, ticket_id: str, version: int, doc: str) -> Ticket:
         """Return the ticket of a row, parsed only if it is not at hand in this very version."""
@@ -87,9 +100,9 @@ class SqliteTally:
         found = dict(self._database.rows("tickets_by_status", flow_id=flow_id))
         return {status.value: found.get(status.value, 0) for status in TicketStatus}
 
-    async def live(self, flow_id: str) -> int:
-        """Return how many tickets of the flow are live, counting at most to 2."""
-        ((count,),) = self._database.rows("live_tickets_up_to_two", flow_id=flow_id)
+    async def live(self, flow_id: str, at_most: int) -> int:
+        """Return how many tickets of the flow are live, counting no further than `at_most`."""
+        ((count,),) = self._database.rows("live_tickets", flow_id=flow_id, at_most=at_most)
         return int(count)
 
     async def active(self) -> Mapping[str, int]:

@@ -54,9 +54,9 @@ class SqliteTelemetryBuffer:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def oldest(self, limit: int) -> Sequence[tuple[int, datetime, CloudEvent]]:
-        """Return the oldest entries with their positions and times."""
-        rows = self._database.rows("telemetry_oldest", limit=limit)
+    async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
+        """Return the oldest entries behind `after` with their positions and times."""
+        rows = self._database.rows("telemetry_oldest", limit=limit, after=after)
         entries = ((position, read_event(doc)) for position, doc in rows)
         return [(position, event.time, event) for position, event in entries]
 

@@ -32,7 +32,7 @@ class SqliteRegistry:
         """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
         await self._database.write(partial(apply, changes=[worker_change(worker)]))
 
-    async def remove(self, worker_id: str) -> bool:
-        """Forget a worker and its wake-up."""
-        query = {"worker_id": worker_id}
+    async def remove(self, worker_id: str, version: int) -> bool:
+        """Forget a worker and its wake-up, unless it has changed."""
+        query = {"worker_id": worker_id, "version": version}
         return await self._database.write(lambda c: c.execute(SQL["worker_delete"], query).rowcount > 0)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from functions._adapters.standing import held_since, waits_for_a_worker
+from functions._core.audits import AnyAudit, AuditRecord
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
 from functions._core.models import Flow, HistoryEntry, Ticket, Worker
@@ -61,8 +62,21 @@ def flow_row(flow: Flow) -> Row:
         "flow_id": flow.flow_id,
         "status": flow.status.value,
         "next_wakeup_at": _optional_ms(flow.next_wakeup_at),
+        "ended_at": _optional_ms(flow.ended_at),
+        "outcome": flow.outcome.value if flow.outcome else None,
+        "duration_ms": milliseconds(flow.ended_at - flow.received_at) if flow.ended_at else None,
         "version": flow.version,
         "doc": document(flow),
+    }
+
+
+def audit_row(audit: AnyAudit) -> Row:
+    """Return the row of a validation or an action."""
+    return {
+        "flow_id": audit.flow_id,
+        "kind": audit.kind.value,
+        "valid": audit.valid if isinstance(audit, AuditRecord) else None,
+        "doc": document(audit),
     }
 
 

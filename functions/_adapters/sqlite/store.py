@@ -7,6 +7,8 @@ from functions._adapters.sqlite.database import Database
 from functions._adapters.sqlite.flows import SqliteFlows, SqliteTally
 from functions._adapters.sqlite.mail import SqliteDeadLetters, SqliteQueue, SqliteTelemetryBuffer
 from functions._adapters.sqlite.registry import SqliteRegistry
+from functions._adapters.sqlite.retention import SqliteRetention
+from functions._adapters.sqlite.statistics import SqliteStatistics
 from functions._adapters.sqlite.views import SqliteViews
 from functions._adapters.sqlite.wakeups import SqliteWakeups
 from functions._adapters.stores import Stores
@@ -17,12 +19,15 @@ class SqliteStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        flows = SqliteFlows(database)
         self.stores = Stores(
-            store=SqliteFlows(database),
+            store=flows,
             tally=SqliteTally(database),
             wakeups=SqliteWakeups(database),
             registry=SqliteRegistry(database),
             views=SqliteViews(database),
+            statistics=SqliteStatistics(database),
+            retention=SqliteRetention(database, flows.forget),
             dead_letters=SqliteDeadLetters(database),
             telemetry_buffer=SqliteTelemetryBuffer(database),
             queue=SqliteQueue(database),
@@ -36,6 +41,10 @@ class SqliteStore:
         it, and `Unavailable` when the database cannot be opened.
         """
         return cls(Database(folder))
+
+    async def check(self) -> None:
+        """Raise `Unavailable`, saying why, while the database cannot be written."""
+        await self._database.check()
 
     async def close(self) -> None:
         """Finish the writes that wait and give the folder back."""

@@ -4,13 +4,27 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
+
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
 from functions._adapters.sqlite.database import SQL, Database
 from functions._adapters.sqlite.rows import read_history
-from functions._core.models import AuditRecord, Flow, HistoryEntry, Ticket
+from functions._core.audits import AnyAudit, AuditKind
+from functions._core.models import Flow, HistoryEntry, Ticket
 from functions._core.values import Record
 
 R = TypeVar("R", bound=Record)
+
+
+AUDIT: TypeAdapter[AnyAudit] = TypeAdapter(AnyAudit)
+
+
+def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) -> str:
+    """Return the query for a page of audits. Words are literals in it: only then are the partial indexes used."""
+    filters = ["AND flow_id = :flow_id"] if of_flow else []
+    filters += [] if kind is None else [f"AND kind = '{kind.value}'"]
+    filters += [] if valid is None else [f"AND valid = {int(valid)}"]
+    return SQL["audits_page"].replace("/* filters */", " ".join(filters))
 
 
 async def read_page(
@@ -54,13 +68,13 @@ class SqliteViews:
         query = {"flow_id": flow_id, "after": after, "limit": limit}
         return await self._database.browse(lambda c: [read_history(seq, doc) for seq, doc in c.execute(sql, query)])
 
-    async def audits(self, flow_id: str | None, limit: int) -> Sequence[AuditRecord]:
-        """Return validation records, the newest first."""
-        sql = SQL["audits_page" if flow_id is None else "audits_page_of_flow"]
+    async def audits(
+        self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
+    ) -> Sequence[AnyAudit]:
+        """Return audits that all filters fit, the newest first."""
+        sql = audits_page(of_flow=flow_id is not None, kind=kind, valid=valid)
         query = {"flow_id": flow_id, "limit": limit}
-        return await self._database.browse(
-            lambda c: [AuditRecord.model_validate_json(doc) for (doc,) in c.execute(sql, query)]
-        )
+        return await self._database.browse(lambda c: [AUDIT.validate_json(doc) for (doc,) in c.execute(sql, query)])
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return how many flows and tickets there are by status."""

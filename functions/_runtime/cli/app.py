@@ -5,9 +5,11 @@ from importlib.metadata import version as version_of
 
 import typer
 
+from functions._runtime.cli.audit_command import audits
 from functions._runtime.cli.demo_command import demo
 from functions._runtime.cli.event_commands import drop_letter, events, list_letters, replay_letter
 from functions._runtime.cli.flow_commands import cancel, flows, show, why
+from functions._runtime.cli.sample_command import sample
 from functions._runtime.cli.submit_command import submit
 from functions._runtime.cli.up_command import up
 from functions._runtime.cli.worker_command import worker
@@ -39,12 +41,14 @@ for panel, command in (
     (PLATFORM, demo),
     (PLATFORM, up),
     (PLATFORM, worker),
+    (FLOWS, sample),
     (FLOWS, submit),
     (FLOWS, flows),
     (FLOWS, show),
     (FLOWS, why),
     (FLOWS, cancel),
     (EVENTS, events),
+    (EVENTS, audits),
 ):
     app.command(rich_help_panel=panel)(command)
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=EVENTS)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import typer
 
@@ -18,6 +18,8 @@ EVENTS = "/api/v1/events"
 LETTERS = "/api/v1/dead-letters"
 FOLLOW_SECONDS = 0.5
 
+By = Annotated[str | None, typer.Option("--by", help="Who wants it; it is kept.")]
+Why = Annotated[str | None, typer.Option("--reason", help="Why; it is kept.")]
 LetterId = Annotated[str, typer.Argument(metavar="ID", help="Id of the dead letter.")]
 
 
@@ -115,21 +117,31 @@ async def _list_letters(limit: int, url: str, api_key: str, *, as_json: bool) ->
     return 0
 
 
-def replay_letter(letter_id: LetterId, *, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
+def replay_letter(
+    letter_id: LetterId, *, by: By = None, reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = ""
+) -> None:
     """Queue the event of a dead letter again."""
-    run(_with_letter(letter_id, url, api_key, replay=True))
+    run(_with_letter(letter_id, _signed(by, reason), url, api_key, replay=True))
 
 
-def drop_letter(letter_id: LetterId, *, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
+def drop_letter(
+    letter_id: LetterId, *, by: By = None, reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = ""
+) -> None:
     """Forget a dead letter."""
-    run(_with_letter(letter_id, url, api_key, replay=False))
+    run(_with_letter(letter_id, _signed(by, reason), url, api_key, replay=False))
 
 
-async def _with_letter(letter_id: str, url: str, api_key: str, *, replay: bool) -> int:
+def _signed(by: str | None, reason: str | None) -> str:
+    """Return who does it and why, as the query of an address."""
+    given = {name: value for name, value in (("requested_by", by), ("reason", reason)) if value}
+    return f"?{urlencode(given)}" if given else ""
+
+
+async def _with_letter(letter_id: str, signed: str, url: str, api_key: str, *, replay: bool) -> int:
     from functions._runtime.cli.client import Client
 
     path = f"{LETTERS}/{quote(letter_id, safe='')}"
     async with Client(url, api_key) as client:
-        await (client.post(f"{path}/replay") if replay else client.delete(path))
+        await (client.post(f"{path}/replay{signed}") if replay else client.delete(f"{path}{signed}"))
     typer.echo(f"{'replayed' if replay else 'dropped'} {letter_id}")
     return 0

@@ -44,6 +44,8 @@ def up(port: Port = None, data: Data = None) -> None:
 def _cannot_start(error: Exception, settings: "Settings") -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"port {settings.port} is taken; choose another with --port, or 0 for any that is free"
+    if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        return f"{settings.host} is no address of this machine; set FLOWC_HOST to one that is, or to 0.0.0.0 for all"
     if isinstance(error, OSError):
         return f"cannot start with data folder {settings.data}: {error.strerror or error}"
     return str(error)

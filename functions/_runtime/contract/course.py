@@ -68,6 +68,8 @@ class Course:
             wakeups=stores.wakeups,
             registry=stores.registry,
             views=stores.views,
+            statistics=stores.statistics,
+            retention=stores.retention,
             dead_letters=stores.dead_letters,
             telemetry_buffer=stores.telemetry_buffer,
             telemetry_sink=self._sink,

@@ -161,6 +161,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "total_executions": "How many tasks it has done; null: unknown.",
     },
     "WorkerUnhealthy": {
+        "attempts": "The attempts that are lost, by ticket id; a ticket at another attempt stays where it is.",
         "worker_id": "Id of the worker that is lost.",
         "why": "What is the matter with it, following its id in a sentence.",
     },

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from functions._adapters.http_client import HttpClient, Reply
 from functions._core.errors import FlowcError
@@ -29,6 +29,7 @@ class Platform:
         self._client = client
         self._workers = f"{url.rstrip('/')}/api/v1/workers"
         self._worker = f"{self._workers}/{quote(worker_id, safe='')}"
+        self._goodbye = urlencode({"requested_by": worker_id, "reason": "the worker stops"})
         self._headers = {"content-type": "application/json"} | ({"x-api-key": api_key} if api_key else {})
 
     async def register(self, registration: Mapping[str, Any]) -> float | None:
@@ -54,7 +55,7 @@ class Platform:
 
     async def deregister(self) -> None:
         """Leave; a platform that cannot be told finds out by the silence."""
-        reply = await self._call("DELETE", self._worker, None)
+        reply = await self._call("DELETE", f"{self._worker}?{self._goodbye}", None)
         log.info("worker.deregistered", status=reply.status if reply else 0)
 
     async def _call(self, method: str, url: str, body: Mapping[str, Any] | None) -> Reply | None:

@@ -2,12 +2,14 @@
 -- conflict shows.
 
 -- name: flow_insert
-INSERT INTO flow (flow_id, status, next_wakeup_at, version, doc)
-VALUES (:flow_id, :status, :next_wakeup_at, :version, :doc)
+INSERT INTO flow (flow_id, status, next_wakeup_at, ended_at, outcome, duration_ms, version, doc)
+VALUES (:flow_id, :status, :next_wakeup_at, :ended_at, :outcome, :duration_ms, :version, :doc)
 ON CONFLICT (flow_id) DO NOTHING;
 
 -- name: flow_update
-UPDATE flow SET status = :status, next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
+UPDATE flow
+SET status = :status, next_wakeup_at = :next_wakeup_at, ended_at = :ended_at, outcome = :outcome,
+    duration_ms = :duration_ms, version = :version, doc = :doc
 WHERE flow_id = :flow_id AND version = :version - 1;
 
 -- name: ticket_insert
@@ -34,7 +36,7 @@ UPDATE worker SET next_wakeup_at = :next_wakeup_at, version = :version, doc = :d
 WHERE worker_id = :worker_id AND version = :version - 1;
 
 -- name: worker_delete
-DELETE FROM worker WHERE worker_id = :worker_id;
+DELETE FROM worker WHERE worker_id = :worker_id AND version = :version;
 
 -- name: decision_insert
 -- The first decision of a flow wins.
@@ -44,7 +46,7 @@ INSERT INTO decision (flow_id, doc) VALUES (:flow_id, :doc) ON CONFLICT (flow_id
 INSERT INTO history (flow_id, doc) VALUES (:flow_id, :doc);
 
 -- name: audit_insert
-INSERT INTO audit (flow_id, doc) VALUES (:flow_id, :doc);
+INSERT INTO audit (flow_id, kind, valid, doc) VALUES (:flow_id, :kind, :valid, :doc);
 
 -- name: queue_insert
 INSERT INTO event_queue (event_id, doc) VALUES (:event_id, :doc) ON CONFLICT (event_id) DO NOTHING;
@@ -63,11 +65,49 @@ DELETE FROM telemetry_buffer WHERE position = :position;
 
 -- name: letter_put
 -- A letter that comes again keeps its place.
-INSERT INTO dead_letter (letter_id, doc) VALUES (:letter_id, :doc)
-ON CONFLICT (letter_id) DO UPDATE SET doc = excluded.doc;
+INSERT INTO dead_letter (letter_id, flow_id, doc) VALUES (:letter_id, :flow_id, :doc)
+ON CONFLICT (letter_id) DO UPDATE SET flow_id = excluded.flow_id, doc = excluded.doc;
 
 -- name: letter_delete
 DELETE FROM dead_letter WHERE letter_id = :letter_id;
+
+-- Retention: made by the committer, a bounded number of rows at a time.
+
+-- name: forgettable
+SELECT flow_id FROM flow WHERE ended_at < :before ORDER BY ended_at LIMIT 1;
+
+-- name: tickets_to_forget
+SELECT ticket_id FROM ticket WHERE flow_id = :flow_id LIMIT :limit;
+
+-- name: ticket_forget
+DELETE FROM ticket WHERE ticket_id = :ticket_id;
+
+-- name: history_forget
+DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE flow_id = :flow_id LIMIT :limit);
+
+-- name: audits_forget
+DELETE FROM audit WHERE position IN (SELECT position FROM audit WHERE flow_id = :flow_id LIMIT :limit);
+
+-- name: letters_forget
+DELETE FROM dead_letter WHERE position IN (SELECT position FROM dead_letter WHERE flow_id = :flow_id LIMIT :limit);
+
+-- name: decision_forget
+DELETE FROM decision WHERE flow_id = :flow_id;
+
+-- name: flow_forget
+DELETE FROM flow WHERE flow_id = :flow_id;
+
+-- name: letter_span
+-- More positions than letters may lie between the oldest and the newest, never fewer.
+SELECT (SELECT max(position) FROM dead_letter) - (SELECT min(position) FROM dead_letter);
+
+-- name: letters_beyond
+SELECT position FROM dead_letter ORDER BY position DESC LIMIT 1 OFFSET :keep;
+
+-- name: letters_drop
+DELETE FROM dead_letter WHERE position IN (
+    SELECT position FROM dead_letter WHERE position <= :upto ORDER BY position LIMIT :limit
+);
 
 -- Point reads: made in the thread of the event loop.
 
@@ -81,9 +121,9 @@ SELECT doc FROM decision WHERE flow_id = :flow_id;
 -- One statement for any number of ids, so that all are read from one snapshot.
 SELECT ticket_id, doc FROM ticket WHERE ticket_id IN (SELECT value FROM json_each(:ticket_ids));
 
--- name: live_tickets_up_to_two
+-- name: live_tickets
 SELECT count(*) FROM (
-    SELECT 1 FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') LIMIT 2
+    SELECT 1 FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') LIMIT :at_most
 );
 
 -- name: tickets_by_status
@@ -109,7 +149,7 @@ SELECT doc FROM dead_letter WHERE letter_id = :letter_id;
 SELECT position, attempts, not_before, doc FROM event_queue WHERE position > :after ORDER BY position LIMIT :limit;
 
 -- name: telemetry_oldest
-SELECT position, doc FROM telemetry_buffer ORDER BY position LIMIT :limit;
+SELECT position, doc FROM telemetry_buffer WHERE position > :after ORDER BY position LIMIT :limit;
 
 -- Wake-ups.
 
@@ -194,10 +234,17 @@ SELECT seq, doc FROM history WHERE seq > :after ORDER BY seq LIMIT :limit;
 SELECT seq, doc FROM history WHERE flow_id = :flow_id AND seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: audits_page
-SELECT doc FROM audit ORDER BY position DESC LIMIT :limit;
+-- `/* filters */` stands for equalities. What is rare has an index; the rest is met soon on the way back.
+SELECT doc FROM audit WHERE true /* filters */ ORDER BY position DESC LIMIT :limit;
 
--- name: audits_page_of_flow
-SELECT doc FROM audit WHERE flow_id = :flow_id ORDER BY position DESC LIMIT :limit;
+-- name: flow_statistics
+-- Nearest rank: of n ended flows the one whose place by duration is 95 % of n, rounded up.
+WITH ended AS (SELECT outcome, duration_ms FROM flow WHERE ended_at >= :since)
+SELECT count(*), count(*) FILTER (WHERE outcome = 'COMPLETED'), avg(duration_ms),
+    (SELECT duration_ms FROM ended ORDER BY duration_ms LIMIT 1
+     OFFSET (SELECT (95 * count(*) + 99) / 100 - 1 FROM ended)),
+    (SELECT count(*) FROM flow WHERE status IN (SELECT value FROM json_each(:under_way)))
+FROM ended;
 
 -- name: flow_counts
 SELECT status, count(*) FROM flow GROUP BY status;

@@ -1,0 +1,112 @@
+"""Which addresses may be called, and how they are recognised in any notation.
+
+Link-local and cloud metadata addresses are never called. Of the others the caller's `Networks` count: workers name
+their endpoints themselves, so where those may lead is for the platform's owner to say.
+"""
+
+import socket
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Literal
+
+from yarl import URL
+
+from functions._core.errors import Rejected
+
+Network = Literal["loopback", "private", "public"]
+Networks = frozenset[Network]
+
+EVERY_NETWORK: Networks = frozenset({"loopback", "private", "public"})
+
+FORBIDDEN_NAMES = frozenset(
+    {"instance-data", "instance-data.ec2.internal", "metadata", "metadata.goog", "metadata.google.internal"}
+)
+FORBIDDEN_NETWORKS = tuple(
+    ip_network(network)
+    for network in (
+        "169.254.0.0/16",  # link-local, with the metadata services of AWS, Azure, Google and most others
+        "fe80::/10",  # link-local
+        "fd00:ec2::/32",  # AWS
+        "fd20:ce::254/128",  # Google
+        "100.100.100.200/32",  # Alibaba
+        "168.63.129.16/32",  # Azure
+        "192.0.0.192/32",  # Oracle
+    )
+)
+NAT64 = ip_network("64:ff9b::/96")
+
+
+def checked_url(url: str, networks: Networks) -> URL:
+    """Return `url` taken apart.
+
+    Raises `Rejected` with status 400 for what is no HTTP address and 403 for one that may not be called. A name
+    that is not resolved here is checked by `refuse_address` when it is.
+    """
+    try:
+        target = URL(url)
+    except ValueError as error:
+        raise _no_address(url) from error
+    if target.scheme not in {"http", "https"} or not target.raw_host:
+        raise _no_address(url)
+    refuse_address(target.raw_host, networks)
+    return target
+
+
+def refuse_address(host: str, networks: Networks) -> None:
+    """Raise `Rejected` with status 403 when `host`, a name or an address in any notation, may not be called."""
+    name = host.lower().rstrip(".")
+    if _is_forbidden(name):
+        raise Rejected(
+            f"link-local and cloud metadata addresses are never called: {host}",
+            code="forbidden_address",
+            status=403,
+        )
+    network = _network_of(name)
+    if network is not None and network not in networks:
+        allowed = ", ".join(sorted(networks)) or "none"
+        raise Rejected(
+            f"{host} is a {network} address; FLOWC_WORKER_NETWORKS allows {allowed}",
+            code="forbidden_network",
+            status=403,
+        )
+
+
+@lru_cache(maxsize=1024)
+def _is_forbidden(name: str) -> bool:
+    address = _address(name)
+    if address is None:
+        return name in FORBIDDEN_NAMES
+    return address.is_multicast or any(address in network for network in FORBIDDEN_NETWORKS)
+
+
+@lru_cache(maxsize=1024)
+def _network_of(name: str) -> Network | None:
+    """Return where an address lies, or None for a name that has yet to be resolved."""
+    address = _address(name)
+    if address is None:
+        return "loopback" if name == "localhost" or name.endswith(".localhost") else None
+    if address.is_loopback or address.is_unspecified:
+        return "loopback"
+    if address.is_global and not (isinstance(address, IPv6Address) and address.is_site_local):
+        return "public"
+    return "private"
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that `name` writes, an IPv4 one inside an IPv6 one unwrapped; None for a name."""
+    try:
+        address = ip_address(name)
+    except ValueError:
+        try:
+            return IPv4Address(socket.inet_aton(name))  # systems also read "2852039166" and "0xa9fe.43518"
+        except OSError:
+            return None
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64:
+        return IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _no_address(url: str) -> Rejected:
+    return Rejected(f"not an HTTP address: {url[:200]!r}", code="bad_address")

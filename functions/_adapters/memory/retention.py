@@ -1,0 +1,73 @@
+"""Removing what has been kept long enough."""
+
+from datetime import datetime
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from functions._adapters.memory.state import State
+from functions._core.models import Flow
+
+
+class OfFlow(Protocol):
+    """A record that belongs to a flow."""
+
+    @property
+    def flow_id(self) -> str:
+        """The flow's id."""
+
+
+R = TypeVar("R", bound=OfFlow)
+
+
+class MemoryRetention:
+    """The `Retention`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def forget_ended(self, before: datetime, limit: int) -> int:
+        """Remove records of flows that ended before `before`."""
+        ended = [(flow.ended_at, flow) for flow in self._state.flows if flow.ended_at and flow.ended_at < before]
+        left = limit
+        for _, flow in sorted(ended, key=lambda entry: entry[0]):
+            if left == 0:
+                break
+            left -= self._forget(flow, left)
+        return limit - left
+
+    async def drop_letters(self, keep: int, limit: int) -> int:
+        """Drop the oldest letters beyond `keep`."""
+        excess = max(0, min(len(self._state.letters) - keep, limit))
+        for letter in list(islice(self._state.letters, excess)):
+            self._state.letters.pop(letter.letter_id)
+        return excess
+
+    def _forget(self, flow: Flow, limit: int) -> int:
+        """Remove up to `limit` records of a flow, its own last."""
+        state, flow_id, left = self._state, flow.flow_id, limit
+        tickets = state.plans.pop(flow_id, [])
+        if tickets[left:]:
+            state.plans[flow_id] = tickets[left:]
+        for ticket_id in tickets[:left]:
+            state.tickets.pop(ticket_id)
+            state.live[flow_id].pop(ticket_id, None)
+            state.wake("ticket", ticket_id, flow_id, None)
+            left -= 1
+        left -= _remove(state.history, flow_id, left)
+        left -= _remove(state.audits, flow_id, left)
+        for letter in [letter for letter in state.letters if letter.flow_id == flow_id][:left]:
+            left -= state.letters.pop(letter.letter_id)
+        if left and state.decisions.pop(flow_id, None) is not None:
+            left -= 1
+        if left:
+            state.live.pop(flow_id, None)
+            state.wake("flow", flow_id, flow_id, None)
+            left -= state.flows.pop(flow_id)
+        return limit - left
+
+
+def _remove(records: list[R], flow_id: str, limit: int) -> int:
+    """Remove up to `limit` of the records that are of the flow; return how many."""
+    gone = set(islice((place for place, record in enumerate(records) if record.flow_id == flow_id), limit))
+    records[:] = [record for place, record in enumerate(records) if place not in gone]
+    return len(gone)

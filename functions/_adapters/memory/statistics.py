@@ -1,0 +1,28 @@
+"""Numbers over many flows."""
+
+from datetime import datetime
+
+from functions._adapters.memory.state import State
+from functions._core.machine import FLOWS_UNDER_WAY
+from functions._core.statistics import FlowStatistics
+from functions._core.values import Outcome, milliseconds
+
+
+class MemoryStatistics:
+    """The `Statistics`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def flows(self, since: datetime | None) -> FlowStatistics:
+        """Return the numbers of the flows that have ended since then."""
+        flows = list(self._state.flows)
+        ended = [(flow, flow.ended_at) for flow in flows if flow.ended_at and (since is None or flow.ended_at >= since)]
+        latencies = sorted(milliseconds(at - flow.received_at) for flow, at in ended)
+        return FlowStatistics(
+            ended=len(ended),
+            completed=sum(flow.outcome is Outcome.COMPLETED for flow, _ in ended),
+            average_ms=sum(latencies) / len(latencies) if latencies else None,
+            p95_ms=latencies[-(-95 * len(latencies) // 100) - 1] if latencies else None,
+            active=sum(flow.status in FLOWS_UNDER_WAY for flow in flows),
+        )

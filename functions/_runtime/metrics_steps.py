@@ -1,0 +1,128 @@
+"""What one committed step counts for. Pure: from the values of the step to measurements by name."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+from functions._core.envelope import CloudEvent
+from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS
+from functions._core.models import Flow, HistoryEntry
+from functions._core.step import Step
+from functions._core.values import FlowStatus, Outcome
+from functions._runtime.metrics_catalogue import USER_FAILURES
+
+Count = tuple[str, str, float, tuple[str, ...]]
+"""How (`count`, `time`, `set`), the metric's name, the value, and its labels."""
+
+REASONS = {
+    "approval_required": "policy_denied",
+    "decision_expired": "plan_expired",
+    "deadline_passed": "plan_expired",
+    "decision_rejected": "policy_denied",
+    "empty_plan": "no_tickets",
+    "invalid_field": "invalid_decision",
+    "missing_field": "invalid_decision",
+    "self_dependency": "cyclic_dependencies",
+    "unknown_word": "invalid_decision",
+}
+"""What C1 may object to, in the words of the metric; those absent are its own words, or faults of the plan."""
+
+PLAIN = {
+    "decision.consolidated": "flowc_decisions_total",
+    "sla.violated": "neural_hive_flow_c_sla_violations_total",
+    "ticket.retried": "ticket_retries_total",
+    "ticket.reassigned": "ticket_reassignments_total",
+}
+
+
+def counts_of(step: Step) -> Iterator[Count]:
+    """Yield the measurements of a step."""
+    for entry in step.history:
+        yield "count", "flowc_transitions_total", 1, (entry.type,)
+        if entry.type in PLAIN:
+            yield "count", PLAIN[entry.type], 1, ()
+        if entry.ticket_id is not None:
+            yield from _ticket_moved(entry, step)
+        elif step.flow is not None:
+            yield from _flow_moved(entry, step.flow, step)
+    for noun, number in Counter(delivery.cancelled for delivery in step.deliveries).items():
+        yield "count", "webhooks_enqueued_total", number, ("ticket.cancelled" if noun else "ticket.assigned",)
+    if step.telemetry:
+        yield "count", "neural_hive_flow_c_telemetry_buffer_size", len(step.telemetry), ()
+        yield from step_durations(step.telemetry)
+
+
+def step_durations(events: Iterable[CloudEvent]) -> Iterator[Count]:
+    """Yield how long the steps took that telemetry events tell of, the first time they are sent or kept."""
+    for event in events:
+        if event.noun == "flow.step.completed" and event.data["duration_ms"] is not None:
+            value = event.data["duration_ms"] / 1000
+            yield "time", "neural_hive_flow_c_steps_duration_seconds", value, (event.data["step"],)
+
+
+def failure_reason(flow: Flow) -> str:
+    """Return why a flow did not complete, in one of the few words of the metric."""
+    if flow.outcome is Outcome.TIMED_OUT:
+        return "sla_timeout"
+    if flow.outcome is Outcome.CANCELLED:
+        return "cancelled"
+    code = flow.reasons[0].code if flow.reasons else "unknown"
+    if flow.outcome is Outcome.REJECTED:
+        return refusal(code)
+    return "ticket_failed" if code == "ticket_failed" else "internal"
+
+
+def refusal(code: str) -> str:
+    """Return what C1 objected to, in one of the few words of the metric."""
+    word = REASONS.get(code, code)
+    return word if word in USER_FAILURES else "invalid_plan"
+
+
+def _ticket_moved(entry: HistoryEntry, step: Step) -> Iterator[Count]:
+    if entry.from_status and entry.to_status and entry.from_status != entry.to_status:
+        yield "count", "ticket_status_transitions_total", 1, (entry.from_status, entry.to_status)
+    if entry.to_status in ENDED_TICKETS and entry.from_status not in ENDED_TICKETS:
+        kinds = (ticket.task_type.value for ticket in step.tickets if ticket.ticket_id == entry.ticket_id)
+        yield "count", "orchestration_tickets_completed_total", 1, (next(kinds), entry.to_status)
+
+
+def _flow_moved(entry: HistoryEntry, flow: Flow, step: Step) -> Iterator[Count]:
+    band = flow.risk_band.value
+    if entry.type == "plan.validated":
+        yield "count", "orchestration_workflows_started_total", 1, (band,)
+        yield "count", "orchestration_validations_total", 1, ("accepted",)
+    elif entry.type == "plan.rejected":
+        yield "count", "orchestration_validations_total", 1, ("refused",)
+        code = flow.reasons[0].code if flow.reasons else "unknown"
+        yield "count", "neural_hive_flow_c_ticket_validation_failures_total", 1, (refusal(code),)
+    elif entry.type == "tickets.generated":
+        made = Counter((ticket.task_type.value, ticket.risk_band.value) for ticket in step.tickets)
+        for labels, number in made.items():
+            yield "count", "orchestration_tickets_generated_total", number, labels
+    elif entry.type == "sla.violated":
+        yield "count", "orchestration_sla_violations_total", 1, (band, "flow")
+    elif entry.to_status in ENDED_FLOWS:
+        yield from _flow_ended(flow)
+
+
+def _flow_ended(flow: Flow) -> Iterator[Count]:
+    status = flow.status.value
+    ended = flow.ended_at or flow.phase.entered_at
+    yield "count", "orchestration_workflows_completed_total", 1, (status,)
+    yield "time", "neural_hive_flow_c_duration_seconds", (ended - flow.received_at).total_seconds(), (status,)
+    if flow.outcome is Outcome.COMPLETED:
+        yield "count", "neural_hive_flow_c_success_total", 1, ()
+    else:
+        yield "count", "neural_hive_flow_c_failures_total", 1, (failure_reason(flow),)
+    left = (flow.sla_deadline - ended).total_seconds()
+    yield "set", "orchestration_sla_remaining_seconds", left, (flow.risk_band.value,)
+    for phase, following in pairwise(flow.phases):
+        if phase.status is FlowStatus.PUBLISHING:
+            value = (following.entered_at - phase.entered_at).total_seconds()
+            yield "time", "neural_hive_flow_c_steps_duration_seconds", value, ("C6",)
+            yield (
+                "time",
+                "orchestration_workflow_duration_seconds",
+                (phase.entered_at - flow.received_at).total_seconds(),
+                (status,),
+            )

@@ -1,0 +1,96 @@
+"""Keeps the registry of workers: applies what `track_workers` concludes, and sends what follows from it."""
+
+from collections.abc import Awaitable, Callable
+
+from functions._adapters.addresses import Networks, checked_url
+from functions._core.engine import Heard
+from functions._core.envelope import CloudEvent
+from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.models import Worker
+from functions._core.ports import Due, Ports
+from functions._core.rules import Rules
+from functions._core.workers import Deregistration, Heartbeat, Registration, excused
+from functions._runtime.instruments import Instruments
+from functions._runtime.wiring import Tracked, release, track_workers
+
+TRIES = 8
+
+Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
+
+
+class Registrar:
+    """The worker side of the platform."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        rules: Rules,
+        networks: Networks,
+        instruments: Instruments,
+        *,
+        send: Send,
+        stored: Callable[[Worker], None],
+    ) -> None:
+        """Let `send` queue events, and tell `stored` of every new row."""
+        self._ports = ports
+        self._rules = rules
+        self._networks = networks
+        self._instruments = instruments
+        self._send = send
+        self._stored = stored
+
+    async def excuse(self) -> None:
+        """Take no worker's silence amiss while there was no platform to speak to."""
+        now = self._ports.clock.now()
+        for worker in await self._ports.registry.workers():
+            await self._ports.registry.put(excused(worker, now, self._rules))
+
+    async def register(self, registration: Registration) -> Worker:
+        """See `Engine.register`."""
+        try:
+            checked_url(registration.endpoint, self._networks)
+        except Rejected as refusal:
+            raise Rejected(f"endpoint: {refusal}", code=refusal.code, status=422) from refusal
+        tracked = await self.track(registration)
+        if tracked.worker is None:
+            raise Unavailable("the worker was removed while it registered")
+        return tracked.worker
+
+    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
+        """See `Engine.heartbeat`."""
+        tracked = await self.track(heartbeat.but(worker_id=worker_id))
+        if tracked.known is None:
+            raise Rejected(f"worker {worker_id} is not registered", code="unknown_worker", status=404)
+        running = {entry.ticket_id: entry.attempt for entry in heartbeat.running or ()}
+        tickets = await self._ports.store.tickets(list(running)) if running else {}
+        stale = tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
+        return Heard("recorded", cancel=stale)
+
+    async def release_waiting(self) -> None:
+        """Offer waiting tickets the slots that are free, in case the moment they became free was missed."""
+        for worker in await self._ports.registry.workers():
+            await self._send(await release(worker, self._ports))
+
+    async def track(self, event: Registration | Heartbeat | Deregistration | Due) -> Tracked:
+        """Apply what an event means for its worker; decided anew when the worker's row moved in between."""
+        for _ in range(TRIES):
+            tracked = await track_workers(event, self._ports, self._rules)
+            try:
+                if not await self._store(tracked):
+                    continue
+            except Conflict:
+                continue
+            self._instruments.tracked(event, tracked.known, tracked.worker)
+            return tracked
+        raise Conflict("the worker's row changes all the time")
+
+    async def _store(self, tracked: Tracked) -> bool:
+        if tracked.worker is not None:
+            await self._ports.registry.put(tracked.worker)
+            self._stored(tracked.worker)
+            await self._send(tracked.events)
+        elif tracked.known is not None:
+            # The events first: forgotten before, a crash in between would leave the tickets to time out.
+            await self._send(tracked.events)
+            return await self._ports.registry.remove(tracked.known.worker_id, tracked.known.version)
+        return True

@@ -1,0 +1,42 @@
+"""Telemetry that the sink has not taken yet: how much waits, and sending it now."""
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from functions._core.values import Record, Timestamp
+from functions.api.bodies import read_json
+from functions.api.documents import json_body, problems
+from functions.api.forms import Flush
+from functions.api.services import Services
+
+router = APIRouter(prefix="/api/v1/telemetry", tags=["telemetry"])
+
+
+class Flushed(Record):
+    """How many events the sink has taken now, and how many still wait, of whatever intent."""
+
+    flushed: int
+    left: int
+
+
+class Buffered(Record):
+    """How many events wait for the sink, and since when the oldest does."""
+
+    size: int
+    oldest_at: Timestamp | None = Field(description="Null when none waits")
+
+
+@router.get("/buffer")
+async def get_telemetry_buffer(services: Services) -> Buffered:
+    """Return how much telemetry waits for the sink."""
+    buffer = services.ports.telemetry_buffer
+    oldest = await buffer.oldest(1)
+    return Buffered(size=await buffer.size(), oldest_at=oldest[0][1] if oldest else None)
+
+
+@router.post("/flush", responses=problems(400, 413, 415, 422), openapi_extra=json_body(Flush, required=False))
+async def flush_telemetry(services: Services, request: Request) -> Flushed:
+    """Send what waits, in order: all of it, or what belongs to one intent. What the sink refuses keeps waiting."""
+    asked = await read_json(request, Flush)
+    flushed = await services.engine.flush_telemetry(asked.intent_id)
+    return Flushed(flushed=flushed, left=await services.ports.telemetry_buffer.size())

@@ -1,0 +1,84 @@
+"""What a ticket costs in small and large plans: CPU of the platform for each, and its peak memory."""
+
+import asyncio
+import statistics
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.benchmarks.load import Stub, post_decision, register_workers
+from tests.benchmarks.measure import usage
+from tests.processes import platform_process, processes
+
+REPETITIONS = 3
+
+
+def layered(size: int, name: str, width: int = 50) -> dict[str, Any]:
+    """Return a decision whose plan has layers of `width` tasks, each depending on two of the layer before."""
+    tasks = []
+    for number in range(size):
+        layer, place = divmod(number, width)
+        after = [] if layer == 0 else [f"t{(layer - 1) * width + (place + n) % width}" for n in range(2)]
+        tasks.append(
+            {
+                "task_id": f"t{number}",
+                "task_type": "EXECUTE",
+                "description": f"task {number}",
+                "dependencies": after,
+                "estimated_duration_ms": 1000,
+                "required_capabilities": ["python"],
+            }
+        )
+    plan = {"plan_id": name, "tasks": tasks}
+    return {
+        "decision_id": f"d-{name}",
+        "plan_id": name,
+        "intent_id": "bench",
+        "final_decision": "approve",
+        "cognitive_plan": plan,
+    }
+
+
+async def cost(folder: Path, size: int) -> tuple[float, int]:
+    """Run one plan on a new platform; return CPU ms for each ticket, and peak memory in kB."""
+    stub = Stub()
+    async with stub.serving():
+        with processes() as started:
+            platform = platform_process(
+                folder, telemetry_url=f"{stub.url}/telemetry", log_level="warning", heartbeat_seconds=600
+            )
+            started.append(platform)
+            platform.start()
+            await platform.ready()
+            await register_workers(platform.url, stub)
+            assert platform.running is not None
+            before = usage(platform.running.pid)
+            async with aiohttp.ClientSession() as client:
+                await post_decision(client, platform.url, layered(size, f"plan-{size}"))
+            await asyncio.wait_for(stub.expect(f"plan-{size}").wait(), 300)
+            after = usage(platform.running.pid)
+    assert len(stub.seen.assignments) == size
+    assert set(stub.seen.assignments.values()) == {1}
+    return (after.cpu_ms - before.cpu_ms) / size, after.peak_kb
+
+
+@pytest.mark.parametrize("sizes", [(200, 2000), (1000, 10_000)])
+async def test_a_ticket_of_a_large_plan_costs_little_more_than_one_of_a_small_plan(
+    tmp_path_factory: pytest.TempPathFactory, sizes: tuple[int, int]
+) -> None:
+    small, large = sizes
+    found: dict[int, list[tuple[float, int]]] = {small: [], large: []}
+    for repetition in range(REPETITIONS):
+        for size in sizes:
+            folder = tmp_path_factory.mktemp(f"{size}-{repetition}")
+            found[size].append(await cost(folder, size))
+    cpu = {size: statistics.median(ms for ms, _ in rows) for size, rows in found.items()}
+    memory = {size: statistics.median(kb for _, kb in rows) / 1024 for size, rows in found.items()}
+    print(
+        f"\n{small} tickets: {cpu[small]:.2f} ms CPU each, {memory[small]:.0f} MB; "
+        f"{large} tickets: {cpu[large]:.2f} ms each, {memory[large]:.0f} MB; ratio {cpu[large] / cpu[small]:.2f}"
+    )
+    assert cpu[large] <= 1.3 * cpu[small]
+    assert memory[large] <= memory[small] + 60

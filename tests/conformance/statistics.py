@@ -1,0 +1,59 @@
+"""What every `Statistics` must do."""
+
+from functions._adapters.stores import Stores
+from functions._core.models import Flow
+from functions._core.statistics import FlowStatistics
+from tests.builders import T0, later, make_flow, make_step, seconds
+from tests.conformance.suite import StoresSuite
+
+NOTHING = FlowStatistics(ended=0, completed=0, average_ms=None, p95_ms=None, active=0)
+
+
+async def begun(stores: Stores, number: int, **changes: object) -> Flow:
+    flow = make_flow(number, **changes)
+    await stores.store.commit(make_step(flow))
+    return flow
+
+
+async def ended(stores: Stores, number: int, took: float, outcome: str = "COMPLETED", start: float = 0) -> None:
+    """Let a flow begin `start` seconds after T0, and end `took` seconds later."""
+    flow = await begun(stores, number, received_at=T0 + seconds(start))
+    end = {"status": outcome, "outcome": outcome, "ended_at": T0 + seconds(start + took), "next_wakeup_at": None}
+    await stores.store.commit(make_step(later(flow, **end)))
+
+
+class StatisticsSuite(StoresSuite):
+    async def test_without_flows_there_is_nothing_to_say(self, stores: Stores) -> None:
+        assert await stores.statistics.flows(None) == NOTHING
+        assert await stores.statistics.flows(T0) == NOTHING
+
+    async def test_ten_ended_flows_and_two_under_way(self, stores: Stores) -> None:
+        for number in range(1, 11):
+            await ended(stores, number, number, "FAILED" if number == 3 else "COMPLETED")
+        await begun(stores, 11)
+        await begun(stores, 12, status="EXECUTING")
+        assert await stores.statistics.flows(None) == FlowStatistics(
+            ended=10, completed=9, average_ms=5_500, p95_ms=10_000, active=2
+        )
+
+    async def test_p95_is_the_nearest_rank(self, stores: Stores) -> None:
+        for number, rank in ((1, 1), (2, 2), (19, 19), (20, 19), (21, 20)):
+            for missing in range((await stores.statistics.flows(None)).ended + 1, number + 1):
+                await ended(stores, missing, missing)
+            assert (await stores.statistics.flows(None)).p95_ms == rank * 1000
+
+    async def test_a_window_counts_what_ended_in_it_and_everything_that_is_active(self, stores: Stores) -> None:
+        await ended(stores, 1, took=1, start=0)
+        await ended(stores, 2, took=2, start=10)
+        await ended(stores, 3, took=30, outcome="TIMED_OUT", start=0)
+        await begun(stores, 4, received_at=T0 - seconds(10_000))
+        assert await stores.statistics.flows(T0 + seconds(12)) == FlowStatistics(
+            ended=2, completed=1, average_ms=16_000, p95_ms=30_000, active=1
+        )
+        assert (await stores.statistics.flows(T0 + seconds(31))).ended == 0
+
+    async def test_a_flow_whose_outcome_is_known_is_active_until_its_end(self, stores: Stores) -> None:
+        await begun(stores, 1, status="PUBLISHING", outcome="COMPLETED")
+        assert await stores.statistics.flows(None) == FlowStatistics(
+            ended=0, completed=0, average_ms=None, p95_ms=None, active=1
+        )

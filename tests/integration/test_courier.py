@@ -1,0 +1,87 @@
+"""Deliveries: hung workers do not starve healthy ones, nothing stale is delivered, nothing twice at once."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from functions._core.envelope import CloudEvent
+from functions._core.models import Ticket, Worker
+from functions._core.ports import Answer, Ports
+from functions._core.step import Delivery, Step
+from functions._core.values import TicketStatus
+from functions._runtime.courier import Courier
+from tests.builders import T0, make_flow, make_plan
+from tests.world import running_world, until
+
+
+class Gateway:
+    """Workers of which those called `hung…` never answer; `asked` counts the deliveries to each worker."""
+
+    def __init__(self) -> None:
+        """Begin with nobody asked."""
+        self.asked: list[tuple[str, str]] = []
+
+    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+        """Answer 202, or never."""
+        self.asked.append((worker.worker_id, event.noun))
+        if worker.worker_id.startswith("hung"):
+            await asyncio.Event().wait()
+        return Answer(202)
+
+
+def assigned(number: int, worker_id: str, size: int = 1) -> tuple[Ticket, ...]:
+    """Build tickets that a worker was given."""
+    return make_plan(
+        make_flow(number), size, status=TicketStatus.ASSIGNED, worker_id=worker_id, attempt=1, assigned_at=T0
+    )
+
+
+async def store(ports: Ports, tickets: tuple[Ticket, ...]) -> list[Delivery]:
+    """Store tickets and return the deliveries that are owed for them."""
+    await ports.store.commit(Step(flow_id=tickets[0].flow_id, tickets=tickets))
+    return [Delivery(ticket, ticket.worker_id or "", ticket.attempt) for ticket in tickets]
+
+
+async def test_a_worker_that_hangs_does_not_keep_others_from_their_work(tmp_path: Path) -> None:
+    gateway, answered = Gateway(), []
+    async with running_world(tmp_path) as world:
+        await world.register("hung")
+        await world.register("healthy")
+        courier = Courier(
+            replace(world.ports, gateway=gateway),
+            "http://127.0.0.1:1",
+            16,
+            answered=lambda delivery, _answer: answered.append(delivery.worker_id),
+            unresolved=lambda _delivery, _missing: None,
+        )
+        courier.send(await store(world.ports, assigned(1, "hung", 300)))
+        courier.send(await store(world.ports, assigned(2, "healthy", 50)))
+        await until(lambda: _all(answered, 50), "the healthy worker to be asked")
+        await courier.close()
+    assert answered == ["healthy"] * 50
+    assert gateway.asked.count(("hung", "ticket.assigned")) == 2
+
+
+async def test_an_assignment_that_no_longer_holds_is_not_delivered(tmp_path: Path) -> None:
+    gateway = Gateway()
+    async with running_world(tmp_path) as world:
+        await world.register("w1")
+        ports = replace(world.ports, gateway=gateway)
+        answered: list[str] = []
+        courier = Courier(
+            ports,
+            "http://127.0.0.1:1",
+            16,
+            answered=lambda delivery, _answer: answered.append(delivery.ticket.ticket_id),
+            unresolved=lambda _delivery, _missing: None,
+        )
+        old, held = await store(ports, assigned(1, "w1", 2))
+        courier.send([replace(old, attempt=2), held, held])
+        await until(lambda: _all(answered, 1), "the one that holds")
+        await courier.close()
+    assert answered == [held.ticket.ticket_id]
+    assert gateway.asked == [("w1", "ticket.assigned")]
+
+
+async def _all(found: list[str], number: int) -> bool | None:
+    return True if len(found) >= number else None
