@@ -1,8 +1,11 @@
-"""Loads what the end of a ticket touches: no more than it has to, so that ends in large plans stay cheap."""
+"""Loads what the end of a ticket or a flow needs: no more than it has to, so that ends in large plans stay cheap."""
 
-from functions._core.models import Ticket
+from collections.abc import Sequence
+
+from functions._core.models import Flow, Ticket
 from functions._core.outcomes import Surroundings
 from functions._core.ports import Ports
+from functions._core.telemetry import TicketFacts
 from functions._core.values import TicketStatus
 
 
@@ -31,3 +34,20 @@ async def around_failure(ticket: Ticket, ports: Ports) -> Surroundings:
     ending = len(live) + (1 if ticket.live else 0)
     last = await ports.tally.live(ticket.flow_id, ending + 1) <= ending
     return Surroundings(live=tuple(live.values()), tally=await ports.tally.by_status(ticket.flow_id) if last else None)
+
+
+PAGE = 500
+"""Tickets read at a time; a plan with more is never in memory as a whole."""
+
+
+async def all_tickets(flow: Flow, ports: Ports) -> Sequence[Ticket | TicketFacts]:
+    """Return what telemetry tells of a flow's tickets, in the order of the plan."""
+    if flow.tickets_generated <= PAGE:
+        return await ports.store.tickets_of(flow.flow_id)
+    facts: list[TicketFacts] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = await ports.views.find_tickets({"flow_id": flow.flow_id}, cursor, PAGE)
+        facts += map(TicketFacts.of, page)
+        if cursor is None:
+            return facts

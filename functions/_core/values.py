@@ -229,14 +229,23 @@ class ReportStatus(Word):
     FAILED = "FAILED"
 
 
+NO_FIELDS: frozenset[str] = frozenset()
+
+
 class Record(BaseModel):
     """Base of our own records and event data: frozen; unknown fields are refused on output, ignored on input."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    def model_post_init(self, _context: object, /) -> None:
+        """Forget which fields were given: nothing here asks, and the set takes more memory than the fields."""
+        object.__setattr__(self, "__pydantic_fields_set__", NO_FIELDS)
+
     def but(self, **changes: Any) -> Self:
         """Return a copy with `changes`, which the caller has already typed."""
-        return self.model_copy(update=changes)
+        copy = self.__copy__()
+        copy.__dict__.update(changes)
+        return copy
 
 
 JsonObject = Mapping[str, Any]

@@ -21,7 +21,7 @@ from functions._core.outcomes import (
 from functions._core.ports import Due, Ports
 from functions._core.ranking import rank
 from functions._core.situation import Situation
-from functions._core.surroundings import around_failure
+from functions._core.surroundings import all_tickets, around_failure
 from functions._core.telemetry import telemetry_of
 from functions._core.values import FlowStatus, TicketStatus, Waiting
 
@@ -46,7 +46,7 @@ async def _flow_due(situation: Situation, ports: Ports) -> AnyOutcome:
     if flow.next_wakeup_at > situation.now:
         return WokenEarly()
     if flow.status is FlowStatus.PUBLISHING:
-        tickets = await ports.store.tickets_of(flow.flow_id)
+        tickets = await all_tickets(flow, ports)
         return TelemetryKept(telemetry_of(flow, tickets, situation.now))
     return NothingHappened()
 

@@ -13,15 +13,16 @@ from functions._core.models import Reason
 from functions._core.outcomes import AnyOutcome, Duplicate, TelemetryKept, TelemetryTaken
 from functions._core.ports import Ports
 from functions._core.situation import Situation
+from functions._core.surroundings import all_tickets
 from functions._core.telemetry import telemetry_of
 from functions._core.values import FlowStatus
 
 
-async def publish_telemetry(event: FlowConsolidated, situation: Situation, ports: Ports) -> AnyOutcome:
+async def publish_telemetry(_event: FlowConsolidated, situation: Situation, ports: Ports) -> AnyOutcome:
     """Return `TelemetryTaken` or `TelemetryKept`; the flow ends with either."""
     if situation.flow.status is not FlowStatus.PUBLISHING:
         return Duplicate()
-    tickets = await ports.store.tickets_of(event.flow_id)
+    tickets = await all_tickets(situation.flow, ports)
     events = telemetry_of(situation.flow, tickets, situation.now)
     # What waits goes first: a new frame must not overtake it.
     if await ports.telemetry_buffer.oldest(1):

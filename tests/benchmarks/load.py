@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
@@ -185,7 +186,7 @@ async def post_decision(client: aiohttp.ClientSession, url: str, decision: dict[
         "data": decision,
     }
     headers = {"content-type": "application/cloudevents+json"}
-    async with client.post(url + "/", data=json.dumps(event).encode(), headers=headers) as answer:
+    async with client.post(url + "/", data=BytesIO(json.dumps(event).encode()), headers=headers) as answer:
         assert answer.status == 202, await answer.text()
         return str((await answer.json())["flow_id"])
 

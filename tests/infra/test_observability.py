@@ -17,6 +17,7 @@ from functions._runtime.metrics import Metrics
 from functions._runtime.metrics_alerts import NO_DATA, RULES, Rule, rules_file
 from functions._runtime.metrics_catalogue import CATALOGUE, Kind, Metric
 from functions._runtime.metrics_dashboard import dashboard, queries
+from tests.conftest import require
 from tests.promql import UNITS, Labels, Selector, Series, grouped, parse, selectors
 
 BY_SERIES = {series: metric for metric in CATALOGUE for series in metric.series}
@@ -234,8 +235,9 @@ def test_no_data_is_a_state_of_its_own(case: Case) -> None:
     assert fires(rule.no_data, "5m", series, case.minutes) is ({*case.series.values()} <= {UNKNOWN})
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="a second opinion: Debian's package prometheus has promtool")
+@pytest.mark.slow
 def test_prometheus_says_the_same(tmp_path: Path) -> None:
+    require(PROMTOOL is not None, "apt-get install prometheus")
     (tmp_path / "alerts.yaml").write_text(rules_file())
     document = {"rule_files": ["alerts.yaml"], "evaluation_interval": "1m", "tests": [_promtool_case(c) for c in CASES]}
     (tmp_path / "tests.yaml").write_text(json.dumps(document))

@@ -251,8 +251,10 @@ def test_wrong_labels_and_missing_metrics_are_swallowed_and_counted() -> None:
     metrics.observe(ended_step())
     metrics.count("no_such_metric_total", "a")
     metrics.set("flowc_queue_depth", 1, "a label too many")
+    metrics.set("flowc_queue_depth", 7)
     metrics.time("flowc_queue_depth", 1)
     assert metrics.errors == 5
+    assert values(metrics)["flowc_queue_depth"] == 7
     assert values(metrics)["flowc_metrics_errors_total"] == 5
     assert values(metrics)['orchestration_workflows_completed_total{status="COMPLETED"}'] == 1
 
@@ -353,3 +355,17 @@ def test_tokens_that_are_refused_are_counted_by_reason() -> None:
     with pytest.raises(Rejected) as refused:
         tokens.verify("no token at all", ticket_id="t", attempt=1)
     assert values(metrics)[f'jwt_validation_failures_total{{reason="{refused.value.code}"}}'] == 1
+
+
+def test_a_distribution_counts_up_to_and_including_its_bounds() -> None:
+    metrics = Metrics([Metric("waits_seconds", Kind.HISTOGRAM, "Waits", buckets=(1.0, 2.5))])
+    for value in (0.5, 1, 2, 99):
+        metrics.time("waits_seconds", value)
+    lines = [line for line in metrics.text().decode().splitlines() if not line.startswith("#")]
+    assert lines == [
+        'waits_seconds_bucket{le="1.0"} 2.0',
+        'waits_seconds_bucket{le="2.5"} 3.0',
+        'waits_seconds_bucket{le="+Inf"} 4.0',
+        "waits_seconds_count 4.0",
+        "waits_seconds_sum 102.5",
+    ]

@@ -1,7 +1,7 @@
 """What a step writes, as a list of statements: made by the caller, run by the committer."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from functions._adapters.sqlite.database import SQL
@@ -17,8 +17,27 @@ class Change:
     """One statement for many rows; where it is `guarded`, each row must be touched or it is a conflict."""
 
     sql: str
-    rows: Sequence[Row]
+    rows: Collection[Row]
     guarded: bool = False
+
+
+class TicketRows:
+    """The rows of new tickets, made one by one as they are written: those of a large plan are never all in memory."""
+
+    def __init__(self, tickets: Sequence[Ticket]) -> None:
+        self._tickets = tickets
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._tickets)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Make them."""
+        return map(ticket_row, self._tickets)
+
+    def __contains__(self, row: object) -> bool:
+        """Tell whether a row is among them."""
+        return any(row == made for made in self)
 
 
 def apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
@@ -53,7 +72,7 @@ def changes_of(step: Step) -> Iterator[Change]:
 
 
 def _ticket_changes(tickets: Sequence[Ticket]) -> Iterator[Change]:
-    new = [ticket_row(ticket) for ticket in tickets if ticket.version == 1]
+    new: Collection[Row] = TicketRows([ticket for ticket in tickets if ticket.version == 1])
     changed = [ticket_row(ticket) for ticket in tickets if ticket.version > 1]
     if new:
         yield _guarded("ticket", 1, new)
@@ -78,6 +97,6 @@ def letter_change(letter: DeadLetter) -> Change:
     )
 
 
-def _guarded(table: str, version: int, rows: Sequence[Row]) -> Change:
+def _guarded(table: str, version: int, rows: Collection[Row]) -> Change:
     verb = "insert" if version == 1 else "update"
     return Change(SQL[f"{table}_{verb}"], rows, guarded=True)

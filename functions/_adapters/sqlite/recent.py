@@ -12,8 +12,8 @@ from functions._core.models import Flow, Ticket
 R = TypeVar("R", Flow, Ticket)
 
 FLOWS = 2_000
-TICKETS = 4_000
-"""How many are kept: some tens of megabytes, and more than the events under way can name."""
+TICKETS = 1_000
+"""How many are kept: some ten megabytes, and more than the events under way can name."""
 
 
 class Recent(Generic[R]):
