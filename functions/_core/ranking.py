@@ -6,9 +6,10 @@ Workers whose score lies within `NEAR` of the best are equals; among equals the 
 slots taken goes first. Every worker that is left out is named with the reason.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from zlib import crc32
 
 from functions._core.models import Candidate, Refusal, Ticket, Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
@@ -42,12 +43,32 @@ def health_of(worker: Worker, now: datetime, rules: Rules) -> Health:
 
 
 def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], now: datetime, rules: Rules) -> Ranking:
-    """Rank `workers` for `ticket`; `active` is how many tickets each holds, by worker id."""
+    """Rank `workers` for `ticket`; `active` is how many tickets each holds, by worker id.
+
+    Workers that had the ticket before come last. Where nothing tells workers apart, each ticket has an order of its
+    own: a fleet shares the work, not its first few.
+    """
+
+    def salt(worker_id: str) -> tuple[bool, int]:
+        return worker_id in ticket.excluded_workers, crc32(f"{ticket.ticket_id}/{worker_id}".encode())
+
+    return rank_for(ticket.required_capabilities, workers, active, now, rules, salt)
+
+
+def rank_for(
+    required: Collection[str],
+    workers: Sequence[Worker],
+    active: Mapping[str, int],
+    now: datetime,
+    rules: Rules,
+    salt: Callable[[str], tuple[bool, int]] = lambda _worker_id: (False, 0),
+) -> Ranking:
+    """Rank `workers` by what they have to offer; `salt` may set some back, and decides between equals."""
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     capable = False
     for worker in workers:
-        refusal = _refusal(ticket.required_capabilities, worker, now, rules)
+        refusal = _refusal(required, worker, now, rules)
         if refusal is None:
             capable = True
             held = active.get(worker.worker_id, 0)
@@ -56,7 +77,7 @@ def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], n
                 continue
             refusal = f"all {worker.slots} slots are taken"
         refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
-    return Ranking(_in_order(candidates, ticket.excluded_workers), tuple(refusals), capable)
+    return Ranking(_in_order(candidates, salt), tuple(refusals), capable)
 
 
 def choose(candidates: Sequence[Candidate], taken: Mapping[str, int]) -> Candidate | None:
@@ -91,21 +112,17 @@ def _candidate(worker: Worker, held: int, now: datetime, rules: Rules) -> Candid
     )
 
 
-def _in_order(candidates: Sequence[Candidate], excluded: Collection[str]) -> tuple[Candidate, ...]:
-    """Sort: workers that have not been tried yet, then near equals of the best by load, then by score."""
+def _in_order(candidates: Sequence[Candidate], salt: Callable[[str], tuple[bool, int]]) -> tuple[Candidate, ...]:
+    """Sort: those not set back, then near equals of the best by load, then by score."""
     if not candidates:
         return ()
     best = max(candidate.score for candidate in candidates)
 
-    def key(candidate: Candidate) -> tuple[bool, bool, float, float, str]:
+    def key(candidate: Candidate) -> tuple[bool, bool, float, float, int, str]:
         near = candidate.score >= best - NEAR
         load = candidate.active / candidate.slots
-        return (
-            candidate.worker_id in excluded,
-            not near,
-            load if near else -candidate.score,
-            -candidate.score if near else load,
-            candidate.worker_id,
-        )
+        set_back, tie = salt(candidate.worker_id)
+        first, second = (load, -candidate.score) if near else (-candidate.score, load)
+        return set_back, not near, first, second, tie, candidate.worker_id
 
     return tuple(sorted(candidates, key=key)[:CANDIDATES_PER_TICKET])

@@ -1,11 +1,8 @@
 """Workers: how they register and stay known, and who could take a ticket."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
-from functions._core.models import Ticket
-from functions._core.ranking import health_of, rank
+from functions._core.ranking import health_of, rank_for
 from functions._core.tickets import capabilities
 from functions._core.workers import Heartbeat, Registration
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
@@ -57,15 +54,11 @@ async def list_workers(services: Services) -> WorkerList:
 async def discover_workers(services: Services, request: Request) -> Discovery:
     """Rank the workers that offer all `capabilities`, as C3 would for a ticket that asks for them now."""
     asked = await read_json(request, Wanted)
-    # All that ranking reads of a ticket: what it asks for, and who has tried it before.
-    read: dict[str, Any] = {
-        "required_capabilities": capabilities(asked.capabilities),
-        "excluded_workers": (),
-    }
+    required = capabilities(asked.capabilities)
     workers = {worker.worker_id: worker for worker in await services.ports.registry.workers()}
     now = services.ports.clock.now()
     active = await services.ports.tally.active()
-    ranking = rank(Ticket.model_construct(**read), tuple(workers.values()), active, now, services.rules)
+    ranking = rank_for(required, tuple(workers.values()), active, now, services.rules)
     return Discovery(
         items=tuple(
             RankedWorker(

@@ -203,7 +203,7 @@ async def test_work_is_spread_over_workers_of_equal_worth(tmp_path: Path) -> Non
 
 
 async def test_a_silent_worker_loses_its_tickets_to_another_one(tmp_path: Path) -> None:
-    async with running_world(tmp_path, heartbeat_seconds=0.05) as world:
+    async with running_world(tmp_path, heartbeat_seconds=0.3) as world:
         await world.register("silent")
         world.workers.behave = lambda a: None if a["attempt"] == 1 else {"status": "COMPLETED"}
         flow_id = await world.submit(decision(task("a")))

@@ -90,6 +90,7 @@ def test_what_a_worker_says_of_itself_never_makes_it_healthier_than_its_silence(
 
 def test_the_choice_falls_on_the_first_candidate_with_a_free_slot() -> None:
     candidates = rank(TICKET, [worker(1, slots=1), worker(2, slots=1)], {}, T0, RULES).candidates
-    assert choose(candidates, {}) == candidates[0]
-    assert choose(candidates, {"worker-1": 1}) == candidates[1]
+    first, second = candidates
+    assert choose(candidates, {}) == first
+    assert choose(candidates, {first.worker_id: 1}) == second
     assert choose(candidates, {"worker-1": 1, "worker-2": 1}) is None
