@@ -90,7 +90,7 @@ def _recorder(settings: Settings) -> Recorder | None:
 
         return open_tracing(endpoint, settings.trace_file, version("flowc"))
     except ImportError as missing:
-        raise Unavailable(f"traces need more packages: pip install 'flowc[otel]' ({missing})") from missing
+        raise Unavailable(f"traces need the packages of infra/requirements/otel.txt ({missing})") from missing
 
 
 def _listener(settings: Settings) -> socket.socket:

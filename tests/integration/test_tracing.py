@@ -211,7 +211,7 @@ async def test_spans_reach_a_collector(tmp_path: Path) -> None:
 async def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "functions._runtime.tracing", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(Unavailable, match=r"pip install 'flowc\[otel\]'"):
+    with pytest.raises(Unavailable, match=r"infra/requirements/otel\.txt"):
         on_one_machine._recorder(Settings.from_mapping({}, data=tmp_path, trace_file=tmp_path / "spans.jsonl"))
 
 
