@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fmt bench requirements events diagrams observability clean
+.PHONY: help setup demo test test-slow sim check fmt bench requirements events diagrams observability clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -27,6 +27,9 @@ test: $(ready) ## run all tests but the slow ones
 
 test-slow: $(ready) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
+
+sim: $(ready) ## simulate 1,000 flows with every fault, and check every promise at each of their steps
+	@.venv/bin/flowc simulate --runs 1000
 
 check: $(ready) ## check format, lint and types
 	@.venv/bin/ruff format --check .

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from functions._core.audits import ActionRecord, AuditRecord
 from functions._core.envelope import CloudEvent, type_of
-from functions._core.models import DeadLetter, Flow, HistoryEntry, Qos, Reason, Sla, Ticket, Worker
+from functions._core.models import DeadLetter, Flow, HistoryEntry, Qos, Reason, Sla, Ticket
 from functions._core.step import Step
 from functions._core.values import (
     Consistency,
@@ -20,6 +20,7 @@ from functions._core.values import (
     flow_id_of,
     ticket_id_of,
 )
+from functions._core.worker_record import Worker
 
 T0 = datetime(2025, 3, 1, 12, tzinfo=UTC)
 """When everything happens, unless a test says otherwise."""

@@ -7,7 +7,7 @@ workers is short: `LocalWorkers` implements the gateway port and reports straigh
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,9 +17,12 @@ from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
 from functions._core.engine import Heard
 from functions._core.envelope import CloudEvent, type_of
-from functions._core.models import Flow, Ticket, Worker
+from functions._core.models import Flow, Ticket
+from functions._core.orders import CancelRequest
 from functions._core.ports import Answer, Ports
-from functions._core.values import flow_id_of
+from functions._core.rules import Rules
+from functions._core.values import FlowStatus, flow_id_of
+from functions._core.worker_record import Worker
 from functions._core.workers import Registration
 from functions._runtime.clock import SystemClock
 from functions._runtime.platform import Platform
@@ -138,9 +141,19 @@ class World:
         """Send a decision and return its flow id."""
         return await self.platform.admit(decision_event(data))
 
+    async def cancel(self, flow_id: str, requested_by: str = "ada", reason: str = "enough") -> Flow:
+        """Stop a flow."""
+        order = CancelRequest(flow_id=flow_id, requested_by=requested_by, reason=reason)
+        return (await self.platform.order(order)).flow
+
     async def ended(self, flow_id: str) -> Flow:
         """Wait for the end of a flow."""
         return await until(lambda: self._end_of(flow_id), f"the end of flow {flow_id}")
+
+    async def at(self, flow_id: str, status: FlowStatus) -> Flow | None:
+        """Return the flow if it is in a status."""
+        flow = await self.ports.store.flow(flow_id)
+        return flow if flow is not None and flow.status is status else None
 
     async def run(self, *tasks: Task, **more: Any) -> Flow:
         """Send a plan of `tasks` and wait for the end of its flow."""
@@ -161,9 +174,20 @@ class World:
         return flow if flow is not None and flow.ended_at is not None else None
 
 
+class Impatient(Settings):
+    """Settings with limits that users cannot set."""
+
+    limits: Mapping[str, Any] = {}
+
+    @property
+    def rules(self) -> Rules:
+        """The time limits."""
+        return replace(super().rules, **self.limits)
+
+
 @asynccontextmanager
 async def running_world(tmp_path: Path, **settings: Any) -> AsyncIterator[World]:
-    """Run a platform over the memory adapters; one worker, `w1`, is not registered yet."""
+    """Run a platform over the memory adapters; one worker, `w1`, is not registered yet. `limits` changes `Rules`."""
     stores, sink, workers, clock = MemoryStore().stores, MemorySink(), LocalWorkers(), SystemClock()
     ports = Ports(
         store=stores.store,
@@ -180,7 +204,9 @@ async def running_world(tmp_path: Path, **settings: Any) -> AsyncIterator[World]
         clock=clock,
         tokens=JwtTokens(b"k" * 32, clock),
     )
-    platform = Platform(Settings.from_mapping({}, data=tmp_path, **settings), ports, stores.queue, "http://127.0.0.1:1")
+    platform = Platform(
+        Impatient.from_mapping({}, data=tmp_path, **settings), ports, stores.queue, "http://127.0.0.1:1"
+    )
     workers.report = platform.report
     await platform.start()
     clock_task = asyncio.create_task(platform.sweeper.run())

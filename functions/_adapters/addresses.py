@@ -12,6 +12,7 @@ from typing import Literal
 from yarl import URL
 
 from functions._core.errors import Rejected
+from functions._core.vocabulary import UNPRINTABLE
 
 Network = Literal["loopback", "private", "public"]
 Networks = frozenset[Network]
@@ -46,7 +47,7 @@ def checked_url(url: str, networks: Networks) -> URL:
         target = URL(url)
     except ValueError as error:
         raise _no_address(url) from error
-    if target.scheme not in {"http", "https"} or not target.raw_host:
+    if target.scheme not in {"http", "https"} or not target.raw_host or UNPRINTABLE.search(url):
         raise _no_address(url)
     refuse_address(target.raw_host, networks)
     return target
@@ -99,7 +100,7 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         try:
             return IPv4Address(socket.inet_aton(name))  # systems also read "2852039166" and "0xa9fe.43518"
-        except OSError:
+        except (OSError, ValueError):
             return None
     if isinstance(address, IPv4Address):
         return address

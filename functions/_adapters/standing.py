@@ -8,6 +8,8 @@ from functions._core.values import TicketStatus, Waiting
 HELD = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
 FOR_A_WORKER = frozenset({Waiting.WORKER, Waiting.SLOT})
 
+Requirement = frozenset[str]
+
 
 def held_since(ticket: Ticket) -> datetime | None:
     """Return since when a worker holds the ticket, or None when none does."""
@@ -17,3 +19,8 @@ def held_since(ticket: Ticket) -> datetime | None:
 def waits_for_a_worker(ticket: Ticket) -> bool:
     """Whether a worker that registers, recovers or gets a free slot could take the ticket."""
     return ticket.status is TicketStatus.PENDING and ticket.waiting in FOR_A_WORKER
+
+
+def in_one_line(one: Requirement, other: Requirement) -> bool:
+    """Whether tickets with these requirements surely compete for the same workers."""
+    return one <= other or other <= one

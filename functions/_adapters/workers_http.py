@@ -7,8 +7,8 @@ from functions._adapters.cloudevents_http import write_binary
 from functions._adapters.http_client import HttpClient, NotReached
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
-from functions._core.models import Worker
 from functions._core.ports import Answer
+from functions._core.worker_record import Worker
 
 RETRIED = frozenset({404, 408, 409, 429})
 """Refusals that the CloudEvents data plane has senders repeat; every 5xx is repeated too."""

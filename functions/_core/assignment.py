@@ -16,7 +16,9 @@ TOKEN_GRACE = timedelta(hours=1)
 class TaskAssignment(Record):
     """Data of `ticket.assigned`: one attempt at one ticket.
 
-    `parameters` are the task's with all references to upstream outputs resolved. `token` proves that a report to
+    `parameters` are the task's with all references to upstream outputs resolved; a compensation (COMPENSATE) is told in
+    them which `action` undoes the work, and whose work it `compensates`. With `heartbeat_timeout_ms` the worker has to
+    report RUNNING more often than that, or it loses the ticket. `token` proves that a report to
     `callback_url` comes from the worker that was asked; it is absent in the copy for subscribers.
     """
 
@@ -30,6 +32,7 @@ class TaskAssignment(Record):
     parameters: JsonObject
     sla_deadline: Timestamp
     timeout_ms: int
+    heartbeat_timeout_ms: int | None = None
     estimated_duration_ms: int
     attempt: int
     correlation_id: str
@@ -61,6 +64,7 @@ def assignment_event(
         "parameters": parameters,
         "sla_deadline": format_time(ticket.sla.deadline),
         "timeout_ms": ticket.sla.timeout_ms,
+        "heartbeat_timeout_ms": ticket.heartbeat_timeout_ms,
         "estimated_duration_ms": ticket.estimated_duration_ms,
         "attempt": attempt,
         "correlation_id": ticket.correlation_id,

@@ -1,11 +1,16 @@
 """How a ticket gets to a worker, and back when the worker cannot do it: C3, C4 and lost workers."""
 
+from datetime import datetime, timedelta
+
 from functions._core.draft import Draft
-from functions._core.ending_steps import EXCLUDED_KEPT, fail, taken_back
+from functions._core.ending_steps import EXCLUDED_KEPT, attempt_limit, fail, readied, taken_back
 from functions._core.machine import TicketTrigger
 from functions._core.models import Reason, Ticket
 from functions._core.outcomes import Assigned, Delivered, Discovered, Surroundings, WorkerLost
 from functions._core.ports import Answer
+from functions._core.rules import retry_after
+from functions._core.situation import Situation
+from functions._core.slack import earliest, fits, limit_of, needed
 from functions._core.values import TicketStatus, Waiting
 
 REFUSALS_KEPT = 10
@@ -26,7 +31,7 @@ def discovered(draft: Draft, outcome: Discovered) -> None:
     for ticket_id, waiting in outcome.waiting.items():
         if ticket_id in takers:
             refusals = outcome.refusals.get(ticket_id, ())[:REFUSALS_KEPT]
-            _wait(draft, takers[ticket_id].but(refusals=refusals), waiting)
+            _wait(draft, takers[ticket_id].but(refusals=refusals), waiting, outcome.turns.get(ticket_id))
 
 
 def assigned(draft: Draft, outcome: Assigned) -> None:
@@ -43,22 +48,24 @@ def assigned(draft: Draft, outcome: Assigned) -> None:
                 reason=None,
                 assigned_at=draft.now,
                 perhaps_begun=False,
+                asked=not ticket.idempotent,
                 waiting=None,
                 waiting_since=None,
+                turn=None,
                 emissions=0,
-                next_wakeup_at=draft.now + draft.situation.rules.redeliver,
+                until=draft.now + draft.situation.rules.redeliver,
             )
             draft.deliver(moved, worker_id, moved.attempt)
-    for ticket_id in outcome.crowded:
+    for ticket_id, turn in outcome.crowded.items():
         if waits_for_worker(draft.situation.tickets[ticket_id]):
-            _wait(draft, draft.situation.tickets[ticket_id], Waiting.SLOT)
+            _wait(draft, draft.situation.tickets[ticket_id], Waiting.SLOT, turn)
 
 
 def delivered(draft: Draft, outcome: Delivered) -> None:
     """C4: an accepted ticket has its timeout from now; a refused one goes to the next candidate.
 
     A worker that was not reached is asked again until `Rules.unreachable` has passed: the wake-up set at the
-    assignment sees to that, so nothing is written now.
+    assignment sees to that, so nothing is written now, unless the task must not be repeated.
     """
     for ticket_id, (attempt, answer) in outcome.answers.items():
         ticket = draft.situation.tickets.get(ticket_id)
@@ -73,12 +80,12 @@ def _answered(draft: Draft, ticket: Ticket, answer: Answer, around: Surroundings
             ticket,
             TicketTrigger.ACKNOWLEDGE,
             acknowledged_at=draft.now,
-            next_wakeup_at=draft.now + ticket.timeout,
+            until=attempt_limit(ticket, draft.now, draft.now),
         )
     elif answer.busy:
-        pass_on(draft, ticket, Reason(code="worker_busy", message=said))
+        pass_on(draft, ticket, Reason(code="worker_busy", message=said), around)
     elif answer.refused:
-        pass_on(draft, ticket, Reason(code="worker_refused", message=said))
+        pass_on(draft, ticket, Reason(code="worker_refused", message=said), around)
     else:
         _unanswered(draft, ticket, answer, around)
 
@@ -96,8 +103,8 @@ def _unanswered(draft: Draft, ticket: Ticket, answer: Answer, around: Surroundin
         if begun:
             draft.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)
         pass_on(draft, ticket.but(perhaps_begun=begun), reason, around)
-    elif begun and not ticket.perhaps_begun and not ticket.idempotent:
-        draft.change_ticket(ticket, perhaps_begun=True)
+    elif ticket.asked or (begun and not ticket.perhaps_begun and not ticket.idempotent):
+        draft.change_ticket(ticket, perhaps_begun=begun, asked=False)
 
 
 def worker_lost(draft: Draft, outcome: WorkerLost) -> None:
@@ -113,8 +120,13 @@ def worker_lost(draft: Draft, outcome: WorkerLost) -> None:
 def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings | None = None) -> None:
     """Take the ticket from its worker: to the next candidate at once, or to discovery after a pause.
 
-    A ticket that may have been begun and must not be done twice fails instead.
+    A ticket that may have been begun and must not be done twice fails instead, and so does one that another worker
+    could not do in time any more.
     """
+    if not fits(ticket, draft.flow, draft.now, draft.situation.rules):
+        late = f"{reason.message}; another worker would need {needed(ticket).total_seconds():g} s, which do not fit"
+        fail(draft, ticket, Reason(code="no_time_left", message=late), around or Surroundings())
+        return
     if ticket.perhaps_begun and not ticket.idempotent:
         unknown = Reason(
             code=reason.code, message=f"{reason.message}; the task is not idempotent, so it is not repeated"
@@ -125,28 +137,30 @@ def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings |
     tried = back["excluded_workers"]
     # In a fleet that refuses, there is always another one: after so many it is time to pause.
     others = len(tried) < EXCLUDED_KEPT and any(c.worker_id not in tried for c in ticket.candidates)
-    rules = draft.situation.rules
-    pause = rules.reemit_after(0) if others else rules.retry_after(ticket.ticket_id, len(ticket.excluded_workers))
+    pause = retry_after(ticket.retry, ticket.ticket_id, len(ticket.excluded_workers))
+    later = {"waiting": Waiting.RETRY, "waiting_since": draft.now, "until": draft.now + pause}
     moved = draft.move_ticket(
         ticket.but(reason=reason),
         TicketTrigger.REASSIGN,
         "ticket.reassigned",
         cause=reason.code,
         error_message=reason.message,
-        waiting=Waiting.DISCOVERY if others else Waiting.RETRY,
-        waiting_since=draft.now,
-        next_wakeup_at=draft.now + pause,
+        **(readied(draft) if others else later),
         **back,
     )
-    if others:
+    if moved.waiting is Waiting.DISCOVERY:
         draft.ready([moved])
+
+
+def may_fail_when_lost(ticket: Ticket, situation: Situation) -> bool:
+    """Whether a ticket that is taken from its worker may fail by that, so that what depends on it has to be known."""
+    return not ticket.idempotent or not fits(ticket, situation.flow, situation.now, situation.rules)
 
 
 def waits_for_worker(ticket: Ticket) -> bool:
     """Whether the ticket could be assigned right now."""
-    return (
-        ticket.status is TicketStatus.PENDING and ticket.open_dependencies == 0 and ticket.waiting is not Waiting.RETRY
-    )
+    held_back = ticket.waiting in {Waiting.RETRY, Waiting.RESUME}
+    return ticket.status is TicketStatus.PENDING and ticket.open_dependencies == 0 and not held_back
 
 
 def awaits_acknowledgement(ticket: Ticket) -> bool:
@@ -154,16 +168,24 @@ def awaits_acknowledgement(ticket: Ticket) -> bool:
     return ticket.status is TicketStatus.ASSIGNED and ticket.acknowledged_at is None
 
 
-def _wait(draft: Draft, ticket: Ticket, waiting: Waiting) -> None:
+def _wait(draft: Draft, ticket: Ticket, waiting: Waiting, turn: int | None) -> None:
     since = ticket.waiting_since if ticket.waiting is waiting and ticket.waiting_since else draft.now
-    until = draft.flow.sla_deadline
-    if waiting is Waiting.WORKER:
-        until = min(until, since + draft.situation.rules.no_worker)
+    rules = draft.situation.rules
+    patience = since + rules.no_worker if waiting is Waiting.WORKER else None
+    until = earliest(limit_of(draft.flow, rules), patience, schedule_to_start(ticket))
     draft.move_ticket(
         ticket,
         TicketTrigger.WAIT,
         waiting=waiting,
         waiting_since=since,
+        turn=turn,
         emissions=ticket.emissions + 1,
-        next_wakeup_at=until,
+        until=until,
     )
+
+
+def schedule_to_start(ticket: Ticket) -> datetime | None:
+    """Return when a ticket that may begin must have got a worker, if its task says so."""
+    if ticket.schedule_to_start_ms is None:
+        return None
+    return (ticket.ready_at or ticket.created_at) + timedelta(milliseconds=ticket.schedule_to_start_ms)

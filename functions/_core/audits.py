@@ -1,4 +1,4 @@
-"""What is kept for those who look back: what C1 found in decisions, and what people did."""
+"""What is kept for those who look back: what C1 found in decisions, what people did, what went wrong."""
 
 from typing import Literal
 
@@ -7,10 +7,11 @@ from functions._core.values import Record, Timestamp, Word
 
 
 class AuditKind(Word):
-    """What an audit is about: a decision that was checked, or an action of a person; lower case on every wire."""
+    """What an audit is about: a decision that was checked, an action of a person, an incident."""
 
     VALIDATION = "validation"
     ACTION = "action"
+    INCIDENT = "incident"
 
 
 class AuditRecord(Record):
@@ -45,4 +46,50 @@ class ActionRecord(Record):
     at: Timestamp
 
 
-AnyAudit = AuditRecord | ActionRecord
+class IncidentType(Word):
+    """What kind of trouble a flow has had."""
+
+    INCONSISTENCY = "INCONSISTENCY"
+    SLA_VIOLATION = "SLA_VIOLATION"
+    TICKET_TIMEOUT = "TICKET_TIMEOUT"
+    WORKER_FAILURE = "WORKER_FAILURE"
+
+
+class Severity(Word):
+    """How much an incident matters."""
+
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+class IncidentRecord(Record):
+    """Trouble that a flow's own rules could not mend, in the fields of the contract `orchestration-incident`."""
+
+    kind: Literal[AuditKind.INCIDENT] = AuditKind.INCIDENT
+    incident_id: str
+    flow_id: str
+    workflow_id: str
+    incident_type: IncidentType
+    severity: Severity
+    details: tuple[str, ...]
+    affected_tickets: tuple[str, ...]
+    correlation_id: str
+    trace_id: str
+    recommended_playbook: str | None
+    auto_remediation_enabled: bool
+    escalation_required: bool
+    created_at: Timestamp
+    hash: str
+
+    @property
+    def audit_id(self) -> str:
+        """The id among all audits."""
+        return self.incident_id
+
+    @property
+    def at(self) -> Timestamp:
+        """When it was raised."""
+        return self.created_at
+
+
+AnyAudit = AuditRecord | ActionRecord | IncidentRecord

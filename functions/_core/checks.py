@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from functions._core.decision_model import DEFAULT_SLA, CognitivePlan, Decision, Task
+from functions._core.decision_model import CognitivePlan, Decision, Task
 from functions._core.models import Reason
 from functions._core.plan import find_cycle, schedule, topological_levels
 from functions._core.references import check_references
+from functions._core.rules import DEFAULT_SLA
 from functions._core.values import format_time, milliseconds
 from functions._core.vocabulary import shown
 
@@ -21,6 +22,7 @@ MAX_NAMED = 20
 """Tasks named of a path in a message: reasons are kept on the flow's row, which must stay small."""
 
 TASKS = "cognitive_plan.tasks"
+IMPOSSIBLE = "critical_path_exceeds_sla"
 ORDER = "cognitive_plan.execution_order"
 
 
@@ -155,7 +157,7 @@ def _deadline_warnings(plan: CognitivePlan, now: datetime, deadline: datetime) -
     left_ms = milliseconds(deadline - now)
     if planned.critical_path_ms > left_ms:
         text = f"the longest path takes {planned.critical_path_ms} ms of the {left_ms} ms that the SLA leaves"
-        yield _reason("critical_path_exceeds_sla", TASKS, f"{text}: {chain(planned.critical_path)}")
+        yield _reason(IMPOSSIBLE, TASKS, f"{text}: {chain(planned.critical_path)}")
 
 
 def _reason(code: str, where: str, text: str) -> Reason:

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from functions._core.checks import check_plan
 from functions._core.decision_model import (
-    DEFAULT_SLA,
     CognitivePlan,
     Compensation,
     Decision,
@@ -24,7 +23,6 @@ from functions._core.values import Verdict
 from functions._core.vocabulary import NotUnderstood, shown
 
 __all__ = [
-    "DEFAULT_SLA",
     "CognitivePlan",
     "Compensation",
     "Decision",

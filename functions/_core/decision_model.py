@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from functions._core.errors import Rejected
 from functions._core.json_text import parse_json
+from functions._core.rules import DEFAULT_SLA
 from functions._core.values import Priority, Record, RiskBand, SecurityLevel, TaskType, Verdict
 from functions._core.vocabulary import (
     MAX_TASKS,
@@ -27,7 +28,6 @@ from functions._core.vocabulary import (
 )
 
 DEFAULT_ESTIMATE_MS = 60_000
-DEFAULT_SLA = timedelta(seconds=14_400)
 PLAN_WRAPPERS = ("cognitive_plan", "plan_data")
 """Keys under which approval records and plan ledgers keep the plan itself."""
 
@@ -50,10 +50,32 @@ class Input(Record):
 
 
 class Compensation(Input):
-    """How the work of a task is undone."""
+    """How the work of a task is undone; what it leaves out follows from the task, see `compensation.ACTIONS`."""
 
     task_type: CompensationWord = TaskType.COMPENSATE
     parameters: Mapping[str, Any] = {}
+    required_capabilities: tuple[str, ...] | None = None
+    timeout_ms: DurationMs | None = None
+
+
+class Retry(Input):
+    """How a task is tried again; what it leaves out is the default of `RetryPolicy`, `max_retries` the risk band's."""
+
+    max_retries: Annotated[int, Field(ge=0, le=100)] | None = None
+    initial_ms: DurationMs = 1_000
+    coefficient: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2.0
+    max_ms: DurationMs = 60_000
+    jitter: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.2
+    non_retryable: tuple[str, ...] = ()
+
+
+NOT_UNDONE = Compensation()
+"""What `false` is read as: the task is not undone, whatever its plan says of all tasks."""
+
+
+def _undo_by_type(value: object) -> object:
+    """Read `true`: undone in the way of its task type; `false`: not undone."""
+    return {} if value is True else NOT_UNDONE if value is False else value
 
 
 class Task(Input):
@@ -74,12 +96,21 @@ class Task(Input):
     security_level: SecurityLevel | None = None
     template_id: Id | None = None
     idempotent: bool = True
-    compensation: Compensation | None = None
+    compensation: Annotated[Compensation | None, BeforeValidator(_undo_by_type)] = None
+    retry: Retry | None = None
+    timeout_ms: DurationMs | None = None
+    schedule_to_start_ms: DurationMs | None = None
+    heartbeat_timeout_ms: DurationMs | None = None
 
     @property
     def estimate_ms(self) -> int:
         """How long the task is expected to run, in milliseconds."""
         return self.estimated_duration_ms or DEFAULT_ESTIMATE_MS
+
+    @property
+    def undo_parameters(self) -> Mapping[str, Any]:
+        """The parameters of what undoes the task."""
+        return self.compensation.parameters if self.compensation else {}
 
 
 class CognitivePlan(Input):
@@ -100,6 +131,7 @@ class CognitivePlan(Input):
     original_security_level: SecurityLevel | None = None
     requires_approval: bool = False
     approval_status: str | None = None
+    compensate_by_type: bool = False
     is_destructive: bool = False
     destructive_tasks: tuple[str, ...] = ()
 

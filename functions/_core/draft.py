@@ -15,8 +15,9 @@ from functions._core.machine import FlowTrigger, TicketTrigger, next_flow, next_
 from functions._core.models import Flow, HistoryEntry, Phase, Reason, Ticket
 from functions._core.rules import TICKETS_PER_EVENT
 from functions._core.situation import Situation
+from functions._core.slack import wakeup_of
 from functions._core.step import Delivery, Step
-from functions._core.values import Outcome, TicketStatus, name_uuid
+from functions._core.values import FlowStatus, Outcome, TicketStatus, name_uuid
 
 
 class Draft:
@@ -41,7 +42,8 @@ class Draft:
         """Take the edge `trigger` or raise `IllegalTransition`; record it as `kind` and apply `changes`."""
         before = self.flow
         outcome: Outcome | None = changes.get("outcome", before.outcome)
-        status = next_flow(before.status, trigger, outcome)
+        undo = bool(before.compensable) and outcome is not Outcome.COMPLETED
+        status = next_flow(before.status, trigger, outcome=outcome, back=before.back, undo=undo)
         phases = (*before.phases, Phase(status=status, entered_at=self.now))
         self.change_flow(status=status, phases=phases, **changes)
         self.note(kind, from_status=before.status, to_status=status, cause=trigger, detail=detail)
@@ -78,10 +80,12 @@ class Draft:
         return moved
 
     def change_ticket(self, ticket: Ticket, **changes: Any) -> Ticket:
-        """Apply `changes` to a ticket without moving it."""
+        """Apply `changes` to a ticket without moving it; `until` sets its wake-up, too."""
         first = ticket.ticket_id not in self._tickets
         self._before.setdefault(ticket.ticket_id, ticket.status)
         changed = ticket.but(version=ticket.version + 1 if first else ticket.version, **changes)
+        if "until" in changes:
+            changed = changed.but(next_wakeup_at=wakeup_of(changed))
         self._tickets[ticket.ticket_id] = changed
         return changed
 
@@ -90,8 +94,9 @@ class Draft:
         self._tickets.update((ticket.ticket_id, ticket) for ticket in tickets)
 
     def moves(self) -> Iterator[tuple[TicketStatus, TicketStatus]]:
-        """Return the former and the present status of every loaded ticket that was changed."""
-        return ((before, self._tickets[ticket_id].status) for ticket_id, before in self._before.items())
+        """Return the former and the present status of every ticket of the plan that was changed."""
+        changed = ((before, self._tickets[ticket_id]) for ticket_id, before in self._before.items())
+        return ((before, ticket.status) for before, ticket in changed if ticket.compensates is None)
 
     def latest(self, ticket: Ticket) -> Ticket:
         """Return the ticket as this draft has it by now."""
@@ -124,13 +129,16 @@ class Draft:
                 to_status=to_status,
                 attempt=ticket.attempt if ticket else None,
                 worker_id=worker_id,
+                event_id=self.situation.cause,
                 detail=more,
             )
         )
 
     def emit(self, noun: str, data: Mapping[str, Any], *, key: str = "", **extensions: str) -> None:
         """Send a chain event about this flow; `key` tells apart events of one noun."""
-        event = flow_event(self.flow, noun, data, key=f"{self.flow.phase.emissions}:{key}", situation=self.situation)
+        run = f"redrive {self.flow.redrives}:" if self.flow.redrives else ""
+        key = f"{run}{self.flow.phase.emissions}:{key}"
+        event = flow_event(self.flow, noun, data, key=key, situation=self.situation)
         self._events.append(replace(event, extensions={**event.extensions, **extensions}) if extensions else event)
 
     def ready(self, tickets: Iterable[Ticket]) -> None:
@@ -157,7 +165,7 @@ class Draft:
     def end(
         self, trigger: FlowTrigger, outcome: Outcome, *reasons: Reason, tally: Mapping[str, int] | None = None
     ) -> None:
-        """Set the outcome, once, and hand the flow to C6."""
+        """Set the outcome, once, and hand the flow to those who undo what was done, or to C6."""
         named = bounded(reasons)
         self.move_flow(
             trigger,
@@ -168,7 +176,15 @@ class Draft:
             tally=dict(tally or self.flow.tally),
             next_wakeup_at=self.now + self.situation.rules.sink,
         )
-        self.emit("flow.consolidated", {"flow_id": self.flow.flow_id, "outcome": outcome})
+        if self.flow.status is FlowStatus.COMPENSATING:
+            self.change_flow(compensations=None, next_wakeup_at=self.now + self.situation.rules.reemit_after(0))
+            self.emit("compensation.requested", {"flow_id": self.flow.flow_id, "outcome": outcome})
+        else:
+            self.publish()
+
+    def publish(self) -> None:
+        """Ask C6 to tell what the flow did."""
+        self.emit("flow.consolidated", {"flow_id": self.flow.flow_id, "outcome": self.flow.outcome})
 
     def step(self) -> Step:
         """Return everything that was collected."""

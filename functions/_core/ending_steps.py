@@ -1,18 +1,23 @@
 """How a ticket's attempt ends: reports, retries, final failure, and what that means for the rest of the flow."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
+from functions._core.audits import IncidentType, Severity
+from functions._core.closing_steps import ending, recount, settled
+from functions._core.compensation_steps import compensated, not_compensated
 from functions._core.draft import Draft
-from functions._core.flow_steps import ending, recount, settled
+from functions._core.incidents import CAUSES, raise_incident
 from functions._core.machine import ENDED_TICKETS, TicketTrigger
 from functions._core.models import Flow, Reason, Ticket
 from functions._core.outcomes import Reported, Settled, Surroundings
 from functions._core.reports import Report
-from functions._core.rules import Rules
-from functions._core.values import ReportStatus, TicketStatus, Waiting, milliseconds
+from functions._core.rules import Rules, retry_after
+from functions._core.slack import fits
+from functions._core.values import FlowStatus, ReportStatus, TicketStatus, Waiting, milliseconds
 
 EXCLUDED_KEPT = 16
 """Workers remembered as tried; a bound on the row, and on the pause that grows with it."""
@@ -20,19 +25,27 @@ EXCLUDED_KEPT = 16
 
 def reported(draft: Draft, outcome: Reported) -> None:
     """C5: a worker's report counts for its own attempt only, and never after the ticket's end."""
-    report = outcome.report
-    ticket = draft.situation.tickets.get(report.ticket_id)
-    if ticket is None or not report.counts_for(ticket):
-        return
-    if report.status is ReportStatus.RUNNING:
-        _start(draft, ticket, report.progress)
-        return
-    if report.status is ReportStatus.COMPLETED:
-        _complete(draft, ticket, report.output, outcome.around)
-    else:
-        retry = report.error is None or report.error.retryable
-        retry_or_fail(draft, ticket, failure_of(report), outcome.around, retryable=retry)
-    draft.ready(outcome.released)
+    counting = counted(outcome.reports, draft.situation.tickets)
+    freed: list[Ticket] = []
+    for place, (report, ticket) in enumerate(counting, 1):
+        # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
+        around = replace(outcome.around, goes_on=True) if place < len(counting) else outcome.around
+        if report.status is ReportStatus.RUNNING:
+            _start(draft, ticket, report.progress)
+        elif report.status is ReportStatus.COMPLETED:
+            freed += complete(draft, ticket, report.output, around)
+        else:
+            retry_or_fail(draft, ticket, failure_of(report), around, retryable=retryable(report, ticket))
+    draft.ready((*freed, *outcome.released))
+
+
+def counted(reports: Iterable[Report], tickets: Mapping[str, Ticket]) -> Sequence[tuple[Report, Ticket]]:
+    """Return the reports that count, with their tickets."""
+    return [
+        (report, ticket)
+        for report in reports
+        if (ticket := tickets.get(report.ticket_id)) is not None and report.counts_for(ticket)
+    ]
 
 
 def failure_of(report: Report) -> Reason:
@@ -42,18 +55,22 @@ def failure_of(report: Report) -> Reason:
     return Reason(code=report.error.type, message=report.error.message or f"the worker reported {report.error.type}")
 
 
+def retryable(report: Report, ticket: Ticket) -> bool:
+    """Whether a failure is one after which the ticket may be tried again, by what the worker and the policy say."""
+    return report.error is None or (report.error.retryable and report.error.type not in ticket.retry.non_retryable)
+
+
 def may_retry(ticket: Ticket, flow: Flow, now: datetime, rules: Rules, *, retryable: bool = True) -> bool:
-    """Whether another attempt is allowed and can still start before the flow's deadline."""
-    fits = now + rules.retry_after(ticket.ticket_id, ticket.retry_count) < flow.sla_deadline
-    return retryable and ticket.idempotent and ticket.retry_count < ticket.sla.max_retries and fits
+    """Whether another attempt is allowed and can, with all that depends on it, be done in time."""
+    allowed = retryable and ticket.idempotent and ticket.retry_count < ticket.sla.max_retries
+    return allowed and fits(ticket, flow, now + retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count), rules)
 
 
 def retry_or_fail(
     draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings, *, retryable: bool = True
 ) -> None:
     """Try the ticket again after a pause, with another worker preferred, or let it fail with what depends on it."""
-    rules = draft.situation.rules
-    if not may_retry(ticket, draft.flow, draft.now, rules, retryable=retryable):
+    if not may_retry(ticket, draft.flow, draft.now, draft.situation.rules, retryable=retryable):
         fail(draft, ticket, reason, around)
         return
     draft.move_ticket(
@@ -65,7 +82,7 @@ def retry_or_fail(
         error_message=reason.message,
         waiting=Waiting.RETRY,
         waiting_since=draft.now,
-        next_wakeup_at=draft.now + rules.retry_after(ticket.ticket_id, ticket.retry_count),
+        until=draft.now + retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count),
         **taken_back(ticket),
     )
 
@@ -75,9 +92,16 @@ def fail(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings) -> 
     ended = draft.move_ticket(
         ticket, TicketTrigger.FAIL, "ticket.failed", cause=reason.code, **ending(draft.now, reason)
     )
+    not_compensated(draft, ticket, around, reason)
     message = f"task {ticket.task_id} failed: {reason.message}"
     because = Reason(code="dependency_failed", message=message, where=ticket.task_id)
-    for other in descendants(ticket, around.live):
+    after = descendants(ticket, around.live)
+    kind, severity = (
+        CAUSES.get(reason.code, IncidentType.INCONSISTENCY),
+        Severity.CRITICAL if ticket.compensates else None,
+    )
+    raise_incident(draft, kind, [_told(ticket, reason)], [t.ticket_id for t in (ticket, *after)], severity=severity)
+    for other in after:
         latest = draft.latest(other)
         if latest.status is TicketStatus.PENDING:
             draft.move_ticket(
@@ -87,16 +111,22 @@ def fail(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings) -> 
                 cause=because.code,
                 **ending(draft.now, because),
             )
+            not_compensated(draft, latest, around, because)
     settle(draft, ended, around)
 
 
-def settle(draft: Draft, ended: Ticket, around: Surroundings, *, goes_on: bool = False) -> None:
+def _told(ticket: Ticket, reason: Reason) -> str:
+    tried = f"after {ticket.attempt} attempts" if ticket.attempt > 1 else f"after {ticket.attempt} attempt"
+    return f"ticket {ticket.task_id} failed {tried}: {reason.message} ({reason.code})"
+
+
+def settle(draft: Draft, ended: Ticket, around: Surroundings) -> None:
     """End the flow when no ticket is live any more; otherwise look again soon if this may have been a last one.
 
     Two last tickets that end at the same time each see the other one live. The wake-up left on them sees to it
-    that one of them looks again. `goes_on` says that something else is live for certain.
+    that one of them looks again.
     """
-    if draft.flow.outcome is not None or goes_on:
+    if draft.flow.status not in {FlowStatus.EXECUTING, FlowStatus.COMPENSATING} or around.goes_on:
         return
     if around.tally is not None:
         tally = recount(draft, around.tally)
@@ -104,6 +134,24 @@ def settle(draft: Draft, ended: Ticket, around: Surroundings, *, goes_on: bool =
             settled(draft, Settled(tally))
             return
     draft.change_ticket(draft.latest(ended), next_wakeup_at=draft.now + draft.situation.rules.settle)
+
+
+def readied(draft: Draft, *, after: timedelta | None = None) -> dict[str, Any]:
+    """Return the changes of a ticket that could be assigned now, or once its paused flow is resumed.
+
+    `after` is when it is looked at again, in case what starts its discovery is lost.
+    """
+    if draft.flow.status is FlowStatus.PAUSED:
+        return {"waiting": Waiting.RESUME, "waiting_since": draft.now, "until": draft.flow.next_wakeup_at}
+    until = draft.now + (after or draft.situation.rules.reemit_after(0))
+    return {"waiting": Waiting.DISCOVERY, "waiting_since": draft.now, "until": until}
+
+
+def attempt_limit(ticket: Ticket, acknowledged: datetime, heard: datetime) -> datetime:
+    """Return when an attempt has taken too long: its timeout, or its heartbeat lease since it was `heard` last."""
+    lease = ticket.heartbeat_timeout_ms
+    beaten = heard + timedelta(milliseconds=lease) if lease else None
+    return min(filter(None, (acknowledged + ticket.timeout, beaten)))
 
 
 def descendants(ticket: Ticket, live: Iterable[Ticket]) -> Sequence[Ticket]:
@@ -140,33 +188,45 @@ def _start(draft: Draft, ticket: Ticket, progress: float | None) -> None:
         started_at=ticket.started_at or draft.now,
         acknowledged_at=acknowledged,
         progress=ticket.progress if progress is None else progress,
-        next_wakeup_at=acknowledged + ticket.timeout,
+        until=attempt_limit(ticket, acknowledged, draft.now),
     )
 
 
-def _complete(draft: Draft, ticket: Ticket, output: object, around: Surroundings) -> None:
+def complete(
+    draft: Draft,
+    ticket: Ticket,
+    output: object,
+    around: Surroundings,
+    *,
+    trigger: TicketTrigger = TicketTrigger.COMPLETE,
+    reason: Reason | None = None,
+    skipped: bool = False,
+) -> Sequence[Ticket]:
+    """End the ticket as COMPLETED and return those of its dependants that wait for no other."""
     started = ticket.started_at or ticket.acknowledged_at or ticket.assigned_at or draft.now
     ended = draft.move_ticket(
         ticket,
-        TicketTrigger.COMPLETE,
+        trigger,
         "ticket.completed",
         **ending(draft.now),
         started_at=started,
         actual_duration_ms=milliseconds(draft.now - started),
         output=output,
         error_message=None,
-        reason=None,
+        reason=reason,
+        skipped=skipped,
         progress=None,
     )
-    waiting = [draft.latest(dependant) for dependant in around.dependants.values()]
-    freed = [_without_dependency(draft, other) for other in waiting if other.status is TicketStatus.PENDING]
-    draft.ready(other for other in freed if other.open_dependencies == 0)
-    settle(draft, ended, around, goes_on=bool(freed))
+    compensated(draft, ticket, around)
+    dependants = [draft.latest(around.dependants[i]) for i in ticket.dependants if i in around.dependants]
+    waiting = [_without_dependency(draft, other) for other in dependants if other.status is TicketStatus.PENDING]
+    if not waiting:
+        settle(draft, ended, around)
+    return [other for other in waiting if other.waiting is Waiting.DISCOVERY]
 
 
 def _without_dependency(draft: Draft, dependant: Ticket) -> Ticket:
     left = dependant.open_dependencies - 1
     if left:
         return draft.change_ticket(dependant, open_dependencies=left)
-    wakeup = draft.now + draft.situation.rules.reemit_after(0)
-    return draft.change_ticket(dependant, open_dependencies=0, waiting=Waiting.DISCOVERY, next_wakeup_at=wakeup)
+    return draft.change_ticket(dependant, open_dependencies=0, ready_at=draft.now, **readied(draft))

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from functions._core.envelope import CloudEvent
-from functions._core.models import DeadLetter, Flow, Worker
+from functions._core.models import DeadLetter, Flow, HistoryEntry
+from functions._core.orders import AnyOrder
+from functions._core.worker_record import Worker
 from functions._core.workers import Heartbeat, Registration
 
 
@@ -18,6 +20,15 @@ class Heard:
 
     result: str
     cancel: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What an order has changed, or would change: the flow afterwards and the transitions, in order."""
+
+    flow: Flow
+    changes: tuple[HistoryEntry, ...]
+    dry_run: bool
 
 
 class Engine(Protocol):
@@ -39,8 +50,12 @@ class Engine(Protocol):
         Raises `Rejected` when its data is no report, or (status 404) the ticket is unknown.
         """
 
-    async def cancel(self, flow_id: str, requested_by: str, reason: str) -> Flow:
-        """Stop a flow; one that has its outcome already is returned as it is. Raises `Rejected`, status 404."""
+    async def order(self, order: AnyOrder, *, order_id: str | None = None, dry_run: bool = False) -> Carried:
+        """Carry out what a person orders; with `dry_run`, here or in it, only tell what that would change.
+
+        An order whose id was carried out before, or that asks for what is so already, changes nothing. Raises
+        `Rejected`: status 404 for an unknown flow or ticket, 409 for what is not possible as things are.
+        """
 
     async def recheck(self, flow_id: str) -> Flow:
         """Look at a flow, which is known to exist, now instead of at its wake-up; return it as it is then."""

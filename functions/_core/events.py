@@ -1,170 +1,30 @@
-"""The catalogue of events: what each says, who sends it and who acts on it. The files in `events/` are made of it.
-
-The first paragraph of a model's docstring is the description of its schema.
-"""
+"""The catalogue of events: what each says, who sends it and who acts on it. The files in `events/` are made of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
+from functions._core import orders
 from functions._core.assignment import TaskAssignment
 from functions._core.decision_model import Decision
-from functions._core.models import Candidate, Reason
-from functions._core.reports import Report
-from functions._core.rules import TICKETS_PER_EVENT
-from functions._core.values import (
-    FlowStatus,
-    JsonObject,
-    Outcome,
-    Priority,
-    Record,
-    RiskBand,
-    TicketStatus,
-    Timestamp,
+from functions._core.event_data import (
+    CompensationRequested,
+    DecisionStored,
+    FlowConsolidated,
+    PlanValidated,
+    StepCompleted,
+    TelemetryFrame,
+    Tick,
+    TicketCancelled,
+    TicketsReady,
+    Transition,
+    WorkersDiscovered,
+    WorkerUnhealthy,
 )
-from functions._core.workers import Deregistration, Heartbeat, Registration
-
-
-class DecisionStored(Record):
-    """Data of `decision.consolidated` between functions: the decision itself is where `dataref` says."""
-
-    flow_id: str
-    decision_id: str
-    plan_id: str | None = None
-
-
-class PlanValidated(Record):
-    """Data of `plan.validated`: the decision is sound, its tickets can be made."""
-
-    flow_id: str
-    decision_id: str
-    plan_id: str
-
-
-class TicketsReady(Record):
-    """Data of `tickets.ready` and `worker.recovered`: tickets of one flow that need a worker."""
-
-    flow_id: str
-    ticket_ids: tuple[str, ...] = Field(max_length=TICKETS_PER_EVENT)
-
-
-class WorkersDiscovered(Record):
-    """Data of `workers.discovered`: for each ticket the ranked candidates, the best first."""
-
-    flow_id: str
-    candidates: Mapping[str, tuple[Candidate, ...]] = Field(max_length=TICKETS_PER_EVENT)
-
-
-class WorkerUnhealthy(Record):
-    """Data of `worker.unhealthy`: tickets of one flow that a lost worker holds."""
-
-    worker_id: str
-    flow_id: str
-    ticket_ids: tuple[str, ...] = Field(max_length=TICKETS_PER_EVENT)
-    attempts: Mapping[str, int] = Field(default_factory=dict)
-    why: str = "is gone"
-
-
-class FlowConsolidated(Record):
-    """Data of `flow.consolidated`: how the flow ends, before its telemetry is out."""
-
-    flow_id: str
-    outcome: Outcome
-
-
-class CancelRequest(Record):
-    """Data of `flow.cancel_requested`: a person wants the flow to stop."""
-
-    flow_id: str
-    requested_by: str = Field(default="a user", max_length=255)
-    reason: str = Field(default="no reason given", max_length=1000)
-
-
-class Change(Record):
-    """What any transition says: of which flow or ticket, from where to where."""
-
-    flow_id: str
-    plan_id: str | None = None
-    decision_id: str | None = None
-    ticket_id: str | None = None
-    task_id: str | None = None
-    from_status: FlowStatus | TicketStatus | None = None
-    to_status: FlowStatus | TicketStatus | None = None
-    attempt: int | None = None
-    worker_id: str | None = None
-    detail: JsonObject = Field(default_factory=dict)
-
-
-class Transition(Change):
-    """Data of events for subscribers: one transition of a flow, or of one of its tickets."""
-
-    cause: str
-
-
-class TicketCancelled(Change):
-    """Data of `ticket.cancelled`: a worker is told the required fields alone, subscribers the whole transition."""
-
-    ticket_id: str
-    task_id: str
-    attempt: int
-    cause: str | None = None
-
-
-class Step(Record):
-    """One of the six steps of a flow, as telemetry tells it."""
-
-    step: Literal["C1", "C2", "C3", "C4", "C5", "C6"]
-    name: str
-    status: Literal["completed", "failed", "in_progress", "skipped"]
-    started_at: Timestamp | None = None
-    completed_at: Timestamp | None = None
-    duration_ms: int | None = None
-    attempts: int
-
-
-class StepCompleted(Step):
-    """Data of `flow.step.completed`: one step, with everything that correlates it."""
-
-    flow_id: str
-    plan_id: str | None
-    intent_id: str | None
-    decision_id: str
-    correlation_id: str
-    trace_id: str
-
-
-class TelemetryFrame(Record):
-    """Data of `telemetry.frame`: the whole flow in one event."""
-
-    flow_id: str
-    plan_id: str | None
-    intent_id: str | None
-    decision_id: str
-    correlation_id: str
-    trace_id: str
-    outcome: Outcome
-    risk_band: RiskBand
-    priority: Priority
-    received_at: Timestamp
-    sla_deadline: Timestamp
-    sla_remaining_ms: int
-    sla_violated: bool
-    duration_ms: int
-    critical_path_ms: int | None
-    tickets_generated: int
-    tickets_by_status: Mapping[TicketStatus, int]
-    ticket_ids: tuple[str, ...]
-    ticket_duration_ms: int
-    retries: int
-    reassignments: int
-    reasons: tuple[Reason, ...]
-    steps: tuple[Step, ...]
-
-
-class Tick(Record):
-    """Data of `clock.ticked`: none; the event's arrival is the message."""
+from functions._core.reports import Report
+from functions._core.workers import Deregistration, Heartbeat, Registration, Suspension
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +46,21 @@ class EventType:
 
 
 SUBSCRIBERS, SINK, HOLDER = "subscribers", "the telemetry sink", "the worker, subscribers"
-FLOW, TICKET, WORKER = "flow id", "ticket id", "worker id"
+FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
 ENDS = "publish_telemetry, enforce_sla"
+
+
+def _order(noun: str, text: str) -> EventType:
+    model = orders.ORDERS[noun]
+    subject = TICKET if issubclass(model, orders.TicketOrder) else FLOW
+    return EventType(noun, model, "user, api", "monitor", subject, text, outside=True)
+
 
 CATALOGUE: Sequence[EventType] = (
     EventType(
         "decision.consolidated",
         Decision,
-        "user, api, enforce_sla",
+        "user, api, monitor, enforce_sla",
         "validate",
         FLOW,
         "A decision with its plan.",
@@ -201,7 +68,20 @@ CATALOGUE: Sequence[EventType] = (
         stored=DecisionStored,
     ),
     EventType(
-        "plan.validated", PlanValidated, "validate, enforce_sla", "generate_tickets", FLOW, "The plan can be done."
+        "plan.validated",
+        PlanValidated,
+        "validate, monitor, enforce_sla",
+        "generate_tickets",
+        FLOW,
+        "The plan can be done.",
+    ),
+    EventType(
+        "flow.approval_requested",
+        Transition,
+        "validate",
+        SUBSCRIBERS,
+        FLOW,
+        "A person has to agree, see detail.reasons.",
     ),
     EventType("plan.rejected", Transition, "validate", SUBSCRIBERS, FLOW, "C1 refused it; every reason is listed."),
     EventType("tickets.generated", Transition, "generate_tickets", SUBSCRIBERS, FLOW, "The plan has its tickets."),
@@ -226,7 +106,7 @@ CATALOGUE: Sequence[EventType] = (
     ),
     EventType("ticket.started", Transition, "monitor", SUBSCRIBERS, TICKET, "The worker has begun."),
     EventType("ticket.completed", Transition, "monitor", SUBSCRIBERS, TICKET, "It is done."),
-    EventType("ticket.failed", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "It failed for good."),
+    EventType("ticket.failed", Transition, "assign, monitor, enforce_sla", SUBSCRIBERS, TICKET, "It failed for good."),
     EventType("ticket.retried", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "It will be tried again."),
     EventType(
         "ticket.reassigned",
@@ -239,10 +119,26 @@ CATALOGUE: Sequence[EventType] = (
     EventType(
         "ticket.cancelled", TicketCancelled, "assign, monitor, enforce_sla", HOLDER, TICKET, "Not wanted any more."
     ),
+    EventType("ticket.compensation_planned", Transition, "monitor", SUBSCRIBERS, TICKET, "Its work is to be undone."),
+    EventType("ticket.compensated", Transition, "monitor", SUBSCRIBERS, TICKET, "Its work is undone."),
+    EventType("ticket.retry_forced", Transition, "monitor", SUBSCRIBERS, TICKET, "A person did not want it to wait."),
+    EventType("ticket.redriven", Transition, "monitor", SUBSCRIBERS, TICKET, "It is done again."),
+    EventType(
+        "compensation.requested",
+        CompensationRequested,
+        "assign, monitor, enforce_sla",
+        "monitor",
+        FLOW,
+        "What the flow did has to be undone.",
+    ),
+    EventType("compensation.planned", Transition, "monitor", SUBSCRIBERS, FLOW, "The compensations exist."),
+    EventType(
+        "compensation.ended", Transition, "assign, monitor, enforce_sla", SUBSCRIBERS, FLOW, "No more is undone."
+    ),
     EventType(
         "flow.consolidated",
         FlowConsolidated,
-        "validate, monitor, enforce_sla, dead_letter",
+        "validate, assign, monitor, enforce_sla, dead_letter",
         "publish_telemetry",
         FLOW,
         "The outcome is known.",
@@ -254,14 +150,42 @@ CATALOGUE: Sequence[EventType] = (
     EventType("flow.timed_out", Transition, ENDS, SUBSCRIBERS, FLOW, "The deadline passed."),
     EventType("flow.cancelled", Transition, ENDS, SUBSCRIBERS, FLOW, "A person stopped it."),
     EventType("flow.rejected", Transition, ENDS, SUBSCRIBERS, FLOW, "It was never begun."),
-    EventType("flow.redriven", Transition, "enforce_sla", SUBSCRIBERS, FLOW, "A lost event was sent again."),
-    EventType("sla.violated", Transition, "enforce_sla", SUBSCRIBERS, FLOW, "The deadline passed before the end."),
-    EventType("flow.cancel_requested", CancelRequest, "user, api", "monitor", FLOW, "Stop this flow.", outside=True),
+    EventType("flow.reemitted", Transition, "enforce_sla", SUBSCRIBERS, FLOW, "A lost event was sent again."),
+    EventType("flow.paused", Transition, "monitor", SUBSCRIBERS, FLOW, "Nothing more is assigned."),
+    EventType("flow.resumed", Transition, "monitor, enforce_sla", SUBSCRIBERS, FLOW, "It goes on."),
+    EventType("flow.redriven", Transition, "monitor", SUBSCRIBERS, FLOW, "It goes on where it failed."),
+    EventType(
+        "sla.at_risk",
+        Transition,
+        "validate, enforce_sla",
+        SUBSCRIBERS,
+        EITHER,
+        "The deadline may be missed; once each.",
+    ),
+    EventType("sla.violated", Transition, "enforce_sla", SUBSCRIBERS, EITHER, "The deadline passed before the end."),
+    EventType(
+        "incident.raised",
+        Transition,
+        "assign, monitor, publish_telemetry, enforce_sla",
+        SUBSCRIBERS,
+        FLOW,
+        "Somebody should look.",
+    ),
+    _order("flow.cancel_requested", "Stop this flow."),
+    _order("flow.approval_granted", "This flow may begin."),
+    _order("flow.approval_denied", "This flow must not begin."),
+    _order("flow.pause_requested", "Assign nothing more of this flow."),
+    _order("flow.resume_requested", "Let this flow go on."),
+    _order("flow.redrive_requested", "Let this failed flow go on where it failed."),
+    _order("ticket.retry_requested", "Try this ticket now."),
+    _order("ticket.reassign_requested", "Give this ticket to another worker."),
+    _order("ticket.skip_requested", "Take this ticket as done."),
     EventType("worker.registered", Registration, "worker", "track_workers", WORKER, "A worker offers.", outside=True),
     EventType("worker.heartbeat", Heartbeat, "worker", "track_workers", WORKER, "A sign of life.", outside=True),
     EventType("worker.deregistered", Deregistration, "worker", "track_workers", WORKER, "It leaves.", outside=True),
     EventType("worker.recovered", TicketsReady, "track_workers", "discover", FLOW, "A worker can take these tickets."),
     EventType("worker.unhealthy", WorkerUnhealthy, "track_workers", "monitor", FLOW, "Its tickets need another."),
+    EventType("worker.suspended", Suspension, "track_workers", SUBSCRIBERS, WORKER, "It gets nothing for a while."),
     EventType("clock.ticked", Tick, "schedule", "enforce_sla, track_workers", "none", "Time has passed."),
 )
 
@@ -281,6 +205,10 @@ def _none(_data: object) -> Sequence[str]:
     return ()
 
 
+def _named(order: orders.Order) -> Sequence[str]:
+    return (order.target,) if isinstance(order, orders.TicketOrder) else ()
+
+
 ROUTES: Mapping[str, Route] = {
     "decision.consolidated": Route("validate", DecisionStored, _none),
     "plan.validated": Route("generate_tickets", PlanValidated, _none),
@@ -288,7 +216,8 @@ ROUTES: Mapping[str, Route] = {
     "worker.recovered": Route("discover", TicketsReady, lambda data: data.ticket_ids),
     "workers.discovered": Route("assign", WorkersDiscovered, lambda data: tuple(data.candidates)),
     "ticket.reported": Route("monitor", Report, lambda data: (data.ticket_id,)),
-    "flow.cancel_requested": Route("monitor", CancelRequest, _none),
+    "compensation.requested": Route("monitor", CompensationRequested, _none),
+    **{noun: Route("monitor", model, _named) for noun, model in orders.ORDERS.items()},
     "worker.unhealthy": Route("monitor", WorkerUnhealthy, lambda data: data.ticket_ids),
     "flow.consolidated": Route("publish_telemetry", FlowConsolidated, _none),
 }

@@ -1,19 +1,36 @@
 """Why a ticket is where it is: what it waits for, since when, and what the rules do if that does not come.
 
-Pure: every sentence follows from the records, the rules and the given time. The sentences about the next
-wake-up say what `enforce_sla` will do then, so they change with it.
+Pure: every sentence follows from the records, the rules and the given time. What the next wake-up will do is said by
+`explain_then`.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from enum import StrEnum
+from datetime import datetime, timedelta
 
-from functions._core.ending_steps import may_retry
-from functions._core.models import Flow, Ticket, Worker
+from functions._core.assignment_steps import schedule_to_start
+from functions._core.explain_then import then_of_ticket, why_not_again
+from functions._core.machine import ENDED_TICKETS
+from functions._core.models import Flow, Refusal, Ticket
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
-from functions._core.values import Record, TicketStatus, Timestamp, Waiting, milliseconds
-from functions._core.wording import ago, ahead, asked_of_worker, clock_time, counted, listed, name_of, plain, span
+from functions._core.slack import fits, limit_of, needed
+from functions._core.values import FlowStatus, Record, TicketStatus, Timestamp, Waiting
+from functions._core.wording import (
+    ago,
+    ahead,
+    asked_of_worker,
+    counted,
+    listed,
+    name_of,
+    plain,
+    said,
+    span,
+    undone_task,
+)
+from functions._core.worker_record import Worker
+
+NAMED_TOGETHER = 20
+"""Workers named with one reason why they were left out."""
 
 
 class Explanation(Record):
@@ -38,32 +55,6 @@ class Explanation(Record):
         return tuple(filter(None, (self.headline, *self.details, self.then)))
 
 
-class SlackState(StrEnum):
-    """How a ticket stands against its share of the SLA."""
-
-    ON_TRACK = "on_track"
-    AT_RISK = "at_risk"
-    BREACHED = "breached"
-
-
-def slack_ms(ticket: Ticket, now: datetime) -> int | None:
-    """Return how long the ticket can still wait (PENDING) or be worked on; negative when late, None when ended."""
-    if not ticket.live:
-        return None
-    latest = ticket.latest_start if ticket.status is TicketStatus.PENDING else ticket.sla.deadline
-    return milliseconds(latest - now)
-
-
-def slack_state(ticket: Ticket, now: datetime) -> SlackState | None:
-    """Return how the ticket stands, or stood when it was completed; None when it came to nothing."""
-    if ticket.status in {TicketStatus.FAILED, TicketStatus.CANCELLED}:
-        return None
-    moment = now if ticket.live else ticket.completed_at or now
-    if moment > ticket.sla.deadline:
-        return SlackState.BREACHED
-    return SlackState.AT_RISK if (slack_ms(ticket, now) or 0) < 0 else SlackState.ON_TRACK
-
-
 def explain_ticket(
     ticket: Ticket,
     flow: Flow,
@@ -72,28 +63,31 @@ def explain_ticket(
     *,
     upstream: Sequence[Ticket] = (),
     worker: Worker | None = None,
+    up_since: datetime | None = None,
 ) -> Explanation:
     """Return why `ticket` of `flow` is where it is at `now`.
 
-    `upstream` are tickets it depends on, to name those that are open; `worker` is the one that holds it. Both
-    only add to what is said.
+    `upstream` are tickets that it waits for, dependencies or its compensation, to name those that are open; `worker`
+    is the one that holds it. Both only add to what is said. `up_since` as in `Situation`.
     """
-    headline, since = _headline(ticket, upstream)
-    details = [f"Since {ago(since, now)}."] if since and ticket.live else []
+    ended = ticket.status in ENDED_TICKETS
+    headline, since = _headline(ticket, flow, upstream)
+    details = [f"Since {ago(since, now)}."] if since and not ended else []
+    details += _undoing(ticket, flow)
     details += _refusals(ticket)
-    details += _past_attempts(ticket)
+    details += _past_attempts(ticket, flow, rules)
     if ticket.live:
-        details += _of_worker(worker, now, rules)
-        details.append(_slack(ticket, now))
+        details += _of_worker(ticket, worker, now, rules)
+        details += _slack(ticket, flow, now, rules)
     return Explanation(
         kind="ticket",
         subject=ticket.ticket_id,
         status=ticket.status.value,
         headline=f"Ticket {name_of(ticket)} {headline}.",
-        waits_for=_waits_for(ticket, upstream) if ticket.live else None,
+        waits_for=None if ended else _waits_for(ticket, upstream),
         since=since,
         next_wakeup_at=ticket.next_wakeup_at,
-        then=_then(ticket, flow, now, rules),
+        then=then_of_ticket(ticket, flow, now, rules, up_since),
         details=tuple(details),
     )
 
@@ -106,27 +100,47 @@ def waiting_since(ticket: Ticket) -> datetime:
     return next((moment for moment in moments if moment), ticket.created_at)
 
 
-def _headline(ticket: Ticket, upstream: Sequence[Ticket]) -> tuple[str, datetime | None]:
+def _headline(ticket: Ticket, flow: Flow, upstream: Sequence[Ticket]) -> tuple[str, datetime | None]:
     """Return what is said of the ticket, without its name, and since when that holds."""
     if ticket.live:
         waits_for = _waits_for(ticket, upstream)
         return f"waits for {waits_for}{_why_not_yet(ticket)}", waiting_since(ticket)
-    because = f": {plain(ticket.reason.message)} ({plain(ticket.reason.code)})" if ticket.reason else ""
-    if ticket.status is not TicketStatus.COMPLETED:
-        verb = "has failed" if ticket.status is TicketStatus.FAILED else "was cancelled"
-        return f"{verb}{because}", ticket.completed_at
+    if ticket.status is TicketStatus.COMPENSATING:
+        since = flow.phase.entered_at if flow.status is FlowStatus.COMPENSATING else None
+        return f"was completed, and now its work is being undone: it waits for {_waits_for(ticket, upstream)}", since
+    return _end(ticket), ticket.completed_at
+
+
+def _end(ticket: Ticket) -> str:
+    because = f": {said(ticket.reason)}" if ticket.reason else ""
+    if ticket.status is TicketStatus.FAILED and ticket.reason and ticket.reason.code == "not_compensated":
+        return f"was completed, but could not be undone{because}"
+    if ticket.status is TicketStatus.FAILED:
+        return f"has failed{because}"
+    if ticket.status is TicketStatus.CANCELLED:
+        return f"was cancelled{because}"
+    if ticket.skipped:
+        return f"was not done but counts as done{because}"
     took = ""
     if ticket.started_at and ticket.completed_at:
         took = f" in {span(ticket.completed_at - ticket.started_at)}"
-    return f"was completed by worker {ticket.worker_id}{took}", ticket.completed_at
+    undone = ", and has been undone since" if ticket.status is TicketStatus.COMPENSATED else ""
+    return f"was completed by worker {ticket.worker_id}{took}{undone}"
 
 
 def _waits_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
+    if ticket.status is TicketStatus.COMPENSATING:
+        found = next((t for t in upstream if t.ticket_id == ticket.compensation_ticket_id), None)
+        return f"its compensation {f'{plain(found.task_id)} ({found.status})' if found else 'to end'}"
     if ticket.status is not TicketStatus.PENDING:
         if ticket.acknowledged_at is None:
             return f"worker {ticket.worker_id} to accept it"
         done = f", {ticket.progress:g} % done" if ticket.progress is not None else ""
         return f"worker {ticket.worker_id} to report its end{done}"
+    return _pending_for(ticket, upstream)
+
+
+def _pending_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
     if ticket.waiting is Waiting.DEPENDENCIES:
         open_ones = [f"{plain(t.task_id)} ({t.status})" for t in upstream if t.status is not TicketStatus.COMPLETED]
         total = counted(len(ticket.dependencies), "dependency", "dependencies")
@@ -136,7 +150,18 @@ def _waits_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
         return asked_of_worker(ticket)
     if ticket.waiting is Waiting.SLOT:
         return f"a free slot of {asked_of_worker(ticket)}"
-    return "its next attempt" if ticket.waiting is Waiting.RETRY else "the search for a worker (C3)"
+    others = {Waiting.RETRY: "its next attempt", Waiting.RESUME: "its paused flow to go on"}
+    return others.get(ticket.waiting or Waiting.DISCOVERY, "the search for a worker (C3)")
+
+
+def _undoing(ticket: Ticket, flow: Flow) -> list[str]:
+    """Return what the ticket has to do with another one's work being undone."""
+    if ticket.compensates is not None:
+        why = f", because the flow's outcome is {flow.outcome}" if flow.outcome else ""
+        return [f"It undoes the work of {undone_task(ticket)} (ticket {ticket.compensates}){why}."]
+    if ticket.compensation_ticket_id is not None:
+        return [f"Its compensation is ticket {ticket.compensation_ticket_id}."]
+    return []
 
 
 def _why_not_yet(ticket: Ticket) -> str:
@@ -148,85 +173,66 @@ def _why_not_yet(ticket: Ticket) -> str:
 
 
 def _refusals(ticket: Ticket) -> list[str]:
+    """Return which workers were left out, those with the same reason together."""
     if ticket.status is not TicketStatus.PENDING:
         return []
-    return [f"Worker {refusal.worker_id} was left out: {plain(refusal.reason)}." for refusal in ticket.refusals]
+    by_reason: dict[str, list[Refusal]] = {}
+    for refusal in ticket.refusals:
+        by_reason.setdefault(refusal.reason, []).append(refusal)
+    return [
+        f"{'Worker' if len(left_out) == 1 else 'Workers'} {listed([r.worker_id for r in left_out], NAMED_TOGETHER)} "
+        f"{'was' if len(left_out) == 1 else 'were'} left out: {plain(reason)}."
+        for reason, left_out in by_reason.items()
+    ]
 
 
-def _past_attempts(ticket: Ticket) -> list[str]:
+def _past_attempts(ticket: Ticket, flow: Flow, rules: Rules) -> list[str]:
     sentences = []
     if ticket.live and ticket.reason is not None:
-        sentences.append(f"The last attempt ended so: {plain(ticket.reason.message)} ({plain(ticket.reason.code)}).")
+        sentences.append(f"The last attempt ended so: {said(ticket.reason)}.")
     if ticket.attempt > 1 or ticket.retry_count:
         retries = f"{ticket.retry_count} of {counted(ticket.sla.max_retries, 'retry', 'retries')}"
         sentences.append(f"Attempts so far: {ticket.attempt}; {retries} used.")
+    because = why_not_again(ticket, flow, rules) if ticket.status is TicketStatus.FAILED else None
+    if because:
+        sentences.append(f"It was not tried again: {because}.")
     return sentences
 
 
-def _of_worker(worker: Worker | None, now: datetime, rules: Rules) -> list[str]:
-    if worker is None:
-        return []
-    health = health_of(worker, now, rules)
-    return [f"Worker {worker.worker_id} is {health}, last heard of at {ago(worker.last_seen, now)}."]
+def _of_worker(ticket: Ticket, worker: Worker | None, now: datetime, rules: Rules) -> list[str]:
+    """Return how the worker fares that holds the ticket, and what is expected of it."""
+    sentences = []
+    if worker is not None:
+        health = health_of(worker, now, rules)
+        sentences.append(f"Worker {worker.worker_id} is {health}, last heard of at {ago(worker.last_seen, now)}.")
+    limit = schedule_to_start(ticket)
+    if ticket.status is TicketStatus.PENDING and limit is not None and not ticket.open_dependencies:
+        sentences.append(f"Its task wants a worker to have it by {ahead(limit, now)}.")
+    if ticket.acknowledged_at is not None and ticket.live:
+        over = ticket.acknowledged_at + ticket.timeout
+        sentences.append(f"Its timeout of {span(ticket.timeout)} ends at {ahead(over, now)}.")
+        if ticket.heartbeat_timeout_ms:
+            lease = span(timedelta(milliseconds=ticket.heartbeat_timeout_ms))
+            sentences.append(f"Its worker has to say at least every {lease} that it is still at it (heartbeat lease).")
+    return sentences
 
 
-def _slack(ticket: Ticket, now: datetime) -> str:
+def _slack(ticket: Ticket, flow: Flow, now: datetime, rules: Rules) -> list[str]:
+    if flow.standing:
+        return ["The time of its SLA does not run while the flow is paused."] if flow.sla_limit is None else []
+    share = "the time for undoing" if ticket.compensates else "the SLA"
     if now > ticket.sla.deadline:
-        return f"It is late: its share of the SLA ended at {ago(ticket.sla.deadline, now)}."
-    if ticket.status is not TicketStatus.PENDING:
-        return f"To keep the SLA it has to be done by {ahead(ticket.sla.deadline, now)}."
-    if now > ticket.latest_start:
-        return f"The SLA is at risk: it should have started by {ago(ticket.latest_start, now)}."
-    return f"To keep the SLA it has to start by {ahead(ticket.latest_start, now)}."
-
-
-def _then(ticket: Ticket, flow: Flow, now: datetime, rules: Rules) -> str | None:
-    """Return what the ticket's next wake-up does."""
-    due = ticket.next_wakeup_at
-    if due is None:
-        return None
-    if not ticket.live:
-        return f"At {ahead(due, now)} it is checked whether the whole flow has ended."
-    if max(due, now) >= flow.sla_deadline:
-        fate = "FAILED with no_capacity" if ticket.waiting is Waiting.SLOT else "CANCELLED"
-        deadline = ahead(flow.sla_deadline, now)
-        return f"If nothing changes by {deadline}, the flow's deadline, the flow is TIMED_OUT and this is {fate}."
-    if ticket.status is TicketStatus.PENDING:
-        return _then_pending(ticket, due, now)
-    if ticket.acknowledged_at is None:
-        return _then_not_accepted(ticket, due, now, rules)
-    return _then_not_ended(ticket, flow, due, now, rules)
-
-
-def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
-    by = ahead(due, now)
-    if ticket.waiting is Waiting.WORKER:
-        return f"If none registers by {by} it fails with no_worker, and what depends on it is cancelled."
-    if ticket.waiting is Waiting.RETRY:
-        return f"At {by} a worker is looked for again."
-    if ticket.open_dependencies:
-        return f"At {by} it is looked at again; should a dependency fail, it is cancelled."
-    return f"If nothing has happened by {by}, the search for a worker is started again."
-
-
-def _then_not_accepted(ticket: Ticket, due: datetime, now: datetime, rules: Rules) -> str:
-    by, worker = ahead(due, now), ticket.worker_id
-    patience = (ticket.assigned_at or now) + rules.unreachable
-    if max(due, now) >= patience:
-        return f"If worker {worker} has not accepted it by {by}, it is asked once more, then the ticket goes elsewhere."
-    until = clock_time(patience, now)
-    return f"If worker {worker} has not accepted it by {by}, it is sent there again, until {until} at most."
-
-
-def _then_not_ended(ticket: Ticket, flow: Flow, due: datetime, now: datetime, rules: Rules) -> str:
-    by = ahead(due, now)
-    if may_retry(ticket, flow, max(due, now), rules):
-        number = f"retry {ticket.retry_count + 1} of {ticket.sla.max_retries}"
-        return f"If no end is reported by {by}, it is taken from worker {ticket.worker_id} and tried again ({number})."
-    if not ticket.idempotent:
-        why = "it must not be done twice"
-    elif ticket.retry_count >= ticket.sla.max_retries:
-        why = "no retry is left"
+        sentence = f"It is late: its share of {share} ended at {ago(ticket.sla.deadline, now)}."
+    elif ticket.status is not TicketStatus.PENDING:
+        sentence = f"To keep {share} it has to be done by {ahead(ticket.sla.deadline, now)}."
+    elif now > ticket.latest_start:
+        sentence = f"{share.capitalize() if ticket.compensates else 'The SLA'} is at risk: "
+        sentence += f"it should have started by {ago(ticket.latest_start, now)}."
     else:
-        why = "a retry would not fit into the SLA"
-    return f"If no end is reported by {by}, it fails with timed_out, because {why}; what depends on it is cancelled."
+        sentence = f"To keep {share} it has to start by {ahead(ticket.latest_start, now)}."
+    limit = limit_of(flow, rules)
+    if ticket.status is not TicketStatus.PENDING or limit is None or fits(ticket, flow, now, rules):
+        return [sentence]
+    left = f"{span(limit - now)} are left" if limit > now else "no time is left"
+    what = "It and what depends on it need" if ticket.dependants else "It needs"
+    return [sentence, f"{what} {span(needed(ticket))} by estimate, {left}: that does not fit."]

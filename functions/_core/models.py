@@ -9,17 +9,18 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from functions._core.policies import RetryPolicy, Undo
 from functions._core.values import (
     Consistency,
     DeliveryMode,
     Durability,
     FlowStatus,
-    Health,
     Outcome,
     Priority,
     Record,
     RiskBand,
     SecurityLevel,
+    SlackState,
     TaskType,
     TicketStatus,
     Timestamp,
@@ -44,7 +45,13 @@ class Phase(Record):
 
 
 class Flow(Record):
-    """The small row of a flow. Its size does not depend on the size of the plan."""
+    """The small row of a flow. Its size does not depend on the size of the plan.
+
+    `sla_limit` is a deadline that the decision gave as a moment: unlike a span it does not stop while people are
+    waited for. `announced` is how the flow was last said to stand against its deadline. `back` is where a pause ends.
+    `compensable` counts the tickets that say how they are undone, `compensations` those that are being undone.
+    `orders` are the ids of the last orders that people gave, so that one which comes twice counts once.
+    """
 
     flow_id: str
     decision_id: str
@@ -61,6 +68,13 @@ class Flow(Record):
     risk_band: RiskBand = RiskBand.MEDIUM
     received_at: Timestamp
     sla_deadline: Timestamp
+    sla_limit: Timestamp | None = None
+    announced: SlackState = SlackState.ON_TRACK
+    back: FlowStatus | None = None
+    compensable: int = 0
+    compensations: int | None = None
+    redrives: int = 0
+    orders: tuple[str, ...] = ()
     ended_at: Timestamp | None = None
     phases: tuple[Phase, ...]
     tickets_generated: int = 0
@@ -76,6 +90,16 @@ class Flow(Record):
         return self.phases[-1]
 
     @property
+    def standing(self) -> bool:
+        """Whether people are waited for, so that the time of the SLA does not run."""
+        return self.status in STANDING_FLOWS
+
+    @property
+    def deadline(self) -> Timestamp | None:
+        """When the SLA ends the flow; None while its time does not run."""
+        return self.sla_limit if self.standing else self.sla_deadline
+
+    @property
     def trace_id(self) -> str:
         """The 32 hexadecimal digits of the trace."""
         return self.traceparent.split("-")[1]
@@ -84,6 +108,9 @@ class Flow(Record):
     def span_id(self) -> str:
         """The 16 hexadecimal digits of the span that started the flow."""
         return self.traceparent.split("-")[2]
+
+
+STANDING_FLOWS = frozenset({FlowStatus.AWAITING_APPROVAL, FlowStatus.PAUSED})
 
 
 class Sla(Record):
@@ -126,7 +153,13 @@ class Ticket(Record):
 
     `attempt` is the fencing token: it grows with every assignment to a worker. `retry_count` alone counts
     against `sla.max_retries`. `open_dependencies` counts those that are not COMPLETED yet. `perhaps_begun` tells that
-    the worker may be at it although it did not acknowledge the attempt.
+    the worker may be at it although it did not acknowledge the attempt; `asked`, of a task that must not be repeated,
+    that it was sent to the worker and no answer is known yet. `turn` orders those that wait for a slot.
+
+    `until` is when it has waited too long for what it waits for; `next_wakeup_at` is then, or earlier when its slack
+    is looked at before. `announced` is how it was last said to stand against its share of the SLA, `tail_ms` the
+    longest path of estimates after it. `undo` says how its work is undone; `compensates` names the ticket whose work
+    this one undoes. `ready_at` is since when nothing but a worker is missing.
     """
 
     ticket_id: str
@@ -173,10 +206,22 @@ class Ticket(Record):
     refusals: tuple[Refusal, ...] = ()
     excluded_workers: tuple[str, ...] = ()
     perhaps_begun: bool = False
+    asked: bool = False
     waiting: Waiting | None = None
     waiting_since: Timestamp | None = None
+    turn: int | None = None
     emissions: int = 0
     latest_start: Timestamp
+    tail_ms: int = 0
+    announced: SlackState = SlackState.ON_TRACK
+    retry: RetryPolicy = RetryPolicy()
+    ready_at: Timestamp | None = None
+    schedule_to_start_ms: int | None = None
+    heartbeat_timeout_ms: int | None = None
+    undo: Undo | None = None
+    compensates: str | None = None
+    skipped: bool = False
+    until: Timestamp | None = None
     level: int = 0
     critical: bool = False
     dependants: tuple[str, ...] = ()
@@ -200,37 +245,11 @@ class Ticket(Record):
 LIVE_TICKETS = frozenset({TicketStatus.PENDING, TicketStatus.ASSIGNED, TicketStatus.RUNNING})
 
 
-class WorkerTelemetry(Record):
-    """What a worker says of its own record; unknown is None, never zero."""
-
-    success_rate: float | None = None
-    total_executions: int | None = None
-    avg_duration_ms: float | None = None
-
-
-class Worker(Record):
-    """A registered worker. Its health follows from `last_seen` and the clock; nothing else decides it.
-
-    `announced` is the health that was last made known to others by an event. `slots` is how many tickets it
-    takes at once.
-    """
-
-    worker_id: str
-    endpoint: str
-    capabilities: tuple[str, ...] = ()
-    slots: int = 10
-    metadata: Mapping[str, Any] = {}
-    telemetry: WorkerTelemetry = WorkerTelemetry()
-    reported: Health = Health.HEALTHY
-    announced: Health = Health.HEALTHY
-    registered_at: Timestamp
-    last_seen: Timestamp
-    next_wakeup_at: Timestamp
-    version: int = 1
-
-
 class HistoryEntry(Record):
-    """One transition. `seq` is given by the store and grows within it; `type` is the noun of the event."""
+    """One transition. `seq` is given by the store and grows within it; `type` is the noun of the event.
+
+    `event_id` is the event that was being handled, or `clock`.
+    """
 
     flow_id: str
     at: Timestamp
@@ -242,6 +261,7 @@ class HistoryEntry(Record):
     to_status: str | None = None
     attempt: int | None = None
     worker_id: str | None = None
+    event_id: str | None = None
     detail: Mapping[str, Any] = {}
     seq: int = 0
 

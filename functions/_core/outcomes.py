@@ -5,9 +5,11 @@ Names say what happened, never what to do about it: that is the state machine's 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from functions._core.envelope import CloudEvent
 from functions._core.models import Candidate, Reason, Refusal, Ticket
+from functions._core.orders import AnyOrder
 from functions._core.ports import Answer
 from functions._core.reports import Report
 from functions._core.values import Priority, RiskBand, Timestamp, Waiting
@@ -15,7 +17,10 @@ from functions._core.values import Priority, RiskBand, Timestamp, Waiting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validated:
-    """C1: the plan can be done."""
+    """C1: the plan can be done.
+
+    `approval` says why a person has to agree first, `impossible` why its estimates do not fit into the SLA.
+    """
 
     plan_id: str
     intent_id: str
@@ -23,6 +28,9 @@ class Validated:
     priority: Priority
     risk_band: RiskBand
     sla_deadline: Timestamp
+    sla_limit: Timestamp | None = None
+    approval: tuple[Reason, ...] = ()
+    impossible: Reason | None = None
     tasks: int
     levels: int
     critical_path_ms: int
@@ -50,33 +58,37 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """C3: ranked workers for some tickets, a cause to wait for the others, each with the workers left out."""
+    """C3: ranked workers for some tickets; for the others what they wait for, the workers left out, and their turn."""
 
     found: Mapping[str, tuple[Candidate, ...]]
     waiting: Mapping[str, Waiting]
     refusals: Mapping[str, tuple[Refusal, ...]]
+    turns: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """C4: the worker chosen for each ticket, and the tickets whose candidates are all taken by now."""
+    """C4: the worker chosen for each ticket, and the turns of the tickets whose candidates are all taken by now."""
 
     chosen: Mapping[str, str]
     candidates: Mapping[str, tuple[Candidate, ...]]
-    crowded: tuple[str, ...]
+    crowded: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """The other tickets of the flow that one ticket's end touches, as far as they are needed.
+    """The other tickets of the flow that the ends of some tickets touch, as far as they are needed.
 
-    `dependants` of a ticket that succeeded; the `live` ones among all that depend on a ticket that fails for good;
-    the counts by status (`tally`) of all tickets unless others are known to go on.
+    `dependants` of those that succeeded; the `live` ones among all that depend on those that fail for good;
+    the counts by status (`tally`) of all tickets unless others are known to go on. `goes_on` says that something
+    else is live for certain. `undone` are the tickets whose work compensations among all of these undo, by id.
     """
 
     dependants: Mapping[str, Ticket] = field(default_factory=dict)
     live: Sequence[Ticket] = ()
     tally: Mapping[str, int] | None = None
+    goes_on: bool = False
+    undone: Mapping[str, Ticket] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +104,12 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """C5: a worker's word on its ticket.
+    """C5: what workers say of tickets of one flow, of each ticket once.
 
-    `released` are tickets, perhaps of other flows, that can use the slot that became free.
+    `released` are tickets, perhaps of other flows, that can use the slots that became free.
     """
 
-    report: Report
+    reports: Sequence[Report]
     around: Surroundings = Surroundings()
     released: Sequence[Ticket] = ()
 
@@ -110,13 +122,56 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """C5: a person wants the flow to stop."""
+class Ordered:
+    """C5: a person has given an order about a flow or one of its tickets.
+
+    `live` are the live tickets of the flow and `tally` the counts by status where the order touches them all, `around`
+    is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
+    dependencies that they have then, by the flow's new `deadline`.
+    """
+
+    order: AnyOrder
+    order_id: str
+    live: Sequence[Ticket] = ()
+    tally: Mapping[str, int] = field(default_factory=dict)
+    around: Surroundings = Surroundings()
+    redriven: Sequence[Ticket] = ()
+    deadline: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NobodyDecided:
+    """SLA: nobody has approved the flow in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseOver:
+    """SLA: a pause has lasted as long as it may."""
 
     live: Sequence[Ticket]
     tally: Mapping[str, int]
-    requested_by: str
-    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AtRisk:
+    """SLA: most of the flow's time is used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompensationPlanned:
+    """C5: the tickets that undo what was done, and the tickets whose work they undo."""
+
+    compensations: Sequence[Ticket]
+    originals: Sequence[Ticket]
+
+
+@dataclass(frozen=True, slots=True)
+class CompensationOverdue:
+    """SLA: undoing has taken as long as it may; `undone` are the tickets that live compensations undo."""
+
+    live: Sequence[Ticket]
+    tally: Mapping[str, int]
+    undone: Mapping[str, Ticket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +189,17 @@ class WorkerLost:
 
 @dataclass(frozen=True, slots=True)
 class TelemetryTaken:
-    """C6: the sink has everything."""
+    """C6: the sink has everything. `findings` are what is wrong with the flow's records."""
+
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TelemetryKept:
-    """C6: the sink is away; the events wait in the buffer."""
+    """C6: the sink is away; the events wait in the buffer. `findings` as in `TelemetryTaken`."""
 
     events: tuple[CloudEvent, ...]
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +250,12 @@ AnyOutcome = (
     | Delivered
     | Reported
     | Settled
-    | CancelRequested
+    | Ordered
+    | NobodyDecided
+    | PauseOver
+    | AtRisk
+    | CompensationPlanned
+    | CompensationOverdue
     | WorkerLost
     | TelemetryTaken
     | TelemetryKept

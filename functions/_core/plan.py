@@ -29,7 +29,10 @@ class Plannable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When a task has to run so that the flow meets its deadline; `index` counts in topological order."""
+    """When a task has to run so that the flow meets its deadline; `index` counts in topological order.
+
+    `tail_ms` is the longest path of estimates after it.
+    """
 
     task_id: str
     index: int
@@ -37,6 +40,7 @@ class Timing:
     latest_start: datetime
     latest_finish: datetime
     critical: bool
+    tail_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,7 @@ class _Share:
     def timing(self, task: Plannable, index: int, level: int, end: int, tail: int) -> Timing:
         finish = self.before_deadline(tail)
         start = max(self.before_deadline(tail + task.estimate_ms), finish - timedelta(milliseconds=task.estimate_ms))
-        return Timing(task.task_id, index, level, start, finish, end + tail == self.critical_ms)
+        return Timing(task.task_id, index, level, start, finish, end + tail == self.critical_ms, tail)
 
 
 def _followers(dependencies: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

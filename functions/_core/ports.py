@@ -12,9 +12,11 @@ from typing import Any, Protocol
 
 from functions._core.audits import AnyAudit, AuditKind
 from functions._core.envelope import CloudEvent
-from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket, Worker
+from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket
 from functions._core.statistics import FlowStatistics
 from functions._core.step import Step
+from functions._core.turns import Line
+from functions._core.worker_record import Worker
 
 
 class FlowStore(Protocol):
@@ -44,7 +46,7 @@ class Tally(Protocol):
     """Counts that a decision needs, answered from the same consistent state as `FlowStore`."""
 
     async def by_status(self, flow_id: str) -> Mapping[str, int]:
-        """Return how many tickets of the flow are in each status; absent statuses are zero."""
+        """Return how many tickets of the flow's plan, compensations aside, are in each status; absent ones are zero."""
 
     async def live(self, flow_id: str, at_most: int) -> int:
         """Return how many tickets of the flow are PENDING, ASSIGNED or RUNNING, counting no further than `at_most`."""
@@ -78,10 +80,13 @@ class Wakeups(Protocol):
     async def claim_waiting(
         self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` tickets waiting for a worker or a slot that `capabilities` cover, least slack first.
+        """Return up to `limit` tickets waiting for a worker or a slot that `capabilities` (None: all) cover.
 
-        None covers everything. What is returned is not offered again before `lease` has passed.
+        The lowest turn first (none counts as 0), then the least slack; none is offered again before `lease` is over.
         """
+
+    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
 
 
 class WorkerRegistry(Protocol):
@@ -129,15 +134,17 @@ class Statistics(Protocol):
     async def flows(self, since: datetime | None) -> FlowStatistics:
         """Return the numbers of all flows that ended at `since` or later (None: ever), and how many are active now."""
 
+    async def deadlines(self) -> Mapping[str, datetime]:
+        """Return the earliest deadline of the flows without an outcome whose SLA's time runs, by risk band."""
+
 
 class Retention(Protocol):
     """What has been kept long enough goes, a bounded number of records at a time, the oldest first."""
 
     async def forget_ended(self, before: datetime, limit: int) -> int:
-        """Remove up to `limit` records of flows that ended before `before`; return how many were removed.
+        """Remove up to `limit` records of flows that ended, and audits of no flow, before `before`; return how many.
 
-        Gone with a flow are its tickets, transitions, audits, dead letters and decision, in parts if need be; its
-        own row goes last, so that what is left is found the next time.
+        Of a flow, tickets, transitions, audits, letters and decision go first; its row last, so that the rest is found.
         """
 
     async def drop_letters(self, keep: int, limit: int) -> int:
@@ -186,8 +193,7 @@ class Queued:
 class EventQueue(Protocol):
     """The outbox as a durable queue, for the runtime that is its own broker.
 
-    `FlowStore.commit` adds `Step.events` (an id that is queued already is not added again) and removes
-    `Step.handled`.
+    `FlowStore.commit` adds `Step.events` (an id that is queued already not again) and removes `Step.handled`.
     """
 
     async def enqueue(self, events: Sequence[CloudEvent]) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from zlib import crc32
 
-from functions._core.models import Candidate, Refusal, Ticket, Worker
+from functions._core.models import Candidate, Refusal, Ticket
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 from functions._core.values import Health
+from functions._core.worker_record import Worker
 
 NEAR = 0.05
 UNKNOWN = 0.5
@@ -72,10 +73,10 @@ def rank_for(
         if refusal is None:
             capable = True
             held = active.get(worker.worker_id, 0)
-            if held < worker.slots:
+            refusal = _occupied(worker, held, now)
+            if refusal is None:
                 candidates.append(_candidate(worker, held, now, rules))
                 continue
-            refusal = f"all {worker.slots} slots are taken"
         refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
     return Ranking(_in_order(candidates, salt), tuple(refusals), capable)
 
@@ -95,6 +96,14 @@ def _refusal(required: Collection[str], worker: Worker, now: datetime, rules: Ru
     if health_of(worker, now, rules) is Health.UNHEALTHY:
         return f"unhealthy: silent for {(now - worker.last_seen).total_seconds():.0f} s"
     return None
+
+
+def _occupied(worker: Worker, held: int, now: datetime) -> str | None:
+    """Return why a capable worker cannot take a ticket right now."""
+    if worker.suspended_until is not None and now < worker.suspended_until:
+        left = (worker.suspended_until - now).total_seconds()
+        return f"its circuit breaker is open for another {left:.0f} s, after {worker.failures} failures in a row"
+    return f"all {worker.slots} slots are taken" if held >= worker.slots else None
 
 
 def _candidate(worker: Worker, held: int, now: datetime, rules: Rules) -> Candidate:

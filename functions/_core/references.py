@@ -1,12 +1,13 @@
 """References to upstream outputs: `{"$output": "<task id>", "path": "<JSON Pointer>"}` within parameters.
 
 The object, at any depth, stands for the output of a task that is done before this one, or for the part of it
-that `path` (RFC 6901) points at. C1 checks every reference; they are resolved when a ticket goes to a worker.
+that `path` (RFC 6901) points at; the parameters of a compensation may refer to what it undoes, too. C1 checks every
+reference; they are resolved when a ticket goes to a worker.
 What an output holds is data: references inside it are left alone.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from functions._core.models import Reason
 from functions._core.values import JsonObject
 from functions._core.vocabulary import shown
 
+TASKS = "cognitive_plan.tasks"
 MARK = "$output"
 ALLOWED = frozenset({MARK, "path"})
 POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
@@ -54,6 +56,10 @@ class Parametrised(Protocol):
     def parameters(self) -> JsonObject:
         """The parameters, as the plan has them."""
 
+    @property
+    def undo_parameters(self) -> JsonObject:
+        """The parameters of what undoes the task; they may refer to the task's own output, too."""
+
 
 def find_references(parameters: JsonObject) -> tuple[Reference, ...]:
     """Return every reference in `parameters`, the malformed ones too, in the order of the text."""
@@ -78,14 +84,14 @@ def check_references(tasks: Sequence[Parametrised], order: Iterable[str]) -> tup
     `order` names the tasks topologically. Whether a reference points upstream is checked for the tasks it
     names: those that a cycle holds up have no upstream to speak of.
     """
-    found = [(i, task, ref) for i, task in enumerate(tasks) for ref in find_references(task.parameters)]
+    found = [*_places(tasks)]
     if not found:
         return ()
     known = {task.task_id for task in tasks}
     bits = {task_id: 1 << n for n, task_id in enumerate(dict.fromkeys(ref.task_id for _, _, ref in found))}
     upstream = _upstream(tasks, order, bits)
     reasons = []
-    for position, task, ref in found:
+    for where, task, ref in found:
         if ref.fault:
             code, message = "invalid_reference", ref.fault
         elif ref.task_id not in known:
@@ -98,9 +104,18 @@ def check_references(tasks: Sequence[Parametrised], order: Iterable[str]) -> tup
             message = f"refers to {shown(ref.task_id)}, which task {shown(task.task_id)} does not depend on"
         else:
             continue
-        where = f"cognitive_plan.tasks[{position}].{ref.where}"
         reasons.append(Reason(code=code, message=f"{where}: {message}", where=where))
     return tuple(reasons)
+
+
+def _places(tasks: Sequence[Parametrised]) -> Iterator[tuple[str, Parametrised, Reference]]:
+    """Yield every reference of a plan with its place and its task, but for those of a compensation to its own task."""
+    for position, task in enumerate(tasks):
+        for ref in find_references(task.parameters):
+            yield f"{TASKS}[{position}].{ref.where}", task, ref
+        for ref in find_references(task.undo_parameters):
+            if ref.fault or ref.task_id != task.task_id:
+                yield f"{TASKS}[{position}].compensation.{ref.where}", task, ref
 
 
 def resolve(parameters: JsonObject, outputs: Mapping[str, object]) -> JsonObject:

@@ -4,8 +4,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from zlib import crc32
 
+from functions._core.policies import RetryPolicy
+
 TICKETS_PER_EVENT = 25
 """Ticket ids in one chain event: keeps it far below the smallest broker limit (64 KiB) with 5 candidates each."""
+
+DEFAULT_SLA = timedelta(hours=4)
+"""The deadline of a decision that brings none, from its arrival."""
+
+TICKETS_PER_TURN = 25
+"""Tickets of one flow, with one requirement, in one turn for free slots: those of one event wait in one turn, and a
+flow that never has more of them waiting is ordered by slack alone."""
 
 CANDIDATES_PER_TICKET = 5
 """How many ranked workers discovery hands on: enough to spread and to fall back."""
@@ -15,7 +24,7 @@ CANDIDATES_PER_TICKET = 5
 class Rules:
     """Limits of every wait. Defaults are the platform's promise; settings may change those a user needs."""
 
-    default_sla: timedelta = timedelta(seconds=14_400)
+    default_sla: timedelta = DEFAULT_SLA
     reemit: timedelta = timedelta(seconds=30)
     """A chain event that had no effect is sent again after this, then after twice as long, and so on."""
     reemit_most: timedelta = timedelta(minutes=16)
@@ -31,9 +40,21 @@ class Rules:
     """When a last ticket's end is looked at again, in case the end of the flow was not recorded with it."""
     sink: timedelta = timedelta(seconds=60)
     """How long the end of a flow waits for the telemetry sink."""
-    retry_initial: timedelta = timedelta(seconds=1)
-    retry_most: timedelta = timedelta(seconds=60)
-    retry_jitter: float = 0.2
+    approval: timedelta = timedelta(hours=24)
+    """How long a flow waits for somebody to approve it."""
+    pause: timedelta = timedelta(hours=24)
+    """How long a flow stays paused before it goes on by itself."""
+    compensation: timedelta = timedelta(hours=1)
+    """How long undoing may take in all."""
+    at_risk_share: float = 0.8
+    """The part of the SLA after which a flow that still works is at risk."""
+    refuse_impossible: bool = False
+    """Whether C1 refuses a plan whose longest path does not fit into its SLA; else it is at risk from the start."""
+    breaker_failures: int = 5
+    """Failures in a row of one worker, beside its tasks' own errors, after which it gets nothing for a while."""
+    breaker_pause: timedelta = timedelta(seconds=30)
+    breaker_successes: int = 2
+    """Successes after that pause with which a worker is trusted again."""
     heartbeat: timedelta = timedelta(seconds=30)
     grace: timedelta = timedelta(seconds=15)
     """After the platform was down, workers have this long to repeat their reports before a ticket times out."""
@@ -57,11 +78,12 @@ class Rules:
         """Return how long to wait after the event was sent `emissions` times before: doubling, capped."""
         return min(self.reemit * (1 << min(emissions, 20)), self.reemit_most)
 
-    def retry_after(self, ticket_id: str, retries: int) -> timedelta:
-        """Return the backoff before retry number `retries` + 1: doubling, capped, with jitter.
 
-        The jitter is a function of ticket and retry, so that the decision stays reproducible.
-        """
-        backoff = min(self.retry_initial * (1 << min(retries, 20)), self.retry_most)
-        share = crc32(f"{ticket_id}/{retries}".encode()) / 2**32
-        return backoff * (1 + self.retry_jitter * (2 * share - 1))
+def retry_after(policy: RetryPolicy, ticket_id: str, retries: int) -> timedelta:
+    """Return the backoff before retry number `retries` + 1: growing, capped, with jitter.
+
+    The jitter is a function of ticket and retry, so that the decision stays reproducible.
+    """
+    backoff = min(policy.initial_ms * policy.coefficient ** min(retries, 60), policy.max_ms)
+    share = crc32(f"{ticket_id}/{retries}".encode()) / 2**32
+    return timedelta(milliseconds=backoff * (1 + policy.jitter * (2 * share - 1)))

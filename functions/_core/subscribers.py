@@ -6,8 +6,10 @@ from functions._core.assignment import assignment_event
 from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.events import ROUTES
+from functions._core.json_text import content_hash
 from functions._core.models import Flow, HistoryEntry
 from functions._core.step import Step
+from functions._core.values import format_time
 
 
 def subscriber_events(step: Step, flow: Flow) -> Iterator[CloudEvent]:
@@ -29,9 +31,9 @@ def subscriber_events(step: Step, flow: Flow) -> Iterator[CloudEvent]:
 
 def transition_event(entry: HistoryEntry, flow: Flow) -> CloudEvent:
     """Return a history line as an event; its subject is the ticket, or the flow when it is about no ticket."""
-    data = entry.model_dump(mode="json", exclude={"seq", "at", "type"}, exclude_none=True)
-    again = f"{entry.detail.get('event')}:{entry.detail.get('times')}"
-    key = f"{entry.ticket_id}:{entry.attempt}:{entry.from_status}:{again}"
+    data = entry.model_dump(mode="json", exclude={"seq", "at", "type", "event_id"}, exclude_none=True)
+    # The id follows from the line alone, so that whoever reads the history later gets the id that was told.
+    key = content_hash({**data, "at": format_time(entry.at)})
     return CloudEvent(
         id=derived_id(entry.flow_id, f"{entry.type}/transition", key),
         source="/flowc",
@@ -42,6 +44,7 @@ def transition_event(entry: HistoryEntry, flow: Flow) -> CloudEvent:
         extensions={
             "partitionkey": entry.flow_id,
             "correlationid": flow.correlation_id,
+            **({"causationid": entry.event_id} if entry.event_id else {}),
             "traceparent": flow.traceparent,
         },
     )

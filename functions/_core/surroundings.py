@@ -1,6 +1,6 @@
 """Loads what the end of a ticket or a flow needs: no more than it has to, so that ends in large plans stay cheap."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from functions._core.models import Flow, Ticket
 from functions._core.outcomes import Surroundings
@@ -9,31 +9,46 @@ from functions._core.telemetry import TicketFacts
 from functions._core.values import TicketStatus
 
 
-async def around_success(ticket: Ticket, ports: Ports, *, ending: int = 1) -> Surroundings:
-    """Return the dependants, and the counts by status unless others go on.
+async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], ports: Ports) -> Surroundings:
+    """Return what is touched when these tickets of one flow end in one step.
 
-    `ending` is how many live tickets end in the same step, this one among them.
+    That is the dependants of those that succeed, all live tickets that depend on those that fail, directly or not,
+    and the counts by status unless others go on.
     """
-    dependants = await ports.store.tickets(ticket.dependants) if ticket.dependants else {}
-    if any(dependant.status is TicketStatus.PENDING for dependant in dependants.values()):
-        return Surroundings(dependants=dependants)
-    last = await ports.tally.live(ticket.flow_id, ending + 1) <= ending
-    tally = await ports.tally.by_status(ticket.flow_id) if last else None
-    return Surroundings(dependants=dependants, tally=tally)
+    ids = {ticket_id for ticket in succeeding for ticket_id in ticket.dependants}
+    dependants = await ports.store.tickets(ids) if ids else {}
+    live = await _live_after(failing, ports)
+    tickets = (*succeeding, *failing)
+    undone = await undone_by((*tickets, *live.values()), ports)
+    if any(other.status is TicketStatus.PENDING for other in dependants.values() if other.ticket_id not in live):
+        return Surroundings(dependants=dependants, live=tuple(live.values()), undone=undone)
+    ending = len(live) + sum(ticket.live for ticket in tickets)
+    flow_id = tickets[0].flow_id
+    last = await ports.tally.live(flow_id, ending + 1) <= ending
+    tally = await ports.tally.by_status(flow_id) if last else None
+    return Surroundings(dependants=dependants, live=tuple(live.values()), tally=tally, undone=undone)
+
+
+async def undone_by(tickets: Iterable[Ticket], ports: Ports) -> Mapping[str, Ticket]:
+    """Return the tickets whose work the compensations among `tickets` undo, by ticket id."""
+    ids = [ticket.compensates for ticket in tickets if ticket.compensates]
+    return await ports.store.tickets(ids) if ids else {}
 
 
 async def around_failure(ticket: Ticket, ports: Ports) -> Surroundings:
-    """Return all live tickets that depend on this one, directly or not, and the counts unless others go on."""
+    """Return what is touched when this ticket fails for good."""
+    return await around_ends((), (ticket,), ports)
+
+
+async def _live_after(failing: Sequence[Ticket], ports: Ports) -> Mapping[str, Ticket]:
     live: dict[str, Ticket] = {}
-    frontier = set(ticket.dependants)
+    frontier = {ticket_id for ticket in failing for ticket_id in ticket.dependants}
     while frontier:
         found = await ports.store.tickets(frontier)
         fresh = {ticket_id: other for ticket_id, other in found.items() if other.live and ticket_id not in live}
         live.update(fresh)
         frontier = {after for other in fresh.values() for after in other.dependants} - live.keys()
-    ending = len(live) + (1 if ticket.live else 0)
-    last = await ports.tally.live(ticket.flow_id, ending + 1) <= ending
-    return Surroundings(live=tuple(live.values()), tally=await ports.tally.by_status(ticket.flow_id) if last else None)
+    return live
 
 
 PAGE = 500

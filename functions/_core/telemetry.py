@@ -7,7 +7,9 @@ from typing import Any, Self
 
 from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
-from functions._core.models import Flow, Reason, Ticket
+from functions._core.machine import ENDED_FLOWS
+from functions._core.models import Flow, Phase, Reason, Ticket
+from functions._core.slack import deadline_at
 from functions._core.values import FlowStatus, Outcome, TicketStatus, format_time, milliseconds
 
 STEPS: Sequence[tuple[str, str]] = (
@@ -25,6 +27,7 @@ class TicketFacts:
     """What telemetry tells of a ticket: a fraction of the ticket, for plans of many thousand."""
 
     ticket_id: str
+    compensates: str | None
     attempt: int
     emissions: int
     retry_count: int
@@ -39,33 +42,38 @@ class TicketFacts:
         return cls(**{field.name: getattr(ticket, field.name) for field in fields(cls)})
 
 
+def of_plan(tickets: Sequence[Ticket | TicketFacts]) -> Sequence[Ticket | TicketFacts]:
+    """Return the tickets of the plan: those that undo other tickets' work are none."""
+    return [ticket for ticket in tickets if ticket.compensates is None]
+
+
 def steps_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> list[dict[str, Any]]:
     """Return the six steps of a flow as far as it came: step, name, status, duration_ms, attempts, times.
 
     C3 lasts from the first ready ticket to the last assignment, C4 to the last acknowledgement, C5 to the end of
-    the last ticket: the three run side by side.
+    the last ticket and of what is undone: the three run side by side. Waits for approval belong to no step. Of a flow
+    that was redriven these are the steps since then; attempts count on.
     """
-    entered = {phase.status: phase for phase in flow.phases}
-    assigned = [t.assigned_at for t in tickets if t.assigned_at]
-    accepted = [t.acknowledged_at or t.started_at for t in tickets if t.acknowledged_at or t.started_at]
-    executing, publishing = entered.get(FlowStatus.EXECUTING), entered.get(FlowStatus.PUBLISHING)
-    started_work = executing.entered_at if executing else None
-    ended_work = publishing.entered_at if publishing else None
+    run = _present_run(flow)
+    tickets, begun = of_plan(tickets), run[0].entered_at
+    assigned = [t.assigned_at for t in tickets if t.assigned_at and t.assigned_at >= begun]
+    accepted = [at for t in tickets if (at := t.acknowledged_at or t.started_at) and at >= begun]
+    executing, publishing = _stay(run, FlowStatus.EXECUTING), _stay(run, FlowStatus.PUBLISHING)
     spans = (
-        (_start(entered, FlowStatus.VALIDATING), _next(flow, FlowStatus.VALIDATING)),
-        (_start(entered, FlowStatus.GENERATING), _next(flow, FlowStatus.GENERATING)),
-        (started_work, max(assigned, default=None)),
-        (min(assigned, default=None), max((t for t in accepted if t), default=max(assigned, default=None))),
-        (started_work, ended_work),
-        (ended_work, flow.ended_at),
+        _stay(run, FlowStatus.VALIDATING),
+        _stay(run, FlowStatus.GENERATING),
+        (executing[0], max(assigned, default=None)),
+        (min(assigned, default=None), max(accepted, default=max(assigned, default=None))),
+        (executing[0], publishing[0]),
+        (publishing[0], flow.ended_at),
     )
-    broken_at = _broken_step(flow)
+    broken_at = _broken_step(flow, run)
     attempts = (
-        _attempts(entered, FlowStatus.VALIDATING),
-        _attempts(entered, FlowStatus.GENERATING),
+        _attempts(run, FlowStatus.VALIDATING),
+        _attempts(run, FlowStatus.GENERATING),
         sum(1 + t.emissions for t in tickets if t.attempt),
         sum(t.attempt for t in tickets),
-        1 if executing else 0,
+        1 if executing[0] else 0,
         1 if flow.ended_at else 0,
     )
     return [
@@ -85,8 +93,9 @@ def summary_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetim
         "tickets_generated": flow.tickets_generated,
         "tickets_completed": tally.get(TicketStatus.COMPLETED, 0),
         "tickets_failed": tally.get(TicketStatus.FAILED, 0),
+        "tickets_compensated": tally.get(TicketStatus.COMPENSATED, 0),
         "telemetry_published": bool(flow.telemetry_published),
-        "sla_violated": flow.outcome is Outcome.TIMED_OUT or (flow.ended_at or now) > flow.sla_deadline,
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or _late(flow, flow.ended_at or now),
         "steps": steps_of(flow, tickets),
         "error": error_of(flow.reasons),
     }
@@ -98,7 +107,8 @@ def error_of(reasons: Sequence[Reason]) -> str | None:
 
 
 def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetime) -> tuple[CloudEvent, ...]:
-    """Return the step events and the frame, in order; repeated, they have the same ids."""
+    """Return the step events and the frame, in order; repeated, they have the same ids, redriven, others."""
+    planned = of_plan(tickets)
     steps = [step for step in steps_of(flow, tickets) if step["status"] != "skipped" and step["step"] != "C6"]
     events = [
         _event(flow, "flow.step.completed", _correlation(flow) | step, key=step["step"], now=now) for step in steps
@@ -115,10 +125,12 @@ def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datet
         "critical_path_ms": flow.critical_path_ms,
         "tickets_generated": flow.tickets_generated,
         "tickets_by_status": dict(flow.tally),
-        "ticket_ids": [ticket.ticket_id for ticket in tickets],
-        "ticket_duration_ms": sum(ticket.actual_duration_ms or 0 for ticket in tickets),
-        "retries": sum(ticket.retry_count for ticket in tickets),
-        "reassignments": sum(max(0, ticket.attempt - 1 - ticket.retry_count) for ticket in tickets),
+        "tickets_compensated": flow.tally.get(TicketStatus.COMPENSATED, 0),
+        "compensations": flow.compensations or 0,
+        "ticket_ids": [ticket.ticket_id for ticket in planned],
+        "ticket_duration_ms": sum(ticket.actual_duration_ms or 0 for ticket in planned),
+        "retries": sum(ticket.retry_count for ticket in planned),
+        "reassignments": sum(max(0, ticket.attempt - 1 - ticket.retry_count) for ticket in planned),
         "reasons": [reason.model_dump(exclude_none=True) for reason in flow.reasons],
         "steps": steps,
     }
@@ -137,8 +149,9 @@ def _correlation(flow: Flow) -> dict[str, Any]:
 
 
 def _event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, now: datetime) -> CloudEvent:
+    run = f"redrive {flow.redrives}:" if flow.redrives else ""
     return CloudEvent(
-        id=derived_id(flow.flow_id, noun, key),
+        id=derived_id(flow.flow_id, noun, f"{run}{key}"),
         source="/flowc/publish_telemetry",
         type=type_of(noun),
         time=now,
@@ -168,28 +181,42 @@ def _step(
     }
 
 
-def _start(entered: Mapping[FlowStatus, Any], status: FlowStatus) -> datetime | None:
-    phase = entered.get(status)
-    return phase.entered_at if phase else None
+def _late(flow: Flow, moment: datetime) -> bool:
+    return moment > deadline_at(flow, moment)
 
 
-def _next(flow: Flow, status: FlowStatus) -> datetime | None:
-    """Return when the flow left `status`, or None."""
-    for phase, following in zip(flow.phases, flow.phases[1:], strict=False):
-        if phase.status is status:
-            return following.entered_at
-    return None
+def _present_run(flow: Flow) -> Sequence[Phase]:
+    """Return the stays of a flow since it arrived, or was redriven last."""
+    ends = [number for number, phase in enumerate(flow.phases[:-1], 1) if phase.status in ENDED_FLOWS]
+    return flow.phases[ends[-1] if ends else 0 :]
 
 
-def _attempts(entered: Mapping[FlowStatus, Any], status: FlowStatus) -> int:
-    phase = entered.get(status)
-    return 1 + phase.emissions if phase else 0
+def _stay(run: Sequence[Phase], status: FlowStatus) -> tuple[datetime | None, datetime | None]:
+    """Return when the flow came to `status` first and left it last; None for what has not happened."""
+    stays = [number for number, phase in enumerate(run) if phase.status is status]
+    if not stays:
+        return None, None
+    left = run[stays[-1] + 1].entered_at if stays[-1] + 1 < len(run) else None
+    return run[stays[0]].entered_at, left
 
 
-def _broken_step(flow: Flow) -> str | None:
+def _attempts(run: Sequence[Phase], status: FlowStatus) -> int:
+    emissions = [phase.emissions for phase in run if phase.status is status]
+    return 1 + max(emissions) if emissions else 0
+
+
+STEP_OF: Mapping[FlowStatus, str] = {
+    FlowStatus.VALIDATING: "C1",
+    FlowStatus.AWAITING_APPROVAL: "C1",
+    FlowStatus.GENERATING: "C2",
+    FlowStatus.EXECUTING: "C5",
+}
+"""The step that a flow is in; one that is paused or undoes its work was in another one before."""
+
+
+def _broken_step(flow: Flow, run: Sequence[Phase]) -> str | None:
     """Return the step in which a flow that did not complete came to its end."""
     if flow.outcome in {None, Outcome.COMPLETED}:
         return None
-    before_end = [phase.status for phase in flow.phases if phase.status not in {FlowStatus.PUBLISHING, flow.status}]
-    last = before_end[-1] if before_end else FlowStatus.VALIDATING
-    return {FlowStatus.VALIDATING: "C1", FlowStatus.GENERATING: "C2"}.get(last, "C5")
+    steps = [STEP_OF[phase.status] for phase in run if phase.status in STEP_OF]
+    return steps[-1] if steps else STEP_OF[FlowStatus.VALIDATING]

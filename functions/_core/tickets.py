@@ -1,26 +1,28 @@
 """C2: one execution ticket for each task of a checked plan. Pure: the same input gives the same tickets."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from functions._core.decision_model import Decision, Task
+from functions._core.decision_model import NOT_UNDONE, Compensation, Decision, Retry, Task
 from functions._core.json_text import content_hash
 from functions._core.models import Flow, Qos, Sla, Ticket
 from functions._core.plan import dependants, schedule
+from functions._core.policies import RetryPolicy, Undo
+from functions._core.rules import Rules
+from functions._core.slack import wakeup_of
 from functions._core.values import (
     Consistency,
     DeliveryMode,
     Durability,
     RiskBand,
+    TaskType,
     Waiting,
     ticket_id_of,
 )
 
 MIN_TIMEOUT_MS = 60_000
 TIMEOUT_FACTOR = 3
-DISCOVERY_WAKEUP = timedelta(seconds=30)
-"""When a ready ticket is looked at again, in case the event that starts its discovery is lost."""
 
 MAX_RETRIES: Mapping[RiskBand, int] = {
     RiskBand.CRITICAL: 5,
@@ -86,7 +88,7 @@ HASHED = frozenset(
 """The fields of the contract that never change once the ticket is made; the hash is taken over them."""
 
 
-def generate_tickets(flow: Flow, decision: Decision, now: datetime) -> tuple[Ticket, ...]:
+def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules) -> tuple[Ticket, ...]:
     """Return the tickets of the decision's plan in stable topological order, ready to be stored.
 
     The time from `now` to the flow's deadline is shared out by `plan.schedule`, which raises `ValueError` for
@@ -101,21 +103,26 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime) -> tuple[Tic
     tickets = []
     for task_id, timing in timings.items():
         task = by_id[task_id]
+        # The event that starts the discovery of what is ready may be lost.
+        until = flow.sla_deadline if task.dependencies else now + rules.reemit_after(0)
         ticket = Ticket(
             **of_flow,
             **_of_task(task, decision, timing.latest_finish),
             ticket_id=ids[task_id],
             latest_start=timing.latest_start,
+            tail_ms=timing.tail_ms,
             level=timing.level,
             critical=timing.critical,
             dependencies=tuple(ids[dependency] for dependency in task.dependencies),
             open_dependencies=len(task.dependencies),
             dependants=tuple(ids[follower] for follower in followers[task_id]),
             waiting=Waiting.DEPENDENCIES if task.dependencies else Waiting.DISCOVERY,
-            next_wakeup_at=flow.sla_deadline if task.dependencies else now + DISCOVERY_WAKEUP,
+            ready_at=None if task.dependencies else now,
+            until=until,
+            next_wakeup_at=until,
             hash="",
         )
-        tickets.append(ticket.but(hash=ticket_hash(ticket)))
+        tickets.append(ticket.but(hash=ticket_hash(ticket), next_wakeup_at=wakeup_of(ticket)))
     return tuple(tickets)
 
 
@@ -129,7 +136,8 @@ def priority_score(risk_band: RiskBand, qos: Qos, consumed: float = 0.0) -> floa
 
 def ticket_hash(ticket: Ticket) -> str:
     """Return the SHA-256 of the ticket's immutable fields (`HASHED`) as canonical JSON."""
-    return content_hash(ticket.model_dump(mode="json", include=set(HASHED)))
+    # Its share of the SLA moves with a pause or a redrive of the flow.
+    return content_hash(ticket.model_dump(mode="json", include=set(HASHED), exclude={"sla": {"deadline"}}))
 
 
 def capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,6 +164,8 @@ def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[st
     """Return what is to be done, how carefully and by when."""
     risk_band = task.risk_band or decision.flow_risk_band
     qos = QOS[risk_band]
+    retry = task.retry or Retry()
+    retries = MAX_RETRIES[risk_band] if retry.max_retries is None else retry.max_retries
     return {
         "task_id": task.task_id,
         "task_type": task.task_type,
@@ -173,7 +183,30 @@ def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[st
         "qos": qos,
         "sla": Sla(
             deadline=latest_finish,
-            timeout_ms=max(MIN_TIMEOUT_MS, TIMEOUT_FACTOR * task.estimate_ms),
-            max_retries=MAX_RETRIES[risk_band],
+            timeout_ms=task.timeout_ms or max(MIN_TIMEOUT_MS, TIMEOUT_FACTOR * task.estimate_ms),
+            max_retries=retries,
         ),
+        "retry": DEFAULT_RETRY if task.retry is None else RetryPolicy(**retry.model_dump(exclude={"max_retries"})),
+        "schedule_to_start_ms": task.schedule_to_start_ms,
+        "heartbeat_timeout_ms": task.heartbeat_timeout_ms,
+        "undo": _undo(task, by_type=decision.cognitive_plan.compensate_by_type),
     }
+
+
+DEFAULT_RETRY = RetryPolicy()
+
+
+def _undo(task: Task, *, by_type: bool) -> Undo | None:
+    """Return how the task's work is undone: as it declares, or as its type does where the plan says so."""
+    declared = task.compensation or (Compensation() if by_type else None)
+    if declared is None or declared is NOT_UNDONE:
+        return None
+    parameters = dict(declared.parameters)
+    if declared.task_type is not TaskType.COMPENSATE:
+        parameters.setdefault("task_type", declared.task_type.value)
+    needed = declared.required_capabilities
+    return Undo(
+        parameters=parameters,
+        required_capabilities=None if needed is None else capabilities(needed),
+        timeout_ms=declared.timeout_ms,
+    )

@@ -88,6 +88,18 @@ Timestamp = Annotated[
 ]
 
 
+def a_number(value: object) -> object:
+    """Return `value` unless it is a truth value or text, which would be read as a number."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")  # noqa: TRY004 what pydantic makes a fault of
+    return value
+
+
+Number = Annotated[float, BeforeValidator(a_number)]
+WholeNumber = Annotated[int, BeforeValidator(a_number)]
+"""1.0 is one, as in JSON Schema."""
+
+
 class Word(StrEnum):
     """An enumeration that reads any letter case."""
 
@@ -101,8 +113,11 @@ class FlowStatus(Word):
     """Where a flow is."""
 
     VALIDATING = "VALIDATING"
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"
     GENERATING = "GENERATING"
     EXECUTING = "EXECUTING"
+    PAUSED = "PAUSED"
+    COMPENSATING = "COMPENSATING"
     PUBLISHING = "PUBLISHING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
@@ -130,6 +145,8 @@ class TicketStatus(Word):
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    COMPENSATING = "COMPENSATING"
+    COMPENSATED = "COMPENSATED"
 
 
 class Waiting(Word):
@@ -140,6 +157,15 @@ class Waiting(Word):
     RETRY = "RETRY"
     WORKER = "WORKER"
     SLOT = "SLOT"
+    RESUME = "RESUME"
+
+
+class SlackState(Word):
+    """How a flow or a ticket stands against its deadline; lower case on every wire."""
+
+    ON_TRACK = "on_track"
+    AT_RISK = "at_risk"
+    BREACHED = "breached"
 
 
 class TaskType(Word):

@@ -1,14 +1,17 @@
 """How `explain` writes moments, durations and names: the words that every sentence shares."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from functions._core.models import Ticket
-from functions._core.vocabulary import shown
+from functions._core.models import Reason, Ticket
+from functions._core.vocabulary import UNPRINTABLE, shown
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 PRECISE_BELOW = 10
 """Seconds below which tenths matter to a reader."""
+
+SAID = 1_000
+"""Characters of a reason that are shown."""
 
 
 def span(duration: timedelta) -> str:
@@ -63,6 +66,17 @@ def listed(things: Sequence[str], most: int = 5) -> str:
 def plain(text: str) -> str:
     """Return foreign text as one short line."""
     return shown(text)[1:-1]
+
+
+def said(reason: Reason) -> str:
+    """Return a reason and its code on one line; long enough for the longest path of a plan."""
+    return f"{UNPRINTABLE.sub('?', reason.message)[:SAID]} ({plain(reason.code)})"
+
+
+def undone_task(ticket: Ticket) -> str:
+    """Return the task whose work a compensation undoes."""
+    undone = ticket.parameters.get("compensates")
+    return plain(str(undone.get("task_id"))) if isinstance(undone, Mapping) else plain(ticket.task_id)
 
 
 def name_of(ticket: Ticket) -> str:

@@ -1,13 +1,15 @@
 """What is known of workers: how registrations, heartbeats and silence change a worker's row."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from pydantic import Field, field_validator
 
-from functions._core.models import Worker, WorkerTelemetry
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
-from functions._core.values import Health, JsonObject, Record
+from functions._core.step import Step
+from functions._core.values import Health, JsonObject, Record, Timestamp, WholeNumber
+from functions._core.worker_record import Worker, WorkerTelemetry
 
 DEFAULT_SLOTS = 10
 MAX_SLOTS = 10_000
@@ -18,7 +20,7 @@ class Running(Record):
     """One ticket that a worker says it is working on."""
 
     ticket_id: str
-    attempt: int
+    attempt: WholeNumber
 
 
 class Registration(Record):
@@ -28,9 +30,9 @@ class Registration(Record):
     """
 
     worker_id: str = Field(min_length=1, max_length=255, pattern=r"^[\w.:-]+$")
-    endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://")
+    endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
-    slots: int = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
+    slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
     metadata: JsonObject = Field(default_factory=dict)
     telemetry: WorkerTelemetry = WorkerTelemetry()
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
@@ -59,6 +61,61 @@ class Deregistration(Record):
 
     worker_id: str
     reason: str = ""
+
+
+class Verdict(Record):
+    """What an attempt says of the worker that made it: it went well, or the worker was to blame, and for what."""
+
+    worker_id: str
+    succeeded: bool
+    why: str = ""
+
+
+BLAMED = frozenset({"timed_out", "heartbeat_lost", "worker_unreachable", "worker_refused"})
+"""Ends of an attempt that the worker is to blame for; what its task reports is the task's own affair."""
+
+
+def verdicts_of(step: Step) -> Iterator[Verdict]:
+    """Yield what the attempts that ended in a step say of their workers."""
+    for entry in step.history:
+        if entry.worker_id is None or entry.ticket_id is None:
+            continue
+        if entry.type == "ticket.completed":
+            yield Verdict(worker_id=entry.worker_id, succeeded=True)
+        elif entry.cause in BLAMED:
+            yield Verdict(worker_id=entry.worker_id, succeeded=False, why=entry.cause)
+
+
+def judged(worker: Worker, verdict: Verdict, now: datetime, rules: Rules) -> Worker | None:
+    """Return the worker's row after a verdict, or None when it stays as it is: a circuit breaker.
+
+    After `breaker_failures` in a row the worker gets nothing for `breaker_pause`; then one more failure suspends it
+    again, and `breaker_successes` clear it.
+    """
+    if not verdict.succeeded:
+        failures = worker.failures + 1
+        until = now + rules.breaker_pause if failures >= rules.breaker_failures else worker.suspended_until
+        return worker.but(failures=failures, successes=0, suspended_until=until, version=worker.version + 1)
+    if not worker.failures:
+        return None
+    successes = worker.successes + 1
+    if worker.suspended_until is None or successes >= rules.breaker_successes:
+        return worker.but(failures=0, successes=0, suspended_until=None, version=worker.version + 1)
+    return worker.but(successes=successes, version=worker.version + 1)
+
+
+def suspended(worker: Worker, now: datetime) -> bool:
+    """Whether the worker gets nothing at the moment because of what it was to blame for."""
+    return worker.suspended_until is not None and now < worker.suspended_until
+
+
+class Suspension(Record):
+    """Data of `worker.suspended`: a worker gets nothing until then, after so many failures in a row."""
+
+    worker_id: str
+    failures: int
+    until: Timestamp
+    why: str
 
 
 def registered(known: Worker | None, registration: Registration, now: datetime, rules: Rules) -> Worker:

@@ -1,7 +1,11 @@
-"""The real clock, and ids for what only happens once."""
+"""The real clock, and chance: ids for what only happens once, and jitter."""
 
 from datetime import UTC, datetime
-from uuid import uuid4
+from random import Random, SystemRandom
+from uuid import UUID
+
+CHANCE = SystemRandom()
+"""Chance that nobody can foresee; whoever wants to repeat a run brings one with a seed instead."""
 
 
 class SystemClock:
@@ -13,6 +17,6 @@ class SystemClock:
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-def fresh_id() -> str:
+def fresh_id(chance: Random = CHANCE) -> str:
     """Return an id that was never used before."""
-    return str(uuid4())
+    return str(UUID(int=chance.getrandbits(128), version=4))

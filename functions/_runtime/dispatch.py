@@ -4,32 +4,44 @@ Within a process the events of one flow are handled one after the other; between
 records decide. An event is answered only when its effect is durable.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from functions._core.advance import advance
 from functions._core.envelope import CloudEvent
-from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.events import ROUTES, Route
+from functions._core.errors import Conflict, FlowcError, IllegalTransition, Rejected, Unavailable
+from functions._core.events import ROUTES
 from functions._core.models import Flow, Reason, Ticket
 from functions._core.outcomes import AnyOutcome, Broke
 from functions._core.ports import Answer, Due, Ports
+from functions._core.reports import Report
 from functions._core.rules import Rules
 from functions._core.situation import Situation
 from functions._core.step import Step
 from functions._core.subscribers import subscriber_events
 from functions._runtime.handling import Handling
-from functions._runtime.wiring import FUNCTIONS, answered, enforce_sla
+from functions._runtime.wiring import FUNCTIONS, answered, enforce_sla, reported
+
+Model = TypeVar("Model", bound=BaseModel)
 
 COMMIT_TRIES = 8
 """Reloads after a conflict before the event goes back to the queue."""
 
 KINDS = {"assign": "ticket.answered", "dead_letter": "event.buried"}
 """What functions handle that reaches them without an event of its own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """A worker's report, and the event that brought it."""
+
+    event: CloudEvent
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class Dispatcher:
         route = ROUTES.get(event.noun)
         if route is None:
             raise Rejected(f"no function handles {event.type}", code="no_route")
-        data = _read(route, event)
+        data = read(route.model, event)
         flow_id = event.extensions.get("partitionkey") or event.subject or ""
         function = FUNCTIONS[route.function]
 
@@ -76,8 +88,27 @@ class Dispatcher:
             return await function(data, situation, self._ports)
 
         return await self._settle(
-            flow_id, route.tickets(data), decide, function=route.function, cause=event, queued=queued
+            flow_id, route.tickets(data), decide, function=route.function, causes=(event,), queued=queued
         )
+
+    async def reported(self, flow_id: str, told: Sequence[Told]) -> Handled:
+        """Take in what workers report on tickets of one flow, on each ticket once."""
+        reports = [one.report for one in told]
+
+        async def decide(situation: Situation) -> AnyOutcome:
+            return await reported(reports, situation, self._ports)
+
+        tickets = [report.ticket_id for report in reports]
+        return await self._settle(flow_id, tickets, decide, function="monitor", causes=[one.event for one in told])
+
+    async def preview(self, event: CloudEvent) -> Handled:
+        """Return what handling an event of a route would change, and change nothing."""
+        route = ROUTES[event.noun]
+        data = read(route.model, event)
+        flow_id = event.extensions["partitionkey"]
+        situation = await self._load(flow_id, route.tickets(data), route.function, event.id)
+        outcome = await FUNCTIONS[route.function](data, situation, self._ports)
+        return Handled(situation, advance(situation, outcome))
 
     async def due(self, due: Due) -> Handled | None:
         """Act on a flow or ticket whose wake-up has come."""
@@ -88,7 +119,7 @@ class Dispatcher:
             return await enforce_sla(due, situation, self._ports)
 
         tickets = (due.record_id,) if due.kind == "ticket" else ()
-        return await self._settle(due.flow_id, tickets, decide, function="enforce_sla", cause=None)
+        return await self._settle(due.flow_id, tickets, decide, function="enforce_sla")
 
     async def delivered(self, flow_id: str, answers: Mapping[str, tuple[int, Answer]]) -> Handled:
         """Record what workers answered."""
@@ -96,7 +127,7 @@ class Dispatcher:
         async def decide(situation: Situation) -> AnyOutcome:
             return await answered(answers, situation, self._ports)
 
-        return await self._settle(flow_id, tuple(answers), decide, function="assign", cause=None)
+        return await self._settle(flow_id, tuple(answers), decide, function="assign")
 
     async def broke(self, flow_id: str, reason: Reason) -> Handled:
         """Give up the step that a flow is at."""
@@ -104,7 +135,7 @@ class Dispatcher:
         async def decide(_situation: Situation) -> AnyOutcome:
             return Broke(reason)
 
-        return await self._settle(flow_id, (), decide, function="dead_letter", cause=None)
+        return await self._settle(flow_id, (), decide, function="dead_letter")
 
     async def _settle(
         self,
@@ -113,31 +144,33 @@ class Dispatcher:
         decide: Callable[[Situation], Awaitable[AnyOutcome]],
         *,
         function: str,
-        cause: CloudEvent | None,
+        causes: Sequence[CloudEvent] = (),
         queued: bool = False,
     ) -> Handled:
-        """Decide and commit, and tell how it went."""
+        """Decide and commit, and tell how it went with each of the events that are handled together."""
         begun, begun_at = perf_counter(), self._ports.clock.now()
 
         def told(handled: Handled | None, outcome: AnyOutcome | None, error: Exception | None = None) -> None:
-            self._observed(
-                Handling(
-                    function=function,
-                    type=cause.noun if cause else KINDS.get(function, "clock.ticked"),
-                    flow_id=flow_id,
-                    begun_at=begun_at,
-                    seconds=perf_counter() - begun,
-                    event=cause,
-                    flow=handled.situation.flow if handled else None,
-                    outcome=outcome,
-                    step=handled.step if handled else None,
-                    error=error,
+            seconds = perf_counter() - begun
+            for cause in causes or (None,):
+                self._observed(
+                    Handling(
+                        function=function,
+                        type=cause.noun if cause else KINDS.get(function, "clock.ticked"),
+                        flow_id=flow_id,
+                        begun_at=begun_at,
+                        seconds=seconds,
+                        event=cause,
+                        flow=handled.situation.flow if handled else None,
+                        outcome=outcome,
+                        step=handled.step if handled else None,
+                        error=error,
+                    )
                 )
-            )
 
         try:
             handled, outcome = await self._decided(
-                flow_id, ticket_ids, decide, function=function, cause=cause, queued=queued
+                flow_id, ticket_ids, decide, function=function, cause=causes[-1] if causes else None, queued=queued
             )
         except Exception as error:
             told(None, None, error)
@@ -155,32 +188,37 @@ class Dispatcher:
         cause: CloudEvent | None,
         queued: bool,
     ) -> tuple[Handled, AnyOutcome]:
-        """Decide and commit, again on newer records when they moved in between."""
+        """Decide and commit, again on newer records when they moved in between.
+
+        What a function reads for itself may be newer than the situation, so a step that no table has may be one of
+        records that do not belong together; it is believed when it comes every time.
+        """
+        moved: FlowcError = Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")
         for _ in range(COMMIT_TRIES):
-            now = self._ports.clock.now()
-            situation = await self._load(flow_id, ticket_ids, now, function, cause.id if cause else "clock")
+            situation = await self._load(flow_id, ticket_ids, function, cause.id if cause else "clock")
             outcome = await decide(situation)
-            step = self._published(advance(situation, outcome), situation.flow)
-            if queued and cause is not None:
-                step = replace(step, handled=cause.id)
-            if not step.changes:
-                return Handled(situation, step), outcome
             try:
+                step = self._published(advance(situation, outcome), situation.flow)
+                if queued and cause is not None:
+                    step = replace(step, handled=cause.id)
+                if not step.changes:
+                    return Handled(situation, step), outcome
                 await self._ports.store.commit(step)
             except Conflict:
                 continue
+            except IllegalTransition as illegal:
+                moved = illegal
+                continue
             self._committed(step)
             return Handled(situation, step), outcome
-        raise Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")
+        raise moved
 
     def _published(self, step: Step, flow: Flow) -> Step:
         if not self._subscribed or not step.history:
             return step
         return replace(step, events=(*step.events, *subscriber_events(step, step.flow or flow)))
 
-    async def _load(
-        self, flow_id: str, ticket_ids: Collection[str], now: datetime, function: str, cause: str
-    ) -> Situation:
+    async def _load(self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str) -> Situation:
         flow: Flow | None = await self._ports.store.flow(flow_id)
         if flow is None:
             raise Unavailable(f"flow {flow_id} is not visible")
@@ -188,7 +226,8 @@ class Dispatcher:
         return Situation(
             flow=flow,
             tickets=tickets,
-            now=now,
+            # After the reads: nothing that is decided now comes before what was read.
+            now=self._ports.clock.now(),
             rules=self._rules,
             function=function,
             cause=cause,
@@ -196,9 +235,10 @@ class Dispatcher:
         )
 
 
-def _read(route: Route, event: CloudEvent) -> BaseModel:
+def read(model: type[Model], event: CloudEvent) -> Model:
+    """Return the data of an event; raise `Rejected`, status 422, with every wrong field."""
     try:
-        return route.model.model_validate(event.data)
+        return model.model_validate(event.data)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise Rejected(f"the data of {event.noun} is wrong: {problems}", code="invalid_data", status=422) from error

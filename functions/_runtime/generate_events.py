@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from functions._core.events import CATALOGUE
 from functions._runtime.contract.catalogue import readme
 from functions._runtime.contract.envelopes import envelopes, structured
+from functions._runtime.contract.examples import examples
 from functions._runtime.contract.folder import ROOT, differences, pretty, write
-from functions._runtime.contract.sample import examples
 from functions._runtime.contract.schemas import Document, incoming_schema, outgoing_schema
 from functions._runtime.contract.tolerant import Tolerant
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from functions._core.envelope import CloudEvent
-from functions._core.models import Worker
 from functions._core.outcomes import Discovered
 from functions._core.ports import Due, EventQueue, Ports
 from functions._core.rules import Rules
 from functions._core.values import Health
-from functions._core.workers import Deregistration, Heartbeat, Registration
+from functions._core.worker_record import Worker
+from functions._core.workers import Deregistration, Heartbeat, Registration, Verdict
 from functions._runtime.handling import Handling
 from functions._runtime.logs import event_handled
 from functions._runtime.metrics import Metrics
@@ -84,13 +84,19 @@ class Instruments:
             self._recorder.handled(handling)
 
     def tracked(
-        self, event: Registration | Heartbeat | Deregistration | Due, known: Worker | None, worker: Worker | None
+        self,
+        event: Registration | Heartbeat | Deregistration | Verdict | Due,
+        known: Worker | None,
+        worker: Worker | None,
     ) -> None:
         """Tell of a worker's message, or of its silence: `known` is its former row, `worker` the new one."""
         if isinstance(event, Registration):
             self.metrics.count("agents_registered_total", WORKER_TYPE)
         elif isinstance(event, Heartbeat):
             self.metrics.count("heartbeats_received_total", event.status.value)
+        elif isinstance(event, Verdict):
+            if known is not None and worker is not None and worker.suspended_until not in {None, known.suspended_until}:
+                self.metrics.count("agents_suspended_total", WORKER_TYPE)
         elif known is not None and isinstance(event, Deregistration):
             self.metrics.count("agents_deregistered_total", WORKER_TYPE)
         elif known is not None and worker is None:

@@ -97,8 +97,10 @@ def _fields(handling: Handling) -> dict[str, object]:
         "to_status": after.status.value,
         "deadline_in_s": round((after.sla_deadline - handling.begun_at).total_seconds(), 1),
     }
-    if len(history) == 1 and history[0].ticket_id is not None:
-        only = history[0]
+    subject = handling.event.subject if handling.event is not None else None
+    about = [entry for entry in history if entry.ticket_id == subject] or history  # reports taken together share a step
+    if len(about) == 1 and about[0].ticket_id is not None:
+        only = about[0]
         fields |= {
             "ticket_id": only.ticket_id,
             "attempt": only.attempt,

@@ -6,13 +6,16 @@ one job each: a flow with a thousand queued events delays another flow by one ev
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from functions._core.errors import Unavailable
 
 Job = Callable[[], Awaitable[Any]]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Mailbox:
@@ -77,3 +80,32 @@ class Mailbox:
             else:
                 with suppress(KeyError):
                     del self._jobs[key]
+
+
+class Gathering(Generic[T, R]):
+    """What is told of a key while it is busy; the key's next turn takes all of it together.
+
+    So a flow whose tickets report at once costs one step, not one for each; nobody waits for others to come. What is
+    gathered counts as one job of the mailbox: those who add to it are bounded elsewhere, by connections and deliveries.
+    """
+
+    def __init__(self, mailbox: Mailbox, take: Callable[[str, Sequence[T]], Awaitable[R]]) -> None:
+        """Have `take` handle what was gathered of a key."""
+        self._mailbox = mailbox
+        self._take = take
+        self._gathered: dict[str, tuple[list[T], asyncio.Future[R]]] = {}
+
+    def add(self, key: str, item: T) -> asyncio.Future[R]:
+        """Add an item and return what comes of all that are taken with it; raise `Unavailable` like the mailbox.
+
+        The future is shared: shield it, so that who stops waiting does not stop the others.
+        """
+        if key not in self._gathered:
+            self._gathered[key] = [], self._mailbox.submit(key, partial(self._turn, key))
+        items, result = self._gathered[key]
+        items.append(item)
+        return result
+
+    async def _turn(self, key: str) -> R:
+        items, _ = self._gathered.pop(key)
+        return await self._take(key, items)

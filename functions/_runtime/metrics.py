@@ -96,14 +96,12 @@ class Metrics:
             self._not_taken("step", error)
 
     def take(self, counts: Iterable[Count]) -> None:
-        """Take several measurements: `(how, name, value, labels)`, `how` being `count`, `time` or `set`."""
+        """Take several measurements: `(how, name, value, labels)`, `how` being `count` or `time`."""
         for how, name, value, labels in counts:
             if how == "count":
                 self.count(name, *labels, by=value)
-            elif how == "time":
-                self.time(name, value, *labels)
             else:
-                self.set(name, value, *labels)
+                self.time(name, value, *labels)
 
     def text(self) -> bytes:
         """Return the exposition format."""

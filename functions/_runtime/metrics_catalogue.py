@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from functions._core.audits import IncidentType, Severity
 from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS
 from functions._core.telemetry import STEPS
 from functions._core.values import Health, RiskBand, TaskType, TicketStatus
@@ -57,6 +58,9 @@ FRAME = "frame"
 WORKER_TYPE = "WORKER"
 TO_WORKERS = ("ticket.assigned", "ticket.cancelled")
 
+INCIDENTS = tuple(kind.value for kind in IncidentType)
+SEVERITIES = tuple(severity.value for severity in Severity)
+
 INTERNAL_FAILURES = ("internal", "sla_timeout", "ticket_failed")
 """Reasons of failure that are the platform's or its workers', and count against the success rate."""
 
@@ -104,8 +108,11 @@ FLOWS: Sequence[Metric] = (
     gauge("orchestration_workflows_active", "Flows that have not ended"),
     counter("orchestration_validations_total", "Plans validated", result=("accepted", "refused")),
     seconds("orchestration_validation_duration_seconds", "C1 at work on a plan"),
-    counter("orchestration_sla_violations_total", "Deadlines missed", risk_band=BANDS, scope=("flow",)),
-    gauge("orchestration_sla_remaining_seconds", "SLA left when the latest flow ended", "seconds", risk_band=BANDS),
+    counter("orchestration_sla_violations_total", "Deadlines missed", risk_band=BANDS, scope=("flow", "ticket")),
+    counter("orchestration_deadline_approaching_total", "Flows and tickets that came at risk", risk_band=BANDS),
+    counter("orchestration_compensations_total", "Compensations ended", status=("compensated", "not_compensated")),
+    counter("orchestration_incidents_total", "Incidents raised", type=INCIDENTS, severity=SEVERITIES),
+    gauge("orchestration_sla_remaining_seconds", "SLA left to the open flow with least", "seconds", risk_band=BANDS),
 )
 
 TICKETS: Sequence[Metric] = (
@@ -135,6 +142,7 @@ WORKERS: Sequence[Metric] = (
     counter("agents_registered_total", "Registrations", type=(WORKER_TYPE,)),
     counter("agents_deregistered_total", "Workers that left in good order", type=(WORKER_TYPE,)),
     counter("agents_marked_unhealthy_total", "Workers that fell silent", type=(WORKER_TYPE,)),
+    counter("agents_suspended_total", "Circuit breakers of workers opened", type=(WORKER_TYPE,)),
     counter("agents_removed_total", "Workers forgotten", type=(WORKER_TYPE,), reason=("silent",)),
     gauge("agents_active", "Registered workers", type=(WORKER_TYPE,), status=tuple(health.value for health in Health)),
     counter("heartbeats_received_total", "Signs of life", status=tuple(health.value for health in Health)),

@@ -81,7 +81,7 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
         (
             Panel("Deadlines missed", (_total(VIOLATIONS, "missed"),), kind="stat"),
             Panel(
-                "Left at the end", (("min by (risk_band) (orchestration_sla_remaining_seconds)", "{{risk_band}}"),), "s"
+                "Least time left", (("min by (risk_band) (orchestration_sla_remaining_seconds)", "{{risk_band}}"),), "s"
             ),
         ),
     ),

@@ -7,7 +7,7 @@ from functions._core.machine import ENDED_FLOWS
 from functions._core.ports import EventQueue, Ports
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
-from functions._core.values import Health, TicketStatus
+from functions._core.values import Health, RiskBand, TicketStatus
 from functions._runtime.metrics import Metrics
 from functions._runtime.metrics_catalogue import WORKER_TYPE
 
@@ -20,6 +20,7 @@ GAUGES = (
     ("flowc_queue_depth", ()),
     ("neural_hive_flow_c_telemetry_buffer_size", ()),
     ("orchestration_workflows_active", ()),
+    *(("orchestration_sla_remaining_seconds", (band.value,)) for band in RiskBand),
 )
 
 
@@ -45,6 +46,7 @@ class Gauges:
 
     async def _refresh(self) -> None:
         await self._workers()
+        await self._deadlines()
         self._metrics.set("neural_hive_flow_c_telemetry_buffer_size", await self._ports.telemetry_buffer.size())
         begun = perf_counter()
         if begun < self._counts_at:
@@ -64,3 +66,11 @@ class Gauges:
         found = [health_of(worker, now, self._rules) for worker in await self._ports.registry.workers()]
         for health in Health:
             self._metrics.set("agents_active", found.count(health), WORKER_TYPE, health.value)
+
+    async def _deadlines(self) -> None:
+        """Show how long the most pressed flow of each risk band has; no number where none is open."""
+        now = self._ports.clock.now()
+        deadlines = await self._ports.statistics.deadlines()
+        for band in RiskBand:
+            left = (deadlines[band] - now).total_seconds() if band in deadlines else nan
+            self._metrics.set("orchestration_sla_remaining_seconds", left, band.value)

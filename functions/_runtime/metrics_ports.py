@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected
-from functions._core.models import DeadLetter, Worker
+from functions._core.models import DeadLetter
 from functions._core.ports import (
     Answer,
     DeadLetters,
@@ -21,6 +21,7 @@ from functions._core.ports import (
     WorkerGateway,
     WorkerRegistry,
 )
+from functions._core.worker_record import Worker
 from functions._runtime.metrics import Metrics
 from functions._runtime.metrics_catalogue import FRAME
 from functions._runtime.metrics_steps import step_durations

@@ -8,11 +8,11 @@ from functions._core.envelope import CloudEvent
 from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS
 from functions._core.models import Flow, HistoryEntry
 from functions._core.step import Step
-from functions._core.values import FlowStatus, Outcome
+from functions._core.values import FlowStatus, Outcome, TicketStatus
 from functions._runtime.metrics_catalogue import USER_FAILURES
 
 Count = tuple[str, str, float, tuple[str, ...]]
-"""How (`count`, `time`, `set`), the metric's name, the value, and its labels."""
+"""How (`count`, `time`), the metric's name, the value, and its labels."""
 
 REASONS = {
     "approval_required": "policy_denied",
@@ -29,7 +29,6 @@ REASONS = {
 
 PLAIN = {
     "decision.consolidated": "flowc_decisions_total",
-    "sla.violated": "neural_hive_flow_c_sla_violations_total",
     "ticket.retried": "ticket_retries_total",
     "ticket.reassigned": "ticket_reassignments_total",
 }
@@ -41,7 +40,10 @@ def counts_of(step: Step) -> Iterator[Count]:
         yield "count", "flowc_transitions_total", 1, (entry.type,)
         if entry.type in PLAIN:
             yield "count", PLAIN[entry.type], 1, ()
-        if entry.ticket_id is not None:
+        if entry.type == "incident.raised":
+            labels = entry.detail["incident_type"], entry.detail["severity"]
+            yield "count", "orchestration_incidents_total", 1, labels
+        elif entry.ticket_id is not None:
             yield from _ticket_moved(entry, step)
         elif step.flow is not None:
             yield from _flow_moved(entry, step.flow, step)
@@ -79,6 +81,15 @@ def refusal(code: str) -> str:
 
 
 def _ticket_moved(entry: HistoryEntry, step: Step) -> Iterator[Count]:
+    ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == entry.ticket_id), None)
+    band = ticket.risk_band.value if ticket is not None else ""
+    if entry.type == "sla.violated":
+        yield "count", "orchestration_sla_violations_total", 1, (band, "ticket")
+    elif entry.type == "sla.at_risk":
+        yield "count", "orchestration_deadline_approaching_total", 1, (band,)
+    if entry.from_status == TicketStatus.COMPENSATING:
+        undone = "compensated" if entry.to_status == TicketStatus.COMPENSATED else "not_compensated"
+        yield "count", "orchestration_compensations_total", 1, (undone,)
     if entry.from_status and entry.to_status and entry.from_status != entry.to_status:
         yield "count", "ticket_status_transitions_total", 1, (entry.from_status, entry.to_status)
     if entry.to_status in ENDED_TICKETS and entry.from_status not in ENDED_TICKETS:
@@ -100,7 +111,10 @@ def _flow_moved(entry: HistoryEntry, flow: Flow, step: Step) -> Iterator[Count]:
         for labels, number in made.items():
             yield "count", "orchestration_tickets_generated_total", number, labels
     elif entry.type == "sla.violated":
+        yield "count", "neural_hive_flow_c_sla_violations_total", 1, ()
         yield "count", "orchestration_sla_violations_total", 1, (band, "flow")
+    elif entry.type == "sla.at_risk":
+        yield "count", "orchestration_deadline_approaching_total", 1, (band,)
     elif entry.to_status in ENDED_FLOWS:
         yield from _flow_ended(flow)
 
@@ -114,8 +128,6 @@ def _flow_ended(flow: Flow) -> Iterator[Count]:
         yield "count", "neural_hive_flow_c_success_total", 1, ()
     else:
         yield "count", "neural_hive_flow_c_failures_total", 1, (failure_reason(flow),)
-    left = (flow.sla_deadline - ended).total_seconds()
-    yield "set", "orchestration_sla_remaining_seconds", left, (flow.risk_band.value,)
     for phase, following in pairwise(flow.phases):
         if phase.status is FlowStatus.PUBLISHING:
             value = (following.entered_at - phase.entered_at).total_seconds()

@@ -210,7 +210,9 @@ def _app(platform: Platform, settings: Settings, store: SqliteStore) -> FastAPI:
             max_body=settings.max_body_bytes,
             version=version("flowc"),
             api_key=settings.api_key,
+            hosts=settings.hosts,
             ended=platform.endings.wait,
+            up_since=lambda: platform.dispatcher.up_since,
             queried=QueryMetrics(platform.metrics),
         )
     )

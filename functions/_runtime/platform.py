@@ -3,35 +3,38 @@
 Implements `Engine`. Everything that one flow is told goes through the mailbox under the flow's id.
 """
 
+import asyncio
 import json
-from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from random import Random
 from typing import Any
 
 from functions._core.admission import admit
-from functions._core.engine import Heard
+from functions._core.engine import Carried, Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events import ROUTES
 from functions._core.letters import event_of
-from functions._core.models import DeadLetter, Flow, Reason, Worker
+from functions._core.models import DeadLetter, Flow, Reason
+from functions._core.orders import AnyOrder, noun_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.references import UnresolvedReference
-from functions._core.reports import Report
 from functions._core.rules import Rules
 from functions._core.step import Delivery, Step
-from functions._core.workers import Deregistration, Heartbeat, Registration
-from functions._runtime.clock import fresh_id
+from functions._core.worker_record import Worker
+from functions._core.workers import Deregistration, Heartbeat, Registration, verdicts_of
+from functions._runtime.clock import CHANCE, fresh_id
 from functions._runtime.courier import Courier
 from functions._runtime.dispatch import Dispatcher, Handled
 from functions._runtime.endings import Endings
 from functions._runtime.flushing import TelemetryFlush
 from functions._runtime.instruments import Instruments, Recorder
 from functions._runtime.logs import log
-from functions._runtime.mailbox import Mailbox
+from functions._runtime.mailbox import Gathering, Mailbox
 from functions._runtime.pump import Pump
 from functions._runtime.registrar import Registrar
+from functions._runtime.reporting import Reporting
 from functions._runtime.settings import Settings
 from functions._runtime.sweep import Sweeper
 from functions._runtime.wiring import dead_letter
@@ -41,9 +44,20 @@ class Platform:
     """One process that is the broker, the functions and the clock. `start` before use, `close` after."""
 
     def __init__(
-        self, settings: Settings, ports: Ports, queue: EventQueue, base_url: str, recorder: Recorder | None = None
+        self,
+        settings: Settings,
+        ports: Ports,
+        queue: EventQueue,
+        base_url: str,
+        recorder: Recorder | None = None,
+        *,
+        chance: Random = CHANCE,
     ) -> None:
-        """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces."""
+        """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
+
+        Ids and jitter come from `chance`: with a seed they can be had again.
+        """
+        self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
         self.metrics = self.instruments.metrics
         self.ports = ports = self.instruments.ports
@@ -52,27 +66,20 @@ class Platform:
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
         self._mailbox = Mailbox(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
+        subscribed = settings.subscriber_url is not None
         self.dispatcher = Dispatcher(
-            ports,
-            self.rules,
-            committed=self._committed,
-            observed=self.instruments.handled,
-            subscribed=settings.subscriber_url is not None,
+            ports, self.rules, committed=self._committed, observed=self.instruments.handled, subscribed=subscribed
         )
-        self.pump = Pump(queue, self.dispatcher, self._mailbox, ports, self.rules, settings.queue_memory)
+        self._reporting = Reporting(self._mailbox, self.dispatcher)
+        self._answers = Gathering(self._mailbox, self._take_answers)
+        self.pump = Pump(queue, self.dispatcher, self._mailbox, ports, self.rules, settings.queue_memory, chance)
         self._courier = Courier(
             ports, base_url, settings.deliveries, answered=self._answered, unresolved=self._unresolved
         )
         self.sweeper = Sweeper(ports, self._due, self._round)
         self._registrar = Registrar(
-            ports,
-            self.rules,
-            settings.networks,
-            self.instruments,
-            send=self._send,
-            stored=lambda worker: self.sweeper.arm(worker.next_wakeup_at),
+            ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
-        self._answers: dict[str, dict[str, tuple[int, Answer]]] = defaultdict(dict)
 
     async def start(self) -> None:
         """Take up what an earlier process has left; nobody is blamed for what happened while there was none."""
@@ -108,26 +115,18 @@ class Platform:
 
     async def report(self, event: CloudEvent) -> Heard:
         """See `Engine.report`."""
-        handled = await self._in_turn(event.extensions["partitionkey"], partial(self.dispatcher.handle, event))
-        if handled.step.tickets:
-            return Heard("recorded")
-        report = Report.model_validate(event.data)
-        ticket = handled.situation.tickets.get(report.ticket_id)
-        if ticket is None:
-            raise Rejected(f"there is no ticket {report.ticket_id}", code="unknown_ticket", status=404)
-        if report.repeats(ticket):
-            return Heard("duplicate")
-        return Heard("superseded", cancel=(ticket.ticket_id,))
+        return await self._reporting.hear(event)
 
-    async def cancel(self, flow_id: str, requested_by: str, reason: str) -> Flow:
-        """See `Engine.cancel`."""
-        flow = await self.ports.store.flow(flow_id)
+    async def order(self, order: AnyOrder, *, order_id: str | None = None, dry_run: bool = False) -> Carried:
+        """See `Engine.order`."""
+        flow = await self.ports.store.flow(order.flow_id)
         if flow is None:
-            raise Rejected(f"there is no flow {flow_id}", code="unknown_flow", status=404)
-        said = {"flow_id": flow_id, "requested_by": requested_by, "reason": reason}
-        event = self._event("flow.cancel_requested", flow, said)
-        handled = await self._in_turn(flow_id, partial(self.dispatcher.handle, event))
-        return handled.step.flow or handled.situation.flow
+            raise Rejected(f"there is no flow {order.flow_id}", code="unknown_flow", status=404)
+        event = self._event(noun_of(order), flow, order.model_dump(mode="json", exclude={"dry_run"}), order_id)
+        dry_run = dry_run or order.dry_run
+        handle = self.dispatcher.preview if dry_run else self.dispatcher.handle
+        handled = await self._in_turn(order.flow_id, partial(handle, event))
+        return Carried(handled.step.flow or handled.situation.flow, handled.step.history, dry_run)
 
     async def recheck(self, flow_id: str) -> Flow:
         """See `Engine.recheck`."""
@@ -177,23 +176,20 @@ class Platform:
         self.endings.observe(step)
         self.pump.take(step.events)
         self._courier.send(step.deliveries)
+        for verdict in filter(self._registrar.counts, verdicts_of(step)):
+            self._background(verdict.worker_id, partial(self._registrar.judge, verdict))
         records = (*((step.flow,) if step.flow else ()), *step.tickets)
         nearest = min((r.next_wakeup_at for r in records if r.next_wakeup_at), default=None)
         if nearest is not None:
             self.sweeper.arm(nearest)
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
-        """Record an answer; those that arrive while the flow is busy are recorded together."""
         flow_id = delivery.ticket.flow_id
-        waiting = self._answers[flow_id]
-        waiting[delivery.ticket.ticket_id] = (delivery.attempt, answer)
-        if len(waiting) == 1:
-            self._background(flow_id, partial(self._record_answers, flow_id))
+        self._unwatched(flow_id, partial(self._answers.add, flow_id, (delivery, answer)))
 
-    async def _record_answers(self, flow_id: str) -> None:
-        answers = self._answers.pop(flow_id, {})
-        if answers:
-            await self.dispatcher.delivered(flow_id, answers)
+    async def _take_answers(self, flow_id: str, answers: Sequence[tuple[Delivery, Answer]]) -> Handled:
+        newest = {delivery.ticket.ticket_id: (delivery.attempt, answer) for delivery, answer in answers}
+        return await self.dispatcher.delivered(flow_id, newest)
 
     def _unresolved(self, delivery: Delivery, missing: UnresolvedReference) -> None:
         ticket = delivery.ticket
@@ -204,7 +200,7 @@ class Platform:
             "error": {"type": missing.code, "message": str(missing), "retryable": False},
         }
         event = CloudEvent(
-            id=fresh_id(),
+            id=fresh_id(self._chance),
             source="/flowc/assign",
             type=type_of("ticket.reported"),
             time=self.ports.clock.now(),
@@ -226,6 +222,9 @@ class Platform:
         await self._registrar.release_waiting()
         await self.flush_telemetry()
 
+    def _stored(self, worker: Worker) -> None:
+        self.sweeper.arm(worker.next_wakeup_at)
+
     async def _send(self, events: tuple[CloudEvent, ...]) -> None:
         if events:
             await self._queue.enqueue(events)
@@ -236,18 +235,19 @@ class Platform:
         return result
 
     def _background(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> None:
-        """Run a job whose failure costs nothing but time: the ticket's wake-up makes up for it."""
+        self._unwatched(flow_id, partial(self._mailbox.submit, flow_id, job))
 
-        async def guarded() -> None:
-            try:
-                await job()
-            except Exception as error:  # noqa: BLE001 a lost answer is one that was not given; the wake-up asks again
+    def _unwatched(self, flow_id: str, begin: Callable[[], asyncio.Future[Any]]) -> None:
+        """Begin what costs nothing but time when it fails: the ticket's wake-up asks again for a lost answer."""
+
+        def done(future: asyncio.Future[Any]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None:
                 log.warning("background.failed", flow_id=flow_id, error=repr(error))
 
         try:
-            self._mailbox.submit(flow_id, guarded)
+            begin().add_done_callback(done)
         except Unavailable as full:
-            self._answers.pop(flow_id, None)
             log.warning("background.dropped", flow_id=flow_id, error=str(full))
 
     async def _refuse_conflict(self, event: CloudEvent, known: Flow) -> None:
@@ -256,12 +256,12 @@ class Platform:
             "the first one stays"
         )
         reason = Reason(code="decision_conflict", message=message, where="decision_id")
-        await dead_letter(event, "api", reason, self.ports, letter_id=fresh_id())
+        await dead_letter(event, "api", reason, self.ports, letter_id=fresh_id(self._chance))
         raise Rejected(message, code="decision_conflict", status=422)
 
-    def _event(self, noun: str, flow: Flow, data: dict[str, Any]) -> CloudEvent:
+    def _event(self, noun: str, flow: Flow, data: dict[str, Any], event_id: str | None = None) -> CloudEvent:
         return CloudEvent(
-            id=fresh_id(),
+            id=event_id or fresh_id(self._chance),
             source="/flowc/api",
             type=type_of(noun),
             time=self.ports.clock.now(),

@@ -5,11 +5,11 @@ doubles, with jitter; one that is refused, or fails too often, goes to the dead 
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from random import Random
 from typing import Any
 
 from functions._core.envelope import CloudEvent
@@ -52,8 +52,10 @@ class Pump:
         ports: Ports,
         rules: Rules,
         limit: int,
+        chance: Random,
     ) -> None:
-        """Hold at most `limit` chain events in memory, and as many for subscribers."""
+        """Hold at most `limit` chain events in memory, and as many for subscribers; `chance` spreads repetitions."""
+        self._chance = chance
         self._queue = queue
         self._dispatcher = dispatcher
         self._ports = ports
@@ -144,7 +146,7 @@ class Pump:
             code = "unavailable" if passing else "internal"
             await self._bury(queued, Reason(code=code, message=f"{type(error).__name__}: {error}"))
             return
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.8 + 0.4 * random.random())  # noqa: S311 jitter is no secret
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.8 + 0.4 * self._chance.random())
         not_before = self._ports.clock.now() + timedelta(seconds=pause)
         try:
             await self._queue.postpone(event.id, attempts, not_before)

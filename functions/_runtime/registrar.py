@@ -1,15 +1,16 @@
 """Keeps the registry of workers: applies what `track_workers` concludes, and sends what follows from it."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from functions._adapters.addresses import Networks, checked_url
 from functions._core.engine import Heard
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.models import Worker
 from functions._core.ports import Due, Ports
 from functions._core.rules import Rules
-from functions._core.workers import Deregistration, Heartbeat, Registration, excused
+from functions._core.worker_record import Worker
+from functions._core.workers import Deregistration, Heartbeat, Registration, Verdict, excused
 from functions._runtime.instruments import Instruments
 from functions._runtime.wiring import Tracked, release, track_workers
 
@@ -38,12 +39,15 @@ class Registrar:
         self._instruments = instruments
         self._send = send
         self._stored = stored
+        self._doubted: set[str] = set()
 
     async def excuse(self) -> None:
         """Take no worker's silence amiss while there was no platform to speak to."""
         now = self._ports.clock.now()
         for worker in await self._ports.registry.workers():
-            await self._ports.registry.put(excused(worker, now, self._rules))
+            # One that moved meanwhile was heard by another process, and needs no excuse.
+            with suppress(Conflict):
+                await self._ports.registry.put(excused(worker, now, self._rules))
 
     async def register(self, registration: Registration) -> Worker:
         """See `Engine.register`."""
@@ -66,12 +70,25 @@ class Registrar:
         stale = tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
         return Heard("recorded", cancel=stale)
 
+    async def judge(self, verdict: Verdict) -> None:
+        """Count what an attempt says of its worker."""
+        tracked = await self.track(verdict)
+        if tracked.worker is not None and tracked.worker.failures:
+            self._doubted.add(verdict.worker_id)
+        else:
+            self._doubted.discard(verdict.worker_id)
+
+    def counts(self, verdict: Verdict) -> bool:
+        """Whether a verdict changes anything: success counts for a worker that is doubted only."""
+        return not verdict.succeeded or verdict.worker_id in self._doubted
+
     async def release_waiting(self) -> None:
         """Offer waiting tickets the slots that are free, in case the moment they became free was missed."""
+        self._doubted = {worker.worker_id for worker in await self._ports.registry.workers() if worker.failures}
         for worker in await self._ports.registry.workers():
             await self._send(await release(worker, self._ports))
 
-    async def track(self, event: Registration | Heartbeat | Deregistration | Due) -> Tracked:
+    async def track(self, event: Registration | Heartbeat | Deregistration | Verdict | Due) -> Tracked:
         """Apply what an event means for its worker; decided anew when the worker's row moved in between."""
         for _ in range(TRIES):
             tracked = await track_workers(event, self._ports, self._rules)
@@ -85,6 +102,8 @@ class Registrar:
         raise Conflict("the worker's row changes all the time")
 
     async def _store(self, tracked: Tracked) -> bool:
+        if tracked.worker is tracked.known:
+            return True
         if tracked.worker is not None:
             await self._ports.registry.put(tracked.worker)
             self._stored(tracked.worker)

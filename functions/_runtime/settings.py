@@ -64,6 +64,12 @@ class Settings(BaseModel):
     sla_seconds: float = Field(14_400, gt=0, description="Deadline of a decision that brings none")
     heartbeat_seconds: float = Field(30, gt=0, le=3600, description="How often workers report that they are alive")
     no_worker_seconds: float = Field(600, gt=0, description="How long a ticket waits for a capable worker to register")
+    approval_seconds: float = Field(86_400, gt=0, description="How long a flow waits for somebody to approve it")
+    pause_seconds: float = Field(86_400, gt=0, description="How long a flow stays paused before it goes on by itself")
+    compensation_seconds: float = Field(3600, gt=0, description="How long undoing a flow that failed may take in all")
+    refuse_impossible: bool = Field(
+        False, description="Refuse plans whose longest path does not fit into their SLA; else they are at risk at once"
+    )
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body")
     request_seconds: float = Field(30, gt=0, le=3600, description="How long a request may take to arrive as a whole")
     connections: int = Field(1000, ge=1, le=100_000, description="Open connections; beyond it requests get a 503")
@@ -119,12 +125,22 @@ class Settings(BaseModel):
         return named or (EVERY_NETWORK if self.host.is_loopback else EVERY_NETWORK - {"loopback"})
 
     @property
+    def hosts(self) -> frozenset[str]:
+        """The name, if any, that the platform has beside those of this machine; lower case, no brackets."""
+        host = self.public_url.host if self.public_url is not None else None
+        return frozenset({host.strip("[]")} if host else ())
+
+    @property
     def rules(self) -> Rules:
         """The time limits that follow from the settings."""
         return Rules(
             default_sla=timedelta(seconds=self.sla_seconds),
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
             no_worker=timedelta(seconds=self.no_worker_seconds),
+            approval=timedelta(seconds=self.approval_seconds),
+            pause=timedelta(seconds=self.pause_seconds),
+            compensation=timedelta(seconds=self.compensation_seconds),
+            refuse_impossible=self.refuse_impossible,
         )
 
 

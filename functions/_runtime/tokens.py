@@ -3,25 +3,28 @@
 Tokens are minted when an assignment is POSTed and live nowhere but in that POST.
 """
 
+import json
 import os
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from hmac import compare_digest, digest
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-import jwt
-
 from functions._core.errors import Rejected
 from functions._core.ports import Clock
 
-ALGORITHM = "HS256"
 KEY_BYTES = 32
 """The shortest key allowed: RFC 7518 §3.2 wants as many bits as the hash has."""
 
-CLAIMS = ("ticket_id", "attempt", "sub", "exp", "iat")
+CLAIMS = frozenset({"ticket_id", "attempt", "sub", "exp", "iat"})
+
+PADDING = b"=="
+"""What a token leaves out of base64; reading passes over what is too much of it."""
 
 
 class JwtTokens:
@@ -42,7 +45,7 @@ class JwtTokens:
             "exp": ceil(expires_at.timestamp()),
             "iat": int(self._clock.now().timestamp()),
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM)
+        return self._signed(_encoded(json.dumps(claims, separators=(",", ":")).encode())).decode()
 
     def verify(
         self,
@@ -56,21 +59,31 @@ class JwtTokens:
         Raises `Rejected` with status 401 for a token that is not ours or has expired, 403 for one that was
         made for another ticket.
         """
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                # The clock is a port, so expiry is judged below.
-                options={"require": list(CLAIMS), "verify_exp": False, "verify_iat": False},
-            )
-        except jwt.InvalidTokenError as error:
-            raise Rejected("the token is not valid", code="bad_token", status=401) from error
+        given = token.encode(errors="replace")
+        payload = given.partition(b".")[2].rpartition(b".")[0]
+        # Nothing in it is believed, not even its header, before it is known to be what was minted here.
+        if not compare_digest(given, self._signed(payload)):
+            raise Rejected("the token is not valid", code="bad_token", status=401)
+        claims: dict[str, Any] = json.loads(urlsafe_b64decode(payload + PADDING))
+        if not claims.keys() >= CLAIMS:
+            raise Rejected("the token lacks a claim", code="bad_token", status=401)
         if claims["exp"] <= self._clock.now().timestamp():
             raise Rejected("the token has expired", code="expired_token", status=401)
         if claims["ticket_id"] != ticket_id:
             raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
         return claims
+
+    def _signed(self, payload: bytes) -> bytes:
+        """Return the token of a payload: a JWT signed with HMAC-SHA256 (RFC 7515 §3.1)."""
+        text = HEADER + b"." + payload
+        return text + b"." + _encoded(digest(self._key, text, "sha256"))
+
+
+def _encoded(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+HEADER = _encoded(b'{"alg":"HS256","typ":"JWT"}')
 
 
 def load_or_create_key(path: Path) -> bytes:

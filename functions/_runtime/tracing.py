@@ -30,9 +30,10 @@ from opentelemetry.trace import (
 
 from functions._core.admission import TRACEPARENT
 from functions._core.envelope import CloudEvent
-from functions._core.models import Flow, Worker
+from functions._core.models import Flow
 from functions._core.ports import Answer, Ports, TelemetrySink, WorkerGateway
 from functions._core.values import flow_id_of
+from functions._core.worker_record import Worker
 from functions._runtime.handling import Handling
 from functions._runtime.logs import log
 from functions._runtime.metrics_http import AsgiApp, Receive, Scope, Send

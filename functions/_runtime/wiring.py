@@ -21,7 +21,7 @@ from functions.dead_letter.function import dead_letter
 from functions.discover.function import discover
 from functions.enforce_sla.function import enforce_sla
 from functions.generate_tickets.function import generate_tickets
-from functions.monitor.function import monitor
+from functions.monitor.function import monitor, reported
 from functions.publish_telemetry.function import flush_telemetry, publish_telemetry
 from functions.track_workers.function import Tracked, release, track_workers
 from functions.validate.function import validate
@@ -35,6 +35,7 @@ __all__ = [
     "flush_telemetry",
     "ports_of",
     "release",
+    "reported",
     "track_workers",
 ]
 

@@ -2,6 +2,7 @@
 
 from functions.api.app import create_app
 from functions.api.problems import problem
+from functions.api.reports import take_report
 from functions.api.services import ApiServices
 
-__all__ = ["ApiServices", "create_app", "problem"]
+__all__ = ["ApiServices", "create_app", "problem", "take_report"]

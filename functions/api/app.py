@@ -1,16 +1,18 @@
 """The HTTP function, put together."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Route
 
 from functions.api import (
     aggregates,
     dead_letters,
     flows,
     history,
+    orders,
     problems,
     signals,
     system,
@@ -20,7 +22,7 @@ from functions.api import (
     workers,
     workflows,
 )
-from functions.api.access import KeyRequired
+from functions.api.access import HostRequired, KeyRequired
 from functions.api.documents import TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.ingress import BatchTaken, Taken, receive_events
@@ -31,6 +33,21 @@ DESCRIPTION = """
 Turns a decision into done work inside its SLA. POST a consolidated decision to `/` as a CloudEvent, follow its
 flow under `/api/v1/flows/{flow_id}`, and ask `/api/v1/why/{id}` when something takes long.
 """
+
+MODULES = (
+    flows,
+    tickets,
+    orders,
+    why,
+    workers,
+    workflows,
+    signals,
+    dead_letters,
+    history,
+    telemetry,
+    aggregates,
+    system,
+)
 
 
 class PlainRoute(APIRoute):
@@ -56,23 +73,25 @@ def create_app(services: ApiServices) -> FastAPI:
     app.state.services = services
     problems.install(app)
     _add_hot_routes(app)
-    for module in (
-        flows,
-        tickets,
-        why,
-        workers,
-        workflows,
-        signals,
-        dead_letters,
-        history,
-        telemetry,
-        aggregates,
-        system,
-    ):
+    routes = [*app.routes]
+    for module in MODULES:
         app.include_router(module.router)
+        routes += module.router.routes
+    app.state.methods = _methods(routes)
     if services.api_key is not None:
         app.add_middleware(KeyRequired, key=services.api_key.get_secret_value())
+    elif services.hosts is not None:
+        app.add_middleware(HostRequired, hosts=services.hosts)
     return app
+
+
+def _methods(routes: Iterable[BaseRoute]) -> Mapping[str, frozenset[str]]:
+    """Return the methods of each path; the document would say the same, but takes long to make."""
+    methods: dict[str, frozenset[str]] = {}
+    for route in routes:
+        if isinstance(route, Route):
+            methods[route.path_format] = methods.get(route.path_format, frozenset()) | frozenset(route.methods or ())
+    return methods
 
 
 def _add_hot_routes(app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from functions._core.envelope import type_of
 from functions._core.events import CATALOGUE, EventType
 from functions._core.workers import Heartbeat, Registration
 from functions.api import problems as problem_documents
-from functions.api.forms import Cancellation, Flush, Wanted
+from functions.api.forms import Flush, OrderForm, RedriveForm, SkipForm, Wanted
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
 BINARY, STRUCTURED, BATCHED = (
@@ -19,6 +19,7 @@ BINARY, STRUCTURED, BATCHED = (
     "application/cloudevents+json",
     "application/cloudevents-batch+json",
 )
+JSON_MEDIA = r"^[^/\s;]+/([^/\s;]+\+)?json(\s*;.*)?$"
 KEY = "FLOWC_API_KEY; also taken as a bearer token. Asked of clients that are not on the platform's machine"
 TAKEN = tuple(entry for entry in CATALOGUE if entry.outside)
 
@@ -106,7 +107,9 @@ def _problem(description: str) -> Document:
 def _schemas() -> Mapping[str, Document]:
     """Return what is referred to by name: problems, bodies, events."""
     models: tuple[type[BaseModel], ...] = (
-        Cancellation,
+        OrderForm,
+        RedriveForm,
+        SkipForm,
         Flush,
         Wanted,
         WorkflowStart,
@@ -143,7 +146,7 @@ def _event(entry: EventType) -> Document:
         "title": type_of(entry.noun),
         "description": f"{entry.text} The subject is the {entry.subject}. Other attributes are extensions.",
         "required": ["specversion", "id", "source", "type"],
-        "anyOf": [{"required": ["data"]}, {"required": ["data_base64"]}],
+        "oneOf": [{"required": ["data"]}, {"required": ["data_base64"]}],
         "properties": {
             "specversion": {"const": "1.0"},
             "id": text,
@@ -151,7 +154,7 @@ def _event(entry: EventType) -> Document:
             "type": {"const": type_of(entry.noun)},
             "time": {"type": "string", "format": "date-time"},
             "subject": text,
-            "datacontenttype": {"type": "string", "default": "application/json"},
+            "datacontenttype": {"type": "string", "default": "application/json", "pattern": JSON_MEDIA},
             "data": ref(entry.model.__name__),
             "data_base64": {"type": "string", "contentEncoding": "base64"},
         },

@@ -1,20 +1,18 @@
-"""Flows: what has been asked for, how far it is, and how to stop it."""
+"""Flows: what has been asked for, how far it is, and whether its history says the same."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from functions._core.values import FlowStatus
-from functions.api.bodies import read_json
-from functions.api.documents import json_body, problems
-from functions.api.forms import Cancellation
+from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Limit, found
+from functions.api.replay import ReplayView, replayed
 from functions.api.services import Services
 from functions.api.views import (
     FlowDetail,
     FlowPage,
     FlowResult,
-    FlowView,
     HistoryPage,
     TicketPage,
     flow_detail,
@@ -88,15 +86,7 @@ async def get_result(services: Services, flow_id: str) -> FlowResult:
     return flow_result(flow, tickets, tally, services.ports.clock.now())
 
 
-@router.post(
-    "/{flow_id}/cancel",
-    status_code=202,
-    responses=problems(400, 404, 413, 415, 422),
-    openapi_extra=json_body(Cancellation, required=False),
-)
-async def cancel_flow(services: Services, request: Request, flow_id: str) -> FlowView:
-    """Stop a flow: what is open is cancelled. One that has its outcome already is returned as it is."""
-    asked = await read_json(request, Cancellation)
-    flow = await found("flow", flow_id, services.ports.store.flow)
-    stopped = await services.engine.cancel(flow.flow_id, asked.requested_by, asked.reason)
-    return flow_view(stopped, services.ports.clock.now())
+@router.get("/{flow_id}/replay", responses=problems(404, 503))
+async def replay_flow(services: Services, flow_id: str) -> ReplayView:
+    """Rebuild the state of a flow and its tickets from the history alone, and compare it with the stored records."""
+    return await replayed(services, (await found("flow", flow_id, services.ports.store.flow)).flow_id)

@@ -1,17 +1,39 @@
 """What people and tools may ask for in a body, beside the events of the catalogue."""
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import ConfigDict, Field
 
 from functions._core.rules import CANDIDATES_PER_TICKET
-from functions._core.values import Record
+from functions._core.values import Record, WholeNumber
 from functions._core.workers import MAX_CAPABILITIES
 
 
-class Cancellation(Record):
-    """Who stops a flow, and why."""
+class OrderForm(Record):
+    """Who gives an order, and why.
+
+    The same `order_id` again changes nothing. With `dry_run` nothing is changed, and the answer tells what would be.
+    A field that is not known is refused: a misspelt `dry_run` must not do the thing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     requested_by: str = Field(default="a user", max_length=255)
     reason: str = Field(default="no reason given", max_length=1000)
+    order_id: str | None = Field(default=None, min_length=1, max_length=255)
+    dry_run: bool = False
+
+
+class RedriveForm(OrderForm):
+    """`sla_seconds` is the time that the flow has from now on; without it as much as it had at first."""
+
+    sla_seconds: float | None = Field(default=None, gt=0, le=365 * 86_400)
+
+
+class SkipForm(OrderForm):
+    """`output` is what the ticket's dependants get to see as its result."""
+
+    output: Any = None
 
 
 class Flush(Record):
@@ -24,4 +46,4 @@ class Wanted(Record):
     """What a worker has to offer; without capabilities any worker will do."""
 
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
-    limit: int = Field(default=CANDIDATES_PER_TICKET, ge=1, le=CANDIDATES_PER_TICKET)
+    limit: WholeNumber = Field(default=CANDIDATES_PER_TICKET, ge=1, le=CANDIDATES_PER_TICKET)

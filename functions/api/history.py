@@ -1,16 +1,16 @@
-"""What has happened, in all flows: transitions as events, and what validation found."""
+"""What has happened, in all flows: transitions as events, and what validation found and what went wrong."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from functions._core.audits import AuditKind
+from functions._core.audits import AuditKind, IncidentRecord
 from functions._core.models import Flow
 from functions._core.subscribers import transition_event
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Id, Limit
 from functions.api.services import Services
-from functions.api.views import AuditList, EventPage, event_view
+from functions.api.views import AuditList, EventPage, IncidentList, event_view
 
 router = APIRouter(prefix="/api/v1", tags=["history"])
 
@@ -31,6 +31,13 @@ async def list_events(services: Services, after: After = 0, limit: Limit = DEFAU
     )
 
 
+@router.get("/incidents", responses=problems(422))
+async def list_incidents(services: Services, flow_id: Id = None, limit: Limit = DEFAULT_LIMIT) -> IncidentList:
+    """Return what went wrong beyond what flows mend by themselves, the newest first."""
+    found = await services.ports.views.audits(flow_id, limit, kind=AuditKind.INCIDENT)
+    return IncidentList(items=tuple(incident for incident in found if isinstance(incident, IncidentRecord)))
+
+
 @router.get("/audits", responses=problems(422))
 async def list_audits(
     services: Services,
@@ -40,5 +47,5 @@ async def list_audits(
     valid: Annotated[bool | None, Query(description="Only validations that found nothing wrong, or something")] = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> AuditList:
-    """Return what C1 found in decisions and what people did, the newest first; actions as they were asked for."""
+    """Return what C1 found in decisions, what people did and what went wrong, the newest first."""
     return AuditList(items=tuple(await services.ports.views.audits(flow_id, limit, kind=kind, valid=valid)))

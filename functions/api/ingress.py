@@ -12,7 +12,8 @@ from fastapi import Request, Response
 
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected
-from functions._core.events import CATALOGUE, CancelRequest
+from functions._core.events import CATALOGUE
+from functions._core.orders import ORDERS
 from functions._core.values import Record
 from functions._core.workers import Deregistration, Heartbeat, Registration
 from functions.api.bodies import json_answer, read_body
@@ -20,6 +21,7 @@ from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
 from functions.api.reports import bearer, take_report
 from functions.api.services import ApiServices, services_of
+from functions.api.views import Change, changes_of
 
 MAX_BATCH = 1000
 """Events of one request: they are taken one after the other, and the answer names each."""
@@ -29,7 +31,10 @@ Handler = Callable[[ApiServices, CloudEvent, str | None], Awaitable[Answer]]
 
 
 class Taken(Record):
-    """The answer to one event: the flow of a decision or an order; `result` and `cancel` of a report; a worker."""
+    """The answer to one event: the flow of a decision or an order; `result` and `cancel` of a report; a worker.
+
+    `changes` are what an order with `dry_run` would change.
+    """
 
     flow_id: str | None = None
     status: str | None = None
@@ -37,6 +42,8 @@ class Taken(Record):
     worker_id: str | None = None
     heartbeat_interval_seconds: float | None = None
     cancel: bool | tuple[str, ...] | None = None
+    dry_run: bool | None = None
+    changes: tuple[Change, ...] | None = None
 
 
 class TakenOfBatch(Taken):
@@ -100,11 +107,15 @@ async def _decision(services: ApiServices, event: CloudEvent, _token: str | None
     return {"flow_id": await services.engine.admit(event)}
 
 
-async def _cancel(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
-    asked = checked(CancelRequest, event.data, "data")
-    flow_id = sound("flow", asked.flow_id)
-    flow = await services.engine.cancel(flow_id, asked.requested_by, asked.reason)
-    return {"flow_id": flow.flow_id, "status": flow.status}
+async def _order(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+    """Carry out a person's order; the event's id recognises one that comes twice."""
+    order = checked(ORDERS[event.noun], event.data, "data")
+    sound("flow", order.flow_id)
+    carried = await services.engine.order(order, order_id=event.id)
+    answer = {"flow_id": order.flow_id, "status": carried.flow.status}
+    if not carried.dry_run:
+        return answer
+    return answer | {"dry_run": True, "changes": [change.model_dump(mode="json") for change in changes_of(carried)]}
 
 
 async def _registered(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
@@ -131,7 +142,7 @@ async def _deregistered(services: ApiServices, event: CloudEvent, _token: str | 
 
 _BY_NOUN: Mapping[str, Handler] = {
     "decision.consolidated": _decision,
-    "flow.cancel_requested": _cancel,
+    **dict.fromkeys(ORDERS, _order),
     "ticket.reported": take_report,
     "worker.registered": _registered,
     "worker.heartbeat": _heartbeat,

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
 
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.models import Reason
@@ -129,14 +129,13 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Return the methods that the request's path takes; routes of one path each know only their own."""
-    app: FastAPI = request.app
-    path = {"type": "http", "path": request.scope["path"], "root_path": request.scope.get("root_path", "")}
-    return [
-        method
-        for method in ("DELETE", "GET", "POST")
-        if any(route.matches({**path, "method": method})[0] is Match.FULL for route in app.routes)
-    ]
+    """Return the methods of the request's path, as the document lists them; a route knows only its own.
+
+    The first route that matches is the path's, so what is literal has to stand before `/{id}`.
+    """
+    route = request.scope.get("route")
+    path = route.path_format if isinstance(route, APIRoute) else request.url.path  # of the document itself
+    return sorted(request.app.state.methods.get(path, ()))
 
 
 async def _cut_off(_request: Request, _error: Exception) -> Response:

@@ -15,7 +15,14 @@ DEFAULT_LIMIT = 100
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many to return at most")]
 After = Annotated[int, Query(ge=0, le=MAX_SEQ, description="Return what follows this sequence number")]
-Cursor = Annotated[str | None, Query(max_length=200, description="The `cursor` of the page before")]
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        description="The `cursor` of the page before",
+        json_schema_extra={"pattern": "^[0-9]{1,18}$"},  # only said: what is no cursor is the store's to refuse
+    ),
+]
 Id = Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 Found = TypeVar("Found")

@@ -1,7 +1,7 @@
 """What the api is given by whoever starts it, and how a request reaches it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Protocol
@@ -31,6 +31,10 @@ async def _pause(_flow_id: str, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+def _never_down() -> datetime | None:
+    """Return when the platform came up: it was never away."""
+
+
 def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None:
     """Count nothing."""
 
@@ -41,8 +45,10 @@ class ApiServices:
 
     `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform
     is not ready while it raises `Unavailable` or says `ready: False` in it. `max_body` is in bytes. `api_key` is asked
-    of clients that are not on this machine; None asks nobody. `ended` returns when a flow may have ended, after the
-    given seconds at the latest. `queried` is told of each query of a workflow: its name, its seconds, why it failed.
+    of clients that are not on this machine; None asks nobody. Without a key, requests have to name loopback or one of
+    `hosts` (lower case); None lets them name any. `ended` returns when a flow may have ended, after the given seconds
+    at the latest. `up_since` returns when the platform began to take reports, if it can be down. `queried` is told of
+    each query of a workflow: its name, its seconds, why it failed.
     """
 
     ports: Ports
@@ -54,8 +60,10 @@ class ApiServices:
     version: str
     max_body: int = MAX_BODY
     ended: Callable[[str, float], Awaitable[object]] = _pause
+    up_since: Callable[[], datetime | None] = _never_down
     queried: Callable[[str, float, str | None], None] = _unobserved
     api_key: SecretStr | None = None
+    hosts: Collection[str] | None = None
 
 
 def services_of(request: Request) -> ApiServices:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 
 from functions._core.errors import Rejected
 from functions._core.models import Flow
+from functions._core.orders import CancelRequest
 from functions._core.values import Outcome
 from functions.api.actions import record, taken
 from functions.api.bodies import read_json
@@ -74,7 +75,8 @@ async def _ticket_completed(services: ApiServices, flow: Flow, arguments: Signal
 
 
 async def _cancel_workflow(services: ApiServices, flow: Flow, arguments: SignalArguments) -> Flow:
-    stopped = await services.engine.cancel(flow.flow_id, arguments.requested_by, arguments.reason)
+    order = CancelRequest(flow_id=flow.flow_id, requested_by=arguments.requested_by, reason=arguments.reason)
+    stopped = (await services.engine.order(order)).flow
     if stopped.outcome is not Outcome.CANCELLED:
         raise _ended(stopped)
     return stopped

@@ -6,14 +6,17 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from functions._core.audits import ActionRecord, AuditRecord
+from functions._core.audits import AnyAudit, IncidentRecord
+from functions._core.engine import Carried
 from functions._core.envelope import CloudEvent
-from functions._core.explain import Explanation, SlackState, slack_ms, slack_state
-from functions._core.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, Ticket, Worker
+from functions._core.explain import Explanation
+from functions._core.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, Ticket
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
+from functions._core.slack import deadline_at, slack_ms, slack_state
 from functions._core.telemetry import summary_of
-from functions._core.values import Health, Outcome, Record, Timestamp, milliseconds
+from functions._core.values import Health, Outcome, Record, SlackState, TicketStatus, Timestamp, milliseconds
+from functions._core.worker_record import Worker
 
 
 class StepView(Record):
@@ -43,6 +46,7 @@ class FlowDetail(FlowView):
     tickets_by_status: Mapping[str, int]
     tickets_completed: int
     tickets_failed: int
+    tickets_compensated: int
     steps: tuple[StepView, ...]
     error: str | None
 
@@ -57,6 +61,7 @@ class FlowResult(Record):
     tickets_generated: int
     tickets_completed: int
     tickets_failed: int
+    tickets_compensated: int
     telemetry_published: bool
     sla_violated: bool
     steps: tuple[StepView, ...]
@@ -155,9 +160,36 @@ class EventPage(Record):
 
 
 class AuditList(Record):
-    """What validations found and what people did, the newest first."""
+    """What validations found, what people did and what went wrong, the newest first."""
 
-    items: tuple[AuditRecord | ActionRecord, ...]
+    items: tuple[AnyAudit, ...]
+
+
+class IncidentList(Record):
+    """Incidents, the newest first."""
+
+    items: tuple[IncidentRecord, ...]
+
+
+class Change(Record):
+    """A transition that an order has led to, or would lead to."""
+
+    type: str
+    ticket_id: str | None
+    task_id: str | None
+    from_status: str | None
+    to_status: str | None
+    attempt: int | None
+    worker_id: str | None
+    cause: str
+    detail: Mapping[str, Any]
+
+
+class OrderView(FlowView):
+    """A flow after an order, and what that has changed; with `dry_run` as it would be, and what would change."""
+
+    dry_run: bool
+    changes: tuple[Change, ...]
 
 
 class LetterPage(Record):
@@ -170,7 +202,8 @@ class LetterPage(Record):
 class WhyView(Explanation):
     """An explanation with what it rests on; `text` are all its sentences in reading order.
 
-    `candidates` and `refusals` are the workers as last ranked for a ticket.
+    `candidates` and `refusals` are the workers as ranked for a ticket at `ranked_at`: now while it waits, else when it
+    was assigned. `last_events` are the last transitions, the newest last.
     """
 
     text: tuple[str, ...]
@@ -178,12 +211,23 @@ class WhyView(Explanation):
     slack_state: SlackState | None = None
     candidates: tuple[Candidate, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    ranked_at: Timestamp | None = None
     last_events: tuple[HistoryEntry, ...] = ()
 
 
 def flow_view(flow: Flow, now: datetime) -> FlowView:
     """Return a flow as it is listed."""
     return FlowView(**dict(flow), **_sla(flow, now))
+
+
+def order_view(carried: Carried, now: datetime) -> OrderView:
+    """Return what became of an order, or would become of it."""
+    return OrderView(**dict(flow_view(carried.flow, now)), dry_run=carried.dry_run, changes=changes_of(carried))
+
+
+def changes_of(carried: Carried) -> tuple[Change, ...]:
+    """Return the transitions that an order has led to, or would lead to."""
+    return tuple(Change(**{name: getattr(entry, name) for name in Change.model_fields}) for entry in carried.changes)
 
 
 def flow_detail(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int], now: datetime) -> FlowDetail:
@@ -236,13 +280,15 @@ def why_view(explanation: Explanation, ticket: Ticket | None, now: datetime, las
             "slack_state": slack_state(ticket, now),
             "candidates": ticket.candidates,
             "refusals": ticket.refusals,
+            "ranked_at": now if ticket.status is TicketStatus.PENDING else ticket.assigned_at,
         }
     return WhyView(**dict(explanation), text=explanation.sentences, last_events=tuple(last), **of_ticket)
 
 
 def _sla(flow: Flow, now: datetime) -> dict[str, Any]:
     moment = flow.ended_at or now
+    deadline = deadline_at(flow, moment)
     return {
-        "sla_remaining_ms": milliseconds(flow.sla_deadline - moment),
-        "sla_violated": flow.outcome is Outcome.TIMED_OUT or moment > flow.sla_deadline,
+        "sla_remaining_ms": milliseconds(deadline - moment),
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or moment > deadline,
     }

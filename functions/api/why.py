@@ -8,7 +8,8 @@ from fastapi import APIRouter
 from functions._core.errors import Unavailable
 from functions._core.explain import NAMED, explain_flow, explain_ticket
 from functions._core.models import Flow, HistoryEntry, Ticket
-from functions._core.values import TicketStatus, Waiting
+from functions._core.ranking import rank
+from functions._core.values import FlowStatus, TicketStatus, Waiting
 from functions._core.vocabulary import UNPRINTABLE
 from functions.api.documents import problems
 from functions.api.services import ApiServices, Services
@@ -19,6 +20,12 @@ router = APIRouter(prefix="/api/v1/why", tags=["why"])
 
 LAST_EVENTS = 10
 PAGE = 500
+
+FAILED_READ = 4 * NAMED
+"""Failed tickets that are read of a flow: compensations among them are not named."""
+
+TELLING = frozenset({"flow.paused", "sla.at_risk"})
+"""Transitions of a flow that say what its row does not: who paused it and why, what put its SLA at risk."""
 
 
 @router.get("/{record_id}", responses=problems(404))
@@ -32,16 +39,17 @@ async def why(services: Services, record_id: str) -> WhyView:
 
 async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
     ports = services.ports
-    if flow.outcome is None:
-        tickets = await ports.store.tickets_of(flow.flow_id, live_only=True)
-        tally = await ports.tally.by_status(flow.flow_id)
-    else:
+    tickets: list[Ticket] = []
+    if flow.outcome is None or flow.status is FlowStatus.COMPENSATING:
+        tickets += await ports.store.tickets_of(flow.flow_id, live_only=True)
+    if flow.outcome is not None:
         failed = {"flow_id": flow.flow_id, "status": TicketStatus.FAILED.value}
-        tickets, _ = await ports.views.find_tickets(failed, None, NAMED)
-        tally = flow.tally
+        tickets += (await ports.views.find_tickets(failed, None, FAILED_READ))[0]
+    tally = await ports.tally.by_status(flow.flow_id) if flow.ended_at is None else flow.tally
+    last, about_flow = await _history(services, flow.flow_id, None)
     now = ports.clock.now()
-    explanation = explain_flow(flow, tickets, now, services.rules, tally=tally)
-    return why_view(explanation, None, now, await _last_events(services, flow.flow_id, None))
+    explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, history=about_flow)
+    return why_view(explanation, None, now, last)
 
 
 async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
@@ -49,22 +57,40 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     flow = await ports.store.flow(ticket.flow_id)
     if flow is None:
         raise Unavailable(f"the flow of ticket {ticket.ticket_id} is not visible")
-    waits = ticket.live and ticket.waiting is Waiting.DEPENDENCIES
-    upstream = tuple((await ports.store.tickets(ticket.dependencies)).values()) if waits else ()
+    upstream = tuple((await ports.store.tickets(_waited_for(ticket))).values())
     worker = await ports.registry.worker(ticket.worker_id) if ticket.worker_id else None
+    last, _ = await _history(services, ticket.flow_id, ticket.ticket_id)
     now = ports.clock.now()
-    explanation = explain_ticket(ticket, flow, now, services.rules, upstream=upstream, worker=worker)
-    last = await _last_events(services, ticket.flow_id, ticket.ticket_id)
+    if ticket.status is TicketStatus.PENDING:
+        ranking = rank(ticket, await ports.registry.workers(), await ports.tally.active(), now, services.rules)
+        ticket = ticket.but(candidates=ranking.candidates, refusals=ranking.refusals)
+    explanation = explain_ticket(
+        ticket, flow, now, services.rules, upstream=upstream, worker=worker, up_since=services.up_since()
+    )
     return why_view(explanation, ticket, now, last)
 
 
-async def _last_events(services: ApiServices, flow_id: str, ticket_id: str | None) -> Sequence[HistoryEntry]:
-    """Return the last lines of a flow's history, or of one of its tickets; histories are read from their start."""
+def _waited_for(ticket: Ticket) -> Sequence[str]:
+    """Return the ids of the tickets that a ticket waits for."""
+    if ticket.status is TicketStatus.COMPENSATING and ticket.compensation_ticket_id:
+        return (ticket.compensation_ticket_id,)
+    return ticket.dependencies if ticket.waiting is Waiting.DEPENDENCIES else ()
+
+
+async def _history(
+    services: ApiServices, flow_id: str, ticket_id: str | None
+) -> tuple[Sequence[HistoryEntry], Sequence[HistoryEntry]]:
+    """Return the last lines of a flow's history, or of one of its tickets, and those of the flow that explain it.
+
+    Histories are read from their start.
+    """
     last: deque[HistoryEntry] = deque(maxlen=LAST_EVENTS)
+    about_flow: dict[str, HistoryEntry] = {}
     after = 0
     while True:
         entries = await services.ports.views.history(flow_id, after, PAGE)
         last.extend(entry for entry in entries if ticket_id in {None, entry.ticket_id})
+        about_flow |= {entry.type: entry for entry in entries if entry.type in TELLING and entry.ticket_id is None}
         if len(entries) < PAGE:
-            return tuple(last)
+            return tuple(last), tuple(about_flow.values())
         after = entries[-1].seq

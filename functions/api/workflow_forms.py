@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, RootModel
+from pydantic.config import JsonDict
 
-from functions._core.values import FlowStatus, Outcome, Record, Timestamp
+from functions._core.values import FlowStatus, Outcome, Record, Timestamp, WholeNumber
 from functions._core.vocabulary import Id, Seconds
 from functions.api.views import FlowDetail, TicketView
 
@@ -13,6 +14,9 @@ MAX_CORRELATION_ID = 200
 """Characters: with its prefix it still makes a decision id."""
 
 MAX_NAME = 100
+
+PLAN_ID: JsonDict = {"required": ["plan_id"], "properties": {"plan_id": {"type": "string", "minLength": 1}}}
+"""What is asked of a plan before it becomes a flow; all else is for the flow's first step to check."""
 
 
 def _named(value: object) -> object:
@@ -32,9 +36,9 @@ class WholeDecision(RootModel[dict[str, Any]]):
 class WorkflowStart(Record):
     """A plan to be carried out. Sent again it is the same workflow: by its correlation id, else by its content."""
 
-    cognitive_plan: Mapping[str, Any]
+    cognitive_plan: Mapping[str, Any] = Field(json_schema_extra=PLAN_ID)
     correlation_id: Id | None = Field(default=None, max_length=MAX_CORRELATION_ID)
-    priority: int = Field(default=5, ge=1, le=10)
+    priority: WholeNumber = Field(default=5, ge=1, le=10)
     sla_deadline_seconds: Seconds | None = Field(default=None, description="The platform's if absent: 14400 s")
 
 

@@ -6,12 +6,13 @@ stay busy until the flow's deadline (FAILED, no_capacity).
 """
 
 from functions._core.assignment_steps import waits_for_worker
-from functions._core.events import TicketsReady
+from functions._core.event_data import TicketsReady
 from functions._core.models import Candidate, Refusal
 from functions._core.outcomes import AnyOutcome, Discovered
 from functions._core.ports import Ports
 from functions._core.ranking import rank
 from functions._core.situation import Situation
+from functions._core.turns import Turns
 from functions._core.values import Waiting
 
 
@@ -22,6 +23,7 @@ async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> 
     found: dict[str, tuple[Candidate, ...]] = {}
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
+    turns, given = Turns(ports.wakeups.line), dict[str, int]()
     tickets = sorted(situation.tickets.values(), key=lambda t: (t.latest_start, -t.priority_score, t.ticket_id))
     for ticket in filter(waits_for_worker, tickets):
         ranking = rank(ticket, workers, active, situation.now, situation.rules)
@@ -32,4 +34,5 @@ async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> 
         else:
             waiting[ticket.ticket_id] = Waiting.SLOT if ranking.capable else Waiting.WORKER
             refusals[ticket.ticket_id] = ranking.refusals
-    return Discovered(found, waiting, refusals)
+            given[ticket.ticket_id] = await turns.of(ticket)
+    return Discovered(found, waiting, refusals, given)

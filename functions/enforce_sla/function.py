@@ -1,4 +1,4 @@
-"""Act on a flow or a ticket whose wake-up has come: lost events, time limits, the deadline.
+"""Act on a flow or a ticket whose wake-up has come: lost events, time limits, lost slack, the deadline.
 
 Consumes clock.ticked, one record that is due at a time. Emits what the record's status asks for: the lost event
 again, tickets.ready for another try, flow.consolidated at the deadline.
@@ -6,30 +6,39 @@ Gives up never: a record stays due until it has ended.
 """
 
 from functions._core.ending_steps import may_retry
-from functions._core.models import Ticket
+from functions._core.integrity import findings_of
+from functions._core.models import Flow, Ticket
 from functions._core.outcomes import (
     AnyOutcome,
+    AtRisk,
+    CompensationOverdue,
     DeadlinePassed,
     Duplicate,
+    NobodyDecided,
     NothingHappened,
+    PauseOver,
     Settled,
     Surroundings,
     TelemetryKept,
     TicketOverdue,
     WokenEarly,
 )
+from functions._core.overdue_steps import too_late_to_start, waited_out
 from functions._core.ports import Due, Ports
 from functions._core.ranking import rank
 from functions._core.situation import Situation
-from functions._core.surroundings import all_tickets, around_failure
+from functions._core.slack import limit_of
+from functions._core.surroundings import all_tickets, around_failure, undone_by
 from functions._core.telemetry import telemetry_of
 from functions._core.values import FlowStatus, TicketStatus, Waiting
+
+WORKING = frozenset({FlowStatus.EXECUTING, FlowStatus.COMPENSATING})
 
 
 async def enforce_sla(due: Due, situation: Situation, ports: Ports) -> AnyOutcome:
     """Return what the passing of time means for the record."""
     flow = situation.flow
-    if flow.outcome is None and situation.now >= flow.sla_deadline:
+    if flow.outcome is None and flow.deadline is not None and situation.now >= flow.deadline:
         live = await ports.store.tickets_of(flow.flow_id, live_only=True)
         return DeadlinePassed(live, await ports.tally.by_status(flow.flow_id))
     if due.kind == "ticket":
@@ -41,14 +50,36 @@ async def _flow_due(situation: Situation, ports: Ports) -> AnyOutcome:
     flow = situation.flow
     if flow.next_wakeup_at is None:
         return Duplicate()
-    if flow.status is FlowStatus.EXECUTING and await ports.tally.live(flow.flow_id, 1) == 0:
+    begun = flow.status is FlowStatus.EXECUTING or flow.compensations is not None
+    if flow.status in WORKING and begun and await ports.tally.live(flow.flow_id, 1) == 0:
         return Settled(await ports.tally.by_status(flow.flow_id))
     if flow.next_wakeup_at > situation.now:
         return WokenEarly()
+    return await _waited_out(situation, ports)
+
+
+async def _waited_out(situation: Situation, ports: Ports) -> AnyOutcome:
+    """Return what it means that a flow has waited as long as its status may."""
+    flow, flow_id = situation.flow, situation.flow.flow_id
     if flow.status is FlowStatus.PUBLISHING:
         tickets = await all_tickets(flow, ports)
-        return TelemetryKept(telemetry_of(flow, tickets, situation.now))
+        return TelemetryKept(telemetry_of(flow, tickets, situation.now), findings_of(flow, tickets))
+    if flow.status is FlowStatus.AWAITING_APPROVAL:
+        return NobodyDecided()
+    if flow.status is FlowStatus.PAUSED:
+        live = await ports.store.tickets_of(flow_id, live_only=True)
+        return PauseOver(live, await ports.tally.by_status(flow_id))
+    if flow.status is FlowStatus.COMPENSATING and _undoing_overdue(flow, situation):
+        live = await ports.store.tickets_of(flow_id, live_only=True)
+        return CompensationOverdue(live, await ports.tally.by_status(flow_id), await undone_by(live, ports))
+    if flow.status is FlowStatus.EXECUTING:
+        return AtRisk()
     return NothingHappened()
+
+
+def _undoing_overdue(flow: Flow, situation: Situation) -> bool:
+    limit = limit_of(flow, situation.rules)
+    return limit is not None and situation.now >= limit
 
 
 async def _ticket_due(due: Due, situation: Situation, ports: Ports) -> AnyOutcome:
@@ -69,11 +100,15 @@ async def _ticket_due(due: Due, situation: Situation, ports: Ports) -> AnyOutcom
 async def _somebody_can(ticket: Ticket, situation: Situation, ports: Ports) -> bool:
     """Tell whether a capable worker has registered while the ticket waited for one."""
     workers = await ports.registry.workers()
-    return rank(ticket, workers, {}, situation.now, situation.rules).capable
+    known = rank(ticket, workers, {}, situation.now, situation.rules).capable
+    return known and not too_late_to_start(ticket, situation.now)
 
 
 def _may_fail(ticket: Ticket, situation: Situation) -> bool:
     """Whether this wake-up can be the ticket's last, so that what depends on it has to be loaded."""
     if ticket.status is TicketStatus.PENDING:
-        return ticket.waiting is Waiting.WORKER
-    return ticket.acknowledged_at is not None and not may_retry(ticket, situation.flow, situation.now, situation.rules)
+        return too_late_to_start(ticket, situation.now) or (
+            ticket.waiting is Waiting.WORKER and waited_out(ticket, situation.now)
+        )
+    over = ticket.acknowledged_at is not None and waited_out(ticket, situation.now)
+    return over and not may_retry(ticket, situation.flow, situation.now, situation.rules)

@@ -5,7 +5,7 @@ Gives up when the step has failed three times (the flow ends FAILED) or at the f
 """
 
 from functions._core.decision import read_decision
-from functions._core.events import PlanValidated
+from functions._core.event_data import PlanValidated
 from functions._core.outcomes import AnyOutcome, Duplicate, Generated
 from functions._core.ports import Ports
 from functions._core.situation import Situation
@@ -21,4 +21,5 @@ async def generate_tickets(event: PlanValidated, situation: Situation, ports: Po
     if situation.flow.status is not FlowStatus.GENERATING:
         return Duplicate()
     decision = read_decision(await ports.store.decision(event.flow_id))
-    return Generated(tickets_of_plan(situation.flow, decision, situation.flow.phase.entered_at))
+    since = situation.flow.phase.entered_at
+    return Generated(tickets_of_plan(situation.flow, decision, since, situation.rules))

@@ -7,7 +7,8 @@ Gives up when the sink does not take them, or has not within 60 s: they wait in 
 from datetime import timedelta
 
 from functions._core.errors import Unavailable
-from functions._core.events import FlowConsolidated
+from functions._core.event_data import FlowConsolidated
+from functions._core.integrity import findings_of
 from functions._core.letters import letter_of
 from functions._core.models import Reason
 from functions._core.outcomes import AnyOutcome, Duplicate, TelemetryKept, TelemetryTaken
@@ -24,14 +25,15 @@ async def publish_telemetry(_event: FlowConsolidated, situation: Situation, port
         return Duplicate()
     tickets = await all_tickets(situation.flow, ports)
     events = telemetry_of(situation.flow, tickets, situation.now)
+    findings = findings_of(situation.flow, tickets)
     # What waits goes first: a new frame must not overtake it.
     if await ports.telemetry_buffer.oldest(1):
-        return TelemetryKept(events)
+        return TelemetryKept(events, findings)
     try:
         await ports.telemetry_sink.send(events)
     except Unavailable:
-        return TelemetryKept(events)
-    return TelemetryTaken()
+        return TelemetryKept(events, findings)
+    return TelemetryTaken(findings)
 
 
 FLUSH_PAGE = 100

@@ -1,28 +1,34 @@
 """Follow workers: who registers, who is alive, who has gone, and what that means for tickets.
 
-Consumes worker.registered, worker.heartbeat, worker.deregistered, and clock.ticked for workers that were silent.
-Emits worker.recovered for tickets that a worker can take now, worker.unhealthy for those it has lost.
+Consumes worker.registered, worker.heartbeat, worker.deregistered, how attempts ended, and clock.ticked for workers that
+were silent. Emits worker.recovered for tickets that a worker can take now, worker.unhealthy for those it has lost,
+worker.suspended for one that gets nothing for a while.
 Gives up on a worker after three missed heartbeats (its tickets go elsewhere), forgets it after ten.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
-from functions._core.models import Ticket, Worker
+from functions._core.models import Ticket
 from functions._core.ports import Due, Ports
 from functions._core.rules import TICKETS_PER_EVENT, Rules
-from functions._core.values import Health, format_time
+from functions._core.values import NAMESPACE, Health, format_time
+from functions._core.worker_record import Worker
 from functions._core.workers import (
     Deregistration,
     Heartbeat,
     Registration,
     Running,
+    Suspension,
+    Verdict,
     heard,
+    judged,
     registered,
     silent,
+    suspended,
 )
 
 OFFER_LEASE = timedelta(seconds=5)
@@ -39,7 +45,10 @@ class Tracked:
     events: tuple[CloudEvent, ...] = ()
 
 
-async def track_workers(event: Registration | Heartbeat | Deregistration | Due, ports: Ports, rules: Rules) -> Tracked:
+Event = Registration | Heartbeat | Deregistration | Verdict | Due
+
+
+async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
     """Return what the event means for its worker; a heartbeat of an unknown one means nothing."""
     now = ports.clock.now()
     worker_id = event.record_id if isinstance(event, Due) else event.worker_id
@@ -52,6 +61,8 @@ async def track_workers(event: Registration | Heartbeat | Deregistration | Due, 
         return Tracked(None, None)
     if isinstance(event, Deregistration):
         return Tracked(None, known, await _lost(known, ports, f"has left: {event.reason or 'no reason given'}"))
+    if isinstance(event, Verdict):
+        return _judged(known, event, now, rules)
     if isinstance(event, Heartbeat):
         worker = heard(known, event, now, rules)
         back = known.announced is Health.UNHEALTHY and worker.announced is not Health.UNHEALTHY
@@ -63,11 +74,29 @@ async def track_workers(event: Registration | Heartbeat | Deregistration | Due, 
     return Tracked(silence, known, await _lost(known, ports, why) if gone else ())
 
 
+def _judged(known: Worker, verdict: Verdict, now: datetime, rules: Rules) -> Tracked:
+    worker = judged(known, verdict, now, rules)
+    if worker is None or worker.suspended_until in {None, known.suspended_until}:
+        return Tracked(worker or known, known)
+    said = Suspension(
+        worker_id=worker.worker_id, failures=worker.failures, until=worker.suspended_until, why=verdict.why
+    )
+    event = CloudEvent(
+        id=derived_id(str(NAMESPACE), "worker.suspended", f"{worker.worker_id}:{worker.version}"),
+        source="/flowc/track_workers",
+        type=type_of("worker.suspended"),
+        time=now,
+        subject=worker.worker_id,
+        data=said.model_dump(mode="json"),
+    )
+    return Tracked(worker, known, (event,))
+
+
 async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
     """Return `worker.recovered` for waiting tickets, as many as the worker has free slots."""
     now = ports.clock.now()
     held = (await ports.tally.active()).get(worker.worker_id, 0)
-    if held >= worker.slots or worker.announced is Health.UNHEALTHY:
+    if held >= worker.slots or worker.announced is Health.UNHEALTHY or suspended(worker, now):
         return ()
     waiting = await ports.wakeups.claim_waiting(worker.capabilities, now, worker.slots - held, OFFER_LEASE)
     return tuple(_events("worker.recovered", worker, waiting, ports, {}))

@@ -1,14 +1,15 @@
 """C1: check a decision and its plan, and say everything that is wrong with them at once.
 
-Consumes decision.consolidated. Emits plan.validated, or flow.consolidated with the outcome REJECTED.
+Consumes decision.consolidated. Emits plan.validated, or flow.consolidated with the outcome REJECTED; nothing where a
+person has to approve the plan first.
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
-from functions._core.checks import check_plan
+from functions._core.checks import IMPOSSIBLE, check_plan
 from functions._core.decision import InvalidDecision, approval_reasons, read_decision, refusal_reasons
 from functions._core.decision_model import Decision
-from functions._core.events import DecisionStored
-from functions._core.models import Reason
+from functions._core.event_data import DecisionStored
+from functions._core.models import Flow, Reason
 from functions._core.outcomes import AnyOutcome, Duplicate, Refused, Validated
 from functions._core.plan import schedule
 from functions._core.ports import Ports
@@ -24,8 +25,12 @@ async def validate(event: DecisionStored, situation: Situation, ports: Ports) ->
         decision = read_decision(await ports.store.decision(event.flow_id))
     except InvalidDecision as invalid:
         return Refused(reasons=invalid.reasons, plan_id=situation.flow.plan_id, intent_id=situation.flow.intent_id)
+    if situation.flow.redrives:
+        decision = _as_redriven(decision, situation.flow)
     errors, warnings = check_plan(decision, situation.now, situation.rules.default_sla)
-    reasons = (*errors, *refusal_reasons(decision), *approval_reasons(decision))
+    impossible = next((warning for warning in warnings if warning.code == IMPOSSIBLE), None)
+    unwanted = (impossible,) if impossible is not None and situation.rules.refuse_impossible else ()
+    reasons = (*errors, *refusal_reasons(decision), *unwanted)
     if reasons:
         return Refused(
             reasons=reasons,
@@ -34,11 +39,21 @@ async def validate(event: DecisionStored, situation: Situation, ports: Ports) ->
             intent_id=decision.intent_id,
             schema_version=decision.schema_version,
         )
-    return _validated(decision, warnings, situation)
+    return _validated(decision, warnings, impossible, situation)
 
 
-def _validated(decision: Decision, warnings: tuple[Reason, ...], situation: Situation) -> Validated:
-    deadline = decision.deadline(situation.flow.received_at, situation.rules.default_sla)
+def _as_redriven(decision: Decision, flow: Flow) -> Decision:
+    """Return the decision with the time that the redrive has given to its flow."""
+    seconds = (flow.sla_deadline - flow.phase.entered_at).total_seconds()
+    return decision.but(sla_deadline=None, sla_deadline_seconds=seconds)
+
+
+def _validated(
+    decision: Decision, warnings: tuple[Reason, ...], impossible: Reason | None, situation: Situation
+) -> Validated:
+    flow = situation.flow
+    begun = flow.phase.entered_at if flow.redrives else flow.received_at
+    deadline = decision.deadline(begun, situation.rules.default_sla)
     plan = schedule(decision.cognitive_plan.tasks, situation.now, deadline)
     return Validated(
         plan_id=decision.plan_id,
@@ -47,6 +62,9 @@ def _validated(decision: Decision, warnings: tuple[Reason, ...], situation: Situ
         priority=decision.flow_priority,
         risk_band=decision.flow_risk_band,
         sla_deadline=deadline,
+        sla_limit=decision.sla_deadline,
+        approval=approval_reasons(decision),
+        impossible=impossible,
         tasks=len(plan.timings),
         levels=plan.levels,
         critical_path_ms=plan.critical_path_ms,

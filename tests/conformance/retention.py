@@ -4,10 +4,23 @@ from contextlib import suppress
 from datetime import datetime
 
 from functions._adapters.stores import Stores
+from functions._core.audits import AuditKind
 from functions._core.errors import Unavailable
 from functions._core.models import Flow
+from functions._core.step import Step
 from functions._core.values import FlowStatus, Outcome
-from tests.builders import T0, later, make_audit, make_flow, make_history, make_letter, make_plan, make_step, seconds
+from tests.builders import (
+    T0,
+    later,
+    make_action,
+    make_audit,
+    make_flow,
+    make_history,
+    make_letter,
+    make_plan,
+    make_step,
+    seconds,
+)
 from tests.conformance.suite import StoresSuite
 
 RECORDS = 2 + 3 + 2 + 1 + 2
@@ -76,6 +89,23 @@ class RetentionSuite(StoresSuite):
                 assert (await stores.store.flow(flow.flow_id) is None) == (records == 0)
         assert max(removed) == 4
         assert sum(removed) == 3 * RECORDS
+
+    async def test_actions_on_no_flow_go_when_they_are_old_enough_and_after_the_flows(self, stores: Stores) -> None:
+        flow = await put_ended(stores, 1, T0)
+        young = await put_ended(stores, 2, None)
+        of_flow = make_action(10, flow_id=young.flow_id, at=T0)
+        actions = [make_action(20 + number, at=T0 + seconds(number)) for number in range(5)]
+        for action in (of_flow, *actions):
+            await stores.store.commit(Step(flow_id=action.flow_id, audit=(action,)))
+        before = T0 + seconds(3)
+        assert await stores.retention.forget_ended(T0, 1000) == 0
+        assert await stores.retention.forget_ended(before, RECORDS + 1) == RECORDS + 1
+        assert await left_of(stores, flow) == 0
+        assert await stores.views.audits(None, 100, kind=AuditKind.ACTION) == [*actions[:0:-1], of_flow]
+        assert [await stores.retention.forget_ended(before, 1) for _ in range(3)] == [1, 1, 0]
+        assert await stores.retention.forget_ended(before, 1000) == 0
+        assert await stores.views.audits(None, 100, kind=AuditKind.ACTION) == [*actions[:2:-1], of_flow]
+        assert await left_of(stores, young) == RECORDS + 1
 
     async def test_what_was_read_just_before_is_gone_too(self, stores: Stores) -> None:
         flow = await put_ended(stores, 1, T0)

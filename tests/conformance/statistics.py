@@ -57,3 +57,20 @@ class StatisticsSuite(StoresSuite):
         assert await stores.statistics.flows(None) == FlowStatistics(
             ended=0, completed=0, average_ms=None, p95_ms=None, active=1
         )
+
+    async def test_the_earliest_deadline_of_each_risk_band_is_known_while_it_counts(self, stores: Stores) -> None:
+        assert await stores.statistics.deadlines() == {}
+        late = await begun(stores, 1, risk_band="high", sla_deadline=T0 + seconds(20))
+        early = await begun(stores, 2, risk_band="high", sla_deadline=T0 + seconds(10))
+        await begun(stores, 3, risk_band="low", sla_deadline=T0 + seconds(30))
+        assert await stores.statistics.deadlines() == {"high": T0 + seconds(10), "low": T0 + seconds(30)}
+        early = later(early, status="PUBLISHING", outcome="COMPLETED")
+        await stores.store.commit(make_step(early))
+        assert await stores.statistics.deadlines() == {"high": T0 + seconds(20), "low": T0 + seconds(30)}
+        # C1 reads the decision's own words: the flow as it came had the platform's.
+        late = later(late, risk_band="critical", sla_deadline=T0 + seconds(40))
+        await stores.store.commit(make_step(late))
+        assert await stores.statistics.deadlines() == {"critical": T0 + seconds(40), "low": T0 + seconds(30)}
+        # While people are waited for the time of the SLA does not run.
+        await stores.store.commit(make_step(later(late, status="PAUSED")))
+        assert await stores.statistics.deadlines() == {"low": T0 + seconds(30)}

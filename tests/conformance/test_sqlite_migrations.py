@@ -1,17 +1,22 @@
 """A data folder that an older version wrote is read as if this one had written it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from functions._adapters.sql import migrations
 from functions._adapters.sqlite import SqliteStore
 from functions._adapters.sqlite.folder import DATABASE, connect
 from functions._core.audits import AuditRecord
-from functions._core.models import Flow
+from functions._core.models import Flow, Ticket
 from functions._core.statistics import FlowStatistics
-from tests.builders import T0, make_audit, make_flow, seconds
+from functions._core.turns import Line
+from functions._core.values import Waiting
+from tests.builders import T0, make_audit, make_flow, make_ticket, seconds
 
 
-def written_by_the_first_version(folder: Path, flows: list[Flow], audits: list[AuditRecord]) -> None:
+def written_by_the_first_version(
+    folder: Path, flows: list[Flow], audits: list[AuditRecord], waiting: Sequence[Ticket] = ()
+) -> None:
     connection = connect(folder / DATABASE, writes=True)
     connection.executescript(f"BEGIN; {migrations('sqlite')[0]} PRAGMA user_version = 1; COMMIT;")
     for flow in flows:
@@ -22,6 +27,17 @@ def written_by_the_first_version(folder: Path, flows: list[Flow], audits: list[A
     for audit in audits:
         connection.execute(
             "INSERT INTO audit (flow_id, doc) VALUES (?, ?)", (audit.flow_id, audit.model_dump_json(exclude={"kind"}))
+        )
+    for ticket in waiting:
+        connection.execute(
+            "INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, requirement, latest_start,"
+            " version, doc) VALUES (?, ?, '', '', 'PENDING', 'NORMAL', '[]', ?, 1, ?)",
+            (
+                ticket.ticket_id,
+                ticket.flow_id,
+                ticket.latest_start.timestamp() * 1000,
+                ticket.model_dump_json(exclude={"turn"}),
+            ),
         )
     connection.close()
 
@@ -41,10 +57,32 @@ async def test_flows_of_the_first_version_are_counted(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_tickets_that_waited_in_the_first_version_are_in_the_first_turn_by_slack(tmp_path: Path) -> None:
+    flow = make_flow()
+    waiting = [
+        make_ticket(flow, number, waiting=Waiting.SLOT, latest_start=T0 - seconds(number)) for number in range(3)
+    ]
+    written_by_the_first_version(tmp_path, [flow], [], waiting)
+    store = SqliteStore.open(tmp_path)
+    assert await store.stores.wakeups.line(flow.flow_id, []) == Line(0, None, {0: 3})
+    assert await store.stores.wakeups.claim_waiting([], T0, 5, seconds(1)) == waiting[::-1]
+    await store.close()
+
+
 async def test_validations_of_the_first_version_are_found_as_such(tmp_path: Path) -> None:
     flow = make_flow()
     audits = [make_audit(flow, 1), make_audit(flow, 2, valid=False)]
     written_by_the_first_version(tmp_path, [flow], audits)
     store = SqliteStore.open(tmp_path)
     assert await store.stores.views.audits(None, 10) == audits[::-1]
+    await store.close()
+
+
+async def test_deadlines_of_flows_that_an_older_version_began_count(tmp_path: Path) -> None:
+    deadline = T0 + seconds(1.234)
+    open_one = make_flow(1, status="EXECUTING", risk_band="high", sla_deadline=deadline)
+    decided = make_flow(2, status="PUBLISHING", outcome="FAILED", risk_band="high", sla_deadline=T0)
+    written_by_the_first_version(tmp_path, [open_one, decided], [])
+    store = SqliteStore.open(tmp_path)
+    assert await store.stores.statistics.deadlines() == {"high": deadline}
     await store.close()

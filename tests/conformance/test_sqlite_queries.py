@@ -11,6 +11,7 @@ from functions._adapters.pages import TICKET_FILTERS
 from functions._adapters.sql import migrations, queries
 from functions._adapters.sqlite.views import audits_page
 from functions._core.audits import AuditKind
+from functions._core.rules import TICKETS_PER_TURN
 from tests.conftest import ROOT
 
 SQL = queries("sqlite")
@@ -80,6 +81,58 @@ def test_statistics_are_read_from_the_index_of_ended_flows_alone(database: sqlit
     plan = plan_of(database, SQL["flow_statistics"])
     assert any("USING COVERING INDEX flow_ended (ended_at>?)" in step for step in plan), plan
     assert any("USING COVERING INDEX flow_by_status" in step for step in plan), plan
+
+
+def test_deadlines_are_read_from_their_index_one_entry_for_each_risk_band(database: sqlite3.Connection) -> None:
+    plan = plan_of(database, SQL["flow_deadlines"].replace(":risk_bands", "'[]'"))
+    assert any("SEARCH flow USING COVERING INDEX flow_deadline (risk_band=? AND" in step for step in plan), plan
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("waiting_tickets", "ticket_waiting (requirement=?)"),
+        ("current_turn", "ticket_waiting (requirement=?)"),
+        ("first_behind", "ticket_waiting (requirement=? AND turn>?)"),
+        ("last_turn", "ticket_turns (flow_id=? AND requirement=?)"),
+        ("in_turn", "ticket_turns (flow_id=? AND requirement=? AND turn=?)"),
+    ],
+)
+def test_waiting_tickets_are_read_in_the_order_of_an_index(database: sqlite3.Connection, name: str, index: str) -> None:
+    plan = plan_of(database, SQL[name])
+    assert any(index in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
+def instructions(database: sqlite3.Connection, sql: str, **values: object) -> int:
+    """Return how many steps of SQLite's virtual machine a query takes."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    database.set_progress_handler(count, 1)
+    database.execute(sql, values).fetchall()
+    database.set_progress_handler(None, 1)
+    return steps
+
+
+def test_what_is_asked_about_waiting_tickets_costs_the_same_however_many_wait(database: sqlite3.Connection) -> None:
+    asked = {"requirement": "[]", "flow_id": "huge", "now": 1, "limit": 10, "current": 0, "turn": 0, "at_most": 25}
+    names = ("waiting_requirements", "waiting_tickets", "current_turn", "first_behind", "last_turn", "in_turn")
+
+    def costs(tickets: int) -> dict[str, int]:
+        rows = [(f"{tickets}-{n}", "huge", "[]", n // TICKETS_PER_TURN, n) for n in range(tickets)]
+        database.executemany(
+            "INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, requirement, turn,"
+            " latest_start, version, doc) VALUES (?, ?, '', '', 'PENDING', 'NORMAL', ?, ?, ?, 1, '{}')",
+            rows,
+        )
+        return {name: instructions(database, SQL[name], **asked) for name in names}
+
+    few, many = costs(100), costs(10_000)
+    assert {name: many[name] <= 2 * few[name] for name in names} == dict.fromkeys(names, True)
 
 
 def test_every_query_is_used() -> None:

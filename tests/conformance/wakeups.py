@@ -8,7 +8,9 @@ import pytest
 from functions._adapters.stores import Stores
 from functions._core.models import Ticket
 from functions._core.ports import Due
+from functions._core.rules import TICKETS_PER_TURN
 from functions._core.step import Step
+from functions._core.turns import Line
 from functions._core.values import TicketStatus, Waiting
 from tests.builders import T0, later, make_flow, make_plan, make_ticket, make_worker, seconds
 from tests.conformance.suite import StoresSuite
@@ -153,6 +155,68 @@ class WakeupsSuite(StoresSuite):
         await put(stores, *plan)
         offered = await stores.wakeups.claim_waiting(["a", "b"], T0, 4, LEASE)
         assert offered == [plan[3], plan[1], plan[2], plan[4]]
+
+    async def test_the_lowest_turn_comes_first_whatever_the_slack_and_none_counts_as_zero(self, stores: Stores) -> None:
+        plan = [
+            waiting(number, *needs, turn=turn, latest_start=T0 + seconds(start))
+            for number, (turn, start, needs) in enumerate(
+                [(1, 50, ("a",)), (2, 0, ()), (None, 30, ()), (0, 20, ("b",)), (1, 10, ())]
+            )
+        ]
+        await put(stores, *plan)
+        offered = await stores.wakeups.claim_waiting(["a", "b"], T0, 4, LEASE)
+        assert offered == [plan[3], plan[2], plan[4], plan[0]]
+
+    async def test_a_ticket_that_moves_to_another_turn_is_offered_in_that_one(self, stores: Stores) -> None:
+        first, second = waiting(1, turn=1), waiting(2, turn=2)
+        await put(stores, first, second)
+        await put(stores, moved := later(first, turn=3))
+        assert await stores.wakeups.claim_waiting(None, T0, 2, LEASE) == [second, moved]
+
+    async def test_the_line_is_empty_while_nobody_waits(self, stores: Stores) -> None:
+        await put(stores, waiting(1, waiting=None, turn=4), waiting(2, status=TicketStatus.ASSIGNED, turn=4))
+        assert await stores.wakeups.line(FLOW.flow_id, []) == Line()
+
+    async def test_the_line_tells_the_current_turn_and_who_comes_first_behind_it(self, stores: Stores) -> None:
+        await put(stores, *(waiting(n, turn=n, latest_start=T0 - seconds(n)) for n in (3, 7, 9)), waiting(8, turn=7))
+        assert await stores.wakeups.line("another", []) == Line(3, T0 - seconds(7))
+
+    async def test_the_line_tells_how_many_of_its_own_the_flow_has_in_three_turns(self, stores: Stores) -> None:
+        other = make_flow(2)
+        numbers = dict(enumerate([4] * 2 + [5] * 3 + [6] * 4 + [9] * 5))
+        own = [waiting(number, "build", turn=turn) for number, turn in numbers.items()]
+        others = [make_ticket(other, 1, waiting=Waiting.SLOT, turn=9, required_capabilities=("build",))]
+        await put(stores, *own, *others, waiting(99, "build", "test", turn=4))
+        assert (await stores.wakeups.line(FLOW.flow_id, ["build"])).own == {4: 2, 5: 3, 9: 5}
+        assert (await stores.wakeups.line(other.flow_id, ["build"])).own == {9: 1}
+        assert (await stores.wakeups.line(FLOW.flow_id, ["test", "build"])).own == {4: 1}
+
+    async def test_own_tickets_are_counted_up_to_what_a_turn_takes(self, stores: Stores) -> None:
+        await put(stores, *(waiting(number, turn=2) for number in range(TICKETS_PER_TURN + 5)))
+        assert await stores.wakeups.line(FLOW.flow_id, []) == Line(2, None, {2: TICKETS_PER_TURN})
+
+    @pytest.mark.parametrize(
+        ("capabilities", "line"),
+        [
+            (["build"], Line(5, T0 + seconds(8), {5: 1})),
+            (["test", "build"], Line(5, T0 + seconds(8))),
+            (["test"], Line(4, T0 + seconds(8))),
+            (["fly"], Line(2, None, {2: 1})),
+            (["swim"], Line()),
+        ],
+    )
+    async def test_in_the_line_are_those_that_surely_compete_for_the_same_workers(
+        self, stores: Stores, capabilities: list[str], line: Line
+    ) -> None:
+        own = waiting(5, "build", turn=5, latest_start=T0 + seconds(5))
+        wider = [waiting(n, "test", "build", "run", turn=n, latest_start=T0 + seconds(n)) for n in (4, 8)]
+        await put(stores, own, *wider, waiting(2, "fly", turn=2))
+        assert await stores.wakeups.line(FLOW.flow_id, capabilities) == line
+
+    async def test_what_was_offered_still_stands_in_the_line(self, stores: Stores) -> None:
+        await put(stores, waiting(1, turn=6))
+        await stores.wakeups.claim_waiting(None, T0, 1, LEASE)
+        assert await stores.wakeups.line(FLOW.flow_id, []) == Line(6, None, {6: 1})
 
     async def test_what_was_offered_is_not_offered_again_before_the_lease(self, stores: Stores) -> None:
         await put(stores, waiting(1))

@@ -11,8 +11,10 @@ import pytest
 from functions._adapters.memory.state import State
 from functions._core.envelope import CloudEvent
 from functions._core.events import BY_NOUN, ROUTES
-from functions._core.models import Worker
+from functions._core.orders import ApprovalGrant, PauseRequest, RedriveRequest, ResumeRequest, SkipRequest
 from functions._core.ports import Answer
+from functions._core.values import FlowStatus
+from functions._core.worker_record import Worker
 from tests.contract.schemas import faults_of
 from tests.world import World, decision, running_world, task, until
 
@@ -118,7 +120,7 @@ async def test_a_flow_that_is_cancelled_or_rejected_sends_what_the_contract_has(
         await world.register()
         flow_id = await world.submit(decision(*DIAMOND))
         await until(lambda: one_started(world, flow_id), "the start of a ticket")
-        await world.platform.cancel(flow_id, "a tester", "enough")
+        await world.cancel(flow_id, "a tester", "enough")
         await world.ended(flow_id)
         await world.run(task("a", "b"), task("b", "a"))
         await until(lambda: told(wire), "the worker to be told")
@@ -151,6 +153,53 @@ async def test_a_deadline_that_passes_sends_what_the_contract_has(
         assert flow.outcome == "TIMED_OUT"
         assert wire.faults(world) == []
         assert wire.nouns(world) >= {"sla.violated", "flow.timed_out"}
+
+
+async def test_a_flow_that_is_undone_and_redriven_sends_what_the_contract_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, monkeypatch) as (world, wire):
+        world.workers.behave = failing
+        await world.register()
+        flow = await world.run(task("a", compensation=True), task("b", "a"))
+        assert flow.outcome == "FAILED"
+        assert (await world.tickets(flow.flow_id))["a"].status == "COMPENSATED"
+        world.workers.behave = lambda _assignment: {"status": "COMPLETED"}
+        await world.platform.order(RedriveRequest(flow_id=flow.flow_id))
+        await until(lambda: world.at(flow.flow_id, FlowStatus.COMPLETED), "the end of the second run")
+        assert wire.faults(world) == []
+        assert wire.nouns(world) >= {
+            "compensation.requested",
+            "compensation.planned",
+            "compensation.ended",
+            "ticket.compensation_planned",
+            "ticket.compensated",
+            "incident.raised",
+            "flow.redriven",
+            "ticket.redriven",
+        }
+        # All that went wrong is the failure of `b`, in the first run.
+        assert [event.noun for event in wire.queued].count("incident.raised") == 1
+
+
+async def test_a_flow_that_waits_for_people_sends_what_the_contract_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, monkeypatch) as (world, wire):
+        world.workers.behave = lambda _assignment: {"status": "RUNNING"}
+        await world.register()
+        flow_id = await world.submit(decision(task("a"), requires_human_review=True))
+        await until(lambda: world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
+        await world.platform.order(ApprovalGrant(flow_id=flow_id))
+        await until(lambda: one_started(world, flow_id), "the start of the ticket")
+        await world.platform.order(PauseRequest(flow_id=flow_id))
+        await world.platform.order(ResumeRequest(flow_id=flow_id))
+        ticket_id = (await world.tickets(flow_id))["a"].ticket_id
+        await world.platform.order(SkipRequest(flow_id=flow_id, ticket_id=ticket_id))
+        await world.ended(flow_id)
+        assert wire.faults(world) == []
+        assert wire.nouns(world) >= {"flow.approval_requested", "flow.paused", "flow.resumed", "flow.completed"}
+        assert "incident.raised" not in wire.nouns(world)
 
 
 async def test_each_sender_is_one_that_the_catalogue_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

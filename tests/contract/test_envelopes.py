@@ -10,7 +10,7 @@ import pytest
 from functions._adapters.cloudevents_http import read_events
 from functions._core.envelope import CloudEvent
 from functions._core.events import ROUTES
-from functions._runtime.contract.sample import example
+from functions._runtime.contract.examples import example
 from tests.contract.schemas import EVENTS, document
 
 ENVELOPES = EVENTS / "envelopes"

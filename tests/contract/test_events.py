@@ -2,22 +2,27 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
+from functions._core.audits import IncidentType
 from functions._core.decision import check_plan, read_decision
 from functions._core.envelope import type_of
 from functions._core.events import BY_NOUN, CATALOGUE, ROUTES
-from functions._core.values import flow_id_of, parse_time, ticket_id_of
+from functions._core.orders import ORDERS
+from functions._core.rules import Rules
+from functions._core.values import flow_id_of, format_time, parse_time, ticket_id_of
 from functions._runtime import generate_events
+from functions._runtime.contract.examples import courses, examples
 from functions._runtime.contract.folder import differences, pretty
-from functions._runtime.contract.sample import DECISION, START, courses, examples
+from functions._runtime.contract.sample import DECISION, IMAGE, START
 from functions._runtime.contract.words import COMMON, SPECIAL
 from tests.conftest import ROOT
 from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, document, faults, faults_of, validator
@@ -85,8 +90,9 @@ def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) ->
         "worker id": {"forge-1", "ship-1"},
         "none": {None},
     }
+    subjects = {**subjects, "flow or ticket id": subjects["flow id"] | subjects["ticket id"]}
     assert example.get("subject") in subjects[entry.subject]
-    if example["source"].startswith("/flowc"):
+    if example["source"].startswith("/flowc") and entry.subject != "worker id":
         assert example["partitionkey"] == FLOW_ID
         assert example["correlationid"] == DECISION["correlation_id"]
         assert example["traceparent"].startswith("00-")
@@ -256,9 +262,77 @@ def test_what_is_laid_out_to_be_read_is_still_the_same_json(value: Mapping[str, 
 def test_the_incoming_schemas_are_those_of_the_types_that_the_ingress_takes() -> None:
     assert set(INCOMING) == {
         "decision.consolidated.v1",
-        "flow.cancel_requested.v1",
+        *(f"{noun}.v1" for noun in ORDERS),
         "ticket.reported.v1",
         "worker.deregistered.v1",
         "worker.heartbeat.v1",
         "worker.registered.v1",
     }
+
+
+def test_an_incident_has_exactly_the_fields_of_the_contract_that_it_follows(
+    shared_folder: Callable[[str], Path],
+) -> None:
+    text = (shared_folder(".") / "contracts.md").read_text(encoding="utf-8")
+    section = text.partition("### 1.6 ")[2].partition("### 1.7 ")[0]
+    assert "OrchestrationIncident" in section
+    wanted = set(re.findall(r"^\| (\w+) \| (?!Type)", section, re.MULTILINE))
+    kinds = set(re.findall(r"`([A-Z_]+)`", section.partition("enum `IncidentType`: ")[2].partition("\n")[0]))
+    assert kinds == {kind.value for kind in IncidentType}
+    incidents = [event.data for events in courses().values() for event in events if event.noun == "incident.raised"]
+    assert {data["cause"] for data in incidents} <= kinds
+    for data in incidents:
+        assert data["detail"].keys() == wanted
+        assert (data["detail"]["incident_type"], data["detail"]["workflow_id"]) == (data["cause"], FLOW_ID)
+
+
+def test_every_order_is_open_to_the_outside_and_says_who_gives_it_and_why() -> None:
+    for noun, model in ORDERS.items():
+        assert BY_NOUN[noun].outside, noun
+        assert BY_NOUN[noun].subject == ("ticket id" if "ticket_id" in model.model_fields else "flow id"), noun
+        assert {"flow_id", "requested_by", "reason"} <= document(f"{noun}.v1.example.json")["data"].keys(), noun
+
+
+ENDS = {
+    "completed": "flow.completed",
+    "failed": "flow.failed",
+    "compensated": "flow.failed",
+    "redriven": "flow.completed",
+    "denied": "flow.rejected",
+    "late": "flow.completed",
+    "cancelled": "flow.cancelled",
+    "timed_out": "flow.timed_out",
+    "rejected": "flow.rejected",
+}
+
+
+@pytest.mark.parametrize(("name", "end"), ENDS.items())
+def test_a_course_that_is_told_to_its_end_ends_as_it_says(name: str, end: str) -> None:
+    sent = [event.noun for event in courses()[name]]
+    assert sent.index("telemetry.frame") < len(sent) - 1 - sent[::-1].index(end)
+
+
+@pytest.mark.parametrize("name", [name for name, end in ENDS.items() if end == "flow.completed"])
+def test_a_flow_that_was_troubled_and_completes_raises_no_incident_for_it(name: str) -> None:
+    nouns = [event.noun for event in courses()[name]]
+    begun = nouns.index("flow.redriven") if "flow.redriven" in nouns else 0
+    assert "incident.raised" not in nouns[begun:]
+
+
+def test_what_was_done_is_undone_from_its_end_and_each_compensation_gets_what_it_needs() -> None:
+    sent = courses()["compensated"]
+    undone = [event.data["task_id"] for event in sent if event.noun == "ticket.compensated"]
+    assert undone == ["test", "build"]
+    told = {e.data["task_id"]: e.data for e in sent if e.noun == "ticket.assigned" and e.data["token"] is not None}
+    assert told["compensate:test"]["parameters"]["action"] == "cleanup_test_env"
+    assert told["compensate:build"]["parameters"]["image"] == IMAGE
+    assert {told[f"compensate:{name}"]["task_type"] for name in undone} == {"COMPENSATE"}
+
+
+def test_a_suspended_worker_gets_nothing_until_its_suspension_is_over() -> None:
+    sent = courses()["worker_suspended"]
+    place = next(place for place, event in enumerate(sent) if event.noun == "worker.suspended")
+    refusals = [event for event in sent[:place] if event.noun == "ticket.reassigned"]
+    assert len(refusals) == sent[place].data["failures"] == Rules().breaker_failures
+    until = sent[place].data["until"]
+    assert [format_time(e.time) >= until for e in sent[place:] if e.noun == "ticket.assigned"] == [True, True]

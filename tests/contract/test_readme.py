@@ -1,14 +1,24 @@
-"""The README names every setting and every command there is."""
+"""The README names every setting and every command there is, and what it names is there."""
 
 import re
+from datetime import UTC, datetime
 
 from typer.main import get_command
 
+from functions._core.decision import check_plan, read_decision
 from functions._runtime.cli.app import app
 from functions._runtime.settings import PREFIX, Settings
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
+
+
+def test_every_plan_that_the_readme_names_is_there_and_can_be_read() -> None:
+    named = re.findall(r"tests/troubles/\w+\.json", README)
+    assert sorted(named) == sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "troubles").glob("*.json"))
+    for name in named:
+        errors, _ = check_plan(read_decision((ROOT / name).read_bytes()), datetime.now(UTC))
+        assert errors == (), name
 
 
 def test_every_setting_is_in_the_readme_with_its_default() -> None:
@@ -17,6 +27,7 @@ def test_every_setting_is_in_the_readme_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         if field.default is not None:
             default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+            default = default.lower() if isinstance(field.default, bool) else default
             assert f"`{default}`" in rows[PREFIX + name.upper()], name
 
 

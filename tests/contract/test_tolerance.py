@@ -44,7 +44,23 @@ FULL_DECISION = a_document(
             idempotent=True,
             estimated_duration_ms=5,
             required_capabilities=["x"],
-            compensation={"task_type": "COMPENSATE", "parameters": {}},
+            compensation={
+                "task_type": "COMPENSATE",
+                "parameters": {},
+                "required_capabilities": ["x"],
+                "timeout_ms": 5,
+            },
+            retry={
+                "max_retries": 1,
+                "initial_ms": 5,
+                "coefficient": 2,
+                "max_ms": 5,
+                "jitter": 0.5,
+                "non_retryable": ["x"],
+            },
+            timeout_ms=5,
+            schedule_to_start_ms=5,
+            heartbeat_timeout_ms=5,
         ),
         version="1.0.0",
         schema_version=1,
@@ -58,6 +74,7 @@ FULL_DECISION = a_document(
         original_security_level="INTERNAL",
         requires_approval=False,
         approval_status="approved",
+        compensate_by_type=False,
         is_destructive=False,
         destructive_tasks=[],
     ),
@@ -70,8 +87,12 @@ FULL_DECISION = a_document(
     sla_deadline="2036-01-01T00:00:00Z",
     sla_deadline_seconds=60,
 )
+SAID_SELDOM: Mapping[str, Any] = {"sla_seconds": 5, "output": {"n": 1}, "dry_run": False}
 FULL: Mapping[str, dict[str, Any]] = {
-    **{stem: document(f"{stem}.example.json")["data"] for stem in INCOMING},
+    **{
+        stem: {**document(f"{stem}.example.json")["data"], **{n: v for n, v in SAID_SELDOM.items() if n in fields}}
+        for stem, fields in ((stem, model.model_fields) for stem, model in INCOMING.items())
+    },
     DECISION: FULL_DECISION,
     "ticket.reported.v1": {
         "ticket_id": "t",
@@ -244,6 +265,8 @@ GOOD: Mapping[str, object] = {
     "the older name of the expiry": a_document(a_plan(expires_at=1_772_366_400_000)),
     "a meaningless older name of the expiry": a_document(a_plan(expires_at="?", valid_until=1_772_366_400_000)),
     "a number for a priority": a_document(priority=99),
+    "work undone in the way of its type": a_document(a_plan(a_task(compensation=True))),
+    "work that stands": a_document(a_plan(a_task(compensation=False))),
     "the longest deadline": a_document(sla_deadline_seconds=MAX_SPAN_MS / 1000),
     "unknown fields": a_document(a_plan(strange=1), strange={"a": []}),
 }
@@ -273,6 +296,8 @@ BAD: Mapping[str, object] = {
     "an estimate of nothing": a_document(a_plan(a_task(estimated_duration_ms=0))),
     "an estimate in fractions": a_document(a_plan(a_task(estimated_duration_ms=0.5))),
     "an estimate beyond all sense": a_document(a_plan(a_task(estimated_duration_ms=MAX_SPAN_MS + 1))),
+    "a compensation that is a word": a_document(a_plan(a_task(compensation="yes"))),
+    "a pause that shrinks with every retry": a_document(a_plan(a_task(retry={"coefficient": 0.5}))),
     "a deadline of no seconds": a_document(sla_deadline_seconds=0),
     "a flag that is a word": a_document(requires_human_review="perhaps"),
     "an unknown risk band": a_document(risk_band="extreme"),

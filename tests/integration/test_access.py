@@ -1,10 +1,12 @@
 """Who may call the platform: anybody on its machine, and elsewhere whoever has the key."""
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,12 @@ from tests.world import decision, decision_event, report_event, task, until
 
 KEY = "a-key-that-nobody-guesses"
 ELSEWHERE = "203.0.113.9"
+IN_HEADERS = {
+    "ce-specversion": "1.0",
+    "ce-id": "1",
+    "ce-source": "/tests",
+    "ce-type": "io.neuralhive.decision.consolidated.v1",
+}
 
 
 @pytest.fixture
@@ -158,6 +166,84 @@ async def test_over_a_real_connection_no_header_makes_a_client_local(
             problem_of(answer, 401, "missing_key")
         answer = await client.get("/api/v1/flows", headers={"x-forwarded-for": ELSEWHERE, **bearer(KEY)})
         assert answer.status_code == 200
+
+
+# --- The name that a request calls the platform by ------------------------------------------------------------
+
+OURS = ["127.0.0.1", "127.0.0.1:1", "127.8.9.10:80", "localhost", "LocalHost:8080", "[::1]", "[::1]:8080"]
+FOREIGN = [
+    "rebound.example",
+    "rebound.example:8080",
+    "127.0.0.1.rebound.example",
+    "localhost.rebound.example",
+    "[::1].rebound.example",
+    "rebound.example:127.0.0.1",
+    "10.0.0.1",
+    "[::2]",
+    "0.0.0.0",  # noqa: S104 nothing is bound
+    "127.0.0.1, rebound.example",
+    "",
+]
+NAMES = {"ours": "localhost", "other": "rebound.example"}
+
+
+@asynccontextmanager
+async def local_client(tmp_path: Path, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a platform on loopback, and a client of it over a real connection."""
+    async with (
+        running(Settings.from_mapping(settings, port=0, data=tmp_path)) as platform,
+        httpx.AsyncClient(base_url=platform.url, trust_env=False) as client,
+    ):
+        yield client
+
+
+async def test_without_a_key_a_name_that_was_made_to_lead_here_gets_nothing_but_health(tmp_path: Path) -> None:
+    async with local_client(tmp_path) as client:
+        for host in OURS:
+            assert (await client.get("/api/v1/flows", headers={"host": host})).status_code == 200, host
+        for host in FOREIGN:
+            for path in ("/api/v1/flows", "/ready", "/metrics", "/openapi.json", "/nowhere"):
+                document = problem_of(await client.get(path, headers={"host": host}), 421, "misdirected_request")
+                assert "FLOWC_PUBLIC_URL" in document["detail"]
+            assert (await client.get("/health", headers={"host": host})).status_code == 200
+        sent = decision(task("a"))
+        refused = await client.post("/", json=sent, headers={"host": "rebound.example", **IN_HEADERS})
+        problem_of(refused, 421, "misdirected_request")
+        assert (await client.get("/api/v1/flows")).json()["items"] == []
+        assert (await client.post("/", json=sent, headers=IN_HEADERS)).status_code == 202
+
+
+async def test_every_host_that_a_request_names_has_to_be_ours(tmp_path: Path) -> None:
+    async with local_client(tmp_path) as client:
+        url = client.base_url
+        for hosts, status in (("ours", 200), ("ours other", 421), ("other ours", 421), ("", 421)):
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            lines = "".join(f"host: {NAMES[name]}\r\n" for name in hosts.split())
+            writer.write(f"GET /api/v1/flows HTTP/1.1\r\n{lines}connection: close\r\n\r\n".encode())
+            answer = await reader.read()
+            writer.close()
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode()), hosts
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Flows.Example/base", "flows.example:8443"),
+        ("https://flows.example:8443", "FLOWS.example"),
+        ("http://[2001:db8::1]:80", "[2001:db8::1]"),
+        ("http://192.0.2.1", "192.0.2.1:8080"),
+    ],
+)
+async def test_the_public_name_is_the_platforms_own(tmp_path: Path, url: str, host: str) -> None:
+    async with local_client(tmp_path, FLOWC_PUBLIC_URL=url) as client:
+        assert (await client.get("/api/v1/flows", headers={"host": host})).status_code == 200
+        assert (await client.get("/api/v1/flows")).status_code == 200
+        problem_of(await client.get("/ready", headers={"host": "rebound.example"}), 421, "misdirected_request")
+
+
+async def test_with_a_key_any_name_will_do(tmp_path: Path) -> None:
+    async with local_client(tmp_path, FLOWC_API_KEY=KEY) as client:
+        assert (await client.get("/api/v1/flows", headers={"host": "platform.example"})).status_code == 200
 
 
 # --- Settings -------------------------------------------------------------------------------------------------

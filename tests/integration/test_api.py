@@ -1,6 +1,7 @@
 """What people and tools see over HTTP, on the real platform; every answer is held to /openapi.json."""
 
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events import CATALOGUE
-from functions._core.values import TicketStatus, flow_id_of
+from functions._core.values import TicketStatus, flow_id_of, format_time
 from functions.api.ingress import HANDLERS, INTERNAL
 from functions.api.questions import found
 from tests.builders import make_flow, make_history, make_letter, make_step, make_ticket
@@ -182,6 +183,57 @@ async def test_why_names_the_missing_capability_and_what_happens_next(api: Api) 
     assert of_flow["last_events"][-1]["type"] == "tickets.generated"
 
 
+async def test_why_ranks_a_waiting_ticket_anew_and_names_everybody_left_out(api: Api) -> None:
+    for number in range(12):
+        await api.world.register(f"w{number}", "python")
+    flow_id = await api.world.submit(decision(task("a", required_capabilities=["terraform"])))
+
+    async def waiting() -> Any:
+        return next((t for t in (await api.world.tickets(flow_id)).values() if t.refusals), None)
+
+    ticket = await until(waiting, "the ticket to wait for a worker")
+    assert len(ticket.refusals) < 12
+    of_ticket = await api.get(f"/api/v1/why/{ticket.ticket_id}")
+    assert {one["worker_id"] for one in of_ticket["refusals"]} == {f"w{number}" for number in range(12)}
+    assert (
+        len([sentence for sentence in of_ticket["text"] if "were left out: does not offer terraform" in sentence]) == 1
+    )
+    assert of_ticket["candidates"] == []
+
+
+async def test_why_shows_an_assigned_ticket_with_the_ranking_of_its_assignment(api: Api) -> None:
+    api.world.workers.behave = lambda _assignment: None
+    await api.world.register("w1", "python", slots=3)
+    flow_id = await api.world.submit(decision(task("a")))
+
+    async def held() -> Any:
+        return next((t for t in (await api.world.tickets(flow_id)).values() if t.acknowledged_at), None)
+
+    ticket = await until(held, "the ticket to be assigned")
+    of_ticket = await api.get(f"/api/v1/why/{ticket.ticket_id}")
+    [ranked] = of_ticket["candidates"]
+    assert (ranked["worker_id"], ranked["health_score"], ranked["pheromone_score"], ranked["slots"]) == (
+        "w1",
+        1,
+        0.5,
+        3,
+    )
+    assert of_ticket["ranked_at"] == format_time(ticket.assigned_at)
+
+
+async def test_why_a_flow_is_at_risk_or_paused_is_taken_from_its_history(api: Api) -> None:
+    flow = make_flow(8, status="PAUSED")
+    why = {"code": "no_slack", "message": "task a cannot be done in time any more"}
+    lines = [
+        make_history(flow, 1, type="sla.at_risk", detail={"reason": why}),
+        make_history(flow, 2, type="flow.paused", detail={"requested_by": "ada", "reason": "the vendor is down"}),
+        *(make_history(flow, number, ticket_id="t") for number in range(600)),
+    ]
+    await api.world.ports.store.commit(make_step(flow, history=tuple(lines)))
+    text = (await api.get(f"/api/v1/why/{flow.flow_id}"))["text"]
+    assert "Paused by ada: the vendor is down." in text
+
+
 async def test_why_a_flow_failed_names_the_ticket_and_its_reason(api: Api) -> None:
     api.world.workers.behave = lambda _assignment: {
         "status": "FAILED",
@@ -320,12 +372,47 @@ async def test_every_wrong_parameter_is_named(api: Api) -> None:
     problem_of(await api.client.get("/api/v1/tickets", params={"plan_id": "a\0b"}), 422, "invalid_data")
 
 
+async def test_whole_numbers_may_have_a_point(api: Api) -> None:
+    assert (await api.client.post("/api/v1/workers/discover", json={"limit": 1.0})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("workers", {"slots": True}, "slots"),
+        ("workers", {"running": [{"ticket_id": "t", "attempt": False}]}, "running[0].attempt"),
+        ("workers", {"telemetry": {"success_rate": True}}, "telemetry.success_rate"),
+        ("workers", {"telemetry": {"total_executions": "1"}}, "telemetry.total_executions"),
+        ("workers/w/heartbeat", {"telemetry": {"avg_duration_ms": False}}, "telemetry.avg_duration_ms"),
+        ("workers/discover", {"limit": True}, "limit"),
+        ("workflows/start", {"cognitive_plan": {"plan_id": "p"}, "priority": True}, "priority"),
+    ],
+)
+async def test_what_is_no_number_is_not_taken_for_one(api: Api, path: str, body: dict[str, Any], where: str) -> None:
+    sent = {"worker_id": "w", "endpoint": "http://127.0.0.1:1", **body}
+    document = problem_of(await api.client.post(f"/api/v1/{path}", json=sent), 422, "invalid_data")
+    assert [error["where"] for error in document["errors"]] == [f"body.{where}"]
+
+
 async def test_unknown_paths_and_methods_are_problems_that_say_what_is_taken(api: Api) -> None:
     problem_of(await api.client.get("/api/v2/flows"), 404, "not_found")
     problem_of(await api.client.get("/api/v1/flows/"), 404, "not_found")
     answer = await api.client.delete("/api/v1/workers")
     problem_of(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, POST"
+    answer = await api.client.post("/openapi.json")
+    problem_of(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+async def test_a_405_allows_what_the_document_lists_for_the_path_also_beside_one_with_an_id(api: Api) -> None:
+    paths: Mapping[str, Mapping[str, Any]] = api.app.openapi()["paths"]
+    beside = {"workers/discover", "workflows/start", "dead-letters/{letter_id}/replay"}
+    assert {f"/api/v1/{path}" for path in beside} <= paths.keys()
+    for path, operations in paths.items():
+        answer = await api.client.patch(re.sub(r"\{\w+\}", "x", path))
+        problem_of(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == ", ".join(sorted(method.upper() for method in operations)), path
 
 
 async def test_health_readiness_and_metrics_are_there(api: Api) -> None:

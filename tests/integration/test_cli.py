@@ -76,6 +76,32 @@ class TestAgainstAPlatform:
         assert run("show", flow_id, "--watch").exit_code == 1
         assert "cancelled by ann: wrong tag" in run("show", flow_id).stdout
 
+    def test_a_paused_flow_is_resumed_and_its_history_agrees(self, run: Run, tmp_path: Path) -> None:
+        nobody_can = task("b", "a", required_capabilities=["telepathy"])
+        flow_id = run("submit", written(tmp_path, task("slow"), task("a"), nobody_can)[0]).stdout.strip()
+        preview = run("pause", flow_id, "--by", "ann", "--reason", "lunch", "--dry-run").stdout.splitlines()
+        assert re.fullmatch(
+            r"flow: EXECUTING → PAUSED \(flow.paused; by ann; until .* UTC at most; lunch\)", preview[0]
+        )
+        assert preview[1:] == ["nothing was changed"]
+        assert run("pause", flow_id, "--by", "ann").stdout == "paused; the flow is PAUSED\n"
+        assert run("resume", flow_id).stdout == "resumed; the flow is EXECUTING\n"
+        refused = run("reassign", f"{flow_id}/b")
+        assert (refused.exit_code, refused.stderr) == (
+            1,
+            "flowc: ticket b is PENDING: no worker holds it (not_possible_now)\n",
+        )
+        replayed = run("replay", flow_id)
+        assert (replayed.exit_code, replayed.stdout.splitlines()[-1]) == (0, "the history and the records agree")
+
+    def test_a_failed_flow_is_an_incident_and_is_redriven(self, run: Run, tmp_path: Path) -> None:
+        flow_id = run("submit", written(tmp_path, task("a"), task("bad", "a"))[0], "--watch").stdout.split()[0]
+        assert run("show", flow_id, "--watch").exit_code == 1
+        assert "ticket bad failed" in run("incidents", "--flow", flow_id).stdout
+        assert run("redrive", flow_id).stdout == "redriven; the flow is EXECUTING\n"
+        assert run("show", flow_id, "--watch").exit_code == 1
+        assert run("replay", flow_id).exit_code == 0
+
     def test_a_listing_shows_as_many_as_were_asked_for(self, run: Run, tmp_path: Path) -> None:
         for _ in range(3):
             assert run("submit", written(tmp_path, task("a"))[0]).exit_code == 0

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from functions._core.envelope import CloudEvent
-from functions._core.models import Ticket, Worker
+from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
 from functions._core.step import Delivery, Step
 from functions._core.values import TicketStatus
+from functions._core.worker_record import Worker
 from functions._runtime.courier import Courier
 from tests.builders import T0, make_flow, make_plan
 from tests.world import running_world, until

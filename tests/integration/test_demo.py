@@ -48,6 +48,7 @@ class TestDemo:
             "tickets_generated": 13,
             "tickets_completed": 13,
             "tickets_failed": 0,
+            "tickets_compensated": 0,
             "telemetry_published": True,
             "sla_violated": False,
             "error": None,

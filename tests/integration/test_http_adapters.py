@@ -14,8 +14,8 @@ from functions._adapters.http_client import ANSWER_LIMIT, HttpClient
 from functions._adapters.workers_http import HttpBroker, HttpWorkerGateway
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
-from functions._core.models import Worker
 from functions._core.ports import Answer as WorkerAnswer
+from functions._core.worker_record import Worker
 from tests.loopback import Answer, Loopback, Request
 
 # One server serves all tests of this module, since starting and stopping one takes longer than any test.

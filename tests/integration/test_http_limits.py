@@ -19,8 +19,8 @@ from functions.api.ingress import MAX_BATCH
 from tests.http_api import problem_of, running_api
 from tests.world import decision, task
 
-POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-GET = b"GET /health HTTP/1.1\r\nhost: x\r\n"
+POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ async def test_a_request_that_does_not_arrive_in_time_is_a_408_and_the_end_of_it
 
 async def test_a_body_that_nobody_reads_is_not_waited_for_either(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, server.connection() as connection:
-        await connection.send(b"GET /health HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n")
+        await connection.send(b"GET /health HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n")
         assert (await connection.answer())[0] == 200
         await connection.send(b"1")
         assert (await connection.answer())[0] == 408
@@ -157,7 +157,7 @@ async def test_each_request_of_a_connection_has_its_own_time(tmp_path: Path) -> 
 async def test_a_client_that_does_not_read_its_answers_is_cut_off(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, server.connection() as connection:
         connection.reader._transport.pause_reading()  # type: ignore[attr-defined]  # the only way to read nothing
-        request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
+        request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
         async def flood() -> None:
             with suppress(ConnectionError):
@@ -171,7 +171,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(tmp_path: Path
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /" + b"a" * MAX_HEAD + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /" + b"a" * MAX_HEAD + b" HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"GET /" + b"a" * 4 * MAX_HEAD,
         GET + b"x: " + b"y" * MAX_HEAD + b"\r\n\r\n",
         GET + b"x: " + b"y" * 4 * MAX_HEAD,

@@ -128,6 +128,29 @@ async def test_an_older_attempt_is_superseded(desk: Desk, platform: StandIn, gat
     assert {attempt for _, _, attempt in gate.log} == {2}
 
 
+async def test_a_task_with_a_lease_is_said_to_run_often_enough_until_it_ends(
+    desk: Desk, platform: StandIn, gate: Gate
+) -> None:
+    await desk.assign(heartbeat_timeout_ms=600)
+    await until(lambda: platform.statuses.count("RUNNING") >= 4, "signs of life")
+    gate.opened.set()
+    await until(lambda: "COMPLETED" in platform.statuses, "the end")
+    ids = [report.id for report in platform.reports]
+    assert len(set(ids)) == len(ids)
+    said = platform.statuses
+    await asyncio.sleep(0.5)
+    assert platform.statuses == said
+
+
+async def test_a_sign_of_life_that_nobody_wants_any_more_ends_the_task(
+    desk: Desk, platform: StandIn, gate: Gate
+) -> None:
+    platform.replies.extend([Answer(200, b"{}"), Answer(200, b'{"cancel": true}')])
+    await desk.assign(heartbeat_timeout_ms=150)
+    await until(lambda: ("cancelled", "t-1", 1) in gate.log, "the task to be cancelled")
+    assert platform.statuses == ["RUNNING", "RUNNING"]
+
+
 async def test_a_cancelled_ticket_ends_without_a_report(desk: Desk, platform: StandIn, gate: Gate) -> None:
     await desk.assign()
     await until(lambda: gate.log, "the task to start")

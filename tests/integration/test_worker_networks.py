@@ -68,6 +68,12 @@ async def test_what_is_never_called_is_refused_at_once(api: Api, host: str) -> N
     assert "never called" in problem_of(answer, 422, "forbidden_address")["detail"]
 
 
+@pytest.mark.parametrize("host", ["a\0b", "127.0.0.1\0", "a\nb", "a\x7fb"])
+async def test_what_no_address_can_hold_is_refused_and_is_no_error(api: Api, host: str) -> None:
+    answer = await api.client.post("/api/v1/workers", json=registration(host))
+    assert "not an HTTP address" in problem_of(answer, 422, "bad_address")["detail"]
+
+
 @pytest.mark.parametrize("api", [only("public")], indirect=True)
 async def test_a_registration_by_event_is_checked_alike(api: Api) -> None:
     event = decision_event(registration("127.0.0.1"))

@@ -149,6 +149,24 @@ class TestWatching:
         assert onlooker.seen_so_far == [("EXECUTING", 3), ("COMPLETED", 1)]
         assert list(progress.tickets) == [TICKET["ticket_id"]]
 
+    async def test_tickets_that_undo_others_are_loaded_when_they_are_made(self, api: Api) -> None:
+        undoing = a_ticket(
+            ticket_id="u",
+            task_id="compensate:task-1",
+            compensates=TICKET["ticket_id"],
+            parameters={"compensates": {"ticket_id": TICKET["ticket_id"], "task_id": "task-1"}},
+        )
+        planned = an_entry(4, "compensation.planned", None, detail={"tickets": 1})
+        watched(api, "FAILED", [DONE], [], [planned], [], [an_entry(5, "flow.failed", "FAILED")])
+        rows = (a_row("EXECUTING"), a_row("COMPENSATING", compensations=1), a_row("FAILED", compensations=1))
+        api.answers[FLOW] = list(rows)
+        pages = [{"items": [TICKET], "cursor": None}, {"items": [TICKET, undoing], "cursor": None}]
+        api.answers[f"{FLOW}/tickets"] = pages
+        async with Client(api.server.url) as client:
+            progress = await watching.watch(client, FLOW_ID, Onlooker([]))
+        assert list(progress.tickets) == [TICKET["ticket_id"], "u"]
+        assert [line.ticket_id for line in progress.planned()] == [TICKET["ticket_id"]]
+
     async def test_a_quiet_flow_costs_one_question_at_a_time(self, api: Api) -> None:
         watched(api, "COMPLETED", [ASSIGNED], [], [], [], [an_entry(4, "flow.completed", "COMPLETED")])
         async with Client(api.server.url) as client:
@@ -210,9 +228,48 @@ class TestFlows:
         assert (result.exit_code, result.stderr) == (1, "flowc: there is nothing here (unknown)\n")
 
     async def test_why_prints_the_explanation(self, api: Api) -> None:
-        api.answers[f"GET /api/v1/why/{FLOW_ID}"] = {"text": ["waits for a worker", "since noon"]}
+        told = {"text": ["waits for a worker", "since noon"], "candidates": [], "last_events": []}
+        api.answers[f"GET /api/v1/why/{FLOW_ID}"] = told
         result = await api.flowc("why", FLOW_ID)
-        assert result.stdout == "waits for a worker\nsince noon\n"
+        assert (result.exit_code, result.stdout) == (0, "waits for a worker\nsince noon\n")
+
+    async def test_why_finds_the_ticket_of_a_task(self, api: Api) -> None:
+        told = {"text": ["waits for a slot"], "candidates": [], "last_events": []}
+        api.answers[f"GET /api/v1/why/{TICKET['ticket_id']}"] = told
+        assert (await api.flowc("why", FLOW_ID, "task-1")).stdout == "waits for a slot\n"
+        refused = await api.flowc("why", "no id", "task-1")
+        assert (refused.exit_code, "is not the id of a flow" in refused.stderr) == (2, True)
+
+    async def test_why_tells_who_could_do_a_ticket_and_what_happened_last(self, api: Api) -> None:
+        api.answers["GET /api/v1/why/t"] = {
+            "text": ["waits for a slot"],
+            "ranked_at": "2025-03-01T12:00:43.000Z",
+            "candidates": [
+                {
+                    "worker_id": "w1",
+                    "score": 0.7,
+                    "health_score": 1.0,
+                    "pheromone_score": 0.5,
+                    "telemetry_score": 0.5,
+                    "active": 1,
+                    "slots": 4,
+                }
+            ],
+            "last_events": [an_entry(1, "ticket.retry_forced", None, detail={"reason": "now"}), ASSIGNED, DONE, DONE],
+        }
+        result = await api.flowc("why", "t")
+        assert [" ".join(line.split()) for line in result.stdout.splitlines()] == [
+            "waits for a slot",
+            "",
+            "Workers as ranked at 12:00:43.000:",
+            "WORKER SCORE HEALTH PHEROMONE TELEMETRY HOLDS",
+            "w1 0.70 1.00 0.50 0.50 1 of 4",
+            "",
+            "Last events:",
+            "12:00:00.002 task-1 ASSIGNED w1",
+            "12:00:00.003 task-1 COMPLETED w1",
+            "12:00:00.003 task-1 COMPLETED w1",
+        ]
 
     async def test_cancelling_says_who_and_why(self, api: Api) -> None:
         api.answers[f"POST /api/v1/flows/{FLOW_ID}/cancel"] = a_row("PUBLISHING", outcome="CANCELLED")

@@ -11,7 +11,7 @@ from functions._runtime.cli.pictures import picture
 from functions._runtime.cli.progress import Progress
 from functions._runtime.cli.words import sla_left, took, transition
 from tests.builders import T0, seconds
-from tests.command_line import ASSIGNED, DONE, TICKET, a_row, a_ticket, an_entry
+from tests.command_line import ASSIGNED, DONE, FLOW_ID, TICKET, a_row, a_ticket, an_entry
 
 
 class TestWords:
@@ -43,6 +43,21 @@ class TestWords:
             ),
             (an_entry(1, "flow.completed", "COMPLETED", detail={"telemetry_published": True}), "telemetry published"),
             (an_entry(1, "sla.violated", None), "sla.violated"),
+            (
+                an_entry(1, "flow.paused", "PAUSED", detail={"requested_by": "ada", "reason": "wait for the vendor"}),
+                "flow.paused, by ada, wait for the vendor",
+            ),
+            (
+                an_entry(1, "compensation.ended", "PUBLISHING", detail={"compensated": 1, "planned": 2}),
+                "compensation.ended, 1 of 2 undone",
+            ),
+            (an_entry(1, "ticket.compensated", "COMPENSATED", worker_id="w1"), "w1"),
+            (
+                an_entry(
+                    1, "incident.raised", None, detail={"incident_type": "WORKER_FAILURE", "details": ["w1 hangs"]}
+                ),
+                "incident.raised, worker failure: w1 hangs",
+            ),
         ],
     )
     def test_a_transition_says_what_its_status_does_not(self, entry: Mapping[str, Any], said: str) -> None:
@@ -74,6 +89,9 @@ class TestProgress:
             (a_row("CANCELLED"), ""),
             (a_row("EXECUTING", sla_deadline=T0 + seconds(150)), "1 min 30 s left"),
             (a_row("EXECUTING", sla_deadline=T0 + seconds(57)), "3 s overdue"),
+            (a_row("COMPENSATING", outcome="FAILED", sla_deadline=T0 + seconds(150)), ""),
+            (a_row("PAUSED", sla_deadline=T0 + seconds(57)), "57 s left when it goes on"),
+            (a_row("PAUSED", sla_deadline=T0 + seconds(57), sla_limit=T0 + seconds(57)), "3 s overdue"),
         ],
     )
     def test_a_flow_stands_against_its_sla(self, row: Mapping[str, Any], standing: str) -> None:
@@ -90,3 +108,48 @@ class TestProgress:
         assert re.findall(r"task-\d+", screen.get()) == ["task-30", "task-31", "task-32", "task-33"]
         assert "… and 58 more" in screen.get()
         assert "30 of 62 done" in screen.get()
+
+    def test_a_flow_that_waits_for_a_person_says_which_command_lets_it_go_on(self) -> None:
+        row = a_row("AWAITING_APPROVAL", reasons=[{"code": "approval_required", "message": "it is destructive"}])
+        drawn = shown(Progress(row))
+        assert f"waits for approval: flowc approve {FLOW_ID}" in drawn
+        assert "approval_required: it is destructive" in drawn
+        assert f"paused: flowc resume {FLOW_ID}" in shown(Progress(a_row("PAUSED")))
+
+    def test_a_flow_at_risk_and_its_tickets_that_are_late_are_marked(self) -> None:
+        progress = Progress(a_row("EXECUTING", announced="at_risk"))
+        progress.load([a_ticket(status="RUNNING", worker_id="w1", attempt=1)])
+        progress.apply([an_entry(3, "sla.at_risk", None, ticket_id=TICKET["ticket_id"])])
+        drawn = shown(progress)
+        assert "· at risk ·" in drawn
+        assert re.search("task-1 .* at risk$", drawn, re.MULTILINE)
+        progress.apply([an_entry(4, "sla.violated", None, ticket_id=TICKET["ticket_id"])])
+        assert re.search("task-1 .* late$", shown(progress), re.MULTILINE)
+
+    def test_compensations_are_listed_with_what_they_undo_and_are_no_tickets_of_the_plan(self) -> None:
+        progress = Progress(a_row("EXECUTING"))
+        progress.load([a_ticket(status="COMPLETED", skipped=True, error_message="skipped by ada")])
+        assert "skipped: skipped by ada" in shown(progress)
+        progress.flow = a_row("COMPENSATING", compensations=1)
+        assert progress.tickets_wanted
+        undoing = a_ticket(
+            ticket_id="u",
+            task_id="compensate:task-1",
+            compensates=TICKET["ticket_id"],
+            parameters={"compensates": {"ticket_id": TICKET["ticket_id"], "task_id": "task-1"}},
+        )
+        progress.load([a_ticket(status="COMPENSATING"), undoing])
+        assert progress.loaded == (0, 1)
+        drawn = shown(progress)
+        assert "0 of 1 done" in drawn
+        assert "1 compensating" in drawn
+        assert re.search("compensate:task-1 +PENDING .* undoes task-1$", drawn, re.MULTILINE)
+        progress.apply([an_entry(5, "ticket.compensated", "COMPENSATED", attempt=1)])
+        assert progress.tally() == {"COMPENSATED": 1}
+
+
+def shown(progress: Progress) -> str:
+    """Return the picture of a flow as text."""
+    with Console(width=140) as console, console.capture() as screen:
+        console.print(picture(progress, 10))
+    return "\n".join(line.rstrip() for line in screen.get().splitlines())

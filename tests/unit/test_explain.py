@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from functions._core.advance import advance
-from functions._core.explain import Explanation, SlackState, explain_flow, explain_ticket, slack_ms, slack_state
+from functions._core.explain import Explanation, explain_flow, explain_ticket
+from functions._core.machine import ENDED_TICKETS
 from functions._core.models import Candidate, Flow, Phase, Reason, Refusal, Sla, Ticket
 from functions._core.outcomes import (
     AnyOutcome,
@@ -20,7 +21,8 @@ from functions._core.outcomes import (
 from functions._core.ports import Answer
 from functions._core.rules import Rules
 from functions._core.situation import Situation
-from functions._core.values import FlowStatus, Health, Outcome, TicketStatus, Waiting
+from functions._core.slack import slack_ms, slack_state
+from functions._core.values import FlowStatus, Health, Outcome, SlackState, TicketStatus, Waiting
 from functions._core.wording import ahead, clock_time, counted, listed, span
 from tests.builders import T0, make_flow, make_ticket, make_worker, seconds
 
@@ -399,7 +401,7 @@ def test_every_status_of_a_ticket_can_be_explained_in_time_and_too_late(
     )
     ticket = make_ticket(executing(), status=status, waiting=waiting, worker_id="worker-1", candidates=[candidate])
     explained = why(ticket, NOW + late, worker=make_worker(reported=Health.DEGRADED))
-    assert (explained.waits_for is None) == (not ticket.live)
+    assert (explained.waits_for is None) == (status in ENDED_TICKETS)
     assert all(sentence.endswith(".") for sentence in explained.sentences)
 
 

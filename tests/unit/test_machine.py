@@ -4,6 +4,8 @@ import pytest
 
 from functions._core.errors import IllegalTransition
 from functions._core.machine import (
+    BACK,
+    CONSOLIDATED,
     END,
     ENDED_FLOWS,
     ENDED_TICKETS,
@@ -29,10 +31,11 @@ def test_every_pair_of_flow_status_and_trigger_is_in_the_table_or_refused(
     target = FLOW_TRANSITIONS[status].get(trigger)
     if target is None:
         with pytest.raises(IllegalTransition, match=status):
-            next_flow(status, trigger, Outcome.COMPLETED)
+            next_flow(status, trigger, outcome=Outcome.COMPLETED, back=FlowStatus.EXECUTING)
     else:
-        expected = FlowStatus.FAILED if target == END else target
-        assert next_flow(status, trigger, Outcome.FAILED) is expected
+        decided = {END: FlowStatus.FAILED, BACK: FlowStatus.EXECUTING, CONSOLIDATED: FlowStatus.COMPENSATING}
+        expected = decided.get(target, target)
+        assert next_flow(status, trigger, outcome=Outcome.FAILED, back=FlowStatus.EXECUTING, undo=True) is expected
 
 
 @pytest.mark.parametrize(("status", "trigger"), TICKET_PAIRS)
@@ -49,7 +52,16 @@ def test_every_pair_of_ticket_status_and_trigger_is_in_the_table_or_refused(
 
 def test_a_flow_without_an_outcome_cannot_reach_an_end() -> None:
     with pytest.raises(IllegalTransition):
-        next_flow(FlowStatus.PUBLISHING, FlowTrigger.PUBLISHED, None)
+        next_flow(FlowStatus.PUBLISHING, FlowTrigger.PUBLISHED)
+
+
+def test_a_flow_that_came_from_nowhere_cannot_go_back() -> None:
+    with pytest.raises(IllegalTransition):
+        next_flow(FlowStatus.PAUSED, FlowTrigger.RESUMED)
+
+
+def test_a_flow_with_nothing_to_undo_is_published_at_once() -> None:
+    assert next_flow(FlowStatus.EXECUTING, FlowTrigger.SETTLED, outcome=Outcome.FAILED) is FlowStatus.PUBLISHING
 
 
 def test_every_outcome_names_an_end_status() -> None:
@@ -64,7 +76,8 @@ def test_every_flow_status_is_reachable_from_the_first() -> None:
             continue
         reached.add(status)
         for target in FLOW_TRANSITIONS[status].values():
-            queue.extend(ENDED_FLOWS if target == END else [FlowStatus(target)])
+            decided = {END: ENDED_FLOWS, BACK: (), CONSOLIDATED: (FlowStatus.COMPENSATING, FlowStatus.PUBLISHING)}
+            queue.extend(decided[target] if target in decided else [FlowStatus(target)])
     assert reached == set(FlowStatus)
 
 

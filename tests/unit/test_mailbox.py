@@ -1,13 +1,13 @@
 """Order within a flow, fairness between flows, bounds for all."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from functions._core.errors import Unavailable
-from functions._runtime.mailbox import Job, Mailbox
+from functions._runtime.mailbox import Gathering, Job, Mailbox
 
 
 @asynccontextmanager
@@ -85,3 +85,57 @@ async def test_too_many_queued_jobs_are_refused() -> None:
             box.submit("other", noting([], "x"))
         await asyncio.gather(*jobs)
         await box.submit("other", noting([], "x"))
+
+
+async def test_what_comes_while_a_key_is_busy_is_taken_together() -> None:
+    taken: list[tuple[str, list[int]]] = []
+
+    async def take(key: str, items: Sequence[int]) -> int:
+        taken.append((key, list(items)))
+        return sum(items)
+
+    busy = asyncio.Event()
+    async with mailbox() as box:
+        gathering = Gathering(box, take)
+        before = box.submit("k", busy.wait)
+        results = [gathering.add("k", number) for number in (1, 2, 3)]
+        assert await gathering.add("other", 7) == 7
+        busy.set()
+        assert await asyncio.gather(*results) == [6, 6, 6]
+        await before
+        assert await gathering.add("k", 4) == 4
+    assert taken == [("other", [7]), ("k", [1, 2, 3]), ("k", [4])]
+
+
+async def test_what_comes_while_the_gathered_is_taken_waits_for_the_next_turn() -> None:
+    taken: list[list[int]] = []
+    go_on = asyncio.Event()
+
+    async def take(_key: str, items: Sequence[int]) -> None:
+        taken.append(list(items))
+        await go_on.wait()
+
+    async with mailbox() as box:
+        gathering = Gathering(box, take)
+        first = gathering.add("k", 1)
+        while not taken:
+            await asyncio.sleep(0)
+        second = gathering.add("k", 2)
+        go_on.set()
+        await asyncio.gather(first, second)
+    assert taken == [[1], [2]]
+
+
+async def test_a_turn_that_is_refused_or_never_comes_leaves_nothing_behind() -> None:
+    async def take(_key: str, items: Sequence[int]) -> int:
+        return len(items)
+
+    async with mailbox(concurrency=1, limit=1) as box:
+        gathering = Gathering(box, take)
+        waiting = box.submit("k", noting([], "x"))
+        with pytest.raises(Unavailable):
+            gathering.add("k", 1)
+        await waiting
+        assert await gathering.add("k", 2) == 1
+        left = gathering.add("k", 3)
+    assert left.cancelled()

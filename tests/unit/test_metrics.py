@@ -18,11 +18,12 @@ from functions._adapters.memory.state import State
 from functions._adapters.memory.store import MemoryStore
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.letters import letter_of
-from functions._core.models import HistoryEntry, Reason, Worker
+from functions._core.models import HistoryEntry, Reason
 from functions._core.ports import Answer, Ports
 from functions._core.rules import Rules
 from functions._core.step import Step
 from functions._core.values import FlowStatus, Outcome
+from functions._core.worker_record import Worker
 from functions._core.workers import Heartbeat
 from functions._runtime.clock import SystemClock
 from functions._runtime.metrics import MOST_SERIES, Metrics
@@ -38,7 +39,7 @@ from functions._runtime.metrics_ports import (
 )
 from functions._runtime.metrics_steps import failure_reason, refusal
 from functions._runtime.tokens import JwtTokens
-from tests.builders import T0, make_flow, make_worker, seconds
+from tests.builders import T0, later, make_flow, make_step, make_worker, seconds
 from tests.http_api import running_api
 from tests.world import World, decision, decision_event, running_world, task, until
 
@@ -120,7 +121,6 @@ async def test_a_flow_that_completes_leaves_its_numbers(tmp_path: Path) -> None:
     assert shown['discovery_requests_total{result="found"}'] == 2
     assert shown['flowc_events_handled_total{function="validate",outcome="Validated"}'] == 1
     assert shown['agents_registered_total{type="WORKER"}'] == 1
-    assert shown['orchestration_sla_remaining_seconds{risk_band="medium"}'] > 14_000
     assert shown["flowc_metrics_errors_total"] == 0
     for step in ("C1", "C2", "C3", "C4", "C5", "C6"):
         assert shown[f'neural_hive_flow_c_steps_duration_seconds_count{{step="{step}"}}'] == 1, step
@@ -146,7 +146,33 @@ async def test_a_missed_deadline_counts_as_a_violation(tmp_path: Path) -> None:
         shown = values(world.platform.metrics)
     assert shown["neural_hive_flow_c_sla_violations_total"] == 1
     assert shown['neural_hive_flow_c_failures_total{reason="sla_timeout"}'] == 1
-    assert shown['orchestration_sla_remaining_seconds{risk_band="medium"}'] < 0
+
+
+async def test_the_sla_left_is_that_of_the_open_flow_with_least_and_no_number_where_none_is_open() -> None:
+    def left(band: str) -> float:
+        return values(metrics)[f'orchestration_sla_remaining_seconds{{risk_band="{band}"}}']
+
+    metrics, stores = Metrics(), MemoryStore().stores
+    deadlines = [("high", 900), ("high", 600), ("low", -1.5)]
+    flows = [
+        make_flow(number, risk_band=band, sla_deadline=T0 + seconds(after))
+        for number, (band, after) in enumerate(deadlines)
+    ]
+    for flow in flows:
+        await stores.store.commit(make_step(flow))
+    names = ("registry", "statistics", "telemetry_buffer", "views")
+    ports = SimpleNamespace(clock=SimpleNamespace(now=lambda: T0), **{name: getattr(stores, name) for name in names})
+    gauges = Gauges(cast("Ports", ports), stores.queue, metrics, Rules())
+    await gauges.refresh()
+    assert (left("high"), left("low")) == (600, -1.5)
+    assert math.isnan(left("medium"))
+    assert math.isnan(left("critical"))
+    for flow in flows[1:]:
+        end = {"status": "COMPLETED", "outcome": "COMPLETED", "ended_at": T0, "next_wakeup_at": None}
+        await stores.store.commit(make_step(later(flow, **end)))
+    await gauges.refresh()
+    assert left("high") == 900
+    assert math.isnan(left("low"))
 
 
 async def test_the_buffer_gauge_goes_up_when_telemetry_is_kept_and_down_when_it_is_sent(tmp_path: Path) -> None:

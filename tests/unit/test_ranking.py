@@ -2,10 +2,10 @@
 
 import pytest
 
-from functions._core.models import Worker, WorkerTelemetry
 from functions._core.ranking import choose, health_of, rank
 from functions._core.rules import Rules
 from functions._core.values import Health
+from functions._core.worker_record import Worker, WorkerTelemetry
 from tests.builders import T0, make_flow, make_ticket, make_worker, seconds
 
 RULES = Rules()

@@ -12,6 +12,7 @@ import pytest
 from functions._core.decision import InvalidDecision, approval_reasons, check_plan, read_decision
 from functions._core.models import Reason, Ticket
 from functions._core.plan import schedule
+from functions._core.rules import Rules
 from functions._core.tickets import generate_tickets, ticket_hash
 from functions._core.values import Priority, RiskBand, SecurityLevel, TaskType
 from tests.decisions import a_flow
@@ -210,7 +211,7 @@ def test_every_recorded_file_is_accounted_for(shared_folder: Folder) -> None:
 
 def tickets_for(document: object, now: datetime) -> tuple[Ticket, ...]:
     decision = read_decision(json.dumps(document).encode())
-    return generate_tickets(a_flow(decision, sla_deadline=decision.deadline(now)), decision, now)
+    return generate_tickets(a_flow(decision, sla_deadline=decision.deadline(now)), decision, now, Rules())
 
 
 def test_the_eight_task_template_has_its_four_levels(shared_folder: Folder) -> None:
@@ -253,7 +254,7 @@ def test_recorded_workflows_are_sound_and_give_a_ticket_for_each_task(shared_fol
         assert check_plan(decision, now) == ((), ()), path.name
         assert approval_reasons(decision) == (), path.name
         flow = a_flow(decision, sla_deadline=decision.deadline(now))
-        tickets = generate_tickets(flow, decision, now)
+        tickets = generate_tickets(flow, decision, now, Rules())
         assert len(tickets) == len(json.loads(path.read_bytes())["cognitive_plan"]["tasks"])
         assert max(ticket.sla.deadline for ticket in tickets) == flow.sla_deadline
         assert all(ticket_hash(ticket) == ticket.hash for ticket in tickets)

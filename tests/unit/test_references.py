@@ -22,11 +22,23 @@ class Piece:
     task_id: str
     dependencies: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
+    undo_parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def problems(*tasks: Piece) -> list[tuple[str, str | None]]:
     order = topological_levels({task.task_id: task.dependencies for task in tasks})
     return [(reason.code, reason.where) for reason in check_references(tasks, order)]
+
+
+def test_what_undoes_a_task_may_refer_to_its_own_output_and_to_what_comes_before() -> None:
+    build, deploy = Piece("build"), Piece("deploy", ("build",))
+    allowed = {"own": {"$output": "deploy"}, "before": {"$output": "build"}}
+    assert problems(build, Piece("deploy", ("build",), undo_parameters=allowed)) == []
+    place = "cognitive_plan.tasks[0].compensation.parameters.x"
+    later = Piece("build", undo_parameters={"x": {"$output": "deploy"}})
+    assert problems(later, deploy) == [("reference_not_upstream", place)]
+    assert problems(Piece("build", undo_parameters={"x": {"$output": "?"}})) == [("unknown_reference", place)]
+    assert problems(Piece("build", undo_parameters={"x": {"$output": ""}})) == [("invalid_reference", place)]
 
 
 def test_references_are_found_at_any_depth_in_the_order_of_the_text() -> None:
@@ -165,15 +177,16 @@ def test_names_with_dots_and_brackets_are_not_mistaken_for_places() -> None:
     assert resolve(parameters, {"t": 1}) == filled
 
 
+NAMES = st.text().filter(lambda name: name != "$output")  # with that one it would be a reference
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(), inside, max_size=4),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(NAMES, inside, max_size=4),
     max_leaves=20,
 )
 
 
 @settings(deadline=None)  # a busy machine is no failure
-@given(st.dictionaries(st.text(), JSON, max_size=5))
+@given(st.dictionaries(NAMES, JSON, max_size=5))
 def test_parameters_without_references_pass_unchanged(parameters: dict[str, Any]) -> None:
     before = json.dumps(parameters)
     assert resolve(parameters, {}) == parameters

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from functions._core.models import Qos, Ticket
 from functions._core.plan import schedule
+from functions._core.rules import Rules
 from functions._core.tickets import HASHED, generate_tickets, priority_score, ticket_hash
 from functions._core.values import (
     Consistency,
@@ -24,7 +25,7 @@ from tests.decisions import NOW, a_decision, a_flow, a_task
 
 def tickets_of(*tasks: dict[str, Any], plan: dict[str, Any] | None = None, **changes: object) -> dict[str, Ticket]:
     decision = a_decision(*tasks, plan=plan, **changes)
-    return {ticket.task_id: ticket for ticket in generate_tickets(a_flow(decision), decision, NOW)}
+    return {ticket.task_id: ticket for ticket in generate_tickets(a_flow(decision), decision, NOW, Rules())}
 
 
 DIAMOND = (a_task("d", "b", "c"), a_task("b", "a"), a_task("c", "a"), a_task("a"))
@@ -32,17 +33,17 @@ DIAMOND = (a_task("d", "b", "c"), a_task("b", "a"), a_task("c", "a"), a_task("a"
 
 def test_there_is_one_ticket_for_each_task_in_stable_topological_order() -> None:
     decision = a_decision(*DIAMOND)
-    tickets = generate_tickets(a_flow(decision), decision, NOW)
+    tickets = generate_tickets(a_flow(decision), decision, NOW, Rules())
     assert [ticket.task_id for ticket in tickets] == ["a", "b", "c", "d"]
     assert [ticket.level for ticket in tickets] == [0, 1, 1, 2]
-    assert generate_tickets(a_flow(decision), decision, NOW) == tickets
+    assert generate_tickets(a_flow(decision), decision, NOW, Rules()) == tickets
 
 
 def test_ids_are_derived_and_dependencies_are_mapped_to_them() -> None:
     decision = a_decision(*DIAMOND)
     flow = a_flow(decision)
     ids = {name: ticket_id_of(flow.flow_id, name) for name in "abcd"}
-    tickets = {ticket.task_id: ticket for ticket in generate_tickets(flow, decision, NOW)}
+    tickets = {ticket.task_id: ticket for ticket in generate_tickets(flow, decision, NOW, Rules())}
     assert {name: ticket.ticket_id for name, ticket in tickets.items()} == ids
     assert tickets["d"].dependencies == (ids["b"], ids["c"])
     assert tickets["a"].dependants == (ids["b"], ids["c"])
@@ -62,7 +63,13 @@ def test_ready_tickets_wait_for_discovery_and_the_others_for_their_dependencies(
     assert (ready.status, ready.waiting, ready.waiting_since) == (TicketStatus.PENDING, Waiting.DISCOVERY, NOW)
     assert ready.next_wakeup_at == NOW + timedelta(seconds=30)
     assert (blocked.status, blocked.waiting) == (TicketStatus.PENDING, Waiting.DEPENDENCIES)
-    assert blocked.next_wakeup_at == NOW + timedelta(seconds=600)
+    assert blocked.until == NOW + timedelta(seconds=600)
+
+
+def test_a_ticket_is_looked_at_when_it_should_have_started_even_if_it_may_wait_longer() -> None:
+    blocked = tickets_of(a_task("a"), a_task("b", "a"), sla_deadline_seconds=600)["b"]
+    assert blocked.until is not None
+    assert blocked.next_wakeup_at == blocked.latest_start < blocked.until
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ def test_the_deadline_of_a_ticket_is_its_latest_finish() -> None:
     decision = a_decision(*DIAMOND, sla_deadline_seconds=300)
     flow = a_flow(decision)
     timings = schedule(decision.cognitive_plan.tasks, NOW, flow.sla_deadline).timings
-    for ticket in generate_tickets(flow, decision, NOW):
+    for ticket in generate_tickets(flow, decision, NOW, Rules()):
         timing = timings[ticket.task_id]
         assert (ticket.sla.deadline, ticket.latest_start) == (timing.latest_finish, timing.latest_start)
         assert (ticket.critical, ticket.level) == (timing.critical, timing.level)
@@ -147,6 +154,9 @@ def test_the_hash_covers_what_never_changes_and_nothing_else() -> None:
     assert ticket_hash(ticket) == ticket.hash
     moved = ticket.but(status=TicketStatus.RUNNING, attempt=3, retry_count=1, metadata={"a": 1}, version=9)
     assert ticket_hash(moved) == ticket.hash
+    postponed = ticket.but(sla=ticket.sla.but(deadline=ticket.sla.deadline + timedelta(hours=1)))
+    assert ticket_hash(postponed) == ticket.hash
+    assert ticket_hash(ticket.but(sla=ticket.sla.but(max_retries=9))) != ticket.hash
     assert ticket_hash(ticket.but(parameters={"x": [2]})) != ticket.hash
     assert ticket_hash(ticket.but(description="something else")) != ticket.hash
     assert set(Ticket.model_fields) >= HASHED
@@ -155,7 +165,7 @@ def test_the_hash_covers_what_never_changes_and_nothing_else() -> None:
 def test_the_hash_survives_storing_and_reading_the_ticket() -> None:
     decision = a_decision(a_task(parameters={"é": [1.5, None]}))
     moment = NOW + timedelta(microseconds=123_456)
-    [ticket] = generate_tickets(a_flow(decision), decision, moment)
+    [ticket] = generate_tickets(a_flow(decision), decision, moment, Rules())
     assert ticket_hash(Ticket.model_validate_json(ticket.model_dump_json())) == ticket.hash
 
 

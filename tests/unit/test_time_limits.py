@@ -228,7 +228,7 @@ def test_terminal_is_terminal(status: FlowStatus) -> None:
     ticket = make_ticket(flow, status=TicketStatus.COMPLETED, attempt=1, next_wakeup_at=None)
     report = Report(ticket_id=ticket.ticket_id, attempt=1, status=ReportStatus.FAILED)
     for outcome in (
-        Reported(report),
+        Reported([report]),
         DeadlinePassed((), {}),
         NothingHappened(),
         TelemetryKept(()),
@@ -255,7 +255,7 @@ def test_two_last_tickets_that_end_at_once_leave_a_wakeup_that_ends_the_flow() -
     first = assigned(flow, acknowledged_at=T0)
     report = Report(ticket_id=first.ticket_id, attempt=1, status=ReportStatus.COMPLETED)
     # Each saw the other one live, so neither was given the counts.
-    step = apply(flow, first, T0 + seconds(1), Reported(report))
+    step = apply(flow, first, T0 + seconds(1), Reported([report]))
     ended = step.tickets[0]
     assert step.flow is None
     assert ended.next_wakeup_at == T0 + seconds(1) + RULES.settle
@@ -269,7 +269,7 @@ def test_a_report_that_it_runs_starts_the_timeout_when_the_acknowledgement_was_l
     flow = executing()
     ticket = assigned(flow)
     report = Report(ticket_id=ticket.ticket_id, attempt=1, status=ReportStatus.RUNNING, progress=10)
-    step = apply(flow, ticket, T0 + seconds(3), Reported(report))
+    step = apply(flow, ticket, T0 + seconds(3), Reported([report]))
     moved = step.tickets[0]
     assert (moved.status, moved.acknowledged_at, moved.progress) == (TicketStatus.RUNNING, T0 + seconds(3), 10)
     assert moved.next_wakeup_at == T0 + seconds(3) + moved.timeout
@@ -330,10 +330,10 @@ def test_a_success_whose_dependants_were_all_cancelled_looks_whether_the_flow_ha
     report = Report(ticket_id=ticket.ticket_id, attempt=1, status=ReportStatus.COMPLETED)
     dependants = {join.ticket_id: join}
     last = Surroundings(dependants=dependants, tally={"ASSIGNED": 1, "FAILED": 1, "CANCELLED": 1})
-    ended = apply(flow, ticket, T0 + seconds(9), Reported(report, last))
+    ended = apply(flow, ticket, T0 + seconds(9), Reported([report], last))
     assert ended.flow is not None
     assert ended.flow.outcome is Outcome.FAILED
-    unsure = apply(flow, ticket, T0 + seconds(9), Reported(report, Surroundings(dependants=dependants)))
+    unsure = apply(flow, ticket, T0 + seconds(9), Reported([report], Surroundings(dependants=dependants)))
     assert unsure.tickets[0].next_wakeup_at == T0 + seconds(9) + RULES.settle
 
 

@@ -124,3 +124,21 @@ def test_a_file_without_a_whole_key_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(ValueError, match=r"worker\.key"):
         load_or_create_key(path)
+
+
+def test_a_token_is_what_a_library_for_such_tokens_reads_and_makes() -> None:
+    tokens = JwtTokens(KEY, StoppedClock())
+    token = mint(tokens)
+    claims = jwt.decode(token, KEY, algorithms=["HS256"], options={"verify_exp": False, "verify_iat": False})
+    assert claims == tokens.verify(token, ticket_id="t-1", attempt=2)
+    assert jwt.encode(claims, KEY, algorithm="HS256") == token
+
+
+def test_a_signature_is_accepted_in_one_form_only() -> None:
+    tokens = JwtTokens(KEY, StoppedClock())
+    token = mint(tokens)
+    assert status_of(tokens, token + "=") == 401
+    assert status_of(tokens, f"{token}.") == 401
+    assert status_of(tokens, "." + token) == 401
+    assert status_of(tokens, token.replace(".", "", 1)) == 401
+    assert status_of(tokens, token[:-1] + "\ud800") == 401

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from functions._adapters.memory.state import State, expect
-from functions._core.models import Worker
+from functions._core.worker_record import Worker
 
 
 class MemoryRegistry:

@@ -1,22 +1,15 @@
 """Removing what has been kept long enough."""
 
+from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from functions._adapters.memory.state import State
+from functions._core.audits import ActionRecord, AnyAudit
 from functions._core.models import Flow
 
-
-class OfFlow(Protocol):
-    """A record that belongs to a flow."""
-
-    @property
-    def flow_id(self) -> str:
-        """The flow's id."""
-
-
-R = TypeVar("R", bound=OfFlow)
+R = TypeVar("R")
 
 
 class MemoryRetention:
@@ -26,13 +19,14 @@ class MemoryRetention:
         self._state = state
 
     async def forget_ended(self, before: datetime, limit: int) -> int:
-        """Remove records of flows that ended before `before`."""
+        """Remove records of flows that ended, and actions on no flow that were taken, before `before`."""
         ended = [(flow.ended_at, flow) for flow in self._state.flows if flow.ended_at and flow.ended_at < before]
         left = limit
         for _, flow in sorted(ended, key=lambda entry: entry[0]):
             if left == 0:
                 break
             left -= self._forget(flow, left)
+        left -= _remove(self._state.audits, lambda audit: _is_old_action(audit, before), left)
         return limit - left
 
     async def drop_letters(self, keep: int, limit: int) -> int:
@@ -53,8 +47,8 @@ class MemoryRetention:
             state.live[flow_id].pop(ticket_id, None)
             state.wake("ticket", ticket_id, flow_id, None)
             left -= 1
-        left -= _remove(state.history, flow_id, left)
-        left -= _remove(state.audits, flow_id, left)
+        left -= _remove(state.history, lambda entry: entry.flow_id == flow_id, left)
+        left -= _remove(state.audits, lambda audit: audit.flow_id == flow_id, left)
         for letter in [letter for letter in state.letters if letter.flow_id == flow_id][:left]:
             left -= state.letters.pop(letter.letter_id)
         if left and state.decisions.pop(flow_id, None) is not None:
@@ -66,8 +60,12 @@ class MemoryRetention:
         return limit - left
 
 
-def _remove(records: list[R], flow_id: str, limit: int) -> int:
-    """Remove up to `limit` of the records that are of the flow; return how many."""
-    gone = set(islice((place for place, record in enumerate(records) if record.flow_id == flow_id), limit))
+def _is_old_action(audit: AnyAudit, before: datetime) -> bool:
+    return isinstance(audit, ActionRecord) and not audit.flow_id and audit.at < before
+
+
+def _remove(records: list[R], chosen: Callable[[R], bool], limit: int) -> int:
+    """Remove up to `limit` of the chosen records, the oldest first; return how many."""
+    gone = set(islice((place for place, record in enumerate(records) if chosen(record)), limit))
     records[:] = [record for place, record in enumerate(records) if place not in gone]
     return len(gone)

@@ -12,8 +12,9 @@ from typing import Generic, TypeVar
 from functions._core.audits import AnyAudit
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict
-from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket, Worker
+from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket
 from functions._core.ports import Due, Queued
+from functions._core.worker_record import Worker
 
 T = TypeVar("T")
 

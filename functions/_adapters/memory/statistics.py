@@ -1,5 +1,6 @@
 """Numbers over many flows."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from functions._adapters.memory.state import State
@@ -26,3 +27,12 @@ class MemoryStatistics:
             p95_ms=latencies[-(-95 * len(latencies) // 100) - 1] if latencies else None,
             active=sum(flow.status in FLOWS_UNDER_WAY for flow in flows),
         )
+
+    async def deadlines(self) -> Mapping[str, datetime]:
+        """Return the earliest deadline of each risk band."""
+        earliest: dict[str, datetime] = {}
+        for flow in self._state.flows:
+            if flow.outcome is None and flow.deadline is not None:
+                band = flow.risk_band.value
+                earliest[band] = min(flow.deadline, earliest.get(band, flow.deadline))
+        return earliest

@@ -13,10 +13,10 @@ from functions._adapters.stores import Stores
 
 
 class MemoryStore:
-    """A store that lasts as long as the object; `stores` are its ports."""
+    """A store that lasts as long as the object; `stores` are its ports, `state` is what they share."""
 
     def __init__(self) -> None:
-        state = State()
+        self.state = state = State()
         self.stores = Stores(
             store=MemoryFlows(state),
             tally=MemoryTally(state),

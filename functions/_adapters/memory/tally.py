@@ -17,9 +17,9 @@ class MemoryTally:
         self._state = state
 
     async def by_status(self, flow_id: str) -> Mapping[str, int]:
-        """Return how many tickets of the flow are in each status, zeros included."""
+        """Return how many tickets of the flow's plan are in each status, zeros included."""
         tickets = (self._state.tickets.get(ticket_id) for ticket_id in self._state.plans.get(flow_id, ()))
-        found = Counter(ticket.status for ticket in tickets if ticket)
+        found = Counter(ticket.status for ticket in tickets if ticket and ticket.compensates is None)
         return {status.value: found[status] for status in TicketStatus}
 
     async def live(self, flow_id: str, at_most: int) -> int:

@@ -1,13 +1,16 @@
 """The wake-ups of all live records, and the tickets that wait for a worker."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from functions._adapters.memory.state import State
-from functions._adapters.standing import waits_for_a_worker
+from functions._adapters.standing import in_one_line, waits_for_a_worker
 from functions._core.models import Ticket
 from functions._core.ports import Due
+from functions._core.rules import TICKETS_PER_TURN
+from functions._core.turns import Line
 
 
 class MemoryWakeups:
@@ -31,15 +34,35 @@ class MemoryWakeups:
     async def claim_waiting(
         self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets that `capabilities` cover, least slack first."""
+        """Return up to `limit` waiting tickets that `capabilities` cover, by turn and slack."""
         offered_until = self._state.offered_until
         waiting = [
             ticket
-            for ticket in self._state.live_tickets()
-            if waits_for_a_worker(ticket)
+            for ticket in self._waiting()
             if capabilities is None or set(ticket.required_capabilities) <= set(capabilities)
             if offered_until.get(ticket.ticket_id, now) <= now
         ]
-        claimed = sorted(waiting, key=lambda ticket: (ticket.latest_start, ticket.ticket_id))[:limit]
+        claimed = sorted(waiting, key=lambda ticket: (ticket.turn or 0, ticket.latest_start, ticket.ticket_id))[:limit]
         offered_until.update((ticket.ticket_id, now + lease) for ticket in claimed)
         return claimed
+
+    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
+        required = frozenset(capabilities)
+        own: Counter[int] = Counter()
+        lowest: dict[frozenset[str], int] = {}
+        order: list[tuple[int, datetime]] = []
+        for ticket in self._waiting():
+            other, turn = frozenset(ticket.required_capabilities), ticket.turn or 0
+            if in_one_line(required, other):
+                lowest[other] = min(turn, lowest.get(other, turn))
+                order.append((turn, ticket.latest_start))
+                own[turn] += ticket.flow_id == flow_id and other == required
+        current = max(lowest.values(), default=0)
+        behind = min(((turn, start) for turn, start in order if turn > current), default=None)
+        turns = {current, current + 1, max(+own, default=current)}
+        taken = {turn: min(own[turn], TICKETS_PER_TURN) for turn in turns if own[turn]}
+        return Line(current, behind[1] if behind else None, taken)
+
+    def _waiting(self) -> Iterator[Ticket]:
+        return filter(waits_for_a_worker, self._state.live_tickets())

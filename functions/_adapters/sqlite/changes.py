@@ -8,8 +8,9 @@ from functions._adapters.sqlite.database import SQL
 from functions._adapters.sqlite.rows import Row, audit_row, document, flow_row, ticket_row, worker_row
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict
-from functions._core.models import DeadLetter, Ticket, Worker
+from functions._core.models import DeadLetter, Ticket
 from functions._core.step import Step
+from functions._core.worker_record import Worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from functools import lru_cache, partial
 
 from functions._adapters.sqlite.changes import apply, worker_change
 from functions._adapters.sqlite.database import SQL, Database
-from functions._core.models import Worker
+from functions._core.worker_record import Worker
 
 REMEMBERED = 4096
 """Workers whose parsed records are kept: each discovery reads all, and few change in between."""

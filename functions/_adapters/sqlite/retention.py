@@ -7,6 +7,7 @@ from functools import partial
 
 from functions._adapters.sqlite.database import SQL, Database
 from functions._adapters.sqlite.rows import to_ms
+from functions._core.values import format_time
 
 PARTS = ("history_forget", "audits_forget", "letters_forget", "decision_forget")
 
@@ -20,11 +21,12 @@ class SqliteRetention:
         self._forgotten = forgotten
 
     async def forget_ended(self, before: datetime, limit: int) -> int:
-        """Remove records of flows that ended before `before`."""
-        if not self._database.rows("forgettable", before=to_ms(before)):
+        """Remove records of flows that ended, and actions on no flow that were taken, before `before`."""
+        rows = self._database.rows
+        if not rows("forgettable", before=to_ms(before)) and not rows("old_action", before=format_time(before)):
             return 0
         gone: dict[str, list[str]] = {}
-        count = await self._database.write(partial(_forget_ended, before=to_ms(before), limit=limit, gone=gone))
+        count = await self._database.write(partial(_forget_ended, before=before, limit=limit, gone=gone))
         for flow_id, ticket_ids in gone.items():
             self._forgotten(flow_id, ticket_ids)
         return count
@@ -37,15 +39,17 @@ class SqliteRetention:
         return await self._database.write(partial(_drop_letters, keep=keep, limit=limit))
 
 
-def _forget_ended(connection: sqlite3.Connection, *, before: int, limit: int, gone: dict[str, list[str]]) -> int:
+def _forget_ended(connection: sqlite3.Connection, *, before: datetime, limit: int, gone: dict[str, list[str]]) -> int:
     gone.clear()
     left = limit
     while left > 0:
-        row = connection.execute(SQL["forgettable"], {"before": before}).fetchone()
+        row = connection.execute(SQL["forgettable"], {"before": to_ms(before)}).fetchone()
         if row is None:
             break
         gone[row[0]] = []
         left -= _forget(connection, row[0], left, gone[row[0]])
+    if left:
+        left -= connection.execute(SQL["actions_forget"], {"before": format_time(before), "limit": left}).rowcount
     return limit - left
 
 

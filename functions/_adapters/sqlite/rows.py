@@ -4,7 +4,7 @@ Documents hold every field, defaults included: what was stored stays what it was
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from pydantic import TypeAdapter
@@ -14,8 +14,9 @@ from functions._adapters.standing import held_since, waits_for_a_worker
 from functions._core.audits import AnyAudit, AuditRecord
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
-from functions._core.models import Flow, HistoryEntry, Ticket, Worker
+from functions._core.models import Flow, HistoryEntry, Ticket
 from functions._core.values import Record, milliseconds
+from functions._core.worker_record import Worker
 
 Row = Mapping[str, object]
 
@@ -61,6 +62,8 @@ def flow_row(flow: Flow) -> Row:
     return {
         "flow_id": flow.flow_id,
         "status": flow.status.value,
+        "risk_band": flow.risk_band.value,
+        "deadline": _optional_ms(flow.deadline) if flow.outcome is None else None,
         "next_wakeup_at": _optional_ms(flow.next_wakeup_at),
         "ended_at": _optional_ms(flow.ended_at),
         "outcome": flow.outcome.value if flow.outcome else None,
@@ -81,7 +84,8 @@ def audit_row(audit: AnyAudit) -> Row:
 
 
 def ticket_row(ticket: Ticket) -> Row:
-    """Return the row of a ticket; `held_since` and `requirement` are set only while it is found by them."""
+    """Return the row of a ticket; `held_since`, `requirement` and `turn` are set only while it is found by them."""
+    waits = waits_for_a_worker(ticket)
     return {
         "ticket_id": ticket.ticket_id,
         "flow_id": ticket.flow_id,
@@ -91,17 +95,19 @@ def ticket_row(ticket: Ticket) -> Row:
         "priority": ticket.priority.value,
         "worker_id": ticket.worker_id,
         "held_since": _optional_ms(held_since(ticket)),
-        "requirement": _requirement_of(ticket) if waits_for_a_worker(ticket) else None,
+        "requirement": requirement(ticket.required_capabilities) if waits else None,
+        "turn": ticket.turn or 0 if waits else None,
         "latest_start": to_ms(ticket.latest_start),
         "next_wakeup_at": _optional_ms(ticket.next_wakeup_at),
+        "compensates": ticket.compensates,
         "version": ticket.version,
         "doc": document(ticket),
     }
 
 
-def _requirement_of(ticket: Ticket) -> str:
-    # The same text for the same set of capabilities.
-    return json.dumps(sorted(set(ticket.required_capabilities)), ensure_ascii=False)
+def requirement(capabilities: Collection[str]) -> str:
+    """Return the same text for the same set of capabilities."""
+    return json.dumps(sorted(set(capabilities)), ensure_ascii=False)
 
 
 def worker_row(worker: Worker) -> Row:

@@ -1,12 +1,14 @@
 """Numbers over many flows, read from indexes in the reading thread."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 
 from functions._adapters.sqlite.database import SQL, Database
-from functions._adapters.sqlite.rows import to_ms
+from functions._adapters.sqlite.rows import from_ms, to_ms
 from functions._core.machine import FLOWS_UNDER_WAY
 from functions._core.statistics import FlowStatistics
+from functions._core.values import RiskBand
 
 
 class SqliteStatistics:
@@ -22,3 +24,8 @@ class SqliteStatistics:
             lambda c: c.execute(SQL["flow_statistics"], query).fetchone()
         )
         return FlowStatistics(ended=ended, completed=completed, average_ms=average, p95_ms=p95, active=active)
+
+    async def deadlines(self) -> Mapping[str, datetime]:
+        """Return the earliest deadline of each risk band."""
+        rows = self._database.rows("flow_deadlines", risk_bands=json.dumps(list(RiskBand)))
+        return {band: from_ms(deadline) for band, deadline in rows if deadline is not None}

@@ -10,11 +10,15 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from functions._adapters.sqlite.database import SQL, Database
-from functions._adapters.sqlite.rows import from_ms, to_ms
+from functions._adapters.sqlite.rows import from_ms, requirement, to_ms
+from functions._adapters.standing import in_one_line
 from functions._core.models import Ticket
 from functions._core.ports import Due
+from functions._core.rules import TICKETS_PER_TURN
+from functions._core.turns import Line
 
 
 class SqliteWakeups:
@@ -39,13 +43,17 @@ class SqliteWakeups:
     async def claim_waiting(
         self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets that `capabilities` cover, least slack first."""
+        """Return up to `limit` waiting tickets that `capabilities` cover, by turn and slack."""
         covered = None if capabilities is None else frozenset(capabilities)
         if not self._database.read(partial(_waiting, covered=covered, now=to_ms(now), limit=1)):
             return []
         until = to_ms(now + lease)
         claim = partial(_claim_waiting, covered=covered, now=to_ms(now), limit=limit, until=until)
         return await self._database.write(claim)
+
+    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
+        return self._database.read(partial(_line, flow_id=flow_id, required=frozenset(capabilities)))
 
 
 def _due(connection: sqlite3.Connection, *, now: int, limit: int) -> list[Due]:
@@ -61,17 +69,41 @@ def _claim_due(connection: sqlite3.Connection, *, now: int, limit: int, until: i
 
 
 def _waiting(connection: sqlite3.Connection, *, covered: frozenset[str] | None, now: int, limit: int) -> list[str]:
-    """Return the ids of waiting tickets, least slack first.
+    """Return the ids of waiting tickets, by turn and slack.
 
     There are few distinct requirements, so they are matched here and their tickets read in order, rather than
     every waiting ticket being looked at.
     """
-    found: list[tuple[int, str]] = []
-    for (requirement,) in connection.execute(SQL["waiting_requirements"]).fetchall():
-        if covered is None or covered.issuperset(json.loads(requirement)):
-            query = {"requirement": requirement, "now": now, "limit": limit}
+    found: list[tuple[int, int, str]] = []
+    for wanted, text in _requirements(connection):
+        if covered is None or wanted <= covered:
+            query = {"requirement": text, "now": now, "limit": limit}
             found += connection.execute(SQL["waiting_tickets"], query)
-    return [ticket_id for _, ticket_id in sorted(found)[:limit]]
+    return [ticket_id for *_, ticket_id in sorted(found)[:limit]]
+
+
+def _requirements(connection: sqlite3.Connection) -> list[tuple[frozenset[str], str]]:
+    """Return the distinct requirements of waiting tickets, as sets and as they are stored."""
+    return [(frozenset(json.loads(text)), text) for (text,) in connection.execute(SQL["waiting_requirements"])]
+
+
+def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[str]) -> Line:
+    """Return the line of a flow's ticket: a few searches for each requirement in it, however many wait."""
+
+    def search(name: str, **values: object) -> tuple[Any, ...]:
+        return connection.execute(SQL[name], values).fetchone() or ()
+
+    line = [text for wanted, text in _requirements(connection) if in_one_line(wanted, required)]
+    current = max((search("current_turn", requirement=text)[0] for text in line), default=0)
+    behind = min(
+        filter(None, (search("first_behind", requirement=text, current=current) for text in line)), default=None
+    )
+    of_flow = {"flow_id": flow_id, "requirement": requirement(required)}
+    (last,) = search("last_turn", **of_flow)
+    turns = {current, current + 1, last} if last is not None else ()
+    own = {turn: search("in_turn", **of_flow, turn=turn, at_most=TICKETS_PER_TURN)[0] for turn in turns}
+    taken = {turn: tickets for turn, tickets in own.items() if tickets}
+    return Line(current, from_ms(behind[1]) if behind else None, taken)
 
 
 def _claim_waiting(

@@ -1,20 +1,34 @@
 """All commands of `flowc`, in the order in which its help lists them."""
 
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
 import typer
 
-from functions._runtime.cli.audit_command import audits
+from functions._runtime.cli.audit_command import audits, incidents
 from functions._runtime.cli.demo_command import demo
 from functions._runtime.cli.event_commands import drop_letter, events, list_letters, replay_letter
-from functions._runtime.cli.flow_commands import cancel, flows, show, why
+from functions._runtime.cli.flow_commands import flows, show, why
+from functions._runtime.cli.order_commands import (
+    approve,
+    cancel,
+    deny,
+    pause,
+    reassign,
+    redrive,
+    resume,
+    retry,
+    skip,
+)
+from functions._runtime.cli.replay_command import replay
 from functions._runtime.cli.sample_command import sample
+from functions._runtime.cli.simulate_command import simulate
 from functions._runtime.cli.submit_command import submit
 from functions._runtime.cli.up_command import up
 from functions._runtime.cli.worker_command import worker
 
-PLATFORM, FLOWS, EVENTS = "Platform", "Flows", "Events"
+PLATFORM, FLOWS, ORDERS, EVENTS = "Platform", "Flows", "Orders", "Events"
 
 app = typer.Typer(
     help="Flow C turns a decision into done work, inside its SLA.",
@@ -37,19 +51,23 @@ def version() -> None:
         typer.echo("flowc, from a source tree that is not installed")
 
 
-for panel, command in (
+COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     (PLATFORM, demo),
     (PLATFORM, up),
     (PLATFORM, worker),
     (FLOWS, sample),
+    (FLOWS, simulate),
     (FLOWS, submit),
     (FLOWS, flows),
     (FLOWS, show),
     (FLOWS, why),
-    (FLOWS, cancel),
+    (FLOWS, replay),
+    *((ORDERS, order) for order in (cancel, approve, deny, pause, resume, redrive, retry, reassign, skip)),
     (EVENTS, events),
     (EVENTS, audits),
-):
+    (EVENTS, incidents),
+)
+for panel, command in COMMANDS:
     app.command(rich_help_panel=panel)(command)
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=EVENTS)
 dead_letters.command("list")(list_letters)

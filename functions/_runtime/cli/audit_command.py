@@ -1,4 +1,4 @@
-"""`flowc audits`: what validation found in decisions, and what people did to the platform."""
+"""`flowc audits` and `incidents`: what validation found in decisions, what people did, and what went wrong."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ MOST = 500
 def audits(
     *,
     flow: Annotated[str | None, typer.Option(metavar="ID", help="Only about this flow.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only these: validation or action.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only these: validation, action or incident.")] = None,
     valid: Annotated[
         bool | None, typer.Option("--valid/--invalid", help="Only validations that found nothing wrong, or something.")
     ] = None,
@@ -26,9 +26,40 @@ def audits(
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
-    """List what validation found and what people did, the newest first."""
+    """List what validation found, what people did and what went wrong, the newest first."""
     filters = {"flow_id": flow, "kind": kind, "valid": None if valid is None else str(valid).lower()}
     run(_audits(filters, min(limit, MOST), url, api_key, as_json=as_json))
+
+
+def incidents(
+    *,
+    flow: Annotated[str | None, typer.Option(metavar="ID", help="Only of this flow.")] = None,
+    limit: Limit = PAGE,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """List what went wrong beyond what flows mend by themselves, the newest first."""
+    run(_incidents(flow, min(limit, MOST), url, api_key, as_json=as_json))
+
+
+async def _incidents(flow: str | None, limit: int, url: str, api_key: str, *, as_json: bool) -> int:
+    from functions._runtime.cli.client import Client
+    from functions._runtime.cli.tables import table
+    from functions._runtime.cli.words import clean, date_and_time
+
+    async with Client(url, api_key) as client:
+        found = (await client.get("/api/v1/incidents", flow_id=flow, limit=limit))["items"]
+    if as_json:
+        print_json(found)
+        return 0
+    listing = table("TIME", "SEVERITY", "TYPE", "FLOW", rest="DETAILS")
+    for one in found:
+        details = clean("; ".join(one["details"]))
+        time = date_and_time(one["created_at"])
+        listing.add_row(time, one["severity"], one["incident_type"], one["flow_id"], details)
+    console().print(listing if found else "no incidents")
+    return 0
 
 
 async def _audits(filters: dict[str, str | None], limit: int, url: str, api_key: str, *, as_json: bool) -> int:
@@ -51,9 +82,13 @@ def _cells(audit: "JsonObject") -> tuple[str, ...]:
     from functions._runtime.cli.words import clean, date_and_time
 
     if audit["kind"] == "action":
-        what, about, by, why = audit["action"], audit["target"], audit["who"], audit["why"]
+        time, what, about = audit["at"], audit["action"], audit["target"]
+        by, why = audit["who"], audit["why"]
+    elif audit["kind"] == "incident":
+        time, what, about, by = audit["created_at"], audit["incident_type"], audit["flow_id"], audit["severity"]
+        why = "; ".join(audit["details"])
     else:
+        time = audit["checked_at"]
         what, about, by = ("valid" if audit["valid"] else "invalid"), audit["flow_id"], "validate"
         why = "; ".join(f"{error['code']}: {error['message']}" for error in (*audit["errors"], *audit["warnings"]))
-    time = date_and_time(audit["at"] if audit["kind"] == "action" else audit["checked_at"])
-    return (time, *(clean(text) for text in (what, about, by, why)))
+    return (date_and_time(time), *(clean(text) for text in (what, about, by, why)))

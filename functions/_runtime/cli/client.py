@@ -37,6 +37,11 @@ def flow_path(flow_id: str, *rest: str) -> str:
     return "/".join(("/api/v1/flows", quote(flow_id, safe=""), *rest))
 
 
+def ticket_path(ticket_id: str, *rest: str) -> str:
+    """Return the path of a ticket or of something that belongs to it."""
+    return "/".join(("/api/v1/tickets", quote(ticket_id, safe=""), *rest))
+
+
 class Client:
     """The API at one address. Use it as an async context manager."""
 

@@ -1,4 +1,4 @@
-"""`flowc flows`, `show`, `why` and `cancel`: what flows do, and stopping them."""
+"""`flowc flows`, `show` and `why`: what flows do."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from functions._runtime.cli.words import JsonObject
 
 COMPLETED = "COMPLETED"
+
+EVENTS_SHOWN = 3
+"""The last transitions that `why` tells; `flowc events` tells all."""
 
 
 def flows(
@@ -106,13 +109,28 @@ def _print_picture(progress: "Progress", limit: int) -> None:
 
 def why(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a flow or of a ticket.")],
+    task_id: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="With the id of a flow: a task of its plan.")
+    ] = None,
     *,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
-    """Say what a flow or a ticket waits for, and what happens next."""
-    run(_why(record_id, url, api_key, as_json=as_json))
+    """Say what a flow or a ticket waits for, and what happens next.
+
+    Tells the last three events, too, and of a ticket the workers that could do it.
+    """
+    run(_why(_ticket_of(record_id, task_id) if task_id else record_id, url, api_key, as_json=as_json))
+
+
+def _ticket_of(flow_id: str, task_id: str) -> str:
+    from functions._core.values import ticket_id_of
+
+    try:
+        return ticket_id_of(flow_id, task_id)
+    except ValueError:
+        raise typer.BadParameter(f"{flow_id!r} is not the id of a flow") from None
 
 
 async def _why(record_id: str, url: str, api_key: str, *, as_json: bool) -> int:
@@ -125,35 +143,20 @@ async def _why(record_id: str, url: str, api_key: str, *, as_json: bool) -> int:
     if as_json:
         print_json(explanation)
     else:
-        for line in explanation["text"]:
-            typer.echo(line)
+        _print_why(explanation)
     return 0
 
 
-def cancel(
-    flow_id: FlowId,
-    *,
-    reason: Annotated[str | None, typer.Option(help="Why; it is kept with the flow.")] = None,
-    by: Annotated[str | None, typer.Option(help="Who wants it; it is kept with the flow.")] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = "",
-) -> None:
-    """Cancel a flow.
+def _print_why(explanation: "JsonObject") -> None:
+    from functions._runtime.cli.tables import candidates_table
+    from functions._runtime.cli.words import clock, transition
 
-    Tickets that wait are dropped, workers of those that run are told to stop.
-    """
-    run(_cancel(flow_id, {"reason": reason, "requested_by": by}, url, api_key))
-
-
-async def _cancel(flow_id: str, said: dict[str, str | None], url: str, api_key: str) -> int:
-    from functions._runtime.cli.client import Client, flow_path
-
-    async with Client(url, api_key) as client:
-        given = {name: value for name, value in said.items() if value is not None}
-        flow = await client.post(flow_path(flow_id, "cancel"), given)
-    outcome = flow.get("outcome")
-    if outcome == "CANCELLED":
-        typer.echo(f"cancelled; the flow is {flow['status']}")
-        return 0
-    typer.echo(f"too late: the outcome of the flow is {outcome} already", err=True)
-    return 1
+    for line in explanation["text"]:
+        typer.echo(line)
+    if explanation["candidates"]:
+        typer.echo(f"\nWorkers as ranked at {clock(explanation['ranked_at'])}:")
+        console().print(candidates_table(explanation["candidates"]))
+    if explanation["last_events"]:
+        typer.echo("\nLast events:")
+    for entry in explanation["last_events"][-EVENTS_SHOWN:]:
+        typer.echo(transition(entry))

@@ -23,3 +23,7 @@ ApiKey = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
 FlowId = Annotated[str, typer.Argument(metavar="ID", help="Id of the flow.")]
+TicketId = Annotated[str, typer.Argument(metavar="ID", help="Id of the ticket, or FLOW/TASK.")]
+By = Annotated[str, typer.Option(show_default="login name", help="Who wants it; it is kept with the flow.")]
+Why = Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the flow.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]

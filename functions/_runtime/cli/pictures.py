@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.spinner import Spinner
 from rich.text import Text
 
-from functions._core.values import TicketStatus
+from functions._core.values import SlackState, TicketStatus
 from functions._runtime.cli.progress import Progress
 from functions._runtime.cli.ticket_table import LOOKS, ticket_table
-from functions._runtime.cli.words import JsonObject, clean, passed, sla_left
+from functions._runtime.cli.words import JsonObject, clean, passed, sla_left, stands_still
 
 BAR = 48
 """Cells of the bar of tickets by status."""
@@ -24,13 +24,23 @@ COLOURS: Mapping[str, str] = {
     "FAILED": "red",
     "TIMED_OUT": "red",
     "REJECTED": "red",
+    "AWAITING_APPROVAL": "yellow",
+    "PAUSED": "yellow",
+    "COMPENSATING": "magenta",
 }
 UNDER_WAY = "cyan"
+
+WAITS_FOR_PEOPLE: Mapping[str, str] = {
+    "AWAITING_APPROVAL": "waits for approval: flowc approve {}",
+    "PAUSED": "paused: flowc resume {}",
+}
 
 ENDED_FIRST = (
     TicketStatus.COMPLETED,
     TicketStatus.FAILED,
     TicketStatus.CANCELLED,
+    TicketStatus.COMPENSATED,
+    TicketStatus.COMPENSATING,
     TicketStatus.RUNNING,
     TicketStatus.ASSIGNED,
     TicketStatus.PENDING,
@@ -60,19 +70,31 @@ def headline(flow: JsonObject) -> RenderableType:
     )
     now = datetime.now(UTC)
     ended = datetime.fromisoformat(flow["ended_at"]) if flow["ended_at"] else None
-    late = flow["sla_violated"] or datetime.fromisoformat(flow["sla_deadline"]) < (ended or now)
     standing = sla_left(flow, now)
     second = Text.assemble(
-        (f"SLA {standing} · " if standing else "", "bold red" if late else "green"),
+        (f"SLA {standing} · " if standing else "", _sla_colour(flow, ended or now)),
+        ("at risk · " if _at_risk(flow) else "", "bold yellow"),
         (f"{'took' if ended else 'running for'} {passed(flow['received_at'], ended or now)}", "dim"),
         (f" · {flow['priority'].lower()} priority, {flow['risk_band']} risk", "dim"),
     )
-    reasons = [Text(f"{clean(reason['code'])}: {clean(reason['message'])}", style="red") for reason in flow["reasons"]]
-    return Group(first, second, *reasons)
+    waits = WAITS_FOR_PEOPLE.get(status, "").format(flow["flow_id"])
+    colour = "yellow" if waits else "red"
+    reasons = [Text(f"{clean(r['code'])}: {clean(r['message'])}", style=colour) for r in flow["reasons"]]
+    warnings = [Text(f"{clean(w['code'])}: {clean(w['message'])}", style="yellow") for w in flow["warnings"]]
+    return Group(first, second, *([Text(waits, style="bold yellow")] if waits else []), *reasons, *warnings)
+
+
+def _at_risk(flow: JsonObject) -> bool:
+    return flow["announced"] == SlackState.AT_RISK and not flow["outcome"]
+
+
+def _sla_colour(flow: JsonObject, moment: datetime) -> str:
+    late = not stands_still(flow) and datetime.fromisoformat(flow["sla_deadline"]) < moment
+    return "bold red" if flow["sla_violated"] or late else "green"
 
 
 def _bar(progress: Progress) -> RenderableType:
-    tally, total = progress.tally(), len(progress.tickets)
+    tally, total = progress.tally(), len(progress.planned())
     bar, others = Text(), []
     filled = so_far = 0
     for status in ENDED_FIRST:
@@ -89,6 +111,6 @@ def _bar(progress: Progress) -> RenderableType:
 
 def _failures(progress: Progress) -> Sequence[RenderableType]:
     """Return why tickets failed, at full length, once the flow has ended."""
-    lines = progress.tickets.values() if progress.ended else ()
+    lines = progress.planned() if progress.ended else ()
     failed = [line for line in lines if line.status is TicketStatus.FAILED]
     return [Text(f"{line.task_id} failed: {line.note}", style="red") for line in failed[:FAILURES]]

@@ -5,16 +5,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS
-from functions._core.values import TicketStatus
-from functions._runtime.cli.words import JsonObject, clean
+from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS, TicketTrigger
+from functions._core.values import SlackState, TicketStatus
+from functions._runtime.cli.words import JsonObject, clean, reason_of
 
 HELD = (TicketStatus.ASSIGNED, TicketStatus.RUNNING)
+KEPT = (TicketStatus.COMPLETED, TicketStatus.COMPENSATING, TicketStatus.COMPENSATED)
+"""What a ticket that was done becomes; how long it took stays."""
+
+
+STANDINGS: Mapping[str, str] = {"sla.at_risk": SlackState.AT_RISK, "sla.violated": SlackState.BREACHED}
+"""What transitions say of how a ticket stands against its share of the SLA."""
 
 
 @dataclass(slots=True)
 class TicketLine:
-    """One ticket, as far as a watcher cares."""
+    """One ticket, as far as a watcher cares: `undoes` is the task whose work it undoes, `standing` its slack state."""
 
     ticket_id: str
     task_id: str
@@ -26,6 +32,9 @@ class TicketLine:
     started_at: str | None
     ended_at: str | None
     note: str
+    undoes: str | None = None
+    skipped: bool = False
+    standing: str | None = None
 
     @classmethod
     def of(cls, ticket: Mapping[str, Any]) -> "TicketLine":
@@ -41,6 +50,9 @@ class TicketLine:
             started_at=ticket["started_at"] or ticket["assigned_at"],
             ended_at=ticket["completed_at"],
             note=clean(ticket["error_message"] or ""),
+            undoes=ticket["parameters"]["compensates"]["task_id"] if ticket["compensates"] else None,
+            skipped=ticket["skipped"],
+            standing=ticket["slack_state"],
         )
 
     def apply(self, entry: Mapping[str, Any]) -> None:
@@ -48,13 +60,16 @@ class TicketLine:
         self.status = TicketStatus(entry["to_status"])
         self.attempt = entry["attempt"]
         self.worker_id = None if self.status is TicketStatus.PENDING else entry["worker_id"]
-        self.note = clean((entry["detail"].get("reason") or {}).get("message", ""))
+        self.note = reason_of(entry["detail"])
+        self.skipped = entry["cause"] == TicketTrigger.SKIP or (self.skipped and self.status in KEPT)
         if self.status in HELD:
             self.started_at = entry["at"]
+        elif self.status in KEPT:
+            self.ended_at = self.ended_at or entry["at"]
         elif self.status in ENDED_TICKETS:
             self.ended_at = entry["at"]
         else:
-            self.started_at = None
+            self.started_at = self.ended_at = None
 
 
 @dataclass(slots=True)
@@ -64,6 +79,7 @@ class Progress:
     flow: JsonObject
     tickets: dict[str, TicketLine] = field(default_factory=dict)
     after: int = 0
+    loaded: tuple[object, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -72,12 +88,16 @@ class Progress:
 
     @property
     def tickets_wanted(self) -> bool:
-        """Whether there are tickets that nobody has loaded yet."""
-        return not self.tickets and bool(self.flow["tickets_generated"])
+        """Whether there are tickets that nobody has loaded yet: those of the plan, or those that undo them."""
+        return bool(self.flow["tickets_generated"]) and self.loaded != self._known()
 
     def load(self, tickets: Iterable[Mapping[str, Any]]) -> None:
         """Take in the tickets of the flow."""
         self.tickets = {ticket["ticket_id"]: TicketLine.of(ticket) for ticket in tickets}
+        self.loaded = self._known()
+
+    def _known(self) -> tuple[object, ...]:
+        return self.flow["redrives"], self.flow["compensations"]
 
     def apply(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Take over transitions, the oldest first, up to a moment at or after the one the tickets were loaded at."""
@@ -86,7 +106,13 @@ class Progress:
             line = self.tickets.get(entry["ticket_id"] or "")
             if line is not None and entry["to_status"]:
                 line.apply(entry)
+            elif line is not None:
+                line.standing = STANDINGS.get(entry["type"], line.standing)
+
+    def planned(self) -> Sequence[TicketLine]:
+        """Return the tickets of the plan, without those that undo others."""
+        return [line for line in self.tickets.values() if line.undoes is None]
 
     def tally(self) -> Counter[TicketStatus]:
-        """Return how many tickets are in each status."""
-        return Counter(line.status for line in self.tickets.values())
+        """Return how many tickets of the plan are in each status."""
+        return Counter(line.status for line in self.planned())

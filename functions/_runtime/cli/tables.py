@@ -29,6 +29,16 @@ def table(*columns: str, right: Sequence[str] = (), rest: str | None = None) -> 
     return new
 
 
+def candidates_table(candidates: Sequence[JsonObject]) -> Table:
+    """Return the workers that could take a ticket, the best first, with the parts of their scores."""
+    parts = ("HEALTH", "PHEROMONE", "TELEMETRY")
+    new = table("WORKER", "SCORE", *parts, "HOLDS", right=("SCORE", *parts, "HOLDS"))
+    for one in candidates:
+        scores = (one["score"], one["health_score"], one["pheromone_score"], one["telemetry_score"])
+        new.add_row(one["worker_id"], *(f"{score:.2f}" for score in scores), f"{one['active']} of {one['slots']}")
+    return new
+
+
 def steps_table(steps: Sequence[JsonObject]) -> Table:
     """Return the steps of a flow with what they took."""
     new = table("STEP", "FUNCTION", "STATUS", "TOOK", "ATTEMPTS", right=("TOOK", "ATTEMPTS"))

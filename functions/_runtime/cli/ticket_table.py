@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.spinner import Spinner
 from rich.text import Text
 
-from functions._core.values import TicketStatus
+from functions._core.machine import ENDED_TICKETS
+from functions._core.values import SlackState, TicketStatus
 from functions._runtime.cli.progress import HELD, Progress, TicketLine
 from functions._runtime.cli.tables import table
 from functions._runtime.cli.words import passed
@@ -17,11 +18,15 @@ LOOKS: Mapping[TicketStatus, tuple[str, str]] = {
     TicketStatus.FAILED: ("✖", "red"),
     TicketStatus.RUNNING: ("●", "cyan"),
     TicketStatus.ASSIGNED: ("◌", "blue"),
+    TicketStatus.COMPENSATING: ("↺", "magenta"),
     TicketStatus.PENDING: ("·", "bright_black"),
+    TicketStatus.COMPENSATED: ("↶", "yellow"),
     TicketStatus.CANCELLED: ("⊘", "yellow"),
     TicketStatus.COMPLETED: ("✔", "green"),
 }
 """Sign and colour of each status; the first ones are shown before the others where not all tickets fit."""
+
+BEHIND: Mapping[str, str] = {SlackState.AT_RISK: "at risk", SlackState.BREACHED: "late"}
 
 URGENCY = {status: rank for rank, status in enumerate(LOOKS)}
 LONGEST_PATH = "magenta"
@@ -30,7 +35,7 @@ LONGEST_PATH = "magenta"
 def ticket_table(progress: Progress, rows: int, spinner: Spinner | None = None) -> RenderableType:
     """Return up to `rows` tickets in the order of their levels; `spinner` turns beside those that run."""
     lines = progress.tickets.values()
-    shown = sorted(nsmallest(rows, lines, key=lambda line: URGENCY[line.status]), key=lambda line: line.level)
+    shown = sorted(nsmallest(rows, lines, key=lambda line: URGENCY[line.status]), key=_place)
     noted = any(_note(line) for line in shown)
     columns = ("", "LEVEL", "TASK", "STATUS", "WORKER", "TIME")
     drawn = table(*columns, right=("LEVEL", "TIME"), rest="" if noted else None)
@@ -59,10 +64,19 @@ def _row(line: TicketLine, now: datetime, spinner: Spinner | None) -> Sequence[R
     )
 
 
+def _place(line: TicketLine) -> tuple[bool, int]:
+    """Return where a ticket stands: by level, behind the plan what undoes it."""
+    return line.undoes is not None, line.level
+
+
 def _note(line: TicketLine) -> str:
-    note = line.note if line.status is not TicketStatus.COMPLETED else ""
+    undoes = f"undoes {line.undoes}" if line.undoes is not None else ""
+    skipped = "skipped" if line.skipped else ""
+    standing = BEHIND.get(line.standing or "", "") if line.status not in ENDED_TICKETS else ""
     attempt = f"attempt {line.attempt}" if line.attempt > 1 else ""
-    return ": ".join(filter(None, (attempt, note)))
+    note = line.note if line.skipped or line.status is not TicketStatus.COMPLETED else ""
+    first = ", ".join(filter(None, (undoes, skipped, standing, attempt)))
+    return ": ".join(filter(None, (first, note)))
 
 
 def _time(line: TicketLine, now: datetime) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.machine import ENDED_FLOWS
+from functions._core.models import STANDING_FLOWS
 from functions._core.values import FlowStatus
 from functions._core.vocabulary import UNPRINTABLE
 from functions._core.wording import counted, span
@@ -12,7 +13,7 @@ from functions._core.wording import counted, span
 JsonObject = dict[str, Any]
 
 SAYS_ITSELF = frozenset(
-    {"ticket.assigned", "ticket.started", "ticket.completed", "ticket.failed", "ticket.cancelled"}
+    {"ticket.assigned", "ticket.started", "ticket.completed", "ticket.failed", "ticket.cancelled", "ticket.compensated"}
     | {"plan.validated", "tickets.generated", "flow.consolidated"}
     | {f"flow.{status.lower()}" for status in ENDED_FLOWS}
 )
@@ -51,8 +52,23 @@ def sla_left(flow: Mapping[str, Any], now: datetime) -> str:
     """
     if flow["status"] in ENDED_FLOWS:
         return "missed" if flow["sla_violated"] else "met" if flow["status"] == FlowStatus.COMPLETED else ""
+    if flow.get("outcome") not in {None, FlowStatus.COMPLETED} and not flow["sla_violated"]:
+        return ""
+    if stands_still(flow):
+        return f"{span(timedelta(milliseconds=flow['sla_remaining_ms']))} left when it goes on"
     left = datetime.fromisoformat(flow["sla_deadline"]) - now
     return f"{span(left)} left" if left >= timedelta(0) else f"{span(left)} overdue"
+
+
+def stands_still(flow: Mapping[str, Any]) -> bool:
+    """Tell whether people are waited for, so that the time of the SLA does not run."""
+    return flow["status"] in STANDING_FLOWS and not flow.get("sla_limit")
+
+
+def reason_of(detail: Mapping[str, Any]) -> str:
+    """Return the reason that a transition names, as a sentence: a person's own words, or those of a rule."""
+    reason = detail.get("reason") or ""
+    return clean(reason if isinstance(reason, str) else reason.get("message") or reason.get("code", ""))
 
 
 def transition(entry: Mapping[str, Any]) -> str:
@@ -86,5 +102,11 @@ def _facts(detail: Mapping[str, Any]) -> Iterator[str]:
         yield f"outcome {detail['outcome']}"
     if "telemetry_published" in detail:
         yield "telemetry published" if detail["telemetry_published"] else "telemetry kept until the sink is back"
-    reasons: Sequence[Mapping[str, Any]] = (*filter(None, (detail.get("reason"),)), *(detail.get("reasons") or ()))
-    yield from (clean(reason.get("message") or reason.get("code", "")) for reason in reasons)
+    if "compensated" in detail:
+        yield f"{detail['compensated']} of {detail['planned']} undone"
+    if "incident_type" in detail:
+        yield f"{detail['incident_type'].replace('_', ' ').lower()}: {clean('; '.join(detail['details']))}"
+    if detail.get("requested_by"):
+        yield f"by {clean(detail['requested_by'])}"
+    reasons: Sequence[Mapping[str, Any]] = detail.get("reasons") or ()
+    yield from filter(None, (reason_of(detail), *(reason_of({"reason": reason}) for reason in reasons)))

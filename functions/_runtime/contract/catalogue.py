@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from functions._adapters.cloudevents_http import ATTRIBUTE_LIMIT, BATCH_LIMIT
+from functions._core.compensation import ACTIONS, OTHERWISE
 from functions._core.decision_model import DEFAULT_ESTIMATE_MS, CognitivePlan, Decision, Input, Task
 from functions._core.envelope import TYPE_PREFIX
 from functions._core.events import CATALOGUE, EventType
@@ -11,7 +12,7 @@ from functions._core.rules import TICKETS_PER_EVENT, Rules
 from functions._core.values import NAMESPACE
 from functions._core.vocabulary import COMPENSATION_TYPES, MAX_ID_LENGTH, MAX_TASKS, TASK_TYPES
 from functions._core.workers import MAX_CAPABILITIES, MAX_SLOTS
-from functions._runtime.contract.sample import COURSES
+from functions._runtime.contract.courses import COURSES
 from functions._runtime.contract.schemas import paragraph
 from functions._runtime.settings import Settings
 from functions._runtime.worker.tasks import OUTPUT_LIMIT
@@ -40,7 +41,7 @@ is stored (`dataref`). Of what goes to a worker, subscribers get a copy of their
 types that functions handle, such as `plan.validated`, carry the data of a transition too.
 
 All examples belong together: they tell of one decision, its flow and its tickets. They are taken from these courses,
-which the same decision can take:
+which the same decision can take (where it asks for human review, that is all that is changed in it):
 
 {courses}
 
@@ -57,7 +58,7 @@ a version fields may only be added, so a reader should ignore what it does not k
 |---|---|---|
 | `partitionkey` | every event about a flow | the flow id |
 | `correlationid` | every event about a flow | the decision's correlation id, else the flow id |
-| `causationid` | what one event led to | the id of that event |
+| `causationid` | what one event led to | the id of that event; `clock` where time alone did it |
 | `traceparent` | every event about a flow | the trace in which the decision arrived, the same on every hop |
 | `expirytime` | `ticket.assigned` | the ticket's deadline; later the work is of no use |
 | `dataref` | `decision.consolidated` between functions | where the decision is: a path of the platform's API |
@@ -79,8 +80,18 @@ Whoever has the decision can compute all of them:
     flow_id   = uuid5({namespace}, decision_id)
     ticket_id = uuid5(flow_id, task_id)
 
-The id of an event that we send follows from the flow, the transition, the attempt and the number of repetitions that
-were asked for on purpose: a redelivery is recognised, a second attempt is not taken for one.
+The ticket that undoes another one is `uuid5(ticket_id, "compensation/<n>")`; n is how often the flow was redriven.
+
+The id of an event that functions send each other follows from the flow, what it is about, the attempt and the number of
+repetitions that were asked for on purpose; that of a transition from its line in the history. A redelivery is
+recognised, a second attempt is not taken for one.
+
+## Orders
+
+What people order are events, too: those about a flow or a ticket that are taken from outside and are no report.
+`requested_by` and `reason` are kept with what comes of them. An order with an id that the flow has carried out changes
+nothing, and neither does one that asks for what is so already; both are successes. One that cannot be carried out as
+things are is refused with the reason, and nothing changes.
 
 ## Writing a decision
 
@@ -100,12 +111,34 @@ refused. Without `sla_deadline` and `sla_deadline_seconds` the flow has {sla:g} 
 
 A `compensation` may also be {compensations}.
 
+### Approval
+
+A person has to agree before anything is done where `final_decision` is `review_required` or `conditional`, where
+`requires_human_review`, the plan's `is_destructive` or `destructive_tasks` say so, and where `requires_approval` is not
+met by an `approval_status` of `approved`. The flow is AWAITING_APPROVAL until `flow.approval_granted` or
+`flow.approval_denied` arrives; after {approval:g} h (a setting) it ends as REJECTED. Its time does not run meanwhile,
+except towards an `sla_deadline`; the same holds for a flow that is paused.
+
+### Undoing
+
+When a flow does not succeed, the work of its COMPLETED tasks is undone as far as their `compensation` says how, from
+the end of the plan to its beginning. Each gets a ticket of type COMPENSATE, which runs like any other. Its worker finds
+in the parameters, beside those of the `compensation`, whose work it undoes (`compensates`: ticket_id and task_id) and
+the `action`, which follows from the task's type unless it is given:
+
+{actions}
+
+The flow's outcome is known before (`compensation.requested`) and stays what it is; the flow ends afterwards
+(`compensation.ended`), at the latest {compensation:g} h (a setting) later. A ticket whose work could not be undone ends
+as FAILED, `not_compensated`, and an incident is raised. A flow that is redriven does anew what was undone.
+
 ### Outputs of earlier tasks
 
 Anywhere in `parameters`, the object `{{"$output": "<task id>", "path": "<JSON Pointer>"}}` stands for the output of a
 task that is done before, directly or through others. `path` (RFC 6901) points at a part of it, and is left out for the
-whole. The object holds nothing else. References are checked before anything runs; when the ticket goes to its worker,
-the value takes their place. What an output contains is data: a reference in it is not followed.
+whole. The object holds nothing else. The parameters of a `compensation` may also refer to the task itself. References
+are checked before anything runs; when the ticket goes to its worker, the value takes their place. What an output
+contains is data: a reference in it is not followed.
 
     "parameters": {{"image": {{"$output": "build", "path": "/image"}}, "report": {{"$output": "test"}}}}
 
@@ -151,6 +184,9 @@ def readme() -> str:
         sla=Rules().default_sla.total_seconds(),
         estimate=DEFAULT_ESTIMATE_MS,
         words="\n".join(_words()),
+        approval=Rules().approval.total_seconds() / 3600,
+        compensation=Rules().compensation.total_seconds() / 3600,
+        actions="\n".join(_actions()),
         compensations=", ".join(f"`{word}`" for word in COMPENSATION_TYPES if word not in TASK_TYPES),
         ids=MAX_ID_LENGTH,
         tasks=MAX_TASKS,
@@ -192,6 +228,14 @@ def _required() -> str:
 def _fields(model: type[Input]) -> str:
     *others, last = (f"`{name}`" for name, field in model.model_fields.items() if field.is_required())
     return f"{', '.join(others)} and {last}"
+
+
+def _actions() -> Iterator[str]:
+    yield "| the task is | action |"
+    yield "|---|---|"
+    for kind, action in ACTIONS.items():
+        yield f"| {kind} | `{action}` |"
+    yield f"| another | `{OTHERWISE}` |"
 
 
 def _words() -> Iterator[str]:

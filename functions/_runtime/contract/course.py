@@ -16,19 +16,20 @@ from functions._core.advance import advance
 from functions._core.assignment import assignment_event, cancellation_event
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.events import ROUTES
-from functions._core.models import Ticket, Worker
-from functions._core.outcomes import AnyOutcome, Delivered
-from functions._core.ports import Answer, Ports
+from functions._core.models import Ticket
+from functions._core.outcomes import AnyOutcome
+from functions._core.ports import Answer, Due, Ports
 from functions._core.references import resolve
 from functions._core.rules import Rules
 from functions._core.situation import Situation
-from functions._core.step import Delivery
+from functions._core.step import Delivery, Step
 from functions._core.subscribers import subscriber_events
 from functions._core.values import format_time, ticket_id_of
-from functions._core.workers import Deregistration, Heartbeat, Registration
+from functions._core.worker_record import Worker
+from functions._core.workers import Deregistration, Heartbeat, Registration, Verdict, verdicts_of
 from functions._runtime.contract.folder import pretty
 from functions._runtime.tokens import KEY_BYTES, JwtTokens
-from functions._runtime.wiring import FUNCTIONS, enforce_sla, track_workers
+from functions._runtime.wiring import FUNCTIONS, answered, enforce_sla, track_workers
 
 PLATFORM = "https://flowc.example.com"
 TOKEN = "token-of-this-attempt"  # noqa: S105 a token is a secret; this one only shows its place
@@ -55,10 +56,12 @@ class Course:
     """A platform at one moment, and everything that has been sent so far."""
 
     def __init__(self, start: datetime) -> None:
+        """Begin at `start` with nobody there; `answer` is what workers say to an assignment."""
         stores = MemoryStore().stores
         self.time = start
         self.sent: list[CloudEvent] = []
         self.flow_id = ""
+        self.answer = Answer(202)
         self._chain: deque[CloudEvent] = deque()
         self._sink = MemorySink()
         self._rules = Rules()
@@ -134,10 +137,7 @@ class Course:
         """Let a worker register, show that it is alive, or leave."""
         event = self.say(noun, f"/workers/{worker_id}", worker_id, {"worker_id": worker_id, **data})
         read = WORDS_OF_WORKERS[noun](event.data)
-        tracked = await track_workers(read, self.ports, self._rules)
-        if tracked.worker is not None:
-            await self.ports.registry.put(tracked.worker)
-        self._queue(tracked.events)
+        await self._track(read)
         await self.run()
 
     async def report(self, task_id: str, status: str, **data: Any) -> None:  # noqa: ANN401 fields of any type
@@ -161,14 +161,21 @@ class Course:
         await self.handle(event)
         await self.run()
 
+    async def order(self, noun: str, who: str, why: str, task_id: str = "", **data: Any) -> None:  # noqa: ANN401 fields
+        """Let a person give an order about the flow, or about the ticket of a task."""
+        about = {"ticket_id": ticket_id_of(self.flow_id, task_id)} if task_id else {}
+        data = {"flow_id": self.flow_id, **about, "requested_by": who, "reason": why, **data}
+        subject = about.get("ticket_id", self.flow_id)
+        await self.handle(self.say(noun, "/operators", subject, data, partitionkey=self.flow_id))
+        await self.run()
+
     async def wait(self, seconds: float) -> None:
         """Let time pass and everything that is due happen."""
         self.time += timedelta(seconds=seconds)
         self.say("clock.ticked", "/schedule", None, {})
         for due in await self.ports.wakeups.claim_due(self.time, 100, timedelta(minutes=1)):
             if due.flow_id is None:
-                tracked = await track_workers(due, self.ports, self._rules)
-                self._queue(tracked.events)
+                await self._track(due)
                 continue
 
             async def decide(situation: Situation, due: Any = due) -> AnyOutcome:  # noqa: ANN401 as the loop has it
@@ -177,10 +184,16 @@ class Course:
             await self._settle((due.record_id,) if due.kind == "ticket" else (), decide, "enforce_sla", "clock")
         await self.run()
 
+    async def later(self, seconds: float) -> None:
+        """Let time pass in which nothing is due, and the workers show that they are alive."""
+        self.time += timedelta(seconds=seconds)
+        for worker in await self.ports.registry.workers():
+            await self.worker_says("worker.heartbeat", worker.worker_id)
+
     async def ticket(self, task_id: str) -> Ticket:
-        """Return the ticket of a task."""
-        ticket_id = ticket_id_of(self.flow_id, task_id)
-        return (await self.ports.store.tickets([ticket_id]))[ticket_id]
+        """Return the ticket of a task, or the last one that undoes it: `compensate:<task>`."""
+        tickets = await self.ports.store.tickets_of(self.flow_id)
+        return next(ticket for ticket in reversed(tickets) if ticket.task_id == task_id)
 
     async def _settle(
         self,
@@ -210,14 +223,29 @@ class Course:
         self.sent.extend(self._sink.events[known:])
         self.sent.extend(subscriber_events(step, step.flow or flow))
         self._queue(step.events)
+        await self._judge(step)
         await self._deliver(step.deliveries)
 
     def _queue(self, events: Collection[CloudEvent]) -> None:
         self.sent.extend(events)
-        self._chain.extend(events)
+        self._chain.extend(event for event in events if event.noun in ROUTES)
+
+    async def _judge(self, step: Step) -> None:
+        """Count what the attempts that ended say of their workers."""
+        for verdict in verdicts_of(step):
+            await self._track(verdict)
+
+    async def _track(self, event: Registration | Heartbeat | Deregistration | Verdict | Due) -> None:
+        """Keep what an event means for its worker, and send what follows from it."""
+        tracked = await track_workers(event, self.ports, self._rules)
+        if tracked.worker is None and tracked.known is not None:
+            await self.ports.registry.remove(tracked.known.worker_id, tracked.known.version)
+        elif tracked.worker is not None and tracked.worker is not tracked.known:
+            await self.ports.registry.put(tracked.worker)
+        self._queue(tracked.events)
 
     async def _deliver(self, deliveries: Collection[Delivery]) -> None:
-        """Bring messages to their workers, which accept every assignment."""
+        """Bring messages to their workers."""
         for delivery in deliveries:
             ticket, attempt = delivery.ticket, delivery.attempt
             if delivery.cancelled:
@@ -227,10 +255,10 @@ class Course:
             parameters = resolve(ticket.parameters, outputs)
             url = f"{PLATFORM}/api/v1/flows/{ticket.flow_id}/reports"
             self.sent.append(assignment_event(ticket, attempt, parameters, url, TOKEN, self.time))
-            accepted = Delivered({ticket.ticket_id: (attempt, Answer(202))})
+            answers = {ticket.ticket_id: (attempt, self.answer)}
 
-            async def decide(_situation: Situation, accepted: Delivered = accepted) -> AnyOutcome:
-                return accepted
+            async def decide(situation: Situation, answers: Any = answers) -> AnyOutcome:  # noqa: ANN401 as the loop has it
+                return await answered(answers, situation, self.ports)
 
             await self._settle((ticket.ticket_id,), decide, "assign", "clock")
 

@@ -3,9 +3,19 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from functions._core.events import CATALOGUE
-from functions._core.machine import END, FLOW_TIMEOUTS, FLOW_TRANSITIONS, TICKET_TIMEOUTS, TICKET_TRANSITIONS
+from functions._core.machine import (
+    BACK,
+    CONSOLIDATED,
+    END,
+    ENDED_FLOWS,
+    ENDED_TICKETS,
+    FLOW_TIMEOUTS,
+    FLOW_TRANSITIONS,
+    TICKET_TIMEOUTS,
+    TICKET_TRANSITIONS,
+)
 from functions._core.telemetry import STEPS
-from functions._core.values import Outcome
+from functions._core.values import FlowStatus, Outcome
 
 TIMEOUT = "⏱ "
 """Marks what happens when a status has waited too long."""
@@ -28,12 +38,29 @@ Edges = Iterable[tuple[str, str, str]]
 def flow_diagram() -> str:
     """Return the states of a flow; its end status is named like its outcome."""
     edges = [
-        (status, ENDED if target == END else target, _label(trigger, FLOW_TIMEOUTS.get(status)))
+        (_flow_node(status), node, _label(trigger, FLOW_TIMEOUTS.get(status)))
         for status, row in FLOW_TRANSITIONS.items()
         for trigger, target in row.items()
+        for node in _targets(status, target)
     ]
     ended = (f"state {ENDED} {{", *(f"    {outcome}" for outcome in Outcome), "}", f"{ENDED} --> [*]")
     return _states(next(iter(FLOW_TRANSITIONS)), edges, ended)
+
+
+def _flow_node(status: FlowStatus) -> str:
+    return ENDED if status in ENDED_FLOWS else status
+
+
+def _targets(status: FlowStatus, target: str) -> Iterable[str]:
+    """Return where an edge may lead: some targets are decided by the flow's row."""
+    if target == BACK:
+        came_from = (s for s, row in FLOW_TRANSITIONS.items() if FlowStatus.PAUSED in row.values())
+        return [FlowStatus.VALIDATING, FlowStatus.EXECUTING] if status in ENDED_FLOWS else came_from
+    decided: Mapping[str, Iterable[str]] = {
+        END: [ENDED],
+        CONSOLIDATED: [FlowStatus.COMPENSATING, FlowStatus.PUBLISHING],
+    }
+    return decided.get(target, [target])
 
 
 def ticket_diagram() -> str:
@@ -43,7 +70,7 @@ def ticket_diagram() -> str:
         for status, row in TICKET_TRANSITIONS.items()
         for trigger, target in row.items()
     ]
-    ended = (f"{status} --> [*]" for status, row in TICKET_TRANSITIONS.items() if not row)
+    ended = (f"{status} --> [*]" for status in TICKET_TRANSITIONS if status in ENDED_TICKETS)
     return _states(next(iter(TICKET_TRANSITIONS)), edges, ended)
 
 
@@ -86,7 +113,7 @@ def _merged(edges: Edges) -> Edges:
     labels: dict[tuple[str, str], list[str]] = {}
     for source, target, label in edges:
         labels.setdefault((source, target), []).append(label)
-    return [(source, target, "<br/>".join(written)) for (source, target), written in labels.items()]
+    return [(source, target, "<br/>".join(dict.fromkeys(written))) for (source, target), written in labels.items()]
 
 
 def _block(kind: str, lines: Iterable[str]) -> str:

@@ -13,8 +13,8 @@ from uuid import NAMESPACE_URL, uuid5
 from functions._adapters.cloudevents_http import write_batch, write_binary, write_structured
 from functions._core.envelope import CloudEvent
 from functions._core.events import ROUTES
+from functions._runtime.contract.examples import example
 from functions._runtime.contract.folder import pretty
-from functions._runtime.contract.sample import example
 
 Document = dict[str, Any]
 

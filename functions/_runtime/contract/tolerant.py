@@ -145,18 +145,24 @@ class Tolerant(Described):
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> Document:
         """Return the schema of what a validator reads before the type itself does."""
         inner = super().function_before_schema(schema)
+        form = inner
         match schema["function"]["function"].__name__:
             case "read_task_type":
-                return named("TaskWord", words(paragraph(TaskType), TASK_TYPES))
+                form = named("TaskWord", words(paragraph(TaskType), TASK_TYPES))
             case "read_compensation_type":
-                return named("CompensationWord", words("The kinds of work that undo work.", COMPENSATION_TYPES))
+                form = named("CompensationWord", words("The kinds of work that undo work.", COMPENSATION_TYPES))
             case "read_priority":
-                return named("PriorityWord", PRIORITY_WORD)
+                form = named("PriorityWord", PRIORITY_WORD)
             case "_plan_itself":
-                return named("Plan", plan_in_any_form(inner))
+                form = named("Plan", plan_in_any_form(inner))
+            case "a_number":
+                kind = "integer" if inner[NAMED] == "WholeNumber" else "number"
+                form = {"type": kind, **{key: inner[key] for key in inner.keys() - {NAMED, DEFINITION}}}
+            case "_undo_by_type":
+                form = {"anyOf": [*inner["anyOf"], {"type": "boolean"}]}
             case "_text_is_a_message":
-                return {"anyOf": [*inner["anyOf"][:-1], TEXT, NULL]}
-        return inner
+                form = {"anyOf": [*inner["anyOf"][:-1], TEXT, NULL]}
+        return form
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Document:
         """Return the schema of a model; in decisions null counts as absent, and some fields have two names."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from functions._core.compensation import TIMEOUT_MS
+
 COMMON: Mapping[str, str] = {
     "attempt": "Number of the attempt; it grows with every assignment, so that late reports can be told apart.",
     "correlation_id": "The decision's correlation id; without one the flow id.",
@@ -19,7 +21,9 @@ COMMON: Mapping[str, str] = {
     "plan_id": "Id of the plan.",
     "priority": "How much it matters to the user.",
     "reason": "Why, for people.",
+    "requested_by": "Who gives the order, for the history; it is not checked.",
     "risk_band": "How dangerous it is; it decides about retries and about the care that is taken.",
+    "required_capabilities": "What a worker has to offer, all of it.",
     "running": "All tickets that the worker has accepted and not reported as ended; null or absent says nothing.",
     "security_level": "Who may see the tickets.",
     "sla_deadline": "When it has to be done.",
@@ -43,10 +47,6 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "score": "0.4 health + 0.3 pheromone + 0.3 telemetry.",
         "telemetry_score": "Its success rate, 0 to 1; unknown is 0.5.",
     },
-    "CancelRequest": {
-        "reason": "Why; it becomes part of the flow's reason.",
-        "requested_by": "Who asks for it.",
-    },
     "Change": {
         "cause": "What moved it: a trigger of the state machine or the code of a reason.",
         "from_status": "Where it was.",
@@ -54,30 +54,38 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "worker_id": "Id of the worker that has, or had, the ticket.",
     },
     "CognitivePlan": {
-        "approval_status": "'approved', in any letter case, satisfies requires_approval.",
-        "destructive_tasks": "Tasks that destroy something; a plan that names any is refused: nobody approved it.",
+        "approval_status": "'approved', in any letter case, satisfies requires_approval, and nothing else.",
+        "compensate_by_type": "Whether tasks without `compensation` are undone in the way of their type.",
+        "destructive_tasks": "Tasks that destroy something; a plan that names any waits for approval.",
         "execution_order": "Task ids in an order that the author has in mind; the order used follows the dependencies.",
-        "is_destructive": "Whether the plan destroys something; then it is refused: nobody approved it.",
+        "is_destructive": "Whether the plan destroys something; then it waits for approval.",
         "original_priority": "The priority that the intent asked for; counts where no other is given.",
         "original_security_level": "The security level that the intent asked for; counts where no other is given.",
         "plan_id": "Id of the plan; the same as the decision's plan_id.",
         "priority": "Priority of tasks that name none.",
-        "requires_approval": "Whether the plan is refused unless approval_status says that a person has approved it.",
+        "requires_approval": "Whether the flow waits for approval, unless approval_status says it has been given.",
         "risk_band": "Risk band of tasks that name none.",
         "schema_version": "Version of the plan's form; 1 is known, others are read like it, with a warning.",
         "security_level": "Security level of tasks that name none.",
         "tasks": "The tasks, in any order; there must be one at least.",
         "version": "Version of the plan, MAJOR.MINOR.PATCH; the major version 1 is supported.",
     },
-    "Compensation": {"task_type": "What kind of work undoes the task."},
+    "Compensation": {
+        "parameters": "What undoing needs to know; `action`, without one, follows from the task's type.",
+        "required_capabilities": "What a worker has to offer to undo the task; without it what the task asks for.",
+        "task_type": "What kind of work undoes the task; any other than COMPENSATE goes along in its parameters.",
+        "timeout_ms": f"How long undoing it may take, in milliseconds; {TIMEOUT_MS} without it.",
+    },
+    "CompensationRequested": {"outcome": "How the flow will end, once that is done."},
     "Decision": {
         "cognitive_plan": "The plan: an object, or its JSON text; either may lie under cognitive_plan or plan_data.",
         "correlation_id": "What ties this to other work; without one the event's correlationid or the flow id.",
         "decision_id": "Identifies the flow: the same id with the same content is the same flow, and runs once.",
-        "final_decision": "What was decided; only 'approve' is carried out, the others end the flow as REJECTED.",
+        "final_decision": "What was decided: 'approve' is carried out, 'reject' ends the flow as REJECTED, the others "
+        "wait for approval.",
         "plan_id": "Id of the plan; the same as the plan's own.",
         "priority": "Priority where the plan names none.",
-        "requires_human_review": "Whether a person has to look at it first; then it is refused.",
+        "requires_human_review": "Whether a person has to look at it first; then the flow waits for approval.",
         "risk_band": "Risk band where the plan names none.",
         "schema_version": "Version of the decision's form; 1 is known, others are read like it, with a warning.",
         "sla_deadline": "When the flow must be done, as a moment; with sla_deadline_seconds the earlier one counts.",
@@ -89,10 +97,17 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "status": "How the worker feels; silence counts more than words.",
         "worker_id": "Id of the worker; may be left out where the event's subject says it.",
     },
+    "Order": {
+        "dry_run": "Whether to tell only what the order would change.",
+        "reason": "Why, for the history and for those whom it concerns.",
+    },
     "Reason": {
         "code": "A stable word for programs.",
         "message": "A sentence for people.",
         "where": "The place in the decision, e.g. cognitive_plan.tasks[3].task_id, or a task id.",
+    },
+    "RedriveRequest": {
+        "sla_seconds": "How long the flow has from now on, in seconds; without it as long as it had before.",
     },
     "Registration": {
         "capabilities": "What the worker can do, in its own words; compared in lower case.",
@@ -112,7 +127,18 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "retryable": "False: another attempt is pointless.",
         "type": "A stable word for programs; it becomes the code of the reason.",
     },
+    "Retry": {
+        "coefficient": "By what the pause grows with every retry.",
+        "initial_ms": "The pause before the first retry, in milliseconds.",
+        "jitter": "By what share of itself a pause is made longer or shorter at most, 0 to 1.",
+        "max_ms": "The longest pause, in milliseconds, before its jitter.",
+        "max_retries": "How often the task is tried again; without it critical 5, high 3, medium 2, low 1 times.",
+        "non_retryable": "Types of errors after which it is not tried again.",
+    },
     "Running": {"attempt": "The attempt that it works on."},
+    "SkipRequest": {
+        "output": "What counts as the task's output, any JSON value; tasks that come later can refer to it."
+    },
     "Step": {
         "attempts": "How often it was tried; of C3, C4 the sum over all tickets.",
         "completed_at": "When it ended.",
@@ -122,19 +148,30 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "status": "How it went; in_progress: not ended yet; skipped: the flow never came to it.",
         "step": "Its place in the chain.",
     },
+    "Suspension": {
+        "failures": "How many failures in a row the worker was to blame for.",
+        "until": "From when on it is tried again.",
+        "why": "What the last of them was: timed_out, heartbeat_lost, worker_unreachable or worker_refused.",
+    },
     "Task": {
-        "compensation": "How the work could be undone; it is checked and kept, not acted upon.",
+        "compensation": "How its work is undone when the flow does not succeed; true: in the way of its type, false: "
+        "not at all. Without it the plan's compensate_by_type decides.",
         "dependencies": "Ids of the tasks that must be done before.",
         "estimated_duration_ms": "Expected duration in milliseconds; 60000 unless given.",
         "parameters": 'Any JSON; {"$output": "<task id>", "path": "<JSON Pointer>"} stands for an upstream output.',
-        "required_capabilities": "What a worker has to offer, all of it.",
+        "heartbeat_timeout_ms": "How long a worker may be silent about the task, in milliseconds; each RUNNING counts.",
+        "retry": "How it is tried again after a failure.",
+        "schedule_to_start_ms": "How long it may wait for a worker once nothing else is in its way, in milliseconds.",
         "task_id": "Id of the task, unique within the plan.",
         "template_id": "Id of a template that the worker knows.",
+        "timeout_ms": "How long one attempt may take, in milliseconds; without it three times its estimate, at least "
+        "60000.",
     },
     "TaskAssignment": {
         "attempt": "Number of the attempt; every report has to repeat it.",
         "callback_url": "Where ticket.reported is POSTed to; null in the copy for subscribers.",
         "estimated_duration_ms": "Expected duration in milliseconds.",
+        "heartbeat_timeout_ms": "The worker has to report RUNNING more often than this; null: it need not.",
         "parameters": "The task's parameters, references to upstream outputs resolved; as planned for subscribers.",
         "payload": "ticket_id, template_id and parameters once more, in one object.",
         "sla_deadline": "The ticket's latest finish that keeps the flow within its SLA.",
@@ -142,6 +179,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "token": "Bearer token of the reports on this attempt; null in the copy for subscribers.",
     },
     "TelemetryFrame": {
+        "compensations": "How many tickets were to be undone, because the flow did not complete.",
         "critical_path_ms": "Length of the longest path by estimates, in milliseconds.",
         "duration_ms": "From the reception of the decision to the outcome, in milliseconds.",
         "reasons": "Why the flow did not complete; empty if it did.",
@@ -152,7 +190,8 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "sla_violated": "Whether the deadline was missed.",
         "steps": "The steps as far as the flow came.",
         "ticket_duration_ms": "Sum of the tickets' actual durations, in milliseconds.",
-        "tickets_by_status": "How many tickets ended in each status.",
+        "tickets_by_status": "How many tickets of the plan ended in each status.",
+        "tickets_compensated": "How many tickets were undone.",
         "tickets_generated": "How many tickets the plan has.",
     },
     "WorkerTelemetry": {

@@ -1,4 +1,4 @@
-"""Reports of a worker: RUNNING is said once, how a task ended is said until the platform has heard it."""
+"""Reports of a worker: RUNNING is said once, or as often as a lease asks; an end until the platform has heard it."""
 
 import asyncio
 import random
@@ -68,10 +68,10 @@ class Reporter:
         """The tickets, with their attempts, whose end the platform has not heard of yet."""
         return list(self._owed)
 
-    def event(self, assignment: Assignment, status: ReportStatus, **what: object) -> CloudEvent:
-        """Return the report; its id is the same whenever the same thing is said again."""
+    def event(self, assignment: Assignment, status: ReportStatus, beat: int = 0, **what: object) -> CloudEvent:
+        """Return the report; its id is the same whenever the same thing is said again, and another for each `beat`."""
         return CloudEvent(
-            id=f"{assignment.ticket_id}/{assignment.attempt}/{status}",
+            id=f"{assignment.ticket_id}/{assignment.attempt}/{status}" + (f"/{beat}" if beat else ""),
             source=f"/workers/{quote(self._worker_id, safe='')}",
             type=type_of("ticket.reported"),
             time=datetime.now(UTC),
@@ -86,9 +86,9 @@ class Reporter:
             extensions=assignment.extensions,
         )
 
-    def announce(self, assignment: Assignment, on_cancel: Callable[[str, int], None]) -> None:
-        """Say once that the task is running; if the platform says that it should not: `on_cancel`."""
-        task = asyncio.create_task(self._announce(assignment, on_cancel))
+    def announce(self, assignment: Assignment, on_cancel: Callable[[str, int], None], beat: int = 0) -> None:
+        """Say, without repeating it, that the task is running; if the platform says that it should not: `on_cancel`."""
+        task = asyncio.create_task(self._announce(assignment, on_cancel, beat))
         self._announcing.add(task)
         task.add_done_callback(self._announcing.discard)
 
@@ -113,9 +113,9 @@ class Reporter:
             task.cancel()
         await settle(left)
 
-    async def _announce(self, assignment: Assignment, on_cancel: Callable[[str, int], None]) -> None:
+    async def _announce(self, assignment: Assignment, on_cancel: Callable[[str, int], None], beat: int) -> None:
         try:
-            reply = await self._post(assignment, self.event(assignment, ReportStatus.RUNNING))
+            reply = await self._post(assignment, self.event(assignment, ReportStatus.RUNNING, beat))
         except FlowcError as error:
             log.info("report.skipped", ticket_id=assignment.ticket_id, reason=str(error))
             return

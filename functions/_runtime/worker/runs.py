@@ -8,6 +8,7 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from time import monotonic
 from typing import cast
 
@@ -25,6 +26,12 @@ REPORTS_OWED = 1_000
 
 STOP_SECONDS = 10.0
 """How long a cancelled task may take to end when the worker stops."""
+
+BEAT_SHARE = 1 / 3
+"""The part of a heartbeat lease after which RUNNING is said again: one report that is lost does no harm."""
+
+BEAT_AT_LEAST = 0.05
+"""Seconds between two reports that a task runs, however short its lease."""
 
 MESSAGE_LIMIT = 2_000
 """Characters of an error message in a report."""
@@ -164,8 +171,7 @@ class Runs:
         """Do the task in its time, after the former attempt at the ticket has let go of it."""
         if former:
             await settle([former.task])
-        if self._announce_from_ms is not None and assignment.estimated_duration_ms >= self._announce_from_ms:
-            self._reporter.announce(assignment, self.cancel)
+        beating = asyncio.create_task(self._say_that_it_runs(assignment))
         limit = asyncio.timeout(assignment.timeout_ms / 1000)
         try:
             async with limit:
@@ -174,7 +180,19 @@ class Runs:
             if limit.expired():
                 return Outcome(failure=TaskFailed("timeout", f"no end within {assignment.timeout_ms} ms"))
             return Outcome(failure=TaskFailed.of(error))
+        finally:
+            beating.cancel()
         return _checked(output)
+
+    async def _say_that_it_runs(self, assignment: Assignment) -> None:
+        """Report RUNNING once if the task is long, and again and again if its lease asks for it."""
+        lease = assignment.heartbeat_timeout_ms
+        long = self._announce_from_ms is not None and assignment.estimated_duration_ms >= self._announce_from_ms
+        if long or lease:
+            self._reporter.announce(assignment, self.cancel)
+        for beat in count(1) if lease else ():
+            await asyncio.sleep(max(BEAT_AT_LEAST, (lease or 0) / 1000 * BEAT_SHARE))
+            self._reporter.announce(assignment, self.cancel, beat)
 
     def _end(self, run: Run) -> None:
         """Free the slot, remember the end and report it."""

@@ -32,6 +32,7 @@ class Assignment(Record):
     parameters: Mapping[str, Any] = {}
     sla_deadline: Timestamp | None = None
     timeout_ms: int = Field(default=180_000, gt=0, le=10**12)
+    heartbeat_timeout_ms: int | None = Field(default=None, gt=0, le=10**12)
     estimated_duration_ms: int = Field(default=60_000, ge=0, le=10**12)
     correlation_id: str = ""
     extensions: Mapping[str, str] = {}

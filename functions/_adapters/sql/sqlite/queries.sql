@@ -2,28 +2,28 @@
 -- conflict shows.
 
 -- name: flow_insert
-INSERT INTO flow (flow_id, status, next_wakeup_at, ended_at, outcome, duration_ms, version, doc)
-VALUES (:flow_id, :status, :next_wakeup_at, :ended_at, :outcome, :duration_ms, :version, :doc)
+INSERT INTO flow (flow_id, status, risk_band, deadline, next_wakeup_at, ended_at, outcome, duration_ms, version, doc)
+VALUES (:flow_id, :status, :risk_band, :deadline, :next_wakeup_at, :ended_at, :outcome, :duration_ms, :version, :doc)
 ON CONFLICT (flow_id) DO NOTHING;
 
 -- name: flow_update
 UPDATE flow
-SET status = :status, next_wakeup_at = :next_wakeup_at, ended_at = :ended_at, outcome = :outcome,
-    duration_ms = :duration_ms, version = :version, doc = :doc
+SET status = :status, risk_band = :risk_band, deadline = :deadline, next_wakeup_at = :next_wakeup_at,
+    ended_at = :ended_at, outcome = :outcome, duration_ms = :duration_ms, version = :version, doc = :doc
 WHERE flow_id = :flow_id AND version = :version - 1;
 
 -- name: ticket_insert
 INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, worker_id, held_since, requirement,
-                    latest_start, next_wakeup_at, version, doc)
+                    turn, latest_start, next_wakeup_at, compensates, version, doc)
 VALUES (:ticket_id, :flow_id, :plan_id, :intent_id, :status, :priority, :worker_id, :held_since, :requirement,
-        :latest_start, :next_wakeup_at, :version, :doc)
+        :turn, :latest_start, :next_wakeup_at, :compensates, :version, :doc)
 ON CONFLICT (ticket_id) DO NOTHING;
 
 -- name: ticket_update
--- The ids of flow, plan and intent never change; leaving them out spares their indexes.
+-- The ids of flow, plan, intent and of what it compensates never change; leaving them out spares their indexes.
 UPDATE ticket
 SET status = :status, priority = :priority, worker_id = :worker_id, held_since = :held_since,
-    requirement = :requirement, latest_start = :latest_start, offered_until = NULL,
+    requirement = :requirement, turn = :turn, latest_start = :latest_start, offered_until = NULL,
     next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
 WHERE ticket_id = :ticket_id AND version = :version - 1;
 
@@ -97,6 +97,17 @@ DELETE FROM decision WHERE flow_id = :flow_id;
 -- name: flow_forget
 DELETE FROM flow WHERE flow_id = :flow_id;
 
+-- name: old_action
+-- Actions that concern no flow were kept in the order of their times, so the first one tells whether any is old.
+SELECT 1 FROM (SELECT doc FROM audit WHERE flow_id = '' ORDER BY position LIMIT 1)
+WHERE json_extract(doc, '$.at') < :before;
+
+-- name: actions_forget
+DELETE FROM audit WHERE position IN (
+    SELECT position FROM (SELECT position, doc FROM audit WHERE flow_id = '' ORDER BY position LIMIT :limit)
+    WHERE json_extract(doc, '$.at') < :before
+);
+
 -- name: letter_span
 -- More positions than letters may lie between the oldest and the newest, never fewer.
 SELECT (SELECT max(position) FROM dead_letter) - (SELECT min(position) FROM dead_letter);
@@ -127,7 +138,7 @@ SELECT count(*) FROM (
 );
 
 -- name: tickets_by_status
-SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id GROUP BY status;
+SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id AND compensates IS NULL GROUP BY status;
 
 -- name: active
 SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL GROUP BY worker_id;
@@ -198,9 +209,24 @@ WITH RECURSIVE hop (requirement) AS (
 SELECT requirement FROM hop WHERE requirement IS NOT NULL;
 
 -- name: waiting_tickets
-SELECT latest_start, ticket_id FROM ticket
+SELECT turn, latest_start, ticket_id FROM ticket
 WHERE requirement = :requirement AND (offered_until IS NULL OR offered_until <= :now)
-ORDER BY latest_start, ticket_id LIMIT :limit;
+ORDER BY turn, latest_start, ticket_id LIMIT :limit;
+
+-- name: current_turn
+SELECT min(turn) FROM ticket WHERE requirement = :requirement;
+
+-- name: first_behind
+SELECT turn, latest_start FROM ticket
+WHERE requirement = :requirement AND turn > :current ORDER BY turn, latest_start LIMIT 1;
+
+-- name: last_turn
+SELECT max(turn) FROM ticket WHERE flow_id = :flow_id AND requirement = :requirement;
+
+-- name: in_turn
+SELECT count(*) FROM (
+    SELECT 1 FROM ticket WHERE flow_id = :flow_id AND requirement = :requirement AND turn = :turn LIMIT :at_most
+);
 
 -- name: offer
 UPDATE ticket SET offered_until = :until WHERE ticket_id = :ticket_id;
@@ -245,6 +271,10 @@ SELECT count(*), count(*) FILTER (WHERE outcome = 'COMPLETED'), avg(duration_ms)
      OFFSET (SELECT (95 * count(*) + 99) / 100 - 1 FROM ended)),
     (SELECT count(*) FROM flow WHERE status IN (SELECT value FROM json_each(:under_way)))
 FROM ended;
+
+-- name: flow_deadlines
+SELECT value, (SELECT min(deadline) FROM flow WHERE risk_band = value AND deadline IS NOT NULL)
+FROM json_each(:risk_bands);
 
 -- name: flow_counts
 SELECT status, count(*) FROM flow GROUP BY status;

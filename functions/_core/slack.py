@@ -1,0 +1,102 @@
+"""Slack: how tickets and flows stand against the deadline, and whether another attempt still fits.
+
+Latest start and latest finish are constants of C2; slack follows from them and the clock, so nothing is ever
+recomputed over a whole plan. A live ticket wakes up when its wait is over (`until`) or when its slack state is due to
+change, whichever comes first.
+"""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from functions._core.machine import ENDED_FLOWS
+from functions._core.models import STANDING_FLOWS, Flow, Ticket
+from functions._core.rules import Rules
+from functions._core.values import FlowStatus, SlackState, TicketStatus, milliseconds
+
+
+def slack_ms(ticket: Ticket, now: datetime) -> int | None:
+    """Return how long the ticket can still wait (PENDING) or be worked on; negative when late, None when ended."""
+    if not ticket.live:
+        return None
+    latest = ticket.latest_start if ticket.status is TicketStatus.PENDING else ticket.sla.deadline
+    return milliseconds(latest - now)
+
+
+def slack_state(ticket: Ticket, now: datetime) -> SlackState | None:
+    """Return how the ticket stands, or stood when it was completed; None when it came to nothing."""
+    if ticket.status in {TicketStatus.FAILED, TicketStatus.CANCELLED}:
+        return None
+    moment = now if ticket.live else ticket.completed_at or now
+    if moment > ticket.sla.deadline:
+        return SlackState.BREACHED
+    return SlackState.AT_RISK if (slack_ms(ticket, now) or 0) < 0 else SlackState.ON_TRACK
+
+
+def worsened(ticket: Ticket, now: datetime) -> SlackState | None:
+    """Return the slack state that a live ticket has come to since it was last announced; None when none is worse."""
+    at = _next_slack_moment(ticket)
+    if not ticket.live or at is None or now < at:
+        return None
+    return SlackState.BREACHED if now >= ticket.sla.deadline else SlackState.AT_RISK
+
+
+def wakeup_of(ticket: Ticket) -> datetime | None:
+    """Return when a ticket has to be looked at: its wait is over, or its slack state changes."""
+    at = _next_slack_moment(ticket) if ticket.live else None
+    return earliest(ticket.until, at)
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
+    """Return the earliest of the moments that are set."""
+    return min(filter(None, moments), default=None)
+
+
+def limit_of(flow: Flow, rules: Rules) -> datetime | None:
+    """Return when everything that the flow does now has to be done; None while its time does not run."""
+    if flow.status is FlowStatus.COMPENSATING:
+        return flow.phase.entered_at + rules.compensation
+    return flow.deadline
+
+
+def fits(ticket: Ticket, flow: Flow, start: datetime, rules: Rules) -> bool:
+    """Whether an attempt from `start` on, and what depends on the ticket, fit into the time by their estimates."""
+    limit = limit_of(flow, rules)
+    return limit is None or start + needed(ticket) <= limit
+
+
+def needed(ticket: Ticket) -> timedelta:
+    """Return how long the ticket and the longest path after it take by their estimates."""
+    return timedelta(milliseconds=ticket.estimated_duration_ms + ticket.tail_ms)
+
+
+def at_risk_from(flow: Flow, rules: Rules) -> datetime:
+    """Return from when on a flow that still has work to do is at risk, whatever its tickets say."""
+    given = time_given(flow)
+    return flow.sla_deadline - given + rules.at_risk_share * given
+
+
+def time_given(flow: Flow) -> timedelta:
+    """Return how long a flow may take, or might have, since it began or was redriven; waits for people aside."""
+    begun, stood = flow.phases[0].entered_at, timedelta()
+    for phase, after in pairwise(flow.phases):
+        if phase.status in ENDED_FLOWS:
+            begun, stood = after.entered_at, timedelta()
+        elif phase.status in STANDING_FLOWS and after.status in {FlowStatus.GENERATING, FlowStatus.EXECUTING}:
+            stood += after.entered_at - phase.entered_at
+    return flow.sla_deadline - begun - stood
+
+
+def deadline_at(flow: Flow, now: datetime) -> datetime:
+    """Return the deadline that the flow has at `now`: it moves while people are waited for, but not past a moment."""
+    if not flow.standing:
+        return flow.sla_deadline
+    moved = flow.sla_deadline + (now - flow.phase.entered_at)
+    return moved if flow.sla_limit is None else min(moved, flow.sla_limit)
+
+
+def _next_slack_moment(ticket: Ticket) -> datetime | None:
+    if ticket.announced is SlackState.BREACHED:
+        return None
+    if ticket.announced is SlackState.ON_TRACK and ticket.status is TicketStatus.PENDING:
+        return ticket.latest_start
+    return ticket.sla.deadline

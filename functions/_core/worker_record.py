@@ -1,0 +1,39 @@
+"""The record of a worker."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from functions._core.values import Health, Number, Record, Timestamp, WholeNumber
+
+
+class WorkerTelemetry(Record):
+    """What a worker says of its own record; unknown is None, never zero."""
+
+    success_rate: Number | None = None
+    total_executions: WholeNumber | None = None
+    avg_duration_ms: Number | None = None
+
+
+class Worker(Record):
+    """A registered worker. Its health follows from `last_seen` and the clock; nothing else decides it.
+
+    `announced` is the health that was last made known to others by an event. `slots` is how many tickets it
+    takes at once. `failures` counts in a row what it was to blame for, beside its tasks' own errors; until
+    `suspended_until` it gets nothing because of them, and `successes` counts what went well after that.
+    """
+
+    worker_id: str
+    endpoint: str
+    capabilities: tuple[str, ...] = ()
+    slots: int = 10
+    metadata: Mapping[str, Any] = {}
+    telemetry: WorkerTelemetry = WorkerTelemetry()
+    reported: Health = Health.HEALTHY
+    announced: Health = Health.HEALTHY
+    failures: int = 0
+    successes: int = 0
+    suspended_until: Timestamp | None = None
+    registered_at: Timestamp
+    last_seen: Timestamp
+    next_wakeup_at: Timestamp
+    version: int = 1

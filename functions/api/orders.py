@@ -1,0 +1,100 @@
+"""What people order about flows and tickets, one POST for each verb: cancel, approve, redrive, skip and so on."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+
+from functions._core import orders
+from functions._core.orders import AnyOrder
+from functions.api.bodies import read_json
+from functions.api.documents import json_body, problems
+from functions.api.forms import OrderForm, RedriveForm, SkipForm
+from functions.api.questions import found
+from functions.api.services import ApiServices, Services
+from functions.api.tickets import ticket_named
+from functions.api.views import OrderView, order_view
+
+router = APIRouter(prefix="/api/v1")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb of a path, the order that it stands for, the body that it takes, and what it does."""
+
+    name: str
+    order: type[AnyOrder]
+    says: str
+    form: type[OrderForm] = OrderForm
+
+
+OF_FLOWS = (
+    Verb(
+        "cancel",
+        orders.CancelRequest,
+        "Stop a flow: what is open is cancelled. One that has its outcome already is returned as it is.",
+    ),
+    Verb("approve", orders.ApprovalGrant, "Let a flow that awaits approval begin."),
+    Verb("deny", orders.ApprovalDenial, "End a flow that awaits approval as REJECTED."),
+    Verb("pause", orders.PauseRequest, "Assign nothing more of a flow; what runs goes on."),
+    Verb("resume", orders.ResumeRequest, "Let a paused flow go on, with the time that it had left."),
+    Verb("redrive", orders.RedriveRequest, "Let a flow that did not succeed go on where it failed.", RedriveForm),
+)
+OF_TICKETS = (
+    Verb("retry", orders.RetryRequest, "Try a ticket that waits now instead of later."),
+    Verb("reassign", orders.ReassignRequest, "Take a ticket from its worker and give it to another one."),
+    Verb("skip", orders.SkipRequest, "Take a ticket as done, with the given output.", SkipForm),
+)
+OF_WORKFLOWS = ("pause", "resume")
+
+Endpoint = Callable[..., Awaitable[OrderView]]
+
+
+def _of_flow(verb: Verb) -> Endpoint:
+    async def carry_out(services: Services, request: Request, response: Response, flow_id: str) -> OrderView:
+        form = await read_json(request, verb.form)
+        flow = await found("flow", flow_id, services.ports.store.flow)
+        return await _carried(services, response, verb, form, flow_id=flow.flow_id)
+
+    return carry_out
+
+
+def _of_ticket(verb: Verb) -> Endpoint:
+    async def carry_out(services: Services, request: Request, response: Response, ticket_id: str) -> OrderView:
+        form = await read_json(request, verb.form)
+        ticket = await ticket_named(services, ticket_id)
+        return await _carried(services, response, verb, form, flow_id=ticket.flow_id, ticket_id=ticket.ticket_id)
+
+    return carry_out
+
+
+async def _carried(services: ApiServices, response: Response, verb: Verb, form: OrderForm, **target: str) -> OrderView:
+    order = verb.order.model_validate({**target, **form.model_dump(exclude={"order_id"})})
+    carried = await services.engine.order(order, order_id=form.order_id)
+    if carried.dry_run:
+        response.status_code = 200
+    return order_view(carried, services.ports.clock.now())
+
+
+def _route(path: str, name: str, tag: str, verb: Verb, endpoint: Endpoint) -> None:
+    router.add_api_route(
+        path,
+        endpoint,
+        methods=["POST"],
+        name=name,
+        tags=[tag],
+        description=verb.says,
+        status_code=202,
+        responses=problems(400, 404, 409, 413, 415, 422)
+        | {200: {"model": OrderView, "description": "A dry run: nothing was changed"}},
+        openapi_extra=json_body(verb.form, required=False),
+    )
+
+
+for _verb in OF_FLOWS:
+    _route(f"/flows/{{flow_id}}/{_verb.name}", f"{_verb.name}_flow", "flows", _verb, _of_flow(_verb))
+    if _verb.name in OF_WORKFLOWS:
+        path = f"/workflows/{{flow_id}}/{_verb.name}"
+        _route(path, f"{_verb.name}_workflow", "workflows", _verb, _of_flow(_verb))
+for _verb in OF_TICKETS:
+    _route(f"/tickets/{{ticket_id}}/{_verb.name}", f"{_verb.name}_ticket", "tickets", _verb, _of_ticket(_verb))

@@ -1,0 +1,140 @@
+"""Deliberate bugs, each a classic of engines like this one: the simulator has to find every one of them.
+
+As a program, `python -m tests.simulation.mutants NAME ARGUMENT…` is `flowc ARGUMENT…` with that bug in it.
+"""
+
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions._adapters.memory import flows as memory_flows
+from functions._adapters.memory.flows import MemoryFlows
+from functions._adapters.memory.state import State
+from functions._adapters.memory.wakeups import MemoryWakeups
+from functions._core import compensation, draft, ending_steps
+from functions._core.envelope import CloudEvent
+from functions._core.errors import IllegalTransition
+from functions._core.events import ROUTES
+from functions._core.machine import TICKET_TRANSITIONS, TicketTrigger, next_ticket
+from functions._core.models import Ticket
+from functions._core.plan import schedule
+from functions._core.ports import Due
+from functions._core.reports import Report
+from functions._core.step import Step
+from functions._core.values import TicketStatus
+from functions._runtime.pump import Pump
+
+Patch = pytest.MonkeyPatch
+
+
+def commit_without_outbox(patch: Patch) -> None:
+    """The state is committed, the events that follow from it are only in memory."""
+    commit = MemoryFlows.commit
+
+    async def forgetful(self: MemoryFlows, step: Step) -> None:
+        await commit(self, replace(step, events=()))
+
+    patch.setattr(MemoryFlows, "commit", forgetful)
+
+
+def claim_before_delete(patch: Patch) -> None:
+    """An event leaves the queue when it is taken up, before anything has come of it."""
+
+    async def hasty(self: Any, event: CloudEvent) -> None:
+        await self._remove(event)
+        if event.noun in ROUTES:
+            await self._dispatcher.handle(event)
+        elif self.subscriber is not None:
+            await self.subscriber.publish([event])
+
+    patch.setattr(Pump, "_handle", hasty)
+
+
+def stale_read_decides(patch: Patch) -> None:
+    """What was decided on an old version of a record is committed over the newer one."""
+    patch.setattr(memory_flows, "expect", lambda _stored, _record: None)
+
+
+def terminal_overwritten(patch: Patch) -> None:
+    """A late report changes a ticket that has ended."""
+
+    def lenient(status: TicketStatus, trigger: TicketTrigger) -> TicketStatus:
+        try:
+            return next_ticket(status, trigger)
+        except IllegalTransition:
+            return next(edges[trigger] for edges in TICKET_TRANSITIONS.values() if trigger in edges)
+
+    patch.setattr(draft, "next_ticket", lenient)
+    patch.setattr(Report, "counts_for", lambda self, ticket: self.attempt == ticket.attempt)
+
+
+def attempt_not_checked(patch: Patch) -> None:
+    """A report counts whatever attempt it is of."""
+    held = {TicketStatus.ASSIGNED, TicketStatus.RUNNING}
+    patch.setattr(Report, "counts_for", lambda _self, ticket: ticket.status in held)
+
+
+def wakeup_not_set_again(patch: Patch) -> None:
+    """A wake-up is gone once it was claimed: whoever claims it and dies leaves the record asleep."""
+    claim = MemoryWakeups.claim_due
+
+    async def forgetful(self: Any, now: datetime, limit: int, lease: timedelta) -> Sequence[Due]:
+        claimed = await claim(self, now, limit, lease)
+        state: State = self._state
+        for due in claimed:
+            state.wake(due.kind, due.record_id, due.flow_id, None)
+        return claimed
+
+    patch.setattr(MemoryWakeups, "claim_due", forgetful)
+
+
+def dependant_released_early(patch: Patch) -> None:
+    """The end of one dependency releases a ticket that has others."""
+    real: Callable[[Any, Ticket], Ticket] = ending_steps._without_dependency
+    patch.setattr(
+        ending_steps, "_without_dependency", lambda step, dependant: real(step, dependant.but(open_dependencies=1))
+    )
+
+
+def compensation_in_plan_order(patch: Patch) -> None:
+    """Work is undone in the order in which it was done."""
+
+    def forward(tickets: Collection[Ticket], ids: Mapping[str, str]) -> Mapping[str, dict[str, None]]:
+        return {
+            ids[ticket.ticket_id]: {ids[before]: None for before in ticket.dependencies if before in ids}
+            for ticket in tickets
+            if ticket.ticket_id in ids
+        }
+
+    def in_order(tasks: Sequence[Any], *rest: Any) -> Any:
+        return schedule(tuple(reversed(tasks)), *rest)
+
+    patch.setattr(compensation, "_order", forward)
+    patch.setattr(compensation, "schedule", in_order)
+
+
+MUTANTS: Mapping[str, Callable[[Patch], None]] = {
+    mutant.__name__: mutant
+    for mutant in (
+        commit_without_outbox,
+        claim_before_delete,
+        stale_read_decides,
+        terminal_overwritten,
+        attempt_not_checked,
+        wakeup_not_set_again,
+        dependant_released_early,
+        compensation_in_plan_order,
+    )
+}
+
+if __name__ == "__main__":
+    from functions._runtime.cli import main
+
+    name = sys.argv.pop(1)
+    with pytest.MonkeyPatch.context() as applied:
+        MUTANTS[name](applied)
+        main()

@@ -1,0 +1,181 @@
+"""The deadline budget: when tickets and flows come at risk, each once, and which attempts still fit."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from functions._core.advance import advance
+from functions._core.ending_steps import may_retry
+from functions._core.models import Flow, Phase, Sla, Ticket
+from functions._core.outcomes import AtRisk, Reported, Surroundings, TicketOverdue
+from functions._core.policies import RetryPolicy
+from functions._core.reports import Report
+from functions._core.rules import Rules, retry_after
+from functions._core.situation import Situation
+from functions._core.slack import fits, wakeup_of, worsened
+from functions._core.step import Step
+from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting
+from tests.builders import T0, make_flow, make_ticket, seconds
+
+RULES = Rules()
+FLOW = make_flow(
+    status=FlowStatus.EXECUTING,
+    phases=(Phase(status=FlowStatus.EXECUTING, entered_at=T0),),
+    tickets_generated=2,
+    sla_deadline=T0 + seconds(1000),
+    next_wakeup_at=T0 + seconds(800),
+)
+
+
+def waiting(**changes: Any) -> Ticket:
+    """Build a ticket that waits for a slot: 100 s of work, 200 s of work after it."""
+    values: dict[str, Any] = {
+        "waiting": Waiting.SLOT,
+        "estimated_duration_ms": 100_000,
+        "tail_ms": 200_000,
+        "latest_start": T0 + seconds(500),
+        "sla": Sla(deadline=T0 + seconds(600), timeout_ms=300_000, max_retries=2),
+        "until": T0 + seconds(1000),
+        "next_wakeup_at": T0 + seconds(500),
+    }
+    return make_ticket(FLOW, **values | changes)
+
+
+def woken(ticket: Ticket, at: float, flow: Flow = FLOW) -> Step:
+    """Let a ticket's wake-up come at `at` seconds."""
+    situation = Situation(
+        flow=flow, tickets={ticket.ticket_id: ticket}, now=T0 + seconds(at), rules=RULES, function="test", cause="clock"
+    )
+    return advance(situation, TicketOverdue(ticket.ticket_id))
+
+
+def flow_woken(flow: Flow, at: float) -> Step:
+    """Let the wake-up of a flow at work come at `at` seconds."""
+    situation = Situation(flow=flow, now=T0 + seconds(at), rules=RULES, function="test", cause="clock")
+    return advance(situation, AtRisk())
+
+
+def kinds(step: Step) -> list[str]:
+    """Return the types of a step's transitions."""
+    return [entry.type for entry in step.history]
+
+
+def test_a_ticket_that_has_not_started_by_its_latest_start_is_at_risk_once() -> None:
+    step = woken(waiting(), 500)
+    assert kinds(step) == ["sla.at_risk"]
+    assert step.tickets[0].announced is SlackState.AT_RISK
+    assert step.tickets[0].next_wakeup_at == T0 + seconds(600)
+    assert step.flow is None
+    assert kinds(woken(step.tickets[0].but(next_wakeup_at=T0 + seconds(550)), 550)) == []
+
+
+def test_a_ticket_past_its_share_is_breached_and_nothing_is_ended_by_that() -> None:
+    step = woken(waiting(announced=SlackState.AT_RISK, next_wakeup_at=T0 + seconds(600)), 600)
+    assert kinds(step) == ["sla.violated"]
+    assert step.tickets[0].status is TicketStatus.PENDING
+    assert step.tickets[0].next_wakeup_at == T0 + seconds(1000)
+
+
+def test_a_flow_is_at_risk_when_a_ticket_and_what_follows_it_no_longer_fit() -> None:
+    step = woken(waiting(latest_start=T0 + seconds(701), next_wakeup_at=T0 + seconds(701)), 701)
+    assert kinds(step) == ["sla.violated", "sla.at_risk"]
+    assert step.flow is not None
+    assert step.flow.announced is SlackState.AT_RISK
+    assert step.history[1].ticket_id is None
+    assert "task-1" in step.history[1].detail["reason"]["message"]
+
+
+def test_a_flow_that_was_announced_is_not_announced_again() -> None:
+    known = FLOW.but(announced=SlackState.AT_RISK)
+    assert woken(waiting(next_wakeup_at=T0 + seconds(701)), 701, known).flow is None
+
+
+def test_a_flow_is_at_risk_when_most_of_its_time_is_used_up() -> None:
+    step = flow_woken(FLOW, 800)
+    assert kinds(step) == ["sla.at_risk"]
+    assert step.flow is not None
+    assert step.flow.next_wakeup_at == FLOW.sla_deadline
+
+
+def test_a_flow_that_is_known_to_be_at_risk_is_not_woken_again_before_its_deadline() -> None:
+    step = flow_woken(FLOW.but(announced=SlackState.AT_RISK), 800)
+    assert kinds(step) == []
+    assert step.flow is not None
+    assert step.flow.next_wakeup_at == FLOW.sla_deadline
+
+
+def test_a_ticket_at_work_is_looked_at_for_its_share_of_the_sla_alone() -> None:
+    running = waiting(status=TicketStatus.RUNNING, acknowledged_at=T0, until=T0 + seconds(900), waiting=None)
+    assert wakeup_of(running) == T0 + seconds(600)
+    assert worsened(running, T0 + seconds(550)) is None
+    assert wakeup_of(running.but(announced=SlackState.BREACHED)) == T0 + seconds(900)
+
+
+def test_a_share_that_is_gone_does_not_end_the_attempt() -> None:
+    running = waiting(
+        status=TicketStatus.RUNNING,
+        attempt=1,
+        worker_id="w1",
+        acknowledged_at=T0,
+        waiting=None,
+        until=T0 + seconds(900),
+        next_wakeup_at=T0 + seconds(600),
+    )
+    step = woken(running, 600)
+    assert kinds(step) == ["sla.violated"]
+    assert (step.tickets[0].status, step.tickets[0].attempt) == (TicketStatus.RUNNING, 1)
+    assert step.tickets[0].next_wakeup_at == T0 + seconds(900)
+
+
+@pytest.mark.parametrize(("start", "expected"), [(700, True), (700.001, False)])
+def test_an_attempt_fits_when_it_and_the_longest_path_after_it_end_in_time(start: float, expected: bool) -> None:
+    assert fits(waiting(), FLOW, T0 + seconds(start), RULES) is expected
+
+
+def test_while_people_are_waited_for_everything_fits_unless_the_deadline_is_a_moment() -> None:
+    paused = FLOW.but(status=FlowStatus.PAUSED)
+    late = T0 + seconds(5000)
+    assert fits(waiting(), paused, late, RULES)
+    assert not fits(waiting(), paused.but(sla_limit=FLOW.sla_deadline), late, RULES)
+
+
+def test_undoing_has_a_time_of_its_own() -> None:
+    phase = Phase(status=FlowStatus.COMPENSATING, entered_at=T0 + seconds(2000))
+    undoing = FLOW.but(status=FlowStatus.COMPENSATING, phases=(phase,))
+    assert fits(waiting(), undoing, T0 + seconds(2000), RULES)
+    assert not fits(waiting(), undoing, T0 + seconds(2000) + RULES.compensation, RULES)
+
+
+def test_a_retry_is_made_only_while_it_fits() -> None:
+    policy = RetryPolicy(initial_ms=10_000, jitter=0)
+    ticket = waiting(status=TicketStatus.RUNNING, attempt=1, worker_id="w1", retry=policy)
+    assert may_retry(ticket, FLOW, T0 + seconds(690), RULES)
+    assert not may_retry(ticket, FLOW, T0 + seconds(691), RULES)
+
+
+def test_a_ticket_has_its_own_retry_policy() -> None:
+    policy = RetryPolicy(initial_ms=100, coefficient=3, max_ms=1000, jitter=0)
+    waits = [retry_after(policy, "t", retries) / timedelta(milliseconds=1) for retries in range(5)]
+    assert waits == [100, 300, 900, 1000, 1000]
+
+
+def test_the_jitter_spreads_around_the_backoff_and_is_the_same_for_the_same_retry() -> None:
+    policy = RetryPolicy(initial_ms=1000, coefficient=1, jitter=0.5)
+    waits = [retry_after(policy, f"ticket-{n}", 0) / timedelta(milliseconds=1) for n in range(200)]
+    assert 500 <= min(waits) < 600
+    assert 1400 < max(waits) <= 1500
+    assert waits == [retry_after(policy, f"ticket-{n}", 0) / timedelta(milliseconds=1) for n in range(200)]
+
+
+@pytest.mark.parametrize(("kind", "status"), [("wrong_input", TicketStatus.FAILED), ("flaky", TicketStatus.PENDING)])
+def test_an_error_that_the_task_calls_hopeless_is_not_tried_again(kind: str, status: TicketStatus) -> None:
+    policy = RetryPolicy(non_retryable=("wrong_input",))
+    ticket = waiting(status=TicketStatus.RUNNING, attempt=1, worker_id="w1", retry=policy)
+    report = Report.model_validate(
+        {"ticket_id": ticket.ticket_id, "attempt": 1, "status": "FAILED", "error": {"type": kind, "message": "no"}}
+    )
+    situation = Situation(
+        flow=FLOW, tickets={ticket.ticket_id: ticket}, now=T0 + seconds(1), rules=RULES, function="test", cause="event"
+    )
+    assert advance(situation, Reported((report,), Surroundings())).tickets[0].status is status

@@ -1,0 +1,84 @@
+"""How the dispatcher decides on records that move under it."""
+
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from functions._adapters.memory import MemoryStore
+from functions._core.advance import advance
+from functions._core.errors import IllegalTransition
+from functions._core.outcomes import AnyOutcome
+from functions._core.ports import Due, Ports
+from functions._core.rules import Rules
+from functions._core.situation import Situation
+from functions._core.step import Step
+from functions._runtime import dispatch
+from functions._runtime.dispatch import Dispatcher
+from tests.builders import T0, make_flow
+
+READ = timedelta(seconds=5)
+FLOW = make_flow(next_wakeup_at=T0)
+DUE = Due("flow", FLOW.flow_id, FLOW.flow_id, T0)
+
+
+class SlowWorld:
+    """The ports that a dispatcher needs, where each read of a flow takes five seconds."""
+
+    def __init__(self) -> None:
+        self.time = T0
+        self.store, self.clock = self, self
+        self._stores = MemoryStore().stores
+        self.tally, self.registry = self._stores.tally, self._stores.registry
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def flow(self, flow_id: str) -> Any:
+        found = await self._stores.store.flow(flow_id)
+        self.time += READ
+        return found
+
+    async def commit(self, step: Step) -> None:
+        await self._stores.store.commit(step)
+
+
+@pytest.fixture
+async def dispatcher() -> Dispatcher:
+    """Give a dispatcher over a store that holds one flow, due now."""
+    world = SlowWorld()
+    await world.commit(Step(flow_id=FLOW.flow_id, flow=FLOW))
+    return Dispatcher(cast("Ports", world), Rules(), committed=lambda _step: None, observed=lambda _handling: None)
+
+
+async def test_nothing_is_decided_at_a_time_before_what_was_read(dispatcher: Dispatcher) -> None:
+    handled = await dispatcher.due(DUE)
+    assert handled is not None
+    assert [entry.at for entry in handled.step.history] == [T0 + READ]
+
+
+async def test_a_step_of_records_that_do_not_belong_together_is_decided_anew(
+    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixtures = [True, False]
+
+    def once_illegal(situation: Situation, outcome: AnyOutcome) -> Step:
+        if mixtures.pop(0):
+            raise IllegalTransition
+        return advance(situation, outcome)
+
+    monkeypatch.setattr(dispatch, "advance", once_illegal)
+    handled = await dispatcher.due(DUE)
+    assert handled is not None
+    assert [entry.type for entry in handled.step.history] == ["flow.reemitted"]
+
+
+async def test_a_step_that_is_illegal_every_time_is_an_error(
+    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def illegal(_situation: Situation, _outcome: AnyOutcome) -> Step:
+        raise IllegalTransition
+
+    monkeypatch.setattr(dispatch, "advance", illegal)
+    with pytest.raises(IllegalTransition):
+        await dispatcher.due(DUE)

@@ -1,0 +1,63 @@
+"""Orders at moments that a running platform passes too fast to be met there."""
+
+from datetime import datetime
+
+from functions._core import orders
+from functions._core.advance import advance
+from functions._core.models import Flow, Phase
+from functions._core.outcomes import Generated, Ordered
+from functions._core.rules import Rules
+from functions._core.situation import Situation
+from functions._core.step import Step
+from functions._core.values import FlowStatus
+from tests.builders import T0, make_flow, make_ticket, seconds
+
+GENERATING = make_flow(
+    status=FlowStatus.GENERATING,
+    sla_deadline=T0 + seconds(100),
+    phases=(
+        Phase(status=FlowStatus.VALIDATING, entered_at=T0),
+        Phase(status=FlowStatus.GENERATING, entered_at=T0 + seconds(1)),
+    ),
+)
+
+
+def situation(flow: Flow, now: datetime) -> Situation:
+    """Return what is known of a flow when something happens."""
+    return Situation(flow=flow, tickets={}, now=now, rules=Rules(), function="monitor", cause="order")
+
+
+def ordered(flow: Flow, now: datetime, order: orders.AnyOrder) -> Step:
+    """Carry out an order, one at each moment."""
+    return advance(situation(flow, now), Ordered(order, f"order at {now}"))
+
+
+def test_a_flow_paused_before_it_has_tickets_asks_for_them_again_when_it_is_resumed() -> None:
+    pause, resume = orders.PauseRequest(flow_id=GENERATING.flow_id), orders.ResumeRequest(flow_id=GENERATING.flow_id)
+    seen: list[str] = []
+    flow = GENERATING
+    for start in (2, 20):
+        paused = ordered(flow, T0 + seconds(start), pause).flow
+        assert paused is not None
+        assert (paused.status, paused.back) == (FlowStatus.PAUSED, FlowStatus.GENERATING)
+        late = Generated((make_ticket(flow),))
+        assert not advance(situation(paused, T0 + seconds(start + 1)), late).changes
+        step = ordered(paused, T0 + seconds(start + 10), resume)
+        assert step.flow is not None
+        flow = step.flow
+        assert (flow.status, flow.back) == (FlowStatus.GENERATING, None)
+        seen += [event.id for event in step.events if event.noun == "plan.validated"]
+    assert len(seen) == len(set(seen)) == 2
+    assert flow.sla_deadline == T0 + seconds(120)
+
+
+def test_of_many_orders_the_last_ones_are_remembered() -> None:
+    flow = GENERATING
+    for number in range(30):
+        kind = orders.ResumeRequest if number % 2 else orders.PauseRequest
+        step = ordered(flow, T0 + seconds(2 + number), kind(flow_id=flow.flow_id))
+        assert step.flow is not None
+        flow = step.flow
+    assert len(flow.orders) == 20
+    again = Ordered(orders.PauseRequest(flow_id=flow.flow_id), flow.orders[0])
+    assert not advance(situation(flow, T0 + seconds(60)), again).changes
