@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench requirements events diagrams observability clean
+.PHONY: help setup demo test test-slow sim check fmt bench requirements emulators events diagrams observability knative clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -10,6 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 python := .venv/bin/python
 ready := .venv/ready
+emulators := .venv/emulators/ready
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -19,13 +20,20 @@ setup: $(ready) ## make .venv with the pinned requirements and the project
 $(ready): infra/setup infra/requirements/dev.txt pyproject.toml
 	@infra/setup
 
+emulators: $(emulators) ## make .venv/emulators: what tests speak to in place of AWS
+
+$(emulators): infra/requirements/emulators.txt | $(ready)
+	@$(python) -m venv --clear .venv/emulators
+	@.venv/emulators/bin/python -m pip install -qq --require-hashes --no-deps -r infra/requirements/emulators.txt
+	@touch $@
+
 demo: $(ready) ## start everything, submit the sample decision and watch it complete
 	@.venv/bin/flowc demo
 
-test: $(ready) ## run all tests but the slow ones
+test: $(ready) $(emulators) ## run all tests but the slow ones
 	@$(python) -m pytest -m "not slow"
 
-test-slow: $(ready) ## run the slow tests
+test-slow: $(ready) $(emulators) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
 
 sim: $(ready) ## simulate 1,000 flows with every fault, and check every promise at each of their steps
@@ -54,6 +62,9 @@ diagrams: $(ready) ## draw the README's diagrams anew from the tables
 
 observability: $(ready) ## write infra/observability/ anew from the metric catalogue
 	@$(python) -m functions._runtime.generate_observability
+
+knative: $(ready) ## write the made part of infra/knative/ anew from routes and metrics
+	@$(python) -m functions._runtime.generate_knative
 
 clean: ## remove what the other targets made
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

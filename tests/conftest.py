@@ -1,10 +1,14 @@
 """What every test may use: the rule for missing services, and the folders of real data."""
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,3 +37,29 @@ def shared_folder() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["Server"]:
+    """Give a real PostgreSQL server."""
+    from tests import postgres
+
+    require(postgres.available(), postgres.HOW)
+    with postgres.serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def database_url(postgres: "Server") -> AsyncIterator[str]:
+    """Give the URL of a database with the newest schema and nothing in it; leave the schema as it is."""
+    name = await postgres.take()
+    yield postgres.named(name)
+    await postgres.give_back(name)
+
+
+@pytest.fixture
+async def new_database_url(postgres: "Server") -> AsyncIterator[str]:
+    """Give the URL of a database without any schema."""
+    name = await postgres.create()
+    yield postgres.named(name)
+    await postgres.drop(name)

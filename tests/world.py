@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
+from functions._adapters.stores import Stores
 from functions._core.engine import Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.models import Flow, Ticket
@@ -186,9 +187,13 @@ class Impatient(Settings):
 
 
 @asynccontextmanager
-async def running_world(tmp_path: Path, **settings: Any) -> AsyncIterator[World]:
-    """Run a platform over the memory adapters; one worker, `w1`, is not registered yet. `limits` changes `Rules`."""
-    stores, sink, workers, clock = MemoryStore().stores, MemorySink(), LocalWorkers(), SystemClock()
+async def running_world(tmp_path: Path, stores: Stores | None = None, **settings: Any) -> AsyncIterator[World]:
+    """Run a platform, over the memory adapters if no others are given; `limits` changes `Rules`.
+
+    One worker, `w1`, is not registered yet.
+    """
+    stores = stores or MemoryStore().stores
+    sink, workers, clock = MemorySink(), LocalWorkers(), SystemClock()
     ports = Ports(
         store=stores.store,
         tally=stores.tally,

@@ -5,6 +5,7 @@ technology implements them in small classes over one shared state and hands them
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from functions._core.ports import (
     DeadLetters,
@@ -34,3 +35,15 @@ class Stores:
     dead_letters: DeadLetters
     telemetry_buffer: TelemetryBuffer
     queue: EventQueue
+
+
+class OpenStore(Protocol):
+    """An open store; whoever opens it closes it, in the same event loop."""
+
+    stores: Stores
+
+    async def check(self) -> None:
+        """Raise `Unavailable`, saying why, while nothing can be written."""
+
+    async def close(self) -> None:
+        """Finish what is under way and give back what the store holds."""

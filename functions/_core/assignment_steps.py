@@ -1,6 +1,8 @@
 """How a ticket gets to a worker, and back when the worker cannot do it: C3, C4 and lost workers."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from functions._core.draft import Draft
 from functions._core.ending_steps import EXCLUDED_KEPT, attempt_limit, fail, readied, taken_back
@@ -120,10 +122,11 @@ def worker_lost(draft: Draft, outcome: WorkerLost) -> None:
 def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings | None = None) -> None:
     """Take the ticket from its worker: to the next candidate at once, or to discovery after a pause.
 
-    A ticket that may have been begun and must not be done twice fails instead, and so does one that another worker
-    could not do in time any more.
+    A ticket that may have been begun and must not be done twice fails instead, and so does one that was begun and
+    that another worker could not do in time any more.
     """
-    if not fits(ticket, draft.flow, draft.now, draft.situation.rules):
+    begun = ticket.perhaps_begun or ticket.acknowledged_at is not None
+    if begun and not fits(ticket, draft.flow, draft.now, draft.situation.rules):
         late = f"{reason.message}; another worker would need {needed(ticket).total_seconds():g} s, which do not fit"
         fail(draft, ticket, Reason(code="no_time_left", message=late), around or Surroundings())
         return
@@ -133,20 +136,27 @@ def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings |
         )
         fail(draft, ticket, unknown, around or Surroundings())
         return
-    back = taken_back(ticket)
-    tried = back["excluded_workers"]
+    tried = taken_back(ticket)["excluded_workers"]
     # In a fleet that refuses, there is always another one: after so many it is time to pause.
     others = len(tried) < EXCLUDED_KEPT and any(c.worker_id not in tried for c in ticket.candidates)
     pause = retry_after(ticket.retry, ticket.ticket_id, len(ticket.excluded_workers))
-    later = {"waiting": Waiting.RETRY, "waiting_since": draft.now, "until": draft.now + pause}
+    again_at = draft.now if others else draft.now + pause
+    later = {"waiting": Waiting.RETRY, "waiting_since": draft.now, "until": again_at}
+    # Who refused it never had it: it has waited for a worker all the time.
+    ready_at = again_at if ticket.acknowledged_at else ticket.ready_at
+    reassign(draft, ticket, reason, {**(readied(draft) if others else later), "ready_at": ready_at})
+
+
+def reassign(draft: Draft, ticket: Ticket, reason: Reason, waits: Mapping[str, Any]) -> None:
+    """Take the ticket from its worker; `waits` says what it waits for then, and since when."""
     moved = draft.move_ticket(
         ticket.but(reason=reason),
         TicketTrigger.REASSIGN,
         "ticket.reassigned",
         cause=reason.code,
         error_message=reason.message,
-        **(readied(draft) if others else later),
-        **back,
+        **waits,
+        **taken_back(ticket),
     )
     if moved.waiting is Waiting.DISCOVERY:
         draft.ready([moved])

@@ -91,16 +91,16 @@ def deadline_passed(draft: Draft, outcome: DeadlinePassed) -> None:
         code="sla_timeout",
         message=f"the deadline passed while the flow was {flow.status} with {len(outcome.live)} tickets not ended",
     )
-    cancel_all(draft, outcome.live, why)
+    cancel_all(draft, outcome.live, why, late=True)
     raise_incident(draft, IncidentType.SLA_VIOLATION, [why.message], [ticket.ticket_id for ticket in outcome.live])
     draft.end(FlowTrigger.EXPIRED, Outcome.TIMED_OUT, why, tally=recount(draft, outcome.tally))
 
 
-def cancel_all(draft: Draft, live: Iterable[Ticket], why: Reason) -> None:
-    """Cancel tickets, telling their workers; one that only lacked a slot has failed for want of capacity."""
+def cancel_all(draft: Draft, live: Iterable[Ticket], why: Reason, *, late: bool = False) -> None:
+    """Cancel tickets, telling their workers; when it is `late`, one that only lacked a slot has failed for that."""
     for ticket in live:
         trigger, kind, reason = TicketTrigger.CANCEL, "ticket.cancelled", why
-        if ticket.waiting is Waiting.SLOT:
+        if late and ticket.waiting is Waiting.SLOT:
             message = "every capable worker was busy until the flow ended"
             trigger, kind = TicketTrigger.FAIL, "ticket.failed"
             reason = Reason(code="no_capacity", message=message)

@@ -6,13 +6,11 @@ followed. If one fails, what it was built on stays as it is, and says so.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from functions._core.models import Flow, Sla, Ticket
-from functions._core.plan import Timing, dependants, schedule
+from functions._core.plan import Timing, Work, dependants, schedule
 from functions._core.policies import Undo
 from functions._core.tickets import ticket_hash
 from functions._core.values import Priority, TaskType, TicketStatus, Waiting, name_uuid
@@ -21,7 +19,7 @@ TIMEOUT_MS = 120_000
 """How long a worker may take to undo one ticket, unless the task says otherwise."""
 
 IN_PARALLEL = 20
-"""If more compensations than these come before another one, they run one after the other: edges stay few."""
+"""If more compensations than these come before another one, they run in as many chains: edges stay few."""
 
 ACTIONS: Mapping[TaskType, str] = {
     TaskType.BUILD: "delete_artifacts",
@@ -33,15 +31,6 @@ ACTIONS: Mapping[TaskType, str] = {
 """What a worker is asked to do, by the type of the task to undo; a task's own `action` comes first."""
 
 OTHERWISE = "generic_cleanup"
-
-
-@dataclass(frozen=True, slots=True)
-class _Undoing:
-    """A compensation as planning sees it."""
-
-    task_id: str
-    dependencies: tuple[str, ...]
-    estimate_ms: int
 
 
 def compensations(
@@ -56,9 +45,7 @@ def compensations(
         return (), ()
     ids = {ticket_id: compensation_id(ticket_id, flow.redrives) for ticket_id in originals}
     before = _order([t for t in tickets if t.compensates is None], ids)
-    tasks = [
-        _Undoing(ids[i], tuple(before[ids[i]]), originals[i].estimated_duration_ms) for i in reversed(list(originals))
-    ]
+    tasks = [Work(ids[i], tuple(before[ids[i]]), originals[i].estimated_duration_ms) for i in reversed(list(originals))]
     timings = schedule(tasks, now, now + limit).timings
     followers = dependants(tasks)
     by_id = {ids[ticket_id]: ticket for ticket_id, ticket in originals.items()}
@@ -84,6 +71,8 @@ def _order(tickets: Sequence[Ticket], ids: Mapping[str, str]) -> Mapping[str, di
 
     The plan is walked backwards, so every edge leads from a later compensation to an earlier one: no cycle.
     """
+    walk = [ids[ticket.ticket_id] for ticket in reversed(tickets) if ticket.ticket_id in ids]
+    place = {one: number for number, one in enumerate(walk)}
     before: dict[str, dict[str, None]] = {}
     nearest: dict[str, dict[str, None]] = {}
     for ticket in reversed(tickets):
@@ -91,24 +80,21 @@ def _order(tickets: Sequence[Ticket], ids: Mapping[str, str]) -> Mapping[str, di
         for follower in ticket.dependants:
             found |= {ids[follower]: None} if follower in ids else nearest.get(follower, {})
         if len(found) > IN_PARALLEL:
-            found = _one_after_the_other(found, before)
+            found = _in_chains(sorted(found, key=place.__getitem__), before)
         nearest[ticket.ticket_id] = found
         if ticket.ticket_id in ids:
             before[ids[ticket.ticket_id]] = dict(found)
     return before
 
 
-def _one_after_the_other(found: dict[str, None], before: dict[str, dict[str, None]]) -> dict[str, None]:
-    """Chain compensations in the order in which the walk met them; waiting for the last is waiting for all."""
-    walked = [one for one in before if one in found]
-    for earlier, later in pairwise(walked):
+def _in_chains(found: Sequence[str], before: dict[str, dict[str, None]]) -> dict[str, None]:
+    """Chain compensations, given in the order of the walk; waiting for the last of each chain is waiting for all."""
+    for earlier, later in zip(found, found[IN_PARALLEL:], strict=False):
         before[later][earlier] = None
-    return {walked[-1]: None}
+    return dict.fromkeys(found[-IN_PARALLEL:])
 
 
-def _compensation(
-    original: Ticket, task: _Undoing, followers: tuple[str, ...], timing: Timing, now: datetime
-) -> Ticket:
+def _compensation(original: Ticket, task: Work, followers: tuple[str, ...], timing: Timing, now: datetime) -> Ticket:
     undo = original.undo or Undo()
     capabilities = undo.required_capabilities
     ticket = original.but(
@@ -137,6 +123,7 @@ def _compensation(
         created_at=now,
         waiting=Waiting.DEPENDENCIES if task.dependencies else Waiting.DISCOVERY,
         waiting_since=now,
+        ready_at=None if task.dependencies else now,
         **BLANK,
     )
     return ticket.but(hash=ticket_hash(ticket))
@@ -165,8 +152,10 @@ BLANK: Mapping[str, Any] = {
         "refusals",
         "excluded_workers",
         "perhaps_begun",
+        "asked",
         "emissions",
         "announced",
+        "late",
         "schedule_to_start_ms",
         "heartbeat_timeout_ms",
         "undo",

@@ -10,6 +10,9 @@ from functions._core.outcomes import CompensationOverdue, CompensationPlanned, S
 from functions._core.slack import wakeup_of
 from functions._core.values import FlowStatus
 
+NOT_COMPENSATED = "not_compensated"
+"""The reason of a ticket whose work should have been undone and stands."""
+
 
 def compensation_planned(draft: Draft, outcome: CompensationPlanned) -> None:
     """C5: the compensations exist; those that nothing comes before are ready."""
@@ -21,7 +24,7 @@ def compensation_planned(draft: Draft, outcome: CompensationPlanned) -> None:
     limit = draft.flow.phase.entered_at + draft.situation.rules.compensation
     soon = draft.now + draft.situation.rules.reemit_after(0)
     made = [t.but(until=limit if t.open_dependencies else soon) for t in outcome.compensations]
-    draft.add_tickets(t.but(next_wakeup_at=wakeup_of(t)) for t in made)
+    draft.add_tickets(t.but(next_wakeup_at=wakeup_of(t, draft.flow)) for t in made)
     by_original = {t.compensates: t.ticket_id for t in made}
     for original in outcome.originals:
         draft.move_ticket(
@@ -47,7 +50,7 @@ def not_compensated(draft: Draft, compensation: Ticket, around: Surroundings, wh
     original = around.undone.get(compensation.compensates or "")
     if original is None:
         return
-    reason = Reason(code="not_compensated", message=f"its work stands: {why.message}")
+    reason = Reason(code=NOT_COMPENSATED, message=f"its work stands: {why.message}")
     draft.move_ticket(
         draft.latest(original),
         TicketTrigger.NOT_UNDONE,
@@ -64,7 +67,7 @@ def compensation_overdue(draft: Draft, outcome: CompensationOverdue) -> None:
         return
     hours = draft.situation.rules.compensation.total_seconds() / 3600
     why = Reason(code="compensation_timeout", message=f"undoing was given up after {hours:g} hours")
-    cancel_all(draft, outcome.live, why)
+    cancel_all(draft, outcome.live, why, late=True)
     around = Surroundings(undone=outcome.undone)
     for compensation in outcome.live:
         not_compensated(draft, compensation, around, why)

@@ -85,7 +85,7 @@ class Draft:
         self._before.setdefault(ticket.ticket_id, ticket.status)
         changed = ticket.but(version=ticket.version + 1 if first else ticket.version, **changes)
         if "until" in changes:
-            changed = changed.but(next_wakeup_at=wakeup_of(changed))
+            changed = changed.but(next_wakeup_at=wakeup_of(changed, self.flow))
         self._tickets[ticket.ticket_id] = changed
         return changed
 
@@ -144,7 +144,7 @@ class Draft:
     def ready(self, tickets: Iterable[Ticket]) -> None:
         """Send `tickets.ready` for tickets of any flow, the least slack first, a bounded number in each event."""
         by_flow: dict[str, list[Ticket]] = {}
-        for ticket in sorted(tickets, key=lambda t: (t.latest_start, -t.priority_score, t.ticket_id)):
+        for ticket in sorted(tickets, key=lambda t: (t.urgency, -t.priority_score, t.ticket_id)):
             by_flow.setdefault(ticket.flow_id, []).append(ticket)
         for group in by_flow.values():
             for start in range(0, len(group), TICKETS_PER_EVENT):

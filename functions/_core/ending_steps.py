@@ -73,6 +73,7 @@ def retry_or_fail(
     if not may_retry(ticket, draft.flow, draft.now, draft.situation.rules, retryable=retryable):
         fail(draft, ticket, reason, around)
         return
+    again_at = draft.now + retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count)
     draft.move_ticket(
         ticket.but(reason=reason),
         TicketTrigger.RETRY,
@@ -82,7 +83,8 @@ def retry_or_fail(
         error_message=reason.message,
         waiting=Waiting.RETRY,
         waiting_since=draft.now,
-        until=draft.now + retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count),
+        ready_at=again_at,
+        until=again_at,
         **taken_back(ticket),
     )
 

@@ -60,6 +60,7 @@ class TicketTrigger(StrEnum):
     UNDONE = "compensation completed"
     NOT_UNDONE = "compensation failed"
     REDRIVE = "flow redriven"
+    STANDS = "flow redriven, work stands"
 
 
 FLOW_TRANSITIONS: Mapping[FlowStatus, Mapping[FlowTrigger, FlowStatus | str]] = {
@@ -155,7 +156,10 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
         TicketTrigger.NOT_UNDONE: TicketStatus.FAILED,
     },
     TicketStatus.COMPENSATED: {TicketTrigger.REDRIVE: TicketStatus.PENDING},
-    TicketStatus.FAILED: {TicketTrigger.REDRIVE: TicketStatus.PENDING},
+    TicketStatus.FAILED: {
+        TicketTrigger.REDRIVE: TicketStatus.PENDING,
+        TicketTrigger.STANDS: TicketStatus.COMPLETED,
+    },
     TicketStatus.CANCELLED: {TicketTrigger.REDRIVE: TicketStatus.PENDING},
 }
 

@@ -50,7 +50,7 @@ class Flow(Record):
     `sla_limit` is a deadline that the decision gave as a moment: unlike a span it does not stop while people are
     waited for. `announced` is how the flow was last said to stand against its deadline. `back` is where a pause ends.
     `compensable` counts the tickets that say how they are undone, `compensations` those that are being undone.
-    `orders` are the ids of the last orders that people gave, so that one which comes twice counts once.
+    `orders` are the audit ids of the last orders that people gave, so that one which comes twice counts once.
     """
 
     flow_id: str
@@ -159,7 +159,8 @@ class Ticket(Record):
     `until` is when it has waited too long for what it waits for; `next_wakeup_at` is then, or earlier when its slack
     is looked at before. `announced` is how it was last said to stand against its share of the SLA, `tail_ms` the
     longest path of estimates after it. `undo` says how its work is undone; `compensates` names the ticket whose work
-    this one undoes. `ready_at` is since when nothing but a worker is missing.
+    this one undoes. `late` says that by the estimates the ticket and what follows cannot be done in time any more.
+    `ready_at` is from when on nothing but a worker is missing.
     """
 
     ticket_id: str
@@ -214,6 +215,7 @@ class Ticket(Record):
     latest_start: Timestamp
     tail_ms: int = 0
     announced: SlackState = SlackState.ON_TRACK
+    late: bool = False
     retry: RetryPolicy = RetryPolicy()
     ready_at: Timestamp | None = None
     schedule_to_start_ms: int | None = None
@@ -237,10 +239,18 @@ class Ticket(Record):
         return timedelta(milliseconds=self.sla.timeout_ms)
 
     @property
+    def urgency(self) -> Timestamp:
+        """What orders those that wait, the earliest first: the latest start, and late ones after all others."""
+        return self.latest_start + BEHIND if self.late else self.latest_start
+
+    @property
     def live(self) -> bool:
         """Whether the ticket can still change by itself."""
         return self.status in LIVE_TICKETS
 
+
+BEHIND = timedelta(days=36_525)
+"""Added to the latest start of what is late, so that it comes after whatever is not, in the same order."""
 
 LIVE_TICKETS = frozenset({TicketStatus.PENDING, TicketStatus.ASSIGNED, TicketStatus.RUNNING})
 

@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import Any
 
 from functions._core import orders
+from functions._core.assignment_steps import reassign
 from functions._core.audits import ActionRecord
 from functions._core.closing_steps import cancel_all, executing_wakeup, recount, settled
 from functions._core.draft import Draft
-from functions._core.ending_steps import complete, readied, taken_back
+from functions._core.ending_steps import complete, readied
 from functions._core.errors import Rejected
 from functions._core.flow_steps import CHAIN, emit_again, emit_chain
 from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
@@ -25,20 +26,25 @@ from functions._core.slack import deadline_at
 from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting, format_time, name_uuid
 
 ORDERS_KEPT = 20
-"""Ids of orders that a flow remembers, so that one which comes twice counts once."""
+"""Orders that a flow remembers, so that one which comes twice counts once."""
 
 
 def ordered(draft: Draft, outcome: Ordered) -> None:
     """C5: a person's order; raises `Rejected`, status 409, when it cannot be carried out."""
     order, flow = outcome.order, draft.flow
-    if outcome.order_id in flow.orders:
+    # What is ordered belongs to it: two senders may count from 1, and a cancel must not pass for a pause.
+    known_as = name_uuid(flow.flow_id, f"order/{order.verb}/{order.target}/{outcome.order_id}")
+    if known_as in flow.orders:
         return
-    if not STEPS[type(order)](draft, outcome):
+    changed = STEPS[type(order)](draft, outcome)
+    if changed or draft.flow.status not in ENDED_FLOWS:
+        # Also what was so already: sent again after somebody has changed it back, it must not count.
+        draft.change_flow(orders=(*flow.orders, known_as)[-ORDERS_KEPT:])
+    if not changed:
         return
-    draft.change_flow(orders=(*flow.orders, outcome.order_id)[-ORDERS_KEPT:])
     draft.audit(
         ActionRecord(
-            audit_id=name_uuid(flow.flow_id, f"order/{outcome.order_id}"),
+            audit_id=known_as,
             flow_id=flow.flow_id,
             action=order.verb,
             target=order.target,
@@ -75,7 +81,7 @@ def _approve(draft: Draft, outcome: Ordered) -> bool:
         detail={**given_by(outcome.order), "sla_deadline": format_time(deadline)},
         reasons=(),
         sla_deadline=deadline,
-        next_wakeup_at=draft.now + draft.situation.rules.reemit_after(0),
+        next_wakeup_at=min(draft.now + draft.situation.rules.reemit_after(0), deadline),
     )
     emit_chain(draft)
     return True
@@ -156,6 +162,7 @@ def _later(draft: Draft, ticket: Ticket, shift: timedelta) -> Ticket:
     changes: dict[str, Any] = {
         "sla": ticket.sla.but(deadline=ticket.sla.deadline + shift),
         "latest_start": ticket.latest_start + shift,
+        "late": False,
         "until": ticket.until,
     }
     if ticket.status is TicketStatus.PENDING:
@@ -191,17 +198,7 @@ def _reassign(draft: Draft, outcome: Ordered) -> bool:
         )
     reason = Reason(code="reassigned", message=f"taken from worker {ticket.worker_id} by {said(outcome.order)}")
     draft.deliver(ticket, ticket.worker_id, ticket.attempt, cancelled=True)
-    moved = draft.move_ticket(
-        ticket.but(reason=reason),
-        TicketTrigger.REASSIGN,
-        "ticket.reassigned",
-        cause=reason.code,
-        error_message=reason.message,
-        **readied(draft),
-        **taken_back(ticket),
-    )
-    if moved.waiting is Waiting.DISCOVERY:
-        draft.ready([moved])
+    reassign(draft, ticket, reason, {**readied(draft), "ready_at": draft.now})
     return True
 
 

@@ -1,12 +1,12 @@
 """What people may order about flows and tickets: the data of the events that carry orders."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from functions._core.errors import Rejected
-from functions._core.values import Record
+from functions._core.values import Record, a_number
 
 
 class Order(Record):
@@ -63,7 +63,7 @@ class RedriveRequest(Order):
     """
 
     verb = "redrive_flow"
-    sla_seconds: float | None = Field(default=None, gt=0, le=365 * 86_400)
+    sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
 
 
 class TicketOrder(Order):

@@ -127,7 +127,7 @@ class Ordered:
 
     `live` are the live tickets of the flow and `tally` the counts by status where the order touches them all, `around`
     is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
-    dependencies that they have then, by the flow's new `deadline`.
+    dependencies that they have then, by the flow's new `deadline`; `standing` those whose work could not be undone.
     """
 
     order: AnyOrder
@@ -136,6 +136,7 @@ class Ordered:
     tally: Mapping[str, int] = field(default_factory=dict)
     around: Surroundings = Surroundings()
     redriven: Sequence[Ticket] = ()
+    standing: Sequence[Ticket] = ()
     deadline: datetime | None = None
 
 

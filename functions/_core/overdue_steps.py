@@ -8,7 +8,7 @@ from functions._core.draft import Draft
 from functions._core.ending_steps import fail, readied, retry_or_fail, settle
 from functions._core.models import Reason, Ticket
 from functions._core.outcomes import TicketOverdue
-from functions._core.slack import earliest, fits, worsened
+from functions._core.slack import earliest, fits, last_call, worsened
 from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting, format_time
 
 
@@ -25,7 +25,10 @@ def ticket_overdue(draft: Draft, outcome: TicketOverdue) -> None:
             settle(draft, cleared, outcome.around)
     elif draft.flow.status is FlowStatus.PAUSED and not runs_out(ticket, draft.now):
         limit = None if ticket.status is TicketStatus.PENDING else ticket.until
-        draft.change_ticket(ticket, next_wakeup_at=earliest(limit, draft.flow.next_wakeup_at))
+        # A pause that is over is ended by the flow's own wake-up, however late that comes.
+        soonest = draft.now + draft.situation.rules.reemit_after(0)
+        resumed = max(draft.flow.next_wakeup_at or soonest, soonest)
+        draft.change_ticket(ticket, next_wakeup_at=earliest(limit, resumed))
     else:
         _worsen(draft, ticket)
         _act(draft, draft.latest(ticket), outcome)
@@ -49,16 +52,21 @@ def too_late_to_start(ticket: Ticket, now: datetime) -> bool:
 
 
 def _worsen(draft: Draft, ticket: Ticket) -> None:
-    """Announce, once, that the ticket's share of the SLA is in danger or gone; and that of the flow with it."""
-    state = worsened(ticket, draft.now)
-    if state is None or draft.flow.standing:
+    """Announce, once each, that the ticket's share of the SLA is in danger or gone, and that the flow's is."""
+    if draft.flow.standing:
         return
-    changed = draft.change_ticket(ticket, announced=state)
-    if state is SlackState.BREACHED:
-        kind, detail = "sla.violated", {"to_be_done_by": format_time(ticket.sla.deadline)}
-    else:
-        kind, detail = "sla.at_risk", {"to_be_started_by": format_time(ticket.latest_start)}
-    draft.note(kind, ticket=changed, cause=state.value, worker_id=ticket.worker_id, detail=detail)
+    state = worsened(ticket, draft.now)
+    if state is not None:
+        changed = draft.change_ticket(ticket, announced=state)
+        if state is SlackState.BREACHED:
+            kind, detail = "sla.violated", {"to_be_done_by": format_time(ticket.sla.deadline)}
+        else:
+            kind, detail = "sla.at_risk", {"to_be_started_by": format_time(ticket.latest_start)}
+        draft.note(kind, ticket=changed, cause=state.value, worker_id=ticket.worker_id, detail=detail)
+    called = last_call(ticket, draft.flow)
+    if called is not None and called <= draft.now:
+        # From here on it waits behind what can still be done in time.
+        draft.change_ticket(draft.latest(ticket), late=True)
     if not fits(ticket, draft.flow, draft.now, draft.situation.rules):
         message = f"task {ticket.task_id} and what depends on it cannot be done in time any more, by their estimates"
         risk(draft, Reason(code="no_slack", message=message, where=ticket.task_id))

@@ -28,6 +28,15 @@ class Plannable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """Work that is no task of a plan: what is to be done again, or undone."""
+
+    task_id: str
+    dependencies: tuple[str, ...]
+    estimate_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """When a task has to run so that the flow meets its deadline; `index` counts in topological order.
 

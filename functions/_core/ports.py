@@ -191,16 +191,16 @@ class Queued:
 
 
 class EventQueue(Protocol):
-    """The outbox as a durable queue, for the runtime that is its own broker.
-
-    `FlowStore.commit` adds `Step.events` (an id that is queued already not again) and removes `Step.handled`.
-    """
+    """The outbox as a durable queue. `FlowStore.commit` adds `Step.events` (no id twice) and removes `Step.handled`."""
 
     async def enqueue(self, events: Sequence[CloudEvent]) -> None:
         """Add events, durable before return; an id that is queued already is not added again."""
 
     async def pending(self, after: int, limit: int) -> Sequence[Queued]:
-        """Return queued events with `position` above `after`, in order."""
+        """Return queued events with `position` above `after`, in order: this process's own, and what it took over."""
+
+    async def take_over(self) -> int:
+        """Say that this process is alive, and make its own what the dead have left; return how many events."""
 
     async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
         """Record a failed try and when the next one is due."""

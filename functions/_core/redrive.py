@@ -1,11 +1,11 @@
 """A flow that did not succeed goes on where it failed: what has to be done again, and by when."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.closing_steps import executing_wakeup, settled
+from functions._core.compensation_steps import NOT_COMPENSATED
 from functions._core.draft import Draft
 from functions._core.ending_steps import readied, taken_back
 from functions._core.flow_steps import emit_again
@@ -13,20 +13,11 @@ from functions._core.machine import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, 
 from functions._core.models import Flow, Ticket
 from functions._core.orders import RedriveRequest, given_by, refusal
 from functions._core.outcomes import Ordered, Settled
-from functions._core.plan import schedule
+from functions._core.plan import Work, schedule
 from functions._core.slack import time_given
 from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting, format_time
 
 TO_DO_AGAIN = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED, TicketStatus.COMPENSATED})
-
-
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """A ticket that is to be done again, as planning sees it."""
-
-    task_id: str
-    dependencies: tuple[str, ...]
-    estimate_ms: int
 
 
 def new_deadline(flow: Flow, order: RedriveRequest, now: datetime) -> datetime:
@@ -36,10 +27,10 @@ def new_deadline(flow: Flow, order: RedriveRequest, now: datetime) -> datetime:
 
 def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Sequence[Ticket]:
     """Return the tickets of the plan that have to be done again, with new shares of the time up to `deadline`."""
-    again = {t.ticket_id: t for t in tickets if t.compensates is None and t.status in TO_DO_AGAIN}
-    tasks = [
-        _Again(i, tuple(d for d in t.dependencies if d in again), t.estimated_duration_ms) for i, t in again.items()
-    ]
+    again = {
+        t.ticket_id: t for t in tickets if t.compensates is None and t.status in TO_DO_AGAIN and not work_stands(t)
+    }
+    tasks = [Work(i, tuple(d for d in t.dependencies if d in again), t.estimated_duration_ms) for i, t in again.items()]
     timings = schedule(tasks, now, deadline).timings if tasks else {}
     return [
         again[task.task_id].but(
@@ -52,6 +43,12 @@ def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Seq
     ]
 
 
+def work_stands(ticket: Ticket) -> bool:
+    """Whether the ticket FAILED only because its work could not be undone: it is done, and must not be done again."""
+    failed = ticket.status is TicketStatus.FAILED and ticket.compensates is None
+    return failed and ticket.reason is not None and ticket.reason.code == NOT_COMPENSATED
+
+
 def redrive(draft: Draft, outcome: Ordered) -> bool:
     """Begin the flow anew with what is left of it; False when it has been redriven already."""
     flow = draft.flow
@@ -60,6 +57,33 @@ def redrive(draft: Draft, outcome: Ordered) -> bool:
     if FlowTrigger.REDRIVEN not in FLOW_TRANSITIONS[flow.status]:
         allowed = ", ".join(status for status in sorted(ENDED_FLOWS) if FLOW_TRANSITIONS[status])
         raise refusal(f"flow {flow.flow_id} is {flow.status}; only flows that ended as {allowed} can be redriven")
+    _reopen(draft, outcome)
+    if draft.flow.status is FlowStatus.VALIDATING:
+        emit_again(draft)
+        return True
+    draft.change_flow(next_wakeup_at=executing_wakeup(draft))
+    for ticket in outcome.standing:
+        draft.move_ticket(
+            ticket,
+            TicketTrigger.STANDS,
+            "ticket.redriven",
+            reason=None,
+            error_message=None,
+            compensation_ticket_id=None,
+        )
+    again = [
+        draft.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, draft))
+        for ticket in outcome.redriven
+    ]
+    draft.ready(ticket for ticket in again if not ticket.open_dependencies)
+    if not again:
+        settled(draft, Settled({TicketStatus.COMPLETED: draft.flow.tickets_generated}))
+    return True
+
+
+def _reopen(draft: Draft, outcome: Ordered) -> None:
+    """Let the flow be as if it had not ended, with a new deadline."""
+    flow = draft.flow
     deadline = outcome.deadline or flow.sla_deadline
     draft.change_flow(
         back=FlowStatus.EXECUTING if flow.tickets_generated else FlowStatus.VALIDATING, redrives=flow.redrives + 1
@@ -79,18 +103,6 @@ def redrive(draft: Draft, outcome: Ordered) -> bool:
         sla_deadline=deadline,
         sla_limit=None,
     )
-    if draft.flow.status is FlowStatus.VALIDATING:
-        emit_again(draft)
-        return True
-    draft.change_flow(next_wakeup_at=executing_wakeup(draft))
-    again = [
-        draft.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, draft))
-        for ticket in outcome.redriven
-    ]
-    draft.ready(ticket for ticket in again if not ticket.open_dependencies)
-    if not again:
-        settled(draft, Settled({TicketStatus.COMPLETED: draft.flow.tickets_generated}))
-    return True
 
 
 def _blank(ticket: Ticket, draft: Draft) -> dict[str, Any]:
@@ -107,7 +119,9 @@ def _blank(ticket: Ticket, draft: Draft) -> dict[str, Any]:
         "output": None,
         "skipped": False,
         "perhaps_begun": False,
+        "turn": None,
         "announced": SlackState.ON_TRACK,
+        "late": False,
         "compensation_ticket_id": None,
         "emissions": ticket.emissions + 1,
         "ready_at": None if ticket.open_dependencies else draft.now,

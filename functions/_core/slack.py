@@ -40,10 +40,16 @@ def worsened(ticket: Ticket, now: datetime) -> SlackState | None:
     return SlackState.BREACHED if now >= ticket.sla.deadline else SlackState.AT_RISK
 
 
-def wakeup_of(ticket: Ticket) -> datetime | None:
-    """Return when a ticket has to be looked at: its wait is over, or its slack state changes."""
-    at = _next_slack_moment(ticket) if ticket.live else None
+def wakeup_of(ticket: Ticket, flow: Flow) -> datetime | None:
+    """Return when a ticket has to be looked at: its wait is over, or its slack changes."""
+    at = earliest(_next_slack_moment(ticket), last_call(ticket, flow)) if ticket.live else None
     return earliest(ticket.until, at)
+
+
+def last_call(ticket: Ticket, flow: Flow) -> datetime | None:
+    """Return when it becomes too late to start a ticket that waits, by the estimates; None if it undoes or is late."""
+    waits = ticket.status is TicketStatus.PENDING and not ticket.late and ticket.compensates is None
+    return flow.sla_deadline - needed(ticket) if waits else None
 
 
 def earliest(*moments: datetime | None) -> datetime | None:
@@ -59,9 +65,14 @@ def limit_of(flow: Flow, rules: Rules) -> datetime | None:
 
 
 def fits(ticket: Ticket, flow: Flow, start: datetime, rules: Rules) -> bool:
-    """Whether an attempt from `start` on, and what depends on the ticket, fit into the time by their estimates."""
+    """Whether an attempt from `start` on, and what depends on the ticket, fit into the time by their estimates.
+
+    Undoing fits while it has time at all: to give it up early saves no SLA and leaves more undone.
+    """
     limit = limit_of(flow, rules)
-    return limit is None or start + needed(ticket) <= limit
+    if limit is None:
+        return True
+    return start < limit if flow.status is FlowStatus.COMPENSATING else start + needed(ticket) <= limit
 
 
 def needed(ticket: Ticket) -> timedelta:

@@ -22,6 +22,10 @@ STEPS: Sequence[tuple[str, str]] = (
 )
 
 
+IDS_KEPT = 500
+"""Ticket ids that a frame names: with more it would pass 64 KiB, which is all that every broker has to take."""
+
+
 @dataclass(frozen=True, slots=True)
 class TicketFacts:
     """What telemetry tells of a ticket: a fraction of the ticket, for plans of many thousand."""
@@ -127,7 +131,7 @@ def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datet
         "tickets_by_status": dict(flow.tally),
         "tickets_compensated": flow.tally.get(TicketStatus.COMPENSATED, 0),
         "compensations": flow.compensations or 0,
-        "ticket_ids": [ticket.ticket_id for ticket in planned],
+        "ticket_ids": [ticket.ticket_id for ticket in planned[:IDS_KEPT]],
         "ticket_duration_ms": sum(ticket.actual_duration_ms or 0 for ticket in planned),
         "retries": sum(ticket.retry_count for ticket in planned),
         "reassignments": sum(max(0, ticket.attempt - 1 - ticket.retry_count) for ticket in planned),

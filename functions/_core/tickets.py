@@ -1,7 +1,7 @@
 """C2: one execution ticket for each task of a checked plan. Pure: the same input gives the same tickets."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.decision_model import NOT_UNDONE, Compensation, Decision, Retry, Task
@@ -111,6 +111,7 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
             ticket_id=ids[task_id],
             latest_start=timing.latest_start,
             tail_ms=timing.tail_ms,
+            late=now + timedelta(milliseconds=task.estimate_ms + timing.tail_ms) > flow.sla_deadline,
             level=timing.level,
             critical=timing.critical,
             dependencies=tuple(ids[dependency] for dependency in task.dependencies),
@@ -122,7 +123,7 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
             next_wakeup_at=until,
             hash="",
         )
-        tickets.append(ticket.but(hash=ticket_hash(ticket), next_wakeup_at=wakeup_of(ticket)))
+        tickets.append(ticket.but(hash=ticket_hash(ticket), next_wakeup_at=wakeup_of(ticket, flow)))
     return tuple(tickets)
 
 

@@ -31,14 +31,14 @@ class Line:
     own: Mapping[int, int] = field(default_factory=dict)
 
 
-def next_turn(line: Line, latest_start: datetime) -> int:
+def next_turn(line: Line, urgency: datetime) -> int:
     """Return the turn in which another ticket of the flow is to wait.
 
     A turn is closed to further flows as soon as somebody waits for a later one: it is served to its end, however
     many flows keep coming. A flow that is in it may still put in what is more urgent than all who wait for the next.
     """
     last = max(line.own, default=line.current)
-    more_urgent = line.behind is None or (line.current in line.own and latest_start < line.behind)
+    more_urgent = line.behind is None or (line.current in line.own and urgency < line.behind)
     first = line.current if more_urgent else line.current + 1
     return next(turn for turn in (first, max(first, last), last + 1) if line.own.get(turn, 0) < TICKETS_PER_TURN)
 
@@ -57,6 +57,6 @@ class Turns:
             return ticket.turn
         required = frozenset(ticket.required_capabilities)
         line = self._lines.get(required) or await self._line(ticket.flow_id, required)
-        turn = next_turn(line, ticket.latest_start)
+        turn = next_turn(line, ticket.urgency)
         self._lines[required] = replace(line, own=Counter(line.own) + Counter([turn]))
         return turn

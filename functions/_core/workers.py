@@ -29,7 +29,7 @@ class Registration(Record):
     `slots` is how many tickets it takes at once; `running` as in `Heartbeat`.
     """
 
-    worker_id: str = Field(min_length=1, max_length=255, pattern=r"^[\w.:-]+$")
+    worker_id: str = Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")
     endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
     slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)

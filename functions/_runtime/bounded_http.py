@@ -10,7 +10,7 @@ from typing import ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from functions._runtime.wiring_api import problem
+from functions._runtime.plain_answers import problem
 
 MAX_HEAD = 64 * 1024
 """Bytes of the request line and the headers."""

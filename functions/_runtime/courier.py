@@ -53,6 +53,11 @@ class Courier:
         self._unresolved = unresolved
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a delivery is under way."""
+        return bool(self._tasks)
+
     def send(self, deliveries: Iterable[Delivery]) -> None:
         """Begin to deliver, unless the very same is under way already."""
         for delivery in deliveries:

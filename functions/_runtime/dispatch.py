@@ -62,11 +62,11 @@ class Dispatcher:
         *,
         committed: Callable[[Step], None],
         observed: Callable[[Handling], None],
-        subscribed: bool = False,
+        subscribed: Callable[[str], bool] | None = None,
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
-        `observed` is told how each event went. `subscribed` adds an event for every transition.
+        `observed` is told how each event went. `subscribed` adds events for transitions, those whose noun it wants.
         """
         self._observed = observed
         self._subscribed = subscribed
@@ -81,7 +81,7 @@ class Dispatcher:
         if route is None:
             raise Rejected(f"no function handles {event.type}", code="no_route")
         data = read(route.model, event)
-        flow_id = event.extensions.get("partitionkey") or event.subject or ""
+        flow_id = flow_of(event)
         function = FUNCTIONS[route.function]
 
         async def decide(situation: Situation) -> AnyOutcome:
@@ -214,9 +214,11 @@ class Dispatcher:
         raise moved
 
     def _published(self, step: Step, flow: Flow) -> Step:
-        if not self._subscribed or not step.history:
+        wanted = self._subscribed
+        if wanted is None or not step.history:
             return step
-        return replace(step, events=(*step.events, *subscriber_events(step, step.flow or flow)))
+        told = (event for event in subscriber_events(step, step.flow or flow) if wanted(event.noun))
+        return replace(step, events=(*step.events, *told))
 
     async def _load(self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str) -> Situation:
         flow: Flow | None = await self._ports.store.flow(flow_id)
@@ -233,6 +235,11 @@ class Dispatcher:
             cause=cause,
             up_since=self.up_since,
         )
+
+
+def flow_of(event: CloudEvent) -> str:
+    """Return the id of the flow that a chain event is about."""
+    return event.extensions.get("partitionkey") or event.subject or ""
 
 
 def read(model: type[Model], event: CloudEvent) -> Model:

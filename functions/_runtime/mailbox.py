@@ -34,6 +34,11 @@ class Mailbox:
         """How many jobs have not begun."""
         return self._queued
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or waits."""
+        return bool(self._jobs)
+
     def submit(self, key: str, job: Job) -> asyncio.Future[Any]:
         """Queue `job` behind the others of `key`; raise `Unavailable` when too much is queued already."""
         if self._queued >= self._limit:

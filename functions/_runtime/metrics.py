@@ -6,15 +6,16 @@ A measurement that cannot be taken is counted as such and logged once; whatever 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, product
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric as Family
+from typing import TYPE_CHECKING
 
 from functions._core.step import Step
 from functions._runtime.logs import log
 from functions._runtime.metrics_catalogue import CATALOGUE, Kind, Metric
 from functions._runtime.metrics_steps import Count, counts_of
+
+if TYPE_CHECKING:  # imported when somebody looks: most functions of a cluster are never asked
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric as Family
 
 Labels = tuple[str, ...]
 
@@ -54,8 +55,7 @@ class Metrics:
         self._distributions: dict[tuple[str, Labels], Distribution] = {}
         self._labels: dict[str, list[Labels]] = {metric.name: [] for metric in catalogue}
         self._logged: set[str] = set()
-        self.registry = CollectorRegistry()
-        self.registry.register(self)
+        self._registry: CollectorRegistry | None = None
         for metric in catalogue:
             if all(metric.labels.values()):
                 for labels in product(*metric.labels.values()):
@@ -105,14 +105,21 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return the exposition format."""
-        return generate_latest(self.registry)
+        from prometheus_client import CollectorRegistry, generate_latest
 
-    def collect(self) -> Iterator[Family]:
+        if self._registry is None:
+            self._registry = CollectorRegistry()
+            self._registry.register(self)
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator["Family"]:
         """Yield every family that has series; what `prometheus_client` asks a collector for."""
         for metric in self._catalogue.values():
             yield self._family(metric)
 
-    def _family(self, metric: Metric) -> Family:
+    def _family(self, metric: Metric) -> "Family":
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
         names = tuple(metric.labels)
         if metric.kind is Kind.HISTOGRAM:
             histogram = HistogramMetricFamily(metric.name, metric.help, labels=names)

@@ -129,6 +129,10 @@ class MeasuredQueue:
         """See `EventQueue.pending`."""
         return await self._behind.pending(after, limit)
 
+    async def take_over(self) -> int:
+        """See `EventQueue.take_over`."""
+        return await self._behind.take_over()
+
     async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
         """See `EventQueue.postpone`."""
         self._metrics.count("flowc_events_postponed_total")

@@ -1,6 +1,7 @@
-"""The platform on one machine: what an entry point may ask of it, done by the functions within one process.
+"""One process of the platform: what an entry point may ask of it, done by the functions over its ports.
 
-Implements `Engine`. Everything that one flow is told goes through the mailbox under the flow's id.
+On one machine it is the only one; in a cluster there are many over one store. Implements `Engine`. Everything that one
+flow is told goes through the mailbox under the flow's id.
 """
 
 import asyncio
@@ -20,18 +21,18 @@ from functions._core.models import DeadLetter, Flow, Reason
 from functions._core.orders import AnyOrder, noun_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.references import UnresolvedReference
-from functions._core.rules import Rules
 from functions._core.step import Delivery, Step
 from functions._core.worker_record import Worker
 from functions._core.workers import Deregistration, Heartbeat, Registration, verdicts_of
 from functions._runtime.clock import CHANCE, fresh_id
 from functions._runtime.courier import Courier
-from functions._runtime.dispatch import Dispatcher, Handled
+from functions._runtime.dispatch import Dispatcher, Handled, flow_of
 from functions._runtime.endings import Endings
 from functions._runtime.flushing import TelemetryFlush
 from functions._runtime.instruments import Instruments, Recorder
 from functions._runtime.logs import log
 from functions._runtime.mailbox import Gathering, Mailbox
+from functions._runtime.outlet import Outlet
 from functions._runtime.pump import Pump
 from functions._runtime.registrar import Registrar
 from functions._runtime.reporting import Reporting
@@ -41,7 +42,7 @@ from functions._runtime.wiring import dead_letter
 
 
 class Platform:
-    """One process that is the broker, the functions and the clock. `start` before use, `close` after."""
+    """One process that runs functions, and is the broker and the clock if there is no other. `close` it after use."""
 
     def __init__(
         self,
@@ -52,27 +53,30 @@ class Platform:
         recorder: Recorder | None = None,
         *,
         chance: Random = CHANCE,
+        outlet: Outlet | None = None,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
-        Ids and jitter come from `chance`: with a seed they can be had again.
+        Ids and jitter come from `chance`: with a seed they can be had again. Committed events go to `outlet`; without
+        one the process is its own broker.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
-        self.metrics = self.instruments.metrics
-        self.ports = ports = self.instruments.ports
-        self.rules: Rules = settings.rules
+        self.metrics, self.ports = self.instruments.metrics, self.instruments.ports
+        ports, self.rules = self.ports, settings.rules
         self.endings = Endings()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
         self._mailbox = Mailbox(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
-        subscribed = settings.subscriber_url is not None
+        subscribed = settings.tells if settings.subscriber_url or outlet else None
         self.dispatcher = Dispatcher(
             ports, self.rules, committed=self._committed, observed=self.instruments.handled, subscribed=subscribed
         )
         self._reporting = Reporting(self._mailbox, self.dispatcher)
         self._answers = Gathering(self._mailbox, self._take_answers)
-        self.pump = Pump(queue, self.dispatcher, self._mailbox, ports, self.rules, settings.queue_memory, chance)
+        self.pump: Outlet = outlet or Pump(
+            queue, self.dispatcher, self._mailbox, ports, self.rules, settings.queue_memory, chance
+        )
         self._courier = Courier(
             ports, base_url, settings.deliveries, answered=self._answered, unresolved=self._unresolved
         )
@@ -92,6 +96,19 @@ class Platform:
         await self.pump.close()
         await self._courier.close()
         await self._mailbox.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be done with what was committed here."""
+        return self._mailbox.busy or self._courier.busy or self.pump.held > 0
+
+    async def handle(self, event: CloudEvent) -> Handled:
+        """Let its function handle a chain event that a broker has delivered."""
+        return await self._in_turn(flow_of(event), partial(self.dispatcher.handle, event))
+
+    async def give_up(self, flow_id: str, reason: Reason) -> Handled:
+        """Break off the step that a flow, which is known to exist, is at."""
+        return await self._in_turn(flow_id, partial(self.dispatcher.broke, flow_id, reason))
 
     async def admit(self, event: CloudEvent) -> str:
         """See `Engine.admit`."""
@@ -215,6 +232,11 @@ class Platform:
             await self._registrar.track(due)
         else:
             await self._in_turn(due.flow_id, partial(self.dispatcher.due, due))
+
+    async def look_around(self) -> None:
+        """Take note of what other processes have changed."""
+        await self._registrar.look_around()
+        await self.instruments.refresh()
 
     async def _round(self) -> None:
         """Look for what may have been missed since the last round."""

@@ -20,7 +20,7 @@ from functions._core.models import Reason
 from functions._core.ports import Broker, EventQueue, Ports, Queued
 from functions._core.rules import Rules
 from functions._core.step import Step
-from functions._runtime.dispatch import Dispatcher
+from functions._runtime.dispatch import Dispatcher, flow_of
 from functions._runtime.logs import log
 from functions._runtime.mailbox import Mailbox
 
@@ -42,7 +42,7 @@ class _Lane:
 
 
 class Pump:
-    """Moves events from the queue to their functions, and to subscribers."""
+    """Moves events from the queue to their functions, and to subscribers; implements `Outlet`."""
 
     def __init__(
         self,
@@ -74,7 +74,8 @@ class Pump:
         return len(self._chain.known) + len(self._outgoing.known)
 
     async def recover(self) -> None:
-        """Take up what an earlier process has left."""
+        """Take up what an earlier process has left, or another one that is no more."""
+        await self._queue.take_over()
         await self._refill()
 
     def take(self, events: Iterable[CloudEvent]) -> None:
@@ -105,9 +106,8 @@ class Pump:
     def _submit(self, queued: Queued) -> None:
         event = queued.event
         lane = self._lane(event)
-        key = event.extensions.get("partitionkey") or event.subject or ""
         try:
-            lane.mailbox.submit(key, partial(self._work, queued))
+            lane.mailbox.submit(flow_of(event), partial(self._work, queued))
         except Unavailable:
             lane.known.discard(event.id)
             lane.behind = True
@@ -171,7 +171,7 @@ class Pump:
         self._done(event)
 
     async def _give_up_step(self, event: CloudEvent, reason: Reason) -> None:
-        flow_id = event.extensions.get("partitionkey") or event.subject or ""
+        flow_id = flow_of(event)
         if await self._ports.store.flow(flow_id) is not None:
             await self._dispatcher.broke(flow_id, reason)
 

@@ -82,9 +82,13 @@ class Registrar:
         """Whether a verdict changes anything: success counts for a worker that is doubted only."""
         return not verdict.succeeded or verdict.worker_id in self._doubted
 
+    async def look_around(self) -> None:
+        """Take note of which workers are doubted: their failures may have been counted by another process."""
+        self._doubted = {worker.worker_id for worker in await self._ports.registry.workers() if worker.failures}
+
     async def release_waiting(self) -> None:
         """Offer waiting tickets the slots that are free, in case the moment they became free was missed."""
-        self._doubted = {worker.worker_id for worker in await self._ports.registry.workers() if worker.failures}
+        await self.look_around()
         for worker in await self._ports.registry.workers():
             await self._send(await release(worker, self._ports))
 

@@ -1,11 +1,12 @@
 """Every setting of the platform, read once from a mapping such as the environment."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AnyHttpUrl,
@@ -27,7 +28,11 @@ VISIBLE = re.compile(r"[!-~]+")
 
 
 class SettingsError(Exception):
-    """Some settings are wrong; the message names each of them."""
+    """Some settings are wrong; the message names each of the `problems`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("wrong settings:\n  " + "\n  ".join(problems))
+        self.problems = tuple(problems)
 
 
 class Settings(BaseModel):
@@ -46,9 +51,19 @@ class Settings(BaseModel):
         description="Key that clients beyond this machine send; the command line and workers read it, too",
     )
     data: Path = Field(Path(".flowc"), description="Folder that holds the database, the worker key and telemetry")
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL, postgresql://…, which platforms may share; without it SQLite in the folder"
+    )
+    database_connections: int = Field(8, ge=1, le=100, description="Connections to PostgreSQL that a platform may open")
     public_url: AnyHttpUrl | None = Field(None, description="Base URL that workers reach the platform at")
     telemetry_url: AnyHttpUrl | None = Field(None, description="Telemetry sink; without it a file in the data folder")
     subscriber_url: AnyHttpUrl | None = Field(None, description="Gets every transition as a CloudEvent")
+    subscriber_events: str = Field(
+        "all", description="Transitions that subscribers get: all, none, or types with commas between"
+    )
+    sla_timer: bool = Field(
+        True, description="In a cluster: enforce_sla keeps time itself; off leaves it to the ticks of a schedule"
+    )
     worker_key: SecretStr | None = Field(
         None, min_length=32, description="Key of the workers' tokens; without it a file in the data folder"
     )
@@ -95,6 +110,32 @@ class Settings(BaseModel):
             raise ValueError("a key is sent in a header: letters, digits and signs of ASCII, without spaces")
         return value
 
+    @field_validator("subscriber_events")
+    @classmethod
+    def _known_events(cls, value: str) -> str:
+        from functions._core.events import BY_NOUN
+
+        unknown = sorted({noun.strip() for noun in value.split(",")} - {"all", "none", *BY_NOUN})
+        if unknown:
+            raise ValueError(f"no such type of event: {', '.join(unknown)}; they are named such as flow.completed")
+        return value
+
+    def tells(self, noun: str) -> bool:
+        """Whether subscribers get this transition."""
+        return self.subscriber_events == "all" or noun in {word.strip() for word in self.subscriber_events.split(",")}
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            url = urlsplit(value.get_secret_value()) if value is not None else None
+            known = url is None or (url.scheme in {"postgresql", "postgres"} and url.port != 0)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("must be postgresql://user:password@host:port/database, special characters written as %xx")
+        return value
+
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str], **given: Any) -> "Settings":
         """Read `FLOWC_*` of `mapping`, `given` values first; raise `SettingsError` naming everything that is wrong."""
@@ -110,7 +151,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             problems += [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
         if problems:
-            raise SettingsError("wrong settings:\n  " + "\n  ".join(problems))
+            raise SettingsError(problems)
         return settings
 
     @property

@@ -1,4 +1,4 @@
-"""The clock of the one-machine platform: sleeps until the nearest wake-up, then acts on everything that is due.
+"""The clock of the platform: sleeps until the nearest wake-up, then acts on everything that is due.
 
 Between wake-ups it looks around every few seconds for what may have been missed: waiting tickets that a free slot
 could take, telemetry that the sink may take by now.
@@ -20,7 +20,7 @@ LEASE = timedelta(seconds=30)
 ROUND = timedelta(seconds=5)
 SHORTEST_SLEEP = 0.001
 LONGEST_SLEEP = timedelta(seconds=5)
-"""Bounds what a clock that was set back can cost."""
+"""Bounds what a clock that was set back can cost, and how late a wake-up is that another process has armed."""
 
 
 class Sweeper:
@@ -34,6 +34,7 @@ class Sweeper:
         self._act = act
         self._rounds = rounds
         self._next: datetime | None = None
+        self.longest_sleep = LONGEST_SLEEP
         self._woken = asyncio.Event()
 
     def arm(self, at: datetime) -> None:
@@ -74,6 +75,11 @@ class Sweeper:
         if following is not None:
             self.arm(following)
 
+    async def tick(self) -> None:
+        """Act on everything that is due now and go one round: what a schedule outside asks for."""
+        await self.sweep()
+        await self._rounds()
+
     async def _acted(self, due: Due) -> None:
         try:
             await self._act(due)
@@ -89,7 +95,7 @@ class Sweeper:
     async def _sleep(self) -> None:
         self._woken.clear()
         now = self._ports.clock.now()
-        until = min(now + LONGEST_SLEEP, self._next) if self._next else now + LONGEST_SLEEP
+        until = min(now + self.longest_sleep, self._next) if self._next else now + self.longest_sleep
         # Not `wait_for`: in Python 3.11 it loses a cancellation that comes at the same moment as the event.
         with suppress(TimeoutError):
             async with asyncio.timeout(max(SHORTEST_SLEEP, (until - now).total_seconds())):

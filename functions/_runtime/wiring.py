@@ -3,13 +3,14 @@
 The runtime takes every function from here, so that this is the one place where the two meet.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from functions._adapters.http_client import HttpClient
-from functions._adapters.stores import Stores
+from functions._adapters.stores import OpenStore, Stores
 from functions._adapters.telemetry import FileTelemetrySink, HttpTelemetrySink
 from functions._adapters.workers_http import HttpWorkerGateway
+from functions._core.errors import Unavailable
 from functions._core.outcomes import AnyOutcome
 from functions._core.ports import Ports, TelemetrySink
 from functions._core.situation import Situation
@@ -33,6 +34,8 @@ __all__ = [
     "dead_letter",
     "enforce_sla",
     "flush_telemetry",
+    "migrate_database",
+    "open_store",
     "ports_of",
     "release",
     "reported",
@@ -49,10 +52,43 @@ FUNCTIONS: Mapping[str, Callable[[Any, Situation, Ports], Awaitable[AnyOutcome]]
 }
 
 
-def ports_of(settings: Settings, stores: Stores, client: HttpClient, to_workers: HttpClient) -> Ports:
-    """Return the ports of the one-machine platform.
+async def open_store(settings: Settings, *, owner: str | None = None) -> OpenStore:
+    """Open the store that the settings name, brought to the schema of this version.
 
-    `client` calls what the settings name, `to_workers` what workers have named themselves.
+    `owner` names a process that is its own broker: it handles what it queues itself, and what the dead have left.
+    """
+    if settings.database_url is None:
+        from functions._adapters.sqlite.store import SqliteStore
+
+        return SqliteStore.open(settings.data)
+    try:
+        from functions._adapters.postgres import PostgresStore
+    except ImportError as missing:
+        raise _without_driver(missing) from missing
+    url = settings.database_url.get_secret_value()
+    return await PostgresStore.open(url, owner=owner, connections=settings.database_connections)
+
+
+async def migrate_database(url: str) -> Sequence[int]:
+    """Bring a PostgreSQL database to the schema of this version; return the numbers of what was applied."""
+    try:
+        from functions._adapters.postgres import migrate
+    except ImportError as missing:
+        raise _without_driver(missing) from missing
+    return await migrate(url)
+
+
+def _without_driver(missing: ImportError) -> Unavailable:
+    return Unavailable(f"PostgreSQL needs the packages of infra/requirements/postgres.txt ({missing})")
+
+
+def ports_of(
+    settings: Settings, stores: Stores, client: HttpClient, to_workers: HttpClient, sink: TelemetrySink | None = None
+) -> Ports:
+    """Return the ports of a platform.
+
+    `client` calls what the settings name, `to_workers` what workers have named themselves. `sink` gets telemetry if the
+    settings name no sink; without it a file does.
     """
     clock = SystemClock()
     key = settings.worker_key.get_secret_value().encode() if settings.worker_key else None
@@ -66,14 +102,14 @@ def ports_of(settings: Settings, stores: Stores, client: HttpClient, to_workers:
         retention=stores.retention,
         dead_letters=stores.dead_letters,
         telemetry_buffer=stores.telemetry_buffer,
-        telemetry_sink=_sink(settings, client),
+        telemetry_sink=_sink(settings, client, sink),
         gateway=HttpWorkerGateway(to_workers),
         clock=clock,
         tokens=JwtTokens(key or load_or_create_key(settings.data / "worker.key"), clock),
     )
 
 
-def _sink(settings: Settings, client: HttpClient) -> TelemetrySink:
+def _sink(settings: Settings, client: HttpClient, otherwise: TelemetrySink | None) -> TelemetrySink:
     if settings.telemetry_url is not None:
         return HttpTelemetrySink(client, str(settings.telemetry_url))
-    return FileTelemetrySink(settings.data / "telemetry.jsonl")
+    return otherwise or FileTelemetrySink(settings.data / "telemetry.jsonl")

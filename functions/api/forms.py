@@ -1,11 +1,11 @@
 """What people and tools may ask for in a body, beside the events of the catalogue."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from functions._core.rules import CANDIDATES_PER_TICKET
-from functions._core.values import Record, WholeNumber
+from functions._core.values import Record, WholeNumber, a_number
 from functions._core.workers import MAX_CAPABILITIES
 
 
@@ -27,7 +27,7 @@ class OrderForm(Record):
 class RedriveForm(OrderForm):
     """`sla_seconds` is the time that the flow has from now on; without it as much as it had at first."""
 
-    sla_seconds: float | None = Field(default=None, gt=0, le=365 * 86_400)
+    sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
 
 
 class SkipForm(OrderForm):

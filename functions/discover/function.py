@@ -24,7 +24,7 @@ async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> 
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
     turns, given = Turns(ports.wakeups.line), dict[str, int]()
-    tickets = sorted(situation.tickets.values(), key=lambda t: (t.latest_start, -t.priority_score, t.ticket_id))
+    tickets = sorted(situation.tickets.values(), key=lambda t: (t.urgency, -t.priority_score, t.ticket_id))
     for ticket in filter(waits_for_worker, tickets):
         ranking = rank(ticket, workers, active, situation.now, situation.rules)
         if ranking.candidates:

@@ -26,7 +26,7 @@ from functions._core.outcomes import (
     WorkerLost,
 )
 from functions._core.ports import Ports
-from functions._core.redrive import new_deadline, to_redo
+from functions._core.redrive import new_deadline, to_redo, work_stands
 from functions._core.reports import Report
 from functions._core.situation import Situation
 from functions._core.surroundings import around_ends, around_failure
@@ -89,8 +89,10 @@ async def _with_redone(order: AnyOrder, situation: Situation, ports: Ports) -> A
     if not isinstance(order, orders.RedriveRequest) or flow.outcome is None:
         return Ordered(order, situation.cause)
     deadline = new_deadline(flow, order, situation.now)
-    again = to_redo(await ports.store.tickets_of(flow.flow_id), situation.now, deadline)
-    return Ordered(order, situation.cause, redriven=again, deadline=deadline)
+    tickets = await ports.store.tickets_of(flow.flow_id)
+    again = to_redo(tickets, situation.now, deadline)
+    standing = tuple(filter(work_stands, tickets))
+    return Ordered(order, situation.cause, redriven=again, standing=standing, deadline=deadline)
 
 
 LOADED: Mapping[type[Order], Callable[[AnyOrder, Situation, Ports], Awaitable[AnyOutcome]]] = {

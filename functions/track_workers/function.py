@@ -35,6 +35,9 @@ OFFER_LEASE = timedelta(seconds=5)
 HELD_AT_ONCE = 1000
 """Tickets taken from a lost worker in one go; its next wake-up takes the rest."""
 
+REASON_KEPT = 500
+"""Characters of what a worker says when it leaves: brokers need not take events of any size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
@@ -60,7 +63,8 @@ async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
     if known is None:
         return Tracked(None, None)
     if isinstance(event, Deregistration):
-        return Tracked(None, known, await _lost(known, ports, f"has left: {event.reason or 'no reason given'}"))
+        why = f"has left: {event.reason[:REASON_KEPT] or 'no reason given'}"
+        return Tracked(None, known, await _lost(known, ports, why))
     if isinstance(event, Verdict):
         return _judged(known, event, now, rules)
     if isinstance(event, Heartbeat):

@@ -5,12 +5,23 @@ import sys
 from itertools import count
 from pathlib import Path
 
+from functions._adapters.postgres import PostgresStore
 from functions._adapters.sqlite import SqliteStore
+from functions._adapters.stores import OpenStore
 from tests.builders import make_event, make_flow, make_plan, make_step
 
 
-async def main(folder: Path) -> None:
-    store = SqliteStore.open(folder)
+async def opened(where: str) -> OpenStore:
+    """Open a data folder or a database."""
+    if not where.startswith("postgresql:"):
+        return SqliteStore.open(Path(where))
+    store = await PostgresStore.open(where, "doomed")
+    await store.stores.queue.take_over()
+    return store
+
+
+async def main(where: str) -> None:
+    store = await opened(where)
     numbers = count(1)
 
     async def commit_for_ever() -> None:
@@ -24,4 +35,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(sys.argv[1]))

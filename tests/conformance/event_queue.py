@@ -3,7 +3,7 @@
 import pytest
 
 from functions._adapters.stores import Stores
-from tests.builders import T0, make_event, make_letter, seconds
+from tests.builders import T0, make_event, make_flow, make_letter, make_step, seconds
 from tests.conformance.suite import StoresSuite
 
 
@@ -58,6 +58,23 @@ class EventQueueSuite(StoresSuite):
         first, second = await stores.queue.pending(0, 10)
         assert (first.event.id, first.attempts, first.not_before) == ("event-1", 2, T0 + seconds(1.5))
         assert (second.event.id, second.attempts, second.not_before) == ("event-2", 0, None)
+
+    async def test_where_nobody_else_is_nothing_is_taken_over(self, stores: Stores) -> None:
+        await stores.queue.enqueue([make_event(1)])
+        await stores.store.commit(make_step(make_flow(), events=(make_event(2),)))
+        assert [await stores.queue.take_over() for _ in range(2)] == [0, 0]
+        assert await queued_ids(stores) == ["event-1", "event-2"]
+
+    @pytest.mark.parametrize("event_id", ["nul\u0000byte", "🚀" * 5000, "x" * 100_000])
+    async def test_any_text_is_an_id(self, stores: Stores, event_id: str) -> None:
+        event, letter = make_event(id=event_id), make_letter(letter_id=event_id)
+        await stores.queue.enqueue([event, event])
+        assert await queued_ids(stores) == [event_id]
+        await stores.queue.postpone(event_id, 1, T0)
+        await stores.queue.bury(event_id, letter)
+        assert await queued_ids(stores) == []
+        assert await stores.dead_letters.letter(event_id) == letter
+        assert await stores.dead_letters.drop(event_id) is True
 
     async def test_postponing_what_has_left_the_queue_does_nothing(self, stores: Stores) -> None:
         await stores.queue.postpone("event-1", 1, T0)

@@ -183,6 +183,46 @@ class FlowStoreSuite(StoresSuite):
         live = await stores.store.tickets_of(flow.flow_id, live_only=True)
         assert [ticket.status for ticket in live] == ["PENDING", "ASSIGNED", "RUNNING"]
 
+    async def test_no_value_that_the_machine_may_produce_is_refused(self, stores: Stores) -> None:
+        """Clocks of two machines differ, texts are anybody's, and numbers are only bounded where a rule says so."""
+        flow = make_flow()
+        ticket = make_ticket(
+            flow,
+            status=TicketStatus.FAILED,
+            started_at=T0 + seconds(5),
+            completed_at=T0,
+            actual_duration_ms=2**70,
+            description="a\u0000b" * 10_000,
+            error_message="\u0000",
+            required_capabilities=("c\u0000d", "long" * 10_000),
+            waiting=None,
+            next_wakeup_at=None,
+        )
+        await stores.store.commit(make_step(flow, ticket))
+        changed = later(ticket, error_message="é\u0000" * 10_000, completed_at=T0 - seconds(1))
+        await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(changed,)))
+        assert await stores.store.tickets_of(flow.flow_id) == [changed]
+
+    async def test_a_step_that_is_delivered_twice_counts_once(self, stores: Stores) -> None:
+        flow = make_flow()
+        await stores.queue.enqueue([make_event(1)])
+        step = make_step(
+            flow,
+            *make_plan(flow, 3),
+            history=(make_history(flow),),
+            audit=(make_audit(flow),),
+            events=(make_event(2),),
+            telemetry=(make_event(3),),
+            handled="event-1",
+        )
+        answers = await asyncio.gather(*(stores.store.commit(step) for _ in range(2)), return_exceptions=True)
+        assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "NoneType"]
+        assert len(await stores.store.tickets_of(flow.flow_id)) == 3
+        assert len(await stores.views.history(None, 0, 10)) == 1
+        assert len(await stores.views.audits(None, 10)) == 1
+        assert [queued.event.id for queued in await stores.queue.pending(0, 10)] == ["event-2"]
+        assert await stores.telemetry_buffer.size() == 1
+
     async def test_a_plan_of_two_thousand_tickets_is_one_commit(self, stores: Stores) -> None:
         flow = make_flow()
         plan = make_plan(flow, 2000)

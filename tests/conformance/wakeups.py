@@ -147,6 +147,20 @@ class WakeupsSuite(StoresSuite):
         claim = await stores.wakeups.claim_waiting(capabilities, T0, 10, LEASE)
         assert sorted(ticket.task_id for ticket in claim) == offered
 
+    async def test_requirements_of_any_length_are_told_apart(self, stores: Stores) -> None:
+        long = ("x" * 10_000, "nul\u0000")
+        plan = [waiting(1, *long), waiting(2, *long, "more"), waiting(3, "x" * 10_001, "nul\u0000")]
+        await put(stores, *plan)
+        assert await stores.wakeups.line(FLOW.flow_id, long) == Line(0, None, {0: 1})
+        assert await stores.wakeups.claim_waiting(long, T0, 10, LEASE) == [plan[0]]
+
+    async def test_what_cannot_be_done_in_time_comes_after_what_can(self, stores: Stores) -> None:
+        starts = [(1, True), (50, False), (2, True), (40, False)]
+        plan = [waiting(n, late=late, latest_start=T0 + seconds(at)) for n, (at, late) in enumerate(starts)]
+        await put(stores, *plan)
+        offered = await stores.wakeups.claim_waiting(None, T0, 10, LEASE)
+        assert [ticket.task_id for ticket in offered] == ["task-3", "task-1", "task-0", "task-2"]
+
     async def test_the_least_slack_comes_first_whatever_is_required(self, stores: Stores) -> None:
         plan = [
             waiting(number, *needs, latest_start=T0 + seconds(start))

@@ -9,6 +9,7 @@ import pytest
 
 from functions._core.audits import AuditKind, IncidentRecord, Severity
 from functions._core.models import Flow
+from functions._core.orders import RedriveRequest
 from functions._core.values import FlowStatus, TicketStatus
 from tests.world import World, decision, running_world, task, until
 
@@ -147,3 +148,20 @@ async def test_a_lost_event_does_not_keep_a_flow_from_undoing(tmp_path: Path, lo
 
 async def _assigned(world: World, task_id: str) -> bool | None:
     return True if task_id in done(world) else None
+
+
+async def test_work_that_could_not_be_undone_is_not_done_again_by_a_redrive(tmp_path: Path) -> None:
+    charge = [task("charge", idempotent=False, compensation=True), task("ship", "charge")]
+    async with running_world(tmp_path) as world:
+        await world.register()
+        world.workers.behave = failing("ship", "compensate:charge")
+        flow = await world.run(*charge)
+        before = (await world.tickets(flow.flow_id))["charge"]
+        world.workers.behave = failing()
+        await world.platform.order(RedriveRequest(flow_id=flow.flow_id))
+        again = await world.ended(flow.flow_id)
+        after = (await world.tickets(flow.flow_id))["charge"]
+    assert before.status is TicketStatus.FAILED
+    assert again.status is FlowStatus.COMPLETED
+    assert (after.status, after.output, after.reason) == (TicketStatus.COMPLETED, 1, None)
+    assert done(world) == ["charge", "ship", "compensate:charge", "ship"]

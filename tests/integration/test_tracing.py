@@ -18,8 +18,8 @@ from functions._adapters.cloudevents_http import write_binary, write_structured
 from functions._core.errors import Unavailable
 from functions._core.models import Flow
 from functions._core.workers import Registration
-from functions._runtime import on_one_machine
 from functions._runtime.on_one_machine import Running, running
+from functions._runtime.serving import recorder_of
 from functions._runtime.settings import Settings
 from tests.conftest import ROOT
 from tests.loopback import Answer, Loopback, Request
@@ -212,7 +212,7 @@ async def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delitem(sys.modules, "functions._runtime.tracing", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(Unavailable, match=r"infra/requirements/otel\.txt"):
-        on_one_machine._recorder(Settings.from_mapping({}, data=tmp_path, trace_file=tmp_path / "spans.jsonl"))
+        recorder_of(Settings.from_mapping({}, data=tmp_path, trace_file=tmp_path / "spans.jsonl"))
 
 
 OFF = """
@@ -225,6 +225,7 @@ import functions._runtime.platform
 assert not loaded(), loaded()  # the functions and all around them, without the web framework
 from pathlib import Path
 from functions._runtime.on_one_machine import running
+from functions._runtime.serving import recorder_of
 from functions._runtime.settings import Settings
 
 async def main():

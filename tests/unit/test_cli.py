@@ -22,6 +22,7 @@ from tests.decisions import NOW, a_document
 COMMANDS = [
     ("demo",),
     ("up",),
+    ("migrate",),
     ("worker",),
     ("sample",),
     ("simulate",),

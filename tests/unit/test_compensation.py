@@ -1,6 +1,7 @@
 """What is undone of a flow, and in which order: for every plan, however its tasks are mixed."""
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -144,3 +145,18 @@ def test_a_wide_plan_does_not_make_an_edge_for_every_pair() -> None:
     made = undoing(done(*roots, hub, *leaves))
     assert sum(len(c.dependencies) for c in made.values()) <= (IN_PARALLEL + 1) * len(made)
     assert len(made) == 2 * width
+
+
+def test_what_was_done_side_by_side_is_undone_side_by_side_up_to_a_number() -> None:
+    width = 10 * IN_PARALLEL
+    made = undoing(done(a_task("root", **UNDO), *(a_task(f"t{n}", "root", **UNDO) for n in range(width))))
+    waves = Counter(c.level for name, c in made.items() if name != "root")
+    assert waves == dict.fromkeys(range(10), IN_PARALLEL)
+    assert (made["root"].level, len(made["root"].dependencies)) == (10, IN_PARALLEL)
+
+
+def test_a_compensation_knows_nothing_of_how_the_work_that_it_undoes_was_sent() -> None:
+    went_through = {"asked": True, "ready_at": NOW - HOUR, "perhaps_begun": True, "attempt": 3, "worker_id": "w"}
+    made = undoing([t.but(**went_through) for t in done(a_task("a", **UNDO), a_task("b", "a", **UNDO))])
+    assert {(c.asked, c.perhaps_begun, c.attempt, c.worker_id) for c in made.values()} == {(False, False, 0, None)}
+    assert (made["b"].ready_at, made["a"].ready_at) == (NOW, None)

@@ -74,7 +74,16 @@ def test_a_ticket_past_its_share_is_breached_and_nothing_is_ended_by_that() -> N
     step = woken(waiting(announced=SlackState.AT_RISK, next_wakeup_at=T0 + seconds(600)), 600)
     assert kinds(step) == ["sla.violated"]
     assert step.tickets[0].status is TicketStatus.PENDING
-    assert step.tickets[0].next_wakeup_at == T0 + seconds(1000)
+    assert step.tickets[0].next_wakeup_at == T0 + seconds(700), "when it becomes late"
+
+
+def test_a_ticket_that_cannot_be_done_in_time_any_more_waits_behind_what_can() -> None:
+    ticket = waiting(announced=SlackState.BREACHED, next_wakeup_at=T0 + seconds(700))
+    late = woken(ticket, 700).tickets[0]
+    assert late.late
+    assert late.urgency > waiting(latest_start=T0 + seconds(999_999)).urgency
+    assert late.urgency < waiting(late=True, latest_start=T0 + seconds(999_999)).urgency
+    assert late.next_wakeup_at == T0 + seconds(1000), "it is not woken for that again"
 
 
 def test_a_flow_is_at_risk_when_a_ticket_and_what_follows_it_no_longer_fit() -> None:
@@ -107,9 +116,9 @@ def test_a_flow_that_is_known_to_be_at_risk_is_not_woken_again_before_its_deadli
 
 def test_a_ticket_at_work_is_looked_at_for_its_share_of_the_sla_alone() -> None:
     running = waiting(status=TicketStatus.RUNNING, acknowledged_at=T0, until=T0 + seconds(900), waiting=None)
-    assert wakeup_of(running) == T0 + seconds(600)
+    assert wakeup_of(running, FLOW) == T0 + seconds(600)
     assert worsened(running, T0 + seconds(550)) is None
-    assert wakeup_of(running.but(announced=SlackState.BREACHED)) == T0 + seconds(900)
+    assert wakeup_of(running.but(announced=SlackState.BREACHED), FLOW) == T0 + seconds(900)
 
 
 def test_a_share_that_is_gone_does_not_end_the_attempt() -> None:
@@ -179,3 +188,13 @@ def test_an_error_that_the_task_calls_hopeless_is_not_tried_again(kind: str, sta
         flow=FLOW, tickets={ticket.ticket_id: ticket}, now=T0 + seconds(1), rules=RULES, function="test", cause="event"
     )
     assert advance(situation, Reported((report,), Surroundings())).tickets[0].status is status
+
+
+def test_undoing_goes_on_as_long_as_it_has_time_whatever_the_estimates() -> None:
+    phase = Phase(status=FlowStatus.COMPENSATING, entered_at=T0)
+    undoing = FLOW.but(status=FlowStatus.COMPENSATING, phases=(phase,))
+    long = waiting(estimated_duration_ms=7_200_000, status=TicketStatus.RUNNING, attempt=1, worker_id="w1")
+    end = T0 + RULES.compensation
+    assert fits(long, undoing, end - seconds(1), RULES)
+    assert not fits(long, undoing, end, RULES)
+    assert may_retry(long, undoing, T0, RULES)

@@ -1,6 +1,7 @@
 """The rules of the house: who may import whom, what stays out of the pure part, how large things may grow."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -181,6 +182,15 @@ def test_every_event_function_says_what_it_consumes_and_emits_and_when_it_gives_
             if word not in docstring
         ]
     assert offences == []
+
+
+def test_every_deployable_function_can_be_served_and_exposes_what_its_folder_says() -> None:
+    from functions._runtime.expose import NAMES
+
+    assert sorted(NAMES) == [folder.name for folder in DEPLOYABLE]
+    for name in set(NAMES) - {"api"}:
+        handler = importlib.import_module(f"functions.{name}.handler")
+        assert (handler.new.__name__, handler.new().name) == ("new", name)
 
 
 def test_every_module_is_named_for_what_it_is() -> None:

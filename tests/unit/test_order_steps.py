@@ -9,7 +9,7 @@ from functions._core.outcomes import Generated, Ordered
 from functions._core.rules import Rules
 from functions._core.situation import Situation
 from functions._core.step import Step
-from functions._core.values import FlowStatus
+from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting
 from tests.builders import T0, make_flow, make_ticket, seconds
 
 GENERATING = make_flow(
@@ -59,5 +59,51 @@ def test_of_many_orders_the_last_ones_are_remembered() -> None:
         assert step.flow is not None
         flow = step.flow
     assert len(flow.orders) == 20
-    again = Ordered(orders.PauseRequest(flow_id=flow.flow_id), flow.orders[0])
+    again = Ordered(orders.PauseRequest(flow_id=flow.flow_id), f"order at {T0 + seconds(12)}")
     assert not advance(situation(flow, T0 + seconds(60)), again).changes
+
+
+def test_an_id_recognises_the_same_order_only_and_hides_no_other_one() -> None:
+    pause, cancel = orders.PauseRequest(flow_id=GENERATING.flow_id), orders.CancelRequest(flow_id=GENERATING.flow_id)
+    paused = advance(situation(GENERATING, T0 + seconds(2)), Ordered(pause, "1")).flow
+    assert paused is not None
+    assert not advance(situation(paused, T0 + seconds(3)), Ordered(pause, "1")).changes
+    cancelled = advance(situation(paused, T0 + seconds(3)), Ordered(cancel, "1"))
+    assert cancelled.flow is not None
+    assert cancelled.flow.outcome is Outcome.CANCELLED
+    assert len({record.audit_id for record in cancelled.audit}) == 1
+    assert len(set(cancelled.flow.orders)) == 2
+
+
+def test_a_flow_approved_right_before_its_deadline_is_looked_at_then() -> None:
+    limit = T0 + seconds(12)
+    awaiting = GENERATING.but(
+        status=FlowStatus.AWAITING_APPROVAL,
+        sla_deadline=limit,
+        sla_limit=limit,
+        phases=(Phase(status=FlowStatus.AWAITING_APPROVAL, entered_at=T0),),
+    )
+    approved = ordered(awaiting, T0 + seconds(11), orders.ApprovalGrant(flow_id=awaiting.flow_id)).flow
+    assert approved is not None
+    assert (approved.status, approved.next_wakeup_at) == (FlowStatus.GENERATING, limit)
+
+
+def test_a_ticket_that_waited_for_a_slot_when_a_person_stopped_its_flow_is_cancelled_and_has_not_failed() -> None:
+    flow = GENERATING.but(status=FlowStatus.EXECUTING, tickets_generated=1)
+    ticket = make_ticket(flow, waiting=Waiting.SLOT)
+    outcome = Ordered(orders.CancelRequest(flow_id=flow.flow_id), "1", (ticket,), {TicketStatus.PENDING: 1})
+    step = advance(situation(flow, T0 + seconds(2)), outcome)
+    [ended] = step.tickets
+    assert ended.reason is not None
+    assert (ended.status, ended.reason.code) == (TicketStatus.CANCELLED, "cancelled")
+    assert step.flow is not None
+    assert step.flow.tally == {TicketStatus.CANCELLED: 1}
+
+
+def test_what_is_done_again_waits_in_a_new_turn() -> None:
+    flow = GENERATING.but(status=FlowStatus.FAILED, outcome=Outcome.FAILED, tickets_generated=1)
+    ticket = make_ticket(flow, status=TicketStatus.CANCELLED, turn=3)
+    order = orders.RedriveRequest(flow_id=flow.flow_id)
+    outcome = Ordered(order, "1", redriven=(ticket,), deadline=T0 + seconds(500))
+    [again] = advance(situation(flow, T0 + seconds(200)), outcome).tickets
+    assert (again.status, again.turn) == (TicketStatus.PENDING, None)

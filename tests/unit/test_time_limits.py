@@ -371,3 +371,37 @@ def test_what_ran_while_the_platform_was_down_has_a_grace_to_be_reported() -> No
     spared = woken(started + seconds(1)).tickets[0]
     assert (spared.status, spared.next_wakeup_at) == (TicketStatus.ASSIGNED, started + RULES.grace)
     assert woken(started + RULES.grace).tickets[0].status is TicketStatus.PENDING
+
+
+@pytest.mark.parametrize("outcome", ["failed", "lost"])
+def test_the_time_to_get_a_worker_begins_anew_after_a_worker_had_the_ticket(outcome: str) -> None:
+    flow = executing()
+    held = {"schedule_to_start_ms": 5000, "ready_at": T0, "acknowledged_at": T0 + seconds(1), "until": T0 + seconds(60)}
+    ticket = assigned(flow, **held)
+    failure = Report(ticket_id=ticket.ticket_id, attempt=1, status=ReportStatus.FAILED)
+    said = Reported([failure]) if outcome == "failed" else WorkerLost("w1", "is silent")
+    waiting = apply(flow, ticket, T0 + seconds(10), said).tickets[0]
+    assert (waiting.waiting, waiting.ready_at) == (Waiting.RETRY, waiting.until)
+    assert waiting.until is not None
+    woken = apply(flow, waiting, waiting.until, overdue(waiting))
+    assert [event.noun for event in woken.events] == ["tickets.ready"]
+    busy = Discovered({}, {ticket.ticket_id: Waiting.SLOT}, {})
+    slot = apply(flow, woken.tickets[0], waiting.until + seconds(1), busy).tickets[0]
+    assert slot.until == waiting.until + seconds(5)
+
+
+def test_workers_that_refuse_a_ticket_do_not_give_it_more_time_to_get_one() -> None:
+    flow = executing()
+    ticket = assigned(flow, schedule_to_start_ms=5000, ready_at=T0)
+    refused = apply(flow, ticket, T0 + seconds(4), Delivered({ticket.ticket_id: (1, Answer(429, "full"))})).tickets[0]
+    assert (refused.status, refused.ready_at) == (TicketStatus.PENDING, T0)
+
+
+@pytest.mark.parametrize("late", [0, 3])
+def test_a_ticket_of_a_pause_that_is_over_is_not_woken_again_before_the_flow_had_its_turn(late: float) -> None:
+    over = T0 + seconds(100)
+    phases = (Phase(status=FlowStatus.EXECUTING, entered_at=T0), Phase(status=FlowStatus.PAUSED, entered_at=T0))
+    flow = make_flow(status=FlowStatus.PAUSED, back=FlowStatus.EXECUTING, phases=phases, next_wakeup_at=over)
+    ticket = make_ticket(flow, waiting=Waiting.RESUME, until=over, next_wakeup_at=over)
+    now = over + seconds(late)
+    assert apply(flow, ticket, now, overdue(ticket)).tickets[0].next_wakeup_at == now + RULES.reemit_after(0)

@@ -28,6 +28,10 @@ class MemoryQueue:
         rows = islice(self._state.queue.after(after), limit)
         return [replace(queued, position=position) for position, queued in rows]
 
+    async def take_over(self) -> int:
+        """Do nothing: there is one process."""
+        return 0
+
     async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
         """Record a failed try and when the next one is due."""
         if queued := self._state.queue.get(event_id):

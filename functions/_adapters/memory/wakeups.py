@@ -42,7 +42,7 @@ class MemoryWakeups:
             if capabilities is None or set(ticket.required_capabilities) <= set(capabilities)
             if offered_until.get(ticket.ticket_id, now) <= now
         ]
-        claimed = sorted(waiting, key=lambda ticket: (ticket.turn or 0, ticket.latest_start, ticket.ticket_id))[:limit]
+        claimed = sorted(waiting, key=lambda ticket: (ticket.turn or 0, ticket.urgency, ticket.ticket_id))[:limit]
         offered_until.update((ticket.ticket_id, now + lease) for ticket in claimed)
         return claimed
 
@@ -56,7 +56,7 @@ class MemoryWakeups:
             other, turn = frozenset(ticket.required_capabilities), ticket.turn or 0
             if in_one_line(required, other):
                 lowest[other] = min(turn, lowest.get(other, turn))
-                order.append((turn, ticket.latest_start))
+                order.append((turn, ticket.urgency))
                 own[turn] += ticket.flow_id == flow_id and other == required
         current = max(lowest.values(), default=0)
         behind = min(((turn, start) for turn, start in order if turn > current), default=None)

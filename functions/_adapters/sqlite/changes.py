@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from functions._adapters.documents import document
 from functions._adapters.sqlite.database import SQL
-from functions._adapters.sqlite.rows import Row, audit_row, document, flow_row, ticket_row, worker_row
+from functions._adapters.sqlite.rows import Row, audit_row, flow_row, ticket_row, worker_row
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict
 from functions._core.models import DeadLetter, Ticket

@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
 
+from functions._adapters.documents import read_event
 from functions._adapters.pages import MAX_POSITION, position_of
 from functions._adapters.sqlite.changes import Change, apply, letter_change, queue_change
 from functions._adapters.sqlite.database import SQL, Database
-from functions._adapters.sqlite.rows import from_ms, read_event, to_ms
+from functions._adapters.sqlite.rows import from_ms, to_ms
 from functions._adapters.sqlite.views import read_page
 from functions._core.envelope import CloudEvent
 from functions._core.models import DeadLetter
@@ -31,6 +32,10 @@ class SqliteQueue:
             Queued(position, read_event(doc), attempts, None if not_before is None else from_ms(not_before))
             for position, attempts, not_before, doc in rows
         ]
+
+    async def take_over(self) -> int:
+        """Do nothing: there is one process."""
+        return 0
 
     async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
         """Record a failed try and when the next one is due."""

@@ -1,28 +1,19 @@
-"""From records to rows and back. Times are epoch milliseconds, records are JSON.
-
-Documents hold every field, defaults included: what was stored stays what it was when a default changes.
-"""
+"""From records to rows. Times are epoch milliseconds, records are JSON."""
 
 import json
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
-from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError
-
+from functions._adapters.documents import document
 from functions._adapters.standing import held_since, waits_for_a_worker
 from functions._core.audits import AnyAudit, AuditRecord
-from functions._core.envelope import CloudEvent
-from functions._core.errors import Rejected
-from functions._core.models import Flow, HistoryEntry, Ticket
-from functions._core.values import Record, milliseconds
+from functions._core.models import Flow, Ticket
+from functions._core.values import milliseconds
 from functions._core.worker_record import Worker
 
 Row = Mapping[str, object]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_EVENT = TypeAdapter(CloudEvent)
 
 
 def to_ms(moment: datetime) -> int:
@@ -37,24 +28,6 @@ def from_ms(number: int) -> datetime:
 
 def _optional_ms(moment: datetime | None) -> int | None:
     return None if moment is None else to_ms(moment)
-
-
-def document(value: Record | CloudEvent) -> str:
-    """Return a record or event as JSON text; raise `Rejected` for text that no encoding can write."""
-    try:
-        return _EVENT.dump_json(value).decode() if isinstance(value, CloudEvent) else value.model_dump_json()
-    except PydanticSerializationError as error:
-        raise Rejected(f"It cannot be stored: {error}.", code="not_storable") from error
-
-
-def read_event(doc: str) -> CloudEvent:
-    """Return the event of a document."""
-    return _EVENT.validate_json(doc)
-
-
-def read_history(seq: int, doc: str) -> HistoryEntry:
-    """Return the transition of a document, with the number that its row was given."""
-    return HistoryEntry.model_validate_json(doc).but(seq=seq)
 
 
 def flow_row(flow: Flow) -> Row:
@@ -97,7 +70,7 @@ def ticket_row(ticket: Ticket) -> Row:
         "held_since": _optional_ms(held_since(ticket)),
         "requirement": requirement(ticket.required_capabilities) if waits else None,
         "turn": ticket.turn or 0 if waits else None,
-        "latest_start": to_ms(ticket.latest_start),
+        "latest_start": to_ms(ticket.urgency),
         "next_wakeup_at": _optional_ms(ticket.next_wakeup_at),
         "compensates": ticket.compensates,
         "version": ticket.version,

@@ -4,19 +4,14 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
-
+from functions._adapters.documents import AUDIT, read_history
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
 from functions._adapters.sqlite.database import SQL, Database
-from functions._adapters.sqlite.rows import read_history
 from functions._core.audits import AnyAudit, AuditKind
 from functions._core.models import Flow, HistoryEntry, Ticket
 from functions._core.values import Record
 
 R = TypeVar("R", bound=Record)
-
-
-AUDIT: TypeAdapter[AnyAudit] = TypeAdapter(AnyAudit)
 
 
 def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) -> str:

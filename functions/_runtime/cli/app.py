@@ -10,6 +10,7 @@ from functions._runtime.cli.audit_command import audits, incidents
 from functions._runtime.cli.demo_command import demo
 from functions._runtime.cli.event_commands import drop_letter, events, list_letters, replay_letter
 from functions._runtime.cli.flow_commands import flows, show, why
+from functions._runtime.cli.migrate_command import migrate
 from functions._runtime.cli.order_commands import (
     approve,
     cancel,
@@ -54,6 +55,7 @@ def version() -> None:
 COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     (PLATFORM, demo),
     (PLATFORM, up),
+    (PLATFORM, migrate),
     (PLATFORM, worker),
     (FLOWS, sample),
     (FLOWS, simulate),

@@ -179,6 +179,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "token": "Bearer token of the reports on this attempt; null in the copy for subscribers.",
     },
     "TelemetryFrame": {
+        "ticket_ids": "Ids of the plan's tickets; of a large plan the first 500.",
         "compensations": "How many tickets were to be undone, because the flow did not complete.",
         "critical_path_ms": "Length of the longest path by estimates, in milliseconds.",
         "duration_ms": "From the reception of the decision to the outcome, in milliseconds.",

@@ -1,0 +1,73 @@
+"""Flows, tickets and everything else that a step changes."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from functions._adapters.postgres.changes import writing_of
+from functions._adapters.postgres.database import Database
+from functions._core.errors import Unavailable
+from functions._core.models import Flow, Ticket
+from functions._core.step import Step
+from functions._core.values import TicketStatus
+
+
+class PostgresFlows:
+    """The `FlowStore`."""
+
+    def __init__(self, database: Database, owner: str | None) -> None:
+        self._database = database
+        self._owner = owner
+
+    async def flow(self, flow_id: str) -> Flow | None:
+        """Return the flow's row, or None."""
+        doc = await self._database.value("flow", flow_id=flow_id)
+        return None if doc is None else Flow.model_validate_json(doc)
+
+    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
+        """Return those of the named tickets that exist, by id."""
+        if not ticket_ids:
+            return {}
+        rows = await self._database.rows("tickets", ticket_ids=list(ticket_ids))
+        return {ticket_id: Ticket.model_validate_json(doc) for ticket_id, doc in rows}
+
+    async def decision(self, flow_id: str) -> bytes:
+        """Return the stored decision as JSON text."""
+        doc = await self._database.value("decision", flow_id=flow_id)
+        if doc is None:
+            raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")
+        return bytes(doc)
+
+    async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
+        """Return the tickets of a flow in the order of the plan."""
+        rows = await self._database.rows("live_tickets_of" if live_only else "tickets_of", flow_id=flow_id)
+        return [Ticket.model_validate_json(doc) for (doc,) in rows]
+
+    async def commit(self, step: Step) -> None:
+        """Apply `step`, or raise `Conflict` and change nothing."""
+        if step.changes or step.decision is not None:
+            writing = writing_of(step, self._owner)
+            await self._database.run(writing.sql, writing.values)
+
+
+class PostgresTally:
+    """The `Tally`. Every count walks an index that holds only what is counted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def by_status(self, flow_id: str) -> Mapping[str, int]:
+        """Return how many tickets of the flow are in each status, zeros included."""
+        found = dict(await self._database.rows("tickets_by_status", flow_id=flow_id))
+        return {status.value: found.get(status.value, 0) for status in TicketStatus}
+
+    async def live(self, flow_id: str, at_most: int) -> int:
+        """Return how many tickets of the flow are live, counting no further than `at_most`."""
+        return int(await self._database.value("live_tickets", flow_id=flow_id, at_most=at_most))
+
+    async def active(self) -> Mapping[str, int]:
+        """Return how many tickets each worker holds."""
+        return dict(await self._database.rows("active"))
+
+    async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
+        """Return tickets that the worker holds, the oldest assignment first."""
+        rows = await self._database.rows("held_by", worker_id=worker_id, limit=limit)
+        return [Ticket.model_validate_json(doc) for (doc,) in rows]

@@ -1,0 +1,107 @@
+"""Events at rest: queued, waiting for the telemetry sink, or given up."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+from functions._adapters.documents import read_event
+from functions._adapters.pages import MAX_POSITION, position_of
+from functions._adapters.postgres.changes import queueing
+from functions._adapters.postgres.database import SQL, Database
+from functions._adapters.postgres.rows import key, letter_row
+from functions._adapters.postgres.views import read_page
+from functions._core.envelope import CloudEvent
+from functions._core.models import DeadLetter
+from functions._core.ports import Queued
+
+LEASE = timedelta(seconds=10)
+"""For how long a process counts as alive after it has said so."""
+
+TAKEN_AT_ONCE = 5_000
+
+
+class PostgresQueue:
+    """The `EventQueue`. An event has an owner, the process that is to handle it; what the dead own is taken over.
+
+    Where no process has a name, what is queued is everybody's. The clock is that of the database, the same for all.
+    """
+
+    def __init__(self, database: Database, owner: str | None) -> None:
+        self._database = database
+        self._owner = owner
+
+    async def enqueue(self, events: Sequence[CloudEvent]) -> None:
+        """Add events whose ids are not queued already, for this process to handle."""
+        if events:
+            writing = queueing(events, self._owner)
+            await self._database.run(writing.sql, writing.values)
+
+    async def pending(self, after: int, limit: int) -> Sequence[Queued]:
+        """Return queued events of this process, or all if it has no name, with `position` above `after`, in order."""
+        query = "queue_pending" if self._owner is None else "queue_pending_of"
+        rows = await self._database.rows(query, owner=self._owner, after=after, limit=limit)
+        return [Queued(position, read_event(doc), attempts, not_before) for position, attempts, not_before, doc in rows]
+
+    async def take_over(self) -> int:
+        """Say that this process is alive, and make its own what nobody else is to handle; return how many events."""
+        if self._owner is None:
+            return 0
+        taken = await self._database.value("queue_take_over", owner=self._owner, lease=LEASE, limit=TAKEN_AT_ONCE)
+        return int(taken)
+
+    async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
+        """Record a failed try and when the next one is due."""
+        await self._database.rows("queue_postpone", event_id=key(event_id), attempts=attempts, not_before=not_before)
+
+    async def bury(self, event_id: str, letter: DeadLetter) -> None:
+        """Move an event to the dead letters."""
+        await self._database.rows("queue_bury", event_id=key(event_id), **letter_row(letter))
+
+    async def depth(self) -> int:
+        """Return how many events are queued, by whomever."""
+        return int(await self._database.value("queue_depth"))
+
+
+class PostgresTelemetryBuffer:
+    """The `TelemetryBuffer`; an entry counts as buffered at the time of its event."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
+        """Return the oldest entries behind `after` with their positions and times."""
+        rows = await self._database.rows("telemetry_oldest", limit=limit, after=after)
+        entries = ((position, read_event(doc)) for position, doc in rows)
+        return [(position, event.time, event) for position, event in entries]
+
+    async def forget(self, positions: Collection[int]) -> None:
+        """Remove entries that were published."""
+        await self._database.rows("telemetry_delete", positions=list(positions))
+
+    async def size(self) -> int:
+        """Return how many entries wait."""
+        return int(await self._database.value("telemetry_size"))
+
+
+class PostgresDeadLetters:
+    """The `DeadLetters`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, letter: DeadLetter) -> None:
+        """Keep a letter; the same `letter_id` again replaces it, in its old place."""
+        await self._database.run(SQL["letter_put"], letter_row(letter))
+
+    async def letters(self, cursor: str | None, limit: int) -> tuple[Sequence[DeadLetter], str | None]:
+        """Return letters, the newest first."""
+        values = {"before": position_of(cursor, start=MAX_POSITION)}
+        return await read_page(self._database, DeadLetter, SQL["letters_page"], values, limit)
+
+    async def letter(self, letter_id: str) -> DeadLetter | None:
+        """Return one letter."""
+        doc = await self._database.value("letter", letter_id=key(letter_id))
+        return None if doc is None else DeadLetter.model_validate_json(doc)
+
+    async def drop(self, letter_id: str) -> bool:
+        """Forget a letter; tell whether it was there."""
+        return bool(await self._database.rows("letter_delete", letter_id=key(letter_id)))

@@ -1,0 +1,40 @@
+"""The registered workers."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from functions._adapters.postgres.database import SQL, Database
+from functions._adapters.postgres.rows import worker_row
+from functions._core.errors import Conflict
+from functions._core.worker_record import Worker
+
+REMEMBERED = 4096
+"""Workers whose parsed records are kept: each discovery reads all, and few change in between."""
+
+_worker = lru_cache(REMEMBERED)(Worker.model_validate_json)
+
+
+class PostgresRegistry:
+    """The `WorkerRegistry`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def workers(self) -> Sequence[Worker]:
+        """Return all of them, by worker id."""
+        return [_worker(doc) for (doc,) in await self._database.rows("workers")]
+
+    async def worker(self, worker_id: str) -> Worker | None:
+        """Return one of them."""
+        doc = await self._database.value("worker", worker_id=worker_id)
+        return None if doc is None else _worker(doc)
+
+    async def put(self, worker: Worker) -> None:
+        """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
+        sql = SQL["worker_insert" if worker.version == 1 else "worker_update"]
+        if not await self._database.run(sql, worker_row(worker)):
+            raise Conflict
+
+    async def remove(self, worker_id: str, version: int) -> bool:
+        """Forget a worker and its wake-up, unless it has changed."""
+        return bool(await self._database.rows("worker_delete", worker_id=worker_id, version=version))

@@ -1,0 +1,80 @@
+"""Pages for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from functions._adapters.documents import AUDIT, read_history
+from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._adapters.postgres.database import SQL, Database
+from functions._adapters.postgres.rows import text
+from functions._core.audits import AnyAudit, AuditKind
+from functions._core.models import Flow, HistoryEntry, Ticket
+from functions._core.values import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) -> str:
+    """Return the query for a page of audits. Words are literals in it: only then are the partial indexes used."""
+    filters = ["AND flow_id = :flow_id"] if of_flow else []
+    filters += [] if kind is None else [f"AND kind = '{kind.value}'"]
+    filters += [] if valid is None else ["AND valid" if valid else "AND NOT valid"]
+    return SQL["audits_page"].replace("/* filters */", " ".join(filters))
+
+
+async def read_page(
+    database: Database, model: type[R], sql: str, values: Mapping[str, Any], limit: int
+) -> tuple[list[R], str | None]:
+    """Run a query for positions and documents, and cut the page off what it finds."""
+    rows = await database.run(sql, {**values, "limit": limit + 1})
+    return page([(position, model.model_validate_json(doc)) for position, doc in rows], limit)
+
+
+class PostgresViews:
+    """The `Views`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+        """Return flows, the newest first."""
+        wanted = flow_status(status)
+        values = {"before": position_of(cursor, start=MAX_POSITION), "status": wanted}
+        sql = SQL["flows_page" if wanted is None else "flows_page_by_status"]
+        return await read_page(self._database, Flow, sql, values, limit)
+
+    async def find_tickets(
+        self, filters: Mapping[str, str], cursor: str | None, limit: int
+    ) -> tuple[Sequence[Ticket], str | None]:
+        """Return tickets that all `filters` fit, oldest first."""
+        wanted = {name: text(value) for name, value in ticket_filters(filters).items()}
+        equalities = "".join(f"AND {name} = :{name} " for name in sorted(wanted))
+        sql = SQL["tickets_page"].replace("/* filters */", equalities)
+        return await read_page(self._database, Ticket, sql, {**wanted, "after": position_of(cursor, start=0)}, limit)
+
+    async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """Return transitions with `seq` above `after`, in order; of all flows, only what is settled.
+
+        An entry whose neighbour with a lower number is still being committed is shown together with that.
+        """
+        if flow_id is None:
+            settled = await self._database.value("history_settled")
+            rows = await self._database.rows("history_page", after=after, settled=settled, limit=limit)
+        else:
+            rows = await self._database.rows("history_page_of_flow", flow_id=text(flow_id), after=after, limit=limit)
+        return [read_history(seq, doc) for seq, doc in rows]
+
+    async def audits(
+        self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
+    ) -> Sequence[AnyAudit]:
+        """Return audits that all filters fit, the newest first."""
+        sql = audits_page(of_flow=flow_id is not None, kind=kind, valid=valid)
+        rows = await self._database.run(sql, {"flow_id": text(flow_id), "limit": limit})
+        return [AUDIT.validate_json(doc) for (doc,) in rows]
+
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many flows and tickets there are by status."""
+        return {
+            "flows": dict(await self._database.rows("flow_counts")),
+            "tickets": dict(await self._database.rows("ticket_counts")),
+        }

@@ -1,0 +1,405 @@
+-- `:name` stands for a parameter. What a step writes is put together from the parts below as one statement, so that a
+-- commit is one round trip: `WITH turn AS (…), flow_written AS (…), … SELECT flowc_expect(…)`. A record is inserted as
+-- version 1 and updated from the version before; a part that touches too few rows is how a conflict shows.
+
+-- name: turn
+SELECT flowc_turn(:flow_id)
+
+-- name: flow_insert
+INSERT INTO flow (flow_id, decision_id, plan_id, intent_id, correlation_id, trace_id, status, outcome, priority, risk_band,
+                  received_at, sla_deadline, deadline, ended_at, duration_ms, tickets_generated, redrives, next_wakeup_at,
+                  version, doc)
+VALUES (:flow_flow_id, :flow_decision_id, :flow_plan_id, :flow_intent_id, :flow_correlation_id, :flow_trace_id,
+        :flow_status, :flow_outcome, :flow_priority, :flow_risk_band, :flow_received_at, :flow_sla_deadline,
+        :flow_deadline, :flow_ended_at, :flow_duration_ms, :flow_tickets_generated, :flow_redrives,
+        :flow_next_wakeup_at, :flow_version, :flow_doc)
+ON CONFLICT (flow_id) DO NOTHING RETURNING 1
+
+-- name: flow_update
+UPDATE flow
+SET plan_id = :flow_plan_id, intent_id = :flow_intent_id, status = :flow_status, outcome = :flow_outcome,
+    priority = :flow_priority, risk_band = :flow_risk_band, sla_deadline = :flow_sla_deadline,
+    deadline = :flow_deadline, ended_at = :flow_ended_at, duration_ms = :flow_duration_ms,
+    tickets_generated = :flow_tickets_generated, redrives = :flow_redrives, next_wakeup_at = :flow_next_wakeup_at,
+    version = :flow_version, updated_at = now(), doc = :flow_doc
+WHERE flow_id = :flow_flow_id AND version = :flow_version - 1 RETURNING 1
+
+-- name: ticket_insert
+INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, decision_id, correlation_id, trace_id, span_id, task_id,
+                    task_type, description, dependencies, status, waiting, priority, priority_score, risk_band, sla,
+                    sla_deadline, qos, required_capabilities, security_level, template_id, created_at, assigned_at,
+                    acknowledged_at, started_at, completed_at, estimated_duration_ms, actual_duration_ms, attempt,
+                    retry_count, worker_id, error_message, compensation_ticket_id, compensates, schema_version, hash,
+                    held_since, requirement, turn, latest_start, next_wakeup_at, version, doc)
+SELECT * FROM unnest(
+    :new_ticket_id::text[], :new_flow_id::text[], :new_plan_id::text[], :new_intent_id::text[], :new_decision_id::text[],
+    :new_correlation_id::text[], :new_trace_id::text[], :new_span_id::text[], :new_task_id::text[],
+    :new_task_type::text[], :new_description::text[], :new_dependencies::json[], :new_status::text[],
+    :new_waiting::text[], :new_priority::text[], :new_priority_score::float8[], :new_risk_band::text[],
+    :new_sla::json[], :new_sla_deadline::timestamptz[], :new_qos::json[], :new_required_capabilities::json[],
+    :new_security_level::text[], :new_template_id::text[], :new_created_at::timestamptz[],
+    :new_assigned_at::timestamptz[], :new_acknowledged_at::timestamptz[], :new_started_at::timestamptz[],
+    :new_completed_at::timestamptz[], :new_estimated_duration_ms::bigint[], :new_actual_duration_ms::bigint[],
+    :new_attempt::integer[], :new_retry_count::integer[], :new_worker_id::text[], :new_error_message::text[],
+    :new_compensation_ticket_id::text[], :new_compensates::text[], :new_schema_version::integer[], :new_hash::text[],
+    :new_held_since::timestamptz[], :new_requirement::text[], :new_turn::bigint[], :new_latest_start::timestamptz[],
+    :new_next_wakeup_at::timestamptz[], :new_version::integer[], :new_doc::json[])
+ON CONFLICT (ticket_id) DO NOTHING RETURNING 1
+
+-- name: ticket_update
+-- What never changes is left out: that spares its indexes.
+UPDATE ticket
+SET status = n.status, waiting = n.waiting, priority = n.priority, priority_score = n.priority_score, sla = n.sla,
+    sla_deadline = n.sla_deadline, required_capabilities = n.required_capabilities, assigned_at = n.assigned_at,
+    acknowledged_at = n.acknowledged_at, started_at = n.started_at, completed_at = n.completed_at,
+    actual_duration_ms = n.actual_duration_ms, attempt = n.attempt, retry_count = n.retry_count,
+    worker_id = n.worker_id, error_message = n.error_message, compensation_ticket_id = n.compensation_ticket_id,
+    held_since = n.held_since, requirement = n.requirement, turn = n.turn, latest_start = n.latest_start,
+    offered_until = NULL, next_wakeup_at = n.next_wakeup_at, version = n.version, updated_at = now(), doc = n.doc
+FROM unnest(
+    :changed_ticket_id::text[], :changed_status::text[], :changed_waiting::text[], :changed_priority::text[],
+    :changed_priority_score::float8[], :changed_sla::json[], :changed_sla_deadline::timestamptz[],
+    :changed_required_capabilities::json[], :changed_assigned_at::timestamptz[],
+    :changed_acknowledged_at::timestamptz[], :changed_started_at::timestamptz[], :changed_completed_at::timestamptz[],
+    :changed_actual_duration_ms::bigint[], :changed_attempt::integer[], :changed_retry_count::integer[],
+    :changed_worker_id::text[], :changed_error_message::text[], :changed_compensation_ticket_id::text[],
+    :changed_held_since::timestamptz[], :changed_requirement::text[], :changed_turn::bigint[],
+    :changed_latest_start::timestamptz[], :changed_next_wakeup_at::timestamptz[], :changed_version::integer[],
+    :changed_doc::json[]
+) AS n (ticket_id, status, waiting, priority, priority_score, sla, sla_deadline, required_capabilities, assigned_at,
+        acknowledged_at, started_at, completed_at, actual_duration_ms, attempt, retry_count, worker_id, error_message,
+        compensation_ticket_id, held_since, requirement, turn, latest_start, next_wakeup_at, version, doc)
+WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.version - 1 RETURNING 1
+
+-- name: decision_insert
+-- The first decision of a flow wins.
+INSERT INTO decision (flow_id, doc) VALUES (:flow_id, :decision) ON CONFLICT (flow_id) DO NOTHING
+
+-- name: history_insert
+-- Numbers are given behind the join, so after the turn has come, and in the order of the step.
+INSERT INTO history (flow_id, at, type, ticket_id, from_status, to_status, doc)
+SELECT n.flow_id, n.at, n.type, n.ticket_id, n.from_status, n.to_status, n.doc
+FROM turn, unnest(
+    :history_flow_id::text[], :history_at::timestamptz[], :history_type::text[], :history_ticket_id::text[],
+    :history_from_status::text[], :history_to_status::text[], :history_doc::json[]
+) WITH ORDINALITY AS n (flow_id, at, type, ticket_id, from_status, to_status, doc, place)
+ORDER BY n.place
+
+-- name: audit_insert
+INSERT INTO audit (flow_id, kind, valid, at, doc)
+SELECT * FROM unnest(:audit_flow_id::text[], :audit_kind::text[], :audit_valid::boolean[], :audit_at::timestamptz[],
+                     :audit_doc::json[])
+
+-- name: queue_delete
+DELETE FROM event_queue WHERE event_id = :handled RETURNING 1
+
+-- name: queue_insert
+-- After `dequeued`: a step may send an event with the id of the one that it has handled.
+INSERT INTO event_queue (event_id, owner, doc)
+SELECT n.event_id, :owner::text, n.doc FROM unnest(:event_id::text[], :event_doc::json[]) AS n (event_id, doc)
+WHERE (SELECT count(*) FROM dequeued) >= 0
+ON CONFLICT (event_id) DO NOTHING
+
+-- name: telemetry_insert
+INSERT INTO telemetry_buffer (doc) SELECT * FROM unnest(:telemetry_doc::json[])
+
+-- Writes of one statement.
+
+-- name: worker_insert
+INSERT INTO worker (worker_id, endpoint, reported, slots, registered_at, last_seen, next_wakeup_at, version, doc)
+VALUES (:worker_id, :endpoint, :reported, :slots, :registered_at, :last_seen, :next_wakeup_at, :version, :doc)
+ON CONFLICT (worker_id) DO NOTHING RETURNING 1
+
+-- name: worker_update
+UPDATE worker
+SET endpoint = :endpoint, reported = :reported, slots = :slots, registered_at = :registered_at, last_seen = :last_seen,
+    next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
+WHERE worker_id = :worker_id AND version = :version - 1 RETURNING 1
+
+-- name: worker_delete
+DELETE FROM worker WHERE worker_id = :worker_id AND version = :version RETURNING 1
+
+-- name: queue_postpone
+UPDATE event_queue SET attempts = :attempts, not_before = :not_before WHERE event_id = :event_id
+
+-- name: queue_bury
+WITH buried AS (DELETE FROM event_queue WHERE event_id = :event_id)
+INSERT INTO dead_letter (letter_id, flow_id, doc) VALUES (:letter_id, :flow_id, :doc)
+ON CONFLICT (letter_id) DO UPDATE SET flow_id = excluded.flow_id, doc = excluded.doc
+
+-- name: queue_take_over
+-- The process says that it is alive, and takes what nobody owns or the dead have left. Others who look at the same time
+-- pass over what this one has locked.
+WITH alive AS (
+    INSERT INTO process (process_id, alive_until) VALUES (:owner, now() + :lease::interval)
+    ON CONFLICT (process_id) DO UPDATE SET alive_until = excluded.alive_until
+), orphan AS (
+    SELECT position FROM event_queue
+    WHERE owner IS NULL
+        OR owner = ANY (ARRAY(SELECT process_id FROM process WHERE alive_until <= now() AND process_id <> :owner))
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE event_queue SET owner = :owner FROM orphan WHERE event_queue.position = orphan.position RETURNING 1
+)
+SELECT count(*) FROM taken
+
+-- name: process_leave
+UPDATE process SET alive_until = now() WHERE process_id = :owner
+
+-- name: process_forget
+DELETE FROM process
+WHERE alive_until < now() - interval '1 day'
+    AND NOT EXISTS (SELECT FROM event_queue WHERE owner = process.process_id)
+
+-- name: telemetry_delete
+DELETE FROM telemetry_buffer WHERE position = ANY (:positions::bigint[])
+
+-- name: letter_put
+-- A letter that comes again keeps its place.
+INSERT INTO dead_letter (letter_id, flow_id, doc) VALUES (:letter_id, :flow_id, :doc)
+ON CONFLICT (letter_id) DO UPDATE SET flow_id = excluded.flow_id, doc = excluded.doc
+
+-- name: letter_delete
+DELETE FROM dead_letter WHERE letter_id = :letter_id RETURNING 1
+
+-- Retention: one transaction, a bounded number of rows.
+
+-- name: retention_begin
+SELECT set_config('flowc.retention', 'on', true)
+
+-- name: anything_old
+SELECT EXISTS (SELECT FROM flow WHERE ended_at < :before) OR EXISTS (SELECT FROM audit WHERE flow_id = '' AND at < :before)
+
+-- name: forgettable
+SELECT flow_id FROM flow WHERE ended_at < :before ORDER BY ended_at LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- name: tickets_forget
+DELETE FROM ticket WHERE position IN (SELECT position FROM ticket WHERE flow_id = :flow_id ORDER BY position LIMIT :limit)
+RETURNING 1
+
+-- name: history_forget
+DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE flow_id = :flow_id ORDER BY seq LIMIT :limit) RETURNING 1
+
+-- name: audits_forget
+DELETE FROM audit WHERE position IN (SELECT position FROM audit WHERE flow_id = :flow_id ORDER BY position LIMIT :limit)
+RETURNING 1
+
+-- name: letters_forget
+DELETE FROM dead_letter WHERE position IN (SELECT position FROM dead_letter WHERE flow_id = :flow_id LIMIT :limit)
+RETURNING 1
+
+-- name: decision_forget
+DELETE FROM decision WHERE flow_id = :flow_id AND :limit::bigint > 0 RETURNING 1
+
+-- name: flow_forget
+DELETE FROM flow WHERE flow_id = :flow_id AND :limit::bigint > 0 RETURNING 1
+
+-- name: actions_forget
+DELETE FROM audit
+WHERE position IN (SELECT position FROM audit WHERE flow_id = '' AND at < :before ORDER BY at LIMIT :limit)
+RETURNING 1
+
+-- name: letters_drop
+DELETE FROM dead_letter WHERE position IN (
+    SELECT position FROM dead_letter
+    WHERE position <= (SELECT position FROM dead_letter ORDER BY position DESC LIMIT 1 OFFSET :keep)
+    ORDER BY position LIMIT :limit
+)
+RETURNING 1
+
+-- Reads of single records.
+
+-- name: flow
+SELECT doc FROM flow WHERE flow_id = :flow_id
+
+-- name: decision
+SELECT doc FROM decision WHERE flow_id = :flow_id
+
+-- name: tickets
+SELECT ticket_id, doc FROM ticket WHERE ticket_id = ANY (:ticket_ids::text[])
+
+-- name: live_tickets
+SELECT count(*) FROM (
+    SELECT FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') LIMIT :at_most
+) AS live
+
+-- name: tickets_by_status
+SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id AND compensates IS NULL GROUP BY status
+
+-- name: active
+SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL AND worker_id IS NOT NULL GROUP BY worker_id
+
+-- name: held_by
+SELECT doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
+ORDER BY held_since, ticket_id LIMIT :limit
+
+-- name: worker
+SELECT doc FROM worker WHERE worker_id = :worker_id
+
+-- name: workers
+SELECT doc FROM worker ORDER BY worker_id
+
+-- name: letter
+SELECT doc FROM dead_letter WHERE letter_id = :letter_id
+
+-- name: queue_pending
+SELECT position, attempts, not_before, doc FROM event_queue
+WHERE position > :after ORDER BY position LIMIT :limit
+
+-- name: queue_pending_of
+SELECT position, attempts, not_before, doc FROM event_queue
+WHERE owner = :owner AND position > :after ORDER BY position LIMIT :limit
+
+-- name: telemetry_oldest
+SELECT position, doc FROM telemetry_buffer WHERE position > :after ORDER BY position LIMIT :limit
+
+-- name: writable
+-- Raises when the database takes no writes, as on a standby.
+SELECT pg_current_xact_id()
+
+-- Wake-ups. Claims take turns by a lock, so that what one has locked and does not take is not passed over by the next; a
+-- row that a commit has locked is passed over, as its wake-up is being set anew. Rows that moved meanwhile are looked at
+-- again by FOR UPDATE.
+
+-- name: claim_due
+WITH claim AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(1179407192, 1)
+), due_flow AS MATERIALIZED (
+    SELECT 'flow' AS kind, flow_id AS record_id, flow_id, next_wakeup_at AS at FROM flow
+    WHERE next_wakeup_at <= :now AND (SELECT count(*) FROM claim) = 1
+    ORDER BY next_wakeup_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), due_ticket AS MATERIALIZED (
+    SELECT 'ticket', ticket_id, flow_id, next_wakeup_at FROM ticket
+    WHERE next_wakeup_at <= :now AND (SELECT count(*) FROM claim) = 1
+    ORDER BY next_wakeup_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), due_worker AS MATERIALIZED (
+    SELECT 'worker', worker_id, NULL, next_wakeup_at FROM worker
+    WHERE next_wakeup_at <= :now AND (SELECT count(*) FROM claim) = 1
+    ORDER BY next_wakeup_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), due AS MATERIALIZED (
+    SELECT * FROM due_flow UNION ALL SELECT * FROM due_ticket UNION ALL SELECT * FROM due_worker
+    ORDER BY at, kind, record_id LIMIT :limit
+), flows AS (
+    UPDATE flow SET next_wakeup_at = :until FROM due WHERE kind = 'flow' AND flow.flow_id = record_id
+), tickets AS (
+    UPDATE ticket SET next_wakeup_at = :until FROM due WHERE kind = 'ticket' AND ticket.ticket_id = record_id
+), workers AS (
+    UPDATE worker SET next_wakeup_at = :until FROM due WHERE kind = 'worker' AND worker.worker_id = record_id
+)
+SELECT kind, record_id, flow_id, at FROM due ORDER BY at, kind, record_id
+
+-- name: next_due
+SELECT least(
+    (SELECT min(next_wakeup_at) FROM flow WHERE next_wakeup_at IS NOT NULL),
+    (SELECT min(next_wakeup_at) FROM ticket WHERE next_wakeup_at IS NOT NULL),
+    (SELECT min(next_wakeup_at) FROM worker)
+)
+
+-- name: waiting_requirements
+-- The distinct requirements of waiting tickets, with the capabilities they stand for: a hop along the index from one to
+-- the next, however many tickets wait.
+WITH RECURSIVE hop (requirement) AS (
+    (SELECT requirement FROM ticket WHERE requirement IS NOT NULL ORDER BY requirement LIMIT 1)
+    UNION ALL
+    SELECT (SELECT requirement FROM ticket WHERE requirement > hop.requirement ORDER BY requirement LIMIT 1)
+    FROM hop WHERE hop.requirement IS NOT NULL
+)
+SELECT hop.requirement, (SELECT required_capabilities FROM ticket WHERE requirement = hop.requirement LIMIT 1)
+FROM hop WHERE hop.requirement IS NOT NULL
+
+-- name: claim_waiting
+WITH claim AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(1179407192, 2)
+), offered AS MATERIALIZED (
+    SELECT found.* FROM unnest(:requirements::text[]) AS wanted (requirement), LATERAL (
+        SELECT position, ticket_id, turn, latest_start, doc FROM ticket
+        WHERE ticket.requirement = wanted.requirement AND (offered_until IS NULL OR offered_until <= :now)
+            AND (SELECT count(*) FROM claim) = 1
+        ORDER BY turn, latest_start, ticket_id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) AS found
+    ORDER BY turn, latest_start, ticket_id LIMIT :limit
+), marked AS (
+    UPDATE ticket SET offered_until = :until FROM offered WHERE ticket.position = offered.position
+)
+SELECT doc FROM offered ORDER BY turn, latest_start, ticket_id
+
+-- name: line
+-- What `Line` tells, of the tickets with these requirements (`own` among them).
+WITH wanted AS (
+    SELECT requirement FROM unnest(:requirements::text[]) AS n (requirement)
+), now AS MATERIALIZED (
+    SELECT coalesce(max(lowest.turn), 0) AS turn FROM wanted, LATERAL (
+        SELECT turn FROM ticket WHERE ticket.requirement = wanted.requirement ORDER BY turn LIMIT 1) AS lowest
+), behind AS (
+    SELECT first.turn, first.latest_start FROM now, wanted, LATERAL (
+        SELECT turn, latest_start FROM ticket WHERE ticket.requirement = wanted.requirement AND ticket.turn > now.turn
+        ORDER BY turn, latest_start LIMIT 1) AS first
+    ORDER BY first.turn, first.latest_start LIMIT 1
+), last AS (
+    SELECT turn FROM ticket WHERE flow_id = :flow_id AND requirement = :own ORDER BY turn DESC LIMIT 1
+), asked AS (
+    SELECT turn FROM now UNION SELECT turn + 1 FROM now UNION SELECT turn FROM last
+)
+SELECT now.turn, (SELECT latest_start FROM behind), asked.turn, (
+    SELECT count(*) FROM (
+        SELECT FROM ticket WHERE flow_id = :flow_id AND requirement = :own AND ticket.turn = asked.turn LIMIT :at_most
+    ) AS taken)
+FROM now, asked
+
+-- Pages and longer reads.
+
+-- name: tickets_of
+SELECT doc FROM ticket WHERE flow_id = :flow_id ORDER BY position
+
+-- name: live_tickets_of
+SELECT doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position
+
+-- name: flows_page
+SELECT position, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit
+
+-- name: flows_page_by_status
+SELECT position, doc FROM flow WHERE status = :status AND position < :before ORDER BY position DESC LIMIT :limit
+
+-- name: tickets_page
+-- `/* filters */` stands for equalities on searchable columns.
+SELECT position, doc FROM ticket WHERE position > :after /* filters */ ORDER BY position LIMIT :limit
+
+-- name: history_settled
+SELECT flowc_history_settled()
+
+-- name: history_page
+SELECT seq, doc FROM history WHERE seq > :after AND seq <= :settled ORDER BY seq LIMIT :limit
+
+-- name: history_page_of_flow
+SELECT seq, doc FROM history WHERE flow_id = :flow_id AND seq > :after ORDER BY seq LIMIT :limit
+
+-- name: audits_page
+-- `/* filters */` stands for equalities. What is rare has an index; the rest is met soon on the way back.
+SELECT doc FROM audit WHERE true /* filters */ ORDER BY position DESC LIMIT :limit
+
+-- name: flow_statistics
+-- `percentile_disc` is the nearest rank.
+SELECT count(*), count(*) FILTER (WHERE outcome = 'COMPLETED'), sum(duration_ms)::float8 / nullif(count(*), 0),
+    percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms),
+    (SELECT count(*) FROM flow WHERE status = ANY (:under_way::text[]))
+FROM flow WHERE ended_at IS NOT NULL AND (:since::timestamptz IS NULL OR ended_at >= :since)
+
+-- name: flow_deadlines
+SELECT band, (SELECT min(deadline) FROM flow WHERE risk_band = band AND deadline IS NOT NULL)
+FROM unnest(:risk_bands::text[]) AS band
+
+-- name: flow_counts
+SELECT status, count(*) FROM flow GROUP BY status
+
+-- name: ticket_counts
+SELECT status, count(*) FROM ticket GROUP BY status
+
+-- name: letters_page
+SELECT position, doc FROM dead_letter WHERE position < :before ORDER BY position DESC LIMIT :limit
+
+-- name: queue_depth
+SELECT count(*) FROM event_queue
+
+-- name: telemetry_size
+SELECT count(*) FROM telemetry_buffer

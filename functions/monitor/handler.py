@@ -1,0 +1,6 @@
+"""Exposes the function to the platforms that load it."""
+
+from functions._runtime.expose import expose
+from functions.monitor.function import monitor
+
+new = expose(monitor)

@@ -1,0 +1,70 @@
+"""The recipe of the image: pinned, not root, one entry for every function. Building it is left to Docker."""
+
+import json
+import re
+import subprocess
+
+from functions._runtime.manifests import SCALES
+from tests.conftest import ROOT
+from tests.kustomize import containers, render
+
+INFRA = ROOT / "infra"
+TEXT = (INFRA / "Dockerfile").read_text(encoding="utf-8")
+LINES = TEXT.replace("\\\n", " ").splitlines()
+
+
+def test_what_is_installed_is_pinned_by_hash_or_is_ours() -> None:
+    installs = [part for line in LINES if line.startswith("RUN") for part in line.split("&&") if " install " in part]
+    assert len(installs) == 3
+    for install in installs:
+        assert "--no-deps" in install
+        assert "--require-hashes" in install or "--no-index" in install
+    for name in re.findall(r"requirements/([a-z]+)\.txt", TEXT):
+        assert (INFRA / "requirements" / f"{name}.txt").is_file()
+    assert set(re.findall(r"requirements/([a-z]+)\.txt", TEXT)) == {"build", "knative", "otel", "postgres"}
+
+
+def test_the_tool_that_makes_the_wheel_is_the_one_of_the_tests() -> None:
+    def pins(name: str) -> set[tuple[str, str]]:
+        text = (INFRA / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+        return set(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
+
+    assert dict(pins("build")).keys() >= {"hatchling"}
+    assert pins("build") <= pins("dev")
+
+
+def test_both_stages_have_the_same_python() -> None:
+    bases = re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE)
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.1[1-9]-slim\S*", bases[0])
+
+
+def test_the_image_runs_as_the_user_that_the_manifests_name() -> None:
+    [user] = re.findall(r"^USER (\d+):(\d+)$", TEXT, re.MULTILINE)
+    assert user[0] != "0"
+    for container in containers(render(INFRA / "knative" / "base")):
+        security = container["securityContext"]
+        assert (str(security["runAsUser"]), str(security["runAsGroup"])) == user
+
+
+def test_the_argument_says_which_function_and_the_variable_says_it_for_func() -> None:
+    [entry] = [json.loads(line.removeprefix("ENTRYPOINT ")) for line in LINES if line.startswith("ENTRYPOINT")]
+    said = [part.replace("exec python -m functions", "exec echo python -m functions") for part in entry]
+    for arguments, variable in (["validate"], "api"), ([], "track_workers"), ([], "api"):
+        done = subprocess.run(
+            [*said, *arguments],
+            env={"FUNCTION": variable, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == ["python", "-m", "functions", (arguments or [variable])[0]]
+    [default] = re.findall(r"FUNCTION=(\w+)", TEXT)
+    assert default in SCALES
+
+
+def test_the_build_sees_only_what_the_image_is_made_of() -> None:
+    kept = re.findall(r"^!(\S+)$", (INFRA / "Dockerfile.dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    copied = {name for line in LINES if line.startswith("COPY") and "--from" not in line for name in line.split()[1:-1]}
+    assert {name.removesuffix("/*.txt") for name in kept} == copied
