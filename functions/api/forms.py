@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
 from functions._core.rules import CANDIDATES_PER_TICKET
 from functions._core.values import Record, WholeNumber, a_number
@@ -21,7 +21,7 @@ class OrderForm(Record):
     requested_by: str = Field(default="a user", max_length=255)
     reason: str = Field(default="no reason given", max_length=1000)
     order_id: str | None = Field(default=None, min_length=1, max_length=255)
-    dry_run: bool = False
+    dry_run: StrictBool = False
 
 
 class RedriveForm(OrderForm):
