@@ -2,7 +2,7 @@
 
     202   handled, or handled before
     400   malformed, or refused for good                           the broker makes it a dead letter
-    405   not a POST
+    405   not a POST, nor a question for the metrics
     413   larger than the limit                                    dead letter
     415   a batch, or data that is not JSON                        dead letter
     421   another function's event                                 dead letter
@@ -37,6 +37,8 @@ from functions._runtime.plain_answers import PlainAnswer, problem
 EVENT_LIMIT = 1024 * 1024
 """Bytes of a request; brokers pass on 64 KiB for certain, and hardly more than this."""
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
 RETRY_AFTER = {"retry-after": "1"}
 
 
@@ -47,8 +49,11 @@ class CutOff(Exception):
 class EventEdge:
     """An ASGI application that hands events to `work`."""
 
-    def __init__(self, work: Callable[[CloudEvent], Awaitable[None]], clock: Clock, limit: int) -> None:
-        """Take requests of at most `limit` bytes."""
+    def __init__(
+        self, work: Callable[[CloudEvent], Awaitable[None]], clock: Clock, limit: int, metrics: Callable[[], bytes]
+    ) -> None:
+        """Take requests of at most `limit` bytes; `metrics` is what `GET /metrics` answers."""
+        self._metrics = metrics
         self._work = work
         self._clock = clock
         self._limit = min(limit, EVENT_LIMIT)
@@ -56,14 +61,20 @@ class EventEdge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            answer = await self._answer(scope, receive)
+            answer = self._no_event(scope) or await self._answer(scope, receive)
         except CutOff:
             return
         await answer(scope, receive, send_of(send))
 
-    async def _answer(self, scope: Scope, receive: Receive) -> PlainAnswer:
+    def _no_event(self, scope: Scope) -> PlainAnswer | None:
+        """Return the answer to a request that is no event, None to one that may be."""
+        if scope["method"] == "GET" and scope["path"] == "/metrics":
+            return PlainAnswer(HTTPStatus.OK, self._metrics(), {"content-type": METRICS_TYPE})
         if scope["method"] != "POST":
             return problem(HTTPStatus.METHOD_NOT_ALLOWED, "not_a_post", "events are POSTed", {"allow": "POST"})
+        return None
+
+    async def _answer(self, scope: Scope, receive: Receive) -> PlainAnswer:
         try:
             event = await self._read(scope, receive)
         except Rejected as refusal:

@@ -140,7 +140,7 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
 
 def _app(function: str, platform: Platform, settings: Settings, store: OpenStore, work: EventWork) -> AsgiApp:
     if function != "api":
-        return EventEdge(work, platform.ports.clock, settings.max_body_bytes)
+        return EventEdge(work, platform.ports.clock, settings.max_body_bytes, platform.metrics.text)
     from functions._runtime.api_app import api_app
 
     return api_app(platform, settings, store.check)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,17 @@ def demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(folder), "COLUMNS": "100"},
+        # What a shell runs in the background ignores SIGINT, and so would all that it starts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 nothing else runs here yet
     )
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for the end; return exit status, stdout and stderr."""
-    out, err = process.communicate(timeout=WAIT_SECONDS)
+    try:
+        out, err = process.communicate(timeout=WAIT_SECONDS)
+    finally:
+        process.kill()
     return process.returncode, out, err
 
 

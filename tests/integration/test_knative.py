@@ -139,6 +139,16 @@ async def test_a_body_whose_size_nobody_has_announced_is_cut_at_the_limit() -> N
     assert answer.status_code == 413
 
 
+async def test_a_function_counts_what_it_does(sink: Loopback) -> None:
+    store = SharedStore()
+    event = await admitted(store)
+    async with served("validate", store, sink.url) as function:
+        assert (await function.send(event)).status_code == 202
+        answer = await function.client.get(f"{function.url}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'orchestration_validations_total{result="accepted"} 1.0' in answer.text
+
+
 async def test_events_are_posted_and_nothing_else() -> None:
     async with served("validate", SharedStore()) as function:
         answer = await function.client.get(function.url)
