@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from functions._adapters.dynamodb.client import Client
+    from tests.dynamodb import Emulator
     from tests.postgres import Server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,3 +65,38 @@ async def new_database_url(postgres: "Server") -> AsyncIterator[str]:
     name = await postgres.create()
     yield postgres.named(name)
     await postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def dynamodb() -> Iterator["Emulator"]:
+    """Give an emulated DynamoDB."""
+    from tests import dynamodb
+
+    require(dynamodb.available(), dynamodb.HOW)
+    with dynamodb.serving() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def dynamodb_client(dynamodb: "Emulator", monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["Client"]:
+    """Give a client of the emulator."""
+    from functions._adapters.dynamodb.client import connected
+    from tests.dynamodb import ENVIRONMENT
+
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL_DYNAMODB": dynamodb.url}.items():
+        monkeypatch.setenv(name, value)
+    async with connected(threads=False) as client:
+        yield client
+
+
+@pytest.fixture
+async def dynamodb_table(dynamodb_client: "Client") -> AsyncIterator[str]:
+    """Give the name of a new, empty table."""
+    from uuid import uuid4
+
+    from functions._adapters.dynamodb.schema import create_table
+
+    name = f"flowc-{uuid4()}"
+    await dynamodb_client.call("create_table", create_table(name))
+    yield name
+    await dynamodb_client.call("delete_table", {"TableName": name})

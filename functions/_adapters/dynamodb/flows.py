@@ -1,0 +1,210 @@
+"""Flows, tickets and everything else that a step changes."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from functions._adapters.documents import document
+from functions._adapters.dynamodb import keys
+from functions._adapters.dynamodb.changes import Change, address, key_of
+from functions._adapters.dynamodb.drafts import HEAD
+from functions._adapters.dynamodb.outbox import Outbox
+from functions._adapters.dynamodb.records import (
+    audit_change,
+    flow_change,
+    history_element,
+    is_record,
+    new,
+    position_of,
+    record_of,
+    ticket_change,
+)
+from functions._adapters.dynamodb.table import PATIENCE
+from functions._adapters.dynamodb.values import Item, integer, listed, text, texts, to_integer, to_text
+from functions._adapters.dynamodb.writing import Moved, Writer
+from functions._adapters.standing import waits_for_a_worker
+from functions._core.errors import Unavailable
+from functions._core.models import Flow, HistoryEntry, Ticket
+from functions._core.step import Step
+from functions._core.values import TicketStatus
+
+DECISION = "D"
+REMEMBERED = 20_000
+
+
+class DynamoFlows:
+    """The `FlowStore` and the consistent half of the `Tally`."""
+
+    def __init__(self, writer: Writer, outbox: Outbox) -> None:
+        self._writer = writer
+        self._table = writer.table
+        self._outbox = outbox
+        self._flow_of: dict[str, str] = {}
+        self._requirements: set[str] = set()
+
+    async def flow(self, flow_id: str) -> Flow | None:
+        """Return the flow's row, or None."""
+        item = await self._writer.read(keys.flow_key(flow_id))
+        return await record_of(self._table, Flow, item) if item and is_record(item) else None
+
+    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
+        """Return those of the named tickets that exist, by id."""
+        unknown = [ticket_id for ticket_id in ticket_ids if ticket_id not in self._flow_of]
+        if unknown:
+            pointers = await self._table.get_all([keys.pointer_key(ticket_id) for ticket_id in unknown])
+            for ticket_id in unknown:
+                if pointer := pointers.get(keys.pointer_key(ticket_id)):
+                    self._remember(ticket_id, to_text(pointer, "fl") or "")
+        known = {one: keys.ticket_key(self._flow_of[one], one) for one in ticket_ids if one in self._flow_of}
+        items = await self._writer.read_all(list(known.values()))
+        return {
+            ticket_id: await record_of(self._table, Ticket, items[key])
+            for ticket_id, key in known.items()
+            if is_record(items.get(key))
+        }
+
+    async def decision(self, flow_id: str) -> bytes:
+        """Return the stored decision as JSON text."""
+        item = await self._writer.read((keys.of_flow(flow_id), DECISION))
+        found = await self._table.document(item) if item else None
+        if found is None:
+            raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")
+        return found
+
+    async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
+        """Return the tickets of a flow in the order of the plan."""
+        if live_only:
+            entries = await self.live_entries(flow_id, None)
+            items = list((await self._writer.read_all([key_of(entry) for entry in entries])).values())
+            items = [item for item in items if "lk" in item]
+        else:
+            items = await self.items_of(flow_id)
+        items.sort(key=position_of)
+        return [await record_of(self._table, Ticket, item) for item in items]
+
+    async def by_status(self, flow_id: str) -> Mapping[str, int]:
+        """Return how many tickets of the flow's plan are in each status, zeros included."""
+        found = [to_text(item, "st") for item in await self.items_of(flow_id) if "co" not in item]
+        return {status.value: found.count(status.value) for status in TicketStatus}
+
+    async def live_entries(self, flow_id: str, limit: int | None) -> list[Item]:
+        """Return the keys of live tickets; a step that is done but not brought up is brought up first."""
+        for _ in range(PATIENCE):
+            entries = await self._table.query(keys.of_flow(flow_id), index="live", keys=("pk", "lk"), limit=limit)
+            heads = [entry for entry in entries if entry["sk"]["S"].startswith(HEAD)]
+            if not heads:
+                return entries
+            for head in heads:
+                await self._writer.drafts.finish(key_of(head))
+        raise Unavailable("Steps of the flow are still being written.")
+
+    async def items_of(self, flow_id: str) -> list[Item]:
+        """Return the items of a flow's tickets."""
+        items = await self._table.query(keys.of_flow(flow_id), "T#", "T#" + keys.LAST)
+        again = [key_of(item) for item in items if "dr" in item and await self._writer.drafts.finished(item)]
+        if again:
+            items = await self._table.query(keys.of_flow(flow_id), "T#", "T#" + keys.LAST)
+        for item in items:
+            self._writer.stamps.seen(to_integer(item, "c"))
+        return [item for item in items if is_record(item)]
+
+    async def commit(self, step: Step) -> None:
+        """Apply `step`, or raise `Conflict` and change nothing."""
+        if not step.changes and step.decision is None:
+            return
+        await self._prepare(step)
+        for _ in range(PATIENCE):
+            changes = await self._changes(step)
+            try:
+                await self._writer.write(list(changes.values()))
+            except Moved:
+                continue  # somebody else has changed the events on an item: look again
+            break
+        else:
+            raise Unavailable("The queue is busy.")
+        if step.handled is not None and step.handled not in {event.id for event in step.events}:
+            await self._outbox.clean(step.handled)
+
+    async def _prepare(self, step: Step) -> None:
+        """Write what never changes and is found by nobody before the step is done."""
+        new = [ticket for ticket in step.tickets if ticket.version == 1]
+        pointers = [
+            {**address(keys.pointer_key(ticket.ticket_id)), "fl": text(ticket.flow_id)}
+            for ticket in {ticket.ticket_id: ticket for ticket in new}.values()
+        ]
+        needs = {
+            keys.requirement(ticket.required_capabilities): ticket.required_capabilities
+            for ticket in step.tickets
+            if waits_for_a_worker(ticket)
+        }
+        unknown = [name for name in needs if name not in self._requirements]
+        rows = [
+            {**address((keys.REQUIREMENTS, name)), "cs": listed([text(one) for one in sorted(set(needs[name]))])}
+            for name in unknown
+        ]
+        if pointers or rows:
+            await self._table.put_all([*pointers, *rows])
+        self._requirements.update(unknown)
+        for ticket in new:
+            self._remember(ticket.ticket_id, ticket.flow_id)
+
+    async def _changes(self, step: Step) -> dict[keys.Key, Change]:
+        """Return what the step changes, item by item."""
+        parts = (step.tickets, step.history, step.audit, step.events, step.telemetry)
+        count = max(1, *map(len, parts))
+        first = self._writer.stamps.take(count, step.flow_id)
+        changes: dict[keys.Key, Change] = {}
+        carriers: dict[str, keys.Key] = {}
+        for offset, ticket in enumerate(step.tickets):
+            change = await ticket_change(self._table, ticket, first + offset)
+            changes[change.key] = carriers_change = change
+            carriers[ticket.ticket_id] = carriers_change.key
+            carriers.setdefault("", change.key)
+        if step.flow:
+            change = await flow_change(self._table, step.flow, first)
+            changes[change.key] = change
+            carriers[""] = change.key
+        self._tell(step.flow_id, step.history, carriers, changes, first)
+        if step.decision is not None:
+            key = keys.of_flow(step.flow_id), DECISION
+            changes[key] = Change(key, keeps=await self._table.packed(key[0], step.decision))
+        for offset, audit in enumerate(step.audit):
+            change = await audit_change(self._table, audit, first + offset)
+            changes[change.key] = change
+        for offset, event in enumerate(step.telemetry):
+            key = keys.TELEMETRY, keys.number(first + offset)
+            packed = await self._table.packed(key[0], document(event))
+            changes[key] = Change(key, 0, sets={**packed, **new(first + offset)})
+        last = integer(first + count - 1)  # what is decided on these records comes after all of this
+        stamped = {key: change for key, change in changes.items() if "c" in change.sets}
+        changes |= {key: change.but(sets={**change.sets, "c": last}) for key, change in stamped.items()}
+        if step.handled is not None:
+            changes = await self._outbox.without(step.handled, changes)
+        return await self._outbox.carry(changes, step.events, carriers, first)
+
+    def _tell(
+        self,
+        flow_id: str,
+        history: Sequence[HistoryEntry],
+        carriers: Mapping[str, keys.Key],
+        changes: dict[keys.Key, Change],
+        first: int,
+    ) -> None:
+        """Put each line of history onto the item of what it is about."""
+        told: dict[keys.Key, list[HistoryEntry]] = {}
+        loose = keys.of_flow(flow_id), f"H#{keys.number(first)}"
+        for offset, entry in enumerate(history):
+            key = carriers.get(entry.ticket_id or "") or carriers.get("", loose)
+            told.setdefault(key, []).append(entry.but(seq=first + offset))
+        for key, entries in told.items():
+            element = history_element(entries, key)
+            if key == loose:
+                listing = keys.listing_entry("HISTORY", flow_id, first)
+                changes[key] = Change(key, 0, sets={"h": listed([element]), **texts(listing), **new(first)})
+                continue
+            change = changes[key]
+            length = len(element["B"])
+            changes[key] = change.but(appends={**change.appends, "h": [element]}, adds={**change.adds, "hn": length})
+
+    def _remember(self, ticket_id: str, flow_id: str) -> None:
+        self._flow_of[ticket_id] = flow_id
+        if len(self._flow_of) > REMEMBERED:
+            del self._flow_of[next(iter(self._flow_of))]

@@ -1,0 +1,124 @@
+"""Keys of items and of index entries. Sort keys are text whose order is the order that is asked for.
+
+They are short, for they are paid for with each write, and those of indexes need not be unique.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from zlib import crc32
+
+from functions._core.models import Flow, Ticket
+
+Key = tuple[str, str]
+
+SHARDS = 4
+"""Into how many parts an index is cut that all records write to. It may be raised at any time, never lowered."""
+
+LONGEST = 200
+"""Bytes of an id that are kept as they are; a sort key takes 1,024 in all."""
+
+ALONE = "-"
+WORKERS, REQUIREMENTS, TELEMETRY, PROCESSES = "WORKERS", "REQUIREMENTS", "TELEMETRY", "PROCESSES"
+FLOW = "F"
+LAST = "\U0010ffff"
+"""Sorts behind everything."""
+
+NEVER = "9999-12-31T23:59:59.999999Z"
+LATEST = NEVER[:-2]
+"""Sorts just before `NEVER`."""
+
+OFFSET = 2**40
+"""Added to turns, so that their text has one length."""
+
+
+def short(value: str) -> str:
+    """Return an id, or what is as good for telling it apart where it is too long for a key."""
+    data = value.encode("utf-8", "surrogatepass")
+    return value if len(data) <= LONGEST else f"{value[:32]}…{sha256(data).hexdigest()}"
+
+
+def number(value: int) -> str:
+    """Return a position as text that sorts."""
+    return f"{value:019d}"
+
+
+def moment(at: datetime) -> str:
+    """Return a time as text that sorts, to the microsecond."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(len(NEVER), "0")
+
+
+def read_moment(text: str) -> datetime:
+    """Return the time that `moment` wrote."""
+    return datetime.fromisoformat(text)
+
+
+def shard(value: str) -> int:
+    """Return the part of an index that a record is in."""
+    return crc32(value.encode("utf-8", "surrogatepass")) % SHARDS
+
+
+def of_flow(flow_id: str) -> str:
+    """Return the partition of a flow."""
+    return f"F#{short(flow_id)}"
+
+
+def flow_key(flow_id: str) -> Key:
+    """Return the key of a flow's row."""
+    return of_flow(flow_id), FLOW
+
+
+def ticket_key(flow_id: str, ticket_id: str) -> Key:
+    """Return the key of a ticket."""
+    return of_flow(flow_id), f"T#{short(ticket_id)}"
+
+
+def pointer_key(ticket_id: str) -> Key:
+    """Return the key of the item that tells which flow a ticket is of."""
+    return f"T#{short(ticket_id)}", ALONE
+
+
+def letter_key(letter_id: str) -> Key:
+    """Return the key of a dead letter."""
+    return f"LETTER#{short(letter_id)}", ALONE
+
+
+def event_key(event_id: str) -> Key:
+    """Return the key of the item of an event that is carried by no other."""
+    return f"E#{short(event_id)}", ALONE
+
+
+def requirement(capabilities: Collection[str]) -> str:
+    """Return the same text for the same set of capabilities."""
+    return short(json.dumps(sorted(set(capabilities)), ensure_ascii=False))
+
+
+def due_entry(kind: str, record_id: str, at: datetime) -> Mapping[str, str]:
+    """Return the keys in `due`."""
+    return {"wp": f"W#{shard(record_id)}", "ws": f"{moment(at)}#{kind}"}
+
+
+def listing_entry(kind: str, record_id: str, position: int) -> Mapping[str, str]:
+    """Return the keys in `listing`."""
+    return {"gp": f"{kind}#{shard(record_id)}", "gs": number(position)}
+
+
+def waiting_entry(ticket: Ticket) -> Mapping[str, str]:
+    """Return the keys in `standing` of a ticket that waits for a worker or a slot."""
+    turn = f"{(ticket.turn or 0) + OFFSET:013d}"
+    return {"sp": f"WAIT#{requirement(ticket.required_capabilities)}", "ss": f"{turn}#{moment(ticket.urgency)}"}
+
+
+def held_entry(ticket: Ticket, since: datetime) -> Mapping[str, str]:
+    """Return the keys in `standing` of a ticket that a worker holds."""
+    name = short(ticket.worker_id or "")
+    return {"sp": f"HELD#{shard(name)}", "ss": f"{name}#{moment(since)}"}
+
+
+def flow_entry(flow: Flow, *, under_way: bool) -> Mapping[str, str]:
+    """Return the keys in `standing` of a flow: under way, by the deadline that counts, or ended."""
+    if not under_way or flow.ended_at:
+        return {"sp": "ENDED", "ss": moment(flow.ended_at) if flow.ended_at else "-"}
+    deadline = flow.deadline if flow.outcome is None else None
+    return {"sp": f"LIVE#{flow.risk_band.value}", "ss": moment(deadline) if deadline else NEVER}

@@ -1,0 +1,50 @@
+"""Numbers over many flows, each from a walk along the index of what is counted."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from functions._adapters.dynamodb import keys
+from functions._adapters.dynamodb.values import to_integer, to_text
+from functions._adapters.dynamodb.writing import Writer
+from functions._core.statistics import FlowStatistics
+from functions._core.values import Outcome, RiskBand
+
+STANDING = ("sp", "ss")
+
+
+class DynamoStatistics:
+    """The `Statistics`."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._table = writer.table
+
+    async def flows(self, since: datetime | None) -> FlowStatistics:
+        """Return the numbers of the flows that have ended since then."""
+        first = "0" if since is None else keys.moment(since)
+        ended, *live = await asyncio.gather(
+            self._table.query("ENDED", first, index="standing", keys=STANDING),
+            *(self._table.query(f"LIVE#{band.value}", index="standing", keys=STANDING) for band in RiskBand),
+        )
+        latencies = sorted(to_integer(entry, "ms") for entry in ended)
+        return FlowStatistics(
+            ended=len(ended),
+            completed=sum(to_text(entry, "eo") == Outcome.COMPLETED.value for entry in ended),
+            average_ms=sum(latencies) / len(latencies) if latencies else None,
+            p95_ms=latencies[-(-95 * len(latencies) // 100) - 1] if latencies else None,
+            active=sum(map(len, live)),
+        )
+
+    async def deadlines(self) -> Mapping[str, datetime]:
+        """Return the earliest deadline of each risk band."""
+        pages = await asyncio.gather(
+            *(
+                self._table.query(f"LIVE#{band.value}", "0", keys.LATEST, index="standing", keys=STANDING, limit=1)
+                for band in RiskBand
+            )
+        )
+        return {
+            band.value: keys.read_moment(page[0]["ss"]["S"].split("#", 1)[0]).astimezone(UTC)
+            for band, page in zip(RiskBand, pages, strict=True)
+            if page
+        }

@@ -1,0 +1,57 @@
+"""Counts that a decision needs. Those of one flow are consistent; those over all flows are milliseconds old."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from functions._adapters.dynamodb import keys
+from functions._adapters.dynamodb.changes import key_of
+from functions._adapters.dynamodb.flows import DynamoFlows
+from functions._adapters.dynamodb.records import is_record, record_of
+from functions._adapters.dynamodb.writing import Writer
+from functions._adapters.standing import held_since
+from functions._core.models import Ticket
+
+
+class DynamoTally:
+    """The `Tally`."""
+
+    def __init__(self, writer: Writer, flows: DynamoFlows) -> None:
+        self._writer = writer
+        self._flows = flows
+
+    async def by_status(self, flow_id: str) -> Mapping[str, int]:
+        """Return how many tickets of the flow's plan are in each status, zeros included."""
+        return await self._flows.by_status(flow_id)
+
+    async def live(self, flow_id: str, at_most: int) -> int:
+        """Return how many tickets of the flow are live, counting no further than `at_most`."""
+        return len(await self._flows.live_entries(flow_id, at_most))
+
+    async def active(self) -> Mapping[str, int]:
+        """Return how many tickets each worker holds."""
+        entries = await self._writer.table.sharded("standing", "HELD")
+        held = Counter(entry["ss"]["S"].rsplit("#", 1)[0] for entry in entries)
+        long = {entry["ss"]["S"].rsplit("#", 1)[0]: key_of(entry) for entry in entries if "…" in entry["ss"]["S"]}
+        items = await self._writer.read_all(list(long.values()))
+        for name, key in long.items():
+            if key in items:
+                ticket = await record_of(self._writer.table, Ticket, items[key])
+                held[ticket.worker_id or name] = held.pop(name)
+        return held
+
+    async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
+        """Return tickets that the worker holds, the oldest assignment first."""
+        name = keys.short(worker_id)
+        entries = await self._writer.table.query(
+            f"HELD#{keys.shard(name)}",
+            f"{name}#",
+            f"{name}#{keys.LAST}",
+            index="standing",
+            keys=("sp", "ss"),
+            limit=limit,
+        )
+        wanted = [key_of(entry) for entry in entries]
+        items = await self._writer.read_all(wanted)
+        found = [items[key] for key in wanted if is_record(items.get(key))]
+        tickets = [await record_of(self._writer.table, Ticket, item) for item in found]
+        return [ticket for ticket in tickets if ticket.worker_id == worker_id and held_since(ticket)]

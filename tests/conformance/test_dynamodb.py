@@ -1,0 +1,48 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from functions._adapters.dynamodb import DynamoStore
+from functions._adapters.dynamodb.client import Client
+from functions._adapters.stores import Stores
+from functions._runtime.clock import SystemClock
+from tests.conformance import suites
+
+
+class Dynamo:
+    @pytest.fixture
+    async def stores(self, dynamodb_client: Client, dynamodb_table: str) -> AsyncIterator[Stores]:
+        store = DynamoStore(dynamodb_client, dynamodb_table, "process-1", SystemClock(), settle=0.01)
+        await store.queue.enter()
+        yield store.stores
+        await store.close()
+
+
+class TestDeadLetters(Dynamo, suites.DeadLettersSuite): ...
+
+
+class TestEventQueue(Dynamo, suites.EventQueueSuite): ...
+
+
+class TestFlowStore(Dynamo, suites.FlowStoreSuite): ...
+
+
+class TestRegistry(Dynamo, suites.RegistrySuite): ...
+
+
+class TestStatistics(Dynamo, suites.StatisticsSuite): ...
+
+
+class TestRetention(Dynamo, suites.RetentionSuite): ...
+
+
+class TestTally(Dynamo, suites.TallySuite): ...
+
+
+class TestTelemetryBuffer(Dynamo, suites.TelemetryBufferSuite): ...
+
+
+class TestViews(Dynamo, suites.ViewsSuite): ...
+
+
+class TestWakeups(Dynamo, suites.WakeupsSuite): ...
