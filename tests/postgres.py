@@ -36,8 +36,8 @@ USERS = ("postgres", "nobody")
 CAREFUL = ("max_connections=200", "listen_addresses=")
 """Nothing listens on a network."""
 
-FAST = (*CAREFUL, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
-"""A test's database need not survive the machine."""
+FAST = (*CAREFUL, "fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
+"""A test's database need not survive the machine; and plans must not depend on what was counted in between."""
 
 
 EMPTY = """

@@ -131,6 +131,8 @@ async def refused(url: str) -> bool | None:
             await client.get(f"{url}/health/liveness")
         except httpx.ConnectError:
             return True
+        except httpx.TransportError:
+            return None  # it was let in as the door closed
     return None
 
 
