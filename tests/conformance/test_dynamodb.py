@@ -8,6 +8,8 @@ from functions._adapters.stores import Stores
 from functions._runtime.clock import SystemClock
 from tests.conformance import suites
 
+pytestmark = pytest.mark.timeout(300)  # an emulator takes its time for a plan of thousands
+
 
 class Dynamo:
     @pytest.fixture

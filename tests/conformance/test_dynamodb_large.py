@@ -17,6 +17,8 @@ from functions._runtime.clock import SystemClock
 from tests.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
 from tests.conformance.dynamodb_clients import Ahead, Answer, Arguments, Between, Call, Died
 
+pytestmark = pytest.mark.timeout(300)  # an emulator takes its time for a plan of thousands
+
 SIZE = 120
 LEASE = seconds(10)
 
