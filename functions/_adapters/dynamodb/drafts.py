@@ -62,7 +62,7 @@ class Drafts:
 
     async def _draft(self, change: Change, head: Key) -> None:
         draft = {"M": {"pk": text(head[0]), "sk": text(head[1]), "to": draft_of(change)}}
-        sketch = Change(change.key, change.version, sets={"dr": draft}, equal=change.equal)
+        sketch = Change(change.key, change.version, sets={"dr": draft}, equal=change.equal, most=change.most)
         for _ in range(PATIENCE):
             try:
                 await self._table.client.call("update_item", request(sketch, self._table.name))

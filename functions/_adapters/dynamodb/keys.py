@@ -117,8 +117,10 @@ def held_entry(ticket: Ticket, since: datetime) -> Mapping[str, str]:
 
 
 def flow_entry(flow: Flow, *, under_way: bool) -> Mapping[str, str]:
-    """Return the keys in `standing` of a flow: under way, by the deadline that counts, or ended."""
+    """Return the keys in `standing` of a flow: under way, by its deadline, or ended.
+
+    A deadline that does not count any more because there is an outcome stays: most flows end right after that.
+    """
     if not under_way or flow.ended_at:
         return {"sp": "ENDED", "ss": moment(flow.ended_at) if flow.ended_at else "-"}
-    deadline = flow.deadline if flow.outcome is None else None
-    return {"sp": f"LIVE#{flow.risk_band.value}", "ss": moment(deadline) if deadline else NEVER}
+    return {"sp": f"LIVE#{flow.risk_band.value}", "ss": moment(flow.deadline) if flow.deadline else NEVER}

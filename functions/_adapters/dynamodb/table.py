@@ -160,8 +160,13 @@ class Table:
         Parts are named by what they hold, so nobody overwrites another's.
         """
         stored = deflate(document)
-        if len(stored) <= INLINE:
-            return {name: binary(stored)}
+        return {name: binary(stored)} if len(stored) <= INLINE else await self._parted(partition, stored, name)
+
+    async def parted(self, partition: str, document: str | bytes, name: str) -> Mapping[str, Item]:
+        """Put a document that never changes into parts, whatever its size; return the attributes that lead to it."""
+        return await self._parted(partition, deflate(document), name)
+
+    async def _parted(self, partition: str, stored: bytes, name: str) -> Mapping[str, Item]:
         digest, parts = cut(stored)
         items = [
             {**address((partition, f"B#{digest}#{place:04d}")), "b": binary(part)} for place, part in enumerate(parts)
