@@ -57,6 +57,13 @@ async def open_store(settings: Settings, *, owner: str | None = None) -> OpenSto
 
     `owner` names a process that is its own broker: it handles what it queues itself, and what the dead have left.
     """
+    if settings.table is not None:
+        from functions._adapters.dynamodb import DynamoStore
+
+        try:
+            return await DynamoStore.open(settings.table, owner, SystemClock())
+        except ImportError as missing:
+            raise Unavailable(f"DynamoDB needs the packages of infra/requirements/aws.txt ({missing})") from missing
     if settings.database_url is None:
         from functions._adapters.sqlite.store import SqliteStore
 
