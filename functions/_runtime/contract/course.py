@@ -21,7 +21,7 @@ from functions._core.outcomes import AnyOutcome
 from functions._core.ports import Answer, Due, Ports
 from functions._core.references import resolve
 from functions._core.rules import Rules
-from functions._core.situation import Situation
+from functions._core.situation import CLOCK, Situation
 from functions._core.step import Delivery, Step
 from functions._core.subscribers import subscriber_events
 from functions._core.values import format_time, ticket_id_of
@@ -181,7 +181,7 @@ class Course:
             async def decide(situation: Situation, due: Any = due) -> AnyOutcome:  # noqa: ANN401 as the loop has it
                 return await enforce_sla(due, situation, self.ports)
 
-            await self._settle((due.record_id,) if due.kind == "ticket" else (), decide, "enforce_sla", "clock")
+            await self._settle((due.record_id,) if due.kind == "ticket" else (), decide, "enforce_sla", CLOCK)
         await self.run()
 
     async def later(self, seconds: float) -> None:
@@ -260,7 +260,7 @@ class Course:
             async def decide(situation: Situation, answers: Any = answers) -> AnyOutcome:  # noqa: ANN401 as the loop has it
                 return await answered(answers, situation, self.ports)
 
-            await self._settle((ticket.ticket_id,), decide, "assign", "clock")
+            await self._settle((ticket.ticket_id,), decide, "assign", CLOCK)
 
 
 def _assigns(event: CloudEvent, ticket: Ticket) -> bool:
