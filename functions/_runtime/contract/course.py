@@ -18,7 +18,7 @@ from functions._core.envelope import CloudEvent, type_of
 from functions._core.events import ROUTES
 from functions._core.models import Ticket
 from functions._core.outcomes import AnyOutcome
-from functions._core.ports import Answer, Due, Ports
+from functions._core.ports import Answer, Due
 from functions._core.references import resolve
 from functions._core.rules import Rules
 from functions._core.situation import CLOCK, Situation
@@ -65,16 +65,7 @@ class Course:
         self._chain: deque[CloudEvent] = deque()
         self._sink = MemorySink()
         self._rules = Rules()
-        self.ports = Ports(
-            store=stores.store,
-            tally=stores.tally,
-            wakeups=stores.wakeups,
-            registry=stores.registry,
-            views=stores.views,
-            statistics=stores.statistics,
-            retention=stores.retention,
-            dead_letters=stores.dead_letters,
-            telemetry_buffer=stores.telemetry_buffer,
+        self.ports = stores.ports(
             telemetry_sink=self._sink,
             gateway=Accepting(),
             clock=self,
