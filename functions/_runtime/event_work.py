@@ -91,8 +91,6 @@ class EventWork:
 
     async def _given_up(self, event: CloudEvent) -> None:
         """Keep an event that the broker could not deliver; a flow that waits for what is hopeless is broken off."""
-        if event.type in TICKS:
-            return  # the next one makes up for it
         said = {
             name.removeprefix(KNATIVE_ERROR): value
             for name, value in event.extensions.items()
@@ -100,7 +98,7 @@ class EventWork:
         }
         if event.type in TICKS:
             log.warning("tick.given_up", code=said.get("code"))
-            return  # another comes within a minute
+            return  # the next one makes up for it
         kept = {name: value for name, value in event.extensions.items() if not name.startswith(KNATIVE_ERROR)}
         event = replace(event, extensions=kept)
         function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
