@@ -134,16 +134,15 @@ class Platform:
         """See `Engine.report`."""
         return await self._reporting.hear(event)
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None, dry_run: bool = False) -> Carried:
+    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> Carried:
         """See `Engine.order`."""
         flow = await self.ports.store.flow(order.flow_id)
         if flow is None:
             raise Rejected(f"there is no flow {order.flow_id}", code="unknown_flow", status=404)
         event = self._event(noun_of(order), flow, order.model_dump(mode="json", exclude={"dry_run"}), order_id)
-        dry_run = dry_run or order.dry_run
-        handle = self.dispatcher.preview if dry_run else self.dispatcher.handle
+        handle = self.dispatcher.preview if order.dry_run else self.dispatcher.handle
         handled = await self._in_turn(order.flow_id, partial(handle, event))
-        return Carried(handled.step.flow or handled.situation.flow, handled.step.history, dry_run)
+        return Carried(handled.step.flow or handled.situation.flow, handled.step.history, order.dry_run)
 
     async def recheck(self, flow_id: str) -> Flow:
         """See `Engine.recheck`."""

@@ -99,16 +99,7 @@ def ports_of(
     """
     clock = SystemClock()
     key = settings.worker_key.get_secret_value().encode() if settings.worker_key else None
-    return Ports(
-        store=stores.store,
-        tally=stores.tally,
-        wakeups=stores.wakeups,
-        registry=stores.registry,
-        views=stores.views,
-        statistics=stores.statistics,
-        retention=stores.retention,
-        dead_letters=stores.dead_letters,
-        telemetry_buffer=stores.telemetry_buffer,
+    return stores.ports(
         telemetry_sink=_sink(settings, client, sink),
         gateway=HttpWorkerGateway(to_workers),
         clock=clock,
