@@ -53,9 +53,8 @@ class Timers:
             await self._ask(nearest)
 
     async def set_next(self, wakeups: Wakeups) -> None:
-        """Ask for the nearest wake-up of all records: what a sweep ends with."""
+        """Ask for the nearest wake-up of all records: what a sweep ends with, unless another is to come before that."""
         self._armed.clear()
-        self._sent = None
         nearest = await wakeups.next_due()
         if nearest is not None:
             await self._ask(nearest)

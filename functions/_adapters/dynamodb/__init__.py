@@ -2,7 +2,7 @@
 
 The base table, `pk / sk`, is where the truth is, and what decisions read is read from it consistently:
 
-    F#<flow>       F                  the flow's row, with its history `h`, unpublished events `ob`, where its decision is `ddp`
+    F#<flow>       F                  the flow's row, its history `h`, unpublished events `ob`, decision `ddp`
                    T#<ticket>         a ticket, likewise
                    A#<position>       an audit
                    H#<position>       history that has no record to be kept in, or for which there was no room there
@@ -16,10 +16,8 @@ The base table, `pk / sk`, is where the truth is, and what decisions read is rea
     E#<event>      -                  queued events that no other item carries
     LETTER#<id>    -                  a dead letter
 
-Sparse indexes find items; an item is in one only while it has the index's two keys. They are eventually consistent,
-but for `live`, which is local to a flow's items:
+Sparse indexes find items; an item is in one only while it has the index's two keys. They are eventually consistent:
 
-    live      pk / lk     live tickets of a flow, and heads of unfinished steps
     due       wp / ws     wake-ups: by shard, then by a time that is theirs or earlier (see `due`)
     standing  sp / ss     tickets that wait (by requirement, turn, latest start) or are held (by worker); flows under
                           way (by risk band, deadline) or ended (by time); letters of a flow; actions on no flow

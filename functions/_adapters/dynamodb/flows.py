@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from functions._adapters.documents import document
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change, address, key_of
-from functions._adapters.dynamodb.drafts import HEAD
 from functions._adapters.dynamodb.outbox import Outbox
 from functions._adapters.dynamodb.records import (
     audit_change,
@@ -22,12 +21,17 @@ from functions._adapters.dynamodb.values import Item, integer, listed, text, tex
 from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._adapters.standing import waits_for_a_worker
 from functions._core.errors import Unavailable
-from functions._core.models import Flow, HistoryEntry, Ticket
+from functions._core.models import LIVE_TICKETS, Flow, HistoryEntry, Ticket
 from functions._core.step import Step
 from functions._core.values import TicketStatus
 
 DECISION = "dd"
 """Attribute of a flow's row that leads to its decision, which is written before it and never changes."""
+
+FIRST_PAGE = 16
+"""Tickets that are looked at first for live ones."""
+
+LIVE = frozenset(status.value for status in LIVE_TICKETS)
 
 
 class DynamoFlows:
@@ -69,12 +73,8 @@ class DynamoFlows:
 
     async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
         """Return the tickets of a flow in the order of the plan."""
-        if live_only:
-            entries = await self.live_entries(flow_id, None)
-            items = list((await self._writer.read_all([key_of(entry) for entry in entries])).values())
-            items = [item for item in items if "lk" in item]
-        else:
-            items = await self.items_of(flow_id)
+        items = await self.items_of(flow_id)
+        items = [item for item in items if not live_only or _is_live(item)]
         items.sort(key=position_of)
         return [await record_of(self._table, Ticket, item) for item in items]
 
@@ -83,16 +83,19 @@ class DynamoFlows:
         found = [to_text(item, "st") for item in await self.items_of(flow_id) if "co" not in item]
         return {status.value: found.count(status.value) for status in TicketStatus}
 
-    async def live_entries(self, flow_id: str, limit: int | None) -> list[Item]:
-        """Return the keys of live tickets; a step that is done but not brought up is brought up first."""
-        for _ in range(PATIENCE):
-            entries = await self._table.query(keys.of_flow(flow_id), index="live", keys=("pk", "lk"), limit=limit)
-            heads = [entry for entry in entries if entry["sk"]["S"].startswith(HEAD)]
-            if not heads:
-                return entries
-            for head in heads:
-                await self._writer.drafts.finish(key_of(head))
-        raise Unavailable("Steps of the flow are still being written.")
+    async def live(self, flow_id: str, at_most: int) -> int:
+        """Return how many tickets of the flow are live, counting no further than `at_most`.
+
+        Keys are in no order that the tickets end in, so where many are live the first pages show enough of them.
+        """
+        found, first, limit = 0, "T#", FIRST_PAGE
+        while found < at_most:
+            items = await self._tickets_in(keys.of_flow(flow_id), first, limit)
+            found += sum(map(_is_live, items))
+            if len(items) < limit:
+                break
+            first, limit = key_of(items[-1])[1] + "\0", 4 * limit
+        return min(found, at_most)
 
     async def items_of(self, flow_id: str) -> list[Item]:
         """Return the items of a flow's tickets."""
@@ -100,13 +103,18 @@ class DynamoFlows:
 
     async def items_in(self, partition: str) -> list[Item]:
         """Return the items of the tickets of the flow in a partition."""
-        items = await self._table.query(partition, "T#", "T#" + keys.LAST)
+        return [item for item in await self._tickets_in(partition) if is_record(item)]
+
+    async def _tickets_in(self, partition: str, first: str = "T#", limit: int | None = None) -> list[Item]:
+        """Return items of tickets; a step that is done but not brought up is brought up first."""
+        last = "T#" + keys.LAST
+        items = await self._table.query(partition, first, last, limit=limit)
         again = [key_of(item) for item in items if "dr" in item and await self._writer.drafts.finished(item)]
         if again:
-            items = await self._table.query(partition, "T#", "T#" + keys.LAST)
+            items = await self._table.query(partition, first, last, limit=limit)
         for item in items:
             self._writer.stamps.seen(to_integer(item, "c"))
-        return [item for item in items if is_record(item)]
+        return items
 
     async def commit(self, step: Step) -> None:
         """Apply `step`, or raise `Conflict` and change nothing."""
@@ -205,3 +213,7 @@ class DynamoFlows:
             change = changes[key]
             length = len(element["B"])
             changes[key] = change.but(appends={**change.appends, "h": [element]}, adds={**change.adds, "hn": length})
+
+
+def _is_live(item: Item) -> bool:
+    return to_text(item, "st") in LIVE

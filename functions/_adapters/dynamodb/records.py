@@ -8,7 +8,6 @@ from pydantic import TypeAdapter
 from functions._adapters.documents import document
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change
-from functions._adapters.dynamodb.due import SOON
 from functions._adapters.dynamodb.table import Table
 from functions._adapters.dynamodb.values import (
     Item,
@@ -33,11 +32,8 @@ R = TypeVar("R", bound=Record)
 
 _HISTORY = TypeAdapter(list[HistoryEntry])
 
-LIVE = "T"
-"""Sort key in `live` of a ticket."""
-
-LONG = milliseconds(SOON)
-"""Estimates above this say that a record lives to see a wake-up of the next minute."""
+LONG = 10_000
+"""Milliseconds; an estimate above this says that a record probably lives to see a sweep."""
 
 NO_FLOW = "NOFLOW"
 """Partition of `standing` for actions that concern no flow."""
@@ -68,8 +64,6 @@ async def flow_change(writer: Writer, flow: Flow, stamp: int) -> Change:
 async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> Change:
     """Return the change that writes a ticket; `stamp` is its position if it is new."""
     indexed: dict[str, str] = {}
-    if ticket.live:
-        indexed["lk"] = LIVE
     if (since := held_since(ticket)) and ticket.worker_id:
         indexed |= keys.held_entry(ticket, since)
     elif waits_for_a_worker(ticket):
@@ -83,7 +77,7 @@ async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> Change:
         keys.ticket_key(ticket.flow_id, ticket.ticket_id),
         ticket.version - 1,
         sets=sets,
-        removes=_unless(sets, "lk", "sp", "ss", "fu", "d", "dp"),
+        removes=_unless(sets, "sp", "ss", "fu", "d", "dp"),
     )
     if ticket.compensates is not None:
         sets["co"] = text(ticket.compensates)

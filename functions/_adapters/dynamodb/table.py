@@ -93,7 +93,7 @@ class Table:
     ) -> list[Item]:
         """Return items, or entries of an index, of a partition, in order: from `first` to `last`, both included.
 
-        An index of one partition is read consistently, too; `only` is a filter on `fu` against the text given.
+        `only` is a filter on `fu` against the text given.
         """
         condition, values = "#p = :p", {":p": text(partition)}
         names = {"#p": keys[0]}
@@ -108,7 +108,7 @@ class Table:
             "KeyConditionExpression": condition,
             "ExpressionAttributeNames": names,
             "ExpressionAttributeValues": values,
-            "ConsistentRead": keys[0] == "pk",
+            "ConsistentRead": not index,
             "ScanIndexForward": not newest,
         }
         if index:

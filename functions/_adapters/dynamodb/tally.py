@@ -25,7 +25,7 @@ class DynamoTally:
 
     async def live(self, flow_id: str, at_most: int) -> int:
         """Return how many tickets of the flow are live, counting no further than `at_most`."""
-        return len(await self._flows.live_entries(flow_id, at_most))
+        return await self._flows.live(flow_id, at_most)
 
     async def active(self) -> Mapping[str, int]:
         """Return how many tickets each worker holds."""
