@@ -20,7 +20,7 @@ class DynamoRegistry:
 
     async def workers(self) -> Sequence[Worker]:
         """Return all of them, by worker id."""
-        items = await self._table.query(keys.WORKERS)
+        items = await self._table.query(keys.WORKERS, old=True)
         found = [await record_of(self._table, Worker, item) for item in items if "v" in item]
         return sorted(found, key=lambda worker: worker.worker_id)
 

@@ -90,10 +90,11 @@ class Table:
         limit: int | None = None,
         newest: bool = False,
         only: str = "",
+        old: bool = False,
     ) -> list[Item]:
         """Return items, or entries of an index, of a partition, in order: from `first` to `last`, both included.
 
-        `only` is a filter on `fu` against the text given.
+        `only` is a filter on `fu` against the text given. Items may be milliseconds `old`; entries always may.
         """
         condition, values = "#p = :p", {":p": text(partition)}
         names = {"#p": keys[0]}
@@ -108,7 +109,7 @@ class Table:
             "KeyConditionExpression": condition,
             "ExpressionAttributeNames": names,
             "ExpressionAttributeValues": values,
-            "ConsistentRead": not index,
+            "ConsistentRead": not index and not old,
             "ScanIndexForward": not newest,
         }
         if index:
@@ -143,10 +144,11 @@ class Table:
         *,
         limit: int | None = None,
         newest: bool = False,
+        shards: int = SHARDS,
     ) -> list[Item]:
         """Return the entries of an index that is cut into shards, in order."""
         keys = {"due": ("wp", "ws"), "listing": ("gp", "gs"), "standing": ("sp", "ss")}[index]
-        partitions = [f"{kind}#{shard}" for shard in range(SHARDS)]
+        partitions = [f"{kind}#{shard}" for shard in range(shards)]
         queries = (
             self.query(one, first, last, index=index, keys=keys, limit=limit, newest=newest) for one in partitions
         )

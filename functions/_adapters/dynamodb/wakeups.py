@@ -185,7 +185,7 @@ class DynamoWakeups:
 
     async def _requirements(self) -> list[tuple[frozenset[str], str]]:
         """Return what tickets have ever required while they waited, as sets and as they are stored."""
-        rows = await self._table.query(keys.REQUIREMENTS)
+        rows = await self._table.query(keys.REQUIREMENTS, old=True)  # the tickets are no fresher in their index
         return [(frozenset(one["S"] for one in row["cs"]["L"]), row["sk"]["S"]) for row in rows]
 
 
