@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from functions._adapters.dynamodb.client import Client
+    from functions._adapters.aws.client import Client
     from tests.dynamodb import Emulator
     from tests.postgres import Server
 

@@ -194,16 +194,7 @@ async def running_world(tmp_path: Path, stores: Stores | None = None, **settings
     """
     stores = stores or MemoryStore().stores
     sink, workers, clock = MemorySink(), LocalWorkers(), SystemClock()
-    ports = Ports(
-        store=stores.store,
-        tally=stores.tally,
-        wakeups=stores.wakeups,
-        registry=stores.registry,
-        views=stores.views,
-        statistics=stores.statistics,
-        retention=stores.retention,
-        dead_letters=stores.dead_letters,
-        telemetry_buffer=stores.telemetry_buffer,
+    ports = stores.ports(
         telemetry_sink=sink,
         gateway=workers,
         clock=clock,

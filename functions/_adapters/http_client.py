@@ -3,19 +3,20 @@
 It speaks aiohttp, because httpx costs several times the CPU per call over either transport. It never
 follows redirects, keeps no cookies, uses no proxy, reads bounded answers, and connects to no address that
 `addresses` refuses: literals are refused before the call, names when they are resolved, so that what was
-checked is what is connected to.
+checked is what is connected to. Most functions never call anybody, so aiohttp is imported at the first call: it takes
+a third of a cold start.
 """
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp.abc import ResolveResult
+from functions._adapters.addresses import EVERY_NETWORK, Networks
+from functions._core.errors import Unavailable
 
-from functions._adapters.addresses import EVERY_NETWORK, Networks, checked_url, refuse_address
-from functions._core.errors import Rejected, Unavailable
+if TYPE_CHECKING:
+    from functions._adapters.http_session import HttpSession
 
 TIMEOUT_SECONDS = 5.0
 """A call to a worker, subscriber or sink, from looking for a connection to the last byte read."""
@@ -60,8 +61,8 @@ class HttpClient:
     def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS, networks: Networks = EVERY_NETWORK) -> None:
         """Open nothing yet; only addresses within `networks` are called."""
         self._networks = networks
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        self._session: aiohttp.ClientSession | None = None
+        self._timeout_seconds = timeout_seconds
+        self._session: HttpSession | None = None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """POST `body`; see `request`."""
@@ -73,65 +74,14 @@ class HttpClient:
         Raises `Rejected` with status 403 for an address that is never called and 400 for what is no HTTP
         address, `Unavailable` when no answer came, `NotReached` of it when nothing was sent.
         """
-        target = checked_url(url, self._networks)
-        try:
-            async with self._opened().request(
-                method, target, headers=headers, data=body, allow_redirects=False
-            ) as response:
-                return Reply(response.status, response.headers, await _read(response))
-        except TimeoutError as error:
-            raise Unavailable(f"{target.host} did not answer in {self._timeout.total:g} s") from error
-        except ValueError as error:  # such as a line break in a header; the text of the error may be secret
-            raise Rejected("the request cannot be made", code="bad_request") from error
-        except aiohttp.ClientConnectorError as error:
-            raise NotReached(f"{target.host} cannot be reached: {error}") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"{target.host} cannot be reached: {error}") from error
+        if self._session is None:
+            from functions._adapters.http_session import HttpSession  # noqa: PLC0415 see above
+
+            self._session = HttpSession(self._timeout_seconds, self._networks)
+        return await self._session.request(method, url, headers, body)
 
     async def aclose(self) -> None:
         """Close all connections; a later call opens new ones."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=CONNECTIONS,
-                    limit_per_host=CONNECTIONS_PER_HOST,
-                    keepalive_timeout=KEEP_ALIVE_SECONDS,
-                    resolver=GuardedResolver(self._networks),
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"accept-encoding": "identity", "user-agent": "flowc"},
-                timeout=self._timeout,
-            )
-        return self._session
-
-
-class GuardedResolver(aiohttp.ThreadedResolver):
-    """The system's resolver, refusing names that lead to an address that may not be called."""
-
-    def __init__(self, networks: Networks) -> None:
-        super().__init__()
-        self._networks = networks
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return the addresses of `host`; raise `Rejected` when one of them may not be called."""
-        found = await super().resolve(host, port, family)
-        for result in found:
-            refuse_address(result["host"], self._networks)
-        return found
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) >= ANSWER_LIMIT:
-            break
-    return bytes(body[:ANSWER_LIMIT])

@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from functions._core.ports import (
+    Clock,
     DeadLetters,
     EventQueue,
     FlowStore,
+    Ports,
     Retention,
     Statistics,
     Tally,
     TelemetryBuffer,
+    TelemetrySink,
+    Tokens,
     Views,
     Wakeups,
+    WorkerGateway,
     WorkerRegistry,
 )
 
@@ -35,6 +40,33 @@ class Stores:
     dead_letters: DeadLetters
     telemetry_buffer: TelemetryBuffer
     queue: EventQueue
+
+    def ports(
+        self,
+        *,
+        telemetry_sink: TelemetrySink,
+        gateway: WorkerGateway,
+        clock: Clock,
+        tokens: Tokens,
+        store: FlowStore | None = None,
+        registry: WorkerRegistry | None = None,
+    ) -> Ports:
+        """Return all ports: these, and those to the world outside; `store` and `registry` stand before our own."""
+        return Ports(
+            store=store or self.store,
+            tally=self.tally,
+            wakeups=self.wakeups,
+            registry=registry or self.registry,
+            views=self.views,
+            statistics=self.statistics,
+            retention=self.retention,
+            dead_letters=self.dead_letters,
+            telemetry_buffer=self.telemetry_buffer,
+            telemetry_sink=telemetry_sink,
+            gateway=gateway,
+            clock=clock,
+            tokens=tokens,
+        )
 
 
 class OpenStore(Protocol):

@@ -122,19 +122,13 @@ def worker_lost(draft: Draft, outcome: WorkerLost) -> None:
 def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings | None = None) -> None:
     """Take the ticket from its worker: to the next candidate at once, or to discovery after a pause.
 
-    A ticket that may have been begun and must not be done twice fails instead, and so does one that was begun and
-    that another worker could not do in time any more.
+    A ticket that may have been begun fails instead, for the same reason, when it must not be done twice or another
+    worker could not do it in time any more.
     """
     begun = ticket.perhaps_begun or ticket.acknowledged_at is not None
-    if begun and not fits(ticket, draft.flow, draft.now, draft.situation.rules):
-        late = f"{reason.message}; another worker would need {needed(ticket).total_seconds():g} s, which do not fit"
-        fail(draft, ticket, Reason(code="no_time_left", message=late), around or Surroundings())
-        return
-    if ticket.perhaps_begun and not ticket.idempotent:
-        unknown = Reason(
-            code=reason.code, message=f"{reason.message}; the task is not idempotent, so it is not repeated"
-        )
-        fail(draft, ticket, unknown, around or Surroundings())
+    why = _no_other(ticket, draft) if begun else None
+    if why is not None:
+        fail(draft, ticket, reason.but(message=f"{reason.message}; {why}"), around or Surroundings())
         return
     tried = taken_back(ticket)["excluded_workers"]
     # In a fleet that refuses, there is always another one: after so many it is time to pause.
@@ -145,6 +139,15 @@ def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings |
     # Who refused it never had it: it has waited for a worker all the time.
     ready_at = again_at if ticket.acknowledged_at else ticket.ready_at
     reassign(draft, ticket, reason, {**(readied(draft) if others else later), "ready_at": ready_at})
+
+
+def _no_other(ticket: Ticket, draft: Draft) -> str | None:
+    """Return why what one worker may have begun is not given to another one."""
+    if not ticket.idempotent:
+        return "the task is not idempotent, so it is not repeated"
+    if not fits(ticket, draft.flow, draft.now, draft.situation.rules):
+        return f"another worker would need {needed(ticket).total_seconds():g} s, which do not fit"
+    return None
 
 
 def reassign(draft: Draft, ticket: Ticket, reason: Reason, waits: Mapping[str, Any]) -> None:

@@ -50,8 +50,8 @@ class Engine(Protocol):
         Raises `Rejected` when its data is no report, or (status 404) the ticket is unknown.
         """
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None, dry_run: bool = False) -> Carried:
-        """Carry out what a person orders; with `dry_run`, here or in it, only tell what that would change.
+    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> Carried:
+        """Carry out what a person orders; with its `dry_run` only tell what that would change.
 
         An order whose id was carried out before, or that asks for what is so already, changes nothing. Raises
         `Rejected`: status 404 for an unknown flow or ticket, 409 for what is not possible as things are.

@@ -39,7 +39,7 @@ def no_retry(ticket: Ticket, flow: Flow, moment: datetime, rules: Rules) -> str 
     if may_retry(ticket, flow, moment, rules):
         return None
     if not ticket.idempotent:
-        return "it must not be done twice (it is not idempotent)"
+        return NOT_TWICE
     if ticket.retry_count >= ticket.sla.max_retries:
         return f"no retry is left ({ticket.retry_count} of {ticket.sla.max_retries} are used)"
     start = moment + retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count)
@@ -49,7 +49,7 @@ def no_retry(ticket: Ticket, flow: Flow, moment: datetime, rules: Rules) -> str 
 def why_not_again(ticket: Ticket, flow: Flow, rules: Rules) -> str | None:
     """Return why a ticket that failed was not tried again, as far as the records tell."""
     ended, code = ticket.completed_at, ticket.reason.code if ticket.reason else ""
-    if ended is None or not ticket.attempt or code in NOT_OF_AN_ATTEMPT:
+    if ended is None or not ticket.attempt or code in SAYS_ALL:
         return None
     if code in ticket.retry.non_retryable:
         return f"its task does not allow a retry after {plain(code)}"
@@ -60,8 +60,12 @@ def why_not_again(ticket: Ticket, flow: Flow, rules: Rules) -> str | None:
     return no_retry(ticket, flow, ended, rules)
 
 
-NOT_OF_AN_ATTEMPT = frozenset({"no_worker", "no_capacity", "schedule_to_start", "no_time_left", "not_compensated"})
-"""Failures of which the reason says all: they do not come from an attempt that ended."""
+NOT_TWICE = "it must not be done twice (it is not idempotent)"
+
+NOT_OF_AN_ATTEMPT = frozenset({"no_worker", "no_capacity", "schedule_to_start", "not_compensated"})
+NOT_PASSED_ON = frozenset({"worker_busy", "worker_refused", "worker_unreachable", "worker_lost"})
+SAYS_ALL = NOT_OF_AN_ATTEMPT | NOT_PASSED_ON
+"""Failures of which the reason says all: no attempt ended with them, or it says why no other worker got the ticket."""
 
 
 def _then_paused(flow: Flow, due: datetime, now: datetime) -> str:
@@ -117,16 +121,26 @@ def _then_not_accepted(ticket: Ticket, flow: Flow, due: datetime, now: datetime,
     by, worker = ahead(due, now), ticket.worker_id
     patience = (ticket.assigned_at or now) + rules.unreachable
     moment = max(due, now, patience)
+    why = _no_other(ticket, flow, moment, rules)
     fate = "the ticket goes elsewhere"
-    if not fits(ticket, flow, moment, rules):
-        fate = f"it fails with no_time_left: {_shortage(ticket, flow, moment, rules)}"
-    elif ticket.perhaps_begun and not ticket.idempotent:
-        fate = "it fails, as it may have been begun and must not be done twice"
+    if why is not None and ticket.perhaps_begun:
+        fate = f"it fails with worker_unreachable, as worker {worker} may have begun it and {why}"
+    elif why is not None:
+        fate += f", unless worker {worker} may have begun it: then it fails with worker_unreachable, as {why}"
     if max(due, now) >= patience:
         return f"If worker {worker} has not accepted it by {by}, it is asked once more, then {fate}."
     until = clock_time(patience, now)
-    after = "" if fate == "the ticket goes elsewhere" else f"; after that {fate}"
+    after = f"; after that {fate}" if why is not None else ""
     return f"If worker {worker} has not accepted it by {by}, it is sent there again, until {until} at most{after}."
+
+
+def _no_other(ticket: Ticket, flow: Flow, moment: datetime, rules: Rules) -> str | None:
+    """Return why the ticket is given to no other worker at `moment` if the present one may have begun it."""
+    if not ticket.idempotent:
+        return NOT_TWICE
+    if fits(ticket, flow, moment, rules):
+        return None
+    return f"another attempt would not fit into {_time(ticket)}: {_shortage(ticket, flow, moment, rules)}"
 
 
 def _then_not_ended(ticket: Ticket, flow: Flow, due: datetime, now: datetime, rules: Rules) -> str:

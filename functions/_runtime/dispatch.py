@@ -21,7 +21,7 @@ from functions._core.outcomes import AnyOutcome, Broke
 from functions._core.ports import Answer, Due, Ports
 from functions._core.reports import Report
 from functions._core.rules import Rules
-from functions._core.situation import Situation
+from functions._core.situation import CLOCK, Situation
 from functions._core.step import Step
 from functions._core.subscribers import subscriber_events
 from functions._runtime.handling import Handling
@@ -195,7 +195,7 @@ class Dispatcher:
         """
         moved: FlowcError = Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")
         for _ in range(COMMIT_TRIES):
-            situation = await self._load(flow_id, ticket_ids, function, cause.id if cause else "clock")
+            situation = await self._load(flow_id, ticket_ids, function, cause.id if cause else CLOCK)
             outcome = await decide(situation)
             try:
                 step = self._published(advance(situation, outcome), situation.flow)

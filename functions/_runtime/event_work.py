@@ -90,24 +90,24 @@ class EventWork:
             await self._ticked(event)
 
     async def _given_up(self, event: CloudEvent) -> None:
-        """Keep an event that the broker could not deliver; a flow that waits for what is hopeless is broken off."""
-        if event.type in TICKS:
-            return  # the next one makes up for it
+        """Keep an event that the broker could not deliver, and what it says of that."""
         said = {
             name.removeprefix(KNATIVE_ERROR): value
             for name, value in event.extensions.items()
             if name.startswith(KNATIVE_ERROR)
         }
-        if event.type in TICKS:
-            log.warning("tick.given_up", code=said.get("code"))
-            return  # another comes within a minute
         kept = {name: value for name, value in event.extensions.items() if not name.startswith(KNATIVE_ERROR)}
-        event = replace(event, extensions=kept)
+        await self.bury(replace(event, extensions=kept), _reason(said), hopeless=said.get("code") in HOPELESS)
+
+    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool) -> None:
+        """Keep an event as a dead letter; a flow that waits for one that can never be handled is broken off."""
+        if event.type in TICKS:
+            log.warning("tick.given_up", code=reason.code)
+            return  # another comes within a minute
         function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
-        reason = _reason(said)
         log.error("event.buried", event_id=event.id, noun=event.noun, code=reason.code, reason=reason.message)
         # The flow first: were it the other way round, a crash in between would leave it to its deadline.
-        if said.get("code") in HOPELESS:
+        if hopeless:
             await self._break_off(event, reason)
         await dead_letter(event, function, reason, self._platform.ports)
 

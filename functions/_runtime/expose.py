@@ -1,12 +1,12 @@
 """What a function's `handler.py` exposes to the platforms that load it, and how one is served by itself.
 
-`new` is the contract of Knative functions in Python: it returns an object with `handle(scope, receive, send)`, `start`,
-`stop`, `alive` and `ready`.
+`lambda_handler` is what AWS Lambda calls. `new` is the contract of Knative functions in Python: it returns an object
+with `handle(scope, receive, send)`, `start`, `stop`, `alive` and `ready`.
 """
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,22 +27,44 @@ NAMES = (
 """The deployable functions; `python -m functions <name>` serves one."""
 
 
-def expose(function: Callable[..., Awaitable[Any]]) -> "Callable[[], KnativeFunction]":
-    """Return `new` of a function, which is named like its folder."""
+LambdaHandler = Callable[[Mapping[str, Any], Any], Any]
+
+
+def expose(function: Callable[..., Awaitable[Any]] | str) -> "tuple[LambdaHandler, Callable[[], KnativeFunction]]":
+    """Return `lambda_handler` and `new` of a function, which is named like its folder; the api is only a name."""
+    name = function if isinstance(function, str) else function.__name__
+
+    def lambda_handler(event: Mapping[str, Any], context: Any) -> Any:  # noqa: ANN401 as Lambda has it
+        """Handle an invocation."""
+        from functions._runtime.on_lambda import invoked
+
+        return invoked(name, event, context)
 
     def new() -> "KnativeFunction":
         """Return the function, not started; called so because `func_python.serve` goes by the name."""
         from functions._runtime.knative_function import KnativeFunction
 
-        return KnativeFunction(function.__name__)
+        return KnativeFunction(name)
 
-    return new
+    if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+        _load()
+    return lambda_handler, new
+
+
+def _load() -> None:
+    """Import what an invocation needs while Lambda starts, when CPU is plenty, and SnapStart keeps what is there."""
+    without_rich()
+    import functions._runtime.on_lambda  # noqa: F401 to have it
+
+
+def without_rich() -> None:
+    """Keep structlog from importing rich where it finds it: for nothing that is used here, a tenth of a cold start."""
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how Python says that a module is not there
 
 
 def serve_alone(name: str) -> None:
     """Serve the function `name` on `PORT` until SIGTERM; the environment has its settings."""
-    # structlog imports rich where it finds it, for nothing that is used here; that is a tenth of a cold start.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how Python says that a module is not there
+    without_rich()
     from functions._runtime.knative_function import KnativeFunction, serve
 
     serve(KnativeFunction(name), os.environ)

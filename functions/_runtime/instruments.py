@@ -99,9 +99,18 @@ class Instruments:
                 self.metrics.count("agents_suspended_total", WORKER_TYPE)
         elif known is not None and isinstance(event, Deregistration):
             self.metrics.count("agents_deregistered_total", WORKER_TYPE)
-        elif known is not None and worker is None:
+        elif known is not None:
+            self._not_heard(known, worker)
+
+    def _not_heard(self, known: Worker, worker: Worker | None) -> None:
+        # Whoever looked too late to find the worker unhealthy has it removed at once.
+        gone = worker is None or worker.announced is Health.UNHEALTHY
+        fell_silent = gone and known.announced is not Health.UNHEALTHY
+        if fell_silent:
+            self.metrics.count("flowc_timeouts_total", "sign_of_life")
+        if worker is None:
             self.metrics.count("agents_removed_total", WORKER_TYPE, "silent")
-        elif known is not None and worker is not None and _fell_silent(known, worker):
+        elif fell_silent:
             self.metrics.count("agents_marked_unhealthy_total", WORKER_TYPE)
 
     def _discovered(self, handling: Handling) -> None:
@@ -115,7 +124,3 @@ class Instruments:
             self.metrics.time("agents_matched", len(candidates))
         for _ in waiting:
             self.metrics.time("agents_matched", 0)
-
-
-def _fell_silent(known: Worker, worker: Worker) -> bool:
-    return worker.announced is Health.UNHEALTHY and known.announced is not Health.UNHEALTHY

@@ -103,6 +103,10 @@ class Metrics:
             else:
                 self.time(name, value, *labels)
 
+    def totals(self) -> Mapping[tuple[str, Labels], float]:
+        """Return every counter and gauge as it is."""
+        return self._numbers
+
     def text(self) -> bytes:
         """Return the exposition format."""
         from prometheus_client import CollectorRegistry, generate_latest

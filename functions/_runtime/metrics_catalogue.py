@@ -61,6 +61,23 @@ TO_WORKERS = ("ticket.assigned", "ticket.cancelled")
 INCIDENTS = tuple(kind.value for kind in IncidentType)
 SEVERITIES = tuple(severity.value for severity in Severity)
 
+LIMITS = (
+    "function",
+    "approval",
+    "deadline",
+    "pause",
+    "compensation",
+    "sink",
+    "no_worker",
+    "no_capacity",
+    "acknowledgement",
+    "start_to_close",
+    "heartbeat",
+    "schedule_to_start",
+    "sign_of_life",
+)
+"""What is waited for, as in the README's table of time limits."""
+
 INTERNAL_FAILURES = ("internal", "sla_timeout", "ticket_failed")
 """Reasons of failure that are the platform's or its workers', and count against the success rate."""
 
@@ -102,6 +119,7 @@ FLOWS: Sequence[Metric] = (
     counter("neural_hive_flow_c_ticket_validation_failures_total", "Plans that C1 refused", reason=OPEN),
     counter("flowc_decisions_total", "Decisions that became a flow"),
     counter("flowc_transitions_total", "Transitions of flows and tickets, by event", type=OPEN),
+    counter("flowc_timeouts_total", "Time limits that ran out, by what was waited for", limit=LIMITS),
     counter("orchestration_workflows_started_total", "Flows whose plan was accepted", risk_band=BANDS),
     counter("orchestration_workflows_completed_total", "Flows ended, by status", status=FLOW_ENDS),
     seconds("orchestration_workflow_duration_seconds", "From a decision to the outcome", FLOW_BUCKETS, status=OPEN),

@@ -80,6 +80,7 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
         "SLA",
         (
             Panel("Deadlines missed", (_total(VIOLATIONS, "missed"),), kind="stat"),
+            Panel("Time limits that ran out", _rate("flowc_timeouts_total", "limit")),
             Panel(
                 "Least time left", (("min by (risk_band) (orchestration_sla_remaining_seconds)", "{{risk_band}}"),), "s"
             ),

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from functions._core.envelope import CloudEvent
-from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS
+from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS, FlowTrigger
 from functions._core.models import Flow, HistoryEntry
+from functions._core.situation import CLOCK
 from functions._core.step import Step
 from functions._core.values import FlowStatus, Outcome, TicketStatus
 from functions._runtime.metrics_catalogue import USER_FAILURES
@@ -34,10 +35,29 @@ PLAIN = {
 }
 
 
+LIMITS = {
+    FlowTrigger.UNDECIDED: "approval",
+    FlowTrigger.EXPIRED: "deadline",
+    FlowTrigger.LAPSED: "pause",
+    FlowTrigger.GIVEN_UP: "compensation",
+    FlowTrigger.BUFFERED: "sink",
+    "no_worker": "no_worker",
+    "no_capacity": "no_capacity",
+    "worker_unreachable": "acknowledgement",
+    "timed_out": "start_to_close",
+    "heartbeat_lost": "heartbeat",
+    "schedule_to_start": "schedule_to_start",
+}
+"""The time limit that ran out, by the cause of the transition that it led to."""
+
+
 def counts_of(step: Step) -> Iterator[Count]:
     """Yield the measurements of a step."""
     for entry in step.history:
         yield "count", "flowc_transitions_total", 1, (entry.type,)
+        limit = limit_run_out(entry)
+        if limit is not None:
+            yield "count", "flowc_timeouts_total", 1, (limit,)
         if entry.type in PLAIN:
             yield "count", PLAIN[entry.type], 1, ()
         if entry.type == "incident.raised":
@@ -52,6 +72,18 @@ def counts_of(step: Step) -> Iterator[Count]:
     if step.telemetry:
         yield "count", "neural_hive_flow_c_telemetry_buffer_size", len(step.telemetry), ()
         yield from step_durations(step.telemetry)
+
+
+def limit_run_out(entry: HistoryEntry) -> str | None:
+    """Return which time limit, in the words of the metric, has led to a transition.
+
+    Only what the clock has caused is one: a sink may also refuse, and a worker call its error what it likes.
+    """
+    if entry.event_id != CLOCK:
+        return None
+    if entry.type == "flow.reemitted":
+        return "function"
+    return LIMITS.get(entry.cause) if entry.to_status is not None else None
 
 
 def step_durations(events: Iterable[CloudEvent]) -> Iterator[Count]:

@@ -81,7 +81,8 @@ async def _until_stopped(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with running(settings) as platform:
-        where = str(settings.data) if settings.database_url is None else "PostgreSQL"
+        shared = "DynamoDB" if settings.table else "PostgreSQL" if settings.database_url else None
+        where = shared or str(settings.data)
         logs.log.info("platform.ready", url=platform.url, data=where)
         print(f"Flow C is ready at {platform.url} (data in {where})", flush=True)  # noqa: T201 for people
         await stopped.wait()

@@ -15,7 +15,7 @@ from functions._core.admission import admit
 from functions._core.engine import Carried, Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.events import ROUTES
+from functions._core.events import BY_NOUN, ROUTES
 from functions._core.letters import event_of
 from functions._core.models import DeadLetter, Flow, Reason
 from functions._core.orders import AnyOrder, noun_of
@@ -57,8 +57,7 @@ class Platform:
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
-        Ids and jitter come from `chance`: with a seed they can be had again. Committed events go to `outlet`; without
-        one the process is its own broker.
+        Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outlet`, else to a pump.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
@@ -81,6 +80,7 @@ class Platform:
             ports, base_url, settings.deliveries, answered=self._answered, unresolved=self._unresolved
         )
         self.sweeper = Sweeper(ports, self._due, self._round)
+        self.alarm: Callable[[Step], None] = self.sweeper.observe
         self._registrar = Registrar(
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
@@ -134,16 +134,15 @@ class Platform:
         """See `Engine.report`."""
         return await self._reporting.hear(event)
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None, dry_run: bool = False) -> Carried:
+    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> Carried:
         """See `Engine.order`."""
         flow = await self.ports.store.flow(order.flow_id)
         if flow is None:
             raise Rejected(f"there is no flow {order.flow_id}", code="unknown_flow", status=404)
         event = self._event(noun_of(order), flow, order.model_dump(mode="json", exclude={"dry_run"}), order_id)
-        dry_run = dry_run or order.dry_run
-        handle = self.dispatcher.preview if dry_run else self.dispatcher.handle
+        handle = self.dispatcher.preview if order.dry_run else self.dispatcher.handle
         handled = await self._in_turn(order.flow_id, partial(handle, event))
-        return Carried(handled.step.flow or handled.situation.flow, handled.step.history, dry_run)
+        return Carried(handled.step.flow or handled.situation.flow, handled.step.history, order.dry_run)
 
     async def recheck(self, flow_id: str) -> Flow:
         """See `Engine.recheck`."""
@@ -175,6 +174,8 @@ class Platform:
                 code="decision_conflict",
                 status=422,
             )
+        if event.noun not in BY_NOUN:
+            raise Rejected(f"letter {letter_id} holds no event that can be replayed", code="not_replayable", status=422)
         if letter.function == "publish_telemetry":
             await self.ports.store.commit(Step(flow_id=letter.flow_id or "", telemetry=(event,)))
         elif event.noun not in ROUTES and self.pump.subscriber is None:
@@ -195,10 +196,7 @@ class Platform:
         self._courier.send(step.deliveries)
         for verdict in filter(self._registrar.counts, verdicts_of(step)):
             self._background(verdict.worker_id, partial(self._registrar.judge, verdict))
-        records = (*((step.flow,) if step.flow else ()), *step.tickets)
-        nearest = min((r.next_wakeup_at for r in records if r.next_wakeup_at), default=None)
-        if nearest is not None:
-            self.sweeper.arm(nearest)
+        self.alarm(step)
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
         flow_id = delivery.ticket.flow_id
@@ -239,8 +237,11 @@ class Platform:
         await self.instruments.refresh()
 
     async def _round(self) -> None:
-        """Look for what may have been missed since the last round."""
         await self.instruments.refresh()
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Look for what may have been missed since the last round."""
         await self._registrar.release_waiting()
         await self.flush_telemetry()
 

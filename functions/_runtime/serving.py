@@ -6,7 +6,6 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib.metadata import version
 
 import uvicorn
 
@@ -15,6 +14,7 @@ from functions._runtime.bounded_http import bounded
 from functions._runtime.instruments import Recorder
 from functions._runtime.metrics_http import AsgiApp
 from functions._runtime.settings import Settings
+from functions._runtime.version import __version__
 
 IPV6 = 6
 FILES = 2048
@@ -77,7 +77,7 @@ def recorder_of(settings: Settings) -> Recorder | None:
     try:
         from functions._runtime.tracing import open_tracing
 
-        return open_tracing(endpoint, settings.trace_file, version("flowc"))
+        return open_tracing(endpoint, settings.trace_file, __version__)
     except ImportError as missing:
         raise Unavailable(f"traces need the packages of infra/requirements/otel.txt ({missing})") from missing
 

@@ -55,6 +55,20 @@ class Settings(BaseModel):
         None, description="PostgreSQL, postgresql://…, which platforms may share; without it SQLite in the folder"
     )
     database_connections: int = Field(8, ge=1, le=100, description="Connections to PostgreSQL that a platform may open")
+    table: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.-]{3,255}$",
+        description="DynamoDB table, which platforms may share",
+    )
+    bus: str | None = Field(None, pattern=r"^[A-Za-z0-9_./:-]{1,1600}$", description="On AWS: bus that events go to")
+    timer_queue: AnyHttpUrl | None = Field(
+        None, description="On AWS: queue of enforce_sla, for what is due before the next tick of the schedule"
+    )
+    claims_bucket: str | None = Field(
+        None, pattern=r"^[a-z0-9.-]{3,63}$", description="On AWS: bucket for the data of events that no bus would take"
+    )
+    worker_key_secret: str | None = Field(None, description="On AWS: secret that holds FLOWC_WORKER_KEY")
+    api_key_secret: str | None = Field(None, description="On AWS: secret that holds FLOWC_API_KEY")
     public_url: AnyHttpUrl | None = Field(None, description="Base URL that workers reach the platform at")
     telemetry_url: AnyHttpUrl | None = Field(None, description="Telemetry sink; without it a file in the data folder")
     subscriber_url: AnyHttpUrl | None = Field(None, description="Gets every transition as a CloudEvent")
@@ -134,6 +148,13 @@ class Settings(BaseModel):
             known = False
         if not known:
             raise ValueError("must be postgresql://user:password@host:port/database, special characters written as %xx")
+        return value
+
+    @field_validator("table")
+    @classmethod
+    def _one_store(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value is not None and others.data.get("database_url") is not None:
+            raise ValueError("FLOWC_DATABASE_URL names another store; set one of the two")
         return value
 
     @classmethod

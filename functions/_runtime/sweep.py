@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from functions._core.errors import FlowcError
 from functions._core.ports import Due, Ports
+from functions._core.step import Step
 from functions._runtime.logs import log
 
 PAGE = 200
@@ -42,6 +43,13 @@ class Sweeper:
         if self._next is None or at < self._next:
             self._next = at
             self._woken.set()
+
+    def observe(self, step: Step) -> None:
+        """Make sure to wake up in time for what a committed step has armed."""
+        records = (*((step.flow,) if step.flow else ()), *step.tickets)
+        nearest = min((r.next_wakeup_at for r in records if r.next_wakeup_at), default=None)
+        if nearest is not None:
+            self.arm(nearest)
 
     async def run(self) -> None:
         """Sweep until cancelled; a store that does not answer is asked again.

@@ -57,6 +57,13 @@ async def open_store(settings: Settings, *, owner: str | None = None) -> OpenSto
 
     `owner` names a process that is its own broker: it handles what it queues itself, and what the dead have left.
     """
+    if settings.table is not None:
+        from functions._adapters.dynamodb import DynamoStore
+
+        try:
+            return await DynamoStore.open(settings.table, owner, SystemClock())
+        except ImportError as missing:
+            raise Unavailable(f"DynamoDB needs the packages of infra/requirements/aws.txt ({missing})") from missing
     if settings.database_url is None:
         from functions._adapters.sqlite.store import SqliteStore
 
@@ -92,16 +99,7 @@ def ports_of(
     """
     clock = SystemClock()
     key = settings.worker_key.get_secret_value().encode() if settings.worker_key else None
-    return Ports(
-        store=stores.store,
-        tally=stores.tally,
-        wakeups=stores.wakeups,
-        registry=stores.registry,
-        views=stores.views,
-        statistics=stores.statistics,
-        retention=stores.retention,
-        dead_letters=stores.dead_letters,
-        telemetry_buffer=stores.telemetry_buffer,
+    return stores.ports(
         telemetry_sink=_sink(settings, client, sink),
         gateway=HttpWorkerGateway(to_workers),
         clock=clock,

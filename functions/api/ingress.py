@@ -72,7 +72,7 @@ async def receive_events(request: Request) -> Response:
         raise Rejected(message, code="batch_too_large", status=413)
     if batch:
         return json_answer(202, await _take_all(services, events, token))
-    return json_answer(202, await _take(services, events[0], token))
+    return json_answer(202, await take(services, events[0], token))
 
 
 async def _take_all(services: ApiServices, events: Sequence[CloudEvent], token: str | None) -> Answer:
@@ -81,7 +81,7 @@ async def _take_all(services: ApiServices, events: Sequence[CloudEvent], token: 
     for index, event in enumerate(events):
         place = {"index": index, "id": event.id}
         try:
-            answer = await _take(services, event, token)
+            answer = await take(services, event, token)
         except Rejected as error:
             refused.append({**place, "type": event.type, "code": error.code, "message": str(error), "where": None})
         else:
@@ -93,7 +93,8 @@ async def _take_all(services: ApiServices, events: Sequence[CloudEvent], token: 
     return {"flows": [answer["flow_id"] for answer in taken if "flow_id" in answer], "taken": taken}
 
 
-async def _take(services: ApiServices, event: CloudEvent, token: str | None) -> Answer:
+async def take(services: ApiServices, event: CloudEvent, token: str | None) -> Answer:
+    """Take in one event from outside, with the token of its sender if that sent one; raise `Rejected`."""
     handler = HANDLERS.get(event.type)
     if handler is not None:
         return await handler(services, event, token)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
@@ -48,7 +49,8 @@ class ApiServices:
     of clients that are not on this machine; None asks nobody. Without a key, requests have to name loopback or one of
     `hosts` (lower case); None lets them name any. `ended` returns when a flow may have ended, after the given seconds
     at the latest. `up_since` returns when the platform began to take reports, if it can be down. `queried` is told of
-    each query of a workflow: its name, its seconds, why it failed.
+    each query of a workflow: its name, its seconds, why it failed. `longest_wait` is how many seconds a call may wait
+    for a flow, whatever it asks for.
     """
 
     ports: Ports
@@ -64,6 +66,7 @@ class ApiServices:
     queried: Callable[[str, float, str | None], None] = _unobserved
     api_key: SecretStr | None = None
     hosts: Collection[str] | None = None
+    longest_wait: float = inf
 
 
 def services_of(request: Request) -> ApiServices:

@@ -11,8 +11,8 @@ LONGEST_PAUSE = 2.0
 
 
 async def end_of(services: ApiServices, flow_id: str, seconds: float) -> Flow:
-    """Return a flow once it has ended, or as it is after `seconds`."""
-    until = services.ports.clock.now() + timedelta(seconds=seconds)
+    """Return a flow once it has ended, or as it is after `seconds`, or when the platform waits no longer."""
+    until = services.ports.clock.now() + timedelta(seconds=min(seconds, services.longest_wait))
     pause = FIRST_PAUSE
     while True:
         flow = await found("flow", flow_id, services.ports.store.flow)

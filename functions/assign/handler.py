@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.assign.function import assign
 
-new = expose(assign)
+lambda_handler, new = expose(assign)

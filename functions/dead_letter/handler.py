@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.dead_letter.function import dead_letter
 
-new = expose(dead_letter)
+lambda_handler, new = expose(dead_letter)

@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.discover.function import discover
 
-new = expose(discover)
+lambda_handler, new = expose(discover)

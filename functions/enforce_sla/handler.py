@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.enforce_sla.function import enforce_sla
 
-new = expose(enforce_sla)
+lambda_handler, new = expose(enforce_sla)

@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.generate_tickets.function import generate_tickets
 
-new = expose(generate_tickets)
+lambda_handler, new = expose(generate_tickets)

@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.monitor.function import monitor
 
-new = expose(monitor)
+lambda_handler, new = expose(monitor)

@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.publish_telemetry.function import publish_telemetry
 
-new = expose(publish_telemetry)
+lambda_handler, new = expose(publish_telemetry)

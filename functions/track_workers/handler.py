@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.track_workers.function import track_workers
 
-new = expose(track_workers)
+lambda_handler, new = expose(track_workers)

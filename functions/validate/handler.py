@@ -3,4 +3,4 @@
 from functions._runtime.expose import expose
 from functions.validate.function import validate
 
-new = expose(validate)
+lambda_handler, new = expose(validate)

@@ -168,16 +168,7 @@ def breaches(plans: Sequence[Sequence[Mapping[str, Any]]], seed: int, folder: Pa
 async def _run(loop: VirtualLoop, plans: Sequence[Any], seed: int, folder: Path) -> list[Flow]:
     clock, stores = SimulatedClock(loop.time), MemoryStore().stores
     fleet = Fleet(random.Random(f"{seed}/fleet"))
-    ports = Ports(
-        store=stores.store,
-        tally=stores.tally,
-        wakeups=stores.wakeups,
-        registry=stores.registry,
-        views=stores.views,
-        statistics=stores.statistics,
-        retention=stores.retention,
-        dead_letters=stores.dead_letters,
-        telemetry_buffer=stores.telemetry_buffer,
+    ports = stores.ports(
         telemetry_sink=MemorySink(),
         gateway=fleet,
         clock=clock,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions._adapters.dynamodb.client import Client
+from functions._adapters.aws.client import Client
 
 Arguments = Mapping[str, Any]
 Answer = Mapping[str, Any]

@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
-from functions._adapters.dynamodb.client import Client
 from functions._adapters.stores import Stores
 from functions._runtime.clock import SystemClock
 from tests.conformance import suites

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore, vocabulary
-from functions._adapters.dynamodb.client import Client, Refused, connected, meaning
+from functions._adapters.dynamodb.client import Refused, connected, meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Rejected, Unavailable

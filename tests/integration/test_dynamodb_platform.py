@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
-from functions._adapters.dynamodb.client import Client
 from functions._adapters.memory import MemoryStore
 from functions._adapters.stores import Stores
 from functions._core.ports import FlowStore

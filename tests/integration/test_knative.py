@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from functions._adapters.cloudevents_http import write_batch, write_binary, write_structured
 from functions._core.admission import admit
@@ -380,14 +381,6 @@ async def test_what_a_broker_has_given_up_is_kept_with_its_reason_and_its_flow_b
     assert "flow.consolidated" in [event_of(request).noun for request in sink.requests]
 
 
-async def test_a_tick_that_was_given_up_is_not_kept(sink: Loopback) -> None:
-    store = SharedStore()
-    async with served("dead_letter", store, sink.url) as function:
-        assert (await function.send(given_up(ping(), "503"))).status_code == 202
-    letters, _ = await store.stores.dead_letters.letters(None, 10)
-    assert letters == []
-
-
 @pytest.mark.parametrize("code", ["503", "429", "404", "421", ""])
 async def test_a_flow_goes_on_when_the_event_was_given_up_for_what_passes(code: str) -> None:
     store = SharedStore()
@@ -422,8 +415,11 @@ async def test_any_event_at_all_can_be_a_dead_letter() -> None:
 async def test_a_tick_that_was_given_up_is_no_letter_since_the_next_one_does_the_same() -> None:
     store = SharedStore()
     async with served("dead_letter", store) as function:
-        assert (await function.send(given_up(ping(), "503"))).status_code == 202
+        with structlog.testing.capture_logs() as lines:
+            assert (await function.send(given_up(ping(), "503"))).status_code == 202
     assert await store.stores.dead_letters.letters(None, 10) == ([], None)
+    told = [line for line in lines if line["log_level"] in {"warning", "error"}]
+    assert told == [{"event": "tick.given_up", "log_level": "warning", "code": "503"}]
 
 
 async def test_who_waits_for_the_end_of_a_flow_is_answered_when_the_api_stops() -> None:

@@ -6,16 +6,19 @@ from typing import Any
 import pytest
 
 from functions._core.advance import advance
+from functions._core.audits import IncidentRecord, IncidentType
 from functions._core.ending_steps import may_retry
 from functions._core.models import Flow, Phase, Sla, Ticket
-from functions._core.outcomes import AtRisk, Reported, Surroundings, TicketOverdue
+from functions._core.outcomes import AnyOutcome, AtRisk, Delivered, Reported, Surroundings, TicketOverdue, WorkerLost
 from functions._core.policies import RetryPolicy
+from functions._core.ports import Answer
 from functions._core.reports import Report
 from functions._core.rules import Rules, retry_after
 from functions._core.situation import Situation
 from functions._core.slack import fits, wakeup_of, worsened
 from functions._core.step import Step
 from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting
+from functions._core.workers import verdicts_of
 from tests.builders import T0, make_flow, make_ticket, seconds
 
 RULES = Rules()
@@ -161,6 +164,44 @@ def test_a_retry_is_made_only_while_it_fits() -> None:
     ticket = waiting(status=TicketStatus.RUNNING, attempt=1, worker_id="w1", retry=policy)
     assert may_retry(ticket, FLOW, T0 + seconds(690), RULES)
     assert not may_retry(ticket, FLOW, T0 + seconds(691), RULES)
+
+
+HELD = waiting(status=TicketStatus.ASSIGNED, waiting=None, attempt=1, worker_id="w1", assigned_at=T0)
+AROUND = {HELD.ticket_id: Surroundings(tally={"ASSIGNED": 1})}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "blamed"),
+    [
+        (Delivered({HELD.ticket_id: (1, Answer(503, "restarting"))}, AROUND), "worker_unreachable", True),
+        (WorkerLost("w1", "is silent", {}, AROUND), "worker_lost", False),
+    ],
+)
+def test_what_was_begun_and_fits_no_other_worker_fails_for_what_became_of_its_worker(
+    outcome: AnyOutcome, code: str, blamed: bool
+) -> None:
+    situation = Situation(
+        flow=FLOW, tickets={HELD.ticket_id: HELD}, now=T0 + seconds(701), rules=RULES, function="test", cause="event"
+    )
+    step = advance(situation, outcome)
+    [failed] = step.tickets
+    assert failed.status is TicketStatus.FAILED
+    assert failed.reason is not None
+    assert failed.reason.code == code
+    assert failed.reason.message.endswith("; another worker would need 300 s, which do not fit")
+    assert [record.incident_type for record in step.audit if isinstance(record, IncidentRecord)] == [
+        IncidentType.WORKER_FAILURE
+    ]
+    assert [verdict.why for verdict in verdicts_of(step)] == ([code] if blamed else [])
+
+
+def test_what_was_not_begun_goes_to_another_worker_whether_it_fits_or_not() -> None:
+    refused = Delivered({HELD.ticket_id: (1, Answer(0, "connection refused", reached=False))}, AROUND)
+    situation = Situation(
+        flow=FLOW, tickets={HELD.ticket_id: HELD}, now=T0 + seconds(701), rules=RULES, function="test", cause="event"
+    )
+    step = advance(situation, refused)
+    assert (step.tickets[0].status, kinds(step)) == (TicketStatus.PENDING, ["ticket.reassigned"])
 
 
 def test_a_ticket_has_its_own_retry_policy() -> None:

@@ -13,11 +13,13 @@ from functions._core.outcomes import (
     AnyOutcome,
     AtRisk,
     CompensationOverdue,
+    Delivered,
     NobodyDecided,
     PauseOver,
     Surroundings,
     TicketOverdue,
 )
+from functions._core.ports import Answer
 from functions._core.rules import Rules
 from functions._core.situation import Situation
 from functions._core.slack import at_risk_from
@@ -342,7 +344,29 @@ def test_a_ticket_that_has_to_get_a_worker_soon_says_what_happens_if_it_does_not
     assert failed.reason.code == "schedule_to_start"
 
 
-def test_a_worker_that_does_not_accept_a_ticket_that_no_other_can_do_in_time_makes_it_fail() -> None:
+ELSEWHERE = "the ticket goes elsewhere, unless worker w may have begun it: then it fails with worker_unreachable, as "
+BEGUN = "it fails with worker_unreachable, as worker w may have begun it and "
+TOO_LATE = "another attempt would not fit into the SLA: it needs 1 min by estimate, 50 s would be left"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fate"),
+    [
+        ({}, f"{ELSEWHERE}{TOO_LATE}"),
+        ({"idempotent": False}, f"{ELSEWHERE}it must not be done twice (it is not idempotent)"),
+        (
+            {"idempotent": False, "perhaps_begun": True},
+            f"{BEGUN}it must not be done twice (it is not idempotent)",
+        ),
+        (
+            {"perhaps_begun": True},
+            f"{BEGUN}{TOO_LATE}",
+        ),
+    ],
+)
+def test_a_ticket_that_is_not_accepted_and_cannot_be_done_by_another_worker_fails_only_if_it_may_have_been_begun(
+    changes: dict[str, Any], fate: str
+) -> None:
     flow = flow_in(FlowStatus.EXECUTING, sla_deadline=T0 + seconds(80))
     ticket = make_ticket(
         flow,
@@ -352,10 +376,23 @@ def test_a_worker_that_does_not_accept_a_ticket_that_no_other_can_do_in_time_mak
         assigned_at=T0,
         next_wakeup_at=T0 + seconds(5),
         sla=Sla(deadline=T0 + seconds(80), timeout_ms=60_000, max_retries=2),
+        **changes,
     )
-    assert "after that it fails with no_time_left: it needs 1 min by estimate, 50 s would be left" in then(
-        explain_ticket(ticket, flow, T0 + seconds(1), RULES)
+    assert then(explain_ticket(ticket, flow, T0 + seconds(1), RULES)) == (
+        "If worker w has not accepted it by 12:00:05 UTC (in 4 s), it is sent there again, until 12:00:30 UTC at most; "
+        f"after that {fate}."
     )
+    late = ticket.but(next_wakeup_at=T0 + RULES.unreachable)
+    assert then(explain_ticket(late, flow, T0 + seconds(26), RULES)).endswith(f"it is asked once more, then {fate}.")
+    for reached in (False, True):
+        around = {ticket.ticket_id: Surroundings(tally={"ASSIGNED": 1})}
+        silence = Delivered({ticket.ticket_id: (1, Answer(0, reached=reached))}, around)
+        [ended] = after(flow, silence, T0 + RULES.unreachable, late).tickets
+        begun = reached or late.perhaps_begun
+        assert ended.status is (TicketStatus.FAILED if begun else TicketStatus.PENDING)
+        assert ended.reason is not None
+        assert ended.reason.code == "worker_unreachable"
+        assert not any("not tried again" in told for told in explain_ticket(ended, flow, NOW, RULES).details)
 
 
 def test_workers_left_out_for_the_same_reason_are_named_together() -> None:

@@ -3,7 +3,8 @@
 from contextlib import AsyncExitStack, suppress
 from typing import Self
 
-from functions._adapters.dynamodb.client import Client, connected
+from functions._adapters.aws.client import Client
+from functions._adapters.dynamodb.client import connected
 from functions._adapters.dynamodb.flows import DynamoFlows
 from functions._adapters.dynamodb.history import History
 from functions._adapters.dynamodb.keys import PROCESSES

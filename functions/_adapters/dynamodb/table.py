@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb.changes import address, key_of
-from functions._adapters.dynamodb.client import Client
 from functions._adapters.dynamodb.keys import SHARDS, Key
 from functions._adapters.dynamodb.values import INLINE, Item, binary, cut, deflate, inflate, text, to_text
 from functions._core.errors import Unavailable

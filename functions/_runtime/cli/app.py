@@ -1,8 +1,6 @@
 """All commands of `flowc`, in the order in which its help lists them."""
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 
 import typer
 
@@ -28,6 +26,7 @@ from functions._runtime.cli.simulate_command import simulate
 from functions._runtime.cli.submit_command import submit
 from functions._runtime.cli.up_command import up
 from functions._runtime.cli.worker_command import worker
+from functions._runtime.version import __version__
 
 PLATFORM, FLOWS, ORDERS, EVENTS = "Platform", "Flows", "Orders", "Events"
 
@@ -46,10 +45,7 @@ dead_letters = typer.Typer(help="See, replay or drop events that could not be ha
 
 def version() -> None:
     """Print the version of Flow C."""
-    try:
-        typer.echo(f"flowc {version_of('flowc')}")
-    except PackageNotFoundError:
-        typer.echo("flowc, from a source tree that is not installed")
+    typer.echo(f"flowc {__version__}")
 
 
 COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (

@@ -18,10 +18,10 @@ from functions._core.envelope import CloudEvent, type_of
 from functions._core.events import ROUTES
 from functions._core.models import Ticket
 from functions._core.outcomes import AnyOutcome
-from functions._core.ports import Answer, Due, Ports
+from functions._core.ports import Answer, Due
 from functions._core.references import resolve
 from functions._core.rules import Rules
-from functions._core.situation import Situation
+from functions._core.situation import CLOCK, Situation
 from functions._core.step import Delivery, Step
 from functions._core.subscribers import subscriber_events
 from functions._core.values import format_time, ticket_id_of
@@ -65,16 +65,7 @@ class Course:
         self._chain: deque[CloudEvent] = deque()
         self._sink = MemorySink()
         self._rules = Rules()
-        self.ports = Ports(
-            store=stores.store,
-            tally=stores.tally,
-            wakeups=stores.wakeups,
-            registry=stores.registry,
-            views=stores.views,
-            statistics=stores.statistics,
-            retention=stores.retention,
-            dead_letters=stores.dead_letters,
-            telemetry_buffer=stores.telemetry_buffer,
+        self.ports = stores.ports(
             telemetry_sink=self._sink,
             gateway=Accepting(),
             clock=self,
@@ -181,7 +172,7 @@ class Course:
             async def decide(situation: Situation, due: Any = due) -> AnyOutcome:  # noqa: ANN401 as the loop has it
                 return await enforce_sla(due, situation, self.ports)
 
-            await self._settle((due.record_id,) if due.kind == "ticket" else (), decide, "enforce_sla", "clock")
+            await self._settle((due.record_id,) if due.kind == "ticket" else (), decide, "enforce_sla", CLOCK)
         await self.run()
 
     async def later(self, seconds: float) -> None:
@@ -260,7 +251,7 @@ class Course:
             async def decide(situation: Situation, answers: Any = answers) -> AnyOutcome:  # noqa: ANN401 as the loop has it
                 return await answered(answers, situation, self.ports)
 
-            await self._settle((ticket.ticket_id,), decide, "assign", "clock")
+            await self._settle((ticket.ticket_id,), decide, "assign", CLOCK)
 
 
 def _assigns(event: CloudEvent, ticket: Ticket) -> bool:

@@ -15,7 +15,7 @@ from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Unavailable
 from functions._core.machine import ENDED_FLOWS
 from functions._core.models import Flow
-from functions._core.ports import FlowStore, Ports
+from functions._core.ports import FlowStore
 from functions._core.rules import Rules
 from functions._core.step import Step
 from functions._core.values import FlowStatus, flow_id_of
@@ -203,16 +203,9 @@ class World:
 
     def _host(self, name: str) -> Host:
         stores = self.store.stores
-        ports = Ports(
+        ports = stores.ports(
             store=Observed(stores.store, self.books),
-            tally=stores.tally,
-            wakeups=stores.wakeups,
             registry=OldLists(stores.registry, self.faults, self.seconds),
-            views=stores.views,
-            statistics=stores.statistics,
-            retention=stores.retention,
-            dead_letters=stores.dead_letters,
-            telemetry_buffer=stores.telemetry_buffer,
             telemetry_sink=self.sink,
             gateway=self.outside,
             clock=self.clock,

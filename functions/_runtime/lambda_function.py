@@ -1,0 +1,137 @@
+"""One function over the services of AWS: what it handles, what happens as time passes, and what is left to wait for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Self
+
+from functions._adapters.aws.claims import Claims
+from functions._adapters.aws.client import Clients
+from functions._adapters.aws.eventbridge import EventBridgeBroker
+from functions._adapters.aws.messages import Queue
+from functions._adapters.dynamodb import DynamoStore
+from functions._adapters.dynamodb.client import meaning
+from functions._adapters.http_client import HttpClient
+from functions._adapters.knative import BrokerTelemetrySink
+from functions._core.envelope import CloudEvent
+from functions._core.models import Reason
+from functions._runtime.clock import SystemClock
+from functions._runtime.event_work import EventWork
+from functions._runtime.forgetting import Forgetting
+from functions._runtime.logs import log
+from functions._runtime.metrics_http import AsgiApp
+from functions._runtime.platform import Platform
+from functions._runtime.publisher import Publisher
+from functions._runtime.settings import Settings
+from functions._runtime.sparing import SparingStore
+from functions._runtime.timers import SOURCE, Timers
+from functions._runtime.wiring import ports_of
+
+LONGEST_WAIT = 20.0
+"""Seconds that a request may wait for a flow; HTTP APIs give up after 30."""
+
+ROUNDS = 10
+"""Rounds of forgetting at one tick."""
+
+Handler = Callable[[CloudEvent], Awaitable[object]]
+
+
+@dataclass(slots=True, kw_only=True)
+class LambdaFunction:
+    """A function that takes events; the api also takes requests, by `app`."""
+
+    name: str
+    settings: Settings
+    platform: Platform
+    publisher: Publisher
+    timers: Timers
+    claims: Claims | None
+    forgetting: Forgetting
+    app: AsgiApp | None = None
+    _handle: Handler = field(init=False)
+    _work: EventWork = field(init=False)
+    _swept: bool = field(init=False, default=False)
+
+    @classmethod
+    async def made(cls, name: str, settings: Settings, clients: Clients) -> Self:
+        """Put the function `name` together; nothing is called yet."""
+        clock = SystemClock()
+        table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock)
+        stores, store = table.stores, SparingStore(table.stores.store)
+        claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
+        broker = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
+        publisher = Publisher(stores.queue, store, broker, clock)
+        timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
+        http = HttpClient(), HttpClient(networks=settings.networks)
+        ports = replace(ports_of(settings, stores, *http, BrokerTelemetrySink(broker)), store=store)
+        platform = Platform(settings, ports, stores.queue, str(settings.public_url), outlet=publisher)
+        platform.alarm = timers.observe
+        made = cls(
+            name=name,
+            settings=settings,
+            platform=platform,
+            publisher=publisher,
+            timers=timers,
+            claims=claims,
+            forgetting=Forgetting(
+                platform.ports.retention,
+                clock,
+                platform.metrics,
+                keep=timedelta(days=settings.retention_days),
+                letters=settings.dead_letters_max,
+            ),
+        )
+        made._handle = made._work = EventWork(name, platform, publisher, made._tick)
+        if name == "api":
+            made._open_api(table.check)
+        return made
+
+    def _open_api(self, check: Callable[[], Awaitable[None]]) -> None:
+        from functions._runtime.api_app import api_services, served
+        from functions._runtime.wiring_api import take
+
+        services = replace(api_services(self.platform, self.settings, check), longest_wait=LONGEST_WAIT)
+        self.app = served(self.platform, services)
+
+        async def taken(event: CloudEvent) -> None:
+            await take(services, event, None)
+
+        self._handle = taken
+
+    async def handle(self, event: CloudEvent) -> None:
+        """Handle an event; see `EventWork`. To the api it is one from outside: see `POST /`."""
+        if event.source == SOURCE:
+            await self._sweep()
+        else:
+            await self._handle(event if self.claims is None else await self.claims.fetched(event))
+
+    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool) -> None:
+        """See `EventWork.bury`; no flow waits for what comes from outside, whatever it says."""
+        await self._work.bury(event, reason, hopeless=hopeless and self.app is None)
+
+    async def settle(self, until: float) -> None:
+        """Wait, up to a time of the loop, for all that was set going; then ask for what is due next."""
+        loop = asyncio.get_running_loop()
+        while self.platform.busy and loop.time() < until:  # noqa: ASYNC110 many things, none of which tells
+            await asyncio.sleep(0.002)
+        if self.platform.busy:
+            log.warning("invocation.cut_off")
+        if self._swept:
+            await self.timers.set_next(self.platform.ports.wakeups)
+        else:
+            await self.timers.set()
+        self._swept = False
+
+    async def _tick(self) -> None:
+        """Act on what is due, publish what was left, forget what is old."""
+        await self._sweep()
+        await self.platform.catch_up()
+        await self.publisher.recover()
+        for _ in range(ROUNDS):
+            if not await self.forgetting.round():
+                return
+
+    async def _sweep(self) -> None:
+        self._swept = True
+        await self.platform.sweeper.sweep()

@@ -1,0 +1,81 @@
+"""Timers for processes that live no longer than an event: a delayed message for what is due before the next tick.
+
+The schedule ticks once a minute, and no more exactly than to the minute. What is due sooner is asked for by a message
+to the function that sweeps, and whoever has swept asks for what comes next. So one message is enough for all that is
+due behind it: a process that knows of one under way sends no other for what is later.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from math import ceil
+
+from functions._adapters.aws.messages import Queue
+from functions._core.envelope import CloudEvent, type_of
+from functions._core.errors import Unavailable
+from functions._core.ports import Clock, Wakeups
+from functions._core.step import Step
+from functions._core.values import format_time
+from functions._runtime.clock import fresh_id
+from functions._runtime.logs import log
+
+SOURCE = "/flowc/timer"
+HORIZON = timedelta(minutes=2)
+"""The longest that two ticks may be apart; what is due later is found by the next of them."""
+
+VISIBLE = timedelta(seconds=2)
+"""After this an index tells of what was committed: a message that comes sooner may not find it."""
+
+
+class Timers:
+    """The wake-ups that this process has armed, and the messages that it has sent for them."""
+
+    def __init__(self, queue: Queue | None, clock: Clock) -> None:
+        """Without a queue the schedule has to do."""
+        self._queue = queue
+        self._clock = clock
+        self._armed: dict[str, datetime] = {}
+        self._sent: datetime | None = None
+
+    def observe(self, step: Step) -> None:
+        """Take note of the wake-ups of a committed step; those of the same records that were noted before are void."""
+        flows = {step.flow.flow_id: step.flow.next_wakeup_at} if step.flow else {}
+        for record_id, at in {**flows, **{t.ticket_id: t.next_wakeup_at for t in step.tickets}}.items():
+            if at is None:
+                self._armed.pop(record_id, None)
+            else:
+                self._armed[record_id] = at
+
+    async def set(self) -> None:
+        """Ask for the nearest of the wake-ups noted, unless the schedule or another message brings it."""
+        nearest = min(self._armed.values(), default=None)
+        self._armed.clear()
+        if nearest is not None:
+            await self._ask(nearest)
+
+    async def set_next(self, wakeups: Wakeups) -> None:
+        """Ask for the nearest wake-up of all records: what a sweep ends with."""
+        self._armed.clear()
+        self._sent = None
+        nearest = await wakeups.next_due()
+        if nearest is not None:
+            await self._ask(nearest)
+
+    async def _ask(self, at: datetime) -> None:
+        now = self._clock.now()
+        covered = self._sent is not None and now + VISIBLE <= self._sent <= at
+        if self._queue is None or covered or at > now + HORIZON:
+            return
+        delay = max(1, ceil((at - now).total_seconds()))
+        event = CloudEvent(
+            id=fresh_id(),
+            source=SOURCE,
+            type=type_of("clock.ticked"),
+            time=now,
+            data={"due_at": format_time(at)},
+        )
+        try:
+            await asyncio.shield(self._queue.send(event, delay))
+        except Unavailable as away:
+            log.warning("timer.not_set", due_at=format_time(at), error=str(away))  # the next tick finds it
+        else:
+            self._sent = now + timedelta(seconds=delay)
