@@ -1,7 +1,7 @@
 """Checks what `sam build` has made, and finishes it. `infra/aws/build` runs this; it needs what SAM brings along.
 
-finish RUNTIME [PYTHON]   all functions have the same folder, which holds our code and pinned distributions only; drop
-                          what botocore has for services that nobody calls, and compile the rest with PYTHON
+finish RUNTIME [PYTHON]   all functions have the same, our code and pinned distributions only: keep it once, drop what
+                          botocore has for services that nobody calls, and compile the rest with PYTHON
 imports                   try every import in our code, as the functions meet it
 """
 
@@ -10,7 +10,6 @@ import csv
 import hashlib
 import importlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -104,14 +103,15 @@ def compiled(folder: Path, python: str) -> None:
 
 
 def size(folder: Path) -> str:
-    """Return what a folder takes as it is and zipped, as people read it."""
+    """Return what a folder takes as it is and zipped, and what of it is bytecode, as people read it."""
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in files(folder):
                 archive.write(folder / name, name)
         zipped = file.tell()
-    plain = sum((folder / name).stat().st_size for name in files(folder))
-    return f"{plain / 1e6:.1f} MB, {zipped / 1e6:.1f} MB zipped"
+    sizes = {name: (folder / name).stat().st_size for name in files(folder)}
+    bytecode = sum(taken for name, taken in sizes.items() if name.endswith(".pyc"))
+    return f"{sum(sizes.values()) / 1e6:.1f} MB ({bytecode / 1e6:.1f} of it bytecode), {zipped / 1e6:.1f} MB zipped"
 
 
 def finish(runtime: str, python: str | None = None) -> None:
@@ -120,23 +120,23 @@ def finish(runtime: str, python: str | None = None) -> None:
 
     path = BUILD / "template.yaml"
     template = yaml_parse(path.read_text(encoding="utf-8"))
-    first, *others = functions(template).values()
-    if different := [folder.name for folder in others if digest(folder) != digest(first)]:
-        sys.exit(f"sam: {', '.join(different)} differ from {first.name}")
-    if wrong := [*problems(first, ROOT / "functions", REQUIREMENTS.read_text(encoding="utf-8"))]:
+    built = functions(template)
+    folder, *others = sorted(set(built.values()))
+    if different := [other.name for other in others if digest(other) != digest(folder)]:
+        sys.exit(f"sam: {', '.join(different)} differ from {folder.name}")
+    if wrong := [*problems(folder, ROOT / "functions", REQUIREMENTS.read_text(encoding="utf-8"))]:
         sys.exit("sam: the artifact is not what it should be:\n  " + "\n  ".join(wrong[:20]))
-    strip(first)
-    bare = size(first)
+    strip(folder)
     if python is not None:
-        compiled(first, python)
-    for folder in others:
-        shutil.rmtree(folder)
-        shutil.copytree(first, folder, copy_function=os.link)
+        compiled(folder, python)
+    for other in others:
+        shutil.rmtree(other)
+    for name in built:
+        template["Resources"][name]["Properties"]["CodeUri"] = folder.name
     template["Parameters"]["Runtime"] |= {"Default": runtime, "AllowedValues": [runtime]}
-    template["Mappings"]["Artifact"]["Functions"]["Hash"] = whole = digest(first)
+    template["Mappings"]["Artifact"]["Functions"]["Hash"] = whole = digest(folder)
     path.write_text(yaml_dump(template), encoding="utf-8")
-    bytecode = f"{size(first)} with bytecode" if python is not None else "no bytecode"
-    print(f"sam: {1 + len(others)} function folders, identical by hash: {whole[:16]}, {bare}; {bytecode}")
+    print(f"sam: {len(built)} functions, identical: .aws-sam/build/{folder.name}, {size(folder)}, sha256 {whole[:16]}")
 
 
 def asked(module: str) -> Iterator[str]:
@@ -153,7 +153,7 @@ def imports() -> None:
     """Import all handlers, and whatever a function that they lead to may import later; exit with what is missing."""
     with tempfile.TemporaryDirectory() as folder:
         # Wheels in the artifact are for another machine: beside our code there, those of this Python are used.
-        built = next(BUILD.glob("*/functions"))
+        [built] = BUILD.glob("*/functions")
         (Path(folder) / "functions").symlink_to(built)
         sys.path[:] = [folder, *sys.path[1:]]
         waiting = [f"functions.{handler.parent.name}.handler" for handler in built.glob("*/handler.py")]
