@@ -42,12 +42,12 @@ class DynamoWakeups:
         claimed: list[Due] = []
         patience = PATIENCE
         while patience and len(claimed) < limit:
-            last = keys.moment(now) + keys.LAST
-            entries = await self._table.sharded("due", "W", last=last, limit=limit - len(claimed))
-            if not entries:
-                break
+            last, wanted = keys.moment(now) + keys.LAST, limit - len(claimed)
+            entries = await self._table.sharded("due", "W", last=last, limit=wanted)
             moved = await self._claim_all(entries, now, now + lease)
             claimed += [due for due in moved if due.at <= now]
+            if len(entries) < wanted:
+                break
             patience -= not moved
         return sorted(claimed, key=lambda due: (due.at, due.kind, due.record_id))
 

@@ -6,7 +6,7 @@ transaction makes no difference to it. A read takes a unit for each 4 KiB, half 
 So AWS documents it, and so those have measured it who hold emulators against it.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from functions._adapters.dynamodb.schema import GLOBAL_INDEXES
@@ -72,6 +72,6 @@ def of_get(item: Item | None) -> int:
     return units(size(item or {}), READ)
 
 
-def of_query(items: Iterable[Item], *, consistent: bool) -> float:
-    """Return the units of a query or scan that has looked at `items`."""
-    return units(sum(map(size, items)), READ) * (1 if consistent else 0.5)
+def of_query(bytes_: int, *, consistent: bool) -> float:
+    """Return the units of a query or scan that has looked at so many bytes."""
+    return units(bytes_, READ) * (1 if consistent else 0.5)

@@ -1,6 +1,7 @@
 """A DynamoDB table in memory, which counts what is asked of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import dropwhile
 from typing import Any
 
 from functions._adapters.dynamodb.client import Refused
@@ -59,7 +60,7 @@ class MemoryTable:
         if after is None:
             raise self._refused([key], {"Item": self._at(key) or {}}, transaction=False)
         self._write(key, after)
-        return {"Attributes": after}
+        return {"Attributes": after} if "ReturnValues" in arguments else {}
 
     def _delete_item(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         key = _key(arguments["Key"])
@@ -67,7 +68,7 @@ class MemoryTable:
         if not self._holds(key, arguments):
             raise self._refused([key], {"Item": before or {}}, transaction=False)
         self._write(key, None)
-        return {} if before is None else {"Attributes": before}
+        return {"Attributes": before} if before is not None and "ReturnValues" in arguments else {}
 
     def _transact_write_items(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         writes = [(_key(one["Key"]), name, one) for write in arguments["TransactItems"] for name, one in write.items()]
@@ -89,31 +90,31 @@ class MemoryTable:
         items = list(self._entries.get((index, partition), {}).values()) if index else self._partition(partition)
         items.sort(key=lambda item: (item[second]["S"], item["sk"]["S"]), reverse=not arguments["ScanIndexForward"])
         text = arguments["KeyConditionExpression"]
-        items = [item for item in items if Expression(text, arguments, item).holds()]
-        return self._answer(items, arguments, f"query {index or 'table'}", second if index else "")
+        found = (item for item in items if Expression(text, arguments, item).holds())
+        return self._answer(found, arguments, f"query {index or 'table'}", second if index else "")
 
     def _scan(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        items = [item for partition in sorted(self._items) for item in self._partition(partition)]
+        items = (item for partition in sorted(self._items) for item in self._partition(partition))
         return self._answer(items, {**arguments, "ConsistentRead": False}, "scan", "")
 
-    def _answer(self, items: list[Item], arguments: Mapping[str, Any], what: str, index_key: str) -> Mapping[str, Any]:
+    def _answer(
+        self, items: Iterator[Item], arguments: Mapping[str, Any], what: str, index_key: str
+    ) -> Mapping[str, Any]:
         """Return one page, from behind where the last one ended."""
-        start = arguments.get("ExclusiveStartKey")
-        if start is not None:
-            places = [_key(item) for item in items]
-            items = items[places.index(_key(start)) + 1 :] if _key(start) in places else items
+        if (start := arguments.get("ExclusiveStartKey")) is not None:
+            items = iter(list(dropwhile(lambda item: _key(item) != _key(start), items))[1:])
         page, bytes_ = list[Item](), 0
         for item in items:
             page.append(item)
             bytes_ += capacity.size(item)
             if len(page) == arguments.get("Limit") or bytes_ > PAGE:
                 break
-        self._ledger.add(READS, capacity.of_query(page, consistent=arguments["ConsistentRead"]), what)
-        more = len(page) < len(items)
+        self._ledger.add(READS, capacity.of_query(bytes_, consistent=arguments["ConsistentRead"]), what)
         wanted = arguments.get("FilterExpression", "")
-        found = [item for item in page if Expression(wanted, arguments, item).holds()]
-        last = {name: page[-1][name] for name in ("pk", "sk", index_key) if name} if more else None
-        return {"Items": found, **({"LastEvaluatedKey": last} if last else {})}
+        answer: dict[str, Any] = {"Items": [one for one in page if Expression(wanted, arguments, one).holds()]}
+        if next(items, None) is not None:
+            answer["LastEvaluatedKey"] = {name: page[-1][name] for name in ("pk", "sk", index_key) if name}
+        return answer
 
     def _refused(self, keys: Sequence[Key], answer: Mapping[str, Any], *, transaction: bool) -> Refused:
         """Return the error of a condition that did not hold: the write is paid for all the same."""
