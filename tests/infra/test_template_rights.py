@@ -15,9 +15,7 @@ Statement = dict[str, Any]
 
 WHOLE = Stack(**EVERYTHING)
 NAMED = {"".join(word.capitalize() for word in name.split("_")): name for name in NAMES}
-INDEXES = [
-    index["IndexName"] for kind in ("Local", "Global") for index in create_table("any")[f"{kind}SecondaryIndexes"]
-]
+INDEXES = [index["IndexName"] for index in create_table("any")["GlobalSecondaryIndexes"]]
 
 WILDCARDS = {
     ("Trace", "*"): "X-Ray knows no resources",

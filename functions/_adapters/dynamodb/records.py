@@ -90,8 +90,7 @@ async def worker_change(writer: Writer, worker: Worker, stamp: int) -> Change:
     """Return the change that writes a worker."""
     written = await _written(writer.table, keys.WORKERS, worker, stamp)
     key = keys.WORKERS, keys.short(worker.worker_id)
-    sets = {**written, "id": text(worker.worker_id)}
-    change = Change(key, worker.version - 1, sets=sets, removes=_unless(sets, "d", "dp"))
+    change = Change(key, worker.version - 1, sets=written, removes=_unless(written, "d", "dp"))
     return writer.due.entered(change, "worker", worker.worker_id, worker.next_wakeup_at)
 
 

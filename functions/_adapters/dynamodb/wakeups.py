@@ -46,7 +46,7 @@ class DynamoWakeups:
             entries = await self._table.sharded("due", "W", last=last, limit=wanted)
             moved = await self._claim_all(entries, now, now + lease)
             claimed += [due for due in moved if due.at <= now]
-            if len(entries) < wanted:
+            if len(entries) < wanted and not any(key_of(entry)[1].startswith(HEAD) for entry in entries):
                 break
             patience -= not moved
         return sorted(claimed, key=lambda due: (due.at, due.kind, due.record_id))
