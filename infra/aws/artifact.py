@@ -9,6 +9,7 @@ import ast
 import csv
 import hashlib
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -83,10 +84,16 @@ def problems(folder: Path, source: Path, requirements: str) -> Iterator[str]:
 
 
 def strip(folder: Path) -> None:
-    """Drop the descriptions of services that are not called."""
-    for service in (folder / "botocore" / "data").iterdir():
+    """Drop the descriptions of services that are not called, and where these are: a megabyte that each start reads."""
+    data = folder / "botocore" / "data"
+    for service in data.iterdir():
         if service.is_dir() and service.name not in SERVICES:
             shutil.rmtree(service)
+    regions = data / "endpoints.json"
+    endpoints = json.loads(regions.read_text(encoding="utf-8"))
+    for partition in endpoints["partitions"]:
+        partition["services"] = {name: known for name, known in partition["services"].items() if name in SERVICES}
+    regions.write_text(json.dumps(endpoints, separators=(",", ":")), encoding="utf-8")
 
 
 def compiled(folder: Path, python: str) -> None:

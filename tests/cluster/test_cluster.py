@@ -2,18 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from functions._runtime.expose import NAMES
 from tests.cluster.broker import Chaos
-from tests.cluster.world import Cluster, cluster, course
+from tests.cluster.world import cluster
+from tests.courses import recorded, two_thousand_tickets
 from tests.plans import SHAPES, proves_itself, seeded_decision
-from tests.world import running_world
 
 LIMIT = 64 * 1024
 """Bytes of an event that every broker has to take."""
@@ -23,48 +22,10 @@ MINUTES = 60
 pytestmark = pytest.mark.timeout(6 * MINUTES)
 
 
-def recorded(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the recorded plans as decisions, by name."""
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        data = json.loads(path.read_text())
-        found[path.stem] = data.get("data", data)
-    return found
-
-
-def plan_of(decision: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the plan of a decision."""
-    plan = decision["cognitive_plan"]
-    found: Mapping[str, Any] = json.loads(plan) if isinstance(plan, str) else plan
-    return found
-
-
-async def on_one_machine(decision: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """Return the history of a decision's flow in one process."""
-    async with running_world(folder) as world:
-        await world.register("w0", "python", "execute", slots=100)
-        flow_id = await world.submit(decision)
-        await world.ended(flow_id)
-        found: list[dict[str, Any]] = []
-        while page := await world.ports.views.history(flow_id, found[-1]["seq"] if found else 0, 500):
-            found += [entry.model_dump(mode="json") for entry in page]
-        return found
-
-
-async def check(running: Cluster, decision: Mapping[str, Any], tmp_path: Path, seconds: float = 120) -> None:
-    """Run a decision in the cluster and on one machine, and compare."""
-    flow_id = await running.submit(decision)
-    flow = await running.ended(flow_id, seconds)
-    assert flow["status"] == "COMPLETED", flow
-    history = await running.history(flow_id)
-    assert proves_itself(plan_of(decision), history) == []
-    assert course(history) == course(await on_one_machine(decision, tmp_path))
-
-
 async def test_generated_plans_take_the_same_course_as_on_one_machine(tmp_path: Path, new_database_url: str) -> None:
     async with cluster(tmp_path, new_database_url) as running:
         for shape in SHAPES:
-            await check(running, seeded_decision(shape, 1), tmp_path)
+            await running.check(seeded_decision(shape, 1), tmp_path)
         assert running.broker.dead == []
         assert running.broker.largest <= LIMIT
 
@@ -75,25 +36,14 @@ async def test_recorded_plans_take_the_same_course_as_on_one_machine(
     plans = recorded(shared_folder("real-plans"))
     async with cluster(tmp_path, new_database_url) as running:
         for decision in plans.values():
-            await check(running, decision, tmp_path)
+            await running.check(decision, tmp_path)
         assert running.broker.dead == []
 
 
 async def test_a_plan_of_two_thousand_tickets_completes_and_no_event_is_too_large(
     tmp_path: Path, new_database_url: str
 ) -> None:
-    decision = seeded_decision("chain", 2)
-    decision["cognitive_plan"]["tasks"] = [
-        {
-            "task_id": f"t{n}",
-            "task_type": "EXECUTE",
-            "description": "a task whose description makes the decision larger than any event may be",
-            "dependencies": [f"t{n - 100}"] if n >= 100 else [],
-            "required_capabilities": ["execute"],
-            "estimated_duration_ms": 1000,
-        }
-        for n in range(2000)
-    ]
+    decision = two_thousand_tickets(seeded_decision("chain", 2))
     assert len(json.dumps(decision)) > LIMIT
     async with cluster(tmp_path, new_database_url) as running:
         flow_id = await running.submit(decision)

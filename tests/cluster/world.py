@@ -5,8 +5,7 @@ PingSource's, so that a test need not wait for the minute.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from functions._runtime.expose import NAMES
 from tests.benchmarks.load import Stub
 from tests.cluster.broker import Broker, Chaos, read_triggers
 from tests.conftest import ROOT
+from tests.courses import Deployed
 from tests.processes import Process, free_port, processes
 from tests.world import until
 
@@ -29,59 +29,15 @@ SPEED = 20.0
 
 START_S = 60
 KEY = "k" * 40
-SUPERSEDED = frozenset({"ticket.retried", "ticket.reassigned"})
-NOT_COMPARED = frozenset({"ticket.started", "flow.reemitted", "sla.at_risk"})
 
 
 @dataclass
-class Cluster:
-    """A running cluster; `url` is its api's."""
+class Cluster(Deployed):
+    """A running cluster."""
 
     broker: Broker
     functions: Mapping[str, Process]
-    url: str
     workers: Stub
-    client: aiohttp.ClientSession
-
-    async def submit(self, decision: Mapping[str, Any]) -> str:
-        """POST a decision and return its flow id."""
-        headers = {
-            "ce-id": str(uuid4()),
-            "ce-source": "/tests",
-            "ce-specversion": "1.0",
-            "ce-type": "io.neuralhive.decision.consolidated.v1",
-            "content-type": "application/json",
-        }
-        async with self.client.post(self.url + "/", data=json.dumps(decision), headers=headers) as answer:
-            assert answer.status == 202, await answer.text()
-            return str((await answer.json())["flow_id"])
-
-    async def get(self, path: str) -> Any:
-        """Return the JSON at a path of the api, None while it does not answer."""
-        try:
-            async with self.client.get(self.url + path) as answer:
-                return await answer.json() if answer.status == 200 else None
-        except aiohttp.ClientError:
-            return None
-
-    async def ended(self, flow_id: str, seconds: float) -> Mapping[str, Any]:
-        """Wait for the end of a flow."""
-
-        async def end() -> Mapping[str, Any] | None:
-            flow = await self.get(f"/api/v1/flows/{flow_id}")
-            await asyncio.sleep(0.1)
-            return flow if flow is not None and flow["ended_at"] else None
-
-        return await until(end, f"the end of flow {flow_id}", seconds)
-
-    async def history(self, flow_id: str) -> list[dict[str, Any]]:
-        """Return the whole history of a flow."""
-        entries: list[dict[str, Any]] = []
-        while True:
-            page = await self.get(f"/api/v1/flows/{flow_id}/history?after={entries[-1]['seq'] if entries else 0}")
-            if not page["items"]:
-                return entries
-            entries += page["items"]
 
     async def restarted(self, name: str) -> None:
         """Kill a function with -9, as a node that dies would, and start it again."""
@@ -123,11 +79,11 @@ async def cluster(
         for function in functions.values():
             started.append(function)
             function.start()
-        running = Cluster(broker, functions, url, workers, client)
+        running = Cluster(url, client, broker, functions, workers)
         await asyncio.gather(*(_ready(client, address) for address in services.values()))
         ticking = asyncio.create_task(_tick(client, sink))
         stack.callback(ticking.cancel)
-        await _register(running)
+        await running.register(workers.url)
         yield running
 
 
@@ -161,39 +117,3 @@ async def _tick(client: aiohttp.ClientSession, sink: str) -> None:
         except aiohttp.ClientError:
             pass
         await asyncio.sleep(TICK_S)
-
-
-async def _register(running: Cluster) -> None:
-    for number in range(2):
-        registration = {
-            "worker_id": f"w{number}",
-            "endpoint": f"{running.workers.url}/w/{number}",
-            "capabilities": ["python", "execute"],
-            "slots": 50,
-        }
-        async with running.client.post(f"{running.url}/api/v1/workers", json=registration) as answer:
-            assert answer.status < 300, await answer.text()
-
-
-def course(history: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, ...]], dict[str, list[tuple[str, ...]]]]:
-    """Return what a history tells of the flow, and of each task: RUNNING and superseded attempts left out."""
-    of_flow: list[tuple[str, ...]] = []
-    of_tasks: dict[str, list[tuple[str, ...]]] = {}
-    for entry in history:
-        if entry["type"] in NOT_COMPARED:
-            continue
-        moved = entry["type"], entry.get("from_status") or "", entry.get("to_status") or ""
-        task_id = entry.get("task_id")
-        if task_id is None:
-            of_flow.append(moved)
-        elif entry["type"] in SUPERSEDED:
-            of_tasks[task_id] = [one for one in of_tasks.get(task_id, []) if one[0] != "ticket.assigned"]
-        else:
-            of_tasks.setdefault(task_id, []).append(moved)
-    ended = {"COMPLETED", "FAILED", "CANCELLED"}
-    # A worker may end its attempt before it has said RUNNING, or after: where it ended from is not compared.
-    plain: dict[str, list[tuple[str, ...]]] = {
-        task: [(kind, "" if after in ended else before, after) for kind, before, after in lines]
-        for task, lines in of_tasks.items()
-    }
-    return of_flow, plain

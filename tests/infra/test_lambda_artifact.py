@@ -1,12 +1,17 @@
 """What is deployed holds our code and pinned distributions, for the services that functions call, and nothing else."""
 
 import importlib.util
+import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
+import botocore
 import pytest
+from botocore.loaders import Loader
+from botocore.session import Session
 
 from tests.cloudformation import Stack, document, listed
 from tests.conftest import ROOT
@@ -107,9 +112,34 @@ def test_the_sdk_keeps_what_it_knows_of_the_services_that_roles_allow_to_call(
     }
     assert called - {"logs"} == artifact.SERVICES, "logs are written by Lambda itself"
     names = {f"botocore/data/{name}/1/service-2.json": "" for name in (*artifact.SERVICES, "acm")}
-    folder = written(tmp_path / "built", {**names, "botocore/data/endpoints.json": ""})
+    endpoints = json.dumps({"partitions": [{"services": {"acm": {}, "sqs": {}}}]})
+    folder = written(tmp_path / "built", {**names, "botocore/data/endpoints.json": endpoints})
     artifact.strip(folder)
     assert {path.name for path in (folder / "botocore" / "data").iterdir()} == {*artifact.SERVICES, "endpoints.json"}
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1", "cn-north-1", "us-gov-west-1", "af-south-9"])
+def test_the_sdk_finds_the_same_addresses_with_what_is_left_of_it(
+    artifact: ModuleType, tmp_path: Path, region: str
+) -> None:
+    data = Path(botocore.__file__).parent / "data"
+    kept = tmp_path / "botocore" / "data"
+    kept.mkdir(parents=True)
+    for name in artifact.SERVICES:
+        shutil.copytree(data / name, kept / name)
+    for file in data.glob("*.json"):
+        shutil.copy(file, kept)
+    artifact.strip(tmp_path)
+    for name in artifact.SERVICES:
+        addresses = []
+        for folder in (data, kept):
+            session = Session()
+            loader = Loader(extra_search_paths=[str(folder)], include_default_search_paths=False)
+            session.register_component("data_loader", loader)
+            client = session.create_client(name, region, aws_access_key_id="x", aws_secret_access_key="x")
+            addresses.append(client.meta.endpoint_url)
+            client.close()
+        assert addresses[0] == addresses[1]
 
 
 def test_what_functions_import_on_lambda_is_pinned_as_it_is_tested_and_the_same_for_every_python() -> None:

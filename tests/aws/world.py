@@ -1,0 +1,84 @@
+"""Flow C as AWS would run it: `template.yaml` deployed in an emulator, with workers that report over HTTP.
+
+It is test equipment. The schedule fires every second instead of every minute, so that a test need not wait for it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.aws.deployment import Conditions, Deployment, deployed
+from tests.benchmarks.load import Stub
+from tests.courses import Deployed
+from tests.dynamodb import Emulator
+
+TICK_S = 1.0
+SPEED = 60.0
+"""How many times sooner than the template says what failed comes again: 3 s instead of 180."""
+
+AT_ONCE = {"Api": 4, "Assign": 2, "Monitor": 2}
+"""How many environments a function may have; the others have one."""
+
+PARAMETERS = {"WorkerNetworks": "loopback", "LogLevel": "warning"}
+WORKERS = 2
+HEARTBEAT_S = 15
+"""The workers are stubs that only report; who does not give signs of life is soon given nothing more."""
+
+
+@dataclass
+class World(Deployed):
+    """Flow C, deployed."""
+
+    deployment: Deployment
+    workers: Stub
+
+    async def letters(self) -> list[dict[str, Any]]:
+        """Return the dead letters that the api shows."""
+        found: list[dict[str, Any]] = (await self.get("/api/v1/dead-letters"))["items"]
+        return found
+
+    async def nothing_dead(self) -> None:
+        """Check that nothing was given up: no letters, and nothing in the queues of those that nobody could read."""
+        assert await self.letters() == []
+        for queue in ("DeadLetterQueue", "LastQueue"):
+            assert await self.deployment.depth(queue) == 0, queue
+
+
+@asynccontextmanager
+async def world(
+    folder: Path,
+    emulator: Emulator,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    workers: Stub | None = None,
+    **conditions: Any,
+) -> AsyncIterator[World]:
+    """Run the world for as long as the context is open; `conditions` are those of `Conditions`, if not the usual."""
+    workers = workers or Stub()
+    under = Conditions(**{"speed": SPEED, "tick_s": TICK_S, "at_once": AT_ONCE, **conditions})
+    told = {**PARAMETERS, **(parameters or {})}
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(workers.serving())
+        deployment = await stack.enter_async_context(deployed(folder, emulator, under, parameters=told))
+        key = deployment.stack.made["ApiKey"]["text"]
+        client = await stack.enter_async_context(aiohttp.ClientSession(headers={"x-api-key": key}))
+        running = World(deployment.api.url, client, deployment, workers)
+        await running.register(workers.url, count=WORKERS, slots=200)
+        beating = asyncio.create_task(_beat(running))
+        stack.callback(beating.cancel)
+        yield running
+
+
+async def _beat(running: World) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_S)
+        for number in range(WORKERS):
+            with suppress(aiohttp.ClientError):
+                url = f"{running.url}/api/v1/workers/w{number}/heartbeat"
+                async with running.client.post(url, json={}):
+                    pass
