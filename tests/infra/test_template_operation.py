@@ -98,6 +98,34 @@ def test_wrong_parameters_are_refused_before_anything_is_made(given: dict[str, s
         assert (re.fullmatch(TEMPLATE["Parameters"][name]["AllowedPattern"], value) is not None) is fits
 
 
+JWT = "JwtIssuer and JwtAudience go together"
+VPC = "SubnetIds and SecurityGroupIds go together"
+SNAP = "SnapStart needs Python 3.12 or newer"
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ({}, None),
+        (EVERYTHING, None),
+        ({"JwtIssuer": "https://issuer.example.com"}, JWT),
+        ({"JwtAudience": "flows"}, JWT),
+        ({"SubnetIds": "subnet-0a,subnet-0b"}, VPC),
+        ({"SecurityGroupIds": "sg-0a"}, VPC),
+        ({"SnapStart": "PublishedVersions", "Runtime": "python3.11"}, SNAP),
+        ({"SnapStart": "PublishedVersions", "Runtime": "python3.12"}, None),
+        ({"Runtime": "python3.11"}, None),
+        (
+            {"AlarmEmail": "a@example.com", "AlarmTopicArn": "arn:aws:sns:a:1:b"},
+            "AlarmEmail or AlarmTopicArn, not both",
+        ),
+    ],
+    ids=str,
+)
+def test_parameters_that_do_not_go_together_are_refused(given: dict[str, str], refusal: str | None) -> None:
+    assert Stack(**given).refusals == ([refusal] if refusal else [])
+
+
 def watched(alarm: dict[str, Any]) -> Counter[str]:
     """Return the resources whose metrics an alarm watches."""
     dimensions = [*alarm.get("Dimensions", [])]
