@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench requirements emulators events diagrams observability knative clean
+.PHONY: help setup demo test test-slow sim check fmt bench requirements emulators events diagrams observability knative sam clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -11,6 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 python := .venv/bin/python
 ready := .venv/ready
 emulators := .venv/emulators/ready
+sam := .venv/sam/ready
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,6 +26,11 @@ emulators: $(emulators) ## make .venv/emulators: what tests speak to in place of
 $(emulators): infra/requirements/emulators.txt | $(ready)
 	@$(python) -m venv --clear .venv/emulators
 	@.venv/emulators/bin/python -m pip install -qq --require-hashes --no-deps -r infra/requirements/emulators.txt
+	@touch $@
+
+$(sam): infra/requirements/sam.txt | $(ready)
+	@$(python) -m venv --clear .venv/sam
+	@.venv/sam/bin/python -m pip install -qq --no-compile --require-hashes --no-deps -r infra/requirements/sam.txt
 	@touch $@
 
 demo: $(ready) ## start everything, submit the sample decision and watch it complete
@@ -66,6 +72,9 @@ observability: $(ready) ## write infra/observability/ anew from the metric catal
 knative: $(ready) ## write the made part of infra/knative/ anew from routes and metrics
 	@$(python) -m functions._runtime.generate_knative
 
+sam: $(ready) $(sam) ## check template.yaml and build what `sam deploy` takes to AWS (RUNTIME=python3.12 for another one)
+	@infra/aws/build
+
 clean: ## remove what the other targets made
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .aws-sam .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

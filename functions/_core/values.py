@@ -261,7 +261,7 @@ NO_FIELDS: frozenset[str] = frozenset()
 class Record(BaseModel):
     """Base of our own records and event data: frozen; unknown fields are refused on output, ignored on input."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     def model_post_init(self, _context: object, /) -> None:
         """Forget which fields were given: nothing here asks, and the set takes more memory than the fields."""

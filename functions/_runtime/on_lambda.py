@@ -32,6 +32,9 @@ NAMESPACE = "FlowC"
 MARGIN_SECONDS = 3.0
 """Left of an invocation when what it has set going is waited for no longer: what is cut off is done again."""
 
+TEXT = ["text/", "application/json", "application/problem+json", "application/cloudevents"]
+"""Content that goes to the gateway as it is, all else in base64."""
+
 _entries: dict[str, "Entry"] = {}
 
 
@@ -59,7 +62,7 @@ class Entry:
         """Read the settings and secrets, and put the function together; raises `SettingsError`, `Unavailable`."""
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)  # Powertools and Mangum run what they are given in the current one
-        clients = Clients()
+        self._clients = clients = Clients()
         found = self._loop.run_until_complete(_secrets(clients, environment))
         settings = read_environment(name, environment, found)
         logs.configure(settings.log_level)
@@ -80,6 +83,13 @@ class Entry:
             self._metrics.flush()
             structlog.contextvars.clear_contextvars()
 
+    def close(self) -> None:
+        """Give everything back; Lambda itself never asks for it."""
+        self._loop.run_until_complete(self._function.close())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+        self._clients.close()
+
     def _traced(self, event: Mapping[str, Any], context: Any) -> Any:  # noqa: ANN401 as Lambda has it
         if self._tracer is None:
             return self._handled(event, context)
@@ -99,12 +109,17 @@ class Entry:
 
     def _answered(self, event: Mapping[str, Any], context: Any) -> Any:  # noqa: ANN401 as Lambda has it
         """Answer a request; who has passed an authoriser of the gateway needs no key."""
-        from mangum import Mangum
-
         headers = dict(event.get("headers") or {})
         if "authorizer" in event["requestContext"] and self._function.settings.api_key is not None:
             headers["x-api-key"] = self._function.settings.api_key.get_secret_value()
-        return Mangum(self._function.app, lifespan="off")({**event, "headers": headers}, context)  # type: ignore[arg-type]
+        return gateway(self._function.app)({**event, "headers": headers}, context)
+
+
+def gateway(app: Any) -> Any:  # noqa: ANN401 Mangum has types of its own for the same
+    """Return the application as what answers requests of an HTTP API."""
+    from mangum import Mangum
+
+    return Mangum(app, lifespan="off", text_mime_types=TEXT)
 
 
 async def _secrets(clients: Clients, environment: Mapping[str, str]) -> Mapping[str, str]:

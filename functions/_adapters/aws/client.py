@@ -48,16 +48,16 @@ class AsyncClient:
 
 
 class ThreadedClient:
-    """Calls by botocore, each in a thread."""
+    """Calls by botocore, each in a thread; `made` gives the SDK's client, at the first of them."""
 
-    def __init__(self, client: Any, meaning: Meaning) -> None:
-        self._client = client
+    def __init__(self, made: Callable[[], Any], meaning: Meaning) -> None:
+        self._made = made
         self._meaning = meaning
 
     async def call(self, operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make one call."""
         try:
-            answer: Mapping[str, Any] = await asyncio.to_thread(getattr(self._client, operation), **arguments)
+            answer: Mapping[str, Any] = await asyncio.to_thread(getattr(self._made(), operation), **arguments)
         except Exception as error:
             raise self._meaning(error) from error
         return answer
@@ -72,13 +72,16 @@ class Clients:
 
     def of(self, service: str, meaning: Meaning | None = None) -> Client:
         """Return the client of a service, `events` for one."""
+        return ThreadedClient(lambda: self._client(service), meaning or away(service))
+
+    def _client(self, service: str) -> Any:
         if service not in self._made:
             from botocore.config import Config  # noqa: PLC0415 only the SDK in use is loaded
             from botocore.session import get_session  # noqa: PLC0415 only the SDK in use is loaded
 
             self._session = self._session or get_session()
             self._made[service] = self._session.create_client(service, config=Config(**OPTIONS))
-        return ThreadedClient(self._made[service], meaning or away(service))
+        return self._made[service]
 
     def close(self) -> None:
         """Give the connections back."""

@@ -1,0 +1,139 @@
+"""What the start of each function costs on Lambda: as plain `sam build` ships it, and as `make sam` does.
+
+Each start is a process of the real runtime client over a copy of the artifact, with the wheels of this machine in place
+of those for arm64. CPU is counted to the first question for work (import) and to the first answer, to an event whose
+flow is not there: settings and keys, the clients, one read.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import statistics
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions._adapters.cloudevents_http import write_structured
+from functions._adapters.dynamodb.schema import create_table
+from functions._core.events import ROUTES
+from functions._runtime.expose import NAMES
+from tests.aws.functions import Configuration, Environment
+from tests.aws_emulator import Aws, aws
+from tests.benchmarks.measure import usage
+from tests.builders import make_event
+from tests.conftest import ROOT
+from tests.dynamodb import ENVIRONMENT, Emulator
+
+STARTS = 7
+LIMIT = 0.4
+STEPS = ("validate", "generate_tickets", "discover", "assign", "monitor", "publish_telemetry")
+
+
+def artifact() -> Any:
+    """Return the module that finishes what `sam build` has made."""
+    spec = importlib.util.spec_from_file_location("artifact", ROOT / "infra" / "aws" / "artifact.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def shipped(folder: Path) -> None:
+    """Lay out our code and what lambda.txt names, without bytecode: what `sam build` makes."""
+    text = (ROOT / "infra" / "requirements" / "lambda.txt").read_text()
+    for name in re.findall(r"^([a-z0-9.-]+)==", text, re.MULTILINE):
+        distribution = metadata.distribution(name)
+        for file in distribution.files or ():
+            if "__pycache__" not in file.parts and ".." not in file.parts:
+                target = folder / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(str(distribution.locate_file(file)), target)
+    shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Give the artifact as it is shipped, and as it is finished."""
+    plain, finished = tmp_path_factory.mktemp("plain"), tmp_path_factory.mktemp("finished")
+    for folder in (plain, finished):
+        shipped(folder)
+    artifact().strip(finished)
+    artifact().compiled(finished, sys.executable)
+    return {"sam build": plain, "make sam": finished}
+
+
+@pytest.fixture
+def services(dynamodb: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url}.items():
+        monkeypatch.setenv(name, value)
+    with aws() as found:
+        yield found
+
+
+def message(noun: str) -> bytes:
+    """Return a batch of one event whose flow is not there."""
+    body = write_structured(make_event(1, noun, data={}))[1].decode()
+    record = {
+        "messageId": "1",
+        "receiptHandle": "none",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {},
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:000000000000:none",
+        "eventSource": "aws:sqs",
+    }
+    return json.dumps({"Records": [record]}).encode()
+
+
+async def started(name: str, root: Path, environment: Mapping[str, str], log: Path) -> tuple[float, float]:
+    """Start a function; return the CPU of its import, and up to its first answer, in ms."""
+    configuration = Configuration(name, f"functions.{name}.handler.lambda_handler", environment, root=root)
+    process = Environment(configuration, "cold", log)
+    await process.open()
+    try:
+        assert process._process is not None
+        imported = usage(process._process.pid).cpu_ms
+        noun = next(noun for noun, route in ROUTES.items() if route.function == name)
+        await process.invoke(message(noun))
+        return imported, usage(process._process.pid).cpu_ms
+    finally:
+        await process.close()
+
+
+async def test_a_cold_start_costs_less_than_half_of_what_plain_sam_build_ships(
+    services: Aws, dynamodb: Emulator, artifacts: Mapping[str, Path], tmp_path: Path
+) -> None:
+    await services.of("dynamodb").call("create_table", create_table(services.name))
+    environment = {
+        "AWS_ENDPOINT_URL": dynamodb.url,
+        "PYTHONDONTWRITEBYTECODE": "1",  # nothing can be written to /var/task
+        "FLOWC_TABLE": services.name,
+        "FLOWC_BUS": "bus",
+        "FLOWC_PUBLIC_URL": "https://flowc.example",
+        "FLOWC_WORKER_KEY_SECRET": await services.secret("key", "k" * 48),
+    }
+    print(f"\nCPU of a cold start, ms, median of {STARTS}: import, and with the first event")
+    ratios: dict[str, float] = {}
+    for name in STEPS:
+        medians: dict[str, tuple[float, float]] = {}
+        measured: dict[str, list[tuple[float, float]]] = {kind: [] for kind in artifacts}
+        for _ in range(STARTS):  # by turns, so that both meet the same noise
+            for kind, folder in artifacts.items():
+                measured[kind].append(await started(name, folder, environment, tmp_path / "log"))
+        for kind, found in measured.items():
+            imports, totals = zip(*found, strict=True)
+            medians[kind] = statistics.median(imports), statistics.median(totals)
+        (plain_import, plain), (finished_import, finished) = medians["sam build"], medians["make sam"]
+        ratios[name] = finished / plain
+        print(
+            f"{name:18} sam build {plain_import:5.0f} {plain:5.0f}   make sam {finished_import:5.0f} {finished:5.0f}"
+            f"   ratio {finished_import / plain_import:.2f} {finished / plain:.2f}"
+        )
+    assert all(name in NAMES for name in STEPS)
+    assert max(ratios.values()) <= LIMIT, ratios

@@ -1,0 +1,164 @@
+"""What is deployed holds our code and pinned distributions, for the services that functions call, and nothing else."""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import botocore
+import pytest
+from botocore.loaders import Loader
+from botocore.session import Session
+
+from tests.cloudformation import Stack, document, listed
+from tests.conftest import ROOT
+
+SCRIPT = ROOT / "infra" / "aws" / "artifact.py"
+PINS = re.compile(r"^([a-z0-9.-]+)==(\S+)(.*)$", re.MULTILINE)
+
+
+@pytest.fixture
+def artifact() -> ModuleType:
+    """Give the script as a module."""
+    spec = importlib.util.spec_from_file_location("artifact", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return written(tmp_path / "source", {"validate/handler.py": "1", "_core/__pycache__/x.pyc": "", "_core/x.py": "2"})
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    return written(
+        tmp_path / "built",
+        {
+            "functions/validate/handler.py": "1",
+            "functions/_core/x.py": "2",
+            "some_thing/__init__.py": "",
+            "some_thing-1.0.dist-info/RECORD": "some_thing/__init__.py,,\nsome_thing-1.0.dist-info/RECORD,,\n",
+        },
+    )
+
+
+def written(folder: Path, texts: dict[str, str]) -> Path:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def pins(name: str) -> dict[str, str]:
+    text = (ROOT / "infra" / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    return {found[1]: found[2] for found in PINS.finditer(text)}
+
+
+def test_an_artifact_of_our_code_and_its_pins_is_right(artifact: ModuleType, built: Path, source: Path) -> None:
+    assert [*artifact.problems(built, source, "some-thing==1.0 \\\n    --hash=sha256:0a\n")] == []
+
+
+MISTAKES = {
+    "functions/validate/test_it.py is nobody's": {"functions/validate/test_it.py": ""},
+    "notes.txt is nobody's": {"notes.txt": ""},
+    "some_thing/more.py is nobody's": {"some_thing/more.py": ""},
+    "functions/_core/x.py is not as in functions/": {"functions/_core/x.py": "3"},
+    "other==2 is not pinned": {"other-2.dist-info/RECORD": "other-2.dist-info/RECORD,,\n"},
+}
+
+
+@pytest.mark.parametrize("problem", MISTAKES)
+def test_what_does_not_belong_there_is_found(artifact: ModuleType, built: Path, source: Path, problem: str) -> None:
+    written(built, MISTAKES[problem])
+    assert [*artifact.problems(built, source, "some-thing==1.0 \\\n")] == [problem]
+
+
+def test_what_is_missing_is_found(artifact: ModuleType, built: Path, source: Path) -> None:
+    (built / "functions" / "_core" / "x.py").unlink()
+    found = [*artifact.problems(built, source, "some-thing==1.1 \\\n")]
+    assert found == ["some-thing==1.0 is not pinned", "some-thing==1.1 is missing", "functions/_core/x.py is missing"]
+
+
+def test_two_folders_have_one_hash_if_they_have_the_same_files(
+    artifact: ModuleType, built: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    built.rename(other)
+    one = artifact.digest(other)
+    assert re.fullmatch(r"[0-9a-f]{64}", one)
+    written(other, {"functions/_core/x.py": "3"})
+    assert artifact.digest(other) != one
+    written(other, {"functions/_core/x.py": "2"})
+    assert artifact.digest(other) == one
+    (other / "functions" / "_core" / "x.py").rename(other / "functions" / "_core" / "y.py")
+    assert artifact.digest(other) != one
+
+
+def test_the_sdk_keeps_what_it_knows_of_the_services_that_roles_allow_to_call(
+    artifact: ModuleType, tmp_path: Path
+) -> None:
+    called = {
+        action.partition(":")[0]
+        for role in Stack().of("AWS::IAM::Role").values()
+        for statement in role["Policies"][0]["PolicyDocument"]["Statement"]
+        for action in listed(statement["Action"])
+    }
+    assert called - {"logs"} == artifact.SERVICES, "logs are written by Lambda itself"
+    names = {f"botocore/data/{name}/1/service-2.json": "" for name in (*artifact.SERVICES, "acm")}
+    endpoints = json.dumps({"partitions": [{"services": {"acm": {}, "sqs": {}}}]})
+    folder = written(tmp_path / "built", {**names, "botocore/data/endpoints.json": endpoints})
+    artifact.strip(folder)
+    assert {path.name for path in (folder / "botocore" / "data").iterdir()} == {*artifact.SERVICES, "endpoints.json"}
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1", "cn-north-1", "us-gov-west-1", "af-south-9"])
+def test_the_sdk_finds_the_same_addresses_with_what_is_left_of_it(
+    artifact: ModuleType, tmp_path: Path, region: str
+) -> None:
+    data = Path(botocore.__file__).parent / "data"
+    kept = tmp_path / "botocore" / "data"
+    kept.mkdir(parents=True)
+    for name in artifact.SERVICES:
+        shutil.copytree(data / name, kept / name)
+    for file in data.glob("*.json"):
+        shutil.copy(file, kept)
+    artifact.strip(tmp_path)
+    for name in artifact.SERVICES:
+        addresses = []
+        for folder in (data, kept):
+            session = Session()
+            loader = Loader(extra_search_paths=[str(folder)], include_default_search_paths=False)
+            session.register_component("data_loader", loader)
+            client = session.create_client(name, region, aws_access_key_id="x", aws_secret_access_key="x")
+            addresses.append(client.meta.endpoint_url)
+            client.close()
+        assert addresses[0] == addresses[1]
+
+
+def test_what_functions_import_on_lambda_is_pinned_as_it_is_tested_and_the_same_for_every_python() -> None:
+    assert pins("lambda").items() <= pins("dev").items()
+    text = (ROOT / "infra" / "requirements" / "lambda.txt").read_text(encoding="utf-8")
+    for found in PINS.finditer(text):
+        assert found[3] == " \\", f"{found[1]} depends on the Python or platform: {found[3]}"
+    assert not pins("lambda").keys() & {"pytest", "mypy", "ruff", "uvicorn", "typer", "rich", "asyncpg", "aiobotocore"}
+    assert {"aws-sam-cli", "cfn-lint"} <= pins("sam").keys()
+
+
+def test_the_build_takes_the_runtime_of_the_template_and_wheels_for_its_architecture() -> None:
+    template = document()
+    script = (ROOT / "infra" / "aws" / "build").read_text(encoding="utf-8")
+    [line] = re.findall(r"^default=.*$", script, re.MULTILINE)
+    said = subprocess.run(
+        ["bash", "-c", f"{line}; echo $default"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert said.strip() == template["Parameters"]["Runtime"]["Default"]
+    assert template["Globals"]["Function"]["Architectures"] == ["arm64"]
+    assert set(re.findall(r"manylinux\w*_(aarch64|x86_64)", script)) == {"aarch64"}
+    assert "--require-hashes" in script

@@ -1,0 +1,298 @@
+"""template.yaml wires exactly the routes that the code declares, and nothing is lost silently."""
+
+import importlib
+import json
+import re
+from typing import Any
+
+import pytest
+
+from functions._adapters.cloudevents_http import STRUCTURED, read_events
+from functions._adapters.dynamodb.schema import create_table
+from functions._core.envelope import TYPE_PREFIX
+from functions._core.events import BY_NOUN, CATALOGUE, ROUTES
+from functions._runtime.clock import SystemClock
+from functions._runtime.expose import NAMES
+from functions._runtime.manifests import calls_out
+from functions._runtime.on_lambda import read_environment
+from functions.api.access import OPEN, REPORTS
+from tests.cloudformation import EVERYTHING, Stack, document
+
+STACK = Stack()
+QUEUES = STACK.of("AWS::SQS::Queue")
+RULES = STACK.of("AWS::Events::Rule")
+MAPPINGS = STACK.of("AWS::Lambda::EventSourceMapping")
+TICK = f"{TYPE_PREFIX}clock.ticked.v1"
+NAMED = {"".join(word.capitalize() for word in name.split("_")): name for name in NAMES}
+"""Functions by their logical ids."""
+
+
+def ref(name: str) -> dict[str, str]:
+    return {"Ref": name}
+
+
+def arn(name: str) -> dict[str, list[str]]:
+    return {"Fn::GetAtt": [name, "Arn"]}
+
+
+def consumer(queue: dict[str, Any]) -> str:
+    """Return the function that a queue, given as `GetAtt`, leads to."""
+    [found] = [mapping["FunctionName"]["Ref"] for mapping in MAPPINGS.values() if mapping["EventSourceArn"] == queue]
+    return NAMED[found]
+
+
+def test_every_deployable_function_is_there_and_its_handler_can_be_imported() -> None:
+    assert STACK.functions.keys() == NAMED.keys()
+    for name, function in STACK.functions.items():
+        module, attribute = function["Handler"].rsplit(".", 1)
+        assert module == f"functions.{NAMED[name]}.handler"
+        assert callable(getattr(importlib.import_module(module), attribute))
+        assert function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == NAMED[name]
+
+
+def test_the_rules_are_the_routes() -> None:
+    routes = {(f"{TYPE_PREFIX}{noun}.v1", route.function) for noun, route in ROUTES.items()}
+    routes |= {(TICK, name) for name in BY_NOUN["clock.ticked"].handled_by.split(", ")}
+    found = []
+    for rule in RULES.values():
+        if rule["EventBusName"] == ref("Bus"):
+            assert rule["EventPattern"].keys() == {"detail-type"}
+            [target] = rule["Targets"]
+            found += [(kind, consumer(target["Arn"])) for kind in rule["EventPattern"]["detail-type"]]
+    assert sorted(found) == sorted(routes)
+
+
+def test_users_put_on_their_own_bus_what_the_catalogue_opens_but_reports() -> None:
+    [rule] = [rule for rule in RULES.values() if rule["EventBusName"] == ref("Ingress")]
+    [target] = rule["Targets"]
+    assert consumer(target["Arn"]) == "api"
+    taken = [entry.noun for entry in CATALOGUE if entry.outside and entry.noun != "ticket.reported"]
+    assert rule["EventPattern"] == {"detail-type": [f"{TYPE_PREFIX}{noun}.v1" for noun in taken]}
+
+
+def test_every_rule_retries_within_bounds_and_then_gives_up_to_the_dead_letters() -> None:
+    for rule in RULES.values():
+        for target in rule["Targets"]:
+            assert target["DeadLetterConfig"] == {"Arn": arn("DeadLetterQueue")}
+            assert 60 <= target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86_400
+            assert 1 <= target["RetryPolicy"]["MaximumRetryAttempts"] <= 185
+
+
+def test_every_function_has_a_queue_of_its_own_whose_messages_end_as_dead_letters() -> None:
+    assert sorted(consumer(arn(f"{name}Queue")) for name in NAMED) == sorted(NAMES)
+    for name in NAMED:
+        queue = QUEUES[f"{name}Queue"]
+        last = "LastQueue" if name == "DeadLetter" else "DeadLetterQueue"
+        assert queue["RedrivePolicy"]["deadLetterTargetArn"] == arn(last)
+        assert 2 <= queue["RedrivePolicy"]["maxReceiveCount"] <= 10
+        assert queue["VisibilityTimeout"] >= 6 * STACK.functions[name]["Timeout"]
+
+
+def test_dead_letters_are_kept_longer_than_what_they_were() -> None:
+    """SQS counts the age of a dead letter from when it was sent first."""
+    assert QUEUES["LastQueue"]["MessageRetentionPeriod"] == QUEUES["DeadLetterQueue"]["MessageRetentionPeriod"]
+    for name, queue in QUEUES.items():
+        if name not in {"LastQueue", "DeadLetterQueue"}:
+            assert queue["MessageRetentionPeriod"] < QUEUES["DeadLetterQueue"]["MessageRetentionPeriod"]
+
+
+def test_nothing_reads_the_last_queue() -> None:
+    assert "RedrivePolicy" not in QUEUES["LastQueue"]
+    assert [name for name, mapping in MAPPINGS.items() if mapping["EventSourceArn"] == arn("LastQueue")] == []
+    assert QUEUES.keys() == {f"{name}Queue" for name in NAMED} | {"LastQueue"}
+
+
+def test_batches_are_answered_message_by_message_and_at_once() -> None:
+    for mapping in MAPPINGS.values():
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["BatchSize"] == 10
+        assert mapping["MaximumBatchingWindowInSeconds"] == 0
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": STACK.parameters["MaximumConcurrency"]}
+
+
+def test_each_queue_takes_events_of_its_rules_only_and_the_dead_letters_of_every_rule() -> None:
+    senders: dict[str, list[Any]] = {}
+    for policy in STACK.of("AWS::SQS::QueuePolicy").values():
+        [queue] = policy["Queues"]
+        [statement] = policy["PolicyDocument"]["Statement"]
+        assert statement["Effect"] == "Allow"
+        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+        assert statement["Action"] == "sqs:SendMessage"
+        assert statement["Resource"] == arn(queue["Ref"])
+        assert statement["Condition"].keys() == {"ArnEquals"}
+        sources = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+        senders[queue["Ref"]] = sources if isinstance(sources, list) else [sources]
+    leading: dict[str, list[Any]] = {"DeadLetterQueue": [arn(rule) for rule in RULES]}
+    for name, rule in RULES.items():
+        leading.setdefault(rule["Targets"][0]["Arn"]["Fn::GetAtt"][0], []).append(arn(name))
+    assert {name: sorted(map(str, found)) for name, found in senders.items()} == {
+        name: sorted(map(str, found)) for name, found in leading.items()
+    }
+
+
+def test_the_clock_puts_a_tick_on_the_bus_each_minute_and_gives_up_to_the_dead_letters() -> None:
+    [clock] = STACK.of("AWS::Scheduler::Schedule").values()
+    assert clock["ScheduleExpression"] == "rate(1 minute)"
+    assert clock["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    target = clock["Target"]
+    assert target["Arn"] == arn("Bus")
+    assert target["DeadLetterConfig"] == {"Arn": arn("DeadLetterQueue")}
+    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == 60
+    assert 1 <= target["RetryPolicy"]["MaximumRetryAttempts"] <= 185
+    text = target["Input"].replace("<aws.scheduler.execution-id>", "0a1b2c")
+    text = text.replace("<aws.scheduler.scheduled-time>", "2026-11-21T12:00:00Z")
+    [tick], _ = read_events({"content-type": STRUCTURED}, text.encode(), received_at=SystemClock().now())
+    assert (tick.id, tick.type, tick.data, tick.time.minute) == ("0a1b2c", TICK, {}, 0)
+    assert target["EventBridgeParameters"] == {"DetailType": tick.type, "Source": tick.source}
+    assert json.loads(text)["datacontenttype"] == "application/json"
+
+
+def test_a_function_that_may_write_to_its_own_queue_is_not_stopped_as_a_loop() -> None:
+    """Lambda stops, after 16 links, a chain of messages that a function sends to itself; timers are such a chain."""
+    loops = set()
+    for name, role in STACK.of("AWS::IAM::Role").items():
+        for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
+            own = arn(name.replace("Role", "Queue"))
+            if "sqs:SendMessage" in statement["Action"] and statement["Resource"] == own:
+                loops.add(name.removesuffix("Role"))
+    assert loops == {"EnforceSla"}
+    allowed = {name for name, function in STACK.functions.items() if function.get("RecursiveLoop") == "Allow"}
+    assert allowed == loops
+
+
+def test_the_table_is_the_one_that_the_code_creates() -> None:
+    resource = STACK.resources["Table"]
+    table = dict(resource["Properties"])
+    assert table.pop("PointInTimeRecoverySpecification") == {"PointInTimeRecoveryEnabled": True}
+    assert table.pop("DeletionProtectionEnabled") == "true"
+    assert ordered(table) == ordered({**create_table("any"), "TableName": None})
+    assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+    key = Stack(**EVERYTHING).of("AWS::DynamoDB::Table")["Table"]["SSESpecification"]
+    assert key == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": EVERYTHING["KmsKeyArn"]}
+
+
+def ordered(table: dict[str, Any]) -> Any:
+    """Return a table with the order left out of what has none."""
+    sorts = {"AttributeDefinitions": "AttributeName", "GlobalSecondaryIndexes": "IndexName"}
+    return {
+        key: sorted(value, key=lambda one: str(one[sorts[key]])) if key in sorts else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+def test_large_events_find_a_private_bucket_that_forgets_them() -> None:
+    resource = STACK.resources["Claims"]
+    assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain", "a full bucket cannot be deleted"
+    bucket = resource["Properties"]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    [rule] = bucket["LifecycleConfiguration"]["Rules"]
+    assert rule == {
+        "Id": "claims",
+        "Status": "Enabled",
+        "Prefix": "claims/",
+        "ExpirationInDays": STACK.parameters["RetentionDays"],
+    }
+
+
+@pytest.mark.parametrize("given", [{}, EVERYTHING], ids=["as by default", "everything on"])
+def test_every_function_can_start_with_its_environment(given: dict[str, str]) -> None:
+    made = {
+        "Table": "flow-c-Table-1",
+        "Bus": "flow-c",
+        "EnforceSlaQueue": "https://sqs.eu-central-1.amazonaws.com/1/flow-c-EnforceSlaQueue",
+        "Claims": "flow-c-claims-1",
+        "HttpApi": "https://a1.execute-api.eu-central-1.amazonaws.com",
+        "WorkerKey": "arn:aws:secretsmanager:eu-central-1:1:secret:WorkerKey-1",
+        "ApiKey": "arn:aws:secretsmanager:eu-central-1:1:secret:ApiKey-1",
+    }
+    for name, function in Stack(**given).functions.items():
+        variables = {
+            key: made[value.get("Ref") or value["Fn::GetAtt"][0]] if isinstance(value, dict) else str(value)
+            for key, value in function["Environment"]["Variables"].items()
+        }
+        secrets = {"worker_key": "w" * 48} | ({"api_key": "a" * 48} if "FLOWC_API_KEY_SECRET" in variables else {})
+        settings = read_environment(NAMED[name], variables, secrets)
+        assert ("FLOWC_API_KEY_SECRET" in variables) is (name == "Api")
+        assert str(settings.public_url).rstrip("/") == given.get("PublicUrl", made["HttpApi"])
+        assert settings.timer_queue is not None
+        assert settings.claims_bucket is not None
+        assert settings.telemetry_url is None, "without it telemetry goes to the bus"
+
+
+def test_functions_that_call_workers_are_in_the_network_when_there_is_one_and_no_others() -> None:
+    whole = Stack(**EVERYTHING)
+    inside = {
+        NAMED[name]: function["VpcConfig"] for name, function in whole.functions.items() if "VpcConfig" in function
+    }
+    assert inside.keys() == {name for name in NAMES if calls_out(name)}
+    for config in inside.values():
+        assert config == {"SubnetIds": ["subnet-0a", "subnet-0b"], "SecurityGroupIds": ["sg-0a"]}
+    assert not any("VpcConfig" in function for function in STACK.functions.values())
+
+
+def test_the_gateway_asks_for_jwts_where_the_api_would_ask_for_its_key() -> None:
+    routes = {route["RouteKey"]: route for route in Stack(**EVERYTHING).of("AWS::ApiGatewayV2::Route").values()}
+    assert routes.keys() == {"$default", "POST /api/v1/flows/{flow_id}/reports", "GET /health"}
+    for key, route in routes.items():
+        method, _, path = key.partition(" ")
+        open_to_all = path in OPEN or (
+            method == "POST" and REPORTS.fullmatch(path.replace("{flow_id}", "1")) is not None
+        )
+        assert (route["AuthorizationType"], "AuthorizerId" in route) == (
+            ("NONE", False) if open_to_all else ("JWT", True)
+        )
+    [authorizer] = Stack(**EVERYTHING).of("AWS::ApiGatewayV2::Authorizer").values()
+    assert authorizer["AuthorizerType"] == "JWT"
+    assert authorizer["IdentitySource"] == ["$request.header.Authorization"]
+    assert authorizer["JwtConfiguration"] == {"Issuer": EVERYTHING["JwtIssuer"], "Audience": ["flows"]}
+
+
+def test_without_an_issuer_every_request_reaches_the_api_which_asks_for_the_key() -> None:
+    assert STACK.of("AWS::ApiGatewayV2::Authorizer") == {}
+    for route in STACK.of("AWS::ApiGatewayV2::Route").values():
+        assert route["AuthorizationType"] == "NONE"
+        assert route["Target"] == "integrations/${HttpApiIntegration}"
+    [integration] = STACK.of("AWS::ApiGatewayV2::Integration").values()
+    assert integration["IntegrationUri"] == arn("Api")
+    assert integration["PayloadFormatVersion"] == "2.0"
+    assert integration["TimeoutInMillis"] >= STACK.functions["Api"]["Timeout"] * 1000
+    [stage] = STACK.of("AWS::ApiGatewayV2::Stage").values()
+    assert (stage["StageName"], stage["AutoDeploy"]) == ("$default", True)
+    [permission] = STACK.of("AWS::Lambda::Permission").values()
+    assert permission["FunctionName"] == ref("Api")
+    assert permission["Principal"] == "apigateway.amazonaws.com"
+    assert re.fullmatch(r"arn:aws:execute-api:[a-z0-9-]+:\d+:\$\{HttpApi\}/\*", permission["SourceArn"])
+
+
+def test_reserved_concurrency_of_zero_stops_everything_and_takes_nothing_out_of_a_queue() -> None:
+    stopped = Stack(ReservedConcurrency="0")
+    assert {function["ReservedConcurrentExecutions"] for function in stopped.functions.values()} == {"0"}
+    assert {mapping["Enabled"] for mapping in stopped.of("AWS::Lambda::EventSourceMapping").values()} == {False}
+    assert stopped.of("AWS::Scheduler::Schedule")["Clock"]["State"] == "DISABLED"
+    assert not any("ReservedConcurrentExecutions" in function for function in STACK.functions.values())
+    assert {mapping["Enabled"] for mapping in MAPPINGS.values()} == {True}
+    assert STACK.of("AWS::Scheduler::Schedule")["Clock"]["State"] == "ENABLED"
+    limited = Stack(ReservedConcurrency="50")
+    assert {function["ReservedConcurrentExecutions"] for function in limited.functions.values()} == {"50"}
+    assert {mapping["Enabled"] for mapping in limited.of("AWS::Lambda::EventSourceMapping").values()} == {True}
+
+
+def test_every_function_writes_to_a_log_group_of_its_own_that_forgets() -> None:
+    groups = STACK.of("AWS::Logs::LogGroup")
+    assert groups.keys() == {f"{name}Logs" for name in NAMED}
+    assert {group["RetentionInDays"] for group in groups.values()} == {STACK.parameters["LogRetentionDays"]}
+    for name, function in STACK.functions.items():
+        assert function["LoggingConfig"]["LogGroup"] == ref(f"{name}Logs")
+
+
+def test_all_functions_are_one_artifact_for_one_runtime() -> None:
+    template = document()
+    shared = template["Globals"]["Function"]
+    assert (shared["CodeUri"], shared["Runtime"], shared["Architectures"]) == ("functions/", ref("Runtime"), ["arm64"])
+    for name in NAMED:
+        function = template["Resources"][name]
+        assert function["Properties"].keys() & {"CodeUri", "Runtime", "Architectures", "Layers"} == set()
+        assert function["Metadata"] == {
+            "BuildProperties": {"ParentPackageMode": "explicit", "ParentPackages": "functions"}
+        }

@@ -1,0 +1,347 @@
+"""A function as Lambda runs it: batches of messages and requests, over the emulated services of AWS."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from functions._adapters.aws.messages import read_message
+from functions._adapters.cloudevents_http import write_structured
+from functions._adapters.dynamodb.client import meaning
+from functions._adapters.dynamodb.schema import create_table
+from functions._core.envelope import CloudEvent, type_of
+from functions._core.errors import Unavailable
+from functions._runtime.emf import EmbeddedMetrics
+from functions._runtime.lambda_function import LambdaFunction
+from functions._runtime.lambda_records import TRIES, Records
+from functions._runtime.on_lambda import Entry, gateway, read_environment
+from functions._runtime.settings import SettingsError
+from functions._runtime.timers import SOURCE
+from tests.aws_emulator import Aws, aws
+from tests.dynamodb import ENVIRONMENT, Emulator
+from tests.plans import seeded_decision
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+API_KEY = "a" * 32
+
+
+@dataclass
+class Deployed:
+    """The services and the settings that every function of a test shares."""
+
+    aws: Aws
+    environment: Mapping[str, str]
+    events: str
+    timers: str
+    queue_arn: str
+    functions: list[LambdaFunction] = field(default_factory=list)
+
+    async def function(self, name: str) -> "Function":
+        settings = read_environment(name, self.environment, {})
+        made = await LambdaFunction.made(name, settings, self.aws.clients)
+        self.functions.append(made)
+        metrics = EmbeddedMetrics(made.platform.metrics, name, "FlowC")
+        return Function(self, made, Records(made, self.aws.of("sqs"), metrics), metrics)
+
+    async def published(self, number: int, seconds: float = 10) -> list[CloudEvent]:
+        return [read_message(message["Body"], NOW) for message in await self.aws.messages(self.events, number, seconds)]
+
+
+@dataclass
+class Function:
+    """One function, in the event loop of the test."""
+
+    deployed: Deployed
+    made: LambdaFunction
+    records: Records
+    metrics: EmbeddedMetrics
+
+    async def takes(self, body: str, *, times: int = 1, **more: Any) -> None:
+        """Hand a message over, as its queue does; raises what leaves it in the queue."""
+        record = {
+            "messageId": str(uuid4()),
+            "receiptHandle": "none",
+            "body": body,
+            "attributes": {"ApproximateReceiveCount": str(times)},
+            "messageAttributes": {},
+            "eventSourceARN": self.deployed.queue_arn,
+            **more,
+        }
+        try:
+            await self.records._record(SQSRecord(record))
+        finally:
+            await self.made.settle(asyncio.get_running_loop().time() + 20)
+
+    async def asks(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, Any]:
+        """Make a request of the api, as the gateway passes it on."""
+        context = {"http": {"method": method, "path": path, "sourceIp": "203.0.113.9"}}
+        event = {
+            "version": "2.0",
+            "rawQueryString": "",
+            "headers": {"host": "flowc.example", "x-api-key": API_KEY, **headers},
+            "requestContext": context,
+            "body": body,
+        }
+        assert self.made.app is not None
+        answer = await asyncio.to_thread(_answered, self.made.app, event, asyncio.get_running_loop())
+        await self.made.settle(asyncio.get_running_loop().time() + 20)
+        return int(answer["statusCode"]), json.loads(answer["body"] or "null")
+
+    async def letters(self) -> list[Mapping[str, Any]]:
+        page, _ = await self.made.platform.ports.dead_letters.letters(None, 10)
+        return [letter.model_dump(mode="json") for letter in page]
+
+
+def _answered(app: Any, event: Mapping[str, Any], loop: asyncio.AbstractEventLoop) -> Mapping[str, Any]:
+    """Let the gateway answer from a thread of its own, the app in the loop of the test."""
+
+    async def there(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(app(scope, receive, send), loop))
+
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    try:
+        answer: Mapping[str, Any] = gateway(there)(dict(event), None)
+        assert not answer["isBase64Encoded"]
+        return answer
+    finally:
+        asyncio.get_event_loop().close()
+
+
+@pytest.fixture
+async def deployed(dynamodb: Emulator, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deployed]:
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url}.items():
+        monkeypatch.setenv(name, value)
+    with aws() as services:
+        await services.clients.of("dynamodb", meaning).call("create_table", create_table(services.name))
+        events, arn = await services.queue("events")
+        timers, _ = await services.queue("timers")
+        environment = {
+            "FLOWC_TABLE": services.name,
+            "FLOWC_BUS": await services.bus_into(arn),
+            "FLOWC_TIMER_QUEUE": timers,
+            "FLOWC_CLAIMS_BUCKET": await services.bucket(),
+            "FLOWC_PUBLIC_URL": "https://flowc.example",
+            "FLOWC_WORKER_KEY": "w" * 32,
+            "FLOWC_API_KEY": API_KEY,
+            "FLOWC_SUBSCRIBER_EVENTS": "none",
+        }
+        found = Deployed(services, environment, events, timers, arn)
+        yield found
+        for function in found.functions:
+            await function.close()
+        await services.of("dynamodb").call("delete_table", {"TableName": services.name})
+
+
+def decided(**data: object) -> CloudEvent:
+    """Return a user's decision."""
+    decision = {**seeded_decision("chain", 1), **data}
+    return CloudEvent(id=str(uuid4()), source="/user", type=type_of("decision.consolidated"), time=NOW, data=decision)
+
+
+def body_of(event: CloudEvent) -> str:
+    return write_structured(event)[1].decode()
+
+
+async def test_a_decision_that_is_posted_goes_from_function_to_function(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    headers = {"content-type": "application/cloudevents+json"}
+    status, answer = await api.asks("POST", "/", body_of(decided()), **headers)
+    assert status == 202
+    expected = {
+        "decision.consolidated": "validate",
+        "plan.validated": "generate_tickets",
+        "tickets.ready": "discover",
+    }
+    for noun, name in expected.items():
+        (event,) = await deployed.published(1)
+        assert (event.noun, event.extensions["partitionkey"]) == (noun, answer["flow_id"])
+        await (await deployed.function(name)).takes(body_of(event))
+    status, flow = await api.asks("GET", f"/api/v1/flows/{answer['flow_id']}")
+    assert (status, flow["status"]) == (200, "EXECUTING")
+    assert await api.made.platform.ports.dead_letters.letters(None, 1) == ([], None)
+
+
+async def test_who_has_no_key_is_turned_away_and_who_is_watching_is_not(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    assert (await api.asks("GET", "/api/v1/flows", **{"x-api-key": "wrong"}))[0] == 401
+    assert (await api.asks("GET", "/health", **{"x-api-key": ""}))[0] == 200
+
+
+async def test_a_decision_from_the_ingress_bus_is_taken_as_one_that_is_posted(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    event = decided()
+    envelope = {"detail-type": event.type, "source": event.source, "detail": json.loads(body_of(event))}
+    await api.takes(json.dumps(envelope))
+    (chained,) = await deployed.published(1)
+    assert (chained.noun, chained.data["decision_id"]) == ("decision.consolidated", event.data["decision_id"])
+
+
+async def test_an_internal_event_from_outside_is_refused_and_kept(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    await api.takes(body_of(replace(decided(), type=type_of("plan.validated"), data={})))
+    (letter,) = await api.letters()
+    assert letter["reason"]["code"] == "internal_type"
+
+
+async def test_the_same_message_ten_times_is_done_once(deployed: Deployed) -> None:
+    api, validate = await deployed.function("api"), await deployed.function("validate")
+    await api.takes(body_of(decided()))
+    (event,) = await deployed.published(1)
+    await asyncio.gather(*(validate.takes(body_of(event)) for _ in range(10)))
+    assert [one.noun for one in await deployed.published(2, 1.0)] == ["plan.validated"]
+
+
+async def test_a_message_that_is_no_event_becomes_a_dead_letter_that_is_not_replayed(deployed: Deployed) -> None:
+    validate, api = await deployed.function("validate"), await deployed.function("api")
+    await validate.takes("garbage", messageId="m-1")
+    (letter,) = await validate.letters()
+    assert (letter["letter_id"], letter["reason"]["code"]) == ("m-1", "unreadable")
+    assert letter["event"]["data"] == {"body": "garbage"}
+    status, problem = await api.asks("POST", "/api/v1/dead-letters/m-1/replay")
+    assert (status, problem["code"]) == (422, "not_replayable")
+
+
+async def test_an_event_of_another_function_is_a_dead_letter_and_its_flow_goes_on(deployed: Deployed) -> None:
+    api, monitor = await deployed.function("api"), await deployed.function("monitor")
+    await api.takes(body_of(decided()))
+    (event,) = await deployed.published(1)
+    await monitor.takes(body_of(event))
+    (letter,) = await monitor.letters()
+    assert letter["reason"]["code"] == "misdirected_event"
+    flow = await monitor.made.platform.ports.store.flow(event.extensions["partitionkey"])
+    assert flow is not None
+    assert flow.status == "VALIDATING"
+
+
+async def test_an_event_of_a_flow_that_is_not_visible_stays_in_its_queue(deployed: Deployed) -> None:
+    validate = await deployed.function("validate")
+    event = replace(decided(), data={"flow_id": "f", "decision_id": "d"}, extensions={"partitionkey": "no-such-flow"})
+    with pytest.raises(Unavailable, match="not visible"):
+        await validate.takes(body_of(event), times=99)
+    assert await validate.letters() == []
+
+
+async def test_a_function_that_breaks_is_tried_again_and_then_its_flow_is_broken_off(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, validate = await deployed.function("api"), await deployed.function("validate")
+    await api.takes(body_of(decided()))
+    (event,) = await deployed.published(1)
+
+    async def broken(_event: CloudEvent) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(validate.made, "_handle", broken)
+    for times in range(1, TRIES):
+        with pytest.raises(RuntimeError, match="a bug"):
+            await validate.takes(body_of(event), times=times)
+    assert await validate.letters() == []
+    await validate.takes(body_of(event), times=TRIES)
+    (letter,) = await validate.letters()
+    assert (letter["reason"]["code"], letter["function"]) == ("internal", "validate")
+    flow = await api.made.platform.ports.store.flow(event.extensions["partitionkey"])
+    assert flow is not None
+    assert flow.outcome == "FAILED"
+
+
+async def test_what_nobody_took_is_kept_and_its_flow_goes_on(deployed: Deployed) -> None:
+    api, dead_letter = await deployed.function("api"), await deployed.function("dead_letter")
+    await api.takes(body_of(decided()))
+    (event,) = await deployed.published(1)
+    source = "arn:aws:sqs:eu-central-1:000000000000:ValidateQueue"
+    attributes = {"ApproximateReceiveCount": "1", "DeadLetterQueueSourceArn": source}
+    await dead_letter.takes(body_of(event), attributes=attributes)
+    (letter,) = await dead_letter.letters()
+    assert (letter["reason"]["code"], letter["reason"]["where"]) == ("undeliverable", source)
+    flow = await api.made.platform.ports.store.flow(event.extensions["partitionkey"])
+    assert flow is not None
+    assert flow.outcome is None
+    said = {
+        "ERROR_CODE": {"stringValue": "NO_PERMISSIONS", "dataType": "String"},
+        "ERROR_MESSAGE": {"stringValue": "queue policy", "dataType": "String"},
+    }
+    await dead_letter.takes(body_of(replace(event, id="other")), messageAttributes=said)
+    letters = {letter["letter_id"]: letter["reason"] for letter in await dead_letter.letters()}
+    assert (letters["other"]["code"], "queue policy" in letters["other"]["message"]) == ("no_permissions", True)
+
+
+async def test_a_wake_up_before_the_next_tick_comes_by_a_message_of_its_own_and_finds_what_is_due(
+    deployed: Deployed,
+) -> None:
+    api, validate = await deployed.function("api"), await deployed.function("validate")
+    enforce_sla = await deployed.function("enforce_sla")
+    deadline = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+    await api.takes(body_of(decided(sla_deadline=deadline)))
+    (event,) = await deployed.published(1)
+    await validate.takes(body_of(event))
+    (timer,) = await deployed.aws.messages(deployed.timers, 1)
+    assert read_message(timer["Body"], NOW).source == SOURCE
+    await asyncio.sleep(0.2)
+    await enforce_sla.takes(timer["Body"])
+    flow = await api.made.platform.ports.store.flow(event.extensions["partitionkey"])
+    assert flow is not None
+    assert flow.outcome == "TIMED_OUT"
+
+
+async def test_a_tick_publishes_what_a_process_that_died_has_left(deployed: Deployed) -> None:
+    api, enforce_sla = await deployed.function("api"), await deployed.function("enforce_sla")
+    old = replace(decided(), type=type_of("flow.completed"), time=NOW, extensions={"partitionkey": "f"})
+    await api.made.platform._queue.enqueue([old])
+    tick = CloudEvent(id="t", source="aws.scheduler", type=type_of("clock.ticked"), time=datetime.now(UTC), data={})
+    await enforce_sla.takes(body_of(tick))
+    assert [event.id for event in await deployed.published(1)] == [old.id]
+    assert await api.made.platform._queue.pending(0, 10) == []
+
+
+def test_the_environment_is_named_where_it_is_wrong() -> None:
+    with pytest.raises(SettingsError) as wrong:
+        read_environment("api", {"FLOWC_TABLE": "x", "FLOWC_BUSS": "y"}, {})
+    assert [problem.split(":")[0] for problem in wrong.value.problems] == ["FLOWC_BUSS", "FLOWC_TABLE"]
+    with pytest.raises(SettingsError) as missing:
+        read_environment("api", {"FLOWC_TABLE": "table"}, {"worker_key": "w" * 32})
+    names = [problem.split(":")[0] for problem in missing.value.problems]
+    assert names == ["FLOWC_BUS", "FLOWC_PUBLIC_URL", "FLOWC_API_KEY"]
+
+
+@pytest.fixture
+def new_loop() -> Iterator[None]:
+    """Leave no event loop behind as the current one."""
+    yield
+    asyncio.set_event_loop(None)
+
+
+@pytest.mark.usefixtures("new_loop")
+def test_keys_come_from_secrets_and_what_is_no_batch_and_no_request_is_an_error(
+    dynamodb: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url, "LAMBDA_TASK_ROOT": "/var/task"}.items():
+        monkeypatch.setenv(name, value)
+    with aws() as services:
+        key = asyncio.run(services.secret("key", "k" * 40))
+    environment = {
+        "FLOWC_TABLE": "none",
+        "FLOWC_BUS": "none",
+        "FLOWC_PUBLIC_URL": "https://flowc.example",
+        "FLOWC_WORKER_KEY_SECRET": key,
+    }
+    entry = Entry("validate", environment)
+    assert entry._function.settings.worker_key is not None
+    assert entry._function.settings.worker_key.get_secret_value() == "k" * 40
+    with pytest.raises(ValueError, match="takes batches of SQS"):
+        entry({"source": "aws.events"}, Context())
+    entry.close()
+
+
+class Context:
+    """What Lambda tells of an invocation, as far as it is used."""
+
+    aws_request_id = "request-1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 30_000

@@ -1,0 +1,44 @@
+"""What CloudWatch finds in the log of one invocation."""
+
+import json
+from typing import Any
+
+import pytest
+
+from functions._runtime.emf import DURATION, ENDS, FAILED, NAMES, EmbeddedMetrics
+from functions._runtime.metrics import Metrics
+from functions._runtime.metrics_catalogue import CATALOGUE
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_only_what_was_counted_since_the_last_time_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = Metrics()
+    metrics.count("ticket_retries_total", by=5)
+    embedded = EmbeddedMetrics(metrics, "monitor", "Test")
+    metrics.count("flowc_events_handled_total", "monitor", "Settled")
+    metrics.count("flowc_events_handled_total", "monitor", "Duplicate")
+    metrics.count("orchestration_workflows_completed_total", "TIMED_OUT")
+    embedded.failed()
+    embedded.took(0.0125)
+    embedded.flush()
+    embedded.flush()
+    (line,) = lines(capsys)
+    assert line.pop("_aws")["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+    assert line == {
+        "service": "monitor",
+        "EventsHandled": [2.0],
+        "FlowsTimedOut": [1.0],
+        FAILED: [1.0],
+        DURATION: [12.5],
+    }
+
+
+def test_every_metric_that_is_told_of_is_in_the_catalogue() -> None:
+    labels = {metric.name: metric.labels for metric in CATALOGUE}
+    assert set(NAMES) <= set(labels)
+    for name, value in ENDS:
+        last = list(labels[name].values())[-1]
+        assert value in last
