@@ -115,6 +115,14 @@ class Deployment:
             assert not answer["FailedEntryCount"], answer
         self.wake()
 
+    def account(self) -> str:
+        """Tell what became of the functions, for who looks for a cause."""
+        lines = [f"faults: {dict(self.conditions.faults.done)}, came twice: {self.conditions.again.delivered}"]
+        for name, function in self.functions.items():
+            batches = [dict(source.counts) for source in self.sources.get(name, ())]
+            lines.append(f"{name}: {dict(function.counts)} {batches} {function.errors}")
+        return "\n".join(lines)
+
     def kill(self, caller: str) -> None:
         """Kill the environment that calls with an access key, as `kill -9` does."""
         for function in self.functions.values():

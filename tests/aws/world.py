@@ -75,6 +75,7 @@ async def world(
         await running.register(workers.url, count=WORKERS, slots=200)
         beating = asyncio.create_task(_beat(running))
         stack.callback(beating.cancel)
+        stack.callback(lambda: print(deployment.account()))  # noqa: T201 pytest shows it with a failure
         yield running
 
 
