@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,10 @@ from tests.plans import proves_itself
 from tests.world import running_world, until
 
 SUPERSEDED = frozenset({"ticket.retried", "ticket.reassigned"})
-NOT_COMPARED = frozenset({"ticket.started", "flow.reemitted", "sla.at_risk"})
+NOT_COMPARED = frozenset({"ticket.started", "flow.reemitted", "sla.at_risk", "sla.violated"})
+"""What the clock says, not the plan: an estimate of a millisecond leaves a ticket no time on a slow machine."""
+
+TRIES = 10
 
 Course = tuple[list[tuple[str, ...]], dict[str, list[tuple[str, ...]]]]
 
@@ -27,7 +31,7 @@ class Deployed:
     client: aiohttp.ClientSession
 
     async def submit(self, decision: Mapping[str, Any]) -> str:
-        """POST a decision and return its flow id."""
+        """POST a decision and return its flow id; a platform in trouble is asked again, as clients do."""
         headers = {
             "ce-id": str(uuid4()),
             "ce-source": "/tests",
@@ -35,9 +39,13 @@ class Deployed:
             "ce-type": "io.neuralhive.decision.consolidated.v1",
             "content-type": "application/json",
         }
-        async with self.client.post(self.url + "/", data=json.dumps(decision), headers=headers) as answer:
-            assert answer.status == 202, await answer.text()
-            return str((await answer.json())["flow_id"])
+        for _ in range(TRIES):
+            async with self.client.post(self.url + "/", data=json.dumps(decision), headers=headers) as answer:
+                if answer.status < 500:
+                    assert answer.status == 202, await answer.text()
+                    return str((await answer.json())["flow_id"])
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"the decision was not taken: {answer.status}")
 
     async def get(self, path: str) -> Any:
         """Return the JSON at a path of the api, None while it does not answer."""
@@ -61,7 +69,8 @@ class Deployed:
         """Return the whole history of a flow."""
         entries: list[dict[str, Any]] = []
         while True:
-            page = await self.get(f"/api/v1/flows/{flow_id}/history?after={entries[-1]['seq'] if entries else 0}")
+            path = f"/api/v1/flows/{flow_id}/history?after={entries[-1]['seq'] if entries else 0}"
+            page = await until(partial(self.get, path), "the history")
             if not page["items"]:
                 return entries
             entries += page["items"]
@@ -85,7 +94,8 @@ class Deployed:
         assert flow["status"] == "COMPLETED", flow
         history = await self.history(flow_id)
         assert proves_itself(plan_of(decision), history) == []
-        assert course(history) == course(await on_one_machine(decision, folder))
+        unlike = differences(course(history), course(await on_one_machine(decision, folder)))
+        assert unlike == [], unlike
 
 
 def recorded(folder: Path) -> dict[str, dict[str, Any]]:
@@ -138,6 +148,14 @@ def course(history: Sequence[Mapping[str, Any]]) -> Course:
         for task, lines in of_tasks.items()
     }
     return of_flow, plain
+
+
+def differences(here: Course, there: Course) -> list[str]:
+    """Return what is not the same in two courses."""
+    found = [f"flow: {here[0]} instead of {there[0]}"] if here[0] != there[0] else []
+    tasks = {**there[1], **here[1]}
+    pairs = [(task, here[1].get(task), there[1].get(task)) for task in tasks]
+    return found + [f"{task}: {one} instead of {other}" for task, one, other in pairs if one != other]
 
 
 def two_thousand_tickets(seeded: Mapping[str, Any]) -> dict[str, Any]:

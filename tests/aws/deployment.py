@@ -19,9 +19,10 @@ from aiobotocore.session import get_session
 from tests.aws.faults import Faults
 from tests.aws.functions import Function
 from tests.aws.http_api import HttpApi
+from tests.aws.rights import Rights
 from tests.aws.sqs import Again, EventSource
-from tests.aws.stack import REGION, Stack
-from tests.aws.template import TemplateError, current
+from tests.aws.stack import ARN, REGION, Stack
+from tests.aws.template import current
 from tests.aws.wire import Wire, size_of_item
 from tests.conftest import ROOT
 from tests.dynamodb import ENVIRONMENT, Emulator
@@ -43,6 +44,8 @@ class Conditions:
     faults: Faults = field(default_factory=lambda: Faults(on=False))
     root: Path = ROOT
     """Where the functions' code is."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What functions are told otherwise than by the template."""
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Deployment:
 
     stack: Stack
     wire: Wire
+    rights: Rights
     conditions: Conditions
     api: HttpApi
     functions: dict[str, Function]
@@ -111,6 +115,14 @@ class Deployment:
             assert not answer["FailedEntryCount"], answer
         self.wake()
 
+    def account(self) -> str:
+        """Tell what became of the functions, for who looks for a cause."""
+        lines = [f"faults: {dict(self.conditions.faults.done)}, came twice: {self.conditions.again.delivered}"]
+        for name, function in self.functions.items():
+            batches = [dict(source.counts) for source in self.sources.get(name, ())]
+            lines.append(f"{name}: {dict(function.counts)} {batches} {function.errors}")
+        return "\n".join(lines)
+
     def kill(self, caller: str) -> None:
         """Kill the environment that calls with an access key, as `kill -9` does."""
         for function in self.functions.values():
@@ -159,23 +171,26 @@ async def deployed(
         wire = Wire(emulator.url, between=conditions.faults, speed=conditions.speed)
         api = HttpApi()
         await stack.enter_async_context(wire.serving())
-        await stack.enter_async_context(api.serving())
-        document = current() if document is None else document
-        given = {**(parameters or {}), **({"PublicUrl": api.url} if "PublicUrl" in document["Parameters"] else {})}
-        made = Stack(emulator.url, given, api.url, document)
+        await api.open()
+        stack.push_async_callback(api.close)
+        made = Stack(emulator.url, parameters or {}, api.url, current() if document is None else document)
         stack.push_async_callback(asyncio.to_thread, made.delete)
         await asyncio.to_thread(made.create)
         aws = {service: await stack.enter_async_context(_client(emulator, service)) for service in SERVICES}
         functions = _functions(made, wire, folder, conditions)
         for function in functions.values():
             stack.push_async_callback(function.close)
-        api.function = _behind_api(made, functions)
+        stack.push_async_callback(api.close)  # again, but before the functions
+        names = {function.configuration.name: function for function in functions.values()}
+        api.routes = {route: names[name] for route, name in made.routes().items()}
+        rights = Rights(ARN, made.statements())
+        wire.refusal = rights.refusal
         how: dict[str, Any] = {"speed": conditions.speed, "again": conditions.again, "postponed": wire.postponed}
         sources = {
             name: [EventSource(aws["sqs"], one, functions[name], **how) for one in found]
             for name, found in made.mappings().items()
         }
-        running = Deployment(made, wire, conditions, api, functions, sources, aws)
+        running = Deployment(made, wire, rights, conditions, api, functions, sources, aws)
         wire.sent, conditions.faults.kill = running.wake, running.kill
         stack.push_async_callback(running.stop)
         running.begin()
@@ -199,21 +214,7 @@ def _client(emulator: Emulator, service: str) -> Any:
 def _functions(made: Stack, wire: Wire, folder: Path, conditions: Conditions) -> dict[str, Function]:
     functions = {}
     for name, configuration in made.functions().items():
-        environment = {**configuration.environment, "AWS_ENDPOINT_URL": wire.url}
+        environment = {**configuration.environment, **conditions.settings, "AWS_ENDPOINT_URL": wire.url}
         told = replace(configuration, environment=environment, root=conditions.root)
         functions[name] = Function(told, folder, at_once=conditions.at_once.get(name, 1))
     return functions
-
-
-def _behind_api(made: Stack, functions: Mapping[str, Function]) -> Function | None:
-    """Return the function that the default route of the API leads to."""
-    template = made.template
-    for name, resource in template.resources("AWS::ApiGatewayV2::Integration").items():
-        said = template.resolve(resource["Properties"])
-        if said["IntegrationType"] != "AWS_PROXY" or said["PayloadFormatVersion"] != "2.0":
-            raise TemplateError(f"{name}: such integrations are not known here")
-        for route in template.resources("AWS::ApiGatewayV2::Route").values():
-            if route["Properties"]["RouteKey"] != "$default":
-                raise TemplateError(f"{name}: routes other than the default one are not known here")
-        return next(one for one in functions.values() if one.configuration.arn in said["IntegrationUri"])
-    return None

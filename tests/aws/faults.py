@@ -72,11 +72,11 @@ class Faults:
         return drawn
 
     def _mortal(self, call: Call) -> bool:
-        return self.killed[_function(call)] < self.crashes
+        return self.killed[call.function] < self.crashes
 
     async def _dies(self, call: Call, forward: Forward) -> None:
         """Kill the function that calls: half of the time before its deed is done, half of the time after."""
-        self.killed[_function(call)] += 1
+        self.killed[call.function] += 1
         if self.draw.random() < 0.5:
             await forward(call.body)
         self.kill(call.caller)
@@ -137,10 +137,6 @@ class Faults:
         count = self.draw.randint(1, len(values))
         shuffled = self.draw.sample(values, len(values))
         return shuffled[:count], shuffled[count:]
-
-
-def _function(call: Call) -> str:
-    return call.caller.rsplit(".", 1)[0]
 
 
 def _dump(document: Json) -> bytes:

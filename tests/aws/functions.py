@@ -13,8 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +64,7 @@ class Configuration:
         return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(self.root),
+            "PYTHONFAULTHANDLER": "1",
             "TZ": ":UTC",
             **ENVIRONMENT,
             "AWS_ACCESS_KEY_ID": key,
@@ -104,6 +104,7 @@ class Environment:
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0)
         self._process: asyncio.subprocess.Process | None = None
         self._ended: asyncio.Task[int] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -152,17 +153,21 @@ class Environment:
         else:
             how = f"{invocation.request_id} Task timed out after {limit:.2f} seconds"
             self._broken = {"errorType": "Sandbox.Timedout", "errorMessage": how}
-            self.kill()
+            self.kill(signal.SIGABRT)  # it tells its log where it was
         raise FunctionError(self._broken)
 
-    def kill(self) -> None:
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it at once, as `kill -9` does."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGKILL)
+                self._process.send_signal(number)
 
     async def close(self) -> None:
-        """End the process, if it still runs, and its Runtime API."""
+        """End the process, if it still runs, and its Runtime API, once; whoever asks waits for it."""
+        self._closing = self._closing or asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self.kill()
         if self._ended is not None:
             await self._ended
@@ -239,6 +244,7 @@ class Function:
         self._turns = asyncio.Semaphore(at_once)
         self._log = folder / f"{configuration.name}.log"
         self._started = 0
+        self._closed = False
 
     @property
     def log(self) -> str:
@@ -261,6 +267,8 @@ class Function:
             return json.loads(answer) if answer else None
 
     async def _environment(self) -> Environment:
+        if self._closed:
+            raise FunctionError({"errorType": "ResourceNotFoundException", "errorMessage": "the function is gone"})
         while self._idle:
             environment = self._idle.pop()
             if environment.alive:
@@ -274,7 +282,7 @@ class Function:
             await environment.open()
         except FunctionError as error:
             self.errors.append(error.answer)
-            del self.environments[environment.key]
+            self.environments.pop(environment.key, None)
             raise
         return environment
 
@@ -290,15 +298,7 @@ class Function:
 
     async def close(self) -> None:
         """End all of its processes."""
+        self._closed = True
         self._idle.clear()
         for environment in list(self.environments.values()):
             await self._gone(environment)
-
-
-@asynccontextmanager
-async def running(function: Function) -> AsyncIterator[Function]:
-    """Give a function, and end its processes."""
-    try:
-        yield function
-    finally:
-        await function.close()

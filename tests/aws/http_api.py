@@ -1,14 +1,13 @@
 """API Gateway's HTTP API in front of a function: requests become payloads of version 2.0, and its answers responses.
 
-It is test equipment: one stage, one route, no authoriser. It keeps the limits that clients meet: 10 MB a request, and
-what Lambda takes and gives.
+It is test equipment: one stage, no authoriser. It keeps the limits that clients meet: 10 MB a request, and what Lambda
+takes and gives.
 """
 
 import base64
 import json
+import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,34 +29,38 @@ What API Gateway does with such types of JSON it does not say; a function has to
 
 @dataclass
 class HttpApi:
-    """An API whose default route is a function."""
+    """An API; `routes` says which function answers what, such as `GET /x/{name}`, or `$default`."""
 
-    function: Function | None = None
+    routes: dict[str, Function] = field(default_factory=dict)
     url: str = ""
     statuses: list[int] = field(default_factory=list)
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        """Listen on 127.0.0.1 and give the address."""
+    _runner: web.AppRunner | None = None
+
+    async def open(self) -> None:
+        """Listen on 127.0.0.1."""
         app = web.Application(client_max_size=2 * REQUEST_LIMIT)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
-            yield self.url
-        finally:
-            await runner.cleanup()
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def close(self) -> None:
+        """Break off what is being answered, and take no more."""
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        assert self.function is not None
         body = await request.read()
-        event = payload(request, body)
+        route = self._route(request)
+        if route not in self.routes:
+            return web.json_response({"message": "Not Found"}, status=404)
+        event = payload(request, body, route)
         if len(body) > REQUEST_LIMIT or len(json.dumps(event)) > LARGEST:
             return web.json_response({"message": "Request Entity Too Large"}, status=413)
         try:
-            answer = response(await self.function.invoke(event))
+            answer = response(await self.routes[route].invoke(event))
         except FunctionError as error:
             late = error.answer.get("errorType") == "Sandbox.Timedout"
             status, said = (503, "Service Unavailable") if late else (500, "Internal Server Error")
@@ -65,8 +68,17 @@ class HttpApi:
         self.statuses.append(answer.status)
         return answer
 
+    def _route(self, request: web.Request) -> str:
+        """Return the route of a request: the one whose path fits, or else the default one."""
+        for route in self.routes:
+            method, _, path = route.partition(" ")
+            pattern = "/".join("[^/]+" if part.startswith("{") else re.escape(part) for part in path.split("/"))
+            if method == request.method and re.fullmatch(pattern, request.path):
+                return route
+        return "$default"
 
-def payload(request: web.Request, body: bytes) -> dict[str, Any]:
+
+def payload(request: web.Request, body: bytes, route: str) -> dict[str, Any]:
     """Return a request as a function gets it."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
@@ -81,7 +93,7 @@ def payload(request: web.Request, body: bytes) -> dict[str, Any]:
     now = datetime.now(UTC)
     event: dict[str, Any] = {
         "version": "2.0",
-        "routeKey": "$default",
+        "routeKey": route,
         "rawPath": request.path,
         "rawQueryString": request.rel_url.raw_query_string,
         "headers": headers,
@@ -98,7 +110,7 @@ def payload(request: web.Request, body: bytes) -> dict[str, Any]:
                 "userAgent": request.headers.get("user-agent", ""),
             },
             "requestId": str(uuid4()),
-            "routeKey": "$default",
+            "routeKey": route,
             "stage": "$default",
             "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
             "timeEpoch": int(time.time() * 1000),

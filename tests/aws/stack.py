@@ -1,7 +1,7 @@
 """What CloudFormation makes of the template, made in the emulator: nothing but what the template says.
 
-It is test equipment. Of the resources that the emulator cannot show at work (roles, log groups, alarms, dashboards)
-nothing is made; asking for one is an error. A property that nobody here knows is an error, too.
+It is test equipment. Roles, routes and mappings are read for those who keep them: `rights.py`, `http_api.py`, `sqs.py`.
+Of alarms, dashboards and the like nothing is made. A property or an attribute that nobody here knows is an error.
 """
 
 import json
@@ -95,15 +95,41 @@ class Stack:
 
     def mappings(self) -> dict[str, list[Mapped]]:
         """Return the mappings of each function, by its logical id."""
-        queues = {made["Arn"]: name for name, made in self.made.items() if self._kind(name) == "AWS::SQS::Queue"}
+        queues = {self.made[name]["Arn"]: name for name in self.template.resources("AWS::SQS::Queue")}
+        functions = {self.made[name]["Ref"]: name for name in self.template.resources(FUNCTION)}
         found: dict[str, list[Mapped]] = {}
+        for resource in self.template.resources("AWS::Lambda::EventSourceMapping").values():
+            said = self.template.resolve(dict(resource["Properties"]))
+            function, queue = functions[said.pop("FunctionName")], queues[said.pop("EventSourceArn")]
+            if said.pop("Enabled", True):
+                found.setdefault(function, []).append(self._mapped(queue, said))
+        return found
+
+    def routes(self) -> dict[str, str]:
+        """Return which function answers which route of the API, by its name."""
+        functions = {self.made[name]["Arn"]: self.made[name]["Ref"] for name in self.template.resources(FUNCTION)}
+        targets = {}
+        for name, resource in self.template.resources("AWS::ApiGatewayV2::Integration").items():
+            said = self.template.resolve(resource["Properties"])
+            if (said["IntegrationType"], said["PayloadFormatVersion"]) != ("AWS_PROXY", "2.0"):
+                raise TemplateError(f"{name}: such integrations are not known here")
+            targets[f"integrations/{self.made[name]['Ref']}"] = functions[said["IntegrationUri"]]
+        found = {}
+        for name, resource in self.template.resources("AWS::ApiGatewayV2::Route").items():
+            said = self.template.resolve(resource["Properties"])
+            if said.get("AuthorizationType", "NONE") != "NONE":
+                raise TemplateError(f"{name}: authorisers are not known here")
+            found[said["RouteKey"]] = targets[said["Target"]]
+        return found
+
+    def statements(self) -> dict[str, list[Mapping[str, Json]]]:
+        """Return what the role of each function says, by the function's name."""
+        roles = {self.made[name]["Arn"]: name for name in self.template.resources("AWS::IAM::Role")}
+        found = {}
         for name, resource in self.template.resources(FUNCTION).items():
-            for event in resource["Properties"].get("Events", {}).values():
-                if event["Type"] != "SQS":
-                    raise TemplateError(f"{name}: events of type {event['Type']} are not known here")
-                said = self.template.resolve(event["Properties"])
-                if said.pop("Enabled", True):
-                    found.setdefault(name, []).append(self._mapped(queues[said.pop("Queue")], said))
+            role = self.template.resources()[roles[self.template.resolve(resource["Properties"]["Role"])]]
+            policies = self.template.resolve(role["Properties"].get("Policies", []))
+            found[self.made[name]["Ref"]] = [one for each in policies for one in each["PolicyDocument"]["Statement"]]
         return found
 
     def _mapped(self, queue: str, said: dict[str, Json]) -> Mapped:
@@ -125,9 +151,6 @@ class Stack:
         """Return the targets of the schedules, by their logical ids."""
         found = self.template.resources("AWS::Scheduler::Schedule")
         return {name: self.template.resolve(resource["Properties"]["Target"]) for name, resource in found.items()}
-
-    def _kind(self, name: str) -> str:
-        return str(self.template.resources()[name]["Type"])
 
     def _attributes_of(self, name: str) -> Attributes:
         """Return the attributes of a resource, which is made first if it is not there yet."""
@@ -240,7 +263,12 @@ def _received(stack: Stack, name: str, policy: Mapping[str, Json]) -> int:
     return int(policy["maxReceiveCount"]) + max(brought, default=0)
 
 
+BUCKET_KEEPS = {"BucketEncryption", "LifecycleConfiguration", "OwnershipControls", "PublicAccessBlockConfiguration"}
+"""Of no effect on what the functions see."""
+
+
 def _bucket(stack: Stack, name: str, said: dict[str, Json]) -> Attributes:
+    _known(name, said, BUCKET_KEEPS | {"BucketName"})
     called = str(stack.physical(name, said.get("BucketName"))).lower()
     stack.client("s3").create_bucket(Bucket=called, CreateBucketConfiguration={"LocationConstraint": REGION})
 
@@ -275,6 +303,12 @@ def _api(stack: Stack, _name: str, _said: dict[str, Json]) -> Attributes:
     return {"Ref": "api", "ApiId": "api", "ApiEndpoint": stack.api_url}
 
 
+def _nothing(stack: Stack, name: str, _said: dict[str, Json]) -> Attributes:
+    """Make nothing of what only has a name here."""
+    called = stack.physical(name)
+    return {"Ref": called, "Arn": ARN.format("none", called)}
+
+
 Maker = Callable[[Stack, str, dict[str, Json]], Attributes]
 MAKERS: Mapping[str, Maker] = {
     "AWS::DynamoDB::Table": _table,
@@ -284,7 +318,10 @@ MAKERS: Mapping[str, Maker] = {
     "AWS::S3::Bucket": _bucket,
     "AWS::SecretsManager::Secret": _secret,
     "AWS::ApiGatewayV2::Api": _api,
+    "AWS::ApiGatewayV2::Integration": _nothing,
+    "AWS::IAM::Role": _nothing,
+    "AWS::Logs::LogGroup": _nothing,
     FUNCTION: _function,
 }
-LATER = {FUNCTION, "AWS::ApiGatewayV2::Api"}
+LATER = {FUNCTION, "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Integration", "AWS::IAM::Role", "AWS::Logs::LogGroup"}
 """What is made under its name alone; its properties may name what is made after it."""

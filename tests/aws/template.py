@@ -64,8 +64,8 @@ def current() -> dict[str, Json]:
 
 
 def _content(document: Mapping[str, Json]) -> Json:
-    """Return a template without what a build changes."""
-    plain = deepcopy(dict(document))
+    """Return a template without what a build changes: where the code is, and a hash of it."""
+    plain = deepcopy({name: section for name, section in document.items() if name != "Mappings"})
     for section in (plain.get("Globals", {}).get("Function", {}), *_properties(plain)):
         section.pop("CodeUri", None)
     for resource in plain["Resources"].values():

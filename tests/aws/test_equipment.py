@@ -20,7 +20,7 @@ from tests.aws.faults import Faults
 from tests.aws.sqs import Again, failures
 from tests.aws.stack import client_of
 from tests.aws.template import Template, TemplateError, _Loader
-from tests.aws.wire import EVENT_LIMIT
+from tests.aws.wire import EVENT_LIMIT, Call
 from tests.dynamodb import Emulator
 from tests.world import until
 
@@ -73,20 +73,33 @@ Resources:
     Type: AWS::Serverless::Function
     Properties:
       Handler: toys.work
+      Role: !GetAtt Role.Arn
       Environment: {Variables: {WHO: !Join ["-", [!Ref "AWS::Region", work]]}}
-      Events:
-        Queue:
-          Type: SQS
-          Properties: {Queue: !GetAtt WorkQueue.Arn, BatchSize: 5, FunctionResponseTypes: [ReportBatchItemFailures]}
-  Dead:
-    Type: AWS::Serverless::Function
+  WorkEvents:
+    Type: AWS::Lambda::EventSourceMapping
     Properties:
-      Handler: toys.dead
-      Events:
-        Queue:
-          Type: SQS
-          Properties: {Queue: !GetAtt DeadQueue.Arn, FunctionResponseTypes: [ReportBatchItemFailures]}
-  Answer: {Type: AWS::Serverless::Function, Properties: {Handler: toys.answer}}
+      EventSourceArn: !GetAtt WorkQueue.Arn
+      FunctionName: !Ref Work
+      BatchSize: 5
+      FunctionResponseTypes: [ReportBatchItemFailures]
+  Dead: {Type: AWS::Serverless::Function, Properties: {Handler: toys.dead, Role: !GetAtt Role.Arn}}
+  DeadEvents:
+    Type: AWS::Lambda::EventSourceMapping
+    Properties:
+      EventSourceArn: !GetAtt DeadQueue.Arn
+      FunctionName: !Ref Dead
+      FunctionResponseTypes: [ReportBatchItemFailures]
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      Policies:
+        - PolicyName: role
+          PolicyDocument:
+            Statement:
+              - {Effect: Allow, Action: ["dynamodb:PutItem"], Resource: !GetAtt Table.Arn}
+              - {Effect: Allow, Action: "dynamodb:Query", Resource: !Sub "${Table.Arn}/index/one"}
+              - {Effect: Allow, Action: "s3:GetObject", Resource: "arn:aws:s3:::bucket/claims/*"}
+  Answer: {Type: AWS::Serverless::Function, Properties: {Handler: toys.answer, Role: !GetAtt Role.Arn}}
   HttpApi: {Type: AWS::ApiGatewayV2::Api, Properties: {ProtocolType: HTTP}}
   Integration:
     Type: AWS::ApiGatewayV2::Integration
@@ -98,6 +111,9 @@ Resources:
   Route:
     Type: AWS::ApiGatewayV2::Route
     Properties: {ApiId: !Ref HttpApi, RouteKey: $default, Target: !Sub "integrations/${Integration}"}
+  Named:
+    Type: AWS::ApiGatewayV2::Route
+    Properties: {ApiId: !Ref HttpApi, RouteKey: "GET /named/{one}", Target: !Sub "integrations/${Integration}"}
 """
 
 TOYS = """
@@ -128,13 +144,14 @@ def work(event, context):
         elif body == "nonsense" and first:
             failed.append({"itemIdentifier": "nobody"})
         elif body == "write":
-            write(record["messageId"])
+            table().put_item(TableName=os.environ["TABLE"], Item={"pk": {"S": record["messageId"]}})
+        elif body == "delete":
+            table().delete_item(TableName=os.environ["TABLE"], Key={"pk": {"S": "any"}})
     return {"batchItemFailures": failed}
 
-def write(key):
+def table():
     from botocore.session import get_session
-    client = get_session().create_client("dynamodb")
-    client.put_item(TableName=os.environ["TABLE"], Item={"pk": {"S": key}})
+    return get_session().create_client("dynamodb")
 
 def dead(event, context):
     for record in event["Records"]:
@@ -310,6 +327,8 @@ async def test_requests_become_payloads_and_answers_responses(toys: Deploys) -> 
         async with client.post(f"{running.api.url}/t", json={"a": 1}) as answer:
             event = json.loads(await answer.read())
             assert (event["body"], event["isBase64Encoded"]) == ('{"a": 1}', False)
+        async with client.get(f"{running.api.url}/named/x") as answer:
+            assert json.loads(await answer.read())["routeKey"] == "GET /named/{one}"
         async with client.get(f"{running.api.url}/plain") as answer:
             assert (answer.status, await answer.json()) == (200, {"just": "this"})
         async with client.get(f"{running.api.url}/broken") as answer:
@@ -405,6 +424,34 @@ async def test_functions_die_around_their_writes_a_limited_number_of_times(
         assert [error["errorType"] for error in work.errors] == ["Runtime.ExitError"] * 2
         assert faults.killed == {work.configuration.name: 2}
         assert running.calls("Work") == {"dynamodb.PutItem": 3}
+
+
+async def test_functions_may_do_what_their_roles_allow_and_nothing_else(toys: Deploys) -> None:
+    async with toys() as running:
+        await asyncio.gather(running.send("WorkQueue", "write"), running.send("WorkQueue", "delete"))
+        await emptied(running, "WorkQueue", "DeadQueue")
+        work = running.functions["Work"].configuration.name
+        table = running.stack.made["Table"]["Arn"]
+        assert set(running.rights.denied) == {(work, ("dynamodb:DeleteItem", table))}
+        assert "AccessDeniedException" in running.functions["Work"].errors[0]["errorMessage"]
+        allowed = {
+            ("dynamodb.Query", '{"TableName": "T", "IndexName": "one"}', "/"): True,
+            ("dynamodb.Query", '{"TableName": "T", "IndexName": "two"}', "/"): False,
+            ("dynamodb.Query", '{"TableName": "T"}', "/"): False,
+            ("dynamodb.TransactWriteItems", '{"TransactItems": [{"Put": {"TableName": "T"}}]}', "/"): True,
+            ("dynamodb.TransactWriteItems", '{"TransactItems": [{"ConditionCheck": {"TableName": "T"}}]}', "/"): False,
+            ("dynamodb.BatchWriteItem", '{"RequestItems": {"T": []}}', "/"): False,
+            ("events.PutEvents", '{"Entries": [{"EventBusName": "any"}]}', "/"): False,
+            ("s3.GetObject", "", "/bucket/claims/x?versionId=1"): True,
+            ("s3.GetObject", "", "/bucket/other/x"): False,
+            ("s3.PutObject", "", "/bucket/claims/x"): False,
+            ("secretsmanager.GetSecretValue", '{"SecretId": "arn:aws:any"}', "/"): False,
+            ("sqs.SendMessage", '{"QueueUrl": "http://any/0/q"}', "/"): False,
+        }
+        name = running.stack.made["Table"]["Ref"]
+        for (what, arguments, path), may in allowed.items():
+            call = Call(f"{work}.1", what, arguments.replace('"T"', f'"{name}"').encode(), path)
+            assert (running.rights.refusal(work, call) is None) == may, what
 
 
 async def test_what_the_emulator_would_take_and_aws_would_not_is_refused(spoken: Callable[..., Any]) -> None:

@@ -57,6 +57,12 @@ class Call:
     caller: str
     name: str
     body: bytes
+    path: str = ""
+
+    @property
+    def function(self) -> str:
+        """The name of the function that calls, if it is one: see `functions.Function`."""
+        return self.caller.rpartition(".")[0]
 
     @property
     def json(self) -> Json:
@@ -86,6 +92,8 @@ class Wire:
     emulator: str
     sent: Callable[[], None] = lambda: None
     between: Between = through
+    refusal: Callable[[str, Call], Answer | None] = lambda _function, _call: None
+    """Says what AWS answers to who may not do what it asks for."""
     speed: float = 1
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often which function has called what."""
@@ -113,14 +121,18 @@ class Wire:
                 await runner.cleanup()
 
     async def _pass(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        call = Call(_caller(request), _name(request), body)
-        self.calls[call.caller.rsplit(".", 1)[0], call.name] += 1
+        try:
+            body = await request.read()
+        except ConnectionError:  # who called was killed
+            return web.Response(status=400)
+        call = Call(_caller(request), _name(request), body, request.raw_path)
+        self.calls[call.function, call.name] += 1
 
         async def forward(body: bytes) -> Answer:
             return await self._forward(request, body)
 
-        answer = self._refused(call) or await self.between(self._shortened(call), forward)
+        refused = self.refusal(call.function, call) or self._refused(call)
+        answer = refused or await self.between(self._shortened(call), forward)
         if answer is None:
             if request.transport is not None:
                 request.transport.abort()
@@ -160,7 +172,7 @@ class Wire:
         arguments = call.json
         self.postponed.add(arguments["ReceiptHandle"])
         arguments["VisibilityTimeout"] = math.ceil(arguments["VisibilityTimeout"] / self.speed)
-        return Call(call.caller, call.name, json.dumps(arguments).encode())
+        return Call(call.caller, call.name, json.dumps(arguments).encode(), call.path)
 
     def _note(self, what: str, size: int) -> None:
         self.largest[what] = max(self.largest[what], size)

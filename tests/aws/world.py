@@ -1,6 +1,6 @@
 """Flow C as AWS would run it: `template.yaml` deployed in an emulator, with workers that report over HTTP.
 
-It is test equipment. The schedule fires every second instead of every minute, so that a test need not wait for it.
+It is test equipment. The schedule fires every few seconds instead of every minute, so that a test need not wait for it.
 """
 
 import asyncio
@@ -17,14 +17,17 @@ from tests.benchmarks.load import Stub
 from tests.courses import Deployed
 from tests.dynamodb import Emulator
 
-TICK_S = 1.0
+TICK_S = 3.0
 SPEED = 60.0
 """How many times sooner than the template says what failed comes again: 3 s instead of 180."""
 
 AT_ONCE = {"Api": 4, "Assign": 2, "Monitor": 2}
 """How many environments a function may have; the others have one."""
 
-PARAMETERS = {"WorkerNetworks": "loopback", "LogLevel": "warning"}
+PARAMETERS = {"LogLevel": "warning"}
+SETTINGS = {"FLOWC_WORKER_NETWORKS": "loopback"}
+"""The workers of tests are where the template lets none be."""
+
 WORKERS = 2
 HEARTBEAT_S = 15
 """The workers are stubs that only report; who does not give signs of life is soon given nothing more."""
@@ -43,10 +46,11 @@ class World(Deployed):
         return found
 
     async def nothing_dead(self) -> None:
-        """Check that nothing was given up: no letters, and nothing in the queues of those that nobody could read."""
+        """Check that nothing was given up, or is on its way there, and that nothing was forbidden."""
         assert await self.letters() == []
         for queue in ("DeadLetterQueue", "LastQueue"):
             assert await self.deployment.depth(queue) == 0, queue
+        assert self.deployment.rights.denied == []
 
 
 @asynccontextmanager
@@ -60,7 +64,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """Run the world for as long as the context is open; `conditions` are those of `Conditions`, if not the usual."""
     workers = workers or Stub()
-    under = Conditions(**{"speed": SPEED, "tick_s": TICK_S, "at_once": AT_ONCE, **conditions})
+    under = Conditions(**{"speed": SPEED, "tick_s": TICK_S, "at_once": AT_ONCE, "settings": SETTINGS, **conditions})
     told = {**PARAMETERS, **(parameters or {})}
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(workers.serving())
@@ -71,6 +75,7 @@ async def world(
         await running.register(workers.url, count=WORKERS, slots=200)
         beating = asyncio.create_task(_beat(running))
         stack.callback(beating.cancel)
+        stack.callback(lambda: print(deployment.account()))  # noqa: T201 pytest shows it with a failure
         yield running
 
 

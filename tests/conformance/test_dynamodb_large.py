@@ -8,6 +8,7 @@ import pytest
 
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
+from functions._adapters.dynamodb.client import Refused
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict
 from functions._core.models import Flow, Ticket
@@ -178,20 +179,32 @@ async def test_of_two_large_steps_one_at_most_is_done_and_wholly(opened: Opened)
     assert statuses == {expected}
 
 
-async def test_a_process_that_was_taken_for_dead_cannot_finish_what_was_undone(opened: Opened, clock: Ahead) -> None:
+@pytest.mark.parametrize("busy", [0, 3])
+async def test_a_process_that_was_taken_for_dead_cannot_finish_what_was_undone(
+    opened: Opened, clock: Ahead, busy: int
+) -> None:
     flow, plan = await planned(opened())
     rival = later(plan[0], attempt=9)
+    met = 0
+
+    async def hindered(call: Call, name: str, arguments: Arguments) -> Answer:
+        nonlocal met
+        if name == "update_item" and arguments["Key"]["sk"]["S"].startswith("C#") and met < busy:
+            met += 1
+            raise Refused({"CancellationReasons": [{"Code": "TransactionConflict"}]})
+        return await call(name, arguments)
 
     async def slow(call: Call, name: str, arguments: Arguments) -> Answer:
         if name == "transact_write_items":
             clock.ahead = seconds(31)
-            await opened().store.commit(Step(flow_id=flow.flow_id, tickets=(rival,)))
+            await opened(hindered).store.commit(Step(flow_id=flow.flow_id, tickets=(rival,)))
         return await call(name, arguments)
 
     with pytest.raises(Conflict):
         await opened(slow).store.commit(cancelling(flow, plan))
     assert await state(opened(), flow) == PLANNED
     assert (await opened().store.tickets([rival.ticket_id]))[rival.ticket_id] == rival
+    assert met == busy
     await opened().store.commit(cancelling(flow, (rival, *plan[1:])))
     assert await state(opened(), flow) == CANCELLED
 
@@ -203,3 +216,32 @@ async def test_a_large_step_without_the_flow_is_whole_too(opened: Opened) -> Non
         await opened(dying("update_item", SIZE + 3)).store.commit(Step(flow_id=flow.flow_id, tickets=changed))
     assert await opened().store.tickets_of(flow.flow_id) == list(changed)
     assert await opened().store.flow(flow.flow_id) == flow
+
+
+@pytest.mark.parametrize("operation", ["update_item", "transact_write_items"])
+async def test_a_large_step_waits_for_items_that_are_busy_for_a_moment(opened: Opened, operation: str) -> None:
+    flow, plan = await planned(opened())
+    met: set[str] = set()
+
+    async def act(call: Call, name: str, arguments: Arguments) -> Answer:
+        what = str(arguments.get("Key"))
+        if name == operation and what not in met:
+            met.add(what)
+            raise Refused({"CancellationReasons": [{"Code": "TransactionConflict"}]})
+        return await call(name, arguments)
+
+    await opened(act).store.commit(cancelling(flow, plan))
+    assert await state(opened(), flow) == CANCELLED
+    assert len(met) >= (SIZE if operation == "update_item" else 1)
+
+
+async def test_a_large_step_knows_its_own_drafts_when_their_answers_were_lost(opened: Opened) -> None:
+    flow, plan = await planned(opened())
+
+    async def act(call: Call, name: str, arguments: Arguments) -> Answer:
+        if name == "update_item":
+            await call(name, arguments)  # its answer is lost, so the SDK sends it again
+        return await call(name, arguments)
+
+    await opened(act).store.commit(cancelling(flow, plan))
+    assert await state(opened(), flow) == CANCELLED

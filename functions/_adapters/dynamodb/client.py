@@ -10,6 +10,7 @@ from functions._core.errors import Rejected, Unavailable
 
 NEVER_FITS = frozenset({"ValidationException", "ItemCollectionSizeLimitExceededException"})
 REFUSED = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException"})
+AGAIN = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
 class Refused(Exception):
@@ -25,6 +26,12 @@ class Refused(Exception):
         single = {"Code": "ConditionalCheckFailed", "Item": self.answer.get("Item", {})}
         reasons: list[Mapping[str, Any]] = self.answer.get("CancellationReasons") or [single]
         return reasons
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same write may succeed in a moment: others were in the way, and no condition has failed."""
+        codes = {reason.get("Code") for reason in self.reasons} - {None, "None"}
+        return codes <= AGAIN
 
 
 @asynccontextmanager
@@ -51,4 +58,6 @@ def meaning(error: Exception) -> Exception:
         return Refused(answer)
     if code in NEVER_FITS:
         return Rejected(f"It cannot be stored: {error}.", code="not_storable")
+    if code == "ResourceNotFoundException":
+        return Unavailable("DynamoDB has no such table in this region and account; template.yaml makes one.")
     return Unavailable(f"DynamoDB does not answer: {code}.")

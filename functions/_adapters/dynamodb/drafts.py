@@ -63,14 +63,19 @@ class Drafts:
     async def _draft(self, change: Change, head: Key) -> None:
         draft = {"M": {"pk": text(head[0]), "sk": text(head[1]), "to": draft_of(change)}}
         sketch = Change(change.key, change.version, sets={"dr": draft}, equal=change.equal, most=change.most)
-        for _ in range(PATIENCE):
+        for attempt in range(PATIENCE):
             try:
                 await self._table.client.call("update_item", request(sketch, self._table.name))
             except Refused as refusal:
                 item: Item = refusal.reasons[0].get("Item") or {}
-                if "dr" not in item:
+                if refusal.passing:
+                    await pause(attempt)
+                elif "dr" not in item:
                     raise Conflict from refusal
-                await self.resolve(item)
+                elif _head_of(item) == head:
+                    return  # an earlier try has written it, whose answer was lost
+                else:
+                    await self.resolve(item)
             else:
                 return
         raise Conflict
@@ -85,10 +90,16 @@ class Drafts:
         }
         true = [_once(head, sets), *([flow] if flow else [])]
         writes = [{"Update": request(change, self._table.name)} for change in true]
-        try:
-            await self._table.client.call("transact_write_items", {"TransactItems": writes})
-        except Refused as refusal:
-            raise Conflict from refusal
+        for attempt in range(PATIENCE):
+            try:
+                await self._table.client.call("transact_write_items", {"TransactItems": writes})
+            except Refused as refusal:
+                if not refusal.passing:
+                    raise Conflict from refusal
+                await pause(attempt)
+            else:
+                return
+        raise Conflict
 
     async def finished(self, item: Item) -> bool:
         """Bring the step of an item's draft to its end if it is done; tell whether it is."""
@@ -131,16 +142,26 @@ class Drafts:
 
     async def _undo(self, head: Key, keys: Sequence[Key]) -> None:
         """Take the drafts of a step away that must never be done."""
-        undone = request(_once(head, {"st": text(UNDONE)}), self._table.name)
-        try:
-            await self._table.client.call("update_item", undone)
-        except Refused as refusal:
-            if to_text(refusal.reasons[0].get("Item") or {}, "st") == DONE:
-                await self.finish(head)
-                return
+        if await self._state_of(head) == DONE:
+            await self.finish(head)
+            return
         items = await self._table.get_all(keys)
         mine = [item for item in items.values() if "dr" in item and _head_of(item) == head]
         await self.each(mine, self._strip)
+
+    async def _state_of(self, head: Key) -> str | None:
+        """Put down that a step must not be done, unless it is said already what it is; return what is said then."""
+        undone = request(_once(head, {"st": text(UNDONE)}), self._table.name)
+        for attempt in range(PATIENCE):
+            try:
+                await self._table.client.call("update_item", undone)
+            except Refused as refusal:
+                if not refusal.passing:
+                    return to_text(refusal.reasons[0].get("Item") or {}, "st")
+                await pause(attempt)
+            else:
+                return UNDONE
+        raise Conflict
 
     async def _strip(self, item: Item) -> None:
         if to_integer(item, "v") or len(item) > len(("pk", "sk", "dr")):
@@ -163,7 +184,7 @@ class Drafts:
             try:
                 await self._table.client.call(operation, arguments)
             except Refused as refusal:
-                if "TransactionConflict" in {reason.get("Code") for reason in refusal.reasons}:
+                if refusal.passing:
                     await pause(attempt)
                     continue
             return  # done, by this process or by another

@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from functions._adapters.dynamodb.changes import HISTORY_BYTES, Change, key_of, request
-from functions._adapters.dynamodb.client import Refused
+from functions._adapters.dynamodb.client import AGAIN, Refused
 from functions._adapters.dynamodb.drafts import Drafts
 from functions._adapters.dynamodb.due import DueEntries
 from functions._adapters.dynamodb.keys import TELEMETRY, Key, number
@@ -19,8 +19,6 @@ ITEMS = 100
 
 BYTES = 3_000_000
 """Of a transaction, as a rough count; 4 MB are the limit."""
-
-AGAIN = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 TOO_LARGE = frozenset({"ValidationError", "ItemCollectionSizeLimitExceeded"})
 

@@ -1,0 +1,225 @@
+"""The functions as AWS runs them: the same plans come to the same ends by the same steps as on one machine."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from functions._core.values import flow_id_of
+from tests.aws.faults import Faults
+from tests.aws.sqs import Again
+from tests.aws.wire import EVENT_LIMIT, ITEM_LIMIT
+from tests.aws.world import World, world
+from tests.benchmarks.load import Stub
+from tests.courses import recorded, two_thousand_tickets
+from tests.dynamodb import Emulator
+from tests.plans import SHAPES, proves_itself, seeded_decision
+from tests.world import until
+
+MINUTES = 60
+
+pytestmark = [pytest.mark.timeout(4 * MINUTES), pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def aws(tmp_path_factory: pytest.TempPathFactory, dynamodb: Emulator) -> AsyncIterator[World]:
+    """Give one world to all tests in which nothing goes wrong."""
+    async with world(tmp_path_factory.mktemp("aws"), dynamodb) as running:
+        yield running
+
+
+@pytest.fixture
+def plans(shared_folder: Callable[[str], Path]) -> dict[str, dict[str, Any]]:
+    """Give the recorded plans as decisions."""
+    return recorded(shared_folder("real-plans"))
+
+
+def event(kind: str, data: Any, **attributes: str) -> dict[str, Any]:
+    """Return a structured CloudEvent."""
+    return {
+        "specversion": "1.0",
+        "id": str(uuid4()),
+        "source": "/tests",
+        "type": f"io.neuralhive.{kind}.v1",
+        "time": datetime.now(UTC).isoformat(),
+        "datacontenttype": "application/json",
+        **attributes,
+        **({} if data is None else {"data": data}),
+    }
+
+
+async def all_checked(running: World, decisions: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float) -> None:
+    """Run decisions side by side, and compare each with its course on one machine."""
+    for name in decisions:
+        (folder / name).mkdir()
+    async with asyncio.TaskGroup() as group:
+        for name, decision in decisions.items():
+            group.create_task(running.check(decision, folder / name, seconds))
+
+
+async def sizes_are_kept(running: World) -> None:
+    assert 0 < running.deployment.wire.largest["entries"] <= EVENT_LIMIT
+    assert 0 < running.deployment.wire.largest["item"] <= ITEM_LIMIT
+    assert 0 < await running.deployment.largest_item() <= ITEM_LIMIT
+
+
+async def letter_of(running: World, event_id: str) -> dict[str, Any]:
+    async def shown() -> dict[str, Any] | None:
+        await asyncio.sleep(0.1)
+        return next((one for one in await running.letters() if one["event"]["id"] == event_id), None)
+
+    letter = await until(shown, f"the dead letter of {event_id}", 30)
+    answer = await running.client.delete(f"{running.url}/api/v1/dead-letters/{letter['letter_id']}")
+    assert answer.status < 300, await answer.text()
+    return letter
+
+
+async def test_generated_plans_take_the_same_course_as_on_one_machine(aws: World, tmp_path: Path) -> None:
+    await all_checked(aws, {shape: seeded_decision(shape, 1) for shape in SHAPES}, tmp_path, 2 * MINUTES)
+    await aws.nothing_dead()
+    await sizes_are_kept(aws)
+
+
+async def test_recorded_plans_take_the_same_course_as_on_one_machine(
+    aws: World, tmp_path: Path, plans: Mapping[str, Mapping[str, Any]]
+) -> None:
+    await all_checked(aws, plans, tmp_path, 3 * MINUTES)
+    await aws.nothing_dead()
+    await sizes_are_kept(aws)
+
+
+async def test_clients_need_the_key_and_whoever_watches_does_not(aws: World) -> None:
+    for path, status in (("/api/v1/flows", 401), ("/health", 200)):
+        async with aws.client.get(aws.url + path, headers={"x-api-key": ""}) as answer:
+            assert answer.status == status
+
+
+async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows(aws: World) -> None:
+    refused = event("plan.validated", {"no": "flow"})
+    await aws.deployment.put("Bus", refused)
+    letter = await letter_of(aws, refused["id"])
+    assert letter["function"] == "generate_tickets"
+    await aws.nothing_dead()
+
+
+async def test_an_event_that_no_function_can_ever_handle_comes_to_the_dead_letters_by_its_queue(aws: World) -> None:
+    lost = event("tickets.ready", {"flow_id": str(uuid4()), "ticket_ids": [str(uuid4())]})
+    await aws.deployment.put("Bus", lost)
+    letter = await letter_of(aws, lost["id"])
+    assert letter["reason"]["code"] == "undeliverable"
+    assert aws.deployment.functions["DeadLetter"].counts["invocations"] >= 1
+    await aws.nothing_dead()
+
+
+@pytest.mark.parametrize("queue", ["ValidateQueue", "EnforceSlaQueue", "ApiQueue", "DeadLetterQueue"])
+async def test_a_message_that_is_no_event_becomes_a_dead_letter(aws: World, queue: str) -> None:
+    message_id = await aws.deployment.send(queue, "{poison")
+    letter = await letter_of(aws, message_id)
+    assert letter["event"]["data"]["body"] == "{poison"
+    await aws.nothing_dead()
+
+
+async def test_what_users_put_on_the_ingress_bus_starts_a_flow(aws: World) -> None:
+    decision = seeded_decision("islands", 5)
+    await aws.deployment.put("Ingress", event("decision.consolidated", decision))
+    flow = await aws.ended(flow_id_of(decision["decision_id"]), MINUTES)
+    assert flow["status"] == "COMPLETED"
+
+
+async def test_of_a_decision_that_is_too_large_the_ingress_takes_a_claim_check(aws: World) -> None:
+    decision = seeded_decision("islands", 6)
+    decision["note"] = "large" * EVENT_LIMIT
+    bucket = aws.deployment.stack.made["Claims"]["Ref"]
+    s3 = aws.deployment.stack.client("s3")
+    await asyncio.to_thread(s3.put_object, Bucket=bucket, Key="claims/mine.json", Body=json.dumps(decision).encode())
+    claimed = event("decision.consolidated", None, dataref=f"s3://{bucket}/claims/mine.json")
+    await aws.deployment.put("Ingress", claimed)
+    flow = await aws.ended(flow_id_of(decision["decision_id"]), MINUTES)
+    assert flow["status"] == "COMPLETED"
+    await sizes_are_kept(aws)
+
+
+async def test_internal_events_are_not_taken_from_outside(aws: World) -> None:
+    decision = seeded_decision("chain", 7)
+    flow_id = flow_id_of(decision["decision_id"])
+    given = sum(source.counts["messages"] for source in aws.deployment.sources["Api"])
+    forged = [
+        event("plan.validated", {"flow_id": flow_id}),
+        event("tickets.ready", {"flow_id": flow_id, "ticket_ids": [str(uuid4())]}),
+        event("ticket.reported", {"ticket_id": str(uuid4()), "attempt": 1, "status": "COMPLETED"}),
+        event("clock.ticked", {}),
+    ]
+    await aws.deployment.put("Ingress", *forged)
+    smuggled = forged[0]
+    await aws.deployment.send("ApiQueue", json.dumps(smuggled))
+    letter = await letter_of(aws, smuggled["id"])
+    assert letter["function"] == "generate_tickets"
+    assert sum(source.counts["messages"] for source in aws.deployment.sources["Api"]) == given + 1
+    await aws.nothing_dead()
+
+
+class FirstFails(Stub):
+    """Workers whose first attempt at a ticket fails."""
+
+    async def _report(self, assignment: dict[str, Any]) -> None:
+        if assignment["attempt"] > 1:
+            await super()._report(assignment)
+            return
+        error = {"type": "flaky", "message": "try again", "retryable": True}
+        report = {"ticket_id": assignment["ticket_id"], "attempt": 1, "status": "FAILED", "error": error}
+        headers = {"content-type": "application/cloudevents+json", "authorization": f"Bearer {assignment['token']}"}
+        assert self._client is not None
+        body = json.dumps(event("ticket.reported", report)).encode()
+        async with self._client.post(assignment["callback_url"], data=body, headers=headers) as answer:
+            assert answer.status < 300, await answer.text()
+
+
+async def test_what_is_due_before_the_next_tick_is_done_by_a_timer(tmp_path: Path, dynamodb: Emulator) -> None:
+    decision = seeded_decision("islands", 8)
+    async with world(tmp_path, dynamodb, workers=FirstFails(), tick_s=None) as running:
+        flow_id = await running.submit(decision)
+        flow = await running.ended(flow_id, 50)
+        assert flow["status"] == "COMPLETED", flow
+        history = await running.history(flow_id)
+        tasks = len(decision["cognitive_plan"]["tasks"])
+        assert [entry["type"] for entry in history].count("ticket.retried") == tasks
+        assert running.deployment.functions["EnforceSla"].counts["invocations"] >= 1
+        assert running.deployment.functions["TrackWorkers"].counts["invocations"] == 0
+        await running.nothing_dead()
+
+
+@pytest.mark.timeout(8 * MINUTES)
+async def test_plans_take_the_same_course_while_everything_goes_wrong(
+    tmp_path: Path, dynamodb: Emulator, plans: Mapping[str, Mapping[str, Any]]
+) -> None:
+    decisions = {**plans, **{shape: seeded_decision(shape, 9) for shape in SHAPES}}
+    again = Again(share=0.2, seed=9)
+    faults = Faults(seed=9, conflict=0.0, throttled=0.02, partial=0.1, lost=0.0, crash=0.02, on=False)
+    async with world(tmp_path, dynamodb, again=again, faults=faults) as running:
+        faults.on = True
+        await all_checked(running, decisions, tmp_path, 6 * MINUTES)
+        faults.on = False
+        assert again.delivered > 0
+        assert all(faults.done[kind] > 0 for kind in ("conflict", "throttled", "partial", "lost", "crash")), faults.done
+        await running.nothing_dead()
+        await sizes_are_kept(running)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(20 * MINUTES)
+async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, dynamodb: Emulator) -> None:
+    decision = two_thousand_tickets(seeded_decision("chain", 2))
+    assert len(json.dumps(decision)) > EVENT_LIMIT
+    async with world(tmp_path, dynamodb) as running:
+        flow_id = await running.submit(decision)
+        flow = await running.ended(flow_id, 15 * MINUTES)
+        assert flow["status"] == "COMPLETED", flow
+        assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
+        await running.nothing_dead()
+        await sizes_are_kept(running)
