@@ -78,6 +78,17 @@ class Stack:
         """The properties of the functions."""
         return self.of(FUNCTION)
 
+    @property
+    def refusals(self) -> list[str]:
+        """What the template's rules have against the parameters."""
+        return [
+            assertion["AssertDescription"]
+            for rule in self._template["Rules"].values()
+            if "RuleCondition" not in rule or self.holds(rule["RuleCondition"])
+            for assertion in rule["Assertions"]
+            if not self.holds(assertion["Assert"])
+        ]
+
     def holds(self, condition: dict[str, Any]) -> bool:
         """Tell whether a condition holds."""
         ((kind, said),) = condition.items()
@@ -86,6 +97,9 @@ class Stack:
         if kind == "Fn::Equals":
             one, other = (self.plain(value) for value in said)
             return bool(one == other)
+        if kind == "Fn::Contains":
+            some, other = (self.plain(value) for value in said)
+            return other in some
         if kind == "Fn::Not":
             return not self.holds(said[0])
         return {"Fn::And": all, "Fn::Or": any}[kind](self.holds(part) for part in said)

@@ -43,11 +43,11 @@ def _word(words: type[Word], value: str) -> str:
         raise Rejected(f"{value!r} is none of {known}.", code="invalid_filter") from None
 
 
-def position_of(cursor: str | None, *, start: int) -> int:
+def position_of(cursor: str | None, *, start: int, most: int = MAX_POSITION) -> int:
     """Return the position to go on from, `start` for None; raise `Rejected` for what is no cursor of ours."""
     if cursor is None:
         return start
-    if not (cursor.isascii() and cursor.isdecimal() and int(cursor) <= MAX_POSITION):
+    if not (cursor.isascii() and cursor.isdecimal() and int(cursor) <= most):
         raise Rejected("The cursor is not one that was given out.", code="invalid_cursor")
     return int(cursor)
 

@@ -25,8 +25,8 @@ class FlowStore(Protocol):
     async def flow(self, flow_id: str) -> Flow | None:
         """Return the flow's row, or None when there is none."""
 
-    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
-        """Return those of the named tickets that exist, by id."""
+    async def tickets(self, ticket_ids: Collection[str], flow_id: str | None = None) -> Mapping[str, Ticket]:
+        """Return those of the named tickets that exist, by id; naming the flow that they are of spares a search."""
 
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text; raise `Unavailable` when the flow is not visible."""

@@ -16,23 +16,23 @@ async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], p
     and the counts by status unless others go on.
     """
     ids = {ticket_id for ticket in succeeding for ticket_id in ticket.dependants}
-    dependants = await ports.store.tickets(ids) if ids else {}
+    flow_id = (*succeeding, *failing)[0].flow_id
+    dependants = await ports.store.tickets(ids, flow_id) if ids else {}
     live = await _live_after(failing, ports)
     tickets = (*succeeding, *failing)
     undone = await undone_by((*tickets, *live.values()), ports)
     if any(other.status is TicketStatus.PENDING for other in dependants.values() if other.ticket_id not in live):
         return Surroundings(dependants=dependants, live=tuple(live.values()), undone=undone)
     ending = len(live) + sum(ticket.live for ticket in tickets)
-    flow_id = tickets[0].flow_id
     last = await ports.tally.live(flow_id, ending + 1) <= ending
     tally = await ports.tally.by_status(flow_id) if last else None
     return Surroundings(dependants=dependants, live=tuple(live.values()), tally=tally, undone=undone)
 
 
 async def undone_by(tickets: Iterable[Ticket], ports: Ports) -> Mapping[str, Ticket]:
-    """Return the tickets whose work the compensations among `tickets` undo, by ticket id."""
-    ids = [ticket.compensates for ticket in tickets if ticket.compensates]
-    return await ports.store.tickets(ids) if ids else {}
+    """Return the tickets whose work the compensations among `tickets`, of one flow, undo, by ticket id."""
+    ids = {ticket.compensates: ticket.flow_id for ticket in tickets if ticket.compensates}
+    return await ports.store.tickets(ids, next(iter(ids.values()))) if ids else {}
 
 
 async def around_failure(ticket: Ticket, ports: Ports) -> Surroundings:
@@ -44,7 +44,7 @@ async def _live_after(failing: Sequence[Ticket], ports: Ports) -> Mapping[str, T
     live: dict[str, Ticket] = {}
     frontier = {ticket_id for ticket in failing for ticket_id in ticket.dependants}
     while frontier:
-        found = await ports.store.tickets(frontier)
+        found = await ports.store.tickets(frontier, failing[0].flow_id)
         fresh = {ticket_id: other for ticket_id, other in found.items() if other.live and ticket_id not in live}
         live.update(fresh)
         frontier = {after for other in fresh.values() for after in other.dependants} - live.keys()

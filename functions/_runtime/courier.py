@@ -93,7 +93,8 @@ class Courier:
         """Tell whether the assignment still holds: it may have waited for its turn while the ticket went on."""
         if delivery.cancelled:
             return True
-        ticket = (await self._ports.store.tickets([delivery.ticket.ticket_id])).get(delivery.ticket.ticket_id)
+        known = delivery.ticket
+        ticket = (await self._ports.store.tickets([known.ticket_id], known.flow_id)).get(known.ticket_id)
         return ticket is not None and ticket.attempt == delivery.attempt and ticket.status is TicketStatus.ASSIGNED
 
     async def _post(self, delivery: Delivery) -> Answer:
@@ -121,5 +122,5 @@ class Courier:
         if not named:
             return ticket.parameters
         ids = {ticket_id_of(ticket.flow_id, task_id): task_id for task_id in named}
-        upstream = await self._ports.store.tickets(list(ids))
+        upstream = await self._ports.store.tickets(list(ids), ticket.flow_id)
         return resolve(ticket.parameters, {ids[ticket_id]: t.output for ticket_id, t in upstream.items()})

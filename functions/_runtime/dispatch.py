@@ -224,7 +224,7 @@ class Dispatcher:
         flow: Flow | None = await self._ports.store.flow(flow_id)
         if flow is None:
             raise Unavailable(f"flow {flow_id} is not visible")
-        tickets: Mapping[str, Ticket] = await self._ports.store.tickets(ticket_ids) if ticket_ids else {}
+        tickets: Mapping[str, Ticket] = await self._ports.store.tickets(ticket_ids, flow_id) if ticket_ids else {}
         return Situation(
             flow=flow,
             tickets=tickets,

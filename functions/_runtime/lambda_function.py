@@ -16,6 +16,7 @@ from functions._adapters.http_client import HttpClient
 from functions._adapters.knative import BrokerTelemetrySink
 from functions._core.envelope import CloudEvent
 from functions._core.models import Reason
+from functions._core.ports import Clock, WorkerGateway
 from functions._runtime.clock import SystemClock
 from functions._runtime.event_work import EventWork
 from functions._runtime.forgetting import Forgetting
@@ -54,9 +55,16 @@ class LambdaFunction:
     _swept: bool = field(init=False, default=False)
 
     @classmethod
-    async def made(cls, name: str, settings: Settings, clients: Clients) -> Self:
-        """Put the function `name` together; nothing is called yet."""
-        clock = SystemClock()
+    async def made(
+        cls,
+        name: str,
+        settings: Settings,
+        clients: Clients,
+        clock: Clock | None = None,
+        gateway: WorkerGateway | None = None,
+    ) -> Self:
+        """Put the function `name` together; nothing is called yet. `clock` and `gateway` stand for the real ones."""
+        clock = clock or SystemClock()
         table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock)
         stores, store = table.stores, SparingStore(table.stores.store)
         claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
@@ -64,7 +72,8 @@ class LambdaFunction:
         publisher = Publisher(stores.queue, store, broker, clock)
         timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
         http = HttpClient(), HttpClient(networks=settings.networks)
-        ports = replace(ports_of(settings, stores, *http, BrokerTelemetrySink(broker)), store=store)
+        ports = replace(ports_of(settings, stores, *http, BrokerTelemetrySink(broker), clock), store=store)
+        ports = replace(ports, gateway=gateway or ports.gateway)
         platform = Platform(settings, ports, stores.queue, str(settings.public_url), outlet=publisher)
         platform.alarm = timers.observe
         made = cls(
@@ -101,7 +110,7 @@ class LambdaFunction:
 
     async def handle(self, event: CloudEvent) -> None:
         """Handle an event; see `EventWork`. To the api it is one from outside: see `POST /`."""
-        if event.source == SOURCE:
+        if event.source == SOURCE and self.app is None:  # what comes from outside may say anything of its source
             await self._sweep()
         else:
             await self._handle(event if self.claims is None else await self.claims.fetched(event))

@@ -83,7 +83,7 @@ async def _until_stopped(settings: Settings) -> None:
     async with running(settings) as platform:
         shared = "DynamoDB" if settings.table else "PostgreSQL" if settings.database_url else None
         where = shared or str(settings.data)
-        logs.log.info("platform.ready", url=platform.url, data=where)
+        logs.log.info("platform.ready", url=platform.url, store=where)
         print(f"Flow C is ready at {platform.url} (data in {where})", flush=True)  # noqa: T201 for people
         await stopped.wait()
 

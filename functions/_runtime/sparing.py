@@ -1,7 +1,8 @@
 """Keeps out of the store what need not be there: chain events, where each write has its price.
 
-The record that a chain event is about has a wake-up, which sends it again should it be lost between commit and
-broker. Events for subscribers, and what is queued by itself, have none; they stay in the store until published.
+The record that a chain event is about has a wake-up, should it be lost between commit and broker: the event is sent
+again; or, of telemetry, the flow ends a minute later and the telemetry waits in the buffer. Events for subscribers,
+and what is queued by itself, have none; they stay in the store until published.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +13,7 @@ from functions._core.models import Flow, Ticket
 from functions._core.ports import FlowStore
 from functions._core.step import Step
 
-SPARED = frozenset({*CHAIN.values(), "tickets.ready", "workers.discovered"})
+SPARED = frozenset({*CHAIN.values(), "tickets.ready", "workers.discovered", "flow.consolidated"})
 REMEMBERED = 10_000
 
 
@@ -27,9 +28,9 @@ class SparingStore:
         """See `FlowStore.flow`."""
         return await self._store.flow(flow_id)
 
-    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
+    async def tickets(self, ticket_ids: Collection[str], flow_id: str | None = None) -> Mapping[str, Ticket]:
         """See `FlowStore.tickets`."""
-        return await self._store.tickets(ticket_ids)
+        return await self._store.tickets(ticket_ids, flow_id)
 
     async def decision(self, flow_id: str) -> bytes:
         """See `FlowStore.decision`."""

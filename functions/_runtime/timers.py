@@ -25,6 +25,9 @@ HORIZON = timedelta(minutes=2)
 VISIBLE = timedelta(seconds=2)
 """After this an index tells of what was committed: a message that comes sooner may not find it."""
 
+SHORTEST = timedelta(seconds=1)
+"""The shortest delay of a message."""
+
 
 class Timers:
     """The wake-ups that this process has armed, and the messages that it has sent for them."""
@@ -50,22 +53,22 @@ class Timers:
         nearest = min(self._armed.values(), default=None)
         self._armed.clear()
         if nearest is not None:
-            await self._ask(nearest)
+            await self._ask(nearest, VISIBLE)
 
     async def set_next(self, wakeups: Wakeups) -> None:
-        """Ask for the nearest wake-up of all records: what a sweep ends with."""
+        """Ask for the nearest wake-up of all records: what a sweep ends with, unless another is to come before that."""
         self._armed.clear()
-        self._sent = None
         nearest = await wakeups.next_due()
         if nearest is not None:
-            await self._ask(nearest)
+            await self._ask(nearest, timedelta())
 
-    async def _ask(self, at: datetime) -> None:
+    async def _ask(self, at: datetime, visible: timedelta) -> None:
+        """Ask for a sweep, unless one is to come in time that will find it: not before it is `visible`."""
         now = self._clock.now()
-        covered = self._sent is not None and now + VISIBLE <= self._sent <= at
+        covered = self._sent is not None and now + visible <= self._sent <= max(at, now + SHORTEST)
         if self._queue is None or covered or at > now + HORIZON:
             return
-        delay = max(1, ceil((at - now).total_seconds()))
+        delay = ceil(max(at - now, SHORTEST).total_seconds())
         event = CloudEvent(
             id=fresh_id(),
             source=SOURCE,

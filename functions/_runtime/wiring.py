@@ -12,7 +12,7 @@ from functions._adapters.telemetry import FileTelemetrySink, HttpTelemetrySink
 from functions._adapters.workers_http import HttpWorkerGateway
 from functions._core.errors import Unavailable
 from functions._core.outcomes import AnyOutcome
-from functions._core.ports import Ports, TelemetrySink
+from functions._core.ports import Clock, Ports, TelemetrySink
 from functions._core.situation import Situation
 from functions._runtime.clock import SystemClock
 from functions._runtime.settings import Settings
@@ -90,14 +90,19 @@ def _without_driver(missing: ImportError) -> Unavailable:
 
 
 def ports_of(
-    settings: Settings, stores: Stores, client: HttpClient, to_workers: HttpClient, sink: TelemetrySink | None = None
+    settings: Settings,
+    stores: Stores,
+    client: HttpClient,
+    to_workers: HttpClient,
+    sink: TelemetrySink | None = None,
+    clock: Clock | None = None,
 ) -> Ports:
     """Return the ports of a platform.
 
     `client` calls what the settings name, `to_workers` what workers have named themselves. `sink` gets telemetry if the
     settings name no sink; without it a file does.
     """
-    clock = SystemClock()
+    clock = clock or SystemClock()
     key = settings.worker_key.get_secret_value().encode() if settings.worker_key else None
     return stores.ports(
         telemetry_sink=_sink(settings, client, sink),

@@ -61,7 +61,7 @@ async def take_report(
     if claims.get("attempt", report.attempt) != report.attempt:
         raise Rejected("the token was made for another attempt", code="foreign_token", status=403)
     report = _without(token, report, event.data)
-    ticket = (await services.ports.store.tickets([report.ticket_id])).get(report.ticket_id)
+    ticket = (await services.ports.store.tickets([report.ticket_id], flow_id)).get(report.ticket_id)
     if ticket is None or flow_id not in {None, ticket.flow_id}:
         raise not_found("ticket", report.ticket_id)
     heard = await services.engine.report(_trusted(event, report, ticket, claims))

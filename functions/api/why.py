@@ -57,7 +57,7 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     flow = await ports.store.flow(ticket.flow_id)
     if flow is None:
         raise Unavailable(f"the flow of ticket {ticket.ticket_id} is not visible")
-    upstream = tuple((await ports.store.tickets(_waited_for(ticket))).values())
+    upstream = tuple((await ports.store.tickets(_waited_for(ticket), ticket.flow_id)).values())
     worker = await ports.registry.worker(ticket.worker_id) if ticket.worker_id else None
     last, _ = await _history(services, ticket.flow_id, ticket.ticket_id)
     now = ports.clock.now()

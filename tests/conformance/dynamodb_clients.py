@@ -1,6 +1,5 @@
 """Clients of the emulator that lose, delay, count or refuse what goes through them; the table behind them is real."""
 
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
@@ -25,25 +24,17 @@ class Between:
 
 
 class Counting:
-    """A client that counts calls, bytes of their arguments, and capacity units as the emulator reckons them."""
+    """A client that counts calls."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self.calls: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
-        self.units: Counter[str] = Counter()
 
     async def call(self, operation: str, arguments: Arguments) -> Answer:
-        answer = await self._client.call(operation, {**arguments, "ReturnConsumedCapacity": "TOTAL"})
         self.calls[operation] += 1
-        self.bytes[operation] += len(json.dumps(arguments, default=lambda value: value.decode("latin-1")))
-        consumed = answer.get("ConsumedCapacity") or []
-        for part in [consumed] if isinstance(consumed, Mapping) else consumed:
-            self.units["read" if operation in READS else "write"] += part["CapacityUnits"]
-        return answer
+        return await self._client.call(operation, arguments)
 
 
-READS = frozenset({"get_item", "batch_get_item", "query", "scan"})
 WRITES = frozenset({"update_item", "delete_item", "transact_write_items", "batch_write_item"})
 
 

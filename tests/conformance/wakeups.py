@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
@@ -81,6 +82,28 @@ class WakeupsSuite(StoresSuite):
         assert await stores.wakeups.next_due() == T0 + seconds(after)
         assert await stores.wakeups.claim_due(T0 + seconds(after - 0.1), 10, LEASE) == []
         assert ids(await stores.wakeups.claim_due(T0 + seconds(after), 10, LEASE)) == [ticket.ticket_id]
+
+    @pytest.mark.parametrize("moves", [(30, 60, 50), (30, 20, 40), (1e4, 30, 31), (30, 1e4, 20), (-5, 60, -1)])
+    @pytest.mark.parametrize("leased", [False, True])
+    async def test_a_wakeup_that_moves_to_and_fro_comes_at_its_last_time(
+        self, stores: Stores, moves: tuple[float, ...], leased: bool
+    ) -> None:
+        now = datetime.now(UTC)
+        ticket = make_ticket(FLOW, next_wakeup_at=now + seconds(moves[0]))
+        await put(stores, ticket)
+        for after in moves[1:]:
+            await stores.store.tickets([ticket.ticket_id], FLOW.flow_id)
+            if leased:  # between the look and the commit
+                await stores.wakeups.claim_due(now + seconds(2e4), 10, LEASE)
+            await put(stores, ticket := later(ticket, next_wakeup_at=now + seconds(after)))
+        assert await stores.wakeups.claim_due(now + seconds(moves[-1] - 0.01), 10, LEASE) == []
+        assert ticket.next_wakeup_at is not None
+        earliest = await stores.wakeups.next_due()
+        assert earliest is not None
+        assert abs((earliest - ticket.next_wakeup_at).total_seconds()) < 0.001
+        (due,) = await stores.wakeups.claim_due(ticket.next_wakeup_at, 10, LEASE)
+        assert abs((due.at - ticket.next_wakeup_at).total_seconds()) < 0.001
+        assert await stores.wakeups.claim_due(ticket.next_wakeup_at + LEASE - seconds(0.01), 10, LEASE) == []
 
     async def test_an_ended_record_never_comes_due(self, stores: Stores) -> None:
         flow = make_flow(2)

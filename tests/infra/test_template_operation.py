@@ -98,6 +98,34 @@ def test_wrong_parameters_are_refused_before_anything_is_made(given: dict[str, s
         assert (re.fullmatch(TEMPLATE["Parameters"][name]["AllowedPattern"], value) is not None) is fits
 
 
+JWT = "JwtIssuer and JwtAudience go together"
+VPC = "SubnetIds and SecurityGroupIds go together"
+SNAP = "SnapStart needs Python 3.12 or newer"
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ({}, None),
+        (EVERYTHING, None),
+        ({"JwtIssuer": "https://issuer.example.com"}, JWT),
+        ({"JwtAudience": "flows"}, JWT),
+        ({"SubnetIds": "subnet-0a,subnet-0b"}, VPC),
+        ({"SecurityGroupIds": "sg-0a"}, VPC),
+        ({"SnapStart": "PublishedVersions", "Runtime": "python3.11"}, SNAP),
+        ({"SnapStart": "PublishedVersions", "Runtime": "python3.12"}, None),
+        ({"Runtime": "python3.11"}, None),
+        (
+            {"AlarmEmail": "a@example.com", "AlarmTopicArn": "arn:aws:sns:a:1:b"},
+            "AlarmEmail or AlarmTopicArn, not both",
+        ),
+    ],
+    ids=str,
+)
+def test_parameters_that_do_not_go_together_are_refused(given: dict[str, str], refusal: str | None) -> None:
+    assert Stack(**given).refusals == ([refusal] if refusal else [])
+
+
 def watched(alarm: dict[str, Any]) -> Counter[str]:
     """Return the resources whose metrics an alarm watches."""
     dimensions = [*alarm.get("Dimensions", [])]
@@ -170,6 +198,10 @@ def test_every_alarm_adds_up_what_it_watches_and_tells_whom_it_is_given() -> Non
             assert metrics[0]["Expression"] == ("MAX(METRICS())" if watches_most else "SUM(METRICS())")
         for namespace, metric in metrics_of(alarm):
             assert metric in METRICS[namespace]
+    mailed = Stack(AlarmEmail="somebody@example.com")
+    assert {str(a["AlarmActions"]) for a in mailed.of("AWS::CloudWatch::Alarm").values()} == {"[{'Ref': 'AlarmTopic'}]"}
+    [topic] = mailed.of("AWS::SNS::Topic").values()
+    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "somebody@example.com"}]
     own = "arn:aws:sns:eu-central-1:123456789012:mine"
     elsewhere = Stack(AlarmTopicArn=own)
     assert {str(a["AlarmActions"]) for a in elsewhere.of("AWS::CloudWatch::Alarm").values()} == {str([own])}
@@ -261,15 +293,16 @@ def test_published_versions_are_published_anew_whenever_code_or_a_setting_change
 
 
 def test_with_snapstart_everything_that_calls_a_function_calls_its_version() -> None:
-    versions = WHOLE.of("AWS::Lambda::Version")
+    stack = Stack(SnapStart="PublishedVersions")
+    versions = stack.of("AWS::Lambda::Version")
     assert {version["FunctionName"]["Ref"] for version in versions.values()} == FUNCTIONS
-    for name, function in WHOLE.functions.items():
+    for name, function in stack.functions.items():
         assert versions[f"{name}Version"]["FunctionName"] == {"Ref": name}
         assert versions[f"{name}Version"]["Description"] == "Settings ${Snapshot.VersionNumber}"
         assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
-        assert WHOLE.of("AWS::Lambda::EventSourceMapping")[f"{name}Events"]["FunctionName"] == {"Ref": f"{name}Version"}
-    [integration] = WHOLE.of("AWS::ApiGatewayV2::Integration").values()
-    [permission] = WHOLE.of("AWS::Lambda::Permission").values()
+        assert stack.of("AWS::Lambda::EventSourceMapping")[f"{name}Events"]["FunctionName"] == {"Ref": f"{name}Version"}
+    [integration] = stack.of("AWS::ApiGatewayV2::Integration").values()
+    [permission] = stack.of("AWS::Lambda::Permission").values()
     assert integration["IntegrationUri"] == permission["FunctionName"] == {"Ref": "ApiVersion"}
     plain = Stack()
     assert plain.of("AWS::Lambda::Version") == {}

@@ -15,9 +15,7 @@ Statement = dict[str, Any]
 
 WHOLE = Stack(**EVERYTHING)
 NAMED = {"".join(word.capitalize() for word in name.split("_")): name for name in NAMES}
-INDEXES = [
-    index["IndexName"] for kind in ("Local", "Global") for index in create_table("any")[f"{kind}SecondaryIndexes"]
-]
+INDEXES = [index["IndexName"] for index in create_table("any")["GlobalSecondaryIndexes"]]
 
 WILDCARDS = {
     ("Trace", "*"): "X-Ray knows no resources",
@@ -104,11 +102,18 @@ def expected(name: str, *, traced: bool, in_vpc: bool, key: str) -> set[tuple[st
     return found
 
 
+NETWORKED = {name: EVERYTHING[name] for name in ("SubnetIds", "SecurityGroupIds")}
+KEYED = {"KmsKeyArn": EVERYTHING["KmsKeyArn"]}
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_a_function_may_do_exactly_this(name: str) -> None:
-    assert rights(Stack(), f"{name}Role") == expected(name, traced=False, in_vpc=False, key="")
-    key = EVERYTHING["KmsKeyArn"]
-    assert rights(WHOLE, f"{name}Role") == expected(name, traced=True, in_vpc=True, key=key)
+    role, key = f"{name}Role", EVERYTHING["KmsKeyArn"]
+    assert rights(Stack(), role) == expected(name, traced=False, in_vpc=False, key="")
+    assert rights(Stack(Tracing="Active"), role) == expected(name, traced=True, in_vpc=False, key="")
+    assert rights(Stack(**NETWORKED), role) == expected(name, traced=False, in_vpc=True, key="")
+    assert rights(Stack(**KEYED), role) == expected(name, traced=False, in_vpc=False, key=key)
+    assert rights(WHOLE, role) == expected(name, traced=True, in_vpc=True, key=key)
 
 
 def test_the_clock_may_tick_and_give_up() -> None:

@@ -167,7 +167,7 @@ def test_the_table_is_the_one_that_the_code_creates() -> None:
     assert table.pop("DeletionProtectionEnabled") == "true"
     assert ordered(table) == ordered({**create_table("any"), "TableName": None})
     assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
-    key = Stack(**EVERYTHING).of("AWS::DynamoDB::Table")["Table"]["SSESpecification"]
+    key = Stack(KmsKeyArn=EVERYTHING["KmsKeyArn"]).of("AWS::DynamoDB::Table")["Table"]["SSESpecification"]
     assert key == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": EVERYTHING["KmsKeyArn"]}
 
 
@@ -220,8 +220,15 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         assert settings.telemetry_url is None, "without it telemetry goes to the bus"
 
 
+def test_functions_trace_when_tracing_is_on_and_only_then() -> None:
+    for tracing, disabled in (("PassThrough", "true"), ("Active", "false")):
+        for function in Stack(Tracing=tracing).functions.values():
+            assert function["Tracing"] == tracing
+            assert function["Environment"]["Variables"]["POWERTOOLS_TRACE_DISABLED"] == disabled
+
+
 def test_functions_that_call_workers_are_in_the_network_when_there_is_one_and_no_others() -> None:
-    whole = Stack(**EVERYTHING)
+    whole = Stack(SubnetIds="subnet-0a,subnet-0b", SecurityGroupIds="sg-0a")
     inside = {
         NAMED[name]: function["VpcConfig"] for name, function in whole.functions.items() if "VpcConfig" in function
     }
@@ -232,7 +239,8 @@ def test_functions_that_call_workers_are_in_the_network_when_there_is_one_and_no
 
 
 def test_the_gateway_asks_for_jwts_where_the_api_would_ask_for_its_key() -> None:
-    routes = {route["RouteKey"]: route for route in Stack(**EVERYTHING).of("AWS::ApiGatewayV2::Route").values()}
+    stack = Stack(JwtIssuer=EVERYTHING["JwtIssuer"], JwtAudience="flows")
+    routes = {route["RouteKey"]: route for route in stack.of("AWS::ApiGatewayV2::Route").values()}
     assert routes.keys() == {"$default", "POST /api/v1/flows/{flow_id}/reports", "GET /health"}
     for key, route in routes.items():
         method, _, path = key.partition(" ")
@@ -242,7 +250,7 @@ def test_the_gateway_asks_for_jwts_where_the_api_would_ask_for_its_key() -> None
         assert (route["AuthorizationType"], "AuthorizerId" in route) == (
             ("NONE", False) if open_to_all else ("JWT", True)
         )
-    [authorizer] = Stack(**EVERYTHING).of("AWS::ApiGatewayV2::Authorizer").values()
+    [authorizer] = stack.of("AWS::ApiGatewayV2::Authorizer").values()
     assert authorizer["AuthorizerType"] == "JWT"
     assert authorizer["IdentitySource"] == ["$request.header.Authorization"]
     assert authorizer["JwtConfiguration"] == {"Issuer": EVERYTHING["JwtIssuer"], "Audience": ["flows"]}

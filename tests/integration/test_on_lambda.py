@@ -189,6 +189,16 @@ async def test_an_internal_event_from_outside_is_refused_and_kept(deployed: Depl
     assert letter["reason"]["code"] == "internal_type"
 
 
+async def test_a_timer_from_outside_is_refused_like_any_internal_event(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    await api.takes(body_of(replace(decided(), source=SOURCE)))
+    (event,) = await deployed.published(1)
+    assert event.noun == "decision.consolidated"
+    await api.takes(body_of(replace(decided(), source=SOURCE, type=type_of("plan.validated"), data={})))
+    (letter,) = await api.letters()
+    assert letter["reason"]["code"] == "internal_type"
+
+
 async def test_the_same_message_ten_times_is_done_once(deployed: Deployed) -> None:
     api, validate = await deployed.function("api"), await deployed.function("validate")
     await api.takes(body_of(decided()))

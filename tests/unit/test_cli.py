@@ -26,6 +26,7 @@ COMMANDS = [
     ("worker",),
     ("sample",),
     ("simulate",),
+    ("cost",),
     ("submit",),
     ("flows",),
     ("show",),

@@ -50,4 +50,5 @@ def test_every_spared_event_belongs_to_a_record_with_a_wake_up() -> None:
         "tickets.ready",
         "workers.discovered",
         "compensation.requested",
+        "flow.consolidated",
     } == SPARED

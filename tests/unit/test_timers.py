@@ -107,6 +107,26 @@ async def test_a_sweep_asks_for_the_nearest_of_all_records(timers: Timers, sqs: 
     assert sqs.delays == [50]
 
 
+async def test_a_sweep_asks_for_no_other_where_one_is_under_way(timers: Timers, sqs: Sqs, clock: Clock) -> None:
+    stores = MemoryStore().stores
+    flow = make_flow(next_wakeup_at=NOW + timedelta(seconds=50))
+    await stores.store.commit(make_step(flow))
+    for seconds in (0, 10, 51):  # the second sweep was asked for by another process
+        clock.time = NOW + timedelta(seconds=seconds)
+        await timers.set_next(stores.wakeups)
+    assert sqs.delays == [50, 1]
+
+
+async def test_sweeps_close_to_each_other_ask_for_one_a_second(timers: Timers, sqs: Sqs, clock: Clock) -> None:
+    stores = MemoryStore().stores
+    flow = make_flow(next_wakeup_at=NOW)
+    await stores.store.commit(make_step(flow))
+    for milliseconds in range(0, 3000, 100):
+        clock.time = NOW + timedelta(milliseconds=milliseconds)
+        await timers.set_next(stores.wakeups)
+    assert sqs.delays == [1, 1, 1]
+
+
 async def test_what_was_due_already_is_asked_for_at_once(timers: Timers, sqs: Sqs) -> None:
     armed(timers, -5)
     await timers.set()

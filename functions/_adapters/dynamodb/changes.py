@@ -15,7 +15,7 @@ HISTORY_BYTES = 16_000
 class Change:
     """A change of the item at `key`; a `version` of None is not looked at, 0 is an item without a record.
 
-    `keeps` are set where there is nothing yet, `appends` go behind lists, `equal` must be as told.
+    `keeps` are set where there is nothing yet, `appends` go behind lists, `equal` must be as told, `most` no more.
     """
 
     key: Key
@@ -26,6 +26,7 @@ class Change:
     adds: Mapping[str, int] = field(default_factory=dict)
     removes: Sequence[str] = ()
     equal: Mapping[str, Item] = field(default_factory=dict)
+    most: Mapping[str, Item] = field(default_factory=dict)
     delete: bool = False
 
     def but(self, **changes: Any) -> Self:
@@ -85,6 +86,8 @@ class _Expression:
             self.conditions.append(f"{self._name('v')} = {self._value(integer(change.version))}")
         for name, value in change.equal.items():
             self.conditions.append(f"{self._name(name)} = {self._value(value)}")
+        for name, value in change.most.items():
+            self.conditions.append(f"{self._name(name)} <= {self._value(value)}")
         if "h" in change.appends and change.version is not None:
             most, length = self._value(integer(HISTORY_BYTES)), self._name("hn")
             self.conditions.append(f"(attribute_not_exists({length}) OR {length} < {most})")

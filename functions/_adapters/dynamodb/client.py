@@ -58,4 +58,6 @@ def meaning(error: Exception) -> Exception:
         return Refused(answer)
     if code in NEVER_FITS:
         return Rejected(f"It cannot be stored: {error}.", code="not_storable")
+    if code == "ResourceNotFoundException":
+        return Unavailable("DynamoDB has no such table in this region and account; template.yaml makes one.")
     return Unavailable(f"DynamoDB does not answer: {code}.")

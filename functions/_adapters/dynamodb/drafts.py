@@ -8,7 +8,7 @@ Who reads an item with a draft looks for the head: where it is, the step is brou
 the item is what it was. Who wants to write such an item waits, and after `PATIENT` takes the draft away, having put
 down a head that says so: a head is written once, so a step is done or undone for all its items. A process that dies
 before the head is written leaves drafts that mean nothing; one that dies after it leaves a head that is found by all
-who ask for the flow's tickets, and by the sweep.
+who read what has a draft, and by the sweep.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Drafts:
 
     async def _draft(self, change: Change, head: Key) -> None:
         draft = {"M": {"pk": text(head[0]), "sk": text(head[1]), "to": draft_of(change)}}
-        sketch = Change(change.key, change.version, sets={"dr": draft}, equal=change.equal)
+        sketch = Change(change.key, change.version, sets={"dr": draft}, equal=change.equal, most=change.most)
         for attempt in range(PATIENCE):
             try:
                 await self._table.client.call("update_item", request(sketch, self._table.name))
@@ -85,7 +85,6 @@ class Drafts:
         at = datetime.fromtimestamp(self._stamps.now() / 1_000_000 + SWEPT_AFTER, tz=UTC)
         sets = {
             "st": text(DONE),
-            "lk": text("!"),
             **texts(due_entry("flow", head[1], at)),
             **await self._table.packed(head[0], keys),
         }

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from functions._adapters.documents import document
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change, address, key_of
-from functions._adapters.dynamodb.drafts import HEAD
 from functions._adapters.dynamodb.outbox import Outbox
 from functions._adapters.dynamodb.records import (
     audit_change,
@@ -22,12 +21,17 @@ from functions._adapters.dynamodb.values import Item, integer, listed, text, tex
 from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._adapters.standing import waits_for_a_worker
 from functions._core.errors import Unavailable
-from functions._core.models import Flow, HistoryEntry, Ticket
+from functions._core.models import LIVE_TICKETS, Flow, HistoryEntry, Ticket
 from functions._core.step import Step
 from functions._core.values import TicketStatus
 
-DECISION = "D"
-REMEMBERED = 20_000
+DECISION = "dd"
+"""Attribute of a flow's row that leads to its decision, which is written before it and never changes."""
+
+FIRST_PAGE = 16
+"""Tickets that are looked at first for live ones."""
+
+LIVE = frozenset(status.value for status in LIVE_TICKETS)
 
 
 class DynamoFlows:
@@ -37,7 +41,6 @@ class DynamoFlows:
         self._writer = writer
         self._table = writer.table
         self._outbox = outbox
-        self._flow_of: dict[str, str] = {}
         self._requirements: set[str] = set()
 
     async def flow(self, flow_id: str) -> Flow | None:
@@ -45,15 +48,10 @@ class DynamoFlows:
         item = await self._writer.read(keys.flow_key(flow_id))
         return await record_of(self._table, Flow, item) if item and is_record(item) else None
 
-    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
-        """Return those of the named tickets that exist, by id."""
-        unknown = [ticket_id for ticket_id in ticket_ids if ticket_id not in self._flow_of]
-        if unknown:
-            pointers = await self._table.get_all([keys.pointer_key(ticket_id) for ticket_id in unknown])
-            for ticket_id in unknown:
-                if pointer := pointers.get(keys.pointer_key(ticket_id)):
-                    self._remember(ticket_id, to_text(pointer, "fl") or "")
-        known = {one: keys.ticket_key(self._flow_of[one], one) for one in ticket_ids if one in self._flow_of}
+    async def tickets(self, ticket_ids: Collection[str], flow_id: str | None = None) -> Mapping[str, Ticket]:
+        """Return those of the named tickets that exist, by id; of an unknown flow, pointers lead to them."""
+        flows = dict.fromkeys(ticket_ids, flow_id) if flow_id else await self._flows_of(ticket_ids)
+        known = {ticket_id: keys.ticket_key(flow, ticket_id) for ticket_id, flow in flows.items() if flow}
         items = await self._writer.read_all(list(known.values()))
         return {
             ticket_id: await record_of(self._table, Ticket, items[key])
@@ -61,22 +59,22 @@ class DynamoFlows:
             if is_record(items.get(key))
         }
 
+    async def _flows_of(self, ticket_ids: Collection[str]) -> Mapping[str, str | None]:
+        pointers = await self._table.get_all([keys.pointer_key(ticket_id) for ticket_id in ticket_ids])
+        return {one: to_text(pointers.get(keys.pointer_key(one), {}), "fl") for one in ticket_ids}
+
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text."""
-        item = await self._writer.read((keys.of_flow(flow_id), DECISION))
-        found = await self._table.document(item) if item else None
+        item = await self._writer.read(keys.flow_key(flow_id))
+        found = await self._table.document(item, DECISION) if item else None
         if found is None:
             raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")
         return found
 
     async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
         """Return the tickets of a flow in the order of the plan."""
-        if live_only:
-            entries = await self.live_entries(flow_id, None)
-            items = list((await self._writer.read_all([key_of(entry) for entry in entries])).values())
-            items = [item for item in items if "lk" in item]
-        else:
-            items = await self.items_of(flow_id)
+        items = await self.items_of(flow_id)
+        items = [item for item in items if not live_only or _is_live(item)]
         items.sort(key=position_of)
         return [await record_of(self._table, Ticket, item) for item in items]
 
@@ -85,26 +83,38 @@ class DynamoFlows:
         found = [to_text(item, "st") for item in await self.items_of(flow_id) if "co" not in item]
         return {status.value: found.count(status.value) for status in TicketStatus}
 
-    async def live_entries(self, flow_id: str, limit: int | None) -> list[Item]:
-        """Return the keys of live tickets; a step that is done but not brought up is brought up first."""
-        for _ in range(PATIENCE):
-            entries = await self._table.query(keys.of_flow(flow_id), index="live", keys=("pk", "lk"), limit=limit)
-            heads = [entry for entry in entries if entry["sk"]["S"].startswith(HEAD)]
-            if not heads:
-                return entries
-            for head in heads:
-                await self._writer.drafts.finish(key_of(head))
-        raise Unavailable("Steps of the flow are still being written.")
+    async def live(self, flow_id: str, at_most: int) -> int:
+        """Return how many tickets of the flow are live, counting no further than `at_most`.
+
+        Keys are in no order that the tickets end in, so where many are live the first pages show enough of them.
+        """
+        found, first, limit = 0, "T#", FIRST_PAGE
+        while found < at_most:
+            items = await self._tickets_in(keys.of_flow(flow_id), first, limit)
+            found += sum(map(_is_live, items))
+            if len(items) < limit:
+                break
+            first, limit = key_of(items[-1])[1] + "\0", 4 * limit
+        return min(found, at_most)
 
     async def items_of(self, flow_id: str) -> list[Item]:
         """Return the items of a flow's tickets."""
-        items = await self._table.query(keys.of_flow(flow_id), "T#", "T#" + keys.LAST)
+        return await self.items_in(keys.of_flow(flow_id))
+
+    async def items_in(self, partition: str) -> list[Item]:
+        """Return the items of the tickets of the flow in a partition."""
+        return [item for item in await self._tickets_in(partition) if is_record(item)]
+
+    async def _tickets_in(self, partition: str, first: str = "T#", limit: int | None = None) -> list[Item]:
+        """Return items of tickets; a step that is done but not brought up is brought up first."""
+        last = "T#" + keys.LAST
+        items = await self._table.query(partition, first, last, limit=limit)
         again = [key_of(item) for item in items if "dr" in item and await self._writer.drafts.finished(item)]
         if again:
-            items = await self._table.query(keys.of_flow(flow_id), "T#", "T#" + keys.LAST)
+            items = await self._table.query(partition, first, last, limit=limit)
         for item in items:
             self._writer.stamps.seen(to_integer(item, "c"))
-        return [item for item in items if is_record(item)]
+        return items
 
     async def commit(self, step: Step) -> None:
         """Apply `step`, or raise `Conflict` and change nothing."""
@@ -143,8 +153,6 @@ class DynamoFlows:
         if pointers or rows:
             await self._table.put_all([*pointers, *rows])
         self._requirements.update(unknown)
-        for ticket in new:
-            self._remember(ticket.ticket_id, ticket.flow_id)
 
     async def _changes(self, step: Step) -> dict[keys.Key, Change]:
         """Return what the step changes, item by item."""
@@ -154,18 +162,20 @@ class DynamoFlows:
         changes: dict[keys.Key, Change] = {}
         carriers: dict[str, keys.Key] = {}
         for offset, ticket in enumerate(step.tickets):
-            change = await ticket_change(self._table, ticket, first + offset)
+            change = await ticket_change(self._writer, ticket, first + offset)
             changes[change.key] = carriers_change = change
             carriers[ticket.ticket_id] = carriers_change.key
             carriers.setdefault("", change.key)
         if step.flow:
-            change = await flow_change(self._table, step.flow, first)
+            change = await flow_change(self._writer, step.flow, first)
             changes[change.key] = change
             carriers[""] = change.key
         self._tell(step.flow_id, step.history, carriers, changes, first)
         if step.decision is not None:
-            key = keys.of_flow(step.flow_id), DECISION
-            changes[key] = Change(key, keeps=await self._table.packed(key[0], step.decision))
+            key = keys.flow_key(step.flow_id)
+            change = changes.get(key, Change(key))
+            leads = await self._table.parted(key[0], step.decision, DECISION)
+            changes[key] = change.but(keeps={**change.keeps, **leads})
         for offset, audit in enumerate(step.audit):
             change = await audit_change(self._table, audit, first + offset)
             changes[change.key] = change
@@ -204,7 +214,6 @@ class DynamoFlows:
             length = len(element["B"])
             changes[key] = change.but(appends={**change.appends, "h": [element]}, adds={**change.adds, "hn": length})
 
-    def _remember(self, ticket_id: str, flow_id: str) -> None:
-        self._flow_of[ticket_id] = flow_id
-        if len(self._flow_of) > REMEMBERED:
-            del self._flow_of[next(iter(self._flow_of))]
+
+def _is_live(item: Item) -> bool:
+    return to_text(item, "st") in LIVE

@@ -16,6 +16,9 @@ Key = tuple[str, str]
 SHARDS = 4
 """Into how many parts an index is cut that all records write to. It may be raised at any time, never lowered."""
 
+HELD_SHARDS = 2
+"""Likewise for held tickets, which write to their index twice, half as often as to that of the wake-ups."""
+
 LONGEST = 200
 """Bytes of an id that are kept as they are; a sort key takes 1,024 in all."""
 
@@ -54,9 +57,9 @@ def read_moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def shard(value: str) -> int:
+def shard(value: str, shards: int = SHARDS) -> int:
     """Return the part of an index that a record is in."""
-    return crc32(value.encode("utf-8", "surrogatepass")) % SHARDS
+    return crc32(value.encode("utf-8", "surrogatepass")) % shards
 
 
 def of_flow(flow_id: str) -> str:
@@ -113,12 +116,19 @@ def waiting_entry(ticket: Ticket) -> Mapping[str, str]:
 def held_entry(ticket: Ticket, since: datetime) -> Mapping[str, str]:
     """Return the keys in `standing` of a ticket that a worker holds."""
     name = short(ticket.worker_id or "")
-    return {"sp": f"HELD#{shard(name)}", "ss": f"{name}#{moment(since)}"}
+    return {"sp": held_by(name), "ss": f"{name}#{moment(since)}"}
+
+
+def held_by(name: str) -> str:
+    """Return the partition of `standing` that the tickets are in which a worker holds."""
+    return f"HELD#{shard(name, HELD_SHARDS)}"
 
 
 def flow_entry(flow: Flow, *, under_way: bool) -> Mapping[str, str]:
-    """Return the keys in `standing` of a flow: under way, by the deadline that counts, or ended."""
+    """Return the keys in `standing` of a flow: under way, by its deadline, or ended.
+
+    A deadline that does not count any more because there is an outcome stays: most flows end right after that.
+    """
     if not under_way or flow.ended_at:
         return {"sp": "ENDED", "ss": moment(flow.ended_at) if flow.ended_at else "-"}
-    deadline = flow.deadline if flow.outcome is None else None
-    return {"sp": f"LIVE#{flow.risk_band.value}", "ss": moment(deadline) if deadline else NEVER}
+    return {"sp": f"LIVE#{flow.risk_band.value}", "ss": moment(flow.deadline) if flow.deadline else NEVER}

@@ -18,62 +18,58 @@ from functions._adapters.dynamodb.values import (
     text,
     texts,
     to_integer,
-    to_text,
 )
+from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.standing import held_since, waits_for_a_worker
 from functions._core.audits import ActionRecord, AnyAudit, AuditRecord
 from functions._core.errors import Unavailable
 from functions._core.machine import FLOWS_UNDER_WAY
 from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket
-from functions._core.values import Record, milliseconds
+from functions._core.values import FlowStatus, Record, milliseconds
 from functions._core.worker_record import Worker
 
 R = TypeVar("R", bound=Record)
 
 _HISTORY = TypeAdapter(list[HistoryEntry])
 
-LIVE = "T"
-"""Sort key in `live` of a ticket."""
+LONG = 10_000
+"""Milliseconds; an estimate above this says that a record probably lives to see a sweep."""
 
 NO_FLOW = "NOFLOW"
 """Partition of `standing` for actions that concern no flow."""
 
 
-async def flow_change(table: Table, flow: Flow, stamp: int) -> Change:
+async def flow_change(writer: Writer, flow: Flow, stamp: int) -> Change:
     """Return the change that writes a flow's row."""
     under_way = flow.status in FLOWS_UNDER_WAY
     indexed = dict(keys.flow_entry(flow, under_way=under_way))
-    if flow.next_wakeup_at:
-        indexed |= keys.due_entry("flow", flow.flow_id, flow.next_wakeup_at)
     more: dict[str, Item] = {"st": text(flow.status.value)}
     if flow.ended_at:
         outcome = flow.outcome.value if flow.outcome else ""
         more |= {"eo": text(outcome), "ms": integer(milliseconds(flow.ended_at - flow.received_at))}
-    written = await _written(table, keys.of_flow(flow.flow_id), flow, stamp)
+    written = await _written(writer.table, keys.of_flow(flow.flow_id), flow, stamp)
     sets = {**written, **more, **texts(indexed)}
     listing = keys.listing_entry("FLOW", flow.flow_id, stamp)
-    return Change(
+    change = Change(
         keys.flow_key(flow.flow_id),
         flow.version - 1,
         sets=sets,
         keeps={"p": integer(stamp), **texts(listing)},
-        removes=_unless(sets, "wp", "ws", "eo", "ms", "d", "dp"),
+        removes=_unless(sets, "eo", "ms", "d", "dp"),
     )
+    lasts = flow.status is FlowStatus.EXECUTING and _long(flow.critical_path_ms)
+    return writer.due.entered(change, "flow", flow.flow_id, flow.next_wakeup_at, lasts=lasts)
 
 
-async def ticket_change(table: Table, ticket: Ticket, stamp: int) -> Change:
+async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> Change:
     """Return the change that writes a ticket; `stamp` is its position if it is new."""
     indexed: dict[str, str] = {}
-    if ticket.next_wakeup_at:
-        indexed |= keys.due_entry("ticket", ticket.ticket_id, ticket.next_wakeup_at)
-    if ticket.live:
-        indexed["lk"] = LIVE
     if (since := held_since(ticket)) and ticket.worker_id:
         indexed |= keys.held_entry(ticket, since)
     elif waits_for_a_worker(ticket):
         indexed |= keys.waiting_entry(ticket)
     sets = {
-        **await _written(table, keys.of_flow(ticket.flow_id), ticket, stamp),
+        **await _written(writer.table, keys.of_flow(ticket.flow_id), ticket, stamp),
         **texts(indexed),
         "st": text(ticket.status.value),
     }
@@ -81,23 +77,21 @@ async def ticket_change(table: Table, ticket: Ticket, stamp: int) -> Change:
         keys.ticket_key(ticket.flow_id, ticket.ticket_id),
         ticket.version - 1,
         sets=sets,
-        removes=_unless(sets, "wp", "ws", "lk", "sp", "ss", "fu", "d", "dp"),
+        removes=_unless(sets, "sp", "ss", "fu", "d", "dp"),
     )
     if ticket.compensates is not None:
         sets["co"] = text(ticket.compensates)
-    if ticket.version > 1:
-        return change
-    listing = keys.listing_entry("TICKET", ticket.ticket_id, stamp)
-    return change.but(keeps=texts(listing))
+    lasts = ticket.acknowledged_at is not None and _long(ticket.estimated_duration_ms)
+    change = writer.due.entered(change, "ticket", ticket.ticket_id, ticket.next_wakeup_at, lasts=lasts)
+    return change if ticket.version > 1 else change.but(keeps={"p": integer(stamp)})
 
 
-async def worker_change(table: Table, worker: Worker, stamp: int) -> Change:
+async def worker_change(writer: Writer, worker: Worker, stamp: int) -> Change:
     """Return the change that writes a worker."""
-    written = await _written(table, keys.WORKERS, worker, stamp)
-    due = keys.due_entry("worker", worker.worker_id, worker.next_wakeup_at)
+    written = await _written(writer.table, keys.WORKERS, worker, stamp)
     key = keys.WORKERS, keys.short(worker.worker_id)
-    sets = {**written, **texts(due), "id": text(worker.worker_id)}
-    return Change(key, worker.version - 1, sets=sets, removes=_unless(sets, "d", "dp"))
+    change = Change(key, worker.version - 1, sets=written, removes=_unless(written, "d", "dp"))
+    return writer.due.entered(change, "worker", worker.worker_id, worker.next_wakeup_at)
 
 
 async def letter_change(table: Table, letter: DeadLetter, stamp: int) -> Change:
@@ -167,10 +161,14 @@ async def _written(table: Table, partition: str, record: Flow | Ticket | Worker,
     }
 
 
+def _long(estimate: int | None) -> bool:
+    return estimate is not None and estimate > LONG
+
+
 def _unless(sets: Mapping[str, Item], *names: str) -> list[str]:
     return [name for name in names if name not in sets]
 
 
 def position_of(item: Item) -> int:
-    """Return the position that an item has in the listing."""
-    return int(to_text(item, "gs") or 0)
+    """Return the position of a flow or ticket: when it was stored first."""
+    return to_integer(item, "p")

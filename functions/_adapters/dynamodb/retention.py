@@ -8,7 +8,8 @@ from functions._adapters.dynamodb.changes import Change, key_of
 from functions._adapters.dynamodb.flows import DECISION
 from functions._adapters.dynamodb.mail import drop_letter
 from functions._adapters.dynamodb.records import NO_FLOW, history_element, history_of
-from functions._adapters.dynamodb.values import Item, listed, to_integer
+from functions._adapters.dynamodb.table import parts_of
+from functions._adapters.dynamodb.values import Item, listed, to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
 from functions._core.errors import Conflict
 
@@ -56,9 +57,11 @@ class DynamoRetention:
         letters = await self._table.query(f"LETTERS#{name}", index="standing", keys=STANDING)
         for entry in letters[:left]:
             left -= await drop_letter(self._table, key_of(entry))
-        if left and any(item["sk"]["S"] == DECISION for item in items):
-            await self._table.delete_all([(partition, DECISION)])
+        if left and (reference := to_text(row, f"{DECISION}p")):
             left -= 1
+            if left <= _lines(row):  # otherwise it goes with the row
+                await self._table.delete_all(parts_of(partition, reference))
+                await self._writer.write([Change(key_of(row), removes=[f"{DECISION}p"])])
         if left:
             left -= await self._remove_row(row, items, left)
         return limit - left

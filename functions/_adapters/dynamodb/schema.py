@@ -27,13 +27,12 @@ def _projection(copied: tuple[str, ...]) -> dict[str, Any]:
 
 def create_table(name: str) -> Mapping[str, Any]:
     """Return the arguments of `CreateTable`."""
-    keys = ["pk", "sk", "lk", *(key for one, two, _ in GLOBAL_INDEXES.values() for key in (one, two))]
+    keys = ["pk", "sk", *(key for one, two, _ in GLOBAL_INDEXES.values() for key in (one, two))]
     return {
         "TableName": name,
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"} for key in keys],
         "KeySchema": _keys("pk", "sk"),
-        "LocalSecondaryIndexes": [{"IndexName": "live", "KeySchema": _keys("pk", "lk"), "Projection": _projection(())}],
         "GlobalSecondaryIndexes": [
             {"IndexName": index, "KeySchema": _keys(one, two), "Projection": _projection(copied)}
             for index, (one, two, copied) in GLOBAL_INDEXES.items()

@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from functions._adapters.dynamodb import keys
+from functions._adapters.dynamodb.changes import key_of
+from functions._adapters.dynamodb.records import record_of
 from functions._adapters.dynamodb.values import to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
+from functions._core.models import Flow
 from functions._core.statistics import FlowStatistics
 from functions._core.values import Outcome, RiskBand
 
 STANDING = ("sp", "ss")
+
+LOOKED_AT = 4
+"""Flows that are looked at first for one without an outcome; when all of them have one, more are."""
 
 
 class DynamoStatistics:
@@ -37,14 +43,20 @@ class DynamoStatistics:
 
     async def deadlines(self) -> Mapping[str, datetime]:
         """Return the earliest deadline of each risk band."""
-        pages = await asyncio.gather(
-            *(
-                self._table.query(f"LIVE#{band.value}", "0", keys.LATEST, index="standing", keys=STANDING, limit=1)
-                for band in RiskBand
+        earliest = await asyncio.gather(*(self._earliest(band) for band in RiskBand))
+        return {band.value: at for band, at in zip(RiskBand, earliest, strict=True) if at}
+
+    async def _earliest(self, band: RiskBand) -> datetime | None:
+        limit = LOOKED_AT
+        while True:
+            entries = await self._table.query(
+                f"LIVE#{band.value}", "0", keys.LATEST, index="standing", keys=STANDING, limit=limit
             )
-        )
-        return {
-            band.value: keys.read_moment(page[0]["ss"]["S"].split("#", 1)[0]).astimezone(UTC)
-            for band, page in zip(RiskBand, pages, strict=True)
-            if page
-        }
+            items = await self._table.get_all([key_of(entry) for entry in entries])
+            for entry in entries:
+                item = items.get(key_of(entry))
+                if item is not None and (await record_of(self._table, Flow, item)).outcome is None:
+                    return keys.read_moment(entry["ss"]["S"]).astimezone(UTC)
+            if len(entries) < limit:
+                return None
+            limit *= 4

@@ -90,10 +90,11 @@ class Table:
         limit: int | None = None,
         newest: bool = False,
         only: str = "",
+        old: bool = False,
     ) -> list[Item]:
         """Return items, or entries of an index, of a partition, in order: from `first` to `last`, both included.
 
-        An index of one partition is read consistently, too; `only` is a filter on `fu` against the text given.
+        `only` is a filter on `fu` against the text given. Items may be milliseconds `old`; entries always may.
         """
         condition, values = "#p = :p", {":p": text(partition)}
         names = {"#p": keys[0]}
@@ -108,7 +109,7 @@ class Table:
             "KeyConditionExpression": condition,
             "ExpressionAttributeNames": names,
             "ExpressionAttributeValues": values,
-            "ConsistentRead": keys[0] == "pk",
+            "ConsistentRead": not index and not old,
             "ScanIndexForward": not newest,
         }
         if index:
@@ -143,10 +144,11 @@ class Table:
         *,
         limit: int | None = None,
         newest: bool = False,
+        shards: int = SHARDS,
     ) -> list[Item]:
         """Return the entries of an index that is cut into shards, in order."""
         keys = {"due": ("wp", "ws"), "listing": ("gp", "gs"), "standing": ("sp", "ss")}[index]
-        partitions = [f"{kind}#{shard}" for shard in range(SHARDS)]
+        partitions = [f"{kind}#{shard}" for shard in range(shards)]
         queries = (
             self.query(one, first, last, index=index, keys=keys, limit=limit, newest=newest) for one in partitions
         )
@@ -160,8 +162,13 @@ class Table:
         Parts are named by what they hold, so nobody overwrites another's.
         """
         stored = deflate(document)
-        if len(stored) <= INLINE:
-            return {name: binary(stored)}
+        return {name: binary(stored)} if len(stored) <= INLINE else await self._parted(partition, stored, name)
+
+    async def parted(self, partition: str, document: str | bytes, name: str) -> Mapping[str, Item]:
+        """Put a document that never changes into parts, whatever its size; return the attributes that lead to it."""
+        return await self._parted(partition, deflate(document), name)
+
+    async def _parted(self, partition: str, stored: bytes, name: str) -> Mapping[str, Item]:
         digest, parts = cut(stored)
         items = [
             {**address((partition, f"B#{digest}#{place:04d}")), "b": binary(part)} for place, part in enumerate(parts)

@@ -25,11 +25,11 @@ class DynamoTally:
 
     async def live(self, flow_id: str, at_most: int) -> int:
         """Return how many tickets of the flow are live, counting no further than `at_most`."""
-        return len(await self._flows.live_entries(flow_id, at_most))
+        return await self._flows.live(flow_id, at_most)
 
     async def active(self) -> Mapping[str, int]:
         """Return how many tickets each worker holds."""
-        entries = await self._writer.table.sharded("standing", "HELD")
+        entries = await self._writer.table.sharded("standing", "HELD", shards=keys.HELD_SHARDS)
         held = Counter(entry["ss"]["S"].rsplit("#", 1)[0] for entry in entries)
         long = {entry["ss"]["S"].rsplit("#", 1)[0]: key_of(entry) for entry in entries if "…" in entry["ss"]["S"]}
         items = await self._writer.read_all(list(long.values()))
@@ -43,7 +43,7 @@ class DynamoTally:
         """Return tickets that the worker holds, the oldest assignment first."""
         name = keys.short(worker_id)
         entries = await self._writer.table.query(
-            f"HELD#{keys.shard(name)}",
+            keys.held_by(name),
             f"{name}#",
             f"{name}#{keys.LAST}",
             index="standing",

@@ -1,21 +1,26 @@
 """Pages for people."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from functions._adapters.documents import AUDIT
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import key_of
 from functions._adapters.dynamodb.flows import DynamoFlows
 from functions._adapters.dynamodb.history import History
-from functions._adapters.dynamodb.listing import listed_items
+from functions._adapters.dynamodb.listing import PAGE, listed_items
 from functions._adapters.dynamodb.records import is_record, record_of
 from functions._adapters.dynamodb.records import position_of as place_of
+from functions._adapters.dynamodb.table import AT_ONCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_text
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
 from functions._core.audits import AnyAudit, AuditKind
 from functions._core.models import Flow, HistoryEntry, Ticket
+
+OF_A_FLOW = MAX_POSITION + 1
+"""Positions that one flow has room for, where its own comes before that of a ticket."""
 
 
 class DynamoViews:
@@ -43,27 +48,34 @@ class DynamoViews:
     async def find_tickets(
         self, filters: Mapping[str, str], cursor: str | None, limit: int
     ) -> tuple[Sequence[Ticket], str | None]:
-        """Return tickets that all `filters` fit, oldest first."""
-        wanted, after = ticket_filters(filters), position_of(cursor, start=0)
-        found: list[tuple[int, Ticket]] = []
-        while len(found) <= limit:
-            items = await self._ticket_items(wanted.get("flow_id"), after, limit + 1)
-            tickets = [(at, await record_of(self._table, Ticket, item)) for at, item in items]
-            found += [
-                (at, ticket)
-                for at, ticket in tickets
-                if all(getattr(ticket, name) == value for name, value in wanted.items())
-            ]
-            if len(items) <= limit:
-                break
-            after = items[-1][0]
-        return page(found[: limit + 1], limit)
+        """Return tickets that all `filters` fit: those of the oldest flow first, in the order of its plan."""
+        wanted = ticket_filters(filters)
+        flow_id = wanted.get("flow_id")
+        most = MAX_POSITION if flow_id else MAX_POSITION * OF_A_FLOW
+        after, found = position_of(cursor, start=0, most=most), list[tuple[int, Ticket]]()
+        pages = self._all_tickets(after) if flow_id is None else self._tickets_in([(0, keys.of_flow(flow_id))])
+        async for at, ticket in pages:
+            if at > after and all(getattr(ticket, name) == value for name, value in wanted.items()):
+                found.append((at, ticket))
+                if len(found) > limit:
+                    break
+        return page(found, limit)
 
-    async def _ticket_items(self, flow_id: str | None, after: int, limit: int) -> list[tuple[int, Item]]:
-        if flow_id is None:
-            return await listed_items(self._writer, "TICKET", is_record, limit, after=after)
-        items = [(place_of(item), item) for item in await self._flows.items_of(flow_id)]
-        return sorted(((at, item) for at, item in items if at > after), key=lambda entry: entry[0])[:limit]
+    async def _all_tickets(self, after: int) -> AsyncIterator[tuple[int, Ticket]]:
+        """Walk the flows from the one that a position is in."""
+        first = after // OF_A_FLOW - 1
+        while flows := await listed_items(self._writer, "FLOW", is_record, PAGE, after=first):
+            async for found in self._tickets_in([(at, item["pk"]["S"]) for at, item in flows]):
+                yield found
+            first = flows[-1][0]
+
+    async def _tickets_in(self, partitions: Sequence[tuple[int, str]]) -> AsyncIterator[tuple[int, Ticket]]:
+        """Yield the tickets of flows, and for each one position that tells where it is among those of all."""
+        for some in chunks(partitions, AT_ONCE):
+            pages = await asyncio.gather(*(self._flows.items_in(partition) for _, partition in some))
+            for (at, _), items in zip(some, pages, strict=True):
+                for item in sorted(items, key=place_of):
+                    yield at * OF_A_FLOW + place_of(item), await record_of(self._table, Ticket, item)
 
     async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
         """Return transitions with `seq` above `after`, in order."""

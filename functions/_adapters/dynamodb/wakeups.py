@@ -1,7 +1,7 @@
 """The wake-ups of all live records, and the tickets that wait for a worker.
 
 A claim moves the entry in the index on the condition that it is where it was found: of two sweepers one gets it. The
-document keeps the true time, and the record's next commit sets the entry anew.
+document keeps the true time; an entry may be earlier (see `due`), and is then moved there instead.
 """
 
 import asyncio
@@ -13,16 +13,21 @@ from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change, key_of, request
 from functions._adapters.dynamodb.client import Refused
 from functions._adapters.dynamodb.drafts import HEAD
+from functions._adapters.dynamodb.due import entry_of, moved_to
 from functions._adapters.dynamodb.records import record_of
 from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, chunks
-from functions._adapters.dynamodb.values import Item, text, to_text
+from functions._adapters.dynamodb.values import Item, text, to_integer
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.standing import in_one_line
 from functions._core.errors import Conflict
-from functions._core.models import Ticket
+from functions._core.models import Flow, Ticket
 from functions._core.ports import Due
 from functions._core.rules import TICKETS_PER_TURN
 from functions._core.turns import Line
+from functions._core.worker_record import Worker
+
+LOOKED_AT = 4
+"""Entries that are looked at first for the next wake-up; when all of them are early, more are."""
 
 
 class DynamoWakeups:
@@ -35,35 +40,71 @@ class DynamoWakeups:
     async def claim_due(self, now: datetime, limit: int, lease: timedelta) -> Sequence[Due]:
         """Return up to `limit` records due at `now`, the oldest first; they come due again after `lease`."""
         claimed: list[Due] = []
-        for _ in range(PATIENCE):
-            entries = await self._table.sharded(
-                "due", "W", last=keys.moment(now) + keys.LAST, limit=limit - len(claimed)
-            )
-            for some in chunks(entries, AT_ONCE):
-                answers = await asyncio.gather(*(self._claim_due(entry, now + lease) for entry in some))
-                claimed += [due for due in answers if due]
-            if not entries or len(claimed) >= limit:
+        patience = PATIENCE
+        while patience and len(claimed) < limit:
+            last, wanted = keys.moment(now) + keys.LAST, limit - len(claimed)
+            entries = await self._table.sharded("due", "W", last=last, limit=wanted)
+            moved = await self._claim_all(entries, now, now + lease)
+            claimed += [due for due in moved if due.at <= now]
+            if len(entries) < wanted and not any(key_of(entry)[1].startswith(HEAD) for entry in entries):
                 break
+            patience -= not moved
         return sorted(claimed, key=lambda due: (due.at, due.kind, due.record_id))
 
-    async def _claim_due(self, entry: Item, until: datetime) -> Due | None:
-        key, found = key_of(entry), entry["ws"]["S"]
+    async def _claim_all(self, entries: Sequence[Item], now: datetime, until: datetime) -> list[Due]:
+        """Move entries that are due; return those that this process has moved, with the times of their records."""
+        items = await self._table.get_all([key_of(entry) for entry in entries])
+        moved: list[Due] = []
+        for some in chunks(entries, AT_ONCE):
+            claims = (self._claim_due(entry, items.get(key_of(entry)), now, until) for entry in some)
+            answers = await asyncio.gather(*claims)
+            moved += [due for due in answers if due]
+        return moved
+
+    async def _claim_due(self, entry: Item, item: Item | None, now: datetime, until: datetime) -> Due | None:
+        key, kind = key_of(entry), entry_of(entry)[1]
         if key[1].startswith(HEAD):
             await self._writer.drafts.finish(key)
             return None
-        at, kind = found.split("#", 1)
-        moved = f"{keys.moment(until)}#{kind}"
-        item = await self._claim(Change(key, sets={"ws": text(moved)}, equal={"ws": entry["ws"]}))
-        if item is None:
-            return None
-        flow_id = None if kind == "worker" else key[0].removeprefix("F#")
-        record_id = to_text(item, "id") or (flow_id if kind == "flow" else key[1].removeprefix("T#"))
-        return Due(kind, record_id or "", flow_id, keys.read_moment(at).astimezone(UTC))
+        if item is None or item.get("ws") != entry["ws"]:
+            return None  # somebody else was faster than the index
+        due = await self._due(item)
+        moved = moved_to(until if due.at <= now else due.at, kind)
+        change = Change(key, to_integer(item, "v"), sets={"ws": moved}, equal={"ws": entry["ws"]})
+        return due if await self._claim(change) else None
+
+    async def _due(self, item: Item) -> Due:
+        """Return what is due of an item that stands in the index, and when: at its entry's time or later."""
+        found, kind = entry_of(item)
+        if kind == "worker":
+            worker = await record_of(self._table, Worker, item)
+            return Due(kind, worker.worker_id, None, _later(found, worker.next_wakeup_at))
+        if kind == "flow":
+            flow = await record_of(self._table, Flow, item)
+            return Due(kind, flow.flow_id, flow.flow_id, _later(found, flow.next_wakeup_at))
+        ticket = await record_of(self._table, Ticket, item)
+        return Due(kind, ticket.ticket_id, ticket.flow_id, _later(found, ticket.next_wakeup_at))
 
     async def next_due(self) -> datetime | None:
         """Return the earliest wake-up, or None when no record is live."""
-        entries = await self._table.sharded("due", "W", limit=1)
-        return keys.read_moment(entries[0]["ws"]["S"].split("#", 1)[0]).astimezone(UTC) if entries else None
+        limit = LOOKED_AT
+        while True:
+            entries = await self._table.sharded("due", "W", limit=limit)
+            items = await self._table.get_all([key_of(entry) for entry in entries])
+            earliest: datetime | None = None
+            for entry in entries:
+                found = keys.read_moment(entry_of(entry)[0]).astimezone(UTC)
+                if earliest and earliest <= found:
+                    return earliest
+                item = items.get(key_of(entry), {})
+                if key_of(entry)[1].startswith(HEAD):
+                    earliest = min(found, earliest or found)
+                elif "ws" in item:
+                    at = (await self._due(item)).at
+                    earliest = min(at, earliest or at)
+            if len(entries) < limit:
+                return earliest
+            limit *= 4
 
     async def claim_waiting(
         self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
@@ -93,7 +134,10 @@ class DynamoWakeups:
         equal = {"sp": entry["sp"], "ss": entry["ss"]}
         change = Change(key_of(entry), sets={"fu": text(keys.moment(now + lease))}, equal=equal)
         item = await self._claim(change, offered_before=keys.moment(now))
-        return None if item is None else (entry["ss"]["S"], await record_of(self._table, Ticket, item))
+        if item is None:
+            return None
+        self._writer.due.saw(item)
+        return entry["ss"]["S"], await record_of(self._table, Ticket, item)
 
     async def _claim(self, change: Change, offered_before: str = "") -> Item | None:
         """Make a change that only one can make; return the item as it is then, or None."""
@@ -141,8 +185,13 @@ class DynamoWakeups:
 
     async def _requirements(self) -> list[tuple[frozenset[str], str]]:
         """Return what tickets have ever required while they waited, as sets and as they are stored."""
-        rows = await self._table.query(keys.REQUIREMENTS)
+        rows = await self._table.query(keys.REQUIREMENTS, old=True)  # the tickets are no fresher in their index
         return [(frozenset(one["S"] for one in row["cs"]["L"]), row["sk"]["S"]) for row in rows]
+
+
+def _later(found: str, true: datetime | None) -> datetime:
+    """Return the time of an entry, or the true one where that is later."""
+    return keys.read_moment(max(found, keys.moment(true) if true else "")).astimezone(UTC)
 
 
 def _turn(entry: Item) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from functions._adapters.dynamodb.changes import HISTORY_BYTES, Change, key_of, request
 from functions._adapters.dynamodb.client import AGAIN, Refused
 from functions._adapters.dynamodb.drafts import Drafts
+from functions._adapters.dynamodb.due import DueEntries
 from functions._adapters.dynamodb.keys import TELEMETRY, Key, number
 from functions._adapters.dynamodb.stamps import Stamps
 from functions._adapters.dynamodb.table import PATIENCE, Table, pause
@@ -33,6 +34,7 @@ class Writer:
         self.table = table
         self.stamps = stamps
         self.drafts = Drafts(table, stamps)
+        self.due = DueEntries(stamps)
 
     async def read(self, key: Key) -> Item | None:
         """Return an item as the steps that are done left it."""
@@ -48,6 +50,7 @@ class Writer:
         again = await self.table.get_all(stale) if stale else {}
         for item in [*found.values(), *again.values()]:
             self.stamps.seen(to_integer(item, "c"))
+            self.due.saw(item)
         return {**found, **again}
 
     async def write(self, changes: Sequence[Change]) -> None:

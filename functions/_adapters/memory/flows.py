@@ -18,7 +18,11 @@ class MemoryFlows:
         """Return the flow's row, or None."""
         return self._state.flows.get(flow_id)
 
-    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
+    async def tickets(
+        self,
+        ticket_ids: Collection[str],
+        flow_id: str | None = None,  # noqa: ARG002 ids are enough here
+    ) -> Mapping[str, Ticket]:
         """Return those of the named tickets that exist, by id."""
         found = ((ticket_id, self._state.tickets.get(ticket_id)) for ticket_id in ticket_ids)
         return {ticket_id: ticket for ticket_id, ticket in found if ticket}

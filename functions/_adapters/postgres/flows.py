@@ -22,7 +22,11 @@ class PostgresFlows:
         doc = await self._database.value("flow", flow_id=flow_id)
         return None if doc is None else Flow.model_validate_json(doc)
 
-    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
+    async def tickets(
+        self,
+        ticket_ids: Collection[str],
+        flow_id: str | None = None,  # noqa: ARG002 ids are enough here
+    ) -> Mapping[str, Ticket]:
         """Return those of the named tickets that exist, by id."""
         if not ticket_ids:
             return {}

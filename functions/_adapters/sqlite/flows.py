@@ -30,7 +30,11 @@ class SqliteFlows:
         rows = self._database.rows("flow", flow_id=flow_id)
         return self._flows.put(flow_id, Flow.model_validate_json(rows[0][0])) if rows else None
 
-    async def tickets(self, ticket_ids: Collection[str]) -> Mapping[str, Ticket]:
+    async def tickets(
+        self,
+        ticket_ids: Collection[str],
+        flow_id: str | None = None,  # noqa: ARG002 ids are enough here
+    ) -> Mapping[str, Ticket]:
         """Return those of the named tickets that exist, by id."""
         found = {ticket_id: known for ticket_id in ticket_ids if (known := self._tickets.get(ticket_id)) is not None}
         unknown = [ticket_id for ticket_id in ticket_ids if ticket_id not in found]

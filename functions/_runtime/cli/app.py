@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from functions._runtime.cli.audit_command import audits, incidents
+from functions._runtime.cli.cost_command import cost
 from functions._runtime.cli.demo_command import demo
 from functions._runtime.cli.event_commands import drop_letter, events, list_letters, replay_letter
 from functions._runtime.cli.flow_commands import flows, show, why
@@ -55,6 +56,7 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     (PLATFORM, worker),
     (FLOWS, sample),
     (FLOWS, simulate),
+    (FLOWS, cost),
     (FLOWS, submit),
     (FLOWS, flows),
     (FLOWS, show),

@@ -201,7 +201,7 @@ class Course:
             raise LookupError(f"flow {self.flow_id} is not there")
         situation = Situation(
             flow=flow,
-            tickets=await store.tickets(ticket_ids),
+            tickets=await store.tickets(ticket_ids, self.flow_id),
             now=self.time,
             rules=self._rules,
             function=function,

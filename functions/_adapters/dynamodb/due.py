@@ -1,0 +1,63 @@
+"""Where a record stands in the index of wake-ups.
+
+A wake-up may fire early, never late, and each move of an entry is paid for twice. So an entry stays where it is when
+the wake-up moves to later, and one for the next minute, which most records do not live to see, is made early enough for
+the shorter ones that follow. Who finds an entry that is due looks at the record: what is not due yet is moved on.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from functions._adapters.dynamodb.changes import Change, key_of
+from functions._adapters.dynamodb.keys import Key, due_entry, moment
+from functions._adapters.dynamodb.stamps import Stamps
+from functions._adapters.dynamodb.values import Item, text, texts, to_integer
+
+SOON = timedelta(minutes=1)
+EARLY = timedelta(seconds=5)
+"""How far ahead the entry of a wake-up is that comes soon."""
+
+REMEMBERED = 20_000
+
+
+class DueEntries:
+    """Remembers the entries of records that were read, and says what becomes of them."""
+
+    def __init__(self, stamps: Stamps) -> None:
+        self._stamps = stamps
+        self._seen: dict[Key, tuple[int, str]] = {}
+
+    def saw(self, item: Item) -> None:
+        """Remember the entry of an item that was read."""
+        if "ws" in item:
+            self._seen[key_of(item)] = to_integer(item, "v"), item["ws"]["S"]
+            if len(self._seen) > REMEMBERED:
+                del self._seen[next(iter(self._seen))]
+
+    def entered(self, change: Change, kind: str, record_id: str, at: datetime | None, *, lasts: bool = False) -> Change:
+        """Return `change`, of a record whose wake-up is `at`, with what it does to the entry.
+
+        An entry is left where it is unless the record `lasts`: unless it probably lives to see the entry's time.
+        """
+        version, entry = self._seen.pop(change.key, (None, ""))
+        if at is None:
+            return change.but(removes=[*change.removes, "wp", "ws"])
+        exact = due_entry(kind, record_id, at)
+        if version == change.version and entry and entry <= exact["ws"] and not lasts:
+            return change.but(most={"ws": text(exact["ws"])})
+        return change.but(sets={**change.sets, **texts(self._early(kind, record_id, at, exact))})
+
+    def _early(self, kind: str, record_id: str, at: datetime, exact: Mapping[str, str]) -> Mapping[str, str]:
+        now = datetime.fromtimestamp(self._stamps.now() / 1_000_000, tz=UTC)
+        return due_entry(kind, record_id, now + EARLY) if now + EARLY < at <= now + SOON else exact
+
+
+def entry_of(item: Item) -> tuple[str, str]:
+    """Return time and kind of an entry."""
+    at, _, kind = item["ws"]["S"].partition("#")
+    return at, kind
+
+
+def moved_to(at: datetime, kind: str) -> Item:
+    """Return the sort key of an entry that is moved."""
+    return text(f"{moment(at)}#{kind}")

@@ -1,0 +1,122 @@
+"""`flowc cost`: what a plan costs on AWS, from what its functions ask of AWS, beside what else AWS offers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from functions._runtime.cli.console import CommandFailed, console, print_json, say
+from functions._runtime.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from functions._runtime.cost.bill import Bill
+
+A_MONTH = 1_000_000
+FLOWS, FEWEST, TICKETS = 30, 2, 1000
+"""Flows that are run, so many that what several share is shared; fewer where they are large."""
+
+REFUSED = 2
+TASKS = 5
+MILLION = 1e6
+
+Plan = Annotated[
+    str,
+    typer.Argument(
+        metavar="[PLAN]",
+        show_default=False,
+        help=f"A decision as for [bold]submit[/], - is stdin; without one, {TASKS} tasks: one, three, one.",
+    ),
+]
+PricesFile = Annotated[
+    Path | None,
+    typer.Option("--prices", metavar="FILE", show_default=False, help="Prices of another day or region, as JSON."),
+]
+Pace = Annotated[
+    int, typer.Option("--per-month", min=1, max=10**9, help="Flows in a month: the more, the more of them share.")
+]
+
+
+def cost(plan: Plan = "", *, prices: PricesFile = None, per_month: Pace = A_MONTH, as_json: AsJson = False) -> None:
+    """Print what a plan costs on AWS, for a flow and for a million.
+
+    Its functions are run as Lambda runs them, in virtual time, over services in memory that count what is asked of
+    them. Tasks take what they are estimated to take. Nothing is sent anywhere.
+    """
+    try:
+        found = _bill(_decision(plan), prices, per_month)
+    except CommandFailed as failure:
+        say(f"flowc: {failure}")
+        raise typer.Exit(failure.exit_status) from None
+    if as_json:
+        print_json(found.as_json())
+    else:
+        _show(found, per_month)
+
+
+def _decision(plan: str) -> "Mapping[str, Any]":
+    if plan:
+        from functions._runtime.cli.submission import read_decision_file
+
+        data = read_decision_file(plan).data
+        if not isinstance(data, dict):
+            raise CommandFailed(f"{plan}: a decision is a JSON object", exit_status=REFUSED)
+        return data
+    from functions._core.sample import Shape, sample_decision
+
+    return sample_decision(TASKS, Shape.FORK_JOIN, 1)
+
+
+def _size(decision: "Mapping[str, Any]") -> int:
+    """Return how many tasks a decision has, as far as it is one; what is wrong with it is found out later."""
+    plan = decision.get("cognitive_plan")
+    tasks = plan.get("tasks") if isinstance(plan, dict) else None
+    return max(1, len(tasks) if isinstance(tasks, list) else TICKETS)
+
+
+def _bill(decision: "Mapping[str, Any]", prices: Path | None, per_month: int) -> "Bill":
+    from functions._core.errors import Rejected
+    from functions._runtime.cost.bill import Bill
+    from functions._runtime.cost.course import Broken, counted
+    from functions._runtime.cost.prices import PRICES, Prices, PricesUnusable
+
+    try:
+        priced = Prices.read(prices or PRICES)
+        return Bill.of(counted(decision, max(FEWEST, min(FLOWS, TICKETS // _size(decision))), per_month), priced)
+    except PricesUnusable as wrong:
+        raise CommandFailed(f"the prices cannot be used: {wrong}", exit_status=REFUSED) from wrong
+    except (Rejected, Broken) as refusal:
+        raise CommandFailed(f"the plan cannot be priced: {refusal}", exit_status=REFUSED) from refusal
+
+
+def _show(bill: "Bill", per_month: int) -> None:
+    from functions._runtime.cli.tables import table
+
+    shown = console()
+    prices = bill.prices
+    shown.print(
+        f"A flow of {bill.tasks} tasks on AWS, {prices.region}, prices of {prices.date}, {per_month:,} flows a month:\n"
+    )
+    new = table("", "A FLOW", "A MILLION FLOWS", right=("A FLOW", "A MILLION FLOWS"))
+    for title, lines, total in _sections(bill):
+        for line in lines:
+            new.add_row(f"{line.name}", f"{line.number:,.1f}", f"${line.dollars * MILLION:,.2f}")
+        new.add_row(title, "", f"${total * MILLION:,.2f}", style="bold")
+    for name, dollars in bill.rivals.items():
+        times = f"{dollars / bill.steps:.1f} times the steps" if bill.steps else ""
+        new.add_row(name, times, f"${dollars * MILLION:,.2f}")
+    shown.print(new)
+    shown.print(
+        f"\nWith no flow at all: ${bill.idle:.2f} a month for ticks, ${bill.worker:.2f} for the heartbeats of a worker."
+        "\nNot in it: workers, free tiers, support, data that leaves AWS, alarms and dashboards."
+        f"\nAssumed: {prices.assumptions}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _sections(bill: "Bill") -> "Sequence[tuple[str, Sequence[Any], float]]":
+    steps = [line for line in bill.lines if not line.around]
+    around = [line for line in bill.lines if line.around]
+    return [("The steps of a flow", steps, bill.steps), ("With all around them", around, bill.whole)]

@@ -1,0 +1,51 @@
+"""The adapter over the table in memory by which costs are counted: it does what an emulator does."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from functions._adapters.dynamodb import DynamoStore
+from functions._adapters.stores import Stores
+from functions._runtime.clock import SystemClock
+from functions._runtime.cost.ledger import Ledger
+from functions._runtime.cost.table import MemoryTable
+from tests.conformance import suites
+
+
+class InMemory:
+    @pytest.fixture
+    async def stores(self) -> AsyncIterator[Stores]:
+        store = DynamoStore(MemoryTable(Ledger()), "flowc", "process-1", SystemClock(), settle=0.01)
+        await store.queue.enter()
+        yield store.stores
+        await store.close()
+
+
+class TestDeadLetters(InMemory, suites.DeadLettersSuite): ...
+
+
+class TestEventQueue(InMemory, suites.EventQueueSuite): ...
+
+
+class TestFlowStore(InMemory, suites.FlowStoreSuite): ...
+
+
+class TestRegistry(InMemory, suites.RegistrySuite): ...
+
+
+class TestStatistics(InMemory, suites.StatisticsSuite): ...
+
+
+class TestRetention(InMemory, suites.RetentionSuite): ...
+
+
+class TestTally(InMemory, suites.TallySuite): ...
+
+
+class TestTelemetryBuffer(InMemory, suites.TelemetryBufferSuite): ...
+
+
+class TestViews(InMemory, suites.ViewsSuite): ...
+
+
+class TestWakeups(InMemory, suites.WakeupsSuite): ...

@@ -1,0 +1,81 @@
+"""The guide names what is there, its decision is one, and commands that need an account are marked."""
+
+import json
+import re
+from datetime import UTC, datetime
+
+from typer.main import get_command
+
+from functions._core.decision import check_plan, read_decision
+from functions._runtime.cli.app import app
+from tests.cloudformation import document
+from tests.conftest import ROOT
+
+GUIDE = (ROOT / "infra" / "aws" / "README.md").read_text(encoding="utf-8")
+TEMPLATE = document()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+def test_commands_that_call_aws_are_marked_and_others_are_not() -> None:
+    calls = re.compile(r"^\s*(aws|sam (deploy|delete)|curl|flowc) |\$\((aws|output) |\boutput\(\)", re.MULTILINE)
+    for block in BLOCKS:
+        assert block.startswith("# account\n") is (calls.search(block) is not None), block
+    assert len(BLOCKS) >= 12
+
+
+def test_every_parameter_is_explained_with_its_default() -> None:
+    rows = re.findall(
+        r"^\| (`[A-Z].*?) \| (.*?) \| (.*?) \|$", GUIDE.partition("## Parameters")[2].partition("## ")[0], re.MULTILINE
+    )
+    explained = {name: defaults for names, defaults, _ in rows for name in re.findall(r"`(\w+)`", names)}
+    assert explained.keys() == TEMPLATE["Parameters"].keys()
+    for name in (
+        "SlaSeconds",
+        "RetentionDays",
+        "MaximumConcurrency",
+        "MemorySize",
+        "ApiMemorySize",
+        "LogRetentionDays",
+    ):
+        assert re.search(rf"\b{TEMPLATE['Parameters'][name]['Default']}\b", explained[name]), name
+    for name in ("Runtime", "ReservedConcurrency", "SnapStart", "LogLevel", "Tracing", "WorkerNetworks"):
+        assert f"`{TEMPLATE['Parameters'][name]['Default']}`" in explained[name], name
+
+
+def test_what_the_guide_reads_or_sets_is_in_the_template() -> None:
+    outputs = set(re.findall(r"\$\(output (\w+)\)", GUIDE))
+    assert outputs <= TEMPLATE["Outputs"].keys()
+    assert {"ApiUrl", "ApiKeyCommand", "IngressBus", "BusName", "TableName", "ClaimsBucket", "LastQueueUrl"} <= outputs
+    for line in re.findall(r"--parameter-overrides (.*)", GUIDE):
+        for name, value in re.findall(r"(\w+)=([^\s`]+)", line):
+            parameter = TEMPLATE["Parameters"][name]
+            assert value in parameter.get("AllowedValues", [value])
+            for part in value.split(",") if parameter["Type"] == "CommaDelimitedList" else [value]:
+                assert re.fullmatch(parameter.get("AllowedPattern", ".*"), part), name
+    alarms = set(re.findall(r"`(\w+Alarm)`", GUIDE))
+    assert alarms == {name for name, made in TEMPLATE["Resources"].items() if made["Type"] == "AWS::CloudWatch::Alarm"}
+
+
+def test_functions_in_the_network_are_named() -> None:
+    inside = {
+        name
+        for name, made in TEMPLATE["Resources"].items()
+        if made["Type"] == "AWS::Serverless::Function" and "VpcConfig" in made["Properties"]
+    }
+    [named] = re.findall(r"functions that call workers \((.*?)\)", GUIDE, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", named)) == inside
+
+
+def test_the_first_decision_can_be_done() -> None:
+    [text] = re.findall(r"cat > decision.json <<'END'\n(.*?)^END$", GUIDE, re.MULTILINE | re.DOTALL)
+    event = json.loads(text)
+    assert event["type"] == "io.neuralhive.decision.consolidated.v1"
+    errors, _ = check_plan(read_decision(json.dumps(event["data"]).encode()), datetime.now(UTC))
+    assert errors == ()
+    [capability] = {word for task in event["data"]["cognitive_plan"]["tasks"] for word in task["required_capabilities"]}
+    assert f"--capability {capability} " in GUIDE
+
+
+def test_commands_of_flowc_are_there() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # typer types it as a single command
+    assert set(re.findall(r"\bflowc ([a-z-]+)", GUIDE)) <= commands.keys()
