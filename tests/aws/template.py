@@ -38,8 +38,9 @@ def current() -> dict[str, Json]:
 
 
 def _content(document: Mapping[str, Json]) -> Json:
-    """Return a template without what a build changes: where the code is, and a hash of it."""
+    """Return a template without what a build changes: where the code is, a hash of it, the runtime it was built for."""
     plain = deepcopy({name: section for name, section in document.items() if name != "Mappings"})
+    plain["Parameters"] = {name: said for name, said in plain["Parameters"].items() if name != "Runtime"}
     plain.get("Globals", {}).get("Function", {}).pop("CodeUri", None)
     for resource in plain["Resources"].values():
         resource.get("Properties", {}).pop("CodeUri", None)
