@@ -41,17 +41,25 @@ def _intrinsic(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
 _Loader.add_multi_constructor("!", _intrinsic)
 
 
+def parse(text: str) -> dict[str, Any]:
+    """Return a template as it is written."""
+    found: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 it is a safe one
+    return found
+
+
 def document() -> dict[str, Any]:
-    """Return the template as it is written."""
-    read: dict[str, Any] = yaml.load(PATH.read_text(encoding="utf-8"), _Loader)  # noqa: S506 it is a safe one
-    return read
+    """Return our template as it is written."""
+    return parse(PATH.read_text(encoding="utf-8"))
 
 
 class Stack:
-    """What the template makes when it is given `parameters`."""
+    """What a template, ours without another one, makes when it is given `parameters`; `pseudo` are those of AWS."""
 
-    def __init__(self, **parameters: str) -> None:
-        self._template = document()
+    def __init__(
+        self, template: Mapping[str, Any] | None = None, pseudo: Mapping[str, Any] = PSEUDO, /, **parameters: str
+    ) -> None:
+        self._template = document() if template is None else template
+        self._pseudo = {**PSEUDO, **pseudo}
         declared = self._template["Parameters"]
         assert parameters.keys() <= declared.keys()
         self.parameters = {name: str(parameters.get(name, said["Default"])) for name, said in declared.items()}
@@ -110,7 +118,7 @@ class Stack:
 
     def _ref(self, name: str) -> Any:
         if name not in self.parameters:
-            return PSEUDO.get(name, {"Ref": name})
+            return self._pseudo.get(name, {"Ref": name})
         text = self.parameters[name]
         return text.split(",") if self._template["Parameters"][name]["Type"] == "CommaDelimitedList" else text
 
@@ -123,7 +131,7 @@ class Stack:
         return str(between).join(map(str, self.plain(parts)))
 
     def _sub(self, text: str) -> str:
-        known = {**PSEUDO, **self.parameters}
+        known = {**self._pseudo, **self.parameters}
         return re.sub(r"\$\{([^}!]+)\}", lambda place: str(known.get(place[1], place[0])), text)
 
     def _in_map(self, keys: Any) -> Any:

@@ -59,6 +59,13 @@ def serving() -> Iterator[Emulator]:
     if url := os.environ.get("FLOWC_TEST_DYNAMODB_URL"):
         yield Emulator(url)
         return
+    with ministack() as emulator:
+        yield emulator
+
+
+@contextmanager
+def ministack() -> Iterator[Emulator]:
+    """Run the emulator that has the other services of AWS, too."""
     port = free_port()
     settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "MINISTACK_REGION": "eu-central-1"}
     with tempfile.TemporaryDirectory(prefix="flowc-aws-") as folder:

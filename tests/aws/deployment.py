@@ -21,11 +21,11 @@ from tests.aws.functions import Function
 from tests.aws.http_api import HttpApi
 from tests.aws.rights import Rights
 from tests.aws.sqs import Again, EventSource
-from tests.aws.stack import ARN, REGION, Stack
+from tests.aws.stack import ARN, REGION, Cloud, Stack
 from tests.aws.template import current
 from tests.aws.wire import Wire, size_of_item
 from tests.conftest import ROOT
-from tests.dynamodb import ENVIRONMENT, Emulator
+from tests.dynamodb import ENVIRONMENT
 
 Json = Any
 
@@ -160,7 +160,7 @@ class Deployment:
 @asynccontextmanager
 async def deployed(
     folder: Path,
-    emulator: Emulator,
+    cloud: Cloud,
     conditions: Conditions,
     *,
     document: Mapping[str, Json] | None = None,
@@ -168,15 +168,15 @@ async def deployed(
 ) -> AsyncIterator[Deployment]:
     """Deploy a template, ours unless one is given, for as long as the context is open."""
     async with AsyncExitStack() as stack:
-        wire = Wire(emulator.url, between=conditions.faults, speed=conditions.speed)
+        wire = Wire(cloud.url_of, between=conditions.faults, speed=conditions.speed)
         api = HttpApi()
         await stack.enter_async_context(wire.serving())
         await api.open()
         stack.push_async_callback(api.close)
-        made = Stack(emulator.url, parameters or {}, api.url, current() if document is None else document)
+        made = Stack(cloud, parameters or {}, api.url, current() if document is None else document)
         stack.push_async_callback(asyncio.to_thread, made.delete)
         await asyncio.to_thread(made.create)
-        aws = {service: await stack.enter_async_context(_client(emulator, service)) for service in SERVICES}
+        aws = {service: await stack.enter_async_context(_client(cloud, service)) for service in SERVICES}
         functions = _functions(made, wire, folder, conditions)
         for function in functions.values():
             stack.push_async_callback(function.close)
@@ -200,11 +200,11 @@ async def deployed(
 SERVICES = ("dynamodb", "events", "sqs")
 
 
-def _client(emulator: Emulator, service: str) -> Any:
+def _client(cloud: Cloud, service: str) -> Any:
     return get_session().create_client(
         service,
         region_name=REGION,
-        endpoint_url=emulator.url,
+        endpoint_url=cloud.url_of(service),
         aws_access_key_id=ENVIRONMENT["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
         config=AioConfig(max_pool_connections=64),

@@ -19,7 +19,8 @@ from botocore.session import get_session
 
 from tests.aws.functions import Configuration
 from tests.aws.sqs import Mapped
-from tests.aws.template import FUNCTION, Attributes, Template, TemplateError, current
+from tests.aws.template import Attributes, Template, TemplateError, current
+from tests.cloudformation import FUNCTION
 from tests.dynamodb import ENVIRONMENT
 
 REGION = ENVIRONMENT["AWS_DEFAULT_REGION"]
@@ -27,12 +28,24 @@ ARN = f"arn:aws:{{}}:{REGION}:000000000000:{{}}"
 Json = Any
 
 
-def client_of(emulator: str, service: str) -> Any:
-    """Return a client of a service of the emulator."""
+@dataclass(frozen=True)
+class Cloud:
+    """Where the services of AWS are: one emulator for DynamoDB, one for the others, or one for all."""
+
+    others: str
+    dynamodb: str
+
+    def url_of(self, service: str) -> str:
+        """Return where a service is."""
+        return self.dynamodb if service == "dynamodb" else self.others
+
+
+def client_of(url: str, service: str) -> Any:
+    """Return a client of the service at `url`."""
     return get_session().create_client(
         service,
         region_name=REGION,
-        endpoint_url=emulator,
+        endpoint_url=url,
         aws_access_key_id=ENVIRONMENT["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
         config=Config(retries={"total_max_attempts": 2}),
@@ -43,7 +56,7 @@ def client_of(emulator: str, service: str) -> Any:
 class Stack:
     """A stack in the emulator. `create` it, `delete` it."""
 
-    emulator: str
+    cloud: Cloud
     parameters: Mapping[str, str]
     api_url: str
     document: Mapping[str, Json] = field(default_factory=current)
@@ -73,7 +86,7 @@ class Stack:
     def client(self, service: str) -> Any:
         """Return a client of a service."""
         if service not in self._clients:
-            self._clients[service] = client_of(self.emulator, service)
+            self._clients[service] = client_of(self.cloud.url_of(service), service)
         return self._clients[service]
 
     def functions(self) -> dict[str, Configuration]:
@@ -198,9 +211,9 @@ def _table(stack: Stack, name: str, said: dict[str, Json]) -> Attributes:
     _known(name, said, TABLE_SAYS | TABLE_KEEPS)
     called = stack.physical(name, said.get("TableName"))
     arguments = {key: value for key, value in said.items() if key in TABLE_SAYS}
-    made = stack.client("dynamodb").create_table(**{**arguments, "TableName": called})
+    stack.client("dynamodb").create_table(**{**arguments, "TableName": called})
     stack.undo("dynamodb", "delete_table", TableName=called)
-    return {"Ref": called, "Arn": made["TableDescription"]["TableArn"]}
+    return {"Ref": called, "Arn": ARN.format("dynamodb", f"table/{called}")}
 
 
 def _bus(stack: Stack, name: str, said: dict[str, Json]) -> Attributes:

@@ -14,23 +14,25 @@ import pytest_asyncio
 from functions._core.values import flow_id_of
 from tests.aws.faults import Faults
 from tests.aws.sqs import Again
+from tests.aws.stack import Cloud
 from tests.aws.wire import EVENT_LIMIT, ITEM_LIMIT
 from tests.aws.world import World, world
 from tests.benchmarks.load import Stub
+from tests.conftest import ROOT
 from tests.courses import recorded, two_thousand_tickets
-from tests.dynamodb import Emulator
 from tests.plans import SHAPES, proves_itself, seeded_decision
 from tests.world import until
 
 MINUTES = 60
+RECORDED = ROOT.parent / "shared" / "real-plans"
 
 pytestmark = [pytest.mark.timeout(4 * MINUTES), pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def aws(tmp_path_factory: pytest.TempPathFactory, dynamodb: Emulator) -> AsyncIterator[World]:
+async def aws(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> AsyncIterator[World]:
     """Give one world to all tests in which nothing goes wrong."""
-    async with world(tmp_path_factory.mktemp("aws"), dynamodb) as running:
+    async with world(tmp_path_factory.mktemp("aws"), cloud) as running:
         yield running
 
 
@@ -180,9 +182,9 @@ class FirstFails(Stub):
             assert answer.status < 300, await answer.text()
 
 
-async def test_what_is_due_before_the_next_tick_is_done_by_a_timer(tmp_path: Path, dynamodb: Emulator) -> None:
+async def test_what_is_due_before_the_next_tick_is_done_by_a_timer(tmp_path: Path, cloud: Cloud) -> None:
     decision = seeded_decision("islands", 8)
-    async with world(tmp_path, dynamodb, workers=FirstFails(), tick_s=None) as running:
+    async with world(tmp_path, cloud, workers=FirstFails(), tick_s=None) as running:
         flow_id = await running.submit(decision)
         flow = await running.ended(flow_id, 50)
         assert flow["status"] == "COMPLETED", flow
@@ -195,13 +197,16 @@ async def test_what_is_due_before_the_next_tick_is_done_by_a_timer(tmp_path: Pat
 
 
 @pytest.mark.timeout(8 * MINUTES)
+@pytest.mark.parametrize(("which", "seed"), [("recorded", 9), pytest.param("generated", 10, marks=pytest.mark.slow)])
 async def test_plans_take_the_same_course_while_everything_goes_wrong(
-    tmp_path: Path, dynamodb: Emulator, plans: Mapping[str, Mapping[str, Any]]
+    tmp_path: Path, cloud: Cloud, which: str, seed: int
 ) -> None:
-    decisions = {**plans, **{shape: seeded_decision(shape, 9) for shape in SHAPES}}
-    again = Again(share=0.2, seed=9)
-    faults = Faults(seed=9, conflict=0.0, throttled=0.02, partial=0.1, lost=0.0, crash=0.02, on=False)
-    async with world(tmp_path, dynamodb, again=again, faults=faults) as running:
+    """Run the recorded plans where they are at hand, and the generated ones elsewhere and where there is time."""
+    generated = {shape: seeded_decision(shape, seed) for shape in SHAPES}
+    decisions = generated if which == "generated" else recorded(RECORDED) or generated
+    again = Again(share=0.2, seed=seed)
+    faults = Faults(seed=seed, conflict=0.05, throttled=0.02, partial=0.1, lost=0.02, crash=0.02, on=False)
+    async with world(tmp_path, cloud, again=again, faults=faults) as running:
         faults.on = True
         await all_checked(running, decisions, tmp_path, 6 * MINUTES)
         faults.on = False
@@ -213,10 +218,10 @@ async def test_plans_take_the_same_course_while_everything_goes_wrong(
 
 @pytest.mark.slow
 @pytest.mark.timeout(20 * MINUTES)
-async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, dynamodb: Emulator) -> None:
+async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, cloud: Cloud) -> None:
     decision = two_thousand_tickets(seeded_decision("chain", 2))
     assert len(json.dumps(decision)) > EVENT_LIMIT
-    async with world(tmp_path, dynamodb) as running:
+    async with world(tmp_path, cloud) as running:
         flow_id = await running.submit(decision)
         flow = await running.ended(flow_id, 15 * MINUTES)
         assert flow["status"] == "COMPLETED", flow

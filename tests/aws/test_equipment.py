@@ -12,21 +12,20 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.aws.deployment import Conditions, Deployment, deployed
 from tests.aws.faults import Faults
 from tests.aws.sqs import Again, failures
-from tests.aws.stack import client_of
-from tests.aws.template import Template, TemplateError, _Loader
+from tests.aws.stack import Cloud, client_of
+from tests.aws.template import Template, TemplateError
 from tests.aws.wire import EVENT_LIMIT, Call
-from tests.dynamodb import Emulator
+from tests.cloudformation import parse
 from tests.world import until
 
 TEMPLATE = """
 Parameters:
-  Seen: {Type: String}
+  Seen: {Type: String, Default: ""}
   Loud: {Type: String, Default: "no", AllowedValues: ["yes", "no"]}
 Conditions:
   IsLoud: !Equals [!Ref Loud, "yes"]
@@ -175,13 +174,8 @@ def answer(event, context):
 Deploys = Callable[..., AbstractAsyncContextManager[Deployment]]
 
 
-def loaded() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(TEMPLATE, _Loader)  # noqa: S506 a SafeLoader
-    return found
-
-
 @pytest.fixture
-def toys(tmp_path: Path, dynamodb: Emulator) -> Deploys:
+def toys(tmp_path: Path, cloud: Cloud) -> Deploys:
     """Give `toys(**conditions)`: the small functions, deployed."""
     (tmp_path / "toys.py").write_text(TOYS)
 
@@ -189,7 +183,7 @@ def toys(tmp_path: Path, dynamodb: Emulator) -> Deploys:
     async def deploys(**conditions: Any) -> AsyncIterator[Deployment]:
         under = Conditions(**{"speed": 60, "root": tmp_path, **conditions})
         told = {"Seen": str(tmp_path / "seen")}
-        async with deployed(tmp_path, dynamodb, under, document=loaded(), parameters=told) as running:
+        async with deployed(tmp_path, cloud, under, document=parse(TEMPLATE), parameters=told) as running:
             yield running
 
     return deploys
@@ -475,16 +469,16 @@ async def test_sizes_are_noted(toys: Deploys) -> None:
 
 def test_a_template_is_followed_to_the_letter_or_not_at_all() -> None:
     def template(**parameters: str) -> Template:
-        return Template(loaded(), "stack", {"Seen": "x", **parameters}, {"Bus": {"Arn": "the-arn"}}.__getitem__)
+        return Template(parse(TEMPLATE), "stack", {"Seen": "x", **parameters}, {"Bus": {"Arn": "the-arn"}}.__getitem__)
 
     assert "Loudspeaker" not in template().resources()
     assert "Loudspeaker" in template(Loud="yes").resources()
-    assert template().resolve({"Fn::Sub": "${AWS::StackName}:${Bus.Arn}:${!Bus}"}) == "stack:the-arn:${Bus}"
-    assert template().resolve({"a": {"Ref": "AWS::NoValue"}, "b": {"Fn::If": ["IsLoud", 1, 2]}}) == {"b": 2}
-    for wrong in ({"Loud": "very"}, {"Unheard": "of"}):
-        with pytest.raises(TemplateError):
-            template(**wrong)
-    unknowns: Sequence[Any] = ({"Fn::Cidr": []}, {"Ref": "Nobody"}, {"Fn::GetAtt": ["Bus", "Colour"]})
+    assert template().resources("AWS::Events::EventBus")["Bus"]["Properties"] == {"Name": "stack-bus"}
+    assert template().resolve("${Bus.Arn}:${!Bus}") == "the-arn:${Bus}"
+    assert template().resolve([{"Fn::GetAtt": ["Bus", "Arn"]}, {"a": 1}]) == ["the-arn", {"a": 1}]
+    with pytest.raises(AssertionError):
+        template(Unheard="of")
+    unknowns: Sequence[Any] = ({"Fn::Cidr": []}, {"Ref": "Nobody"}, "${Nobody}", {"Fn::GetAtt": ["Bus", "Colour"]})
     for unknown in unknowns:
         with pytest.raises(TemplateError):
             template().resolve(unknown)

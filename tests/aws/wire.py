@@ -87,9 +87,10 @@ async def through(call: Call, forward: Forward) -> Answer | None:
 
 @dataclass
 class Wire:
-    """The way to the emulator at `emulator`; `sent` is called when something was put on a bus or into a queue."""
+    """The way to the emulators; `sent` is called when something was put on a bus or into a queue."""
 
-    emulator: str
+    url_of: Callable[[str], str]
+    """Says where a service is."""
     sent: Callable[[], None] = lambda: None
     between: Between = through
     refusal: Callable[[str, Call], Answer | None] = lambda _function, _call: None
@@ -129,7 +130,7 @@ class Wire:
         self.calls[call.function, call.name] += 1
 
         async def forward(body: bytes) -> Answer:
-            return await self._forward(request, body)
+            return await self._forward(request, self.url_of(call.name.partition(".")[0]), body)
 
         refused = self.refusal(call.function, call) or self._refused(call)
         answer = refused or await self.between(self._shortened(call), forward)
@@ -142,10 +143,10 @@ class Wire:
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
         return web.Response(status=answer.status, headers=headers, body=answer.body)
 
-    async def _forward(self, request: web.Request, body: bytes) -> Answer:
+    async def _forward(self, request: web.Request, emulator: str, body: bytes) -> Answer:
         assert self._client is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
-        url = URL(self.emulator + request.raw_path, encoded=True)
+        url = URL(emulator + request.raw_path, encoded=True)
         data = BytesIO(body) if len(body) >= LARGE else body
         async with self._client.request(request.method, url, headers=headers, data=data) as answer:
             return Answer(answer.status, dict(answer.headers), await answer.read())

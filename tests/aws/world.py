@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 
 from tests.aws.deployment import Conditions, Deployment, deployed
+from tests.aws.stack import Cloud
 from tests.benchmarks.load import Stub
 from tests.courses import Deployed
-from tests.dynamodb import Emulator
 
 TICK_S = 3.0
 SPEED = 60.0
@@ -56,7 +56,7 @@ class World(Deployed):
 @asynccontextmanager
 async def world(
     folder: Path,
-    emulator: Emulator,
+    cloud: Cloud,
     *,
     parameters: Mapping[str, str] | None = None,
     workers: Stub | None = None,
@@ -68,7 +68,7 @@ async def world(
     told = {**PARAMETERS, **(parameters or {})}
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(workers.serving())
-        deployment = await stack.enter_async_context(deployed(folder, emulator, under, parameters=told))
+        deployment = await stack.enter_async_context(deployed(folder, cloud, under, parameters=told))
         key = deployment.stack.made["ApiKey"]["text"]
         client = await stack.enter_async_context(aiohttp.ClientSession(headers={"x-api-key": key}))
         running = World(deployment.api.url, client, deployment, workers)
