@@ -54,6 +54,13 @@ def test_other_prices_may_be_given(plan: str, tmp_path: Path) -> None:
     assert bill["whole"] == pytest.approx(2 * told(plan)["whole"], rel=0.01)
 
 
+def test_events_for_subscribers_have_their_price(plan: str) -> None:
+    assert told(plan, "--subscriber-events", "flow.completed")["steps"] > told(plan)["steps"] + 2e-6
+    run = flowc("cost", plan, "--subscriber-events", "flow.done")
+    assert run.exit_code == 2
+    assert "no such type of event: flow.done" in run.output
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"dollars": {}}', None])
 def test_prices_that_lack_something_are_refused(plan: str, tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "prices.json"

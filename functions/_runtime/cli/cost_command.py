@@ -38,14 +38,29 @@ Pace = Annotated[
 ]
 
 
-def cost(plan: Plan = "", *, prices: PricesFile = None, per_month: Pace = A_MONTH, as_json: AsJson = False) -> None:
+Subscribed = Annotated[
+    str,
+    typer.Option(
+        "--subscriber-events", metavar="none|all|TYPE,…", help="Transitions that the stack puts on the bus besides."
+    ),
+]
+
+
+def cost(
+    plan: Plan = "",
+    *,
+    prices: PricesFile = None,
+    per_month: Pace = A_MONTH,
+    subscriber_events: Subscribed = "none",
+    as_json: AsJson = False,
+) -> None:
     """Print what a plan costs on AWS, for a flow and for a million.
 
     Its functions are run as Lambda runs them, in virtual time, over services in memory that count what is asked of
     them. Tasks take what they are estimated to take. Nothing is sent anywhere.
     """
     try:
-        found = _bill(_decision(plan), prices, per_month)
+        found = _bill(_decision(plan), prices, per_month, subscriber_events)
     except CommandFailed as failure:
         say(f"flowc: {failure}")
         raise typer.Exit(failure.exit_status) from None
@@ -75,15 +90,19 @@ def _size(decision: "Mapping[str, Any]") -> int:
     return max(1, len(tasks) if isinstance(tasks, list) else TICKETS)
 
 
-def _bill(decision: "Mapping[str, Any]", prices: Path | None, per_month: int) -> "Bill":
+def _bill(decision: "Mapping[str, Any]", prices: Path | None, per_month: int, subscribed: str) -> "Bill":
     from functions._core.errors import Rejected
     from functions._runtime.cost.bill import Bill
     from functions._runtime.cost.course import Broken, counted
     from functions._runtime.cost.prices import PRICES, Prices, PricesUnusable
+    from functions._runtime.settings import SettingsError
 
     try:
         priced = Prices.read(prices or PRICES)
-        return Bill.of(counted(decision, max(FEWEST, min(FLOWS, TICKETS // _size(decision))), per_month), priced)
+        flows = max(FEWEST, min(FLOWS, TICKETS // _size(decision)))
+        return Bill.of(counted(decision, flows, per_month, subscribed), priced)
+    except SettingsError as wrong:
+        raise CommandFailed(str(wrong), exit_status=REFUSED) from wrong
     except PricesUnusable as wrong:
         raise CommandFailed(f"the prices cannot be used: {wrong}", exit_status=REFUSED) from wrong
     except (Rejected, Broken) as refusal:
@@ -109,7 +128,7 @@ def _show(bill: "Bill", per_month: int) -> None:
     shown.print(new)
     shown.print(
         f"\nWith no flow at all: ${bill.idle:.2f} a month for ticks, ${bill.worker:.2f} for the heartbeats of a worker."
-        "\nNot in it: workers, free tiers, support, data that leaves AWS, alarms and dashboards."
+        "\nNot in it: workers, free tiers, support, data that leaves AWS, alarms, dashboards, CloudWatch's own metrics."
         f"\nAssumed: {prices.assumptions}",
         soft_wrap=True,
         highlight=False,

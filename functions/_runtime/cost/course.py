@@ -47,13 +47,16 @@ class Course:
         return self.quiet.total(account, what) / QUIET * MONTH
 
 
-def counted(decision: Mapping[str, Any], flows: int, a_month: int) -> Course:
-    """Run `flows` flows of a decision as they come when `a_month` of them come in a month; raise `Broken`."""
+def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: str = "none") -> Course:
+    """Run `flows` flows of a decision as they come when `a_month` of them come in a month; raise `Broken`.
+
+    `subscribed` are the transitions that are told to subscribers.
+    """
     loop = VirtualLoop(Random("cost"))  # noqa: S311 the same order each time
     ledger = Ledger()
 
     async def whole() -> Course:
-        deployment = Deployment(SimulatedClock(loop.time, START), ledger)
+        deployment = Deployment(SimulatedClock(loop.time, START), ledger, subscribed)
         await deployment.open(scenario_of(decision, 1, 1).fleet[0].capabilities)
         await asyncio.sleep(QUIET)
         quiet, begun = ledger.copy(), loop.time()

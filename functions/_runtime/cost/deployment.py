@@ -42,18 +42,18 @@ ENVIRONMENT = {
     "FLOWC_TIMER_QUEUE": "https://sqs.example/EnforceSlaQueue",
     "FLOWC_PUBLIC_URL": "https://flowc.example",
     "FLOWC_WORKER_KEY": "k" * 48,
-    "FLOWC_SUBSCRIBER_EVENTS": "none",
 }
 
 
 class Deployment:
     """Everything that is deployed; make it within the loop that it is to live in, and `open` it."""
 
-    def __init__(self, clock: Clock, ledger: Ledger) -> None:
+    def __init__(self, clock: Clock, ledger: Ledger, subscribed: str) -> None:
+        """Deploy nothing yet; `subscribed` are the transitions that are told to subscribers, as in the setting."""
         self.ledger = ledger
         self.services = Services(ledger, clock, self._invoke)
         self._clock = clock
-        self._settings = Settings.from_mapping(ENVIRONMENT)
+        self._settings = Settings.from_mapping({**ENVIRONMENT, "FLOWC_SUBSCRIBER_EVENTS": subscribed})
         self._functions: dict[str, LambdaFunction] = {}
         self._turn = asyncio.Lock()
 
