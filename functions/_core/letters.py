@@ -7,9 +7,20 @@ from typing import Any
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
 from functions._core.models import DeadLetter, Reason
-from functions._core.values import format_time, parse_time
+from functions._core.values import format_time, name_uuid, parse_time
+
+LETTERS = "5f0c0e0a-9d2b-5f0e-8a53-1d7a5e0c6b1e"
+"""Namespace of the ids of letters of events from outside."""
 
 ATTRIBUTES = frozenset({"specversion", "id", "source", "type", "subject", "time", "data"})
+
+OUTSIDE = "api"
+"""The function that takes what comes from outside: letters of such events are its own."""
+
+
+def id_from_outside(event: CloudEvent) -> str:
+    """Return the id of the letter of an event from outside, whose own id its sender has chosen as he liked."""
+    return name_uuid(LETTERS, f"{event.source} {event.id}")
 
 
 def letter_of(

@@ -15,6 +15,7 @@ from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected
 from functions._core.events import ROUTES
 from functions._core.flow_steps import CHAIN
+from functions._core.letters import OUTSIDE, id_from_outside
 from functions._core.models import Reason
 from functions._core.workers import Deregistration, Heartbeat, Registration
 from functions._runtime.dispatch import flow_of, read
@@ -99,17 +100,21 @@ class EventWork:
         kept = {name: value for name, value in event.extensions.items() if not name.startswith(KNATIVE_ERROR)}
         await self.bury(replace(event, extensions=kept), _reason(said), hopeless=said.get("code") in HOPELESS)
 
-    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool) -> None:
-        """Keep an event as a dead letter; a flow that waits for one that can never be handled is broken off."""
+    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool, outside: bool = False) -> None:
+        """Keep an event as a dead letter; a flow that waits for one that can never be handled is broken off.
+
+        For what came from `outside` no flow waits, whatever it says.
+        """
         if event.type in TICKS:
             log.warning("tick.given_up", code=reason.code)
             return  # another comes within a minute
-        function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
+        function = OUTSIDE if outside else ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
         log.error("event.buried", event_id=event.id, noun=event.noun, code=reason.code, reason=reason.message)
         # The flow first: were it the other way round, a crash in between would leave it to its deadline.
-        if hopeless:
+        if hopeless and not outside:
             await self._break_off(event, reason)
-        await dead_letter(event, function, reason, self._platform.ports)
+        letter_id = id_from_outside(event) if outside else None
+        await dead_letter(event, function, reason, self._platform.ports, letter_id=letter_id)
 
     async def _break_off(self, event: CloudEvent, reason: Reason) -> None:
         """Give up the step that the flow is at, if that is the one that waits for the event."""

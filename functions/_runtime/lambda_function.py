@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from math import inf
 from typing import Self
 
 from functions._adapters.aws.claims import Claims
@@ -15,6 +16,7 @@ from functions._adapters.dynamodb.client import meaning
 from functions._adapters.http_client import HttpClient
 from functions._adapters.knative import BrokerTelemetrySink
 from functions._core.envelope import CloudEvent
+from functions._core.errors import Rejected, Unavailable
 from functions._core.models import Reason
 from functions._core.ports import Clock, WorkerGateway
 from functions._runtime.clock import SystemClock
@@ -40,7 +42,10 @@ Handler = Callable[[CloudEvent], Awaitable[object]]
 
 @dataclass(slots=True, kw_only=True)
 class LambdaFunction:
-    """A function that takes events; the api also takes requests, by `app`."""
+    """A function that takes events; the api also takes requests, by `app`.
+
+    `until` is the time of the event loop up to which an invocation may begin something, or wait for it.
+    """
 
     name: str
     settings: Settings
@@ -53,6 +58,7 @@ class LambdaFunction:
     _handle: Handler = field(init=False)
     _work: EventWork = field(init=False)
     _swept: bool = field(init=False, default=False)
+    until: float = field(init=False, default=inf)
 
     @classmethod
     async def made(
@@ -104,7 +110,14 @@ class LambdaFunction:
         self.app = served(self.platform, services)
 
         async def taken(event: CloudEvent) -> None:
-            await take(services, event, None)
+            try:
+                await take(services, event, None)
+            except Rejected as refusal:
+                if refusal.code == "unknown_flow":  # an order may come before its decision
+                    raise Unavailable(str(refusal)) from refusal
+                if refusal.code != "unknown_worker":  # a late word, or one that came twice
+                    raise
+                log.info("worker.unknown", source=event.source, noun=event.noun)
 
         self._handle = taken
 
@@ -115,14 +128,13 @@ class LambdaFunction:
         else:
             await self._handle(event if self.claims is None else await self.claims.fetched(event))
 
-    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool) -> None:
-        """See `EventWork.bury`; no flow waits for what comes from outside, whatever it says."""
-        await self._work.bury(event, reason, hopeless=hopeless and self.app is None)
+    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool = False, outside: bool = False) -> None:
+        """See `EventWork.bury`; all that the api gets by its queue is from outside."""
+        await self._work.bury(event, reason, hopeless=hopeless, outside=outside or self.app is not None)
 
-    async def settle(self, until: float) -> None:
-        """Wait, up to a time of the loop, for all that was set going; then ask for what is due next."""
-        loop = asyncio.get_running_loop()
-        while self.platform.busy and loop.time() < until:  # noqa: ASYNC110 many things, none of which tells
+    async def settle(self) -> None:
+        """Wait, up to `until`, for all that was set going; then ask for what is due next."""
+        while self.platform.busy and self._in_time():  # noqa: ASYNC110 many things, none of which tells
             await asyncio.sleep(0.002)
         if self.platform.busy:
             log.warning("invocation.cut_off")
@@ -139,12 +151,17 @@ class LambdaFunction:
     async def _tick(self) -> None:
         """Act on what is due, publish what was left, forget what is old."""
         await self._sweep()
-        await self.platform.catch_up()
-        await self.publisher.recover()
+        if self._in_time():
+            await self.platform.catch_up()
+            await self.publisher.recover()
         for _ in range(ROUNDS):
-            if not await self.forgetting.round():
+            if not self._in_time() or not await self.forgetting.round():
                 return
 
     async def _sweep(self) -> None:
         self._swept = True
-        await self.platform.sweeper.sweep()
+        await self.platform.sweeper.sweep(self._in_time)
+
+    def _in_time(self) -> bool:
+        """Whether the invocation has time for more; what is due then is asked for once more."""
+        return asyncio.get_running_loop().time() < self.until

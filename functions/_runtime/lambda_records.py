@@ -85,7 +85,8 @@ class Records:
         """Handle an event; raise what leaves it in the queue."""
         try:
             if self._function.name == "dead_letter":
-                await self._function.bury(event, given_up(record), hopeless=False)
+                reason = given_up(record)
+                await self._function.bury(event, reason, outside=reason.where == self._function.settings.outside_queue)
             else:
                 await self._function.handle(event)
         except Rejected as refusal:
@@ -103,7 +104,12 @@ class Records:
             await self._function.bury(event, Reason(code="internal", message=text), hopeless=True)
 
     async def _sooner(self, record: SQSRecord) -> None:
-        """Let a message be seen again before its time in the queue's settings; if that fails, then not."""
+        """Let a message be seen again before its time in the queue's settings; if that fails, then not.
+
+        Dead letters take the queue's time: when the table is away for long, they are the last that is left.
+        """
+        if self._function.name == "dead_letter":
+            return
         arn = record.event_source_arn
         pause = min(2 ** (_times(record) - 1), LONGEST_PAUSE)
         try:
@@ -123,7 +129,7 @@ class Records:
             time=self._function.platform.ports.clock.now(),
             data={"body": record.body},
         )
-        await self._function.bury(event, Reason(code=UNREADABLE, message=str(refusal)), hopeless=False)
+        await self._function.bury(event, Reason(code=UNREADABLE, message=str(refusal)))
 
 
 def _times(record: SQSRecord) -> int:

@@ -28,6 +28,10 @@ REQUIRED = {
     "public_url": "workers report to it",
     "worker_key": "all functions sign and check the workers' tokens with it",
 }
+OF_FUNCTIONS = {
+    "api": {"api_key": "clients come from elsewhere"},
+    "dead_letter": {"outside_queue": "what came from outside is not replayed as the platform's own"},
+}
 NAMESPACE = "FlowC"
 MARGIN_SECONDS = 3.0
 """Left of an invocation when what it has set going is waited for no longer: what is cut off is done again."""
@@ -48,7 +52,7 @@ def invoked(name: str, event: Mapping[str, Any], context: Any) -> Any:  # noqa: 
 def read_environment(function: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> Settings:
     """Return the settings, with what the secrets hold; raise `SettingsError` naming all that is wrong or missing."""
     settings = Settings.from_mapping({**environment, **{PREFIX + name.upper(): key for name, key in secrets.items()}})
-    required = REQUIRED | ({"api_key": "clients come from elsewhere"} if function == "api" else {})
+    required = REQUIRED | OF_FUNCTIONS.get(function, {})
     missing = {name: why for name, why in required.items() if getattr(settings, name) is None}
     if missing:
         raise SettingsError([f"{PREFIX}{name.upper()}: not set; {why}" for name, why in missing.items()])
@@ -75,11 +79,11 @@ class Entry:
     def __call__(self, event: Mapping[str, Any], context: Any) -> Any:  # noqa: ANN401 as Lambda has it
         """Handle one invocation; raises `ValueError` for one that is neither a batch nor a request."""
         structlog.contextvars.bind_contextvars(function=self._name, request_id=context.aws_request_id)
-        until = self._loop.time() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
+        self._function.until = self._loop.time() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
         try:
             return self._traced(event, context)
         finally:
-            self._loop.run_until_complete(self._function.settle(until))
+            self._loop.run_until_complete(self._function.settle())
             self._metrics.flush()
             structlog.contextvars.clear_contextvars()
 

@@ -16,7 +16,7 @@ from functions._core.engine import Carried, Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events import BY_NOUN, ROUTES
-from functions._core.letters import event_of
+from functions._core.letters import OUTSIDE, event_of
 from functions._core.models import DeadLetter, Flow, Reason
 from functions._core.orders import AnyOrder, noun_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
@@ -174,7 +174,7 @@ class Platform:
                 code="decision_conflict",
                 status=422,
             )
-        if event.noun not in BY_NOUN:
+        if event.noun not in BY_NOUN or letter.function == OUTSIDE:
             raise Rejected(f"letter {letter_id} holds no event that can be replayed", code="not_replayable", status=422)
         if letter.function == "publish_telemetry":
             await self.ports.store.commit(Step(flow_id=letter.flow_id or "", telemetry=(event,)))

@@ -67,6 +67,9 @@ class Settings(BaseModel):
     claims_bucket: str | None = Field(
         None, pattern=r"^[a-z0-9.-]{3,63}$", description="On AWS: bucket for the data of events that no bus would take"
     )
+    outside_queue: str | None = Field(
+        None, description="On AWS: ARN of the api's queue, by which dead_letter knows what came from outside"
+    )
     worker_key_secret: str | None = Field(None, description="On AWS: secret that holds FLOWC_WORKER_KEY")
     api_key_secret: str | None = Field(None, description="On AWS: secret that holds FLOWC_API_KEY")
     public_url: AnyHttpUrl | None = Field(None, description="Base URL that workers reach the platform at")

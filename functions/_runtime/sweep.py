@@ -70,9 +70,9 @@ class Sweeper:
             await self._guarded(self._rounds)
             await asyncio.sleep(ROUND.total_seconds())
 
-    async def sweep(self) -> None:
-        """Act on everything that is due now."""
-        while True:
+    async def sweep(self, in_time: Callable[[], bool] = lambda: True) -> None:
+        """Act on everything that is due now, as long as there is time: the rest stays due."""
+        while in_time():
             now = self._ports.clock.now()
             page = await self._ports.wakeups.claim_due(now, PAGE, LEASE)
             await asyncio.gather(*(self._acted(due) for due in page))

@@ -2,15 +2,20 @@
 
 from fastapi import APIRouter
 
+from functions._core.letters import OUTSIDE, event_of
 from functions._core.models import DeadLetter
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.documents import problems
+from functions.api.ingress import take
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Limit, found
 from functions.api.services import ApiServices, Services
 from functions.api.views import LetterPage
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
+
+NEVER_AGAIN = frozenset({"decision_conflict", "unreadable"})
+"""Reasons for which the same event would only make another letter, or is none."""
 
 # A letter has the id of its event, and those may hold slashes: hence `:path`.
 
@@ -26,10 +31,17 @@ async def list_dead_letters(services: Services, cursor: Cursor = None, limit: Li
 async def replay_dead_letter(
     services: Services, letter_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
 ) -> DeadLetter:
-    """Queue the event of a dead letter again and drop the letter. Who wants it and why is kept."""
+    """Queue the event of a dead letter again and drop the letter. Who wants it and why is kept.
+
+    What came from outside is taken in as if it came now: what was refused for what it is, is refused again.
+    """
     letter = await found("dead letter", letter_id, services.ports.dead_letters.letter)
     await _recorded(services, "replay_dead_letter", letter, requested_by, why)
-    return await services.engine.replay(letter.letter_id)
+    if letter.function != OUTSIDE or letter.reason.code in NEVER_AGAIN:
+        return await services.engine.replay(letter.letter_id)
+    await take(services, event_of(letter), None)
+    await services.ports.dead_letters.drop(letter.letter_id)
+    return letter
 
 
 @router.get("/{letter_id:path}", responses=problems(404))

@@ -17,6 +17,7 @@ from functions._adapters.dynamodb.client import meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Unavailable
+from functions._core.values import flow_id_of
 from functions._runtime.emf import EmbeddedMetrics
 from functions._runtime.lambda_function import LambdaFunction
 from functions._runtime.lambda_records import TRIES, Records
@@ -29,6 +30,7 @@ from tests.plans import seeded_decision
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 API_KEY = "a" * 32
+API_QUEUE = "arn:aws:sqs:eu-central-1:000000000000:ApiQueue"
 
 
 @dataclass
@@ -73,10 +75,11 @@ class Function:
             "eventSourceARN": self.deployed.queue_arn,
             **more,
         }
+        self.made.until = asyncio.get_running_loop().time() + 20
         try:
             await self.records._record(SQSRecord(record))
         finally:
-            await self.made.settle(asyncio.get_running_loop().time() + 20)
+            await self.made.settle()
 
     async def asks(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, Any]:
         """Make a request of the api, as the gateway passes it on."""
@@ -90,7 +93,7 @@ class Function:
         }
         assert self.made.app is not None
         answer = await asyncio.to_thread(_answered, self.made.app, event, asyncio.get_running_loop())
-        await self.made.settle(asyncio.get_running_loop().time() + 20)
+        await self.made.settle()
         return int(answer["statusCode"]), json.loads(answer["body"] or "null")
 
     async def letters(self) -> list[Mapping[str, Any]]:
@@ -129,6 +132,7 @@ async def deployed(dynamodb: Emulator, monkeypatch: pytest.MonkeyPatch) -> Async
             "FLOWC_PUBLIC_URL": "https://flowc.example",
             "FLOWC_WORKER_KEY": "w" * 32,
             "FLOWC_API_KEY": API_KEY,
+            "FLOWC_OUTSIDE_QUEUE": API_QUEUE,
             "FLOWC_SUBSCRIBER_EVENTS": "none",
         }
         found = Deployed(services, environment, events, timers, arn)
@@ -187,6 +191,98 @@ async def test_an_internal_event_from_outside_is_refused_and_kept(deployed: Depl
     await api.takes(body_of(replace(decided(), type=type_of("plan.validated"), data={})))
     (letter,) = await api.letters()
     assert letter["reason"]["code"] == "internal_type"
+
+
+def undelivered(queue: str) -> dict[str, str]:
+    """Return what SQS tells of a message that a queue has given up."""
+    return {"ApproximateReceiveCount": "1", "DeadLetterQueueSourceArn": queue}
+
+
+async def test_a_decision_from_outside_that_was_given_up_becomes_a_flow_when_it_is_replayed(
+    deployed: Deployed,
+) -> None:
+    api, dead_letter = await deployed.function("api"), await deployed.function("dead_letter")
+    event = decided()
+    await dead_letter.takes(body_of(event), attributes=undelivered(API_QUEUE))
+    (letter,) = await api.letters()
+    assert letter["function"] == "api"
+    assert (await api.asks("POST", f"/api/v1/dead-letters/{letter['letter_id']}/replay"))[0] == 202
+    flow = await api.made.platform.ports.store.flow(flow_id_of(event.data["decision_id"]))
+    assert flow is not None
+    assert await api.letters() == []
+
+
+async def test_a_word_of_a_worker_that_was_given_up_is_heard_when_it_is_replayed(deployed: Deployed) -> None:
+    api, dead_letter = await deployed.function("api"), await deployed.function("dead_letter")
+    data = {"worker_id": "w1", "endpoint": "https://93.184.216.34/x", "capabilities": ["python"], "slots": 1}
+    said = {"TARGET_ARN": {"stringValue": API_QUEUE}, "ERROR_CODE": {"stringValue": "SDK_CLIENT_ERROR"}}
+    event = replace(decided(), type=type_of("worker.registered"), data=data)
+    await dead_letter.takes(body_of(event), messageAttributes=said)
+    (letter,) = await api.letters()
+    assert (await api.asks("POST", f"/api/v1/dead-letters/{letter['letter_id']}/replay"))[0] == 202
+    assert await api.made.platform.ports.registry.worker("w1") is not None
+
+
+@pytest.mark.parametrize("noun", ["worker.unhealthy", "ticket.reported"])
+async def test_an_internal_event_from_outside_does_not_reach_the_bus_by_a_replay(deployed: Deployed, noun: str) -> None:
+    api = await deployed.function("api")
+    report = {"ticket_id": "t", "attempt": 1, "status": "COMPLETED"}
+    await api.takes(body_of(replace(decided(), type=type_of(noun), data=report)))
+    (letter,) = await api.letters()
+    status, _ = await api.asks("POST", f"/api/v1/dead-letters/{letter['letter_id']}/replay")
+    assert status in {401, 403}
+    assert len(await api.letters()) == 1
+    assert await deployed.published(1, 1.0) == []
+
+
+async def test_letters_of_two_senders_who_chose_one_id_are_two(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    for source in ("/one", "/two"):
+        await api.takes(body_of(replace(decided(), id="same", source=source, data={})))
+    assert {letter["event"]["source"] for letter in await api.letters()} == {"/one", "/two"}
+
+
+async def test_an_order_that_comes_before_its_decision_stays_in_its_queue(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    event = decided()
+    order = {"flow_id": flow_id_of(event.data["decision_id"]), "reason": "changed my mind"}
+    cancel = replace(event, id="c", type=type_of("flow.cancel_requested"), data=order)
+    with pytest.raises(Unavailable, match="no flow"):
+        await api.takes(body_of(cancel))
+    await api.takes(body_of(event))
+    await api.takes(body_of(cancel))
+    flow = await api.made.platform.ports.store.flow(order["flow_id"])
+    assert flow is not None
+    assert flow.outcome == "CANCELLED"
+
+
+async def test_the_last_word_of_a_worker_that_has_gone_is_no_dead_letter(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    for noun in ("worker.heartbeat", "worker.deregistered"):
+        await api.takes(body_of(replace(decided(), type=type_of(noun), data={"worker_id": "gone", "reason": "x"})))
+    assert await api.letters() == []
+
+
+async def test_a_sweep_ends_with_its_invocation_and_the_rest_is_asked_for(deployed: Deployed) -> None:
+    api, enforce_sla = await deployed.function("api"), await deployed.function("enforce_sla")
+    await api.takes(body_of(decided(sla_deadline_seconds=1)))
+    (event,) = await deployed.published(1)
+    await (await deployed.function("validate")).takes(body_of(event))
+    await deployed.aws.messages(deployed.timers, 2, 3.0)
+    enforce_sla.made.until = 0.0
+    await enforce_sla.made._sweep()
+    await enforce_sla.made.settle()
+    flow = await api.made.platform.ports.store.flow(event.extensions["partitionkey"])
+    assert flow is not None
+    assert flow.outcome is None
+    assert len(await deployed.aws.messages(deployed.timers, 1, 4.0)) == 1
+
+
+async def test_a_message_nested_too_deep_is_a_dead_letter(deployed: Deployed) -> None:
+    validate = await deployed.function("validate")
+    await validate.takes("[" * 100_000 + "]" * 100_000)
+    (letter,) = await validate.letters()
+    assert letter["reason"]["code"] == "unreadable"
 
 
 async def test_a_timer_from_outside_is_refused_like_any_internal_event(deployed: Deployed) -> None:

@@ -12,7 +12,7 @@ from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.client import Client
 from functions._adapters.cloudevents_http import write_structured
 from functions._core.envelope import CloudEvent
-from functions._core.errors import Unavailable
+from functions._core.errors import Rejected, Unavailable
 
 ENTRIES = 10
 """Entries of one call."""
@@ -22,6 +22,9 @@ BYTES = 256 * 1024
 
 ROOM = 1024
 """Bytes of an entry, and of what is put around it on its way, beside the event."""
+
+REFUSED = frozenset({"NotAuthorizedForSourceException", "InvalidArgument", "MalformedDetail"})
+"""What is wrong with an entry itself."""
 
 PAUSES = (0.05, 0.2, 0.8)
 """Seconds before what a bus has not taken is tried again; who calls tries again later, with longer pauses."""
@@ -43,7 +46,7 @@ class EventBridgeBroker:
         self._sending: set[asyncio.Task[None]] = set()
 
     async def publish(self, events: Sequence[CloudEvent]) -> None:
-        """Put the events on the bus; raise `Unavailable` naming how many it did not take."""
+        """Put the events on the bus; raise `Unavailable` when it does not take some, `Rejected` when it never will."""
         left = [await self._entry(event) for event in events]
         why = ""
         for pause in (*PAUSES, None):
@@ -52,6 +55,8 @@ class EventBridgeBroker:
             why = next(filter(None, fates), "")
             if not left:
                 return
+            if refused := next((fate for fate in fates if fate in REFUSED), None):
+                raise Rejected(f"EventBridge refuses it: {refused}", code="refused_by_broker", status=400)
             if pause is not None:
                 await asyncio.sleep(pause)
         raise Unavailable(f"EventBridge has not taken {len(left)} of {len(events)} events: {why}")

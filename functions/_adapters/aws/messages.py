@@ -18,7 +18,7 @@ def read_message(body: str, received_at: datetime) -> CloudEvent:
     """Return the event that a message carries: as EventBridge passes it on, or as it is; raise `Rejected`."""
     try:
         found = json.loads(body)
-    except ValueError as wrong:
+    except (ValueError, RecursionError) as wrong:
         raise Rejected(f"the message is no JSON: {wrong}", code="malformed_event", status=400) from wrong
     if isinstance(found, Mapping) and "detail-type" in found and isinstance(found.get("detail"), Mapping):
         body = json.dumps(found["detail"])

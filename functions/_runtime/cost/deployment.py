@@ -133,8 +133,9 @@ class Deployment:
         async with self._turn:
             self.ledger.account = account
             self.ledger.add(INVOCATIONS, 1, function)
+            self._functions[function].until = asyncio.get_running_loop().time() + LONGEST_INVOCATION
             yield
-            await self._functions[function].settle(asyncio.get_running_loop().time() + LONGEST_INVOCATION)
+            await self._functions[function].settle()
             self.ledger.account = NOBODY
 
     def _event(self, noun: str, data: Mapping[str, Any], subject: str | None) -> CloudEvent:
