@@ -19,6 +19,7 @@ NOT_COMPARED = frozenset({"ticket.started", "flow.reemitted", "sla.at_risk", "sl
 """What the clock says, not the plan: an estimate of a millisecond leaves a ticket no time on a slow machine."""
 
 TRIES = 10
+PATIENCE_S = 60
 
 Course = tuple[list[tuple[str, ...]], dict[str, list[tuple[str, ...]]]]
 
@@ -70,7 +71,7 @@ class Deployed:
         entries: list[dict[str, Any]] = []
         while True:
             path = f"/api/v1/flows/{flow_id}/history?after={entries[-1]['seq'] if entries else 0}"
-            page = await until(partial(self.get, path), "the history")
+            page = await until(partial(self.get, path), "the history", PATIENCE_S)
             if not page["items"]:
                 return entries
             entries += page["items"]

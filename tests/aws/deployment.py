@@ -34,10 +34,12 @@ Json = Any
 class Conditions:
     """Under which a stack works: `speed` says how many times sooner than the template says what failed comes again.
 
+    `haste` says the same of what a function itself puts off.
     The schedules fire every `tick_s` seconds, if at all; a function has one environment if `at_once` does not say more.
     """
 
     speed: float = 1
+    haste: float = 1
     tick_s: float | None = None
     at_once: Mapping[str, int] = field(default_factory=dict)
     again: Again = field(default_factory=Again)
@@ -168,7 +170,7 @@ async def deployed(
 ) -> AsyncIterator[Deployment]:
     """Deploy a template, ours unless one is given, for as long as the context is open."""
     async with AsyncExitStack() as stack:
-        wire = Wire(cloud.url_of, between=conditions.faults, speed=conditions.speed)
+        wire = Wire(cloud.url_of, between=conditions.faults, haste=conditions.haste)
         api = HttpApi()
         await stack.enter_async_context(wire.serving())
         await api.open()

@@ -95,7 +95,8 @@ class Wire:
     between: Between = through
     refusal: Callable[[str, Call], Answer | None] = lambda _function, _call: None
     """Says what AWS answers to who may not do what it asks for."""
-    speed: float = 1
+    haste: float = 1
+    """How many times sooner than a function says what it puts off comes again."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often which function has called what."""
     largest: Counter[str] = field(default_factory=Counter)
@@ -172,7 +173,7 @@ class Wire:
             return call
         arguments = call.json
         self.postponed.add(arguments["ReceiptHandle"])
-        arguments["VisibilityTimeout"] = math.ceil(arguments["VisibilityTimeout"] / self.speed)
+        arguments["VisibilityTimeout"] = math.ceil(arguments["VisibilityTimeout"] / self.haste)
         return Call(call.caller, call.name, json.dumps(arguments).encode(), call.path)
 
     def _note(self, what: str, size: int) -> None:

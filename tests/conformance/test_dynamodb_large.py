@@ -16,7 +16,7 @@ from functions._core.step import Step
 from functions._core.values import FlowStatus, TicketStatus
 from functions._runtime.clock import SystemClock
 from tests.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
-from tests.conformance.dynamodb_clients import Ahead, Answer, Arguments, Between, Call, Died
+from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Died
 
 pytestmark = pytest.mark.timeout(300)  # an emulator takes its time for a plan of thousands
 
@@ -207,6 +207,25 @@ async def test_a_process_that_was_taken_for_dead_cannot_finish_what_was_undone(
     assert met == busy
     await opened().store.commit(cancelling(flow, (rival, *plan[1:])))
     assert await state(opened(), flow) == CANCELLED
+
+
+async def test_who_meets_the_drafts_of_another_step_has_not_written_hundreds_in_vain(
+    opened: Opened, clock: Ahead
+) -> None:
+    flow, plan = await planned(opened())
+    with pytest.raises(Died):
+        await opened(dying("update_item", SIZE // 2)).store.commit(cancelling(flow, plan))
+    clock.ahead = seconds(1)
+    writes = 0
+
+    async def count(call: Call, name: str, arguments: Arguments) -> Answer:
+        nonlocal writes
+        writes += name in WRITES
+        return await call(name, arguments)
+
+    with pytest.raises(Conflict):
+        await opened(count).store.commit(cancelling(flow, plan))
+    assert writes <= 3
 
 
 async def test_a_large_step_without_the_flow_is_whole_too(opened: Opened) -> None:

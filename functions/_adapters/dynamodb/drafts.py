@@ -28,8 +28,12 @@ from functions._core.errors import Conflict, Unavailable
 
 T = TypeVar("T")
 
-PATIENT = 30_000_000
-"""Microseconds after which a step that is not done is taken for lost."""
+PATIENT = 10_000_000
+"""Microseconds after which a step that is not done is taken for lost.
+
+Thousands of items are written in less. An event that meets the drafts of a function that died comes again after 1, 2,
+4 … s and is given up at the fifth time: until then the drafts have to be out of the way.
+"""
 
 SWEPT_AFTER = 5
 """Seconds after which the sweep looks at a head."""
@@ -53,7 +57,8 @@ class Drafts:
         digest = sha256(repr(changes).encode("utf-8", "surrogatepass")).hexdigest()[:16]
         head = partition, f"{HEAD}{number(self._stamps.take(1, digest))}#{digest}"
         try:
-            await self.each(rest, lambda change: self._draft(change, head))
+            await self._draft(rest[0], head)  # alone: where another step is under way, it is mostly met here
+            await self.each(rest[1:], lambda change: self._draft(change, head))
             await self._head(head, rest, flow)
         except BaseException:
             await self._undo(head, [change.key for change in rest])
