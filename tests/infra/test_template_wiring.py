@@ -13,10 +13,12 @@ from functions._core.envelope import TYPE_PREFIX
 from functions._core.events import BY_NOUN, CATALOGUE, ROUTES
 from functions._runtime.clock import SystemClock
 from functions._runtime.expose import NAMES
+from functions._runtime.lambda_records import LONGEST_PAUSE
 from functions._runtime.manifests import calls_out
 from functions._runtime.on_lambda import read_environment
 from functions.api.access import OPEN, REPORTS
-from tests.cloudformation import EVERYTHING, Stack, document
+from tests.cloudformation import EVERYTHING, PATH, Stack, document
+from tests.conftest import ROOT
 
 STACK = Stack()
 QUEUES = STACK.of("AWS::SQS::Queue")
@@ -84,8 +86,37 @@ def test_every_function_has_a_queue_of_its_own_whose_messages_end_as_dead_letter
         queue = QUEUES[f"{name}Queue"]
         last = "LastQueue" if name == "DeadLetter" else "DeadLetterQueue"
         assert queue["RedrivePolicy"]["deadLetterTargetArn"] == arn(last)
-        assert 2 <= queue["RedrivePolicy"]["maxReceiveCount"] <= 10
         assert queue["VisibilityTimeout"] >= 6 * STACK.functions[name]["Timeout"]
+
+
+def test_what_is_away_for_minutes_makes_no_dead_letters() -> None:
+    """A message is seen again after seconds, so it has to be delivered more often than one that waits for its queue."""
+    for name in NAMED:
+        queue = QUEUES[f"{name}Queue"]
+        received = queue["RedrivePolicy"]["maxReceiveCount"]
+        if name == "DeadLetter":  # it never asks for a message sooner
+            lasts = received * queue["VisibilityTimeout"]
+        else:
+            lasts = sum(min(2**times, LONGEST_PAUSE) for times in range(received))
+        assert 600 <= lasts <= 1800, name
+
+
+def test_how_often_a_queue_delivers_is_told_as_it_is() -> None:
+    [received] = {
+        queue["RedrivePolicy"]["maxReceiveCount"]
+        for name, queue in QUEUES.items()
+        if name not in {"DeadLetterQueue", "LastQueue"}
+    }
+    guide = (ROOT / "infra" / "aws" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for text in (
+        PATH.read_text(encoding="utf-8"),
+        guide,
+        readme.partition("## Deploy on AWS")[2].partition("\n## ")[0],
+    ):
+        told = re.findall(r"(\w+) (?:deliveries|tries|times(?= in vain|; then a dead letter))", text)
+        assert told
+        assert set(told) == {str(received)}
 
 
 def test_dead_letters_are_kept_longer_than_what_they_were() -> None:
