@@ -232,6 +232,7 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         "Table": "flow-c-Table-1",
         "Bus": "flow-c",
         "EnforceSlaQueue": "https://sqs.eu-central-1.amazonaws.com/1/flow-c-EnforceSlaQueue",
+        "ApiQueue": "arn:aws:sqs:eu-central-1:1:flow-c-ApiQueue",
         "Claims": "flow-c-claims-1",
         "HttpApi": "https://a1.execute-api.eu-central-1.amazonaws.com",
         "WorkerKey": "arn:aws:secretsmanager:eu-central-1:1:secret:WorkerKey-1",
@@ -248,6 +249,7 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         assert str(settings.public_url).rstrip("/") == given.get("PublicUrl", made["HttpApi"])
         assert settings.timer_queue is not None
         assert settings.claims_bucket is not None
+        assert (settings.outside_queue == made["ApiQueue"]) is (name == "DeadLetter")
         assert settings.telemetry_url is None, "without it telemetry goes to the bus"
 
 
