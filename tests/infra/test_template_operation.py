@@ -300,6 +300,8 @@ def test_with_snapstart_everything_that_calls_a_function_calls_its_version() -> 
         assert versions[f"{name}Version"]["FunctionName"] == {"Ref": name}
         assert versions[f"{name}Version"]["Description"] == "Settings ${Snapshot.VersionNumber}"
         assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+        # Lambda publishes nothing that has not changed, so what makes new versions has to change every function.
+        assert function["Environment"]["Variables"]["SNAPSHOT"] == {"Fn::GetAtt": ["Snapshot", "VersionNumber"]}
         assert stack.of("AWS::Lambda::EventSourceMapping")[f"{name}Events"]["FunctionName"] == {"Ref": f"{name}Version"}
     [integration] = stack.of("AWS::ApiGatewayV2::Integration").values()
     [permission] = stack.of("AWS::Lambda::Permission").values()
@@ -307,6 +309,7 @@ def test_with_snapstart_everything_that_calls_a_function_calls_its_version() -> 
     plain = Stack()
     assert plain.of("AWS::Lambda::Version") == {}
     assert not any("SnapStart" in function for function in plain.functions.values())
+    assert not any("SNAPSHOT" in function["Environment"]["Variables"] for function in plain.functions.values())
     assert not any(name.startswith("Snapshot") for name in plain.resources)
 
 

@@ -236,6 +236,7 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         "HttpApi": "https://a1.execute-api.eu-central-1.amazonaws.com",
         "WorkerKey": "arn:aws:secretsmanager:eu-central-1:1:secret:WorkerKey-1",
         "ApiKey": "arn:aws:secretsmanager:eu-central-1:1:secret:ApiKey-1",
+        "Snapshot": "7",
     }
     for name, function in Stack(**given).functions.items():
         variables = {
