@@ -266,7 +266,10 @@ def test_functions_that_call_workers_are_in_the_network_when_there_is_one_and_no
     }
     assert inside.keys() == {name for name in NAMES if calls_out(name)}
     for config in inside.values():
-        assert config == {"SubnetIds": ["subnet-0a", "subnet-0b"], "SecurityGroupIds": ["sg-0a"]}
+        assert config == {
+            "SubnetIds": {"Fn::Split": [",", "subnet-0a,subnet-0b"]},
+            "SecurityGroupIds": {"Fn::Split": [",", "sg-0a"]},
+        }
     assert not any("VpcConfig" in function for function in STACK.functions.values())
 
 
