@@ -252,6 +252,14 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         assert settings.telemetry_url is None, "without it telemetry goes to the bus"
 
 
+def test_the_api_refuses_itself_what_is_nearly_too_large_for_lambda() -> None:
+    """Lambda takes 6 MB with all that the gateway puts around a body, and refuses more without saying why."""
+    for name, function in STACK.functions.items():
+        largest = function["Environment"]["Variables"].get("FLOWC_MAX_BODY_BYTES")
+        assert (largest is not None) is (name == "Api"), name
+        assert largest is None or 4_000_000 <= int(largest) <= 5_500_000
+
+
 def test_functions_trace_when_tracing_is_on_and_only_then() -> None:
     for tracing, disabled in (("PassThrough", "true"), ("Active", "false")):
         for function in Stack(Tracing=tracing).functions.values():
