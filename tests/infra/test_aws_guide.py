@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from typer.main import get_command
 
 from functions._core.decision import check_plan, read_decision
+from functions._core.rules import Rules
 from functions._runtime.cli.app import app
 from tests.cloudformation import document
 from tests.conftest import ROOT
 
 GUIDE = (ROOT / "infra" / "aws" / "README.md").read_text(encoding="utf-8")
 TEMPLATE = document()
+RULES = Rules()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
@@ -50,8 +52,7 @@ def test_what_the_guide_reads_or_sets_is_in_the_template() -> None:
         for name, value in re.findall(r"(\w+)=([^\s`]+)", line):
             parameter = TEMPLATE["Parameters"][name]
             assert value in parameter.get("AllowedValues", [value])
-            for part in value.split(",") if parameter["Type"] == "CommaDelimitedList" else [value]:
-                assert re.fullmatch(parameter.get("AllowedPattern", ".*"), part), name
+            assert re.fullmatch(parameter.get("AllowedPattern", ".*"), value), name
     alarms = set(re.findall(r"`(\w+Alarm)`", GUIDE))
     assert alarms == {name for name, made in TEMPLATE["Resources"].items() if made["Type"] == "AWS::CloudWatch::Alarm"}
 
@@ -64,6 +65,20 @@ def test_functions_in_the_network_are_named() -> None:
     }
     [named] = re.findall(r"functions that call workers \((.*?)\)", GUIDE, re.DOTALL)
     assert set(re.findall(r"`(\w+)`", named)) == inside
+
+
+def test_how_long_workers_may_be_silent_is_told_as_it_is() -> None:
+    stopped = GUIDE.partition("## Stop everything")[2].partition("\n## ")[0]
+    told = [int(seconds) for seconds in re.findall(r"(\d+) s of silence", stopped)]
+    assert told == [RULES.unhealthy.total_seconds(), RULES.removed.total_seconds()]
+    assert f"{RULES.removed.total_seconds():.0f} s" in TEMPLATE["Parameters"]["ReservedConcurrency"]["Description"]
+
+
+def test_the_largest_body_is_told_as_it_is() -> None:
+    largest = TEMPLATE["Resources"]["Api"]["Properties"]["Environment"]["Variables"]["FLOWC_MAX_BODY_BYTES"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Deploy on AWS")[2].partition("\n## ")[0]
+    for text in (GUIDE, readme):
+        assert f"{int(largest) / 1_000_000:.0f} MB (`FLOWC_MAX_BODY_BYTES`)" in text
 
 
 def test_the_first_decision_can_be_done() -> None:

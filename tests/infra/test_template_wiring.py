@@ -237,6 +237,7 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         "HttpApi": "https://a1.execute-api.eu-central-1.amazonaws.com",
         "WorkerKey": "arn:aws:secretsmanager:eu-central-1:1:secret:WorkerKey-1",
         "ApiKey": "arn:aws:secretsmanager:eu-central-1:1:secret:ApiKey-1",
+        "Snapshot": "7",
     }
     for name, function in Stack(**given).functions.items():
         variables = {
@@ -253,6 +254,14 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         assert settings.telemetry_url is None, "without it telemetry goes to the bus"
 
 
+def test_the_api_refuses_itself_what_is_nearly_too_large_for_lambda() -> None:
+    """Lambda takes 6 MB with all that the gateway puts around a body, and refuses more without saying why."""
+    for name, function in STACK.functions.items():
+        largest = function["Environment"]["Variables"].get("FLOWC_MAX_BODY_BYTES")
+        assert (largest is not None) is (name == "Api"), name
+        assert largest is None or 4_000_000 <= int(largest) <= 5_500_000
+
+
 def test_functions_trace_when_tracing_is_on_and_only_then() -> None:
     for tracing, disabled in (("PassThrough", "true"), ("Active", "false")):
         for function in Stack(Tracing=tracing).functions.values():
@@ -267,7 +276,10 @@ def test_functions_that_call_workers_are_in_the_network_when_there_is_one_and_no
     }
     assert inside.keys() == {name for name in NAMES if calls_out(name)}
     for config in inside.values():
-        assert config == {"SubnetIds": ["subnet-0a", "subnet-0b"], "SecurityGroupIds": ["sg-0a"]}
+        assert config == {
+            "SubnetIds": {"Fn::Split": [",", "subnet-0a,subnet-0b"]},
+            "SecurityGroupIds": {"Fn::Split": [",", "sg-0a"]},
+        }
     assert not any("VpcConfig" in function for function in STACK.functions.values())
 
 
