@@ -124,6 +124,7 @@ class LambdaFunction:
     async def handle(self, event: CloudEvent) -> None:
         """Handle an event; see `EventWork`. To the api it is one from outside: see `POST /`."""
         if event.source == SOURCE and self.app is None:  # what comes from outside may say anything of its source
+            self.timers.came(event)
             await self._sweep()
         else:
             await self._handle(event if self.claims is None else await self.claims.fetched(event))

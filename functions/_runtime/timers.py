@@ -38,6 +38,7 @@ class Timers:
         self._clock = clock
         self._armed: dict[str, datetime] = {}
         self._sent: datetime | None = None
+        self._message = ""
 
     def observe(self, step: Step) -> None:
         """Take note of the wake-ups of a committed step; those of the same records that were noted before are void."""
@@ -47,6 +48,11 @@ class Timers:
                 self._armed.pop(record_id, None)
             else:
                 self._armed[record_id] = at
+
+    def came(self, event: CloudEvent) -> None:
+        """Take note of a message that has come, perhaps a moment early: it covers nothing any more."""
+        if event.id == self._message:
+            self._sent = None
 
     async def set(self) -> None:
         """Ask for the nearest of the wake-ups noted, unless the schedule or another message brings it."""
@@ -81,4 +87,4 @@ class Timers:
         except Unavailable as away:
             log.warning("timer.not_set", due_at=format_time(at), error=str(away))  # the next tick finds it
         else:
-            self._sent = now + timedelta(seconds=delay)
+            self._sent, self._message = now + timedelta(seconds=delay), event.id

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from functions._adapters.aws.messages import Queue
 from functions._adapters.memory import MemoryStore
 from functions._core.errors import Unavailable
 from functions._runtime.timers import HORIZON, SOURCE, VISIBLE, Timers
-from tests.builders import make_flow, make_step, make_ticket
+from tests.builders import make_event, make_flow, make_step, make_ticket
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -30,6 +31,7 @@ class Sqs:
     def __init__(self) -> None:
         self.delays: list[int] = []
         self.sources: list[str] = []
+        self.ids: list[str] = []
         self.away = False
 
     async def call(self, operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -37,7 +39,9 @@ class Sqs:
         if self.away:
             raise Unavailable("away")
         self.delays.append(arguments["DelaySeconds"])
-        self.sources.append(json.loads(arguments["MessageBody"])["source"])
+        message = json.loads(arguments["MessageBody"])
+        self.sources.append(message["source"])
+        self.ids.append(message["id"])
         return {}
 
 
@@ -114,6 +118,19 @@ async def test_a_sweep_asks_for_no_other_where_one_is_under_way(timers: Timers, 
     for seconds in (0, 10, 51):  # the second sweep was asked for by another process
         clock.time = NOW + timedelta(seconds=seconds)
         await timers.set_next(stores.wakeups)
+    assert sqs.delays == [50, 1]
+
+
+async def test_a_message_that_came_a_moment_early_is_not_waited_for(timers: Timers, sqs: Sqs, clock: Clock) -> None:
+    stores = MemoryStore().stores
+    await stores.store.commit(make_step(make_flow(next_wakeup_at=NOW + timedelta(seconds=50))))
+    await timers.set_next(stores.wakeups)
+    clock.time = NOW + timedelta(seconds=49.5)
+    timers.came(replace(make_event(1), id="another"))
+    await timers.set_next(stores.wakeups)
+    assert sqs.delays == [50]
+    timers.came(replace(make_event(1), id=sqs.ids[0]))
+    await timers.set_next(stores.wakeups)
     assert sqs.delays == [50, 1]
 
 
