@@ -175,7 +175,7 @@ def test_there_is_an_alarm_for_whatever_somebody_should_look_at() -> None:
     for metric in ("SlaViolated", "DeadLetters"):
         assert alarm_on(NAMESPACE, metric)["Threshold"] == 1
     assert alarm_on("AWS/ApiGateway", "5xx", "HttpApi")["Threshold"] == 5
-    assert len(ALARMS) == 10
+    assert len(ALARMS) == 11
 
 
 def test_a_function_near_its_timeout_is_told_of() -> None:
