@@ -30,7 +30,7 @@ from tests.builders import (
     seconds,
 )
 from tests.conformance import suites
-from tests.conformance.dynamodb_clients import WRITES, Answer, Arguments, Between, Call, Counting
+from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Counting
 
 OpenStores = Callable[..., Stores]
 
@@ -395,3 +395,16 @@ async def test_what_two_processes_put_at_one_position_is_kept_twice(
     assert len(await stores.views.history(flow.flow_id, 0, 100)) == 6
     assert len(await stores.views.audits(flow.flow_id, 100)) == 3
     assert await stores.telemetry_buffer.size() == 3
+
+
+async def test_processes_that_nobody_names_as_owners_give_positions_of_their_own(
+    dynamodb_client: Client, dynamodb_table: str
+) -> None:
+    flow, clock = make_flow(), Ahead(T0)
+    for number in range(5):
+        name = f"environment-{number}"
+        stores = DynamoStore(dynamodb_client, dynamodb_table, None, clock, name=name, settle=0).stores
+        ticket = make_ticket(flow, number)
+        entry = make_history(flow, number, ticket_id=ticket.ticket_id)
+        await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
+    assert len({entry.seq for entry in await stores.views.history(flow.flow_id, 0, 100)}) == 5
