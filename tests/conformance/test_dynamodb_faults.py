@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions._adapters.aws.client import Client
-from functions._adapters.dynamodb import DynamoStore, vocabulary
+from functions._adapters.dynamodb import DynamoStore, keys, vocabulary
 from functions._adapters.dynamodb.client import Refused, connected, meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.stores import Stores
@@ -408,3 +408,7 @@ async def test_processes_that_nobody_names_as_owners_give_positions_of_their_own
         entry = make_history(flow, number, ticket_id=ticket.ticket_id)
         await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
     assert len({entry.seq for entry in await stores.views.history(flow.flow_id, 0, 100)}) == 5
+
+
+def test_where_held_tickets_are_found_never_changes() -> None:
+    assert [keys.held_by(name) for name in ("worker-1", "worker-4")] == ["HELD#0", "HELD#1"]
