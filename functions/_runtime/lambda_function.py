@@ -19,7 +19,7 @@ from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
 from functions._core.models import Reason
 from functions._core.ports import Clock, WorkerGateway
-from functions._runtime.clock import SystemClock
+from functions._runtime.clock import SystemClock, fresh_id
 from functions._runtime.event_work import EventWork
 from functions._runtime.forgetting import Forgetting
 from functions._runtime.logs import log
@@ -71,7 +71,7 @@ class LambdaFunction:
     ) -> Self:
         """Put the function `name` together; nothing is called yet. `clock` and `gateway` stand for the real ones."""
         clock = clock or SystemClock()
-        table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock)
+        table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock, name=fresh_id())
         stores, store = table.stores, SparingStore(table.stores.store)
         claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
         broker = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)

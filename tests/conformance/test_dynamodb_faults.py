@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions._adapters.aws.client import Client
-from functions._adapters.dynamodb import DynamoStore, vocabulary
+from functions._adapters.dynamodb import DynamoStore, keys, vocabulary
 from functions._adapters.dynamodb.client import Refused, connected, meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.stores import Stores
@@ -30,7 +30,7 @@ from tests.builders import (
     seconds,
 )
 from tests.conformance import suites
-from tests.conformance.dynamodb_clients import WRITES, Answer, Arguments, Between, Call, Counting
+from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Counting
 
 OpenStores = Callable[..., Stores]
 
@@ -395,3 +395,20 @@ async def test_what_two_processes_put_at_one_position_is_kept_twice(
     assert len(await stores.views.history(flow.flow_id, 0, 100)) == 6
     assert len(await stores.views.audits(flow.flow_id, 100)) == 3
     assert await stores.telemetry_buffer.size() == 3
+
+
+async def test_processes_that_nobody_names_as_owners_give_positions_of_their_own(
+    dynamodb_client: Client, dynamodb_table: str
+) -> None:
+    flow, clock = make_flow(), Ahead(T0)
+    for number in range(5):
+        name = f"environment-{number}"
+        stores = DynamoStore(dynamodb_client, dynamodb_table, None, clock, name=name, settle=0).stores
+        ticket = make_ticket(flow, number)
+        entry = make_history(flow, number, ticket_id=ticket.ticket_id)
+        await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
+    assert len({entry.seq for entry in await stores.views.history(flow.flow_id, 0, 100)}) == 5
+
+
+def test_where_held_tickets_are_found_never_changes() -> None:
+    assert [keys.held_by(name) for name in ("worker-1", "worker-4")] == ["HELD#0", "HELD#1"]

@@ -17,6 +17,7 @@ from functions._adapters.dynamodb.client import meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Unavailable
+from functions._core.step import Step
 from functions._core.values import flow_id_of
 from functions._runtime.emf import EmbeddedMetrics
 from functions._runtime.lambda_function import LambdaFunction
@@ -25,6 +26,8 @@ from functions._runtime.on_lambda import Entry, gateway, read_environment
 from functions._runtime.settings import SettingsError
 from functions._runtime.timers import SOURCE
 from tests.aws_emulator import Aws, aws
+from tests.builders import make_flow, make_history, make_ticket
+from tests.conformance.dynamodb_clients import Ahead
 from tests.dynamodb import ENVIRONMENT, Emulator
 from tests.plans import seeded_decision
 
@@ -451,3 +454,17 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return 30_000
+
+
+async def test_two_environments_of_a_function_give_other_positions_at_the_same_moment(deployed: Deployed) -> None:
+    settings = read_environment("enforce_sla", deployed.environment, {})
+    flow = make_flow()
+    for number in range(3):
+        made = await LambdaFunction.made("enforce_sla", settings, deployed.aws.clients, Ahead(NOW))
+        deployed.functions.append(made)
+        ticket = make_ticket(flow, number)
+        entry = make_history(flow, number, ticket_id=ticket.ticket_id)
+        step = Step(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,))
+        await made.platform.ports.store.commit(step)
+    history = await made.platform.ports.views.history(flow.flow_id, 0, 10)
+    assert len({entry.seq for entry in history}) > 1

@@ -17,7 +17,10 @@ SHARDS = 4
 """Into how many parts an index is cut that all records write to. It may be raised at any time, never lowered."""
 
 HELD_SHARDS = 2
-"""Likewise for held tickets, which write to their index twice, half as often as to that of the wake-ups."""
+"""The same for held tickets, which write to their index half as often. It is neither raised nor lowered.
+
+What a worker holds is looked for in one part only: that in which this number has put it.
+"""
 
 LONGEST = 200
 """Bytes of an id that are kept as they are; a sort key takes 1,024 in all."""

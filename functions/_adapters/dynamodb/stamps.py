@@ -13,19 +13,20 @@ PER_MS = 1000
 
 
 class Stamps:
-    """Gives out positions; `owner` names the process."""
+    """Gives out positions; `name` is the process's, and no other process should have it."""
 
-    def __init__(self, clock: Clock, owner: str) -> None:
+    def __init__(self, clock: Clock, name: str) -> None:
         self._clock = clock
-        self._owner = owner
+        self._name = name
         self._last = 0
 
     def take(self, count: int, about: str) -> int:
         """Return the first of `count` positions in a row.
 
-        The process and what it is `about` choose the microsecond, so that two seldom give the same.
+        The process's name and what it is `about` choose the microsecond within this millisecond, one of a thousand.
+        So two processes seldom give the same, but they may: no key relies on it alone.
         """
-        offset = crc32(f"{self._owner}/{about}".encode("utf-8", "surrogatepass")) % PER_MS
+        offset = crc32(f"{self._name}/{about}".encode("utf-8", "surrogatepass")) % PER_MS
         first = max(self._last + 1, self.now() + offset)
         self._last = first + count - 1
         return first

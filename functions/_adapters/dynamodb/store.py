@@ -31,13 +31,21 @@ class DynamoStore:
     """An open table; `stores` are its ports. Whoever opens it closes it."""
 
     def __init__(
-        self, client: Client, table: str, owner: str | None, clock: Clock, *, settle: float = SETTLE_SECONDS
+        self,
+        client: Client,
+        table: str,
+        owner: str | None,
+        clock: Clock,
+        *,
+        name: str = "",
+        settle: float = SETTLE_SECONDS,
     ) -> None:
         """Use an open client; `owner` names this process among all that share the table, and no other has that name.
 
         Without one it is one of those that come and go with each event: what one of them leaves is the others', too.
+        Such a one has a `name` all the same, by which it gives out other positions than those beside it.
         """
-        self._writer = writer = Writer(Table(client, table), Stamps(clock, owner or EVERYBODY))
+        self._writer = writer = Writer(Table(client, table), Stamps(clock, name or owner or EVERYBODY))
         self._resources = AsyncExitStack()
         outbox = Outbox(writer, owner or EVERYBODY)
         flows = DynamoFlows(writer, outbox)

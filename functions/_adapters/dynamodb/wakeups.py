@@ -1,12 +1,14 @@
 """The wake-ups of all live records, and the tickets that wait for a worker.
 
 A claim moves the entry in the index on the condition that it is where it was found: of two sweepers one gets it. The
-document keeps the true time; an entry may be earlier (see `due`), and is then moved there instead.
+document keeps the true time; an entry may be earlier (see `due`), and is then moved there instead. One record that
+cannot be read does not keep the others from being claimed: it comes due at its entry's time, and who acts on it fails.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from functions._adapters.dynamodb import keys
@@ -19,7 +21,6 @@ from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_integer
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.standing import in_one_line
-from functions._core.errors import Conflict
 from functions._core.models import Flow, Ticket
 from functions._core.ports import Due
 from functions._core.rules import TICKETS_PER_TURN
@@ -63,8 +64,7 @@ class DynamoWakeups:
 
     async def _claim_due(self, entry: Item, item: Item | None, now: datetime, until: datetime) -> Due | None:
         key, kind = key_of(entry), entry_of(entry)[1]
-        if key[1].startswith(HEAD):
-            await self._writer.drafts.finish(key)
+        if key[1].startswith(HEAD) and await self._finished(key):
             return None
         if item is None or item.get("ws") != entry["ws"]:
             return None  # somebody else was faster than the index
@@ -73,8 +73,25 @@ class DynamoWakeups:
         change = Change(key, to_integer(item, "v"), sets={"ws": moved}, equal={"ws": entry["ws"]})
         return due if await self._claim(change) else None
 
+    async def _finished(self, head: keys.Key) -> bool:
+        """Bring a step to its end; tell whether that went well."""
+        try:
+            await self._writer.drafts.finish(head)
+        except Exception:  # noqa: BLE001 its flow comes due instead: who acts on that meets the same and tells it
+            return False
+        return True
+
     async def _due(self, item: Item) -> Due:
         """Return what is due of an item that stands in the index, and when: at its entry's time or later."""
+        if not key_of(item)[1].startswith(HEAD):
+            with suppress(Exception):  # who acts on what cannot be read meets the same and tells it
+                return await self._read(item)
+        (found, kind), (partition, key) = entry_of(item), key_of(item)
+        flow_id = None if kind == "worker" else partition.removeprefix("F#")
+        record_id = key.removeprefix("T#") if kind != "flow" else str(flow_id)
+        return Due(kind, record_id, flow_id, _later(found, None))
+
+    async def _read(self, item: Item) -> Due:
         found, kind = entry_of(item)
         if kind == "worker":
             worker = await record_of(self._table, Worker, item)
@@ -137,7 +154,10 @@ class DynamoWakeups:
         if item is None:
             return None
         self._writer.due.saw(item)
-        return entry["ss"]["S"], await record_of(self._table, Ticket, item)
+        try:
+            return entry["ss"]["S"], await record_of(self._table, Ticket, item)
+        except Exception:  # noqa: BLE001 it is not offered, the others are; its own wake-up tells what is wrong
+            return None
 
     async def _claim(self, change: Change, offered_before: str = "") -> Item | None:
         """Make a change that only one can make; return the item as it is then, or None."""
@@ -156,10 +176,9 @@ class DynamoWakeups:
         return attributes
 
     async def _make_way(self, item: Item) -> None:
-        try:
+        # Its step may be being written right now: the next sweep finds it. One that cannot be finished has a wake-up.
+        with suppress(Exception):
             await self._writer.drafts.resolve(item)
-        except Conflict:
-            return  # its step is being written right now: the next sweep finds it
 
     async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
         """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
