@@ -220,13 +220,14 @@ async def test_plans_take_the_same_course_while_everything_goes_wrong(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(20 * MINUTES)
+@pytest.mark.timeout(40 * MINUTES)
 async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, cloud: Cloud) -> None:
+    """Run it; ministack reads a whole partition for each query, so a machine that is busy takes its time."""
     decision = two_thousand_tickets(seeded_decision("chain", 2))
     assert len(json.dumps(decision)) > EVENT_LIMIT
-    async with world(tmp_path, cloud) as running:
+    async with world(tmp_path, cloud, tick_s=20) as running:
         flow_id = await running.submit(decision)
-        flow = await running.ended(flow_id, 15 * MINUTES)
+        flow = await running.ended(flow_id, 35 * MINUTES)
         assert flow["status"] == "COMPLETED", flow
         assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
         await running.nothing_dead()
