@@ -88,6 +88,7 @@ async def letter_of(running: World, event_id: str) -> dict[str, Any]:
 async def test_generated_plans_take_the_same_course_as_on_one_machine(aws: World, tmp_path: Path) -> None:
     await all_checked(aws, {shape: seeded_decision(shape, 1) for shape in SHAPES}, tmp_path, 2 * MINUTES)
     await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
     await sizes_are_kept(aws)
 
 
@@ -96,6 +97,7 @@ async def test_recorded_plans_take_the_same_course_as_on_one_machine(
 ) -> None:
     await all_checked(aws, plans, tmp_path, 3 * MINUTES)
     await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
     await sizes_are_kept(aws)
 
 
