@@ -34,8 +34,8 @@ Json = Any
 class Conditions:
     """Under which a stack works: `speed` says how many times sooner than the template says what failed comes again.
 
-    `haste` says the same of what a function itself puts off.
-    The schedules fire every `tick_s` seconds, if at all; a function has one environment if `at_once` does not say more.
+    `haste` says the same of what a function itself puts off. The schedules fire every `tick_s` seconds, if at all; a
+    function has one environment if `at_once` does not say more.
     """
 
     speed: float = 1
@@ -102,6 +102,10 @@ class Deployment:
         """Return how often a function has called what."""
         name = self.stack.made[function]["Ref"]
         return {call: count for (caller, call), count in self.wire.calls.items() if caller == name}
+
+    def errors(self) -> dict[str, list[Mapping[str, Any]]]:
+        """Return what functions have raised, timed out or died of."""
+        return {name: function.errors for name, function in self.functions.items() if function.errors}
 
     async def fire(self) -> None:
         """Do what each schedule does when its time has come."""

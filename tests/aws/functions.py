@@ -44,7 +44,7 @@ class FunctionError(Exception):
 
 @dataclass(frozen=True)
 class Configuration:
-    """What the template says of a function; `key` is its access key, by which its calls are told from others'."""
+    """What the template says of a function; its code is in `root`."""
 
     name: str
     handler: str
@@ -59,7 +59,10 @@ class Configuration:
         return f"arn:aws:lambda:{ENVIRONMENT['AWS_DEFAULT_REGION']}:000000000000:function:{self.name}"
 
     def variables(self, api: str, key: str) -> dict[str, str]:
-        """Return the whole environment of a process: the template's, Lambda's own, and nothing of ours."""
+        """Return the whole environment of a process: the template's, Lambda's own, and nothing of ours.
+
+        By its access key, which it sends with each call, the process is told from others.
+        """
         region = ENVIRONMENT["AWS_DEFAULT_REGION"]
         return {
             "PATH": os.environ["PATH"],

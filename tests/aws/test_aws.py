@@ -88,6 +88,7 @@ async def letter_of(running: World, event_id: str) -> dict[str, Any]:
 async def test_generated_plans_take_the_same_course_as_on_one_machine(aws: World, tmp_path: Path) -> None:
     await all_checked(aws, {shape: seeded_decision(shape, 1) for shape in SHAPES}, tmp_path, 2 * MINUTES)
     await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
     await sizes_are_kept(aws)
 
 
@@ -96,6 +97,7 @@ async def test_recorded_plans_take_the_same_course_as_on_one_machine(
 ) -> None:
     await all_checked(aws, plans, tmp_path, 3 * MINUTES)
     await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
     await sizes_are_kept(aws)
 
 
@@ -220,13 +222,14 @@ async def test_plans_take_the_same_course_while_everything_goes_wrong(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(20 * MINUTES)
+@pytest.mark.timeout(40 * MINUTES)
 async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, cloud: Cloud) -> None:
+    """Run it; ministack reads a whole partition for each query, so a machine that is busy takes its time."""
     decision = two_thousand_tickets(seeded_decision("chain", 2))
     assert len(json.dumps(decision)) > EVENT_LIMIT
-    async with world(tmp_path, cloud) as running:
+    async with world(tmp_path, cloud, tick_s=20) as running:
         flow_id = await running.submit(decision)
-        flow = await running.ended(flow_id, 15 * MINUTES)
+        flow = await running.ended(flow_id, 35 * MINUTES)
         assert flow["status"] == "COMPLETED", flow
         assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
         await running.nothing_dead()
