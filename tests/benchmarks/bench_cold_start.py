@@ -10,7 +10,9 @@ import json
 import re
 import shutil
 import statistics
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -104,6 +106,24 @@ async def started(name: str, root: Path, environment: Mapping[str, str], log: Pa
         return imported, usage(process._process.pid).cpu_ms
     finally:
         await process.close()
+
+
+def test_what_is_left_of_an_import_is_known(artifacts: Mapping[str, Path]) -> None:
+    environment = {"PYTHONPATH": str(artifacts["make sam"]), "AWS_LAMBDA_RUNTIME_API": "none"}
+    command = [sys.executable, "-X", "importtime", "-c", "import functions.monitor.handler"]
+    lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr.splitlines()
+    spent: Counter[str] = Counter()
+    for line in lines:
+        mine, _, name = line.removeprefix("import time:").split("|")
+        if mine.strip().isdigit():
+            package = name.strip().split(".")[0]
+            spent["Python" if package in sys.stdlib_module_names else package] += int(mine)
+    total = sum(spent.values())
+    print(f"\nimport of monitor as `make sam` ships it, {len(lines)} modules, {total / 1000:.0f} ms by -X importtime:")
+    for package, microseconds in spent.most_common(9):
+        print(f"  {package:24} {microseconds / total:5.0%}")
+    assert spent["functions"] > 0
+    assert not {"aiohttp", "fastapi", "uvicorn"} & set(spent)
 
 
 async def test_a_cold_start_costs_less_than_half_of_what_plain_sam_build_ships(
