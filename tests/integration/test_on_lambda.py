@@ -19,6 +19,7 @@ from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Unavailable
 from functions._core.step import Step
 from functions._core.values import flow_id_of
+from functions._runtime import logs
 from functions._runtime.emf import EmbeddedMetrics
 from functions._runtime.lambda_function import LambdaFunction
 from functions._runtime.lambda_records import TRIES, Records
@@ -431,6 +432,7 @@ def test_keys_come_from_secrets_and_what_is_no_batch_and_no_request_is_an_error(
 ) -> None:
     for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url, "LAMBDA_TASK_ROOT": "/var/task"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(logs, "configure", lambda _level: None)  # it would hold for all tests that follow
     with aws() as services:
         key = asyncio.run(services.secret("key", "k" * 40))
     environment = {
