@@ -419,7 +419,7 @@ async def test_a_tick_that_was_given_up_is_no_letter_since_the_next_one_does_the
             assert (await function.send(given_up(ping(), "503"))).status_code == 202
     assert await store.stores.dead_letters.letters(None, 10) == ([], None)
     told = [line for line in lines if line["log_level"] in {"warning", "error"}]
-    assert told == [{"event": "tick.given_up", "log_level": "warning", "code": "503"}]
+    assert told == [{"event": "tick.given_up", "log_level": "warning", "code": "status_503"}]
 
 
 async def test_who_waits_for_the_end_of_a_flow_is_answered_when_the_api_stops() -> None:
