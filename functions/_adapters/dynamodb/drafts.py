@@ -31,8 +31,8 @@ T = TypeVar("T")
 PATIENT = 10_000_000
 """Microseconds after which a step that is not done is taken for lost.
 
-Thousands of items are written in less. An event that meets the drafts of a function that died comes again after 1, 2,
-4 … s and is given up at the fifth time: until then the drafts have to be out of the way.
+Thousands of items are written in less. An event that meets the drafts of a function that died is delivered again and
+again, and in the end given up: until then the drafts have to be out of the way.
 """
 
 SWEPT_AFTER = 5
