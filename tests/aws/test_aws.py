@@ -24,7 +24,7 @@ from tests.plans import SHAPES, proves_itself, seeded_decision
 from tests.world import until
 
 MINUTES = 60
-SLOWER: dict[str, Any] = {"speed": 30, "haste": 8}
+SLOWER: Mapping[str, Any] = {"speed": 30, "haste": 8}
 """Where functions die in large steps, what comes again has to have time until their drafts are taken for lost."""
 
 RECORDED = ROOT.parent / "shared" / "real-plans"
