@@ -147,9 +147,9 @@ class World:
         order = CancelRequest(flow_id=flow_id, requested_by=requested_by, reason=reason)
         return (await self.platform.order(order)).flow
 
-    async def ended(self, flow_id: str) -> Flow:
+    async def ended(self, flow_id: str, seconds: float = 10.0) -> Flow:
         """Wait for the end of a flow."""
-        return await until(lambda: self._end_of(flow_id), f"the end of flow {flow_id}")
+        return await until(lambda: self._end_of(flow_id), f"the end of flow {flow_id}", seconds)
 
     async def at(self, flow_id: str, status: FlowStatus) -> Flow | None:
         """Return the flow if it is in a status."""

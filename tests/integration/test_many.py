@@ -13,7 +13,7 @@ async def test_five_hundred_flows_at_once_all_complete(tmp_path: Path) -> None:
             await world.register(f"w{number}", slots=50)
         plans = [decision(task("a"), task("b", "a"), task("c", "a")) for _ in range(500)]
         ids = await asyncio.gather(*(world.submit(plan) for plan in plans))
-        flows = await asyncio.gather(*(world.ended(flow_id) for flow_id in ids))
+        flows = await asyncio.gather(*(world.ended(flow_id, 40) for flow_id in ids))
     assert {flow.status for flow in flows} == {FlowStatus.COMPLETED}
     assert len(world.workers.assignments) == 1500
     assert {assignment["attempt"] for assignment in world.workers.assignments} == {1}
