@@ -106,7 +106,8 @@ class LambdaFunction:
         from functions._runtime.api_app import api_services, served
         from functions._runtime.wiring_api import take
 
-        services = replace(api_services(self.platform, self.settings, check), longest_wait=LONGEST_WAIT)
+        services = api_services(self.platform, self.settings, check)
+        services = replace(services, longest_wait=LONGEST_WAIT, fetched=self._fetched)
         self.app = served(self.platform, services)
 
         async def taken(event: CloudEvent) -> None:
@@ -127,7 +128,10 @@ class LambdaFunction:
             self.timers.came(event)
             await self._sweep()
         else:
-            await self._handle(event if self.claims is None else await self.claims.fetched(event))
+            await self._handle(await self._fetched(event))
+
+    async def _fetched(self, event: CloudEvent) -> CloudEvent:
+        return event if self.claims is None else await self.claims.fetched(event)
 
     async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool = False, outside: bool = False) -> None:
         """See `EventWork.bury`; all that the api gets by its queue is from outside."""

@@ -64,7 +64,11 @@ class Timers:
     async def set_next(self, wakeups: Wakeups) -> None:
         """Ask for the nearest wake-up of all records: what a sweep ends with, unless another is to come before that."""
         self._armed.clear()
-        nearest = await wakeups.next_due()
+        try:
+            nearest = await wakeups.next_due()
+        except Unavailable as away:  # what the invocation has done stays done: the next tick finds the rest
+            log.warning("timer.not_set", error=str(away))
+            return
         if nearest is not None:
             await self._ask(nearest, timedelta())
 

@@ -39,7 +39,7 @@ async def replay_dead_letter(
     await _recorded(services, "replay_dead_letter", letter, requested_by, why)
     if letter.function != OUTSIDE or letter.reason.code in NEVER_AGAIN:
         return await services.engine.replay(letter.letter_id)
-    await take(services, event_of(letter), None)
+    await take(services, await services.fetched(event_of(letter)), None)
     await services.ports.dead_letters.drop(letter.letter_id)
     return letter
 

@@ -32,6 +32,11 @@ async def _pause(_flow_id: str, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+async def _whole(event: CloudEvent) -> CloudEvent:
+    """Return an event as it is: it has its data with it."""
+    return event
+
+
 def _never_down() -> datetime | None:
     """Return when the platform came up: it was never away."""
 
@@ -50,7 +55,7 @@ class ApiServices:
     `hosts` (lower case); None lets them name any. `ended` returns when a flow may have ended, after the given seconds
     at the latest. `up_since` returns when the platform began to take reports, if it can be down. `queried` is told of
     each query of a workflow: its name, its seconds, why it failed. `longest_wait` is how many seconds a call may wait
-    for a flow, whatever it asks for.
+    for a flow, whatever it asks for. `fetched` returns an event with its data, wherever that was left.
     """
 
     ports: Ports
@@ -67,6 +72,7 @@ class ApiServices:
     api_key: SecretStr | None = None
     hosts: Collection[str] | None = None
     longest_wait: float = inf
+    fetched: Callable[[CloudEvent], Awaitable[CloudEvent]] = _whole
 
 
 def services_of(request: Request) -> ApiServices:

@@ -216,6 +216,18 @@ async def test_a_decision_from_outside_that_was_given_up_becomes_a_flow_when_it_
     assert await api.letters() == []
 
 
+async def test_a_decision_by_claim_check_that_was_given_up_becomes_a_flow_when_it_is_replayed(
+    deployed: Deployed,
+) -> None:
+    api, dead_letter = await deployed.function("api"), await deployed.function("dead_letter")
+    assert api.made.claims is not None
+    event = decided()
+    await dead_letter.takes(body_of(await api.made.claims.checked_in(event)), attributes=undelivered(API_QUEUE))
+    (letter,) = await api.letters()
+    assert (await api.asks("POST", f"/api/v1/dead-letters/{letter['letter_id']}/replay"))[0] == 202
+    assert await api.made.platform.ports.store.flow(flow_id_of(event.data["decision_id"])) is not None
+
+
 async def test_a_word_of_a_worker_that_was_given_up_is_heard_when_it_is_replayed(deployed: Deployed) -> None:
     api, dead_letter = await deployed.function("api"), await deployed.function("dead_letter")
     data = {"worker_id": "w1", "endpoint": "https://93.184.216.34/x", "capabilities": ["python"], "slots": 1}
@@ -280,6 +292,14 @@ async def test_a_sweep_ends_with_its_invocation_and_the_rest_is_asked_for(deploy
     assert flow is not None
     assert flow.outcome is None
     assert len(await deployed.aws.messages(deployed.timers, 1, 4.0)) == 1
+
+
+async def test_what_a_batch_has_done_stays_done_when_nobody_can_be_asked_what_is_due_next(deployed: Deployed) -> None:
+    away = replace(deployed, environment={**deployed.environment, "FLOWC_TABLE": "none-such"})
+    enforce_sla = await away.function("enforce_sla")
+    with pytest.raises(Unavailable):
+        await enforce_sla.made._sweep()
+    await enforce_sla.made.settle()
 
 
 async def test_a_message_nested_too_deep_is_a_dead_letter(deployed: Deployed) -> None:
