@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from functions._adapters.aws.client import Client
+    from tests.aws_emulator import Aws
     from tests.dynamodb import Emulator
     from tests.postgres import Server
 
@@ -75,6 +76,18 @@ def dynamodb() -> Iterator["Emulator"]:
     require(dynamodb.available(), dynamodb.HOW)
     with dynamodb.serving() as emulator:
         yield emulator
+
+
+@pytest.fixture
+def aws_services(dynamodb: "Emulator", monkeypatch: pytest.MonkeyPatch) -> Iterator["Aws"]:
+    """Give the emulated services of AWS, which the environment leads to."""
+    from tests.aws_emulator import aws
+    from tests.dynamodb import ENVIRONMENT
+
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url}.items():
+        monkeypatch.setenv(name, value)
+    with aws() as found:
+        yield found
 
 
 @pytest.fixture

@@ -149,10 +149,6 @@ class LambdaFunction:
             await self.timers.set()
         self._swept = False
 
-    async def close(self) -> None:
-        """Stop; Lambda itself never asks for it."""
-        await self.platform.close()
-
     async def _tick(self) -> None:
         """Act on what is due, publish what was left, forget what is old."""
         await self._sweep()

@@ -7,6 +7,7 @@ Between two invocations everything stands still, so what one has set going is wa
 import asyncio
 import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import structlog
@@ -39,14 +40,15 @@ MARGIN_SECONDS = 3.0
 TEXT = ["text/", "application/json", "application/problem+json", "application/cloudevents"]
 """Content that goes to the gateway as it is, all else in base64."""
 
-_entries: dict[str, "Entry"] = {}
-
 
 def invoked(name: str, event: Mapping[str, Any], context: Any) -> Any:  # noqa: ANN401 as Lambda has it
     """Handle an invocation of the function `name`; whatever cannot be made at the first is tried again at the next."""
-    if name not in _entries:
-        _entries[name] = Entry(name, os.environ)
-    return _entries[name](event, context)
+    return _entry(name)(event, context)
+
+
+@cache
+def _entry(name: str) -> "Entry":
+    return Entry(name, os.environ)
 
 
 def read_environment(function: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> Settings:
@@ -66,7 +68,7 @@ class Entry:
         """Read the settings and secrets, and put the function together; raises `SettingsError`, `Unavailable`."""
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)  # Powertools and Mangum run what they are given in the current one
-        self._clients = clients = Clients()
+        clients = Clients()
         found = self._loop.run_until_complete(_secrets(clients, environment))
         settings = read_environment(name, environment, found)
         logs.configure(settings.log_level)
@@ -86,13 +88,6 @@ class Entry:
             self._loop.run_until_complete(self._function.settle())
             self._metrics.flush()
             structlog.contextvars.clear_contextvars()
-
-    def close(self) -> None:
-        """Give everything back; Lambda itself never asks for it."""
-        self._loop.run_until_complete(self._function.close())
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
-        self._clients.close()
 
     def _traced(self, event: Mapping[str, Any], context: Any) -> Any:  # noqa: ANN401 as Lambda has it
         if self._tracer is None:

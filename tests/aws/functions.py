@@ -51,6 +51,7 @@ class Configuration:
     environment: Mapping[str, str]
     timeout: float = 30
     memory: int = 256
+    sampled: int = 0
     root: Path = ROOT
 
     @property
@@ -193,7 +194,8 @@ class Environment:
         self._current = invocation
         draw = random.Random(invocation.request_id)
         trace = (
-            f"Root=1-{int(time.time()):08x}-{draw.getrandbits(96):024x};Parent={draw.getrandbits(64):016x};Sampled=0"
+            f"Root=1-{int(time.time()):08x}-{draw.getrandbits(96):024x};Parent={draw.getrandbits(64):016x}"
+            f";Sampled={self._configuration.sampled}"
         )
         headers = {
             "Lambda-Runtime-Aws-Request-Id": invocation.request_id,

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from functions._adapters.dynamodb.schema import create_table
 from functions._core.events import ROUTES
 from functions._runtime.expose import NAMES
 from tests.aws.functions import Configuration, Environment
-from tests.aws_emulator import Aws, aws
+from tests.aws_emulator import Aws
 from tests.benchmarks.measure import usage
 from tests.builders import make_event
 from tests.conftest import ROOT
-from tests.dynamodb import ENVIRONMENT, Emulator
+from tests.dynamodb import Emulator
 
 STARTS = 7
 LIMIT = 0.4
@@ -68,14 +68,6 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     artifact().strip(finished)
     artifact().compiled(finished, sys.executable)
     return {"sam build": plain, "make sam": finished}
-
-
-@pytest.fixture
-def services(dynamodb: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url}.items():
-        monkeypatch.setenv(name, value)
-    with aws() as found:
-        yield found
 
 
 def message(noun: str) -> bytes:
@@ -127,16 +119,16 @@ def test_what_is_left_of_an_import_is_known(artifacts: Mapping[str, Path]) -> No
 
 
 async def test_a_cold_start_costs_less_than_half_of_what_plain_sam_build_ships(
-    services: Aws, dynamodb: Emulator, artifacts: Mapping[str, Path], tmp_path: Path
+    aws_services: Aws, dynamodb: Emulator, artifacts: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    await services.of("dynamodb").call("create_table", create_table(services.name))
+    await aws_services.of("dynamodb").call("create_table", create_table(aws_services.name))
     environment = {
         "AWS_ENDPOINT_URL": dynamodb.url,
         "PYTHONDONTWRITEBYTECODE": "1",  # nothing can be written to /var/task
-        "FLOWC_TABLE": services.name,
+        "FLOWC_TABLE": aws_services.name,
         "FLOWC_BUS": "bus",
         "FLOWC_PUBLIC_URL": "https://flowc.example",
-        "FLOWC_WORKER_KEY_SECRET": await services.secret("key", "k" * 48),
+        "FLOWC_WORKER_KEY_SECRET": await aws_services.secret("key", "k" * 48),
     }
     print(f"\nCPU of a cold start, ms, median of {STARTS}: import, and with the first event")
     ratios: dict[str, float] = {}

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,62 +13,55 @@ from functions._adapters.aws.eventbridge import BYTES, EventBridgeBroker
 from functions._adapters.aws.messages import Queue, queue_of, read_message
 from functions._adapters.aws.secrets import secret
 from functions._core.errors import Rejected, Unavailable
-from tests.aws_emulator import Aws, aws
+from tests.aws_emulator import Aws
 from tests.builders import make_event
-from tests.dynamodb import ENVIRONMENT, Emulator
 from tests.loopback import Answer, Loopback, Request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def services(dynamodb: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url}.items():
-        monkeypatch.setenv(name, value)
-    with aws() as found:
-        yield found
-
-
-async def test_what_is_published_arrives_in_a_queue_as_the_same_event(services: Aws) -> None:
-    url, arn = await services.queue()
-    broker = EventBridgeBroker(services.of("events"), await services.bus_into(arn), None)
+async def test_what_is_published_arrives_in_a_queue_as_the_same_event(aws_services: Aws) -> None:
+    url, arn = await aws_services.queue()
+    broker = EventBridgeBroker(aws_services.of("events"), await aws_services.bus_into(arn), None)
     sent = [replace(make_event(number), extensions={"partitionkey": "flow-1"}) for number in range(25)]
     await asyncio.gather(*(broker.publish([event]) for event in sent))
-    got = [read_message(message["Body"], NOW) for message in await services.messages(url, len(sent))]
+    got = [read_message(message["Body"], NOW) for message in await aws_services.messages(url, len(sent))]
     assert sorted(got, key=lambda event: event.id) == sorted(sent, key=lambda event: event.id)
 
 
-async def test_the_data_of_a_large_event_lies_in_the_bucket_and_is_fetched_from_there(services: Aws) -> None:
-    url, arn = await services.queue()
-    claims = Claims(services.of("s3"), await services.bucket())
-    broker = EventBridgeBroker(services.of("events"), await services.bus_into(arn), claims)
+async def test_the_data_of_a_large_event_lies_in_the_bucket_and_is_fetched_from_there(aws_services: Aws) -> None:
+    url, arn = await aws_services.queue()
+    claims = Claims(aws_services.of("s3"), await aws_services.bucket())
+    broker = EventBridgeBroker(aws_services.of("events"), await aws_services.bus_into(arn), claims)
     large = replace(make_event(), data={"text": "ä" * BYTES})
     await broker.publish([large])
-    (message,) = await services.messages(url, 1)
+    (message,) = await aws_services.messages(url, 1)
     assert len(message["Body"].encode()) < 4096
     arrived = read_message(message["Body"], NOW)
     assert arrived.data is None
     assert await claims.fetched(arrived) == large
 
 
-async def test_only_the_bucket_of_the_platform_is_read(services: Aws) -> None:
-    claims = Claims(services.of("s3"), await services.bucket())
-    for reference in ("s3://elsewhere/claims/x", f"s3://{services.name}/other/x", "https://example.com/x"):
+async def test_only_the_bucket_of_the_platform_is_read(aws_services: Aws) -> None:
+    claims = Claims(aws_services.of("s3"), await aws_services.bucket())
+    for reference in ("s3://elsewhere/claims/x", f"s3://{aws_services.name}/other/x", "https://example.com/x"):
         event = replace(make_event(), data=None, extensions={"dataref": reference})
         with pytest.raises(Rejected, match="dataref"):
             await claims.fetched(event)
 
 
-async def test_a_claim_that_is_not_there_yet_is_asked_for_again(services: Aws) -> None:
-    claims = Claims(services.of("s3"), await services.bucket())
-    event = replace(make_event(), data=None, extensions={"dataref": f"s3://{services.name}/claims/none.json"})
+async def test_a_claim_that_is_not_there_yet_is_asked_for_again(aws_services: Aws) -> None:
+    claims = Claims(aws_services.of("s3"), await aws_services.bucket())
+    event = replace(make_event(), data=None, extensions={"dataref": f"s3://{aws_services.name}/claims/none.json"})
     with pytest.raises(Unavailable, match="NoSuchKey"):
         await claims.fetched(event)
 
 
-async def test_a_delayed_message_comes_later_and_one_that_was_received_can_be_seen_again_sooner(services: Aws) -> None:
-    url, arn = await services.queue("timers", VisibilityTimeout="300")
-    sqs = services.of("sqs")
+async def test_a_delayed_message_comes_later_and_one_that_was_received_can_be_seen_again_sooner(
+    aws_services: Aws,
+) -> None:
+    url, arn = await aws_services.queue("timers", VisibilityTimeout="300")
+    sqs = aws_services.of("sqs")
     queue = await queue_of(sqs, arn)
     await queue.send(make_event(), 1)
     asked = {"QueueUrl": url, "WaitTimeSeconds": 0, "AttributeNames": ["All"]}
@@ -88,9 +80,9 @@ def test_a_message_that_is_no_event_is_refused(body: str) -> None:
         read_message(body, NOW)
 
 
-async def test_a_secret_is_read_and_one_that_is_not_there_is_named(services: Aws) -> None:
-    client = services.of("secretsmanager")
-    assert await secret(client, await services.secret("key", "the key")) == "the key"
+async def test_a_secret_is_read_and_one_that_is_not_there_is_named(aws_services: Aws) -> None:
+    client = aws_services.of("secretsmanager")
+    assert await secret(client, await aws_services.secret("key", "the key")) == "the key"
     with pytest.raises(Unavailable, match="ResourceNotFound"):
         await secret(client, "no-such-secret")
 
@@ -118,11 +110,11 @@ class Bus(Loopback):
 
 
 async def test_ten_events_at_most_go_in_one_call_and_no_more_bytes_than_it_may_have(
-    services: Aws, monkeypatch: pytest.MonkeyPatch
+    aws_services: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Bus() as bus:
         monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", bus.url)
-        broker = EventBridgeBroker(services.of("events"), "bus", None)
+        broker = EventBridgeBroker(aws_services.of("events"), "bus", None)
         await broker.publish([make_event(number) for number in range(12)])
         assert sorted(len(call) for call in bus.calls) == [2, 10]
         bus.calls.clear()
@@ -130,10 +122,12 @@ async def test_ten_events_at_most_go_in_one_call_and_no_more_bytes_than_it_may_h
         assert sorted(len(call) for call in bus.calls) == [1, 2]
 
 
-async def test_of_a_call_only_what_was_refused_is_sent_again(services: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_a_call_only_what_was_refused_is_sent_again(
+    aws_services: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with Bus() as bus:
         monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", bus.url)
-        broker = EventBridgeBroker(services.of("events"), "bus", None)
+        broker = EventBridgeBroker(aws_services.of("events"), "bus", None)
         events = [make_event(number) for number in range(4)]
         bus.refused = {events[1].id, events[3].id}
         await broker.publish(events)
@@ -141,12 +135,12 @@ async def test_of_a_call_only_what_was_refused_is_sent_again(services: Aws, monk
 
 
 async def test_events_that_the_bus_never_takes_are_counted_in_the_error(
-    services: Aws, monkeypatch: pytest.MonkeyPatch
+    aws_services: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Bus() as bus:
         monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", bus.url)
         monkeypatch.setattr("functions._adapters.aws.eventbridge.PAUSES", (0.0,))
-        broker = EventBridgeBroker(services.of("events"), "bus", None)
+        broker = EventBridgeBroker(aws_services.of("events"), "bus", None)
         body = {"Entries": [{"ErrorCode": "InternalFailure"}], "FailedEntryCount": 1}
 
         async def never(_request: Request) -> Answer:
@@ -157,6 +151,6 @@ async def test_events_that_the_bus_never_takes_are_counted_in_the_error(
             await broker.publish([make_event()])
 
 
-async def test_a_queue_of_a_url_that_leads_nowhere_is_away(services: Aws) -> None:
+async def test_a_queue_of_a_url_that_leads_nowhere_is_away(aws_services: Aws) -> None:
     with pytest.raises(Unavailable, match="sqs"):
-        await Queue(services.of("sqs"), f"{services.name}-none").send(make_event(), 1)
+        await Queue(aws_services.of("sqs"), f"{aws_services.name}-none").send(make_event(), 1)

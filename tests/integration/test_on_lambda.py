@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,17 +19,15 @@ from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Unavailable
 from functions._core.step import Step
 from functions._core.values import flow_id_of
-from functions._runtime import logs
 from functions._runtime.emf import EmbeddedMetrics
 from functions._runtime.lambda_function import LambdaFunction
 from functions._runtime.lambda_records import TRIES, Records
-from functions._runtime.on_lambda import Entry, gateway, read_environment
+from functions._runtime.on_lambda import gateway, read_environment
 from functions._runtime.settings import SettingsError
 from functions._runtime.timers import SOURCE
-from tests.aws_emulator import Aws, aws
+from tests.aws_emulator import Aws
 from tests.builders import make_flow, make_history, make_ticket
 from tests.conformance.dynamodb_clients import Ahead
-from tests.dynamodb import ENVIRONMENT, Emulator
 from tests.plans import seeded_decision
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -121,29 +119,26 @@ def _answered(app: Any, event: Mapping[str, Any], loop: asyncio.AbstractEventLoo
 
 
 @pytest.fixture
-async def deployed(dynamodb: Emulator, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deployed]:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url}.items():
-        monkeypatch.setenv(name, value)
-    with aws() as services:
-        await services.clients.of("dynamodb", meaning).call("create_table", create_table(services.name))
-        events, arn = await services.queue("events")
-        timers, _ = await services.queue("timers")
-        environment = {
-            "FLOWC_TABLE": services.name,
-            "FLOWC_BUS": await services.bus_into(arn),
-            "FLOWC_TIMER_QUEUE": timers,
-            "FLOWC_CLAIMS_BUCKET": await services.bucket(),
-            "FLOWC_PUBLIC_URL": "https://flowc.example",
-            "FLOWC_WORKER_KEY": "w" * 32,
-            "FLOWC_API_KEY": API_KEY,
-            "FLOWC_OUTSIDE_QUEUE": API_QUEUE,
-            "FLOWC_SUBSCRIBER_EVENTS": "none",
-        }
-        found = Deployed(services, environment, events, timers, arn)
-        yield found
-        for function in found.functions:
-            await function.close()
-        await services.of("dynamodb").call("delete_table", {"TableName": services.name})
+async def deployed(aws_services: Aws) -> AsyncIterator[Deployed]:
+    await aws_services.clients.of("dynamodb", meaning).call("create_table", create_table(aws_services.name))
+    events, arn = await aws_services.queue("events")
+    timers, _ = await aws_services.queue("timers")
+    environment = {
+        "FLOWC_TABLE": aws_services.name,
+        "FLOWC_BUS": await aws_services.bus_into(arn),
+        "FLOWC_TIMER_QUEUE": timers,
+        "FLOWC_CLAIMS_BUCKET": await aws_services.bucket(),
+        "FLOWC_PUBLIC_URL": "https://flowc.example",
+        "FLOWC_WORKER_KEY": "w" * 32,
+        "FLOWC_API_KEY": API_KEY,
+        "FLOWC_OUTSIDE_QUEUE": API_QUEUE,
+        "FLOWC_SUBSCRIBER_EVENTS": "none",
+    }
+    found = Deployed(aws_services, environment, events, timers, arn)
+    yield found
+    for function in found.functions:
+        await function.platform.close()
+    await aws_services.of("dynamodb").call("delete_table", {"TableName": aws_services.name})
 
 
 def decided(**data: object) -> CloudEvent:
@@ -437,45 +432,6 @@ def test_the_environment_is_named_where_it_is_wrong() -> None:
         read_environment("api", {"FLOWC_TABLE": "table"}, {"worker_key": "w" * 32})
     names = [problem.split(":")[0] for problem in missing.value.problems]
     assert names == ["FLOWC_BUS", "FLOWC_PUBLIC_URL", "FLOWC_API_KEY"]
-
-
-@pytest.fixture
-def new_loop() -> Iterator[None]:
-    """Leave no event loop behind as the current one."""
-    yield
-    asyncio.set_event_loop(None)
-
-
-@pytest.mark.usefixtures("new_loop")
-def test_keys_come_from_secrets_and_what_is_no_batch_and_no_request_is_an_error(
-    dynamodb: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url, "LAMBDA_TASK_ROOT": "/var/task"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(logs, "configure", lambda _level: None)  # it would hold for all tests that follow
-    with aws() as services:
-        key = asyncio.run(services.secret("key", "k" * 40))
-    environment = {
-        "FLOWC_TABLE": "none",
-        "FLOWC_BUS": "none",
-        "FLOWC_PUBLIC_URL": "https://flowc.example",
-        "FLOWC_WORKER_KEY_SECRET": key,
-    }
-    entry = Entry("validate", environment)
-    assert entry._function.settings.worker_key is not None
-    assert entry._function.settings.worker_key.get_secret_value() == "k" * 40
-    with pytest.raises(ValueError, match="takes batches of SQS"):
-        entry({"source": "aws.events"}, Context())
-    entry.close()
-
-
-class Context:
-    """What Lambda tells of an invocation, as far as it is used."""
-
-    aws_request_id = "request-1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 30_000
 
 
 async def test_two_environments_of_a_function_give_other_positions_at_the_same_moment(deployed: Deployed) -> None:
