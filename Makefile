@@ -9,6 +9,8 @@ export PYTHON
 export PYTHONDONTWRITEBYTECODE :=
 
 python := .venv/bin/python
+# How many test processes run beside each other.
+PROCESSES ?= 2
 ready := .venv/ready
 emulators := .venv/emulators/ready
 sam := .venv/sam/ready
@@ -37,7 +39,7 @@ demo: $(ready) ## start everything, submit the sample decision and watch it comp
 	@.venv/bin/flowc demo
 
 test: $(ready) $(emulators) ## run all tests but the slow ones
-	@$(python) -m pytest -m "not slow"
+	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist loadgroup
 
 test-slow: $(ready) $(emulators) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600

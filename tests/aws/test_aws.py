@@ -29,7 +29,11 @@ SLOWER: Mapping[str, Any] = {"speed": 30, "haste": 8}
 
 RECORDED = ROOT.parent / "shared" / "real-plans"
 
-pytestmark = [pytest.mark.timeout(4 * MINUTES), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.timeout(4 * MINUTES),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.xdist_group("aws"),  # one deployment serves most of these tests
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -79,7 +83,7 @@ async def letter_of(running: World, event_id: str) -> dict[str, Any]:
         await asyncio.sleep(0.1)
         return next((one for one in await running.letters() if one["event"]["id"] == event_id), None)
 
-    letter = await until(shown, f"the dead letter of {event_id}", 30)
+    letter = await until(shown, f"the dead letter of {event_id}")
     answer = await running.client.delete(f"{running.url}/api/v1/dead-letters/{letter['letter_id']}")
     assert answer.status < 300, await answer.text()
     return letter

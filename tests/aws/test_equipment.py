@@ -211,7 +211,7 @@ async def emptied(running: Deployment, *queues: str) -> None:
         await asyncio.sleep(0.05)
         return True if not any(depths) else None
 
-    await until(empty, f"the end of what is in {queues}", 20)
+    await until(empty, f"the end of what is in {queues}")
 
 
 async def test_of_a_batch_only_what_failed_comes_again(toys: Deploys, seen: Callable[..., Any]) -> None:

@@ -52,7 +52,7 @@ class World(Deployed):
         assert await self.letters() == []
         for queue in ("DeadLetterQueue", "LastQueue"):
             # A letter is shown a moment before its message is deleted.
-            await until(partial(self._empty, queue), f"an empty {queue}", 10)
+            await until(partial(self._empty, queue), f"an empty {queue}")
         assert self.deployment.rights.denied == []
 
     async def _empty(self, queue: str) -> bool | None:

@@ -31,6 +31,7 @@ from tests.builders import (
 )
 from tests.conformance import suites
 from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Counting
+from tests.world import PATIENCE_S
 
 OpenStores = Callable[..., Stores]
 
@@ -270,7 +271,7 @@ async def test_who_follows_history_misses_nothing_that_was_written_late(
         for number in numbers:
             await stores.store.commit(Step(flow_id=flow.flow_id, history=(make_history(flow, number),)))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(follow(), write(slow, range(6)), write(quick, range(6, 12)))
     assert sorted(seen) == sorted(f"event-{number}" for number in range(12))
 

@@ -14,9 +14,8 @@ from typer.testing import Result
 
 from tests.command_line import flowc, written
 from tests.processes import Platform, platform_process, processes, worker_process
-from tests.world import task
+from tests.world import PATIENCE_S, task
 
-WAIT_SECONDS = 20
 SAYS_NO = 'case "$FLOWC_TASK_ID" in bad*) echo "no such file" >&2; exit 3;; slow*) sleep 1;; esac; echo "[1]"'
 Run = Callable[..., Result]
 
@@ -225,7 +224,7 @@ def up(*arguments: str, **environment: str) -> tuple[int, str]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=WAIT_SECONDS,
+        timeout=PATIENCE_S,
         check=False,
     )
     return run.returncode, run.stderr

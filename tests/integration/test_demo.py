@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import written
-from tests.world import task
-
-WAIT_SECONDS = 20
+from tests.world import PATIENCE_S, task
 
 
 def demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -34,7 +32,7 @@ def demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for the end; return exit status, stdout and stderr."""
     try:
-        out, err = process.communicate(timeout=WAIT_SECONDS)
+        out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     return process.returncode, out, err
@@ -110,7 +108,7 @@ class TestDemo:
             while part := os.read(terminal, 65_536):
                 drawn += part
         os.close(terminal)
-        assert process.wait(WAIT_SECONDS) == 0
+        assert process.wait(PATIENCE_S) == 0
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode())
         assert text.count("web-shop-2.4") > 3, "the picture is drawn again and again"
         assert "13 of 13 done" in text

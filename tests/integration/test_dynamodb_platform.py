@@ -10,7 +10,7 @@ from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.stores import Stores
 from functions._runtime.clock import SystemClock
-from tests.world import World, running_world, task
+from tests.world import PATIENCE_S, World, running_world, task
 
 PLAN = (task("a"), task("b", "a"), task("c", "a"), task("d", "a"), task("e", "b", "c", "d"))
 
@@ -49,7 +49,7 @@ async def test_a_flow_runs_to_its_end_with_all_of_its_history(world: World) -> N
 async def test_flows_side_by_side_all_end_and_leave_nothing_queued(world: World, stores: Stores) -> None:
     flows = await asyncio.gather(*(world.run(*PLAN) for _ in range(4)))
     assert [flow.status for flow in flows] == ["COMPLETED"] * 4
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while await stores.queue.depth():
             await asyncio.sleep(0.05)
     assert await world.ports.tally.active() == {}

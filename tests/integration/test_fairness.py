@@ -34,7 +34,7 @@ async def waiting(world: World, flow_id: str, number: int) -> None:
         tickets = await world.ports.store.tickets_of(flow_id)
         return sum(ticket.turn is not None for ticket in tickets) == number or None
 
-    await until(probe, f"{number} waiting tickets of {flow_id}", seconds=30)
+    await until(probe, f"{number} waiting tickets of {flow_id}")
 
 
 async def go_on(world: World, behave: Behaviour = lambda _assignment: {"status": "COMPLETED"}) -> None:
@@ -102,6 +102,6 @@ async def test_small_flows_that_keep_coming_do_not_keep_a_huge_one_from_progress
         async def enough() -> bool | None:
             return seen.total() >= 500 or None
 
-        await until(enough, "500 assignments", seconds=60)
+        await until(enough, "500 assignments")
         keep_coming.cancel()
     assert seen[huge] >= 60

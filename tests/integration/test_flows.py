@@ -366,7 +366,7 @@ async def test_telemetry_waits_in_order_while_the_sink_is_away_and_the_flow_ends
         second = await world.run(task("a"))
         world.sink.down = False
         third = await world.run(task("a"))
-        await until(lambda: _empty(world), "the buffer to drain", seconds=15)
+        await until(lambda: _empty(world), "the buffer to drain")
         frames = [event.subject for event in world.sink.events if event.noun == "telemetry.frame"]
     assert (first.status, first.telemetry_published, buffered) == (FlowStatus.COMPLETED, False, 6)
     assert third.telemetry_published is False

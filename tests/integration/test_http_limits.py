@@ -17,7 +17,7 @@ from functions._runtime.on_one_machine import running
 from functions._runtime.settings import Settings
 from functions.api.ingress import MAX_BATCH
 from tests.http_api import problem_of, running_api
-from tests.world import decision, task
+from tests.world import PATIENCE_S, decision, task
 
 POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
@@ -67,7 +67,7 @@ class Server:
         """Return how long a normal request takes; it has to succeed."""
         async with httpx.AsyncClient(trust_env=False) as client:
             started = time.perf_counter()
-            assert (await client.get(f"{self.url}/health", timeout=5)).status_code == 200
+            assert (await client.get(f"{self.url}/health", timeout=PATIENCE_S)).status_code == 200
             return time.perf_counter() - started
 
 
@@ -90,7 +90,7 @@ async def trickle(connection: Connection, first: bytes, byte: bytes) -> None:
 
 
 async def test_two_hundred_trickling_connections_keep_nobody_from_being_answered(tmp_path: Path) -> None:
-    async with serving(tmp_path, request_seconds=4) as server, AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+    async with serving(tmp_path, request_seconds=10) as server, AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         slow = [await stack.enter_async_context(server.connection()) for _ in range(200)]
         started = time.monotonic()
         for number, connection in enumerate(slow):
@@ -102,8 +102,8 @@ async def test_two_hundred_trickling_connections_keep_nobody_from_being_answered
             )
             group.create_task(trickle(connection, *kinds[number % 4]))
         took = [await server.health() for _ in range(20)]
-        assert time.monotonic() - started < 4, "the slow ones were there all the time"
-        assert sorted(took)[10] < 0.5
+        assert time.monotonic() - started < 10, "the slow ones were there all the time"
+        assert sorted(took)[10] < 3, "others are answered long before the slow ones are sent away"
         # All of them are sent away in the end, so that the tasks above end, too.
         for connection in slow[2:4]:
             assert (await connection.answer())[0] == 408
@@ -243,7 +243,7 @@ async def test_beyond_so_many_connections_requests_are_a_503_until_there_is_room
         await first[0].send(GET + b"\r\n")
         assert (await first[0].answer())[0] == 200
         first[0].writer.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not await served(server):
                 await asyncio.sleep(0.01)  # until the server, too, has noticed that the connection is closed
 

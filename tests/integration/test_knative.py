@@ -514,7 +514,7 @@ async def test_all_functions_together_complete_a_diamond() -> None:
         assert answer.status_code == 202, answer.text
         flow_id = answer.json()["flow_id"]
         assert flow_id == flow_id_of(data["decision_id"])
-        await until(lambda: ended(api.client, f"{api.url}/api/v1/flows/{flow_id}"), "the end of the flow", 30)
+        await until(lambda: ended(api.client, f"{api.url}/api/v1/flows/{flow_id}"), "the end of the flow")
         flow = (await api.client.get(f"{api.url}/api/v1/flows/{flow_id}")).json()
         await until(lambda: nothing_queued(store), "all events published")
         ready = await api.get("/health/readiness"), await api.get("/ready")

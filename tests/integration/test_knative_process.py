@@ -90,7 +90,7 @@ async def ready(client: httpx.AsyncClient, url: str) -> None:
         except httpx.TransportError:
             return None
 
-    await until(answers, f"the function at {url}", 20)
+    await until(answers, f"the function at {url}")
 
 
 async def test_on_sigterm_what_runs_is_answered_and_published_and_the_process_ends(
@@ -202,7 +202,7 @@ async def test_without_its_database_a_function_lives_and_waits_and_ends_when_it_
         started.append(process)
         process.start()
         async with httpx.AsyncClient() as client:
-            await until(lambda: lives(client, url), "a sign of life", 20)
+            await until(lambda: lives(client, url), "a sign of life")
             assert (await client.get(f"{url}/health/readiness")).status_code == 503
         assert process.running is not None
         process.running.send_signal(signal.SIGTERM)

@@ -62,7 +62,7 @@ class Site:
             flow: dict[str, Any] = await self.get(f"flows/{flow_id}")
             return flow if flow["ended_at"] else None
 
-        flow = await until(probe, f"the end of {flow_id}", 20)
+        flow = await until(probe, f"the end of {flow_id}")
         tickets = (await self.get(f"flows/{flow_id}/tickets"))["items"]
         return flow | {"tickets": {ticket["task_id"]: ticket for ticket in tickets}}
 

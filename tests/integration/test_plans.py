@@ -98,7 +98,7 @@ async def _ended(client: httpx.AsyncClient, data: dict[str, Any]) -> dict[str, A
         flow: dict[str, Any] = (await client.get(f"/api/v1/flows/{flow_id}")).json()
         return flow if flow["ended_at"] else None
 
-    return await until(probe, "the end of the flow", 50)
+    return await until(probe, "the end of the flow")
 
 
 async def _all(client: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:

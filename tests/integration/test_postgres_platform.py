@@ -128,12 +128,12 @@ async def test_two_platforms_share_the_work_and_survive_the_loss_of_one(tmp_path
                 worker.start()
             one, two = platforms
             flow_ids = [await asyncio.to_thread(platforms[n % 2].submit, decision(*DIAMOND)) for n in range(30)]
-            await until(lambda: some_done(two, flow_ids), "the first flows to end", 30)
+            await until(lambda: some_done(two, flow_ids), "the first flows to end")
             shares = [await asyncio.to_thread(handled, platform) for platform in platforms]
             one.kill()
             statuses = await ended(two, flow_ids, 80)
             tickets = [ticket for flow_id in flow_ids for ticket in await asyncio.to_thread(two.tickets, flow_id)]
-            await until(lambda: empty(database_url), "the queue to empty", 20)
+            await until(lambda: empty(database_url), "the queue to empty")
     assert min(shares) > 0, shares
     assert Counter(statuses.values()) == {"COMPLETED": 30}
     assert Counter(ticket["status"] for ticket in tickets) == {"COMPLETED": 120}

@@ -63,7 +63,7 @@ class Platform:
             flow = (await self.client.get(f"/api/v1/flows/{flow_id}")).json()
             return str(flow["status"]) if flow.get("ended_at") else None
 
-        return await until(probe, f"the end of {flow_id}", 30)
+        return await until(probe, f"the end of {flow_id}")
 
 
 @asynccontextmanager

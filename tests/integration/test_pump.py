@@ -148,7 +148,7 @@ async def test_replayed_telemetry_goes_back_to_the_buffer_and_from_there_to_the_
         reason = Reason(code="sink_unavailable", message="away")
         await world.ports.dead_letters.put(letter_of(frame, "publish_telemetry", reason, 1, T0))
         await world.platform.replay("frame-1")
-        await until(lambda: sent(world), "the sink to get it", seconds=15)
+        await until(lambda: sent(world), "the sink to get it")
         letters, _ = await world.ports.dead_letters.letters(None, 10)
     assert [e.id for e in world.sink.events] == ["frame-1"]
     assert not letters

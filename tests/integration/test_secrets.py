@@ -105,7 +105,7 @@ async def drive(platform: Platform, endpoint: str) -> str:
             history = (await client.get(f"/api/v1/flows/{flows[2]}/history")).text
             return True if states == ["COMPLETED", "FAILED"] and "refused" in history else None
 
-        await until(over, "two ends and a refusal", 20)
+        await until(over, "two ends and a refusal")
         await client.post(f"/api/v1/flows/{flows[2]}/cancel", json={"requested_by": "tests"})
         shown = [
             await client.get(path)
