@@ -22,7 +22,7 @@ from functions.api import (
     workers,
     workflows,
 )
-from functions.api.access import HostRequired, KeyRequired
+from functions.api.access import FrontDoor
 from functions.api.documents import TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.ingress import BatchTaken, Taken, receive_events
@@ -78,10 +78,8 @@ def create_app(services: ApiServices) -> FastAPI:
         app.include_router(module.router)
         routes += module.router.routes
     app.state.methods = _methods(routes)
-    if services.api_key is not None:
-        app.add_middleware(KeyRequired, key=services.api_key.get_secret_value())
-    elif services.hosts is not None:
-        app.add_middleware(HostRequired, hosts=services.hosts)
+    key = None if services.api_key is None else services.api_key.get_secret_value()
+    app.add_middleware(FrontDoor, key=key, hosts=services.hosts, origins=services.origins)
     return app
 
 
