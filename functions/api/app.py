@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
 
@@ -26,6 +26,7 @@ from functions.api.access import FrontDoor
 from functions.api.documents import TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.ingress import BatchTaken, Taken, receive_events
+from functions.api.questions import known_parameters
 from functions.api.reports import ReportAnswer, receive_report
 from functions.api.services import ApiServices
 
@@ -54,8 +55,14 @@ class PlainRoute(APIRoute):
     """A documented route whose endpoint answers the request by itself: nothing is injected or serialised."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the endpoint."""
-        return self.endpoint
+        """Return the endpoint, behind the check of its parameters."""
+
+        async def answer(request: Request) -> Response:
+            await known_parameters(request)
+            response: Response = await self.endpoint(request)
+            return response
+
+        return answer
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -68,6 +75,7 @@ def create_app(services: ApiServices) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses=problem_answers(),
+        dependencies=[Depends(known_parameters)],
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
