@@ -35,6 +35,11 @@ FORBIDDEN_NETWORKS = tuple(
     )
 )
 NAT64 = ip_network("64:ff9b::/96")
+LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
+"""Translators of a network have their prefixes here (RFC 8215). Nobody else knows how long these are."""
+
+STARTS = (6, 7, 8, 11)
+"""Octets, the always empty ninth left out, at which a prefix of 48, 56, 64 or 96 bits has the IPv4 address."""
 
 
 def checked_url(url: str, networks: Networks) -> URL:
@@ -77,7 +82,10 @@ def _is_forbidden(name: str) -> bool:
     address = _address(name)
     if address is None:
         return name in FORBIDDEN_NAMES
-    return address.is_multicast or any(address in network for network in FORBIDDEN_NETWORKS)
+    return any(
+        reached.is_multicast or any(reached in network for network in FORBIDDEN_NETWORKS)
+        for reached in (address, *_translated(address))
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -86,8 +94,10 @@ def _network_of(name: str) -> Network | None:
     address = _address(name)
     if address is None:
         return "loopback" if name == "localhost" or name.endswith(".localhost") else None
-    if address.is_loopback or address.is_unspecified:
+    if address.is_loopback or address.is_unspecified or any(reached.is_loopback for reached in _translated(address)):
         return "loopback"
+    if address in LOCAL_NAT64:
+        return "private"
     if address.is_global and not (isinstance(address, IPv6Address) and address.is_site_local):
         return "public"
     return "private"
@@ -107,6 +117,14 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
     if address in NAT64:
         return IPv4Address(address.packed[-4:])
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def _translated(address: IPv4Address | IPv6Address) -> list[IPv4Address]:
+    """Return every IPv4 address that a translator of this network may make of `address` (RFC 6052, 2.2)."""
+    if address not in LOCAL_NAT64:
+        return []
+    octets = address.packed[:8] + address.packed[9:]
+    return [IPv4Address(octets[start : start + 4]) for start in STARTS]
 
 
 def _no_address(url: str) -> Rejected:

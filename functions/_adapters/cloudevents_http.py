@@ -10,6 +10,7 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -180,14 +181,18 @@ def _text(name: str, value: object) -> str:
 def _unquote(name: str, value: str) -> str:
     """Decode a header value: a quoted string of older senders, then one round of percent-decoding as UTF-8.
 
-    Servers hand header bytes on as Latin-1; senders that forgot to encode are understood if they meant UTF-8.
+    Servers hand header bytes on as Latin-1. Several SDKs do not encode what is beyond ASCII: they send it raw, as
+    UTF-8 or, the older form of HTTP, as Latin-1. What can be UTF-8 is read as that, because it hardly ever is chance.
     """
     if quoted := _QUOTED.fullmatch(value):
         value = re.sub(r"\\(.)", r"\1", quoted[1])
+    with suppress(UnicodeError):
+        value = value.encode("latin-1").decode()
     try:
-        return unquote_to_bytes(value.encode("latin-1")).decode()
+        return unquote_to_bytes(value).decode()
     except UnicodeError as error:
-        raise Rejected(f"header {name} is not UTF-8 in percent-encoding", code="malformed_event") from error
+        text = f"attribute {name.removeprefix('ce-')!r} is not UTF-8 in percent-encoding"
+        raise Rejected(text, code="malformed_event") from error
 
 
 def _media_type(content_type: str) -> str:

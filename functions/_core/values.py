@@ -5,6 +5,7 @@ Times are timezone-aware UTC; they are read as RFC 3339 text or epoch millisecon
 with milliseconds and `Z`.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -19,6 +20,9 @@ NAMESPACE = UUID("6f1c3f0e-58a5-5d0c-9a51-1f2b7c0d4e11")
 """Root of all derived ids. Changing it gives every decision a new flow: it is part of the wire contract."""
 
 MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last instant RFC 3339 can write
+
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
+"""A number as text: for a time it means what the number means, and never seconds or the digits of a date."""
 
 
 def flow_id_of(decision_id: str) -> str:
@@ -51,9 +55,11 @@ def _namespace_bytes(namespace: str) -> bytes:
 
 
 def parse_time(value: object) -> object:
-    """Read RFC 3339 text or epoch milliseconds; anything else is left for pydantic to refuse."""
+    """Read RFC 3339 text or epoch milliseconds, also as text; anything else is left for pydantic to refuse."""
     if isinstance(value, bool):
         return value
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = float(value)
     if isinstance(value, int | float):
         if not 0 <= value <= MAX_EPOCH_MS:
             msg = "epoch milliseconds must lie between 1970 and 9999"

@@ -2,18 +2,38 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
 from functions._core.step import Step
-from functions._core.values import Health, JsonObject, Record, Timestamp, WholeNumber
+from functions._core.values import Health, JsonObject, Record, Timestamp, WholeNumber, a_number
 from functions._core.worker_record import Worker, WorkerTelemetry
 
 DEFAULT_SLOTS = 10
 MAX_SLOTS = 10_000
 MAX_CAPABILITIES = 200
+
+
+A_NUMBER = BeforeValidator(a_number)
+MAX_COUNT = 10**15
+"""The largest count, and the longest time in milliseconds, that a worker may say of itself: all stores can hold it."""
+
+
+class StatedTelemetry(WorkerTelemetry):
+    """What a worker states of its own record, as it arrives; unknown is None, never zero."""
+
+    # The bounds are not those of a row: one that was stored before they were there is still read.
+    success_rate: Annotated[float, Field(ge=0, le=1), A_NUMBER] | None = None
+    total_executions: Annotated[int, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
+    avg_duration_ms: Annotated[float, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
+
+    @property
+    def kept(self) -> WorkerTelemetry:
+        """The telemetry as a row keeps it."""
+        return WorkerTelemetry(**dict(self))
 
 
 class Running(Record):
@@ -34,7 +54,7 @@ class Registration(Record):
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
     slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
     metadata: JsonObject = Field(default_factory=dict)
-    telemetry: WorkerTelemetry = WorkerTelemetry()
+    telemetry: StatedTelemetry = StatedTelemetry()
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
 
     @field_validator("capabilities")
@@ -52,7 +72,7 @@ class Heartbeat(Record):
 
     worker_id: str = ""
     status: Health = Health.HEALTHY
-    telemetry: WorkerTelemetry | None = None
+    telemetry: StatedTelemetry | None = None
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
 
 
@@ -126,7 +146,7 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
         capabilities=registration.capabilities,
         slots=registration.slots,
         metadata=registration.metadata,
-        telemetry=registration.telemetry,
+        telemetry=registration.telemetry.kept,
         registered_at=known.registered_at if known else now,
         last_seen=now,
         next_wakeup_at=now + rules.unhealthy,
@@ -139,7 +159,7 @@ def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> 
     return worker.but(
         reported=heartbeat.status,
         announced=Health.HEALTHY if heartbeat.status is not Health.UNHEALTHY else worker.announced,
-        telemetry=heartbeat.telemetry or worker.telemetry,
+        telemetry=heartbeat.telemetry.kept if heartbeat.telemetry else worker.telemetry,
         last_seen=max(now, worker.last_seen),
         next_wakeup_at=now + rules.unhealthy,
         version=worker.version + 1,

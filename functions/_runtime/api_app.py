@@ -39,6 +39,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         version=__version__,
         api_key=settings.api_key,
         hosts=settings.hosts,
+        origins=settings.origins,
         ended=platform.endings.wait,
         up_since=lambda: platform.dispatcher.up_since,
         queried=QueryMetrics(platform.metrics),

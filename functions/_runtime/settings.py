@@ -196,6 +196,15 @@ class Settings(BaseModel):
         return frozenset({host.strip("[]")} if host else ())
 
     @property
+    def origins(self) -> frozenset[str]:
+        """The origin, if any, that pages of the platform have beside those of this machine, as browsers write it."""
+        url = self.public_url
+        if url is None or url.host is None:
+            return frozenset()
+        port = "" if url.port == {"http": 80, "https": 443}[url.scheme] else f":{url.port}"
+        return frozenset({f"{url.scheme}://{url.host}{port}"})
+
+    @property
     def rules(self) -> Rules:
         """The time limits that follow from the settings."""
         return Rules(

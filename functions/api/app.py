@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
 
@@ -22,10 +22,11 @@ from functions.api import (
     workers,
     workflows,
 )
-from functions.api.access import HostRequired, KeyRequired
+from functions.api.access import FrontDoor
 from functions.api.documents import TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.ingress import BatchTaken, Taken, receive_events
+from functions.api.questions import known_parameters
 from functions.api.reports import ReportAnswer, receive_report
 from functions.api.services import ApiServices
 
@@ -54,8 +55,14 @@ class PlainRoute(APIRoute):
     """A documented route whose endpoint answers the request by itself: nothing is injected or serialised."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the endpoint."""
-        return self.endpoint
+        """Return the endpoint, behind the check of its parameters."""
+
+        async def answer(request: Request) -> Response:
+            await known_parameters(request)
+            response: Response = await self.endpoint(request)
+            return response
+
+        return answer
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -68,6 +75,7 @@ def create_app(services: ApiServices) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses=problem_answers(),
+        dependencies=[Depends(known_parameters)],
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
@@ -78,10 +86,8 @@ def create_app(services: ApiServices) -> FastAPI:
         app.include_router(module.router)
         routes += module.router.routes
     app.state.methods = _methods(routes)
-    if services.api_key is not None:
-        app.add_middleware(KeyRequired, key=services.api_key.get_secret_value())
-    elif services.hosts is not None:
-        app.add_middleware(HostRequired, hosts=services.hosts)
+    key = None if services.api_key is None else services.api_key.get_secret_value()
+    app.add_middleware(FrontDoor, key=key, hosts=services.hosts, origins=services.origins)
     return app
 
 

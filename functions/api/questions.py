@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
-from fastapi import Query
+from fastapi import Query, Request
+from fastapi.routing import APIRoute
 
+from functions._core.errors import Rejected
 from functions._core.vocabulary import UNPRINTABLE
 from functions.api.problems import not_found
 
@@ -26,6 +28,26 @@ Cursor = Annotated[
 Id = Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 Found = TypeVar("Found")
+
+MAX_NAMED = 5
+"""Parameters that a refusal names."""
+
+
+async def known_parameters(request: Request) -> None:
+    """Raise `Rejected`, status 400, when a request has query parameters that its route does not know.
+
+    A misspelt filter would list everything, and `dry_run` in the address of an order would not keep it from being done.
+    """
+    if not request.scope["query_string"]:
+        return
+    route: APIRoute = request.scope["route"]
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    unknown = list(dict.fromkeys(name for name in request.query_params if name not in known))
+    if unknown:
+        named = ", ".join(repr(name[:60]) for name in unknown[:MAX_NAMED])
+        more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
+        text = f"parameters that are not known here: {named}{more}; known are {', '.join(known) or 'none'}"
+        raise Rejected(text, code="unknown_parameter", status=400)
 
 
 async def found(what: str, record_id: str, look: Callable[[str], Awaitable[Found | None]]) -> Found:

@@ -51,11 +51,13 @@ class ApiServices:
 
     `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform
     is not ready while it raises `Unavailable` or says `ready: False` in it. `max_body` is in bytes. `api_key` is asked
-    of clients that are not on this machine; None asks nobody. Without a key, requests have to name loopback or one of
-    `hosts` (lower case); None lets them name any. `ended` returns when a flow may have ended, after the given seconds
-    at the latest. `up_since` returns when the platform began to take reports, if it can be down. `queried` is told of
-    each query of a workflow: its name, its seconds, why it failed. `longest_wait` is how many seconds a call may wait
-    for a flow, whatever it asks for. `fetched` returns an event with its data, wherever that was left.
+    of clients that are not on this machine; None asks nobody. Clients that are let in without it have to name loopback
+    or one of `hosts` (lower case); None lets them name any. `origins` (scheme://host, with a port that is not the
+    scheme's) are those of web pages that are the platform's own. `ended` returns when a flow may have ended, after the
+    given seconds at the latest. `up_since` returns when the platform began to take reports, if it can be down.
+    `queried` is told of each query of a workflow: its name, its seconds, why it failed. `longest_wait` is how many
+    seconds a call may wait for a flow, whatever it asks for. `fetched` returns an event with its data, wherever that
+    was left.
     """
 
     ports: Ports
@@ -71,6 +73,7 @@ class ApiServices:
     queried: Callable[[str, float, str | None], None] = _unobserved
     api_key: SecretStr | None = None
     hosts: Collection[str] | None = None
+    origins: Collection[str] = ()
     longest_wait: float = inf
     fetched: Callable[[CloudEvent], Awaitable[CloudEvent]] = _whole
 

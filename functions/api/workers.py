@@ -1,9 +1,12 @@
 """Workers: how they register and stay known, and who could take a ticket."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 
 from functions._core.ranking import health_of, rank_for
 from functions._core.tickets import capabilities
+from functions._core.values import Health
 from functions._core.workers import Heartbeat, Registration
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
 from functions.api.bodies import read_json
@@ -42,12 +45,16 @@ async def register_worker(services: Services, request: Request, response: Respon
     return RegisteredWorker(**dict(view), heartbeat_interval_seconds=services.rules.heartbeat.total_seconds())
 
 
-@router.get("")
-async def list_workers(services: Services) -> WorkerList:
-    """Return all workers, by id."""
+@router.get("", responses=problems(400, 422))
+async def list_workers(
+    services: Services,
+    status: Annotated[Health | None, Query(description="Their health now; in any letter case")] = None,
+) -> WorkerList:
+    """Return all workers, or those of one health, by id."""
     workers, active = await services.ports.registry.workers(), await services.ports.tally.active()
     now = services.ports.clock.now()
-    return WorkerList(items=tuple(worker_view(worker, active, now, services.rules) for worker in workers))
+    asked = [worker for worker in workers if status in {None, health_of(worker, now, services.rules)}]
+    return WorkerList(items=tuple(worker_view(worker, active, now, services.rules) for worker in asked))
 
 
 @router.post("/discover", responses=problems(*BODY_PROBLEMS), openapi_extra=json_body(Wanted, required=False))

@@ -241,9 +241,32 @@ async def test_the_public_name_is_the_platforms_own(tmp_path: Path, url: str, ho
         problem_of(await client.get("/ready", headers={"host": "rebound.example"}), 421, "misdirected_request")
 
 
-async def test_with_a_key_any_name_will_do(tmp_path: Path) -> None:
+async def test_where_a_key_is_set_a_client_that_needs_none_is_asked_for_the_name_too(tmp_path: Path) -> None:
+    async with local_client(tmp_path, FLOWC_API_KEY=KEY, FLOWC_PUBLIC_URL="https://flows.example") as client:
+        for host in FOREIGN:
+            for path in ("/api/v1/flows", "/ready", "/metrics", "/openapi.json"):
+                problem_of(await client.get(path, headers={"host": host}), 421, "misdirected_request")
+            assert (await client.get("/health", headers={"host": host})).status_code == 200
+        for host in [*OURS, "flows.example"]:
+            assert (await client.get("/api/v1/flows", headers={"host": host})).status_code == 200, host
+
+
+async def test_whoever_sends_the_key_is_no_page_and_may_use_any_name(tmp_path: Path) -> None:
     async with local_client(tmp_path, FLOWC_API_KEY=KEY) as client:
-        assert (await client.get("/api/v1/flows", headers={"host": "platform.example"})).status_code == 200
+        for headers in ({"x-api-key": KEY}, bearer(KEY), {"x-forwarded-for": ELSEWHERE, "x-api-key": KEY}):
+            answer = await client.get("/api/v1/flows", headers={"host": "platform.example", **headers})
+            assert answer.status_code == 200
+        wrong = {"host": "platform.example", "x-api-key": "wrong"}
+        problem_of(await client.get("/api/v1/flows", headers=wrong), 421, "misdirected_request")
+
+
+async def test_the_hosts_of_an_ingress_or_a_gateway_are_not_asked_for(tmp_path: Path) -> None:
+    front = {"host": "api.flowc.svc.cluster.local", "x-forwarded-for": ELSEWHERE}
+    async with local_client(tmp_path, FLOWC_API_KEY=KEY) as client:
+        problem_of(await client.get("/api/v1/flows", headers=front), 401, "missing_key")
+        assert (await client.get("/ready", headers=front)).status_code == 200
+        answer = await client.post("/api/v1/flows/x/reports", headers=front, json={})
+        problem_of(answer, 401, "missing_token")
 
 
 # --- Settings -------------------------------------------------------------------------------------------------

@@ -99,9 +99,25 @@ def test_unencoded_utf_8_in_a_header_is_understood() -> None:
     assert read({**HEADERS, "ce-subject": "€".encode().decode("latin-1")}).subject == "€"
 
 
-@pytest.mark.parametrize("value", ["%FF", "%C3%28", "\xff", "日本"])
-def test_header_values_that_are_not_utf_8_are_refused(value: str) -> None:
-    with pytest.raises(Rejected, match="ce-subject"):
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"M\xfcller", "Müller"),
+        ("Müller".encode(), "Müller"),
+        (b'"M\xfcller \\"x\\""', 'Müller "x"'),
+        (b"M\xfcller %C3%BC 100%25", "Müller ü 100%"),
+        ("ü %C3%BC".encode(), "ü ü"),
+        (b"\xff", "ÿ"),
+    ],
+)
+def test_what_sdks_send_raw_is_read_as_utf_8_or_else_as_latin_1(raw: bytes, text: str) -> None:
+    event = read({**HEADERS, "ce-subject": raw.decode("latin-1"), "ce-a": raw.decode("latin-1")})
+    assert (event.subject, event.extensions) == (text, {"a": text})
+
+
+@pytest.mark.parametrize("value", ["%FF", "%C3%28", "\xfc%E9", "\x85"])
+def test_a_header_value_that_cannot_be_read_is_refused_by_the_name_of_its_attribute(value: str) -> None:
+    with pytest.raises(Rejected, match="attribute 'subject'"):
         read({**HEADERS, "ce-subject": value})
 
 

@@ -36,6 +36,18 @@ def test_epoch_milliseconds_are_read_as_times(value: float) -> None:
     assert read.timestamp() * 1000 == pytest.approx(value)
 
 
+@pytest.mark.parametrize("value", [0, 1_735_689_600, 20_250_101, 1_893_456_000_123, 1_893_456_000_123.5])
+def test_a_number_as_text_is_the_time_that_the_number_is(value: float) -> None:
+    for text in (str(value), f"+{value}"):
+        assert parse_time(text) == parse_time(value)
+    with pytest.raises(ValueError, match="1970 and 9999"):
+        parse_time(f"-{value + 1}")
+
+
+def test_a_date_with_hyphens_is_no_number() -> None:
+    assert parse_time("2025-01-01") == datetime(2025, 1, 1, tzinfo=UTC)
+
+
 @pytest.mark.parametrize("value", [-1, 10**15, float("inf")])
 def test_numbers_that_are_no_time_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="1970 and 9999"):
