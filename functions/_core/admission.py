@@ -17,7 +17,7 @@ from functions._core.errors import Rejected
 from functions._core.models import Flow, HistoryEntry, Phase
 from functions._core.rules import Rules
 from functions._core.step import Step
-from functions._core.values import FlowStatus, dataref, flow_id_of
+from functions._core.values import FlowStatus, add_time, dataref, flow_id_of
 
 MAX_ID = 255
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -67,7 +67,7 @@ def _new_flow(event: CloudEvent, decision_id: str, data: Mapping[str, Any], now:
         content_hash=content_hash(data),
         received_at=now,
         # The default until C1 has read the decision's own deadline; it bounds the validation itself.
-        sla_deadline=now + rules.default_sla,
+        sla_deadline=add_time(now, rules.default_sla),
         phases=(Phase(status=FlowStatus.VALIDATING, entered_at=now),),
         next_wakeup_at=now + rules.reemit_after(0),
     )

@@ -1,7 +1,7 @@
 """How a ticket gets to a worker, and back when the worker cannot do it: C3, C4 and lost workers."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from functions._core.draft import Draft
@@ -13,7 +13,7 @@ from functions._core.ports import Answer
 from functions._core.rules import retry_after
 from functions._core.situation import Situation
 from functions._core.slack import earliest, fits, limit_of, needed
-from functions._core.values import TicketStatus, Waiting
+from functions._core.values import TicketStatus, Waiting, add_time, time_span
 
 REFUSALS_KEPT = 10
 """Workers left out that a ticket names for `why`: enough to see the pattern in a large fleet."""
@@ -134,7 +134,7 @@ def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings |
     # In a fleet that refuses, there is always another one: after so many it is time to pause.
     others = len(tried) < EXCLUDED_KEPT and any(c.worker_id not in tried for c in ticket.candidates)
     pause = retry_after(ticket.retry, ticket.ticket_id, len(ticket.excluded_workers))
-    again_at = draft.now if others else draft.now + pause
+    again_at = draft.now if others else add_time(draft.now, pause)
     later = {"waiting": Waiting.RETRY, "waiting_since": draft.now, "until": again_at}
     # Who refused it never had it: it has waited for a worker all the time.
     ready_at = again_at if ticket.acknowledged_at else ticket.ready_at
@@ -184,7 +184,7 @@ def awaits_acknowledgement(ticket: Ticket) -> bool:
 def _wait(draft: Draft, ticket: Ticket, waiting: Waiting, turn: int | None) -> None:
     since = ticket.waiting_since if ticket.waiting is waiting and ticket.waiting_since else draft.now
     rules = draft.situation.rules
-    patience = since + rules.no_worker if waiting is Waiting.WORKER else None
+    patience = add_time(since, rules.no_worker) if waiting is Waiting.WORKER else None
     until = earliest(limit_of(draft.flow, rules), patience, schedule_to_start(ticket))
     draft.move_ticket(
         ticket,
@@ -201,4 +201,4 @@ def schedule_to_start(ticket: Ticket) -> datetime | None:
     """Return when a ticket that may begin must have got a worker, if its task says so."""
     if ticket.schedule_to_start_ms is None:
         return None
-    return (ticket.ready_at or ticket.created_at) + timedelta(milliseconds=ticket.schedule_to_start_ms)
+    return add_time(ticket.ready_at or ticket.created_at, time_span(ticket.schedule_to_start_ms))

@@ -13,7 +13,7 @@ from functions._core.models import Flow, Sla, Ticket
 from functions._core.plan import Timing, Work, dependants, schedule
 from functions._core.policies import Undo
 from functions._core.tickets import ticket_hash
-from functions._core.values import Priority, TaskType, TicketStatus, Waiting, name_uuid
+from functions._core.values import Priority, TaskType, TicketStatus, Waiting, add_time, name_uuid
 
 TIMEOUT_MS = 120_000
 """How long a worker may take to undo one ticket, unless the task says otherwise."""
@@ -46,7 +46,7 @@ def compensations(
     ids = {ticket_id: compensation_id(ticket_id, flow.redrives) for ticket_id in originals}
     before = _order([t for t in tickets if t.compensates is None], ids)
     tasks = [Work(ids[i], tuple(before[ids[i]]), originals[i].estimated_duration_ms) for i in reversed(list(originals))]
-    timings = schedule(tasks, now, now + limit).timings
+    timings = schedule(tasks, now, add_time(now, limit)).timings
     followers = dependants(tasks)
     by_id = {ids[ticket_id]: ticket for ticket_id, ticket in originals.items()}
     made = [

@@ -8,7 +8,7 @@ from functions._core.machine import FlowTrigger, TicketTrigger
 from functions._core.models import Reason, Ticket
 from functions._core.outcomes import CompensationOverdue, CompensationPlanned, Surroundings
 from functions._core.slack import wakeup_of
-from functions._core.values import FlowStatus
+from functions._core.values import FlowStatus, add_time
 
 NOT_COMPENSATED = "not_compensated"
 """The reason of a ticket whose work should have been undone and stands."""
@@ -21,7 +21,7 @@ def compensation_planned(draft: Draft, outcome: CompensationPlanned) -> None:
     if not outcome.compensations:
         undone(draft, FlowTrigger.COMPENSATED, draft.flow.tally)
         return
-    limit = draft.flow.phase.entered_at + draft.situation.rules.compensation
+    limit = add_time(draft.flow.phase.entered_at, draft.situation.rules.compensation)
     soon = draft.now + draft.situation.rules.reemit_after(0)
     made = [t.but(until=limit if t.open_dependencies else soon) for t in outcome.compensations]
     draft.add_tickets(t.but(next_wakeup_at=wakeup_of(t, draft.flow)) for t in made)

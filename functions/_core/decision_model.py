@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from functions._core.errors import Rejected
 from functions._core.json_text import parse_json
 from functions._core.rules import DEFAULT_SLA
-from functions._core.values import Priority, Record, RiskBand, SecurityLevel, TaskType, Verdict
+from functions._core.values import Priority, Record, RiskBand, SecurityLevel, TaskType, Verdict, add_time
 from functions._core.vocabulary import (
     MAX_TASKS,
     CompensationWord,
@@ -201,5 +201,5 @@ class Decision(Input):
     def deadline(self, start: datetime, default: timedelta = DEFAULT_SLA) -> datetime:
         """Return when a flow that starts at `start` must be done; the earlier one counts if two are given."""
         spans = [] if self.sla_deadline_seconds is None else [timedelta(seconds=self.sla_deadline_seconds)]
-        given = [start + span for span in spans] + ([self.sla_deadline] if self.sla_deadline else [])
-        return min(given, default=start + default)
+        given = [add_time(start, span) for span in spans] + ([self.sla_deadline] if self.sla_deadline else [])
+        return min(given, default=add_time(start, default))

@@ -17,7 +17,7 @@ from functions._core.outcomes import Reported, Settled, Surroundings
 from functions._core.reports import Report
 from functions._core.rules import Rules, retry_after
 from functions._core.slack import fits
-from functions._core.values import FlowStatus, ReportStatus, TicketStatus, Waiting, milliseconds
+from functions._core.values import FlowStatus, ReportStatus, TicketStatus, Waiting, add_time, milliseconds, time_span
 
 EXCLUDED_KEPT = 16
 """Workers remembered as tried; a bound on the row, and on the pause that grows with it."""
@@ -63,7 +63,8 @@ def retryable(report: Report, ticket: Ticket) -> bool:
 def may_retry(ticket: Ticket, flow: Flow, now: datetime, rules: Rules, *, retryable: bool = True) -> bool:
     """Whether another attempt is allowed and can, with all that depends on it, be done in time."""
     allowed = retryable and ticket.idempotent and ticket.retry_count < ticket.sla.max_retries
-    return allowed and fits(ticket, flow, now + retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count), rules)
+    pause = retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count)
+    return allowed and fits(ticket, flow, add_time(now, pause), rules)
 
 
 def retry_or_fail(
@@ -73,7 +74,7 @@ def retry_or_fail(
     if not may_retry(ticket, draft.flow, draft.now, draft.situation.rules, retryable=retryable):
         fail(draft, ticket, reason, around)
         return
-    again_at = draft.now + retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count)
+    again_at = add_time(draft.now, retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count))
     draft.move_ticket(
         ticket.but(reason=reason),
         TicketTrigger.RETRY,
@@ -152,8 +153,8 @@ def readied(draft: Draft, *, after: timedelta | None = None) -> dict[str, Any]:
 def attempt_limit(ticket: Ticket, acknowledged: datetime, heard: datetime) -> datetime:
     """Return when an attempt has taken too long: its timeout, or its heartbeat lease since it was `heard` last."""
     lease = ticket.heartbeat_timeout_ms
-    beaten = heard + timedelta(milliseconds=lease) if lease else None
-    return min(filter(None, (acknowledged + ticket.timeout, beaten)))
+    beaten = add_time(heard, time_span(lease)) if lease else None
+    return min(filter(None, (add_time(acknowledged, ticket.timeout), beaten)))
 
 
 def descendants(ticket: Ticket, live: Iterable[Ticket]) -> Sequence[Ticket]:

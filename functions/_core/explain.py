@@ -12,7 +12,7 @@ from functions._core.explain_ticket import Explanation, explain_ticket, waiting_
 from functions._core.machine import ENDED_FLOWS
 from functions._core.models import Flow, HistoryEntry, Reason, Ticket
 from functions._core.rules import Rules
-from functions._core.slack import at_risk_from, deadline_at, limit_of, slack_state, time_given
+from functions._core.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
 from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting
 from functions._core.wording import ago, ahead, counted, listed, plain, said, span
 
@@ -171,8 +171,9 @@ def _risk(flow: Flow, now: datetime, rules: Rules, history: Sequence[HistoryEntr
 
 def _ending(flow: Flow) -> list[str]:
     sentences = []
-    if flow.ended_at is not None and flow.ended_at > flow.sla_deadline:
-        sentences.append(f"It ended {span(flow.ended_at - flow.sla_deadline)} after its deadline.")
+    closed = closed_at(flow)
+    if closed is not None and closed > (deadline := deadline_at(flow, closed)):
+        sentences.append(f"It ended {span(closed - deadline)} after its deadline.")
     if flow.telemetry_published is False:
         sentences.append("Its telemetry was kept in the buffer and is sent when the sink takes it.")
     return sentences

@@ -7,7 +7,7 @@ from functions._core.models import Flow, Ticket
 from functions._core.overdue_steps import too_late_to_start
 from functions._core.rules import Rules, retry_after
 from functions._core.slack import fits, limit_of, needed
-from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting
+from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, time_span
 from functions._core.wording import ahead, clock_time, plain, span, undone_task
 
 
@@ -42,7 +42,7 @@ def no_retry(ticket: Ticket, flow: Flow, moment: datetime, rules: Rules) -> str 
         return NOT_TWICE
     if ticket.retry_count >= ticket.sla.max_retries:
         return f"no retry is left ({ticket.retry_count} of {ticket.sla.max_retries} are used)"
-    start = moment + retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count)
+    start = add_time(moment, retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count))
     return f"a retry would not fit into {_time(ticket)}: {_shortage(ticket, flow, start, rules)}"
 
 
@@ -103,7 +103,7 @@ def _then_too_late(ticket: Ticket, flow: Flow, limit: datetime, now: datetime) -
 def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
     by = ahead(due, now)
     if too_late_to_start(ticket, max(due, now)):
-        allowed = span(timedelta(milliseconds=ticket.schedule_to_start_ms or 0))
+        allowed = span(time_span(ticket.schedule_to_start_ms or 0))
         return (
             f"If no worker has taken it by {by} it fails with schedule_to_start, as its task allows {allowed} for that"
             f"{_after(ticket)}."
@@ -119,7 +119,7 @@ def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
 
 def _then_not_accepted(ticket: Ticket, flow: Flow, due: datetime, now: datetime, rules: Rules) -> str:
     by, worker = ahead(due, now), ticket.worker_id
-    patience = (ticket.assigned_at or now) + rules.unreachable
+    patience = add_time(ticket.assigned_at or now, rules.unreachable)
     moment = max(due, now, patience)
     why = _no_other(ticket, flow, moment, rules)
     fate = "the ticket goes elsewhere"
@@ -144,7 +144,7 @@ def _no_other(ticket: Ticket, flow: Flow, moment: datetime, rules: Rules) -> str
 
 
 def _then_not_ended(ticket: Ticket, flow: Flow, due: datetime, now: datetime, rules: Rules) -> str:
-    lost = ticket.acknowledged_at is not None and max(due, now) < ticket.acknowledged_at + ticket.timeout
+    lost = ticket.acknowledged_at is not None and max(due, now) < add_time(ticket.acknowledged_at, ticket.timeout)
     code, missing = ("heartbeat_lost", "nothing is heard of it") if lost else ("timed_out", "no end is reported")
     by = ahead(due, now)
     why = no_retry(ticket, flow, max(due, now), rules)

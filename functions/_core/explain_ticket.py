@@ -5,7 +5,7 @@ Pure: every sentence follows from the records, the rules and the given time. Wha
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from functions._core.assignment_steps import schedule_to_start
 from functions._core.explain_then import then_of_ticket, why_not_again
@@ -14,7 +14,7 @@ from functions._core.models import Flow, Refusal, Ticket
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
 from functions._core.slack import fits, limit_of, needed
-from functions._core.values import FlowStatus, Record, TicketStatus, Timestamp, Waiting
+from functions._core.values import FlowStatus, Record, TicketStatus, Timestamp, Waiting, add_time, time_span
 from functions._core.wording import (
     ago,
     ahead,
@@ -209,10 +209,10 @@ def _of_worker(ticket: Ticket, worker: Worker | None, now: datetime, rules: Rule
     if ticket.status is TicketStatus.PENDING and limit is not None and not ticket.open_dependencies:
         sentences.append(f"Its task wants a worker to have it by {ahead(limit, now)}.")
     if ticket.acknowledged_at is not None and ticket.live:
-        over = ticket.acknowledged_at + ticket.timeout
+        over = add_time(ticket.acknowledged_at, ticket.timeout)
         sentences.append(f"Its timeout of {span(ticket.timeout)} ends at {ahead(over, now)}.")
         if ticket.heartbeat_timeout_ms:
-            lease = span(timedelta(milliseconds=ticket.heartbeat_timeout_ms))
+            lease = span(time_span(ticket.heartbeat_timeout_ms))
             sentences.append(f"Its worker has to say at least every {lease} that it is still at it (heartbeat lease).")
     return sentences
 

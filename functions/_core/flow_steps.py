@@ -19,7 +19,7 @@ from functions._core.outcomes import (
     WokenEarly,
 )
 from functions._core.slack import earliest, limit_of
-from functions._core.values import FlowStatus, Outcome, dataref, name_uuid
+from functions._core.values import FlowStatus, Outcome, add_time, dataref, name_uuid
 
 CHAIN: dict[FlowStatus, str] = {
     FlowStatus.VALIDATING: "decision.consolidated",
@@ -44,7 +44,7 @@ def validated(draft: Draft, outcome: Validated) -> None:
     wakeup = earliest(draft.now + draft.situation.rules.reemit_after(0), deadline)
     if outcome.approval:
         trigger, kind = FlowTrigger.APPROVAL_NEEDED, "flow.approval_requested"
-        wakeup = earliest(draft.now + draft.situation.rules.approval, outcome.sla_limit)
+        wakeup = earliest(add_time(draft.now, draft.situation.rules.approval), outcome.sla_limit)
         detail["reasons"] = [r.model_dump(exclude_none=True) for r in outcome.approval]
     draft.move_flow(
         trigger,

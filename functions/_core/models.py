@@ -25,6 +25,8 @@ from functions._core.values import (
     TicketStatus,
     Timestamp,
     Waiting,
+    add_time,
+    time_span,
 )
 
 
@@ -236,12 +238,12 @@ class Ticket(Record):
     @property
     def timeout(self) -> timedelta:
         """How long a worker may take, from its acknowledgement on."""
-        return timedelta(milliseconds=self.sla.timeout_ms)
+        return time_span(self.sla.timeout_ms)
 
     @property
     def urgency(self) -> Timestamp:
         """What orders those that wait, the earliest first: the latest start, and late ones after all others."""
-        return self.latest_start + BEHIND if self.late else self.latest_start
+        return add_time(self.latest_start, BEHIND) if self.late else self.latest_start
 
     @property
     def live(self) -> bool:

@@ -23,7 +23,7 @@ from functions._core.orders import given_by, refusal, said
 from functions._core.outcomes import Ordered, PauseOver, Settled
 from functions._core.redrive import redrive
 from functions._core.slack import deadline_at
-from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting, format_time, name_uuid
+from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting, add_time, format_time, name_uuid
 
 ORDERS_KEPT = 20
 """Orders that a flow remembers, so that one which comes twice counts once."""
@@ -110,7 +110,7 @@ def _pause(draft: Draft, outcome: Ordered) -> bool:
         return False
     if FlowTrigger.PAUSED not in FLOW_TRANSITIONS[flow.status]:
         raise refusal(f"flow {flow.flow_id} is {flow.status}: only a flow that makes or runs its tickets can be paused")
-    until = draft.now + draft.situation.rules.pause
+    until = add_time(draft.now, draft.situation.rules.pause)
     until = min(until, flow.sla_limit or until)
     draft.move_flow(
         FlowTrigger.PAUSED,
@@ -160,8 +160,8 @@ def _go_on(
 def _later(draft: Draft, ticket: Ticket, shift: timedelta) -> Ticket:
     """Move a ticket's share of the SLA by the time for which the flow stood."""
     changes: dict[str, Any] = {
-        "sla": ticket.sla.but(deadline=ticket.sla.deadline + shift),
-        "latest_start": ticket.latest_start + shift,
+        "sla": ticket.sla.but(deadline=add_time(ticket.sla.deadline, shift)),
+        "latest_start": add_time(ticket.latest_start, shift),
         "late": False,
         "until": ticket.until,
     }

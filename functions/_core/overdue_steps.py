@@ -9,7 +9,7 @@ from functions._core.ending_steps import fail, readied, retry_or_fail, settle
 from functions._core.models import Reason, Ticket
 from functions._core.outcomes import TicketOverdue
 from functions._core.slack import earliest, fits, last_call, worsened
-from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting, format_time
+from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
 
 
 def ticket_overdue(draft: Draft, outcome: TicketOverdue) -> None:
@@ -120,7 +120,7 @@ def _timed_out(draft: Draft, ticket: Ticket, outcome: TicketOverdue) -> None:
         return
     since = format_time(ticket.acknowledged_at or draft.now)
     code, waited = "timed_out", f"within {ticket.sla.timeout_ms} ms of {since}"
-    if ticket.acknowledged_at is not None and draft.now < ticket.acknowledged_at + ticket.timeout:
+    if ticket.acknowledged_at is not None and draft.now < add_time(ticket.acknowledged_at, ticket.timeout):
         code, waited = "heartbeat_lost", f"nor given a sign of life within {ticket.heartbeat_timeout_ms} ms"
     message = f"worker {ticket.worker_id} has not reported the end {waited}"
     draft.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)

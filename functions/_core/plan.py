@@ -5,10 +5,10 @@ An edge leads from a task to one it depends on. Nothing here recurses, so no pla
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
-from functions._core.values import milliseconds
+from functions._core.values import add_time, milliseconds, time_span
 
 
 class Plannable(Protocol):
@@ -159,11 +159,11 @@ class _Share:
     critical_ms: int
 
     def before_deadline(self, path_ms: int) -> datetime:
-        return self.deadline - timedelta(milliseconds=path_ms * self.window_ms // self.critical_ms)
+        return add_time(self.deadline, -time_span(path_ms * self.window_ms // self.critical_ms))
 
     def timing(self, task: Plannable, index: int, level: int, end: int, tail: int) -> Timing:
         finish = self.before_deadline(tail)
-        start = max(self.before_deadline(tail + task.estimate_ms), finish - timedelta(milliseconds=task.estimate_ms))
+        start = max(self.before_deadline(tail + task.estimate_ms), add_time(finish, -time_span(task.estimate_ms)))
         return Timing(task.task_id, index, level, start, finish, end + tail == self.critical_ms, tail)
 
 

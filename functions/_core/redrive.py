@@ -15,14 +15,14 @@ from functions._core.orders import RedriveRequest, given_by, refusal
 from functions._core.outcomes import Ordered, Settled
 from functions._core.plan import Work, schedule
 from functions._core.slack import time_given
-from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting, format_time
+from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
 
 TO_DO_AGAIN = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED, TicketStatus.COMPENSATED})
 
 
 def new_deadline(flow: Flow, order: RedriveRequest, now: datetime) -> datetime:
     """Return by when a redriven flow has to be done: in the order's time, or in as much as it had before."""
-    return now + (timedelta(seconds=order.sla_seconds) if order.sla_seconds else time_given(flow))
+    return add_time(now, timedelta(seconds=order.sla_seconds) if order.sla_seconds else time_given(flow))
 
 
 def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Sequence[Ticket]:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from zlib import crc32
 
 from functions._core.policies import RetryPolicy
+from functions._core.values import time_span
 
 TICKETS_PER_EVENT = 25
 """Ticket ids in one chain event: keeps it far below the smallest broker limit (64 KiB) with 5 candidates each."""
@@ -86,4 +87,4 @@ def retry_after(policy: RetryPolicy, ticket_id: str, retries: int) -> timedelta:
     """
     backoff = min(policy.initial_ms * policy.coefficient ** min(retries, 60), policy.max_ms)
     share = crc32(f"{ticket_id}/{retries}".encode()) / 2**32
-    return timedelta(milliseconds=backoff * (1 + policy.jitter * (2 * share - 1)))
+    return time_span(backoff * (1 + policy.jitter * (2 * share - 1)))

@@ -11,7 +11,10 @@ from itertools import pairwise
 from functions._core.machine import ENDED_FLOWS
 from functions._core.models import STANDING_FLOWS, Flow, Ticket
 from functions._core.rules import Rules
-from functions._core.values import FlowStatus, SlackState, TicketStatus, milliseconds
+from functions._core.values import FlowStatus, SlackState, TicketStatus, add_time, milliseconds, time_span
+
+WORKING = frozenset({FlowStatus.VALIDATING, FlowStatus.GENERATING, FlowStatus.EXECUTING})
+"""Where the time of the SLA is used."""
 
 
 def slack_ms(ticket: Ticket, now: datetime) -> int | None:
@@ -49,7 +52,7 @@ def wakeup_of(ticket: Ticket, flow: Flow) -> datetime | None:
 def last_call(ticket: Ticket, flow: Flow) -> datetime | None:
     """Return when it becomes too late to start a ticket that waits, by the estimates; None if it undoes or is late."""
     waits = ticket.status is TicketStatus.PENDING and not ticket.late and ticket.compensates is None
-    return flow.sla_deadline - needed(ticket) if waits else None
+    return add_time(flow.sla_deadline, -needed(ticket)) if waits else None
 
 
 def earliest(*moments: datetime | None) -> datetime | None:
@@ -60,7 +63,7 @@ def earliest(*moments: datetime | None) -> datetime | None:
 def limit_of(flow: Flow, rules: Rules) -> datetime | None:
     """Return when everything that the flow does now has to be done; None while its time does not run."""
     if flow.status is FlowStatus.COMPENSATING:
-        return flow.phase.entered_at + rules.compensation
+        return add_time(flow.phase.entered_at, rules.compensation)
     return flow.deadline
 
 
@@ -72,18 +75,19 @@ def fits(ticket: Ticket, flow: Flow, start: datetime, rules: Rules) -> bool:
     limit = limit_of(flow, rules)
     if limit is None:
         return True
-    return start < limit if flow.status is FlowStatus.COMPENSATING else start + needed(ticket) <= limit
+    # Not the end of the attempt is compared, which may lie outside the calendar.
+    return start < limit if flow.status is FlowStatus.COMPENSATING else needed(ticket) <= limit - start
 
 
 def needed(ticket: Ticket) -> timedelta:
     """Return how long the ticket and the longest path after it take by their estimates."""
-    return timedelta(milliseconds=ticket.estimated_duration_ms + ticket.tail_ms)
+    return time_span(ticket.estimated_duration_ms + ticket.tail_ms)
 
 
 def at_risk_from(flow: Flow, rules: Rules) -> datetime:
     """Return from when on a flow that still has work to do is at risk, whatever its tickets say."""
     given = time_given(flow)
-    return flow.sla_deadline - given + rules.at_risk_share * given
+    return add_time(flow.sla_deadline, rules.at_risk_share * given - given)
 
 
 def time_given(flow: Flow) -> timedelta:
@@ -98,11 +102,32 @@ def time_given(flow: Flow) -> timedelta:
 
 
 def deadline_at(flow: Flow, now: datetime) -> datetime:
-    """Return the deadline that the flow has at `now`: it moves while people are waited for, but not past a moment."""
-    if not flow.standing:
-        return flow.sla_deadline
-    moved = flow.sla_deadline + (now - flow.phase.entered_at)
+    """Return the deadline that the flow has at `now`: it moves while people are waited for, but not past a moment.
+
+    The deadline of a flow that ended while people were waited for stays where that wait had moved it.
+    """
+    moved = add_time(flow.sla_deadline, _last_wait(flow, now))
     return moved if flow.sla_limit is None else min(moved, flow.sla_limit)
+
+
+def closed_at(flow: Flow) -> datetime | None:
+    """Return when the flow's work was over; only its telemetry is published after that. None while it is not."""
+    closing = next((p for p in reversed(flow.phases[-2:]) if p.status is FlowStatus.PUBLISHING), None)
+    if flow.outcome is None:
+        return None
+    return closing.entered_at if closing else flow.ended_at
+
+
+def _last_wait(flow: Flow, now: datetime) -> timedelta:
+    """Return how long people are waited for now, or were when the flow ended; zero when it worked after that."""
+    until = now
+    for phase in reversed(flow.phases):
+        if phase.status in STANDING_FLOWS:
+            return until - phase.entered_at
+        if phase.status in WORKING:
+            break
+        until = phase.entered_at
+    return timedelta()
 
 
 def _next_slack_moment(ticket: Ticket) -> datetime | None:

@@ -9,7 +9,7 @@ from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.machine import ENDED_FLOWS
 from functions._core.models import Flow, Phase, Reason, Ticket
-from functions._core.slack import deadline_at
+from functions._core.slack import closed_at, deadline_at
 from functions._core.values import FlowStatus, Outcome, TicketStatus, format_time, milliseconds
 
 STEPS: Sequence[tuple[str, str]] = (
@@ -99,7 +99,7 @@ def summary_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetim
         "tickets_failed": tally.get(TicketStatus.FAILED, 0),
         "tickets_compensated": tally.get(TicketStatus.COMPENSATED, 0),
         "telemetry_published": bool(flow.telemetry_published),
-        "sla_violated": flow.outcome is Outcome.TIMED_OUT or _late(flow, flow.ended_at or now),
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or _late(flow, closed_at(flow) or now),
         "steps": steps_of(flow, tickets),
         "error": error_of(flow.reasons),
     }
@@ -123,8 +123,8 @@ def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datet
         "priority": flow.priority.value,
         "received_at": format_time(flow.received_at),
         "sla_deadline": format_time(flow.sla_deadline),
-        "sla_remaining_ms": milliseconds(flow.sla_deadline - flow.phase.entered_at),
-        "sla_violated": flow.outcome is Outcome.TIMED_OUT or flow.phase.entered_at > flow.sla_deadline,
+        "sla_remaining_ms": milliseconds(deadline_at(flow, flow.phase.entered_at) - flow.phase.entered_at),
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or _late(flow, flow.phase.entered_at),
         "duration_ms": milliseconds(flow.phase.entered_at - flow.received_at),
         "critical_path_ms": flow.critical_path_ms,
         "tickets_generated": flow.tickets_generated,

@@ -1,7 +1,7 @@
 """C2: one execution ticket for each task of a checked plan. Pure: the same input gives the same tickets."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from functions._core.decision_model import NOT_UNDONE, Compensation, Decision, Retry, Task
@@ -19,6 +19,7 @@ from functions._core.values import (
     TaskType,
     Waiting,
     ticket_id_of,
+    time_span,
 )
 
 MIN_TIMEOUT_MS = 60_000
@@ -111,7 +112,7 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
             ticket_id=ids[task_id],
             latest_start=timing.latest_start,
             tail_ms=timing.tail_ms,
-            late=now + timedelta(milliseconds=task.estimate_ms + timing.tail_ms) > flow.sla_deadline,
+            late=time_span(task.estimate_ms + timing.tail_ms) > flow.sla_deadline - now,
             level=timing.level,
             critical=timing.critical,
             dependencies=tuple(ids[dependency] for dependency in task.dependencies),

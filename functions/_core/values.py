@@ -7,7 +7,7 @@ with milliseconds and `Z`.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha1
@@ -23,6 +23,14 @@ MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last instant
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 """A number as text: for a time it means what the number means, and never seconds or the digits of a date."""
+
+EARLIEST = datetime(1, 1, 1, 0, 0, 0, 1_000, tzinfo=UTC)
+LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+"""Where all arithmetic of times ends. A millisecond lies between them and the ends of the calendar, which databases
+read as infinite."""
+
+LONGEST = timedelta(days=999_999_999)
+"""The longest duration whose negative is a duration, too."""
 
 
 def flow_id_of(decision_id: str) -> str:
@@ -71,15 +79,52 @@ def parse_time(value: object) -> object:
         except ValueError:
             return value
         # The recorded sources write UTC without a zone; a local time would be a guess either way.
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return value
+        return _in_calendar(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return _in_calendar(value) if isinstance(value, datetime) else value
+
+
+def _in_calendar(moment: datetime) -> datetime:
+    """Return `moment` between `EARLIEST` and `LATEST`; what no time in UTC can be is left as it is."""
+    if moment.tzinfo is None or MINYEAR < moment.year < MAXYEAR:
+        return moment
+    try:
+        return max(EARLIEST, min(moment.astimezone(UTC), LATEST))
+    except OverflowError:
+        return moment
 
 
 @lru_cache(maxsize=8192)
 def format_time(moment: datetime) -> str:
     """Write `moment` as RFC 3339 in UTC with milliseconds and `Z`; records repeat their times, so some are kept."""
-    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    utc = moment if moment.tzinfo is UTC else to_utc(moment)
     return utc.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+
+
+def to_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC; what lies outside the calendar there is its nearest end."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return EARLIEST if moment.year == EARLIEST.year else LATEST
+
+
+def add_time(moment: datetime, span: timedelta) -> datetime:
+    """Return `moment` plus `span`, which may be negative; what lies outside the calendar is its nearest end.
+
+    Every sum of a time and a duration that somebody else has chosen is made here.
+    """
+    try:
+        return max(EARLIEST, min(moment + span, LATEST))
+    except OverflowError:
+        return EARLIEST if span < timedelta() else LATEST
+
+
+def time_span(milliseconds: float) -> timedelta:
+    """Return a duration of so many milliseconds, at most the longest that there is."""
+    try:
+        return timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return -LONGEST if milliseconds < 0 else LONGEST
 
 
 def milliseconds(span: timedelta) -> int:

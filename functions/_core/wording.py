@@ -1,9 +1,10 @@
 """How `explain` writes moments, durations and names: the words that every sentence shares."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from functions._core.models import Reason, Ticket
+from functions._core.values import to_utc
 from functions._core.vocabulary import UNPRINTABLE, shown
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -35,8 +36,8 @@ def span(duration: timedelta) -> str:
 
 def clock_time(moment: datetime, now: datetime) -> str:
     """Return the time of day in UTC, with the date when it is not today's."""
-    moment = moment.astimezone(UTC)
-    today = moment.date() == now.astimezone(UTC).date()
+    moment = to_utc(moment)
+    today = moment.date() == to_utc(now).date()
     return f"{moment:%H:%M:%S} UTC" if today else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 

@@ -14,7 +14,7 @@ from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
 from functions._core.references import UnresolvedReference, find_references, resolve
 from functions._core.step import Delivery
-from functions._core.values import TicketStatus, ticket_id_of
+from functions._core.values import TicketStatus, add_time, ticket_id_of
 from functions._runtime.logs import log
 
 GONE = Answer(410, "not registered any more")
@@ -110,7 +110,7 @@ class Courier:
             ticket_id=ticket.ticket_id,
             attempt=delivery.attempt,
             worker_id=delivery.worker_id,
-            expires_at=now + ticket.timeout + TOKEN_GRACE,
+            expires_at=add_time(add_time(now, ticket.timeout), TOKEN_GRACE),
         )
         url = f"{self._base_url}/api/v1/flows/{ticket.flow_id}/reports"
         event = assignment_event(ticket, delivery.attempt, parameters, url, token, now)

@@ -22,6 +22,7 @@ from pydantic import (
 
 from functions._adapters.addresses import EVERY_NETWORK, Networks
 from functions._core.rules import Rules
+from functions._core.values import time_span
 
 PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
@@ -208,12 +209,12 @@ class Settings(BaseModel):
     def rules(self) -> Rules:
         """The time limits that follow from the settings."""
         return Rules(
-            default_sla=timedelta(seconds=self.sla_seconds),
+            default_sla=time_span(1000 * self.sla_seconds),
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
-            no_worker=timedelta(seconds=self.no_worker_seconds),
-            approval=timedelta(seconds=self.approval_seconds),
-            pause=timedelta(seconds=self.pause_seconds),
-            compensation=timedelta(seconds=self.compensation_seconds),
+            no_worker=time_span(1000 * self.no_worker_seconds),
+            approval=time_span(1000 * self.approval_seconds),
+            pause=time_span(1000 * self.pause_seconds),
+            compensation=time_span(1000 * self.compensation_seconds),
             refuse_impossible=self.refuse_impossible,
         )
 

@@ -13,7 +13,7 @@ from functions._core.explain import Explanation
 from functions._core.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, Ticket
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
-from functions._core.slack import deadline_at, slack_ms, slack_state
+from functions._core.slack import closed_at, deadline_at, slack_ms, slack_state
 from functions._core.telemetry import summary_of
 from functions._core.values import Health, Outcome, Record, SlackState, TicketStatus, Timestamp, milliseconds
 from functions._core.worker_record import Worker
@@ -286,7 +286,7 @@ def why_view(explanation: Explanation, ticket: Ticket | None, now: datetime, las
 
 
 def _sla(flow: Flow, now: datetime) -> dict[str, Any]:
-    moment = flow.ended_at or now
+    moment = closed_at(flow) or now
     deadline = deadline_at(flow, moment)
     return {
         "sla_remaining_ms": milliseconds(deadline - moment),

@@ -10,6 +10,7 @@ from functions._core.decision_model import unwrap_plan
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import FlowcError, Rejected
 from functions._core.models import Flow
+from functions._core.slack import closed_at, deadline_at
 from functions._core.values import FlowStatus, TicketStatus, flow_id_of, milliseconds
 from functions.api.bodies import json_answer, read_json
 from functions.api.documents import json_body, problems
@@ -171,7 +172,7 @@ async def _answered(services: ApiServices, response: Response, workflow_id: str,
 
 async def _status(services: ApiServices, flow: Flow) -> tuple[int, Answered]:
     tally = await services.ports.tally.by_status(flow.flow_id)
-    moment = flow.ended_at or services.ports.clock.now()
+    moment = closed_at(flow) or services.ports.clock.now()
     answer = WorkflowStatus(
         workflow_id=flow.flow_id,
         status=flow.status,
@@ -181,7 +182,7 @@ async def _status(services: ApiServices, flow: Flow) -> tuple[int, Answered]:
         tickets_failed=tally.get(TicketStatus.FAILED, 0),
         tickets_by_status=tally,
         sla_deadline=flow.sla_deadline,
-        sla_remaining_ms=milliseconds(flow.sla_deadline - moment),
+        sla_remaining_ms=milliseconds(deadline_at(flow, moment) - moment),
     )
     return 200, answer
 

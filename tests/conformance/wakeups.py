@@ -12,12 +12,13 @@ from functions._core.ports import Due
 from functions._core.rules import TICKETS_PER_TURN
 from functions._core.step import Step
 from functions._core.turns import Line
-from functions._core.values import TicketStatus, Waiting
+from functions._core.values import EARLIEST, LATEST, FlowStatus, TicketStatus, Waiting
 from tests.builders import T0, later, make_flow, make_plan, make_ticket, make_worker, seconds
 from tests.conformance.suite import StoresSuite
 
 FLOW = make_flow(1, next_wakeup_at=None)
 LEASE = seconds(10)
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 async def put(stores: Stores, *tickets: Ticket) -> None:
@@ -34,6 +35,31 @@ def ids(records: Sequence[Due]) -> list[str]:
 
 
 class WakeupsSuite(StoresSuite):
+    @pytest.mark.parametrize("moment", [FIRST, EARLIEST, LATEST, LAST], ids=["first", "earliest", "latest", "last"])
+    async def test_times_may_be_at_the_ends_of_the_calendar(self, stores: Stores, moment: datetime) -> None:
+        flow = make_flow(
+            status=FlowStatus.EXECUTING, sla_deadline=moment, sla_limit=moment, next_wakeup_at=moment, received_at=T0
+        )
+        ticket = make_ticket(flow, next_wakeup_at=moment, latest_start=moment, late=True, waiting=Waiting.WORKER)
+        ended = make_flow(2, status=FlowStatus.COMPLETED, outcome="COMPLETED", ended_at=moment, next_wakeup_at=None)
+        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
+        await stores.store.commit(Step(flow_id=ended.flow_id, flow=ended))
+        nearest = await stores.wakeups.next_due()
+        assert nearest is not None
+        assert abs(nearest - moment) <= seconds(0.001)
+        claimed = await stores.wakeups.claim_due(T0, 10, LEASE)
+        assert {due.kind for due in claimed} == ({"flow", "ticket"} if moment < T0 else set())
+        assert [one.ticket_id for one in await stores.wakeups.claim_waiting(None, T0, 10, LEASE)] == [ticket.ticket_id]
+        deadlines = await stores.statistics.deadlines()
+        assert abs(deadlines[flow.risk_band] - moment) <= seconds(0.001)
+        assert {one.flow_id for one in (await stores.views.flows(status=None, cursor=None, limit=9))[0]} == {
+            flow.flow_id,
+            ended.flow_id,
+        }
+        assert (await stores.statistics.flows(None)).ended in {0, 1}
+        line = await stores.wakeups.line(flow.flow_id, ticket.required_capabilities)
+        assert line.current >= 0
+
     async def test_flows_tickets_and_workers_come_due_the_oldest_first(self, stores: Stores) -> None:
         flow = make_flow(2, next_wakeup_at=T0 + seconds(2))
         ticket = make_ticket(flow, next_wakeup_at=T0 + seconds(1))

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from functions._adapters.documents import document
 from functions._adapters.standing import held_since, waits_for_a_worker
 from functions._core.audits import AnyAudit, AuditRecord
 from functions._core.models import Flow, Ticket
-from functions._core.values import milliseconds
+from functions._core.values import add_time, milliseconds, time_span
 from functions._core.worker_record import Worker
 
 Row = Mapping[str, object]
@@ -22,8 +22,8 @@ def to_ms(moment: datetime) -> int:
 
 
 def from_ms(number: int) -> datetime:
-    """Return the moment of epoch milliseconds."""
-    return EPOCH + timedelta(milliseconds=number)
+    """Return the moment of epoch milliseconds; a number that no moment has is the nearest end of the calendar."""
+    return add_time(EPOCH, time_span(number))
 
 
 def _optional_ms(moment: datetime | None) -> int | None:

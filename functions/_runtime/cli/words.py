@@ -57,6 +57,8 @@ def sla_left(flow: Mapping[str, Any], now: datetime) -> str:
     if stands_still(flow):
         return f"{span(timedelta(milliseconds=flow['sla_remaining_ms']))} left when it goes on"
     left = datetime.fromisoformat(flow["sla_deadline"]) - now
+    if flow.get("outcome"):  # its work is over, and so is its time
+        left = timedelta(milliseconds=flow["sla_remaining_ms"])
     return f"{span(left)} left" if left >= timedelta(0) else f"{span(left)} overdue"
 
 

@@ -287,14 +287,18 @@ WITH claim AS MATERIALIZED (
 ), workers AS (
     UPDATE worker SET next_wakeup_at = :until FROM due WHERE kind = 'worker' AND worker.worker_id = record_id
 )
-SELECT kind, record_id, flow_id, at FROM due ORDER BY at, kind, record_id
+SELECT kind, record_id, flow_id, greatest(at, '0001-01-01T00:00:00.001Z') FROM due ORDER BY at, kind, record_id
 
 -- name: next_due
-SELECT least(
-    (SELECT min(next_wakeup_at) FROM flow WHERE next_wakeup_at IS NOT NULL),
-    (SELECT min(next_wakeup_at) FROM ticket WHERE next_wakeup_at IS NOT NULL),
-    (SELECT min(next_wakeup_at) FROM worker)
-)
+-- A column may hold times that Python has no word for; they are the nearest that it has.
+SELECT least(greatest(at, '0001-01-01T00:00:00.001Z'), '9999-12-31T23:59:59.999Z') FROM (
+    SELECT least(
+        (SELECT min(next_wakeup_at) FROM flow WHERE next_wakeup_at IS NOT NULL),
+        (SELECT min(next_wakeup_at) FROM ticket WHERE next_wakeup_at IS NOT NULL),
+        (SELECT min(next_wakeup_at) FROM worker)
+    ) AS at
+) AS nearest
+WHERE at IS NOT NULL
 
 -- name: waiting_requirements
 -- The distinct requirements of waiting tickets, with the capabilities they stand for: a hop along the index from one to
