@@ -5,17 +5,21 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from functions._adapters.cloudevents_http import read_events, write_binary
 from functions._adapters.http_client import HttpClient, Reply
 from functions._core.envelope import CloudEvent, type_of
+from functions._core.signatures import secret_of, signature_headers
 from functions._runtime.worker import Assignment, Executor, Worker, WorkerConfig
 from tests.loopback import Answer, Loopback, Request, until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOKEN = "secret-token-of-a-ticket"
+SECRET = secret_of(b"key-of-the-stand-in", "w-1", "1")
 
 
 class StandIn(Loopback):
@@ -32,7 +36,11 @@ class StandIn(Loopback):
 
     async def _answer(self, request: Request) -> Answer:
         script = self.replies if request.path.startswith("/reports") else self.answers
-        return script.popleft() if script else Answer(200, b"{}")
+        answer = script.popleft() if script else Answer(200, b"{}")
+        if (request.method, request.path) == ("POST", "/api/v1/workers") and answer.status == HTTPStatus.OK:
+            said = {"signing_secret": SECRET, "callback_base_url": self.url}
+            return replace(answer, body=json.dumps(said | json.loads(answer.body)).encode())
+        return answer
 
     def told(self, method: str, path: str) -> list[Request]:
         return [request for request in self.requests if (request.method, request.path) == (method, path)]
@@ -92,6 +100,7 @@ class Desk:
         self.worker = worker
         self.platform = platform
         self._client = client
+        self._sent = 0
 
     def assignment(self, ticket_id: str = "t-1", attempt: int = 1, **changes: object) -> dict[str, Any]:
         return {
@@ -124,7 +133,14 @@ class Desk:
         event = CloudEvent(
             id="e-1", source="/flowc/assign", type=type_of(noun), time=NOW, data=data, extensions=extensions
         )
-        return await self.call("POST", "", *write_binary(event))
+        return await self.post(*write_binary(event))
+
+    async def post(self, headers: dict[str, str], body: bytes) -> Reply:
+        """Send what the platform has signed; of two messages none is like the other, even with the same event."""
+        self._sent += 1
+        at = datetime.now(UTC) + timedelta(seconds=self._sent % 240 - 120)
+        message_id = f"{headers.get('ce-type', '')[14:-3].replace('.', '-')}_{headers.get('ce-id', '')}"
+        return await self.call("POST", "", headers | signature_headers(SECRET, message_id, at, body), body)
 
     async def call(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> Reply:
         return await self._client.request(method, f"{self.worker.endpoint}{path}", headers, body)

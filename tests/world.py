@@ -20,7 +20,7 @@ from functions._core.engine import Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.models import Flow, Ticket
 from functions._core.orders import CancelRequest
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Answer, Ports, WorkerGateway
 from functions._core.rules import Rules
 from functions._core.values import FlowStatus, flow_id_of
 from functions._core.worker_record import Worker
@@ -187,8 +187,12 @@ class Impatient(Settings):
 
 
 @asynccontextmanager
-async def running_world(tmp_path: Path, stores: Stores | None = None, **settings: Any) -> AsyncIterator[World]:
+async def running_world(
+    tmp_path: Path, stores: Stores | None = None, gateway: WorkerGateway | None = None, **settings: Any
+) -> AsyncIterator[World]:
     """Run a platform, over the memory adapters if no others are given; `limits` changes `Rules`.
+
+    Workers are local ones, unless `gateway` is the way to others.
 
     One worker, `w1`, is not registered yet.
     """
@@ -196,7 +200,7 @@ async def running_world(tmp_path: Path, stores: Stores | None = None, **settings
     sink, workers, clock = MemorySink(), LocalWorkers(), SystemClock()
     ports = stores.ports(
         telemetry_sink=sink,
-        gateway=workers,
+        gateway=gateway or workers,
         clock=clock,
         tokens=JwtTokens(b"k" * 32, clock),
     )

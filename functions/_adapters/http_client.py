@@ -24,6 +24,9 @@ TIMEOUT_SECONDS = 5.0
 ANSWER_LIMIT = 64 * 1024
 """Bytes read of an answer; nothing that is ever read of one is longer."""
 
+BODY_SECONDS = 1.0
+"""How long the body of an answer may take after its status line, which alone decides what the answer means."""
+
 CONNECTIONS = 512
 CONNECTIONS_PER_HOST = 64
 """One host that hangs can occupy an eighth of the connections, so the others go on."""
@@ -38,7 +41,7 @@ class NotReached(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered; `body` is cut at `ANSWER_LIMIT`."""
+    """What a server answered; `body` is cut at `ANSWER_LIMIT`, and where the server did not go on with it."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +72,7 @@ class HttpClient:
         return await self.request("POST", url, headers, body)
 
     async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
-        """Return the answer, whatever its status.
+        """Return the answer, whatever its status, and whatever becomes of its body.
 
         Raises `Rejected` with status 403 for an address that is never called and 400 for what is no HTTP
         address, `Unavailable` when no answer came, `NotReached` of it when nothing was sent.

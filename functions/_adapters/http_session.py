@@ -1,7 +1,9 @@
 """Connections of the one HTTP client, over aiohttp; see `http_client`, which imports this at the first call."""
 
+import asyncio
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 
 import aiohttp
 from aiohttp.abc import ResolveResult
@@ -9,6 +11,7 @@ from aiohttp.abc import ResolveResult
 from functions._adapters.addresses import Networks, checked_url, refuse_address
 from functions._adapters.http_client import (
     ANSWER_LIMIT,
+    BODY_SECONDS,
     CONNECTIONS,
     CONNECTIONS_PER_HOST,
     KEEP_ALIVE_SECONDS,
@@ -78,9 +81,12 @@ class GuardedResolver(aiohttp.ThreadedResolver):
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return what comes of the body in its time: one that ends too early, late or never is no other answer."""
     body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) >= ANSWER_LIMIT:
-            break
+    with suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) >= ANSWER_LIMIT:
+                    break
     return bytes(body[:ANSWER_LIMIT])

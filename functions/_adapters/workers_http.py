@@ -7,7 +7,8 @@ from functions._adapters.cloudevents_http import write_binary
 from functions._adapters.http_client import HttpClient, NotReached
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
-from functions._core.ports import Answer
+from functions._core.ports import Answer, Clock, Tokens
+from functions._core.signatures import message_id_of, signature_headers
 from functions._core.worker_record import Worker
 
 RETRIED = frozenset({404, 408, 409, 429})
@@ -18,14 +19,18 @@ DETAIL_LIMIT = 500
 
 
 class HttpWorkerGateway:
-    """Delivers events to workers; implements `ports.WorkerGateway`."""
+    """Delivers events to workers, each signed by the worker's secret; implements `ports.WorkerGateway`."""
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(self, client: HttpClient, tokens: Tokens, clock: Clock) -> None:
         self._client = client
+        self._tokens = tokens
+        self._clock = clock
 
     async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
         """POST `event` to the endpoint; an address that is never called answers 403, a bad one 400."""
         headers, body = write_binary(event)
+        secret = self._tokens.worker_secret(worker.worker_id, worker.registration)
+        headers |= signature_headers(secret, message_id_of(event), self._clock.now(), body)
         try:
             reply = await self._client.post(worker.endpoint, headers, body)
         except Rejected as refusal:

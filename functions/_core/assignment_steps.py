@@ -87,7 +87,13 @@ def _answered(draft: Draft, ticket: Ticket, answer: Answer, around: Surroundings
     elif answer.busy:
         pass_on(draft, ticket, Reason(code="worker_busy", message=said), around)
     elif answer.refused:
-        pass_on(draft, ticket, Reason(code="worker_refused", message=said), around)
+        refusing = {**ticket.refused_by, ticket.worker_id or "": answer.registration}
+        kept = dict(list(refusing.items())[-EXCLUDED_KEPT:])
+        pass_on(draft, ticket.but(refused_by=kept), Reason(code="worker_refused", message=said), around, at_once=True)
+    elif answer.suspended and (ticket.idempotent or not ticket.perhaps_begun):
+        # It was not sent: another worker may have it at once.
+        reason = Reason(code="worker_suspended", message=f"worker {ticket.worker_id} gets nothing now: {answer.detail}")
+        pass_on(draft, ticket, reason, around)
     else:
         _unanswered(draft, ticket, answer, around)
 
@@ -119,11 +125,14 @@ def worker_lost(draft: Draft, outcome: WorkerLost) -> None:
             pass_on(draft, begun, reason, outcome.around.get(ticket.ticket_id))
 
 
-def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings | None = None) -> None:
+def pass_on(
+    draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings | None = None, *, at_once: bool = False
+) -> None:
     """Take the ticket from its worker: to the next candidate at once, or to discovery after a pause.
 
-    A ticket that may have been begun fails instead, for the same reason, when it must not be done twice or another
-    worker could not do it in time any more.
+    `at_once` spares it the pause even without another candidate: the worker that had it is not asked again. A ticket
+    that may have been begun fails instead, for the same reason, when it must not be done twice or another worker
+    could not do it in time any more.
     """
     begun = ticket.perhaps_begun or ticket.acknowledged_at is not None
     why = _no_other(ticket, draft) if begun else None
@@ -132,7 +141,7 @@ def pass_on(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings |
         return
     tried = taken_back(ticket)["excluded_workers"]
     # In a fleet that refuses, there is always another one: after so many it is time to pause.
-    others = len(tried) < EXCLUDED_KEPT and any(c.worker_id not in tried for c in ticket.candidates)
+    others = len(tried) < EXCLUDED_KEPT and (at_once or any(c.worker_id not in tried for c in ticket.candidates))
     pause = retry_after(ticket.retry, ticket.ticket_id, len(ticket.excluded_workers))
     again_at = draft.now if others else add_time(draft.now, pause)
     later = {"waiting": Waiting.RETRY, "waiting_since": draft.now, "until": again_at}

@@ -151,6 +151,7 @@ BLANK: Mapping[str, Any] = {
         "candidates",
         "refusals",
         "excluded_workers",
+        "refused_by",
         "perhaps_begun",
         "asked",
         "emissions",

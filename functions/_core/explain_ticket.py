@@ -167,9 +167,8 @@ def _undoing(ticket: Ticket, flow: Flow) -> list[str]:
 def _why_not_yet(ticket: Ticket) -> str:
     if ticket.status is not TicketStatus.PENDING:
         return ""
-    return {Waiting.WORKER: ": none is registered and alive", Waiting.SLOT: ": all are busy"}.get(
-        ticket.waiting or Waiting.DISCOVERY, ""
-    )
+    none = ": no other one is registered and alive" if ticket.refused_by else ": none is registered and alive"
+    return {Waiting.WORKER: none, Waiting.SLOT: ": all are busy"}.get(ticket.waiting or Waiting.DISCOVERY, "")
 
 
 def _refusals(ticket: Ticket) -> list[str]:
@@ -205,6 +204,8 @@ def _of_worker(ticket: Ticket, worker: Worker | None, now: datetime, rules: Rule
     if worker is not None:
         health = health_of(worker, now, rules)
         sentences.append(f"Worker {worker.worker_id} is {health}, last heard of at {ago(worker.last_seen, now)}.")
+        if worker.suspended_until is not None:
+            sentences.append(_breaker(worker, worker.suspended_until, now))
     limit = schedule_to_start(ticket)
     if ticket.status is TicketStatus.PENDING and limit is not None and not ticket.open_dependencies:
         sentences.append(f"Its task wants a worker to have it by {ahead(limit, now)}.")
@@ -215,6 +216,15 @@ def _of_worker(ticket: Ticket, worker: Worker | None, now: datetime, rules: Rule
             lease = span(time_span(ticket.heartbeat_timeout_ms))
             sentences.append(f"Its worker has to say at least every {lease} that it is still at it (heartbeat lease).")
     return sentences
+
+
+def _breaker(worker: Worker, until: datetime, now: datetime) -> str:
+    """Return what the circuit breaker of a worker lets through."""
+    failures = f"{counted(worker.failures, 'failure', 'failures')} in a row ({worker.doubt or 'the last ones'})"
+    if until > now:
+        return f"Its circuit breaker is open until {ahead(until, now)}, after {failures}: nothing is sent to it."
+    tried = f", now {worker.trial}" if worker.trial else ""
+    return f"Its circuit breaker is half-open, after {failures}: it gets one attempt at a time{tried}."
 
 
 def _slack(ticket: Ticket, flow: Flow, now: datetime, rules: Rules) -> list[str]:

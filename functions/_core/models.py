@@ -160,9 +160,10 @@ class Ticket(Record):
 
     `until` is when it has waited too long for what it waits for; `next_wakeup_at` is then, or earlier when its slack
     is looked at before. `announced` is how it was last said to stand against its share of the SLA, `tail_ms` the
-    longest path of estimates after it. `undo` says how its work is undone; `compensates` names the ticket whose work
-    this one undoes. `late` says that by the estimates the ticket and what follows cannot be done in time any more.
-    `ready_at` is from when on nothing but a worker is missing.
+    longest path of estimates after it. `refused_by` are the workers that would not have it, each with the registration
+    of it that was asked: that one is not asked again. `undo` says how its work is undone; `compensates` names the
+    ticket whose work this one undoes. `late` says that by the estimates the ticket and what follows cannot be done in
+    time any more. `ready_at` is from when on nothing but a worker is missing.
     """
 
     ticket_id: str
@@ -232,6 +233,7 @@ class Ticket(Record):
     open_dependencies: int = 0
     progress: float | None = None
     output: Any = None
+    refused_by: Mapping[str, str] = {}
     next_wakeup_at: Timestamp | None
     version: int = 1
 

@@ -181,7 +181,7 @@ def _retry(draft: Draft, outcome: Ordered) -> bool:
         raise refusal(f"ticket {ticket.task_id} waits for {ticket.open_dependencies} of its dependencies")
     if draft.flow.status is FlowStatus.PAUSED:
         raise refusal(f"flow {draft.flow.flow_id} is PAUSED: resume it")
-    again = draft.change_ticket(ticket, emissions=ticket.emissions + 1, refusals=(), **readied(draft))
+    again = draft.change_ticket(ticket, emissions=ticket.emissions + 1, refusals=(), refused_by={}, **readied(draft))
     draft.note("ticket.retry_forced", ticket=again, cause=outcome.order.verb, detail=given_by(outcome.order))
     draft.ready([again])
     return True

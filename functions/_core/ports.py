@@ -226,25 +226,28 @@ class Broker(Protocol):
         """Hand over the events, durable before return; raise `Unavailable` when that is not certain."""
 
 
-PASSING = frozenset({404, 408, 409, 425, 429})
-"""Refusals after which the same request may succeed later."""
+PASSING = frozenset({408, 409, 425, 429})
+"""Refusals of a worker after which the same request may succeed later; any other is its last word on the ticket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a worker said to a delivery: `status` as in HTTP, 0 when it said nothing.
 
-    `reached` is False only when it is certain that the worker never got the message.
+    `reached` is False only when it is certain that the worker never got the message. `suspended` tells that nothing
+    was sent, because the worker's circuit breaker lets nothing through. `registration` is that of the worker's row.
     """
 
     status: int
     detail: str = ""
     reached: bool = True
+    suspended: bool = False
+    registration: str = ""
 
     @property
     def accepted(self) -> bool:
-        """Whether the worker has taken the ticket."""
-        return self.status in {HTTPStatus.OK, HTTPStatus.ACCEPTED}
+        """Whether the worker has taken the ticket: the status line says so, whatever the body is."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
     def busy(self) -> bool:
@@ -272,13 +275,19 @@ class Clock(Protocol):
 
 
 class Tokens(Protocol):
-    """Proofs that a report comes from the worker that holds the attempt."""
+    """Proofs that a report comes from the worker that holds the attempt, and a message to it from the platform."""
 
     def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
         """Return a token for one attempt at one ticket."""
 
     def verify(self, token: str, *, ticket_id: str, attempt: int) -> Mapping[str, Any]:
         """Return the claims; raise `Rejected` with status 401, or 403 when it was made for something else."""
+
+    def claims(self, token: str) -> Mapping[str, Any]:
+        """Return the claims of a token that was made here for any ticket; raise `Rejected` with status 401."""
+
+    def worker_secret(self, worker_id: str, registration: str) -> str:
+        """Return the secret, `whsec_…`, that messages to this registration of a worker are signed by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,10 @@ def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], n
     def salt(worker_id: str) -> tuple[bool, int]:
         return worker_id in ticket.excluded_workers, crc32(f"{ticket.ticket_id}/{worker_id}".encode())
 
-    return rank_for(ticket.required_capabilities, workers, active, now, rules, salt)
+    def declined(worker: Worker) -> bool:
+        return ticket.refused_by.get(worker.worker_id) == worker.registration
+
+    return rank_for(ticket.required_capabilities, workers, active, now, rules, salt, declined)
 
 
 def rank_for(
@@ -63,13 +66,19 @@ def rank_for(
     now: datetime,
     rules: Rules,
     salt: Callable[[str], tuple[bool, int]] = lambda _worker_id: (False, 0),
+    declined: Callable[[Worker], bool] = lambda _worker: False,
 ) -> Ranking:
-    """Rank `workers` by what they have to offer; `salt` may set some back, and decides between equals."""
+    """Rank `workers` by what they have to offer; `salt` may set some back, and decides between equals.
+
+    Those that have `declined` are left out.
+    """
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     capable = False
     for worker in workers:
         refusal = _refusal(required, worker, now, rules)
+        if refusal is None and declined(worker):
+            refusal = "has refused this ticket, and is asked again only when it registers anew"
         if refusal is None:
             capable = True
             held = active.get(worker.worker_id, 0)
@@ -103,7 +112,20 @@ def _occupied(worker: Worker, held: int, now: datetime) -> str | None:
     if worker.suspended_until is not None and now < worker.suspended_until:
         left = (worker.suspended_until - now).total_seconds()
         return f"its circuit breaker is open for another {left:.0f} s, after {worker.failures} failures in a row"
+    if on_trial(worker, now):
+        return f"its circuit breaker is half-open: one attempt at a time, now {worker.trial}"
     return f"all {worker.slots} slots are taken" if held >= worker.slots else None
+
+
+def half_open(worker: Worker, now: datetime) -> bool:
+    """Whether the worker's circuit breaker lets one attempt at a time through: its pause is over, but not the doubt."""
+    return worker.suspended_until is not None and now >= worker.suspended_until
+
+
+def on_trial(worker: Worker, now: datetime) -> bool:
+    """Whether the one attempt that a half-open circuit breaker lets through is under way."""
+    trial_until = worker.trial_until
+    return half_open(worker, now) and worker.trial is not None and trial_until is not None and now < trial_until
 
 
 def _candidate(worker: Worker, held: int, now: datetime, rules: Rules) -> Candidate:
@@ -117,7 +139,7 @@ def _candidate(worker: Worker, held: int, now: datetime, rules: Rules) -> Candid
         pheromone_score=UNKNOWN,
         telemetry_score=telemetry,
         active=held,
-        slots=worker.slots,
+        slots=held + 1 if half_open(worker, now) else worker.slots,
     )
 
 

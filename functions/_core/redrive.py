@@ -111,6 +111,7 @@ def _blank(ticket: Ticket, draft: Draft) -> dict[str, Any]:
     return {
         **taken_back(ticket),
         "excluded_workers": (),
+        "refused_by": {},
         "retry_count": 0,
         "reason": None,
         "error_message": None,

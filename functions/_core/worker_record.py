@@ -18,8 +18,10 @@ class Worker(Record):
     """A registered worker. Its health follows from `last_seen` and the clock; nothing else decides it.
 
     `announced` is the health that was last made known to others by an event. `slots` is how many tickets it
-    takes at once. `failures` counts in a row what it was to blame for, beside its tasks' own errors; until
-    `suspended_until` it gets nothing because of them, and `successes` counts what went well after that.
+    takes at once. `failures` counts in a row what it was to blame for, beside its tasks' own errors, `doubt` says
+    what the last one was; until `suspended_until` it gets nothing because of them, and `successes` counts what went
+    well after that. Then it gets one attempt at a time: `trial`, ticket and attempt, which holds the place until
+    `trial_until` at most. `registration` tells one registration of the worker from another.
     """
 
     worker_id: str
@@ -37,3 +39,7 @@ class Worker(Record):
     last_seen: Timestamp
     next_wakeup_at: Timestamp
     version: int = 1
+    registration: str = ""
+    doubt: str = ""
+    trial: str | None = None
+    trial_until: Timestamp | None = None

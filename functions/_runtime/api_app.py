@@ -37,6 +37,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         ready=ready,
         max_body=settings.max_body_bytes,
         version=__version__,
+        base_url=platform.base_url,
         api_key=settings.api_key,
         hosts=settings.hosts,
         origins=settings.origins,

@@ -6,18 +6,23 @@ again. The token is made here, when the POST is made, and kept nowhere.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from functions._core.assignment import TOKEN_GRACE, assignment_event, cancellation_event
+from functions._core.envelope import CloudEvent
+from functions._core.errors import FlowcError
 from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
 from functions._core.references import UnresolvedReference, find_references, resolve
 from functions._core.step import Delivery
 from functions._core.values import TicketStatus, add_time, ticket_id_of
+from functions._core.worker_record import Worker
 from functions._runtime.logs import log
 
 GONE = Answer(410, "not registered any more")
+SUSPENDED = Answer(0, "its circuit breaker lets nothing through", reached=False, suspended=True)
 
 WORKERS_THAT_HANG = 8
 """So many workers have to hang before they can take up all deliveries."""
@@ -26,12 +31,23 @@ Letter = tuple[str, int, bool]
 """Ticket, attempt, and whether it is the notice that the attempt is cancelled."""
 
 
+class Breaker(Protocol):
+    """The circuit breakers of the workers."""
+
+    async def admits(self, worker: Worker, delivery: Delivery) -> bool:
+        """Whether the delivery may be made now; it takes the place of the one trial behind a half-open breaker."""
+
+    async def answered(self, worker: Worker, delivery: Delivery, answer: Answer) -> None:
+        """Count, durably, what the answer to an assignment says of the worker."""
+
+
 class Courier:
     """Delivers to workers in the background."""
 
     def __init__(
         self,
         ports: Ports,
+        breaker: Breaker,
         base_url: str,
         limit: int,
         *,
@@ -44,6 +60,7 @@ class Courier:
         not keep the others from their work.
         """
         self._ports = ports
+        self._breaker = breaker
         self._base_url = base_url.rstrip("/")
         self._slots = asyncio.Semaphore(limit)
         self._share = max(1, limit // WORKERS_THAT_HANG)
@@ -102,9 +119,22 @@ class Courier:
         worker = await self._ports.registry.worker(delivery.worker_id)
         if worker is None:
             return GONE
-        now = self._ports.clock.now()
+        if not await self._breaker.admits(worker, delivery):
+            return replace(SUSPENDED, registration=worker.registration)
         if delivery.cancelled:
-            return await self._ports.gateway.deliver(worker, cancellation_event(ticket, delivery.attempt, now))
+            event = cancellation_event(ticket, delivery.attempt, self._ports.clock.now())
+            return await self._ports.gateway.deliver(worker, event)
+        answer = await self._ports.gateway.deliver(worker, await self._assignment(delivery))
+        # Before the next delivery to the worker begins: the one after the last failure that is borne is not made.
+        try:
+            await self._breaker.answered(worker, delivery, answer)
+        except FlowcError as error:
+            log.warning("delivery.not_counted", worker_id=worker.worker_id, error=str(error))
+        return replace(answer, registration=worker.registration)
+
+    async def _assignment(self, delivery: Delivery) -> CloudEvent:
+        """Return the assignment with a token that is valid from now on."""
+        ticket, now = delivery.ticket, self._ports.clock.now()
         parameters = await self._parameters(ticket)
         token = self._ports.tokens.mint(
             ticket_id=ticket.ticket_id,
@@ -113,8 +143,7 @@ class Courier:
             expires_at=add_time(add_time(now, ticket.timeout), TOKEN_GRACE),
         )
         url = f"{self._base_url}/api/v1/flows/{ticket.flow_id}/reports"
-        event = assignment_event(ticket, delivery.attempt, parameters, url, token, now)
-        return await self._ports.gateway.deliver(worker, event)
+        return assignment_event(ticket, delivery.attempt, parameters, url, token, now)
 
     async def _parameters(self, ticket: Ticket) -> Mapping[str, Any]:
         """Return the ticket's parameters with every reference replaced by the upstream output."""

@@ -10,7 +10,7 @@ from functions._core.ports import Due, EventQueue, Ports
 from functions._core.rules import Rules
 from functions._core.values import Health
 from functions._core.worker_record import Worker
-from functions._core.workers import Deregistration, Heartbeat, Registration, Verdict
+from functions._core.workers import Deregistration, Heartbeat, Registration, Trial, Verdict
 from functions._runtime.handling import Handling
 from functions._runtime.logs import event_handled
 from functions._runtime.metrics import Metrics
@@ -85,7 +85,7 @@ class Instruments:
 
     def tracked(
         self,
-        event: Registration | Heartbeat | Deregistration | Verdict | Due,
+        event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due,
         known: Worker | None,
         worker: Worker | None,
     ) -> None:
@@ -99,7 +99,7 @@ class Instruments:
                 self.metrics.count("agents_suspended_total", WORKER_TYPE)
         elif known is not None and isinstance(event, Deregistration):
             self.metrics.count("agents_deregistered_total", WORKER_TYPE)
-        elif known is not None:
+        elif known is not None and isinstance(event, Due):
             self._not_heard(known, worker)
 
     def _not_heard(self, known: Worker, worker: Worker | None) -> None:

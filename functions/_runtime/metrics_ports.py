@@ -211,6 +211,14 @@ class MeasuredTokens:
             self._metrics.count("jwt_validation_failures_total", refusal.code)
             raise
 
+    def claims(self, token: str) -> Mapping[str, Any]:
+        """See `Tokens.claims`."""
+        return self._behind.claims(token)
+
+    def worker_secret(self, worker_id: str, registration: str) -> str:
+        """See `Tokens.worker_secret`."""
+        return self._behind.worker_secret(worker_id, registration)
+
 
 def failure_of(answer: Answer) -> str:
     """Return why a message was not taken, in one word."""

@@ -76,14 +76,20 @@ class Platform:
         self.pump: Outlet = outlet or Pump(
             queue, self.dispatcher, self._mailbox, ports, self.rules, settings.queue_memory, chance
         )
-        self._courier = Courier(
-            ports, base_url, settings.deliveries, answered=self._answered, unresolved=self._unresolved
-        )
-        self.sweeper = Sweeper(ports, self._due, self._round)
-        self.alarm: Callable[[Step], None] = self.sweeper.observe
         self._registrar = Registrar(
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
+        self.base_url = base_url.rstrip("/")
+        self._courier = Courier(
+            ports,
+            self._registrar,
+            self.base_url,
+            settings.deliveries,
+            answered=self._answered,
+            unresolved=self._unresolved,
+        )
+        self.sweeper = Sweeper(ports, self._due, self._round)
+        self.alarm: Callable[[Step], None] = self.sweeper.observe
 
     async def start(self) -> None:
         """Take up what an earlier process has left; nobody is blamed for what happened while there was none."""

@@ -7,10 +7,22 @@ from functions._adapters.addresses import Networks, checked_url
 from functions._core.engine import Heard
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.ports import Due, Ports
+from functions._core.ports import Answer, Due, Ports
 from functions._core.rules import Rules
+from functions._core.step import Delivery
 from functions._core.worker_record import Worker
-from functions._core.workers import Deregistration, Heartbeat, Registration, Verdict, excused
+from functions._core.workers import (
+    Deregistration,
+    Heartbeat,
+    Registration,
+    Trial,
+    Verdict,
+    admits,
+    attempt_key,
+    excused,
+    trial_of,
+    verdict_of,
+)
 from functions._runtime.instruments import Instruments
 from functions._runtime.wiring import Tracked, release, track_workers
 
@@ -79,8 +91,27 @@ class Registrar:
             self._doubted.discard(verdict.worker_id)
 
     def counts(self, verdict: Verdict) -> bool:
-        """Whether a verdict changes anything: success counts for a worker that is doubted only."""
-        return not verdict.succeeded or verdict.worker_id in self._doubted
+        """Whether a verdict changes anything: only failure counts for a worker that is not doubted."""
+        return verdict.succeeded is False or verdict.worker_id in self._doubted
+
+    async def admits(self, worker: Worker, delivery: Delivery) -> bool:
+        """See `courier.Breaker`: a half-open circuit breaker lets one attempt through, of all processes together."""
+        if worker.suspended_until is None:
+            return True
+        now, attempt = self._ports.clock.now(), attempt_key(delivery.ticket.ticket_id, delivery.attempt)
+        if now < worker.suspended_until:
+            return False
+        if delivery.cancelled:
+            return admits(worker, attempt, now)
+        self._doubted.add(worker.worker_id)
+        tracked = await self.track(trial_of(worker, attempt, delivery.ticket.timeout, now))
+        return tracked.worker is not None and admits(tracked.worker, attempt, now)
+
+    async def answered(self, worker: Worker, delivery: Delivery, answer: Answer) -> None:
+        """See `courier.Breaker`."""
+        verdict = verdict_of(answer, worker, attempt_key(delivery.ticket.ticket_id, delivery.attempt))
+        if verdict is not None:
+            await self.judge(verdict)
 
     async def look_around(self) -> None:
         """Take note of which workers are doubted: their failures may have been counted by another process."""
@@ -92,7 +123,7 @@ class Registrar:
         for worker in await self._ports.registry.workers():
             await self._send(await release(worker, self._ports))
 
-    async def track(self, event: Registration | Heartbeat | Deregistration | Verdict | Due) -> Tracked:
+    async def track(self, event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due) -> Tracked:
         """Apply what an event means for its worker; decided anew when the worker's row moved in between."""
         for _ in range(TRIES):
             tracked = await track_workers(event, self._ports, self._rules)

@@ -17,6 +17,7 @@ from typing import Any
 
 from functions._core.errors import Rejected
 from functions._core.ports import Clock
+from functions._core.signatures import secret_of
 
 KEY_BYTES = 32
 """The shortest key allowed: RFC 7518 §3.2 wants as many bits as the hash has."""
@@ -59,6 +60,13 @@ class JwtTokens:
         Raises `Rejected` with status 401 for a token that is not ours or has expired, 403 for one that was
         made for another ticket.
         """
+        claims = self.claims(token)
+        if claims["ticket_id"] != ticket_id:
+            raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
+        return claims
+
+    def claims(self, token: str) -> Mapping[str, Any]:
+        """See `ports.Tokens.claims`."""
         given = token.encode(errors="replace")
         payload = given.partition(b".")[2].rpartition(b".")[0]
         # Nothing in it is believed, not even its header, before it is known to be what was minted here.
@@ -69,9 +77,11 @@ class JwtTokens:
             raise Rejected("the token lacks a claim", code="bad_token", status=401)
         if claims["exp"] <= self._clock.now().timestamp():
             raise Rejected("the token has expired", code="expired_token", status=401)
-        if claims["ticket_id"] != ticket_id:
-            raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
         return claims
+
+    def worker_secret(self, worker_id: str, registration: str) -> str:
+        """See `ports.Tokens.worker_secret`."""
+        return secret_of(self._key, worker_id, registration)
 
     def _signed(self, payload: bytes) -> bytes:
         """Return the token of a payload: a JWT signed with HMAC-SHA256 (RFC 7515 §3.1)."""

@@ -104,11 +104,12 @@ def ports_of(
     """
     clock = clock or SystemClock()
     key = settings.worker_key.get_secret_value().encode() if settings.worker_key else None
+    tokens = JwtTokens(key or load_or_create_key(settings.data / "worker.key"), clock)
     return stores.ports(
         telemetry_sink=_sink(settings, client, sink),
-        gateway=HttpWorkerGateway(to_workers),
+        gateway=HttpWorkerGateway(to_workers, tokens, clock),
         clock=clock,
-        tokens=JwtTokens(key or load_or_create_key(settings.data / "worker.key"), clock),
+        tokens=tokens,
     )
 
 

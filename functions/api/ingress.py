@@ -22,6 +22,7 @@ from functions.api.questions import sound
 from functions.api.reports import bearer, take_report
 from functions.api.services import ApiServices, services_of
 from functions.api.views import Change, changes_of
+from functions.api.workers import membership
 
 MAX_BATCH = 1000
 """Events of one request: they are taken one after the other, and the answer names each."""
@@ -41,6 +42,8 @@ class Taken(Record):
     result: str | None = None
     worker_id: str | None = None
     heartbeat_interval_seconds: float | None = None
+    signing_secret: str | None = None
+    callback_base_url: str | None = None
     cancel: bool | tuple[str, ...] | None = None
     dry_run: bool | None = None
     changes: tuple[Change, ...] | None = None
@@ -121,8 +124,7 @@ async def _order(services: ApiServices, event: CloudEvent, _token: str | None) -
 
 async def _registered(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
     worker = await services.engine.register(checked(Registration, event.data, "data"))
-    interval = services.rules.heartbeat.total_seconds()
-    return {"worker_id": worker.worker_id, "heartbeat_interval_seconds": interval}
+    return {"worker_id": worker.worker_id, **membership(services, worker)}
 
 
 async def _heartbeat(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:

@@ -50,7 +50,8 @@ class ApiServices:
     """Everything the api may use.
 
     `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform
-    is not ready while it raises `Unavailable` or says `ready: False` in it. `max_body` is in bytes. `api_key` is asked
+    is not ready while it raises `Unavailable` or says `ready: False` in it. `base_url` is where workers reach the
+    platform. `max_body` is in bytes. `api_key` is asked
     of clients that are not on this machine; None asks nobody. Clients that are let in without it have to name loopback
     or one of `hosts` (lower case); None lets them name any. `origins` (scheme://host, with a port that is not the
     scheme's) are those of web pages that are the platform's own. `ended` returns when a flow may have ended, after the
@@ -67,6 +68,7 @@ class ApiServices:
     metrics: Callable[[], bytes]
     ready: Callable[[], Awaitable[Mapping[str, object]]]
     version: str
+    base_url: str = ""
     max_body: int = MAX_BODY
     ended: Callable[[str, float], Awaitable[object]] = _pause
     up_since: Callable[[], datetime | None] = _never_down

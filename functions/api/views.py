@@ -98,9 +98,15 @@ class WorkerView(Worker):
 
 
 class RegisteredWorker(WorkerView):
-    """The answer to a registration: how often the worker has to be heard of to stay HEALTHY."""
+    """The answer to a registration: how often the worker has to be heard of, and how it knows the platform.
+
+    Messages to it are signed by `signing_secret` (Standard Webhooks), which it gets here and nowhere else; every
+    registration has another one. Reports go to addresses below `callback_base_url`.
+    """
 
     heartbeat_interval_seconds: float
+    signing_secret: str
+    callback_base_url: str
 
 
 class WorkerList(Record):

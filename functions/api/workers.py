@@ -1,12 +1,13 @@
 """Workers: how they register and stay known, and who could take a ticket."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from functions._core.ranking import health_of, rank_for
 from functions._core.tickets import capabilities
 from functions._core.values import Health
+from functions._core.worker_record import Worker
 from functions._core.workers import Heartbeat, Registration
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
 from functions.api.bodies import read_json
@@ -14,7 +15,7 @@ from functions.api.documents import json_body, problems
 from functions.api.forms import Wanted
 from functions.api.problems import not_found
 from functions.api.questions import Id, found, sound
-from functions.api.services import Services
+from functions.api.services import ApiServices, Services
 from functions.api.views import (
     Discovery,
     HeartbeatAnswer,
@@ -42,7 +43,16 @@ async def register_worker(services: Services, request: Request, response: Respon
     response.status_code = 201 if worker.version == 1 else 200
     active = await services.ports.tally.active()
     view = worker_view(worker, active, services.ports.clock.now(), services.rules)
-    return RegisteredWorker(**dict(view), heartbeat_interval_seconds=services.rules.heartbeat.total_seconds())
+    return RegisteredWorker(**dict(view), **membership(services, worker))
+
+
+def membership(services: ApiServices, worker: Worker) -> dict[str, Any]:
+    """Return what a worker is told when it registers, beside what it has said itself."""
+    return {
+        "heartbeat_interval_seconds": services.rules.heartbeat.total_seconds(),
+        "signing_secret": services.ports.tokens.worker_secret(worker.worker_id, worker.registration),
+        "callback_base_url": services.base_url,
+    }
 
 
 @router.get("", responses=problems(400, 422))

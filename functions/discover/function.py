@@ -5,20 +5,26 @@ Gives up on a ticket when no capable worker has registered within ten minutes (F
 stay busy until the flow's deadline (FAILED, no_capacity).
 """
 
+from datetime import timedelta
+
 from functions._core.assignment_steps import waits_for_worker
 from functions._core.event_data import TicketsReady
-from functions._core.models import Candidate, Refusal
+from functions._core.models import Candidate, Refusal, Ticket
 from functions._core.outcomes import AnyOutcome, Discovered
 from functions._core.ports import Ports
-from functions._core.ranking import rank
+from functions._core.ranking import half_open, rank
 from functions._core.situation import Situation
 from functions._core.turns import Turns
 from functions._core.values import Waiting
+from functions._core.worker_record import Worker
+
+OF_A_BATCH = timedelta(minutes=1)
+"""Longer than C3 takes for one event."""
 
 
 async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> AnyOutcome:
     """Return `Discovered`; every ticket placed counts as load for the next, so that a batch is spread."""
-    workers = await ports.registry.workers()
+    workers = list(await ports.registry.workers())
     active = dict(await ports.tally.active())
     found: dict[str, tuple[Candidate, ...]] = {}
     waiting: dict[str, Waiting] = {}
@@ -31,8 +37,16 @@ async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> 
             found[ticket.ticket_id] = ranking.candidates
             best = ranking.candidates[0].worker_id
             active[best] = active.get(best, 0) + 1
+            workers = [_given(worker, ticket, situation) if worker.worker_id == best else worker for worker in workers]
         else:
             waiting[ticket.ticket_id] = Waiting.SLOT if ranking.capable else Waiting.WORKER
             refusals[ticket.ticket_id] = ranking.refusals
             given[ticket.ticket_id] = await turns.of(ticket)
     return Discovered(found, waiting, refusals, given)
+
+
+def _given(worker: Worker, ticket: Ticket, situation: Situation) -> Worker:
+    """Return a worker that got a ticket of this batch: one that is tried gets no other."""
+    if not half_open(worker, situation.now):
+        return worker
+    return worker.but(trial=ticket.ticket_id, trial_until=situation.now + OF_A_BATCH)

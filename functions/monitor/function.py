@@ -31,7 +31,6 @@ from functions._core.reports import Report
 from functions._core.situation import Situation
 from functions._core.surroundings import around_ends, around_failure
 from functions._core.values import FlowStatus, ReportStatus
-from functions._core.workers import suspended
 
 OFFER_LEASE = timedelta(seconds=5)
 """A waiting ticket that was offered a slot is not offered another one for this long."""
@@ -121,7 +120,7 @@ async def reported(reports: Sequence[Report], situation: Situation, ports: Ports
 async def _next_for(worker_id: str | None, slots: int, situation: Situation, ports: Ports) -> Sequence[Ticket]:
     """Return the waiting tickets with the least slack, of any flow, that can use the worker's free slots."""
     worker = await ports.registry.worker(worker_id) if worker_id else None
-    if worker is None or suspended(worker, situation.now):
+    if worker is None or worker.suspended_until is not None:  # such a worker is given its next ticket by its verdicts
         return ()
     return await ports.wakeups.claim_waiting(worker.capabilities, situation.now, slots, OFFER_LEASE)
 

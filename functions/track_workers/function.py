@@ -8,12 +8,13 @@ Gives up on a worker after three missed heartbeats (its tickets go elsewhere), f
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.models import Ticket
 from functions._core.ports import Due, Ports
+from functions._core.ranking import half_open, on_trial
 from functions._core.rules import TICKETS_PER_EVENT, Rules
 from functions._core.values import NAMESPACE, Health, format_time
 from functions._core.worker_record import Worker
@@ -23,12 +24,14 @@ from functions._core.workers import (
     Registration,
     Running,
     Suspension,
+    Trial,
     Verdict,
     heard,
     judged,
     registered,
     silent,
     suspended,
+    tried,
 )
 
 OFFER_LEASE = timedelta(seconds=5)
@@ -48,7 +51,7 @@ class Tracked:
     events: tuple[CloudEvent, ...] = ()
 
 
-Event = Registration | Heartbeat | Deregistration | Verdict | Due
+Event = Registration | Heartbeat | Deregistration | Verdict | Trial | Due
 
 
 async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
@@ -65,27 +68,37 @@ async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
     if isinstance(event, Deregistration):
         why = f"has left: {event.reason[:REASON_KEPT] or 'no reason given'}"
         return Tracked(None, known, await _lost(known, ports, why))
-    if isinstance(event, Verdict):
-        return _judged(known, event, now, rules)
+    if isinstance(event, Verdict | Trial):
+        return await _of_breaker(known, event, ports, rules)
     if isinstance(event, Heartbeat):
         worker = heard(known, event, now, rules)
         back = known.announced is Health.UNHEALTHY and worker.announced is not Health.UNHEALTHY
-        released = await release(worker, ports) if back else ()
+        released = await release(worker, ports) if back or half_open(worker, now) else ()
         return Tracked(worker, known, (*await _not_held(worker, event.running, ports, rules), *released))
+    return await _looked_at(known, ports, rules)
+
+
+async def _looked_at(known: Worker, ports: Ports, rules: Rules) -> Tracked:
+    """Return what the wake-up of a worker finds: one that is silent, or whose circuit breaker is half-open."""
+    now = ports.clock.now()
     silence = silent(known, now, rules)
-    gone = silence is None or silence.announced is Health.UNHEALTHY
+    if silence is not None and silence.announced is not Health.UNHEALTHY:
+        return Tracked(silence, known, await release(silence, ports) if half_open(silence, now) else ())
     why = f"has not been heard of since {format_time(known.last_seen)}"
-    return Tracked(silence, known, await _lost(known, ports, why) if gone else ())
+    return Tracked(silence, known, await _lost(known, ports, why))
 
 
-def _judged(known: Worker, verdict: Verdict, now: datetime, rules: Rules) -> Tracked:
-    worker = judged(known, verdict, now, rules)
-    if worker is None or worker.suspended_until in {None, known.suspended_until}:
+async def _of_breaker(known: Worker, event: Verdict | Trial, ports: Ports, rules: Rules) -> Tracked:
+    """Return the worker after a verdict or a trial; when its circuit breaker opens, this is made known, once."""
+    now = ports.clock.now()
+    worker = tried(known, event, now) if isinstance(event, Trial) else judged(known, event, now, rules)
+    if worker is None or isinstance(event, Trial):
         return Tracked(worker or known, known)
-    said = Suspension(
-        worker_id=worker.worker_id, failures=worker.failures, until=worker.suspended_until, why=verdict.why
-    )
-    event = CloudEvent(
+    if worker.suspended_until in {None, known.suspended_until}:
+        made_room = known.suspended_until is not None and worker.trial is None
+        return Tracked(worker, known, await release(worker, ports) if made_room else ())
+    said = Suspension(worker_id=worker.worker_id, failures=worker.failures, until=worker.suspended_until, why=event.why)
+    suspension = CloudEvent(
         id=derived_id(str(NAMESPACE), "worker.suspended", f"{worker.worker_id}:{worker.version}"),
         source="/flowc/track_workers",
         type=type_of("worker.suspended"),
@@ -93,16 +106,18 @@ def _judged(known: Worker, verdict: Verdict, now: datetime, rules: Rules) -> Tra
         subject=worker.worker_id,
         data=said.model_dump(mode="json"),
     )
-    return Tracked(worker, known, (event,))
+    return Tracked(worker, known, (suspension,))
 
 
 async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
-    """Return `worker.recovered` for waiting tickets, as many as the worker has free slots."""
+    """Return `worker.recovered` for waiting tickets, as many as the worker has free slots, or one to try it."""
     now = ports.clock.now()
     held = (await ports.tally.active()).get(worker.worker_id, 0)
-    if held >= worker.slots or worker.announced is Health.UNHEALTHY or suspended(worker, now):
+    held_back = suspended(worker, now) or on_trial(worker, now)
+    if held >= worker.slots or worker.announced is Health.UNHEALTHY or held_back:
         return ()
-    waiting = await ports.wakeups.claim_waiting(worker.capabilities, now, worker.slots - held, OFFER_LEASE)
+    free = 1 if half_open(worker, now) else worker.slots - held
+    waiting = await ports.wakeups.claim_waiting(worker.capabilities, now, free, OFFER_LEASE)
     return tuple(_events("worker.recovered", worker, waiting, ports, {}))
 
 

@@ -30,6 +30,16 @@ class Gateway:
         return Answer(202)
 
 
+class Closed:
+    """Circuit breakers that let everything through; `Breaker` of the courier."""
+
+    async def admits(self, _worker: Worker, _delivery: Delivery) -> bool:
+        return True
+
+    async def answered(self, _worker: Worker, _delivery: Delivery, _answer: Answer) -> None:
+        return
+
+
 def assigned(number: int, worker_id: str, size: int = 1) -> tuple[Ticket, ...]:
     """Build tickets that a worker was given."""
     return make_plan(
@@ -50,6 +60,7 @@ async def test_a_worker_that_hangs_does_not_keep_others_from_their_work(tmp_path
         await world.register("healthy")
         courier = Courier(
             replace(world.ports, gateway=gateway),
+            Closed(),
             "http://127.0.0.1:1",
             16,
             answered=lambda delivery, _answer: answered.append(delivery.worker_id),
@@ -71,6 +82,7 @@ async def test_an_assignment_that_no_longer_holds_is_not_delivered(tmp_path: Pat
         answered: list[str] = []
         courier = Courier(
             ports,
+            Closed(),
             "http://127.0.0.1:1",
             16,
             answered=lambda delivery, _answer: answered.append(delivery.ticket.ticket_id),

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
@@ -11,11 +12,14 @@ from aiohttp.abc import ResolveResult
 
 from functions._adapters.cloudevents_http import read_events
 from functions._adapters.http_client import ANSWER_LIMIT, HttpClient
+from functions._adapters.telemetry import HttpTelemetrySink
 from functions._adapters.workers_http import HttpBroker, HttpWorkerGateway
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
 from functions._core.ports import Answer as WorkerAnswer
 from functions._core.worker_record import Worker
+from functions._runtime.clock import SystemClock
+from functions._runtime.tokens import JwtTokens
 from tests.loopback import Answer, Loopback, Request
 
 # One server serves all tests of this module, since starting and stopping one takes longer than any test.
@@ -30,6 +34,11 @@ def event(number: int = 1) -> CloudEvent:
 
 def worker_at(endpoint: str) -> Worker:
     return Worker(worker_id="w-1", endpoint=endpoint, registered_at=NOW, last_seen=NOW, next_wakeup_at=NOW)
+
+
+def gateway(client: HttpClient) -> HttpWorkerGateway:
+    clock = SystemClock()
+    return HttpWorkerGateway(client, JwtTokens(b"k" * 32, clock), clock)
 
 
 def received(requests: Sequence[Request]) -> list[CloudEvent]:
@@ -68,7 +77,7 @@ def unused_port() -> int:
 
 
 async def test_a_worker_gets_the_event_as_one_binary_post(server: Loopback, client: HttpClient) -> None:
-    answer = await HttpWorkerGateway(client).deliver(worker_at(f"{server.url}/tasks"), event())
+    answer = await gateway(client).deliver(worker_at(f"{server.url}/tasks"), event())
     assert answer == WorkerAnswer(202, "{}")
     [request] = server.requests
     assert (request.method, request.path, request.headers["ce-id"]) == ("POST", "/tasks", "e-1")
@@ -78,25 +87,25 @@ async def test_a_worker_gets_the_event_as_one_binary_post(server: Loopback, clie
 @pytest.mark.parametrize("status", [200, 202, 204, 400, 404, 409, 410, 429, 500, 503])
 async def test_every_status_of_a_worker_is_an_answer(server: Loopback, client: HttpClient, status: int) -> None:
     server.answer = answering(status, b"" if status == 204 else b"because \xff")
-    answer = await HttpWorkerGateway(client).deliver(worker_at(server.url), event())
+    answer = await gateway(client).deliver(worker_at(server.url), event())
     assert answer == WorkerAnswer(status, "" if status == 204 else "because �")
 
 
 async def test_redirects_are_not_followed(server: Loopback, client: HttpClient) -> None:
     server.answer = answering(307, location=f"{server.url}/elsewhere")
-    answer = await HttpWorkerGateway(client).deliver(worker_at(server.url), event())
+    answer = await gateway(client).deliver(worker_at(server.url), event())
     assert answer.status == 307
     assert [request.path for request in server.requests] == ["/"]
 
 
 async def test_a_worker_that_is_not_there_is_an_answer_of_status_0(client: HttpClient) -> None:
-    answer = await HttpWorkerGateway(client).deliver(worker_at(f"http://127.0.0.1:{unused_port()}/"), event())
+    answer = await gateway(client).deliver(worker_at(f"http://127.0.0.1:{unused_port()}/"), event())
     assert answer.status == 0
     assert "cannot be reached" in answer.detail
 
 
 async def test_a_name_that_leads_nowhere_is_an_answer_of_status_0(client: HttpClient) -> None:
-    answer = await HttpWorkerGateway(client).deliver(worker_at("http://worker.invalid/"), event())
+    answer = await gateway(client).deliver(worker_at("http://worker.invalid/"), event())
     assert answer.status == 0
 
 
@@ -109,7 +118,7 @@ async def test_a_worker_that_does_not_answer_in_time_is_an_answer_of_status_0(se
 
     server.answer = hang
     hasty = HttpClient(timeout_seconds=0.1)
-    answer = await HttpWorkerGateway(hasty).deliver(worker_at(server.url), event())
+    answer = await gateway(hasty).deliver(worker_at(server.url), event())
     assert answer == WorkerAnswer(0, "127.0.0.1 did not answer in 0.1 s")
     await hasty.aclose()
     released.set()
@@ -123,20 +132,64 @@ async def test_a_worker_that_is_no_http_server_is_an_answer_of_status_0(client: 
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as other:
         port = other.sockets[0].getsockname()[1]
-        assert (await HttpWorkerGateway(client).deliver(worker_at(f"http://127.0.0.1:{port}"), event())).status == 0
+        assert (await gateway(client).deliver(worker_at(f"http://127.0.0.1:{port}"), event())).status == 0
 
 
 @pytest.mark.parametrize("endpoint", ["", "worker", "ftp://127.0.0.1/", "http://", "http://[::1", "http://1.2.3:x/"])
 async def test_what_is_no_http_address_is_refused_for_good(client: HttpClient, endpoint: str) -> None:
-    answer = await HttpWorkerGateway(client).deliver(worker_at(endpoint), event())
+    answer = await gateway(client).deliver(worker_at(endpoint), event())
     assert (answer.status, answer.refused) == (400, True)
+
+
+UNENDED = {
+    "cut off": b"HTTP/1.1 202 Accepted\r\ncontent-length: 10\r\n\r\nx",
+    "chunk without an end": b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n5\r\nx",
+    "no chunk at all": b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n",
+    "until the connection closes": b"HTTP/1.1 202 Accepted\r\n\r\nx",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "no content, but a length": b"HTTP/1.1 204 No Content\r\ncontent-length: 10\r\n\r\n",
+}
+
+
+@contextlib.asynccontextmanager
+async def saying(answer: bytes, *, hangs_up: bool) -> AsyncIterator[str]:
+    """Serve one answer, byte by byte as it stands, and hang up or say nothing more."""
+    over = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        if not hangs_up:
+            await over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as other:
+        try:
+            yield f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}/"
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+@pytest.mark.parametrize("body", UNENDED)
+async def test_the_status_line_is_the_answer_of_workers_subscribers_and_sinks(
+    client: HttpClient, body: str, *, hangs_up: bool
+) -> None:
+    async with saying(UNENDED[body], hangs_up=hangs_up) as url:
+        answer, _, _ = await asyncio.gather(
+            gateway(client).deliver(worker_at(url), event()),
+            HttpBroker(client, url).publish([event()]),
+            HttpTelemetrySink(client, url).send([event()]),
+        )
+    assert answer.accepted
 
 
 async def test_no_more_of_an_answer_is_read_than_anybody_needs(server: Loopback, client: HttpClient) -> None:
     server.answer = answering(200, b"x" * (ANSWER_LIMIT * 20))
     reply = await client.post(server.url, {}, b"")
     assert reply.body == b"x" * ANSWER_LIMIT
-    assert len((await HttpWorkerGateway(client).deliver(worker_at(server.url), event())).detail) == 500
+    assert len((await gateway(client).deliver(worker_at(server.url), event())).detail) == 500
 
 
 async def test_an_answer_of_the_size_of_the_limit_keeps_the_connection(server: Loopback, client: HttpClient) -> None:
@@ -189,7 +242,7 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize("host", FORBIDDEN)
 async def test_link_local_and_metadata_addresses_are_never_called(client: HttpClient, host: str) -> None:
-    answer = await HttpWorkerGateway(client).deliver(worker_at(f"http://{host}:1/latest"), event())
+    answer = await gateway(client).deliver(worker_at(f"http://{host}:1/latest"), event())
     assert (answer.status, answer.refused) == (403, True)
     assert "never called" in answer.detail
 
@@ -204,12 +257,12 @@ async def test_a_name_that_leads_to_such_an_address_is_not_called_either(
         return [ResolveResult(hostname="innocent.test", host=address, port=80, family=family, proto=6, flags=0)]
 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
-    answer = await HttpWorkerGateway(client).deliver(worker_at("http://innocent.test/"), event())
+    answer = await gateway(client).deliver(worker_at("http://innocent.test/"), event())
     assert answer.status == 403
 
 
 async def test_a_name_of_this_machine_is_called(server: Loopback, client: HttpClient) -> None:
-    answer = await HttpWorkerGateway(client).deliver(worker_at(f"http://localhost:{server.port}/"), event())
+    answer = await gateway(client).deliver(worker_at(f"http://localhost:{server.port}/"), event())
     assert answer.accepted
 
 

@@ -15,7 +15,9 @@ from functions._adapters.http_client import HttpClient
 from functions._adapters.workers_http import HttpWorkerGateway
 from functions._core.envelope import type_of
 from functions._core.workers import Registration
+from functions._runtime.clock import SystemClock
 from functions._runtime.settings import Settings, SettingsError
+from functions._runtime.tokens import JwtTokens
 from tests.builders import make_event, make_worker
 from tests.http_api import Api, problem_of, running_api
 from tests.world import decision_event
@@ -33,6 +35,10 @@ WHERE = [
     *((host, "private") for host in PRIVATE),
     *((host, "public") for host in PUBLIC),
 ]
+
+
+CLOCK = SystemClock()
+TOKENS = JwtTokens(b"k" * 32, CLOCK)
 
 
 def only(*networks: str) -> dict[str, Any]:
@@ -108,7 +114,7 @@ async def test_a_name_that_leads_elsewhere_is_not_called(
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
     client = HttpClient(timeout_seconds=2, networks=frozenset(networks))
     worker = make_worker(endpoint="http://innocent.test:1/")
-    answer = await HttpWorkerGateway(client).deliver(worker, make_event())
+    answer = await HttpWorkerGateway(client, TOKENS, CLOCK).deliver(worker, make_event())
     await client.aclose()
     assert answer.status == status
     assert status == 0 or "FLOWC_WORKER_NETWORKS" in answer.detail
@@ -116,7 +122,9 @@ async def test_a_name_that_leads_elsewhere_is_not_called(
 
 async def test_a_worker_of_before_is_not_called_where_none_may_be_any_more() -> None:
     client = HttpClient(networks=frozenset({"public"}))
-    answer = await HttpWorkerGateway(client).deliver(make_worker(endpoint="http://127.0.0.1:1/"), make_event())
+    answer = await HttpWorkerGateway(client, TOKENS, CLOCK).deliver(
+        make_worker(endpoint="http://127.0.0.1:1/"), make_event()
+    )
     await client.aclose()
     assert (answer.status, answer.refused) == (403, True)
 

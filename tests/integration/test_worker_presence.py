@@ -241,10 +241,10 @@ async def test_what_is_no_ticket_is_refused(platform: StandIn, gate: Gate, monke
         assert (await desk.call("GET", "", {})).status == 405
         assert (await desk.call("OPTIONS", "", {})).headers["allow"] == "POST, OPTIONS"
         assert (await desk.call("POST", "elsewhere", {})).status == 404
-        assert (await desk.call("POST", "", json_type, b"{}")).status == 400
-        assert (await desk.call("POST", "", {"content-type": "text/plain"}, b"x")).status == 415
-        assert (await desk.call("POST", "", *write_batch([]))).status == 415
-        assert (await desk.call("POST", "", json_type, b"x" * 2_001)).status == 413
+        assert (await desk.post(json_type, b"{}")).status == 400
+        assert (await desk.post({"content-type": "text/plain"}, b"x")).status == 415
+        assert (await desk.post(*write_batch([]))).status == 415
+        assert (await desk.post(json_type, b"x" * 2_001)).status == 413
         assert (await desk.send("ticket.completed", {})).status == 400
         assert (await desk.send("ticket.assigned", [])).status == 400
         assert (await desk.send("ticket.cancelled", {"attempt": 1})).status == 400

@@ -1,9 +1,22 @@
 """The circuit breaker of a worker: opened by failures in a row, closed by successes, seen by the ranking."""
 
+from functions._core.ports import Answer
 from functions._core.ranking import rank_for
 from functions._core.rules import Rules
 from functions._core.worker_record import Worker
-from functions._core.workers import Verdict, judged, suspended, verdicts_of
+from functions._core.workers import (
+    ACKNOWLEDGED,
+    Heartbeat,
+    Verdict,
+    admits,
+    heard,
+    judged,
+    suspended,
+    trial_of,
+    tried,
+    verdict_of,
+    verdicts_of,
+)
 from tests.builders import T0, make_flow, make_history, make_step, make_worker, seconds
 
 RULES = Rules()
@@ -11,10 +24,10 @@ GOOD = Verdict(worker_id="worker-1", succeeded=True)
 BAD = Verdict(worker_id="worker-1", succeeded=False, why="timed_out")
 
 
-def after(*verdicts: Verdict, worker: Worker | None = None) -> Worker:
-    """Return the worker after verdicts, one a second."""
+def after(*verdicts: Verdict, worker: Worker | None = None, start: int = 0) -> Worker:
+    """Return the worker after verdicts, one a second from second `start` on."""
     worker = worker or make_worker()
-    for second, verdict in enumerate(verdicts):
+    for second, verdict in enumerate(verdicts, start):
         worker = judged(worker, verdict, T0 + seconds(second), RULES) or worker
     return worker
 
@@ -45,10 +58,60 @@ def test_after_the_pause_one_failure_opens_it_again_at_once() -> None:
 
 
 def test_after_the_pause_two_successes_close_it() -> None:
-    open_one = after(*[BAD] * 5)
-    assert after(GOOD, worker=open_one).failures == 5
-    closed = after(GOOD, GOOD, worker=open_one)
+    half_open = after(*[BAD] * 5)
+    assert after(GOOD, worker=half_open, start=100).failures == 5
+    closed = after(GOOD, GOOD, worker=half_open, start=100)
     assert (closed.failures, closed.successes, closed.suspended_until) == (0, 0, None)
+
+
+def test_while_it_is_open_nothing_counts_so_that_it_opens_once() -> None:
+    open_one = after(*[BAD] * 5)
+    assert after(BAD, GOOD, GOOD, BAD, worker=open_one, start=5) == open_one
+
+
+def test_half_open_it_has_place_for_one_attempt_whose_end_makes_room() -> None:
+    half_open = after(*[BAD] * 5)
+    now = T0 + seconds(100)
+    trial = trial_of(half_open, "t/1", seconds(60), now)
+    taken = tried(half_open, trial, now)
+    assert taken is not None
+    assert (admits(taken, "t/1", now), admits(taken, "t/2", now)) == (True, False)
+    assert tried(taken, trial_of(half_open, "t/2", seconds(60), now), now) is None
+    assert refusals(taken, 100) == ["its circuit breaker is half-open: one attempt at a time, now t/1"]
+    other = GOOD.but(succeeded=None, attempt="t/2")
+    assert judged(taken, other, now, RULES) is None
+    over = judged(taken, other.but(attempt="t/1"), now, RULES)
+    assert over is not None
+    assert (over.trial, over.failures, over.version) == (None, 5, taken.version + 1)
+    again = judged(taken, BAD.but(attempt="t/1"), now, RULES)
+    assert again is not None
+    assert (suspended(again, now), again.trial) == (True, None)
+
+
+def test_a_trial_whose_process_has_died_gives_its_place_up_in_the_end() -> None:
+    half_open = after(*[BAD] * 5)
+    trial = trial_of(half_open, "t/1", seconds(60), T0 + seconds(100))
+    taken = tried(half_open, trial, T0 + seconds(100))
+    assert taken is not None
+    assert tried(taken, trial.but(attempt="t/2", until=trial.until + seconds(60)), trial.until) is not None
+
+
+def test_an_acknowledgement_is_a_success_where_deliveries_were_the_doubt_only() -> None:
+    acknowledged = GOOD.but(why=ACKNOWLEDGED)
+    unreachable = BAD.but(why="worker_unreachable")
+    assert after(unreachable, acknowledged).failures == 0
+    assert after(BAD, acknowledged).failures == 1
+    assert after(*[unreachable] * 5).suspended_until is not None
+    closed = after(acknowledged, acknowledged, worker=after(*[unreachable] * 5), start=100)
+    assert closed.suspended_until is None
+
+
+def test_it_is_looked_at_when_it_becomes_half_open() -> None:
+    open_one = after(*[BAD] * 5)
+    until = open_one.suspended_until
+    assert open_one.next_wakeup_at == until
+    assert heard(open_one, Heartbeat(), T0 + seconds(10), RULES).next_wakeup_at == until
+    assert heard(open_one, Heartbeat(), T0 + seconds(50), RULES).next_wakeup_at == T0 + seconds(50) + RULES.unhealthy
 
 
 def test_success_changes_nothing_for_a_worker_that_nobody_doubts() -> None:
@@ -58,16 +121,32 @@ def test_success_changes_nothing_for_a_worker_that_nobody_doubts() -> None:
 def test_only_what_a_worker_is_to_blame_for_counts_against_it() -> None:
     flow = make_flow()
     causes = {
-        "timed_out": 1,
-        "worker_unreachable": 1,
-        "worker_refused": 1,
-        "heartbeat_lost": 1,
-        "worker_busy": 0,
-        "flaky": 0,
+        "timed_out": False,
+        "heartbeat_lost": False,
+        "worker_unreachable": None,  # counted when the delivery failed
+        "worker_refused": None,
+        "worker_busy": None,
+        "flaky": None,
     }
     for cause, expected in causes.items():
-        entry = make_history(flow, type="ticket.retried", ticket_id="t", worker_id="worker-1", cause=cause)
-        verdicts = list(verdicts_of(make_step(flow, history=(entry,))))
-        assert [verdict.succeeded for verdict in verdicts] == [False] * expected, cause
-    done = make_history(flow, type="ticket.completed", ticket_id="t", worker_id="worker-1")
-    assert list(verdicts_of(make_step(flow, history=(done,)))) == [GOOD]
+        entry = make_history(flow, type="ticket.retried", ticket_id="t", worker_id="worker-1", attempt=1, cause=cause)
+        [verdict] = verdicts_of(make_step(flow, history=(entry,)))
+        assert (verdict.succeeded, verdict.attempt) == (expected, "t/1"), cause
+    done = make_history(flow, type="ticket.completed", ticket_id="t", worker_id="worker-1", attempt=1)
+    assert list(verdicts_of(make_step(flow, history=(done,)))) == [GOOD.but(attempt="t/1")]
+
+
+def test_answers_count_at_once_and_a_full_worker_is_not_to_blame() -> None:
+    worker = make_worker()
+    said = {
+        status: verdict_of(Answer(status), worker, "t/1") for status in (200, 202, 204, 429, 400, 401, 408, 500, 503, 0)
+    }
+    assert {status for status, verdict in said.items() if verdict is None} == {200, 202, 204, 429}
+    assert {status: verdict.why for status, verdict in said.items() if verdict is not None} == {
+        400: "worker_refused",
+        401: "worker_refused",
+        **dict.fromkeys((408, 500, 503, 0), "worker_unreachable"),
+    }
+    doubted = worker.but(failures=1, doubt="worker_unreachable")
+    assert verdict_of(Answer(204), doubted, "t/1") == GOOD.but(why=ACKNOWLEDGED, attempt="t/1")
+    assert verdict_of(Answer(0, suspended=True), doubted, "t/1") is None

@@ -26,7 +26,18 @@ from functions._core.step import Delivery, Step
 from functions._core.subscribers import subscriber_events
 from functions._core.values import format_time, ticket_id_of
 from functions._core.worker_record import Worker
-from functions._core.workers import Deregistration, Heartbeat, Registration, Verdict, verdicts_of
+from functions._core.workers import (
+    Deregistration,
+    Heartbeat,
+    Registration,
+    Trial,
+    Verdict,
+    admits,
+    attempt_key,
+    trial_of,
+    verdict_of,
+    verdicts_of,
+)
 from functions._runtime.contract.folder import pretty
 from functions._runtime.tokens import KEY_BYTES, JwtTokens
 from functions._runtime.wiring import FUNCTIONS, answered, enforce_sla, track_workers
@@ -226,7 +237,7 @@ class Course:
         for verdict in verdicts_of(step):
             await self._track(verdict)
 
-    async def _track(self, event: Registration | Heartbeat | Deregistration | Verdict | Due) -> None:
+    async def _track(self, event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due) -> None:
         """Keep what an event means for its worker, and send what follows from it."""
         tracked = await track_workers(event, self.ports, self._rules)
         if tracked.worker is None and tracked.known is not None:
@@ -242,16 +253,29 @@ class Course:
             if delivery.cancelled:
                 self.sent.append(cancellation_event(ticket, attempt, self.time))
                 continue
-            outputs = {t.task_id: t.output for t in await self.ports.store.tickets_of(ticket.flow_id)}
-            parameters = resolve(ticket.parameters, outputs)
-            url = f"{PLATFORM}/api/v1/flows/{ticket.flow_id}/reports"
-            self.sent.append(assignment_event(ticket, attempt, parameters, url, TOKEN, self.time))
-            answers = {ticket.ticket_id: (attempt, self.answer)}
+            answers = {ticket.ticket_id: (attempt, await self._answer(delivery))}
 
             async def decide(situation: Situation, answers: Any = answers) -> AnyOutcome:  # noqa: ANN401 as the loop has it
                 return await answered(answers, situation, self.ports)
 
             await self._settle((ticket.ticket_id,), decide, "assign", CLOCK)
+
+    async def _answer(self, delivery: Delivery) -> Answer:
+        """Send an assignment if the circuit breaker lets it through, and return what the worker says."""
+        ticket, key = delivery.ticket, attempt_key(delivery.ticket.ticket_id, delivery.attempt)
+        worker = await self.ports.registry.worker(delivery.worker_id)
+        if worker is not None and worker.suspended_until is not None:
+            await self._track(trial_of(worker, key, ticket.timeout, self.time))
+            worker = await self.ports.registry.worker(delivery.worker_id)
+        if worker is None or not admits(worker, key, self.time):
+            return Answer(0, "its circuit breaker lets nothing through", reached=False, suspended=True)
+        outputs = {t.task_id: t.output for t in await self.ports.store.tickets_of(ticket.flow_id)}
+        url = f"{PLATFORM}/api/v1/flows/{ticket.flow_id}/reports"
+        parameters = resolve(ticket.parameters, outputs)
+        self.sent.append(assignment_event(ticket, delivery.attempt, parameters, url, TOKEN, self.time))
+        if (verdict := verdict_of(self.answer, worker, key)) is not None:
+            await self._track(verdict)
+        return self.answer
 
 
 def _assigns(event: CloudEvent, ticket: Ticket) -> bool:

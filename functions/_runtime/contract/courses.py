@@ -193,10 +193,10 @@ async def helped() -> Course:
 
 
 async def worker_suspended() -> Course:
-    """A worker refuses whatever it gets: after five times it gets nothing for a while, then it is tried again."""
-    course = await begun(answer=Answer(422, "no disk space left"))
-    for pause in (1.5, 3, 6, 12):
-        await course.wait(pause)
+    """A worker cannot take what it gets: after five times it gets nothing for a while, then it is tried again."""
+    course = await begun(answer=Answer(500, "no disk space left"))
+    for _ in range(5):
+        await course.wait(5)
     course.answer = Answer(202)
     await course.wait(30)
     return course

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
@@ -15,9 +15,17 @@ STOP_SECONDS = 5
 class HttpServer:
     """Serves one ASGI application on one address, from `start` to `stop`."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:  # noqa: ANN401 - ASGI has no type of its own
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401 - ASGI has no type of its own
+        host: str,
+        port: int,
+        protocol: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    ) -> None:
+        """Serve nothing yet; `protocol` bounds what clients may do."""
         config = uvicorn.Config(
             app,
+            http=protocol,
             interface="asgi3",
             lifespan="off",
             proxy_headers=False,

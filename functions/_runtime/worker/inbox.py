@@ -13,8 +13,10 @@ from functions._adapters.cloudevents_http import read_events
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected
 from functions._core.values import Record
+from functions._runtime.logs import log
 from functions._runtime.worker.runs import Runs, Verdict
 from functions._runtime.worker.tasks import Assignment
+from functions._worker.trust import Trust
 
 BODY_LIMIT = 4 * 1024 * 1024
 """Bytes of an assignment: far more than brokers carry, little enough to hold one for each slot."""
@@ -45,9 +47,10 @@ class Answer:
 
 
 class Inbox:
-    """An ASGI application in front of `Runs`."""
+    """An ASGI application in front of `Runs`, which does what the platform has signed and nothing else."""
 
-    def __init__(self, worker_id: str, slots: int, runs: Runs) -> None:
+    def __init__(self, worker_id: str, slots: int, runs: Runs, trust: Trust) -> None:
+        self._trust = trust
         self._worker_id = worker_id
         self._slots = slots
         self._runs = runs
@@ -73,11 +76,7 @@ class Inbox:
     async def _route(self, scope: Message, receive: Receive) -> Answer:
         match scope["path"], scope["method"]:
             case "/", "POST":
-                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-                events, batched = read_events(headers, await _read(receive), received_at=datetime.now(UTC))
-                if batched:
-                    raise Rejected("one event at a time", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-                return self._take(events[0])
+                return self._take(await self._proven(scope, receive))
             case "/health", "GET":
                 return Answer(HTTPStatus.OK, self._health())
             case "/" | "/health" as path, _:
@@ -87,9 +86,26 @@ class Inbox:
                 return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "see Allow", (b"allow", allowed))
         return _problem(HTTPStatus.NOT_FOUND, "there is / and /health")
 
+    async def _proven(self, scope: Message, receive: Receive) -> CloudEvent:
+        """Return the event of a message that the platform has signed; raise `Rejected` for any other."""
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            message = await self._trust.opened(headers)
+            body = await _read(receive)
+            self._trust.verify(message, body)
+            event = _single(headers, body)
+            self._trust.is_about(message, event)
+        except Rejected as refusal:
+            client = (scope.get("client") or ("unknown",))[0]
+            log.warning("message.refused", code=refusal.code, reason=str(refusal), client=client)
+            raise
+        return event
+
     def _take(self, event: CloudEvent) -> Answer:
         if event.type == type_of("ticket.assigned"):
-            verdict = self._runs.take(Assignment.of(event))
+            assignment = Assignment.of(event)
+            self._trust.check_callback(assignment.callback_url)
+            verdict = self._runs.take(assignment)
             if refusal := REFUSALS.get(verdict):
                 retry = (b"retry-after", str(RETRY_AFTER_SECONDS).encode())
                 return _problem(refusal, f"the worker is {verdict}", retry)
@@ -121,6 +137,13 @@ def _problem(status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> 
         "detail": detail,
     }
     return Answer(status, body, headers)
+
+
+def _single(headers: dict[str, str], body: bytes) -> CloudEvent:
+    events, batched = read_events(headers, body, received_at=datetime.now(UTC))
+    if batched:
+        raise Rejected("one event at a time", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    return events[0]
 
 
 async def _read(receive: Receive) -> bytes:

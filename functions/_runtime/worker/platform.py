@@ -10,8 +10,10 @@ from urllib.parse import quote, urlencode
 
 from functions._adapters.http_client import HttpClient, Reply
 from functions._core.errors import FlowcError
+from functions._core.signatures import usable
 from functions._runtime.logs import log
 from functions._runtime.worker.reports import backoff, read_object
+from functions._worker.trust import Membership
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,18 @@ class Platform:
         self._goodbye = urlencode({"requested_by": worker_id, "reason": "the worker stops"})
         self._headers = {"content-type": "application/json"} | ({"x-api-key": api_key} if api_key else {})
 
-    async def register(self, registration: Mapping[str, Any]) -> float | None:
-        """Register, again and again until the platform takes it; return how often it wants a heartbeat, in seconds."""
-        for wait in backoff():
+    async def register(self, registration: Mapping[str, Any]) -> Membership:
+        """Register, again and again until the platform takes it; an answer without a secret is no use either."""
+        waits = backoff()
+        while True:
             reply = await self._call("POST", self._workers, registration)
-            if reply and reply.ok:
+            membership = _membership(reply) if reply and reply.ok else None
+            if membership is not None:
                 log.info("worker.registered")
-                interval = read_object(reply).get("heartbeat_interval_seconds")
-                return float(interval) if isinstance(interval, int | float) and interval > 0 else None
+                return membership
+            wait = next(waits)
             log.warning("worker.not_registered", status=reply.status if reply else 0, wait_s=round(wait, 3))
             await asyncio.sleep(wait)
-        return None
 
     async def heartbeat(self, beat: Mapping[str, Any]) -> Orders:
         """Send one heartbeat; one that fails is made up for by the next."""
@@ -65,3 +68,14 @@ class Platform:
         except FlowcError as error:
             log.warning("platform.unreachable", reason=str(error))
             return None
+
+
+def _membership(reply: Reply) -> Membership | None:
+    """Return what the answer to a registration says; None when it has no secret to know the platform's messages by."""
+    said = read_object(reply)
+    secret, base = said.get("signing_secret"), said.get("callback_base_url")
+    if not isinstance(secret, str) or not usable(secret):
+        return None
+    interval = said.get("heartbeat_interval_seconds")
+    seconds = float(interval) if isinstance(interval, int | float) and interval > 0 else None
+    return Membership(secret, base if isinstance(base, str) else "", seconds)

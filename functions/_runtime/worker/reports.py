@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from functions._adapters.cloudevents_http import write_binary
 from functions._adapters.http_client import HttpClient, Reply
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import FlowcError, Rejected, Unavailable
-from functions._core.ports import Answer
+from functions._core.ports import PASSING, Answer
 from functions._core.values import ReportStatus
 from functions._runtime.logs import log
 from functions._runtime.worker.tasks import Assignment
@@ -23,6 +24,9 @@ BACKOFF_LIMIT_SECONDS = 10.0
 """A platform that was away is noticed this soon after it is back."""
 
 SUCCESS = range(200, 300)
+
+REPEATED = PASSING | {HTTPStatus.NOT_FOUND}
+"""Refusals after which a report is sent again: a platform that is restored from a backup may know the flow later."""
 
 
 async def settle(tasks: Iterable[asyncio.Task[Any]], seconds: float | None = None) -> None:
@@ -129,7 +133,7 @@ class Reporter:
             status = await self._send(assignment, report)
             if status in SUCCESS:
                 log.info("report.taken", status=status, **about)
-            elif Answer(status).refused:
+            elif Answer(status).refused and status not in REPEATED:
                 log.warning("report.refused", status=status, **about)
             else:
                 wait = next(waits)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from functions._adapters.http_client import HttpClient
+from functions._runtime.bounded_http import bounded
 from functions._runtime.logs import log
 from functions._runtime.worker.http_server import HttpServer
 from functions._runtime.worker.inbox import Inbox
@@ -14,9 +15,13 @@ from functions._runtime.worker.platform import Platform
 from functions._runtime.worker.reports import Reporter
 from functions._runtime.worker.runs import Runs
 from functions._runtime.worker.tasks import Executor
+from functions._worker.trust import Trust
 
 ANNOUNCE_FROM_MS = 5_000
 """Tasks that are expected to end sooner are not worth a report that they run."""
+
+BOUNDS = bounded(request_seconds=10, connections=256)
+"""Of what strangers may send to the worker: a message arrives as a whole in this time, from so many at once."""
 
 GRACE_SECONDS = 30.0
 """How long running tasks may go on when the worker stops."""
@@ -62,7 +67,9 @@ class Worker:
         self._platform = Platform(self._client, config.platform_url, config.worker_id, config.api_key)
         self._reporter = Reporter(self._client, config.worker_id)
         self._runs = Runs(config.executor, self._reporter, slots=config.slots, announce_from_ms=config.announce_from_ms)
-        self._server = HttpServer(Inbox(config.worker_id, config.slots, self._runs), config.host, config.port)
+        self._trust = Trust(config.platform_url)
+        inbox = Inbox(config.worker_id, config.slots, self._runs, self._trust)
+        self._server = HttpServer(inbox, config.host, config.port, BOUNDS)
         self._presence: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -102,14 +109,17 @@ class Worker:
     async def _stay_present(self) -> None:
         """Register, then send heartbeats; register again when the platform has forgotten the worker."""
         while True:
-            wanted = await self._platform.register(self._registration())
+            self._trust.renewing()
+            membership = await self._platform.register(self._registration())
+            self._trust.renew(membership)
             self.registered.set()
+            wanted = membership.heartbeat_seconds
             while self.registered.is_set():
                 await asyncio.sleep(min(wanted or self._config.heartbeat_seconds, self._config.heartbeat_seconds))
                 orders = await self._platform.heartbeat(self._beat())
                 for ticket_id in orders.cancel:
                     self._runs.cancel(ticket_id)
-                if not orders.known:
+                if not orders.known or self._trust.doubted:
                     self.registered.clear()
 
     def _registration(self) -> dict[str, Any]:
