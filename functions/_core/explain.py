@@ -173,8 +173,11 @@ def _ending(flow: Flow) -> list[str]:
     sentences = []
     if flow.ended_at is not None and flow.ended_at > flow.sla_deadline:
         sentences.append(f"It ended {span(flow.ended_at - flow.sla_deadline)} after its deadline.")
-    if flow.telemetry_published is False:
-        sentences.append("Its telemetry was kept in the buffer and is sent when the sink takes it.")
+    if flow.telemetry_refused:
+        lost = counted(len(flow.telemetry_refused), "event")
+        sentences.append(f"The sink did not take {lost} of its telemetry: see `flowc dead-letters list`.")
+    if flow.telemetry_published is False and (flow.telemetry_waiting or not flow.telemetry_refused):
+        sentences.append("Its telemetry waits in the buffer and is sent when the sink takes it.")
     return sentences
 
 
