@@ -76,6 +76,10 @@ async def running_api(
     async def ready() -> Mapping[str, object]:
         return {"queue": world.platform.pump.held}
 
+    async def metrics() -> bytes:
+        await world.platform.instruments.gauges.fresh()
+        return world.platform.metrics.text()
+
     async with running_world(tmp_path, **settings) as world:
         app = create_app(
             ApiServices(
@@ -83,7 +87,7 @@ async def running_api(
                 engine=world.platform,
                 rules=world.platform.rules,
                 read_events=read_events,
-                metrics=world.platform.metrics.text,
+                metrics=metrics,
                 ready=ready,
                 max_body=max_body,
                 version="1.2.3",

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from functions._adapters.addresses import EVERY_NETWORK, Networks
-from functions._core.errors import Unavailable
+from functions._core.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
     from functions._adapters.http_session import HttpSession
@@ -35,6 +35,10 @@ KEEP_ALIVE_SECONDS = 4.0
 """Idle connections go before servers drop theirs (often 5 s): a POST on a dead one is not repeated."""
 
 
+RETRIED = frozenset({404, 408, 409, 429})
+"""Refusals that the CloudEvents data plane has senders repeat; every 5xx is repeated too."""
+
+
 class NotReached(Unavailable):
     """There was no connection, so nothing was sent."""
 
@@ -51,6 +55,11 @@ class Reply:
     def ok(self) -> bool:
         """Whether the status is one of success."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later; any other refusal is about what was sent."""
+        return self.status in RETRIED or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
     @property
     def text(self) -> str:
@@ -88,3 +97,15 @@ class HttpClient:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+async def post_to_setting(client: HttpClient, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    """POST to an address that a setting names; return the answer, whatever its status.
+
+    Raises `Unavailable` also for an address that may not be called: the setting can be corrected, and what waits goes
+    out then. The events themselves are not to blame.
+    """
+    try:
+        return await client.post(url, headers, body)
+    except Rejected as refusal:
+        raise Unavailable(str(refusal)) from refusal

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 
 from functions._adapters.cloudevents_http import write_binary
-from functions._adapters.http_client import HttpClient, Reply
-from functions._adapters.workers_http import RETRIED
+from functions._adapters.http_client import HttpClient, Reply, post_to_setting
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
 from functions._core.ports import Broker, Clock
@@ -63,12 +61,12 @@ class KnativeBroker:
         if peace > 0:
             return Unavailable(f"the broker asked for {peace:.1f} s of peace"), peace
         try:
-            reply = await self._client.post(self._sink, *message)
+            reply = await post_to_setting(self._client, self._sink, *message)
         except Unavailable as away:
             return away, 0.0
         if reply.ok:
             return None, 0.0
-        if reply.status in RETRIED or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if reply.passing:
             asked = min(_retry_after(reply, self._clock.now()), LONGEST_PEACE)
             self._peace_until = _now() + asked
             return Unavailable(f"the broker answered {reply.status}"), asked
@@ -82,11 +80,8 @@ class BrokerTelemetrySink:
         self._broker = broker
 
     async def send(self, events: Sequence[CloudEvent]) -> None:
-        """Publish the events in order; what the broker refuses may be taken when it was set right."""
-        try:
-            await self._broker.publish(events)
-        except Rejected as refusal:
-            raise Unavailable(str(refusal)) from refusal
+        """Publish the events in order; raises `Rejected` when the broker refuses one of them."""
+        await self._broker.publish(events)
 
 
 def _now() -> float:

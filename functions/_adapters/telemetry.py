@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from functions._adapters.cloudevents_http import write_batch, write_structured
-from functions._adapters.http_client import HttpClient
+from functions._adapters.http_client import HttpClient, post_to_setting
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
 
@@ -23,15 +23,20 @@ class HttpTelemetrySink:
         self._url = url
 
     async def send(self, events: Sequence[CloudEvent]) -> None:
-        """POST the events in order, some at a time; only 2xx means that they were taken."""
+        """POST the events in order, some at a time; only 2xx means that they were taken.
+
+        Raises `Unavailable` where repeating may help, else `Rejected` with the sink's status. A redirect is a refusal,
+        too: it is never followed, because only the first address has been checked.
+        """
         for start in range(0, len(events), EVENTS_PER_POST):
-            headers, body = write_batch(events[start : start + EVENTS_PER_POST])
-            try:
-                reply = await self._client.post(self._url, headers, body)
-            except Rejected as refusal:  # a wrong address can be set right, and what was buffered goes out then
-                raise Unavailable(str(refusal)) from refusal
-            if not reply.ok:
-                raise Unavailable(f"the telemetry sink answered {reply.status}")
+            message = write_batch(events[start : start + EVENTS_PER_POST])
+            reply = await post_to_setting(self._client, self._url, *message)
+            if reply.ok:
+                continue
+            said = f"the telemetry sink answered {reply.status}"
+            if reply.passing:
+                raise Unavailable(said)
+            raise Rejected(said, code="refused_by_sink", status=reply.status)
 
 
 class FileTelemetrySink:

@@ -1,18 +1,14 @@
 """Workers and subscribers over HTTP: each event is one binary-mode POST."""
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 
 from functions._adapters.cloudevents_http import write_binary
-from functions._adapters.http_client import HttpClient, NotReached
+from functions._adapters.http_client import HttpClient, NotReached, post_to_setting
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected, Unavailable
 from functions._core.ports import Answer, Clock, Tokens
 from functions._core.signatures import message_id_of, signature_headers
 from functions._core.worker_record import Worker
-
-RETRIED = frozenset({404, 408, 409, 429})
-"""Refusals that the CloudEvents data plane has senders repeat; every 5xx is repeated too."""
 
 DETAIL_LIMIT = 500
 """Characters kept of what a worker says: it is for people and ends up in histories."""
@@ -61,10 +57,10 @@ class HttpBroker:
         Raises `Unavailable` where repeating may help, else `Rejected` with the subscriber's status.
         """
         for event in events:
-            reply = await self._client.post(self._url, *write_binary(event))
+            reply = await post_to_setting(self._client, self._url, *write_binary(event))
             if reply.ok:
                 continue
-            if reply.status in RETRIED or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            if reply.passing:
                 raise Unavailable(f"the subscriber answered {reply.status} to {event.id}")
             raise Rejected(
                 f"the subscriber answered {reply.status} to {event.id}",

@@ -31,6 +31,18 @@ class Carried:
     dry_run: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What became of telemetry that waited: how many events were `sent`, and how many are dead letters now.
+
+    `away` says why the sink takes no more; None when nothing more was to be sent.
+    """
+
+    sent: int
+    lost: int
+    away: str | None = None
+
+
 class Engine(Protocol):
     """The platform as the api sees it. Whatever returns is durable.
 
@@ -69,8 +81,8 @@ class Engine(Protocol):
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """Forget a worker and give its tickets to others; tell whether it was known."""
 
-    async def flush_telemetry(self, intent_id: str | None) -> int:
-        """Send the telemetry that waits for the sink, or what belongs to an intent; return how many events it took."""
+    async def flush_telemetry(self, intent_id: str | None) -> Flushed:
+        """Send the telemetry that waits for the sink, or what belongs to an intent; return what moved."""
 
     async def replay(self, letter_id: str) -> DeadLetter:
         """Queue a dead letter's event again and drop the letter. Raises `Rejected`, status 404."""

@@ -174,8 +174,11 @@ def _ending(flow: Flow) -> list[str]:
     closed = closed_at(flow)
     if closed is not None and closed > (deadline := deadline_at(flow, closed)):
         sentences.append(f"It ended {span(closed - deadline)} after its deadline.")
-    if flow.telemetry_published is False:
-        sentences.append("Its telemetry was kept in the buffer and is sent when the sink takes it.")
+    if flow.telemetry_refused:
+        lost = counted(len(flow.telemetry_refused), "event")
+        sentences.append(f"The sink did not take {lost} of its telemetry: see `flowc dead-letters list`.")
+    if flow.telemetry_published is False and (flow.telemetry_waiting or not flow.telemetry_refused):
+        sentences.append("Its telemetry waits in the buffer and is sent when the sink takes it.")
     return sentences
 
 

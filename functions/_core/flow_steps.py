@@ -100,14 +100,14 @@ def generated(draft: Draft, outcome: Generated) -> None:
 
 def telemetry_taken(draft: Draft, outcome: TelemetryTaken) -> None:
     """C6 is done: the flow reaches the end status that its outcome names."""
-    _finish(draft, FlowTrigger.PUBLISHED, outcome.findings, published=True)
+    _finish(draft, FlowTrigger.PUBLISHED, outcome)
 
 
 def telemetry_kept(draft: Draft, outcome: TelemetryKept) -> None:
     """The sink is away: telemetry waits in the buffer, the flow ends all the same."""
     if draft.flow.status is FlowStatus.PUBLISHING:
         draft.buffer(outcome.events)
-    _finish(draft, FlowTrigger.BUFFERED, outcome.findings, published=False)
+    _finish(draft, FlowTrigger.BUFFERED, outcome, waiting=tuple(event.id for event in outcome.events))
 
 
 def nothing_happened(draft: Draft, _outcome: NothingHappened) -> None:
@@ -148,17 +148,23 @@ def broke(draft: Draft, outcome: Broke) -> None:
         draft.end(FlowTrigger.BROKEN, Outcome.FAILED, outcome.reason)
 
 
-def _finish(draft: Draft, trigger: FlowTrigger, findings: tuple[str, ...], *, published: bool) -> None:
+def _finish(
+    draft: Draft, trigger: FlowTrigger, outcome: TelemetryTaken | TelemetryKept, waiting: tuple[str, ...] = ()
+) -> None:
     if draft.flow.status is not FlowStatus.PUBLISHING or draft.flow.outcome is None:
         return
-    if findings:
-        raise_incident(draft, IncidentType.INCONSISTENCY, findings, [])
+    if outcome.findings:
+        raise_incident(draft, IncidentType.INCONSISTENCY, outcome.findings, [])
+    published = trigger is FlowTrigger.PUBLISHED and not outcome.refused
     draft.move_flow(
         trigger,
         f"flow.{draft.flow.outcome.lower()}",
-        detail={"telemetry_published": published},
+        detail={"telemetry_published": published}
+        | ({"telemetry_refused": len(outcome.refused)} if outcome.refused else {}),
         ended_at=draft.now,
         telemetry_published=published,
+        telemetry_waiting=waiting,
+        telemetry_refused=outcome.refused,
         next_wakeup_at=None,
     )
 

@@ -12,7 +12,10 @@ from functions._core.values import format_time, name_uuid, parse_time
 LETTERS = "5f0c0e0a-9d2b-5f0e-8a53-1d7a5e0c6b1e"
 """Namespace of the ids of letters of events from outside."""
 
-ATTRIBUTES = frozenset({"specversion", "id", "source", "type", "subject", "time", "data"})
+ATTRIBUTES = frozenset({"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"})
+
+REFUSED_BY_SINK, SINK_UNAVAILABLE = "refused_by_sink", "sink_unavailable"
+"""Why telemetry is given up: the sink answered that it does not want it, or has not taken it for an hour."""
 
 OUTSIDE = "api"
 """The function that takes what comes from outside: letters of such events are its own."""
@@ -48,6 +51,7 @@ def letter_of(
             "type": event.type,
             "subject": event.subject,
             "time": format_time(event.time),
+            **({} if event.data is None else {"datacontenttype": "application/json"}),
             "data": event.data,
             **event.extensions,
         },

@@ -53,6 +53,8 @@ class Flow(Record):
     waited for. `announced` is how the flow was last said to stand against its deadline. `back` is where a pause ends.
     `compensable` counts the tickets that say how they are undone, `compensations` those that are being undone.
     `orders` are the audit ids of the last orders that people gave, so that one which comes twice counts once.
+    `telemetry_published` tells, once the flow has ended, whether the sink has all of its telemetry. Until then
+    `telemetry_waiting` are the ids of the events in the buffer, `telemetry_refused` those that became dead letters.
     """
 
     flow_id: str
@@ -83,6 +85,8 @@ class Flow(Record):
     critical_path_ms: int | None = None
     tally: Mapping[str, int] = {}
     telemetry_published: bool | None = None
+    telemetry_waiting: tuple[str, ...] = ()
+    telemetry_refused: tuple[str, ...] = ()
     next_wakeup_at: Timestamp | None
     version: int = 1
 

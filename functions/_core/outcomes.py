@@ -190,17 +190,22 @@ class WorkerLost:
 
 @dataclass(frozen=True, slots=True)
 class TelemetryTaken:
-    """C6: the sink has everything. `findings` are what is wrong with the flow's records."""
+    """C6: the sink has everything but what it `refused`, which are ids of dead letters.
+
+    `findings` are what is wrong with the flow's records.
+    """
 
     findings: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TelemetryKept:
-    """C6: the sink is away; the events wait in the buffer. `findings` as in `TelemetryTaken`."""
+    """C6: the sink is away; the events wait in the buffer. `findings` and `refused` as in `TelemetryTaken`."""
 
     events: tuple[CloudEvent, ...]
     findings: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,10 @@ class TelemetrySink(Protocol):
     """Where telemetry goes: an HTTP endpoint or a file."""
 
     async def send(self, events: Sequence[CloudEvent]) -> None:
-        """Deliver the events in order; raise `Unavailable` when it is not certain that all were taken."""
+        """Deliver the events in order; raise `Unavailable` when it is not certain that all were taken.
+
+        Raises `Rejected` when one of them will never be taken; others of them may have been taken then.
+        """
 
 
 class Broker(Protocol):

@@ -99,6 +99,8 @@ def _reopen(draft: Draft, outcome: Ordered) -> None:
         announced=SlackState.ON_TRACK,
         compensations=None,
         telemetry_published=None,
+        telemetry_waiting=(),
+        telemetry_refused=(),
         ended_at=None,
         sla_deadline=deadline,
         sla_limit=None,

@@ -28,12 +28,16 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         await check()
         return {"queue": platform.pump.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
 
+    async def metrics() -> bytes:
+        await platform.instruments.gauges.fresh()
+        return platform.metrics.text()
+
     return ApiServices(
         ports=platform.ports,
         engine=platform,
         rules=platform.rules,
         read_events=read_events,
-        metrics=platform.metrics.text,
+        metrics=metrics,
         ready=ready,
         max_body=settings.max_body_bytes,
         version=__version__,

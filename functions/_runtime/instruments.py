@@ -59,7 +59,7 @@ class Instruments:
         if recorder is not None:
             self.ports, self.buffered = recorder.watched(self.ports), recorder.watched(self.buffered)
         self.queue = MeasuredQueue(queue, self.metrics)
-        self.refresh = Gauges(ports, queue, self.metrics, rules).refresh
+        self.gauges = Gauges(ports, queue, self.metrics, rules)
         self._recorder = recorder
 
     def serving(self, app: AsgiApp) -> AsgiApp:

@@ -6,6 +6,7 @@ A measurement that cannot be taken is counted as such and logged once; whatever 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, product
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from functions._core.step import Step
@@ -23,6 +24,12 @@ MOST_SERIES = 500
 """Series of one metric; further label values are counted as measurements that could not be taken."""
 
 ERRORS = "flowc_metrics_errors_total"
+
+GAUGES_LAST = 90.0
+"""Seconds for which gauges are shown: they were counted in the store, which others change. A tick comes each minute."""
+
+Gauge = tuple[str, Labels]
+"""The name of a gauge, and the values of its labels."""
 
 
 class Distribution:
@@ -48,21 +55,23 @@ class Metrics:
     """
 
     def __init__(self, catalogue: Sequence[Metric] = CATALOGUE) -> None:
-        """Begin at zero, with every series whose label values are known."""
+        """Begin at zero, with every series whose label values are known; gauges begin when they are `shown`."""
         self.errors = 0
         self._catalogue: Mapping[str, Metric] = {metric.name: metric for metric in catalogue}
         self._numbers: dict[tuple[str, Labels], float] = {}
         self._distributions: dict[tuple[str, Labels], Distribution] = {}
         self._labels: dict[str, list[Labels]] = {metric.name: [] for metric in catalogue}
+        self._gauges: Mapping[Gauge, float] = {}
+        self._gauges_until = 0.0
         self._logged: set[str] = set()
         self._registry: CollectorRegistry | None = None
         for metric in catalogue:
-            if all(metric.labels.values()):
+            if all(metric.labels.values()) and metric.kind is not Kind.GAUGE:
                 for labels in product(*metric.labels.values()):
                     self._begin(metric.name, labels, distribution=metric.kind is Kind.HISTOGRAM)
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
-        """Add to a counter or gauge."""
+        """Add to a counter."""
         try:
             if (name, labels) not in self._numbers:
                 self._begin(name, labels, distribution=False)
@@ -79,14 +88,14 @@ class Metrics:
         except Exception as error:  # noqa: BLE001 a metric must not stop what it measures
             self._not_taken(name, error)
 
-    def set(self, name: str, value: float, *labels: str) -> None:
-        """Set a gauge."""
+    def show(self, gauges: Mapping[Gauge, float]) -> None:
+        """Show these gauges and no others, until they are too old: a process shows only what it has counted itself."""
         try:
-            if (name, labels) not in self._numbers:
-                self._begin(name, labels, distribution=False)
-            self._numbers[name, labels] = value
+            for name, labels in gauges:
+                self._check(name, labels, Kind.GAUGE)
+            self._gauges, self._gauges_until = dict(gauges), monotonic() + GAUGES_LAST
         except Exception as error:  # noqa: BLE001 a metric must not stop what it measures
-            self._not_taken(name, error)
+            self._not_taken("gauges", error)
 
     def observe(self, step: Step) -> None:
         """Count a committed step."""
@@ -104,7 +113,7 @@ class Metrics:
                 self.time(name, value, *labels)
 
     def totals(self) -> Mapping[tuple[str, Labels], float]:
-        """Return every counter and gauge as it is."""
+        """Return every counter as it is."""
         return self._numbers
 
     def text(self) -> bytes:
@@ -132,18 +141,19 @@ class Metrics:
                 bounds = (*(str(float(bound)) for bound in found.bounds), "+Inf")
                 histogram.add_metric(labels, list(zip(bounds, accumulate(found.numbers), strict=True)), found.total)
             return histogram
-        kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
-        family = kind(metric.name, metric.help, labels=names)
+        if metric.kind is Kind.GAUGE:
+            gauge = GaugeMetricFamily(metric.name, metric.help, labels=names)
+            for (name, labels), value in self._gauges.items() if monotonic() < self._gauges_until else ():
+                if name == metric.name:
+                    gauge.add_metric(labels, value)
+            return gauge
+        family = CounterMetricFamily(metric.name, metric.help, labels=names)
         for labels in self._labels[metric.name]:
             family.add_metric(labels, self._numbers[metric.name, labels])
         return family
 
     def _begin(self, name: str, labels: Labels, *, distribution: bool) -> None:
-        metric = self._catalogue[name]
-        if distribution != (metric.kind is Kind.HISTOGRAM):
-            raise LookupError(f"{name} is a {metric.kind}")
-        if len(labels) != len(metric.labels):
-            raise LookupError(f"{name} has the labels {tuple(metric.labels)}, not {len(labels)}")
+        metric = self._check(name, labels, Kind.HISTOGRAM if distribution else Kind.COUNTER)
         if len(self._labels[name]) >= MOST_SERIES:
             raise LookupError(f"{name} has {MOST_SERIES} series already")
         if distribution:
@@ -151,6 +161,14 @@ class Metrics:
         else:
             self._numbers[name, labels] = 0.0
         self._labels[name].append(labels)
+
+    def _check(self, name: str, labels: Labels, kind: Kind) -> Metric:
+        metric = self._catalogue[name]
+        if kind is not metric.kind:
+            raise LookupError(f"{name} is a {metric.kind}")
+        if len(labels) != len(metric.labels):
+            raise LookupError(f"{name} has the labels {tuple(metric.labels)}, not {len(labels)}")
+        return metric
 
     def _not_taken(self, name: str, error: Exception) -> None:
         self.errors += 1

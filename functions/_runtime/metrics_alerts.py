@@ -3,6 +3,8 @@
 Each rule is a signal, a comparison and a threshold. A signal has no value (no sample, or NaN) while there is nothing to
 judge: nobody reports, or nothing happened. That is a state of its own. It never fires the alert, it never counts as
 healthy: `state_of` gives neither 0 nor 1 then, and `FlowCNoData` fires when the metrics themselves are not there.
+
+A gauge is absent in a process that does not count it, and several processes may show the same one: hence the maximum.
 """
 
 from collections.abc import Sequence
@@ -117,7 +119,7 @@ RULES: Sequence[Rule] = (
     Rule(
         alert="FlowCWorkersUnavailable",
         severity="critical",
-        signal=f'sum({WORKERS}{{status="HEALTHY",type="WORKER"}})',
+        signal=f'max({WORKERS}{{status="HEALTHY",type="WORKER"}})',
         comparison="<",
         threshold=1,
         lasting="2m",

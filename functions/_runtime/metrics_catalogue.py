@@ -1,7 +1,8 @@
 """Every metric of the platform, as data: `/metrics`, the alert rules, the dashboard and their tests are made of it.
 
-A label with known values names them all, and its series exist from the start, at zero: what never happened is told
-apart from what nobody measures. No label holds an id.
+A label with known values names them all, and the series of its counters exist from the start, at zero: what never
+happened is told apart from what nobody measures. A gauge exists in a process that counts it, once it has. No label
+holds an id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -173,7 +174,7 @@ WORKERS: Sequence[Metric] = (
 
 TELEMETRY: Sequence[Metric] = (
     counter("neural_hive_flow_c_telemetry_published_total", "Events the sink has", step=(*STEP_NAMES[:-1], FRAME)),
-    counter("neural_hive_flow_c_telemetry_lost_total", "Events given up: dead letters after an hour in the buffer"),
+    counter("neural_hive_flow_c_telemetry_lost_total", "Events given up: refused, or an hour in the buffer"),
     gauge("neural_hive_flow_c_telemetry_buffer_size", "Telemetry events that wait for the sink", "events"),
 )
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected
+from functions._core.letters import REFUSED_BY_SINK, SINK_UNAVAILABLE
 from functions._core.models import DeadLetter
 from functions._core.ports import (
     Answer,
@@ -22,6 +23,7 @@ from functions._core.ports import (
     WorkerRegistry,
 )
 from functions._core.worker_record import Worker
+from functions._runtime.logs import log
 from functions._runtime.metrics import Metrics
 from functions._runtime.metrics_catalogue import FRAME
 from functions._runtime.metrics_steps import step_durations
@@ -168,8 +170,6 @@ class MeasuredSink:
             self._metrics.count("neural_hive_flow_c_telemetry_published_total", step)
         if self._first:
             self._metrics.take(step_durations(events))
-        else:
-            self._metrics.count("neural_hive_flow_c_telemetry_buffer_size", by=-len(events))
 
 
 class MeasuredGateway:
@@ -231,5 +231,13 @@ def failure_of(answer: Answer) -> str:
 
 def _buried(letter: DeadLetter, metrics: Metrics) -> None:
     metrics.count("flowc_dead_letters_total", letter.function, letter.reason.code)
-    if letter.function == "publish_telemetry" and letter.reason.code == "sink_unavailable":
+    if letter.function == "publish_telemetry" and letter.reason.code in {REFUSED_BY_SINK, SINK_UNAVAILABLE}:
         metrics.count("neural_hive_flow_c_telemetry_lost_total")
+        log.error(
+            "telemetry.given_up",
+            event_id=letter.letter_id,
+            flow_id=letter.flow_id,
+            correlation_id=letter.event.get("correlationid"),
+            code=letter.reason.code,
+            reason=letter.reason.message,
+        )

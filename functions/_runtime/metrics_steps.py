@@ -69,9 +69,7 @@ def counts_of(step: Step) -> Iterator[Count]:
             yield from _flow_moved(entry, step.flow, step)
     for noun, number in Counter(delivery.cancelled for delivery in step.deliveries).items():
         yield "count", "webhooks_enqueued_total", number, ("ticket.cancelled" if noun else "ticket.assigned",)
-    if step.telemetry:
-        yield "count", "neural_hive_flow_c_telemetry_buffer_size", len(step.telemetry), ()
-        yield from step_durations(step.telemetry)
+    yield from step_durations(step.telemetry)
 
 
 def limit_run_out(entry: HistoryEntry) -> str | None:

@@ -15,7 +15,7 @@ from functions._core.admission import admit
 from functions._core.engine import Carried, Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.events import BY_NOUN, ROUTES
+from functions._core.events import BY_NOUN, ROUTES, SINK
 from functions._core.letters import OUTSIDE, event_of
 from functions._core.models import DeadLetter, Flow, Reason
 from functions._core.orders import AnyOrder, noun_of
@@ -38,7 +38,7 @@ from functions._runtime.registrar import Registrar
 from functions._runtime.reporting import Reporting
 from functions._runtime.settings import Settings
 from functions._runtime.sweep import Sweeper
-from functions._runtime.wiring import dead_letter
+from functions._runtime.wiring import dead_letter, replay_telemetry
 
 
 class Platform:
@@ -182,8 +182,8 @@ class Platform:
             )
         if event.noun not in BY_NOUN or letter.function == OUTSIDE:
             raise Rejected(f"letter {letter_id} holds no event that can be replayed", code="not_replayable", status=422)
-        if letter.function == "publish_telemetry":
-            await self.ports.store.commit(Step(flow_id=letter.flow_id or "", telemetry=(event,)))
+        if BY_NOUN[event.noun].handled_by == SINK:
+            await replay_telemetry(event, self.ports)
         elif event.noun not in ROUTES and self.pump.subscriber is None:
             raise Rejected(
                 f"nobody takes {event.noun} events now: set FLOWC_SUBSCRIBER_URL", code="no_receiver", status=422
@@ -240,16 +240,16 @@ class Platform:
     async def look_around(self) -> None:
         """Take note of what other processes have changed."""
         await self._registrar.look_around()
-        await self.instruments.refresh()
+        await self.instruments.gauges.refresh()
 
     async def _round(self) -> None:
-        await self.instruments.refresh()
+        await self.instruments.gauges.refresh()
         await self.catch_up()
 
     async def catch_up(self) -> None:
         """Look for what may have been missed since the last round."""
         await self._registrar.release_waiting()
-        await self.flush_telemetry()
+        await self.flush_telemetry.when_due()
 
     def _stored(self, worker: Worker) -> None:
         self.sweeper.arm(worker.next_wakeup_at)

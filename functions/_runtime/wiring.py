@@ -23,7 +23,7 @@ from functions.discover.function import discover
 from functions.enforce_sla.function import enforce_sla
 from functions.generate_tickets.function import generate_tickets
 from functions.monitor.function import monitor, reported
-from functions.publish_telemetry.function import flush_telemetry, publish_telemetry
+from functions.publish_telemetry.function import flush_telemetry, publish_telemetry, replay_telemetry
 from functions.track_workers.function import Tracked, release, track_workers
 from functions.validate.function import validate
 
@@ -38,6 +38,7 @@ __all__ = [
     "open_store",
     "ports_of",
     "release",
+    "replay_telemetry",
     "reported",
     "track_workers",
 ]

@@ -65,7 +65,7 @@ class ApiServices:
     engine: Engine
     rules: Rules
     read_events: ReadEvents
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
     ready: Callable[[], Awaitable[Mapping[str, object]]]
     version: str
     base_url: str = ""

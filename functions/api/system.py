@@ -34,4 +34,4 @@ async def get_readiness(services: Services) -> dict[str, object]:
 )
 async def get_metrics(services: Services) -> Response:
     """Return the metrics in the Prometheus text format."""
-    return Response(services.metrics(), media_type=METRICS_TYPE)
+    return Response(await services.metrics(), media_type=METRICS_TYPE)

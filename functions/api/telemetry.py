@@ -13,10 +13,12 @@ router = APIRouter(prefix="/api/v1/telemetry", tags=["telemetry"])
 
 
 class Flushed(Record):
-    """How many events the sink has taken now, and how many still wait, of whatever intent."""
+    """How many events the sink has taken now, how many became dead letters, and how many still wait, of any intent."""
 
     flushed: int
+    dead_letters: int = Field(description="Refused by the sink, or not taken for an hour")
     left: int
+    sink: str | None = Field(description="Why the sink takes no more; null while it takes everything")
 
 
 class Buffered(Record):
@@ -36,7 +38,11 @@ async def get_telemetry_buffer(services: Services) -> Buffered:
 
 @router.post("/flush", responses=problems(400, 413, 415, 422), openapi_extra=json_body(Flush, required=False))
 async def flush_telemetry(services: Services, request: Request) -> Flushed:
-    """Send what waits, in order: all of it, or what belongs to one intent. What the sink refuses keeps waiting."""
+    """Send what waits, in order: all of it, or what belongs to one intent.
+
+    What the sink refuses becomes a dead letter; while the sink is away everything keeps waiting.
+    """
     asked = await read_json(request, Flush)
     flushed = await services.engine.flush_telemetry(asked.intent_id)
-    return Flushed(flushed=flushed, left=await services.ports.telemetry_buffer.size())
+    left = await services.ports.telemetry_buffer.size()
+    return Flushed(flushed=flushed.sent, dead_letters=flushed.lost, left=left, sink=flushed.away)

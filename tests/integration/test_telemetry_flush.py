@@ -15,6 +15,7 @@ from tests.world import task
 
 BUFFER = "/api/v1/telemetry/buffer"
 FLUSH = "/api/v1/telemetry/flush"
+FLUSHED = {"flushed": 0, "dead_letters": 0, "left": 0, "sink": None}
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ async def test_what_could_not_be_sent_waits_and_is_sent_in_order_when_asked_for(
     assert waiting["oldest_at"].endswith("Z")
     api.world.sink.down = False
     answer = await api.client.post(FLUSH)
-    assert (answer.status_code, answer.json()) == (200, {"flushed": 6, "left": 0})
+    assert (answer.status_code, answer.json()) == (200, FLUSHED | {"flushed": 6})
     nouns = [event.noun for event in api.world.sink.events]
     assert nouns == ["flow.step.completed"] * 5 + ["telemetry.frame"]
     assert await api.get(BUFFER) == {"size": 0, "oldest_at": None}
@@ -57,16 +58,17 @@ async def test_a_flush_of_one_intent_sends_what_belongs_to_it_and_leaves_the_res
     await buffered(api, *(["x", "y"] * 120), "y")
     api.world.sink.down = False
     answer = await api.client.post(FLUSH, json={"intent_id": "y"})
-    assert answer.json() == {"flushed": 121, "left": 120}
+    assert answer.json() == FLUSHED | {"flushed": 121, "left": 120}
     assert sent(api) == [f"event-{number}" for number in (*range(1, 240, 2), 240)]
-    assert (await api.client.post(FLUSH, json={"intent_id": "z"})).json() == {"flushed": 0, "left": 120}
-    assert (await api.client.post(FLUSH, json={})).json() == {"flushed": 120, "left": 0}
+    assert (await api.client.post(FLUSH, json={"intent_id": "z"})).json() == FLUSHED | {"left": 120}
+    assert (await api.client.post(FLUSH, json={})).json() == FLUSHED | {"flushed": 120}
     assert sent(api)[121:] == [f"event-{number}" for number in range(0, 240, 2)]
 
 
 async def test_a_sink_that_is_still_away_takes_nothing(api: Api) -> None:
     await buffered(api, "x", "y")
-    assert (await api.client.post(FLUSH)).json() == {"flushed": 0, "left": 2}
+    away = FLUSHED | {"left": 2, "sink": "The telemetry sink is down."}
+    assert (await api.client.post(FLUSH)).json() == away
     assert (await api.get(BUFFER))["size"] == 2
     problem_of(await api.client.post(FLUSH, json={"intent_id": 7}), 422, "invalid_data")
 
@@ -75,6 +77,6 @@ async def test_two_flushes_at_once_send_nothing_twice(api: Api) -> None:
     await buffered(api, *("x" * 250))
     api.world.sink.down = False
     flush = TelemetryFlush(api.world.ports)
-    assert sum(await asyncio.gather(*(flush() for _ in range(3)))) == 250
+    assert sum(flushed.sent for flushed in await asyncio.gather(*(flush() for _ in range(3)))) == 250
     assert sent(api) == [f"event-{number}" for number in range(250)]
     assert api.world.sink.events[0].time >= T0

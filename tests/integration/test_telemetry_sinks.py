@@ -12,7 +12,7 @@ from functions._adapters.cloudevents_http import BATCHED, read_events
 from functions._adapters.http_client import HttpClient
 from functions._adapters.telemetry import EVENTS_PER_POST, FileTelemetrySink, HttpTelemetrySink
 from functions._core.envelope import CloudEvent
-from functions._core.errors import Unavailable
+from functions._core.errors import Rejected, Unavailable
 from tests.loopback import Answer, Loopback, Request
 
 # One server serves all tests of this module, since starting and stopping one takes longer than any test.
@@ -61,13 +61,21 @@ async def test_no_telemetry_is_no_post(server: Loopback, client: HttpClient) -> 
     assert server.requests == []
 
 
-@pytest.mark.parametrize("status", [302, 400, 404, 429, 500])
-async def test_telemetry_that_is_not_taken_is_unavailable(server: Loopback, client: HttpClient, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        *((status, Unavailable) for status in (404, 408, 409, 429, 500, 503)),
+        *((status, Rejected) for status in (302, 400, 401, 403, 413, 415, 422)),
+    ],
+)
+async def test_telemetry_that_is_not_taken_may_be_taken_later_or_never(
+    server: Loopback, client: HttpClient, status: int, error: type[Exception]
+) -> None:
     async def second_fails(_: Request) -> Answer:
         return Answer(status if len(server.requests) == 2 else 200)
 
     server.answer = second_fails
-    with pytest.raises(Unavailable, match=str(status)):
+    with pytest.raises(error, match=str(status)):
         await HttpTelemetrySink(client, server.url).send([event(n) for n in range(3 * EVENTS_PER_POST)])
     assert len(server.requests) == 2
 

@@ -91,10 +91,19 @@ async def test_a_sink_that_is_not_there_is_unavailable(sink: Loopback, broker: K
         await broker.publish([make_event()])
 
 
-async def test_telemetry_that_the_broker_refuses_is_kept_for_later(sink: Loopback, broker: KnativeBroker) -> None:
-    answering(sink, Answer(413))
-    with pytest.raises(Unavailable):
+@pytest.mark.parametrize(("status", "error"), [(413, Rejected), (302, Rejected), (404, Unavailable)])
+async def test_telemetry_that_the_broker_refuses_is_refused_for_good(
+    sink: Loopback, broker: KnativeBroker, status: int, error: type[Exception]
+) -> None:
+    answering(sink, Answer(status))
+    with pytest.raises(error):
         await BrokerTelemetrySink(broker).send([make_event()])
+
+
+async def test_a_broker_whose_address_is_never_called_is_away_and_refuses_nothing(broker: KnativeBroker) -> None:
+    broker._sink = "http://169.254.169.254/"
+    with pytest.raises(Unavailable, match="never called"):
+        await broker.publish([make_event()])
 
 
 def test_a_problem_is_written_as_the_api_writes_it() -> None:

@@ -1,11 +1,11 @@
 """The metric catalogue, what a flow counts for, and a facade that never raises."""
 
 import asyncio
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -25,8 +25,11 @@ from functions._core.step import Step
 from functions._core.values import FlowStatus, Outcome
 from functions._core.worker_record import Worker
 from functions._core.workers import Heartbeat
+from functions._runtime import metrics as metrics_module
+from functions._runtime import metrics_gauges
 from functions._runtime.clock import SystemClock
-from functions._runtime.metrics import MOST_SERIES, Metrics
+from functions._runtime.emf import ENDS, NAMES
+from functions._runtime.metrics import GAUGES_LAST, MOST_SERIES, Metrics
 from functions._runtime.metrics_catalogue import CATALOGUE, OPEN, Kind, Metric
 from functions._runtime.metrics_gauges import Gauges
 from functions._runtime.metrics_http import MeasuredApp
@@ -39,8 +42,8 @@ from functions._runtime.metrics_ports import (
 )
 from functions._runtime.metrics_steps import failure_reason, refusal
 from functions._runtime.tokens import JwtTokens
-from tests.builders import T0, later, make_flow, make_step, make_worker, seconds
-from tests.http_api import running_api
+from tests.builders import T0, later, make_event, make_flow, make_step, make_worker, seconds
+from tests.http_api import Api, running_api
 from tests.world import World, decision, decision_event, running_world, task, until
 
 BY_NAME = {metric.name: metric for metric in CATALOGUE}
@@ -48,8 +51,13 @@ BY_NAME = {metric.name: metric for metric in CATALOGUE}
 
 def values(metrics: Metrics) -> dict[str, float]:
     """Return what /metrics shows: `name{label="value"}` to its value, without the parts of histograms but counts."""
+    return read(metrics.text().decode())
+
+
+def read(text: str) -> dict[str, float]:
+    """See `values`."""
     found = {}
-    for family in text_string_to_metric_families(metrics.text().decode()):
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if not sample.name.endswith(("_bucket", "_sum")):
                 labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
@@ -99,7 +107,7 @@ def test_series_with_known_labels_exist_from_the_start_at_zero() -> None:
     shown = values(Metrics())
     assert shown["neural_hive_flow_c_success_total"] == 0
     assert shown['neural_hive_flow_c_failures_total{reason="sla_timeout"}'] == 0
-    assert shown['agents_active{status="HEALTHY",type="WORKER"}'] == 0
+    assert 'agents_active{status="HEALTHY",type="WORKER"}' not in shown
     assert not [name for name in shown if name.startswith("flowc_transitions_total")]
 
 
@@ -149,8 +157,8 @@ async def test_a_missed_deadline_counts_as_a_violation(tmp_path: Path) -> None:
 
 
 async def test_the_sla_left_is_that_of_the_open_flow_with_least_and_no_number_where_none_is_open() -> None:
-    def left(band: str) -> float:
-        return values(metrics)[f'orchestration_sla_remaining_seconds{{risk_band="{band}"}}']
+    def left(band: str) -> float | None:
+        return values(metrics).get(f'orchestration_sla_remaining_seconds{{risk_band="{band}"}}')
 
     metrics, stores = Metrics(), MemoryStore().stores
     deadlines = [("high", 900), ("high", 600), ("low", -1.5)]
@@ -165,31 +173,75 @@ async def test_the_sla_left_is_that_of_the_open_flow_with_least_and_no_number_wh
     gauges = Gauges(cast("Ports", ports), stores.queue, metrics, Rules())
     await gauges.refresh()
     assert (left("high"), left("low")) == (600, -1.5)
-    assert math.isnan(left("medium"))
-    assert math.isnan(left("critical"))
+    assert left("medium") is left("critical") is None
     for flow in flows[1:]:
         end = {"status": "COMPLETED", "outcome": "COMPLETED", "ended_at": T0, "next_wakeup_at": None}
         await stores.store.commit(make_step(later(flow, **end)))
     await gauges.refresh()
     assert left("high") == 900
-    assert math.isnan(left("low"))
+    assert left("low") is None
 
 
-async def test_the_buffer_gauge_goes_up_when_telemetry_is_kept_and_down_when_it_is_sent(tmp_path: Path) -> None:
-    async with running_world(tmp_path) as world:
+async def test_the_buffer_gauge_is_what_waits_when_somebody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_gauges, "FRESH_SECONDS", 0.0)
+    async with running_api(tmp_path) as api:
+        world = api.world
+        world.platform.flush_telemetry.when_due = nothing  # type: ignore[method-assign]
         world.sink.down = True
         await world.register()
         await world.run(task("a"))
-        kept = values(world.platform.metrics)
+        kept = await scraped(api)
+        # What has waited for an hour goes to the dead letters, and is no longer in the buffer.
+        await world.ports.store.commit(Step(flow_id="f", telemetry=tuple(make_event(n, data={}) for n in range(12))))
+        assert (await api.client.post("/api/v1/telemetry/flush")).json()["dead_letters"] == 12
+        old = await scraped(api)
         world.sink.down = False
-        await world.platform._round()
-        sent = values(world.platform.metrics)
-    assert kept["neural_hive_flow_c_telemetry_buffer_size"] == 6
+        await world.platform.flush_telemetry()
+        sent = await scraped(api)
+    name = "neural_hive_flow_c_telemetry_buffer_size"
+    assert (kept[name], old[name], sent[name]) == (6, 6, 0)
     assert kept['neural_hive_flow_c_telemetry_published_total{step="frame"}'] == 0
-    assert kept['neural_hive_flow_c_steps_duration_seconds_count{step="C5"}'] == 1
-    assert sent["neural_hive_flow_c_telemetry_buffer_size"] == 0
     assert sent['neural_hive_flow_c_telemetry_published_total{step="frame"}'] == 1
     assert sent['neural_hive_flow_c_steps_duration_seconds_count{step="C5"}'] == 1
+    assert kept['neural_hive_flow_c_steps_duration_seconds_count{step="C5"}'] == 1
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+async def scraped(api: Api) -> dict[str, float]:
+    """Return the metrics as they are asked for over HTTP."""
+    return read((await api.client.get("/metrics")).text)
+
+
+async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gauges = [metric.name for metric in CATALOGUE if metric.kind is Kind.GAUGE]
+    assert len(gauges) == 6
+
+    def seen() -> set[str]:
+        return {name for name in gauges for series in values(metrics) if series.partition("{")[0] == name}
+
+    async with running_world(tmp_path) as world:
+        metrics = world.platform.metrics
+        await world.register()
+        await world.submit(decision(task("a", required_capabilities=["nobody has it"])))
+        metrics.show({})
+        metrics.observe(make_step(make_flow(), telemetry=(make_event(1, data={}),)))
+        assert seen() == set(), "a process that only handles events has counted none"
+        await world.platform.look_around()
+        assert seen() == set(gauges)
+        monkeypatch.setattr(metrics_module, "monotonic", lambda: monotonic() + GAUGES_LAST + 1)
+        assert seen() == set(), "what was counted long ago is not shown as if it were so now"
+
+
+def test_nothing_that_cloudwatch_is_told_is_a_gauge() -> None:
+    kinds = {metric.name: metric.kind for metric in CATALOGUE}
+    assert {kinds[name] for name in (*NAMES, *(name for name, _ in ENDS))} == {Kind.COUNTER}
 
 
 async def test_a_round_sets_the_gauges(tmp_path: Path) -> None:
@@ -276,8 +328,8 @@ def test_wrong_labels_and_missing_metrics_are_swallowed_and_counted() -> None:
     metrics = Metrics([*without(without(CATALOGUE, name), "neural_hive_flow_c_success_total"), wrong])
     metrics.observe(ended_step())
     metrics.count("no_such_metric_total", "a")
-    metrics.set("flowc_queue_depth", 1, "a label too many")
-    metrics.set("flowc_queue_depth", 7)
+    metrics.show({("flowc_queue_depth", ()): 7})
+    metrics.show({("flowc_queue_depth", ("a label too many",)): 1})
     metrics.time("flowc_queue_depth", 1)
     assert metrics.errors == 5
     assert values(metrics)["flowc_queue_depth"] == 7
@@ -337,13 +389,13 @@ async def test_gauges_that_cannot_be_counted_show_no_number() -> None:
             raise Unavailable("away")
 
     metrics, stores = Metrics(), MemoryStore().stores
-    metrics.set("agents_active", 3, "WORKER", "HEALTHY")
-    ports = SimpleNamespace(registry=Away(State()), clock=SystemClock())
+    metrics.show({("agents_active", ("WORKER", "HEALTHY")): 3})
+    ports = SimpleNamespace(registry=Away(State()), clock=SystemClock(), telemetry_buffer=stores.telemetry_buffer)
     with pytest.raises(Unavailable):
         await Gauges(cast("Ports", ports), stores.queue, metrics, Rules()).refresh()
     shown = values(metrics)
-    assert math.isnan(shown['agents_active{status="HEALTHY",type="WORKER"}'])
-    assert math.isnan(shown["neural_hive_flow_c_telemetry_buffer_size"])
+    assert 'agents_active{status="HEALTHY",type="WORKER"}' not in shown
+    assert "neural_hive_flow_c_telemetry_buffer_size" not in shown
 
 
 async def test_what_becomes_of_workers_is_counted(tmp_path: Path) -> None:

@@ -102,7 +102,9 @@ def _facts(detail: Mapping[str, Any]) -> Iterator[str]:
         yield counted(detail["tickets"], "ticket")
     if "outcome" in detail:
         yield f"outcome {detail['outcome']}"
-    if "telemetry_published" in detail:
+    if detail.get("telemetry_refused"):
+        yield f"telemetry: {counted(detail['telemetry_refused'], 'event')} refused by the sink"
+    elif "telemetry_published" in detail:
         yield "telemetry published" if detail["telemetry_published"] else "telemetry kept until the sink is back"
     if "compensated" in detail:
         yield f"{detail['compensated']} of {detail['planned']} undone"

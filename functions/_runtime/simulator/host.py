@@ -125,11 +125,15 @@ class Host:
             engine=platform,
             rules=platform.rules,
             read_events=read_events,
-            metrics=bytes,
+            metrics=_no_metrics,
             ready=_ready,
             version="simulated",
         )
         await platform.sweeper.run()
+
+
+async def _no_metrics() -> bytes:
+    return b""
 
 
 async def _ready() -> Mapping[str, object]:

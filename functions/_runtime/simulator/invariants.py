@@ -21,6 +21,9 @@ from functions._runtime.simulator.books import Books, Change, Promise
 OF_TIME = {"next_wakeup_at", "until", "version"}
 """Fields of an ended ticket that may still change: the last look at its flow is timed on it."""
 
+OF_TELEMETRY = {"telemetry_published", "telemetry_waiting", "telemetry_refused", "version"}
+"""Fields of an ended flow that may still change: its telemetry may leave the buffer later."""
+
 FAILURE = "simulated"
 """The type of a simulated worker's errors; their message is the attempt."""
 
@@ -45,7 +48,10 @@ def ended_stays_ended(change: Change, _books: Books) -> Iterator[str]:
     """What has ended stays as it ended, unless its flow is redriven or its work undone."""
     was, flow = change.flow, change.step.flow
     if was is not None and flow is not None and was.status in ENDED_FLOWS and flow.redrives == was.redrives:
-        yield f"the flow had ended as {was.status} and was changed"
+        names = (name for name in Flow.model_fields if name not in OF_TELEMETRY)
+        changed = [name for name in names if getattr(was, name) != getattr(flow, name)]
+        if changed:
+            yield f"the flow had ended as {was.status} and got another {', '.join(changed)}"
     for before, after in change.moves():
         if before is None or before.status not in ENDED_TICKETS or before.status is not after.status:
             continue
