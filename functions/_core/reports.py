@@ -1,11 +1,17 @@
 """A worker's report, and when it counts."""
 
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from functions._core.models import Ticket
 from functions._core.values import Record, ReportStatus, TicketStatus
+
+KEYS_REMEMBERED = 10_000
+UNPROVEN_A_SECOND = 10
+"""Refused reports without a valid token that are looked into; more of them are only counted and logged."""
 
 
 class ReportError(Record):
@@ -42,3 +48,39 @@ class Report(Record):
     def repeats(self, ticket: Ticket) -> bool:
         """Whether the report says what has already been recorded."""
         return self.attempt == ticket.attempt and self.status.value == ticket.status.value
+
+
+class RefusedReport(Record):
+    """A report that was not taken. `worker_id` is proven by its token; None when nobody is."""
+
+    flow_id: str
+    ticket_id: str | None
+    attempt: int | None
+    worker_id: str | None
+    code: str
+    status: int
+    reason: str
+
+
+@dataclass(slots=True)
+class KnownRefusals:
+    """What a process knows to be kept already, and when it last looked into reports without a valid token."""
+
+    keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    looked: deque[float] = field(default_factory=lambda: deque(maxlen=UNPROVEN_A_SECOND))
+
+    def may_look(self, now: float) -> bool:
+        """Whether another report without a valid token is looked into, at `now` in seconds."""
+        if len(self.looked) == UNPROVEN_A_SECOND and now - self.looked[0] < 1:
+            return False
+        self.looked.append(now)
+        return True
+
+    def is_new(self, key: str) -> bool:
+        """Whether `key` comes for the first time, as far as is remembered."""
+        if key in self.keys:
+            return False
+        self.keys[key] = None
+        if len(self.keys) > KEYS_REMEMBERED:
+            self.keys.popitem(last=False)
+        return True

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from functions._adapters.cloudevents_http import read_events
+from functions._core.reports import RefusedReport
+from functions._runtime.logs import log
 from functions._runtime.metrics_http import AsgiApp
 from functions._runtime.metrics_queries import QueryMetrics
 from functions._runtime.platform import Platform
@@ -32,6 +34,10 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         await platform.instruments.gauges.fresh()
         return platform.metrics.text()
 
+    def refused(report: RefusedReport) -> None:
+        platform.metrics.count("flowc_reports_refused_total", report.code)
+        log.warning("report.refused", **report.model_dump(exclude_none=True))
+
     return ApiServices(
         ports=platform.ports,
         engine=platform,
@@ -48,4 +54,5 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         ended=platform.endings.wait,
         up_since=lambda: platform.dispatcher.up_since,
         queried=QueryMetrics(platform.metrics),
+        report_refused=refused,
     )

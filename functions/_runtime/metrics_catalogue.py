@@ -148,6 +148,7 @@ TICKETS: Sequence[Metric] = (
     seconds("webhooks_duration_seconds", "POST to a worker, to its answer"),
     counter("jwt_tokens_generated_total", "Tokens made for assignments"),
     counter("jwt_validation_failures_total", "Tokens of reports that were refused", reason=OPEN),
+    counter("flowc_reports_refused_total", "Reports of workers that were not taken", code=OPEN),
 )
 
 WORKERS: Sequence[Metric] = (

@@ -23,7 +23,7 @@ from functions.api import (
     workflows,
 )
 from functions.api.access import FrontDoor
-from functions.api.documents import TAKEN, Api, batch_problem, events_body, path_parameter
+from functions.api.documents import BINARY, TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.ingress import BatchTaken, Taken, receive_events
 from functions.api.questions import known_parameters
@@ -104,6 +104,8 @@ def _add_hot_routes(app: FastAPI) -> None:
     """Add what every step of a flow goes through; first, so that it is found first."""
     reports = events_body("ticket.reported", batch=False)
     reports["parameters"].append(path_parameter("flow_id"))
+    plain = "A report as plain JSON; with the ce- headers, data alone of the binary form"
+    reports["requestBody"]["content"][BINARY]["schema"]["description"] = plain
     app.router.add_api_route(
         "/api/v1/flows/{flow_id}/reports",
         receive_report,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from fastapi import Request, Response
@@ -9,11 +10,13 @@ from fastapi import Request, Response
 from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected
+from functions._core.json_text import parse_json
 from functions._core.models import Ticket
 from functions._core.reports import Report
-from functions._core.values import Record
+from functions._core.values import Record, format_time
 from functions.api.bodies import json_answer, read_body
 from functions.api.problems import checked, not_found
+from functions.api.refused_reports import note_refusal
 from functions.api.services import ApiServices, services_of
 
 REPORTED = type_of("ticket.reported")
@@ -32,15 +35,33 @@ class ReportAnswer(Record):
 async def receive_report(request: Request) -> Response:
     """Take in one report on a ticket of this flow."""
     services = services_of(request)
-    token = bearer(request)
-    if token is None:
-        raise _no_token()
-    body = await read_body(request, services.max_body)
-    headers = dict(request.headers.items())
-    events, batch = services.read_events(headers, body, received_at=services.ports.clock.now())
+    token, flow_id = bearer(request), request.path_params["flow_id"]
+    try:
+        if token is None:
+            raise _no_token()
+        body = await read_body(request, services.max_body)
+        event = report_event(services, dict(request.headers.items()), body)
+    except Rejected as refusal:
+        await note_refusal(services, refusal, token, flow_id)
+        raise
+    return json_answer(200, await take_report(services, event, token, flow_id))
+
+
+def report_event(services: ApiServices, headers: Mapping[str, str], body: bytes) -> CloudEvent:
+    """Return the event in a body: a CloudEvent in any form but a batch, or the data of one alone, as plain JSON.
+
+    `headers` have lower-case names. Raises `Rejected`, see `read_events`; 422 for an event of another type.
+    """
+    now = services.ports.clock.now()
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media == "application/json" and not any(name.startswith("ce-") for name in headers):
+        # Two plain reports are two events, as heartbeats of an attempt are alike.
+        event_id = sha256(body + format_time(now).encode()).hexdigest()[:32]
+        return CloudEvent(id=event_id, source="/workers", type=REPORTED, time=now, data=parse_json(body))
+    events, batch = services.read_events(headers, body, received_at=now)
     if batch or events[0].type != REPORTED:
         raise Rejected(f"one event of type {REPORTED} is taken here", code="unknown_type", status=422)
-    return json_answer(200, await take_report(services, events[0], token, request.path_params["flow_id"]))
+    return events[0]
 
 
 async def take_report(
@@ -51,6 +72,14 @@ async def take_report(
     Raises `Rejected`: 422 for wrong data, 413 for an output over `MAX_OUTPUT`, 401 and 403 for a token that is
     missing or proves something else, 404 when there is no such ticket (in that flow).
     """
+    try:
+        return await _take(services, event, token, flow_id)
+    except Rejected as refusal:
+        await note_refusal(services, refusal, token, flow_id, event.data)
+        raise
+
+
+async def _take(services: ApiServices, event: CloudEvent, token: str | None, flow_id: str | None) -> dict[str, Any]:
     if token is None:
         raise _no_token()
     report = checked(Report, event.data, "data")

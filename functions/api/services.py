@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
 from typing import Annotated, Protocol
@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from functions._core.engine import Engine
 from functions._core.envelope import CloudEvent
 from functions._core.ports import Ports
+from functions._core.reports import KnownRefusals, RefusedReport
 from functions._core.rules import Rules
 
 MAX_BODY = 16 * 1024 * 1024
@@ -41,6 +42,10 @@ def _never_down() -> datetime | None:
     """Return when the platform came up: it was never away."""
 
 
+def _untold(_refused: RefusedReport) -> None:
+    """Tell nobody."""
+
+
 def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None:
     """Count nothing."""
 
@@ -56,7 +61,8 @@ class ApiServices:
     or one of `hosts` (lower case); None lets them name any. `origins` (scheme://host, with a port that is not the
     scheme's) are those of web pages that are the platform's own. `ended` returns when a flow may have ended, after the
     given seconds at the latest. `up_since` returns when the platform began to take reports, if it can be down.
-    `queried` is told of each query of a workflow: its name, its seconds, why it failed. `longest_wait` is how many
+    `queried` is told of each query of a workflow: its name, its seconds, why it failed; `report_refused` of each report
+    that is not taken, of which `refusals` are known to be kept. `longest_wait` is how many
     seconds a call may wait for a flow, whatever it asks for. `fetched` returns an event with its data, wherever that
     was left.
     """
@@ -72,6 +78,8 @@ class ApiServices:
     max_body: int = MAX_BODY
     ended: Callable[[str, float], Awaitable[object]] = _pause
     up_since: Callable[[], datetime | None] = _never_down
+    report_refused: Callable[[RefusedReport], None] = _untold
+    refusals: KnownRefusals = field(default_factory=KnownRefusals)
     queried: Callable[[str, float, str | None], None] = _unobserved
     api_key: SecretStr | None = None
     hosts: Collection[str] | None = None

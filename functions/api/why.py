@@ -7,11 +7,13 @@ from fastapi import APIRouter
 
 from functions._core.errors import Unavailable
 from functions._core.explain import NAMED, explain_flow, explain_ticket
+from functions._core.explain_ticket import Explanation
 from functions._core.models import Flow, HistoryEntry, Ticket
 from functions._core.ranking import rank
 from functions._core.values import FlowStatus, TicketStatus, Waiting
 from functions._core.vocabulary import UNPRINTABLE
 from functions.api.documents import problems
+from functions.api.refused_reports import last_refused
 from functions.api.services import ApiServices, Services
 from functions.api.tickets import ticket_named
 from functions.api.views import WhyView, why_view
@@ -49,6 +51,7 @@ async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
     last, about_flow = await _history(services, flow.flow_id, None)
     now = ports.clock.now()
     explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, history=about_flow)
+    explanation = await _with_refused(services, explanation, flow.flow_id)
     return why_view(explanation, None, now, last)
 
 
@@ -67,7 +70,15 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     explanation = explain_ticket(
         ticket, flow, now, services.rules, upstream=upstream, worker=worker, up_since=services.up_since()
     )
+    if ticket.status is not TicketStatus.COMPLETED:
+        explanation = await _with_refused(services, explanation, ticket.flow_id)
     return why_view(explanation, ticket, now, last)
+
+
+async def _with_refused(services: ApiServices, explanation: Explanation, flow_id: str) -> Explanation:
+    """Return the explanation with the last report about its subject that was refused, if one was."""
+    refused = await last_refused(services, flow_id, explanation.subject)
+    return explanation.but(details=(*explanation.details, refused)) if refused else explanation
 
 
 def _waited_for(ticket: Ticket) -> Sequence[str]:

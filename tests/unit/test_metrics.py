@@ -286,7 +286,7 @@ async def test_a_failing_registry_counts_as_errors_and_conflicts_do_not() -> Non
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(429, "busy"), (403, "refused"), (410, "refused"), (0, "unreachable"), (503, "failed"), (404, "failed")],
+    [(429, "busy"), (403, "refused"), (404, "refused"), (410, "refused"), (0, "unreachable"), (503, "failed")],
 )
 def test_a_message_that_was_not_taken_has_a_reason(status: int, reason: str) -> None:
     assert failure_of(Answer(status)) == reason
