@@ -277,6 +277,9 @@ class Tokens(Protocol):
     def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
         """Return a token for one attempt at one ticket."""
 
+    def read(self, token: str) -> Mapping[str, Any]:
+        """Return the claims of a token of ours that has not expired; raise `Rejected` with status 401 for any other."""
+
     def verify(self, token: str, *, ticket_id: str, attempt: int) -> Mapping[str, Any]:
         """Return the claims; raise `Rejected` with status 401, or 403 when it was made for something else."""
 

@@ -36,6 +36,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         metrics=platform.metrics.text,
         ready=ready,
         max_body=settings.max_body_bytes,
+        max_report=min(settings.max_report_bytes, settings.max_body_bytes),
         version=__version__,
         api_key=settings.api_key,
         hosts=settings.hosts,

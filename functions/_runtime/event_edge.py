@@ -19,14 +19,17 @@ cannot mend: it takes bodies of any size, invents ids in structured mode, answer
 3 s to end. Our own server does none of that.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from functions._adapters.cloudevents_http import STRUCTURED, read_events
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.json_text import is_light, parse_in_steps
 from functions._core.ports import Clock
 from functions._core.values import format_time
 from functions._runtime.event_work import MISDIRECTED
@@ -101,7 +104,8 @@ class EventEdge:
             headers, body = _as_sent(scope["event"], headers)
         else:
             body = await self._body(headers, receive)
-        events, batch = read_events(headers, body, received_at=self._clock.now())
+        read = partial(read_events, headers, body, received_at=self._clock.now())
+        events, batch = read() if is_light(body) else await asyncio.to_thread(read, parse=parse_in_steps)
         if batch:
             text = "batches are not taken; send each event by itself"
             raise Rejected(text, code="unsupported_media_type", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)

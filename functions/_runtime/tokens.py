@@ -59,6 +59,13 @@ class JwtTokens:
         Raises `Rejected` with status 401 for a token that is not ours or has expired, 403 for one that was
         made for another ticket.
         """
+        claims = self.read(token)
+        if claims["ticket_id"] != ticket_id:
+            raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
+        return claims
+
+    def read(self, token: str) -> Mapping[str, Any]:
+        """Return the claims, of whichever ticket; raise `Rejected`, status 401, unless the token is ours and holds."""
         given = token.encode(errors="replace")
         payload = given.partition(b".")[2].rpartition(b".")[0]
         # Nothing in it is believed, not even its header, before it is known to be what was minted here.
@@ -69,8 +76,6 @@ class JwtTokens:
             raise Rejected("the token lacks a claim", code="bad_token", status=401)
         if claims["exp"] <= self._clock.now().timestamp():
             raise Rejected("the token has expired", code="expired_token", status=401)
-        if claims["ticket_id"] != ticket_id:
-            raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
         return claims
 
     def _signed(self, payload: bytes) -> bytes:

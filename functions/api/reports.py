@@ -12,7 +12,7 @@ from functions._core.errors import Rejected
 from functions._core.models import Ticket
 from functions._core.reports import Report
 from functions._core.values import Record
-from functions.api.bodies import json_answer, read_body
+from functions.api.bodies import json_answer, read_message
 from functions.api.problems import checked, not_found
 from functions.api.services import ApiServices, services_of
 
@@ -32,12 +32,8 @@ class ReportAnswer(Record):
 async def receive_report(request: Request) -> Response:
     """Take in one report on a ticket of this flow."""
     services = services_of(request)
-    token = bearer(request)
-    if token is None:
-        raise _no_token()
-    body = await read_body(request, services.max_body)
-    headers = dict(request.headers.items())
-    events, batch = services.read_events(headers, body, received_at=services.ports.clock.now())
+    token = prove(services, bearer(request))
+    events, batch = await read_message(request, services.max_report)
     if batch or events[0].type != REPORTED:
         raise Rejected(f"one event of type {REPORTED} is taken here", code="unknown_type", status=422)
     return json_answer(200, await take_report(services, events[0], token, request.path_params["flow_id"]))
@@ -66,6 +62,17 @@ async def take_report(
         raise not_found("ticket", report.ticket_id)
     heard = await services.engine.report(_trusted(event, report, ticket, claims))
     return {"result": heard.result, "cancel": ticket.ticket_id in heard.cancel}
+
+
+def prove(services: ApiServices, token: str | None) -> str:
+    """Return a token that is ours and holds, of whichever ticket; raise `Rejected`, status 401, for any other.
+
+    This comes before the body: who brings no such token may not make the platform read one.
+    """
+    if token is None:
+        raise _no_token()
+    services.ports.tokens.read(token)
+    return token
 
 
 def bearer(request: Request) -> str | None:
