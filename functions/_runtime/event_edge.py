@@ -33,7 +33,7 @@ from functions._core.json_text import is_light, parse_in_steps
 from functions._core.ports import Clock
 from functions._core.values import format_time
 from functions._runtime.event_work import MISDIRECTED
-from functions._runtime.logs import log
+from functions._runtime.logs import ids_of, log
 from functions._runtime.metrics_http import Receive, Scope, Send
 from functions._runtime.plain_answers import PlainAnswer, problem
 
@@ -86,15 +86,15 @@ class EventEdge:
         try:
             await self._work(event)
         except Rejected as refusal:
-            log.warning("event.refused", event_id=event.id, noun=event.noun, code=refusal.code, error=str(refusal))
+            log.warning("event.refused", **ids_of(event), code=refusal.code, error=str(refusal))
             # Its status is for callers of the api, who may be told 404 or 409; a broker would repeat these.
             status = MISDIRECTED if refusal.status == MISDIRECTED else HTTPStatus.BAD_REQUEST
             return problem(status, refusal.code, str(refusal))
         except (Unavailable, Conflict) as passing:
-            log.warning("event.not_now", event_id=event.id, noun=event.noun, error=repr(passing))
+            log.warning("event.not_now", **ids_of(event), error=repr(passing))
             return not_now()
         except Exception:  # noqa: BLE001 the one broad except: whatever breaks, the broker gets an answer
-            log.exception("event.failed", event_id=event.id, noun=event.noun)
+            log.exception("event.failed", **ids_of(event))
             return problem(500, "internal", "something went wrong inside; the log says what")
         return PlainAnswer(HTTPStatus.ACCEPTED)
 

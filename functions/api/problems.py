@@ -150,7 +150,7 @@ async def _cut_off(_request: Request, _error: Exception) -> Response:
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
-    # The error goes on to the server after this answer, which logs it with its traceback.
+    # The error goes on after this answer, to where it is logged with its traceback.
     return problem(500, "internal", "something went wrong inside; the platform's log says what")
 
 
