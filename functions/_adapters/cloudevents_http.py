@@ -21,7 +21,7 @@ from cloudevents.core.v1.event import CloudEvent as OfficialEvent
 
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
-from functions._core.json_text import parse_json
+from functions._core.json_text import Parse, parse_json
 from functions._core.values import format_time
 
 STRUCTURED = "application/cloudevents+json"
@@ -46,19 +46,22 @@ _NO_TEXT = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARAC
 _HEADER_SAFE = "".join(char for char in map(chr, range(0x21, 0x7F)) if char not in '"%')
 
 
-def read_events(headers: Mapping[str, str], body: bytes, *, received_at: datetime) -> tuple[list[CloudEvent], bool]:
+def read_events(
+    headers: Mapping[str, str], body: bytes, *, received_at: datetime, parse: Parse = parse_json
+) -> tuple[list[CloudEvent], bool]:
     """Return the events of one HTTP message, and whether it was a batch.
 
     `headers` have lower-case names. An event without `time` gets `received_at`. `dataschema` is kept among
-    the extensions. Raises `Rejected`: 400 for what is malformed (every missing attribute is named; of a batch
-    nothing is taken then), 413 for a batch over `BATCH_LIMIT`, 415 for data that is not JSON in UTF-8.
+    the extensions. `parse` reads JSON. Raises `Rejected`: 400 for what is malformed (every missing attribute
+    is named; of a batch nothing is taken then), 413 for a batch over `BATCH_LIMIT`, 415 for data that is not
+    JSON in UTF-8.
     """
     content_type = headers.get("content-type", "")
     media = _media_type(content_type)
     if media == BATCHED:
-        return _read_batch(body, received_at), True
+        return _read_batch(parse(body), received_at, parse), True
     if media == STRUCTURED:
-        return [_read_structured(parse_json(body), received_at)], False
+        return [_read_structured(parse(body), received_at, parse)], False
     if media.startswith("application/cloudevents"):
         raise Rejected(f"{media} is not supported", code="unsupported_media_type", status=415)
     _require_json(content_type)
@@ -68,7 +71,7 @@ def read_events(headers: Mapping[str, str], body: bytes, *, received_at: datetim
         if name.startswith("ce-") and name != "ce-datacontenttype"  # Content-Type is what says it
     }
     event = _event(attributes, received_at)
-    return [replace(event, data=parse_json(body) if body else None)], False
+    return [replace(event, data=parse(body) if body else None)], False
 
 
 def write_binary(event: CloudEvent) -> tuple[dict[str, str], bytes]:
@@ -91,8 +94,7 @@ def write_batch(events: Sequence[CloudEvent]) -> tuple[dict[str, str], bytes]:
     return {"content-type": BATCHED}, _encode([_envelope(event) for event in events])
 
 
-def _read_batch(body: bytes, received_at: datetime) -> list[CloudEvent]:
-    batch = parse_json(body)
+def _read_batch(batch: object, received_at: datetime, parse: Parse) -> list[CloudEvent]:
     if not isinstance(batch, list):
         raise Rejected("a batch is a JSON array", code="malformed_event")
     if len(batch) > BATCH_LIMIT:
@@ -100,13 +102,13 @@ def _read_batch(body: bytes, received_at: datetime) -> list[CloudEvent]:
     events = []
     for position, envelope in enumerate(batch):
         try:
-            events.append(_read_structured(envelope, received_at))
+            events.append(_read_structured(envelope, received_at, parse))
         except Rejected as error:
             raise Rejected(f"event {position}: {error}", code=error.code, status=error.status) from error
     return events
 
 
-def _read_structured(envelope: object, received_at: datetime) -> CloudEvent:
+def _read_structured(envelope: object, received_at: datetime, parse: Parse) -> CloudEvent:
     if not isinstance(envelope, dict):
         raise Rejected("a structured event is a JSON object", code="malformed_event")
     # A JSON null is an attribute that is not set.
@@ -125,7 +127,7 @@ def _read_structured(envelope: object, received_at: datetime) -> CloudEvent:
         raw = b64decode(encoded, validate=True)
     except (TypeError, ValueError) as error:
         raise Rejected("data_base64 is not base64", code="malformed_event") from error
-    return replace(event, data=parse_json(raw) if raw else None)
+    return replace(event, data=parse(raw) if raw else None)
 
 
 def _event(attributes: dict[str, str], received_at: datetime) -> CloudEvent:

@@ -26,17 +26,10 @@ TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-
 def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> Step:
     """Return the step that creates the flow of a decision; `text` is the decision as JSON.
 
-    Raises `Rejected` when the data is no object or has no usable decision id.
+    Raises `Rejected` as `decision_id_of` does.
     """
     data = event.data
-    if not isinstance(data, Mapping):
-        msg = "the event's data must be a JSON object: the consolidated decision"
-        raise Rejected(msg, code="invalid_decision")
-    decision_id = data.get("decision_id")
-    if not isinstance(decision_id, str) or not decision_id.strip() or len(decision_id) > MAX_ID:
-        msg = f"decision_id is missing: a text of 1 to {MAX_ID} characters is needed to identify the flow"
-        raise Rejected(msg, code="invalid_decision")
-    flow = _new_flow(event, decision_id, data, now, rules)
+    flow = _new_flow(event, decision_id_of(data), data, now, rules)
     return Step(
         flow_id=flow.flow_id,
         flow=flow,
@@ -53,6 +46,18 @@ def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> Step:
         ),
         events=(_to_validate(flow, event, now),),
     )
+
+
+def decision_id_of(data: object) -> str:
+    """Return the id of a decision; raise `Rejected` when the data is no object or has no usable id."""
+    if not isinstance(data, Mapping):
+        msg = "the event's data must be a JSON object: the consolidated decision"
+        raise Rejected(msg, code="invalid_decision")
+    decision_id = data.get("decision_id")
+    if not isinstance(decision_id, str) or not decision_id.strip() or len(decision_id) > MAX_ID:
+        msg = f"decision_id is missing: a text of 1 to {MAX_ID} characters is needed to identify the flow"
+        raise Rejected(msg, code="invalid_decision")
+    return decision_id
 
 
 def _new_flow(event: CloudEvent, decision_id: str, data: Mapping[str, Any], now: datetime, rules: Rules) -> Flow:

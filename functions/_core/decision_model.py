@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from functions._core.errors import Rejected
-from functions._core.json_text import parse_json
+from functions._core.json_text import count_parts, parse_json
 from functions._core.rules import DEFAULT_SLA
 from functions._core.values import Priority, Record, RiskBand, SecurityLevel, TaskType, Verdict, add_time
 from functions._core.vocabulary import (
@@ -139,12 +139,14 @@ class CognitivePlan(Input):
 def unwrap_plan(value: object) -> tuple[object, tuple[str, ...]]:
     """Return the plan itself and the keys it lay under, out of JSON text and the recorded nestings.
 
-    Raises `Rejected` when a text is not JSON.
+    Raises `Rejected` when a text is not JSON, or is too much of it.
     """
     keys: tuple[str, ...] = ()
     while True:
         if isinstance(value, str):
-            value = parse_json(value.encode())
+            text = value.encode()
+            count_parts(text)
+            value = parse_json(text)
         if not isinstance(value, dict):
             return value, keys
         key = next((key for key in PLAN_WRAPPERS if isinstance(value.get(key), dict | str)), None)

@@ -1,9 +1,13 @@
 """JSON as it arrives: read with limits, every malformation named, and hashed in one canonical form."""
 
 import json
+import re
+from collections.abc import Callable
 from hashlib import sha256
+from json.decoder import JSONArray, JSONDecodeError, JSONObject  # type: ignore[attr-defined] # the parts in Python
+from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from math import isfinite
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,6 +15,19 @@ from functions._core.errors import Rejected
 
 MAX_DEPTH = 64
 """Levels of nesting. No plan needs more, and later readers rely on it instead of guarding their stacks."""
+
+LIGHT_BYTES = 256 * 1024
+LIGHT_PARTS = 20_000
+"""A text with no more bytes and parts than these is read in a few milliseconds."""
+
+MAX_PARTS = 1_000_000
+"""Brackets, braces and commas of a text; each can cost 70 bytes of memory. A plan of 20,000 tasks has half of them."""
+
+SLICE = 256 * 1024
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+NOT_FINITE = "the JSON holds NaN, Infinity or a number too large"
+
+Parse = Callable[[bytes], object]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 ANY_JSON: TypeAdapter[object] = TypeAdapter(Any)
@@ -25,6 +42,48 @@ def parse_json(text: bytes) -> object:
         value = ANY_JSON.validate_json(text.removeprefix(BYTE_ORDER_MARK))
     except ValidationError as error:
         raise _malformed(text, error.errors()[0]["ctx"]["error"]) from None
+    check_depth(value)
+    return value
+
+
+def is_light(text: bytes) -> bool:
+    """Whether `parse_json` reads `text` so fast that an event loop may wait for it."""
+    return len(text) <= LIGHT_BYTES and count_parts(text) <= LIGHT_PARTS
+
+
+def count_parts(text: bytes) -> int:
+    """Return about how many values `text` holds, which is known long before it is read.
+
+    Raises `Rejected`, status 413, for more than `MAX_PARTS`: little text can stand for much memory.
+    """
+    parts = 0
+    for start in range(0, len(text), SLICE):
+        piece = text[start : start + SLICE]
+        parts += piece.count(b",") + piece.count(b"[") + piece.count(b"{")
+        if parts > MAX_PARTS:
+            words = f"the JSON has more than {MAX_PARTS} lists, objects and commas"
+            raise Rejected(words, code="too_complex", status=413)
+    return parts
+
+
+def parse_in_steps(text: bytes) -> object:
+    """Do the same as `parse_json` in a thread beside an event loop.
+
+    The fast parser keeps the interpreter to itself until it is done, which stops every other thread. This one takes
+    ten times as long in all, but gives way after each step. Raises `Rejected`, status 413, as `count_parts` does.
+    """
+    count_parts(text)
+    try:
+        value = _STEPS.decode(text.removeprefix(BYTE_ORDER_MARK).decode())
+        if SURROGATE.search(text):
+            _check_text(value)
+    except RecursionError:
+        raise _too_deep() from None
+    except JSONDecodeError as error:
+        place = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno} column {error.colno}"
+        raise _malformed(text, place) from None
+    except ValueError as error:
+        raise _malformed(text, str(error)) from None
     check_depth(value)
     return value
 
@@ -47,7 +106,7 @@ def check_depth(value: object) -> None:
                 nested = True
                 below.extend(item)
             elif isinstance(item, float) and not isfinite(item):
-                raise Rejected("the JSON holds NaN, Infinity or a number too large", code="malformed_json")
+                raise Rejected(NOT_FINITE, code="malformed_json")
         depth += nested
         if depth > MAX_DEPTH:
             raise _too_deep()
@@ -58,6 +117,36 @@ def content_hash(data: object) -> str:
     """Return the SHA-256 (64 hexadecimal digits) of `data` as canonical JSON: sorted keys, compact, UTF-8."""
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return sha256(canonical.encode()).hexdigest()
+
+
+class _Steps(json.JSONDecoder):
+    """The decoder of the standard library, put together from those of its parts that are written in Python."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_constant=_not_finite)
+        self.parse_object, self.parse_array = JSONObject, JSONArray
+        self.scan_once = py_make_scanner(self)
+
+
+def _not_finite(_word: str) -> NoReturn:
+    raise Rejected(NOT_FINITE, code="malformed_json")
+
+
+_STEPS = _Steps()
+
+
+def _check_text(value: object) -> None:
+    """Raise `ValueError` when a text in a JSON value holds half of a surrogate pair."""
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            part.encode()
+        elif isinstance(part, dict):
+            parts += part
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
 
 
 def _malformed(text: bytes, detail: str) -> Rejected:

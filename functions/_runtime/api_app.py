@@ -46,6 +46,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         metrics=metrics,
         ready=ready,
         max_body=settings.max_body_bytes,
+        max_report=min(settings.max_report_bytes, settings.max_body_bytes),
         version=__version__,
         base_url=platform.base_url,
         api_key=settings.api_key,

@@ -99,7 +99,7 @@ class Courier:
         except UnresolvedReference as missing:
             self._unresolved(delivery, missing)
         except Exception as error:  # noqa: BLE001 a delivery that breaks is one that was not made; its wake-up repeats it
-            log.warning("delivery.broken", ticket_id=delivery.ticket.ticket_id, error=repr(error))
+            log.warning("delivery.broken", **_ids(delivery), error=repr(error))
         else:
             if answer is not None and not delivery.cancelled:
                 self._answered(delivery, answer)
@@ -153,3 +153,15 @@ class Courier:
         ids = {ticket_id_of(ticket.flow_id, task_id): task_id for task_id in named}
         upstream = await self._ports.store.tickets(list(ids), ticket.flow_id)
         return resolve(ticket.parameters, {ids[ticket_id]: t.output for ticket_id, t in upstream.items()})
+
+
+def _ids(delivery: Delivery) -> dict[str, object]:
+    """Return the fields of a line about a delivery."""
+    ticket = delivery.ticket
+    return {
+        "ticket_id": ticket.ticket_id,
+        "attempt": delivery.attempt,
+        "worker_id": delivery.worker_id,
+        "flow_id": ticket.flow_id,
+        "correlation_id": ticket.correlation_id,
+    }

@@ -19,18 +19,21 @@ cannot mend: it takes bodies of any size, invents ids in structured mode, answer
 3 s to end. Our own server does none of that.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from functions._adapters.cloudevents_http import STRUCTURED, read_events
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.json_text import is_light, parse_in_steps
 from functions._core.ports import Clock
 from functions._core.values import format_time
 from functions._runtime.event_work import MISDIRECTED
-from functions._runtime.logs import log
+from functions._runtime.logs import ids_of, log
 from functions._runtime.metrics_http import Receive, Scope, Send
 from functions._runtime.plain_answers import PlainAnswer, problem
 
@@ -83,15 +86,15 @@ class EventEdge:
         try:
             await self._work(event)
         except Rejected as refusal:
-            log.warning("event.refused", event_id=event.id, noun=event.noun, code=refusal.code, error=str(refusal))
+            log.warning("event.refused", **ids_of(event), code=refusal.code, error=str(refusal))
             # Its status is for callers of the api, who may be told 404 or 409; a broker would repeat these.
             status = MISDIRECTED if refusal.status == MISDIRECTED else HTTPStatus.BAD_REQUEST
             return problem(status, refusal.code, str(refusal))
         except (Unavailable, Conflict) as passing:
-            log.warning("event.not_now", event_id=event.id, noun=event.noun, error=repr(passing))
+            log.warning("event.not_now", **ids_of(event), error=repr(passing))
             return not_now()
         except Exception:  # noqa: BLE001 the one broad except: whatever breaks, the broker gets an answer
-            log.exception("event.failed", event_id=event.id, noun=event.noun)
+            log.exception("event.failed", **ids_of(event))
             return problem(500, "internal", "something went wrong inside; the log says what")
         return PlainAnswer(HTTPStatus.ACCEPTED)
 
@@ -101,7 +104,8 @@ class EventEdge:
             headers, body = _as_sent(scope["event"], headers)
         else:
             body = await self._body(headers, receive)
-        events, batch = read_events(headers, body, received_at=self._clock.now())
+        read = partial(read_events, headers, body, received_at=self._clock.now())
+        events, batch = read() if is_light(body) else await asyncio.to_thread(read, parse=parse_in_steps)
         if batch:
             text = "batches are not taken; send each event by itself"
             raise Rejected(text, code="unsupported_media_type", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)

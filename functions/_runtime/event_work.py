@@ -19,7 +19,7 @@ from functions._core.letters import OUTSIDE, id_from_outside
 from functions._core.models import Reason
 from functions._core.workers import Deregistration, Heartbeat, Registration
 from functions._runtime.dispatch import flow_of, read
-from functions._runtime.logs import log
+from functions._runtime.logs import ids_of, log
 from functions._runtime.platform import Platform
 from functions._runtime.publisher import Publisher
 from functions._runtime.wiring import dead_letter
@@ -109,7 +109,7 @@ class EventWork:
             log.warning("tick.given_up", code=reason.code)
             return  # another comes within a minute
         function = OUTSIDE if outside else ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
-        log.error("event.buried", event_id=event.id, noun=event.noun, code=reason.code, reason=reason.message)
+        log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         # The flow first: were it the other way round, a crash in between would leave it to its deadline.
         if hopeless and not outside:
             await self._break_off(event, reason)

@@ -1,15 +1,20 @@
 """Structured log lines on standard error: JSON, or readable text on a terminal.
 
-Names are dotted constants, everything else is a field. Payloads and tokens are never fields.
+Names are dotted constants, everything else is a field. Payloads and tokens are never fields. What libraries log, what
+Python warns of and what nobody has caught are lines of the same form: `library.logged`, `process.failed` and so on.
 """
 
 import logging
 import sys
+import threading
+from collections.abc import Mapping
 from datetime import datetime
+from types import TracebackType
 from typing import Any
 
 import structlog
 
+from functions._core.envelope import CloudEvent
 from functions._core.models import Flow
 from functions._core.values import milliseconds
 from functions._runtime.handling import Handling
@@ -37,6 +42,58 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    _take_over(level)
+    if not terminal:
+        sys.excepthook, threading.excepthook, sys.unraisablehook = _process_failed, _thread_failed, _cleanup_failed
+
+
+def ids_of(event: CloudEvent) -> dict[str, str]:
+    """Return the fields of a line about an event: its id and type, and the ids of the flow and ticket that it is of."""
+    data = event.data if isinstance(event.data, Mapping) else {}
+    ids = {
+        "event_id": event.id,
+        "noun": event.noun,
+        "flow_id": event.extensions.get("partitionkey") or data.get("flow_id"),
+        "correlation_id": event.extensions.get("correlationid") or data.get("correlation_id"),
+        "ticket_id": data.get("ticket_id"),
+    }
+    return {name: value for name, value in ids.items() if isinstance(value, str) and value}
+
+
+class LibraryLines(logging.Handler):
+    """Writes what libraries log as lines of ours; never raises."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            fields = {"logger": record.name, "message": record.getMessage()}
+        except Exception as error:  # noqa: BLE001 a library may log with arguments that do not fit its words
+            fields = {"logger": record.name, "message": str(record.msg), "error": repr(error)}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["error"] = repr(record.exc_info[1])
+        level = logging.CRITICAL if record.levelno >= logging.CRITICAL else record.levelno // 10 * 10
+        log.log(max(level, logging.DEBUG), "library.logged", exc_info=record.exc_info, **fields)
+
+
+def _take_over(level: str) -> None:
+    """Let `LibraryLines` have all that is logged the standard way, warnings of Python included, from warnings on."""
+    least = max(logging.WARNING, getattr(logging, level.upper()))
+    logging.basicConfig(handlers=[LibraryLines()], level=least, force=True)
+    logging.captureWarnings(capture=True)
+
+
+def _process_failed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    log.critical("process.failed", error=repr(error), exc_info=(kind, error, trace))
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    error = failed.exc_value or failed.exc_type()
+    name = failed.thread.name if failed.thread else None
+    log.error("thread.failed", thread=name, error=repr(error), exc_info=(failed.exc_type, error, failed.exc_traceback))
+
+
+def _cleanup_failed(failed: "sys.UnraisableHookArgs") -> None:
+    log.error("cleanup.failed", where=repr(failed.object)[:200], error=repr(failed.exc_value))
 
 
 def without_secrets(_logger: object, _method: str, fields: Any) -> Any:  # noqa: ANN401 as structlog types processors
@@ -86,7 +143,7 @@ def _fields(handling: Handling) -> dict[str, object]:
     if handling.error is not None:
         fields["error"] = str(handling.error)
     if handling.flow is None:
-        return fields
+        return {**ids_of(handling.event), **fields} if handling.event else fields
     step, flow = handling.step, handling.flow
     history = step.history if step is not None else ()
     after = (step.flow if step is not None else None) or flow

@@ -1,9 +1,10 @@
-"""Counts HTTP requests by route, never by path: a path holds ids."""
+"""Counts HTTP requests by route, never by path: a path holds ids. What breaks one is a line in the log."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
 
+from functions._runtime.logs import log
 from functions._runtime.metrics import Metrics
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +28,10 @@ QUERIES = {
 """Routes that are questions about one flow."""
 
 
+IDS = {name: name for name in ("flow_id", "ticket_id", "worker_id", "letter_id")} | {"workflow_id": "flow_id"}
+"""Parts of a path that say what a request is about, and the fields of a line that they are."""
+
+
 class MeasuredApp:
     """An ASGI application whose requests are counted."""
 
@@ -40,16 +45,22 @@ class MeasuredApp:
             await self._app(scope, receive, send)
             return
         begun = perf_counter()
-        status = FIRST_FAULT
+        status, answered = FIRST_FAULT, False
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
             await send(message)
 
         try:
             await self._app(scope, receive, noting)
+        except Exception as error:
+            route = getattr(scope.get("route"), "path", UNKNOWN)
+            ids = {IDS[name]: value for name, value in scope.get("path_params", {}).items() if name in IDS}
+            log.exception("request.failed", method=scope["method"], route=route, **ids, error=repr(error))
+            if not answered:
+                raise  # the server answers
         finally:
             self._count(scope, status, perf_counter() - begun)
 

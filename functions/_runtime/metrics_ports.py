@@ -1,6 +1,7 @@
 """The ports of the platform, counted: each class does what the port behind it does, and measures it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
@@ -203,17 +204,23 @@ class MeasuredTokens:
         self._metrics.count("jwt_tokens_generated_total")
         return self._behind.mint(ticket_id=ticket_id, attempt=attempt, worker_id=worker_id, expires_at=expires_at)
 
+    def claims(self, token: str) -> Mapping[str, Any]:
+        """See `Tokens.claims`."""
+        with self._refusals():
+            return self._behind.claims(token)
+
     def verify(self, token: str, *, ticket_id: str, attempt: int) -> Mapping[str, Any]:
         """See `Tokens.verify`."""
-        try:
+        with self._refusals():
             return self._behind.verify(token, ticket_id=ticket_id, attempt=attempt)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
         except Rejected as refusal:
             self._metrics.count("jwt_validation_failures_total", refusal.code)
             raise
-
-    def claims(self, token: str) -> Mapping[str, Any]:
-        """See `Tokens.claims`."""
-        return self._behind.claims(token)
 
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """See `Tokens.worker_secret`."""

@@ -11,7 +11,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from functions._core.admission import admit
+from functions._core.admission import admit, decision_id_of
 from functions._core.engine import Carried, Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Rejected, Unavailable
@@ -122,6 +122,7 @@ class Platform:
             return await self._admit(traced)
 
     async def _admit(self, event: CloudEvent) -> str:
+        decision_id_of(event.data)  # what cannot become a flow is not written out first
         text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=False).encode()
         step = admit(event, text, self.ports.clock.now(), self.rules)
         known = await self.ports.store.flow(step.flow_id)

@@ -16,7 +16,7 @@ from functions._core.letters import letter_of
 from functions._core.models import Reason
 from functions._core.ports import Broker, Clock, EventQueue, FlowStore
 from functions._core.step import Step
-from functions._runtime.logs import log
+from functions._runtime.logs import ids_of, log
 
 AT_ONCE = 32
 """Events on their way to the broker at the same time; half of the connections that one host may have."""
@@ -105,7 +105,7 @@ class Publisher:
                 del self._failed[next(iter(self._failed))]
             if not isinstance(error, Exception):
                 raise
-            log.warning("event.not_published", event_id=event.id, noun=event.noun, error=repr(error))
+            log.warning("event.not_published", **ids_of(event), error=repr(error))
         else:
             self._failed.pop(event.id, None)
         finally:
@@ -122,7 +122,7 @@ class Publisher:
 
     async def _bury(self, event: CloudEvent, refusal: Rejected) -> None:
         """Make a dead letter of what the broker will never take; of a chain event, the flow's wake-up tries another."""
-        log.error("event.refused_by_broker", event_id=event.id, noun=event.noun, error=str(refusal))
+        log.error("event.refused_by_broker", **ids_of(event), error=str(refusal))
         function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
         reason = Reason(code=refusal.code, message=str(refusal))
         await self._queue.bury(event.id, letter_of(event, function, reason, 1, self._clock.now()))

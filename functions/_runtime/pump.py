@@ -21,7 +21,7 @@ from functions._core.ports import Broker, EventQueue, Ports, Queued
 from functions._core.rules import Rules
 from functions._core.step import Step
 from functions._runtime.dispatch import Dispatcher, flow_of
-from functions._runtime.logs import log
+from functions._runtime.logs import ids_of, log
 from functions._runtime.mailbox import Mailbox
 
 PAGE = 500
@@ -141,7 +141,7 @@ class Pump:
     async def _again(self, queued: Queued, error: Exception) -> None:
         event, attempts = queued.event, queued.attempts + 1
         passing = isinstance(error, Unavailable | Conflict)
-        log.warning("event.failed", event_id=event.id, noun=event.noun, attempts=attempts, error=repr(error))
+        log.warning("event.failed", **ids_of(event), attempts=attempts, error=repr(error))
         if attempts >= (UNAVAILABLE_TRIES if passing else self._rules.failures):
             code = "unavailable" if passing else "internal"
             await self._bury(queued, Reason(code=code, message=f"{type(error).__name__}: {error}"))
@@ -151,21 +151,21 @@ class Pump:
         try:
             await self._queue.postpone(event.id, attempts, not_before)
         except Unavailable as away:
-            log.warning("event.postponed_in_memory_only", event_id=event.id, error=str(away))
+            log.warning("event.postponed_in_memory_only", **ids_of(event), error=str(away))
         self._after(pause, partial(self._submit, Queued(queued.position, event, attempts, not_before)))
 
     async def _bury(self, queued: Queued, reason: Reason) -> None:
         event = queued.event
         function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
         letter = letter_of(event, function, reason, queued.attempts + 1, self._ports.clock.now())
-        log.error("event.buried", event_id=event.id, noun=event.noun, code=reason.code, reason=reason.message)
+        log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         try:
             # The flow first: were it the other way round, a crash in between would leave it to its deadline.
             if event.noun in ROUTES and reason.code != "unavailable":
                 await self._give_up_step(event, reason)
             await self._queue.bury(event.id, letter)
         except Exception as error:  # noqa: BLE001 what cannot be buried now is buried later; nothing is dropped
-            log.warning("event.not_buried", event_id=event.id, error=repr(error))
+            log.warning("event.not_buried", **ids_of(event), error=repr(error))
             self._after(LONGEST_PAUSE, partial(self._submit, queued))
             return
         self._done(event)

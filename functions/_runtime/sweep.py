@@ -92,9 +92,9 @@ class Sweeper:
         try:
             await self._act(due)
         except FlowcError as error:
-            log.warning("wakeup.failed", kind=due.kind, record_id=due.record_id, error=str(error))
+            log.warning("wakeup.failed", kind=due.kind, record_id=due.record_id, flow_id=due.flow_id, error=str(error))
         except Exception:  # noqa: BLE001 one broken record must not keep the others from what is due
-            log.exception("wakeup.failed", kind=due.kind, record_id=due.record_id)
+            log.exception("wakeup.failed", kind=due.kind, record_id=due.record_id, flow_id=due.flow_id)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:

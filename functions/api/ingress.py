@@ -16,10 +16,10 @@ from functions._core.events import CATALOGUE
 from functions._core.orders import ORDERS
 from functions._core.values import Record
 from functions._core.workers import Deregistration, Heartbeat, Registration
-from functions.api.bodies import json_answer, read_body
+from functions.api.bodies import json_answer, read_message
 from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
-from functions.api.reports import bearer, take_report
+from functions.api.reports import REPORTED, bearer, prove, take_report
 from functions.api.services import ApiServices, services_of
 from functions.api.views import Change, changes_of
 from functions.api.workers import membership
@@ -65,11 +65,10 @@ class BatchTaken(Record):
 
 async def receive_events(request: Request) -> Response:
     """Take in one event or a batch."""
-    services = services_of(request)
-    body = await read_body(request, services.max_body)
-    headers = dict(request.headers.items())
-    events, batch = services.read_events(headers, body, received_at=services.ports.clock.now())
-    token = bearer(request)
+    services, token = services_of(request), bearer(request)
+    if request.headers.get("ce-type") == REPORTED:
+        prove(services, token)
+    events, batch = await read_message(request, services.max_body)
     if len(events) > MAX_BATCH:
         message = f"{len(events)} events are too many for one batch; up to {MAX_BATCH} are taken"
         raise Rejected(message, code="batch_too_large", status=413)

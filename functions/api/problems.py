@@ -22,6 +22,9 @@ from functions._core.values import Record
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 2_000
 MAX_ERRORS = 100
+MAX_FAULTS = 5_000
+"""Faults of a value beyond which none is named: to list them takes time, whether or not they are shown."""
+
 HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -71,6 +74,10 @@ def checked(model: type[Model], value: object, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
+        count = error.error_count()
+        if count > MAX_FAULTS:
+            text = f"{where}: {count} faults are too many to be named"
+            raise Itemised(text, code="invalid_data", status=422, members={"errors": []}) from None
         raise _invalid(error.errors(include_url=False, include_input=False), where) from None
 
 
@@ -143,7 +150,7 @@ async def _cut_off(_request: Request, _error: Exception) -> Response:
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
-    # The error goes on to the server after this answer, which logs it with its traceback.
+    # The error goes on after this answer, to where it is logged with its traceback.
     return problem(500, "internal", "something went wrong inside; the platform's log says what")
 
 

@@ -5,6 +5,7 @@ and of each flow the first without a valid token. All are counted and logged.
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from functions._core.audits import ActionRecord, AuditKind
@@ -28,7 +29,7 @@ async def note_refusal(
     services: ApiServices, refusal: Rejected, token: str | None, flow_id: str | None, data: object = None
 ) -> None:
     """Tell of a report that is refused; `data` is what it says, as far as it could be read. Never raises."""
-    claims = _proven(services, token)
+    claims = _proven(services, token, refusal)
     said = data if isinstance(data, Mapping) else {}
     ticket_id, attempt = (claims or said).get("ticket_id"), (claims or said).get("attempt")
     reason = str(refusal).replace(token, "[token]") if token else str(refusal)
@@ -84,9 +85,9 @@ async def _about(services: ApiServices, refused: RefusedReport, *, proven: bool)
     return flow if flow is not None and flow.ended_at is None else None
 
 
-def _proven(services: ApiServices, token: str | None) -> Mapping[str, Any] | None:
+def _proven(services: ApiServices, token: str | None, refusal: Rejected) -> Mapping[str, Any] | None:
     """Return the claims of a token that was made here, whatever it was made for."""
-    if token is None:
+    if token is None or refusal.status == HTTPStatus.UNAUTHORIZED:
         return None
     try:
         return services.ports.tokens.claims(token)

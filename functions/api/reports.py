@@ -10,11 +10,10 @@ from fastapi import Request, Response
 from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected
-from functions._core.json_text import parse_json
 from functions._core.models import Ticket
 from functions._core.reports import Report
 from functions._core.values import Record, format_time
-from functions.api.bodies import json_answer, read_body
+from functions.api.bodies import body_of, json_answer, read_events, unhurried
 from functions.api.problems import checked, not_found
 from functions.api.refused_reports import note_refusal
 from functions.api.services import ApiServices, services_of
@@ -35,30 +34,31 @@ class ReportAnswer(Record):
 async def receive_report(request: Request) -> Response:
     """Take in one report on a ticket of this flow."""
     services = services_of(request)
-    token, flow_id = bearer(request), request.path_params["flow_id"]
+    given, flow_id = bearer(request), request.path_params["flow_id"]
     try:
-        if token is None:
-            raise _no_token()
-        body = await read_body(request, services.max_body)
-        event = report_event(services, dict(request.headers.items()), body)
+        token = prove(services, given)
+        event = await read_report(request, services)
     except Rejected as refusal:
-        await note_refusal(services, refusal, token, flow_id)
+        await note_refusal(services, refusal, given, flow_id)
         raise
     return json_answer(200, await take_report(services, event, token, flow_id))
 
 
-def report_event(services: ApiServices, headers: Mapping[str, str], body: bytes) -> CloudEvent:
+async def read_report(request: Request, services: ApiServices) -> CloudEvent:
     """Return the event in a body: a CloudEvent in any form but a batch, or the data of one alone, as plain JSON.
 
-    `headers` have lower-case names. Raises `Rejected`, see `read_events`; 422 for an event of another type.
+    Raises `Rejected`, see `read_events`; 422 for an event of another type.
     """
     now = services.ports.clock.now()
+    headers = dict(request.headers.items())
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media == "application/json" and not any(name.startswith("ce-") for name in headers):
-        # Two plain reports are two events, as heartbeats of an attempt are alike.
-        event_id = sha256(body + format_time(now).encode()).hexdigest()[:32]
-        return CloudEvent(id=event_id, source="/workers", type=REPORTED, time=now, data=parse_json(body))
-    events, batch = services.read_events(headers, body, received_at=now)
+    async with body_of(request, services.max_report) as body:
+        if media == "application/json" and not any(name.startswith("ce-") for name in headers):
+            data = await unhurried(body, lambda parse: parse(body))
+            # Two plain reports are two events, as heartbeats of an attempt are alike.
+            event_id = sha256(body + format_time(now).encode()).hexdigest()[:32]
+            return CloudEvent(id=event_id, source="/workers", type=REPORTED, time=now, data=data)
+        events, batch = await read_events(services, headers, body)
     if batch or events[0].type != REPORTED:
         raise Rejected(f"one event of type {REPORTED} is taken here", code="unknown_type", status=422)
     return events[0]
@@ -95,6 +95,17 @@ async def _take(services: ApiServices, event: CloudEvent, token: str | None, flo
         raise not_found("ticket", report.ticket_id)
     heard = await services.engine.report(_trusted(event, report, ticket, claims))
     return {"result": heard.result, "cancel": ticket.ticket_id in heard.cancel}
+
+
+def prove(services: ApiServices, token: str | None) -> str:
+    """Return a token that is ours and holds, of whichever ticket; raise `Rejected`, status 401, for any other.
+
+    This comes before the body: who brings no such token may not make the platform read one.
+    """
+    if token is None:
+        raise _no_token()
+    services.ports.tokens.claims(token)
+    return token
 
 
 def bearer(request: Request) -> str | None:

@@ -12,18 +12,29 @@ from pydantic import SecretStr
 
 from functions._core.engine import Engine
 from functions._core.envelope import CloudEvent
+from functions._core.json_text import Parse, parse_json
 from functions._core.ports import Ports
 from functions._core.reports import KnownRefusals, RefusedReport
 from functions._core.rules import Rules
 
 MAX_BODY = 16 * 1024 * 1024
+MAX_REPORT = 1024 * 1024
+MAX_HELD = 64 * 1024 * 1024
+
+
+class Held:
+    """How many bytes of bodies are held now, of all requests together; `limit` bounds it."""
+
+    def __init__(self, limit: int = MAX_HELD) -> None:
+        self.limit = limit
+        self.size = 0
 
 
 class ReadEvents(Protocol):
     """The codec of CloudEvents over HTTP."""
 
     def __call__(
-        self, headers: Mapping[str, str], body: bytes, *, received_at: datetime
+        self, headers: Mapping[str, str], body: bytes, *, received_at: datetime, parse: Parse = parse_json
     ) -> tuple[list[CloudEvent], bool]:
         """Return the events of a message and whether it was a batch; raise `Rejected` for a malformed one."""
 
@@ -54,17 +65,16 @@ def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None
 class ApiServices:
     """Everything the api may use.
 
-    `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform
-    is not ready while it raises `Unavailable` or says `ready: False` in it. `base_url` is where workers reach the
-    platform. `max_body` is in bytes. `api_key` is asked
+    `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform is not
+    ready while it raises `Unavailable` or says `ready: False` in it. `base_url` is where workers reach the platform.
+    `max_body` and `max_report` are in bytes, `held` counts those of all bodies that are being read. `api_key` is asked
     of clients that are not on this machine; None asks nobody. Clients that are let in without it have to name loopback
     or one of `hosts` (lower case); None lets them name any. `origins` (scheme://host, with a port that is not the
     scheme's) are those of web pages that are the platform's own. `ended` returns when a flow may have ended, after the
     given seconds at the latest. `up_since` returns when the platform began to take reports, if it can be down.
     `queried` is told of each query of a workflow: its name, its seconds, why it failed; `report_refused` of each report
-    that is not taken, of which `refusals` are known to be kept. `longest_wait` is how many
-    seconds a call may wait for a flow, whatever it asks for. `fetched` returns an event with its data, wherever that
-    was left.
+    that is not taken, of which `refusals` are known to be kept. `longest_wait` is how many seconds a call may wait for
+    a flow, whatever it asks for. `fetched` returns an event with its data, wherever that was left.
     """
 
     ports: Ports
@@ -76,6 +86,8 @@ class ApiServices:
     version: str
     base_url: str = ""
     max_body: int = MAX_BODY
+    max_report: int = MAX_REPORT
+    held: Held = field(default_factory=Held)
     ended: Callable[[str, float], Awaitable[object]] = _pause
     up_since: Callable[[], datetime | None] = _never_down
     report_refused: Callable[[RefusedReport], None] = _untold

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from functions._core.admission import decision_id_of
 from functions._core.decision import content_hash
 from functions._core.decision_model import unwrap_plan
 from functions._core.envelope import CloudEvent, type_of
@@ -133,8 +134,7 @@ def _decision_of(asked: WorkflowStart) -> Mapping[str, Any]:
 async def _admitted(services: ApiServices, request: Request, decision: Mapping[str, Any]) -> tuple[Flow, bool]:
     """Take a decision in as the ingress does; return its flow, and whether that was known before."""
     ports = services.ports
-    decision_id = decision.get("decision_id")
-    known = isinstance(decision_id, str) and await ports.store.flow(flow_id_of(decision_id)) is not None
+    known = await ports.store.flow(flow_id_of(decision_id_of(decision))) is not None
     trace = request.headers.get("traceparent")
     event = CloudEvent(
         id=content_hash(decision),

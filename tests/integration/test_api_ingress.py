@@ -328,7 +328,7 @@ async def test_what_is_not_json_is_a_415(api: Api, media: str) -> None:
 
 @pytest.mark.parametrize(
     ("header", "value"),
-    [("ce-id", b"\xff"), ("ce-source", b""), ("ce-time", b"yesterday"), ("ce-id", b"a%00b"), ("ce-id", b"x" * 5000)],
+    [("ce-id", b"%ff"), ("ce-source", b""), ("ce-time", b"yesterday"), ("ce-id", b"a%00b"), ("ce-id", b"x" * 5000)],
 )
 async def test_a_wrong_attribute_is_a_400(api: Api, header: str, value: bytes) -> None:
     headers = RAW_HEADERS | {header.encode(): value}

@@ -1,9 +1,28 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from functions._core.errors import Rejected
-from functions._core.json_text import MAX_DEPTH, check_depth, content_hash, parse_json
+from functions._core.json_text import (
+    LIGHT_BYTES,
+    LIGHT_PARTS,
+    MAX_DEPTH,
+    MAX_PARTS,
+    check_depth,
+    content_hash,
+    count_parts,
+    is_light,
+    parse_in_steps,
+    parse_json,
+)
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda parts: st.lists(parts) | st.dictionaries(TEXT, parts),
+)
 
 
 def nested(levels: int) -> bytes:
@@ -39,6 +58,58 @@ def test_every_malformation_gets_a_sentence(text: bytes, sentence: str) -> None:
     with pytest.raises(Rejected, match=sentence.replace("(", r"\(")) as caught:
         parse_json(text)
     assert caught.value.code == "malformed_json"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b" ",
+        b'{"a":',
+        b"[1,]",
+        b"{} x",
+        b'{"a": "\xff"}',
+        b'"\\ud800"',
+        b'{"\\udc00": 1}',
+        b'[["\\ud83d\\ude00"], "\\ud83d"]',
+        b'{"a": NaN}',
+        b"[-Infinity]",
+        b"[[1e999]]",
+        b"1" * 5000,
+        b'"\x01"',
+        b"'a'",
+        b"[1 2]",
+        b"{1: 2}",
+        b"[" * 20_000,
+        nested(MAX_DEPTH + 1),
+        b'{"a":' * 20_000,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_in_steps_the_same_is_refused_for_the_same(text: bytes) -> None:
+    with pytest.raises(Rejected) as usual:
+        parse_json(text)
+    with pytest.raises(Rejected) as caught:
+        parse_in_steps(text)
+    assert caught.value.code == usual.value.code
+
+
+@given(json_values)
+def test_in_steps_the_same_is_read(value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False).encode()
+    assert parse_in_steps(text) == parse_json(text) == value
+    assert parse_in_steps(b"\xef\xbb\xbf" + json.dumps(value).encode()) == value
+
+
+def test_a_text_that_stands_for_too_much_is_refused_before_it_is_read() -> None:
+    assert is_light(b'{"a": [1, 2]}')
+    assert not is_light(b"[" + b"1," * LIGHT_PARTS + b"1]")
+    assert not is_light(b'"' + b"a" * LIGHT_BYTES + b'"')
+    assert count_parts(b"[" + b"1," * (MAX_PARTS - 1) + b"1]") == MAX_PARTS
+    for part in (b"[],", b"1,", b"{},"):
+        with pytest.raises(Rejected) as refused:
+            parse_in_steps(b"[" + part * MAX_PARTS)
+        assert (refused.value.code, refused.value.status) == ("too_complex", 413)
 
 
 def test_nesting_is_taken_up_to_the_limit_and_no_further() -> None:

@@ -1,6 +1,9 @@
 """One line for each handled event, in constant words, without payloads or tokens."""
 
 import json
+import logging
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +29,14 @@ SECRET = "a-secret-that-no-line-may-hold"
 def configuration() -> Iterator[None]:
     """Give the former configuration back after a test that changes it."""
     before = structlog.get_config()
+    handlers, level = [*logging.root.handlers], logging.root.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
     structlog.configure(**before)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 async def lines_of_a_flow(tmp_path: Path, **said: Any) -> tuple[list[Any], World]:

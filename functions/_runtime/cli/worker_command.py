@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from functions._runtime.cli.console import CommandFailed, run, say
+from functions._runtime.cli.console import CommandFailed, run
 from functions._runtime.cli.options import DEFAULT_URL, ApiKey, Url
 
 if TYPE_CHECKING:
@@ -114,9 +114,10 @@ async def _work(config: "WorkerConfig") -> int:
     except OSError as error:
         raise CommandFailed(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
     offered = ", ".join(config.capabilities) or "no capability"
-    say(f"worker {config.worker_id} listens at {worker.endpoint}, offers {offered}, {config.slots} at once")
+    # On standard output, as `flowc up` does it: standard error is the log.
+    typer.echo(f"worker {config.worker_id} listens at {worker.endpoint}, offers {offered}, {config.slots} at once")
     await _told_to_stop()
-    say(f"worker {config.worker_id} lets running tickets end, up to {config.grace_seconds:g} s")
+    typer.echo(f"worker {config.worker_id} lets running tickets end, up to {config.grace_seconds:g} s")
     await worker.stop()
     return 0
 

@@ -121,16 +121,15 @@ class Reporter:
         try:
             reply = await self._post(assignment, self.event(assignment, ReportStatus.RUNNING, beat))
         except FlowcError as error:
-            log.info("report.skipped", ticket_id=assignment.ticket_id, reason=str(error))
+            log.info("report.skipped", **assignment.ids, reason=str(error))
             return
         if reply.ok and read_object(reply).get("cancel") is True:
             on_cancel(assignment.ticket_id, assignment.attempt)
 
     async def _deliver(self, key: tuple[str, int], report: CloudEvent) -> None:
-        about = {"ticket_id": key[0], "attempt": key[1]}
         waits = backoff()
         while assignment := self._owed.get(key):
-            status = await self._send(assignment, report)
+            status, about = await self._send(assignment, report), assignment.ids
             if status in SUCCESS:
                 log.info("report.taken", status=status, **about)
             elif Answer(status).refused and status not in REPEATED:

@@ -143,7 +143,7 @@ class Runs:
         task = asyncio.create_task(self._perform(assignment, run))
         self._runs[ticket_id] = started = Run(assignment, task)
         task.add_done_callback(lambda _: self._end(started))
-        log.info("task.started", ticket_id=ticket_id, attempt=attempt, task_type=assignment.task_type)
+        log.info("task.started", **assignment.ids, task_type=assignment.task_type)
         return Verdict.TAKEN
 
     def cancel(self, ticket_id: str, attempt: int | None = None) -> None:
@@ -201,7 +201,7 @@ class Runs:
         if self._runs.get(ticket_id) is run:
             del self._runs[ticket_id]
         seconds = monotonic() - run.began
-        about = {"ticket_id": ticket_id, "attempt": attempt, "seconds": round(seconds, 3)}
+        about = {**assignment.ids, "seconds": round(seconds, 3)}
         if run.cancelled:
             self._ended.put(ticket_id, Ended(attempt))
             log.info("task.cancelled", **about)

@@ -37,6 +37,16 @@ class Assignment(Record):
     correlation_id: str = ""
     extensions: Mapping[str, str] = {}
 
+    @property
+    def ids(self) -> dict[str, Any]:
+        """The fields of a log line about it."""
+        return {
+            "ticket_id": self.ticket_id,
+            "attempt": self.attempt,
+            "flow_id": self.flow_id,
+            "correlation_id": self.correlation_id,
+        }
+
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: object) -> object:
