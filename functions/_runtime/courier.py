@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from functions._core.assignment import TOKEN_GRACE, assignment_event, cancellation_event
+from functions._core.errors import Unreadable
 from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
 from functions._core.references import UnresolvedReference, find_references, resolve
@@ -99,7 +100,10 @@ class Courier:
 
     async def _post(self, delivery: Delivery) -> Answer:
         ticket = delivery.ticket
-        worker = await self._ports.registry.worker(delivery.worker_id)
+        try:
+            worker = await self._ports.registry.worker(delivery.worker_id)
+        except Unreadable:
+            return GONE
         if worker is None:
             return GONE
         now = self._ports.clock.now()
