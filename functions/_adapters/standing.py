@@ -1,5 +1,8 @@
 """Where a ticket stands between the flow and the workers, as every store sees it."""
 
+import json
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 
 from functions._core.models import Ticket
@@ -24,3 +27,12 @@ def waits_for_a_worker(ticket: Ticket) -> bool:
 def in_one_line(one: Requirement, other: Requirement) -> bool:
     """Whether tickets with these requirements surely compete for the same workers."""
     return one <= other or other <= one
+
+
+def readable_requirements(stored: Iterable[tuple[str, str]]) -> list[tuple[Requirement, str]]:
+    """Return the sets of capabilities of JSON arrays and their keys, without those that are none."""
+    found = []
+    for text, key in stored:
+        with suppress(ValueError, TypeError):
+            found.append((frozenset[str](json.loads(text)), key))
+    return found

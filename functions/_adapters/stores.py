@@ -4,7 +4,7 @@ Two ports may use one method name for different things (`WorkerRegistry.put`, `D
 technology implements them in small classes over one shared state and hands them out as `Stores`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from functions._core.ports import (
@@ -24,6 +24,7 @@ from functions._core.ports import (
     WorkerGateway,
     WorkerRegistry,
 )
+from functions._core.set_aside import SetAside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Stores:
     dead_letters: DeadLetters
     telemetry_buffer: TelemetryBuffer
     queue: EventQueue
+    set_aside: SetAside = field(default_factory=SetAside)
 
     def ports(
         self,
@@ -66,6 +68,7 @@ class Stores:
             gateway=gateway,
             clock=clock,
             tokens=tokens,
+            set_aside=self.set_aside,
         )
 
 

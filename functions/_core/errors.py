@@ -2,6 +2,7 @@
 
     FlowcError
     ├── Rejected             this event can never succeed: dead letter, never retried
+    │   └── Unreadable       a stored record that is needed cannot be read
     ├── Unavailable          a dependency is away or a record is not visible yet: retried with backoff
     ├── Conflict             a record moved between load and commit: reload, then retried
     └── IllegalTransition    the table has no such edge: nothing is changed
@@ -26,6 +27,15 @@ class Rejected(FlowcError):
         super().__init__(message)
         self.code = code
         self.status = status
+
+
+class Unreadable(Rejected):
+    """A stored record cannot be read."""
+
+    def __init__(self, message: str | None = None, version: int | None = None) -> None:
+        """Carry the `version` of the stored record, where that is known: whoever owns the record may replace it."""
+        super().__init__(message, code="unreadable_record", status=500)
+        self.version = version
 
 
 class Unavailable(FlowcError):

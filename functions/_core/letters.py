@@ -7,6 +7,7 @@ from typing import Any
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
 from functions._core.models import DeadLetter, Reason
+from functions._core.set_aside import UnreadableRecord
 from functions._core.values import format_time, name_uuid, parse_time
 
 LETTERS = "5f0c0e0a-9d2b-5f0e-8a53-1d7a5e0c6b1e"
@@ -55,6 +56,20 @@ def letter_of(
             "data": event.data,
             **event.extensions,
         },
+    )
+
+
+def unreadable_letter(record: UnreadableRecord, now: datetime) -> DeadLetter:
+    """Return the letter of a queued event, or of buffered telemetry, whose stored text cannot be read."""
+    return DeadLetter(
+        letter_id=f"{record.kind}/{record.record_id}",
+        function=OUTSIDE,
+        reason=Reason(code="unreadable", message=f"the stored {record.kind} cannot be read: {record.why}"),
+        attempts=1,
+        first_seen=now,
+        last_seen=now,
+        flow_id=record.flow_id,
+        event={"id": record.record_id, "raw": record.raw},
     )
 
 

@@ -1,11 +1,13 @@
 """What the functions need of the world, as small protocols. The docstrings are the contract.
 
 Every operation may raise `Unavailable` when its technology does not answer; callers hand the event back to the
-broker then. All times are timezone-aware UTC. Adapters create no clients at import.
+broker then. A stored record that cannot be read stops nothing: reads of many records leave it out and fill the page
+with those behind it, a read of this one raises `Unreadable` (see `set_aside`). All times are timezone-aware UTC.
+Adapters create no clients at import.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -13,6 +15,7 @@ from typing import Any, Protocol
 from functions._core.audits import AnyAudit, AuditKind
 from functions._core.envelope import CloudEvent
 from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.set_aside import SetAside
 from functions._core.statistics import FlowStatistics
 from functions._core.step import Step
 from functions._core.turns import Line
@@ -26,7 +29,10 @@ class FlowStore(Protocol):
         """Return the flow's row, or None when there is none."""
 
     async def tickets(self, ticket_ids: Collection[str], flow_id: str | None = None) -> Mapping[str, Ticket]:
-        """Return those of the named tickets that exist, by id; naming the flow that they are of spares a search."""
+        """Return those of the named tickets that exist, by id; naming the flow that they are of spares a search.
+
+        What cannot be read is left out; raises `Unreadable` where nothing else was asked for.
+        """
 
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text; raise `Unavailable` when the flow is not visible."""
@@ -197,7 +203,10 @@ class EventQueue(Protocol):
         """Add events, durable before return; an id that is queued already is not added again."""
 
     async def pending(self, after: int, limit: int) -> Sequence[Queued]:
-        """Return queued events with `position` above `after`, in order: this process's own, and what it took over."""
+        """Return queued events with `position` above `after`, in order: this process's own, and what it took over.
+
+        One that cannot be read is set aside with its raw text, for its dead letter.
+        """
 
     async def take_over(self) -> int:
         """Say that this process is alive, and make its own what the dead have left; return how many events."""
@@ -310,3 +319,4 @@ class Ports:
     gateway: WorkerGateway
     clock: Clock
     tokens: Tokens
+    set_aside: SetAside = field(default_factory=SetAside)

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from functions._core.assignment import TOKEN_GRACE, assignment_event, cancellation_event
 from functions._core.envelope import CloudEvent
-from functions._core.errors import FlowcError
+from functions._core.errors import FlowcError, Unreadable
 from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
 from functions._core.references import UnresolvedReference, find_references, resolve
@@ -116,7 +116,10 @@ class Courier:
 
     async def _post(self, delivery: Delivery) -> Answer:
         ticket = delivery.ticket
-        worker = await self._ports.registry.worker(delivery.worker_id)
+        try:
+            worker = await self._ports.registry.worker(delivery.worker_id)
+        except Unreadable:
+            return GONE
         if worker is None:
             return GONE
         if not await self._breaker.admits(worker, delivery):

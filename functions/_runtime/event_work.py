@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from functions._core.envelope import CloudEvent, type_of
-from functions._core.errors import Rejected
+from functions._core.errors import Rejected, Unreadable
 from functions._core.events import ROUTES
 from functions._core.flow_steps import CHAIN
 from functions._core.letters import OUTSIDE, id_from_outside
@@ -118,7 +118,10 @@ class EventWork:
 
     async def _break_off(self, event: CloudEvent, reason: Reason) -> None:
         """Give up the step that the flow is at, if that is the one that waits for the event."""
-        flow = await self._platform.ports.store.flow(flow_of(event)) if event.noun in ROUTES else None
+        try:
+            flow = await self._platform.ports.store.flow(flow_of(event)) if event.noun in ROUTES else None
+        except Unreadable:
+            return  # its wake-up drives it on once it can be read again
         if flow is not None and CHAIN.get(flow.status) == event.noun:
             handled = await self._platform.give_up(flow.flow_id, reason)
             await self._publisher.sent(handled.step.events)

@@ -8,11 +8,12 @@ from functions._core.envelope import CloudEvent
 from functions._core.outcomes import Discovered
 from functions._core.ports import Due, EventQueue, Ports
 from functions._core.rules import Rules
+from functions._core.set_aside import UnreadableRecord
 from functions._core.values import Health
 from functions._core.worker_record import Worker
 from functions._core.workers import Deregistration, Heartbeat, Registration, Trial, Verdict
 from functions._runtime.handling import Handling
-from functions._runtime.logs import event_handled
+from functions._runtime.logs import event_handled, log
 from functions._runtime.metrics import Metrics
 from functions._runtime.metrics_catalogue import WORKER_TYPE
 from functions._runtime.metrics_gauges import Gauges
@@ -61,6 +62,18 @@ class Instruments:
         self.queue = MeasuredQueue(queue, self.metrics)
         self.gauges = Gauges(ports, queue, self.metrics, rules)
         self._recorder = recorder
+        ports.set_aside.told = self._set_aside
+
+    def _set_aside(self, record: UnreadableRecord) -> None:
+        """Tell of a stored record that cannot be read; it is told once."""
+        self.metrics.count("flowc_unreadable_records_total", record.kind.value)
+        log.error(
+            "record.set_aside",
+            kind=record.kind.value,
+            record_id=record.record_id,
+            flow_id=record.flow_id,
+            why=record.why,
+        )
 
     def serving(self, app: AsgiApp) -> AsgiApp:
         """Return `app`, watched."""

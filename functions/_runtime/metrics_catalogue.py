@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from functions._core.audits import IncidentType, Severity
 from functions._core.machine import ENDED_FLOWS, ENDED_TICKETS
+from functions._core.set_aside import RecordKind
 from functions._core.telemetry import STEPS
 from functions._core.values import Health, RiskBand, TaskType, TicketStatus
 
@@ -186,6 +187,7 @@ PLATFORM: Sequence[Metric] = (
     gauge("flowc_queue_depth", "Events that wait to be handled", "events"),
     counter("flowc_dead_letters_total", "Events given up", function=OPEN, code=OPEN),
     counter("flowc_dead_letters_dropped_total", "Dead letters dropped, the oldest first, because there were too many"),
+    counter("flowc_unreadable_records_total", "Stored records that could not be read", kind=tuple(RecordKind)),
     counter("flowc_records_forgotten_total", "Records of ended flows removed after their retention"),
     counter("api_requests_total", "HTTP requests", method=OPEN, route=OPEN, code=OPEN),
     seconds("api_request_duration_seconds", "HTTP requests", method=OPEN, route=OPEN),

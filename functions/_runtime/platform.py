@@ -16,11 +16,12 @@ from functions._core.engine import Carried, Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events import BY_NOUN, ROUTES, SINK
-from functions._core.letters import OUTSIDE, event_of
+from functions._core.letters import OUTSIDE, event_of, unreadable_letter
 from functions._core.models import DeadLetter, Flow, Reason
 from functions._core.orders import AnyOrder, noun_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.references import UnresolvedReference
+from functions._core.set_aside import RecordKind
 from functions._core.step import Delivery, Step
 from functions._core.worker_record import Worker
 from functions._core.workers import Deregistration, Heartbeat, Registration, verdicts_of
@@ -249,8 +250,19 @@ class Platform:
 
     async def catch_up(self) -> None:
         """Look for what may have been missed since the last round."""
+        await self.give_up_unreadable()
         await self._registrar.release_waiting()
         await self.flush_telemetry.when_due()
+
+    async def give_up_unreadable(self) -> None:
+        """Make dead letters of queued events and buffered telemetry that cannot be read, with their raw text."""
+        for record in self.ports.set_aside.records(RecordKind.QUEUED_EVENT, RecordKind.TELEMETRY):
+            letter = unreadable_letter(record, self.ports.clock.now())
+            if record.kind is RecordKind.QUEUED_EVENT:
+                await self._queue.bury(record.record_id, letter)
+            else:
+                await self.ports.dead_letters.put(letter)
+                await self.ports.telemetry_buffer.forget([int(record.record_id)])
 
     def _stored(self, worker: Worker) -> None:
         self.sweeper.arm(worker.next_wakeup_at)

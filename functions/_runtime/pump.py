@@ -28,6 +28,9 @@ PAGE = 500
 SUBSCRIBER_TURNS = 8
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 60.0
+PASSING_REASONS = frozenset({"unavailable", "unreadable_record"})
+"""Why an event is given up without its flow: what is missing may be there again when the flow's wake-up comes."""
+
 UNAVAILABLE_TRIES = 12
 """With pauses that double this is about ten minutes; after that a person should look."""
 
@@ -161,7 +164,7 @@ class Pump:
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         try:
             # The flow first: were it the other way round, a crash in between would leave it to its deadline.
-            if event.noun in ROUTES and reason.code != "unavailable":
+            if event.noun in ROUTES and reason.code not in PASSING_REASONS:
                 await self._give_up_step(event, reason)
             await self._queue.bury(event.id, letter)
         except Exception as error:  # noqa: BLE001 what cannot be buried now is buried later; nothing is dropped

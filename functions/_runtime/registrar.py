@@ -6,7 +6,7 @@ from contextlib import suppress
 from functions._adapters.addresses import Networks, checked_url
 from functions._core.engine import Heard
 from functions._core.envelope import CloudEvent
-from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
 from functions._core.ports import Answer, Due, Ports
 from functions._core.rules import Rules
 from functions._core.step import Delivery
@@ -126,7 +126,12 @@ class Registrar:
     async def track(self, event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due) -> Tracked:
         """Apply what an event means for its worker; decided anew when the worker's row moved in between."""
         for _ in range(TRIES):
-            tracked = await track_workers(event, self._ports, self._rules)
+            try:
+                tracked = await track_workers(event, self._ports, self._rules)
+            except Unreadable as unreadable:
+                if await self._replaced(event, unreadable):
+                    continue
+                return Tracked(None, None)
             try:
                 if not await self._store(tracked):
                     continue
@@ -135,6 +140,15 @@ class Registrar:
             self._instruments.tracked(event, tracked.known, tracked.worker)
             return tracked
         raise Conflict("the worker's row changes all the time")
+
+    async def _replaced(self, event: object, unreadable: Unreadable) -> bool:
+        """Make way for a worker that says again who it is, or leaves; whatever else concerns it finds no worker.
+
+        A heartbeat that finds none is answered so that the worker registers again.
+        """
+        if not isinstance(event, Registration | Deregistration):
+            return False
+        return await self._ports.registry.remove(event.worker_id, unreadable.version or 0)
 
     async def _store(self, tracked: Tracked) -> bool:
         if tracked.worker is tracked.known:

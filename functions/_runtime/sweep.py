@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from functions._core.errors import FlowcError
+from functions._core.errors import FlowcError, Unreadable
 from functions._core.ports import Due, Ports
 from functions._core.step import Step
 from functions._runtime.logs import log
@@ -91,6 +91,8 @@ class Sweeper:
     async def _acted(self, due: Due) -> None:
         try:
             await self._act(due)
+        except Unreadable:
+            return  # told when the record was set aside; it comes due again after the lease
         except FlowcError as error:
             log.warning("wakeup.failed", kind=due.kind, record_id=due.record_id, flow_id=due.flow_id, error=str(error))
         except Exception:  # noqa: BLE001 one broken record must not keep the others from what is due

@@ -1,7 +1,10 @@
 """Dead letters: events that could not be handled, for people to read, replay or drop."""
 
+from contextlib import suppress
+
 from fastapi import APIRouter
 
+from functions._core.errors import Unreadable
 from functions._core.letters import OUTSIDE, event_of
 from functions._core.models import DeadLetter
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
@@ -9,7 +12,7 @@ from functions.api.documents import problems
 from functions.api.ingress import take
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Limit, found
-from functions.api.services import ApiServices, Services
+from functions.api.services import Services
 from functions.api.views import LetterPage
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
@@ -36,7 +39,8 @@ async def replay_dead_letter(
     What came from outside is taken in as if it came now: what was refused for what it is, is refused again.
     """
     letter = await found("dead letter", letter_id, services.ports.dead_letters.letter)
-    await _recorded(services, "replay_dead_letter", letter, requested_by, why)
+    about = letter.flow_id or ""
+    await record(services, "replay_dead_letter", letter.letter_id, who=requested_by, why=why, flow_id=about)
     if letter.function != OUTSIDE or letter.reason.code in NEVER_AGAIN:
         return await services.engine.replay(letter.letter_id)
     await take(services, await services.fetched(event_of(letter)), None)
@@ -55,11 +59,9 @@ async def drop_dead_letter(
     services: Services, letter_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
 ) -> None:
     """Drop a dead letter; its event is gone then. Who wants it and why is kept."""
-    letter = await found("dead letter", letter_id, services.ports.dead_letters.letter)
-    await _recorded(services, "drop_dead_letter", letter, requested_by, why)
-    if not await services.ports.dead_letters.drop(letter.letter_id):
+    flow_id = ""
+    with suppress(Unreadable):  # what cannot be read can be dropped all the same
+        flow_id = (await found("dead letter", letter_id, services.ports.dead_letters.letter)).flow_id or ""
+    await record(services, "drop_dead_letter", letter_id, who=requested_by, why=why, flow_id=flow_id)
+    if not await services.ports.dead_letters.drop(letter_id):
         raise not_found("dead letter", letter_id)
-
-
-async def _recorded(services: ApiServices, action: str, letter: DeadLetter, who: str, why: str) -> None:
-    await record(services, action, letter.letter_id, who=who, why=why, flow_id=letter.flow_id or "")

@@ -1,10 +1,12 @@
 """What has happened, in all flows: transitions as events, and what validation found and what went wrong."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from functions._core.audits import AuditKind, IncidentRecord
+from functions._core.errors import Unreadable
 from functions._core.models import Flow
 from functions._core.subscribers import transition_event
 from functions.api.documents import problems
@@ -23,7 +25,9 @@ async def list_events(services: Services, after: After = 0, limit: Limit = DEFAU
     flows: dict[str, Flow | None] = {}
     for entry in entries:
         if entry.flow_id not in flows:
-            flows[entry.flow_id] = await ports.store.flow(entry.flow_id)
+            flows[entry.flow_id] = None
+            with suppress(Unreadable):
+                flows[entry.flow_id] = await ports.store.flow(entry.flow_id)
     events = [(entry, flow) for entry in entries if (flow := flows[entry.flow_id])]
     return EventPage(
         items=tuple(event_view(transition_event(entry, flow)) for entry, flow in events),

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from functions._core.set_aside import LISTED
 from functions.api.documents import problems
 from functions.api.problems import Itemised
 from functions.api.services import Services
@@ -19,11 +20,18 @@ async def get_health(services: Services) -> dict[str, str]:
 
 @router.get("/ready", responses=problems(503))
 async def get_readiness(services: Services) -> dict[str, object]:
-    """Return what is known of the platform's state; 503 while it cannot handle events."""
+    """Return what is known of the platform's state; 503 while it cannot handle events.
+
+    Stored records that this process could not read are listed: the platform works without them.
+    """
     state = {"ready": True, **await services.ready()}
     if not state["ready"]:
         members = {"state": state}
         raise Itemised("the platform cannot handle events now", code="not_ready", status=503, members=members)
+    left_out = services.ports.set_aside.records()
+    if left_out:
+        state["unreadable_records"] = len(left_out)
+        state["unreadable"] = [record.model_dump() for record in left_out[:LISTED]]
     return state
 
 

@@ -13,6 +13,7 @@ from functions._core.explain import Explanation
 from functions._core.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, Ticket
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
+from functions._core.set_aside import UnreadableRecord
 from functions._core.slack import closed_at, deadline_at, slack_ms, slack_state
 from functions._core.telemetry import summary_of
 from functions._core.values import Health, Outcome, Record, SlackState, TicketStatus, Timestamp, milliseconds
@@ -110,9 +111,10 @@ class RegisteredWorker(WorkerView):
 
 
 class WorkerList(Record):
-    """All workers, by id."""
+    """All workers, by id; `unreadable` are those whose stored records cannot be read."""
 
     items: tuple[WorkerView, ...]
+    unreadable: tuple[UnreadableRecord, ...] = ()
 
 
 class HeartbeatAnswer(Record):

@@ -2,14 +2,17 @@
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from fastapi import APIRouter
 
-from functions._core.errors import Unavailable
+from functions._core.errors import Unavailable, Unreadable
 from functions._core.explain import NAMED, explain_flow, explain_ticket
 from functions._core.explain_ticket import Explanation
+from functions._core.explain_unreadable import explain_unreadable, with_unreadable
 from functions._core.models import Flow, HistoryEntry, Ticket
 from functions._core.ranking import rank
+from functions._core.set_aside import RecordKind
 from functions._core.values import FlowStatus, TicketStatus, Waiting
 from functions._core.vocabulary import UNPRINTABLE
 from functions.api.documents import problems
@@ -33,10 +36,18 @@ TELLING = frozenset({"flow.paused", "sla.at_risk"})
 @router.get("/{record_id}", responses=problems(404))
 async def why(services: Services, record_id: str) -> WhyView:
     """Return why a flow or a ticket is where it is, since when, and what happens next."""
-    flow = None if UNPRINTABLE.search(record_id) else await services.ports.store.flow(record_id)
+    now = services.ports.clock.now()
+    try:
+        flow = None if UNPRINTABLE.search(record_id) else await services.ports.store.flow(record_id)
+    except Unreadable as unreadable:
+        last, _ = await _history(services, record_id, None)
+        return why_view(explain_unreadable(RecordKind.FLOW, record_id, unreadable), None, now, last)
     if flow is not None:
         return await _why_flow(services, flow)
-    return await _why_ticket(services, await ticket_named(services, record_id))
+    try:
+        return await _why_ticket(services, await ticket_named(services, record_id))
+    except Unreadable as unreadable:
+        return why_view(explain_unreadable(RecordKind.TICKET, record_id, unreadable), None, now, ())
 
 
 async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
@@ -52,7 +63,7 @@ async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
     now = ports.clock.now()
     explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, history=about_flow)
     explanation = await _with_refused(services, explanation, flow.flow_id)
-    return why_view(explanation, None, now, last)
+    return why_view(with_unreadable(explanation, ports.set_aside.records(flow_id=flow.flow_id)), None, now, last)
 
 
 async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
@@ -61,7 +72,9 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     if flow is None:
         raise Unavailable(f"the flow of ticket {ticket.ticket_id} is not visible")
     upstream = tuple((await ports.store.tickets(_waited_for(ticket), ticket.flow_id)).values())
-    worker = await ports.registry.worker(ticket.worker_id) if ticket.worker_id else None
+    worker = None
+    with suppress(Unreadable):
+        worker = await ports.registry.worker(ticket.worker_id) if ticket.worker_id else None
     last, _ = await _history(services, ticket.flow_id, ticket.ticket_id)
     now = ports.clock.now()
     if ticket.status is TicketStatus.PENDING:
@@ -72,7 +85,9 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     )
     if ticket.status is not TicketStatus.COMPLETED:
         explanation = await _with_refused(services, explanation, ticket.flow_id)
-    return why_view(explanation, ticket, now, last)
+    left_out = ports.set_aside.records(RecordKind.WORKER)
+    about = [one for one in left_out if ticket.status is TicketStatus.PENDING or one.record_id == ticket.worker_id]
+    return why_view(with_unreadable(explanation, about), ticket, now, last)
 
 
 async def _with_refused(services: ApiServices, explanation: Explanation, flow_id: str) -> Explanation:

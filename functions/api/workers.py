@@ -1,10 +1,13 @@
 """Workers: how they register and stay known, and who could take a ticket."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from functions._core.errors import Unreadable
 from functions._core.ranking import health_of, rank_for
+from functions._core.set_aside import LISTED, RecordKind
 from functions._core.tickets import capabilities
 from functions._core.values import Health
 from functions._core.worker_record import Worker
@@ -60,11 +63,15 @@ async def list_workers(
     services: Services,
     status: Annotated[Health | None, Query(description="Their health now; in any letter case")] = None,
 ) -> WorkerList:
-    """Return all workers, or those of one health, by id."""
+    """Return all workers, or those of one health, by id; `unreadable` names those whose records cannot be read."""
     workers, active = await services.ports.registry.workers(), await services.ports.tally.active()
     now = services.ports.clock.now()
+    left_out = services.ports.set_aside.records(RecordKind.WORKER)
     asked = [worker for worker in workers if status in {None, health_of(worker, now, services.rules)}]
-    return WorkerList(items=tuple(worker_view(worker, active, now, services.rules) for worker in asked))
+    return WorkerList(
+        items=tuple(worker_view(worker, active, now, services.rules) for worker in asked),
+        unreadable=tuple(left_out[:LISTED]),
+    )
 
 
 @router.post("/discover", responses=problems(*BODY_PROBLEMS), openapi_extra=json_body(Wanted, required=False))
@@ -115,7 +122,8 @@ async def deregister_worker(
     services: Services, worker_id: str, reason: Id = None, requested_by: RequestedBy = NOBODY
 ) -> None:
     """Forget a worker; its tickets are given to others. Who wants it and why is kept."""
-    worker = await found("worker", worker_id, services.ports.registry.worker)
-    await record(services, "deregister_worker", worker.worker_id, who=requested_by, why=reason or NO_REASON)
-    if not await services.engine.deregister(worker.worker_id, reason or ""):
+    with suppress(Unreadable):  # who cannot be read can be forgotten all the same
+        await found("worker", worker_id, services.ports.registry.worker)
+    await record(services, "deregister_worker", worker_id, who=requested_by, why=reason or NO_REASON)
+    if not await services.engine.deregister(worker_id, reason or ""):
         raise not_found("worker", worker_id)

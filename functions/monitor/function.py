@@ -13,6 +13,7 @@ from functions._core import orders
 from functions._core.assignment_steps import may_fail_when_lost
 from functions._core.compensation import compensations
 from functions._core.ending_steps import counted, may_retry, retryable
+from functions._core.errors import Unreadable
 from functions._core.event_data import CompensationRequested, WorkerUnhealthy
 from functions._core.models import Ticket
 from functions._core.orders import AnyOrder, Order
@@ -119,7 +120,10 @@ async def reported(reports: Sequence[Report], situation: Situation, ports: Ports
 
 async def _next_for(worker_id: str | None, slots: int, situation: Situation, ports: Ports) -> Sequence[Ticket]:
     """Return the waiting tickets with the least slack, of any flow, that can use the worker's free slots."""
-    worker = await ports.registry.worker(worker_id) if worker_id else None
+    try:
+        worker = await ports.registry.worker(worker_id) if worker_id else None
+    except Unreadable:
+        return ()
     if worker is None or worker.suspended_until is not None:  # such a worker is given its next ticket by its verdicts
         return ()
     return await ports.wakeups.claim_waiting(worker.capabilities, situation.now, slots, OFFER_LEASE)

@@ -14,6 +14,7 @@ pytest.register_assert_rewrite(
             "statistics",
             "tally",
             "telemetry_buffer",
+            "unreadable",
             "views",
             "wakeups",
         )

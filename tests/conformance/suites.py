@@ -8,6 +8,7 @@ from tests.conformance.retention import RetentionSuite
 from tests.conformance.statistics import StatisticsSuite
 from tests.conformance.tally import TallySuite
 from tests.conformance.telemetry_buffer import TelemetryBufferSuite
+from tests.conformance.unreadable import UnreadableSuite
 from tests.conformance.views import ViewsSuite
 from tests.conformance.wakeups import WakeupsSuite
 
@@ -20,6 +21,7 @@ __all__ = [
     "StatisticsSuite",
     "TallySuite",
     "TelemetryBufferSuite",
+    "UnreadableSuite",
     "ViewsSuite",
     "WakeupsSuite",
 ]

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -7,6 +8,8 @@ from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.stores import Stores
 from functions._runtime.clock import SystemClock
 from tests.conformance import suites
+from tests.conformance.damage import in_dynamodb
+from tests.conformance.unreadable import Damage
 
 pytestmark = pytest.mark.timeout(300)  # an emulator takes its time for a plan of thousands
 
@@ -42,6 +45,12 @@ class TestTally(Dynamo, suites.TallySuite): ...
 
 
 class TestTelemetryBuffer(Dynamo, suites.TelemetryBufferSuite): ...
+
+
+class TestUnreadable(Dynamo, suites.UnreadableSuite):
+    @pytest.fixture
+    def damage(self, dynamodb_client: Client, dynamodb_table: str) -> Damage:
+        return partial(in_dynamodb, dynamodb_client, dynamodb_table)
 
 
 class TestViews(Dynamo, suites.ViewsSuite): ...

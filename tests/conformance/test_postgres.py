@@ -1,10 +1,13 @@
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
 from functions._adapters.postgres import PostgresStore
 from functions._adapters.stores import Stores
 from tests.conformance import suites
+from tests.conformance.damage import in_postgres
+from tests.conformance.unreadable import Damage
 
 
 class Postgres:
@@ -37,6 +40,12 @@ class TestTally(Postgres, suites.TallySuite): ...
 
 
 class TestTelemetryBuffer(Postgres, suites.TelemetryBufferSuite): ...
+
+
+class TestUnreadable(Postgres, suites.UnreadableSuite):
+    @pytest.fixture
+    def damage(self, database_url: str) -> Damage:
+        return partial(in_postgres, database_url)
 
 
 class TestViews(Postgres, suites.ViewsSuite): ...

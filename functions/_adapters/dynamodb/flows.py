@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from functions._adapters.documents import document
+from functions._adapters.documents import document, found_or_unreadable
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change, address, key_of
 from functions._adapters.dynamodb.outbox import Outbox
@@ -13,6 +13,8 @@ from functions._adapters.dynamodb.records import (
     is_record,
     new,
     position_of,
+    readable,
+    readable_all,
     record_of,
     ticket_change,
 )
@@ -53,11 +55,10 @@ class DynamoFlows:
         flows = dict.fromkeys(ticket_ids, flow_id) if flow_id else await self._flows_of(ticket_ids)
         known = {ticket_id: keys.ticket_key(flow, ticket_id) for ticket_id, flow in flows.items() if flow}
         items = await self._writer.read_all(list(known.values()))
-        return {
-            ticket_id: await record_of(self._table, Ticket, items[key])
-            for ticket_id, key in known.items()
-            if is_record(items.get(key))
-        }
+        stored = {ticket_id: items[key] for ticket_id, key in known.items() if is_record(items.get(key))}
+        found = {ticket_id: await readable(self._table, Ticket, item) for ticket_id, item in stored.items()}
+        tickets = {ticket_id: ticket for ticket_id, ticket in found.items() if ticket is not None}
+        return found_or_unreadable(self._table.set_aside, tickets, ticket_ids, stored)
 
     async def _flows_of(self, ticket_ids: Collection[str]) -> Mapping[str, str | None]:
         pointers = await self._table.get_all([keys.pointer_key(ticket_id) for ticket_id in ticket_ids])
@@ -76,7 +77,7 @@ class DynamoFlows:
         items = await self.items_of(flow_id)
         items = [item for item in items if not live_only or _is_live(item)]
         items.sort(key=position_of)
-        return [await record_of(self._table, Ticket, item) for item in items]
+        return await readable_all(self._table, Ticket, items)
 
     async def by_status(self, flow_id: str) -> Mapping[str, int]:
         """Return how many tickets of the flow's plan are in each status, zeros included."""

@@ -50,7 +50,7 @@ class History:
         again = [item for item in items if "dr" in item and await self._writer.drafts.finished(item)]
         if again:
             items = await self._table.query(partition, "C#", "T#" + keys.LAST)
-        return [entry for item in items for entry in history_of(item) if entry.seq > after]
+        return [entry for item in items for entry in history_of(self._table, item) if entry.seq > after]
 
     async def _of_all(self, after: int, limit: int) -> list[HistoryEntry]:
         """Merge the flows: one that was stored after enough lines of others were found need not be read."""
@@ -65,7 +65,9 @@ class History:
         loose = await self._table.sharded("listing", "HISTORY", keys.number(after + 1), limit=limit + 1)
         seen = {partition for _, partition in flows}
         items = await self._writer.read_all([key_of(entry) for entry in loose if entry["pk"]["S"] not in seen])
-        return found + [entry for item in items.values() for entry in history_of(item) if entry.seq > after]
+        return found + [
+            entry for item in items.values() for entry in history_of(self._table, item) if entry.seq > after
+        ]
 
     async def _flows_since(self, after: int) -> list[tuple[int, str]]:
         """Return the partitions of flows that may have lines above `after`, by the flows' positions."""

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from functions._adapters.documents import read_event
+from functions._adapters.documents import fill_async
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change, address, key_of
 from functions._adapters.dynamodb.listing import listed_items
 from functions._adapters.dynamodb.outbox import EVERYBODY, Outbox
-from functions._adapters.dynamodb.records import letter_change, record_of
+from functions._adapters.dynamodb.records import event_of, letter_change, parsed, readable, record_of
 from functions._adapters.dynamodb.table import PATIENCE, Table, parts_of
 from functions._adapters.dynamodb.values import Item, integer, text, to_integer, to_text
 from functions._adapters.dynamodb.writing import Moved, Writer
@@ -17,6 +17,7 @@ from functions._core.envelope import CloudEvent
 from functions._core.errors import Unavailable
 from functions._core.models import DeadLetter
 from functions._core.ports import Queued
+from functions._core.set_aside import RecordKind
 
 LEASE = 10_000_000
 """Microseconds for which a process counts as alive after it has said so."""
@@ -40,7 +41,13 @@ class DynamoQueue:
 
     async def pending(self, after: int, limit: int) -> Sequence[Queued]:
         """Return queued events of this process with `position` above `after`, in order."""
-        return [await self._outbox.queued(place) for place in await self._outbox.places(None, after, limit)]
+
+        async def first(number: int) -> tuple[int, list[Queued]]:
+            places = await self._outbox.places(None, after, number)
+            found = [await self._outbox.queued(place) for place in places]
+            return len(places), [queued for queued in found if queued is not None]
+
+        return await fill_async(limit, first)
 
     async def take_over(self) -> int:
         """Say that this process is alive, and make its own what nobody else is to handle; return how many events."""
@@ -105,6 +112,7 @@ class DynamoQueue:
             except Moved:
                 continue
             await self._outbox.clean(event_id)
+            self._table.set_aside.gone(RecordKind.QUEUED_EVENT, event_id)
             return
         raise Unavailable("The queue is busy.")
 
@@ -123,17 +131,19 @@ class DynamoTelemetryBuffer:
 
     async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
         """Return the oldest entries behind `after` with their positions and times."""
-        found = []
-        for item in await self._items(keys.number(after + 1), limit):
-            doc = await self._table.document(item)
-            if doc is not None:
-                event = read_event(doc.decode())
-                found.append((int(item["sk"]["S"]), event.time, event))
-        return found
+
+        async def first(number: int) -> tuple[int, list[tuple[int, datetime, CloudEvent]]]:
+            items = await self._items(keys.number(after + 1), number)
+            found = [(int(item["sk"]["S"]), await parsed(self._table, item, event_of)) for item in items]
+            return len(items), [(position, event.time, event) for position, event in found if event is not None]
+
+        return await fill_async(limit, first)
 
     async def forget(self, positions: Collection[int]) -> None:
         """Remove entries that were published."""
         wanted = [(keys.TELEMETRY, keys.number(position)) for position in positions]
+        for position in positions:
+            self._table.set_aside.gone(RecordKind.TELEMETRY, position)
         large = [item for item in (await self._table.get_all(wanted)).values() if "dp" in item] if wanted else []
         parts = [part for item in large for part in parts_of(keys.TELEMETRY, to_text(item, "dp") or "")]
         await self._table.delete_all([*wanted, *parts])
@@ -162,8 +172,13 @@ class DynamoDeadLetters:
     async def letters(self, cursor: str | None, limit: int) -> tuple[Sequence[DeadLetter], str | None]:
         """Return letters, the newest first."""
         before = position_of(cursor, start=MAX_POSITION)
-        items = await listed_items(self._writer, "LETTER", bool, limit + 1, before=before)
-        return page([(at, await record_of(self._table, DeadLetter, item)) for at, item in items], limit)
+
+        async def first(number: int) -> tuple[int, list[tuple[int, DeadLetter]]]:
+            items = await listed_items(self._writer, "LETTER", bool, number, before=before)
+            found = [(at, await readable(self._table, DeadLetter, item)) for at, item in items]
+            return len(items), [(at, letter) for at, letter in found if letter is not None]
+
+        return page(await fill_async(limit + 1, first), limit)
 
     async def letter(self, letter_id: str) -> DeadLetter | None:
         """Return one letter."""
@@ -178,6 +193,7 @@ class DynamoDeadLetters:
 async def drop_letter(table: Table, key: keys.Key) -> bool:
     """Forget a letter with its parts; tell whether it was there."""
     arguments = {"TableName": table.name, "Key": address(key), "ReturnValues": "ALL_OLD"}
+    table.set_aside.gone(RecordKind.DEAD_LETTER, key[0].removeprefix("LETTER#"))
     old = (await table.client.call("delete_item", arguments)).get("Attributes")
     if old and (reference := to_text(old, "dp")):
         await table.delete_all(parts_of(key[0], reference))

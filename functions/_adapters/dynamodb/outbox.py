@@ -8,15 +8,17 @@ item of its own. An id that is queued twice is shown once, at its first position
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from functions._adapters.documents import document, read_event
+from functions._adapters.documents import document
 from functions._adapters.dynamodb.changes import Change, key_of
 from functions._adapters.dynamodb.keys import Key, event_key, moment, number, read_moment
+from functions._adapters.dynamodb.records import event_of, stored
 from functions._adapters.dynamodb.values import Item, integer, listed, text, to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
 from functions._core.envelope import CloudEvent
-from functions._core.errors import Unavailable
 from functions._core.ports import Queued
+from functions._core.set_aside import RecordKind
 
 CARRIED = 16_000
 """Bytes of events that an item carries beside its record."""
@@ -142,14 +144,15 @@ class Outbox:
             once.setdefault(place.event_id, place)
         return [place for place in once.values() if place.position > after][:limit]
 
-    async def queued(self, place: Place) -> Queued:
-        """Return an event as it is queued."""
-        parts = place.element["M"]
-        doc = await self._writer.table.document(parts, partition=place.key[0])
-        if doc is None:
-            raise Unavailable("A queued event is without its document.")
+    async def queued(self, place: Place) -> Queued | None:
+        """Return an event as it is queued; None, with the event set aside, when it cannot be read."""
+        parts, table = place.element["M"], self._writer.table
+        found = await stored(table, parts, place.key[0])
+        raw = found if isinstance(found, bytes) else ""
+        event = table.set_aside.read(RecordKind.QUEUED_EVENT, place.event_id, partial(event_of, found), raw=raw)
+        if event is None:
+            return None
         not_before = to_text(parts, "nb")
-        event = read_event(doc.decode())
         return Queued(place.position, event, to_integer(parts, "a"), read_moment(not_before) if not_before else None)
 
     async def postponed(self, event_id: str, attempts: int, not_before: datetime) -> list[Change]:

@@ -1,14 +1,15 @@
 """From records to changes of items, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from functions._adapters.documents import document
+from functions._adapters.documents import AUDIT, document, read_event
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change
-from functions._adapters.dynamodb.table import Table
+from functions._adapters.dynamodb.table import Incomplete, Table
 from functions._adapters.dynamodb.values import (
     Item,
     binary,
@@ -22,18 +23,24 @@ from functions._adapters.dynamodb.values import (
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.standing import held_since, waits_for_a_worker
 from functions._core.audits import ActionRecord, AnyAudit, AuditRecord
-from functions._core.errors import Unavailable
+from functions._core.envelope import CloudEvent
+from functions._core.errors import FlowcError
 from functions._core.machine import FLOWS_UNDER_WAY
 from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.set_aside import RecordKind
 from functions._core.values import FlowStatus, Record, milliseconds
 from functions._core.worker_record import Worker
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 _HISTORY = TypeAdapter(list[HistoryEntry])
 
 LONG = 10_000
 """Milliseconds; an estimate above this says that a record probably lives to see a sweep."""
+
+Stored = bytes | Exception
+"""A document, or what kept it from being unpacked."""
 
 NO_FLOW = "NOFLOW"
 """Partition of `standing` for actions that concern no flow."""
@@ -130,22 +137,106 @@ def history_element(entries: Sequence[HistoryEntry], key: keys.Key) -> Item:
     return binary(deflate(f"[{','.join(docs)}]"))
 
 
-def history_of(item: Item) -> list[HistoryEntry]:
-    """Return the history that an item keeps."""
+def history_of(table: Table, item: Item) -> list[HistoryEntry]:
+    """Return the history that an item keeps; what cannot be read is set aside."""
     flow_id, ticket_id = item["pk"]["S"].removeprefix("F#"), item["sk"]["S"].rpartition("T#")[2]
+    elements = (
+        table.set_aside.read(
+            RecordKind.HISTORY,
+            f"{flow_id}/{item['sk']['S']}/{place}",
+            partial(_lines_of, element),
+            flow_id=flow_id,
+        )
+        for place, element in enumerate(item.get("h", {"L": []})["L"])
+    )
     return [
         entry.but(flow_id=entry.flow_id or flow_id, ticket_id=ticket_id if entry.ticket_id == "" else entry.ticket_id)
-        for element in item.get("h", {"L": []})["L"]
-        for entry in _HISTORY.validate_json(inflate(bytes(element["B"])))
+        for entries in elements
+        for entry in entries or ()
     ]
 
 
+def _lines_of(element: Item) -> list[HistoryEntry]:
+    return _HISTORY.validate_json(inflate(bytes(element["B"])))
+
+
 async def record_of(table: Table, model: type[R], item: Item) -> R:
-    """Return the record that an item holds."""
-    found = await table.document(item)
-    if found is None:
-        raise Unavailable("A record is without its document.")
-    return model.model_validate_json(found)
+    """Return the record that an item holds; raise `Unreadable`, or `Incomplete` where its document is not there."""
+    found = await stored(table, item)
+    if isinstance(found, Incomplete):
+        raise found
+    kind, record_id, _ = identity(item)
+    parse = partial(_parsed, model, found)
+    return table.set_aside.read_one(kind, record_id, parse, version=to_integer(item, "v"))
+
+
+async def readable(table: Table, model: type[R], item: Item) -> R | None:
+    """Return the record that an item holds; None, with the record set aside, when it cannot be read."""
+    return await parsed(table, item, partial(_parsed, model))
+
+
+async def parsed(table: Table, item: Item, parse: Callable[[Stored], T]) -> T | None:
+    """Return what `parse` makes of an item's document; None, with the record set aside, when it cannot be read."""
+    kind, record_id, flow_id = identity(item)
+    found = await stored(table, item)
+    raw = found if isinstance(found, bytes) else ""
+    return table.set_aside.read(kind, record_id, partial(parse, found), flow_id=flow_id, raw=raw)
+
+
+async def readable_all(table: Table, model: type[R], items: Iterable[Item]) -> list[R]:
+    """Return the records that items hold, without those that cannot be read."""
+    found = [await readable(table, model, item) for item in items]
+    return [record for record in found if record is not None]
+
+
+async def stored(table: Table, item: Item, partition: str | None = None) -> Stored:
+    """Return the document of an item, or why there is none that can be unpacked."""
+    try:
+        return await table.document(item, partition=partition) or Incomplete("A record is without its document.")
+    except Incomplete as missing:
+        return missing
+    except FlowcError:
+        raise
+    except Exception as broken:  # noqa: BLE001 whatever is in the item
+        return broken
+
+
+def _parsed(model: type[R], found: Stored) -> R:
+    return model.model_validate_json(_text_of(found))
+
+
+def event_of(found: Stored) -> CloudEvent:
+    """Return the event of a document."""
+    return read_event(_text_of(found).decode())
+
+
+def audit_of(found: Stored) -> AnyAudit:
+    """Return the audit of a document."""
+    return AUDIT.validate_json(_text_of(found))
+
+
+def _text_of(found: Stored) -> bytes:
+    """Return a document; raise what kept it from being unpacked."""
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def identity(item: Item) -> tuple[RecordKind, str, str | None]:
+    """Return what an item holds, its id as far as its key tells it, and the flow that it is of."""
+    partition, key = item["pk"]["S"], item["sk"]["S"]
+    if partition == keys.WORKERS:
+        return RecordKind.WORKER, key, None
+    if partition == keys.TELEMETRY:
+        return RecordKind.TELEMETRY, str(int(key)), None
+    if partition.startswith("LETTER#"):
+        return RecordKind.DEAD_LETTER, partition.removeprefix("LETTER#"), None
+    flow_id = partition.removeprefix("F#")
+    if key.startswith("T#"):
+        return RecordKind.TICKET, key.removeprefix("T#"), flow_id
+    if key.startswith("A#"):
+        return RecordKind.AUDIT, key.removeprefix("A#"), flow_id
+    return RecordKind.FLOW, flow_id, flow_id
 
 
 def is_record(item: Item | None) -> bool:

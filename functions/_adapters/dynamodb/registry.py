@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change
-from functions._adapters.dynamodb.records import record_of, worker_change
+from functions._adapters.dynamodb.records import readable_all, record_of, worker_change
 from functions._adapters.dynamodb.table import PATIENCE
 from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._core.errors import Conflict, Unavailable
+from functions._core.set_aside import RecordKind
 from functions._core.worker_record import Worker
 
 
@@ -21,7 +22,7 @@ class DynamoRegistry:
     async def workers(self) -> Sequence[Worker]:
         """Return all of them, by worker id."""
         items = await self._table.query(keys.WORKERS, old=True)
-        found = [await record_of(self._table, Worker, item) for item in items if "v" in item]
+        found = await readable_all(self._table, Worker, (item for item in items if "v" in item))
         return sorted(found, key=lambda worker: worker.worker_id)
 
     async def worker(self, worker_id: str) -> Worker | None:
@@ -46,4 +47,5 @@ class DynamoRegistry:
             await self._writer.write([Change((keys.WORKERS, keys.short(worker_id)), version, delete=True)])
         except Conflict:
             return False
+        self._table.set_aside.gone(RecordKind.WORKER, keys.short(worker_id))
         return True

@@ -8,7 +8,7 @@ from functions._adapters.dynamodb.changes import Change, key_of
 from functions._adapters.dynamodb.flows import DECISION
 from functions._adapters.dynamodb.mail import drop_letter
 from functions._adapters.dynamodb.records import NO_FLOW, history_element, history_of
-from functions._adapters.dynamodb.table import parts_of
+from functions._adapters.dynamodb.table import Table, parts_of
 from functions._adapters.dynamodb.values import Item, listed, to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
 from functions._core.errors import Conflict
@@ -59,7 +59,7 @@ class DynamoRetention:
             left -= await drop_letter(self._table, key_of(entry))
         if left and (reference := to_text(row, f"{DECISION}p")):
             left -= 1
-            if left <= _lines(row):  # otherwise it goes with the row
+            if left <= _lines(self._table, row):  # otherwise it goes with the row
                 await self._table.delete_all(parts_of(partition, reference))
                 await self._writer.write([Change(key_of(row), removes=[f"{DECISION}p"])])
         if left:
@@ -70,10 +70,10 @@ class DynamoRetention:
         """Remove lines of history, then the record that they are kept in."""
         if limit <= 0:
             return 0
-        key, lines = key_of(item), _lines(item)
+        key, lines = key_of(item), _lines(self._table, item)
         record = key[1][:2] != "H#" and ("v" in item or "k" in item)
         if lines + record > limit:
-            await self._writer.write([_shortened(item, limit)])
+            await self._writer.write([_shortened(self._table, item, limit)])
             return limit
         gone = [key]
         if key[1].startswith("T#"):
@@ -82,24 +82,25 @@ class DynamoRetention:
         return lines + record
 
     async def _remove_row(self, row: Item, items: Sequence[Item], limit: int) -> int:
-        lines = _lines(row)
+        lines = _lines(self._table, row)
         try:
             if lines >= limit:
-                await self._writer.write([_shortened(row, limit)])
+                await self._writer.write([_shortened(self._table, row, limit)])
                 return limit
             rest = [key_of(item) for item in items if item["sk"]["S"][:2] in {"B#", "C#"}]
             await self._table.delete_all(rest)
             await self._writer.write([Change(key_of(row), to_integer(row, "v"), delete=True)])
         except Conflict:
             return 0
+        self._table.set_aside.flow_gone(row["pk"]["S"].removeprefix("F#"))
         return lines + 1
 
 
-def _lines(item: Item) -> int:
-    return len(history_of(item))
+def _lines(table: Table, item: Item) -> int:
+    return len(history_of(table, item))
 
 
-def _shortened(item: Item, count: int) -> Change:
+def _shortened(table: Table, item: Item, count: int) -> Change:
     """Return the change that removes the oldest `count` lines of history from an item."""
-    left = history_element(history_of(item)[count:], key_of(item))
+    left = history_element(history_of(table, item)[count:], key_of(item))
     return Change(key_of(item), sets={"h": listed([left])}, equal={"h": item["h"]})

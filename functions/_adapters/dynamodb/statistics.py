@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import key_of
-from functions._adapters.dynamodb.records import record_of
+from functions._adapters.dynamodb.records import readable
 from functions._adapters.dynamodb.values import to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
 from functions._core.models import Flow
@@ -55,7 +55,8 @@ class DynamoStatistics:
             items = await self._table.get_all([key_of(entry) for entry in entries])
             for entry in entries:
                 item = items.get(key_of(entry))
-                if item is not None and (await record_of(self._table, Flow, item)).outcome is None:
+                flow = None if item is None else await readable(self._table, Flow, item)
+                if flow is not None and flow.outcome is None:
                     return keys.read_moment(entry["ss"]["S"]).astimezone(UTC)
             if len(entries) < limit:
                 return None

@@ -61,6 +61,7 @@ class DynamoStore:
             dead_letters=DynamoDeadLetters(writer),
             telemetry_buffer=DynamoTelemetryBuffer(writer),
             queue=self.queue,
+            set_aside=writer.table.set_aside,
         )
 
     @classmethod

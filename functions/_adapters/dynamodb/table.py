@@ -9,6 +9,7 @@ from functions._adapters.dynamodb.changes import address, key_of
 from functions._adapters.dynamodb.keys import SHARDS, Key
 from functions._adapters.dynamodb.values import INLINE, Item, binary, cut, deflate, inflate, text, to_text
 from functions._core.errors import Unavailable
+from functions._core.set_aside import SetAside
 
 T = TypeVar("T")
 
@@ -28,12 +29,17 @@ async def pause(attempt: int) -> None:
     await asyncio.sleep(min(0.01 * 2**attempt, 0.5))
 
 
+class Incomplete(Unavailable):
+    """A document, or a part of one, is not there."""
+
+
 class Table:
     """One table, read consistently unless an index is read."""
 
     def __init__(self, client: Client, name: str) -> None:
         self.client = client
         self.name = name
+        self.set_aside = SetAside()
 
     async def get(self, key: Key) -> Item | None:
         """Return an item, or None."""
@@ -187,7 +193,7 @@ class Table:
         keys = parts_of(partition or item["pk"]["S"], reference)
         found = await self.get_all(keys)
         if len(found) < len(keys):
-            raise Unavailable("A part of a document is not there.")
+            raise Incomplete("A part of a document is not there.")
         return inflate(b"".join(bytes(found[key]["b"]["B"]) for key in keys))
 
 

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from functions._adapters.documents import fill_async
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import key_of
 from functions._adapters.dynamodb.flows import DynamoFlows
-from functions._adapters.dynamodb.records import is_record, record_of
+from functions._adapters.dynamodb.records import is_record, readable, readable_all
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.standing import held_since
 from functions._core.models import Ticket
@@ -35,23 +36,29 @@ class DynamoTally:
         items = await self._writer.read_all(list(long.values()))
         for name, key in long.items():
             if key in items:
-                ticket = await record_of(self._writer.table, Ticket, items[key])
-                held[ticket.worker_id or name] = held.pop(name)
+                ticket = await readable(self._writer.table, Ticket, items[key])
+                if ticket is not None:
+                    held[ticket.worker_id or name] = held.pop(name)
         return held
 
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
         """Return tickets that the worker holds, the oldest assignment first."""
         name = keys.short(worker_id)
-        entries = await self._writer.table.query(
-            keys.held_by(name),
-            f"{name}#",
-            f"{name}#{keys.LAST}",
-            index="standing",
-            keys=("sp", "ss"),
-            limit=limit,
-        )
-        wanted = [key_of(entry) for entry in entries]
-        items = await self._writer.read_all(wanted)
-        found = [items[key] for key in wanted if is_record(items.get(key))]
-        tickets = [await record_of(self._writer.table, Ticket, item) for item in found]
-        return [ticket for ticket in tickets if ticket.worker_id == worker_id and held_since(ticket)]
+        table = self._writer.table
+
+        async def first(number: int) -> tuple[int, list[Ticket]]:
+            entries = await table.query(
+                keys.held_by(name),
+                f"{name}#",
+                f"{name}#{keys.LAST}",
+                index="standing",
+                keys=("sp", "ss"),
+                limit=number,
+            )
+            wanted = [key_of(entry) for entry in entries]
+            items = await self._writer.read_all(wanted)
+            found = [items[key] for key in wanted if is_record(items.get(key))]
+            tickets = await readable_all(table, Ticket, found)
+            return len(entries), [one for one in tickets if one.worker_id == worker_id and held_since(one)]
+
+        return await fill_async(limit, first)

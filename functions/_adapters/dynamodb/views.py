@@ -4,13 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from functions._adapters.documents import AUDIT
+from functions._adapters.documents import fill_async
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import key_of
 from functions._adapters.dynamodb.flows import DynamoFlows
 from functions._adapters.dynamodb.history import History
 from functions._adapters.dynamodb.listing import PAGE, listed_items
-from functions._adapters.dynamodb.records import is_record, record_of
+from functions._adapters.dynamodb.records import audit_of, is_record, parsed, readable
 from functions._adapters.dynamodb.records import position_of as place_of
 from functions._adapters.dynamodb.table import AT_ONCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_text
@@ -38,8 +38,8 @@ class DynamoViews:
         found: list[tuple[int, Flow]] = []
         while len(found) <= limit:
             items = await listed_items(self._writer, "FLOW", is_record, limit + 1, before=before)
-            flows = [(at, await record_of(self._table, Flow, item)) for at, item in items]
-            found += [(at, flow) for at, flow in flows if wanted is None or flow.status == wanted]
+            flows = [(at, await readable(self._table, Flow, item)) for at, item in items]
+            found += [(at, flow) for at, flow in flows if flow and wanted in {None, flow.status.value}]
             if len(items) <= limit:
                 break
             before = items[-1][0]
@@ -75,7 +75,9 @@ class DynamoViews:
             pages = await asyncio.gather(*(self._flows.items_in(partition) for _, partition in some))
             for (at, _), items in zip(some, pages, strict=True):
                 for item in sorted(items, key=place_of):
-                    yield at * OF_A_FLOW + place_of(item), await record_of(self._table, Ticket, item)
+                    ticket = await readable(self._table, Ticket, item)
+                    if ticket is not None:
+                        yield at * OF_A_FLOW + place_of(item), ticket
 
     async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
         """Return transitions with `seq` above `after`, in order."""
@@ -91,13 +93,16 @@ class DynamoViews:
             about_validity = to_text(item, "k") == AuditKind.VALIDATION.value
             return is_kind and (valid is None or (about_validity and item["ok"]["BOOL"] == valid))
 
-        if flow_id is None:
-            items = [item for _, item in await listed_items(self._writer, "AUDIT", fits, limit)]
-        else:
-            of_flow = await self._table.query(keys.of_flow(flow_id), "A#", "A#" + keys.LAST, newest=True)
-            items = [item for item in of_flow if "k" in item and fits(item)][:limit]
-        docs = [await self._table.document(item) for item in items]
-        return [AUDIT.validate_json(doc) for doc in docs if doc is not None]
+        async def first(number: int) -> tuple[int, list[AnyAudit]]:
+            if flow_id is None:
+                items = [item for _, item in await listed_items(self._writer, "AUDIT", fits, number)]
+            else:
+                of_flow = await self._table.query(keys.of_flow(flow_id), "A#", "A#" + keys.LAST, newest=True)
+                items = [item for item in of_flow if "k" in item and fits(item)][:number]
+            audits = [await parsed(self._table, item, audit_of) for item in items]
+            return len(items), [audit for audit in audits if audit is not None]
+
+        return await fill_async(limit, first)
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return how many flows and tickets there are by status."""

@@ -16,7 +16,7 @@ from functions._adapters.dynamodb.changes import Change, key_of, request
 from functions._adapters.dynamodb.client import Refused
 from functions._adapters.dynamodb.drafts import HEAD
 from functions._adapters.dynamodb.due import entry_of, moved_to
-from functions._adapters.dynamodb.records import record_of
+from functions._adapters.dynamodb.records import readable, record_of
 from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_integer
 from functions._adapters.dynamodb.writing import Writer
@@ -154,10 +154,8 @@ class DynamoWakeups:
         if item is None:
             return None
         self._writer.due.saw(item)
-        try:
-            return entry["ss"]["S"], await record_of(self._table, Ticket, item)
-        except Exception:  # noqa: BLE001 it is not offered, the others are; its own wake-up tells what is wrong
-            return None
+        ticket = await readable(self._table, Ticket, item)
+        return None if ticket is None else (entry["ss"]["S"], ticket)
 
     async def _claim(self, change: Change, offered_before: str = "") -> Item | None:
         """Make a change that only one can make; return the item as it is then, or None."""

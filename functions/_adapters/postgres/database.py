@@ -2,15 +2,17 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
+from functions._adapters.documents import fill_async
 from functions._adapters.postgres.errors import connecting, told
 from functions._adapters.sql import queries
+from functions._core.set_aside import SetAside
 
 SQL = queries("postgres")
 
@@ -24,6 +26,7 @@ scan by bitmap would leave the entries of moved rows in the index, to be passed 
 
 PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
+T = TypeVar("T")
 Rows = Sequence[Any]
 """Records of the driver: tuples by behaviour."""
 
@@ -48,6 +51,7 @@ class Database:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self.set_aside = SetAside()
 
     @classmethod
     async def open(cls, url: str, connections: int) -> "Database":
@@ -67,6 +71,17 @@ class Database:
     async def rows(self, name: str, **values: object) -> Rows:
         """Run a named query."""
         return await self.run(SQL[name], values)
+
+    async def filled(
+        self, limit: int, sql: str, values: Mapping[str, object], read: Callable[[SetAside, Rows], list[T]]
+    ) -> list[T]:
+        """Return up to `limit` records that `read` makes of the first rows of a statement with a `:limit`."""
+
+        async def first(number: int) -> tuple[int, list[T]]:
+            rows = await self.run(sql, {**values, "limit": number})
+            return len(rows), read(self.set_aside, rows)
+
+        return await fill_async(limit, first)
 
     async def value(self, name: str, **values: object) -> Any:
         """Return the first column of the first row of a named query, or None."""

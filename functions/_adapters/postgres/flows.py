@@ -1,11 +1,14 @@
 """Flows, tickets and everything else that a step changes."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
+from functions._adapters.documents import found_or_unreadable, read_tickets
 from functions._adapters.postgres.changes import writing_of
-from functions._adapters.postgres.database import Database
+from functions._adapters.postgres.database import SQL, Database
 from functions._core.errors import Unavailable
 from functions._core.models import Flow, Ticket
+from functions._core.set_aside import RecordKind
 from functions._core.step import Step
 from functions._core.values import TicketStatus
 
@@ -20,7 +23,9 @@ class PostgresFlows:
     async def flow(self, flow_id: str) -> Flow | None:
         """Return the flow's row, or None."""
         doc = await self._database.value("flow", flow_id=flow_id)
-        return None if doc is None else Flow.model_validate_json(doc)
+        if doc is None:
+            return None
+        return self._database.set_aside.read_one(RecordKind.FLOW, flow_id, partial(Flow.model_validate_json, doc))
 
     async def tickets(
         self,
@@ -31,7 +36,9 @@ class PostgresFlows:
         if not ticket_ids:
             return {}
         rows = await self._database.rows("tickets", ticket_ids=list(ticket_ids))
-        return {ticket_id: Ticket.model_validate_json(doc) for ticket_id, doc in rows}
+        aside = self._database.set_aside
+        found = {ticket.ticket_id: ticket for ticket in read_tickets(aside, rows)}
+        return found_or_unreadable(aside, found, ticket_ids, {row[0] for row in rows})
 
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text."""
@@ -43,7 +50,7 @@ class PostgresFlows:
     async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
         """Return the tickets of a flow in the order of the plan."""
         rows = await self._database.rows("live_tickets_of" if live_only else "tickets_of", flow_id=flow_id)
-        return [Ticket.model_validate_json(doc) for (doc,) in rows]
+        return read_tickets(self._database.set_aside, rows)
 
     async def commit(self, step: Step) -> None:
         """Apply `step`, or raise `Conflict` and change nothing."""
@@ -73,5 +80,4 @@ class PostgresTally:
 
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
         """Return tickets that the worker holds, the oldest assignment first."""
-        rows = await self._database.rows("held_by", worker_id=worker_id, limit=limit)
-        return [Ticket.model_validate_json(doc) for (doc,) in rows]
+        return await self._database.filled(limit, SQL["held_by"], {"worker_id": worker_id}, read_tickets)

@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
-from functions._adapters.documents import read_event
+from functions._adapters.documents import read_queued, read_telemetry
 from functions._adapters.pages import MAX_POSITION, position_of
 from functions._adapters.postgres.changes import queueing
-from functions._adapters.postgres.database import SQL, Database
+from functions._adapters.postgres.database import SQL, Database, Rows
 from functions._adapters.postgres.rows import key, letter_row
 from functions._adapters.postgres.views import read_page
 from functions._core.envelope import CloudEvent
 from functions._core.models import DeadLetter
 from functions._core.ports import Queued
+from functions._core.set_aside import RecordKind, SetAside
 
 LEASE = timedelta(seconds=10)
 """For how long a process counts as alive after it has said so."""
@@ -38,8 +40,7 @@ class PostgresQueue:
     async def pending(self, after: int, limit: int) -> Sequence[Queued]:
         """Return queued events of this process, or all if it has no name, with `position` above `after`, in order."""
         query = "queue_pending" if self._owner is None else "queue_pending_of"
-        rows = await self._database.rows(query, owner=self._owner, after=after, limit=limit)
-        return [Queued(position, read_event(doc), attempts, not_before) for position, attempts, not_before, doc in rows]
+        return await self._database.filled(limit, SQL[query], {"owner": self._owner, "after": after}, _read_queue)
 
     async def take_over(self) -> int:
         """Say that this process is alive, and make its own what nobody else is to handle; return how many events."""
@@ -54,11 +55,17 @@ class PostgresQueue:
 
     async def bury(self, event_id: str, letter: DeadLetter) -> None:
         """Move an event to the dead letters."""
+        self._database.set_aside.gone(RecordKind.QUEUED_EVENT, event_id)
         await self._database.rows("queue_bury", event_id=key(event_id), **letter_row(letter))
 
     async def depth(self) -> int:
         """Return how many events are queued, by whomever."""
         return int(await self._database.value("queue_depth"))
+
+
+def _read_queue(aside: SetAside, rows: Rows) -> list[Queued]:
+    read = ((row, read_queued(aside, row[1], row[4])) for row in rows)
+    return [Queued(position, event, tries, at) for (position, _, tries, at, _), event in read if event is not None]
 
 
 class PostgresTelemetryBuffer:
@@ -69,12 +76,12 @@ class PostgresTelemetryBuffer:
 
     async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
         """Return the oldest entries behind `after` with their positions and times."""
-        rows = await self._database.rows("telemetry_oldest", limit=limit, after=after)
-        entries = ((position, read_event(doc)) for position, doc in rows)
-        return [(position, event.time, event) for position, event in entries]
+        return await self._database.filled(limit, SQL["telemetry_oldest"], {"after": after}, read_telemetry)
 
     async def forget(self, positions: Collection[int]) -> None:
         """Remove entries that were published."""
+        for position in positions:
+            self._database.set_aside.gone(RecordKind.TELEMETRY, position)
         await self._database.rows("telemetry_delete", positions=list(positions))
 
     async def size(self) -> int:
@@ -95,13 +102,17 @@ class PostgresDeadLetters:
     async def letters(self, cursor: str | None, limit: int) -> tuple[Sequence[DeadLetter], str | None]:
         """Return letters, the newest first."""
         values = {"before": position_of(cursor, start=MAX_POSITION)}
-        return await read_page(self._database, DeadLetter, SQL["letters_page"], values, limit)
+        return await read_page(self._database, RecordKind.DEAD_LETTER, DeadLetter, SQL["letters_page"], values, limit)
 
     async def letter(self, letter_id: str) -> DeadLetter | None:
         """Return one letter."""
         doc = await self._database.value("letter", letter_id=key(letter_id))
-        return None if doc is None else DeadLetter.model_validate_json(doc)
+        if doc is None:
+            return None
+        parse = partial(DeadLetter.model_validate_json, doc)
+        return self._database.set_aside.read_one(RecordKind.DEAD_LETTER, letter_id, parse)
 
     async def drop(self, letter_id: str) -> bool:
         """Forget a letter; tell whether it was there."""
+        self._database.set_aside.gone(RecordKind.DEAD_LETTER, letter_id)
         return bool(await self._database.rows("letter_delete", letter_id=key(letter_id)))

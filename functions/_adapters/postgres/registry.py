@@ -1,11 +1,12 @@
 """The registered workers."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from functions._adapters.postgres.database import SQL, Database
 from functions._adapters.postgres.rows import worker_row
 from functions._core.errors import Conflict
+from functions._core.set_aside import RecordKind
 from functions._core.worker_record import Worker
 
 REMEMBERED = 4096
@@ -22,12 +23,18 @@ class PostgresRegistry:
 
     async def workers(self) -> Sequence[Worker]:
         """Return all of them, by worker id."""
-        return [_worker(doc) for (doc,) in await self._database.rows("workers")]
+        aside = self._database.set_aside
+        rows = await self._database.rows("workers")
+        found = [aside.read(RecordKind.WORKER, worker_id, partial(_worker, doc)) for worker_id, doc in rows]
+        return [worker for worker in found if worker is not None]
 
     async def worker(self, worker_id: str) -> Worker | None:
         """Return one of them."""
-        doc = await self._database.value("worker", worker_id=worker_id)
-        return None if doc is None else _worker(doc)
+        rows = await self._database.rows("worker", worker_id=worker_id)
+        if not rows:
+            return None
+        version, doc = rows[0]
+        return self._database.set_aside.read_one(RecordKind.WORKER, worker_id, partial(_worker, doc), version=version)
 
     async def put(self, worker: Worker) -> None:
         """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
@@ -37,4 +44,7 @@ class PostgresRegistry:
 
     async def remove(self, worker_id: str, version: int) -> bool:
         """Forget a worker and its wake-up, unless it has changed."""
-        return bool(await self._database.rows("worker_delete", worker_id=worker_id, version=version))
+        removed = bool(await self._database.rows("worker_delete", worker_id=worker_id, version=version))
+        if removed:
+            self._database.set_aside.gone(RecordKind.WORKER, worker_id)
+        return removed

@@ -24,6 +24,7 @@ class PostgresRetention:
             await fetch(connection, SQL["retention_begin"], {})
             while left > 0 and (flow := await fetch(connection, SQL["forgettable"], {"before": before})):
                 left -= await _forget(connection, flow[0][0], left)
+                self._database.set_aside.flow_gone(flow[0][0])  # what is left of it is told again when it is met
             if left:
                 left -= len(await fetch(connection, SQL["actions_forget"], {"before": before, "limit": left}))
         return limit - left

@@ -33,6 +33,7 @@ class PostgresStore:
             dead_letters=PostgresDeadLetters(database),
             telemetry_buffer=PostgresTelemetryBuffer(database),
             queue=PostgresQueue(database, owner),
+            set_aside=database.set_aside,
         )
 
     @classmethod

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from functions._adapters.documents import AUDIT, read_history
+from functions._adapters.documents import read_audits, read_history_rows, read_rows
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
-from functions._adapters.postgres.database import SQL, Database
+from functions._adapters.postgres.database import SQL, Database, Rows
 from functions._adapters.postgres.rows import text
 from functions._core.audits import AnyAudit, AuditKind
 from functions._core.models import Flow, HistoryEntry, Ticket
+from functions._core.set_aside import RecordKind, SetAside
 from functions._core.values import Record
 
 R = TypeVar("R", bound=Record)
@@ -23,11 +24,14 @@ def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) ->
 
 
 async def read_page(
-    database: Database, model: type[R], sql: str, values: Mapping[str, Any], limit: int
+    database: Database, kind: RecordKind, model: type[R], sql: str, values: Mapping[str, Any], limit: int
 ) -> tuple[list[R], str | None]:
-    """Run a query for positions and documents, and cut the page off what it finds."""
-    rows = await database.run(sql, {**values, "limit": limit + 1})
-    return page([(position, model.model_validate_json(doc)) for position, doc in rows], limit)
+    """Run a query for positions, ids, flows and documents, and cut the page off what it finds."""
+
+    def read(aside: SetAside, rows: Rows) -> list[tuple[int, R]]:
+        return read_rows(aside, kind, model, rows)
+
+    return page(await database.filled(limit + 1, sql, values, read), limit)
 
 
 class PostgresViews:
@@ -41,7 +45,7 @@ class PostgresViews:
         wanted = flow_status(status)
         values = {"before": position_of(cursor, start=MAX_POSITION), "status": wanted}
         sql = SQL["flows_page" if wanted is None else "flows_page_by_status"]
-        return await read_page(self._database, Flow, sql, values, limit)
+        return await read_page(self._database, RecordKind.FLOW, Flow, sql, values, limit)
 
     async def find_tickets(
         self, filters: Mapping[str, str], cursor: str | None, limit: int
@@ -50,27 +54,27 @@ class PostgresViews:
         wanted = {name: text(value) for name, value in ticket_filters(filters).items()}
         equalities = "".join(f"AND {name} = :{name} " for name in sorted(wanted))
         sql = SQL["tickets_page"].replace("/* filters */", equalities)
-        return await read_page(self._database, Ticket, sql, {**wanted, "after": position_of(cursor, start=0)}, limit)
+        values = {**wanted, "after": position_of(cursor, start=0)}
+        return await read_page(self._database, RecordKind.TICKET, Ticket, sql, values, limit)
 
     async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
         """Return transitions with `seq` above `after`, in order; of all flows, only what is settled.
 
         An entry whose neighbour with a lower number is still being committed is shown together with that.
         """
+        values: dict[str, object] = {"after": after}
         if flow_id is None:
-            settled = await self._database.value("history_settled")
-            rows = await self._database.rows("history_page", after=after, settled=settled, limit=limit)
+            sql, values["settled"] = SQL["history_page"], await self._database.value("history_settled")
         else:
-            rows = await self._database.rows("history_page_of_flow", flow_id=text(flow_id), after=after, limit=limit)
-        return [read_history(seq, doc) for seq, doc in rows]
+            sql, values["flow_id"] = SQL["history_page_of_flow"], text(flow_id)
+        return await self._database.filled(limit, sql, values, read_history_rows)
 
     async def audits(
         self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
     ) -> Sequence[AnyAudit]:
         """Return audits that all filters fit, the newest first."""
         sql = audits_page(of_flow=flow_id is not None, kind=kind, valid=valid)
-        rows = await self._database.run(sql, {"flow_id": text(flow_id), "limit": limit})
-        return [AUDIT.validate_json(doc) for (doc,) in rows]
+        return await self._database.filled(limit, sql, {"flow_id": text(flow_id)}, read_audits)
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return how many flows and tickets there are by status."""

@@ -4,13 +4,13 @@ A claim moves the searchable column; the document keeps the true time, and the r
 anew.
 """
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
+from functions._adapters.documents import read_tickets
 from functions._adapters.postgres.database import Database
 from functions._adapters.postgres.rows import requirement
-from functions._adapters.standing import in_one_line
+from functions._adapters.standing import in_one_line, readable_requirements
 from functions._core.models import Ticket
 from functions._core.ports import Due
 from functions._core.rules import TICKETS_PER_TURN
@@ -44,8 +44,16 @@ class PostgresWakeups:
         wanted = [key for needs, key in await self._requirements() if covered is None or needs <= covered]
         if not wanted:
             return []
-        rows = await self._database.rows("claim_waiting", requirements=wanted, now=now, limit=limit, until=now + lease)
-        return [Ticket.model_validate_json(doc) for (doc,) in rows]
+        claimed: list[Ticket] = []
+        while len(claimed) < limit:  # what cannot be read is passed over, and comes up again after the lease
+            left = limit - len(claimed)
+            rows = await self._database.rows(
+                "claim_waiting", requirements=wanted, now=now, limit=left, until=now + lease
+            )
+            claimed += read_tickets(self._database.set_aside, rows)
+            if len(rows) < left:
+                break
+        return claimed
 
     async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
         """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
@@ -62,4 +70,4 @@ class PostgresWakeups:
     async def _requirements(self) -> list[tuple[frozenset[str], str]]:
         """Return the distinct requirements of waiting tickets, as sets and as they are stored."""
         rows = await self._database.rows("waiting_requirements")
-        return [(frozenset(json.loads(capabilities)), key) for key, capabilities in rows if capabilities]
+        return readable_requirements((capabilities, key) for key, capabilities in rows if capabilities)

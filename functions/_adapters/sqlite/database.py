@@ -10,6 +10,7 @@ from typing import Any
 from functions._adapters.sql import queries
 from functions._adapters.sqlite.committer import Committer, Query, T, unavailable
 from functions._adapters.sqlite.folder import claim, connect, migrate
+from functions._core.set_aside import SetAside
 
 SQL = queries("sqlite")
 
@@ -20,6 +21,7 @@ class Database:
     """An open data folder, owned by one event loop."""
 
     def __init__(self, folder: Path) -> None:
+        self.set_aside = SetAside()
         with ExitStack() as stack:
             path = claim(folder, stack)
             try:

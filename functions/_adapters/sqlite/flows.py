@@ -5,11 +5,13 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
+from functions._adapters.documents import fill, found_or_unreadable, read_tickets
 from functions._adapters.sqlite.changes import apply, changes_of
 from functions._adapters.sqlite.database import SQL, Database
 from functions._adapters.sqlite.recent import FLOWS, TICKETS, Recent
 from functions._core.errors import Unavailable
 from functions._core.models import Flow, Ticket
+from functions._core.set_aside import RecordKind
 from functions._core.step import Step
 from functions._core.values import TicketStatus
 
@@ -28,7 +30,10 @@ class SqliteFlows:
         if known is not None:
             return known
         rows = self._database.rows("flow", flow_id=flow_id)
-        return self._flows.put(flow_id, Flow.model_validate_json(rows[0][0])) if rows else None
+        if not rows:
+            return None
+        parse = partial(Flow.model_validate_json, rows[0][0])
+        return self._flows.put(flow_id, self._database.set_aside.read_one(RecordKind.FLOW, flow_id, parse))
 
     async def tickets(
         self,
@@ -38,27 +43,33 @@ class SqliteFlows:
         """Return those of the named tickets that exist, by id."""
         found = {ticket_id: known for ticket_id in ticket_ids if (known := self._tickets.get(ticket_id)) is not None}
         unknown = [ticket_id for ticket_id in ticket_ids if ticket_id not in found]
-        if unknown:
-            for ticket_id, doc in self._database.rows("tickets", ticket_ids=json.dumps(unknown)):
-                found[ticket_id] = self._tickets.put(ticket_id, Ticket.model_validate_json(doc))
-        return found
+        if not unknown:
+            return found
+        rows = self._database.rows("tickets", ticket_ids=json.dumps(unknown))
+        for ticket in read_tickets(self._database.set_aside, rows):
+            found[ticket.ticket_id] = self._tickets.put(ticket.ticket_id, ticket)
+        return found_or_unreadable(self._database.set_aside, found, ticket_ids, {row[0] for row in rows})
 
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text."""
         rows = self._database.rows("decision", flow_id=flow_id)
         if not rows:
             raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")
-        return bytes(rows[0][0])
+        doc = rows[0][0]
+        return doc.encode() if isinstance(doc, str) else bytes(doc)
 
     async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
         """Return the tickets of a flow in the order of the plan."""
         query = SQL["live_tickets_of" if live_only else "tickets_of"]
 
         def tickets(connection: sqlite3.Connection) -> list[Ticket]:
-            return [
-                self._current(ticket_id, version, doc)
+            found = [
+                self._database.set_aside.read(
+                    RecordKind.TICKET, ticket_id, partial(self._current, ticket_id, version, doc), flow_id=flow_id
+                )
                 for ticket_id, version, doc in connection.execute(query, {"flow_id": flow_id})
             ]
+            return [ticket for ticket in found if ticket is not None]
 
         return await self._database.browse(tickets)
 
@@ -83,6 +94,7 @@ class SqliteFlows:
 
     def forget(self, flow_id: str, ticket_ids: Sequence[str]) -> None:
         """Keep nothing at hand of records that were removed."""
+        self._database.set_aside.flow_gone(flow_id)
         self._flows.forget(flow_id)
         for ticket_id in ticket_ids:
             self._tickets.forget(ticket_id)
@@ -115,5 +127,9 @@ class SqliteTally:
 
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
         """Return tickets that the worker holds, the oldest assignment first."""
-        rows = self._database.rows("held_by", worker_id=worker_id, limit=limit)
-        return [Ticket.model_validate_json(doc) for (doc,) in rows]
+
+        def held(number: int) -> tuple[int, list[Ticket]]:
+            rows = self._database.rows("held_by", worker_id=worker_id, limit=number)
+            return len(rows), read_tickets(self._database.set_aside, rows)
+
+        return fill(limit, held)

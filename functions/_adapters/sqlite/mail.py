@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
-from functions._adapters.documents import read_event
+from functions._adapters.documents import fill, read_queued, read_telemetry
 from functions._adapters.pages import MAX_POSITION, position_of
 from functions._adapters.sqlite.changes import Change, apply, letter_change, queue_change
 from functions._adapters.sqlite.database import SQL, Database
@@ -13,6 +14,7 @@ from functions._adapters.sqlite.views import read_page
 from functions._core.envelope import CloudEvent
 from functions._core.models import DeadLetter
 from functions._core.ports import Queued
+from functions._core.set_aside import RecordKind
 
 
 class SqliteQueue:
@@ -27,11 +29,13 @@ class SqliteQueue:
 
     async def pending(self, after: int, limit: int) -> Sequence[Queued]:
         """Return queued events with `position` above `after`, in order."""
-        rows = self._database.rows("queue_pending", after=after, limit=limit)
-        return [
-            Queued(position, read_event(doc), attempts, None if not_before is None else from_ms(not_before))
-            for position, attempts, not_before, doc in rows
-        ]
+
+        def first(number: int) -> tuple[int, list[Queued]]:
+            rows = self._database.rows("queue_pending", after=after, limit=number)
+            read = ((row, read_queued(self._database.set_aside, row[1], row[4])) for row in rows)
+            return len(rows), [_queued(row, event) for row, event in read if event is not None]
+
+        return fill(limit, first)
 
     async def take_over(self) -> int:
         """Do nothing: there is one process."""
@@ -44,6 +48,7 @@ class SqliteQueue:
 
     async def bury(self, event_id: str, letter: DeadLetter) -> None:
         """Move an event to the dead letters."""
+        self._database.set_aside.gone(RecordKind.QUEUED_EVENT, event_id)
         changes = [Change(SQL["queue_delete"], [{"event_id": event_id}]), letter_change(letter)]
         await self._database.write(partial(apply, changes=changes))
 
@@ -51,6 +56,11 @@ class SqliteQueue:
         """Return how many events are queued."""
         (count,) = await self._database.browse(lambda c: c.execute(SQL["queue_depth"]).fetchone())
         return int(count)
+
+
+def _queued(row: tuple[Any, ...], event: CloudEvent) -> Queued:
+    position, _, attempts, not_before, _ = row
+    return Queued(position, event, attempts, None if not_before is None else from_ms(not_before))
 
 
 class SqliteTelemetryBuffer:
@@ -61,13 +71,18 @@ class SqliteTelemetryBuffer:
 
     async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
         """Return the oldest entries behind `after` with their positions and times."""
-        rows = self._database.rows("telemetry_oldest", limit=limit, after=after)
-        entries = ((position, read_event(doc)) for position, doc in rows)
-        return [(position, event.time, event) for position, event in entries]
+
+        def first(number: int) -> tuple[int, list[tuple[int, datetime, CloudEvent]]]:
+            rows = self._database.rows("telemetry_oldest", limit=number, after=after)
+            return len(rows), read_telemetry(self._database.set_aside, rows)
+
+        return fill(limit, first)
 
     async def forget(self, positions: Collection[int]) -> None:
         """Remove entries that were published."""
         rows = [{"position": position} for position in positions]
+        for position in positions:
+            self._database.set_aside.gone(RecordKind.TELEMETRY, position)
         await self._database.write(partial(apply, changes=[Change(SQL["telemetry_delete"], rows)]))
 
     async def size(self) -> int:
@@ -89,14 +104,18 @@ class SqliteDeadLetters:
     async def letters(self, cursor: str | None, limit: int) -> tuple[Sequence[DeadLetter], str | None]:
         """Return letters, the newest first."""
         values = {"before": position_of(cursor, start=MAX_POSITION)}
-        return await read_page(self._database, DeadLetter, SQL["letters_page"], values, limit)
+        return await read_page(self._database, RecordKind.DEAD_LETTER, DeadLetter, SQL["letters_page"], values, limit)
 
     async def letter(self, letter_id: str) -> DeadLetter | None:
         """Return one letter."""
         rows = self._database.rows("letter", letter_id=letter_id)
-        return DeadLetter.model_validate_json(rows[0][0]) if rows else None
+        if not rows:
+            return None
+        parse = partial(DeadLetter.model_validate_json, rows[0][0])
+        return self._database.set_aside.read_one(RecordKind.DEAD_LETTER, letter_id, parse)
 
     async def drop(self, letter_id: str) -> bool:
         """Forget a letter; tell whether it was there."""
         query = {"letter_id": letter_id}
+        self._database.set_aside.gone(RecordKind.DEAD_LETTER, letter_id)
         return await self._database.write(lambda c: c.execute(SQL["letter_delete"], query).rowcount > 0)

@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 
 from functions._adapters.sqlite.changes import apply, worker_change
 from functions._adapters.sqlite.database import SQL, Database
+from functions._core.set_aside import RecordKind
 from functions._core.worker_record import Worker
 
 REMEMBERED = 4096
@@ -21,12 +22,18 @@ class SqliteRegistry:
 
     async def workers(self) -> Sequence[Worker]:
         """Return all of them, by worker id."""
-        return [_worker(doc) for (doc,) in self._database.rows("workers")]
+        aside = self._database.set_aside
+        rows = self._database.rows("workers")
+        found = [aside.read(RecordKind.WORKER, worker_id, partial(_worker, doc)) for worker_id, doc in rows]
+        return [worker for worker in found if worker is not None]
 
     async def worker(self, worker_id: str) -> Worker | None:
         """Return one of them."""
         rows = self._database.rows("worker", worker_id=worker_id)
-        return _worker(rows[0][0]) if rows else None
+        if not rows:
+            return None
+        version, doc = rows[0]
+        return self._database.set_aside.read_one(RecordKind.WORKER, worker_id, partial(_worker, doc), version=version)
 
     async def put(self, worker: Worker) -> None:
         """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
@@ -35,4 +42,7 @@ class SqliteRegistry:
     async def remove(self, worker_id: str, version: int) -> bool:
         """Forget a worker and its wake-up, unless it has changed."""
         query = {"worker_id": worker_id, "version": version}
-        return await self._database.write(lambda c: c.execute(SQL["worker_delete"], query).rowcount > 0)
+        removed = await self._database.write(lambda c: c.execute(SQL["worker_delete"], query).rowcount > 0)
+        if removed:
+            self._database.set_aside.gone(RecordKind.WORKER, worker_id)
+        return removed

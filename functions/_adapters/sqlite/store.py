@@ -31,6 +31,7 @@ class SqliteStore:
             dead_letters=SqliteDeadLetters(database),
             telemetry_buffer=SqliteTelemetryBuffer(database),
             queue=SqliteQueue(database),
+            set_aside=database.set_aside,
         )
 
     @classmethod

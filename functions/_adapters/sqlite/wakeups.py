@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from functions._adapters.documents import read_tickets
 from functions._adapters.sqlite.database import SQL, Database
 from functions._adapters.sqlite.rows import from_ms, requirement, to_ms
-from functions._adapters.standing import in_one_line
+from functions._adapters.standing import in_one_line, readable_requirements
 from functions._core.models import Ticket
 from functions._core.ports import Due
 from functions._core.rules import TICKETS_PER_TURN
+from functions._core.set_aside import SetAside
 from functions._core.turns import Line
 
 
@@ -48,7 +50,8 @@ class SqliteWakeups:
         if not self._database.read(partial(_waiting, covered=covered, now=to_ms(now), limit=1)):
             return []
         until = to_ms(now + lease)
-        claim = partial(_claim_waiting, covered=covered, now=to_ms(now), limit=limit, until=until)
+        aside = self._database.set_aside
+        claim = partial(_claim_waiting, aside, covered=covered, now=to_ms(now), limit=limit, until=until)
         return await self._database.write(claim)
 
     async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
@@ -84,7 +87,7 @@ def _waiting(connection: sqlite3.Connection, *, covered: frozenset[str] | None, 
 
 def _requirements(connection: sqlite3.Connection) -> list[tuple[frozenset[str], str]]:
     """Return the distinct requirements of waiting tickets, as sets and as they are stored."""
-    return [(frozenset(json.loads(text)), text) for (text,) in connection.execute(SQL["waiting_requirements"])]
+    return readable_requirements((text, text) for (text,) in connection.execute(SQL["waiting_requirements"]))
 
 
 def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[str]) -> Line:
@@ -107,9 +110,19 @@ def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[s
 
 
 def _claim_waiting(
-    connection: sqlite3.Connection, *, covered: frozenset[str] | None, now: int, limit: int, until: int
+    aside: SetAside,
+    connection: sqlite3.Connection,
+    *,
+    covered: frozenset[str] | None,
+    now: int,
+    limit: int,
+    until: int,
 ) -> list[Ticket]:
-    ids = _waiting(connection, covered=covered, now=now, limit=limit)
-    connection.executemany(SQL["offer"], [{"ticket_id": ticket_id, "until": until} for ticket_id in ids])
-    docs = dict(connection.execute(SQL["tickets"], {"ticket_ids": json.dumps(ids)}).fetchall())
-    return [Ticket.model_validate_json(docs[ticket_id]) for ticket_id in ids]
+    """Offer tickets; those that cannot be read are passed over, and come up again after the lease like all others."""
+    claimed: list[Ticket] = []
+    while len(claimed) < limit and (ids := _waiting(connection, covered=covered, now=now, limit=limit - len(claimed))):
+        connection.executemany(SQL["offer"], [{"ticket_id": ticket_id, "until": until} for ticket_id in ids])
+        rows = connection.execute(SQL["tickets"], {"ticket_ids": json.dumps(ids)}).fetchall()
+        found = {ticket.ticket_id: ticket for ticket in read_tickets(aside, rows)}
+        claimed += [found[ticket_id] for ticket_id in ids if ticket_id in found]
+    return claimed

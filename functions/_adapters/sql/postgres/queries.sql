@@ -217,7 +217,7 @@ SELECT doc FROM flow WHERE flow_id = :flow_id
 SELECT doc FROM decision WHERE flow_id = :flow_id
 
 -- name: tickets
-SELECT ticket_id, doc FROM ticket WHERE ticket_id = ANY (:ticket_ids::text[])
+SELECT ticket_id, flow_id, doc FROM ticket WHERE ticket_id = ANY (:ticket_ids::text[])
 
 -- name: live_tickets
 SELECT count(*) FROM (
@@ -231,24 +231,24 @@ SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id AND compensates IS 
 SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL AND worker_id IS NOT NULL GROUP BY worker_id
 
 -- name: held_by
-SELECT doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
+SELECT ticket_id, flow_id, doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
 ORDER BY held_since, ticket_id LIMIT :limit
 
 -- name: worker
-SELECT doc FROM worker WHERE worker_id = :worker_id
+SELECT version, doc FROM worker WHERE worker_id = :worker_id
 
 -- name: workers
-SELECT doc FROM worker ORDER BY worker_id
+SELECT worker_id, doc FROM worker ORDER BY worker_id
 
 -- name: letter
 SELECT doc FROM dead_letter WHERE letter_id = :letter_id
 
 -- name: queue_pending
-SELECT position, attempts, not_before, doc FROM event_queue
+SELECT position, event_id, attempts, not_before, doc FROM event_queue
 WHERE position > :after ORDER BY position LIMIT :limit
 
 -- name: queue_pending_of
-SELECT position, attempts, not_before, doc FROM event_queue
+SELECT position, event_id, attempts, not_before, doc FROM event_queue
 WHERE owner = :owner AND position > :after ORDER BY position LIMIT :limit
 
 -- name: telemetry_oldest
@@ -317,7 +317,7 @@ WITH claim AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(1179407192, 2)
 ), offered AS MATERIALIZED (
     SELECT found.* FROM unnest(:requirements::text[]) AS wanted (requirement), LATERAL (
-        SELECT position, ticket_id, turn, latest_start, doc FROM ticket
+        SELECT position, ticket_id, flow_id, turn, latest_start, doc FROM ticket
         WHERE ticket.requirement = wanted.requirement AND (offered_until IS NULL OR offered_until <= :now)
             AND (SELECT count(*) FROM claim) = 1
         ORDER BY turn, latest_start, ticket_id LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -326,7 +326,7 @@ WITH claim AS MATERIALIZED (
 ), marked AS (
     UPDATE ticket SET offered_until = :until FROM offered WHERE ticket.position = offered.position
 )
-SELECT doc FROM offered ORDER BY turn, latest_start, ticket_id
+SELECT ticket_id, flow_id, doc FROM offered ORDER BY turn, latest_start, ticket_id
 
 -- name: line
 -- What `Line` tells, of the tickets with these requirements (`own` among them).
@@ -354,33 +354,33 @@ FROM now, asked
 -- Pages and longer reads.
 
 -- name: tickets_of
-SELECT doc FROM ticket WHERE flow_id = :flow_id ORDER BY position
+SELECT ticket_id, flow_id, doc FROM ticket WHERE flow_id = :flow_id ORDER BY position
 
 -- name: live_tickets_of
-SELECT doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position
+SELECT ticket_id, flow_id, doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position
 
 -- name: flows_page
-SELECT position, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit
+SELECT position, flow_id, flow_id, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit
 
 -- name: flows_page_by_status
-SELECT position, doc FROM flow WHERE status = :status AND position < :before ORDER BY position DESC LIMIT :limit
+SELECT position, flow_id, flow_id, doc FROM flow WHERE status = :status AND position < :before ORDER BY position DESC LIMIT :limit
 
 -- name: tickets_page
 -- `/* filters */` stands for equalities on searchable columns.
-SELECT position, doc FROM ticket WHERE position > :after /* filters */ ORDER BY position LIMIT :limit
+SELECT position, ticket_id, flow_id, doc FROM ticket WHERE position > :after /* filters */ ORDER BY position LIMIT :limit
 
 -- name: history_settled
 SELECT flowc_history_settled()
 
 -- name: history_page
-SELECT seq, doc FROM history WHERE seq > :after AND seq <= :settled ORDER BY seq LIMIT :limit
+SELECT seq, flow_id, doc FROM history WHERE seq > :after AND seq <= :settled ORDER BY seq LIMIT :limit
 
 -- name: history_page_of_flow
-SELECT seq, doc FROM history WHERE flow_id = :flow_id AND seq > :after ORDER BY seq LIMIT :limit
+SELECT seq, flow_id, doc FROM history WHERE flow_id = :flow_id AND seq > :after ORDER BY seq LIMIT :limit
 
 -- name: audits_page
 -- `/* filters */` stands for equalities. What is rare has an index; the rest is met soon on the way back.
-SELECT doc FROM audit WHERE true /* filters */ ORDER BY position DESC LIMIT :limit
+SELECT position, flow_id, doc FROM audit WHERE true /* filters */ ORDER BY position DESC LIMIT :limit
 
 -- name: flow_statistics
 -- `percentile_disc` is the nearest rank.
@@ -400,7 +400,7 @@ SELECT status, count(*) FROM flow GROUP BY status
 SELECT status, count(*) FROM ticket GROUP BY status
 
 -- name: letters_page
-SELECT position, doc FROM dead_letter WHERE position < :before ORDER BY position DESC LIMIT :limit
+SELECT position, letter_id, flow_id, doc FROM dead_letter WHERE position < :before ORDER BY position DESC LIMIT :limit
 
 -- name: queue_depth
 SELECT count(*) FROM event_queue

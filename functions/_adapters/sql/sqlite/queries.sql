@@ -98,14 +98,21 @@ DELETE FROM decision WHERE flow_id = :flow_id;
 DELETE FROM flow WHERE flow_id = :flow_id;
 
 -- name: old_action
--- Actions that concern no flow were kept in the order of their times, so the first one tells whether any is old.
-SELECT 1 FROM (SELECT doc FROM audit WHERE flow_id = '' ORDER BY position LIMIT 1)
-WHERE json_extract(doc, '$.at') < :before;
+-- Actions that concern no flow were kept in the order of their times, so the first one that can be read tells whether
+-- any is old.
+SELECT 1 FROM (
+    SELECT CASE WHEN json_valid(doc) THEN json_extract(doc, '$.at') END AS at FROM audit
+    WHERE flow_id = '' AND at IS NOT NULL ORDER BY position LIMIT 1
+)
+WHERE at < :before;
 
 -- name: actions_forget
 DELETE FROM audit WHERE position IN (
-    SELECT position FROM (SELECT position, doc FROM audit WHERE flow_id = '' ORDER BY position LIMIT :limit)
-    WHERE json_extract(doc, '$.at') < :before
+    SELECT position FROM (
+        SELECT position, CASE WHEN json_valid(doc) THEN json_extract(doc, '$.at') END AS at FROM audit
+        WHERE flow_id = '' AND at IS NOT NULL ORDER BY position LIMIT :limit
+    )
+    WHERE at < :before
 );
 
 -- name: letter_span
@@ -130,7 +137,7 @@ SELECT doc FROM decision WHERE flow_id = :flow_id;
 
 -- name: tickets
 -- One statement for any number of ids, so that all are read from one snapshot.
-SELECT ticket_id, doc FROM ticket WHERE ticket_id IN (SELECT value FROM json_each(:ticket_ids));
+SELECT ticket_id, flow_id, doc FROM ticket WHERE ticket_id IN (SELECT value FROM json_each(:ticket_ids));
 
 -- name: live_tickets
 SELECT count(*) FROM (
@@ -144,20 +151,20 @@ SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id AND compensates IS 
 SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL GROUP BY worker_id;
 
 -- name: held_by
-SELECT doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
+SELECT ticket_id, flow_id, doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
 ORDER BY held_since, ticket_id LIMIT :limit;
 
 -- name: worker
-SELECT doc FROM worker WHERE worker_id = :worker_id;
+SELECT version, doc FROM worker WHERE worker_id = :worker_id;
 
 -- name: workers
-SELECT doc FROM worker ORDER BY worker_id;
+SELECT worker_id, doc FROM worker ORDER BY worker_id;
 
 -- name: letter
 SELECT doc FROM dead_letter WHERE letter_id = :letter_id;
 
 -- name: queue_pending
-SELECT position, attempts, not_before, doc FROM event_queue WHERE position > :after ORDER BY position LIMIT :limit;
+SELECT position, event_id, attempts, not_before, doc FROM event_queue WHERE position > :after ORDER BY position LIMIT :limit;
 
 -- name: telemetry_oldest
 SELECT position, doc FROM telemetry_buffer WHERE position > :after ORDER BY position LIMIT :limit;
@@ -240,28 +247,28 @@ SELECT ticket_id, version, doc FROM ticket WHERE flow_id = :flow_id ORDER BY pos
 SELECT ticket_id, version, doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position;
 
 -- name: flows_page
-SELECT position, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit;
+SELECT position, flow_id, flow_id, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit;
 
 -- name: flows_page_by_status
-SELECT position, doc FROM flow WHERE status = :status AND position < :before ORDER BY position DESC LIMIT :limit;
+SELECT position, flow_id, flow_id, doc FROM flow WHERE status = :status AND position < :before ORDER BY position DESC LIMIT :limit;
 
 -- name: tickets_page
 -- `/* filters */` stands for equalities on searchable columns. The inner query sorts bare positions out of an index; only
 -- the rows of the page are read.
-SELECT position, doc FROM ticket WHERE position IN (
+SELECT position, ticket_id, flow_id, doc FROM ticket WHERE position IN (
     SELECT position FROM ticket WHERE position > :after /* filters */ ORDER BY position LIMIT :limit
 )
 ORDER BY position;
 
 -- name: history_page
-SELECT seq, doc FROM history WHERE seq > :after ORDER BY seq LIMIT :limit;
+SELECT seq, flow_id, doc FROM history WHERE seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: history_page_of_flow
-SELECT seq, doc FROM history WHERE flow_id = :flow_id AND seq > :after ORDER BY seq LIMIT :limit;
+SELECT seq, flow_id, doc FROM history WHERE flow_id = :flow_id AND seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: audits_page
 -- `/* filters */` stands for equalities. What is rare has an index; the rest is met soon on the way back.
-SELECT doc FROM audit WHERE true /* filters */ ORDER BY position DESC LIMIT :limit;
+SELECT position, flow_id, doc FROM audit WHERE true /* filters */ ORDER BY position DESC LIMIT :limit;
 
 -- name: flow_statistics
 -- Nearest rank: of n ended flows the one whose place by duration is 95 % of n, rounded up.
@@ -283,7 +290,7 @@ SELECT status, count(*) FROM flow GROUP BY status;
 SELECT status, count(*) FROM ticket GROUP BY status;
 
 -- name: letters_page
-SELECT position, doc FROM dead_letter WHERE position < :before ORDER BY position DESC LIMIT :limit;
+SELECT position, letter_id, flow_id, doc FROM dead_letter WHERE position < :before ORDER BY position DESC LIMIT :limit;
 
 -- name: queue_depth
 SELECT count(*) FROM event_queue;
