@@ -28,6 +28,10 @@ class Rejected(FlowcError):
         self.status = status
 
 
+class Undeliverable(Rejected):
+    """No worker can ever be given this ticket."""
+
+
 class Unavailable(FlowcError):
     """Something that is needed is not available right now."""
 

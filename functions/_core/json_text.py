@@ -60,6 +60,12 @@ def content_hash(data: object) -> str:
     return sha256(canonical.encode()).hexdigest()
 
 
+def json_size(data: object) -> int:
+    """Return how many bytes `data` takes as compact JSON, UTF-8."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def _malformed(text: bytes, detail: str) -> Rejected:
     """Turn the parser's words into a sentence."""
     if not text.strip():

@@ -173,7 +173,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "estimated_duration_ms": "Expected duration in milliseconds.",
         "heartbeat_timeout_ms": "The worker has to report RUNNING more often than this; null: it need not.",
         "parameters": "The task's parameters, references to upstream outputs resolved; as planned for subscribers.",
-        "payload": "ticket_id, template_id and parameters once more, in one object.",
+        "payload": "ticket_id and template_id in one object; the parameters are beside it.",
         "sla_deadline": "The ticket's latest finish that keeps the flow within its SLA.",
         "timeout_ms": "How long the worker may take from its acknowledgement on, in milliseconds.",
         "token": "Bearer token of the reports on this attempt; null in the copy for subscribers.",
