@@ -11,6 +11,7 @@ from typing import Any
 
 from functions._core.policies import RetryPolicy, Undo
 from functions._core.values import (
+    CLEARANCES,
     Consistency,
     DeliveryMode,
     Durability,
@@ -242,6 +243,11 @@ class Ticket(Record):
     def urgency(self) -> Timestamp:
         """What orders those that wait, the earliest first: the latest start, and late ones after all others."""
         return self.latest_start + BEHIND if self.late else self.latest_start
+
+    @property
+    def requirement(self) -> frozenset[str]:
+        """What a worker has to offer (`Worker.offers`) to get the ticket: all capabilities, and the clearance."""
+        return CLEARANCES[self.security_level].union(self.required_capabilities)
 
     @property
     def live(self) -> bool:

@@ -55,7 +55,7 @@ class Turns:
         """Return the turn in which `ticket` is to wait; one that has a turn keeps it."""
         if ticket.turn is not None:
             return ticket.turn
-        required = frozenset(ticket.required_capabilities)
+        required = ticket.requirement
         line = self._lines.get(required) or await self._line(ticket.flow_id, required)
         turn = next_turn(line, ticket.urgency)
         self._lines[required] = replace(line, own=Counter(line.own) + Counter([turn]))

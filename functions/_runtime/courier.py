@@ -6,6 +6,7 @@ again. The token is made here, when the POST is made, and kept nowhere.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -13,6 +14,7 @@ from functions._core.assignment import TOKEN_GRACE, assignment_event, cancellati
 from functions._core.errors import Undeliverable
 from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
+from functions._core.ranking import not_cleared
 from functions._core.references import Resolution
 from functions._core.rules import REFERENCES_BYTES
 from functions._core.step import Delivery
@@ -121,6 +123,9 @@ class Courier:
         now = self._ports.clock.now()
         if delivery.cancelled:
             return await self._ports.gateway.deliver(worker, cancellation_event(ticket, delivery.attempt, now))
+        uncleared = not_cleared(worker, ticket.security_level)
+        if uncleared is not None:
+            return Answer(HTTPStatus.FORBIDDEN, f"not asked: it {uncleared}", reached=False)
         parameters = await self._parameters(ticket)
         token = self._ports.tokens.mint(
             ticket_id=ticket.ticket_id,

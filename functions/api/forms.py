@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
 from functions._core.rules import CANDIDATES_PER_TICKET
-from functions._core.values import Record, WholeNumber, a_number
-from functions._core.workers import MAX_CAPABILITIES
+from functions._core.values import Record, SecurityLevel, WholeNumber, a_number
+from functions._core.workers import MAX_CAPABILITIES, Clearance
 
 
 class OrderForm(Record):
@@ -43,7 +43,8 @@ class Flush(Record):
 
 
 class Wanted(Record):
-    """What a worker has to offer; without capabilities any worker will do."""
+    """What a worker has to offer; without capabilities any worker will do that is cleared for `security_level`."""
 
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    security_level: Clearance = SecurityLevel.INTERNAL
     limit: WholeNumber = Field(default=CANDIDATES_PER_TICKET, ge=1, le=CANDIDATES_PER_TICKET)

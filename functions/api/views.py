@@ -15,7 +15,16 @@ from functions._core.ranking import health_of
 from functions._core.rules import Rules
 from functions._core.slack import deadline_at, slack_ms, slack_state
 from functions._core.telemetry import summary_of
-from functions._core.values import Health, Outcome, Record, SlackState, TicketStatus, Timestamp, milliseconds
+from functions._core.values import (
+    Health,
+    Outcome,
+    Record,
+    SecurityLevel,
+    SlackState,
+    TicketStatus,
+    Timestamp,
+    milliseconds,
+)
 from functions._core.worker_record import Worker
 
 
@@ -121,6 +130,7 @@ class RankedWorker(Candidate):
 
     endpoint: str
     capabilities: tuple[str, ...]
+    clearance: SecurityLevel
     health: Health
 
 

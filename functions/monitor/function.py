@@ -123,7 +123,7 @@ async def _next_for(worker_id: str | None, slots: int, situation: Situation, por
     worker = await ports.registry.worker(worker_id) if worker_id else None
     if worker is None or suspended(worker, situation.now):
         return ()
-    return await ports.wakeups.claim_waiting(worker.capabilities, situation.now, slots, OFFER_LEASE)
+    return await ports.wakeups.claim_waiting(worker.offers, situation.now, slots, OFFER_LEASE)
 
 
 def _will_retry(report: Report, ticket: Ticket, situation: Situation) -> bool:

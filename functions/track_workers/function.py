@@ -102,7 +102,7 @@ async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
     held = (await ports.tally.active()).get(worker.worker_id, 0)
     if held >= worker.slots or worker.announced is Health.UNHEALTHY or suspended(worker, now):
         return ()
-    waiting = await ports.wakeups.claim_waiting(worker.capabilities, now, worker.slots - held, OFFER_LEASE)
+    waiting = await ports.wakeups.claim_waiting(worker.offers, now, worker.slots - held, OFFER_LEASE)
     return tuple(_events("worker.recovered", worker, waiting, ports, {}))
 
 

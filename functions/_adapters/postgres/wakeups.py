@@ -9,12 +9,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from functions._adapters.postgres.database import Database
-from functions._adapters.postgres.rows import requirement
+from functions._adapters.postgres.rows import requirement_key
 from functions._adapters.standing import in_one_line
 from functions._core.models import Ticket
 from functions._core.ports import Due
 from functions._core.rules import TICKETS_PER_TURN
 from functions._core.turns import Line
+from functions._core.values import CLEARANCES, SecurityLevel
 
 
 class PostgresWakeups:
@@ -34,27 +35,27 @@ class PostgresWakeups:
         return earliest
 
     async def claim_waiting(
-        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+        self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets that `capabilities` cover, by turn and slack.
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn and slack.
 
         There are few distinct requirements, so they are matched here and their tickets read in order.
         """
-        covered = None if capabilities is None else frozenset(capabilities)
+        covered = None if offers is None else frozenset(offers)
         wanted = [key for needs, key in await self._requirements() if covered is None or needs <= covered]
         if not wanted:
             return []
         rows = await self._database.rows("claim_waiting", requirements=wanted, now=now, limit=limit, until=now + lease)
         return [Ticket.model_validate_json(doc) for (doc,) in rows]
 
-    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
-        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
-        required = frozenset(capabilities)
+    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow with this `requirement` is to wait."""
+        required = frozenset(requirement)
         in_line = [key for needs, key in await self._requirements() if in_one_line(needs, required)]
         if not in_line:
             return Line()
         rows = await self._database.rows(
-            "line", requirements=in_line, flow_id=flow_id, own=requirement(required), at_most=TICKETS_PER_TURN
+            "line", requirements=in_line, flow_id=flow_id, own=requirement_key(required), at_most=TICKETS_PER_TURN
         )
         current, behind = rows[0][:2]
         return Line(current, behind, {turn: tickets for *_, turn, tickets in rows if tickets})
@@ -62,4 +63,6 @@ class PostgresWakeups:
     async def _requirements(self) -> list[tuple[frozenset[str], str]]:
         """Return the distinct requirements of waiting tickets, as sets and as they are stored."""
         rows = await self._database.rows("waiting_requirements")
-        return [(frozenset(json.loads(capabilities)), key) for key, capabilities in rows if capabilities]
+        return [
+            (CLEARANCES[SecurityLevel(level)].union(json.loads(capabilities)), key) for key, capabilities, level in rows
+        ]

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from functions._adapters.sqlite.database import SQL, Database
-from functions._adapters.sqlite.rows import from_ms, requirement, to_ms
+from functions._adapters.sqlite.rows import from_ms, requirement_key, to_ms
 from functions._adapters.standing import in_one_line
 from functions._core.models import Ticket
 from functions._core.ports import Due
@@ -41,19 +41,19 @@ class SqliteWakeups:
         return None if at is None else from_ms(at)
 
     async def claim_waiting(
-        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+        self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets that `capabilities` cover, by turn and slack."""
-        covered = None if capabilities is None else frozenset(capabilities)
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn and slack."""
+        covered = None if offers is None else frozenset(offers)
         if not self._database.read(partial(_waiting, covered=covered, now=to_ms(now), limit=1)):
             return []
         until = to_ms(now + lease)
         claim = partial(_claim_waiting, covered=covered, now=to_ms(now), limit=limit, until=until)
         return await self._database.write(claim)
 
-    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
-        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
-        return self._database.read(partial(_line, flow_id=flow_id, required=frozenset(capabilities)))
+    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow with this `requirement` is to wait."""
+        return self._database.read(partial(_line, flow_id=flow_id, required=frozenset(requirement)))
 
 
 def _due(connection: sqlite3.Connection, *, now: int, limit: int) -> list[Due]:
@@ -98,7 +98,7 @@ def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[s
     behind = min(
         filter(None, (search("first_behind", requirement=text, current=current) for text in line)), default=None
     )
-    of_flow = {"flow_id": flow_id, "requirement": requirement(required)}
+    of_flow = {"flow_id": flow_id, "requirement": requirement_key(required)}
     (last,) = search("last_turn", **of_flow)
     turns = {current, current + 1, last} if last is not None else ()
     own = {turn: search("in_turn", **of_flow, turn=turn, at_most=TICKETS_PER_TURN)[0] for turn in turns}

@@ -27,6 +27,7 @@ COMMON: Mapping[str, str] = {
     "running": "All tickets that the worker has accepted and not reported as ended; null or absent says nothing.",
     "security_level": "Who may see the tickets.",
     "sla_deadline": "When it has to be done.",
+    "clearance": "The highest security level of the tickets that the worker may get; INTERNAL where it is left out.",
     "slots": "How many tickets the worker takes at once.",
     "task_id": "Id of the task, unique within its plan.",
     "task_type": "What kind of work it is.",

@@ -297,16 +297,18 @@ SELECT least(
 )
 
 -- name: waiting_requirements
--- The distinct requirements of waiting tickets, with the capabilities they stand for: a hop along the index from one to
--- the next, however many tickets wait.
+-- The distinct requirements of waiting tickets, with the capabilities and the security level they stand for: a hop along
+-- the index from one to the next, however many tickets wait.
 WITH RECURSIVE hop (requirement) AS (
     (SELECT requirement FROM ticket WHERE requirement IS NOT NULL ORDER BY requirement LIMIT 1)
     UNION ALL
     SELECT (SELECT requirement FROM ticket WHERE requirement > hop.requirement ORDER BY requirement LIMIT 1)
     FROM hop WHERE hop.requirement IS NOT NULL
 )
-SELECT hop.requirement, (SELECT required_capabilities FROM ticket WHERE requirement = hop.requirement LIMIT 1)
-FROM hop WHERE hop.requirement IS NOT NULL
+SELECT hop.requirement, one.required_capabilities, one.security_level
+FROM hop, LATERAL (
+    SELECT required_capabilities, security_level FROM ticket WHERE requirement = hop.requirement LIMIT 1
+) AS one
 
 -- name: claim_waiting
 WITH claim AS MATERIALIZED (
