@@ -84,7 +84,8 @@ class Wakeups(Protocol):
 
         `offers` are those of a worker (`Worker.offers`), and cover what is a part of them (`Ticket.requirement`).
 
-        The lowest turn first (none counts as 0), then the least slack; none is offered again before `lease` is over.
+        The lowest turn first (none counts as 0), then by slack and priority score (`Ticket.order`); none is offered
+        again before `lease` is over.
         """
 
     async def line(self, flow_id: str, requirement: Collection[str]) -> Line:

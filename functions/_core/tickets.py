@@ -139,6 +139,14 @@ def priority_score(risk_band: RiskBand, qos: Qos, consumed: float = 0.0) -> floa
     return round(0.4 * RISK_WEIGHT[risk_band] + 0.3 * care + 0.3 * urgency, 6)
 
 
+def score_at(ticket: Ticket, now: datetime) -> float:
+    """Return the ticket's priority score at `now`, or when it ended: it grows as the time to its deadline passes."""
+    moment = now if ticket.live else ticket.completed_at or now
+    given = ticket.sla.deadline - ticket.created_at
+    consumed = (moment - ticket.created_at) / given if given > timedelta() else 1.0
+    return priority_score(ticket.risk_band, ticket.qos, consumed)
+
+
 def ticket_hash(ticket: Ticket) -> str:
     """Return the SHA-256 of the ticket's immutable fields (`HASHED`) as canonical JSON."""
     # Its share of the SLA moves with a pause or a redrive of the flow.

@@ -1,6 +1,7 @@
 """In which turn a ticket waits for a slot, so that no flow keeps the slots from another one.
 
-Free slots go to the lowest turn, and within a turn to the least slack. A flow has a bounded number of tickets in a
+Free slots go to the lowest turn, within a turn to the least slack, and of equal slack to the highest priority score. A
+flow has a bounded number of tickets in a
 turn, so a huge one takes many turns and a small one waits for two at most. While no flow has more tickets
 waiting than fit in one turn there is only one, and slack alone decides.
 """

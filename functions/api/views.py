@@ -15,6 +15,7 @@ from functions._core.ranking import health_of
 from functions._core.rules import Rules
 from functions._core.slack import deadline_at, slack_ms, slack_state
 from functions._core.telemetry import summary_of
+from functions._core.tickets import score_at
 from functions._core.values import (
     Health,
     Outcome,
@@ -85,7 +86,7 @@ class FlowPage(Record):
 
 
 class TicketView(Ticket):
-    """A ticket and its slack: how long it can still wait or be worked on. Null when it has ended."""
+    """A ticket, its priority score now, and its slack: how long it can still wait or be worked on; null at its end."""
 
     slack_ms: int | None
     slack_state: SlackState | None
@@ -254,8 +255,9 @@ def flow_result(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int],
 
 
 def ticket_view(ticket: Ticket, now: datetime) -> TicketView:
-    """Return a ticket with its slack."""
-    return TicketView(**dict(ticket), slack_ms=slack_ms(ticket, now), slack_state=slack_state(ticket, now))
+    """Return a ticket with its slack and its priority score at `now`."""
+    present = {"priority_score": score_at(ticket, now), "slack_ms": slack_ms(ticket, now)}
+    return TicketView(**dict(ticket) | present, slack_state=slack_state(ticket, now))
 
 
 def worker_view(worker: Worker, active: Mapping[str, int], now: datetime, rules: Rules) -> WorkerView:

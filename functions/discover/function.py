@@ -5,6 +5,8 @@ Gives up on a ticket when no capable worker has registered within ten minutes (F
 stay busy until the flow's deadline (FAILED, no_capacity).
 """
 
+from operator import attrgetter
+
 from functions._core.assignment_steps import waits_for_worker
 from functions._core.event_data import TicketsReady
 from functions._core.models import Candidate, Refusal
@@ -24,7 +26,7 @@ async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> 
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
     turns, given = Turns(ports.wakeups.line), dict[str, int]()
-    tickets = sorted(situation.tickets.values(), key=lambda t: (t.urgency, -t.priority_score, t.ticket_id))
+    tickets = sorted(situation.tickets.values(), key=attrgetter("order"))
     for ticket in filter(waits_for_worker, tickets):
         ranking = rank(ticket, workers, active, situation.now, situation.rules)
         if ranking.candidates:

@@ -235,6 +235,27 @@ class WakeupsSuite(StoresSuite):
         offered = await stores.wakeups.claim_waiting(needs("a", "b"), T0, 4, LEASE)
         assert offered == [plan[3], plan[2], plan[4], plan[0]]
 
+    async def test_of_equal_slack_the_highest_score_comes_first_then_the_highest_priority(self, stores: Stores) -> None:
+        ranks = [(0.49, "NORMAL"), (0.79, "LOW"), (0.3, "CRITICAL"), (0.79, "CRITICAL"), (0.79, "NORMAL"), (0.5, "LOW")]
+        plan = [
+            waiting(number, *("a",) * (number % 2), priority_score=score, priority=priority)
+            for number, (score, priority) in enumerate(ranks)
+        ]
+        sooner = waiting(10, priority_score=0, latest_start=T0 + seconds(60))
+        later_turn = waiting(11, priority_score=1, turn=1)
+        await put(stores, *plan, sooner, later_turn)
+        offered = await stores.wakeups.claim_waiting(needs("a"), T0, 10, LEASE)
+        expected = [sooner, *(plan[number] for number in (3, 4, 1, 5, 0, 2)), later_turn]
+        assert [ticket.task_id for ticket in offered] == [ticket.task_id for ticket in expected]
+
+    async def test_slack_is_compared_as_coarsely_as_the_time_that_was_given(self, stores: Stores) -> None:
+        hours = T0 + seconds(4 * 3600)
+        ordinary = waiting(1, priority_score=0.4, latest_start=hours + seconds(1))
+        critical = waiting(2, priority_score=0.9, latest_start=hours + seconds(20))
+        behind = waiting(3, priority_score=1.0, latest_start=hours + seconds(300))
+        await put(stores, ordinary, critical, behind)
+        assert await stores.wakeups.claim_waiting(None, T0, 10, LEASE) == [critical, ordinary, behind]
+
     async def test_a_ticket_that_moves_to_another_turn_is_offered_in_that_one(self, stores: Stores) -> None:
         first, second = waiting(1, turn=1), waiting(2, turn=2)
         await put(stores, first, second)

@@ -113,7 +113,8 @@ def listing_entry(kind: str, record_id: str, position: int) -> Mapping[str, str]
 def waiting_entry(ticket: Ticket) -> Mapping[str, str]:
     """Return the keys in `standing` of a ticket that waits for a worker or a slot."""
     turn = f"{(ticket.turn or 0) + OFFSET:013d}"
-    return {"sp": f"WAIT#{requirement_key(ticket.requirement)}", "ss": f"{turn}#{moment(ticket.urgency)}"}
+    place = f"{turn}#{moment(ticket.urgency)}#{ticket.precedence:07d}"
+    return {"sp": f"WAIT#{requirement_key(ticket.requirement)}", "ss": place}
 
 
 def held_entry(ticket: Ticket, since: datetime) -> Mapping[str, str]:

@@ -126,7 +126,7 @@ class DynamoWakeups:
     async def claim_waiting(
         self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn and slack."""
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence."""
         covered = None if offers is None else frozenset(offers)
         wanted = [name for needs, name in await self._requirements() if covered is None or needs <= covered]
         claimed: list[tuple[str, Ticket]] = []

@@ -34,7 +34,7 @@ class MemoryWakeups:
     async def claim_waiting(
         self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn and slack."""
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence."""
         offered_until = self._state.offered_until
         waiting = [
             ticket
@@ -42,7 +42,7 @@ class MemoryWakeups:
             if offers is None or ticket.requirement <= set(offers)
             if offered_until.get(ticket.ticket_id, now) <= now
         ]
-        claimed = sorted(waiting, key=lambda ticket: (ticket.turn or 0, ticket.urgency, ticket.ticket_id))[:limit]
+        claimed = sorted(waiting, key=lambda ticket: (ticket.turn or 0, *ticket.order))[:limit]
         offered_until.update((ticket.ticket_id, now + lease) for ticket in claimed)
         return claimed
 

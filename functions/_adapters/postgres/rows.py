@@ -99,6 +99,7 @@ def changing(ticket: Ticket) -> Row:
         "requirement": requirement_key(ticket.requirement) if waits else None,
         "turn": ticket.turn or 0 if waits else None,
         "latest_start": ticket.urgency,
+        "precedence": ticket.precedence,
         "next_wakeup_at": ticket.next_wakeup_at,
         "version": ticket.version,
     }

@@ -37,7 +37,7 @@ class PostgresWakeups:
     async def claim_waiting(
         self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn and slack.
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence.
 
         There are few distinct requirements, so they are matched here and their tickets read in order.
         """

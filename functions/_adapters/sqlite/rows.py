@@ -71,6 +71,7 @@ def ticket_row(ticket: Ticket) -> Row:
         "requirement": requirement_key(ticket.requirement) if waits else None,
         "turn": ticket.turn or 0 if waits else None,
         "latest_start": to_ms(ticket.urgency),
+        "precedence": ticket.precedence,
         "next_wakeup_at": _optional_ms(ticket.next_wakeup_at),
         "compensates": ticket.compensates,
         "version": ticket.version,

@@ -43,7 +43,7 @@ class SqliteWakeups:
     async def claim_waiting(
         self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn and slack."""
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence."""
         covered = None if offers is None else frozenset(offers)
         if not self._database.read(partial(_waiting, covered=covered, now=to_ms(now), limit=1)):
             return []
@@ -69,12 +69,12 @@ def _claim_due(connection: sqlite3.Connection, *, now: int, limit: int, until: i
 
 
 def _waiting(connection: sqlite3.Connection, *, covered: frozenset[str] | None, now: int, limit: int) -> list[str]:
-    """Return the ids of waiting tickets, by turn and slack.
+    """Return the ids of waiting tickets, by turn, slack and precedence.
 
     There are few distinct requirements, so they are matched here and their tickets read in order, rather than
     every waiting ticket being looked at.
     """
-    found: list[tuple[int, int, str]] = []
+    found: list[tuple[int, int, int, str]] = []
     for wanted, text in _requirements(connection):
         if covered is None or wanted <= covered:
             query = {"requirement": text, "now": now, "limit": limit}
