@@ -22,6 +22,7 @@ from functions._core.models import Flow, Ticket
 from functions._core.orders import CancelRequest
 from functions._core.ports import Answer, Ports, WorkerGateway
 from functions._core.rules import Rules
+from functions._core.step import Delivery
 from functions._core.values import FlowStatus, flow_id_of
 from functions._core.worker_record import Worker
 from functions._core.workers import Registration
@@ -217,6 +218,16 @@ async def running_world(
         with suppress(asyncio.CancelledError):
             await clock_task
         await platform.close()
+
+
+class ClosedBreaker:
+    """Circuit breakers that let everything through; `Breaker` of the courier."""
+
+    async def admits(self, _worker: Worker, _delivery: Delivery) -> bool:
+        return True
+
+    async def answered(self, _worker: Worker, _delivery: Delivery, _answer: Answer) -> None:
+        return
 
 
 PATIENCE_S = 180.0

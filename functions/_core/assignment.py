@@ -16,10 +16,11 @@ TOKEN_GRACE = timedelta(hours=1)
 class TaskAssignment(Record):
     """Data of `ticket.assigned`: one attempt at one ticket.
 
-    `parameters` are the task's with all references to upstream outputs resolved; a compensation (COMPENSATE) is told in
-    them which `action` undoes the work, and whose work it `compensates`. With `heartbeat_timeout_ms` the worker has to
-    report RUNNING more often than that, or it loses the ticket. `token` proves that a report to
-    `callback_url` comes from the worker that was asked; it is absent in the copy for subscribers.
+    `payload` holds `ticket_id` and `template_id`. `parameters` are the task's with all references to upstream outputs
+    resolved; a compensation (COMPENSATE) is told in them which `action` undoes the work, and whose work it
+    `compensates`. With `heartbeat_timeout_ms` the worker has to report RUNNING more often than that, or it loses the
+    ticket. `token` proves that a report to `callback_url` comes from the worker that was asked; it is absent in the
+    copy for subscribers.
     """
 
     task_id: str
@@ -59,7 +60,6 @@ def assignment_event(
         "payload": {
             "ticket_id": ticket.ticket_id,
             "template_id": ticket.template_id,
-            "parameters": parameters,
         },
         "parameters": parameters,
         "sla_deadline": format_time(ticket.sla.deadline),

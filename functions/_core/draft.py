@@ -7,6 +7,7 @@ ids, a deliberate re-emission gives new ones.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from functions._core.audits import AnyAudit
@@ -144,7 +145,7 @@ class Draft:
     def ready(self, tickets: Iterable[Ticket]) -> None:
         """Send `tickets.ready` for tickets of any flow, the least slack first, a bounded number in each event."""
         by_flow: dict[str, list[Ticket]] = {}
-        for ticket in sorted(tickets, key=lambda t: (t.urgency, -t.priority_score, t.ticket_id)):
+        for ticket in sorted(tickets, key=attrgetter("order")):
             by_flow.setdefault(ticket.flow_id, []).append(ticket)
         for group in by_flow.values():
             for start in range(0, len(group), TICKETS_PER_EVENT):

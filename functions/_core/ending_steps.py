@@ -17,6 +17,7 @@ from functions._core.outcomes import Reported, Settled, Surroundings
 from functions._core.reports import Report
 from functions._core.rules import Rules, retry_after
 from functions._core.slack import fits
+from functions._core.tickets import CORRUPTED
 from functions._core.values import FlowStatus, ReportStatus, TicketStatus, Waiting, add_time, milliseconds, time_span
 
 EXCLUDED_KEPT = 16
@@ -99,10 +100,8 @@ def fail(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings) -> 
     message = f"task {ticket.task_id} failed: {reason.message}"
     because = Reason(code="dependency_failed", message=message, where=ticket.task_id)
     after = descendants(ticket, around.live)
-    kind, severity = (
-        CAUSES.get(reason.code, IncidentType.INCONSISTENCY),
-        Severity.CRITICAL if ticket.compensates else None,
-    )
+    grave = ticket.compensates is not None or reason.code == CORRUPTED
+    kind, severity = CAUSES.get(reason.code, IncidentType.INCONSISTENCY), Severity.CRITICAL if grave else None
     raise_incident(draft, kind, [_told(ticket, reason)], [t.ticket_id for t in (ticket, *after)], severity=severity)
     for other in after:
         latest = draft.latest(other)

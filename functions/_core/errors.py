@@ -38,6 +38,10 @@ class Unreadable(Rejected):
         self.version = version
 
 
+class Undeliverable(Rejected):
+    """No worker can ever be given this ticket."""
+
+
 class Unavailable(FlowcError):
     """Something that is needed is not available right now."""
 

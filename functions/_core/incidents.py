@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functions._core.audits import IncidentRecord, IncidentType, Severity
 from functions._core.draft import Draft, derived_id
 from functions._core.json_text import content_hash
+from functions._core.tickets import CORRUPTED
 from functions._core.values import format_time
 
 AFFECTED_KEPT = 100
@@ -37,6 +38,7 @@ CAUSES: Mapping[str, IncidentType] = {
     "no_worker": IncidentType.WORKER_FAILURE,
     "no_capacity": IncidentType.WORKER_FAILURE,
     "schedule_to_start": IncidentType.WORKER_FAILURE,
+    CORRUPTED: IncidentType.INCONSISTENCY,
 }
 """What a ticket's failure is, by the code of its reason; a task that failed by itself is an inconsistency."""
 

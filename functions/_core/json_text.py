@@ -149,6 +149,12 @@ def _check_text(value: object) -> None:
             parts += part
 
 
+def json_size(data: object) -> int:
+    """Return how many bytes `data` takes as compact JSON, UTF-8."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def _malformed(text: bytes, detail: str) -> Rejected:
     """Turn the parser's words into a sentence."""
     if not text.strip():

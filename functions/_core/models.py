@@ -6,11 +6,12 @@ else is lost, that instant re-drives it.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from functions._core.policies import RetryPolicy, Undo
 from functions._core.values import (
+    CLEARANCES,
     Consistency,
     DeliveryMode,
     Durability,
@@ -248,13 +249,59 @@ class Ticket(Record):
 
     @property
     def urgency(self) -> Timestamp:
-        """What orders those that wait, the earliest first: the latest start, and late ones after all others."""
-        return add_time(self.latest_start, BEHIND) if self.late else self.latest_start
+        """What orders those that wait, the earliest first: the latest start, and late ones after all others.
+
+        It is as coarse as the time that the ticket had at first: who has hours is not ahead by a few seconds.
+        """
+        step = coarse_step(self.latest_start - self.created_at)
+        start = add_time(self.latest_start, -((self.latest_start - YEAR_2000) % step))
+        return add_time(start, BEHIND) if self.late else start
+
+    @property
+    def precedence(self) -> int:
+        """What orders those that are equally urgent, the lowest first: the priority score, then the priority.
+
+        0 to 4,000,003. The score is the one at creation: its parts that do not change. How much time has passed is the
+        same for equally urgent tickets.
+        """
+        score = min(1.0, max(0.0, self.priority_score))
+        return round((1 - score) * SCORES) * len(Priority) + PLACES[self.priority]
+
+    @property
+    def order(self) -> tuple[Timestamp, int, str]:
+        """What orders tickets that become ready together, as it orders those that wait in one turn."""
+        return self.urgency, self.precedence, self.ticket_id
+
+    @property
+    def requirement(self) -> frozenset[str]:
+        """What a worker has to offer (`Worker.offers`) to get the ticket: all capabilities, and the clearance."""
+        return CLEARANCES[self.security_level].union(self.required_capabilities)
 
     @property
     def live(self) -> bool:
         """Whether the ticket can still change by itself."""
         return self.status in LIVE_TICKETS
+
+
+SCORES = 1_000_000
+"""Priority scores that are told apart: they have six digits."""
+
+PLACES = {priority: place for place, priority in enumerate(reversed(Priority))}
+"""The place of each priority among tickets with the same score, CRITICAL the first."""
+
+YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
+
+SHARES = 64
+"""Into how many steps, about, the time of a ticket is divided where its slack is compared with that of others."""
+
+
+def coarse_step(slack: timedelta) -> timedelta:
+    """Return in which steps slack is compared: a whole power of two of seconds, 1/64 to 1/128 of it and at least 1 s.
+
+    Four hours are compared in steps of 128 s. Powers of two, so that the steps of all tickets share their limits.
+    """
+    share = max(1, slack // timedelta(seconds=SHARES))
+    return timedelta(seconds=1 << share.bit_length() - 1)
 
 
 BEHIND = timedelta(days=36_525)

@@ -9,7 +9,7 @@ from functions._core.ending_steps import fail, readied, retry_or_fail, settle
 from functions._core.models import Reason, Ticket
 from functions._core.outcomes import TicketOverdue
 from functions._core.slack import earliest, fits, last_call, worsened
-from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
+from functions._core.values import FlowStatus, SecurityLevel, SlackState, TicketStatus, Waiting, add_time, format_time
 
 
 def ticket_overdue(draft: Draft, outcome: TicketOverdue) -> None:
@@ -99,6 +99,8 @@ def _pending(draft: Draft, ticket: Ticket, outcome: TicketOverdue) -> None:
     if ticket.waiting is Waiting.WORKER and not outcome.capable:
         waited = draft.situation.rules.no_worker.total_seconds()
         asked = ", ".join(ticket.required_capabilities) or "any capability"
+        if not SecurityLevel.INTERNAL.covers(ticket.security_level):
+            asked += f" and is cleared for {ticket.security_level}"
         message = f"no worker that offers {asked} has registered within {waited:g} s"
         fail(draft, ticket, Reason(code="no_worker", message=message), outcome.around)
         return

@@ -84,15 +84,18 @@ class Wakeups(Protocol):
         """Return the earliest wake-up, or None when no record is live."""
 
     async def claim_waiting(
-        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+        self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` tickets waiting for a worker or a slot that `capabilities` (None: all) cover.
+        """Return up to `limit` tickets waiting for a worker or a slot whose requirement `offers` (None: all) cover.
 
-        The lowest turn first (none counts as 0), then the least slack; none is offered again before `lease` is over.
+        `offers` are those of a worker (`Worker.offers`), and cover what is a part of them (`Ticket.requirement`).
+
+        The lowest turn first (none counts as 0), then by slack and priority score (`Ticket.order`); none is offered
+        again before `lease` is over.
         """
 
-    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
-        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
+    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow with this `requirement` is to wait."""
 
 
 class WorkerRegistry(Protocol):

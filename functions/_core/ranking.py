@@ -1,4 +1,4 @@
-"""Which worker should do a ticket: capability first, then score, then load.
+"""Which worker should do a ticket: capability and clearance first, then score, then load.
 
     score = 0.4 health + 0.3 pheromone + 0.3 telemetry        each part 0..1, unknown counts as 0.5
 
@@ -13,7 +13,7 @@ from zlib import crc32
 
 from functions._core.models import Candidate, Refusal, Ticket
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
-from functions._core.values import Health
+from functions._core.values import Health, SecurityLevel
 from functions._core.worker_record import Worker
 
 NEAR = 0.05
@@ -56,29 +56,32 @@ def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], n
     def declined(worker: Worker) -> bool:
         return ticket.refused_by.get(worker.worker_id) == worker.registration
 
-    return rank_for(ticket.required_capabilities, workers, active, now, rules, salt, declined)
+    required, level = ticket.required_capabilities, ticket.security_level
+    return rank_for(required, workers, active, now, rules, salt, level=level, declined=declined)
 
 
-def rank_for(
+def rank_for(  # noqa: PLR0913 what is wanted, by whom it may be done, and how equals are told apart
     required: Collection[str],
     workers: Sequence[Worker],
     active: Mapping[str, int],
     now: datetime,
     rules: Rules,
     salt: Callable[[str], tuple[bool, int]] = lambda _worker_id: (False, 0),
+    *,
+    level: SecurityLevel = SecurityLevel.INTERNAL,
     declined: Callable[[Worker], bool] = lambda _worker: False,
 ) -> Ranking:
-    """Rank `workers` by what they have to offer; `salt` may set some back, and decides between equals.
+    """Rank `workers` by what they have to offer, those that are cleared for `level`.
 
-    Those that have `declined` are left out.
+    `salt` may set some back, and decides between equals. Those that have `declined` are left out.
     """
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     capable = False
     for worker in workers:
-        refusal = _refusal(required, worker, now, rules)
+        refusal = _refusal(required, level, worker, now, rules)
         if refusal is None and declined(worker):
-            refusal = "has refused this ticket, and is asked again only when it registers anew"
+            refusal = "has refused this ticket, and is asked again only when it registers again"
         if refusal is None:
             capable = True
             held = active.get(worker.worker_id, 0)
@@ -98,10 +101,20 @@ def choose(candidates: Sequence[Candidate], taken: Mapping[str, int]) -> Candida
     return None
 
 
-def _refusal(required: Collection[str], worker: Worker, now: datetime, rules: Rules) -> str | None:
+def not_cleared(worker: Worker, level: SecurityLevel) -> str | None:
+    """Return why a worker must not get a ticket of this security level; None when it may."""
+    return None if worker.clearance.covers(level) else f"is cleared for {worker.clearance}, the ticket is {level}"
+
+
+def _refusal(
+    required: Collection[str], level: SecurityLevel, worker: Worker, now: datetime, rules: Rules
+) -> str | None:
     missing = [capability for capability in required if capability not in worker.capabilities]
     if missing:
         return f"does not offer {', '.join(missing)}"
+    uncleared = not_cleared(worker, level)
+    if uncleared is not None:
+        return uncleared
     if health_of(worker, now, rules) is Health.UNHEALTHY:
         return f"unhealthy: silent for {(now - worker.last_seen).total_seconds():.0f} s"
     return None

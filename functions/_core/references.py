@@ -3,16 +3,20 @@
 The object, at any depth, stands for the output of a task that is done before this one, or for the part of it
 that `path` (RFC 6901) points at; the parameters of a compensation may refer to what it undoes, too. C1 checks every
 reference; they are resolved when a ticket goes to a worker.
-What an output holds is data: references inside it are left alone.
+What an output holds is data: references inside it are left alone. What the references of a ticket stand for is counted
+before anything is filled in: a short plan can refer to a long output any number of times.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from functions._core.errors import Rejected
+from functions._core.errors import Undeliverable
+from functions._core.json_text import json_size
 from functions._core.models import Reason
+from functions._core.rules import REFERENCES_BYTES
 from functions._core.values import JsonObject
 from functions._core.vocabulary import shown
 
@@ -23,12 +27,24 @@ POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
-class UnresolvedReference(Rejected):
+class UnresolvedReference(Undeliverable):
     """A reference points at an output that is not there."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, code: str = "unresolved_reference") -> None:
         """Say in `message` which reference it is and what is missing."""
-        super().__init__(message, code="unresolved_reference")
+        super().__init__(message, code=code)
+
+
+class ReferencesTooLarge(UnresolvedReference):
+    """The references of a ticket stand for more than an assignment may carry."""
+
+    def __init__(self, references: int, most: int) -> None:
+        """Say how many references there are, and how many bytes they may stand for."""
+        message = (
+            f"parameters: {references} references stand for more than the {most} bytes that an assignment may carry; "
+            "refer to a part by 'path', or let the upstream task write where the data is instead of the data"
+        )
+        super().__init__(message, code="references_too_large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +134,67 @@ def _places(tasks: Sequence[Parametrised]) -> Iterator[tuple[str, Parametrised, 
                 yield f"{TASKS}[{position}].compensation.{ref.where}", task, ref
 
 
-def resolve(parameters: JsonObject, outputs: Mapping[str, object]) -> JsonObject:
+class Resolution:
+    """Fills in the references of one ticket from outputs that are handed over one by one.
+
+    Only what is pointed at is kept, and no more of it than `most` bytes as JSON, each reference counted: the work and
+    the memory do not grow with what the references would expand to.
+    """
+
+    def __init__(self, parameters: JsonObject, most: int) -> None:
+        """Find the references in `parameters`; `most` is in bytes."""
+        self._parameters = parameters
+        self._most = most
+        self._references = find_references(parameters)
+        self._by_task: dict[str, list[Reference]] = {}
+        for reference in self._references:
+            self._by_task.setdefault(reference.task_id, []).append(reference)
+        self._targets: dict[tuple[str, str], object] = {}
+        self._size = 0
+
+    @property
+    def task_ids(self) -> Collection[str]:
+        """The tasks whose outputs are referred to."""
+        return self._by_task.keys()
+
+    def add(self, task_id: str, output: object) -> None:
+        """Take what is referred to of a task's output.
+
+        Raises `UnresolvedReference` when a place within it is missing, `ReferencesTooLarge` when it becomes too much.
+        """
+        times = Counter(reference.path for reference in self._by_task.get(task_id, ()) if not reference.fault)
+        for reference in self._by_task.get(task_id, ()):
+            key = task_id, reference.path
+            if reference.fault or key in self._targets:
+                continue
+            target = self._targets[key] = _target(reference, output)
+            self._size += json_size(target) * times[reference.path]
+            if self._size > self._most:
+                raise ReferencesTooLarge(len(self._references), self._most)
+
+    def parameters(self) -> JsonObject:
+        """Return the parameters with every reference replaced by what it points at.
+
+        Raises `UnresolvedReference` when an output is missing, or when the parameters as a whole would become
+        something else than an object.
+        """
+        if not self._references:
+            return self._parameters
+        filled = _fill("parameters", dict(self._parameters), self._targets)
+        if not isinstance(filled, dict):
+            raise UnresolvedReference("parameters: the output that they refer to as a whole is no object")
+        return filled
+
+
+def resolve(parameters: JsonObject, outputs: Mapping[str, object], most: int = REFERENCES_BYTES) -> JsonObject:
     """Return `parameters` with every reference replaced by what it points at in `outputs`, by task id.
 
-    Raises `UnresolvedReference` when an output or the place within it is missing, or when the parameters as a
-    whole would become something else than an object.
+    Raises what `Resolution` raises.
     """
-    filled = _fill("parameters", dict(parameters), outputs)
-    if not isinstance(filled, dict):
-        raise UnresolvedReference("parameters: the output that they refer to as a whole is no object")
-    return filled
+    resolution = Resolution(parameters, most)
+    for task_id in resolution.task_ids & outputs.keys():
+        resolution.add(task_id, outputs[task_id])
+    return resolution.parameters()
 
 
 def _read(where: str, value: Mapping[str, Any]) -> Reference:
@@ -159,24 +226,29 @@ def _upstream(tasks: Sequence[Parametrised], order: Iterable[str], bits: Mapping
     return upstream
 
 
-def _fill(where: str, value: object, outputs: Mapping[str, object]) -> object:
+def _fill(where: str, value: object, targets: Mapping[tuple[str, str], object]) -> object:
     """Copy `value` with its references filled in; recursion is safe, as `MAX_DEPTH` limits parameters."""
     if isinstance(value, dict):
         if MARK in value:
-            return _target(_read(where, value), outputs)
-        return {key: _fill(f"{where}.{key}", item, outputs) for key, item in value.items()}
+            return _filled(_read(where, value), targets)
+        return {key: _fill(f"{where}.{key}", item, targets) for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill(f"{where}[{n}]", item, outputs) for n, item in enumerate(value)]
+        return [_fill(f"{where}[{n}]", item, targets) for n, item in enumerate(value)]
     return value
 
 
-def _target(reference: Reference, outputs: Mapping[str, object]) -> object:
-    """Follow one reference."""
+def _filled(reference: Reference, targets: Mapping[tuple[str, str], object]) -> object:
+    """Return what takes the place of one reference."""
     if reference.fault:
         raise UnresolvedReference(f"{reference.where}: {reference.fault}")
-    if reference.task_id not in outputs:
+    if (reference.task_id, reference.path) not in targets:
         raise UnresolvedReference(f"{reference.where}: task {shown(reference.task_id)} has no output")
-    value = outputs[reference.task_id]
+    return targets[reference.task_id, reference.path]
+
+
+def _target(reference: Reference, output: object) -> object:
+    """Follow one reference into the output of its task."""
+    value = output
     for token in reference.path.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and name in value:

@@ -17,6 +17,10 @@ TICKETS_PER_TURN = 25
 """Tickets of one flow, with one requirement, in one turn for free slots: those of one event wait in one turn, and a
 flow that never has more of them waiting is ordered by slack alone."""
 
+REFERENCES_BYTES = 1024 * 1024
+"""Bytes of upstream outputs, as JSON, that the references of one ticket may stand for: four outputs of the largest
+size. More belongs in a place that both tasks can reach."""
+
 CANDIDATES_PER_TICKET = 5
 """How many ranked workers discovery hands on: enough to spread and to fall back."""
 
@@ -56,6 +60,8 @@ class Rules:
     breaker_pause: timedelta = timedelta(seconds=30)
     breaker_successes: int = 2
     """Successes after that pause with which a worker is trusted again."""
+    references_bytes: int = REFERENCES_BYTES
+    """What the references of one ticket may stand for in all."""
     heartbeat: timedelta = timedelta(seconds=30)
     grace: timedelta = timedelta(seconds=15)
     """After the platform was down, workers have this long to repeat their reports before a ticket times out."""

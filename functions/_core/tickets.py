@@ -1,10 +1,11 @@
 """C2: one execution ticket for each task of a checked plan. Pure: the same input gives the same tickets."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.decision_model import NOT_UNDONE, Compensation, Decision, Retry, Task
+from functions._core.errors import Undeliverable
 from functions._core.json_text import content_hash
 from functions._core.models import Flow, Qos, Sla, Ticket
 from functions._core.plan import dependants, schedule
@@ -64,6 +65,9 @@ CONSISTENCY_WEIGHT: Mapping[Consistency, float] = {Consistency.STRONG: 1.0, Cons
 DURABILITY_WEIGHT: Mapping[Durability, float] = {Durability.PERSISTENT: 1.0, Durability.TRANSIENT: 0.9}
 URGENCY_STEPS = ((0.5, 0.3), (0.8, 0.7))
 """Urgency below each consumed share of the time to the deadline; from the last share on it is 1."""
+
+CORRUPTED = "ticket_corrupted"
+"""Code of the reason of a ticket that was changed where it is stored; it is never given to a worker."""
 
 HASHED = frozenset(
     {
@@ -136,10 +140,33 @@ def priority_score(risk_band: RiskBand, qos: Qos, consumed: float = 0.0) -> floa
     return round(0.4 * RISK_WEIGHT[risk_band] + 0.3 * care + 0.3 * urgency, 6)
 
 
+def score_at(ticket: Ticket, now: datetime) -> float:
+    """Return the ticket's priority score at `now`, or when it ended: it grows as the time to its deadline passes."""
+    moment = now if ticket.live else ticket.completed_at or now
+    given = ticket.sla.deadline - ticket.created_at
+    consumed = (moment - ticket.created_at) / given if given > timedelta() else 1.0
+    return priority_score(ticket.risk_band, ticket.qos, consumed)
+
+
 def ticket_hash(ticket: Ticket) -> str:
     """Return the SHA-256 of the ticket's immutable fields (`HASHED`) as canonical JSON."""
     # Its share of the SLA moves with a pause or a redrive of the flow.
     return content_hash(ticket.model_dump(mode="json", include=set(HASHED), exclude={"sla": {"deadline"}}))
+
+
+class TicketCorrupted(Undeliverable):
+    """A stored ticket is not the one that C2 made."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        """Name the ticket's task."""
+        message = f"ticket {ticket.task_id} was changed in what must not change: its hash is another one"
+        super().__init__(message, code=CORRUPTED)
+
+
+def check_hash(ticket: Ticket) -> None:
+    """Raise `TicketCorrupted` unless the ticket's immutable fields are those it was made with."""
+    if ticket.hash != ticket_hash(ticket):
+        raise TicketCorrupted(ticket)
 
 
 def capabilities(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """In which turn a ticket waits for a slot, so that no flow keeps the slots from another one.
 
-Free slots go to the lowest turn, and within a turn to the least slack. A flow has a bounded number of tickets in a
+Free slots go to the lowest turn, within a turn to the least slack, and of equal slack to the highest priority score. A
+flow has a bounded number of tickets in a
 turn, so a huge one takes many turns and a small one waits for two at most. While no flow has more tickets
 waiting than fit in one turn there is only one, and slack alone decides.
 """
@@ -55,7 +56,7 @@ class Turns:
         """Return the turn in which `ticket` is to wait; one that has a turn keeps it."""
         if ticket.turn is not None:
             return ticket.turn
-        required = frozenset(ticket.required_capabilities)
+        required = ticket.requirement
         line = self._lines.get(required) or await self._line(ticket.flow_id, required)
         turn = next_turn(line, ticket.urgency)
         self._lines[required] = replace(line, own=Counter(line.own) + Counter([turn]))

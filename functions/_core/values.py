@@ -260,12 +260,27 @@ class Verdict(Word):
 
 
 class SecurityLevel(Word):
-    """Who may see a ticket."""
+    """Who may see a ticket, or what a worker may see: each level includes those before it."""
 
     PUBLIC = "PUBLIC"
     INTERNAL = "INTERNAL"
     CONFIDENTIAL = "CONFIDENTIAL"
     RESTRICTED = "RESTRICTED"
+
+    def covers(self, other: "SecurityLevel") -> bool:
+        """Whether who is cleared for this level may see what is of the `other` one."""
+        return CLEARANCES[other] <= CLEARANCES[self]
+
+
+CLEARANCES: Mapping[SecurityLevel, frozenset[str]] = {
+    level: frozenset(f"CLEARANCE:{lower}" for lower in list(SecurityLevel)[1 : position + 1])
+    for position, level in enumerate(SecurityLevel)
+}
+"""What a level adds to the capabilities that a ticket requires, and to those that a worker offers.
+
+So whoever matches one with the other, in whatever store, respects clearance, too. No capability has such a name:
+capabilities are lower case. PUBLIC adds nothing.
+"""
 
 
 class DeliveryMode(Word):

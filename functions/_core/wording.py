@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from functions._core.models import Reason, Ticket
-from functions._core.values import to_utc
+from functions._core.values import SecurityLevel, to_utc
 from functions._core.vocabulary import UNPRINTABLE, shown
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -88,6 +88,8 @@ def name_of(ticket: Ticket) -> str:
 
 def asked_of_worker(ticket: Ticket) -> str:
     """Return which worker the ticket needs."""
-    if not ticket.required_capabilities:
-        return "a worker"
-    return f"a worker that offers {listed([shown(name) for name in ticket.required_capabilities])}"
+    offers = [f"offers {listed([shown(name) for name in ticket.required_capabilities])}"]
+    wanted = offers if ticket.required_capabilities else []
+    if not SecurityLevel.INTERNAL.covers(ticket.security_level):
+        wanted = [*wanted, f"is cleared for {ticket.security_level}"]
+    return f"a worker that {' and '.join(wanted)}" if wanted else "a worker"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.values import Health, Number, Record, Timestamp, WholeNumber
+from functions._core.values import CLEARANCES, Health, Number, Record, SecurityLevel, Timestamp, WholeNumber
 
 
 class WorkerTelemetry(Record):
@@ -15,18 +15,20 @@ class WorkerTelemetry(Record):
 
 
 class Worker(Record):
-    """A registered worker. Its health follows from `last_seen` and the clock; nothing else decides it.
+    """A registered worker. It gets tickets up to the security level of its `clearance`.
 
-    `announced` is the health that was last made known to others by an event. `slots` is how many tickets it
-    takes at once. `failures` counts in a row what it was to blame for, beside its tasks' own errors, `doubt` says
-    what the last one was; until `suspended_until` it gets nothing because of them, and `successes` counts what went
-    well after that. Then it gets one attempt at a time: `trial`, ticket and attempt, which holds the place until
-    `trial_until` at most. `registration` tells one registration of the worker from another.
+    Its health follows from `last_seen` and the clock; nothing else decides it. `announced` is the health that was last
+    made known to others by an event. `slots` is how many tickets it takes at once. `failures` counts in a row what it
+    was to blame for, beside its tasks' own errors, `doubt` says what the last one was; until `suspended_until` it gets
+    nothing because of them, and `successes` counts what went well after that. Then it gets one attempt at a time:
+    `trial`, ticket and attempt, which holds the place until `trial_until` at most. `registration` tells one
+    registration of the worker from another.
     """
 
     worker_id: str
     endpoint: str
     capabilities: tuple[str, ...] = ()
+    clearance: SecurityLevel = SecurityLevel.INTERNAL
     slots: int = 10
     metadata: Mapping[str, Any] = {}
     telemetry: WorkerTelemetry = WorkerTelemetry()
@@ -43,3 +45,8 @@ class Worker(Record):
     doubt: str = ""
     trial: str | None = None
     trial_until: Timestamp | None = None
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What the worker has of that which tickets require (`Ticket.requirement`)."""
+        return CLEARANCES[self.clearance].union(self.capabilities)

@@ -10,12 +10,24 @@ from functions._core.ports import Answer
 from functions._core.ranking import half_open, health_of, on_trial
 from functions._core.rules import Rules
 from functions._core.step import Step
-from functions._core.values import Health, JsonObject, Record, Timestamp, WholeNumber, a_number, format_time
+from functions._core.values import (
+    Health,
+    JsonObject,
+    Record,
+    SecurityLevel,
+    Timestamp,
+    WholeNumber,
+    a_number,
+    format_time,
+)
 from functions._core.worker_record import Worker, WorkerTelemetry
 
 DEFAULT_SLOTS = 10
 MAX_SLOTS = 10_000
 MAX_CAPABILITIES = 200
+
+Clearance = Annotated[SecurityLevel, BeforeValidator(lambda word: SecurityLevel.INTERNAL if word is None else word)]
+"""A security level that may be left out: what is not known to be cleared for more is cleared for INTERNAL."""
 
 
 A_NUMBER = BeforeValidator(a_number)
@@ -47,12 +59,14 @@ class Running(Record):
 class Registration(Record):
     """Data of `worker.registered`: who a worker is and what it can do.
 
-    `slots` is how many tickets it takes at once; `running` as in `Heartbeat`.
+    `clearance` is the highest security level that it may see. `slots` is how many tickets it takes at once; `running`
+    as in `Heartbeat`.
     """
 
     worker_id: str = Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")
     endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    clearance: Clearance = SecurityLevel.INTERNAL
     slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
     metadata: JsonObject = Field(default_factory=dict)
     telemetry: StatedTelemetry = StatedTelemetry()
@@ -223,6 +237,7 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
         worker_id=registration.worker_id,
         endpoint=registration.endpoint,
         capabilities=registration.capabilities,
+        clearance=registration.clearance,
         slots=registration.slots,
         metadata=registration.metadata,
         telemetry=registration.telemetry.kept,

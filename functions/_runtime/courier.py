@@ -7,16 +7,20 @@ again. The token is made here, when the POST is made, and kept nowhere.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from functions._core.assignment import TOKEN_GRACE, assignment_event, cancellation_event
 from functions._core.envelope import CloudEvent
-from functions._core.errors import FlowcError, Unreadable
+from functions._core.errors import FlowcError, Undeliverable, Unreadable
 from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
-from functions._core.references import UnresolvedReference, find_references, resolve
+from functions._core.ranking import not_cleared
+from functions._core.references import Resolution
+from functions._core.rules import REFERENCES_BYTES
 from functions._core.step import Delivery
+from functions._core.tickets import check_hash
 from functions._core.values import TicketStatus, add_time, ticket_id_of
 from functions._core.worker_record import Worker
 from functions._runtime.logs import log
@@ -26,6 +30,9 @@ SUSPENDED = Answer(0, "its circuit breaker lets nothing through", reached=False,
 
 WORKERS_THAT_HANG = 8
 """So many workers have to hang before they can take up all deliveries."""
+
+OUTPUTS_AT_ONCE = 8
+"""Upstream tickets in memory at once while their outputs are filled in: of each only what is referred to is kept."""
 
 Letter = tuple[str, int, bool]
 """Ticket, attempt, and whether it is the notice that the attempt is cancelled."""
@@ -52,10 +59,12 @@ class Courier:
         limit: int,
         *,
         answered: Callable[[Delivery, Answer], None],
-        unresolved: Callable[[Delivery, UnresolvedReference], None],
+        unresolved: Callable[[Delivery, Undeliverable], None],
+        references_bytes: int = REFERENCES_BYTES,
     ) -> None:
-        """Call `answered` with each worker's answer, `unresolved` when an upstream output is missing.
+        """Call `answered` with each worker's answer, `unresolved` when a ticket can never be delivered.
 
+        `references_bytes` is how much the references of a ticket may stand for.
         `limit` bounds the deliveries under way at once, and a share of it those to one worker: one that hangs must
         not keep the others from their work.
         """
@@ -68,6 +77,7 @@ class Courier:
         self._under_way: set[Letter] = set()
         self._answered = answered
         self._unresolved = unresolved
+        self._references_bytes = references_bytes
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -95,9 +105,10 @@ class Courier:
         turn = self._by_worker.setdefault(delivery.worker_id, asyncio.Semaphore(self._share))
         try:
             async with turn, self._slots:
-                answer = await self._post(delivery) if await self._wanted(delivery) else None
-        except UnresolvedReference as missing:
-            self._unresolved(delivery, missing)
+                ticket = await self._wanted(delivery)
+                answer = await self._post(delivery, ticket) if ticket is not None else None
+        except Undeliverable as why:
+            self._unresolved(delivery, why)
         except Exception as error:  # noqa: BLE001 a delivery that breaks is one that was not made; its wake-up repeats it
             log.warning("delivery.broken", **_ids(delivery), error=repr(error))
         else:
@@ -106,16 +117,22 @@ class Courier:
         finally:
             self._under_way.discard(letter)
 
-    async def _wanted(self, delivery: Delivery) -> bool:
-        """Tell whether the assignment still holds: it may have waited for its turn while the ticket went on."""
+    async def _wanted(self, delivery: Delivery) -> Ticket | None:
+        """Return the ticket as it is stored, or None when the assignment does not hold any more.
+
+        It may have waited for its turn while the ticket went on. Raises `TicketCorrupted` when the stored ticket is not
+        the one that C2 made.
+        """
         if delivery.cancelled:
-            return True
+            return delivery.ticket
         known = delivery.ticket
         ticket = (await self._ports.store.tickets([known.ticket_id], known.flow_id)).get(known.ticket_id)
-        return ticket is not None and ticket.attempt == delivery.attempt and ticket.status is TicketStatus.ASSIGNED
+        if ticket is None or ticket.attempt != delivery.attempt or ticket.status is not TicketStatus.ASSIGNED:
+            return None
+        check_hash(ticket)
+        return ticket
 
-    async def _post(self, delivery: Delivery) -> Answer:
-        ticket = delivery.ticket
+    async def _post(self, delivery: Delivery, ticket: Ticket) -> Answer:
         try:
             worker = await self._ports.registry.worker(delivery.worker_id)
         except Unreadable:
@@ -127,7 +144,11 @@ class Courier:
         if delivery.cancelled:
             event = cancellation_event(ticket, delivery.attempt, self._ports.clock.now())
             return await self._ports.gateway.deliver(worker, event)
-        answer = await self._ports.gateway.deliver(worker, await self._assignment(delivery))
+        uncleared = not_cleared(worker, ticket.security_level)
+        if uncleared is not None:
+            refusal = Answer(HTTPStatus.FORBIDDEN, f"not asked: it {uncleared}", reached=False)
+            return replace(refusal, registration=worker.registration)
+        answer = await self._ports.gateway.deliver(worker, await self._assignment(delivery, ticket))
         # Before the next delivery to the worker begins: the one after the last failure that is borne is not made.
         try:
             await self._breaker.answered(worker, delivery, answer)
@@ -135,9 +156,9 @@ class Courier:
             log.warning("delivery.not_counted", worker_id=worker.worker_id, error=str(error))
         return replace(answer, registration=worker.registration)
 
-    async def _assignment(self, delivery: Delivery) -> CloudEvent:
+    async def _assignment(self, delivery: Delivery, ticket: Ticket) -> CloudEvent:
         """Return the assignment with a token that is valid from now on."""
-        ticket, now = delivery.ticket, self._ports.clock.now()
+        now = self._ports.clock.now()
         parameters = await self._parameters(ticket)
         token = self._ports.tokens.mint(
             ticket_id=ticket.ticket_id,
@@ -150,12 +171,14 @@ class Courier:
 
     async def _parameters(self, ticket: Ticket) -> Mapping[str, Any]:
         """Return the ticket's parameters with every reference replaced by the upstream output."""
-        named = {reference.task_id for reference in find_references(ticket.parameters)}
-        if not named:
-            return ticket.parameters
-        ids = {ticket_id_of(ticket.flow_id, task_id): task_id for task_id in named}
-        upstream = await self._ports.store.tickets(list(ids), ticket.flow_id)
-        return resolve(ticket.parameters, {ids[ticket_id]: t.output for ticket_id, t in upstream.items()})
+        resolution = Resolution(ticket.parameters, self._references_bytes)
+        task_ids = {ticket_id_of(ticket.flow_id, task_id): task_id for task_id in resolution.task_ids}
+        ids = list(task_ids)
+        for start in range(0, len(ids), OUTPUTS_AT_ONCE):
+            upstream = await self._ports.store.tickets(ids[start : start + OUTPUTS_AT_ONCE], ticket.flow_id)
+            for ticket_id, other in upstream.items():
+                resolution.add(task_ids[ticket_id], other.output)
+        return resolution.parameters()
 
 
 def _ids(delivery: Delivery) -> dict[str, object]:

@@ -14,13 +14,12 @@ from typing import Any
 from functions._core.admission import admit, decision_id_of
 from functions._core.engine import Carried, Heard
 from functions._core.envelope import CloudEvent, type_of
-from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable
 from functions._core.events import BY_NOUN, ROUTES, SINK
 from functions._core.letters import OUTSIDE, event_of, unreadable_letter
 from functions._core.models import DeadLetter, Flow, Reason
 from functions._core.orders import AnyOrder, noun_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
-from functions._core.references import UnresolvedReference
 from functions._core.set_aside import RecordKind
 from functions._core.step import Delivery, Step
 from functions._core.worker_record import Worker
@@ -88,6 +87,7 @@ class Platform:
             settings.deliveries,
             answered=self._answered,
             unresolved=self._unresolved,
+            references_bytes=self.rules.references_bytes,
         )
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.alarm: Callable[[Step], None] = self.sweeper.observe
@@ -214,13 +214,13 @@ class Platform:
         newest = {delivery.ticket.ticket_id: (delivery.attempt, answer) for delivery, answer in answers}
         return await self.dispatcher.delivered(flow_id, newest)
 
-    def _unresolved(self, delivery: Delivery, missing: UnresolvedReference) -> None:
+    def _unresolved(self, delivery: Delivery, why: Undeliverable) -> None:
         ticket = delivery.ticket
         data = {
             "ticket_id": ticket.ticket_id,
             "attempt": delivery.attempt,
             "status": "FAILED",
-            "error": {"type": missing.code, "message": str(missing), "retryable": False},
+            "error": {"type": why.code, "message": str(why), "retryable": False},
         }
         event = CloudEvent(
             id=fresh_id(self._chance),

@@ -105,6 +105,9 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body")
     max_report_bytes: int = Field(1024 * 1024, ge=1024, description="Largest body of a worker's report")
+    references_bytes: int = Field(
+        1024 * 1024, ge=1024, description="Most bytes of outputs that the references of one task may stand for"
+    )
     request_seconds: float = Field(30, gt=0, le=3600, description="How long a request may take to arrive as a whole")
     connections: int = Field(1000, ge=1, le=100_000, description="Open connections; beyond it requests get a 503")
     retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
@@ -217,6 +220,7 @@ class Settings(BaseModel):
             pause=time_span(1000 * self.pause_seconds),
             compensation=time_span(1000 * self.compensation_seconds),
             refuse_impossible=self.refuse_impossible,
+            references_bytes=self.references_bytes,
         )
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
 from functions._core.rules import CANDIDATES_PER_TICKET
-from functions._core.values import Record, WholeNumber, a_number
-from functions._core.workers import MAX_CAPABILITIES
+from functions._core.values import Record, SecurityLevel, WholeNumber, a_number
+from functions._core.workers import MAX_CAPABILITIES, Clearance
 
 
 class OrderForm(Record):
@@ -45,9 +45,13 @@ class Flush(Record):
 
 
 class Wanted(Record):
-    """What a worker has to offer; without capabilities any worker will do. A field that is not known is refused."""
+    """What a worker has to offer; without capabilities any worker will do that is cleared for `security_level`.
+
+    A field that is not known is refused.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    security_level: Clearance = SecurityLevel.INTERNAL
     limit: WholeNumber = Field(default=CANDIDATES_PER_TICKET, ge=1, le=CANDIDATES_PER_TICKET)

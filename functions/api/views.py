@@ -16,7 +16,17 @@ from functions._core.rules import Rules
 from functions._core.set_aside import UnreadableRecord
 from functions._core.slack import closed_at, deadline_at, slack_ms, slack_state
 from functions._core.telemetry import summary_of
-from functions._core.values import Health, Outcome, Record, SlackState, TicketStatus, Timestamp, milliseconds
+from functions._core.tickets import score_at
+from functions._core.values import (
+    Health,
+    Outcome,
+    Record,
+    SecurityLevel,
+    SlackState,
+    TicketStatus,
+    Timestamp,
+    milliseconds,
+)
 from functions._core.worker_record import Worker
 
 
@@ -77,7 +87,7 @@ class FlowPage(Record):
 
 
 class TicketView(Ticket):
-    """A ticket and its slack: how long it can still wait or be worked on. Null when it has ended."""
+    """A ticket, its priority score now, and its slack: how long it can still wait or be worked on; null at its end."""
 
     slack_ms: int | None
     slack_state: SlackState | None
@@ -129,6 +139,7 @@ class RankedWorker(Candidate):
 
     endpoint: str
     capabilities: tuple[str, ...]
+    clearance: SecurityLevel
     health: Health
 
 
@@ -252,8 +263,9 @@ def flow_result(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int],
 
 
 def ticket_view(ticket: Ticket, now: datetime) -> TicketView:
-    """Return a ticket with its slack."""
-    return TicketView(**dict(ticket), slack_ms=slack_ms(ticket, now), slack_state=slack_state(ticket, now))
+    """Return a ticket with its slack and its priority score at `now`."""
+    present = {"priority_score": score_at(ticket, now), "slack_ms": slack_ms(ticket, now)}
+    return TicketView(**dict(ticket) | present, slack_state=slack_state(ticket, now))
 
 
 def worker_view(worker: Worker, active: Mapping[str, int], now: datetime, rules: Rules) -> WorkerView:

@@ -76,19 +76,20 @@ async def list_workers(
 
 @router.post("/discover", responses=problems(*BODY_PROBLEMS), openapi_extra=json_body(Wanted, required=False))
 async def discover_workers(services: Services, request: Request) -> Discovery:
-    """Rank the workers that offer all `capabilities`, as C3 would for a ticket that asks for them now."""
+    """Rank the workers that offer all `capabilities`, as C3 would for a ticket of this `security_level` now."""
     asked = await read_json(request, Wanted)
     required = capabilities(asked.capabilities)
     workers = {worker.worker_id: worker for worker in await services.ports.registry.workers()}
     now = services.ports.clock.now()
     active = await services.ports.tally.active()
-    ranking = rank_for(required, tuple(workers.values()), active, now, services.rules)
+    ranking = rank_for(required, [*workers.values()], active, now, services.rules, level=asked.security_level)
     return Discovery(
         items=tuple(
             RankedWorker(
                 **dict(candidate),
                 endpoint=workers[candidate.worker_id].endpoint,
                 capabilities=workers[candidate.worker_id].capabilities,
+                clearance=workers[candidate.worker_id].clearance,
                 health=health_of(workers[candidate.worker_id], now, services.rules),
             )
             for candidate in ranking.candidates[: asked.limit]

@@ -5,6 +5,7 @@ Gives up on a worker that refuses, has no free slot, or does not acknowledge wit
 """
 
 from collections.abc import Mapping
+from operator import attrgetter
 
 from functions._core.assignment_steps import may_fail_when_lost, waits_for_worker
 from functions._core.event_data import WorkersDiscovered
@@ -17,15 +18,14 @@ from functions._core.turns import Turns
 
 
 async def assign(event: WorkersDiscovered, situation: Situation, ports: Ports) -> AnyOutcome:
-    """Return `Assigned`: the best candidate that still has a free slot, for the least slack first."""
+    """Return `Assigned`: the best candidate that still has a free slot, by slack and priority score."""
     taken = dict(await ports.tally.active())
     chosen: dict[str, str] = {}
     turns, crowded = Turns(ports.wakeups.line), dict[str, int]()
-    for ticket_id, candidates in event.candidates.items():
-        ticket = situation.tickets.get(ticket_id)
-        if ticket is None or not waits_for_worker(ticket):
-            continue
-        known = [candidate.but(active=taken.get(candidate.worker_id, 0)) for candidate in candidates]
+    named = (ticket for ticket_id, ticket in situation.tickets.items() if ticket_id in event.candidates)
+    for ticket in sorted(filter(waits_for_worker, named), key=attrgetter("order")):
+        ticket_id = ticket.ticket_id
+        known = [candidate.but(active=taken.get(candidate.worker_id, 0)) for candidate in event.candidates[ticket_id]]
         choice = choose(known, taken)
         if choice is None:
             crowded[ticket_id] = await turns.of(ticket)

@@ -6,6 +6,7 @@ stay busy until the flow's deadline (FAILED, no_capacity).
 """
 
 from datetime import timedelta
+from operator import attrgetter
 
 from functions._core.assignment_steps import waits_for_worker
 from functions._core.event_data import TicketsReady
@@ -30,7 +31,7 @@ async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> 
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
     turns, given = Turns(ports.wakeups.line), dict[str, int]()
-    tickets = sorted(situation.tickets.values(), key=lambda t: (t.urgency, -t.priority_score, t.ticket_id))
+    tickets = sorted(situation.tickets.values(), key=attrgetter("order"))
     for ticket in filter(waits_for_worker, tickets):
         ranking = rank(ticket, workers, active, situation.now, situation.rules)
         if ranking.candidates:

@@ -126,7 +126,7 @@ async def _next_for(worker_id: str | None, slots: int, situation: Situation, por
         return ()
     if worker is None or worker.suspended_until is not None:  # such a worker is given its next ticket by its verdicts
         return ()
-    return await ports.wakeups.claim_waiting(worker.capabilities, situation.now, slots, OFFER_LEASE)
+    return await ports.wakeups.claim_waiting(worker.offers, situation.now, slots, OFFER_LEASE)
 
 
 def _will_retry(report: Report, ticket: Ticket, situation: Situation) -> bool:

@@ -117,7 +117,7 @@ async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
     if held >= worker.slots or worker.announced is Health.UNHEALTHY or held_back:
         return ()
     free = 1 if half_open(worker, now) else worker.slots - held
-    waiting = await ports.wakeups.claim_waiting(worker.capabilities, now, free, OFFER_LEASE)
+    waiting = await ports.wakeups.claim_waiting(worker.offers, now, free, OFFER_LEASE)
     return tuple(_events("worker.recovered", worker, waiting, ports, {}))
 
 

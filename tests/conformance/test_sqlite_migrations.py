@@ -69,6 +69,19 @@ async def test_tickets_that_waited_in_the_first_version_are_in_the_first_turn_by
     await store.close()
 
 
+async def test_tickets_that_waited_in_an_older_version_are_served_by_their_scores(tmp_path: Path) -> None:
+    flow = make_flow()
+    waiting = [
+        make_ticket(flow, number, waiting=Waiting.SLOT, priority_score=score)
+        for number, score in enumerate((0.5, 0.79, 0.42))
+    ]
+    written_by_the_first_version(tmp_path, [flow], [], waiting)
+    store = SqliteStore.open(tmp_path)
+    offered = await store.stores.wakeups.claim_waiting([], T0, 5, seconds(1))
+    assert [ticket.task_id for ticket in offered] == ["task-1", "task-0", "task-2"]
+    await store.close()
+
+
 async def test_validations_of_the_first_version_are_found_as_such(tmp_path: Path) -> None:
     flow = make_flow()
     audits = [make_audit(flow, 1), make_audit(flow, 2, valid=False)]

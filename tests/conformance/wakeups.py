@@ -12,7 +12,7 @@ from functions._core.ports import Due
 from functions._core.rules import TICKETS_PER_TURN
 from functions._core.step import Step
 from functions._core.turns import Line
-from functions._core.values import EARLIEST, LATEST, FlowStatus, TicketStatus, Waiting
+from functions._core.values import CLEARANCES, EARLIEST, LATEST, FlowStatus, SecurityLevel, TicketStatus, Waiting
 from tests.builders import T0, later, make_flow, make_plan, make_ticket, make_worker, seconds
 from tests.conformance.suite import StoresSuite
 
@@ -28,6 +28,11 @@ async def put(stores: Stores, *tickets: Ticket) -> None:
 def waiting(number: int, *capabilities: str, **changes: object) -> Ticket:
     values = {"waiting": Waiting.WORKER, "required_capabilities": capabilities, **changes}
     return make_ticket(FLOW, number, **values)
+
+
+def needs(*capabilities: str, level: SecurityLevel = SecurityLevel.INTERNAL) -> frozenset[str]:
+    """Return what a ticket of this level requires, or what a worker of this clearance offers."""
+    return CLEARANCES[level].union(capabilities)
 
 
 def ids(records: Sequence[Due]) -> list[str]:
@@ -193,15 +198,41 @@ class WakeupsSuite(StoresSuite):
     ) -> None:
         plan = [waiting(1), waiting(2, "build"), waiting(3, "test", "build"), waiting(4, "build test")]
         await put(stores, *plan)
-        claim = await stores.wakeups.claim_waiting(capabilities, T0, 10, LEASE)
+        offers = None if capabilities is None else needs(*capabilities)
+        claim = await stores.wakeups.claim_waiting(offers, T0, 10, LEASE)
         assert sorted(ticket.task_id for ticket in claim) == offered
+
+    @pytest.mark.parametrize(
+        ("clearance", "offered"),
+        [
+            (SecurityLevel.PUBLIC, ["task-0"]),
+            (SecurityLevel.INTERNAL, ["task-0", "task-1"]),
+            (SecurityLevel.CONFIDENTIAL, ["task-0", "task-1", "task-2"]),
+            (SecurityLevel.RESTRICTED, ["task-0", "task-1", "task-2", "task-3"]),
+        ],
+    )
+    async def test_a_ticket_is_offered_to_those_whose_clearance_covers_its_security_level(
+        self, stores: Stores, clearance: SecurityLevel, offered: list[str]
+    ) -> None:
+        await put(
+            stores, *(waiting(number, "build", security_level=level) for number, level in enumerate(SecurityLevel))
+        )
+        claim = await stores.wakeups.claim_waiting(needs("build", level=clearance), T0, 10, LEASE)
+        assert sorted(ticket.task_id for ticket in claim) == offered
+
+    async def test_a_ticket_that_nobody_is_cleared_for_does_not_hold_back_the_others(self, stores: Stores) -> None:
+        secret = [waiting(n, security_level=SecurityLevel.RESTRICTED, latest_start=T0) for n in range(30)]
+        plain = waiting(99, turn=1)
+        await put(stores, *secret, plain)
+        assert await stores.wakeups.claim_waiting(needs(), T0, 5, LEASE) == [plain]
+        assert (await stores.wakeups.line("another", needs())).current == 1
 
     async def test_requirements_of_any_length_are_told_apart(self, stores: Stores) -> None:
         long = ("x" * 10_000, "nul\u0000")
         plan = [waiting(1, *long), waiting(2, *long, "more"), waiting(3, "x" * 10_001, "nul\u0000")]
         await put(stores, *plan)
-        assert await stores.wakeups.line(FLOW.flow_id, long) == Line(0, None, {0: 1})
-        assert await stores.wakeups.claim_waiting(long, T0, 10, LEASE) == [plan[0]]
+        assert await stores.wakeups.line(FLOW.flow_id, needs(*long)) == Line(0, None, {0: 1})
+        assert await stores.wakeups.claim_waiting(needs(*long), T0, 10, LEASE) == [plan[0]]
 
     async def test_what_cannot_be_done_in_time_comes_after_what_can(self, stores: Stores) -> None:
         starts = [(1, True), (50, False), (2, True), (40, False)]
@@ -212,23 +243,44 @@ class WakeupsSuite(StoresSuite):
 
     async def test_the_least_slack_comes_first_whatever_is_required(self, stores: Stores) -> None:
         plan = [
-            waiting(number, *needs, latest_start=T0 + seconds(start))
-            for number, (start, needs) in enumerate([(50, ()), (10, ("b",)), (30, ()), (-5, ("a",)), (40, ("a",))])
+            waiting(number, *required, latest_start=T0 + seconds(start))
+            for number, (start, required) in enumerate([(50, ()), (10, ("b",)), (30, ()), (-5, ("a",)), (40, ("a",))])
         ]
         await put(stores, *plan)
-        offered = await stores.wakeups.claim_waiting(["a", "b"], T0, 4, LEASE)
+        offered = await stores.wakeups.claim_waiting(needs("a", "b"), T0, 4, LEASE)
         assert offered == [plan[3], plan[1], plan[2], plan[4]]
 
     async def test_the_lowest_turn_comes_first_whatever_the_slack_and_none_counts_as_zero(self, stores: Stores) -> None:
         plan = [
-            waiting(number, *needs, turn=turn, latest_start=T0 + seconds(start))
-            for number, (turn, start, needs) in enumerate(
+            waiting(number, *required, turn=turn, latest_start=T0 + seconds(start))
+            for number, (turn, start, required) in enumerate(
                 [(1, 50, ("a",)), (2, 0, ()), (None, 30, ()), (0, 20, ("b",)), (1, 10, ())]
             )
         ]
         await put(stores, *plan)
-        offered = await stores.wakeups.claim_waiting(["a", "b"], T0, 4, LEASE)
+        offered = await stores.wakeups.claim_waiting(needs("a", "b"), T0, 4, LEASE)
         assert offered == [plan[3], plan[2], plan[4], plan[0]]
+
+    async def test_of_equal_slack_the_highest_score_comes_first_then_the_highest_priority(self, stores: Stores) -> None:
+        ranks = [(0.49, "NORMAL"), (0.79, "LOW"), (0.3, "CRITICAL"), (0.79, "CRITICAL"), (0.79, "NORMAL"), (0.5, "LOW")]
+        plan = [
+            waiting(number, *("a",) * (number % 2), priority_score=score, priority=priority)
+            for number, (score, priority) in enumerate(ranks)
+        ]
+        sooner = waiting(10, priority_score=0, latest_start=T0 + seconds(60))
+        later_turn = waiting(11, priority_score=1, turn=1)
+        await put(stores, *plan, sooner, later_turn)
+        offered = await stores.wakeups.claim_waiting(needs("a"), T0, 10, LEASE)
+        expected = [sooner, *(plan[number] for number in (3, 4, 1, 5, 0, 2)), later_turn]
+        assert [ticket.task_id for ticket in offered] == [ticket.task_id for ticket in expected]
+
+    async def test_slack_is_compared_as_coarsely_as_the_time_that_was_given(self, stores: Stores) -> None:
+        hours = T0 + seconds(4 * 3600)
+        ordinary = waiting(1, priority_score=0.4, latest_start=hours + seconds(1))
+        critical = waiting(2, priority_score=0.9, latest_start=hours + seconds(20))
+        behind = waiting(3, priority_score=1.0, latest_start=hours + seconds(300))
+        await put(stores, ordinary, critical, behind)
+        assert await stores.wakeups.claim_waiting(None, T0, 10, LEASE) == [critical, ordinary, behind]
 
     async def test_a_ticket_that_moves_to_another_turn_is_offered_in_that_one(self, stores: Stores) -> None:
         first, second = waiting(1, turn=1), waiting(2, turn=2)
@@ -238,11 +290,11 @@ class WakeupsSuite(StoresSuite):
 
     async def test_the_line_is_empty_while_nobody_waits(self, stores: Stores) -> None:
         await put(stores, waiting(1, waiting=None, turn=4), waiting(2, status=TicketStatus.ASSIGNED, turn=4))
-        assert await stores.wakeups.line(FLOW.flow_id, []) == Line()
+        assert await stores.wakeups.line(FLOW.flow_id, needs()) == Line()
 
     async def test_the_line_tells_the_current_turn_and_who_comes_first_behind_it(self, stores: Stores) -> None:
         await put(stores, *(waiting(n, turn=n, latest_start=T0 - seconds(n)) for n in (3, 7, 9)), waiting(8, turn=7))
-        assert await stores.wakeups.line("another", []) == Line(3, T0 - seconds(7))
+        assert await stores.wakeups.line("another", needs()) == Line(3, T0 - seconds(7))
 
     async def test_the_line_tells_how_many_of_its_own_the_flow_has_in_three_turns(self, stores: Stores) -> None:
         other = make_flow(2)
@@ -250,13 +302,13 @@ class WakeupsSuite(StoresSuite):
         own = [waiting(number, "build", turn=turn) for number, turn in numbers.items()]
         others = [make_ticket(other, 1, waiting=Waiting.SLOT, turn=9, required_capabilities=("build",))]
         await put(stores, *own, *others, waiting(99, "build", "test", turn=4))
-        assert (await stores.wakeups.line(FLOW.flow_id, ["build"])).own == {4: 2, 5: 3, 9: 5}
-        assert (await stores.wakeups.line(other.flow_id, ["build"])).own == {9: 1}
-        assert (await stores.wakeups.line(FLOW.flow_id, ["test", "build"])).own == {4: 1}
+        assert (await stores.wakeups.line(FLOW.flow_id, needs("build"))).own == {4: 2, 5: 3, 9: 5}
+        assert (await stores.wakeups.line(other.flow_id, needs("build"))).own == {9: 1}
+        assert (await stores.wakeups.line(FLOW.flow_id, needs("test", "build"))).own == {4: 1}
 
     async def test_own_tickets_are_counted_up_to_what_a_turn_takes(self, stores: Stores) -> None:
         await put(stores, *(waiting(number, turn=2) for number in range(TICKETS_PER_TURN + 5)))
-        assert await stores.wakeups.line(FLOW.flow_id, []) == Line(2, None, {2: TICKETS_PER_TURN})
+        assert await stores.wakeups.line(FLOW.flow_id, needs()) == Line(2, None, {2: TICKETS_PER_TURN})
 
     @pytest.mark.parametrize(
         ("capabilities", "line"),
@@ -274,12 +326,12 @@ class WakeupsSuite(StoresSuite):
         own = waiting(5, "build", turn=5, latest_start=T0 + seconds(5))
         wider = [waiting(n, "test", "build", "run", turn=n, latest_start=T0 + seconds(n)) for n in (4, 8)]
         await put(stores, own, *wider, waiting(2, "fly", turn=2))
-        assert await stores.wakeups.line(FLOW.flow_id, capabilities) == line
+        assert await stores.wakeups.line(FLOW.flow_id, needs(*capabilities)) == line
 
     async def test_what_was_offered_still_stands_in_the_line(self, stores: Stores) -> None:
         await put(stores, waiting(1, turn=6))
         await stores.wakeups.claim_waiting(None, T0, 1, LEASE)
-        assert await stores.wakeups.line(FLOW.flow_id, []) == Line(6, None, {6: 1})
+        assert await stores.wakeups.line(FLOW.flow_id, needs()) == Line(6, None, {6: 1})
 
     async def test_what_was_offered_is_not_offered_again_before_the_lease(self, stores: Stores) -> None:
         await put(stores, waiting(1))
@@ -299,7 +351,7 @@ class WakeupsSuite(StoresSuite):
     async def test_two_workers_are_never_offered_the_same_ticket(self, stores: Stores) -> None:
         plan = [waiting(number, *("build",) * (number % 2)) for number in range(60)]
         await put(stores, *plan)
-        claims = await asyncio.gather(*(stores.wakeups.claim_waiting(["build"], T0, 16, LEASE) for _ in range(8)))
+        claims = await asyncio.gather(*(stores.wakeups.claim_waiting(needs("build"), T0, 16, LEASE) for _ in range(8)))
         offered = [ticket.ticket_id for claim in claims for ticket in claim]
         assert sorted(offered) == sorted(ticket.ticket_id for ticket in plan)
 

@@ -8,11 +8,12 @@ from functions._core.envelope import CloudEvent
 from functions._core.models import Ticket
 from functions._core.ports import Answer, Ports
 from functions._core.step import Delivery, Step
+from functions._core.tickets import ticket_hash
 from functions._core.values import TicketStatus
 from functions._core.worker_record import Worker
 from functions._runtime.courier import Courier
 from tests.builders import T0, make_flow, make_plan
-from tests.world import running_world, until
+from tests.world import ClosedBreaker, running_world, until
 
 
 class Gateway:
@@ -30,21 +31,12 @@ class Gateway:
         return Answer(202)
 
 
-class Closed:
-    """Circuit breakers that let everything through; `Breaker` of the courier."""
-
-    async def admits(self, _worker: Worker, _delivery: Delivery) -> bool:
-        return True
-
-    async def answered(self, _worker: Worker, _delivery: Delivery, _answer: Answer) -> None:
-        return
-
-
 def assigned(number: int, worker_id: str, size: int = 1) -> tuple[Ticket, ...]:
     """Build tickets that a worker was given."""
-    return make_plan(
+    made = make_plan(
         make_flow(number), size, status=TicketStatus.ASSIGNED, worker_id=worker_id, attempt=1, assigned_at=T0
     )
+    return tuple(ticket.but(hash=ticket_hash(ticket)) for ticket in made)
 
 
 async def store(ports: Ports, tickets: tuple[Ticket, ...]) -> list[Delivery]:
@@ -60,7 +52,7 @@ async def test_a_worker_that_hangs_does_not_keep_others_from_their_work(tmp_path
         await world.register("healthy")
         courier = Courier(
             replace(world.ports, gateway=gateway),
-            Closed(),
+            ClosedBreaker(),
             "http://127.0.0.1:1",
             16,
             answered=lambda delivery, _answer: answered.append(delivery.worker_id),
@@ -82,7 +74,7 @@ async def test_an_assignment_that_no_longer_holds_is_not_delivered(tmp_path: Pat
         answered: list[str] = []
         courier = Courier(
             ports,
-            Closed(),
+            ClosedBreaker(),
             "http://127.0.0.1:1",
             16,
             answered=lambda delivery, _answer: answered.append(delivery.ticket.ticket_id),
@@ -94,6 +86,29 @@ async def test_an_assignment_that_no_longer_holds_is_not_delivered(tmp_path: Pat
         await courier.close()
     assert answered == [held.ticket.ticket_id]
     assert gateway.asked == [("w1", "ticket.assigned")]
+
+
+async def test_a_ticket_that_was_changed_where_it_is_stored_is_not_delivered_again(tmp_path: Path) -> None:
+    gateway, refused = Gateway(), []
+    async with running_world(tmp_path) as world:
+        await world.register("w1")
+        ports = replace(world.ports, gateway=gateway)
+        courier = Courier(
+            ports,
+            ClosedBreaker(),
+            "http://127.0.0.1:1",
+            16,
+            answered=lambda _delivery, _answer: None,
+            unresolved=lambda _delivery, why: refused.append(why.code),
+        )
+        (delivery,) = await store(ports, assigned(1, "w1"))
+        changed = delivery.ticket.but(parameters={"amount": 1_000_000}, version=2)
+        await ports.store.commit(Step(flow_id=changed.flow_id, tickets=(changed,)))
+        courier.send([delivery])
+        await until(lambda: _all(refused, 1), "the refusal")
+        await courier.close()
+    assert refused == ["ticket_corrupted"]
+    assert gateway.asked == []
 
 
 async def _all(found: list[str], number: int) -> bool | None:

@@ -12,6 +12,7 @@ import pytest_asyncio
 import structlog
 
 from functions._adapters.cloudevents_http import write_batch
+from functions._core.values import SecurityLevel
 from functions._runtime.worker import TaskFailed, Worker, WorkerConfig, inbox, reports
 from tests.loopback import Answer, until
 from tests.stand_in_platform import TOKEN, Gate, StandIn, working
@@ -39,12 +40,15 @@ def gate() -> Gate:
 
 
 async def test_a_worker_registers_where_it_listens_and_leaves_when_it_stops(platform: StandIn, gate: Gate) -> None:
-    async with working(platform, gate, slots=3, metadata={"version": "1"}, api_key="key") as desk:
+    async with working(
+        platform, gate, slots=3, clearance=SecurityLevel.RESTRICTED, metadata={"version": "1"}, api_key="key"
+    ) as desk:
         [registration] = platform.registrations
         assert registration.json == {
             "worker_id": "w-1",
             "endpoint": desk.worker.endpoint,
             "capabilities": ["python"],
+            "clearance": "RESTRICTED",
             "slots": 3,
             "metadata": {"version": "1"},
             "running": [],

@@ -15,7 +15,7 @@ from functions._adapters.memory import flows as memory_flows
 from functions._adapters.memory.flows import MemoryFlows
 from functions._adapters.memory.state import State
 from functions._adapters.memory.wakeups import MemoryWakeups
-from functions._core import compensation, draft, ending_steps
+from functions._core import compensation, draft, ending_steps, ranking
 from functions._core.envelope import CloudEvent
 from functions._core.errors import IllegalTransition
 from functions._core.events import ROUTES
@@ -26,6 +26,7 @@ from functions._core.ports import Due
 from functions._core.reports import Report
 from functions._core.step import Step
 from functions._core.values import TicketStatus
+from functions._runtime import courier
 from functions._runtime.pump import Pump
 
 Patch = pytest.MonkeyPatch
@@ -117,6 +118,17 @@ def compensation_in_plan_order(patch: Patch) -> None:
     patch.setattr(compensation, "schedule", in_order)
 
 
+def hash_not_compared(patch: Patch) -> None:
+    """A ticket is given away as it is stored, whoever wrote it."""
+    patch.setattr(courier, "check_hash", lambda _ticket: None)
+
+
+def clearance_not_looked_at(patch: Patch) -> None:
+    """Any worker with the capabilities gets a ticket, whatever it may see."""
+    patch.setattr(ranking, "not_cleared", lambda _worker, _level: None)
+    patch.setattr(courier, "not_cleared", lambda _worker, _level: None)
+
+
 MUTANTS: Mapping[str, Callable[[Patch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -128,6 +140,8 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         wakeup_not_set_again,
         dependant_released_early,
         compensation_in_plan_order,
+        hash_not_compared,
+        clearance_not_looked_at,
     )
 }
 

@@ -138,6 +138,7 @@ class TestUsage:
             (("--simulate", "0"), "above 0"),
             (("--simulate", "fast"), "valid number"),
             (("--shell", "true", "--slots", "0"), "--slots"),
+            (("--shell", "true", "--clearance", "cosmic"), "none of PUBLIC, INTERNAL, CONFIDENTIAL, RESTRICTED"),
             (("--shell", "true", "--id", "two words"), "worker_id"),
             (("--shell", "true", "--endpoint", "here"), "endpoint"),
         ],

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ from functions._core.errors import Rejected
 from functions._core.plan import topological_levels
 from functions._core.references import (
     Reference,
+    ReferencesTooLarge,
+    Resolution,
     UnresolvedReference,
     check_references,
     find_references,
@@ -175,6 +178,42 @@ def test_names_with_dots_and_brackets_are_not_mistaken_for_places() -> None:
     parameters = {"a.b": {"$output": "t"}, "a": {"b": "left alone"}, "c[0]": {"$output": "t"}, "c": ["too"]}
     filled = {"a.b": 1, "a": {"b": "left alone"}, "c[0]": 1, "c": ["too"]}
     assert resolve(parameters, {"t": 1}) == filled
+
+
+def test_what_references_stand_for_is_counted_each_time_and_bounded_before_it_is_filled_in() -> None:
+    output = {"rows": ["x" * 98] * 100}  # 100 bytes each, with their quotes
+    row = {"$output": "a", "path": "/rows/0"}
+    assert resolve({"rows": [row] * 10}, {"a": output}, 1_000) == {"rows": ["x" * 98] * 10}
+    with pytest.raises(ReferencesTooLarge, match="11 references stand for more than the 1000 bytes") as caught:
+        resolve({"rows": [row] * 11}, {"a": output}, 1_000)
+    assert caught.value.code == "references_too_large"
+    apart = [{"$output": "a", "path": f"/rows/{number}"} for number in range(11)]
+    with pytest.raises(ReferencesTooLarge):
+        resolve({"rows": apart}, {"a": output}, 1_000)
+    both = {"one": {"$output": "a"}, "other": {"$output": "b"}}
+    with pytest.raises(ReferencesTooLarge):
+        resolve(both, {"a": "x" * 600, "b": "x" * 600}, 1_000)
+
+
+def test_the_largest_plan_of_references_costs_no_more_memory_than_one_output() -> None:
+    outputs = {"a": {"text": "x" * 200_000}}
+    parameters = {f"p{number}": {"$output": "a"} for number in range(2_000)}
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReferencesTooLarge):
+            resolve(parameters, outputs)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+def test_outputs_are_handed_over_one_by_one_and_only_what_is_referred_to_is_kept() -> None:
+    resolution = Resolution({"x": {"$output": "a", "path": "/n"}, "y": {"$output": "b", "path": "/n"}}, 100)
+    assert set(resolution.task_ids) == {"a", "b"}
+    for task_id in resolution.task_ids:
+        resolution.add(task_id, {"n": task_id, "rest": "x" * 1_000})
+    assert resolution.parameters() == {"x": "a", "y": "b"}
 
 
 NAMES = st.text().filter(lambda name: name != "$output")  # with that one it would be a reference

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from functions._core.models import Qos, Ticket
 from functions._core.plan import schedule
 from functions._core.rules import Rules
-from functions._core.tickets import HASHED, generate_tickets, priority_score, ticket_hash
+from functions._core.tickets import HASHED, generate_tickets, priority_score, score_at, ticket_hash
 from functions._core.values import (
     Consistency,
     DeliveryMode,
@@ -188,3 +188,20 @@ def test_every_plan_gives_tickets_that_agree_with_each_other(shape: list[list[in
         for dependant in ticket.dependants:
             assert ticket.ticket_id in tickets[dependant].dependencies
         seen.add(ticket.ticket_id)
+
+
+def test_the_score_grows_as_the_time_to_the_deadline_passes() -> None:
+    ticket = tickets_of(a_task(risk_band="critical"))["a"]
+    given = ticket.sla.deadline - ticket.created_at
+    moments = (0, 0.49, 0.5, 0.79, 0.8, 3)
+    assert [score_at(ticket, ticket.created_at + share * given) for share in moments] == [
+        0.79,
+        0.79,
+        0.91,
+        0.91,
+        1.0,
+        1.0,
+    ]
+    done = ticket.but(status=TicketStatus.COMPLETED, completed_at=ticket.created_at + 0.6 * given)
+    assert score_at(done, ticket.created_at + 9 * given) == 0.91
+    assert score_at(ticket.but(created_at=ticket.sla.deadline), ticket.sla.deadline) == 1.0

@@ -142,7 +142,7 @@ class DynamoFlows:
             for ticket in {ticket.ticket_id: ticket for ticket in new}.values()
         ]
         needs = {
-            keys.requirement(ticket.required_capabilities): ticket.required_capabilities
+            keys.requirement_key(ticket.requirement): ticket.requirement
             for ticket in step.tickets
             if waits_for_a_worker(ticket)
         }

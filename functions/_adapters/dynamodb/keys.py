@@ -95,9 +95,9 @@ def event_key(event_id: str) -> Key:
     return f"E#{short(event_id)}", ALONE
 
 
-def requirement(capabilities: Collection[str]) -> str:
-    """Return the same text for the same set of capabilities."""
-    return short(json.dumps(sorted(set(capabilities)), ensure_ascii=False))
+def requirement_key(requirement: Collection[str]) -> str:
+    """Return the same text for the same requirement."""
+    return short(json.dumps(sorted(set(requirement)), ensure_ascii=False))
 
 
 def due_entry(kind: str, record_id: str, at: datetime) -> Mapping[str, str]:
@@ -113,7 +113,8 @@ def listing_entry(kind: str, record_id: str, position: int) -> Mapping[str, str]
 def waiting_entry(ticket: Ticket) -> Mapping[str, str]:
     """Return the keys in `standing` of a ticket that waits for a worker or a slot."""
     turn = f"{(ticket.turn or 0) + OFFSET:013d}"
-    return {"sp": f"WAIT#{requirement(ticket.required_capabilities)}", "ss": f"{turn}#{moment(ticket.urgency)}"}
+    place = f"{turn}#{moment(ticket.urgency)}#{ticket.precedence:07d}"
+    return {"sp": f"WAIT#{requirement_key(ticket.requirement)}", "ss": place}
 
 
 def held_entry(ticket: Ticket, since: datetime) -> Mapping[str, str]:

@@ -124,10 +124,10 @@ class DynamoWakeups:
             limit *= 4
 
     async def claim_waiting(
-        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+        self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets that `capabilities` cover, by turn and slack."""
-        covered = None if capabilities is None else frozenset(capabilities)
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence."""
+        covered = None if offers is None else frozenset(offers)
         wanted = [name for needs, name in await self._requirements() if covered is None or needs <= covered]
         claimed: list[tuple[str, Ticket]] = []
         for _ in range(PATIENCE):
@@ -178,9 +178,9 @@ class DynamoWakeups:
         with suppress(Exception):
             await self._writer.drafts.resolve(item)
 
-    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
-        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
-        required, own_name = frozenset(capabilities), keys.requirement(capabilities)
+    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow with this `requirement` is to wait."""
+        required, own_name = frozenset(requirement), keys.requirement_key(requirement)
         names = [name for needs, name in await self._requirements() if in_one_line(needs, required)]
         own: Counter[int] = Counter()
         lowest: list[int] = []

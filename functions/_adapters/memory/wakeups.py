@@ -32,28 +32,28 @@ class MemoryWakeups:
         return min((due.at for due in self._state.wakeups.values()), default=None)
 
     async def claim_waiting(
-        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+        self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets that `capabilities` cover, by turn and slack."""
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence."""
         offered_until = self._state.offered_until
         waiting = [
             ticket
             for ticket in self._waiting()
-            if capabilities is None or set(ticket.required_capabilities) <= set(capabilities)
+            if offers is None or ticket.requirement <= set(offers)
             if offered_until.get(ticket.ticket_id, now) <= now
         ]
-        claimed = sorted(waiting, key=lambda ticket: (ticket.turn or 0, ticket.urgency, ticket.ticket_id))[:limit]
+        claimed = sorted(waiting, key=lambda ticket: (ticket.turn or 0, *ticket.order))[:limit]
         offered_until.update((ticket.ticket_id, now + lease) for ticket in claimed)
         return claimed
 
-    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
-        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
-        required = frozenset(capabilities)
+    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow with this `requirement` is to wait."""
+        required = frozenset(requirement)
         own: Counter[int] = Counter()
         lowest: dict[frozenset[str], int] = {}
         order: list[tuple[int, datetime]] = []
         for ticket in self._waiting():
-            other, turn = frozenset(ticket.required_capabilities), ticket.turn or 0
+            other, turn = ticket.requirement, ticket.turn or 0
             if in_one_line(required, other):
                 lowest[other] = min(turn, lowest.get(other, turn))
                 order.append((turn, ticket.urgency))

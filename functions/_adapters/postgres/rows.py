@@ -36,9 +36,9 @@ def key(value: str) -> str:
     return fitting if len(fitting) <= LONGEST_KEY else f"{fitting[:64]}…{sha256(fitting.encode()).hexdigest()}"
 
 
-def requirement(capabilities: Collection[str]) -> str:
-    """Return the same key for the same set of capabilities."""
-    return key(json.dumps(sorted(set(capabilities)), ensure_ascii=False))
+def requirement_key(requirement: Collection[str]) -> str:
+    """Return the same key for the same requirement."""
+    return key(json.dumps(sorted(set(requirement)), ensure_ascii=False))
 
 
 def columns(prefix: str, rows: Sequence[Row]) -> Mapping[str, Sequence[object]]:
@@ -96,9 +96,10 @@ def changing(ticket: Ticket) -> Row:
         "error_message": text(ticket.error_message),
         "compensation_ticket_id": ticket.compensation_ticket_id,
         "held_since": held_since(ticket),
-        "requirement": requirement(ticket.required_capabilities) if waits else None,
+        "requirement": requirement_key(ticket.requirement) if waits else None,
         "turn": ticket.turn or 0 if waits else None,
         "latest_start": ticket.urgency,
+        "precedence": ticket.precedence,
         "next_wakeup_at": ticket.next_wakeup_at,
         "version": ticket.version,
     }

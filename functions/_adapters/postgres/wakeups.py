@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 
 from functions._adapters.documents import read_tickets
 from functions._adapters.postgres.database import Database
-from functions._adapters.postgres.rows import requirement
+from functions._adapters.postgres.rows import requirement_key
 from functions._adapters.standing import in_one_line, readable_requirements
 from functions._core.models import Ticket
 from functions._core.ports import Due
 from functions._core.rules import TICKETS_PER_TURN
 from functions._core.turns import Line
+from functions._core.values import CLEARANCES, SecurityLevel
 
 
 class PostgresWakeups:
@@ -34,13 +35,13 @@ class PostgresWakeups:
         return earliest
 
     async def claim_waiting(
-        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+        self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets that `capabilities` cover, by turn and slack.
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence.
 
         There are few distinct requirements, so they are matched here and their tickets read in order.
         """
-        covered = None if capabilities is None else frozenset(capabilities)
+        covered = None if offers is None else frozenset(offers)
         wanted = [key for needs, key in await self._requirements() if covered is None or needs <= covered]
         if not wanted:
             return []
@@ -55,14 +56,14 @@ class PostgresWakeups:
                 break
         return claimed
 
-    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
-        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
-        required = frozenset(capabilities)
+    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow with this `requirement` is to wait."""
+        required = frozenset(requirement)
         in_line = [key for needs, key in await self._requirements() if in_one_line(needs, required)]
         if not in_line:
             return Line()
         rows = await self._database.rows(
-            "line", requirements=in_line, flow_id=flow_id, own=requirement(required), at_most=TICKETS_PER_TURN
+            "line", requirements=in_line, flow_id=flow_id, own=requirement_key(required), at_most=TICKETS_PER_TURN
         )
         current, behind = rows[0][:2]
         return Line(current, behind, {turn: tickets for *_, turn, tickets in rows if tickets})
@@ -70,4 +71,6 @@ class PostgresWakeups:
     async def _requirements(self) -> list[tuple[frozenset[str], str]]:
         """Return the distinct requirements of waiting tickets, as sets and as they are stored."""
         rows = await self._database.rows("waiting_requirements")
-        return readable_requirements((capabilities, key) for key, capabilities in rows if capabilities)
+        levels = {key: SecurityLevel(level) for key, _, level in rows}
+        readable = readable_requirements((capabilities, key) for key, capabilities, _ in rows if capabilities)
+        return [(CLEARANCES[levels[key]].union(needs), key) for needs, key in readable]

@@ -68,9 +68,10 @@ def ticket_row(ticket: Ticket) -> Row:
         "priority": ticket.priority.value,
         "worker_id": ticket.worker_id,
         "held_since": _optional_ms(held_since(ticket)),
-        "requirement": requirement(ticket.required_capabilities) if waits else None,
+        "requirement": requirement_key(ticket.requirement) if waits else None,
         "turn": ticket.turn or 0 if waits else None,
         "latest_start": to_ms(ticket.urgency),
+        "precedence": ticket.precedence,
         "next_wakeup_at": _optional_ms(ticket.next_wakeup_at),
         "compensates": ticket.compensates,
         "version": ticket.version,
@@ -78,9 +79,9 @@ def ticket_row(ticket: Ticket) -> Row:
     }
 
 
-def requirement(capabilities: Collection[str]) -> str:
-    """Return the same text for the same set of capabilities."""
-    return json.dumps(sorted(set(capabilities)), ensure_ascii=False)
+def requirement_key(requirement: Collection[str]) -> str:
+    """Return the same text for the same requirement."""
+    return json.dumps(sorted(set(requirement)), ensure_ascii=False)
 
 
 def worker_row(worker: Worker) -> Row:

@@ -14,7 +14,7 @@ from typing import Any
 
 from functions._adapters.documents import read_tickets
 from functions._adapters.sqlite.database import SQL, Database
-from functions._adapters.sqlite.rows import from_ms, requirement, to_ms
+from functions._adapters.sqlite.rows import from_ms, requirement_key, to_ms
 from functions._adapters.standing import in_one_line, readable_requirements
 from functions._core.models import Ticket
 from functions._core.ports import Due
@@ -43,10 +43,10 @@ class SqliteWakeups:
         return None if at is None else from_ms(at)
 
     async def claim_waiting(
-        self, capabilities: Collection[str] | None, now: datetime, limit: int, lease: timedelta
+        self, offers: Collection[str] | None, now: datetime, limit: int, lease: timedelta
     ) -> Sequence[Ticket]:
-        """Return up to `limit` waiting tickets that `capabilities` cover, by turn and slack."""
-        covered = None if capabilities is None else frozenset(capabilities)
+        """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence."""
+        covered = None if offers is None else frozenset(offers)
         if not self._database.read(partial(_waiting, covered=covered, now=to_ms(now), limit=1)):
             return []
         until = to_ms(now + lease)
@@ -54,9 +54,9 @@ class SqliteWakeups:
         claim = partial(_claim_waiting, aside, covered=covered, now=to_ms(now), limit=limit, until=until)
         return await self._database.write(claim)
 
-    async def line(self, flow_id: str, capabilities: Collection[str]) -> Line:
-        """Return the line in which a ticket of the flow that requires `capabilities` is to wait."""
-        return self._database.read(partial(_line, flow_id=flow_id, required=frozenset(capabilities)))
+    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+        """Return the line in which a ticket of the flow with this `requirement` is to wait."""
+        return self._database.read(partial(_line, flow_id=flow_id, required=frozenset(requirement)))
 
 
 def _due(connection: sqlite3.Connection, *, now: int, limit: int) -> list[Due]:
@@ -72,12 +72,12 @@ def _claim_due(connection: sqlite3.Connection, *, now: int, limit: int, until: i
 
 
 def _waiting(connection: sqlite3.Connection, *, covered: frozenset[str] | None, now: int, limit: int) -> list[str]:
-    """Return the ids of waiting tickets, by turn and slack.
+    """Return the ids of waiting tickets, by turn, slack and precedence.
 
     There are few distinct requirements, so they are matched here and their tickets read in order, rather than
     every waiting ticket being looked at.
     """
-    found: list[tuple[int, int, str]] = []
+    found: list[tuple[int, int, int, str]] = []
     for wanted, text in _requirements(connection):
         if covered is None or wanted <= covered:
             query = {"requirement": text, "now": now, "limit": limit}
@@ -101,7 +101,7 @@ def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[s
     behind = min(
         filter(None, (search("first_behind", requirement=text, current=current) for text in line)), default=None
     )
-    of_flow = {"flow_id": flow_id, "requirement": requirement(required)}
+    of_flow = {"flow_id": flow_id, "requirement": requirement_key(required)}
     (last,) = search("last_turn", **of_flow)
     turns = {current, current + 1, last} if last is not None else ()
     own = {turn: search("in_turn", **of_flow, turn=turn, at_most=TICKETS_PER_TURN)[0] for turn in turns}

@@ -10,6 +10,7 @@ from typing import Any
 from functions._core.decision_model import unwrap_plan
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
+from functions._core.values import SecurityLevel
 from functions._core.workers import MAX_CAPABILITIES
 from functions._runtime import logs
 from functions._runtime.cli.client import Client
@@ -48,6 +49,7 @@ async def _workers(platform_url: str, capabilities: tuple[str, ...], speed: floa
                 worker_id=worker_id,
                 platform_url=platform_url,
                 capabilities=capabilities,
+                clearance=SecurityLevel.RESTRICTED,
                 slots=SLOTS,
                 executor=SimulatedExecutor(speed),
                 grace_seconds=0,

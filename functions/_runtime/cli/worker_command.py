@@ -14,6 +14,7 @@ from functions._runtime.cli.console import CommandFailed, run
 from functions._runtime.cli.options import DEFAULT_URL, ApiKey, Url
 
 if TYPE_CHECKING:
+    from functions._core.values import SecurityLevel
     from functions._runtime.worker import Executor, WorkerConfig
 
 DEFAULT_SLOTS = 4
@@ -28,6 +29,9 @@ Shell = Annotated[
 ]
 Simulate = Annotated[
     float | None, typer.Option(metavar="SPEED", help="Only wait, so many times faster than estimated.")
+]
+ClearanceLevel = Annotated[
+    str, typer.Option("--clearance", metavar="LEVEL", help="Highest security level that it may see.")
 ]
 Slots = Annotated[int, typer.Option(min=1, help="Tickets at once.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -44,6 +48,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
     call: Call = None,
     shell: Shell = None,
     simulate: Simulate = None,
+    clearance: ClearanceLevel = "INTERNAL",
     slots: Slots = DEFAULT_SLOTS,
     host: Host = "127.0.0.1",
     port: Port = 0,
@@ -63,6 +68,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
         worker_id=worker_id or f"{socket.gethostname()}-{os.getpid()}",
         platform_url=url,
         capabilities=tuple(capability or ()),
+        clearance=_clearance(clearance),
         slots=slots,
         executor=_executor(call, shell, simulate),
         host=host,
@@ -87,6 +93,16 @@ def _executor(call: str | None, shell: str | None, simulate: float | None) -> "E
         return ShellExecutor(shell) if shell is not None else SimulatedExecutor(simulate or 0)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _clearance(word: str) -> "SecurityLevel":
+    from functions._core.values import SecurityLevel
+
+    try:
+        return SecurityLevel(word)
+    except ValueError:
+        levels = ", ".join(SecurityLevel)
+        raise typer.BadParameter(f"{word!r} is none of {levels}", param_hint="--clearance") from None
 
 
 def _check(config: "WorkerConfig") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.models import Flow
 from functions._core.ports import Answer, Clock
+from functions._core.values import SecurityLevel
 from functions._core.worker_record import Worker
 from functions._core.workers import MAX_SLOTS, Heartbeat, Registration
 from functions._runtime.api_app import api_services
@@ -64,7 +65,11 @@ class Deployment:
             self._functions[name] = made
         self._api = api_services(self._functions["api"].platform, self._settings, _ready)
         registration = Registration(
-            worker_id=WORKER, endpoint="https://worker.example", capabilities=capabilities, slots=MAX_SLOTS
+            worker_id=WORKER,
+            endpoint="https://worker.example",
+            capabilities=capabilities,
+            clearance=SecurityLevel.RESTRICTED,
+            slots=MAX_SLOTS,
         )
         await self._ask(self._event("worker.registered", registration.model_dump(mode="json"), WORKER), NOBODY)
         self.services.spawn(self._beat())

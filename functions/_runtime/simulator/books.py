@@ -48,6 +48,7 @@ class Books:
     """Flows and tickets as committed, what workers have begun, and the promises that were broken.
 
     `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
+    `tampered` are the ids of tickets that were changed past the platform.
     """
 
     state: State
@@ -58,6 +59,7 @@ class Books:
     tickets: dict[str, Ticket] = field(default_factory=dict)
     planned: dict[str, Counter[TicketStatus]] = field(default_factory=lambda: defaultdict(Counter))
     compensations: dict[str, Counter[TicketStatus]] = field(default_factory=lambda: defaultdict(Counter))
+    tampered: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     given: dict[tuple[str, int], str] = field(default_factory=dict)
     starts: dict[tuple[str, int], list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -103,6 +105,11 @@ class Books:
             for detail in promise(about, self):
                 sentence = (promise.__doc__ or "").splitlines()[0]
                 self.violations.append(Violation(sentence, detail, self.now()))
+
+    def changed(self, ticket: Ticket) -> None:
+        """Enter that somebody has changed a ticket in the store, past the platform."""
+        self.tickets[ticket.ticket_id] = ticket
+        self.tampered.add(ticket.ticket_id)
 
     def reread(self) -> None:
         """Take the records as the store has them: they were written anew, with the same content."""

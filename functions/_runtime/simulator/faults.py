@@ -34,6 +34,7 @@ CATALOGUE: Sequence[Fault] = (
     Fault("stale-read", 0.30, "The list of workers is a second old."),
     Fault("sink-down", 0.0, "The telemetry sink is away for a while."),
     Fault("subscriber-down", 0.0, "The subscriber is away for a while."),
+    Fault("changed-ticket", 0.0, "Somebody changes a waiting ticket in the store, past the platform."),
     # The platform's own processes and their time.
     Fault("crash", 0.006, "The platform's process dies between any two of its calls, and is back up to 30 s later."),
     Fault("second-process", 0.0, "Two processes work on the same store, as while one replaces the other."),

@@ -15,6 +15,7 @@ from functions._core.machine import (
     TICKET_TRANSITIONS,
 )
 from functions._core.models import Flow, HistoryEntry, Ticket
+from functions._core.tickets import ticket_hash
 from functions._core.values import FlowStatus, Outcome, TicketStatus
 from functions._runtime.simulator.books import Books, Change, Promise
 
@@ -215,6 +216,20 @@ def once_means_once(about: tuple[str, int, str], books: Books) -> Iterator[str]:
         yield f"task {ticket.task_id} was begun as {starts}"
 
 
+def clearance_is_respected(about: tuple[str, int, str], books: Books) -> Iterator[str]:
+    """A ticket goes only to a worker whose clearance covers its security level."""
+    ticket, worker = books.tickets[about[0]], books.state.workers.get(about[2])
+    if worker is not None and not worker.clearance.covers(ticket.security_level):
+        yield f"{ticket.task_id} is {ticket.security_level}, {worker.worker_id} is cleared for {worker.clearance}"
+
+
+def changed_is_not_done(about: tuple[str, int, str], books: Books) -> Iterator[str]:
+    """A ticket that was changed where it is stored is never given to a worker."""
+    ticket = books.tickets[about[0]]
+    if ticket.attempt == about[1] and ticket.status is TicketStatus.ASSIGNED and ticket.hash != ticket_hash(ticket):
+        yield f"ticket {ticket.task_id} was given away although its hash is another one"
+
+
 AT_EACH_STEP: tuple[Promise, ...] = (
     moves_along_edges,
     ended_stays_ended,
@@ -231,7 +246,12 @@ AT_EACH_STEP: tuple[Promise, ...] = (
     history_is_continuous,
     events_are_transitions,
 )
-AT_EACH_START: tuple[Promise, ...] = (attempt_has_one_worker, once_means_once)
+AT_EACH_START: tuple[Promise, ...] = (
+    attempt_has_one_worker,
+    once_means_once,
+    clearance_is_respected,
+    changed_is_not_done,
+)
 
 
 def followers(ticket: Ticket, books: Books) -> Sequence[Ticket]:

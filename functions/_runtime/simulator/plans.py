@@ -8,6 +8,7 @@ from typing import Any
 from functions._core.decision_model import unwrap_plan
 from functions._core.errors import Rejected
 from functions._core.sample import Shape, sample_decision
+from functions._core.values import SecurityLevel
 from functions._core.workers import Registration
 
 CAPABILITIES = ("python", "shell", "terraform")
@@ -26,14 +27,17 @@ class Scenario:
     drawn: bool = False
 
 
-def worker(number: int, capabilities: Sequence[str], slots: int) -> Registration:
-    """Return the registration of a simulated worker."""
+def worker(
+    number: int, capabilities: Sequence[str], slots: int, clearance: SecurityLevel = SecurityLevel.RESTRICTED
+) -> Registration:
+    """Return the registration of a simulated worker, which gets tickets of any level if nothing else is said."""
     worker_id = f"worker-{number}"
     return Registration(
         worker_id=worker_id,
         endpoint=f"http://127.0.0.1:1/{worker_id}",
         capabilities=tuple(capabilities),
         slots=slots,
+        clearance=clearance,
     )
 
 
@@ -50,10 +54,14 @@ def drawn_scenario(seed: int) -> Scenario:
     decisions = [_drawn(draw, size, 10 * seed)]
     while draw.random() < 0.15:
         decisions.append(_drawn(draw, draw.randint(1, 6), 10 * seed + len(decisions)))
+    levels = Random(f"{seed}/levels")
+    for task in (task for one in decisions for task in one["cognitive_plan"]["tasks"]):
+        if levels.random() < 0.2:
+            task["security_level"] = levels.choice(list(SecurityLevel)).value
     fleet = [worker(1, CAPABILITIES, draw.randint(1, 4))]
     for number in range(draw.randint(0, 4)):
         offered = [word for word in CAPABILITIES if draw.random() < 0.6]
-        fleet.append(worker(number + 2, offered, draw.randint(1, 4)))
+        fleet.append(worker(number + 2, offered, draw.randint(1, 4), levels.choice(list(SecurityLevel))))
     return Scenario(decisions, fleet, drawn=True)
 
 

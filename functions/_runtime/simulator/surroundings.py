@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from functions._adapters.memory.state import State
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Unavailable
-from functions._core.values import Record
+from functions._core.values import Record, TicketStatus
 from functions._runtime.clock import fresh_id
 from functions._runtime.simulator.faults import Faults
 
@@ -125,6 +125,21 @@ def reread(record: R) -> R:
     return type(record).model_validate(text)
 
 
+async def changed_ticket(world: "World") -> None:
+    """Change what a ticket asks for where it is stored, while no worker has it."""
+    draw, state = world.faults.chance("changed-ticket"), world.store.state
+    await asyncio.sleep(draw.random() * HORIZON)
+    waiting = [ticket for ticket in state.live_tickets() if ticket.status is TicketStatus.PENDING]
+    if world.faults.calm or not waiting:
+        return
+    world.faults.struck["changed-ticket"] += 1
+    ticket = draw.choice(waiting)
+    ticket = ticket.but(parameters={**ticket.parameters, "amount": 1_000_000})
+    state.tickets.put(ticket.ticket_id, ticket)
+    state.live[ticket.flow_id][ticket.ticket_id] = ticket
+    world.books.changed(ticket)
+
+
 def events_of(world: "World") -> Mapping[str, Any]:
     """Return what may happen in the surroundings, by the name of its fault."""
     return {
@@ -133,4 +148,5 @@ def events_of(world: "World") -> Mapping[str, Any]:
         "clock-jump": lambda: clock_jumps(world),
         "poison": lambda: poison(world),
         "deploy": lambda: deploy(world),
+        "changed-ticket": lambda: changed_ticket(world),
     }

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from functions._adapters.http_client import HttpClient
+from functions._core.values import SecurityLevel
 from functions._runtime.bounded_http import bounded
 from functions._runtime.logs import log
 from functions._runtime.worker.http_server import HttpServer
@@ -38,6 +39,7 @@ class WorkerConfig:
     platform_url: str
     capabilities: tuple[str, ...]
     slots: int
+    clearance: SecurityLevel = SecurityLevel.INTERNAL
     executor: Executor
     host: str = "127.0.0.1"
     port: int = 0
@@ -127,6 +129,7 @@ class Worker:
             "worker_id": self._config.worker_id,
             "endpoint": self.endpoint,
             "capabilities": list(self._config.capabilities),
+            "clearance": self._config.clearance.value,
             "slots": self._config.slots,
             "metadata": dict(self._config.metadata),
             "running": self._running(),

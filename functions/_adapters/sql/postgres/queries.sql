@@ -30,7 +30,7 @@ INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, decision_id, correla
                     sla_deadline, qos, required_capabilities, security_level, template_id, created_at, assigned_at,
                     acknowledged_at, started_at, completed_at, estimated_duration_ms, actual_duration_ms, attempt,
                     retry_count, worker_id, error_message, compensation_ticket_id, compensates, schema_version, hash,
-                    held_since, requirement, turn, latest_start, next_wakeup_at, version, doc)
+                    held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc)
 SELECT * FROM unnest(
     :new_ticket_id::text[], :new_flow_id::text[], :new_plan_id::text[], :new_intent_id::text[], :new_decision_id::text[],
     :new_correlation_id::text[], :new_trace_id::text[], :new_span_id::text[], :new_task_id::text[],
@@ -43,7 +43,7 @@ SELECT * FROM unnest(
     :new_attempt::integer[], :new_retry_count::integer[], :new_worker_id::text[], :new_error_message::text[],
     :new_compensation_ticket_id::text[], :new_compensates::text[], :new_schema_version::integer[], :new_hash::text[],
     :new_held_since::timestamptz[], :new_requirement::text[], :new_turn::bigint[], :new_latest_start::timestamptz[],
-    :new_next_wakeup_at::timestamptz[], :new_version::integer[], :new_doc::json[])
+    :new_precedence::integer[], :new_next_wakeup_at::timestamptz[], :new_version::integer[], :new_doc::json[])
 ON CONFLICT (ticket_id) DO NOTHING RETURNING 1
 
 -- name: ticket_update
@@ -55,6 +55,7 @@ SET status = n.status, waiting = n.waiting, priority = n.priority, priority_scor
     actual_duration_ms = n.actual_duration_ms, attempt = n.attempt, retry_count = n.retry_count,
     worker_id = n.worker_id, error_message = n.error_message, compensation_ticket_id = n.compensation_ticket_id,
     held_since = n.held_since, requirement = n.requirement, turn = n.turn, latest_start = n.latest_start,
+    precedence = n.precedence,
     offered_until = NULL, next_wakeup_at = n.next_wakeup_at, version = n.version, updated_at = now(), doc = n.doc
 FROM unnest(
     :changed_ticket_id::text[], :changed_status::text[], :changed_waiting::text[], :changed_priority::text[],
@@ -64,11 +65,11 @@ FROM unnest(
     :changed_actual_duration_ms::bigint[], :changed_attempt::integer[], :changed_retry_count::integer[],
     :changed_worker_id::text[], :changed_error_message::text[], :changed_compensation_ticket_id::text[],
     :changed_held_since::timestamptz[], :changed_requirement::text[], :changed_turn::bigint[],
-    :changed_latest_start::timestamptz[], :changed_next_wakeup_at::timestamptz[], :changed_version::integer[],
+    :changed_latest_start::timestamptz[], :changed_precedence::integer[], :changed_next_wakeup_at::timestamptz[], :changed_version::integer[],
     :changed_doc::json[]
 ) AS n (ticket_id, status, waiting, priority, priority_score, sla, sla_deadline, required_capabilities, assigned_at,
         acknowledged_at, started_at, completed_at, actual_duration_ms, attempt, retry_count, worker_id, error_message,
-        compensation_ticket_id, held_since, requirement, turn, latest_start, next_wakeup_at, version, doc)
+        compensation_ticket_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc)
 WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.version - 1 RETURNING 1
 
 -- name: decision_insert
@@ -301,32 +302,34 @@ SELECT least(greatest(at, '0001-01-01T00:00:00.001Z'), '9999-12-31T23:59:59.999Z
 WHERE at IS NOT NULL
 
 -- name: waiting_requirements
--- The distinct requirements of waiting tickets, with the capabilities they stand for: a hop along the index from one to
--- the next, however many tickets wait.
+-- The distinct requirements of waiting tickets, with the capabilities and the security level they stand for: a hop along
+-- the index from one to the next, however many tickets wait.
 WITH RECURSIVE hop (requirement) AS (
     (SELECT requirement FROM ticket WHERE requirement IS NOT NULL ORDER BY requirement LIMIT 1)
     UNION ALL
     SELECT (SELECT requirement FROM ticket WHERE requirement > hop.requirement ORDER BY requirement LIMIT 1)
     FROM hop WHERE hop.requirement IS NOT NULL
 )
-SELECT hop.requirement, (SELECT required_capabilities FROM ticket WHERE requirement = hop.requirement LIMIT 1)
-FROM hop WHERE hop.requirement IS NOT NULL
+SELECT hop.requirement, one.required_capabilities, one.security_level
+FROM hop, LATERAL (
+    SELECT required_capabilities, security_level FROM ticket WHERE requirement = hop.requirement LIMIT 1
+) AS one
 
 -- name: claim_waiting
 WITH claim AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(1179407192, 2)
 ), offered AS MATERIALIZED (
     SELECT found.* FROM unnest(:requirements::text[]) AS wanted (requirement), LATERAL (
-        SELECT position, ticket_id, flow_id, turn, latest_start, doc FROM ticket
+        SELECT position, ticket_id, flow_id, turn, latest_start, precedence, doc FROM ticket
         WHERE ticket.requirement = wanted.requirement AND (offered_until IS NULL OR offered_until <= :now)
             AND (SELECT count(*) FROM claim) = 1
-        ORDER BY turn, latest_start, ticket_id LIMIT :limit FOR UPDATE SKIP LOCKED
+        ORDER BY turn, latest_start, precedence, ticket_id LIMIT :limit FOR UPDATE SKIP LOCKED
     ) AS found
-    ORDER BY turn, latest_start, ticket_id LIMIT :limit
+    ORDER BY turn, latest_start, precedence, ticket_id LIMIT :limit
 ), marked AS (
     UPDATE ticket SET offered_until = :until FROM offered WHERE ticket.position = offered.position
 )
-SELECT ticket_id, flow_id, doc FROM offered ORDER BY turn, latest_start, ticket_id
+SELECT ticket_id, flow_id, doc FROM offered ORDER BY turn, latest_start, precedence, ticket_id
 
 -- name: line
 -- What `Line` tells, of the tickets with these requirements (`own` among them).

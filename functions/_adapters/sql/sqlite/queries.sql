@@ -14,16 +14,16 @@ WHERE flow_id = :flow_id AND version = :version - 1;
 
 -- name: ticket_insert
 INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, worker_id, held_since, requirement,
-                    turn, latest_start, next_wakeup_at, compensates, version, doc)
+                    turn, latest_start, precedence, next_wakeup_at, compensates, version, doc)
 VALUES (:ticket_id, :flow_id, :plan_id, :intent_id, :status, :priority, :worker_id, :held_since, :requirement,
-        :turn, :latest_start, :next_wakeup_at, :compensates, :version, :doc)
+        :turn, :latest_start, :precedence, :next_wakeup_at, :compensates, :version, :doc)
 ON CONFLICT (ticket_id) DO NOTHING;
 
 -- name: ticket_update
 -- The ids of flow, plan, intent and of what it compensates never change; leaving them out spares their indexes.
 UPDATE ticket
 SET status = :status, priority = :priority, worker_id = :worker_id, held_since = :held_since,
-    requirement = :requirement, turn = :turn, latest_start = :latest_start, offered_until = NULL,
+    requirement = :requirement, turn = :turn, latest_start = :latest_start, precedence = :precedence, offered_until = NULL,
     next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
 WHERE ticket_id = :ticket_id AND version = :version - 1;
 
@@ -216,9 +216,9 @@ WITH RECURSIVE hop (requirement) AS (
 SELECT requirement FROM hop WHERE requirement IS NOT NULL;
 
 -- name: waiting_tickets
-SELECT turn, latest_start, ticket_id FROM ticket
+SELECT turn, latest_start, precedence, ticket_id FROM ticket
 WHERE requirement = :requirement AND (offered_until IS NULL OR offered_until <= :now)
-ORDER BY turn, latest_start, ticket_id LIMIT :limit;
+ORDER BY turn, latest_start, precedence, ticket_id LIMIT :limit;
 
 -- name: current_turn
 SELECT min(turn) FROM ticket WHERE requirement = :requirement;

@@ -1,0 +1,116 @@
+"""Tickets that no worker may be given: they were changed where they are stored, or refer to more than fits."""
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from functions._adapters.sqlite import SqliteStore
+from functions._adapters.sqlite.folder import DATABASE
+from functions._core.values import FlowStatus, TicketStatus, Waiting
+from tests.world import World, decision, running_world, task, until
+
+KIB = 1024
+
+
+async def nothing_to_do(world: World, flow_id: str) -> None:
+    """Wait until the task `pay` waits for a worker and the task `book` is done."""
+
+    async def probe() -> bool | None:
+        found = await world.tickets(flow_id)
+        ready = "pay" in found and found["pay"].waiting is Waiting.WORKER
+        return (ready and found["book"].status is TicketStatus.COMPLETED) or None
+
+    await until(probe, "a ticket to wait for a worker", seconds=60)
+
+
+def change_parameters(database: Path, task_id: str) -> None:
+    """Change what a stored ticket asks for, as somebody with access to the file could."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        changed = connection.execute(
+            "UPDATE ticket SET doc = json_set(doc, '$.parameters.amount', 1000000)"
+            " WHERE json_extract(doc, '$.task_id') = ?",
+            (task_id,),
+        )
+        assert changed.rowcount == 1
+
+
+async def test_a_ticket_that_was_changed_while_the_platform_was_down_is_never_executed(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    plan = (
+        task("pay", parameters={"amount": 1}),
+        task("thank", "pay"),
+        task("book", compensation=True, required_capabilities=["books"]),
+    )
+    async with running_world(tmp_path, store.stores) as world:
+        await world.register("books", "books")
+        flow_id = await world.submit(decision(*plan))
+        await nothing_to_do(world, flow_id)
+    await store.close()
+    change_parameters(tmp_path / DATABASE, "pay")
+
+    store = SqliteStore.open(tmp_path)
+    async with running_world(tmp_path, store.stores) as world:
+        await world.register("w1")
+        await world.register("books", "books")
+        await world.register("w2")
+        flow = await world.ended(flow_id, seconds=60)
+        tickets = await world.tickets(flow_id)
+        asked = [one["task_id"] for one in world.workers.assignments]
+        incidents = await world.ports.views.audits(flow_id, 50)
+        metrics = world.platform.metrics.text().decode()
+    await store.close()
+
+    assert "pay" not in asked
+    assert tickets["pay"].status is TicketStatus.FAILED
+    assert tickets["pay"].reason is not None
+    assert tickets["pay"].reason.code == "ticket_corrupted"
+    assert tickets["pay"].retry_count == 0
+    assert tickets["thank"].status is TicketStatus.CANCELLED
+    assert tickets["book"].status is TicketStatus.COMPENSATED
+    assert flow.status is FlowStatus.FAILED
+    raised = [one.model_dump() for one in incidents if one.kind.value == "incident"]
+    assert [(one["incident_type"].value, one["severity"].value) for one in raised] == [("INCONSISTENCY", "CRITICAL")]
+    assert re.search(r"orchestration_incidents_total\{(?=.*INCONSISTENCY)(?=.*CRITICAL).*\} 1\.0", metrics)
+
+
+async def test_a_ticket_that_refers_to_more_than_fits_fails_at_once_and_says_why(tmp_path: Path) -> None:
+    many = {f"p{number}": {"$output": "big"} for number in range(2_000)}
+    async with running_world(tmp_path) as world:
+        await world.register("w1")
+        world.workers.behave = lambda _assignment: {"status": "COMPLETED", "output": {"text": "x" * 200 * KIB}}
+        flow = await world.run(task("big"), task("fan", "big", parameters=many), sla_deadline_seconds=600)
+        failed = (await world.tickets(flow.flow_id))["fan"]
+        asked = [one["task_id"] for one in world.workers.assignments]
+    assert asked == ["big"]
+    assert failed.status is TicketStatus.FAILED
+    assert failed.retry_count == 0
+    assert failed.reason is not None
+    assert failed.reason.code == "references_too_large"
+    assert "2000 references" in failed.reason.message
+
+
+async def test_small_parts_of_many_large_outputs_are_filled_in(tmp_path: Path) -> None:
+    sources = [task(f"s{number}") for number in range(60)]
+    parts = [{"$output": one["task_id"], "path": "/name"} for one in sources]
+    async with running_world(tmp_path) as world:
+        await world.register("w1", slots=100)
+        world.workers.behave = lambda one: {
+            "status": "COMPLETED",
+            "output": {"name": one["task_id"], "rest": "x" * 100 * KIB},
+        }
+        last = task("last", *(one["task_id"] for one in sources), parameters={"parts": parts})
+        await world.run(*sources, last, sla_deadline_seconds=600)
+        [given] = [one for one in world.workers.assignments if one["task_id"] == "last"]
+    assert given["parameters"] == {"parts": [one["task_id"] for one in sources]}
+
+
+async def test_an_assignment_has_its_parameters_once(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        await world.register("w1")
+        await world.run(task("a", parameters={"text": "only-once"}, template_id="t1"))
+        [given] = world.workers.assignments
+    assert json.dumps(given, default=str).count("only-once") == 1
+    assert given["parameters"] == {"text": "only-once"}
+    assert given["payload"] == {"ticket_id": given["ticket_id"], "template_id": "t1"}
