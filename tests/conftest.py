@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from functions._adapters.aws.client import Client
     from tests.aws_emulator import Aws
     from tests.dynamodb import Emulator
     from tests.postgres import Server
+
+settings.register_profile("busy", deadline=None)  # how long an example takes says what else the machine does
+settings.load_profile("busy")
 
 ROOT = Path(__file__).resolve().parent.parent
 
