@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from functions._core.ports import Answer
 from functions._core.ranking import half_open, health_of, on_trial
 from functions._core.rules import Rules
 from functions._core.step import Step
-from functions._core.values import Health, JsonObject, Record, Timestamp, WholeNumber, format_time
+from functions._core.values import Health, JsonObject, Record, Timestamp, WholeNumber, a_number, format_time
 from functions._core.worker_record import Worker, WorkerTelemetry
 
 DEFAULT_SLOTS = 10
 MAX_SLOTS = 10_000
 MAX_CAPABILITIES = 200
+MAX_NUMBER = 10**15
+"""Executions, or milliseconds of one, beyond which nobody counts: 30,000 years."""
 
 
 class Running(Record):
@@ -23,6 +25,15 @@ class Running(Record):
 
     ticket_id: str
     attempt: WholeNumber
+
+
+class ReportedTelemetry(WorkerTelemetry):
+    """What a worker says of its own record; unknown is None, never zero."""
+
+    # Stored rows are not held to these bounds: those of before may have other numbers.
+    success_rate: Annotated[float, Field(ge=0, le=1), BeforeValidator(a_number)] | None = None
+    total_executions: Annotated[int, Field(ge=0, le=MAX_NUMBER), BeforeValidator(a_number)] | None = None
+    avg_duration_ms: Annotated[float, Field(ge=0, le=MAX_NUMBER), BeforeValidator(a_number)] | None = None
 
 
 class Registration(Record):
@@ -36,7 +47,7 @@ class Registration(Record):
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
     slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
     metadata: JsonObject = Field(default_factory=dict)
-    telemetry: WorkerTelemetry = WorkerTelemetry()
+    telemetry: ReportedTelemetry = ReportedTelemetry()
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
 
     @field_validator("capabilities")
@@ -54,7 +65,7 @@ class Heartbeat(Record):
 
     worker_id: str = ""
     status: Health = Health.HEALTHY
-    telemetry: WorkerTelemetry | None = None
+    telemetry: ReportedTelemetry | None = None
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
 
 
@@ -206,7 +217,7 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
         capabilities=registration.capabilities,
         slots=registration.slots,
         metadata=registration.metadata,
-        telemetry=registration.telemetry,
+        telemetry=WorkerTelemetry(**dict(registration.telemetry)),
         registered_at=known.registered_at if known else now,
         last_seen=now,
         next_wakeup_at=now + rules.unhealthy,
@@ -220,7 +231,7 @@ def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> 
     return worker.but(
         reported=heartbeat.status,
         announced=Health.HEALTHY if heartbeat.status is not Health.UNHEALTHY else worker.announced,
-        telemetry=heartbeat.telemetry or worker.telemetry,
+        telemetry=WorkerTelemetry(**dict(heartbeat.telemetry)) if heartbeat.telemetry else worker.telemetry,
         last_seen=max(now, worker.last_seen),
         next_wakeup_at=_looked_at(worker, now + rules.unhealthy, now),
         version=worker.version + 1,

@@ -37,13 +37,17 @@ class SkipForm(OrderForm):
 
 
 class Flush(Record):
-    """The intent whose telemetry is to be sent now; without it, all."""
+    """The intent whose telemetry is to be sent now; without it, all. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     intent_id: str | None = Field(default=None, max_length=255)
 
 
 class Wanted(Record):
-    """What a worker has to offer; without capabilities any worker will do."""
+    """What a worker has to offer; without capabilities any worker will do. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
     limit: WholeNumber = Field(default=CANDIDATES_PER_TICKET, ge=1, le=CANDIDATES_PER_TICKET)

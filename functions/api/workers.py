@@ -1,11 +1,12 @@
 """Workers: how they register and stay known, and who could take a ticket."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from functions._core.ranking import health_of, rank_for
 from functions._core.tickets import capabilities
+from functions._core.values import Health
 from functions._core.worker_record import Worker
 from functions._core.workers import Heartbeat, Registration
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
@@ -54,12 +55,15 @@ def membership(services: ApiServices, worker: Worker) -> dict[str, Any]:
     }
 
 
-@router.get("")
-async def list_workers(services: Services) -> WorkerList:
-    """Return all workers, by id."""
+@router.get("", responses=problems(422))
+async def list_workers(
+    services: Services, status: Annotated[Health | None, Query(description="Only those that fare so")] = None
+) -> WorkerList:
+    """Return all workers, by id, or those of one `health`."""
     workers, active = await services.ports.registry.workers(), await services.ports.tally.active()
     now = services.ports.clock.now()
-    return WorkerList(items=tuple(worker_view(worker, active, now, services.rules) for worker in workers))
+    views = (worker_view(worker, active, now, services.rules) for worker in workers)
+    return WorkerList(items=tuple(view for view in views if status in {None, view.health}))
 
 
 @router.post("/discover", responses=problems(*BODY_PROBLEMS), openapi_extra=json_body(Wanted, required=False))
