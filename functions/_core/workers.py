@@ -25,8 +25,6 @@ from functions._core.worker_record import Worker, WorkerTelemetry
 DEFAULT_SLOTS = 10
 MAX_SLOTS = 10_000
 MAX_CAPABILITIES = 200
-MAX_NUMBER = 10**15
-"""Executions, or milliseconds of one, beyond which nobody counts: 30,000 years."""
 
 Clearance = Annotated[SecurityLevel, BeforeValidator(lambda word: SecurityLevel.INTERNAL if word is None else word)]
 """A security level that may be left out: what is not known to be cleared for more is cleared for INTERNAL."""
@@ -56,15 +54,6 @@ class Running(Record):
 
     ticket_id: str
     attempt: WholeNumber
-
-
-class ReportedTelemetry(WorkerTelemetry):
-    """What a worker says of its own record; unknown is None, never zero."""
-
-    # Stored rows are not held to these bounds: those of before may have other numbers.
-    success_rate: Annotated[float, Field(ge=0, le=1), BeforeValidator(a_number)] | None = None
-    total_executions: Annotated[int, Field(ge=0, le=MAX_NUMBER), BeforeValidator(a_number)] | None = None
-    avg_duration_ms: Annotated[float, Field(ge=0, le=MAX_NUMBER), BeforeValidator(a_number)] | None = None
 
 
 class Registration(Record):
