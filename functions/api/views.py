@@ -149,6 +149,7 @@ class EventView(Record):
     type: str
     time: Timestamp
     subject: str | None
+    datacontenttype: str = "application/json"
     data: Any
 
 
