@@ -29,7 +29,8 @@ when they differ.
 Every event is a [CloudEvent](https://cloudevents.io) 1.0 with JSON data. Its type is `{prefix}<noun>.v1`; the table
 gives the noun. A schema describes the event's `data` in JSON Schema 2020-12. What Flow C sends is exactly as its
 schema says, to the last field. What comes from outside is read with more patience: words in any letter case, times as
-RFC 3339 or in epoch milliseconds, unknown fields ignored.
+RFC 3339 or in epoch milliseconds, unknown fields ignored. [asyncapi.json](asyncapi.json) is the same contract for tools
+that read AsyncAPI 3: what may be sent to Flow C, and what it sends to whom.
 
 {table}
 
