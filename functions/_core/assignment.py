@@ -6,21 +6,22 @@ from typing import Any
 
 from functions._core.draft import derived_id
 from functions._core.envelope import CloudEvent, type_of
+from functions._core.event_data import Change
 from functions._core.models import Ticket
-from functions._core.values import JsonObject, Record, TaskType, Timestamp, format_time
+from functions._core.values import JsonObject, TaskType, Timestamp, format_time
 
 TOKEN_GRACE = timedelta(hours=1)
 """A report may come this long after the attempt's timeout and still be heard and answered 'superseded'."""
 
 
-class TaskAssignment(Record):
+class TaskAssignment(Change):
     """Data of `ticket.assigned`: one attempt at one ticket.
 
     `payload` holds `ticket_id` and `template_id`. `parameters` are the task's with all references to upstream outputs
     resolved; a compensation (COMPENSATE) is told in them which `action` undoes the work, and whose work it
     `compensates`. With `heartbeat_timeout_ms` the worker has to report RUNNING more often than that, or it loses the
     ticket. `token` proves that a report to `callback_url` comes from the worker that was asked; it is absent in the
-    copy for subscribers.
+    copy for subscribers, which has the whole transition instead.
     """
 
     task_id: str
@@ -39,6 +40,7 @@ class TaskAssignment(Record):
     correlation_id: str
     callback_url: str | None = None
     token: str | None = None
+    cause: str | None = None
 
 
 def assignment_event(
@@ -49,8 +51,14 @@ def assignment_event(
     token: str | None,
     now: datetime,
 ) -> CloudEvent:
-    """Return `ticket.assigned`; the same attempt always has the same event id."""
-    data = {
+    """Return `ticket.assigned` for the worker; the same attempt always has the same event id."""
+    data = {**assignment_data(ticket, attempt, parameters), "callback_url": callback_url, "token": token}
+    return _event("ticket.assigned", ticket, attempt, data, now, expirytime=format_time(ticket.sla.deadline))
+
+
+def assignment_data(ticket: Ticket, attempt: int, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what anybody may know of an assignment, in the form of `TaskAssignment`."""
+    return {
         "task_id": ticket.task_id,
         "ticket_id": ticket.ticket_id,
         "flow_id": ticket.flow_id,
@@ -67,11 +75,11 @@ def assignment_event(
         "heartbeat_timeout_ms": ticket.heartbeat_timeout_ms,
         "estimated_duration_ms": ticket.estimated_duration_ms,
         "attempt": attempt,
+        "worker_id": ticket.worker_id,
         "correlation_id": ticket.correlation_id,
-        "callback_url": callback_url,
-        "token": token,
+        "callback_url": None,
+        "token": None,
     }
-    return _event("ticket.assigned", ticket, attempt, data, now, expirytime=format_time(ticket.sla.deadline))
 
 
 def cancellation_event(ticket: Ticket, attempt: int, now: datetime) -> CloudEvent:

@@ -30,12 +30,27 @@ class DecisionStored(Record):
     plan_id: str | None = None
 
 
-class PlanValidated(Record):
-    """Data of `plan.validated`: the decision is sound, its tickets can be made."""
+class Change(Record):
+    """What any transition says: of which flow or ticket, from where to where."""
 
     flow_id: str
+    plan_id: str | None = None
+    decision_id: str | None = None
+    ticket_id: str | None = None
+    task_id: str | None = None
+    from_status: FlowStatus | TicketStatus | None = None
+    to_status: FlowStatus | TicketStatus | None = None
+    attempt: int | None = None
+    worker_id: str | None = None
+    detail: JsonObject = Field(default_factory=dict)
+
+
+class PlanValidated(Change):
+    """Data of `plan.validated`: the plan can be done. C2 is told the ids alone, subscribers the whole transition."""
+
     decision_id: str
     plan_id: str
+    cause: str | None = None
 
 
 class TicketsReady(Record):
@@ -69,26 +84,11 @@ class CompensationRequested(Record):
     outcome: Outcome
 
 
-class FlowConsolidated(Record):
-    """Data of `flow.consolidated`: how the flow ends, before its telemetry is out."""
+class FlowConsolidated(Change):
+    """Data of `flow.consolidated`: how it ends. C6 is told the outcome alone, subscribers the whole transition."""
 
-    flow_id: str
     outcome: Outcome
-
-
-class Change(Record):
-    """What any transition says: of which flow or ticket, from where to where."""
-
-    flow_id: str
-    plan_id: str | None = None
-    decision_id: str | None = None
-    ticket_id: str | None = None
-    task_id: str | None = None
-    from_status: FlowStatus | TicketStatus | None = None
-    to_status: FlowStatus | TicketStatus | None = None
-    attempt: int | None = None
-    worker_id: str | None = None
-    detail: JsonObject = Field(default_factory=dict)
+    cause: str | None = None
 
 
 class Transition(Change):

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from functions._core import orders
 from functions._core.assignment import TaskAssignment
 from functions._core.decision_model import Decision
+from functions._core.envelope import CloudEvent
 from functions._core.event_data import (
     CompensationRequested,
     DecisionStored,
@@ -222,3 +223,12 @@ ROUTES: Mapping[str, Route] = {
     "flow.consolidated": Route("publish_telemetry", FlowConsolidated, _none),
 }
 """Who handles which event about a flow. A deployment's subscriptions are drawn from this table."""
+
+TRANSITIONS = "/flowc"
+"""Source of the events that tell of transitions: they are for subscribers, whatever their type."""
+
+
+def handler_of(event: CloudEvent) -> str | None:
+    """Return the function that handles an event; None when it is for subscribers, or for the telemetry sink."""
+    route = ROUTES.get(event.noun)
+    return route.function if route is not None and event.source != TRANSITIONS else None

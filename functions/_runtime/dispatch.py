@@ -63,11 +63,14 @@ class Dispatcher:
         committed: Callable[[Step], None],
         observed: Callable[[Handling], None],
         subscribed: Callable[[str], bool] | None = None,
+        chain_told: bool = False,
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
-        `observed` is told how each event went. `subscribed` adds events for transitions, those whose noun it wants.
+        `observed` is told how each event went. `subscribed` adds events for transitions, those whose noun it wants;
+        with `chain_told` also for those that are named like a chain event.
         """
+        self._chain_told = chain_told
         self._observed = observed
         self._subscribed = subscribed
         self._ports = ports
@@ -198,7 +201,7 @@ class Dispatcher:
             situation = await self._load(flow_id, ticket_ids, function, cause.id if cause else CLOCK)
             outcome = await decide(situation)
             try:
-                step = self._published(advance(situation, outcome), situation.flow)
+                step = self.told(advance(situation, outcome), situation.flow)
                 if queued and cause is not None:
                     step = replace(step, handled=cause.id)
                 if not step.changes:
@@ -213,12 +216,13 @@ class Dispatcher:
             return Handled(situation, step), outcome
         raise moved
 
-    def _published(self, step: Step, flow: Flow) -> Step:
+    def told(self, step: Step, flow: Flow) -> Step:
+        """Return a step with the events by which its transitions are told to subscribers."""
         wanted = self._subscribed
         if wanted is None or not step.history:
             return step
-        told = (event for event in subscriber_events(step, step.flow or flow) if wanted(event.noun))
-        return replace(step, events=(*step.events, *told))
+        events = subscriber_events(step, step.flow or flow, chain=self._chain_told)
+        return replace(step, events=(*step.events, *(event for event in events if wanted(event.noun))))
 
     async def _load(self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str) -> Situation:
         flow: Flow | None = await self._ports.store.flow(flow_id)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from functions._core.events import CATALOGUE
+from functions._runtime.contract import asyncapi
 from functions._runtime.contract.catalogue import readme
 from functions._runtime.contract.envelopes import envelopes, structured
 from functions._runtime.contract.examples import examples
@@ -30,6 +31,7 @@ def files() -> Mapping[str, str]:
     """Return the text of every file in `events/` by its name."""
     return {
         "README.md": readme(),
+        asyncapi.NAME: pretty(asyncapi.document()) + "\n",
         **{f"{stem}.schema.json": pretty(schema) + "\n" for stem, schema in schemas().items()},
         **{f"{stem}.example.json": pretty(structured(event)) + "\n" for stem, event in examples().items()},
         **{f"envelopes/{name}": text for name, text in envelopes().items()},

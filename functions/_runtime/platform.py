@@ -15,7 +15,7 @@ from functions._core.admission import admit, decision_id_of
 from functions._core.engine import Carried, Heard
 from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable
-from functions._core.events import BY_NOUN, ROUTES, SINK
+from functions._core.events import BY_NOUN, SINK, handler_of
 from functions._core.letters import OUTSIDE, event_of, unreadable_letter
 from functions._core.models import DeadLetter, Flow, Reason
 from functions._core.orders import AnyOrder, noun_of
@@ -69,7 +69,12 @@ class Platform:
         self._mailbox = Mailbox(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
         subscribed = settings.tells if settings.subscriber_url or outlet else None
         self.dispatcher = Dispatcher(
-            ports, self.rules, committed=self._committed, observed=self.instruments.handled, subscribed=subscribed
+            ports,
+            self.rules,
+            committed=self._committed,
+            observed=self.instruments.handled,
+            subscribed=subscribed,
+            chain_told=outlet is None,
         )
         self._reporting = Reporting(self._mailbox, self.dispatcher)
         self._answers = Gathering(self._mailbox, self._take_answers)
@@ -126,6 +131,8 @@ class Platform:
         decision_id_of(event.data)  # what cannot become a flow is not written out first
         text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=False).encode()
         step = admit(event, text, self.ports.clock.now(), self.rules)
+        if step.flow is not None:
+            step = self.dispatcher.told(step, step.flow)
         known = await self.ports.store.flow(step.flow_id)
         if known is None:
             try:
@@ -186,7 +193,7 @@ class Platform:
             raise Rejected(f"letter {letter_id} holds no event that can be replayed", code="not_replayable", status=422)
         if BY_NOUN[event.noun].handled_by == SINK:
             await replay_telemetry(event, self.ports)
-        elif event.noun not in ROUTES and self.pump.subscriber is None:
+        elif handler_of(event) is None and self.pump.subscriber is None:
             raise Rejected(
                 f"nobody takes {event.noun} events now: set FLOWC_SUBSCRIBER_URL", code="no_receiver", status=422
             )

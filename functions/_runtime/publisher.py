@@ -74,7 +74,10 @@ class Publisher:
             after = page[-1].position
 
     async def recover(self) -> None:
-        """Publish what has been left in the queue for a while; stop when the broker does not take it."""
+        """Publish what has been left in the queue for a while; stop when the broker takes nothing of a page.
+
+        An event that it does not take keeps none that comes after it from being published.
+        """
         after = 0
         while page := await self._queue.pending(after, PAGE):
             before = self._clock.now() - STALE
@@ -84,7 +87,8 @@ class Publisher:
                 await self.sent(left)
             except Unavailable as away:
                 log.warning("publishing.behind", error=str(away))
-                return
+                if all(event.id in self._failed for event in left):
+                    return
             if len(page) < PAGE:
                 return
             after = page[-1].position

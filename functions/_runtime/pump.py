@@ -14,7 +14,7 @@ from typing import Any
 
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.events import ROUTES
+from functions._core.events import handler_of
 from functions._core.letters import letter_of
 from functions._core.models import Reason
 from functions._core.ports import Broker, EventQueue, Ports, Queued
@@ -116,7 +116,7 @@ class Pump:
             lane.behind = True
 
     def _lane(self, event: CloudEvent) -> "_Lane":
-        return self._chain if event.noun in ROUTES else self._outgoing
+        return self._chain if handler_of(event) else self._outgoing
 
     async def _work(self, queued: Queued) -> None:
         try:
@@ -129,7 +129,7 @@ class Pump:
             self._done(queued.event)
 
     async def _handle(self, event: CloudEvent) -> None:
-        if event.noun in ROUTES:
+        if handler_of(event):
             handled = await self._dispatcher.handle(event, queued=True)
             if handled.step.handled is None:
                 await self._remove(event)
@@ -159,12 +159,12 @@ class Pump:
 
     async def _bury(self, queued: Queued, reason: Reason) -> None:
         event = queued.event
-        function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
-        letter = letter_of(event, function, reason, queued.attempts + 1, self._ports.clock.now())
+        function = handler_of(event)
+        letter = letter_of(event, function or "subscriber", reason, queued.attempts + 1, self._ports.clock.now())
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         try:
             # The flow first: were it the other way round, a crash in between would leave it to its deadline.
-            if event.noun in ROUTES and reason.code not in PASSING_REASONS:
+            if function and reason.code not in PASSING_REASONS:
                 await self._give_up_step(event, reason)
             await self._queue.bury(event.id, letter)
         except Exception as error:  # noqa: BLE001 what cannot be buried now is buried later; nothing is dropped

@@ -6,8 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from functions._core.audits import AuditKind, IncidentRecord
-from functions._core.errors import Unreadable
-from functions._core.models import Flow
+from functions._core.envelope import CloudEvent
+from functions._core.errors import Unavailable, Unreadable
+from functions._core.models import Flow, HistoryEntry
+from functions._core.ports import Ports
 from functions._core.subscribers import transition_event
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Id, Limit
@@ -20,19 +22,33 @@ router = APIRouter(prefix="/api/v1", tags=["history"])
 @router.get("/events", responses=problems(422))
 async def list_events(services: Services, after: After = 0, limit: Limit = DEFAULT_LIMIT) -> EventPage:
     """Return the transitions of all flows as CloudEvents; asked again with `after`, those that came since."""
-    ports = services.ports
-    entries = await ports.views.history(None, after, limit)
+    entries = await services.ports.views.history(None, after, limit)
     flows: dict[str, Flow | None] = {}
+    items = []
     for entry in entries:
         if entry.flow_id not in flows:
             flows[entry.flow_id] = None
             with suppress(Unreadable):
-                flows[entry.flow_id] = await ports.store.flow(entry.flow_id)
-    events = [(entry, flow) for entry in entries if (flow := flows[entry.flow_id])]
-    return EventPage(
-        items=tuple(event_view(transition_event(entry, flow)) for entry, flow in events),
-        after=entries[-1].seq if entries else after,
-    )
+                flows[entry.flow_id] = await services.ports.store.flow(entry.flow_id)
+        flow = flows[entry.flow_id]
+        event = await _event_of(entry, flow, services.ports) if flow is not None else None
+        if event is not None:
+            items.append(event_view(event))
+    return EventPage(items=tuple(items), after=entries[-1].seq if entries else after)
+
+
+async def _event_of(entry: HistoryEntry, flow: Flow, ports: Ports) -> CloudEvent | None:
+    """Return a transition with all that its type says; None when the ticket it is about is gone or cannot be read."""
+    if entry.type == "ticket.assigned" and entry.ticket_id is not None:
+        ticket = None
+        with suppress(Unreadable):
+            ticket = (await ports.store.tickets((entry.ticket_id,), entry.flow_id)).get(entry.ticket_id)
+        return transition_event(entry, flow, ticket=ticket) if ticket is not None else None
+    decision = None
+    if entry.type == "decision.consolidated":
+        with suppress(Unavailable, Unreadable):  # then the event says where it is
+            decision = await ports.store.decision(entry.flow_id)
+    return transition_event(entry, flow, decision=decision)
 
 
 @router.get("/incidents", responses=problems(422))

@@ -168,6 +168,7 @@ class EventView(Record):
     type: str
     time: Timestamp
     subject: str | None
+    datacontenttype: str = "application/json"
     data: Any
 
 

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import BaseModel
 
 from functions._adapters.cloudevents_http import write_structured
-from functions._core.envelope import CloudEvent
+from functions._core.envelope import TYPE_PREFIX, CloudEvent
 from functions._core.events import BY_NOUN, CATALOGUE
 from tests.conftest import ROOT
 
@@ -35,6 +35,45 @@ def _is_written_like_ours(value: object) -> bool:
     return bool(WRITTEN_TIME.fullmatch(value)) and datetime.fromisoformat(value) is not None
 
 
+ENVELOPE = Draft202012Validator(
+    {
+        "type": "object",
+        "required": ["id", "source", "specversion", "type"],
+        "properties": {
+            **{name: {"type": "string", "minLength": 1} for name in ("id", "type")},
+            "specversion": {"const": "1.0"},
+            "source": {"type": "string", "format": "uri-reference", "minLength": 1},
+            "datacontenttype": {"type": ["string", "null"], "minLength": 1},
+            "dataschema": {"type": ["string", "null"], "format": "uri", "minLength": 1},
+            "dataref": {"type": "string", "format": "uri-reference", "minLength": 1},
+            "subject": {"type": ["string", "null"], "minLength": 1},
+            "time": {"type": ["string", "null"], "format": "date-time", "minLength": 1},
+            "data": {"type": ["object", "string", "number", "array", "boolean", "null"]},
+            "data_base64": {"type": ["string", "null"], "contentEncoding": "base64"},
+        },
+        # Extensions have short names of small letters and digits, and values that every transport can carry.
+        "propertyNames": {"pattern": "^([a-z0-9]{1,20}|data_base64)$"},
+        "additionalProperties": {"type": ["string", "boolean", "integer", "null"]},
+        # Data of our types are JSON, and say so.
+        "dependentRequired": {"data": ["datacontenttype"]},
+    },
+    format_checker=FORMATS,
+)
+"""The JSON format of CloudEvents 1.0 as its specification has it, and what else this project promises."""
+
+
+def envelope_faults(event: Mapping[str, Any], stem: str | None = None) -> list[str]:
+    """Return what is wrong with an event in its JSON form, its data included."""
+    noun = str(event.get("type")).removeprefix(TYPE_PREFIX).removesuffix(".v1")
+    name = f"{noun} from {event.get('source')}"
+    found = [f"{name}: {error.json_path}: {error.message[:300]}" for error in ENVELOPE.iter_errors(event)]
+    if noun not in BY_NOUN:
+        return [*found, f"{event.get('type')} is not in the catalogue"]
+    if stem is None:
+        stem = f"{noun}.v1{'.stored' if BY_NOUN[noun].stored and 'dataref' in event else ''}"
+    return found + [f"{name}: {fault}" for fault in faults(stem, event.get("data"))]
+
+
 def document(name: str) -> Any:
     """Return a JSON file of `events/`."""
     return json.loads((EVENTS / name).read_text(encoding="utf-8"))
@@ -53,15 +92,6 @@ def faults(stem: str, data: object) -> list[str]:
     return [f"{error.json_path}: {error.message[:300]}" for error in validator(stem).iter_errors(data)]
 
 
-def stem_of(event: CloudEvent) -> str:
-    """Return the start of the name of the schema that an event goes by."""
-    stored = BY_NOUN[event.noun].stored is not None and event.source.startswith("/flowc/")
-    return f"{event.noun}.v1{'.stored' if stored else ''}"
-
-
 def faults_of(event: CloudEvent) -> list[str]:
     """Return what is wrong with an event as it is on the wire; each line names its type."""
-    if event.noun not in BY_NOUN:
-        return [f"{event.type} is not in the catalogue"]
-    data = json.loads(write_structured(event)[1])["data"]
-    return [f"{event.noun} from {event.source}: {fault}" for fault in faults(stem_of(event), data)]
+    return envelope_faults(json.loads(write_structured(event)[1]))

@@ -69,8 +69,8 @@ def test_drift_is_named_and_mended(
 
 def test_every_type_has_its_schema_and_its_example_and_nothing_else_is_there() -> None:
     wanted = {f"{stem}.{kind}.json" for stem in MODELS for kind in ("schema", "example")}
-    assert {path.name for path in EVENTS.glob("*.json")} == wanted
-    assert {path.name for path in EVENTS.iterdir()} - wanted == {"README.md", "envelopes"}
+    assert {path.name for path in EVENTS.glob("*.json")} == wanted | {"asyncapi.json"}
+    assert {path.name for path in EVENTS.iterdir()} - wanted == {"README.md", "asyncapi.json", "envelopes"}
 
 
 @pytest.mark.parametrize("stem", MODELS)
@@ -221,6 +221,47 @@ def test_every_schema_says_what_it_is_and_every_field_what_it_means() -> None:
     assert len(ids) == len(MODELS)
 
 
+APPLIES_TO = {
+    "minimum": {"number", "integer"},
+    "maximum": {"number", "integer"},
+    "exclusiveMinimum": {"number", "integer"},
+    "exclusiveMaximum": {"number", "integer"},
+    "multipleOf": {"number", "integer"},
+    "minLength": {"string"},
+    "maxLength": {"string"},
+    "pattern": {"string"},
+    "format": {"string", "number", "integer"},
+    "items": {"array"},
+    "maxItems": {"array"},
+    "minItems": {"array"},
+    "properties": {"object"},
+    "propertyNames": {"object"},
+    "maxProperties": {"object"},
+    "additionalProperties": {"object"},
+}
+
+
+def typeless(schema: Any, path: str = "$", types: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield every keyword that stands where no type to which it applies is named: strict validators refuse it."""
+    own = schema.get("type", ())
+    types = frozenset([own] if isinstance(own, str) else own) or types
+    yield from (f"{path}: {key}" for key in schema if not APPLIES_TO.get(key, types | {""}) & (types | {""}))
+    for key in ("properties", "$defs"):
+        for name, part in schema.get(key, {}).items():
+            yield from typeless(part, f"{path}.{name}")
+    for key in ("items", "additionalProperties", "propertyNames"):
+        if isinstance(schema.get(key), dict):
+            yield from typeless(schema[key], f"{path}.{key}")
+    for key in ("anyOf", "allOf"):
+        for number, part in enumerate(schema.get(key, ())):
+            yield from typeless(part, f"{path}.{key}[{number}]", types)
+
+
+@pytest.mark.parametrize("stem", MODELS)
+def test_a_keyword_stands_beside_a_type_that_it_applies_to(stem: str) -> None:
+    assert list(typeless(document(f"{stem}.schema.json"))) == []
+
+
 def models_within(annotation: Any) -> Iterator[type[BaseModel]]:
     """Yield the models that an annotation is made of, with those that their fields are made of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -246,7 +287,7 @@ def test_the_readme_names_every_type_and_links_to_files_that_are_there() -> None
     text = (EVENTS / "README.md").read_text(encoding="utf-8")
     links = [part.split(")")[0] for part in text.split("](")[1:]]
     files = [link for link in links if not link.startswith("https://")]
-    assert len(files) == 2 * len(MODELS)
+    assert len(files) == 2 * len(MODELS) + 1
     assert [link for link in files if not (EVENTS / link).is_file()] == []
     for entry in CATALOGUE:
         assert f"| `{entry.noun}` | {entry.sent_by} | {entry.handled_by} |" in text

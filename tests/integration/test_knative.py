@@ -23,6 +23,7 @@ from functions._runtime.expose import NAMES
 from functions._runtime.platform import Platform
 from functions._runtime.settings import Settings, SettingsError
 from tests.builders import make_event, make_worker
+from tests.contract.schemas import faults_of
 from tests.knative import Broker, SharedStore, cluster, event_of, ping, served, worker_event
 from tests.loopback import Answer, Loopback, Request
 from tests.world import decision, decision_event, task, until
@@ -526,6 +527,7 @@ async def test_all_functions_together_complete_a_diamond() -> None:
     assert {"flow.completed", "telemetry.frame", "ticket.assigned"} <= set(broker.nouns())
     assert len({e.id for e in broker.events}) == len(broker.events), "nothing was published twice"
     assert broker.refused == []
+    assert [fault for event in broker.events for fault in faults_of(event)] == []
     largest = max(len(r.body) + sum(len(k) + len(v) for k, v in r.headers.items()) for r in broker.requests)
     assert largest < 64 * 1024
 

@@ -28,6 +28,7 @@ from functions._runtime.timers import SOURCE
 from tests.aws_emulator import Aws
 from tests.builders import make_flow, make_history, make_ticket
 from tests.conformance.dynamodb_clients import Ahead
+from tests.contract.schemas import faults_of
 from tests.plans import seeded_decision
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,7 +55,11 @@ class Deployed:
         return Function(self, made, Records(made, self.aws.of("sqs"), metrics), metrics)
 
     async def published(self, number: int, seconds: float = 10) -> list[CloudEvent]:
-        return [read_message(message["Body"], NOW) for message in await self.aws.messages(self.events, number, seconds)]
+        found = await self.aws.messages(self.events, number, seconds)
+        events = [read_message(message["Body"], NOW) for message in found]
+        ours = [event for event in events if event.source.startswith("/flowc")]
+        assert [fault for event in ours for fault in faults_of(event)] == []
+        return events
 
 
 @dataclass

@@ -9,6 +9,7 @@ from functions._core.envelope import TYPE_PREFIX
 from functions._core.events import CATALOGUE, EventType
 from functions._core.json_text import MAX_DEPTH
 from functions._core.rules import TICKETS_PER_EVENT, Rules
+from functions._core.subscribers import DECISION_BYTES
 from functions._core.values import NAMESPACE
 from functions._core.vocabulary import COMPENSATION_TYPES, MAX_ID_LENGTH, MAX_TASKS, TASK_TYPES
 from functions._core.workers import MAX_CAPABILITIES, MAX_SLOTS
@@ -28,7 +29,8 @@ when they differ.
 Every event is a [CloudEvent](https://cloudevents.io) 1.0 with JSON data. Its type is `{prefix}<noun>.v1`; the table
 gives the noun. A schema describes the event's `data` in JSON Schema 2020-12. What Flow C sends is exactly as its
 schema says, to the last field. What comes from outside is read with more patience: words in any letter case, times as
-RFC 3339 or in epoch milliseconds, unknown fields ignored.
+RFC 3339 or in epoch milliseconds, unknown fields ignored. [asyncapi.json](asyncapi.json) is the same contract for tools
+that read AsyncAPI 3: what may be sent to Flow C, and what it sends to whom.
 
 {table}
 
@@ -37,8 +39,14 @@ From outside, only the types marked so are taken, and `ticket.reported` only wit
 is stored (`dataref`). Of what goes to a worker, subscribers get a copy of their own: `ticket.assigned` without a token,
 `ticket.cancelled` with the whole transition.
 
-`GET /api/v1/events` tells the history of all flows in the form of these events, one for each transition. There, the
-types that functions handle, such as `plan.validated`, carry the data of a transition too.
+Every transition is told as one event: to `FLOWC_SUBSCRIBER_URL`, on the bus, and by `GET /api/v1/events`, which gives
+the same events with the same ids. Types that functions handle too, such as `plan.validated`, have the data of the
+transition beside their own. `decision.consolidated` brings the decision as it came; of one that is larger than
+{told} KiB, or that cannot be read, it says where it is stored. On a bus, subscribers get the events of these types that
+the functions send each other.
+
+A dead letter holds its event as it was. Only one that came from outside may be against its schema: that may be why it
+is there.
 
 All examples belong together: they tell of one decision, its flow and its tickets. They are taken from these courses,
 which the same decision can take (where it asks for human review, that is all that is changed in it):
@@ -70,8 +78,9 @@ the same effect. Flow C itself does not remember ids: a transition is guarded by
 by the `attempt`, which grows with every assignment. A report on an older attempt is answered, and changes nothing.
 
 An answer of `2xx` means that the event is durable, on our side and on yours. After `404`, `408`, `409`, `429` and `5xx`
-it should be, and is, sent again with growing pauses; after any other answer that would be pointless, and what we could
-not deliver becomes a dead letter.
+it should be, and is, sent again with growing pauses; after any other answer, redirects among them, that would be
+pointless, and what was refused becomes a dead letter. What comes after it goes on. Of a batch that is refused, smaller
+parts are sent until the event that is refused is found: that one alone becomes a dead letter.
 
 ## Ids
 
@@ -182,6 +191,7 @@ def readme() -> str:
         namespace=NAMESPACE,
         required=_required(),
         sla=Rules().default_sla.total_seconds(),
+        told=DECISION_BYTES // 1024,
         estimate=DEFAULT_ESTIMATE_MS,
         words="\n".join(_words()),
         approval=Rules().approval.total_seconds() / 3600,

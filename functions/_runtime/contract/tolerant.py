@@ -157,7 +157,7 @@ class Tolerant(Described):
                 form = named("Plan", plan_in_any_form(inner))
             case "a_number":
                 kind = "integer" if inner[NAMED] == "WholeNumber" else "number"
-                form = {"type": kind, **{key: inner[key] for key in inner.keys() - {NAMED, DEFINITION}}}
+                form = {**{key: inner[key] for key in inner.keys() - {NAMED, DEFINITION}}, "type": kind}
             case "_undo_by_type":
                 form = {"anyOf": [*inner["anyOf"], {"type": "boolean"}]}
             case "_text_is_a_message":
@@ -178,7 +178,9 @@ class Tolerant(Described):
 
 
 def _limits(schema: Document) -> Document:
-    return {key: value for key, value in schema.items() if key != "type"}
+    """Return the limits of a number, if it has any, with the types in which it may be written."""
+    limits = {key: value for key, value in schema.items() if key != "type"}
+    return {"type": [schema["type"], "boolean", "string"], **limits} if limits else {}
 
 
 def _either(document: Document, other: str, name: str, form: Document) -> None:

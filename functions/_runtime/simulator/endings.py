@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from functions._core.events import ROUTES
 from functions._core.integrity import findings_of
 from functions._core.machine import ENDED_FLOWS
 from functions._core.replay import TicketState, differences, fold
@@ -61,7 +60,7 @@ def subscriber_was_told(world: "World", books: Books) -> Iterator[str]:
     undelivered = (letter for letter in state.letters if letter.function == "subscriber")
     told |= {one.letter_id: _noun(one.event) for one in undelivered if one.event.get("source") != POISON}
     found = Counter(noun for noun in told.values() if not noun.startswith("worker."))
-    happened = Counter(entry.type for entry in books.history if entry.type not in ROUTES)
+    happened = Counter(entry.type for entry in books.history)
     for noun in sorted(happened.keys() | found.keys()):
         if happened[noun] != found[noun]:
             yield f"{noun} happened {happened[noun]} times and was told {found[noun]} times"

@@ -1,0 +1,324 @@
+"""Every event that leaves a running platform, by whichever door, is one of CloudEvents and of its type's schema.
+
+A real `flowc up` does everything that it can do with flows; what comes out of it is collected at every door.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from functions._core.events import BY_NOUN, SINK
+from tests.contract.schemas import document, envelope_faults
+from tests.loopback import Answer, Loopback, Request
+from tests.processes import Platform, platform_process, processes
+from tests.world import decision, task, until
+
+PREFIX = "io.neuralhive."
+PATIENCE = 120.0
+REFUSED = f"{PREFIX}ticket.retried.v1"
+"""What the subscriber refuses, so that there are dead letters."""
+
+
+def structured(request: Request) -> list[dict[str, Any]]:
+    """Return the events of a request in their JSON form; read by hand, for the platform might misread what it wrote."""
+    media = request.headers["content-type"]
+    if media.startswith("application/cloudevents-batch+json"):
+        return list(request.json)
+    attributes = {name[3:]: unquote(value) for name, value in request.headers.items() if name.startswith("ce-")}
+    return [{**attributes, "datacontenttype": media, "data": request.json}]
+
+
+@dataclass
+class Doors:
+    """A subscriber, a telemetry sink and workers in one server; keeps what came by which door."""
+
+    server: Loopback
+    seen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    url: str = ""
+    behave: Mapping[str, Any] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def answer(self, request: Request) -> Answer:
+        """Take what comes, or refuse it."""
+        door = request.path.split("/")[1]
+        events = structured(request)
+        self.seen.setdefault(door, []).extend(events)
+        if door == "subscriber" and events[0]["type"] == REFUSED:
+            return Answer(400)
+        if door == "telemetry" and any(event["data"].get("step") == "C2" for event in events):
+            return Answer(422)
+        if door == "refusing":
+            return Answer(400)
+        if door == "worker" and events[0]["type"] == f"{PREFIX}ticket.assigned.v1":
+            working = asyncio.create_task(self._work(events[0]["data"]))
+            self._tasks.add(working)
+            working.add_done_callback(self._tasks.discard)
+        return Answer()
+
+    async def _work(self, assignment: Mapping[str, Any]) -> None:
+        """Report what the task's name asks for."""
+        name, first = assignment["task_id"], assignment["attempt"] == 1
+        said: list[dict[str, Any]] = [{"status": "RUNNING", "progress": 10}]
+        if name.startswith("fails") or (name.startswith("shaky") and first):
+            said.append(
+                {"status": "FAILED", "error": {"type": "broken", "message": "ça ne va pas", "retryable": first}}
+            )
+        elif not name.startswith("hangs"):
+            said.append({"status": "COMPLETED", "output": {"by": name}})
+        async with aiohttp.ClientSession() as client:
+            for report in said:
+                headers = {
+                    "ce-specversion": "1.0",
+                    "ce-id": str(uuid4()),
+                    "ce-source": "/workers/w1",
+                    "ce-type": f"{PREFIX}ticket.reported.v1",
+                    "content-type": "application/json",
+                    "authorization": f"Bearer {assignment['token']}",
+                }
+                body = {"ticket_id": assignment["ticket_id"], "attempt": assignment["attempt"], **report}
+                async with client.post(assignment["callback_url"], json=body, headers=headers):
+                    pass
+
+
+@dataclass
+class Driven:
+    """A platform, and those who are told by it."""
+
+    platform: Platform
+    doors: Doors
+    folder: Path
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON at `path`."""
+        return await asyncio.to_thread(self.platform.get, path)
+
+    async def post(self, path: str, body: object = None) -> Any:
+        """POST and return the answer."""
+        status, answer = await asyncio.to_thread(self.platform.post, path, body or {})
+        assert status < 300, (path, status, answer)
+        return answer
+
+    async def submit(self, *tasks: Any, **more: Any) -> str:
+        """Send a decision and return its flow id."""
+        return await asyncio.to_thread(self.platform.submit, decision(*tasks, **more))
+
+    async def until(self, flow_id: str, *statuses: str) -> Mapping[str, Any]:
+        """Wait until a flow has one of these statuses, or has ended where none is named."""
+
+        async def reached() -> Mapping[str, Any] | None:
+            flow = await self.get(f"/api/v1/flows/{flow_id}")
+            await asyncio.sleep(0.05)
+            return flow if flow["status"] in statuses or (not statuses and flow["ended_at"]) else None
+
+        return await until(reached, f"flow {flow_id} to be {statuses or 'ended'}", PATIENCE)
+
+    async def held(self, flow_id: str) -> str:
+        """Wait until a ticket of a flow is running, and return its id."""
+
+        async def running() -> str | None:
+            await asyncio.sleep(0.05)
+            tickets = (await self.get(f"/api/v1/flows/{flow_id}/tickets"))["items"]
+            return next((one["ticket_id"] for one in tickets if one["status"] == "RUNNING"), None)
+
+        return await until(running, f"a running ticket of {flow_id}", PATIENCE)
+
+    async def happened(self) -> list[dict[str, Any]]:
+        """Return everything that `GET /api/v1/events` has."""
+        events: list[dict[str, Any]] = []
+        after = 0
+        while (page := await self.get(f"/api/v1/events?after={after}&limit=500"))["items"]:
+            events += page["items"]
+            after = page["after"]
+        return events
+
+    async def letters(self) -> list[dict[str, Any]]:
+        """Return the dead letters of what the platform itself has sent."""
+        found = (await self.get("/api/v1/dead-letters?limit=500"))["items"]
+        return [letter for letter in found if letter["function"] != "api"]
+
+
+@asynccontextmanager
+async def driven(folder: Path) -> AsyncIterator[Driven]:
+    """Start a platform whose subscriber, sink and workers are this test."""
+    async with Loopback() as server:
+        doors = Doors(server, url=server.url)
+        server.answer = doors.answer
+        with processes() as started:
+            platform = platform_process(
+                folder,
+                subscriber_url=f"{server.url}/subscriber",
+                telemetry_url=f"{server.url}/telemetry",
+                no_worker_seconds=2,
+                log_level="info",
+            )
+            started.append(platform)
+            platform.start()
+            await platform.ready()
+            one = Driven(platform, doors, folder)
+            for name, capability in (("worker", "python"), ("refusing", "nothing works")):
+                registration = {
+                    "worker_id": name,
+                    "endpoint": f"{server.url}/{name}",
+                    "capabilities": [capability],
+                    "slots": 50,
+                }
+                await one.post("/api/v1/workers", registration)
+            yield one
+
+
+async def lively(run: Driven) -> None:
+    """Let everything happen to flows that can happen to them in a short time."""
+    submit, post = run.submit, run.post
+    flows = {
+        "completes": await submit(task("a"), task("shaky", "a"), task("b", "a"), task("c", "shaky", "b")),
+        "fails": await submit(task("a", compensation=True), task("fails", "a"), task("after", "fails")),
+        "nobody": await submit(task("a", required_capabilities=["nobody has it"])),
+        "late": await submit(task("hangs"), sla_deadline_seconds=3),
+        "cyclic": await submit(task("a", "b"), task("b", "a")),
+        "unreadable": await submit(task("a", task_type="WITCHCRAFT")),
+        "no plan": await submit(cognitive_plan=7),
+        "denied": await submit(task("a"), requires_human_review=True),
+        "approved": await submit(task("a"), requires_human_review=True),
+        "cancelled": await submit(task("hangs"), task("b", "hangs")),
+        "paused": await submit(task("hangs"), task("b", "hangs")),
+        "large": await submit(task("a", parameters={"text": "é" * 50_000})),
+        **{f"refused {n}": await submit(task("a", required_capabilities=["nothing works"])) for n in range(6)},
+    }
+
+    def path(name: str) -> str:
+        return f"/api/v1/flows/{flows[name]}"
+
+    for name in ("denied", "approved"):
+        await run.until(flows[name], "AWAITING_APPROVAL")
+    await post(f"{path('denied')}/deny")
+    await post(f"{path('approved')}/approve")
+    await run.held(flows["cancelled"])
+    await post(f"{path('cancelled')}/cancel")
+    ticket = await run.held(flows["paused"])
+    await post(f"{path('paused')}/pause")
+    await post(f"{path('paused')}/resume")
+    await post(f"/api/v1/tickets/{ticket}/skip")
+    for name, flow_id in flows.items():
+        if not name.startswith("refused"):
+            await run.until(flow_id)
+    await run.until(flows["fails"], "FAILED")
+    await post(f"{path('fails')}/redrive")
+    await run.until(flows["fails"], "FAILED")
+    for number in range(6):
+        await post(f"{path(f'refused {number}')}/cancel")
+        await run.until(flows[f"refused {number}"])
+
+
+async def quiet(run: Driven) -> bool | None:
+    """Tell whether everything that happened was told: the queue and the buffer are empty."""
+    await asyncio.sleep(0.1)
+    ready = await run.get("/ready")
+    return True if ready["queue"] == ready["telemetry_buffer"] == 0 else None
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """Return what came by each door while a platform did everything it can do."""
+
+    async def tell() -> dict[str, list[dict[str, Any]]]:
+        async with driven(tmp_path_factory.mktemp("doors")) as run:
+            await lively(run)
+            await until(lambda: quiet(run), "everything to be told", PATIENCE)
+            events = [sys.executable, "-m", "functions", "events", "--json", "--limit", "100000"]
+            printed = await asyncio.to_thread(
+                subprocess.run, [*events, "--url", run.platform.url], capture_output=True, check=True
+            )
+            return {
+                **run.doors.seen,
+                "GET /api/v1/events": await run.happened(),
+                "flowc events": [json.loads(line) for line in printed.stdout.splitlines()],
+                "dead letters": [letter["event"] for letter in await run.letters()],
+            }
+
+    return asyncio.run(tell())
+
+
+Story = dict[str, list[dict[str, Any]]]
+
+
+def test_every_event_by_every_door_is_a_cloud_event_of_its_type(story: Story) -> None:
+    doors = {"subscriber", "telemetry", "worker", "refusing", "GET /api/v1/events", "flowc events", "dead letters"}
+    assert story.keys() == doors
+    found = {
+        door: sorted({fault for event in events for fault in envelope_faults(event)}) for door, events in story.items()
+    }
+    assert {door: faults for door, faults in found.items() if faults} == {}
+
+
+def test_the_story_has_every_type_that_leaves_a_platform(story: Story) -> None:
+    seen = {noun_of(event) for events in story.values() for event in events}
+    kinds = {noun for noun, entry in BY_NOUN.items() if {"subscribers", SINK} & set(entry.handled_by.split(", "))}
+    kinds |= {"decision.consolidated", "plan.validated", "flow.consolidated", "ticket.cancelled", "ticket.assigned"}
+    # A worker's silence and a person's impatience take longer than this story.
+    assert kinds - seen <= {"ticket.retry_forced", "flow.reemitted", "sla.at_risk", "ticket.redriven"}
+
+
+def test_subscribers_get_every_transition_as_the_history_has_it(story: Story) -> None:
+    told = {event["id"]: event for event in story["subscriber"]}
+    for event in story["GET /api/v1/events"]:
+        assert event["id"] in told, f"{noun_of(event)} was not told"
+        same = told[event["id"]]
+        if noun_of(event) != "ticket.assigned":  # its deadline is the ticket's present one
+            assert (same["data"], same["source"], same["time"]) == (event["data"], event["source"], event["time"])
+    assert story["flowc events"] == story["GET /api/v1/events"]
+
+
+def test_subscribers_are_told_which_worker_has_a_ticket_and_never_the_token(story: Story) -> None:
+    assigned = [event["data"] for event in story["subscriber"] if noun_of(event) == "ticket.assigned"]
+    assert {data["worker_id"] for data in assigned} == {"worker", "refusing"}
+    assert {(data["token"], data["callback_url"]) for data in assigned} == {(None, None)}
+    tokens = {event["data"]["token"] for event in story["worker"] if noun_of(event) == "ticket.assigned"}
+    assert None not in tokens
+    elsewhere = json.dumps([events for door, events in story.items() if door not in {"worker", "refusing"}])
+    assert [token for token in tokens if token in elsewhere] == []
+
+
+def test_a_decision_is_told_as_it_came_unless_it_is_too_large_or_no_decision(story: Story) -> None:
+    told = [event for event in story["GET /api/v1/events"] if noun_of(event) == "decision.consolidated"]
+    stored = [event for event in told if "dataref" in event]
+    assert len(told) - len(stored) == 15
+    assert len(stored) == 3
+    assert all("cognitive_plan" in event["data"] for event in told if "dataref" not in event)
+    assert {event["dataref"] for event in stored} == {
+        f"/api/v1/flows/{event['data']['flow_id']}/decision" for event in stored
+    }
+
+
+def test_what_is_refused_and_nothing_else_is_a_dead_letter(story: Story) -> None:
+    refused = {noun_of(event) for event in story["dead letters"]}
+    assert refused == {"ticket.retried", "flow.step.completed"}
+    steps = [event["data"]["step"] for event in story["dead letters"] if noun_of(event) == "flow.step.completed"]
+    assert set(steps) == {"C2"}
+    frames = {event["id"] for event in story["telemetry"] if noun_of(event) == "telemetry.frame"}
+    assert len(frames) == 19, "one for each end of a flow"
+
+
+def noun_of(event: Mapping[str, Any]) -> str:
+    """Return the type without what all types have in common."""
+    return str(event["type"]).removeprefix(PREFIX).removesuffix(".v1")
+
+
+def test_the_constraints_on_envelopes_refuse_what_is_none() -> None:
+    event = document("plan.validated.v1.example.json")
+    assert envelope_faults(event) == []
+    assert envelope_faults({name: value for name, value in event.items() if name != "datacontenttype"})
+    assert envelope_faults({**event, "subject": ""})
+    assert envelope_faults({**event, "Über": "x"})
+    assert envelope_faults({**event, "specversion": "0.3"})
+    assert envelope_faults({**event, "data": {}})

@@ -1,0 +1,95 @@
+"""An event that its receiver never takes holds up no other, wherever events leave the platform."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from functions._adapters.http_client import HttpClient
+from functions._adapters.memory.store import MemoryStore
+from functions._adapters.workers_http import HttpBroker
+from functions._core.envelope import CloudEvent
+from functions._runtime.clock import SystemClock
+from functions._runtime.publisher import PAGE, Publisher
+from tests.builders import make_event
+from tests.loopback import Answer, Loopback, Request
+from tests.world import running_world, until
+
+POISON = "event-0"
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Loopback]:
+    """Take everything but one event, which makes it stumble."""
+    async with Loopback() as server:
+
+        async def answer(request: Request) -> Answer:
+            return Answer(503 if request.headers["ce-id"] == POISON else 202)
+
+        server.answer = answer
+        yield server
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HttpClient]:
+    opened = HttpClient()
+    yield opened
+    await opened.aclose()
+
+
+def taken(receiver: Loopback) -> list[str]:
+    """Return the ids of the events that were taken."""
+    return [request.headers["ce-id"] for request in receiver.requests if request.headers["ce-id"] != POISON]
+
+
+def events(count: int) -> list[CloudEvent]:
+    """Build events of one flow, the first of which is never taken."""
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    return [make_event(n, extensions={"partitionkey": "flow-1"}, time=before) for n in range(count)]
+
+
+async def test_the_sweep_of_the_outbox_goes_past_what_the_broker_does_not_take(
+    receiver: Loopback, client: HttpClient
+) -> None:
+    stores = MemoryStore().stores
+    publisher = Publisher(stores.queue, stores.store, HttpBroker(client, receiver.url), SystemClock())
+    left = events(PAGE + 20)
+    await stores.queue.enqueue(left)
+    await publisher.recover()
+    assert sorted(taken(receiver)) == sorted(event.id for event in left if event.id != POISON)
+    assert [queued.event.id for queued in await stores.queue.pending(0, 10)] == [POISON]
+    await publisher.close()
+
+
+async def test_the_sweep_of_the_outbox_leaves_a_broker_alone_that_takes_nothing(client: HttpClient) -> None:
+    async with Loopback() as server:
+
+        async def away(_: Request) -> Answer:
+            return Answer(503)
+
+        server.answer = away
+        stores = MemoryStore().stores
+        publisher = Publisher(stores.queue, stores.store, HttpBroker(client, server.url), SystemClock())
+        await stores.queue.enqueue(events(PAGE + 20))
+        await publisher.recover()
+        assert len(server.requests) == PAGE
+        assert await stores.queue.depth() == PAGE + 20
+        await publisher.close()
+
+
+async def test_an_event_that_the_subscriber_does_not_take_holds_up_none_of_its_flow(
+    tmp_path: Path, receiver: Loopback, client: HttpClient
+) -> None:
+    async with running_world(tmp_path, subscriber_url=receiver.url) as world:
+        world.platform.pump.subscriber = HttpBroker(client, receiver.url)
+        sent = events(50)
+        await world.platform._queue.enqueue(sent)
+        world.platform.pump.take(sent)
+
+        async def others() -> bool | None:
+            return True if await world.platform._queue.depth() == 1 else None
+
+        await until(others, "all others to be told", seconds=60)
+        assert taken(receiver) == [event.id for event in sent if event.id != POISON]
+        assert [queued.event.id for queued in await world.platform._queue.pending(0, 10)] == [POISON]
