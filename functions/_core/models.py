@@ -148,6 +148,13 @@ class Refusal(Record):
     reason: str
 
 
+class TaskLog(Record):
+    """The end of what a task wrote in one attempt: standard output and standard error together, 64 KiB at most."""
+
+    attempt: int
+    text: str
+
+
 class Ticket(Record):
     """One task on its way to being done: the execution ticket of the contract, and what drives it.
 
@@ -160,7 +167,8 @@ class Ticket(Record):
     is looked at before. `announced` is how it was last said to stand against its share of the SLA, `tail_ms` the
     longest path of estimates after it. `undo` says how its work is undone; `compensates` names the ticket whose work
     this one undoes. `late` says that by the estimates the ticket and what follows cannot be done in time any more.
-    `ready_at` is from when on nothing but a worker is missing.
+    `ready_at` is from when on nothing but a worker is missing. `log` is what the newest attempt that told it wrote;
+    it is served by itself alone and is in no event.
     """
 
     ticket_id: str
@@ -230,6 +238,7 @@ class Ticket(Record):
     open_dependencies: int = 0
     progress: float | None = None
     output: Any = None
+    log: TaskLog | None = None
     next_wakeup_at: Timestamp | None
     version: int = 1
 

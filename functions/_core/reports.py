@@ -7,6 +7,14 @@ from pydantic import Field, field_validator
 from functions._core.models import Ticket
 from functions._core.values import Record, ReportStatus, TicketStatus
 
+LOG_LIMIT = 64 * 1024
+"""Bytes of what a task wrote that are kept, the last ones: they say how it ended."""
+
+
+def end_of(text: str) -> str:
+    """Return the last `LOG_LIMIT` bytes of a text in UTF-8; zero bytes, which not every store takes, become `?`."""
+    return text.replace("\0", "?").encode(errors="replace")[-LOG_LIMIT:].decode(errors="ignore")
+
 
 class ReportError(Record):
     """Why a worker could not do the task."""
@@ -26,11 +34,17 @@ class Report(Record):
     output: Any = None
     error: ReportError | None = None
     worker_id: str | None = None
+    log: str | None = None
 
     @field_validator("error", mode="before")
     @classmethod
     def _text_is_a_message(cls, value: object) -> object:
         return {"message": value} if isinstance(value, str) else value
+
+    @field_validator("log")
+    @classmethod
+    def _only_the_end(cls, value: str | None) -> str | None:
+        return value and end_of(value)
 
     def counts_for(self, ticket: Ticket) -> bool:
         """Whether the report is about the ticket's present attempt and can still move it."""

@@ -1,0 +1,1 @@
+"""The reference worker. Modules not moved yet are in `_runtime/worker`."""
