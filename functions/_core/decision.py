@@ -32,6 +32,8 @@ __all__ = [
     "check_depth",
     "check_plan",
     "content_hash",
+    "decision_in",
+    "document_in",
     "parse_json",
     "read_decision",
     "refusal_reasons",
@@ -74,10 +76,19 @@ class InvalidDecision(Rejected):
 
 def read_decision(text: bytes) -> Decision:
     """Return the decision that `text`, JSON in UTF-8, holds; raise `InvalidDecision` with all its errors."""
+    return decision_in(document_in(text))
+
+
+def document_in(text: bytes) -> object:
+    """Return the JSON value that `text`, JSON in UTF-8, holds; raise `InvalidDecision`."""
     try:
-        document = parse_json(text)
+        return parse_json(text)
     except Rejected as error:
         raise InvalidDecision((Reason(code=error.code, message=str(error)),)) from None
+
+
+def decision_in(document: object) -> Decision:
+    """Return the decision that a JSON value holds; raise `InvalidDecision` with all its errors."""
     try:
         decision = Decision.model_validate(document)
     except ValidationError as error:

@@ -12,7 +12,7 @@ from functions._core.compensation_steps import compensated, not_compensated
 from functions._core.draft import Draft
 from functions._core.incidents import CAUSES, raise_incident
 from functions._core.machine import ENDED_TICKETS, TicketTrigger
-from functions._core.models import Flow, Reason, Ticket
+from functions._core.models import Flow, Reason, TaskLog, Ticket
 from functions._core.outcomes import Reported, Settled, Surroundings
 from functions._core.reports import Report
 from functions._core.rules import Rules, retry_after
@@ -34,10 +34,17 @@ def reported(draft: Draft, outcome: Reported) -> None:
         if report.status is ReportStatus.RUNNING:
             _start(draft, ticket, report.progress)
         elif report.status is ReportStatus.COMPLETED:
-            freed += complete(draft, ticket, report.output, around)
+            freed += complete(draft, _logged(ticket, report), report.output, around)
         else:
-            retry_or_fail(draft, ticket, failure_of(report), around, retryable=retryable(report, ticket))
+            retry_or_fail(
+                draft, _logged(ticket, report), failure_of(report), around, retryable=retryable(report, ticket)
+            )
     draft.ready((*freed, *outcome.released))
+
+
+def _logged(ticket: Ticket, report: Report) -> Ticket:
+    """Return the ticket with what its task wrote; one without a word keeps that of the attempt before."""
+    return ticket.but(log=TaskLog(attempt=report.attempt, text=report.log)) if report.log else ticket
 
 
 def counted(reports: Iterable[Report], tickets: Mapping[str, Ticket]) -> Sequence[tuple[Report, Ticket]]:

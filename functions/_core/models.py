@@ -155,6 +155,13 @@ class Refusal(Record):
     reason: str
 
 
+class TaskLog(Record):
+    """The end of what a task wrote in one attempt: standard output and standard error together, 64 KiB at most."""
+
+    attempt: int
+    text: str
+
+
 class Ticket(Record):
     """One task on its way to being done: the execution ticket of the contract, and what drives it.
 
@@ -168,7 +175,8 @@ class Ticket(Record):
     longest path of estimates after it. `refused_by` are the workers that would not have it, each with the registration
     of it that was asked: that one is not asked again. `undo` says how its work is undone; `compensates` names the
     ticket whose work this one undoes. `late` says that by the estimates the ticket and what follows cannot be done in
-    time any more. `ready_at` is from when on nothing but a worker is missing.
+    time any more. `ready_at` is from when on nothing but a worker is missing. `log` is what the newest
+    attempt that told it wrote; it is served by itself alone and is in no event.
     """
 
     ticket_id: str
@@ -239,6 +247,7 @@ class Ticket(Record):
     progress: float | None = None
     output: Any = None
     refused_by: Mapping[str, str] = {}
+    log: TaskLog | None = None
     next_wakeup_at: Timestamp | None
     version: int = 1
 

@@ -13,6 +13,14 @@ KEYS_REMEMBERED = 10_000
 UNPROVEN_A_SECOND = 10
 """Refused reports without a valid token that are looked into; more of them are only counted and logged."""
 
+LOG_LIMIT = 64 * 1024
+"""Bytes of what a task wrote that are kept, the last ones: they say how it ended."""
+
+
+def end_of(text: str) -> str:
+    """Return the last `LOG_LIMIT` bytes of a text in UTF-8; zero bytes, which not every store takes, become `?`."""
+    return text.replace("\0", "?").encode(errors="replace")[-LOG_LIMIT:].decode(errors="ignore")
+
 
 class ReportError(Record):
     """Why a worker could not do the task."""
@@ -32,11 +40,17 @@ class Report(Record):
     output: Any = None
     error: ReportError | None = None
     worker_id: str | None = None
+    log: str | None = None
 
     @field_validator("error", mode="before")
     @classmethod
     def _text_is_a_message(cls, value: object) -> object:
         return {"message": value} if isinstance(value, str) else value
+
+    @field_validator("log")
+    @classmethod
+    def _only_the_end(cls, value: str | None) -> str | None:
+        return value and end_of(value)
 
     def counts_for(self, ticket: Ticket) -> bool:
         """Whether the report is about the ticket's present attempt and can still move it."""

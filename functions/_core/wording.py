@@ -1,37 +1,30 @@
 """How `explain` writes moments, durations and names: the words that every sentence shares."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from functions._core.models import Reason, Ticket
+from functions._core.spans import counted, span
 from functions._core.values import SecurityLevel, to_utc
 from functions._core.vocabulary import UNPRINTABLE, shown
 
-MINUTE, HOUR, DAY = 60, 3600, 86_400
-PRECISE_BELOW = 10
-"""Seconds below which tenths matter to a reader."""
+__all__ = [
+    "SAID",
+    "ago",
+    "ahead",
+    "asked_of_worker",
+    "clock_time",
+    "counted",
+    "listed",
+    "name_of",
+    "plain",
+    "said",
+    "span",
+    "undone_task",
+]
 
 SAID = 1_000
 """Characters of a reason that are shown."""
-
-
-def span(duration: timedelta) -> str:
-    """Return a duration in its two largest units, e.g. `9 min 17 s`; its sign is left to the sentence."""
-    seconds = abs(duration.total_seconds())
-    whole = int(seconds)
-    if seconds < PRECISE_BELOW:
-        return f"{int(seconds * 10) / 10:g} s"
-    if whole < MINUTE:
-        return f"{whole} s"
-    for unit, name, smaller, smaller_name in (
-        (DAY, "d", HOUR, "h"),
-        (HOUR, "h", MINUTE, "min"),
-        (MINUTE, "min", 1, "s"),
-    ):
-        if whole >= unit:
-            rest = whole % unit // smaller
-            return f"{whole // unit} {name} {rest} {smaller_name}" if rest else f"{whole // unit} {name}"
-    raise AssertionError("a minute is the smallest of the units")
 
 
 def clock_time(moment: datetime, now: datetime) -> str:
@@ -50,11 +43,6 @@ def ahead(moment: datetime, now: datetime) -> str:
     """Return a coming moment and how far away it is; one that is past is due."""
     distance = f"in {span(moment - now)}" if moment > now else "due now"
     return f"{clock_time(moment, now)} ({distance})"
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """Return `1 ticket`, `2 tickets`; `many` where the plural takes more than an s."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def listed(things: Sequence[str], most: int = 5) -> str:

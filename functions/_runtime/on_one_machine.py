@@ -24,6 +24,9 @@ from functions._runtime.serving import listen, new_event_loop, recorder_of, serv
 from functions._runtime.settings import Settings
 from functions._runtime.wiring import open_store, ports_of
 
+DEFAULT_URL = "http://127.0.0.1:8080"
+"""Where the command line looks for a platform."""
+
 SWITCH_INTERVAL = 0.0005
 """Seconds after which one thread gives way to another: the committer must not wait 5 ms for the event loop."""
 
@@ -75,6 +78,18 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def next_steps(url: str) -> str:
+    """Return what to do with a platform that has just started, as commands for another terminal."""
+    at = "" if url == DEFAULT_URL else f" --url {url}"
+    return (
+        "Next, in other terminals:\n"
+        f"  flowc worker{at} --shell 'echo done'          takes tickets; --help says how it does them\n"
+        f"  flowc sample | flowc submit -{at} --watch      a decision to try, or FILE in place of -\n"
+        f"  flowc flows{at}                                and show, why, logs, result with an id from there\n"
+        "Ctrl-C stops the platform; its data stays."
+    )
+
+
 async def _until_stopped(settings: Settings) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -82,9 +97,10 @@ async def _until_stopped(settings: Settings) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with running(settings) as platform:
         shared = "DynamoDB" if settings.table else "PostgreSQL" if settings.database_url else None
-        where = shared or str(settings.data)
+        where = shared or str(settings.data.absolute())
         logs.log.info("platform.ready", url=platform.url, store=where)
         print(f"Flow C is ready at {platform.url} (data in {where})", flush=True)  # noqa: T201 for people
+        print(next_steps(platform.url), flush=True)  # noqa: T201 likewise
         await stopped.wait()
 
 

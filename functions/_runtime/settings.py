@@ -28,6 +28,17 @@ PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
 
 
+HERE = Path(".flowc")
+"""The data folder where there is no other: beside the work, as all of Flow C's first users have it."""
+
+
+def data_folder(mapping: Mapping[str, str]) -> Path:
+    """Return the data folder of a user who names none: `.flowc` here if it is there, else the user's own for data."""
+    home = mapping.get("HOME", "")
+    shared = Path(mapping.get("XDG_DATA_HOME") or (f"{home}/.local/share" if home else ""))
+    return shared / "flowc" if shared.is_absolute() and not HERE.is_dir() else HERE
+
+
 class SettingsError(Exception):
     """Some settings are wrong; the message names each of the `problems`."""
 
@@ -51,7 +62,7 @@ class Settings(BaseModel):
         validate_default=True,
         description="Key that clients beyond this machine send; the command line and workers read it, too",
     )
-    data: Path = Field(Path(".flowc"), description="Folder that holds the database, the worker key and telemetry")
+    data: Path = Field(HERE, description="Folder that holds the database, the worker key and telemetry")
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL, postgresql://…, which platforms may share; without it SQLite in the folder"
     )
@@ -173,7 +184,7 @@ class Settings(BaseModel):
             for name in cls.model_fields
             if mapping.get(PREFIX + name.upper(), "").strip()
         }
-        found.update({name: value for name, value in given.items() if value is not None})
+        found = {"data": data_folder(mapping)} | found | {name: v for name, v in given.items() if v is not None}
         problems = [f"{name}: not a setting of Flow C" for name in sorted(_unknown(mapping, cls))]
         try:
             settings = cls.model_validate(found)

@@ -1,1 +1,1 @@
-"""The reference worker: so far, how it tells the platform's messages from those of others."""
+"""The reference worker. Modules not moved yet are in `_runtime/worker`."""

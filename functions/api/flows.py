@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from functions._core.values import FlowStatus
+from functions._core.vocabulary import MAX_ID_LENGTH
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Limit, found
+from functions.api.references import ASKED, FlowReference, flow_meant
 from functions.api.replay import ReplayView, replayed
 from functions.api.services import Services
 from functions.api.views import (
@@ -35,6 +37,14 @@ async def list_flows(
     flows, following = await services.ports.views.flows(status=status, cursor=cursor, limit=limit)
     now = services.ports.clock.now()
     return FlowPage(items=tuple(flow_view(flow, now) for flow in flows), cursor=following)
+
+
+@router.get("/resolve", responses=problems(404, 409, 422))
+async def resolve_flow(
+    services: Services, ref: Annotated[str, Query(min_length=1, max_length=MAX_ID_LENGTH, description=ASKED)]
+) -> FlowReference:
+    """Return the flow that people mean by an id of it, the beginning of one, its decision's id or its plan's."""
+    return await flow_meant(services, ref)
 
 
 @router.get("/{flow_id}", responses=problems(404))

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from functions._core.models import Ticket
+from functions._core.models import TaskLog, Ticket
 from functions._core.values import Priority, TicketStatus
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Id, Limit, found, sound
 from functions.api.services import ApiServices, Services
-from functions.api.views import TicketPage, TicketView, ticket_view
+from functions.api.views import LogView, TicketPage, TicketView, ticket_view
 
 router = APIRouter(prefix="/api/v1/tickets", tags=["tickets"])
 
@@ -59,6 +59,14 @@ async def list_tickets_of_plan(
 async def get_ticket(services: Services, ticket_id: str) -> TicketView:
     """Return a ticket."""
     return ticket_view(await ticket_named(services, ticket_id), services.ports.clock.now())
+
+
+@router.get("/{ticket_id}/logs", responses=problems(404))
+async def get_logs(services: Services, ticket_id: str) -> LogView:
+    """Return the end of what the task of a ticket wrote, from the newest attempt whose worker told it."""
+    ticket = await ticket_named(services, ticket_id)
+    log = ticket.log or TaskLog(attempt=ticket.attempt, text="")
+    return LogView(ticket_id=ticket_id, flow_id=ticket.flow_id, task_id=ticket.task_id, **dict(log))
 
 
 async def ticket_named(services: ApiServices, ticket_id: str) -> Ticket:

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from functions._core.audits import AnyAudit, IncidentRecord
 from functions._core.engine import Carried
 from functions._core.envelope import CloudEvent
 from functions._core.explain import Explanation
-from functions._core.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, Ticket
+from functions._core.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, TaskLog, Ticket
 from functions._core.ranking import health_of
 from functions._core.rules import Rules
 from functions._core.set_aside import UnreadableRecord
@@ -87,10 +88,25 @@ class FlowPage(Record):
 
 
 class TicketView(Ticket):
-    """A ticket, its priority score now, and its slack: how long it can still wait or be worked on; null at its end."""
+    """A ticket, its priority score now, and its slack: how long it can still wait or be worked on; null at its end.
 
+    `log_bytes` is how much there is to read of what its task wrote.
+    """
+
+    log: SkipJsonSchema[TaskLog | None] = Field(default=None, exclude=True)
+    log_bytes: int = 0
     slack_ms: int | None
     slack_state: SlackState | None
+
+
+class LogView(Record):
+    """The end of what a task wrote to standard output and standard error in one attempt, 64 KiB at most."""
+
+    ticket_id: str
+    flow_id: str
+    task_id: str
+    attempt: int
+    text: str
 
 
 class TicketPage(Record):
@@ -265,8 +281,13 @@ def flow_result(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int],
 
 def ticket_view(ticket: Ticket, now: datetime) -> TicketView:
     """Return a ticket with its slack and its priority score at `now`."""
-    present = {"priority_score": score_at(ticket, now), "slack_ms": slack_ms(ticket, now)}
-    return TicketView(**dict(ticket) | present, slack_state=slack_state(ticket, now))
+    present = {
+        "priority_score": score_at(ticket, now),
+        "slack_ms": slack_ms(ticket, now),
+        "slack_state": slack_state(ticket, now),
+        "log_bytes": len(ticket.log.text.encode()) if ticket.log else 0,
+    }
+    return TicketView(**dict(ticket) | present)
 
 
 def worker_view(worker: Worker, active: Mapping[str, int], now: datetime, rules: Rules) -> WorkerView:

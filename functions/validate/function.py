@@ -6,7 +6,13 @@ Gives up when the step has failed three times (the flow ends FAILED) or at the f
 """
 
 from functions._core.checks import IMPOSSIBLE, check_plan
-from functions._core.decision import InvalidDecision, approval_reasons, read_decision, refusal_reasons
+from functions._core.decision import (
+    InvalidDecision,
+    approval_reasons,
+    decision_in,
+    document_in,
+    refusal_reasons,
+)
 from functions._core.decision_model import Decision
 from functions._core.event_data import DecisionStored
 from functions._core.models import Flow, Reason
@@ -14,6 +20,7 @@ from functions._core.outcomes import AnyOutcome, Duplicate, Refused, Validated
 from functions._core.plan import schedule
 from functions._core.ports import Ports
 from functions._core.situation import Situation
+from functions._core.unknown_fields import unknown_fields
 from functions._core.values import FlowStatus
 
 
@@ -22,12 +29,14 @@ async def validate(event: DecisionStored, situation: Situation, ports: Ports) ->
     if situation.flow.status is not FlowStatus.VALIDATING:
         return Duplicate()
     try:
-        decision = read_decision(await ports.store.decision(event.flow_id))
+        document = document_in(await ports.store.decision(event.flow_id))
+        decision = decision_in(document)
     except InvalidDecision as invalid:
         return Refused(reasons=invalid.reasons, plan_id=situation.flow.plan_id, intent_id=situation.flow.intent_id)
     if situation.flow.redrives:
         decision = _as_redriven(decision, situation.flow)
     errors, warnings = check_plan(decision, situation.now, situation.rules.default_sla)
+    warnings += unknown_fields(document)
     impossible = next((warning for warning in warnings if warning.code == IMPOSSIBLE), None)
     unwanted = (impossible,) if impossible is not None and situation.rules.refuse_impossible else ()
     reasons = (*errors, *refusal_reasons(decision), *unwanted)

@@ -44,7 +44,8 @@ class FlowStoreSuite(StoresSuite):
     @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
     async def test_a_ticket_is_read_back_as_it_was_committed(self, stores: Stores, payload: dict[str, Any]) -> None:
         flow = make_flow()
-        ticket = make_ticket(flow, parameters=payload, metadata=payload, output=payload)
+        log = {"attempt": 1, "text": "größe\u2028\t\x1b[0m\n"}
+        ticket = make_ticket(flow, parameters=payload, metadata=payload, output=payload, log=log)
         await stores.store.commit(make_step(flow, ticket))
         assert await stores.store.tickets([ticket.ticket_id]) == {ticket.ticket_id: ticket}
 

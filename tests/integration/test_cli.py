@@ -68,7 +68,7 @@ class TestAgainstAPlatform:
         file, plan_id = written(tmp_path, nobody_can)
         flow_id = run("submit", file).stdout.strip()
         listed = run("flows", "--status", "executing")
-        assert re.search(rf"{flow_id} +EXECUTING .* left +{plan_id}", listed.stdout)
+        assert re.search(rf"{flow_id} +EXECUTING .* left +d-\S+ +{plan_id}", listed.stdout)
         assert plan_id in run("why", flow_id).stdout
         cancelled = run("cancel", flow_id, "--by", "ann", "--reason", "wrong tag")
         assert (cancelled.exit_code, cancelled.stdout[:9]) == (0, "cancelled")
@@ -104,7 +104,34 @@ class TestAgainstAPlatform:
     def test_a_listing_shows_as_many_as_were_asked_for(self, run: Run, tmp_path: Path) -> None:
         for _ in range(3):
             assert run("submit", written(tmp_path, task("a"))[0]).exit_code == 0
-        assert len(json.loads(run("flows", "--json", "--limit", "2").stdout)) == 2
+        page = json.loads(run("flows", "--json", "--limit", "2").stdout)
+        assert len(page["items"]) == 2
+        following = json.loads(run("flows", "--json", "--limit", "1", "--cursor", page["cursor"]).stdout)["items"]
+        assert following[0]["flow_id"] not in {flow["flow_id"] for flow in page["items"]}
+
+    def test_outputs_and_what_was_written_are_printed_by_any_name_of_the_flow(
+        self, run: Run, platform: Platform, tmp_path: Path
+    ) -> None:
+        file, plan_id = written(tmp_path, task("bad", retry={"max_retries": 0}), task("a"), decision_id="told")
+        assert run("submit", file, "--watch").exit_code == 1
+        flow_id = next(flow["flow_id"] for flow in platform.get("/api/v1/flows")["items"] if flow["plan_id"] == plan_id)
+        for name in (flow_id, flow_id[:8], "told", plan_id):
+            result = run("result", name)
+            assert (result.exit_code, json.loads(result.stdout)) == (1, {"a": [1]})
+        assert run("logs", "told/bad").stdout == "no such file\n"
+        assert run("logs", plan_id).stdout == "==> bad <==\nno such file\n==> a <==\n[1]\n"
+        assert "  a: [1]" in run("show", "told").stdout
+        assert "sh-1" in run("workers").stdout
+
+    def test_a_plan_that_is_rejected_is_exit_status_1_and_one_that_waits_says_for_what(
+        self, run: Run, tmp_path: Path
+    ) -> None:
+        rejected = run("submit", written(tmp_path, task("a", "a", retries=3))[0])
+        assert rejected.exit_code == 1
+        assert rejected.stderr.count("task 'a' depends on itself") == 1
+        assert "did you mean retry" in rejected.stderr
+        flow_id = run("submit", written(tmp_path, task("a", required_capabilities=["telepathy"]))[0]).stdout.strip()
+        assert "no worker offers telepathy" in run("show", flow_id).stdout
 
     def test_a_function_can_do_the_tickets(self, run: Run, platform: Platform, tmp_path: Path) -> None:
         file, _ = written(tmp_path, task("a", required_capabilities=["dumps"]))
@@ -135,7 +162,7 @@ class TestAgainstAPlatform:
         refused = run("submit", file)
         assert refused.exit_code == 2
         assert "decision_conflict" in refused.stderr
-        (letter,) = json.loads(run("dead-letters", "list", "--json").stdout)
+        (letter,) = json.loads(run("dead-letters", "list", "--json").stdout)["items"]
         assert letter["letter_id"] in run("dead-letters", "list").stdout
         assert "decision_conflict" in run("dead-letters", "replay", letter["letter_id"]).stderr
         assert run("dead-letters", "drop", letter["letter_id"]).exit_code == 0

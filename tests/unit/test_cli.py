@@ -1,20 +1,20 @@
 """`flowc` where it needs no platform: help, usage errors, unreadable files, nobody at the address."""
 
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from typer import Typer
 
 from functions._core.checks import check_plan
 from functions._core.decision import read_decision
 from functions._runtime.cli import submission
-from functions._runtime.cli.app import app
+from functions._runtime.cli.app import Commands
 from functions._runtime.cli.demo_command import SAMPLE
 from tests.command_line import flowc
 from tests.decisions import NOW, a_document
@@ -24,12 +24,16 @@ COMMANDS = [
     ("up",),
     ("migrate",),
     ("worker",),
+    ("workers",),
     ("sample",),
+    ("validate",),
     ("simulate",),
     ("cost",),
     ("submit",),
     ("flows",),
     ("show",),
+    ("result",),
+    ("logs",),
     ("why",),
     ("replay",),
     ("cancel",),
@@ -52,6 +56,9 @@ COMMANDS = [
 ]
 READING = [
     ("flows",),
+    ("workers",),
+    ("result", "x"),
+    ("logs", "x/y"),
     ("show", "x"),
     ("show", "x", "--json"),
     ("why", "x"),
@@ -67,6 +74,29 @@ READING = [
     ("dead-letters", "replay", "x"),
     ("dead-letters", "drop", "x"),
 ]
+
+
+HEAVY = {"httpx", "pydantic", "rich.live", "uvicorn", "fastapi", "aiohttp", "sqlite3", "typer.rich_utils"}
+"""What takes longer to import than a light command takes to run."""
+
+IMPORTED = """
+import sys
+from functions._runtime.cli import main
+sys.argv[0] = "flowc"
+try:
+    main()
+except SystemExit:
+    pass
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Run the command line in a process of its own; return the names of all modules it has imported."""
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(run.stderr.splitlines()[-1].split())
 
 
 def words_of(text: str) -> str:
@@ -98,25 +128,63 @@ class TestHelp:
         assert len(words_of(result.output)) > 100
 
     def test_the_list_of_commands_is_complete(self) -> None:
-        def names(typer: Typer) -> Iterator[str]:
-            yield from ((c.name or getattr(c.callback, "__name__", "")) for c in typer.registered_commands)
-            yield from (group.name or "" for group in typer.registered_groups)
-
-        assert sorted(names(app)) == sorted(command[0] for command in COMMANDS if len(command) == 1)
+        names = [entry.name for entry in Commands.entries]
+        assert sorted(names) == sorted(command[0] for command in COMMANDS if len(command) == 1)
+        listed = words_of(flowc("--help").output)
+        assert all(f"{entry.name} {entry.summary}" in listed for entry in Commands.entries)
 
     def test_without_a_command_the_help_is_shown(self) -> None:
         assert "dead-letters" in flowc().output
 
-    def test_help_and_usage_errors_need_no_heavy_imports(self) -> None:
+    @pytest.mark.parametrize(
+        ("arguments", "light"),
+        [
+            (("--help",), HEAVY | {"asyncio", "rich", "http.client"}),
+            (("--version",), HEAVY | {"asyncio", "rich", "http.client"}),
+            (("show", "--help"), HEAVY | {"asyncio", "rich", "http.client"}),
+            (("flows", "--url", "http://127.0.0.1:9"), HEAVY | {"rich"}),
+            (("show", "x", "--url", "http://127.0.0.1:9"), HEAVY | {"rich"}),
+            (("cancel", "x", "--url", "http://127.0.0.1:9"), HEAVY | {"rich"}),
+        ],
+        ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
+    )
+    def test_what_needs_no_platform_imports_nothing_heavy(self, arguments: Sequence[str], light: set[str]) -> None:
+        assert imported_by(*arguments) & light == set()
+
+    def test_a_flow_is_shown_without_pydantic(self) -> None:
         probe = (
-            "import sys; from functions._runtime.cli import app\n"
-            "print(sorted({'httpx', 'pydantic', 'rich.live', 'uvicorn', 'fastapi'} & sys.modules.keys()))"
+            "import sys, functions._runtime.cli.pictures, functions._runtime.cli.watching, functions._cli.references"
         )
-        run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-        assert run.stdout == "[]\n"
+        run = subprocess.run(
+            [sys.executable, "-c", f"{probe}; print(*sys.modules)"], capture_output=True, text=True, check=True
+        )
+        assert HEAVY & set(run.stdout.split()) == set()
 
     def test_the_version_is_printed(self) -> None:
-        assert re.fullmatch(r"flowc \d+\.\d+\.\d+\S*\n", flowc("version").stdout)
+        for arguments in (("version",), ("--version",)):
+            assert re.fullmatch(r"flowc \d+\.\d+\.\d+\S*\n", flowc(*arguments).stdout)
+
+    def test_a_misspelt_command_is_answered_with_the_right_one(self) -> None:
+        result = flowc("shwo")
+        assert (result.exit_code, "Did you mean 'show'?" in result.stderr) == (2, True)
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_the_shell_completes_commands(self, shell: str) -> None:
+        asked = {"COMP_WORDS": "flowc sh", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "flowc sh"}
+        run = subprocess.run(
+            [sys.executable, "-m", "functions"],
+            env={
+                **os.environ,
+                **asked,
+                "_FLOWC_COMPLETE": f"complete_{shell}",
+                "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "show" in run.stdout
+        assert "submit" not in run.stdout
 
 
 class TestUsage:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from functions._cli import verdict
 from functions._runtime.cli import submission, watching
 from functions._runtime.cli.client import Client, Unavailable
 from functions._runtime.cli.plain_lines import PlainLines
@@ -28,6 +29,8 @@ def decision_file(tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten every wait between two tries."""
+    monkeypatch.setattr(verdict, "VERDICT_SECONDS", 0.5)
+    monkeypatch.setattr(verdict, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(submission, "PAUSES", (0.01, 0.01))
     monkeypatch.setattr(watching, "FASTEST", 0.01)
     monkeypatch.setattr(watching, "SLOWEST", 0.01)
@@ -41,12 +44,42 @@ async def api() -> AsyncIterator[Api]:
         yield standin
 
 
+RESOLVE = "GET /api/v1/flows/resolve"
+
+
 class TestSubmit:
+    async def test_a_plan_that_is_rejected_at_once_is_exit_status_1_with_its_reasons(
+        self, api: Api, decision_file: str
+    ) -> None:
+        reasons = [{"code": "cyclic_dependencies", "message": "tasks: a waits for a"}]
+        warnings = [{"code": "unknown_field", "message": "tasks[0].retries: is not a known field"}]
+        rejected = a_row("REJECTED", reasons=reasons, warnings=warnings)
+        api.answers |= {"POST /": {"flow_id": FLOW_ID}, FLOW: [a_row("VALIDATING"), rejected]}
+        result = await api.flowc("submit", decision_file)
+        assert (result.exit_code, result.stdout) == (1, f"{FLOW_ID}\n")
+        assert result.stderr.splitlines() == [
+            "warning: tasks[0].retries: is not a known field (unknown_field)",
+            "flowc: the plan was rejected:",
+            "  tasks: a waits for a (cyclic_dependencies)",
+        ]
+
+    async def test_a_rejection_is_told_once_to_those_who_watch(self, api: Api, decision_file: str) -> None:
+        detail = {"reasons": [{"code": "empty_plan", "message": "the plan has no tasks"}]}
+        refused = an_entry(1, "plan.rejected", None, detail=detail)
+        watched(api, "REJECTED", [refused], [], [an_entry(2, "flow.consolidated", "REJECTED", detail=detail)])
+        result = await api.flowc("submit", decision_file, "--watch")
+        assert result.exit_code == 1
+        assert result.output.count("the plan has no tasks") == 1
+
+    async def test_a_plan_without_a_verdict_in_time_is_accepted(self, api: Api, decision_file: str) -> None:
+        api.answers |= {"POST /": {"flow_id": FLOW_ID}, FLOW: a_row("VALIDATING")}
+        assert (await api.flowc("submit", decision_file)).exit_code == 0
+
     async def test_a_plain_decision_is_sent_as_a_structured_cloud_event(self, api: Api, decision_file: str) -> None:
         api.answers["POST /"] = {"flow_id": FLOW_ID}
         result = await api.flowc("submit", decision_file)
         assert (result.exit_code, result.stdout) == (0, f"{FLOW_ID}\n")
-        (request,) = api.server.requests
+        request = api.server.requests[0]
         assert request.headers["content-type"] == "application/cloudevents+json"
         assert request.json["type"] == "io.neuralhive.decision.consolidated.v1"
         assert request.json["data"] == a_document()
@@ -63,14 +96,14 @@ class TestSubmit:
         }
         result = await api.flowc("submit", "-", stdin=json.dumps(event))
         assert result.exit_code == 0
-        (request,) = api.server.requests
+        request = api.server.requests[0]
         assert event.items() <= request.json.items()
 
     async def test_a_busy_platform_is_asked_again_with_the_same_event_id(self, api: Api, decision_file: str) -> None:
         api.answers["POST /"] = [problem(503, "try later", "unavailable"), {"flow_id": FLOW_ID}]
         result = await api.flowc("submit", decision_file)
         assert (result.exit_code, result.stdout) == (0, f"{FLOW_ID}\n")
-        first, second = api.server.requests
+        first, second = api.server.requests[:2]
         assert first.json["id"] == second.json["id"]
 
     async def test_a_refusal_is_shown_in_words_and_is_exit_status_2(self, api: Api, decision_file: str) -> None:
@@ -182,7 +215,96 @@ class TestWatching:
                 await watching.watch(client, FLOW_ID, PlainLines(lambda _line: None), patience=0.05)
 
 
+class TestReferences:
+    async def test_a_flow_is_named_by_its_decision_its_plan_or_the_beginning_of_its_id(self, api: Api) -> None:
+        watched(api, "COMPLETED")
+        api.answers[RESOLVE] = {"flow_id": FLOW_ID}
+        result = await api.flowc("show", "a/decision & more")
+        assert FLOW_ID in result.stdout
+        assert api.server.requests[0].query == {"ref": "a/decision & more"}
+
+    async def test_a_decision_whose_id_looks_like_that_of_a_flow_is_found_too(self, api: Api) -> None:
+        named = "00000000-0000-4000-8000-000000000000"
+        api.answers |= {
+            f"POST /api/v1/flows/{named}/pause": problem(404, "there is no flow", "unknown_flow"),
+            RESOLVE: {"flow_id": FLOW_ID},
+            f"POST /api/v1/flows/{FLOW_ID}/pause": a_row("PAUSED") | {"changes": [1]},
+        }
+        assert (await api.flowc("pause", named)).stdout == "paused; the flow is PAUSED\n"
+
+    async def test_several_flows_are_named(self, api: Api) -> None:
+        api.answers[RESOLVE] = problem(409, "'plan-1' may be any of 2 flows", "ambiguous_reference")
+        result = await api.flowc("cancel", "plan-1")
+        assert (result.exit_code, result.stderr) == (1, "flowc: 'plan-1' may be any of 2 flows (ambiguous_reference)\n")
+        assert len(api.server.requests) == 1
+
+
+class TestResultsAndLogs:
+    async def test_outputs_are_printed_as_json_and_shown_shortened(self, api: Api) -> None:
+        watched(api, "COMPLETED")
+        api.answers[FLOW] = a_row("COMPLETED")
+        done = a_ticket(status="COMPLETED", output={"text": "x" * 500})
+        undone = a_ticket(ticket_id="u", task_id="u", status="COMPLETED", compensates="t", output=1, parameters=UNDOES)
+        api.answers[f"{FLOW}/tickets"] = {"items": [done, undone], "cursor": None}
+        result = await api.flowc("result", FLOW_ID)
+        assert (result.exit_code, json.loads(result.stdout)) == (0, {"task-1": {"text": "x" * 500}})
+        assert json.loads((await api.flowc("result", FLOW_ID, "task-1")).stdout) == {"text": "x" * 500}
+        missing = await api.flowc("result", FLOW_ID, "u")
+        assert (missing.exit_code, missing.stderr) == (1, "flowc: task 'u' has no output\n")
+        shown = (await api.flowc("show", FLOW_ID)).stdout.splitlines()
+        assert re.fullmatch(r'  task-1: \{"text": "x+…', shown[-1])
+
+    async def test_a_flow_that_has_not_completed_is_exit_status_1_with_what_there_is(self, api: Api) -> None:
+        watched(api, "EXECUTING")
+        result = await api.flowc("result", FLOW_ID)
+        assert (result.exit_code, json.loads(result.stdout)) == (1, {"task-1": None})
+        assert "the flow is EXECUTING" in result.stderr
+
+    async def test_logs_are_printed_by_task_and_steer_no_terminal(self, api: Api) -> None:
+        watched(api, "COMPLETED")
+        wrote = a_ticket(log={"attempt": 2, "text": "irrelevant"})
+        assert "log" not in wrote
+        assert wrote["log_bytes"] == 10
+        api.answers[f"{FLOW}/tickets"] = {"items": [wrote, a_ticket(ticket_id="t2")], "cursor": None}
+        log = {"ticket_id": TICKET["ticket_id"], "task_id": "task-1", "attempt": 2, "text": "a\tb\n\x1b[2Jc\n"}
+        api.answers[f"GET /api/v1/tickets/{TICKET['ticket_id']}/logs"] = log
+        result = await api.flowc("logs", FLOW_ID)
+        assert result.stdout == "==> task-1 (attempt 2) <==\na       b\n?[2Jc\n"
+        assert (await api.flowc("logs", f"{FLOW_ID}/task-1")).stdout == "a       b\n?[2Jc\n"
+        assert json.loads((await api.flowc("logs", FLOW_ID, "--json")).stdout) == {"items": [log], "cursor": None}
+
+    async def test_workers_are_listed(self, api: Api) -> None:
+        worker = {"worker_id": "w1", "health": "HEALTHY", "active_tickets": 1, "slots": 4, "silence_seconds": 2.0}
+        api.answers["GET /api/v1/workers"] = {"items": [worker | {"endpoint": "http://h/", "capabilities": ["a", "b"]}]}
+        listed = (await api.flowc("workers")).stdout.splitlines()
+        assert listed[1].split() == ["w1", "HEALTHY", "1", "of", "4", "2", "s", "ago", "http://h/", "a,", "b"]
+        assert json.loads((await api.flowc("workers", "--json")).stdout)["items"][0]["worker_id"] == "w1"
+
+
+UNDOES = {"compensates": {"ticket_id": "t", "task_id": "task-1"}}
+
+
 class TestFlows:
+    async def test_every_listing_as_json_is_a_page_as_over_http(self, api: Api) -> None:
+        api.answers |= {
+            "GET /api/v1/flows": [{"items": [a_row()], "cursor": "7"}, {"items": [a_row()], "cursor": "8"}],
+            "GET /api/v1/dead-letters": {"items": [], "cursor": None},
+            "GET /api/v1/workers": {"items": []},
+            "GET /api/v1/audits": {"items": []},
+            "GET /api/v1/incidents": {"items": []},
+        }
+        result = await api.flowc("flows", "--json", "--limit", "2", "--cursor", "6")
+        assert json.loads(result.stdout) == {"items": [a_row(), a_row()], "cursor": "8"}
+        assert [request.query["cursor"] for request in api.server.requests] == ["6", "7"]
+        for command in (("dead-letters", "list"), ("workers",), ("audits",), ("incidents",)):
+            assert json.loads((await api.flowc(*command, "--json")).stdout) == {"items": [], "cursor": None}
+
+    async def test_a_flow_is_listed_with_its_decision_and_its_plan(self, api: Api) -> None:
+        api.answers["GET /api/v1/flows"] = {"items": [a_row()], "cursor": None}
+        listed = (await api.flowc("flows")).stdout.splitlines()
+        assert listed[0].split()[-2:] == ["DECISION", "PLAN"]
+        assert listed[1].split()[-2:] == [a_row()["decision_id"], "plan-1"]
+
     async def test_the_key_is_sent_and_the_status_asked_for(self, api: Api) -> None:
         api.answers["GET /api/v1/flows"] = {"items": [], "cursor": None}
         result = await api.flowc("flows", "--status", "executing", FLOWC_API_KEY="k-1")
@@ -196,7 +318,7 @@ class TestFlows:
         assert result.stdout.count(FLOW_ID) == 3
         assert "COMPLETED" in result.stdout
         assert " met " in result.stdout
-        assert "the newest 3" in result.stderr
+        assert result.stderr == "there are more: --limit, or --cursor more\n"
         assert len(api.server.requests) == 2
 
     async def test_a_flow_is_shown_with_its_tickets(self, api: Api) -> None:
@@ -237,8 +359,9 @@ class TestFlows:
         told = {"text": ["waits for a slot"], "candidates": [], "last_events": []}
         api.answers[f"GET /api/v1/why/{TICKET['ticket_id']}"] = told
         assert (await api.flowc("why", FLOW_ID, "task-1")).stdout == "waits for a slot\n"
-        refused = await api.flowc("why", "no id", "task-1")
-        assert (refused.exit_code, "is not the id of a flow" in refused.stderr) == (2, True)
+        api.answers[RESOLVE] = {"flow_id": FLOW_ID}
+        for named in (("decision-1", "task-1"), (f"{FLOW_ID[:6]}/task-1",)):
+            assert (await api.flowc("why", *named)).stdout == "waits for a slot\n"
 
     async def test_why_tells_who_could_do_a_ticket_and_what_happened_last(self, api: Api) -> None:
         api.answers["GET /api/v1/why/t"] = {

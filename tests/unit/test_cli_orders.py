@@ -123,8 +123,11 @@ async def test_a_ticket_may_be_named_by_flow_and_task(api: Api) -> None:
     ticket_id = ticket_id_of(FLOW_ID, "build/1")
     api.answers[f"POST /api/v1/tickets/{ticket_id}/retry"] = an_answer(PAUSED)
     assert (await api.flowc("retry", f"{FLOW_ID}/build/1")).exit_code == 0
+    api.answers["GET /api/v1/flows/resolve"] = {"flow_id": FLOW_ID}
+    assert (await api.flowc("retry", "decision-1/build/1")).exit_code == 0
+    api.answers["GET /api/v1/flows/resolve"] = problem(404, "there is no flow 'nonsense'", "unknown_flow")
     result = await api.flowc("retry", "nonsense/build")
-    assert (result.exit_code, result.stderr) == (2, "flowc: 'nonsense' is no id of a flow\n")
+    assert (result.exit_code, result.stderr) == (1, "flowc: there is no flow 'nonsense' (unknown_flow)\n")
 
 
 async def test_a_redrive_may_be_given_time_and_a_skip_an_output(api: Api) -> None:
@@ -192,8 +195,8 @@ async def test_incidents_are_listed_alone_and_among_the_audits(api: Api) -> None
     assert listed[1].split()[2:5] == ["CRITICAL", "WORKER_FAILURE", FLOW_ID]
     assert "ticket build failed; badly" in listed[1]
     assert "WORKER_FAILURE" in (await api.flowc("audits")).stdout
-    assert json.loads((await api.flowc("incidents", "--json")).stdout) == [incident]
-    assert api.server.requests[0].path == "/api/v1/incidents"
+    assert json.loads((await api.flowc("incidents", "--json")).stdout) == {"items": [incident], "cursor": None}
+    assert api.server.requests[1].path == "/api/v1/incidents"
     api.answers["GET /api/v1/incidents"] = {"items": []}
     assert (await api.flowc("incidents")).stdout == "no incidents\n"
 

@@ -1,47 +1,66 @@
 """All commands of `flowc`, in the order in which its help lists them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from functions._runtime.cli.audit_command import audits, incidents
-from functions._runtime.cli.cost_command import cost
-from functions._runtime.cli.demo_command import demo
-from functions._runtime.cli.event_commands import drop_letter, events, list_letters, replay_letter
-from functions._runtime.cli.flow_commands import flows, show, why
-from functions._runtime.cli.migrate_command import migrate
-from functions._runtime.cli.order_commands import (
-    approve,
-    cancel,
-    deny,
-    pause,
-    reassign,
-    redrive,
-    resume,
-    retry,
-    skip,
-)
-from functions._runtime.cli.replay_command import replay
-from functions._runtime.cli.sample_command import sample
-from functions._runtime.cli.simulate_command import simulate
-from functions._runtime.cli.submit_command import submit
-from functions._runtime.cli.up_command import up
-from functions._runtime.cli.worker_command import worker
+from functions._cli import as_given
+from functions._cli.lazy_group import Entry, LazyGroup
 from functions._runtime.version import __version__
 
 PLATFORM, FLOWS, ORDERS, EVENTS = "Platform", "Flows", "Orders", "Events"
+OLD, NEW = "functions._runtime.cli", "functions._cli"
+
+as_given.install()
+
+
+class Commands(LazyGroup):
+    """The commands; a test compares each line about one with its docstring."""
+
+    entries: Sequence[Entry] = (
+        Entry(PLATFORM, "demo", f"{OLD}.demo_command:demo", "Watch the sample decision getting done."),
+        Entry(PLATFORM, "up", f"{OLD}.up_command:up", "Run the platform: one port, one folder."),
+        Entry(PLATFORM, "migrate", f"{OLD}.migrate_command:migrate", "Bring the database to this version's schema."),
+        Entry(PLATFORM, "worker", f"{OLD}.worker_command:worker", "Run a worker, which takes tickets and does them."),
+        Entry(PLATFORM, "workers", f"{NEW}.worker_list:workers", "List the workers that the platform knows."),
+        Entry(PLATFORM, "version", f"{OLD}.app:version", "Print the version of Flow C."),
+        Entry(FLOWS, "sample", f"{OLD}.sample_command:sample", "Print a valid decision to try things out with."),
+        Entry(FLOWS, "validate", f"{NEW}.validate_command:validate", "Check a decision without submitting it."),
+        Entry(FLOWS, "simulate", f"{OLD}.simulate_command:simulate", "Run a plan in virtual time, with faults."),
+        Entry(FLOWS, "cost", f"{OLD}.cost_command:cost", "Print what a plan costs on AWS."),
+        Entry(FLOWS, "submit", f"{OLD}.submit_command:submit", "Submit a decision and print the id of its flow."),
+        Entry(FLOWS, "flows", f"{OLD}.flow_commands:flows", "List flows, the newest first."),
+        Entry(FLOWS, "show", f"{OLD}.flow_commands:show", "Show a flow and its tickets."),
+        Entry(FLOWS, "result", f"{NEW}.output_commands:result", "Print the outputs of a flow's tasks as JSON."),
+        Entry(FLOWS, "logs", f"{NEW}.output_commands:logs", "Print what the tasks of a flow wrote."),
+        Entry(FLOWS, "why", f"{OLD}.flow_commands:why", "Say what a flow or a ticket waits for."),
+        Entry(FLOWS, "replay", f"{OLD}.replay_command:replay", "Rebuild a flow from its history and compare."),
+        Entry(ORDERS, "cancel", f"{OLD}.order_commands:cancel", "Cancel a flow."),
+        Entry(ORDERS, "approve", f"{OLD}.order_commands:approve", "Let a flow that awaits approval begin."),
+        Entry(ORDERS, "deny", f"{OLD}.order_commands:deny", "Deny a flow that awaits approval."),
+        Entry(ORDERS, "pause", f"{OLD}.order_commands:pause", "Pause a flow."),
+        Entry(ORDERS, "resume", f"{OLD}.order_commands:resume", "Let a paused flow go on."),
+        Entry(ORDERS, "redrive", f"{OLD}.order_commands:redrive", "Let a flow go on where it failed."),
+        Entry(ORDERS, "retry", f"{OLD}.order_commands:retry", "Try a ticket that waits now instead of later."),
+        Entry(ORDERS, "reassign", f"{OLD}.order_commands:reassign", "Give a ticket to another worker."),
+        Entry(ORDERS, "skip", f"{OLD}.order_commands:skip", "Take a ticket as done without its being done."),
+        Entry(EVENTS, "events", f"{OLD}.event_commands:events", "Print the events of all flows, the oldest first."),
+        Entry(EVENTS, "audits", f"{OLD}.audit_command:audits", "List what validation found and what people did."),
+        Entry(EVENTS, "incidents", f"{OLD}.audit_command:incidents", "List what went wrong."),
+        Entry(EVENTS, "dead-letters", f"{OLD}.event_commands:dead_letters", "See, replay or drop dead letters."),
+    )
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Flow C turns a decision into done work, inside its SLA.",
-    epilog="Start with [bold]flowc demo[/], or with [bold]flowc up[/] and, in another terminal, "
-    "[bold]flowc submit FILE --watch[/].",
+    epilog="Start with `flowc demo`, or with `flowc up` and, in another terminal, `flowc submit FILE --watch`.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: Rich takes longer to import than all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-dead_letters = typer.Typer(help="See, replay or drop events that could not be handled.", no_args_is_help=True)
 
 
 def version() -> None:
@@ -49,28 +68,18 @@ def version() -> None:
     typer.echo(f"flowc {__version__}")
 
 
-COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
-    (PLATFORM, demo),
-    (PLATFORM, up),
-    (PLATFORM, migrate),
-    (PLATFORM, worker),
-    (FLOWS, sample),
-    (FLOWS, simulate),
-    (FLOWS, cost),
-    (FLOWS, submit),
-    (FLOWS, flows),
-    (FLOWS, show),
-    (FLOWS, why),
-    (FLOWS, replay),
-    *((ORDERS, order) for order in (cancel, approve, deny, pause, resume, redrive, retry, reassign, skip)),
-    (EVENTS, events),
-    (EVENTS, audits),
-    (EVENTS, incidents),
-)
-for panel, command in COMMANDS:
-    app.command(rich_help_panel=panel)(command)
-app.add_typer(dead_letters, name="dead-letters", rich_help_panel=EVENTS)
-dead_letters.command("list")(list_letters)
-dead_letters.command("replay")(replay_letter)
-dead_letters.command("drop")(drop_letter)
-app.command(rich_help_panel=PLATFORM)(version)
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    wanted: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=lambda value: _print_version(wanted=value), help="Print it."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command; `wanted` has been seen to by then."""

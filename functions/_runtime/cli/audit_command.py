@@ -8,7 +8,7 @@ from functions._runtime.cli.console import console, print_json, run
 from functions._runtime.cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Limit, Url
 
 if TYPE_CHECKING:
-    from functions._runtime.cli.words import JsonObject
+    from functions._cli.wire import JsonObject
 
 MOST = 500
 """What the platform returns at most: its audits have no pages."""
@@ -44,14 +44,16 @@ def incidents(
 
 
 async def _incidents(flow: str | None, limit: int, url: str, api_key: str, *, as_json: bool) -> int:
+    from functions._cli.references import flow_id_of
     from functions._runtime.cli.client import Client
     from functions._runtime.cli.tables import table
     from functions._runtime.cli.words import clean, date_and_time
 
     async with Client(url, api_key) as client:
-        found = (await client.get("/api/v1/incidents", flow_id=flow, limit=limit))["items"]
+        flow_id = flow and await flow_id_of(client, flow)
+        found = (await client.get("/api/v1/incidents", flow_id=flow_id, limit=limit))["items"]
     if as_json:
-        print_json(found)
+        print_json({"items": found, "cursor": None})
         return 0
     listing = table("TIME", "SEVERITY", "TYPE", "FLOW", rest="DETAILS")
     for one in found:
@@ -63,13 +65,16 @@ async def _incidents(flow: str | None, limit: int, url: str, api_key: str, *, as
 
 
 async def _audits(filters: dict[str, str | None], limit: int, url: str, api_key: str, *, as_json: bool) -> int:
+    from functions._cli.references import flow_id_of
     from functions._runtime.cli.client import Client
     from functions._runtime.cli.tables import table
 
     async with Client(url, api_key) as client:
+        if filters["flow_id"]:
+            filters["flow_id"] = await flow_id_of(client, filters["flow_id"])
         found = (await client.get("/api/v1/audits", **filters, limit=limit))["items"]
     if as_json:
-        print_json(found)
+        print_json({"items": found, "cursor": None})
         return 0
     listing = table("TIME", "WHAT", "ABOUT", "BY", rest="WHY")
     for audit in found:

@@ -1,8 +1,6 @@
 """How commands speak and how they end: what was asked for on stdout, everything else on stderr."""
 
-import asyncio
 import json
-import signal
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -30,6 +28,8 @@ def run(work: Coroutine[Any, Any, int]) -> None:
 
     SIGTERM cancels it, so that it cleans up as it does on Ctrl-C.
     """
+    import asyncio
+
     try:
         status = asyncio.run(_terminable(work))
     except CommandFailed as failure:
@@ -40,7 +40,10 @@ def run(work: Coroutine[Any, Any, int]) -> None:
 
 
 async def _terminable(work: Coroutine[Any, Any, int]) -> int:
-    task = asyncio.ensure_future(work)
+    import asyncio
+    import signal
+
+    task: asyncio.Task[int] = asyncio.ensure_future(work)
     terminated = False
 
     def terminate() -> None:

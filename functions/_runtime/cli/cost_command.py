@@ -26,7 +26,7 @@ Plan = Annotated[
     typer.Argument(
         metavar="[PLAN]",
         show_default=False,
-        help=f"A decision as for [bold]submit[/], - is stdin; without one, {TASKS} tasks: one, three, one.",
+        help=f"A decision as for submit, - is stdin; without one, {TASKS} tasks: one, three, one.",
     ),
 ]
 PricesFile = Annotated[

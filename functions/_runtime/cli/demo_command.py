@@ -9,9 +9,9 @@ from functions._runtime.cli.console import CommandFailed, console, print_json, r
 from functions._runtime.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from functions._cli.wire import JsonObject
     from functions._core.envelope import CloudEvent
     from functions._runtime.cli.client import Client
-    from functions._runtime.cli.words import JsonObject
 
 PATIENCE_SECONDS = 10.0
 """How long the platform within this process may not answer: it has broken down then."""

@@ -1,22 +1,24 @@
 """`flowc events` and `flowc dead-letters`: what has happened everywhere, and what could not be handled."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote, urlencode
 
 import typer
 
 from functions._runtime.cli.console import console, print_json, run, say
-from functions._runtime.cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Limit, Url
+from functions._runtime.cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
 
 if TYPE_CHECKING:
-    from functions._runtime.cli.words import JsonObject
+    from functions._cli.wire import JsonObject
 
 EVENTS = "/api/v1/events"
 LETTERS = "/api/v1/dead-letters"
 FOLLOW_SECONDS = 0.5
+
+dead_letters = typer.Typer(
+    help="See, replay or drop events that could not be handled.", no_args_is_help=True, rich_markup_mode=None
+)
 
 By = Annotated[str | None, typer.Option("--by", help="Who wants it; it is kept.")]
 Why = Annotated[str | None, typer.Option("--reason", help="Why; it is kept.")]
@@ -56,6 +58,8 @@ async def _list(after: int, limit: int, url: str, api_key: str, *, as_json: bool
 
 async def _follow(after: int, url: str, api_key: str, *, as_json: bool) -> int:
     """Print events for ever; a platform that has answered once may go away and come back."""
+    import asyncio
+
     from functions._runtime.cli.client import PAGE, Client, NoPlatform, Unavailable
 
     async with Client(url, api_key) as client:
@@ -88,21 +92,25 @@ def _line(event: "JsonObject") -> str:
     return f"{(data.get('flow_id') or '')[:8]:<8}  {transition({**data, 'type': noun, 'at': event['time']})}"
 
 
-def list_letters(*, limit: Limit = PAGE, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
+@dead_letters.command("list")
+def list_letters(
+    *, limit: Limit = PAGE, cursor: Cursor = None, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = ""
+) -> None:
     """List dead letters, the newest first."""
-    run(_list_letters(limit, url, api_key, as_json=as_json))
+    run(_list_letters(limit, cursor, url, api_key, as_json=as_json))
 
 
-async def _list_letters(limit: int, url: str, api_key: str, *, as_json: bool) -> int:
+async def _list_letters(limit: int, cursor: str | None, url: str, api_key: str, *, as_json: bool) -> int:
     from functions._runtime.cli.client import Client
     from functions._runtime.cli.tables import table
     from functions._runtime.cli.words import clean, date_and_time
 
     async with Client(url, api_key) as client:
-        letters = [letter async for letter in client.items(LETTERS, limit=limit)]
+        page = await client.page(LETTERS, limit=limit, cursor=cursor)
     if as_json:
-        print_json(letters)
+        print_json(page)
         return 0
+    letters = page["items"]
     listing = table("LETTER", "LAST SEEN", "TRIES", "FUNCTION", right=("TRIES",), rest="REASON")
     for letter in letters:
         reason = letter["reason"]
@@ -117,6 +125,7 @@ async def _list_letters(limit: int, url: str, api_key: str, *, as_json: bool) ->
     return 0
 
 
+@dead_letters.command("replay")
 def replay_letter(
     letter_id: LetterId, *, by: By = None, reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = ""
 ) -> None:
@@ -124,6 +133,7 @@ def replay_letter(
     run(_with_letter(letter_id, _signed(by, reason), url, api_key, replay=True))
 
 
+@dead_letters.command("drop")
 def drop_letter(
     letter_id: LetterId, *, by: By = None, reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = ""
 ) -> None:
@@ -133,11 +143,15 @@ def drop_letter(
 
 def _signed(by: str | None, reason: str | None) -> str:
     """Return who does it and why, as the query of an address."""
+    from urllib.parse import urlencode
+
     given = {name: value for name, value in (("requested_by", by), ("reason", reason)) if value}
     return f"?{urlencode(given)}" if given else ""
 
 
 async def _with_letter(letter_id: str, signed: str, url: str, api_key: str, *, replay: bool) -> int:
+    from urllib.parse import quote
+
     from functions._runtime.cli.client import Client
 
     path = f"{LETTERS}/{quote(letter_id, safe='')}"

@@ -9,9 +9,9 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from functions._cli.wire import JsonObject
 from functions._runtime.cli.pictures import picture
 from functions._runtime.cli.progress import Progress
-from functions._runtime.cli.words import JsonObject
 
 FRAME_SECONDS = 0.125
 AROUND = 10

@@ -22,7 +22,16 @@ ApiKey = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Show at most so many.")]
-FlowId = Annotated[str, typer.Argument(metavar="ID", help="Id of the flow.")]
+Cursor = Annotated[
+    str | None, typer.Option(metavar="CURSOR", show_default=False, help="Begin behind the page that gave this.")
+]
+FlowId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The flow: its id or the first 4 characters of it or more, or the id of its decision or plan.",
+    ),
+]
 TicketId = Annotated[str, typer.Argument(metavar="ID", help="Id of the ticket, or FLOW/TASK.")]
 By = Annotated[str, typer.Option(show_default="login name", help="Who wants it; it is kept with the flow.")]
 Why = Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the flow.")]

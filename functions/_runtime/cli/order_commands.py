@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from functions._runtime.cli.console import CommandFailed, print_json, run
+from functions._runtime.cli.console import print_json, run
 from functions._runtime.cli.options import DEFAULT_URL, ApiKey, AsJson, By, DryRun, FlowId, TicketId, Url, Why
 
 if TYPE_CHECKING:
-    from functions._runtime.cli.words import JsonObject
+    from functions._cli.wire import JsonObject
 
 Said = dict[str, Any]
 
@@ -116,11 +116,14 @@ def _said(by: str, reason: str | None, *, dry_run: bool) -> Said:
 async def _ordered(
     verb: str, record_id: str, said: Said, url: str, api_key: str, *, as_json: bool, of_ticket: bool = False
 ) -> int:
+    from functions._cli.references import with_flow, with_ticket
     from functions._runtime.cli.client import Client, flow_path, ticket_path
 
-    path = ticket_path(_ticket_id(record_id), verb) if of_ticket else flow_path(record_id, verb)
     async with Client(url, api_key) as client:
-        flow = await client.post(path, said)
+        if of_ticket:
+            flow = await with_ticket(client, record_id, lambda one: client.post(ticket_path(one, verb), said))
+        else:
+            flow = await with_flow(client, record_id, lambda one: client.post(flow_path(one, verb), said))
     if as_json:
         print_json(flow)
     elif said.get("dry_run"):
@@ -144,19 +147,6 @@ def _print_preview(flow: "JsonObject") -> None:
     for entry in flow["changes"]:
         typer.echo(change(entry))
     typer.echo("nothing was changed" if flow["changes"] else "nothing would change, and nothing was changed")
-
-
-def _ticket_id(given: str) -> str:
-    """Return a ticket's id, also of one that is named as FLOW/TASK."""
-    from functions._core.values import ticket_id_of
-
-    flow_id, slash, task_id = given.partition("/")
-    if not slash:
-        return given
-    try:
-        return ticket_id_of(flow_id, task_id)
-    except ValueError:
-        raise CommandFailed(f"{flow_id!r} is no id of a flow", exit_status=2) from None
 
 
 DONE = {

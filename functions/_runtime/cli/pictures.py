@@ -7,10 +7,21 @@ from rich.console import Group, RenderableType
 from rich.spinner import Spinner
 from rich.text import Text
 
-from functions._core.values import SlackState, TicketStatus
+from functions._cli.wire import (
+    ASSIGNED,
+    AT_RISK,
+    CANCELLED,
+    COMPENSATED,
+    COMPENSATING,
+    COMPLETED,
+    FAILED,
+    PENDING,
+    RUNNING,
+    JsonObject,
+)
 from functions._runtime.cli.progress import Progress
 from functions._runtime.cli.ticket_table import LOOKS, ticket_table
-from functions._runtime.cli.words import JsonObject, clean, passed, sla_left, stands_still
+from functions._runtime.cli.words import clean, passed, sla_left, stands_still
 
 BAR = 48
 """Cells of the bar of tickets by status."""
@@ -36,14 +47,14 @@ WAITS_FOR_PEOPLE: Mapping[str, str] = {
 }
 
 ENDED_FIRST = (
-    TicketStatus.COMPLETED,
-    TicketStatus.FAILED,
-    TicketStatus.CANCELLED,
-    TicketStatus.COMPENSATED,
-    TicketStatus.COMPENSATING,
-    TicketStatus.RUNNING,
-    TicketStatus.ASSIGNED,
-    TicketStatus.PENDING,
+    COMPLETED,
+    FAILED,
+    CANCELLED,
+    COMPENSATED,
+    COMPENSATING,
+    RUNNING,
+    ASSIGNED,
+    PENDING,
 )
 
 
@@ -85,7 +96,7 @@ def headline(flow: JsonObject) -> RenderableType:
 
 
 def _at_risk(flow: JsonObject) -> bool:
-    return flow["announced"] == SlackState.AT_RISK and not flow["outcome"]
+    return flow["announced"] == AT_RISK and not flow["outcome"]
 
 
 def _sla_colour(flow: JsonObject, moment: datetime) -> str:
@@ -102,15 +113,15 @@ def _bar(progress: Progress) -> RenderableType:
         cells = round(BAR * so_far / total) - filled
         filled += cells
         colour = LOOKS[status][1]
-        bar.append(("─" if status is TicketStatus.PENDING else "━") * cells, style=colour)
-        if tally[status] and status is not TicketStatus.COMPLETED:
+        bar.append(("─" if status == PENDING else "━") * cells, style=colour)
+        if tally[status] and status != COMPLETED:
             others.append(Text(f"{tally[status]} {status.lower()}", style=colour))
-    bar.append(f"  {tally[TicketStatus.COMPLETED]} of {total} done", style="bold")
+    bar.append(f"  {tally[COMPLETED]} of {total} done", style="bold")
     return Group(bar, Text(" · ", style="dim").join(others)) if others else bar
 
 
 def _failures(progress: Progress) -> Sequence[RenderableType]:
     """Return why tickets failed, at full length, once the flow has ended."""
     lines = progress.planned() if progress.ended else ()
-    failed = [line for line in lines if line.status is TicketStatus.FAILED]
+    failed = [line for line in lines if line.status == FAILED]
     return [Text(f"{line.task_id} failed: {line.note}", style="red") for line in failed[:FAILURES]]

@@ -8,7 +8,7 @@ from functions._runtime.cli.console import print_json, run
 from functions._runtime.cli.options import DEFAULT_URL, ApiKey, AsJson, FlowId, Url
 
 if TYPE_CHECKING:
-    from functions._runtime.cli.words import JsonObject
+    from functions._cli.wire import JsonObject
 
 
 def replay(flow_id: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
@@ -20,10 +20,11 @@ def replay(flow_id: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, 
 
 
 async def _replay(flow_id: str, url: str, api_key: str, *, as_json: bool) -> int:
+    from functions._cli.references import with_flow
     from functions._runtime.cli.client import Client, flow_path
 
     async with Client(url, api_key) as client:
-        rebuilt = await client.get(flow_path(flow_id, "replay"))
+        rebuilt = await with_flow(client, flow_id, lambda one: client.get(flow_path(one, "replay")))
     if as_json:
         print_json(rebuilt)
     else:
@@ -32,7 +33,7 @@ async def _replay(flow_id: str, url: str, api_key: str, *, as_json: bool) -> int
 
 
 def _print(rebuilt: "JsonObject") -> None:
-    from functions._core.wording import counted
+    from functions._core.spans import counted
     from functions._runtime.cli.words import clean
 
     typer.echo(counted(rebuilt["lines"], "line"))

@@ -29,7 +29,7 @@ def sample(
         list[str] | None, typer.Option(help="What tasks ask workers for; repeated, each task asks for one of them.")
     ] = None,
 ) -> None:
-    """Print a valid decision, e.g. for [bold]flowc submit -[/].
+    """Print a valid decision to try things out with, e.g. for `flowc submit -`.
 
     Without --seed every decision is a new one.
     """

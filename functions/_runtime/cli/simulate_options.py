@@ -13,16 +13,14 @@ Plan = Annotated[
     typer.Argument(
         metavar="[PLAN]",
         show_default=False,
-        help="A decision as for [bold]submit[/], - is stdin; without one each run draws plans and workers.",
+        help="A decision as for submit, - is stdin; without one each run draws plans and workers.",
     ),
 ]
 Seed = Annotated[
     int | None,
     typer.Option(min=0, max=LARGEST_SEED, show_default=False, help="Of the first run; alone, of the only one."),
 ]
-FaultNames = Annotated[
-    str, typer.Option(metavar="all|none|NAME,…", help="What goes wrong; [bold]list[/] explains each.")
-]
+FaultNames = Annotated[str, typer.Option(metavar="all|none|NAME,…", help="What goes wrong; list explains each.")]
 Runs = Annotated[
     int | None,
     typer.Option(min=1, max=MOST_RUNS, show_default=False, help=f"How many; {RUNS}, or 1 with --seed."),

@@ -26,6 +26,8 @@ def read_decision_file(name: str) -> CloudEvent:
 
     Raises `CommandFailed`, exit status 2, when there is no JSON object in it or the event is no decision.
     """
+    if name == "-" and sys.stdin is None:
+        raise CommandFailed("-: standard input is closed", exit_status=REFUSED)
     try:
         text = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:

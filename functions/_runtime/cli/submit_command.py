@@ -19,6 +19,7 @@ def submit(
 ) -> None:
     """Submit a decision and print the id of its flow.
 
+    Waits up to two seconds for what C1 says of the plan: one that it rejects is exit status 1, with the reasons.
     With --watch the exit status is 0 only if the flow ends COMPLETED, otherwise 1.
     It is 2 when the file is no decision, or when the platform refuses it.
     """
@@ -27,7 +28,6 @@ def submit(
 
 async def _submit(file: str, url: str, api_key: str, *, watch: bool) -> int:
     from functions._runtime.cli.client import Client
-    from functions._runtime.cli.following import APPEARS_WITHIN, follow_or_leave
     from functions._runtime.cli.submission import read_decision_file, submit_decision
 
     event = read_decision_file(file)
@@ -35,6 +35,10 @@ async def _submit(file: str, url: str, api_key: str, *, watch: bool) -> int:
         flow_id = await submit_decision(client, event)
         typer.echo(flow_id)
         if not watch:
-            return 0
+            from functions._cli.verdict import verdict_on
+
+            return await verdict_on(client, flow_id)
+        from functions._runtime.cli.following import APPEARS_WITHIN, follow_or_leave
+
         progress = await follow_or_leave(client, flow_id, appears_within=APPEARS_WITHIN)
     return 0 if progress.flow["status"] == "COMPLETED" else 1

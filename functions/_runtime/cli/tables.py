@@ -6,7 +6,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from functions._runtime.cli.words import JsonObject, took
+from functions._cli.wire import JsonObject
+from functions._runtime.cli.words import took
 
 STEP_COLOURS = {"completed": "green", "failed": "red", "in_progress": "cyan"}
 

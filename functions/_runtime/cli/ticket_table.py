@@ -8,25 +8,36 @@ from rich.console import Group, RenderableType
 from rich.spinner import Spinner
 from rich.text import Text
 
-from functions._core.machine import ENDED_TICKETS
-from functions._core.values import SlackState, TicketStatus
+from functions._cli.wire import (
+    ASSIGNED,
+    AT_RISK,
+    BREACHED,
+    CANCELLED,
+    COMPENSATED,
+    COMPENSATING,
+    COMPLETED,
+    ENDED_TICKETS,
+    FAILED,
+    PENDING,
+    RUNNING,
+)
 from functions._runtime.cli.progress import HELD, Progress, TicketLine
 from functions._runtime.cli.tables import table
 from functions._runtime.cli.words import passed
 
-LOOKS: Mapping[TicketStatus, tuple[str, str]] = {
-    TicketStatus.FAILED: ("✖", "red"),
-    TicketStatus.RUNNING: ("●", "cyan"),
-    TicketStatus.ASSIGNED: ("◌", "blue"),
-    TicketStatus.COMPENSATING: ("↺", "magenta"),
-    TicketStatus.PENDING: ("·", "bright_black"),
-    TicketStatus.COMPENSATED: ("↶", "yellow"),
-    TicketStatus.CANCELLED: ("⊘", "yellow"),
-    TicketStatus.COMPLETED: ("✔", "green"),
+LOOKS: Mapping[str, tuple[str, str]] = {
+    FAILED: ("✖", "red"),
+    RUNNING: ("●", "cyan"),
+    ASSIGNED: ("◌", "blue"),
+    COMPENSATING: ("↺", "magenta"),
+    PENDING: ("·", "bright_black"),
+    COMPENSATED: ("↶", "yellow"),
+    CANCELLED: ("⊘", "yellow"),
+    COMPLETED: ("✔", "green"),
 }
 """Sign and colour of each status; the first ones are shown before the others where not all tickets fit."""
 
-BEHIND: Mapping[str, str] = {SlackState.AT_RISK: "at risk", SlackState.BREACHED: "late"}
+BEHIND: Mapping[str, str] = {AT_RISK: "at risk", BREACHED: "late"}
 
 URGENCY = {status: rank for rank, status in enumerate(LOOKS)}
 LONGEST_PATH = "magenta"
@@ -52,8 +63,8 @@ def ticket_table(progress: Progress, rows: int, spinner: Spinner | None = None) 
 
 def _row(line: TicketLine, now: datetime, spinner: Spinner | None) -> Sequence[RenderableType]:
     sign, colour = LOOKS[line.status]
-    turning = spinner if line.status is TicketStatus.RUNNING else None
-    waiting = line.status is TicketStatus.PENDING
+    turning = spinner if line.status == RUNNING else None
+    waiting = line.status == PENDING
     return (
         turning or Text(sign, style=colour),
         Text(str(line.level), style="dim"),
@@ -74,7 +85,7 @@ def _note(line: TicketLine) -> str:
     skipped = "skipped" if line.skipped else ""
     standing = BEHIND.get(line.standing or "", "") if line.status not in ENDED_TICKETS else ""
     attempt = f"attempt {line.attempt}" if line.attempt > 1 else ""
-    note = line.note if line.skipped or line.status is not TicketStatus.COMPLETED else ""
+    note = line.note or line.waits if line.skipped or line.status != COMPLETED else ""
     first = ", ".join(filter(None, (undoes, skipped, standing, attempt)))
     return ": ".join(filter(None, (first, note)))
 

@@ -16,7 +16,12 @@ WRONG_SETTINGS = 2
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one. [env FLOWC_PORT, else 8080]")
 ]
-Data = Annotated[Path | None, typer.Option(help="Folder that holds everything. [env FLOWC_DATA, else .flowc]")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that holds everything. [env FLOWC_DATA, else .flowc if it is here, else ~/.local/share/flowc]"
+    ),
+]
 
 
 def up(port: Port = None, data: Data = None) -> None:

@@ -6,12 +6,15 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
 
+from functions._cli.wire import JsonObject
 from functions._runtime.cli.client import Client, NoPlatform, Refused, Unavailable, flow_path
 from functions._runtime.cli.progress import Progress
-from functions._runtime.cli.words import JsonObject
 
 FASTEST, SLOWEST = 0.2, 2.0
 """Seconds between two looks: quick while things happen, rare while nothing does."""
+
+QUIET, AGAIN = 1.5, 10.0
+"""Seconds without news after which it is looked up what tickets wait for, and then once more."""
 
 HISTORY_PAGE = 500
 
@@ -35,7 +38,7 @@ async def watch(
     that is not there after `appears_within` seconds raises `Refused`.
     """
     progress: Progress | None = None
-    started = answered = monotonic()
+    started = answered = moved = monotonic()
     pause = FASTEST
     while True:
         news: Sequence[JsonObject] = ()
@@ -50,6 +53,10 @@ async def watch(
                 raise
         else:
             answered = monotonic()
+            moved = answered if news else moved
+            if answered - moved > QUIET and progress.waiting:
+                await _load_tickets(client, flow_id, progress, again=True)  # what they wait for is in no history
+                moved = answered + AGAIN - QUIET
             observer.seen(progress, news)
             if progress.ended:
                 return progress
@@ -57,10 +64,10 @@ async def watch(
         await asyncio.sleep(pause)
 
 
-async def snapshot(client: Client, flow_id: str) -> Progress:
-    """Return a flow with all its tickets as they are now."""
-    progress = Progress(await client.get(flow_path(flow_id)))
-    await _load_tickets(client, flow_id, progress)
+async def snapshot(client: Client, flow: JsonObject) -> Progress:
+    """Return a flow, which was just read, with all its tickets as they are now."""
+    progress = Progress(flow)
+    await _load_tickets(client, flow["flow_id"], progress)
     return progress
 
 
@@ -95,6 +102,6 @@ async def _history(client: Client, flow_id: str, after: int) -> list[JsonObject]
             return found
 
 
-async def _load_tickets(client: Client, flow_id: str, progress: Progress) -> None:
-    if progress.tickets_wanted:
+async def _load_tickets(client: Client, flow_id: str, progress: Progress, *, again: bool = False) -> None:
+    if progress.tickets_wanted or again:
         progress.load([ticket async for ticket in client.items(flow_path(flow_id, "tickets"))])

@@ -4,13 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions._core.machine import ENDED_FLOWS
-from functions._core.models import STANDING_FLOWS
-from functions._core.values import FlowStatus
-from functions._core.vocabulary import UNPRINTABLE
-from functions._core.wording import counted, span
-
-JsonObject = dict[str, Any]
+from functions._cli.wire import COMPLETED, ENDED_FLOWS, STANDING_FLOWS, UNPRINTABLE
+from functions._core.spans import counted, span
 
 SAYS_ITSELF = frozenset(
     {"ticket.assigned", "ticket.started", "ticket.completed", "ticket.failed", "ticket.cancelled", "ticket.compensated"}
@@ -51,8 +46,8 @@ def sla_left(flow: Mapping[str, Any], now: datetime) -> str:
     A flow that came to another end before its deadline has neither met nor missed it.
     """
     if flow["status"] in ENDED_FLOWS:
-        return "missed" if flow["sla_violated"] else "met" if flow["status"] == FlowStatus.COMPLETED else ""
-    if flow.get("outcome") not in {None, FlowStatus.COMPLETED} and not flow["sla_violated"]:
+        return "missed" if flow["sla_violated"] else "met" if flow["status"] == COMPLETED else ""
+    if flow.get("outcome") not in {None, COMPLETED} and not flow["sla_violated"]:
         return ""
     if stands_still(flow):
         return f"{span(timedelta(milliseconds=flow['sla_remaining_ms']))} left when it goes on"

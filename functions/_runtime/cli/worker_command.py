@@ -64,6 +64,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
     from functions._runtime import logs
     from functions._runtime.worker import WorkerConfig
 
+    logs.configure("info")  # before the executor, which listens to what tasks print from then on
     config = WorkerConfig(
         worker_id=worker_id or f"{socket.gethostname()}-{os.getpid()}",
         platform_url=url,
@@ -77,7 +78,6 @@ def worker(  # noqa: PLR0913 - one parameter for each option
         api_key=api_key or None,
     )
     _check(config)
-    logs.configure("info")
     run(_work(config))
 
 

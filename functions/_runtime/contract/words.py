@@ -118,6 +118,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
     "Report": {
         "attempt": "The attempt that the assignment named; a report on another one changes nothing.",
         "error": "Why it failed: an object, or the message alone.",
+        "log": "What the task wrote; its last 64 KiB are kept for people, who ask for it alone.",
         "output": "What came of it, any JSON value; tasks that come later can refer to it.",
         "progress": "How far the work is, in percent.",
         "status": "RUNNING may be left out; COMPLETED and FAILED end the attempt.",

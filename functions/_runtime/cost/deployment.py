@@ -30,6 +30,7 @@ from functions._runtime.expose import NAMES
 from functions._runtime.lambda_function import LambdaFunction
 from functions._runtime.settings import Settings
 from functions._runtime.wiring_api import take, take_report
+from functions._simulator.outputs import Paths, paths_of, with_paths
 
 TICK = timedelta(minutes=1)
 TICKED = ("enforce_sla", "track_workers")
@@ -57,6 +58,7 @@ class Deployment:
         self._settings = Settings.from_mapping({**ENVIRONMENT, "FLOWC_SUBSCRIBER_EVENTS": subscribed})
         self._functions: dict[str, LambdaFunction] = {}
         self._turn = asyncio.Lock()
+        self._paths: Paths = {}
 
     async def open(self, capabilities: tuple[str, ...]) -> None:
         """Put the functions together, register a worker, and let the time pass."""
@@ -76,7 +78,8 @@ class Deployment:
         self.services.spawn(self._tick())
 
     async def admit(self, decision: Mapping[str, Any]) -> None:
-        """Post a decision."""
+        """Post a decision; all are of one plan."""
+        self._paths = paths_of(decision)
         await self._ask(self._event("decision.consolidated", decision, None), FLOWS)
 
     async def ended(self, flow_id: str) -> Flow:
@@ -105,6 +108,8 @@ class Deployment:
     async def _work(self, assignment: Mapping[str, Any]) -> None:
         await asyncio.sleep(assignment["estimated_duration_ms"] / 1000)
         said = {"ticket_id": assignment["ticket_id"], "attempt": assignment["attempt"], "status": "COMPLETED"}
+        if paths := self._paths.get(assignment["task_id"]):
+            said["output"] = with_paths({}, paths)
         event = self._event("ticket.reported", said, assignment["ticket_id"])
         async with self._invocation("api", FLOWS):
             self.ledger.add(REQUESTS, 1, "report")

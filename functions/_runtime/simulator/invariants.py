@@ -106,7 +106,7 @@ def newest_attempt_counts(change: Change, _books: Books) -> Iterator[str]:
     for before, after in change.moves():
         done = after.status is TicketStatus.COMPLETED and (before is None or before.status is not after.status)
         said = after.output.get("attempt") if isinstance(after.output, Mapping) else None
-        if done and said is not None and said != after.attempt:
+        if done and isinstance(said, int) and said != after.attempt:
             yield f"ticket {after.task_id} is at attempt {after.attempt} and took the result of attempt {said}"
         reason = after.reason
         failed = reason is not None and reason.code == FAILURE and (before is None or before.reason != reason)

@@ -36,6 +36,7 @@ class Outside:
         self.now: Callable[[], datetime] = clock.now
         self.workers: dict[str, SimulatedWorker] = {}
         self.hosts: Sequence[Host] = ()
+        self.paths: Mapping[str, Sequence[str]] = {}
         self._faults = faults
         self._books = books
         self._chance = chance

@@ -43,7 +43,7 @@ def worker(
 
 def scenario_of(decision: Mapping[str, Any], workers: int, slots: int) -> Scenario:
     """Return a user's decision with equal workers that offer all it asks for."""
-    asked = sorted({word for task in _tasks(decision) for word in _words(task.get("required_capabilities"))})
+    asked = sorted({word for task in tasks_of(decision) for word in _words(task.get("required_capabilities"))})
     return Scenario([decision], [worker(number + 1, asked, slots) for number in range(workers)])
 
 
@@ -88,7 +88,7 @@ def _drawn(draw: Random, size: int, seed: int) -> Mapping[str, Any]:
     return decision
 
 
-def _tasks(decision: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def tasks_of(decision: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return the tasks of a decision, none where C1 will refuse it anyway."""
     try:
         plan, _ = unwrap_plan(decision.get("cognitive_plan"))

@@ -19,6 +19,7 @@ from functions._runtime.clock import fresh_id
 from functions._runtime.simulator.faults import Faults
 from functions._runtime.simulator.invariants import FAILURE
 from functions._runtime.simulator.outside import Outside
+from functions._simulator.outputs import with_paths
 
 SPREAD = 0.25
 """Standard deviation of the logarithm of a task's duration over its estimate."""
@@ -158,7 +159,11 @@ class SimulatedWorker:
             return {"status": "FAILED", "error": {"type": FAILURE, "message": str(attempt), "retryable": retryable}}
         if self.faults.strikes("too-large"):
             return {"status": "COMPLETED", "output": TOO_LARGE}
-        return {"status": "COMPLETED", "output": {"by": self.worker_id, "attempt": attempt}}
+        return {"status": "COMPLETED", "output": self._output_of(run)}
+
+    def _output_of(self, run: Run) -> dict[str, Any]:
+        paths = self.outside.paths.get(run.assignment["ticket_id"], ())
+        return with_paths({"by": self.worker_id, "attempt": run.assignment["attempt"]}, paths)
 
     async def _tell(self, run: Run, said: dict[str, Any]) -> None:
         """Report an end until it is heard, with what a worker that cannot be trusted says besides."""
@@ -169,7 +174,7 @@ class SimulatedWorker:
             attempt = run.assignment["attempt"]
             opposite: dict[str, Any] = {"status": "FAILED", "error": {"type": FAILURE, "message": str(attempt)}}
             if said["status"] == "FAILED":
-                opposite = {"status": "COMPLETED", "output": {"by": self.worker_id, "attempt": attempt}}
+                opposite = {"status": "COMPLETED", "output": self._output_of(run)}
             self.outside.spawn(self._say_once(run, opposite))
         for number in range(TRIES):
             if await self._heard(run, said):

@@ -35,6 +35,7 @@ from functions._runtime.simulator.surroundings import Subscriber, events_of
 from functions._runtime.simulator.workers import SimulatedWorker
 from functions._runtime.sweep import LEASE
 from functions._runtime.tokens import JwtTokens
+from functions._simulator.outputs import paths_by_ticket
 
 STORM = 30.0
 """Seconds after the deadline, or after the flow's end, for which faults go on."""
@@ -91,6 +92,7 @@ class World:
         self.hosts = [self._host(name) for name in ("a", "b") if name == "a" or "second-process" in faults.active]
         self.faults.struck["second-process"] += len(self.hosts) - 1
         self.outside.hosts = self.hosts
+        self.outside.paths = paths_by_ticket(scenario.decisions)
 
     def settings(self, **more: Any) -> Settings:
         """Return the platform's settings in this world."""

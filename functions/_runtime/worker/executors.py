@@ -5,11 +5,13 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
 from functions._runtime.worker.tasks import Assignment, TaskFailed
+from functions._worker.written import listen_to_python
 
 
 class CallableExecutor:
@@ -23,6 +25,7 @@ class CallableExecutor:
         """Import `target`, written `module:function`; raises `ValueError` when it is no function."""
         if ":" not in target:
             raise ValueError(f"{target!r} is not written module:function")
+        listen_to_python()
         try:
             self._function: Callable[[dict[str, Any]], object] = resolve_name(target)
         except (ImportError, AttributeError) as error:
@@ -69,7 +72,7 @@ class CallableExecutor:
                 loop.call_soon_threadsafe(settle, output, failure)
 
         self._threads.add(ended)
-        threading.Thread(target=work, name="flowc-task", daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(work,), name="flowc-task", daemon=True).start()
         return await ended
 
 

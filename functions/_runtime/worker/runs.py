@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 
 from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
@@ -20,6 +20,7 @@ from functions._runtime.logs import log
 from functions._runtime.worker.ended import Ended, EndedTickets
 from functions._runtime.worker.reports import Reporter, settle
 from functions._runtime.worker.tasks import OUTPUT_LIMIT, Assignment, Executor, TaskFailed
+from functions._worker.written import WRITTEN, Written
 
 REPORTS_OWED = 1_000
 """With so many ends unreported no new task is taken: the platform could not be told of it either."""
@@ -62,6 +63,7 @@ class Run:
 
     assignment: Assignment
     task: asyncio.Task[Outcome]
+    written: Written
     began: float = field(default_factory=monotonic)
     cancelled: bool = False
     stopped: bool = False
@@ -140,8 +142,9 @@ class Runs:
             return Verdict.STOPPING
         if not self._has_room(len(self._runs) - bool(run)):
             return Verdict.BUSY
-        task = asyncio.create_task(self._perform(assignment, run))
-        self._runs[ticket_id] = started = Run(assignment, task)
+        written = Written()
+        task = asyncio.create_task(self._perform(assignment, run, written))
+        self._runs[ticket_id] = started = Run(assignment, task, written)
         task.add_done_callback(lambda _: self._end(started))
         log.info("task.started", **assignment.ids, task_type=assignment.task_type)
         return Verdict.TAKEN
@@ -167,8 +170,9 @@ class Runs:
     def _has_room(self, occupied: int) -> bool:
         return occupied + self._executor.abandoned < self._slots and self._reporter.owed < REPORTS_OWED
 
-    async def _perform(self, assignment: Assignment, former: Run | None) -> Outcome:
+    async def _perform(self, assignment: Assignment, former: Run | None, written: Written) -> Outcome:
         """Do the task in its time, after the former attempt at the ticket has let go of it."""
+        WRITTEN.set(written)
         if former:
             await settle([former.task])
         beating = asyncio.create_task(self._say_that_it_runs(assignment))
@@ -207,8 +211,9 @@ class Runs:
             log.info("task.cancelled", **about)
             return
         outcome = run.outcome()
-        report = self._report(assignment, outcome)
-        self._ended.put(ticket_id, Ended(attempt, report, outcome.size))
+        log_text = run.written.text()
+        report = self._report(assignment, outcome, log_text)
+        self._ended.put(ticket_id, Ended(attempt, report, outcome.size + len(log_text)))
         self.totals.seconds += seconds
         if outcome.failure:
             self.totals.failed += 1
@@ -218,17 +223,18 @@ class Runs:
             log.info("task.completed", **about)
         self._reporter.deliver(assignment, report)
 
-    def _report(self, assignment: Assignment, outcome: Outcome) -> CloudEvent:
+    def _report(self, assignment: Assignment, outcome: Outcome, log_text: str) -> CloudEvent:
         failure = outcome.failure
+        wrote: dict[str, Any] = {"log": log_text} if log_text else {}
         if failure is None:
-            return self._reporter.event(assignment, ReportStatus.COMPLETED, output=outcome.output)
+            return self._reporter.event(assignment, ReportStatus.COMPLETED, output=outcome.output, **wrote)
         error = {
             "type": failure.kind,
             # What the system cannot read as text may stand in a message; JSON readers refuse it.
             "message": failure.message[:MESSAGE_LIMIT].encode(errors="replace").decode(),
             "retryable": failure.retryable,
         }
-        return self._reporter.event(assignment, ReportStatus.FAILED, error=error)
+        return self._reporter.event(assignment, ReportStatus.FAILED, error=error, **wrote)
 
 
 def _checked(output: object) -> Outcome:

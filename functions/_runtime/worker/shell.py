@@ -12,6 +12,7 @@ from functions._core.errors import Rejected
 from functions._core.json_text import parse_json
 from functions._core.values import format_time
 from functions._runtime.worker.tasks import OUTPUT_LIMIT, Assignment, TaskFailed
+from functions._worker.written import WRITTEN, Written
 
 ERROR_TAIL = 2_000
 """Bytes of stderr that are kept of a command that fails: its last words say why."""
@@ -81,6 +82,7 @@ class _Process(asyncio.SubprocessProtocol):
         self.exited: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         self.output = bytearray()
+        self._written = WRITTEN.get() or Written()
         self.overflowed = False
         self._errors = bytearray()
 
@@ -99,6 +101,7 @@ class _Process(asyncio.SubprocessProtocol):
         self._transport = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._written.add(data)
         if fd == 1:
             self.output += data
             self.overflowed = len(self.output) > OUTPUT_LIMIT

@@ -1,0 +1,115 @@
+"""`flowc result` and `flowc logs`: what the tasks of a flow have returned, and what they wrote."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from functions._cli.wire import COMPLETED
+from functions._runtime.cli.console import CommandFailed, print_json, run, say
+from functions._runtime.cli.options import DEFAULT_URL, ApiKey, AsJson, FlowId, Url
+
+if TYPE_CHECKING:
+    from functions._cli.wire import JsonObject
+    from functions._runtime.cli.client import Client
+
+NO_SUCH_TASK = 1
+
+
+def result(
+    flow_id: FlowId,
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", show_default=False, help="Only this one's.")] = None,
+    *,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Print the outputs of a flow's tasks as JSON, by task; with TASK that one's alone.
+
+    The exit status is 1 while the flow has not ended COMPLETED: what is there is printed anyway.
+    """
+    run(_result(flow_id, task, url, api_key))
+
+
+async def _result(ref: str, task: str | None, url: str, api_key: str) -> int:
+    from functions._cli.references import with_flow
+    from functions._runtime.cli.client import Client, flow_path
+
+    async with Client(url, api_key) as client:
+        flow = await with_flow(client, ref, lambda flow_id: client.get(flow_path(flow_id)))
+        tickets = [ticket async for ticket in client.items(flow_path(flow["flow_id"], "tickets"))]
+    outputs = {ticket["task_id"]: ticket["output"] for ticket in tickets if has_output(ticket)}
+    if task is None:
+        print_json(outputs)
+    elif task in outputs:
+        print_json(outputs[task])
+    else:
+        raise CommandFailed(f"task {task!r} has no output", exit_status=NO_SUCH_TASK)
+    if flow["status"] == COMPLETED:
+        return 0
+    say(f"flowc: the flow is {flow['status']}; `flowc why {flow['flow_id']}` says more")
+    return 1
+
+
+def has_output(ticket: "JsonObject") -> bool:
+    """Tell whether a ticket is one of the plan, and done."""
+    return ticket["compensates"] is None and ticket["status"] == COMPLETED
+
+
+def logs(
+    record: Annotated[str, typer.Argument(metavar="FLOW[/TASK]", help="A flow, or one of its tasks.")],
+    *,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Print what the tasks of a flow wrote to standard output and standard error: the last 64 KiB of each.
+
+    A worker sends it when an attempt has ended; of a task that was tried again it is the newest attempt's.
+    """
+    run(_logs(record, url, api_key, as_json=as_json))
+
+
+async def _logs(record: str, url: str, api_key: str, *, as_json: bool) -> int:
+    from functions._cli.references import with_ticket
+    from functions._runtime.cli.client import Client, ticket_path
+
+    async with Client(url, api_key) as client:
+        if "/" in record:
+            found = [await with_ticket(client, record, lambda one: client.get(ticket_path(one, "logs")))]
+        else:
+            found = await _of_flow(client, record)
+    if as_json:
+        print_json({"items": found, "cursor": None})
+    else:
+        _print_logs(found, headed="/" not in record)
+    return 0
+
+
+async def _of_flow(client: "Client", ref: str) -> "list[JsonObject]":
+    from functions._cli.references import with_flow
+    from functions._runtime.cli.client import flow_path, ticket_path
+
+    flow = await with_flow(client, ref, lambda flow_id: client.get(flow_path(flow_id)))
+    tickets = client.items(flow_path(flow["flow_id"], "tickets"))
+    wrote = [ticket["ticket_id"] async for ticket in tickets if ticket["log_bytes"]]
+    return [await client.get(ticket_path(ticket_id, "logs")) for ticket_id in wrote]
+
+
+def _print_logs(found: "list[JsonObject]", *, headed: bool) -> None:
+    from functions._runtime.cli.words import clean
+
+    if not any(log["text"] for log in found):
+        say("nothing was written")
+    for log in found:
+        if headed:
+            again = f" (attempt {log['attempt']})" if log["attempt"] > 1 else ""
+            typer.echo(f"==> {clean(log['task_id'])}{again} <==")
+        lines = log["text"].splitlines()
+        for line in lines:
+            typer.echo(clean_line(line))
+
+
+def clean_line(line: str) -> str:
+    """Return a foreign line with nothing in it that steers a terminal, its spaces and tabs kept."""
+    from functions._cli.wire import UNPRINTABLE
+
+    return UNPRINTABLE.sub("?", line.expandtabs())

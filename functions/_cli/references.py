@@ -1,0 +1,37 @@
+"""From what people call a flow or a ticket to its id: ids, their beginnings, decision and plan ids."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from functions._cli.wire import UUID_TEXT, ticket_id_of
+from functions._runtime.cli.client import Client, Refused, flow_path
+
+Answer = TypeVar("Answer")
+
+
+async def with_flow(client: Client, ref: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
+    """Ask about the flow that `ref` means and return the answer; raise `Refused` when none or several are meant.
+
+    What looks like an id is taken for one first: that costs one request, and asking for what is not there does nothing.
+    """
+    if UUID_TEXT.fullmatch(ref):
+        try:
+            return await ask(ref)
+        except Refused as refusal:
+            if not refusal.code.startswith("unknown_"):
+                raise
+    return await ask(await flow_id_of(client, ref))
+
+
+async def flow_id_of(client: Client, ref: str) -> str:
+    """Return the id of the one flow that `ref` means."""
+    found = await client.get(flow_path("resolve"), ref=ref)
+    return str(found["flow_id"])
+
+
+async def with_ticket(client: Client, ref: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
+    """Ask about a ticket: one named by its id, or as FLOW/TASK, the flow being named in any way."""
+    flow, slash, task_id = ref.partition("/")
+    if not slash:
+        return await ask(ref)
+    return await with_flow(client, flow, lambda flow_id: ask(ticket_id_of(flow_id, task_id)))

@@ -1,0 +1,46 @@
+"""`flowc workers`: who can do tickets, and how they are."""
+
+from typing import TYPE_CHECKING
+
+from functions._runtime.cli.console import console, print_json, run
+from functions._runtime.cli.options import DEFAULT_URL, ApiKey, AsJson, Url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from functions._cli.wire import JsonObject
+
+
+def workers(*, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
+    """List the workers that the platform knows, with what they can do and how many tickets they hold."""
+    run(_workers(url, api_key, as_json=as_json))
+
+
+async def _workers(url: str, api_key: str, *, as_json: bool) -> int:
+    from functions._runtime.cli.client import Client
+
+    async with Client(url, api_key) as client:
+        found = await client.get("/api/v1/workers")
+    if as_json:
+        print_json({"items": found["items"], "cursor": None})
+    else:
+        _print_workers(found["items"])
+    return 0
+
+
+def _print_workers(found: "Sequence[JsonObject]") -> None:
+    from functions._core.spans import span_of_seconds
+    from functions._runtime.cli.tables import table
+    from functions._runtime.cli.words import clean
+
+    listing = table("WORKER", "HEALTH", "HOLDS", "SEEN", "ENDPOINT", right=("HOLDS", "SEEN"), rest="CAN DO")
+    for worker in found:
+        listing.add_row(
+            clean(worker["worker_id"]),
+            worker["health"],
+            f"{worker['active_tickets']} of {worker['slots']}",
+            f"{span_of_seconds(worker['silence_seconds'])} ago",
+            clean(worker["endpoint"]),
+            clean(", ".join(worker["capabilities"])),
+        )
+    console().print(listing if found else "no workers; start one with `flowc worker`")

@@ -1,0 +1,1 @@
+"""The simulator: modules not moved yet are in `_runtime/simulator`."""
