@@ -5,16 +5,22 @@ The records that the stand-in shows are made by the API's own views.
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
 from typer.testing import CliRunner, Result
 
 from functions._core.machine import ENDED_FLOWS
 from functions._core.models import HistoryEntry
+from functions._runtime import logs
 from functions._runtime.cli.app import app
 from functions.api.views import flow_detail, ticket_view
 from tests.builders import T0, make_flow, make_ticket, seconds
@@ -25,9 +31,27 @@ from tests.world import decision
 def flowc(*arguments: str, stdin: str | None = None, **environment: str) -> Result:
     """Run the command line in this process, without any setting of the caller's environment."""
     cleared = {name: environment.get(name) for name in ("FLOWC_URL", "FLOWC_API_KEY", "FLOWC_PORT")}
-    return CliRunner(env={**cleared, **environment, "COLUMNS": "120"}).invoke(
-        app, arguments, input=stdin, prog_name="flowc"
-    )
+    with logs_as_before():
+        return CliRunner(env={**cleared, **environment, "COLUMNS": "120"}).invoke(
+            app, arguments, input=stdin, prog_name="flowc"
+        )
+
+
+@contextmanager
+def logs_as_before() -> Iterator[None]:
+    """Give this process the configuration of its logs back in the end, whatever was configured in between."""
+    before = structlog.get_config()
+    handlers, level = [*logging.root.handlers], logging.root.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+        vars(logs.log).pop("bind", None)  # a logger that was used meanwhile has kept its configuration
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+        logging.captureWarnings(capture=False)
+        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 def written(folder: Path, *tasks: Any, **more: Any) -> tuple[str, str]:

@@ -98,7 +98,6 @@ async def test_a_refused_report_is_seen_in_why_audits_and_metrics(api: Api) -> N
     ("content", "media", "code"),
     [
         (b"{", "application/json", "malformed_json"),
-        (b"<ticket/>", "application/xml", "unsupported_media_type"),
         (b"[]", "application/json", "invalid_data"),
         (b'{"specversion": "1.0"}', "application/cloudevents+json", "malformed_event"),
     ],

@@ -1,17 +1,21 @@
 """Attributes beyond ASCII that SDKs send raw in headers, at every door that takes events over HTTP."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import httpx
 import pytest
 
+from functions._core.signatures import signature_headers
 from functions._core.values import flow_id_of
 from functions._runtime.on_one_machine import running
 from functions._runtime.settings import Settings
 from tests.knative import SharedStore, served
-from tests.stand_in_platform import Gate, StandIn, working
+from tests.stand_in_platform import SECRET, Gate, StandIn, working
 from tests.world import decision, task
 
 DECISION = decision(task("a"), decision_id="d-raw")
@@ -42,6 +46,7 @@ async def test_raw_bytes_are_as_good_as_encoded_ones_and_what_cannot_be_read_is_
     door: Door, tmp_path: Path
 ) -> None:
     async with door(tmp_path) as (url, noun), httpx.AsyncClient(trust_env=False) as client:
+        message = count()
 
         async def sent(value: bytes) -> httpx.Response:
             headers = {
@@ -51,7 +56,14 @@ async def test_raw_bytes_are_as_good_as_encoded_ones_and_what_cannot_be_read_is_
                 b"ce-type": f"io.neuralhive.{noun}.v1".encode(),
                 b"ce-correlationid": value,
             }
-            return await client.post(url, json={**DECISION, "ticket_id": "t-1"}, headers=list(headers.items()))
+            body = json.dumps({**DECISION, "ticket_id": "t-1"}).encode()
+            # Only a worker asks for a signature, and takes none twice.
+            at = datetime.now(UTC) + timedelta(seconds=next(message))
+            signed = signature_headers(SECRET, f"{noun.replace('.', '-')}_1", at, body)
+            headers |= {name.encode(): text.encode() for name, text in signed.items()}
+            return await client.post(
+                url, content=body, headers=[*headers.items(), (b"content-type", b"application/json")]
+            )
 
         usual = (await sent(b"Mueller")).status_code
         assert [(await sent(value)).status_code for value in RAW] == [usual] * 3

@@ -151,7 +151,7 @@ async def test_of_two_processes_one_has_the_trial(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
-async def test_a_refusal_is_final_for_that_worker_until_it_registers_anew(tmp_path: Path, status: int) -> None:
+async def test_a_refusal_is_final_for_that_worker_until_it_registers_again(tmp_path: Path, status: int) -> None:
     async def refuse(_: Request) -> Answer:
         return Answer(status, b"not mine")
 
@@ -167,7 +167,7 @@ async def test_a_refusal_is_final_for_that_worker_until_it_registers_anew(tmp_pa
 
         ticket = await until(left_alone, "the ticket to wait for another worker", PATIENCE)
         assert [refusal.reason for refusal in ticket.refusals] == [
-            "has refused this ticket, and is asked again only when it registers anew"
+            "has refused this ticket, and is asked again only when it registers again"
         ]
         assert ticket.reason is not None
         assert (ticket.reason.code, "not mine" in ticket.reason.message) == ("worker_refused", True)

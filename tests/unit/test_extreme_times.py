@@ -149,7 +149,7 @@ def test_a_ticket_can_be_looked_at_whatever_its_limits_are(data: st.DataObject, 
     flow = data.draw(flows())
     ticket = data.draw(tickets(flow))
     rules = Rules()
-    assert ticket.urgency >= ticket.latest_start or ticket.urgency == LATEST
+    assert EARLIEST <= ticket.urgency <= LATEST
     fits(ticket, flow, now, rules)
     may_retry(ticket, flow, now, rules)
     worsened(ticket, now)

@@ -1,9 +1,6 @@
 """One line for each handled event, in constant words, without payloads or tokens."""
 
 import json
-import logging
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from functions._core.step import Step
 from functions._runtime import logs
 from functions._runtime.handling import Handling
 from tests.builders import T0, make_flow
+from tests.command_line import logs_as_before
 from tests.world import World, running_world, task
 
 ACKNOWLEDGED_FIRST = [("assign", "ticket.answered", "Delivered"), ("monitor", "ticket.reported", "Reported")]
@@ -28,15 +26,8 @@ SECRET = "a-secret-that-no-line-may-hold"
 @pytest.fixture
 def configuration() -> Iterator[None]:
     """Give the former configuration back after a test that changes it."""
-    before = structlog.get_config()
-    handlers, level = [*logging.root.handlers], logging.root.level
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    yield
-    structlog.configure(**before)
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    logging.captureWarnings(capture=False)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    with logs_as_before():
+        yield
 
 
 async def lines_of_a_flow(tmp_path: Path, **said: Any) -> tuple[list[Any], World]:
