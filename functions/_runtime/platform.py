@@ -85,17 +85,20 @@ class Platform:
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
         self.base_url = base_url.rstrip("/")
-        self._courier = Courier(
-            ports,
+        self._courier = self._new_courier(settings.deliveries)
+        self.sweeper = Sweeper(ports, self._due, self._round)
+        self.alarm: Callable[[Step], None] = self.sweeper.observe
+
+    def _new_courier(self, deliveries: int) -> Courier:
+        return Courier(
+            self.ports,
             self._registrar,
             self.base_url,
-            settings.deliveries,
+            deliveries,
             answered=self._answered,
             unresolved=self._unresolved,
             references_bytes=self.rules.references_bytes,
         )
-        self.sweeper = Sweeper(ports, self._due, self._round)
-        self.alarm: Callable[[Step], None] = self.sweeper.observe
 
     async def start(self) -> None:
         """Take up what an earlier process has left; nobody is blamed for what happened while there was none."""
