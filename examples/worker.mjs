@@ -12,6 +12,7 @@ const about = { worker_id: `node-${process.pid}`, capabilities: ["python"], slot
 const seen = new Set();
 const running = new Set();
 let member; // what the platform answers to our registration
+let registered; // the registration whose answer is waited for
 
 async function work(task) { // what this worker is for; an exception fails the attempt
   return { done: task.description, parameters: task.parameters };
@@ -66,17 +67,19 @@ const server = createServer({ requestTimeout: 10_000 }, async (request, response
   const parts = [];
   let size = 0;
   for await (const part of request) if ((size += part.length) < 4_000_000) parts.push(part);
-  await registered; // an assignment may come before the answer to the registration
+  await registered; // a message may come before the answer to the registration whose secret signs it
   response.writeHead(size < 4_000_000 ? take(request.headers, Buffer.concat(parts)) : 413).end();
 });
 await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
 about.endpoint = `http://127.0.0.1:${server.address().port}/`;
-const registered = register();
+registered = register();
 member = await registered;
 console.log("registered as", about.worker_id);
 const beat = setInterval(async () => {
   const answer = await call("POST", `${workers}/${about.worker_id}/heartbeat`, {}).catch(() => null);
-  if (answer?.status === 404) member = await register().catch(() => member); // the platform has forgotten us
+  if (answer?.status !== 404) return;
+  registered = register().catch(() => member); // the platform has forgotten us
+  member = await registered;
 }, member.heartbeat_interval_seconds * 1000);
 process.once("SIGTERM", async () => {
   clearInterval(beat);

@@ -12,13 +12,13 @@ from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from hmac import compare_digest, digest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 WORKERS = os.environ.get("FLOWC_URL", "http://127.0.0.1:8080") + "/api/v1/workers"
 KEY, SLOTS = os.environ.get("FLOWC_API_KEY", ""), 4
-POOL, STOP, SEEN = ThreadPoolExecutor(SLOTS), Event(), set()
+POOL, STOP, SEEN, JOINING = ThreadPoolExecutor(SLOTS), Event(), set(), Lock()
 
 
 def work(task):  # what this worker is for; an exception fails the attempt
@@ -54,13 +54,14 @@ class Inbox(BaseHTTPRequestHandler):
 
     def do_POST(self):
         size = int(self.headers.get("content-length", 0))
-        self.send_response(self.take(self.rfile.read(size)) if size < 4_000_000 else 413)
+        self.send_response(self.take(self.rfile.read(size)) if 0 <= size < 4_000_000 else 413)
         self.send_header("content-length", "0")
         self.end_headers()
 
     def take(self, body):
         message, sent, given = (self.headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
-        key = b64decode(member["signing_secret"].removeprefix("whsec_"))
+        with JOINING:  # a message may come before the answer to the registration whose secret signs it
+            key = b64decode(member["signing_secret"].removeprefix("whsec_"))
         ours = b"v1," + b64encode(digest(key, f"{message}.{sent}.".encode() + body, "sha256"))
         if not any(compare_digest(ours, one.encode()) for one in given.split()) or abs(time.time() - int(sent)) > 300:
             return 401
@@ -88,7 +89,8 @@ while not STOP.wait(member["heartbeat_interval_seconds"]):
         call("POST", f"{WORKERS}/{about['worker_id']}/heartbeat", {})
     except OSError as error:  # a platform that is away is told the next time; one that has forgotten us, again
         if isinstance(error, HTTPError) and error.code == 404:
-            member = call("POST", WORKERS, about)
+            with JOINING:
+                member = call("POST", WORKERS, about)
 server.shutdown()
 POOL.shutdown()  # what runs ends and is reported
 call("DELETE", f"{WORKERS}/{about['worker_id']}")

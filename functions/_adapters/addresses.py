@@ -34,7 +34,12 @@ FORBIDDEN_NETWORKS = tuple(
         "192.0.0.192/32",  # Oracle
     )
 )
-NAT64 = ip_network("64:ff9b::/96")
+EMBEDDING = tuple(ip_network(prefix) for prefix in ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96"))
+"""Prefixes before an IPv4 address: NAT64, the former IPv4-compatible addresses, and those of stateless translation."""
+
+ISATAP = frozenset({b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe"})
+"""The ninth to twelfth octet of an address that a tunnel makes of the IPv4 address behind them (RFC 5214)."""
+
 LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
 """Translators of a network have their prefixes here (RFC 8215). Nobody else knows how long these are."""
 
@@ -114,9 +119,12 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
             return None
     if isinstance(address, IPv4Address):
         return address
-    if address in NAT64:
+    if address.is_loopback or address.is_unspecified or address.is_link_local:
+        return address
+    if any(address in prefix for prefix in EMBEDDING) or address.packed[8:12] in ISATAP:
         return IPv4Address(address.packed[-4:])
-    return address.ipv4_mapped or address.sixtofour or address
+    behind_teredo = address.teredo[1] if address.teredo else None
+    return address.ipv4_mapped or address.sixtofour or behind_teredo or address
 
 
 def _translated(address: IPv4Address | IPv6Address) -> list[IPv4Address]:

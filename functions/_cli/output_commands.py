@@ -42,7 +42,9 @@ async def _result(ref: str, task: str | None, url: str, api_key: str) -> int:
     elif task in outputs:
         print_json(outputs[task])
     else:
-        raise CommandFailed(f"task {task!r} has no output", exit_status=NO_SUCH_TASK)
+        known = any(ticket["task_id"] == task for ticket in tickets)
+        wrong = f"task {task!r} has no output" if known else f"flow {ref} has no task {task!r}"
+        raise CommandFailed(wrong, exit_status=NO_SUCH_TASK)
     if flow["status"] == COMPLETED:
         return 0
     say(f"flowc: the flow is {flow['status']}; `flowc why {flow['flow_id']}` says more")

@@ -34,4 +34,9 @@ async def with_ticket(client: Client, ref: str, ask: Callable[[str], Awaitable[A
     flow, slash, task_id = ref.partition("/")
     if not slash:
         return await ask(ref)
-    return await with_flow(client, flow, lambda flow_id: ask(ticket_id_of(flow_id, task_id)))
+    try:
+        return await with_flow(client, flow, lambda flow_id: ask(ticket_id_of(flow_id, task_id)))
+    except Refused as refusal:
+        if refusal.code != "unknown_ticket":
+            raise
+        raise Refused(f"flow {flow} has no task {task_id!r}", refusal.status, refusal.code) from refusal

@@ -168,7 +168,7 @@ def _why_not_yet(ticket: Ticket) -> str:
     if ticket.status is not TicketStatus.PENDING:
         return ""
     none = ": no other one is registered and alive" if ticket.refused_by else ": none is registered and alive"
-    return {Waiting.WORKER: none, Waiting.SLOT: ": all are busy"}.get(ticket.waiting or Waiting.DISCOVERY, "")
+    return {Waiting.WORKER: none, Waiting.SLOT: ": none can take it now"}.get(ticket.waiting or Waiting.DISCOVERY, "")
 
 
 def _refusals(ticket: Ticket) -> list[str]:

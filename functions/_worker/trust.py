@@ -90,7 +90,8 @@ class Trust:
         while self._seen and now > self._seen[oldest := next(iter(self._seen))]:
             del self._seen[oldest]
         if signature in self._seen:
-            raise Rejected("the message was received before", code="replayed", status=401)
+            # No refusal for good: where the first answer was lost, the platform sends the attempt with a new signature.
+            raise Rejected("the message was received before", code="replayed", status=409)
         self._seen[signature] = now + 2 * TOLERANCE.total_seconds()
 
 

@@ -83,8 +83,7 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     explanation = explain_ticket(
         ticket, flow, now, services.rules, upstream=upstream, worker=worker, up_since=services.up_since()
     )
-    if ticket.status is not TicketStatus.COMPLETED:
-        explanation = await _with_refused(services, explanation, ticket.flow_id)
+    explanation = await _with_refused(services, explanation, ticket.flow_id)
     left_out = ports.set_aside.records(RecordKind.WORKER)
     about = [one for one in left_out if ticket.status is TicketStatus.PENDING or one.record_id == ticket.worker_id]
     return why_view(with_unreadable(explanation, about), ticket, now, last)

@@ -1,6 +1,5 @@
 """Workers: how they register and stay known, and who could take a ticket."""
 
-from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -123,8 +122,11 @@ async def deregister_worker(
     services: Services, worker_id: str, reason: Id = None, requested_by: RequestedBy = NOBODY
 ) -> None:
     """Forget a worker; its tickets are given to others. Who wants it and why is kept."""
-    with suppress(Unreadable):  # who cannot be read can be forgotten all the same
+    readable = True
+    try:
         await found("worker", worker_id, services.ports.registry.worker)
+    except Unreadable:  # who cannot be read can be forgotten all the same
+        readable = False
     await record(services, "deregister_worker", worker_id, who=requested_by, why=reason or NO_REASON)
-    if not await services.engine.deregister(worker_id, reason or ""):
+    if not await services.engine.deregister(worker_id, reason or "") and readable:
         raise not_found("worker", worker_id)

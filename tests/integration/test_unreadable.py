@@ -68,6 +68,9 @@ async def test_a_worker_that_cannot_be_read_stops_no_assignment_and_registers_ag
     await world.register("zbad")
     assert await rig.unreadable() == set()
     assert len((await rig.api.get("/api/v1/workers"))["items"]) == 2
+    await rig.damage(RecordKind.WORKER, "zbad")
+    assert (await rig.api.client.delete("/api/v1/workers/zbad")).status_code == 204
+    problem_of(await rig.api.client.get("/api/v1/workers/zbad"), 404, "unknown_worker")
 
 
 async def test_a_flow_that_cannot_be_read_is_named_and_all_others_are_shown(rig: Rig) -> None:

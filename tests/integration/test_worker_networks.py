@@ -23,7 +23,8 @@ from tests.http_api import Api, problem_of, running_api
 from tests.world import decision_event
 
 LOOPBACK = ["127.0.0.1", "127.9.9.9", "[::1]", "0.0.0.0", "[::]", "localhost", "a.localhost", "2130706433", "0x7f.1",  # noqa: S104 nothing is bound
-            "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "LOCALHOST."]  # fmt: skip
+            "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]",
+            "[::127.0.0.1]", "LOCALHOST."]  # fmt: skip
 PRIVATE = ["10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "[fd12::1]", "[fec0::1]", "192.0.2.1", "167772161",
            "[64:ff9b:1::808:808]",
            "[::ffff:10.0.0.1]", "[2002:0a00:0001::1]", "255.255.255.255", "240.0.0.1"]  # fmt: skip

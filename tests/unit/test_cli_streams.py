@@ -1,5 +1,6 @@
 """`flowc` whose reader has enough, whose disk is full, or whose streams are closed: one line at most, no traceback."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.loopback import Answer, Loopback, Request
+from tests.world import PATIENCE_S
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 
@@ -30,6 +33,26 @@ def test_a_reader_that_has_enough_is_no_error_to_speak_of(command: str) -> None:
     )
     os.close(writing)
     assert (run.returncode, run.stderr) == (1, b"")
+
+
+async def test_who_follows_events_ends_when_the_reader_has_gone_though_nothing_happens() -> None:
+    async def nothing(_request: Request) -> Answer:
+        return Answer(200, b'{"items": [], "after": 0}')
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    async with Loopback() as platform:
+        platform.answer = nothing
+        run = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "functions", "events", "--follow", "--url", platform.url),
+            cwd=ROOT,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+        )
+        os.close(writing)
+        async with asyncio.timeout(PATIENCE_S):
+            _, told = await run.communicate()
+    assert (run.returncode, told) == (1, b"")
 
 
 @needs_full

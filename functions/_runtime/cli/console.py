@@ -1,6 +1,7 @@
 """How commands speak and how they end: what was asked for on stdout, everything else on stderr."""
 
 import json
+import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,18 @@ class CommandFailed(Exception):
         super().__init__(message)
         self.hint = hint
         self.exit_status = exit_status
+
+
+def nobody_reads() -> bool:
+    """Tell whether standard output is a pipe whose reader has gone: who writes nothing would never know."""
+    import select
+
+    try:
+        stdout = select.poll()
+        stdout.register(sys.stdout.fileno(), select.POLLERR)
+        return bool(stdout.poll(0))
+    except (OSError, ValueError):  # it is no file of the system's
+        return False
 
 
 def run(work: Coroutine[Any, Any, int]) -> None:

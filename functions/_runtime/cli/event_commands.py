@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from functions._runtime.cli.console import console, print_json, run, say
+from functions._runtime.cli.console import console, nobody_reads, print_json, run, say
 from functions._runtime.cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ async def _follow(after: int, url: str, api_key: str, *, as_json: bool) -> int:
         while True:
             _print(page["items"], as_json=as_json)
             if not page["items"]:
+                if nobody_reads():
+                    return 1
                 await asyncio.sleep(FOLLOW_SECONDS)
             try:
                 page = await client.get(EVENTS, after=page["after"], limit=PAGE)
