@@ -23,7 +23,8 @@ from tests.courses import recorded, two_thousand_tickets
 from tests.plans import SHAPES, proves_itself, seeded_decision
 from tests.world import until
 
-MINUTES = 60
+MINUTES = 240
+"""Seconds of patience for a minute of work: other programs may have most of the machine."""
 SLOWER: Mapping[str, Any] = {"speed": 30, "haste": 8}
 """Where functions die in large steps, what comes again has to have time until their drafts are taken for lost."""
 
@@ -195,7 +196,7 @@ async def test_what_is_due_before_the_next_tick_is_done_by_a_timer(tmp_path: Pat
     decision = seeded_decision("islands", 8)
     async with world(tmp_path, cloud, workers=FirstFails(), tick_s=None) as running:
         flow_id = await running.submit(decision)
-        flow = await running.ended(flow_id, 50)
+        flow = await running.ended(flow_id, MINUTES)
         assert flow["status"] == "COMPLETED", flow
         history = await running.history(flow_id)
         tasks = len(decision["cognitive_plan"]["tasks"])

@@ -27,7 +27,7 @@ TICK_S = 1.0
 SPEED = 20.0
 """How many times shorter the pauses between deliveries are than the Triggers say."""
 
-START_S = 60
+START_S = 180
 KEY = "k" * 40
 
 
