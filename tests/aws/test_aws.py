@@ -33,7 +33,6 @@ RECORDED = ROOT.parent / "shared" / "real-plans"
 pytestmark = [
     pytest.mark.timeout(4 * MINUTES),
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.xdist_group("aws"),  # one deployment serves most of these tests
 ]
 
 
