@@ -9,7 +9,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from functions._core.worker_record import WorkerTelemetry
 from tests.http_api import Api, problem_of, running_api
 
 WORKER = {"worker_id": "w1", "endpoint": "http://127.0.0.1:1/w1", "capabilities": ["python"]}
@@ -78,10 +77,6 @@ async def test_telemetry_that_cannot_be_is_refused_from_whichever_side_it_comes(
     ):
         headers = {**event, "ce-type": f"io.neuralhive.worker.{noun}.v1"}
         problem_of(await api.client.post("/", json=data, headers=headers), 422, "invalid_data")
-
-
-def test_a_row_with_such_telemetry_from_before_is_still_read() -> None:
-    assert WorkerTelemetry.model_validate({"success_rate": 7, "total_executions": -5}).success_rate == 7
 
 
 async def test_workers_are_listed_by_the_health_that_they_have_now(api: Api) -> None:
