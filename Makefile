@@ -50,7 +50,7 @@ sim: $(ready) ## simulate 1,000 flows with every fault, and check every promise 
 check: $(ready) ## check format, lint and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@.venv/bin/mypy --strict functions tests
+	@.venv/bin/mypy --strict functions infra/generate tests
 
 fmt: $(ready) ## format, and fix what can be fixed
 	@.venv/bin/ruff format .
@@ -63,16 +63,16 @@ requirements: $(ready) ## pin the newest versions that fit pyproject.toml
 	@infra/requirements/compile
 
 events: $(ready) ## write events/ anew from the models
-	@$(python) -m functions._runtime.generate_events
+	@$(python) -m infra.generate.events
 
 diagrams: $(ready) ## draw the README's diagrams anew from the tables
-	@$(python) -m functions._runtime.generate_diagrams
+	@$(python) -m infra.generate.diagrams
 
 observability: $(ready) ## write infra/observability/ anew from the metric catalogue
-	@$(python) -m functions._runtime.generate_observability
+	@$(python) -m infra.generate.observability
 
 knative: $(ready) ## write the made part of infra/knative/ anew from routes and metrics
-	@$(python) -m functions._runtime.generate_knative
+	@$(python) -m infra.generate.knative
 
 sam: $(ready) $(sam) ## check template.yaml and build what `sam deploy` takes to AWS (RUNTIME=python3.12 for another one)
 	@infra/aws/build

@@ -2,7 +2,7 @@
 
 import sys
 
-from functions._runtime.expose import NAMES, serve_alone
+from functions._hosts.entry import NAMES, serve_alone
 
 
 def main() -> None:
@@ -10,7 +10,7 @@ def main() -> None:
     if len(sys.argv) == 2 and sys.argv[1] in NAMES:  # noqa: PLR2004 the program and the name
         serve_alone(sys.argv[1])
     else:
-        from functions._runtime.cli import main as flowc  # noqa: PLC0415 it takes long to import
+        from functions._cli import main as flowc  # noqa: PLC0415 it takes long to import
 
         flowc()
 

@@ -10,9 +10,9 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from functions._adapters.aws.client import Client
-    from tests.aws_emulator import Aws
-    from tests.dynamodb import Emulator
-    from tests.postgres import Server
+    from tests.support.aws_emulator import Aws
+    from tests.support.dynamodb import Emulator
+    from tests.support.postgres import Server
 
 settings.register_profile("busy", deadline=None)  # how long an example takes says what else the machine does
 settings.load_profile("busy")
@@ -49,7 +49,7 @@ def shared_folder() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator["Server"]:
     """Give a real PostgreSQL server."""
-    from tests import postgres
+    from tests.support import postgres
 
     require(postgres.available(), postgres.HOW)
     with postgres.serving() as server:
@@ -75,7 +75,7 @@ async def new_database_url(postgres: "Server") -> AsyncIterator[str]:
 @pytest.fixture(scope="session")
 def dynamodb() -> Iterator["Emulator"]:
     """Give an emulated DynamoDB."""
-    from tests import dynamodb
+    from tests.support import dynamodb
 
     require(dynamodb.available(), dynamodb.HOW)
     with dynamodb.serving() as emulator:
@@ -85,8 +85,8 @@ def dynamodb() -> Iterator["Emulator"]:
 @pytest.fixture
 def aws_services(dynamodb: "Emulator", monkeypatch: pytest.MonkeyPatch) -> Iterator["Aws"]:
     """Give the emulated services of AWS, which the environment leads to."""
-    from tests.aws_emulator import aws
-    from tests.dynamodb import ENVIRONMENT
+    from tests.support.aws_emulator import aws
+    from tests.support.dynamodb import ENVIRONMENT
 
     for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": dynamodb.url}.items():
         monkeypatch.setenv(name, value)
@@ -98,7 +98,7 @@ def aws_services(dynamodb: "Emulator", monkeypatch: pytest.MonkeyPatch) -> Itera
 async def dynamodb_client(dynamodb: "Emulator", monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["Client"]:
     """Give a client of the emulator."""
     from functions._adapters.dynamodb.client import connected
-    from tests.dynamodb import ENVIRONMENT
+    from tests.support.dynamodb import ENVIRONMENT
 
     for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL_DYNAMODB": dynamodb.url}.items():
         monkeypatch.setenv(name, value)

@@ -11,12 +11,12 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from functions._core.audits import AnyAudit
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
-from functions._core.models import HistoryEntry, Ticket
-from functions._core.set_aside import RecordKind, SetAside
-from functions._core.values import Record
+from functions._core.events.envelope import CloudEvent
+from functions._core.records.audits import AnyAudit
+from functions._core.records.models import HistoryEntry, Ticket
+from functions._core.records.set_aside import RecordKind, SetAside
+from functions._core.records.values import Record
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from functions._core.errors import Rejected
-from functions._core.values import FlowStatus, Priority, TicketStatus, Word
+from functions._core.records.values import FlowStatus, Priority, TicketStatus, Word
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 
-from functions._core.models import Ticket
-from functions._core.values import TicketStatus, Waiting
+from functions._core.records.models import Ticket
+from functions._core.records.values import TicketStatus, Waiting
 
 HELD = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
 FOR_A_WORKER = frozenset({Waiting.WORKER, Waiting.SLOT})

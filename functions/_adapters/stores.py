@@ -24,7 +24,7 @@ from functions._core.ports import (
     WorkerGateway,
     WorkerRegistry,
 )
-from functions._core.set_aside import SetAside
+from functions._core.records.set_aside import SetAside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from functions._cli.console import CommandFailed, print_json, run, say
+from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, FlowId, Url
 from functions._cli.wire import COMPLETED
-from functions._runtime.cli.console import CommandFailed, print_json, run, say
-from functions._runtime.cli.options import DEFAULT_URL, ApiKey, AsJson, FlowId, Url
 
 if TYPE_CHECKING:
+    from functions._cli.client import Client
     from functions._cli.wire import JsonObject
-    from functions._runtime.cli.client import Client
 
 NO_SUCH_TASK = 1
 
@@ -30,8 +30,8 @@ def result(
 
 
 async def _result(ref: str, task: str | None, url: str, api_key: str) -> int:
+    from functions._cli.client import Client, flow_path
     from functions._cli.references import with_flow
-    from functions._runtime.cli.client import Client, flow_path
 
     async with Client(url, api_key) as client:
         flow = await with_flow(client, ref, lambda flow_id: client.get(flow_path(flow_id)))
@@ -71,8 +71,8 @@ def logs(
 
 
 async def _logs(record: str, url: str, api_key: str, *, as_json: bool) -> int:
+    from functions._cli.client import Client, ticket_path
     from functions._cli.references import with_ticket
-    from functions._runtime.cli.client import Client, ticket_path
 
     async with Client(url, api_key) as client:
         if "/" in record:
@@ -87,8 +87,8 @@ async def _logs(record: str, url: str, api_key: str, *, as_json: bool) -> int:
 
 
 async def _of_flow(client: "Client", ref: str) -> "list[JsonObject]":
+    from functions._cli.client import flow_path, ticket_path
     from functions._cli.references import with_flow
-    from functions._runtime.cli.client import flow_path, ticket_path
 
     flow = await with_flow(client, ref, lambda flow_id: client.get(flow_path(flow_id)))
     tickets = client.items(flow_path(flow["flow_id"], "tickets"))
@@ -97,7 +97,7 @@ async def _of_flow(client: "Client", ref: str) -> "list[JsonObject]":
 
 
 def _print_logs(found: "list[JsonObject]", *, headed: bool) -> None:
-    from functions._runtime.cli.words import clean
+    from functions._cli.words import clean
 
     if not any(log["text"] for log in found):
         say("nothing was written")

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from functions._cli.client import Client, Refused, flow_path
 from functions._cli.wire import UUID_TEXT, ticket_id_of
-from functions._runtime.cli.client import Client, Refused, flow_path
 
 Answer = TypeVar("Answer")
 

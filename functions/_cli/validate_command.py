@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from functions._runtime.cli.console import print_json, run, say
-from functions._runtime.cli.options import AsJson
+from functions._cli.console import print_json, run, say
+from functions._cli.options import AsJson
 
 if TYPE_CHECKING:
-    from functions._core.models import Reason
+    from functions._core.records.models import Reason
 
 
 def validate(
@@ -47,9 +47,15 @@ def _checked(file: str) -> "tuple[tuple[Reason, ...], tuple[Reason, ...], tuple[
     """Return errors, warnings and why a person would be asked."""
     from datetime import UTC, datetime
 
-    from functions._core.decision import InvalidDecision, approval_reasons, check_plan, decision_in, refusal_reasons
-    from functions._core.unknown_fields import unknown_fields
-    from functions._runtime.cli.submission import read_decision_file
+    from functions._cli.submission import read_decision_file
+    from functions._core.decision.reading import (
+        InvalidDecision,
+        approval_reasons,
+        check_plan,
+        decision_in,
+        refusal_reasons,
+    )
+    from functions._core.decision.unknown_fields import unknown_fields
 
     document = read_decision_file(file).data
     unknown = unknown_fields(document)

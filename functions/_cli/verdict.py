@@ -4,10 +4,10 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from functions._cli.client import Client, NoPlatform, Refused, flow_path
+from functions._cli.console import say
 from functions._cli.wire import AWAITING_APPROVAL, REJECTED
-from functions._runtime.cli.client import Client, NoPlatform, Refused, flow_path
-from functions._runtime.cli.console import say
-from functions._runtime.cli.words import clean
+from functions._cli.words import clean
 
 if TYPE_CHECKING:
     from functions._cli.wire import JsonObject

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from functions._runtime.cli.console import console, print_json, run
-from functions._runtime.cli.options import DEFAULT_URL, ApiKey, AsJson, Url
+from functions._cli.console import console, print_json, run
+from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, Url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ def workers(*, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey 
 
 
 async def _workers(url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._runtime.cli.client import Client
+    from functions._cli.client import Client
 
     async with Client(url, api_key) as client:
         found = await client.get("/api/v1/workers")
@@ -29,9 +29,9 @@ async def _workers(url: str, api_key: str, *, as_json: bool) -> int:
 
 
 def _print_workers(found: "Sequence[JsonObject]") -> None:
-    from functions._core.spans import span_of_seconds
-    from functions._runtime.cli.tables import table
-    from functions._runtime.cli.words import clean
+    from functions._cli.tables import table
+    from functions._cli.words import clean
+    from functions._core.explain.spans import span_of_seconds
 
     listing = table("WORKER", "HEALTH", "HOLDS", "SEEN", "ENDPOINT", right=("HOLDS", "SEEN"), rest="CAN DO")
     for worker in found:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from functions._core.envelope import CloudEvent
-from functions._core.models import DeadLetter, Flow, HistoryEntry
-from functions._core.orders import AnyOrder
-from functions._core.worker_record import Worker
-from functions._core.workers import Heartbeat, Registration
+from functions._core.events.commands import AnyOrder
+from functions._core.events.envelope import CloudEvent
+from functions._core.placement.workers import Heartbeat, Registration
+from functions._core.records.models import DeadLetter, Flow, HistoryEntry
+from functions._core.records.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from functions._core.audits import AnyAudit, AuditKind
-from functions._core.envelope import CloudEvent
-from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket
-from functions._core.set_aside import SetAside
-from functions._core.statistics import FlowStatistics
-from functions._core.step import Step
-from functions._core.turns import Line
-from functions._core.worker_record import Worker
+from functions._core.events.envelope import CloudEvent
+from functions._core.placement.fair_queue import Line
+from functions._core.records.audits import AnyAudit, AuditKind
+from functions._core.records.change_set import Step
+from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.set_aside import SetAside
+from functions._core.records.statistics import FlowStatistics
+from functions._core.records.worker import Worker
 
 
 class FlowStore(Protocol):

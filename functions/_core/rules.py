@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from zlib import crc32
 
-from functions._core.policies import RetryPolicy
-from functions._core.values import time_span
+from functions._core.records.policies import RetryPolicy
+from functions._core.records.values import time_span
 
 TICKETS_PER_EVENT = 25
 """Ticket ids in one chain event: keeps it far below the smallest broker limit (64 KiB) with 5 candidates each."""

@@ -1,1 +1,5 @@
-"""The simulator: modules not moved yet are in `_runtime/simulator`."""
+"""The simulator: the real platform in virtual time, with faults, and its promises checked at each step.
+
+`loop` is time and order, `process` is what a crash ends, `ports` is where faults strike, `workers` and `surroundings`
+are the world outside, `invariants` are the promises, `world` is one simulated world, `run` runs many of them.
+"""

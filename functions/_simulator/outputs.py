@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from functions._core.references import find_references
-from functions._core.values import flow_id_of, ticket_id_of
-from functions._runtime.simulator.plans import tasks_of
+from functions._core.decision.references import find_references
+from functions._core.records.values import flow_id_of, ticket_id_of
+from functions._simulator.plans import tasks_of
 
 Paths = Mapping[str, Sequence[str]]
 """By task: the JSON Pointers into its output that the plan's references have."""

@@ -1,1 +1,17 @@
-"""The reference worker. Modules not moved yet are in `_runtime/worker`."""
+"""The reference worker: takes tickets over HTTP, runs them in its slots and reports how they end."""
+
+from functions._worker.executors import CallableExecutor, SimulatedExecutor
+from functions._worker.shell import ShellExecutor
+from functions._worker.tasks import Assignment, Executor, TaskFailed
+from functions._worker.worker import Worker, WorkerConfig
+
+__all__ = [
+    "Assignment",
+    "CallableExecutor",
+    "Executor",
+    "ShellExecutor",
+    "SimulatedExecutor",
+    "TaskFailed",
+    "Worker",
+    "WorkerConfig",
+]

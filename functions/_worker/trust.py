@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from time import monotonic
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
-from functions._core.signatures import TOLERANCE, SignedMessage, message_id_of
+from functions._core.events.envelope import CloudEvent
+from functions._core.events.signatures import TOLERANCE, SignedMessage, message_id_of
 
 PATIENCE_SECONDS = 3.0
 """How long a message may wait for the answer to the registration that it has overtaken; the platform waits 5 s."""

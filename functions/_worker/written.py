@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
-from functions._core.reports import LOG_LIMIT, end_of
+from functions._core.events.reports import LOG_LIMIT, end_of
 
 
 class Written:

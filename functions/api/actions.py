@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import Query
 
-from functions._core.audits import ActionRecord, AuditKind
-from functions._core.step import Step
-from functions._core.values import NAMESPACE, name_uuid
+from functions._core.records.audits import ActionRecord, AuditKind
+from functions._core.records.change_set import Step
+from functions._core.records.values import NAMESPACE, name_uuid
 from functions.api.services import ApiServices
 
 NOBODY = "unnamed"

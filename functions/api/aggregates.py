@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from functions._core.errors import Unavailable
-from functions._core.values import Record, Timestamp
+from functions._core.records.values import Record, Timestamp
 from functions.api.documents import problems
 from functions.api.services import ApiServices, Services
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 from fastapi import Request, Response
 from pydantic import BaseModel
 
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
-from functions._core.json_text import Parse, is_light, parse_in_steps, parse_json
+from functions._core.events.envelope import CloudEvent
+from functions._core.records.json_text import Parse, is_light, parse_in_steps, parse_json
 from functions.api.problems import checked
 from functions.api.services import ApiServices, services_of
 

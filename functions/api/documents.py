@@ -7,9 +7,9 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from functions._core.envelope import type_of
-from functions._core.events import CATALOGUE, EventType
-from functions._core.workers import Heartbeat, Registration
+from functions._core.events.catalogue import CATALOGUE, EventType
+from functions._core.events.envelope import type_of
+from functions._core.placement.workers import Heartbeat, Registration
 from functions.api import problems as problem_documents
 from functions.api.forms import Flush, OrderForm, RedriveForm, SkipForm, Wanted
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart

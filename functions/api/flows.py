@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from functions._core.values import FlowStatus
-from functions._core.vocabulary import MAX_ID_LENGTH
+from functions._core.decision.vocabulary import MAX_ID_LENGTH
+from functions._core.records.values import FlowStatus
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Limit, found
 from functions.api.references import ASKED, FlowReference, flow_meant

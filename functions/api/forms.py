@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
+from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
+from functions._core.records.values import Record, SecurityLevel, WholeNumber, a_number
 from functions._core.rules import CANDIDATES_PER_TICKET
-from functions._core.values import Record, SecurityLevel, WholeNumber, a_number
-from functions._core.workers import MAX_CAPABILITIES, Clearance
 
 
 class OrderForm(Record):

@@ -1,5 +1,5 @@
 """Exposes the function to the platforms that load it."""
 
-from functions._runtime.expose import expose
+from functions._hosts.entry import expose
 
 lambda_handler, new = expose("api")

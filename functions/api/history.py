@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from functions._core.audits import AuditKind, IncidentRecord
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Unavailable, Unreadable
-from functions._core.models import Flow, HistoryEntry
+from functions._core.events.envelope import CloudEvent
+from functions._core.events.subscribers import transition_event
 from functions._core.ports import Ports
-from functions._core.subscribers import transition_event
+from functions._core.records.audits import AuditKind, IncidentRecord
+from functions._core.records.models import Flow, HistoryEntry
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Id, Limit
 from functions.api.services import Services

@@ -10,12 +10,12 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected
-from functions._core.events import CATALOGUE
-from functions._core.orders import ORDERS
-from functions._core.values import Record
-from functions._core.workers import Deregistration, Heartbeat, Registration
+from functions._core.events.catalogue import CATALOGUE
+from functions._core.events.commands import ORDERS
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration
+from functions._core.records.values import Record
 from functions.api.bodies import json_answer, read_message
 from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
-from functions._core import orders
-from functions._core.orders import AnyOrder
+from functions._core.events import commands
+from functions._core.events.commands import AnyOrder
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import OrderForm, RedriveForm, SkipForm
@@ -31,19 +31,19 @@ class Verb:
 OF_FLOWS = (
     Verb(
         "cancel",
-        orders.CancelRequest,
+        commands.CancelRequest,
         "Stop a flow: what is open is cancelled. One that has its outcome already is returned as it is.",
     ),
-    Verb("approve", orders.ApprovalGrant, "Let a flow that awaits approval begin."),
-    Verb("deny", orders.ApprovalDenial, "End a flow that awaits approval as REJECTED."),
-    Verb("pause", orders.PauseRequest, "Assign nothing more of a flow; what runs goes on."),
-    Verb("resume", orders.ResumeRequest, "Let a paused flow go on, with the time that it had left."),
-    Verb("redrive", orders.RedriveRequest, "Let a flow that did not succeed go on where it failed.", RedriveForm),
+    Verb("approve", commands.ApprovalGrant, "Let a flow that awaits approval begin."),
+    Verb("deny", commands.ApprovalDenial, "End a flow that awaits approval as REJECTED."),
+    Verb("pause", commands.PauseRequest, "Assign nothing more of a flow; what runs goes on."),
+    Verb("resume", commands.ResumeRequest, "Let a paused flow go on, with the time that it had left."),
+    Verb("redrive", commands.RedriveRequest, "Let a flow that did not succeed go on where it failed.", RedriveForm),
 )
 OF_TICKETS = (
-    Verb("retry", orders.RetryRequest, "Try a ticket that waits now instead of later."),
-    Verb("reassign", orders.ReassignRequest, "Take a ticket from its worker and give it to another one."),
-    Verb("skip", orders.SkipRequest, "Take a ticket as done, with the given output.", SkipForm),
+    Verb("retry", commands.RetryRequest, "Try a ticket that waits now instead of later."),
+    Verb("reassign", commands.ReassignRequest, "Take a ticket from its worker and give it to another one."),
+    Verb("skip", commands.SkipRequest, "Take a ticket as done, with the given output.", SkipForm),
 )
 OF_WORKFLOWS = ("pause", "resume")
 

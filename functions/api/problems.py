@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.models import Reason
-from functions._core.values import Record
+from functions._core.records.models import Reason
+from functions._core.records.values import Record
 
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 2_000

@@ -6,8 +6,8 @@ from typing import Annotated, TypeVar
 from fastapi import Query, Request
 from fastapi.routing import APIRoute
 
+from functions._core.decision.vocabulary import UNPRINTABLE
 from functions._core.errors import Rejected
-from functions._core.vocabulary import UNPRINTABLE
 from functions.api.problems import not_found
 
 MAX_SEQ = 2**63 - 1

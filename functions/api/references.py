@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterable
 
+from functions._core.decision.vocabulary import shown
 from functions._core.errors import Rejected
-from functions._core.models import Flow
-from functions._core.values import FlowStatus, Record, flow_id_of
-from functions._core.vocabulary import shown
+from functions._core.records.models import Flow
+from functions._core.records.values import FlowStatus, Record, flow_id_of
 from functions.api.problems import not_found
 from functions.api.questions import sound
 from functions.api.services import ApiServices

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from functions._core.audits import ActionRecord, AuditKind
+from functions._core.decision.vocabulary import UNPRINTABLE
 from functions._core.errors import FlowcError, Rejected
-from functions._core.models import Flow, Ticket
-from functions._core.reports import RefusedReport
-from functions._core.values import TicketStatus
-from functions._core.vocabulary import UNPRINTABLE
-from functions._core.wording import ago, plain
+from functions._core.events.reports import RefusedReport
+from functions._core.explain.wording import ago, plain
+from functions._core.records.audits import ActionRecord, AuditKind
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import TicketStatus
 from functions.api.actions import record, taken
 from functions.api.services import ApiServices
 

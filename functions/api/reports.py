@@ -7,12 +7,12 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from functions._core.draft import derived_id
-from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected
-from functions._core.models import Ticket
-from functions._core.reports import Report
-from functions._core.values import Record, format_time
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.reports import Report
+from functions._core.machine.step_builder import derived_id
+from functions._core.records.models import Ticket
+from functions._core.records.values import Record, format_time
 from functions.api.bodies import body_of, json_answer, read_events, unhurried
 from functions.api.problems import checked, not_found
 from functions.api.refused_reports import note_refusal

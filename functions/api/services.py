@@ -11,10 +11,10 @@ from fastapi import Depends, Request
 from pydantic import SecretStr
 
 from functions._core.engine import Engine
-from functions._core.envelope import CloudEvent
-from functions._core.json_text import Parse, parse_json
+from functions._core.events.envelope import CloudEvent
+from functions._core.events.reports import KnownRefusals, RefusedReport
 from functions._core.ports import Ports
-from functions._core.reports import KnownRefusals, RefusedReport
+from functions._core.records.json_text import Parse, parse_json
 from functions._core.rules import Rules
 
 MAX_BODY = 16 * 1024 * 1024

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from fastapi import APIRouter, Request
 
 from functions._core.errors import Rejected
-from functions._core.models import Flow
-from functions._core.orders import CancelRequest
-from functions._core.values import Outcome
+from functions._core.events.commands import CancelRequest
+from functions._core.records.models import Flow
+from functions._core.records.values import Outcome
 from functions.api.actions import record, taken
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from functions._core.set_aside import LISTED
+from functions._core.records.set_aside import LISTED
 from functions.api.documents import problems
 from functions.api.problems import Itemised
 from functions.api.services import Services

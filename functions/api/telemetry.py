@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from functions._core.values import Record, Timestamp
+from functions._core.records.values import Record, Timestamp
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import Flush

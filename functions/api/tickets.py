@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from functions._core.models import TaskLog, Ticket
-from functions._core.values import Priority, TicketStatus
+from functions._core.records.models import TaskLog, Ticket
+from functions._core.records.values import Priority, TicketStatus
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Id, Limit, found, sound
 from functions.api.services import ApiServices, Services

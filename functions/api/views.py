@@ -7,18 +7,17 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from functions._core.audits import AnyAudit, IncidentRecord
 from functions._core.engine import Carried
-from functions._core.envelope import CloudEvent
-from functions._core.explain import Explanation
-from functions._core.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, TaskLog, Ticket
-from functions._core.ranking import health_of
-from functions._core.rules import Rules
-from functions._core.set_aside import UnreadableRecord
-from functions._core.slack import closed_at, deadline_at, slack_ms, slack_state
-from functions._core.telemetry import summary_of
-from functions._core.tickets import score_at
-from functions._core.values import (
+from functions._core.events.envelope import CloudEvent
+from functions._core.events.telemetry import summary_of
+from functions._core.explain.flow import Explanation
+from functions._core.placement.ranking import health_of
+from functions._core.planning.slack import closed_at, deadline_at, slack_ms, slack_state
+from functions._core.planning.tickets import score_at
+from functions._core.records.audits import AnyAudit, IncidentRecord
+from functions._core.records.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, TaskLog, Ticket
+from functions._core.records.set_aside import UnreadableRecord
+from functions._core.records.values import (
     Health,
     Outcome,
     Record,
@@ -28,7 +27,8 @@ from functions._core.values import (
     Timestamp,
     milliseconds,
 )
-from functions._core.worker_record import Worker
+from functions._core.records.worker import Worker
+from functions._core.rules import Rules
 
 
 class StepView(Record):

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from functions._core.models import Flow
+from functions._core.records.models import Flow
 from functions.api.questions import found
 from functions.api.services import ApiServices
 

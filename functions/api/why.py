@@ -6,15 +6,15 @@ from contextlib import suppress
 
 from fastapi import APIRouter
 
+from functions._core.decision.vocabulary import UNPRINTABLE
 from functions._core.errors import Unavailable, Unreadable
-from functions._core.explain import NAMED, explain_flow, explain_ticket
-from functions._core.explain_ticket import Explanation
-from functions._core.explain_unreadable import explain_unreadable, with_unreadable
-from functions._core.models import Flow, HistoryEntry, Ticket
-from functions._core.ranking import rank
-from functions._core.set_aside import RecordKind
-from functions._core.values import FlowStatus, TicketStatus, Waiting
-from functions._core.vocabulary import UNPRINTABLE
+from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
+from functions._core.explain.ticket import Explanation
+from functions._core.explain.unreadable import explain_unreadable, with_unreadable
+from functions._core.placement.ranking import rank
+from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.set_aside import RecordKind
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions.api.documents import problems
 from functions.api.refused_reports import last_refused
 from functions.api.services import ApiServices, Services

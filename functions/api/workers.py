@@ -5,12 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from functions._core.errors import Unreadable
-from functions._core.ranking import health_of, rank_for
-from functions._core.set_aside import LISTED, RecordKind
-from functions._core.tickets import capabilities
-from functions._core.values import Health
-from functions._core.worker_record import Worker
-from functions._core.workers import Heartbeat, Registration
+from functions._core.placement.ranking import health_of, rank_for
+from functions._core.placement.workers import Heartbeat, Registration
+from functions._core.planning.tickets import capabilities
+from functions._core.records.set_aside import LISTED, RecordKind
+from functions._core.records.values import Health
+from functions._core.records.worker import Worker
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, RootModel
 from pydantic.config import JsonDict
 
-from functions._core.values import FlowStatus, Outcome, Record, Timestamp, WholeNumber
-from functions._core.vocabulary import Id, Seconds
+from functions._core.decision.vocabulary import Id, Seconds
+from functions._core.records.values import FlowStatus, Outcome, Record, Timestamp, WholeNumber
 from functions.api.views import FlowDetail, TicketView
 
 MAX_CORRELATION_ID = 200

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from functions._core.admission import decision_id_of
-from functions._core.decision import content_hash
-from functions._core.decision_model import unwrap_plan
-from functions._core.envelope import CloudEvent, type_of
+from functions._core.decision.admission import decision_id_of
+from functions._core.decision.model import unwrap_plan
+from functions._core.decision.reading import content_hash
 from functions._core.errors import FlowcError, Rejected
-from functions._core.models import Flow
-from functions._core.slack import closed_at, deadline_at
-from functions._core.values import FlowStatus, TicketStatus, flow_id_of, milliseconds
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.planning.slack import closed_at, deadline_at
+from functions._core.records.models import Flow
+from functions._core.records.values import FlowStatus, TicketStatus, flow_id_of, milliseconds
 from functions.api.bodies import json_answer, read_json
 from functions.api.documents import json_body, problems
 from functions.api.questions import found

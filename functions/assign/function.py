@@ -7,14 +7,14 @@ Gives up on a worker that refuses, has no free slot, or does not acknowledge wit
 from collections.abc import Mapping
 from operator import attrgetter
 
-from functions._core.assignment_steps import may_fail_when_lost, waits_for_worker
-from functions._core.event_data import WorkersDiscovered
-from functions._core.outcomes import AnyOutcome, Assigned, Delivered
+from functions._core.events.data import WorkersDiscovered
+from functions._core.machine.assignment import may_fail_when_lost, waits_for_worker
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import AnyOutcome, Assigned, Delivered
+from functions._core.machine.related_tickets import around_failure
+from functions._core.placement.fair_queue import Turns
+from functions._core.placement.ranking import choose
 from functions._core.ports import Answer, Ports
-from functions._core.ranking import choose
-from functions._core.situation import Situation
-from functions._core.surroundings import around_failure
-from functions._core.turns import Turns
 
 
 async def assign(event: WorkersDiscovered, situation: Situation, ports: Ports) -> AnyOutcome:

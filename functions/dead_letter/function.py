@@ -4,10 +4,10 @@ Consumes any event that was refused or failed too often. Emits nothing.
 Gives up never: a letter stays until a person drops it or its retention ends.
 """
 
-from functions._core.envelope import CloudEvent
-from functions._core.letters import letter_of
-from functions._core.models import DeadLetter, Reason
+from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Ports
+from functions._core.records.dead_letters import letter_of
+from functions._core.records.models import DeadLetter, Reason
 
 
 async def dead_letter(

@@ -8,16 +8,16 @@ stay busy until the flow's deadline (FAILED, no_capacity).
 from datetime import timedelta
 from operator import attrgetter
 
-from functions._core.assignment_steps import waits_for_worker
-from functions._core.event_data import TicketsReady
-from functions._core.models import Candidate, Refusal, Ticket
-from functions._core.outcomes import AnyOutcome, Discovered
+from functions._core.events.data import TicketsReady
+from functions._core.machine.assignment import waits_for_worker
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import AnyOutcome, Discovered
+from functions._core.placement.fair_queue import Turns
+from functions._core.placement.ranking import half_open, rank
 from functions._core.ports import Ports
-from functions._core.ranking import half_open, rank
-from functions._core.situation import Situation
-from functions._core.turns import Turns
-from functions._core.values import Waiting
-from functions._core.worker_record import Worker
+from functions._core.records.models import Candidate, Refusal, Ticket
+from functions._core.records.values import Waiting
+from functions._core.records.worker import Worker
 
 OF_A_BATCH = timedelta(minutes=1)
 """Longer than C3 takes for one event."""

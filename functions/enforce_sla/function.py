@@ -5,10 +5,11 @@ again, tickets.ready for another try, flow.consolidated at the deadline.
 Gives up never: a record stays due until it has ended.
 """
 
-from functions._core.ending_steps import may_retry
-from functions._core.integrity import findings_of
-from functions._core.models import Flow, Ticket
-from functions._core.outcomes import (
+from functions._core.events.telemetry import telemetry_of
+from functions._core.machine.context import Situation
+from functions._core.machine.ending import may_retry
+from functions._core.machine.integrity import findings_of
+from functions._core.machine.outcomes import (
     AnyOutcome,
     AtRisk,
     CompensationOverdue,
@@ -23,14 +24,13 @@ from functions._core.outcomes import (
     TicketOverdue,
     WokenEarly,
 )
-from functions._core.overdue_steps import too_late_to_start, waited_out
+from functions._core.machine.overdue import too_late_to_start, waited_out
+from functions._core.machine.related_tickets import all_tickets, around_failure, undone_by
+from functions._core.placement.ranking import rank
+from functions._core.planning.slack import limit_of
 from functions._core.ports import Due, Ports
-from functions._core.ranking import rank
-from functions._core.situation import Situation
-from functions._core.slack import limit_of
-from functions._core.surroundings import all_tickets, around_failure, undone_by
-from functions._core.telemetry import telemetry_of
-from functions._core.values import FlowStatus, TicketStatus, Waiting
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 
 WORKING = frozenset({FlowStatus.EXECUTING, FlowStatus.COMPENSATING})
 

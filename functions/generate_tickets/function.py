@@ -4,13 +4,13 @@ Consumes plan.validated. Emits tickets.ready for the tickets that depend on noth
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
-from functions._core.decision import read_decision
-from functions._core.event_data import PlanValidated
-from functions._core.outcomes import AnyOutcome, Duplicate, Generated
+from functions._core.decision.reading import read_decision
+from functions._core.events.data import PlanValidated
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, Generated
+from functions._core.planning.tickets import generate_tickets as tickets_of_plan
 from functions._core.ports import Ports
-from functions._core.situation import Situation
-from functions._core.tickets import generate_tickets as tickets_of_plan
-from functions._core.values import FlowStatus
+from functions._core.records.values import FlowStatus
 
 
 async def generate_tickets(event: PlanValidated, situation: Situation, ports: Ports) -> AnyOutcome:

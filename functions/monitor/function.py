@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
-from functions._core import orders
-from functions._core.assignment_steps import may_fail_when_lost
-from functions._core.compensation import compensations
-from functions._core.ending_steps import counted, may_retry, retryable
 from functions._core.errors import Unreadable
-from functions._core.event_data import CompensationRequested, WorkerUnhealthy
-from functions._core.models import Ticket
-from functions._core.orders import AnyOrder, Order
-from functions._core.outcomes import (
+from functions._core.events import commands
+from functions._core.events.commands import AnyOrder, Order
+from functions._core.events.data import CompensationRequested, WorkerUnhealthy
+from functions._core.events.reports import Report
+from functions._core.machine.assignment import may_fail_when_lost
+from functions._core.machine.context import Situation
+from functions._core.machine.ending import counted, may_retry, retryable
+from functions._core.machine.outcomes import (
     AnyOutcome,
     CompensationPlanned,
     Duplicate,
@@ -26,12 +26,12 @@ from functions._core.outcomes import (
     Surroundings,
     WorkerLost,
 )
+from functions._core.machine.redrive import new_deadline, to_redo, work_stands
+from functions._core.machine.related_tickets import around_ends, around_failure
+from functions._core.planning.compensation import compensations
 from functions._core.ports import Ports
-from functions._core.redrive import new_deadline, to_redo, work_stands
-from functions._core.reports import Report
-from functions._core.situation import Situation
-from functions._core.surroundings import around_ends, around_failure
-from functions._core.values import FlowStatus, ReportStatus
+from functions._core.records.models import Ticket
+from functions._core.records.values import FlowStatus, ReportStatus
 
 OFFER_LEASE = timedelta(seconds=5)
 """A waiting ticket that was offered a slot is not offered another one for this long."""
@@ -86,7 +86,7 @@ async def _with_end(order: AnyOrder, situation: Situation, ports: Ports) -> AnyO
 
 async def _with_redone(order: AnyOrder, situation: Situation, ports: Ports) -> AnyOutcome:
     flow = situation.flow
-    if not isinstance(order, orders.RedriveRequest) or flow.outcome is None:
+    if not isinstance(order, commands.RedriveRequest) or flow.outcome is None:
         return Ordered(order, situation.cause)
     deadline = new_deadline(flow, order, situation.now)
     tickets = await ports.store.tickets_of(flow.flow_id)
@@ -96,11 +96,11 @@ async def _with_redone(order: AnyOrder, situation: Situation, ports: Ports) -> A
 
 
 LOADED: Mapping[type[Order], Callable[[AnyOrder, Situation, Ports], Awaitable[AnyOutcome]]] = {
-    orders.CancelRequest: _with_live,
-    orders.PauseRequest: _with_live,
-    orders.ResumeRequest: _with_live,
-    orders.SkipRequest: _with_end,
-    orders.RedriveRequest: _with_redone,
+    commands.CancelRequest: _with_live,
+    commands.PauseRequest: _with_live,
+    commands.ResumeRequest: _with_live,
+    commands.SkipRequest: _with_end,
+    commands.RedriveRequest: _with_redone,
 }
 """What is loaded for an order beside what it names."""
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from functions._core.engine import Flushed
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.event_data import FlowConsolidated
-from functions._core.integrity import findings_of
-from functions._core.letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, letter_of
-from functions._core.models import Flow, Reason
-from functions._core.outcomes import AnyOutcome, Duplicate, TelemetryKept, TelemetryTaken
+from functions._core.events.data import FlowConsolidated
+from functions._core.events.envelope import CloudEvent
+from functions._core.events.telemetry import telemetry_of
+from functions._core.machine.context import Situation
+from functions._core.machine.integrity import findings_of
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, TelemetryKept, TelemetryTaken
+from functions._core.machine.related_tickets import all_tickets
 from functions._core.ports import Ports
-from functions._core.situation import Situation
-from functions._core.step import Step
-from functions._core.surroundings import all_tickets
-from functions._core.telemetry import telemetry_of
-from functions._core.values import FlowStatus
+from functions._core.records.change_set import Step
+from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, letter_of
+from functions._core.records.models import Flow, Reason
+from functions._core.records.values import FlowStatus
 
 
 async def publish_telemetry(_event: FlowConsolidated, situation: Situation, ports: Ports) -> AnyOutcome:

@@ -10,15 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from functions._core.draft import derived_id
-from functions._core.envelope import CloudEvent, type_of
-from functions._core.models import Ticket
-from functions._core.ports import Due, Ports
-from functions._core.ranking import half_open, on_trial
-from functions._core.rules import TICKETS_PER_EVENT, Rules
-from functions._core.values import NAMESPACE, Health, format_time
-from functions._core.worker_record import Worker
-from functions._core.workers import (
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.machine.step_builder import derived_id
+from functions._core.placement.ranking import half_open, on_trial
+from functions._core.placement.workers import (
     Deregistration,
     Heartbeat,
     Registration,
@@ -33,6 +28,11 @@ from functions._core.workers import (
     suspended,
     tried,
 )
+from functions._core.ports import Due, Ports
+from functions._core.records.models import Ticket
+from functions._core.records.values import NAMESPACE, Health, format_time
+from functions._core.records.worker import Worker
+from functions._core.rules import TICKETS_PER_EVENT, Rules
 
 OFFER_LEASE = timedelta(seconds=5)
 HELD_AT_ONCE = 1000

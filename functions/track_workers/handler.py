@@ -1,6 +1,6 @@
 """Exposes the function to the platforms that load it."""
 
-from functions._runtime.expose import expose
+from functions._hosts.entry import expose
 from functions.track_workers.function import track_workers
 
 lambda_handler, new = expose(track_workers)

@@ -5,23 +5,23 @@ person has to approve the plan first.
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
-from functions._core.checks import IMPOSSIBLE, check_plan
-from functions._core.decision import (
+from functions._core.decision.checks import IMPOSSIBLE, check_plan
+from functions._core.decision.model import Decision
+from functions._core.decision.reading import (
     InvalidDecision,
     approval_reasons,
     decision_in,
     document_in,
     refusal_reasons,
 )
-from functions._core.decision_model import Decision
-from functions._core.event_data import DecisionStored
-from functions._core.models import Flow, Reason
-from functions._core.outcomes import AnyOutcome, Duplicate, Refused, Validated
-from functions._core.plan import schedule
+from functions._core.decision.unknown_fields import unknown_fields
+from functions._core.events.data import DecisionStored
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, Refused, Validated
+from functions._core.planning.graph import schedule
 from functions._core.ports import Ports
-from functions._core.situation import Situation
-from functions._core.unknown_fields import unknown_fields
-from functions._core.values import FlowStatus
+from functions._core.records.models import Flow, Reason
+from functions._core.records.values import FlowStatus
 
 
 async def validate(event: DecisionStored, situation: Situation, ports: Ports) -> AnyOutcome:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import dynamodb as emulators
 from tests.aws.stack import Cloud
 from tests.conftest import require
-from tests.dynamodb import Emulator
+from tests.support import dynamodb as emulators
+from tests.support.dynamodb import Emulator
 
 
 @pytest.fixture(scope="session")

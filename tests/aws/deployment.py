@@ -25,7 +25,7 @@ from tests.aws.stack import ARN, REGION, Cloud, Stack
 from tests.aws.template import current
 from tests.aws.wire import Wire, size_of_item
 from tests.conftest import ROOT
-from tests.dynamodb import ENVIRONMENT
+from tests.support.dynamodb import ENVIRONMENT
 
 Json = Any
 

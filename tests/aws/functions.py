@@ -22,7 +22,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from tests.conftest import ROOT
-from tests.dynamodb import ENVIRONMENT
+from tests.support.dynamodb import ENVIRONMENT
 
 PATH = "/2018-06-01/runtime"
 LARGEST = 6 * 1024 * 1024

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.aws.functions import Function, FunctionError
-from tests.dynamodb import ENVIRONMENT
+from tests.support.dynamodb import ENVIRONMENT
 
 IDLE_S = 0.5
 """How often a queue is looked at although nobody was seen to send to it: delays and timeouts end unseen."""

@@ -20,8 +20,8 @@ from botocore.session import get_session
 from tests.aws.functions import Configuration
 from tests.aws.sqs import Mapped
 from tests.aws.template import Attributes, Template, TemplateError, current
-from tests.cloudformation import FUNCTION
-from tests.dynamodb import ENVIRONMENT
+from tests.support.cloudformation import FUNCTION
+from tests.support.dynamodb import ENVIRONMENT
 
 REGION = ENVIRONMENT["AWS_DEFAULT_REGION"]
 ARN = f"arn:aws:{{}}:{REGION}:000000000000:{{}}"

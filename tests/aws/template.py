@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from tests import cloudformation
 from tests.conftest import ROOT
-from tests.dynamodb import ENVIRONMENT
+from tests.support import cloudformation
+from tests.support.dynamodb import ENVIRONMENT
 
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 PLACE = re.compile(r"\$\{(!?)([^}]+)\}")

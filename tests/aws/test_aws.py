@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from functions._core.values import flow_id_of
+from functions._core.records.values import flow_id_of
 from tests.aws.faults import Faults
 from tests.aws.sqs import Again
 from tests.aws.stack import Cloud
@@ -19,9 +19,9 @@ from tests.aws.wire import EVENT_LIMIT, ITEM_LIMIT
 from tests.aws.world import World, world
 from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
-from tests.courses import recorded, two_thousand_tickets
-from tests.plans import SHAPES, proves_itself, seeded_decision
-from tests.world import until
+from tests.support.plans import SHAPES, proves_itself, seeded_decision
+from tests.support.scenarios import recorded, two_thousand_tickets
+from tests.support.world import until
 
 MINUTES = 240
 """Seconds of patience for a minute of work: other programs may have most of the machine."""

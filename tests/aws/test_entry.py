@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from functions._adapters.cloudevents_http import write_structured
 from functions._adapters.dynamodb.schema import create_table
+from functions._adapters.http.cloudevents import write_structured
 from tests.aws.functions import Configuration, Environment, FunctionError
-from tests.aws_emulator import Aws
-from tests.builders import make_event
+from tests.support.aws_emulator import Aws
+from tests.support.builders import make_event
 
 SQS = "arn:aws:sqs:eu-central-1:000000000000:none"
 

@@ -20,8 +20,8 @@ from tests.aws.sqs import Again, failures
 from tests.aws.stack import Cloud, client_of
 from tests.aws.template import Template, TemplateError
 from tests.aws.wire import EVENT_LIMIT, Call
-from tests.cloudformation import parse
-from tests.world import until
+from tests.support.cloudformation import parse
+from tests.support.world import until
 
 TEMPLATE = """
 Parameters:

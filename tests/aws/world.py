@@ -16,8 +16,8 @@ import aiohttp
 from tests.aws.deployment import Conditions, Deployment, deployed
 from tests.aws.stack import Cloud
 from tests.benchmarks.load import Stub
-from tests.courses import Deployed
-from tests.world import until
+from tests.support.scenarios import Deployed
+from tests.support.world import until
 
 TICK_S = 3.0
 SPEED, HASTE = 60.0, 60.0

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from functions._adapters.sqlite.store import SqliteStore
-from functions._core.models import Flow
-from functions._core.step import Step
-from functions._core.values import FlowStatus
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from tests.builders import make_flow
-from tests.world import decision, decision_event, task, until
+from functions._adapters.sql.sqlite.store import SqliteStore
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow
+from functions._core.records.values import FlowStatus
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from tests.support.builders import make_flow
+from tests.support.world import decision, decision_event, task, until
 
 WAKEUPS = 100
 DUE = 100

@@ -20,16 +20,16 @@ from typing import Any
 
 import pytest
 
-from functions._adapters.cloudevents_http import write_structured
 from functions._adapters.dynamodb.schema import create_table
-from functions._core.events import ROUTES
-from functions._runtime.expose import NAMES
+from functions._adapters.http.cloudevents import write_structured
+from functions._core.events.catalogue import ROUTES
+from functions._hosts.entry import NAMES
 from tests.aws.functions import Configuration, Environment
-from tests.aws_emulator import Aws
 from tests.benchmarks.measure import usage
-from tests.builders import make_event
 from tests.conftest import ROOT
-from tests.dynamodb import Emulator
+from tests.support.aws_emulator import Aws
+from tests.support.builders import make_event
+from tests.support.dynamodb import Emulator
 
 STARTS = 7
 LIMIT = 0.4

@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks.load import Stub, post_decision, register_workers
 from tests.benchmarks.measure import usage
-from tests.processes import platform_process, processes
+from tests.support.processes import platform_process, processes
 
 REPETITIONS = 3
 

@@ -20,23 +20,23 @@ from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.memory.wakeups import MemoryWakeups
 from functions._adapters.standing import waits_for_a_worker
-from functions._core import assignment_steps, ending_steps
-from functions._core.envelope import CloudEvent
-from functions._core.models import Flow, Ticket
-from functions._core.plan import schedule
+from functions._core.events.envelope import CloudEvent
+from functions._core.machine import assignment, ending
+from functions._core.placement.workers import Heartbeat, Registration
+from functions._core.planning.graph import schedule
 from functions._core.ports import Answer, Ports
-from functions._core.values import Outcome, flow_id_of
-from functions._core.worker_record import Worker
-from functions._core.workers import Heartbeat, Registration
-from functions._runtime.platform import Platform
-from functions._runtime.settings import Settings
-from functions._runtime.simulator.clock import SimulatedClock
-from functions._runtime.simulator.loop import VirtualLoop
-from functions._runtime.simulator.quiet import listening
-from functions._runtime.tokens import JwtTokens
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import Outcome, flow_id_of
+from functions._core.records.worker import Worker
+from functions._engine.platform import Platform
+from functions._engine.settings import Settings
+from functions._engine.tokens import JwtTokens
+from functions._simulator.clock import SimulatedClock
+from functions._simulator.loop import VirtualLoop
+from functions._simulator.silent_log import listening
 from tests.conftest import ROOT
-from tests.plans import SHAPES
-from tests.world import decision, decision_event, report_event, task
+from tests.support.plans import SHAPES
+from tests.support.world import decision, decision_event, report_event, task
 
 FLOWS = 500
 WORKERS, SLOTS, SLOW, SLOWNESS = 12, 4, 3, 2.5
@@ -150,8 +150,8 @@ def plain_timeouts() -> Iterator[None]:
     """Take away what slack decides."""
     with (
         patch.object(MemoryWakeups, "claim_waiting", WaitingLongest.claim_waiting),
-        patch.object(ending_steps, "fits", lambda *_: True),
-        patch.object(assignment_steps, "fits", lambda *_: True),
+        patch.object(ending, "fits", lambda *_: True),
+        patch.object(assignment, "fits", lambda *_: True),
     ):
         yield
 

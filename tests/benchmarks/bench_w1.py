@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import postgres
 from tests.benchmarks.load import Stub, drive, register_workers
 from tests.benchmarks.measure import flushes, usage
 from tests.conftest import require
-from tests.processes import Platform, platform_process, processes
-from tests.world import until
+from tests.support import postgres
+from tests.support.processes import Platform, platform_process, processes
+from tests.support.world import until
 
 LEVELS = ((1, 50), (16, 300), (64, 300))
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from functions._runtime.expose import NAMES
+from functions._hosts.entry import NAMES
 from tests.cluster.broker import Chaos
 from tests.cluster.world import cluster
-from tests.courses import recorded, two_thousand_tickets
-from tests.plans import SHAPES, proves_itself, seeded_decision
+from tests.support.plans import SHAPES, proves_itself, seeded_decision
+from tests.support.scenarios import recorded, two_thousand_tickets
 
 LIMIT = 64 * 1024
 """Bytes of an event that every broker has to take."""

@@ -15,13 +15,13 @@ from uuid import uuid4
 
 import aiohttp
 
-from functions._runtime.expose import NAMES
+from functions._hosts.entry import NAMES
 from tests.benchmarks.load import Stub
 from tests.cluster.broker import Broker, Chaos, read_triggers
 from tests.conftest import ROOT
-from tests.courses import Deployed
-from tests.processes import Process, free_port, processes
-from tests.world import until
+from tests.support.processes import Process, free_port, processes
+from tests.support.scenarios import Deployed
+from tests.support.world import until
 
 TICK_S = 1.0
 SPEED = 20.0

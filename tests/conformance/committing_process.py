@@ -5,10 +5,10 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from functions._adapters.postgres import PostgresStore
-from functions._adapters.sqlite import SqliteStore
+from functions._adapters.sql.postgres import PostgresStore
+from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.stores import OpenStore
-from tests.builders import make_event, make_flow, make_plan, make_step
+from tests.support.builders import make_event, make_flow, make_plan, make_step
 
 
 async def opened(where: str) -> OpenStore:

@@ -10,7 +10,7 @@ from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import address
 from functions._adapters.dynamodb.values import Item, binary, deflate, inflate, text
-from functions._core.set_aside import RecordKind
+from functions._core.records.set_aside import RecordKind
 
 Change = Callable[[str], str]
 

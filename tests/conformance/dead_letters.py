@@ -4,8 +4,8 @@ import pytest
 
 from functions._adapters.stores import Stores
 from functions._core.errors import Rejected
-from tests.builders import T0, make_letter, seconds
 from tests.conformance.suite import StoresSuite
+from tests.support.builders import T0, make_letter, seconds
 
 
 class DeadLettersSuite(StoresSuite):

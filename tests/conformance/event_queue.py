@@ -3,8 +3,8 @@
 import pytest
 
 from functions._adapters.stores import Stores
-from tests.builders import T0, make_event, make_flow, make_letter, make_step, seconds
 from tests.conformance.suite import StoresSuite
+from tests.support.builders import T0, make_event, make_flow, make_letter, make_step, seconds
 
 
 async def queued_ids(stores: Stores, after: int = 0) -> list[str]:

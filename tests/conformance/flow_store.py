@@ -7,9 +7,10 @@ import pytest
 
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Unavailable
-from functions._core.step import Step
-from functions._core.values import FlowStatus, TicketStatus
-from tests.builders import (
+from functions._core.records.change_set import Step
+from functions._core.records.values import FlowStatus, TicketStatus
+from tests.conformance.suite import StoresSuite
+from tests.support.builders import (
     T0,
     later,
     make_audit,
@@ -21,7 +22,6 @@ from tests.builders import (
     make_ticket,
     seconds,
 )
-from tests.conformance.suite import StoresSuite
 
 PAYLOADS: dict[str, Any] = {
     "empty": {},

@@ -6,8 +6,8 @@ import pytest
 
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict
-from tests.builders import T0, later, make_worker, seconds
 from tests.conformance.suite import StoresSuite
+from tests.support.builders import T0, later, make_worker, seconds
 
 
 class RegistrySuite(StoresSuite):

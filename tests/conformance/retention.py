@@ -4,12 +4,13 @@ from contextlib import suppress
 from datetime import datetime
 
 from functions._adapters.stores import Stores
-from functions._core.audits import AuditKind
 from functions._core.errors import Unavailable
-from functions._core.models import Flow
-from functions._core.step import Step
-from functions._core.values import FlowStatus, Outcome
-from tests.builders import (
+from functions._core.records.audits import AuditKind
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow
+from functions._core.records.values import FlowStatus, Outcome
+from tests.conformance.suite import StoresSuite
+from tests.support.builders import (
     T0,
     later,
     make_action,
@@ -21,7 +22,6 @@ from tests.builders import (
     make_step,
     seconds,
 )
-from tests.conformance.suite import StoresSuite
 
 RECORDS = 2 + 3 + 2 + 1 + 2
 """Of a flow as `put_ended` puts it: its row and decision, tickets, transitions, an audit, letters."""

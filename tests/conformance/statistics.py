@@ -1,10 +1,10 @@
 """What every `Statistics` must do."""
 
 from functions._adapters.stores import Stores
-from functions._core.models import Flow
-from functions._core.statistics import FlowStatistics
-from tests.builders import T0, later, make_flow, make_step, seconds
+from functions._core.records.models import Flow
+from functions._core.records.statistics import FlowStatistics
 from tests.conformance.suite import StoresSuite
+from tests.support.builders import T0, later, make_flow, make_step, seconds
 
 NOTHING = FlowStatistics(ended=0, completed=0, average_ms=None, p95_ms=None, active=0)
 

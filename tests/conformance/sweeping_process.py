@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from functions._adapters.postgres import PostgresStore
-from tests.builders import T0, seconds
+from functions._adapters.sql.postgres import PostgresStore
+from tests.support.builders import T0, seconds
 
 
 async def main(url: str) -> None:

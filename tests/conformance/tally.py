@@ -1,11 +1,11 @@
 """What every `Tally` must do."""
 
 from functions._adapters.stores import Stores
-from functions._core.models import Ticket
-from functions._core.step import Step
-from functions._core.values import TicketStatus
-from tests.builders import T0, later, make_flow, make_plan, make_ticket, seconds
+from functions._core.records.change_set import Step
+from functions._core.records.models import Ticket
+from functions._core.records.values import TicketStatus
 from tests.conformance.suite import StoresSuite
+from tests.support.builders import T0, later, make_flow, make_plan, make_ticket, seconds
 
 FLOW = make_flow(1)
 NO_FLOW = make_flow(99).flow_id

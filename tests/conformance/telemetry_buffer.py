@@ -1,9 +1,9 @@
 """What every `TelemetryBuffer` must do."""
 
 from functions._adapters.stores import Stores
-from functions._core.step import Step
-from tests.builders import T0, make_event, make_flow, seconds
+from functions._core.records.change_set import Step
 from tests.conformance.suite import StoresSuite
+from tests.support.builders import T0, make_event, make_flow, seconds
 
 
 async def buffer(stores: Stores, *numbers: int) -> None:

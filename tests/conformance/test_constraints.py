@@ -8,16 +8,25 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from functions._adapters.postgres import PostgresStore
 from functions._adapters.sql import migrations
-from functions._adapters.sqlite import SqliteStore
-from functions._adapters.sqlite.folder import DATABASE, connect
-from functions._adapters.sqlite.recent import Recent
+from functions._adapters.sql.postgres import PostgresStore
+from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.folder import DATABASE, connect
+from functions._adapters.sql.sqlite.recent import Recent
 from functions._adapters.stores import Stores
 from functions._core.errors import Rejected
-from functions._core.set_aside import RecordKind
-from functions._core.step import Step
-from tests.builders import T0, make_audit, make_event, make_flow, make_history, make_letter, make_ticket, make_worker
+from functions._core.records.change_set import Step
+from functions._core.records.set_aside import RecordKind
+from tests.support.builders import (
+    T0,
+    make_audit,
+    make_event,
+    make_flow,
+    make_history,
+    make_letter,
+    make_ticket,
+    make_worker,
+)
 
 FLOW = make_flow(next_wakeup_at=None)
 TICKET = make_ticket(FLOW)

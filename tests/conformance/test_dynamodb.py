@@ -6,7 +6,7 @@ import pytest
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.stores import Stores
-from functions._runtime.clock import SystemClock
+from functions._engine.clock import SystemClock
 from tests.conformance import suites
 from tests.conformance.damage import in_dynamodb
 from tests.conformance.unreadable import Damage

@@ -9,13 +9,13 @@ from functions._adapters.dynamodb import DynamoStore, keys
 from functions._adapters.dynamodb.changes import address
 from functions._adapters.dynamodb.values import Item, binary, deflate, text
 from functions._adapters.stores import Stores
-from functions._core.models import Flow, Ticket
 from functions._core.ports import Due
-from functions._core.step import Step
-from functions._core.values import Waiting
-from functions._runtime.clock import SystemClock
-from tests.builders import T0, later, make_flow, make_ticket, make_worker, seconds
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import Waiting
+from functions._engine.clock import SystemClock
 from tests.conformance.dynamodb_clients import Answer, Arguments, Between, Call, Died
+from tests.support.builders import T0, later, make_flow, make_ticket, make_worker, seconds
 
 LEASE = seconds(30)
 Damage = Mapping[str, Item]

@@ -13,11 +13,13 @@ from functions._adapters.dynamodb.client import Refused, connected, meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.step import Step
-from functions._core.values import TicketStatus
-from functions._runtime.clock import SystemClock
-from functions._runtime.cost.capacity import size
-from tests.builders import (
+from functions._core.records.change_set import Step
+from functions._core.records.values import TicketStatus
+from functions._cost.capacity import size
+from functions._engine.clock import SystemClock
+from tests.conformance import suites
+from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Counting
+from tests.support.builders import (
     T0,
     later,
     make_audit,
@@ -29,9 +31,7 @@ from tests.builders import (
     make_ticket,
     seconds,
 )
-from tests.conformance import suites
-from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Counting
-from tests.world import PATIENCE_S
+from tests.support.world import PATIENCE_S
 
 OpenStores = Callable[..., Stores]
 

@@ -6,9 +6,9 @@ import pytest
 
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.stores import Stores
-from functions._runtime.clock import SystemClock
-from functions._runtime.cost.ledger import Ledger
-from functions._runtime.cost.table import MemoryTable
+from functions._cost.ledger import Ledger
+from functions._cost.table import MemoryTable
+from functions._engine.clock import SystemClock
 from tests.conformance import suites
 
 

@@ -11,12 +11,12 @@ from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.dynamodb.client import Refused
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict
-from functions._core.models import Flow, Ticket
-from functions._core.step import Step
-from functions._core.values import FlowStatus, TicketStatus
-from functions._runtime.clock import SystemClock
-from tests.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import FlowStatus, TicketStatus
+from functions._engine.clock import SystemClock
 from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Died
+from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
 
 pytestmark = pytest.mark.timeout(300)  # an emulator takes its time for a plan of thousands
 

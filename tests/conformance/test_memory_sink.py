@@ -2,7 +2,7 @@ import pytest
 
 from functions._adapters.memory import MemorySink
 from functions._core.errors import Unavailable
-from tests.builders import make_event
+from tests.support.builders import make_event
 
 
 async def test_a_sink_keeps_what_it_takes_in_order() -> None:

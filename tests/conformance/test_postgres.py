@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from functions._adapters.postgres import PostgresStore
+from functions._adapters.sql.postgres import PostgresStore
 from functions._adapters.stores import Stores
 from tests.conformance import suites
 from tests.conformance.damage import in_postgres

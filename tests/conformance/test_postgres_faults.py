@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from functions._adapters.postgres import PostgresStore, migrate
+from functions._adapters.sql.postgres import PostgresStore, migrate
 from functions._adapters.stores import Stores
 from functions._core.errors import Rejected, Unavailable
-from tests import postgres
-from tests.builders import make_event, make_flow, make_plan, make_step, make_worker
 from tests.conftest import require
-from tests.world import until
+from tests.support import postgres
+from tests.support.builders import make_event, make_flow, make_plan, make_step, make_worker
+from tests.support.world import until
 
 
 @pytest.fixture

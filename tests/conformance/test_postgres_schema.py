@@ -10,16 +10,17 @@ from typing import Any
 import asyncpg
 import pytest
 
-from functions._adapters.postgres import PostgresStore, migrate
-from functions._adapters.postgres.changes import writing_of
-from functions._adapters.postgres.database import fetch, numbered
 from functions._adapters.sql import migrations, queries
+from functions._adapters.sql.postgres import PostgresStore, migrate
+from functions._adapters.sql.postgres.changes import writing_of
+from functions._adapters.sql.postgres.database import fetch, numbered
 from functions._adapters.stores import Stores
 from functions._core.errors import Unavailable
-from functions._core.step import Step
-from functions._core.values import FlowStatus, Outcome, Priority, RiskBand, TicketStatus, Waiting
-from tests import postgres
-from tests.builders import (
+from functions._core.records.change_set import Step
+from functions._core.records.values import FlowStatus, Outcome, Priority, RiskBand, TicketStatus, Waiting
+from tests.conftest import ROOT, require
+from tests.support import postgres
+from tests.support.builders import (
     T0,
     later,
     make_action,
@@ -33,7 +34,6 @@ from tests.builders import (
     make_worker,
     seconds,
 )
-from tests.conftest import ROOT, require
 
 SQL = queries("postgres")
 
@@ -145,7 +145,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
     new_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = [*migrations("postgres"), "CREATE TABLE half (); SELECT 1 / 0;"]
-    monkeypatch.setattr("functions._adapters.postgres.migrations.migrations", lambda _engine: broken)
+    monkeypatch.setattr("functions._adapters.sql.postgres.migrations.migrations", lambda _engine: broken)
     with pytest.raises(Exception, match="division by zero"):
         await migrate(new_database_url)
     monkeypatch.undo()
@@ -248,7 +248,7 @@ async def test_a_database_that_may_not_be_changed_is_unavailable(new_database_ur
 
 
 def test_every_query_is_used() -> None:
-    code = "".join(path.read_text("utf-8") for path in (ROOT / "functions/_adapters/postgres").glob("*.py"))
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "functions/_adapters/sql/postgres").glob("*.py"))
     assert [name for name in SQL if f'"{name}"' not in code] == []
 
 

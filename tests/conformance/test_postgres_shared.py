@@ -12,14 +12,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from functions._adapters.postgres import PostgresStore, database
-from functions._adapters.postgres.changes import writing_of
-from functions._adapters.postgres.database import fetch
+from functions._adapters.sql.postgres import PostgresStore, database
+from functions._adapters.sql.postgres.changes import writing_of
+from functions._adapters.sql.postgres.database import fetch
 from functions._adapters.stores import Stores
-from functions._core.models import HistoryEntry
-from functions._core.step import Step
-from tests.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
+from functions._core.records.change_set import Step
+from functions._core.records.models import HistoryEntry
 from tests.conftest import ROOT
+from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
 
 
 @asynccontextmanager

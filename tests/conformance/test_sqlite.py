@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from functions._adapters.sqlite import SqliteStore
-from functions._adapters.sqlite.folder import DATABASE
-from functions._adapters.sqlite.recent import Recent
+from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.folder import DATABASE
+from functions._adapters.sql.sqlite.recent import Recent
 from functions._adapters.stores import Stores
-from functions._core.set_aside import RecordKind
-from tests.builders import make_worker
+from functions._core.records.set_aside import RecordKind
 from tests.conformance import suites
 from tests.conformance.damage import in_sqlite
 from tests.conformance.unreadable import Damage
+from tests.support.builders import make_worker
 
 
 class Sqlite:

@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 
-from functions._adapters.sqlite import SqliteStore, committer
+from functions._adapters.sql.sqlite import SqliteStore, committer
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.step import Step
-from tests.builders import T0, later, make_event, make_flow, make_plan, make_step, make_ticket, make_worker, seconds
+from functions._core.records.change_set import Step
+from tests.support.builders import (
+    T0,
+    later,
+    make_event,
+    make_flow,
+    make_plan,
+    make_step,
+    make_ticket,
+    make_worker,
+    seconds,
+)
 
 
 @pytest.fixture

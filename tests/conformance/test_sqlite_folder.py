@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from functions._adapters.sql import migrations
-from functions._adapters.sqlite import DataFolderInUse, DataFolderTooNew, SqliteStore
-from functions._adapters.sqlite.folder import DATABASE, connect
+from functions._adapters.sql.sqlite import DataFolderInUse, DataFolderTooNew, SqliteStore
+from functions._adapters.sql.sqlite.folder import DATABASE, connect
 from functions._core.errors import Unavailable
-from functions._core.models import Flow, Ticket
-from tests.builders import make_event, make_flow, make_letter, make_plan, make_step, make_worker
+from functions._core.records.models import Flow, Ticket
 from tests.conftest import ROOT
+from tests.support.builders import make_event, make_flow, make_letter, make_plan, make_step, make_worker
 
 
 def start(*arguments: str) -> "subprocess.Popen[str]":

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from functions._adapters.sql import migrations
-from functions._adapters.sqlite import SqliteStore
-from functions._adapters.sqlite.folder import DATABASE, connect
-from functions._core.audits import AuditRecord
-from functions._core.models import Flow, Ticket
-from functions._core.statistics import FlowStatistics
-from functions._core.turns import Line
-from functions._core.values import Waiting
-from tests.builders import T0, make_audit, make_flow, make_ticket, seconds
+from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.folder import DATABASE, connect
+from functions._core.placement.fair_queue import Line
+from functions._core.records.audits import AuditRecord
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.statistics import FlowStatistics
+from functions._core.records.values import Waiting
+from tests.support.builders import T0, make_audit, make_flow, make_ticket, seconds
 
 
 def written_by_the_first_version(

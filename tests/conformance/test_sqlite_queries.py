@@ -9,8 +9,8 @@ import pytest
 
 from functions._adapters.pages import TICKET_FILTERS
 from functions._adapters.sql import migrations, queries
-from functions._adapters.sqlite.views import audits_page
-from functions._core.audits import AuditKind
+from functions._adapters.sql.sqlite.views import audits_page
+from functions._core.records.audits import AuditKind
 from functions._core.rules import TICKETS_PER_TURN
 from tests.conftest import ROOT
 
@@ -136,6 +136,6 @@ def test_what_is_asked_about_waiting_tickets_costs_the_same_however_many_wait(da
 
 
 def test_every_query_is_used() -> None:
-    code = "".join(path.read_text("utf-8") for path in (ROOT / "functions/_adapters/sqlite").glob("*.py"))
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "functions/_adapters/sql/sqlite").glob("*.py"))
     built = {f"{table}_{verb}" for table in ("flow", "ticket", "worker") for verb in ("insert", "update", "lease")}
     assert [name for name in SQL if f'"{name}"' not in code and name not in built] == []

@@ -9,11 +9,11 @@ import pytest
 
 from functions._adapters.stores import Stores
 from functions._core.errors import Unreadable
-from functions._core.models import Ticket
-from functions._core.set_aside import RecordKind
-from functions._core.step import Step
-from functions._core.values import FlowStatus, TicketStatus, Waiting
-from tests.builders import (
+from functions._core.records.change_set import Step
+from functions._core.records.models import Ticket
+from functions._core.records.set_aside import RecordKind
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting
+from tests.support.builders import (
     T0,
     make_action,
     make_audit,

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from functions._adapters.stores import Stores
-from functions._core.audits import AnyAudit, AuditKind
 from functions._core.errors import Rejected
-from functions._core.models import Flow, Ticket
-from functions._core.step import Step
-from functions._core.values import FlowStatus, Priority, TicketStatus
-from tests.builders import (
+from functions._core.records.audits import AnyAudit, AuditKind
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import FlowStatus, Priority, TicketStatus
+from tests.conformance.suite import StoresSuite
+from tests.support.builders import (
     T0,
     later,
     make_action,
@@ -22,7 +23,6 @@ from tests.builders import (
     make_ticket,
     seconds,
 )
-from tests.conformance.suite import StoresSuite
 
 
 def flow_at(number: int, **changes: object) -> Flow:

@@ -7,14 +7,22 @@ from datetime import UTC, datetime
 import pytest
 
 from functions._adapters.stores import Stores
-from functions._core.models import Ticket
+from functions._core.placement.fair_queue import Line
 from functions._core.ports import Due
+from functions._core.records.change_set import Step
+from functions._core.records.models import Ticket
+from functions._core.records.values import (
+    CLEARANCES,
+    EARLIEST,
+    LATEST,
+    FlowStatus,
+    SecurityLevel,
+    TicketStatus,
+    Waiting,
+)
 from functions._core.rules import TICKETS_PER_TURN
-from functions._core.step import Step
-from functions._core.turns import Line
-from functions._core.values import CLEARANCES, EARLIEST, LATEST, FlowStatus, SecurityLevel, TicketStatus, Waiting
-from tests.builders import T0, later, make_flow, make_plan, make_ticket, make_worker, seconds
 from tests.conformance.suite import StoresSuite
+from tests.support.builders import T0, later, make_flow, make_plan, make_ticket, make_worker, seconds
 
 FLOW = make_flow(1, next_wakeup_at=None)
 LEASE = seconds(10)

@@ -10,9 +10,9 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import BaseModel
 
-from functions._adapters.cloudevents_http import write_structured
-from functions._core.envelope import TYPE_PREFIX, CloudEvent
-from functions._core.events import BY_NOUN, CATALOGUE
+from functions._adapters.http.cloudevents import write_structured
+from functions._core.events.catalogue import BY_NOUN, CATALOGUE
+from functions._core.events.envelope import TYPE_PREFIX, CloudEvent
 from tests.conftest import ROOT
 
 EVENTS = ROOT / "events"

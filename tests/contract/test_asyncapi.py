@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from functions._core.envelope import type_of
-from functions._core.events import BY_NOUN, SINK
+from functions._core.events.catalogue import BY_NOUN, SINK
+from functions._core.events.envelope import type_of
 from tests.contract.schemas import EVENTS, document
 
 DOCUMENT = document("asyncapi.json")

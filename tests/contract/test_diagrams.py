@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.events import ROUTES
-from functions._core.machine import (
+from functions._core.events.catalogue import ROUTES
+from functions._core.machine.tables import (
     BACK,
     CONSOLIDATED,
     END,
@@ -16,10 +16,10 @@ from functions._core.machine import (
     TICKET_TRANSITIONS,
     FlowTrigger,
 )
-from functions._core.values import FlowStatus
-from functions._runtime import generate_diagrams
-from functions._runtime.contract.diagrams import DIAGRAMS, chain_diagram, flow_diagram, ticket_diagram
-from functions._runtime.generate_diagrams import EMPTY, main, redrawn
+from functions._core.records.values import FlowStatus
+from infra.generate import diagrams as generate_diagrams
+from infra.generate.contract.diagrams import DIAGRAMS, chain_diagram, flow_diagram, ticket_diagram
+from infra.generate.diagrams import EMPTY, main, redrawn
 
 
 def test_the_readme_has_every_diagram_as_the_tables_draw_it() -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from functions._adapters.memory.state import State
-from functions._core.envelope import CloudEvent
-from functions._core.events import BY_NOUN, TRANSITIONS, handler_of
-from functions._core.orders import ApprovalGrant, PauseRequest, RedriveRequest, ResumeRequest, SkipRequest
+from functions._core.events.catalogue import BY_NOUN, TRANSITIONS, handler_of
+from functions._core.events.commands import ApprovalGrant, PauseRequest, RedriveRequest, ResumeRequest, SkipRequest
+from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Answer
-from functions._core.values import FlowStatus
-from functions._core.worker_record import Worker
+from functions._core.records.values import FlowStatus
+from functions._core.records.worker import Worker
 from tests.contract.schemas import faults_of
-from tests.world import World, decision, running_world, task, until
+from tests.support.world import World, decision, running_world, task, until
 
 DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from functions._adapters.cloudevents_http import read_events
-from functions._core.envelope import CloudEvent
-from functions._core.events import ROUTES
-from functions._runtime.contract.examples import example
+from functions._adapters.http.cloudevents import read_events
+from functions._core.events.catalogue import ROUTES
+from functions._core.events.envelope import CloudEvent
+from infra.generate.contract.examples import example
 from tests.contract.schemas import EVENTS, document
 
 ENVELOPES = EVENTS / "envelopes"

@@ -12,18 +12,18 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from functions._core.audits import IncidentType
-from functions._core.decision import check_plan, read_decision
-from functions._core.envelope import type_of
-from functions._core.events import BY_NOUN, CATALOGUE, ROUTES
-from functions._core.orders import ORDERS
+from functions._core.decision.reading import check_plan, read_decision
+from functions._core.events.catalogue import BY_NOUN, CATALOGUE, ROUTES
+from functions._core.events.commands import ORDERS
+from functions._core.events.envelope import type_of
+from functions._core.records.audits import IncidentType
+from functions._core.records.values import flow_id_of, format_time, parse_time, ticket_id_of
 from functions._core.rules import Rules
-from functions._core.values import flow_id_of, format_time, parse_time, ticket_id_of
-from functions._runtime import generate_events
-from functions._runtime.contract.examples import courses, examples
-from functions._runtime.contract.folder import differences, pretty
-from functions._runtime.contract.sample import DECISION, IMAGE, START
-from functions._runtime.contract.words import COMMON, SPECIAL
+from infra.generate import events as generate_events
+from infra.generate.contract.examples import courses, examples
+from infra.generate.contract.folder import differences, pretty
+from infra.generate.contract.sample import DECISION, IMAGE, START
+from infra.generate.contract.words import COMMON, SPECIAL
 from tests.conftest import ROOT
 from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, document, faults, faults_of, validator
 
@@ -37,7 +37,7 @@ def test_the_folder_is_what_the_code_makes() -> None:
 
 def test_the_same_files_are_made_whatever_the_order_of_sets() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "functions._runtime.generate_events", "--check"],
+        [sys.executable, "-m", "infra.generate.events", "--check"],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": "1"},
         capture_output=True,

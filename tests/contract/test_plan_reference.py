@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.checks import check_plan
-from functions._core.decision import read_decision
-from functions._core.decision_model import CognitivePlan, Compensation, Decision, Input, Retry, Task
-from functions._core.unknown_fields import CARRIED_BY_DECISION, CARRIED_BY_PLAN, unknown_fields
-from functions._core.vocabulary import TASK_TYPES
-from tests.command_line import flowc
+from functions._core.decision.checks import check_plan
+from functions._core.decision.model import CognitivePlan, Compensation, Decision, Input, Retry, Task
+from functions._core.decision.reading import read_decision
+from functions._core.decision.unknown_fields import CARRIED_BY_DECISION, CARRIED_BY_PLAN, unknown_fields
+from functions._core.decision.vocabulary import TASK_TYPES
 from tests.conftest import ROOT
-from tests.decisions import NOW
+from tests.support.command_line import flowc
+from tests.support.decisions import NOW
 
 PAGE = (ROOT / "docs" / "reference" / "plan.md").read_text(encoding="utf-8")
 HELLO = ROOT / "examples" / "hello.json"

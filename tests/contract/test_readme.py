@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from typer.main import get_command
 
-from functions._core.decision import check_plan, read_decision
-from functions._runtime.cli.app import app
-from functions._runtime.settings import PREFIX, Settings
+from functions._cli.app import app
+from functions._core.decision.reading import check_plan, read_decision
+from functions._engine.settings import PREFIX, Settings
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -14,9 +14,9 @@ import typer.main
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from functions._runtime.cli.app import app
-from functions._runtime.metrics_catalogue import CATALOGUE
-from tests.http_api import running_api
+from functions._cli.app import app
+from functions._observability.catalogue import CATALOGUE
+from tests.support.http_api import running_api
 
 FILE = Path(__file__).with_name("surface.json")
 WIDTH = 100

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from functions._core.decision import InvalidDecision, read_decision
-from functions._core.vocabulary import COMPENSATION_TYPES, MAX_SPAN_MS, MAX_TASKS, TASK_TYPES
+from functions._core.decision.reading import InvalidDecision, read_decision
+from functions._core.decision.vocabulary import COMPENSATION_TYPES, MAX_SPAN_MS, MAX_TASKS, TASK_TYPES
 from tests.contract.schemas import INCOMING, document, faults
-from tests.decisions import a_document, a_plan, a_task
+from tests.support.decisions import a_document, a_plan, a_task
 
 DECISION = "decision.consolidated.v1"
 Folder = Callable[[str], Path]

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from typer.main import get_command
 
+from functions._cli.app import app
 from functions._cli.lazy_group import LazyGroup
-from functions._core.decision import check_plan, read_decision
+from functions._core.decision.reading import check_plan, read_decision
 from functions._core.rules import Rules
-from functions._runtime.cli.app import app
-from tests.cloudformation import document
 from tests.conftest import ROOT
+from tests.support.cloudformation import document
 
 GUIDE = (ROOT / "infra" / "aws" / "README.md").read_text(encoding="utf-8")
 TEMPLATE = document()

@@ -4,9 +4,9 @@ import json
 import re
 import subprocess
 
-from functions._runtime.manifests import SCALES
+from infra.generate.manifests import SCALES
 from tests.conftest import ROOT
-from tests.kustomize import containers, render
+from tests.support.kustomize import containers, render
 
 INFRA = ROOT / "infra"
 TEXT = (INFRA / "Dockerfile").read_text(encoding="utf-8")

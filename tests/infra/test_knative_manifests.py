@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from functions._adapters.addresses import FORBIDDEN_NETWORKS
-from functions._runtime import generate_knative
-from functions._runtime.metrics_alerts import rules_file
-from functions._runtime.metrics_dashboard import dashboard
-from functions._runtime.on_knative import read_environment
+from functions._adapters.http.addresses import FORBIDDEN_NETWORKS
+from functions._hosts.knative.process import read_environment
+from infra.generate import knative as generate_knative
+from infra.generate.alerts import rules_file
+from infra.generate.dashboard import dashboard
 from tests.conftest import ROOT, require
-from tests.kubernetes import problems
-from tests.kustomize import Resource, apply, containers, render
+from tests.support.kubernetes import problems
+from tests.support.kustomize import Resource, apply, containers, render
 
 FOLDER = ROOT / "infra" / "knative"
 OVERLAYS = ("dev", "kafka-broker", "scale-to-zero")

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from functions._core.events import BY_NOUN, ROUTES
-from functions._runtime.contract.folder import ROOT
-from tests.kubernetes import func_problems
-from tests.kustomize import Resource, render
+from functions._core.events.catalogue import BY_NOUN, ROUTES
+from infra.generate.contract.folder import ROOT
+from tests.support.kubernetes import func_problems
+from tests.support.kustomize import Resource, render
 
 FOLDER = ROOT / "infra" / "knative"
 BROKER = {"ref": {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "flow-c"}}

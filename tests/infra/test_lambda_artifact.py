@@ -13,8 +13,8 @@ import pytest
 from botocore.loaders import Loader
 from botocore.session import Session
 
-from tests.cloudformation import Stack, document, listed
 from tests.conftest import ROOT
+from tests.support.cloudformation import Stack, document, listed
 
 SCRIPT = ROOT / "infra" / "aws" / "artifact.py"
 PINS = re.compile(r"^([a-z0-9.-]+)==(\S+)(.*)$", re.MULTILINE)

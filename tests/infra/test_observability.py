@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from functions._runtime import generate_observability
-from functions._runtime.metrics_alerts import NO_DATA, RULES, Rule, rules_file
-from functions._runtime.metrics_catalogue import CATALOGUE, Kind, Metric
-from functions._runtime.metrics_dashboard import dashboard, queries
+from functions._observability.catalogue import CATALOGUE, Kind, Metric
+from infra.generate import observability as generate_observability
+from infra.generate.alerts import NO_DATA, RULES, Rule, rules_file
+from infra.generate.dashboard import dashboard, queries
 from tests.conftest import require
-from tests.http_api import running_api
-from tests.promql import UNITS, Labels, Selector, Series, grouped, parse, selectors
+from tests.support.http_api import running_api
+from tests.support.promql import UNITS, Labels, Selector, Series, grouped, parse, selectors
 
 BY_SERIES = {series: metric for metric in CATALOGUE for series in metric.series}
 BY_ALERT = {rule.alert: rule for rule in RULES}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from functions._runtime.emf import DURATION, ENDS, FAILED, NAMES
-from functions._runtime.on_lambda import NAMESPACE
-from tests.cloudformation import EVERYTHING, FUNCTION, PATH, Stack, document, named, walk
+from functions._hosts.aws.environment import NAMESPACE
+from functions._observability.emf import DURATION, ENDS, FAILED, NAMES
 from tests.conftest import ROOT
+from tests.support.cloudformation import EVERYTHING, FUNCTION, PATH, Stack, document, named, walk
 
 TEMPLATE = document()
 WHOLE = Stack(**EVERYTHING)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from functions._adapters.dynamodb.schema import create_table
-from functions._runtime.expose import NAMES
-from functions._runtime.manifests import calls_out
-from tests.cloudformation import EVERYTHING, Stack, listed
+from functions._hosts.entry import NAMES
+from infra.generate.manifests import calls_out
+from tests.support.cloudformation import EVERYTHING, Stack, listed
 
 Statement = dict[str, Any]
 

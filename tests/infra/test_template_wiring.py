@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from functions._adapters.cloudevents_http import STRUCTURED, read_events
 from functions._adapters.dynamodb.schema import create_table
-from functions._core.envelope import TYPE_PREFIX
-from functions._core.events import BY_NOUN, CATALOGUE, ROUTES
-from functions._runtime.clock import SystemClock
-from functions._runtime.expose import NAMES
-from functions._runtime.lambda_records import LONGEST_PAUSE
-from functions._runtime.manifests import calls_out
-from functions._runtime.on_lambda import read_environment
+from functions._adapters.http.cloudevents import STRUCTURED, read_events
+from functions._core.events.catalogue import BY_NOUN, CATALOGUE, ROUTES
+from functions._core.events.envelope import TYPE_PREFIX
+from functions._engine.clock import SystemClock
+from functions._hosts.aws.environment import read_environment
+from functions._hosts.aws.records import LONGEST_PAUSE
+from functions._hosts.entry import NAMES
 from functions.api.access import OPEN, REPORTS
-from tests.cloudformation import EVERYTHING, PATH, Stack, document
+from infra.generate.manifests import calls_out
 from tests.conftest import ROOT
+from tests.support.cloudformation import EVERYTHING, PATH, Stack, document
 
 STACK = Stack()
 QUEUES = STACK.of("AWS::SQS::Queue")

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings, SettingsError
-from tests.http_api import Api, bearer, problem_of, running_api
-from tests.world import decision, decision_event, report_event, task, until
+from functions._engine.settings import Settings, SettingsError
+from functions._hosts.one_machine.process import running
+from tests.support.http_api import Api, bearer, problem_of, running_api
+from tests.support.world import decision, decision_event, report_event, task, until
 
 KEY = "a-key-that-nobody-guesses"
 ELSEWHERE = "203.0.113.9"

@@ -12,13 +12,13 @@ import jsonschema
 import pytest
 
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.events import CATALOGUE
-from functions._core.values import TicketStatus, flow_id_of, format_time
+from functions._core.events.catalogue import CATALOGUE
+from functions._core.records.values import TicketStatus, flow_id_of, format_time
 from functions.api.ingress import HANDLERS, INTERNAL
 from functions.api.questions import found
-from tests.builders import make_flow, make_history, make_letter, make_step, make_ticket
-from tests.http_api import Api, problem_of, running_api
-from tests.world import decision, decision_event, task, until
+from tests.support.builders import make_flow, make_history, make_letter, make_step, make_ticket
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import decision, decision_event, task, until
 
 
 @pytest.fixture

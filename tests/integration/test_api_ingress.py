@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions._adapters.cloudevents_http import write_binary
+from functions._adapters.http.cloudevents import write_binary
 from functions._core.engine import Engine, Heard
-from functions._core.envelope import CloudEvent, type_of
-from functions._core.values import TicketStatus, flow_id_of
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from tests.http_api import Api, bearer, problem_of, running_api
-from tests.world import decision, decision_event, report_event, task, until
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.records.values import TicketStatus, flow_id_of
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from tests.support.http_api import Api, bearer, problem_of, running_api
+from tests.support.world import decision, decision_event, report_event, task, until
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"

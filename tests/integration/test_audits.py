@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from functions._core.envelope import CloudEvent, type_of
-from tests.builders import T0, make_letter
-from tests.command_line import Api as StandIn
-from tests.http_api import Api, problem_of, running_api
-from tests.loopback import Loopback
-from tests.world import decision, task
+from functions._core.events.envelope import CloudEvent, type_of
+from tests.support.builders import T0, make_letter
+from tests.support.command_line import Api as StandIn
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.loopback import Loopback
+from tests.support.world import decision, task
 
 AUDITS = "/api/v1/audits"
 

@@ -13,9 +13,9 @@ from functions._adapters.aws.eventbridge import BYTES, EventBridgeBroker
 from functions._adapters.aws.messages import Queue, queue_of, read_message
 from functions._adapters.aws.secrets import secret
 from functions._core.errors import Rejected, Unavailable
-from tests.aws_emulator import Aws
-from tests.builders import make_event
-from tests.loopback import Answer, Loopback, Request
+from tests.support.aws_emulator import Aws
+from tests.support.builders import make_event
+from tests.support.loopback import Answer, Loopback, Request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from functions._core.models import Ticket
-from functions._core.step import Delivery, Step
-from functions._core.tickets import ticket_hash
-from functions._core.values import FlowStatus, SecurityLevel, TicketStatus, Waiting
-from functions._runtime.courier import Courier
-from tests.builders import T0, make_flow, make_ticket
-from tests.http_api import Api, problem_of, running_api
-from tests.world import ClosedBreaker, decision, task, until
+from functions._core.planning.tickets import ticket_hash
+from functions._core.records.change_set import Delivery, Step
+from functions._core.records.models import Ticket
+from functions._core.records.values import FlowStatus, SecurityLevel, TicketStatus, Waiting
+from functions._engine.assignment_sender import Courier
+from tests.support.builders import T0, make_flow, make_ticket
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import ClosedBreaker, decision, task, until
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from tests.command_line import flowc, written
-from tests.processes import Platform, platform_process, processes, worker_process
-from tests.world import PATIENCE_S, task
+from tests.support.command_line import flowc, written
+from tests.support.processes import Platform, platform_process, processes, worker_process
+from tests.support.world import PATIENCE_S, task
 
 SAYS_NO = 'case "$FLOWC_TASK_ID" in bad*) echo "no such file" >&2; exit 3;; slow*) sleep 1;; esac; echo "[1]"'
 Run = Callable[..., Result]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from functions._core.audits import AuditKind, IncidentRecord, Severity
-from functions._core.models import Flow
-from functions._core.orders import RedriveRequest
-from functions._core.values import FlowStatus, TicketStatus
-from tests.world import World, decision, running_world, task, until
+from functions._core.events.commands import RedriveRequest
+from functions._core.records.audits import AuditKind, IncidentRecord, Severity
+from functions._core.records.models import Flow
+from functions._core.records.values import FlowStatus, TicketStatus
+from tests.support.world import World, decision, running_world, task, until
 
 CHAIN = [task("a", compensation=True), task("b", "a", compensation=True), task("c", "b", compensation=True)]
 NO = {"status": "FAILED", "error": {"type": "broken", "message": "it does not work", "retryable": False}}

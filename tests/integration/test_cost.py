@@ -9,14 +9,14 @@ import pytest
 
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb.client import Refused
-from functions._core.sample import Shape, sample_decision
-from functions._runtime.cost import capacity, services
-from functions._runtime.cost.bill import Bill
-from functions._runtime.cost.course import Broken, Course, counted
-from functions._runtime.cost.ledger import FLOWS, INVOCATIONS, MESSAGES, PUBLISHED, READS, REQUESTS, WRITES, Ledger
-from functions._runtime.cost.prices import PRICES, Prices
-from functions._runtime.cost.table import MemoryTable
-from tests.world import decision, task
+from functions._core.decision.sample import Shape, sample_decision
+from functions._cost import capacity, services
+from functions._cost.bill import Bill
+from functions._cost.ledger import FLOWS, INVOCATIONS, MESSAGES, PUBLISHED, READS, REQUESTS, WRITES, Ledger
+from functions._cost.prices import PRICES, Prices
+from functions._cost.run import Broken, Course, counted
+from functions._cost.table import MemoryTable
+from tests.support.world import decision, task
 
 A_MONTH = 1_000_000
 MINUTES = 5 * 60_000

@@ -4,16 +4,16 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from functions._core.envelope import CloudEvent
-from functions._core.models import Ticket
+from functions._core.events.envelope import CloudEvent
+from functions._core.planning.tickets import ticket_hash
 from functions._core.ports import Answer, Ports
-from functions._core.step import Delivery, Step
-from functions._core.tickets import ticket_hash
-from functions._core.values import TicketStatus
-from functions._core.worker_record import Worker
-from functions._runtime.courier import Courier
-from tests.builders import T0, make_flow, make_plan
-from tests.world import ClosedBreaker, running_world, until
+from functions._core.records.change_set import Delivery, Step
+from functions._core.records.models import Ticket
+from functions._core.records.values import TicketStatus
+from functions._core.records.worker import Worker
+from functions._engine.assignment_sender import Courier
+from tests.support.builders import T0, make_flow, make_plan
+from tests.support.world import ClosedBreaker, running_world, until
 
 
 class Gateway:

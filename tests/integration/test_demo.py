@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import written
-from tests.world import PATIENCE_S, task
+from tests.support.command_line import written
+from tests.support.world import PATIENCE_S, task
 
 
 def demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:

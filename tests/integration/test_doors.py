@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.http_api import Api, problem_of, running_api
+from tests.support.http_api import Api, problem_of, running_api
 
 WORKER = {"worker_id": "w1", "endpoint": "http://127.0.0.1:1/w1", "capabilities": ["python"]}
 

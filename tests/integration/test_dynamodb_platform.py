@@ -9,8 +9,8 @@ import pytest
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.stores import Stores
-from functions._runtime.clock import SystemClock
-from tests.world import PATIENCE_S, World, running_world, task
+from functions._engine.clock import SystemClock
+from tests.support.world import PATIENCE_S, World, running_world, task
 
 PLAN = (task("a"), task("b", "a"), task("c", "a"), task("d", "a"), task("e", "b", "c", "d"))
 

@@ -18,11 +18,11 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from functions._core.events import BY_NOUN, SINK
+from functions._core.events.catalogue import BY_NOUN, SINK
 from tests.contract.schemas import document, envelope_faults
-from tests.loopback import Answer, Loopback, Request
-from tests.processes import Platform, platform_process, processes
-from tests.world import decision, task, until
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.processes import Platform, platform_process, processes
+from tests.support.world import decision, task, until
 
 PREFIX = "io.neuralhive."
 PATIENCE = 120.0

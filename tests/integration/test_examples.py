@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.signatures import SignedMessage, signature_headers
+from functions._core.events.signatures import SignedMessage, signature_headers
 from tests.conftest import ROOT, require
-from tests.loopback import Loopback
-from tests.loopback import until as until_true
-from tests.processes import Platform, platform_process, processes
-from tests.world import until
+from tests.support.loopback import Loopback
+from tests.support.loopback import until as until_true
+from tests.support.processes import Platform, platform_process, processes
+from tests.support.world import until
 
 PAGE = (ROOT / "docs" / "reference" / "worker-protocol.md").read_text()
 README = (ROOT / "README.md").read_text()

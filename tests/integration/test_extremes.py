@@ -14,11 +14,11 @@ import httpx
 import pytest
 import structlog
 
-from functions._core.values import flow_id_of, ticket_id_of
-from functions._core.vocabulary import MAX_SPAN_MS
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from tests.world import decision, task, until
+from functions._core.decision.vocabulary import MAX_SPAN_MS
+from functions._core.records.values import flow_id_of, ticket_id_of
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from tests.support.world import decision, task, until
 
 EVENT = {"ce-specversion": "1.0", "ce-source": "/t", "ce-type": "io.neuralhive.decision.consolidated.v1"}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from functions._core.values import FlowStatus
-from tests.world import Task, World, decision, report_event, running_world, task, until
+from functions._core.records.values import FlowStatus
+from tests.support.world import Task, World, decision, report_event, running_world, task, until
 
 SLOTS = 10
 LONG, SHORT = 14_400, 600

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from functions._core.errors import Unavailable
-from tests.builders import later, make_flow, make_step, seconds
-from tests.http_api import Api, problem_of, running_api
-from tests.world import task
+from tests.support.builders import later, make_flow, make_step, seconds
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import task
 
 STATUS = "/api/v1/flow-c/status"
 

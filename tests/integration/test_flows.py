@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from functions._core.admission import admit
-from functions._core.audits import AuditRecord
-from functions._core.envelope import CloudEvent
+from functions._core.decision.admission import admit
 from functions._core.errors import Rejected
-from functions._core.models import Flow, Phase
-from functions._core.orders import ApprovalGrant
+from functions._core.events.commands import ApprovalGrant
+from functions._core.events.envelope import CloudEvent
+from functions._core.placement.workers import Heartbeat
 from functions._core.ports import Answer
-from functions._core.values import FlowStatus, TicketStatus, Waiting, flow_id_of, ticket_id_of
-from functions._core.workers import Heartbeat
-from tests.world import World, decision, decision_event, report_event, running_world, task, until
+from functions._core.records.audits import AuditRecord
+from functions._core.records.models import Flow, Phase
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting, flow_id_of, ticket_id_of
+from tests.support.world import World, decision, decision_event, report_event, running_world, task, until
 
 DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
 

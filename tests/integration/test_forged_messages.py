@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.signatures import secret_of, signature_headers
-from tests.loopback import Loopback
-from tests.loopback import until as until_true
-from tests.processes import platform_process, processes, worker_process
-from tests.stand_in_platform import SECRET, StandIn
-from tests.world import until
+from functions._core.events.signatures import secret_of, signature_headers
+from tests.support.loopback import Loopback
+from tests.support.loopback import until as until_true
+from tests.support.processes import platform_process, processes, worker_process
+from tests.support.stand_in_platform import SECRET, StandIn
+from tests.support.world import until
 
 HEADERS = {
     "ce-specversion": "1.0",

@@ -10,16 +10,16 @@ import pytest
 import structlog
 
 from functions._adapters.memory import MemoryStore
-from functions._adapters.sqlite import SqliteStore
+from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.stores import Stores
-from functions._core.values import FlowStatus, Outcome
-from functions._runtime import forgetting
-from functions._runtime.forgetting import RECORDS, Forgetting
-from functions._runtime.metrics import Metrics
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from tests.builders import T0, later, make_flow, make_history, make_letter, make_plan, make_step
-from tests.world import until
+from functions._core.records.values import FlowStatus, Outcome
+from functions._engine import retention_job
+from functions._engine.retention_job import RECORDS, Forgetting
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from functions._observability.metrics import Metrics
+from tests.support.builders import T0, later, make_flow, make_history, make_letter, make_plan, make_step
+from tests.support.world import until
 
 DAYS_30 = timedelta(days=30)
 ENDED = {"status": FlowStatus.COMPLETED, "outcome": Outcome.COMPLETED, "next_wakeup_at": None}
@@ -92,7 +92,7 @@ async def test_too_many_dead_letters_cost_the_oldest_loudly(stores: Stores) -> N
 
 
 async def test_a_running_platform_forgets_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forgetting, "ROUND", 0.02)
+    monkeypatch.setattr(retention_job, "ROUND", 0.02)
     store = SqliteStore.open(tmp_path)
     flow_id = await put_ended(store.stores, 1, 3)
     for number in range(5):
@@ -110,7 +110,7 @@ async def test_a_running_platform_forgets_by_itself(tmp_path: Path, monkeypatch:
 
 
 async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(forgetting, "ROUND", 0.02)
+    monkeypatch.setattr(retention_job, "ROUND", 0.02)
     store = SqliteStore.open(tmp_path)
     flow_id = await put_ended(store.stores, 1, 3)
     writer = store._database._committer._connection
@@ -123,7 +123,7 @@ async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch, t
             return True if len(lines) > 1 else None
 
         await until(failed, "two rounds that fail")
-    assert {line["event"] for line in lines} == {"forgetting.failed"}
+    assert {line["event"] for line in lines} == {"retention_job.failed"}
     assert await store.stores.store.flow(flow_id) is not None
     writer.execute("PRAGMA query_only = OFF")
 

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.values import flow_id_of
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from tests.world import decision, task, until
+from functions._core.records.values import flow_id_of
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from tests.support.world import decision, task, until
 
 TYPE = "io.neuralhive.decision.consolidated.v1"
 BINARY = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/tests", "ce-type": TYPE}

@@ -10,17 +10,17 @@ import pytest
 import pytest_asyncio
 from aiohttp.abc import ResolveResult
 
-from functions._adapters.cloudevents_http import read_events
-from functions._adapters.http_client import ANSWER_LIMIT, HttpClient
-from functions._adapters.telemetry import HttpTelemetrySink
-from functions._adapters.workers_http import HttpBroker, HttpWorkerGateway
-from functions._core.envelope import CloudEvent
+from functions._adapters.http.client import ANSWER_LIMIT, HttpClient
+from functions._adapters.http.cloudevents import read_events
+from functions._adapters.http.telemetry import HttpTelemetrySink
+from functions._adapters.http.workers import HttpBroker, HttpWorkerGateway
 from functions._core.errors import Rejected, Unavailable
+from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Answer as WorkerAnswer
-from functions._core.worker_record import Worker
-from functions._runtime.clock import SystemClock
-from functions._runtime.tokens import JwtTokens
-from tests.loopback import Answer, Loopback, Request
+from functions._core.records.worker import Worker
+from functions._engine.clock import SystemClock
+from functions._engine.tokens import JwtTokens
+from tests.support.loopback import Answer, Loopback, Request
 
 # One server serves all tests of this module, since starting and stopping one takes longer than any test.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

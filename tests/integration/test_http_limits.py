@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from functions._core.envelope import type_of
-from functions._runtime.bounded_http import MAX_HEAD, MAX_HEADERS
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
+from functions._core.events.envelope import type_of
+from functions._engine.settings import Settings
+from functions._hosts.bounded_http import MAX_HEAD, MAX_HEADERS
+from functions._hosts.one_machine.process import running
 from functions.api.ingress import MAX_BATCH
-from tests.http_api import problem_of, running_api
-from tests.world import PATIENCE_S, decision, task
+from tests.support.http_api import problem_of, running_api
+from tests.support.world import PATIENCE_S, decision, task
 
 POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"

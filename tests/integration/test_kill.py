@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.plans import proves_itself, seeded_decision
-from tests.processes import Platform, platform_process, processes, worker_process
-from tests.world import decision, task, until
+from tests.support.plans import proves_itself, seeded_decision
+from tests.support.processes import Platform, platform_process, processes, worker_process
+from tests.support.world import decision, task, until
 
 RECORDED = ROOT.parent / "shared" / "real-plans" / "montage-chameleon-2mass-01d-001.json"
 KILLS = 10

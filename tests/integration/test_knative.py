@@ -11,22 +11,22 @@ import httpx
 import pytest
 import structlog
 
-from functions._adapters.cloudevents_http import write_batch, write_binary, write_structured
-from functions._core.admission import admit
-from functions._core.envelope import CloudEvent, type_of
+from functions._adapters.http.cloudevents import write_batch, write_binary, write_structured
+from functions._core.decision.admission import admit
 from functions._core.errors import Conflict, Unavailable
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.records.change_set import Step
+from functions._core.records.values import FlowStatus, flow_id_of
 from functions._core.rules import CANDIDATES_PER_TICKET, TICKETS_PER_EVENT, Rules
-from functions._core.step import Step
-from functions._core.values import FlowStatus, flow_id_of
-from functions._runtime.event_edge import EVENT_LIMIT
-from functions._runtime.expose import NAMES
-from functions._runtime.platform import Platform
-from functions._runtime.settings import Settings, SettingsError
-from tests.builders import make_event, make_worker
+from functions._engine.platform import Platform
+from functions._engine.settings import Settings, SettingsError
+from functions._hosts.entry import NAMES
+from functions._hosts.knative.edge import EVENT_LIMIT
 from tests.contract.schemas import faults_of
-from tests.knative import Broker, SharedStore, cluster, event_of, ping, served, worker_event
-from tests.loopback import Answer, Loopback, Request
-from tests.world import decision, decision_event, task, until
+from tests.support.builders import make_event, make_worker
+from tests.support.knative import Broker, SharedStore, cluster, event_of, ping, served, worker_event
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.world import decision, decision_event, task, until
 
 PROBLEM = "application/problem+json"
 

@@ -13,19 +13,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from functions._adapters.cloudevents_http import write_binary
-from functions._adapters.postgres.store import PostgresStore
+from functions._adapters.http.cloudevents import write_binary
+from functions._adapters.sql.postgres.store import PostgresStore
 from functions._adapters.stores import Stores
-from functions._core.admission import admit
-from functions._core.envelope import CloudEvent
+from functions._core.decision.admission import admit
+from functions._core.events.envelope import CloudEvent
+from functions._core.records.values import FlowStatus
 from functions._core.rules import Rules
-from functions._core.values import FlowStatus
-from functions._runtime.knative_function import KnativeFunction
-from functions._runtime.worker.http_server import HttpServer
-from tests.knative import SharedStore, environment, event_of
-from tests.loopback import Answer, Loopback, Request
-from tests.processes import Process, free_port, processes
-from tests.world import decision, decision_event, task, until
+from functions._hosts.knative.function import KnativeFunction
+from functions._worker.http_server import HttpServer
+from tests.support.knative import SharedStore, environment, event_of
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.processes import Process, free_port, processes
+from tests.support.world import decision, decision_event, task, until
 
 NOT_NEEDED = {"fastapi", "httpx", "opentelemetry", "prometheus_client", "rich", "sqlite3", "starlette", "typer"}
 

@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.values import flow_id_of
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from functions._runtime.worker import Executor, ShellExecutor, SimulatedExecutor, Worker, WorkerConfig
-from tests.builders import T0
-from tests.loopback import Loopback
-from tests.world import decision, task, until
+from functions._core.records.values import flow_id_of
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from functions._worker import Executor, ShellExecutor, SimulatedExecutor, Worker, WorkerConfig
+from tests.support.builders import T0
+from tests.support.loopback import Loopback
+from tests.support.world import decision, task, until
 
 
 @dataclass

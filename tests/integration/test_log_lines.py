@@ -13,16 +13,16 @@ from typing import Any
 import httpx
 
 from tests.conftest import ROOT
-from tests.processes import Platform, free_port
-from tests.world import decision, task, until
+from tests.support.processes import Platform, free_port
+from tests.support.world import decision, task, until
 
 BREAKING = """
 import asyncio, logging, sys, threading, warnings
-from functions._runtime import logs
-from functions._runtime.metrics import Metrics
-from functions._runtime.metrics_http import MeasuredApp
-from functions._runtime.serving import listen, serving
-from functions._runtime.settings import Settings
+from functions._observability import logs
+from functions._observability.metrics import Metrics
+from functions._observability.http_metrics import MeasuredApp
+from functions._hosts.serving import listen, serving
+from functions._engine.settings import Settings
 
 async def breaks(scope, receive, send):
     scope["path_params"] = {"flow_id": "f-1", "signal_name": "s"}

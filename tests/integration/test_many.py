@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from functions._core.values import FlowStatus
-from tests.world import decision, running_world, task
+from functions._core.records.values import FlowStatus
+from tests.support.world import decision, running_world, task
 
 
 async def test_five_hundred_flows_at_once_all_complete(tmp_path: Path) -> None:

@@ -12,24 +12,24 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from functions._adapters.aws.messages import read_message
-from functions._adapters.cloudevents_http import write_structured
 from functions._adapters.dynamodb.client import meaning
 from functions._adapters.dynamodb.schema import create_table
-from functions._core.envelope import CloudEvent, type_of
+from functions._adapters.http.cloudevents import write_structured
 from functions._core.errors import Unavailable
-from functions._core.step import Step
-from functions._core.values import flow_id_of
-from functions._runtime.emf import EmbeddedMetrics
-from functions._runtime.lambda_function import LambdaFunction
-from functions._runtime.lambda_records import TRIES, Records
-from functions._runtime.on_lambda import gateway, read_environment
-from functions._runtime.settings import SettingsError
-from functions._runtime.timers import SOURCE
-from tests.aws_emulator import Aws
-from tests.builders import make_flow, make_history, make_ticket
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.records.change_set import Step
+from functions._core.records.values import flow_id_of
+from functions._engine.settings import SettingsError
+from functions._hosts.aws.environment import gateway, read_environment
+from functions._hosts.aws.function import LambdaFunction
+from functions._hosts.aws.records import TRIES, Records
+from functions._hosts.aws.timers import SOURCE
+from functions._observability.emf import EmbeddedMetrics
 from tests.conformance.dynamodb_clients import Ahead
 from tests.contract.schemas import faults_of
-from tests.plans import seeded_decision
+from tests.support.aws_emulator import Aws
+from tests.support.builders import make_flow, make_history, make_ticket
+from tests.support.plans import seeded_decision
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 API_KEY = "a" * 32

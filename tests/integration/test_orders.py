@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from functions._core import orders
-from functions._core.audits import ActionRecord, AuditKind
 from functions._core.errors import Rejected
-from functions._core.models import Flow
-from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting
-from tests.ordering import (
+from functions._core.events import commands
+from functions._core.records.audits import ActionRecord, AuditKind
+from functions._core.records.models import Flow
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus, Waiting
+from tests.support.ordering import (
     DIAMOND,
     REVIEWED,
     SAID,
@@ -25,27 +25,27 @@ from tests.ordering import (
     taken,
     ticket_at,
 )
-from tests.world import World, decision, running_world, task, until
+from tests.support.world import World, decision, running_world, task, until
 
 
-async def carry_out(world: World, order: orders.AnyOrder, order_id: str | None = None) -> Flow:
+async def carry_out(world: World, order: commands.AnyOrder, order_id: str | None = None) -> Flow:
     """Carry out an order."""
     return (await world.platform.order(order, order_id=order_id)).flow
 
 
 async def pause(world: World, flow_id: str) -> Flow:
     """Pause a flow."""
-    return await carry_out(world, orders.PauseRequest(flow_id=flow_id, **SAID))
+    return await carry_out(world, commands.PauseRequest(flow_id=flow_id, **SAID))
 
 
 async def resume(world: World, flow_id: str) -> Flow:
     """Let a paused flow go on."""
-    return await carry_out(world, orders.ResumeRequest(flow_id=flow_id, **SAID))
+    return await carry_out(world, commands.ResumeRequest(flow_id=flow_id, **SAID))
 
 
 async def redrive(world: World, flow_id: str, sla_seconds: float | None = None) -> Flow:
     """Redrive a flow."""
-    return await carry_out(world, orders.RedriveRequest(flow_id=flow_id, sla_seconds=sla_seconds, **SAID))
+    return await carry_out(world, commands.RedriveRequest(flow_id=flow_id, sla_seconds=sla_seconds, **SAID))
 
 
 class TestPauseAndResume:
@@ -141,7 +141,7 @@ class TestPauseAndResume:
         async with running_world(tmp_path) as world:
             await world.register()
             flow = await world.run(task("a"))
-            for order in (orders.PauseRequest(flow_id=flow.flow_id), orders.ResumeRequest(flow_id=flow.flow_id)):
+            for order in (commands.PauseRequest(flow_id=flow.flow_id), commands.ResumeRequest(flow_id=flow.flow_id)):
                 with pytest.raises(Rejected, match="is COMPLETED") as refused:
                     await carry_out(world, order)
                 assert refused.value.status == 409
@@ -154,7 +154,7 @@ class TestApproval:
             flow_id = await world.submit(decision(task("a"), **REVIEWED))
             waits = await until(lambda: world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
             await asyncio.sleep(0.05)
-            approved = await carry_out(world, orders.ApprovalGrant(flow_id=flow_id, **SAID))
+            approved = await carry_out(world, commands.ApprovalGrant(flow_id=flow_id, **SAID))
             assert approved.sla_deadline - waits.sla_deadline == approved.phase.entered_at - waits.phase.entered_at
             flow = await world.ended(flow_id)
             assert (flow.outcome, flow.reasons) == (Outcome.COMPLETED, ())
@@ -166,13 +166,13 @@ class TestApproval:
         async with running_world(tmp_path) as world:
             flow_id = await world.submit(decision(task("a"), **REVIEWED))
             await until(lambda: world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
-            await carry_out(world, orders.ApprovalDenial(flow_id=flow_id, **SAID))
+            await carry_out(world, commands.ApprovalDenial(flow_id=flow_id, **SAID))
             flow = await world.ended(flow_id)
             assert flow.outcome is Outcome.REJECTED
             assert [(r.code, r.message) for r in flow.reasons] == [("approval_denied", "denied by ada: because")]
             with pytest.raises(Rejected, match="does not wait for approval"):
-                await carry_out(world, orders.ApprovalGrant(flow_id=flow_id))
-            assert (await carry_out(world, orders.ApprovalDenial(flow_id=flow_id))).version == flow.version
+                await carry_out(world, commands.ApprovalGrant(flow_id=flow_id))
+            assert (await carry_out(world, commands.ApprovalDenial(flow_id=flow_id))).version == flow.version
             await assert_history_tells_all(world, flow_id)
 
     async def test_a_decision_that_nobody_waits_for_any_more_is_refused_unless_it_is_so_already(
@@ -183,13 +183,13 @@ class TestApproval:
             approved, cancelled = [await world.submit(decision(task("a"), **REVIEWED)) for _ in range(2)]
             await until(lambda: world.at(approved, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
             await until(lambda: world.at(cancelled, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
-            await carry_out(world, orders.ApprovalGrant(flow_id=approved))
+            await carry_out(world, commands.ApprovalGrant(flow_id=approved))
             await world.cancel(cancelled)
             flow = await world.ended(approved)
-            assert await carry_out(world, orders.ApprovalGrant(flow_id=approved)) == flow
-            refused: tuple[orders.AnyOrder, ...] = (
-                orders.ApprovalDenial(flow_id=approved),
-                orders.ApprovalGrant(flow_id=cancelled),
+            assert await carry_out(world, commands.ApprovalGrant(flow_id=approved)) == flow
+            refused: tuple[commands.AnyOrder, ...] = (
+                commands.ApprovalDenial(flow_id=approved),
+                commands.ApprovalGrant(flow_id=cancelled),
             )
             for order in refused:
                 with pytest.raises(Rejected, match="does not wait for approval"):
@@ -283,7 +283,7 @@ class TestRedrive:
             redriven = await redrive(world, late.flow_id, 60)
             waits = await until(lambda: world.at(late.flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
             assert (waits.sla_deadline, waits.sla_limit) == (redriven.sla_deadline, None)
-            await carry_out(world, orders.ApprovalGrant(flow_id=late.flow_id, **SAID))
+            await carry_out(world, commands.ApprovalGrant(flow_id=late.flow_id, **SAID))
             assert (await world.ended(late.flow_id)).outcome is Outcome.COMPLETED
             await assert_history_tells_all(world, late.flow_id)
 
@@ -313,14 +313,14 @@ class TestTickets:
             await world.register()
             flow_id = await world.submit(decision(task("a", retry={"initial_ms": 60_000, "max_retries": 1})))
             ticket = await ticket_at(world, flow_id, "a", waiting=Waiting.RETRY)
-            flow = await carry_out(world, orders.RetryRequest(flow_id=flow_id, ticket_id=ticket.ticket_id, **SAID))
+            flow = await carry_out(world, commands.RetryRequest(flow_id=flow_id, ticket_id=ticket.ticket_id, **SAID))
             flow = await world.ended(flow_id)
             assert flow.outcome is Outcome.COMPLETED
             assert flow.ended_at is not None
             assert flow.ended_at - flow.received_at < timedelta(seconds=10)
             await assert_history_tells_all(world, flow_id)
             with pytest.raises(Rejected, match="is COMPLETED: it is done"):
-                await carry_out(world, orders.RetryRequest(flow_id=flow_id, ticket_id=ticket.ticket_id))
+                await carry_out(world, commands.RetryRequest(flow_id=flow_id, ticket_id=ticket.ticket_id))
 
     async def test_reassign_gives_a_hung_ticket_to_another_worker(self, tmp_path: Path) -> None:
         async with running_world(tmp_path) as world:
@@ -330,7 +330,7 @@ class TestTickets:
             hung = await taken(world, "a")
             await world.register("w2")
             world.workers.behave = done
-            order = orders.ReassignRequest(flow_id=flow_id, ticket_id=hung["ticket_id"], **SAID)
+            order = commands.ReassignRequest(flow_id=flow_id, ticket_id=hung["ticket_id"], **SAID)
             await carry_out(world, order)
             flow = await world.ended(flow_id)
             ticket = (await world.tickets(flow_id))["a"]
@@ -348,7 +348,7 @@ class TestTickets:
             flow_id = await world.submit(decision(task("a", idempotent=False)))
             hung = await taken(world, "a")
             with pytest.raises(Rejected, match="not idempotent and worker w1 has it"):
-                await carry_out(world, orders.ReassignRequest(flow_id=flow_id, ticket_id=hung["ticket_id"]))
+                await carry_out(world, commands.ReassignRequest(flow_id=flow_id, ticket_id=hung["ticket_id"]))
 
     async def test_what_depends_on_a_skipped_ticket_gets_the_given_output(self, tmp_path: Path) -> None:
         reader = task("b", "a", parameters={"from": {"$output": "a", "path": "/file"}})
@@ -357,7 +357,7 @@ class TestTickets:
             await world.register()
             flow_id = await world.submit(decision(task("a"), reader))
             held = await taken(world, "a")
-            skip = orders.SkipRequest(flow_id=flow_id, ticket_id=held["ticket_id"], output={"file": "x.txt"}, **SAID)
+            skip = commands.SkipRequest(flow_id=flow_id, ticket_id=held["ticket_id"], output={"file": "x.txt"}, **SAID)
             await carry_out(world, skip)
             reads = await taken(world, "b")
             assert reads["parameters"] == {"from": "x.txt"}
@@ -375,7 +375,7 @@ class TestTickets:
             flow_id = await world.submit(decision(*DIAMOND))
             await taken(world, "a")
             last = (await world.tickets(flow_id))["d"].ticket_id
-            for kind in (orders.SkipRequest, orders.RetryRequest):
+            for kind in (commands.SkipRequest, commands.RetryRequest):
                 with pytest.raises(Rejected, match="waits for 2 of its dependencies"):
                     await carry_out(world, kind(flow_id=flow_id, ticket_id=last))
 
@@ -386,7 +386,7 @@ class TestTickets:
             one, other = [await world.submit(decision(task("a"))) for _ in range(2)]
             ticket = await ticket_at(world, other, "a", status=TicketStatus.ASSIGNED)
             with pytest.raises(Rejected, match="has no ticket") as refused:
-                await carry_out(world, orders.SkipRequest(flow_id=one, ticket_id=ticket.ticket_id))
+                await carry_out(world, commands.SkipRequest(flow_id=one, ticket_id=ticket.ticket_id))
             assert refused.value.status == 404
 
     async def test_skips_and_reports_at_the_same_time_end_each_ticket_once(self, tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ class TestTickets:
             held = [await taken(world, one["task_id"]) for one in tasks]
 
             async def skipped(ticket_id: str) -> object:
-                return await carry_out(world, orders.SkipRequest(flow_id=flow_id, ticket_id=ticket_id, **SAID))
+                return await carry_out(world, commands.SkipRequest(flow_id=flow_id, ticket_id=ticket_id, **SAID))
 
             doing: list[Any] = []
             for number, assignment in enumerate(held):
@@ -421,7 +421,7 @@ async def test_an_order_that_comes_twice_counts_once_and_is_kept_once(tmp_path: 
         await world.register()
         flow_id = await world.submit(decision(task("a")))
         await taken(world, "a")
-        order = orders.PauseRequest(flow_id=flow_id, **SAID)
+        order = commands.PauseRequest(flow_id=flow_id, **SAID)
         await carry_out(world, order, "o-1")
         resumed = await resume(world, flow_id)
         assert (await carry_out(world, order, "o-1")).version == resumed.version

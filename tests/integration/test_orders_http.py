@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from functions._core.envelope import CloudEvent, type_of
-from functions._core.orders import ORDERS
-from functions._core.values import FlowStatus, Waiting
-from tests.builders import T0
-from tests.http_api import Api, problem_of, running_api
-from tests.ordering import REVIEWED, SAID, breaks_at, done, finish, silent, taken, ticket_at
-from tests.world import decision, task, until
+from functions._core.events.commands import ORDERS
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.records.values import FlowStatus, Waiting
+from tests.support.builders import T0
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.ordering import REVIEWED, SAID, breaks_at, done, finish, silent, taken, ticket_at
+from tests.support.world import decision, task, until
 
 Changes = list[dict[str, Any]]
 

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.values import flow_id_of
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
+from functions._core.records.values import flow_id_of
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
 from functions.api.access import split_host
-from tests.http_api import problem_of
-from tests.world import decision, task, until
+from tests.support.http_api import problem_of
+from tests.support.world import decision, task, until
 
 KEY = "a-key-that-nobody-guesses"
 SAFE = {"get", "head", "options"}

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.audits import ActionRecord, AuditKind
-from functions._core.values import TicketStatus
-from tests.http_api import Api, bearer, problem_of, running_api
-from tests.world import decision, report_event, task, until
+from functions._core.records.audits import ActionRecord, AuditKind
+from functions._core.records.values import TicketStatus
+from tests.support.http_api import Api, bearer, problem_of, running_api
+from tests.support.world import decision, report_event, task, until
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from functions._runtime.worker import SimulatedExecutor, Worker, WorkerConfig
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from functions._worker import SimulatedExecutor, Worker, WorkerConfig
 from tests.conftest import ROOT
-from tests.plans import SHAPES, proves_itself, seeded_decision
-from tests.world import until
+from tests.support.plans import SHAPES, proves_itself, seeded_decision
+from tests.support.world import until
 
 RECORDED = sorted(path.name for path in (ROOT.parent / "shared" / "real-plans").glob("*.json")) or ["none at hand"]
 SPEED = 2000.0

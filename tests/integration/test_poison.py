@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from functions._adapters.http_client import HttpClient
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.workers import HttpBroker
 from functions._adapters.memory.store import MemoryStore
-from functions._adapters.workers_http import HttpBroker
-from functions._core.envelope import CloudEvent
-from functions._runtime.clock import SystemClock
-from functions._runtime.publisher import PAGE, Publisher
-from tests.builders import make_event
-from tests.loopback import Answer, Loopback, Request
-from tests.world import running_world, until
+from functions._core.events.envelope import CloudEvent
+from functions._engine.clock import SystemClock
+from functions._engine.outbox_relay import PAGE, Publisher
+from tests.support.builders import make_event
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.world import running_world, until
 
 POISON = "event-0"
 

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from functions._runtime.settings import Settings, SettingsError
+from functions._engine.settings import Settings, SettingsError
 from tests.conftest import ROOT
-from tests.processes import Platform, platform_process, processes, worker_process
-from tests.world import decision, task, until
+from tests.support.processes import Platform, platform_process, processes, worker_process
+from tests.support.world import decision, task, until
 
 KEY = "k" * 32
 PLANTED = "planted-where-nothing-may-find-it"
@@ -152,7 +152,7 @@ async def empty(url: str) -> bool | None:
 
 
 def test_the_driver_is_imported_where_postgresql_is_used_alone() -> None:
-    code = "import sys, functions._runtime.on_one_machine; sys.exit('asyncpg' in sys.modules)"
+    code = "import sys, functions._hosts.one_machine.process; sys.exit('asyncpg' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

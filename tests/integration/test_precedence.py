@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from functions._adapters.memory.store import MemoryStore
-from functions._adapters.sqlite import SqliteStore
-from functions._core.values import Waiting
-from tests.http_api import running_api
-from tests.world import World, decision, report_event, running_world, task, until
+from functions._adapters.sql.sqlite import SqliteStore
+from functions._core.records.values import Waiting
+from tests.support.http_api import running_api
+from tests.support.world import World, decision, report_event, running_world, task, until
 
 RISKS = ("low", "critical", "medium", "low", "high", "critical", "medium", "high", "critical", "low")
 BY_RISK = sorted(RISKS, key=("critical", "high", "medium", "low").index)

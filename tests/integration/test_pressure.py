@@ -11,15 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._adapters.cloudevents_http import write_structured
-from functions._adapters.sqlite.flows import SqliteFlows
-from functions._core.values import flow_id_of
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from tests.http_api import problem_of, running_api
-from tests.loopback import Answer as LoopbackAnswer
-from tests.loopback import Loopback, Request
-from tests.world import decision, decision_event, report_event, task, until
+from functions._adapters.http.cloudevents import write_structured
+from functions._adapters.sql.sqlite.flows import SqliteFlows
+from functions._core.records.values import flow_id_of
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from tests.support.http_api import problem_of, running_api
+from tests.support.loopback import Answer as LoopbackAnswer
+from tests.support.loopback import Loopback, Request
+from tests.support.world import decision, decision_event, report_event, task, until
 
 WORDS = {"full": "database or disk is full", "read-only": "readonly database"}
 
@@ -172,7 +172,7 @@ async def test_a_full_queue_is_a_503_that_says_when_to_come_again(tmp_path: Path
 
 async def test_writes_that_pile_up_are_refused_at_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with platform_over(tmp_path) as platform:
-        monkeypatch.setattr("functions._adapters.sqlite.committer.MAX_WAITING", 0)
+        monkeypatch.setattr("functions._adapters.sql.sqlite.committer.MAX_WAITING", 0)
         answer = await platform.submit("d")
         assert "Too many writes" in problem_of(answer, 503, "unavailable")["detail"]
         assert answer.headers["retry-after"] == "1"

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.envelope import CloudEvent, type_of
 from functions._core.errors import Rejected, Unavailable
-from functions._core.letters import letter_of
-from functions._core.models import Reason
-from functions._core.step import Step
-from functions._core.values import FlowStatus
-from functions._runtime import pump as pump_module
-from tests.builders import T0
-from tests.world import World, decision, running_world, task, until
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.records.change_set import Step
+from functions._core.records.dead_letters import letter_of
+from functions._core.records.models import Reason
+from functions._core.records.values import FlowStatus
+from functions._engine import local_broker
+from tests.support.builders import T0
+from tests.support.world import World, decision, running_world, task, until
 
 
 class Subscriber:
@@ -101,7 +101,7 @@ async def test_an_event_that_a_subscriber_refuses_becomes_a_dead_letter_and_can_
 
 
 async def test_a_function_that_raises_three_times_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump_module, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(local_broker, "FIRST_PAUSE", 0.001)
     async with running_world(tmp_path) as world:
         calls = 0
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from functions._core.signatures import signature_headers
-from functions._core.values import flow_id_of
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from tests.knative import SharedStore, served
-from tests.stand_in_platform import SECRET, Gate, StandIn, working
-from tests.world import decision, task
+from functions._core.events.signatures import signature_headers
+from functions._core.records.values import flow_id_of
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from tests.support.knative import SharedStore, served
+from tests.support.stand_in_platform import SECRET, Gate, StandIn, working
+from tests.support.world import decision, task
 
 DECISION = decision(task("a"), decision_id="d-raw")
 RAW = [b"M\xfcller", "Müller".encode(), b"M%C3%BCller"]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.reports import LOG_LIMIT
-from functions._core.values import flow_id_of, ticket_id_of
+from functions._core.events.reports import LOG_LIMIT
+from functions._core.records.values import flow_id_of, ticket_id_of
 from functions.api import references
-from tests.http_api import Api, running_api
-from tests.world import decision, task
+from tests.support.http_api import Api, running_api
+from tests.support.world import decision, task
 
 RESOLVE = "/api/v1/flows/resolve"
 IMPOSSIBLE = task("a", required_capabilities=["telepathy"])

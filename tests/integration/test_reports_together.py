@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from functions._adapters.sqlite.store import SqliteStore
+from functions._adapters.sql.sqlite.store import SqliteStore
 from functions._core.engine import Heard
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict, Rejected
-from functions._core.step import Step
-from functions._core.values import FlowStatus
-from tests.world import World, decision, report_event, running_world, task, until
+from functions._core.events.envelope import CloudEvent
+from functions._core.records.change_set import Step
+from functions._core.records.values import FlowStatus
+from tests.support.world import World, decision, report_event, running_world, task, until
 
 MIDDLE = ("b", "c", "d")
 DIAMOND = (task("a"), *(task(name, "a") for name in MIDDLE), task("z", *MIDDLE))

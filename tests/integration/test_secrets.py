@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 
-from functions._adapters.cloudevents_http import write_structured
-from tests.http_api import bearer
-from tests.loopback import Answer, Loopback, Request
-from tests.processes import Platform, platform_process, processes
-from tests.world import decision, decision_event, report_event, task, until
+from functions._adapters.http.cloudevents import write_structured
+from tests.support.http_api import bearer
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.processes import Platform, platform_process, processes
+from tests.support.world import decision, decision_event, report_event, task, until
 
 WORKER_KEY = "WORKER-KEY-planted-where-nothing-may-find-it"
 API_KEY = "API-KEY-planted-where-nothing-may-find-it"

@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.json_text import LIGHT_BYTES, LIGHT_PARTS
+from functions._core.records.json_text import LIGHT_BYTES, LIGHT_PARTS
 from functions.api.services import MAX_BODY, MAX_HELD, MAX_REPORT
-from tests.http_api import Api, problem_of, running_api
-from tests.processes import Platform, free_port
-from tests.world import decision, report_event, task, until
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.processes import Platform, free_port
+from tests.support.world import decision, report_event, task, until
 
 KEY = "a-key-that-nobody-guesses"
 ELSEWHERE, HERE = "203.0.113.9", "127.0.0.1"

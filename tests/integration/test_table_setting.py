@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from functions._core.errors import Unavailable
-from functions._runtime.settings import Settings, SettingsError
-from functions._runtime.wiring import open_store
-from tests.builders import make_flow, make_step
-from tests.dynamodb import ENVIRONMENT, Emulator
+from functions._engine.settings import Settings, SettingsError
+from functions._engine.wiring import open_store
+from tests.support.builders import make_flow, make_step
+from tests.support.dynamodb import ENVIRONMENT, Emulator
 
 
 @pytest.fixture(autouse=True)

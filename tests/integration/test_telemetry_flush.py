@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.envelope import CloudEvent
-from functions._core.step import Step
-from functions._runtime.flushing import TelemetryFlush
-from tests.builders import T0, make_event, make_flow, seconds
-from tests.http_api import Api, problem_of, running_api
-from tests.world import task
+from functions._core.events.envelope import CloudEvent
+from functions._core.records.change_set import Step
+from functions._engine.telemetry_flush import TelemetryFlush
+from tests.support.builders import T0, make_event, make_flow, seconds
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import task
 
 BUFFER = "/api/v1/telemetry/buffer"
 FLUSH = "/api/v1/telemetry/flush"

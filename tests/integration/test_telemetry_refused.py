@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from functions._adapters.http_client import HttpClient
-from functions._adapters.knative import BrokerTelemetrySink
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.knative import BrokerTelemetrySink
+from functions._adapters.http.telemetry import HttpTelemetrySink
+from functions._adapters.http.workers import HttpBroker
 from functions._adapters.memory.store import MemoryStore
-from functions._adapters.telemetry import HttpTelemetrySink
-from functions._adapters.workers_http import HttpBroker
-from functions._core.envelope import type_of
-from functions._core.models import DeadLetter, Flow
+from functions._core.events.envelope import type_of
 from functions._core.ports import TelemetrySink
-from functions._core.step import Step
-from functions._runtime.flushing import FIRST_PAUSE, LONGEST_PAUSE, TelemetryFlush
-from functions._runtime.settings import Settings
-from functions._runtime.wiring import ports_of
-from tests.builders import T0, make_event, make_flow
-from tests.http_api import Api, running_api
-from tests.loopback import Answer, Loopback, Request
-from tests.world import World, decision, task, until
+from functions._core.records.change_set import Step
+from functions._core.records.models import DeadLetter, Flow
+from functions._engine.settings import Settings
+from functions._engine.telemetry_flush import FIRST_PAUSE, LONGEST_PAUSE, TelemetryFlush
+from functions._engine.wiring import ports_of
+from tests.support.builders import T0, make_event, make_flow
+from tests.support.http_api import Api, running_api
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.world import World, decision, task, until
 
 Judge = Callable[[dict[str, Any]], int]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from functions._adapters.cloudevents_http import BATCHED, read_events
-from functions._adapters.http_client import HttpClient
-from functions._adapters.telemetry import EVENTS_PER_POST, FileTelemetrySink, HttpTelemetrySink
-from functions._core.envelope import CloudEvent
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.cloudevents import BATCHED, read_events
+from functions._adapters.http.telemetry import EVENTS_PER_POST, FileTelemetrySink, HttpTelemetrySink
 from functions._core.errors import Rejected, Unavailable
-from tests.loopback import Answer, Loopback, Request
+from functions._core.events.envelope import CloudEvent
+from tests.support.loopback import Answer, Loopback, Request
 
 # One server serves all tests of this module, since starting and stopping one takes longer than any test.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

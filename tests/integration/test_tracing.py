@@ -14,16 +14,16 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._adapters.cloudevents_http import write_binary, write_structured
+from functions._adapters.http.cloudevents import write_binary, write_structured
 from functions._core.errors import Unavailable
-from functions._core.models import Flow
-from functions._core.workers import Registration
-from functions._runtime.on_one_machine import Running, running
-from functions._runtime.serving import recorder_of
-from functions._runtime.settings import Settings
+from functions._core.placement.workers import Registration
+from functions._core.records.models import Flow
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import Running, running
+from functions._hosts.serving import recorder_of
 from tests.conftest import ROOT
-from tests.loopback import Answer, Loopback, Request
-from tests.world import decision, decision_event, report_event, task, until
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.world import decision, decision_event, report_event, task, until
 
 USER_TRACE, USER_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 USER = f"00-{USER_TRACE}-{USER_SPAN}-01"
@@ -209,7 +209,7 @@ async def test_spans_reach_a_collector(tmp_path: Path) -> None:
 
 
 async def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "functions._runtime.tracing", raising=False)
+    monkeypatch.delitem(sys.modules, "functions._observability.traces", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(Unavailable, match=r"infra/requirements/otel\.txt"):
         recorder_of(Settings.from_mapping({}, data=tmp_path, trace_file=tmp_path / "spans.jsonl"))
@@ -221,17 +221,17 @@ import asyncio, sys
 def loaded():
     return {name for name in sys.modules if name.startswith("opentelemetry")}
 
-import functions._runtime.platform
+import functions._engine.platform
 assert not loaded(), loaded()  # the functions and all around them, without the web framework
 from pathlib import Path
-from functions._runtime.on_one_machine import running
-from functions._runtime.serving import recorder_of
-from functions._runtime.settings import Settings
+from functions._hosts.one_machine.process import running
+from functions._hosts.serving import recorder_of
+from functions._engine.settings import Settings
 
 async def main():
     async with running(Settings.from_mapping({}, port=0, data=Path(sys.argv[1]))) as platform:
         assert platform.engine.instruments.metrics.text()
-        assert "functions._runtime.tracing" not in sys.modules
+        assert "functions._observability.traces" not in sys.modules
 
 asyncio.run(main())
 print(sorted({name for name in loaded() if name.split(".")[1:2] in (["sdk"], ["exporter"], ["proto"])}))

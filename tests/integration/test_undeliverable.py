@@ -6,10 +6,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from functions._adapters.sqlite import SqliteStore
-from functions._adapters.sqlite.folder import DATABASE
-from functions._core.values import FlowStatus, TicketStatus, Waiting
-from tests.world import World, decision, running_world, task, until
+from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.folder import DATABASE
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting
+from tests.support.world import World, decision, running_world, task, until
 
 KIB = 1024
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from functions._adapters.sqlite import SqliteStore
-from functions._adapters.sqlite.folder import DATABASE
-from functions._adapters.sqlite.recent import Recent
-from functions._core.set_aside import RecordKind
-from functions._core.step import Step
-from functions._core.values import FlowStatus, flow_id_of, ticket_id_of
-from tests.builders import make_event
+from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.folder import DATABASE
+from functions._adapters.sql.sqlite.recent import Recent
+from functions._core.records.change_set import Step
+from functions._core.records.set_aside import RecordKind
+from functions._core.records.values import FlowStatus, flow_id_of, ticket_id_of
 from tests.conformance.damage import in_sqlite
-from tests.http_api import Api, problem_of, running_api
-from tests.world import decision, task, until
+from tests.support.builders import make_event
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import decision, task, until
 
 BROKEN = '{"worker_id":"zbad"}'
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from functions._core.reports import Report
-from functions._core.values import ReportStatus
-from functions._runtime.worker import reports, runs
-from tests.loopback import Answer, Request, until
-from tests.stand_in_platform import TOKEN, Desk, Gate, StandIn, working
+from functions._core.events.reports import Report
+from functions._core.records.values import ReportStatus
+from functions._worker import reports, runs
+from tests.support.loopback import Answer, Request, until
+from tests.support.stand_in_platform import TOKEN, Desk, Gate, StandIn, working
 
 # One platform serves all tests of this module, since starting and stopping it takes longer than most tests.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

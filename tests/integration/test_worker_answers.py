@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from functions._adapters.http_client import HttpClient
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.workers import HttpBroker, HttpWorkerGateway
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.stores import Stores
-from functions._adapters.workers_http import HttpBroker, HttpWorkerGateway
-from functions._core.models import Ticket
-from functions._core.values import TicketStatus, Waiting
-from functions._core.worker_record import Worker
-from functions._core.workers import Heartbeat, Registration
-from functions._runtime.clock import SystemClock
-from functions._runtime.platform import Platform
-from functions._runtime.tokens import JwtTokens
-from tests.loopback import Answer, Loopback, Request
-from tests.loopback import until as until_true
-from tests.world import World, decision, running_world, task, until
+from functions._core.placement.workers import Heartbeat, Registration
+from functions._core.records.models import Ticket
+from functions._core.records.values import TicketStatus, Waiting
+from functions._core.records.worker import Worker
+from functions._engine.clock import SystemClock
+from functions._engine.platform import Platform
+from functions._engine.tokens import JwtTokens
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.loopback import until as until_true
+from tests.support.world import World, decision, running_world, task, until
 
 LIMITS = {"redeliver": 0.2, "unreachable": 20, "breaker_pause": 1.5}
 PATIENCE = 60

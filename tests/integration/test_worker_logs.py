@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from functions._core.reports import LOG_LIMIT
-from functions._runtime.worker import CallableExecutor, Executor, ShellExecutor
+from functions._core.events.reports import LOG_LIMIT
+from functions._worker import CallableExecutor, Executor, ShellExecutor
 from functions._worker.written import Listening
-from tests.loopback import until
-from tests.stand_in_platform import StandIn, working
+from tests.support.loopback import until
+from tests.support.stand_in_platform import StandIn, working
 
 
 def prints(assignment: dict[str, Any]) -> int:

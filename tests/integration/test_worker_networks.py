@@ -10,17 +10,17 @@ import aiohttp
 import pytest
 from aiohttp.abc import ResolveResult
 
-from functions._adapters.addresses import EVERY_NETWORK, Networks
-from functions._adapters.http_client import HttpClient
-from functions._adapters.workers_http import HttpWorkerGateway
-from functions._core.envelope import type_of
-from functions._core.workers import Registration
-from functions._runtime.clock import SystemClock
-from functions._runtime.settings import Settings, SettingsError
-from functions._runtime.tokens import JwtTokens
-from tests.builders import make_event, make_worker
-from tests.http_api import Api, problem_of, running_api
-from tests.world import decision_event
+from functions._adapters.http.addresses import EVERY_NETWORK, Networks
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.workers import HttpWorkerGateway
+from functions._core.events.envelope import type_of
+from functions._core.placement.workers import Registration
+from functions._engine.clock import SystemClock
+from functions._engine.settings import Settings, SettingsError
+from functions._engine.tokens import JwtTokens
+from tests.support.builders import make_event, make_worker
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import decision_event
 
 LOOPBACK = ["127.0.0.1", "127.9.9.9", "[::1]", "0.0.0.0", "[::]", "localhost", "a.localhost", "2130706433", "0x7f.1",  # noqa: S104 nothing is bound
             "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]",

@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from functions._adapters.cloudevents_http import write_batch
-from functions._core.values import SecurityLevel
-from functions._runtime.worker import TaskFailed, Worker, WorkerConfig, inbox, reports
-from tests.loopback import Answer, until
-from tests.stand_in_platform import TOKEN, Gate, StandIn, working
+from functions._adapters.http.cloudevents import write_batch
+from functions._core.records.values import SecurityLevel
+from functions._worker import TaskFailed, Worker, WorkerConfig, inbox, reports
+from tests.support.loopback import Answer, until
+from tests.support.stand_in_platform import TOKEN, Gate, StandIn, working
 
 # One platform serves all tests of this module, since starting and stopping it takes longer than most tests.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -224,7 +224,7 @@ async def test_after_the_grace_what_runs_is_stopped_and_reported_as_worth_anothe
 async def test_reports_that_nobody_takes_do_not_keep_a_worker_from_stopping(
     platform: StandIn, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions._runtime.worker.worker.FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr("functions._worker.worker.FLUSH_SECONDS", 0.05)
     gate.opened.set()
     platform.replies.extend([Answer(503)] * 1000)
     async with working(platform, gate) as desk:

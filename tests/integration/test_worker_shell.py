@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from functions._runtime.worker import Assignment, ShellExecutor, TaskFailed, shell
-from functions._runtime.worker.tasks import OUTPUT_LIMIT
-from tests.loopback import until
-from tests.stand_in_platform import TOKEN
+from functions._worker import Assignment, ShellExecutor, TaskFailed, shell
+from functions._worker.tasks import OUTPUT_LIMIT
+from tests.support.loopback import until
+from tests.support.stand_in_platform import TOKEN
 
 ASSIGNMENT = Assignment.model_validate(
     {

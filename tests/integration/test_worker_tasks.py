@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from functions._runtime.worker import (
+from functions._worker import (
     Assignment,
     CallableExecutor,
     Executor,
     SimulatedExecutor,
     TaskFailed,
 )
-from functions._runtime.worker.tasks import OUTPUT_LIMIT
-from tests.loopback import until
-from tests.stand_in_platform import TOKEN, Gate, StandIn, working
+from functions._worker.tasks import OUTPUT_LIMIT
+from tests.support.loopback import until
+from tests.support.stand_in_platform import TOKEN, Gate, StandIn, working
 
 # One platform serves all tests of this module, since starting and stopping it takes longer than most tests.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.values import Health
-from functions._core.worker_record import WorkerTelemetry
-from tests.builders import make_worker
-from tests.http_api import Api, running_api
+from functions._core.records.values import Health
+from functions._core.records.worker import WorkerTelemetry
+from tests.support.builders import make_worker
+from tests.support.http_api import Api, running_api
 
 WORKER = {"worker_id": "w1", "endpoint": "http://127.0.0.1:1/w1", "capabilities": ["python"]}
 

@@ -9,14 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.values import flow_id_of
-from functions._runtime.endings import Endings
-from functions._runtime.on_one_machine import running
-from functions._runtime.settings import Settings
-from functions._runtime.worker import SimulatedExecutor, Worker, WorkerConfig
-from tests.builders import T0, later, make_flow, make_step, make_ticket, seconds
-from tests.http_api import Api, problem_of, running_api
-from tests.world import decision, task, until
+from functions._core.records.values import flow_id_of
+from functions._engine.flow_waiters import Endings
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import running
+from functions._worker import SimulatedExecutor, Worker, WorkerConfig
+from tests.support.builders import T0, later, make_flow, make_step, make_ticket, seconds
+from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import decision, task, until
 
 START = "/api/v1/workflows/start"
 EXECUTE = "/api/v1/flow-c/execute"

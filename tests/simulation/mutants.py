@@ -15,19 +15,21 @@ from functions._adapters.memory import flows as memory_flows
 from functions._adapters.memory.flows import MemoryFlows
 from functions._adapters.memory.state import State
 from functions._adapters.memory.wakeups import MemoryWakeups
-from functions._core import compensation, draft, ending_steps, ranking
-from functions._core.envelope import CloudEvent
 from functions._core.errors import IllegalTransition
-from functions._core.events import ROUTES
-from functions._core.machine import TICKET_TRANSITIONS, TicketTrigger, next_ticket
-from functions._core.models import Ticket
-from functions._core.plan import schedule
+from functions._core.events.catalogue import ROUTES
+from functions._core.events.envelope import CloudEvent
+from functions._core.events.reports import Report
+from functions._core.machine import ending, step_builder
+from functions._core.machine.tables import TICKET_TRANSITIONS, TicketTrigger, next_ticket
+from functions._core.placement import ranking
+from functions._core.planning import compensation
+from functions._core.planning.graph import schedule
 from functions._core.ports import Due
-from functions._core.reports import Report
-from functions._core.step import Step
-from functions._core.values import TicketStatus
-from functions._runtime import courier
-from functions._runtime.pump import Pump
+from functions._core.records.change_set import Step
+from functions._core.records.models import Ticket
+from functions._core.records.values import TicketStatus
+from functions._engine import assignment_sender
+from functions._engine.local_broker import Pump
 
 Patch = pytest.MonkeyPatch
 
@@ -69,7 +71,7 @@ def terminal_overwritten(patch: Patch) -> None:
         except IllegalTransition:
             return next(edges[trigger] for edges in TICKET_TRANSITIONS.values() if trigger in edges)
 
-    patch.setattr(draft, "next_ticket", lenient)
+    patch.setattr(step_builder, "next_ticket", lenient)
     patch.setattr(Report, "counts_for", lambda self, ticket: self.attempt == ticket.attempt)
 
 
@@ -95,10 +97,8 @@ def wakeup_not_set_again(patch: Patch) -> None:
 
 def dependant_released_early(patch: Patch) -> None:
     """The end of one dependency releases a ticket that has others."""
-    real: Callable[[Any, Ticket], Ticket] = ending_steps._without_dependency
-    patch.setattr(
-        ending_steps, "_without_dependency", lambda step, dependant: real(step, dependant.but(open_dependencies=1))
-    )
+    real: Callable[[Any, Ticket], Ticket] = ending._without_dependency
+    patch.setattr(ending, "_without_dependency", lambda step, dependant: real(step, dependant.but(open_dependencies=1)))
 
 
 def compensation_in_plan_order(patch: Patch) -> None:
@@ -120,13 +120,13 @@ def compensation_in_plan_order(patch: Patch) -> None:
 
 def hash_not_compared(patch: Patch) -> None:
     """A ticket is given away as it is stored, whoever wrote it."""
-    patch.setattr(courier, "check_hash", lambda _ticket: None)
+    patch.setattr(assignment_sender, "check_hash", lambda _ticket: None)
 
 
 def clearance_not_looked_at(patch: Patch) -> None:
     """Any worker with the capabilities gets a ticket, whatever it may see."""
     patch.setattr(ranking, "not_cleared", lambda _worker, _level: None)
-    patch.setattr(courier, "not_cleared", lambda _worker, _level: None)
+    patch.setattr(assignment_sender, "not_cleared", lambda _worker, _level: None)
 
 
 MUTANTS: Mapping[str, Callable[[Patch], None]] = {
@@ -146,7 +146,7 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
 }
 
 if __name__ == "__main__":
-    from functions._runtime.cli import main
+    from functions._cli import main
 
     name = sys.argv.pop(1)
     with pytest.MonkeyPatch.context() as applied:

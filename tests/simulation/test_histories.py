@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from functions._runtime.simulator.run import simulate_many
+from functions._simulator.run import simulate_many
 
 FILE = Path(__file__).with_name("histories.json")
 SEEDS = range(1, 201)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from functions._runtime.simulator.run import simulate
+from functions._simulator.run import simulate
 from tests.simulation.mutants import MUTANTS
 
 SEEDS = range(1, 61)

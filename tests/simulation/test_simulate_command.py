@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.sample import Shape, sample_decision
-from functions._runtime.simulator.faults import CATALOGUE
-from tests.command_line import flowc
+from functions._core.decision.sample import Shape, sample_decision
+from functions._simulator.faults import CATALOGUE
 from tests.conftest import ROOT
+from tests.support.command_line import flowc
 
 BUG = "commit_without_outbox"
 

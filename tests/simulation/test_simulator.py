@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from functions._core.sample import Shape, sample_decision
-from functions._runtime.simulator.faults import CATALOGUE
-from functions._runtime.simulator.plans import scenario_of
-from functions._runtime.simulator.run import Result, simulate, simulate_many
+from functions._core.decision.sample import Shape, sample_decision
+from functions._simulator.faults import CATALOGUE
+from functions._simulator.plans import scenario_of
+from functions._simulator.run import Result, simulate, simulate_many
 from tests.conftest import ROOT
 
 ALONE = range(10)
@@ -50,7 +50,7 @@ def test_without_faults_every_flow_of_a_sound_plan_is_completed_in_time() -> Non
 
 HISTORY = """
 import sys
-from functions._runtime.simulator.run import simulate
+from functions._simulator.run import simulate
 for seed in range(40, 52):
     print("\\n".join(simulate(seed, ["all"], keep_history=True).history))
 """

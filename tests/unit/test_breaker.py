@@ -1,10 +1,7 @@
 """The circuit breaker of a worker: opened by failures in a row, closed by successes, seen by the ranking."""
 
-from functions._core.ports import Answer
-from functions._core.ranking import rank_for
-from functions._core.rules import Rules
-from functions._core.worker_record import Worker
-from functions._core.workers import (
+from functions._core.placement.ranking import rank_for
+from functions._core.placement.workers import (
     ACKNOWLEDGED,
     Heartbeat,
     Verdict,
@@ -17,7 +14,10 @@ from functions._core.workers import (
     verdict_of,
     verdicts_of,
 )
-from tests.builders import T0, make_flow, make_history, make_step, make_worker, seconds
+from functions._core.ports import Answer
+from functions._core.records.worker import Worker
+from functions._core.rules import Rules
+from tests.support.builders import T0, make_flow, make_history, make_step, make_worker, seconds
 
 RULES = Rules()
 GOOD = Verdict(worker_id="worker-1", succeeded=True)

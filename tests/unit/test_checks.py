@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from functions._core.checks import MAX_NAMED, chain
-from functions._core.decision import check_plan
-from functions._core.models import Reason
-from functions._core.values import format_time
-from tests.decisions import NOW, a_decision, a_task
+from functions._core.decision.checks import MAX_NAMED, chain
+from functions._core.decision.reading import check_plan
+from functions._core.records.models import Reason
+from functions._core.records.values import format_time
+from tests.support.decisions import NOW, a_decision, a_task
 
 PAST = format_time(NOW - timedelta(seconds=1))
 FUTURE = format_time(NOW + timedelta(days=1))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.checks import check_plan
-from functions._core.decision import read_decision
-from functions._runtime.cli import submission
-from functions._runtime.cli.app import Commands
-from functions._runtime.cli.demo_command import SAMPLE
-from tests.command_line import flowc
-from tests.decisions import NOW, a_document
+from functions._cli import submission
+from functions._cli.app import Commands
+from functions._cli.demo_command import SAMPLE
+from functions._core.decision.checks import check_plan
+from functions._core.decision.reading import read_decision
+from tests.support.command_line import flowc
+from tests.support.decisions import NOW, a_document
 
 COMMANDS = [
     ("demo",),
@@ -81,7 +81,7 @@ HEAVY = {"httpx", "pydantic", "rich.live", "uvicorn", "fastapi", "aiohttp", "sql
 
 IMPORTED = """
 import sys
-from functions._runtime.cli import main
+from functions._cli import main
 sys.argv[0] = "flowc"
 try:
     main()
@@ -152,9 +152,7 @@ class TestHelp:
         assert imported_by(*arguments) & light == set()
 
     def test_a_flow_is_shown_without_pydantic(self) -> None:
-        probe = (
-            "import sys, functions._runtime.cli.pictures, functions._runtime.cli.watching, functions._cli.references"
-        )
+        probe = "import sys, functions._cli.pictures, functions._cli.watching, functions._cli.references"
         run = subprocess.run(
             [sys.executable, "-c", f"{probe}; print(*sys.modules)"], capture_output=True, text=True, check=True
         )

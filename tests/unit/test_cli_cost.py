@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from functions._runtime.cost.prices import PRICES
-from tests.command_line import flowc, written
-from tests.world import task
+from functions._cost.prices import PRICES
+from tests.support.command_line import flowc, written
+from tests.support.world import task
 
 RIVALS = {"Step Functions Standard", "Lambda durable functions"}
 

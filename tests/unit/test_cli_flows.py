@@ -9,14 +9,25 @@ from typing import Any
 
 import pytest
 
-from functions._cli import verdict
-from functions._runtime.cli import submission, watching
-from functions._runtime.cli.client import Client, Unavailable
-from functions._runtime.cli.plain_lines import PlainLines
-from functions._runtime.cli.progress import Progress
-from tests.command_line import ASSIGNED, DONE, FLOW, FLOW_ID, TICKET, Api, a_row, a_ticket, an_entry, problem, watched
-from tests.decisions import a_document
-from tests.loopback import Answer, Loopback
+from functions._cli import submission, verdict, watching
+from functions._cli.client import Client, Unavailable
+from functions._cli.plain_lines import PlainLines
+from functions._cli.progress import Progress
+from tests.support.command_line import (
+    ASSIGNED,
+    DONE,
+    FLOW,
+    FLOW_ID,
+    TICKET,
+    Api,
+    a_row,
+    a_ticket,
+    an_entry,
+    problem,
+    watched,
+)
+from tests.support.decisions import a_document
+from tests.support.loopback import Answer, Loopback
 
 
 @pytest.fixture

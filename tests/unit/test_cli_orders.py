@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from functions._core.values import ticket_id_of
-from tests.builders import T0
-from tests.command_line import FLOW_ID, TICKET, Api, a_row, problem
-from tests.loopback import Loopback
+from functions._core.records.values import ticket_id_of
+from tests.support.builders import T0
+from tests.support.command_line import FLOW_ID, TICKET, Api, a_row, problem
+from tests.support.loopback import Loopback
 
 TICKET_ID = TICKET["ticket_id"]
 OF_FLOWS = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.loopback import Answer, Loopback, Request
-from tests.world import PATIENCE_S
+from tests.support.loopback import Answer, Loopback, Request
+from tests.support.world import PATIENCE_S
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from functions._runtime.cli.pictures import picture
-from functions._runtime.cli.progress import Progress
-from functions._runtime.cli.words import sla_left, took, transition
-from tests.builders import T0, seconds
-from tests.command_line import ASSIGNED, DONE, FLOW_ID, TICKET, a_row, a_ticket, an_entry
+from functions._cli.pictures import picture
+from functions._cli.progress import Progress
+from functions._cli.words import sla_left, took, transition
+from tests.support.builders import T0, seconds
+from tests.support.command_line import ASSIGNED, DONE, FLOW_ID, TICKET, a_row, a_ticket, an_entry
 
 
 class TestWords:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from functions._adapters.cloudevents_http import (
+from functions._adapters.http.cloudevents import (
     ATTRIBUTE_LIMIT,
     BATCH_LIMIT,
     BATCHED,
@@ -14,8 +14,8 @@ from functions._adapters.cloudevents_http import (
     write_binary,
     write_structured,
 )
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
+from functions._core.events.envelope import CloudEvent
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 HEADERS = {"ce-specversion": "1.0", "ce-id": "e-1", "ce-source": "/test", "ce-type": "a.b"}

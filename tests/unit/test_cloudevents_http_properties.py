@@ -9,7 +9,7 @@ from cloudevents.core.v1.event import CloudEvent as OfficialEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions._adapters.cloudevents_http import (
+from functions._adapters.http.cloudevents import (
     BATCHED,
     STRUCTURED,
     read_events,
@@ -17,8 +17,8 @@ from functions._adapters.cloudevents_http import (
     write_binary,
     write_structured,
 )
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
+from functions._core.events.envelope import CloudEvent
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 HEADERS = {"ce-specversion": "1.0", "ce-id": "e-1", "ce-source": "/test", "ce-type": "a.b"}

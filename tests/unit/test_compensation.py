@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from functions._core.compensation import IN_PARALLEL, compensations
-from functions._core.models import Ticket
+from functions._core.planning.compensation import IN_PARALLEL, compensations
+from functions._core.planning.tickets import generate_tickets, ticket_hash
+from functions._core.records.models import Ticket
+from functions._core.records.values import Priority, TaskType, TicketStatus
 from functions._core.rules import Rules
-from functions._core.tickets import generate_tickets, ticket_hash
-from functions._core.values import Priority, TaskType, TicketStatus
-from tests.decisions import NOW, a_decision, a_flow, a_task
-from tests.plans import SHAPES
+from tests.support.decisions import NOW, a_decision, a_flow, a_task
+from tests.support.plans import SHAPES
 
 HOUR = timedelta(hours=1)
 UNDO = {"compensation": {"parameters": {"how": "carefully"}}}

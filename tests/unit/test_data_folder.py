@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from functions._runtime.on_one_machine import next_steps
-from functions._runtime.settings import Settings
+from functions._engine.settings import Settings
+from functions._hosts.one_machine.process import next_steps
 
 
 def folder(**mapping: str) -> Path:

@@ -5,21 +5,29 @@ from typing import Any
 
 import pytest
 
-from functions._core.advance import advance
-from functions._core.audits import IncidentRecord, IncidentType
-from functions._core.ending_steps import may_retry
-from functions._core.models import Flow, Phase, Sla, Ticket
-from functions._core.outcomes import AnyOutcome, AtRisk, Delivered, Reported, Surroundings, TicketOverdue, WorkerLost
-from functions._core.policies import RetryPolicy
+from functions._core.events.reports import Report
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.ending import may_retry
+from functions._core.machine.outcomes import (
+    AnyOutcome,
+    AtRisk,
+    Delivered,
+    Reported,
+    Surroundings,
+    TicketOverdue,
+    WorkerLost,
+)
+from functions._core.placement.workers import verdicts_of
+from functions._core.planning.slack import fits, wakeup_of, worsened
 from functions._core.ports import Answer
-from functions._core.reports import Report
+from functions._core.records.audits import IncidentRecord, IncidentType
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Phase, Sla, Ticket
+from functions._core.records.policies import RetryPolicy
+from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting
 from functions._core.rules import Rules, retry_after
-from functions._core.situation import Situation
-from functions._core.slack import fits, wakeup_of, worsened
-from functions._core.step import Step
-from functions._core.values import FlowStatus, SlackState, TicketStatus, Waiting
-from functions._core.workers import verdicts_of
-from tests.builders import T0, make_flow, make_ticket, seconds
+from tests.support.builders import T0, make_flow, make_ticket, seconds
 
 RULES = Rules()
 FLOW = make_flow(

@@ -6,16 +6,16 @@ from typing import Any, cast
 import pytest
 
 from functions._adapters.memory import MemoryStore
-from functions._core.advance import advance
 from functions._core.errors import IllegalTransition
-from functions._core.outcomes import AnyOutcome
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Due, Ports
+from functions._core.records.change_set import Step
 from functions._core.rules import Rules
-from functions._core.situation import Situation
-from functions._core.step import Step
-from functions._runtime import dispatch
-from functions._runtime.dispatch import Dispatcher
-from tests.builders import T0, make_flow
+from functions._engine import dispatch
+from functions._engine.dispatch import Dispatcher
+from tests.support.builders import T0, make_flow
 
 READ = timedelta(seconds=5)
 FLOW = make_flow(next_wakeup_at=T0)

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions._core.decision import (
+from functions._core.decision.model import DEFAULT_ESTIMATE_MS
+from functions._core.decision.reading import (
     InvalidDecision,
     approval_reasons,
     read_decision,
     refusal_reasons,
 )
-from functions._core.decision_model import DEFAULT_ESTIMATE_MS
-from functions._core.values import Priority, RiskBand, SecurityLevel, Verdict
-from functions._core.vocabulary import MAX_TASKS
-from tests.decisions import NOW, a_decision, a_document, a_plan, a_task, faults, read, refusals
+from functions._core.decision.vocabulary import MAX_TASKS
+from functions._core.records.values import Priority, RiskBand, SecurityLevel, Verdict
+from tests.support.decisions import NOW, a_decision, a_document, a_plan, a_task, faults, read, refusals
 
 
 def without(document: dict[str, Any], name: str) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from functions._runtime.emf import DURATION, ENDS, FAILED, NAMES, EmbeddedMetrics
-from functions._runtime.metrics import Metrics
-from functions._runtime.metrics_catalogue import CATALOGUE
+from functions._observability.catalogue import CATALOGUE
+from functions._observability.emf import DURATION, ENDS, FAILED, NAMES, EmbeddedMetrics
+from functions._observability.metrics import Metrics
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from functions._core.advance import advance
-from functions._core.explain import Explanation, explain_flow, explain_ticket
-from functions._core.machine import ENDED_TICKETS
-from functions._core.models import Candidate, Flow, Phase, Reason, Refusal, Sla, Ticket
-from functions._core.outcomes import (
+from functions._core.explain.flow import Explanation, explain_flow, explain_ticket
+from functions._core.explain.wording import ahead, clock_time, counted, listed, span
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import (
     AnyOutcome,
     DeadlinePassed,
     Delivered,
@@ -18,13 +18,13 @@ from functions._core.outcomes import (
     TelemetryKept,
     TicketOverdue,
 )
+from functions._core.machine.tables import ENDED_TICKETS
+from functions._core.planning.slack import slack_ms, slack_state
 from functions._core.ports import Answer
+from functions._core.records.models import Candidate, Flow, Phase, Reason, Refusal, Sla, Ticket
+from functions._core.records.values import FlowStatus, Health, Outcome, SlackState, TicketStatus, Waiting
 from functions._core.rules import Rules
-from functions._core.situation import Situation
-from functions._core.slack import slack_ms, slack_state
-from functions._core.values import FlowStatus, Health, Outcome, SlackState, TicketStatus, Waiting
-from functions._core.wording import ahead, clock_time, counted, listed, span
-from tests.builders import T0, make_flow, make_ticket, make_worker, seconds
+from tests.support.builders import T0, make_flow, make_ticket, make_worker, seconds
 
 RULES = Rules()
 NOW = T0 + seconds(43)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from functions._core.advance import advance
-from functions._core.checks import IMPOSSIBLE
-from functions._core.explain import Explanation, explain_flow, explain_ticket
-from functions._core.models import Flow, HistoryEntry, Phase, Reason, Refusal, Sla, Ticket
-from functions._core.outcomes import (
+from functions._core.decision.checks import IMPOSSIBLE
+from functions._core.explain.flow import Explanation, explain_flow, explain_ticket
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import (
     AnyOutcome,
     AtRisk,
     CompensationOverdue,
@@ -19,13 +19,13 @@ from functions._core.outcomes import (
     Surroundings,
     TicketOverdue,
 )
+from functions._core.planning.slack import at_risk_from
 from functions._core.ports import Answer
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, HistoryEntry, Phase, Reason, Refusal, Sla, Ticket
+from functions._core.records.values import FlowStatus, Outcome, SlackState, TaskType, TicketStatus, Waiting
 from functions._core.rules import Rules
-from functions._core.situation import Situation
-from functions._core.slack import at_risk_from
-from functions._core.step import Step
-from functions._core.values import FlowStatus, Outcome, SlackState, TaskType, TicketStatus, Waiting
-from tests.builders import T0, make_flow, make_history, make_ticket, seconds
+from tests.support.builders import T0, make_flow, make_history, make_ticket, seconds
 
 RULES = Rules()
 NOW = T0 + seconds(40)

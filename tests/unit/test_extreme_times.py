@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions._core.compensation import compensations
-from functions._core.ending_steps import attempt_limit, may_retry
-from functions._core.explain import explain_flow, explain_ticket
-from functions._core.models import Flow, Phase, Sla, Ticket
-from functions._core.plan import Work, schedule
-from functions._core.policies import RetryPolicy, Undo
-from functions._core.redrive import to_redo
-from functions._core.rules import Rules
-from functions._core.slack import (
+from functions._core.decision.vocabulary import MAX_SPAN_MS
+from functions._core.events.telemetry import summary_of, telemetry_of
+from functions._core.explain.flow import explain_flow, explain_ticket
+from functions._core.machine.ending import attempt_limit, may_retry
+from functions._core.machine.redrive import to_redo
+from functions._core.planning.compensation import compensations
+from functions._core.planning.graph import Work, schedule
+from functions._core.planning.slack import (
     at_risk_from,
     closed_at,
     deadline_at,
@@ -26,9 +25,10 @@ from functions._core.slack import (
     wakeup_of,
     worsened,
 )
-from functions._core.telemetry import summary_of, telemetry_of
-from functions._core.tickets import generate_tickets
-from functions._core.values import (
+from functions._core.planning.tickets import generate_tickets
+from functions._core.records.models import Flow, Phase, Sla, Ticket
+from functions._core.records.policies import RetryPolicy, Undo
+from functions._core.records.values import (
     EARLIEST,
     LATEST,
     LONGEST,
@@ -41,10 +41,10 @@ from functions._core.values import (
     parse_time,
     time_span,
 )
-from functions._core.vocabulary import MAX_SPAN_MS
+from functions._core.rules import Rules
 from functions.api.views import flow_detail, flow_view, ticket_view
-from tests.builders import T0, make_flow, make_ticket, seconds
-from tests.decisions import NOW, a_decision, a_flow, a_task
+from tests.support.builders import T0, make_flow, make_ticket, seconds
+from tests.support.decisions import NOW, a_decision, a_flow, a_task
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 ENDS = (FIRST, EARLIEST, datetime(1970, 1, 1, tzinfo=UTC), T0, LATEST)

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from functions._core.integrity import findings_of
-from functions._core.models import Flow, Ticket
+from functions._core.machine.integrity import findings_of
+from functions._core.planning.tickets import generate_tickets
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import TicketStatus
 from functions._core.rules import Rules
-from functions._core.tickets import generate_tickets
-from functions._core.values import TicketStatus
-from tests.builders import seconds
-from tests.decisions import NOW, a_decision, a_flow, a_task
+from tests.support.builders import seconds
+from tests.support.decisions import NOW, a_decision, a_flow, a_task
 
 
 def ended() -> tuple[Flow, dict[str, Ticket]]:

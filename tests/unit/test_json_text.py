@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions._core.errors import Rejected
-from functions._core.json_text import (
+from functions._core.records.json_text import (
     LIGHT_BYTES,
     LIGHT_PARTS,
     MAX_DEPTH,

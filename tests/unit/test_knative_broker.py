@@ -7,15 +7,15 @@ from email.utils import format_datetime
 
 import pytest
 
-from functions._adapters.http_client import HttpClient
-from functions._adapters.knative import PAUSES, BrokerTelemetrySink, KnativeBroker
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.knative import PAUSES, BrokerTelemetrySink, KnativeBroker
 from functions._core.errors import Rejected, Unavailable
-from functions._runtime.clock import SystemClock
-from functions._runtime.plain_answers import problem
+from functions._engine.clock import SystemClock
+from functions._hosts.plain_answers import problem
 from functions.api.problems import problem as problem_of_the_api
-from tests.builders import make_event
-from tests.knative import event_of
-from tests.loopback import Answer, Loopback, Request
+from tests.support.builders import make_event
+from tests.support.knative import event_of
+from tests.support.loopback import Answer, Loopback, Request
 
 
 @pytest.fixture

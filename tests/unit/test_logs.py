@@ -9,13 +9,13 @@ import pytest
 import structlog
 
 from functions._core.errors import Rejected
-from functions._core.outcomes import Duplicate
-from functions._core.step import Step
-from functions._runtime import logs
-from functions._runtime.handling import Handling
-from tests.builders import T0, make_flow
-from tests.command_line import logs_as_before
-from tests.world import World, running_world, task
+from functions._core.machine.outcomes import Duplicate
+from functions._core.records.change_set import Step
+from functions._observability import logs
+from functions._observability.handling import Handling
+from tests.support.builders import T0, make_flow
+from tests.support.command_line import logs_as_before
+from tests.support.world import World, running_world, task
 
 ACKNOWLEDGED_FIRST = [("assign", "ticket.answered", "Delivered"), ("monitor", "ticket.reported", "Reported")]
 """The answer to the assignment and the report race."""

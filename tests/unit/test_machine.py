@@ -3,7 +3,7 @@
 import pytest
 
 from functions._core.errors import IllegalTransition
-from functions._core.machine import (
+from functions._core.machine.tables import (
     BACK,
     CONSOLIDATED,
     END,
@@ -18,7 +18,7 @@ from functions._core.machine import (
     next_flow,
     next_ticket,
 )
-from functions._core.values import FlowStatus, Outcome, TicketStatus
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 
 FLOW_PAIRS = [(status, trigger) for status in FlowStatus for trigger in FlowTrigger]
 TICKET_PAIRS = [(status, trigger) for status in TicketStatus for trigger in TicketTrigger]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from functions._core.errors import Unavailable
-from functions._runtime.mailbox import Gathering, Job, Mailbox
+from functions._engine.keyed_executor import Gathering, Job, Mailbox
 
 
 @asynccontextmanager

@@ -17,34 +17,33 @@ from functions._adapters.memory.registry import MemoryRegistry
 from functions._adapters.memory.state import State
 from functions._adapters.memory.store import MemoryStore
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.letters import letter_of
-from functions._core.models import HistoryEntry, Reason
+from functions._core.placement.workers import Heartbeat
 from functions._core.ports import Answer, Ports
+from functions._core.records.change_set import Step
+from functions._core.records.dead_letters import letter_of
+from functions._core.records.models import HistoryEntry, Reason
+from functions._core.records.values import FlowStatus, Outcome
+from functions._core.records.worker import Worker
 from functions._core.rules import Rules
-from functions._core.step import Step
-from functions._core.values import FlowStatus, Outcome
-from functions._core.worker_record import Worker
-from functions._core.workers import Heartbeat
-from functions._runtime import metrics as metrics_module
-from functions._runtime import metrics_gauges
-from functions._runtime.clock import SystemClock
-from functions._runtime.emf import ENDS, NAMES
-from functions._runtime.metrics import GAUGES_LAST, MOST_SERIES, Metrics
-from functions._runtime.metrics_catalogue import CATALOGUE, OPEN, Kind, Metric
-from functions._runtime.metrics_gauges import Gauges
-from functions._runtime.metrics_http import MeasuredApp
-from functions._runtime.metrics_ports import (
+from functions._engine.clock import SystemClock
+from functions._engine.tokens import JwtTokens
+from functions._observability import gauges
+from functions._observability.catalogue import CATALOGUE, OPEN, Kind, Metric
+from functions._observability.counted_ports import (
     MeasuredDeadLetters,
     MeasuredQueue,
     MeasuredRegistry,
     MeasuredTokens,
     failure_of,
 )
-from functions._runtime.metrics_steps import failure_reason, refusal
-from functions._runtime.tokens import JwtTokens
-from tests.builders import T0, later, make_event, make_flow, make_step, make_worker, seconds
-from tests.http_api import Api, running_api
-from tests.world import World, decision, decision_event, running_world, task, until
+from functions._observability.emf import ENDS, NAMES
+from functions._observability.gauges import Gauges
+from functions._observability.http_metrics import MeasuredApp
+from functions._observability.metrics import GAUGES_LAST, MOST_SERIES, Metrics
+from functions._observability.step_metrics import failure_reason, refusal
+from tests.support.builders import T0, later, make_event, make_flow, make_step, make_worker, seconds
+from tests.support.http_api import Api, running_api
+from tests.support.world import World, decision, decision_event, running_world, task, until
 
 BY_NAME = {metric.name: metric for metric in CATALOGUE}
 
@@ -185,7 +184,7 @@ async def test_the_sla_left_is_that_of_the_open_flow_with_least_and_no_number_wh
 async def test_the_buffer_gauge_is_what_waits_when_somebody_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_gauges, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(gauges, "FRESH_SECONDS", 0.0)
     async with running_api(tmp_path) as api:
         world = api.world
         world.platform.flush_telemetry.when_due = nothing  # type: ignore[method-assign]
@@ -235,7 +234,7 @@ async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
         assert seen() == set(), "a process that only handles events has counted none"
         await world.platform.look_around()
         assert seen() == set(gauges)
-        monkeypatch.setattr(metrics_module, "monotonic", lambda: monotonic() + GAUGES_LAST + 1)
+        monkeypatch.setattr(metrics, "monotonic", lambda: monotonic() + GAUGES_LAST + 1)
         assert seen() == set(), "what was counted long ago is not shown as if it were so now"
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from functions._core.orders import PauseRequest
+from functions._core.events.commands import PauseRequest
 from functions._core.ports import Answer, Due
-from functions._core.values import FlowStatus
-from functions._runtime.metrics_catalogue import LIMITS
-from tests.builders import T0, make_worker
+from functions._core.records.values import FlowStatus
+from functions._observability.catalogue import LIMITS
 from tests.conftest import ROOT
-from tests.world import World, decision, running_world, task, until
+from tests.support.builders import T0, make_worker
+from tests.support.world import World, decision, running_world, task, until
 
 SHORT = timedelta(seconds=0.1)
 

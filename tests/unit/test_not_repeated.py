@@ -2,13 +2,13 @@
 
 import pytest
 
-from functions._core.advance import advance
-from functions._core.models import Candidate, Ticket
-from functions._core.outcomes import AnyOutcome, Assigned, Delivered, Surroundings, TicketOverdue
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import AnyOutcome, Assigned, Delivered, Surroundings, TicketOverdue
 from functions._core.ports import Answer
-from functions._core.situation import Situation
-from functions._core.values import FlowStatus, TicketStatus
-from tests.builders import T0, make_flow, make_ticket, seconds
+from functions._core.records.models import Candidate, Ticket
+from functions._core.records.values import FlowStatus, TicketStatus
+from tests.support.builders import T0, make_flow, make_ticket, seconds
 
 FLOW = make_flow(status=FlowStatus.EXECUTING, tickets_generated=3)
 AFTER = make_ticket(FLOW, 2, open_dependencies=1)

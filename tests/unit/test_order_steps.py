@@ -2,15 +2,15 @@
 
 from datetime import datetime
 
-from functions._core import orders
-from functions._core.advance import advance
-from functions._core.models import Flow, Phase
-from functions._core.outcomes import Generated, Ordered
+from functions._core.events import commands
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import Generated, Ordered
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Phase
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus, Waiting
 from functions._core.rules import Rules
-from functions._core.situation import Situation
-from functions._core.step import Step
-from functions._core.values import FlowStatus, Outcome, TicketStatus, Waiting
-from tests.builders import T0, make_flow, make_ticket, seconds
+from tests.support.builders import T0, make_flow, make_ticket, seconds
 
 GENERATING = make_flow(
     status=FlowStatus.GENERATING,
@@ -27,13 +27,16 @@ def situation(flow: Flow, now: datetime) -> Situation:
     return Situation(flow=flow, tickets={}, now=now, rules=Rules(), function="monitor", cause="order")
 
 
-def ordered(flow: Flow, now: datetime, order: orders.AnyOrder) -> Step:
+def ordered(flow: Flow, now: datetime, order: commands.AnyOrder) -> Step:
     """Carry out an order, one at each moment."""
     return advance(situation(flow, now), Ordered(order, f"order at {now}"))
 
 
 def test_a_flow_paused_before_it_has_tickets_asks_for_them_again_when_it_is_resumed() -> None:
-    pause, resume = orders.PauseRequest(flow_id=GENERATING.flow_id), orders.ResumeRequest(flow_id=GENERATING.flow_id)
+    pause, resume = (
+        commands.PauseRequest(flow_id=GENERATING.flow_id),
+        commands.ResumeRequest(flow_id=GENERATING.flow_id),
+    )
     seen: list[str] = []
     flow = GENERATING
     for start in (2, 20):
@@ -54,17 +57,20 @@ def test_a_flow_paused_before_it_has_tickets_asks_for_them_again_when_it_is_resu
 def test_of_many_orders_the_last_ones_are_remembered() -> None:
     flow = GENERATING
     for number in range(30):
-        kind = orders.ResumeRequest if number % 2 else orders.PauseRequest
+        kind = commands.ResumeRequest if number % 2 else commands.PauseRequest
         step = ordered(flow, T0 + seconds(2 + number), kind(flow_id=flow.flow_id))
         assert step.flow is not None
         flow = step.flow
     assert len(flow.orders) == 20
-    again = Ordered(orders.PauseRequest(flow_id=flow.flow_id), f"order at {T0 + seconds(12)}")
+    again = Ordered(commands.PauseRequest(flow_id=flow.flow_id), f"order at {T0 + seconds(12)}")
     assert not advance(situation(flow, T0 + seconds(60)), again).changes
 
 
 def test_an_id_recognises_the_same_order_only_and_hides_no_other_one() -> None:
-    pause, cancel = orders.PauseRequest(flow_id=GENERATING.flow_id), orders.CancelRequest(flow_id=GENERATING.flow_id)
+    pause, cancel = (
+        commands.PauseRequest(flow_id=GENERATING.flow_id),
+        commands.CancelRequest(flow_id=GENERATING.flow_id),
+    )
     paused = advance(situation(GENERATING, T0 + seconds(2)), Ordered(pause, "1")).flow
     assert paused is not None
     assert not advance(situation(paused, T0 + seconds(3)), Ordered(pause, "1")).changes
@@ -83,7 +89,7 @@ def test_a_flow_approved_right_before_its_deadline_is_looked_at_then() -> None:
         sla_limit=limit,
         phases=(Phase(status=FlowStatus.AWAITING_APPROVAL, entered_at=T0),),
     )
-    approved = ordered(awaiting, T0 + seconds(11), orders.ApprovalGrant(flow_id=awaiting.flow_id)).flow
+    approved = ordered(awaiting, T0 + seconds(11), commands.ApprovalGrant(flow_id=awaiting.flow_id)).flow
     assert approved is not None
     assert (approved.status, approved.next_wakeup_at) == (FlowStatus.GENERATING, limit)
 
@@ -91,7 +97,7 @@ def test_a_flow_approved_right_before_its_deadline_is_looked_at_then() -> None:
 def test_a_ticket_that_waited_for_a_slot_when_a_person_stopped_its_flow_is_cancelled_and_has_not_failed() -> None:
     flow = GENERATING.but(status=FlowStatus.EXECUTING, tickets_generated=1)
     ticket = make_ticket(flow, waiting=Waiting.SLOT)
-    outcome = Ordered(orders.CancelRequest(flow_id=flow.flow_id), "1", (ticket,), {TicketStatus.PENDING: 1})
+    outcome = Ordered(commands.CancelRequest(flow_id=flow.flow_id), "1", (ticket,), {TicketStatus.PENDING: 1})
     step = advance(situation(flow, T0 + seconds(2)), outcome)
     [ended] = step.tickets
     assert ended.reason is not None
@@ -103,7 +109,7 @@ def test_a_ticket_that_waited_for_a_slot_when_a_person_stopped_its_flow_is_cance
 def test_what_is_done_again_waits_in_a_new_turn() -> None:
     flow = GENERATING.but(status=FlowStatus.FAILED, outcome=Outcome.FAILED, tickets_generated=1)
     ticket = make_ticket(flow, status=TicketStatus.CANCELLED, turn=3)
-    order = orders.RedriveRequest(flow_id=flow.flow_id)
+    order = commands.RedriveRequest(flow_id=flow.flow_id)
     outcome = Ordered(order, "1", redriven=(ticket,), deadline=T0 + seconds(500))
     [again] = advance(situation(flow, T0 + seconds(200)), outcome).tickets
     assert (again.status, again.turn) == (TicketStatus.PENDING, None)

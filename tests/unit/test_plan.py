@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions._core.plan import Schedule, dependants, find_cycle, schedule, topological_levels
+from functions._core.planning.graph import Schedule, dependants, find_cycle, schedule, topological_levels
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from functions._core.ranking import choose, health_of, rank
+from functions._core.placement.ranking import choose, health_of, rank
+from functions._core.records.values import Health
+from functions._core.records.worker import Worker, WorkerTelemetry
 from functions._core.rules import Rules
-from functions._core.values import Health
-from functions._core.worker_record import Worker, WorkerTelemetry
-from tests.builders import T0, make_flow, make_ticket, make_worker, seconds
+from tests.support.builders import T0, make_flow, make_ticket, make_worker, seconds
 
 RULES = Rules()
 TICKET = make_ticket(make_flow(), required_capabilities=("build",))

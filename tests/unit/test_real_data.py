@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from functions._core.decision import InvalidDecision, approval_reasons, check_plan, read_decision
-from functions._core.models import Reason, Ticket
-from functions._core.plan import schedule
+from functions._core.decision.reading import InvalidDecision, approval_reasons, check_plan, read_decision
+from functions._core.planning.graph import schedule
+from functions._core.planning.tickets import generate_tickets, ticket_hash
+from functions._core.records.models import Reason, Ticket
+from functions._core.records.values import Priority, RiskBand, SecurityLevel, TaskType
 from functions._core.rules import Rules
-from functions._core.tickets import generate_tickets, ticket_hash
-from functions._core.values import Priority, RiskBand, SecurityLevel, TaskType
-from tests.decisions import a_flow
+from tests.support.decisions import a_flow
 
 Folder = Callable[[str], Path]
 NOW = datetime(2026, 2, 21, 12, 0, tzinfo=UTC)

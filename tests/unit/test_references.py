@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions._core.errors import Rejected
-from functions._core.plan import topological_levels
-from functions._core.references import (
+from functions._core.decision.references import (
     Reference,
     ReferencesTooLarge,
     Resolution,
@@ -18,6 +16,8 @@ from functions._core.references import (
     find_references,
     resolve,
 )
+from functions._core.errors import Rejected
+from functions._core.planning.graph import topological_levels
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from functions._core.models import Flow, HistoryEntry
-from functions._core.replay import Folded, TicketState, differences, fold
-from functions._core.values import FlowStatus, Outcome
-from tests.builders import T0, make_flow
+from functions._core.machine.replay import Folded, TicketState, differences, fold
+from functions._core.records.models import Flow, HistoryEntry
+from functions._core.records.values import FlowStatus, Outcome
+from tests.support.builders import T0, make_flow
 
 
 def line(

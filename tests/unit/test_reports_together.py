@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from functions._core.advance import advance
-from functions._core.models import Flow, Phase, Ticket
-from functions._core.outcomes import Reported, Surroundings
-from functions._core.reports import Report, ReportError
-from functions._core.situation import Situation
-from functions._core.step import Step
-from functions._core.values import FlowStatus, Outcome, ReportStatus, TicketStatus, ticket_id_of
-from functions._runtime.dispatch import Told
-from functions._runtime.reporting import MOST_TOGETHER, rounds
-from tests.builders import T0, make_event, make_flow, make_ticket, seconds
+from functions._core.events.reports import Report, ReportError
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import Reported, Surroundings
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Phase, Ticket
+from functions._core.records.values import FlowStatus, Outcome, ReportStatus, TicketStatus, ticket_id_of
+from functions._engine.dispatch import Told
+from functions._engine.report_intake import MOST_TOGETHER, rounds
+from tests.support.builders import T0, make_event, make_flow, make_ticket, seconds
 
 FINAL = ReportError(type="broken", message="it cannot be done", retryable=False)
 

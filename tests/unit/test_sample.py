@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from functions._core.checks import check_plan
-from functions._core.decision import approval_reasons, read_decision, refusal_reasons
-from functions._core.decision_model import Decision
-from functions._core.plan import schedule
-from functions._core.sample import Shape, sample_decision
-from functions._core.vocabulary import MAX_TASKS
-from functions._runtime.cli import sample_command
-from tests.command_line import flowc
-from tests.decisions import NOW
+from functions._cli import sample_command
+from functions._core.decision.checks import check_plan
+from functions._core.decision.model import Decision
+from functions._core.decision.reading import approval_reasons, read_decision, refusal_reasons
+from functions._core.decision.sample import Shape, sample_decision
+from functions._core.decision.vocabulary import MAX_TASKS
+from functions._core.planning.graph import schedule
+from tests.support.command_line import flowc
+from tests.support.decisions import NOW
 
 
 def read(text: str) -> Decision:

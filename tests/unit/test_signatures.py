@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions._core.errors import Rejected
-from functions._core.signatures import SignedMessage, message_id_of, secret_of, signature_headers, usable
+from functions._core.events.signatures import SignedMessage, message_id_of, secret_of, signature_headers, usable
 from functions._worker.trust import Membership, Trust
-from tests.builders import make_event
+from tests.support.builders import make_event
 
 KEY = b"k" * 32
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from functions._core.references import resolve
+from functions._core.decision.references import resolve
 from functions._simulator.outputs import paths_of, with_paths
-from tests.world import decision, task
+from tests.support.world import decision, task
 
 PATHS = ["", "/a", "/a/b", "/list/0/name", "/attempt", "/sl~1ash/ti~0lde", "/by/x", "/"]
 

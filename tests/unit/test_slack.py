@@ -1,10 +1,10 @@
 """How much time a flow is given, and from when on it is at risk, whatever pauses and redrives there were."""
 
-from functions._core.models import Phase
+from functions._core.planning.slack import at_risk_from, time_given
+from functions._core.records.models import Phase
+from functions._core.records.values import FlowStatus
 from functions._core.rules import Rules
-from functions._core.slack import at_risk_from, time_given
-from functions._core.values import FlowStatus
-from tests.builders import T0, make_flow, seconds
+from tests.support.builders import T0, make_flow, seconds
 
 
 def phases(*stays: tuple[FlowStatus, float]) -> tuple[Phase, ...]:

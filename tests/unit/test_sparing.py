@@ -4,9 +4,9 @@ import pytest
 
 from functions._adapters.memory import MemoryStore
 from functions._core.errors import Conflict
-from functions._core.step import Step
-from functions._runtime.sparing import SPARED, SparingStore
-from tests.builders import make_event, make_flow, make_step
+from functions._core.records.change_set import Step
+from functions._engine.outbox_skipping_store import SPARED, SparingStore
+from tests.support.builders import make_event, make_flow, make_step
 
 
 async def test_chain_events_are_not_kept_and_those_for_subscribers_are_until_they_are_handled() -> None:

@@ -9,12 +9,12 @@ from functions._adapters.memory import MemoryStore
 from functions._adapters.memory.sink import MemorySink
 from functions._core.errors import Unavailable
 from functions._core.ports import Due
-from functions._core.step import Step
-from functions._runtime.clock import SystemClock
-from functions._runtime.sweep import PAGE, Sweeper
-from functions._runtime.tokens import JwtTokens
-from tests.builders import make_flow, make_ticket
-from tests.world import LocalWorkers
+from functions._core.records.change_set import Step
+from functions._engine.clock import SystemClock
+from functions._engine.sweep import PAGE, Sweeper
+from functions._engine.tokens import JwtTokens
+from tests.support.builders import make_flow, make_ticket
+from tests.support.world import LocalWorkers
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), KeyError("broken"), ValueError("broken")])

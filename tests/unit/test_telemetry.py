@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from functions._core.models import Flow, Phase, Ticket
-from functions._core.telemetry import TicketFacts, steps_of, summary_of, telemetry_of
-from functions._core.values import FlowStatus, Outcome, TicketStatus
-from tests.builders import T0, make_flow, make_ticket, seconds
+from functions._core.events.telemetry import TicketFacts, steps_of, summary_of, telemetry_of
+from functions._core.records.models import Flow, Phase, Ticket
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus
+from tests.support.builders import T0, make_flow, make_ticket, seconds
 
 S = FlowStatus
 

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions._core.models import Qos, Ticket
-from functions._core.plan import schedule
-from functions._core.rules import Rules
-from functions._core.tickets import HASHED, generate_tickets, priority_score, score_at, ticket_hash
-from functions._core.values import (
+from functions._core.planning.graph import schedule
+from functions._core.planning.tickets import HASHED, generate_tickets, priority_score, score_at, ticket_hash
+from functions._core.records.models import Qos, Ticket
+from functions._core.records.values import (
     Consistency,
     DeliveryMode,
     Durability,
@@ -20,7 +19,8 @@ from functions._core.values import (
     Waiting,
     ticket_id_of,
 )
-from tests.decisions import NOW, a_decision, a_flow, a_task
+from functions._core.rules import Rules
+from tests.support.decisions import NOW, a_decision, a_flow, a_task
 
 
 def tickets_of(*tasks: dict[str, Any], plan: dict[str, Any] | None = None, **changes: object) -> dict[str, Ticket]:

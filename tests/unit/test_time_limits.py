@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from functions._core.advance import advance
-from functions._core.models import Candidate, Flow, Phase, Reason, Ticket
-from functions._core.outcomes import (
+from functions._core.events.reports import Report
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import (
     AnyOutcome,
     Broke,
     DeadlinePassed,
@@ -23,12 +24,11 @@ from functions._core.outcomes import (
     WorkerLost,
 )
 from functions._core.ports import Answer
-from functions._core.reports import Report
+from functions._core.records.change_set import Step
+from functions._core.records.models import Candidate, Flow, Phase, Reason, Ticket
+from functions._core.records.values import FlowStatus, Outcome, ReportStatus, TicketStatus, Waiting
 from functions._core.rules import Rules
-from functions._core.situation import Situation
-from functions._core.step import Step
-from functions._core.values import FlowStatus, Outcome, ReportStatus, TicketStatus, Waiting
-from tests.builders import T0, make_flow, make_ticket, seconds
+from tests.support.builders import T0, make_flow, make_ticket, seconds
 
 RULES = Rules()
 

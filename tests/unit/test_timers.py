@@ -11,8 +11,8 @@ import pytest
 from functions._adapters.aws.messages import Queue
 from functions._adapters.memory import MemoryStore
 from functions._core.errors import Unavailable
-from functions._runtime.timers import HORIZON, SOURCE, VISIBLE, Timers
-from tests.builders import make_event, make_flow, make_step, make_ticket
+from functions._hosts.aws.timers import HORIZON, SOURCE, VISIBLE, Timers
+from tests.support.builders import make_event, make_flow, make_step, make_ticket
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import jwt
 import pytest
 
 from functions._core.errors import Rejected
-from functions._runtime.tokens import JwtTokens, load_or_create_key
+from functions._engine.tokens import JwtTokens, load_or_create_key
 
 KEY = b"k" * 32
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -3,20 +3,20 @@
 import pytest
 
 from functions._adapters.memory.store import MemoryStore
-from functions._core.advance import advance
-from functions._core.event_data import TicketsReady, WorkersDiscovered
-from functions._core.models import Flow, Ticket
-from functions._core.outcomes import Assigned, Discovered
+from functions._core.events.data import TicketsReady, WorkersDiscovered
+from functions._core.machine.advance import advance
+from functions._core.machine.context import Situation
+from functions._core.machine.outcomes import Assigned, Discovered
+from functions._core.placement.fair_queue import Line, next_turn
 from functions._core.ports import Ports
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.rules import TICKETS_PER_TURN
-from functions._core.situation import Situation
-from functions._core.step import Step
-from functions._core.turns import Line, next_turn
-from functions._core.values import FlowStatus, TicketStatus, Waiting
-from functions._runtime.clock import SystemClock
+from functions._engine.clock import SystemClock
 from functions.assign.function import assign
 from functions.discover.function import discover
-from tests.builders import T0, make_flow, make_plan, make_ticket, make_worker, seconds
+from tests.support.builders import T0, make_flow, make_plan, make_ticket, make_worker, seconds
 
 FULL = TICKETS_PER_TURN
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from functions._core.unknown_fields import MOST, unknown_fields
-from tests.decisions import a_document, a_plan, a_task
+from functions._core.decision.unknown_fields import MOST, unknown_fields
+from tests.support.decisions import a_document, a_plan, a_task
 
 
 def told(document: object) -> list[tuple[str | None, str]]:

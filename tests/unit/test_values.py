@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions._core.values import format_time, name_uuid, parse_time
+from functions._core.records.values import format_time, name_uuid, parse_time
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

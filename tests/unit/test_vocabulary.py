@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions._core.decision import Compensation, Task
-from functions._core.values import Priority, RiskBand, SecurityLevel, TaskType
-from tests.decisions import NOW, a_decision, a_document, a_plan, a_task, faults, read, refusals
+from functions._core.decision.reading import Compensation, Task
+from functions._core.records.values import Priority, RiskBand, SecurityLevel, TaskType
+from tests.support.decisions import NOW, a_decision, a_document, a_plan, a_task, faults, read, refusals
 
 
 def only_task(document: object) -> Task:

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
-from functions._core.envelope import CloudEvent
-from functions._runtime.worker.ended import Ended, EndedTickets
+from functions._core.events.envelope import CloudEvent
+from functions._worker.ended import Ended, EndedTickets
 
 REPORT = CloudEvent(id="e", source="/workers/w", type="t", time=datetime(2026, 3, 1, tzinfo=UTC))
 

@@ -7,8 +7,8 @@ from hashlib import sha256
 from urllib.parse import quote, unquote
 
 from functions._adapters.aws.client import Client
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Rejected
+from functions._core.events.envelope import CloudEvent
 
 PREFIX = "claims/"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.client import Client
-from functions._adapters.cloudevents_http import write_structured
-from functions._core.envelope import CloudEvent
+from functions._adapters.http.cloudevents import write_structured
 from functions._core.errors import Rejected, Unavailable
+from functions._core.events.envelope import CloudEvent
 
 ENTRIES = 10
 """Entries of one call."""

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from functions._adapters.aws.client import Client
-from functions._adapters.cloudevents_http import STRUCTURED, read_events, write_structured
-from functions._core.envelope import CloudEvent
+from functions._adapters.http.cloudevents import STRUCTURED, read_events, write_structured
 from functions._core.errors import Rejected
+from functions._core.events.envelope import CloudEvent
 
 LONGEST_DELAY = 900
 """Seconds; SQS delays no message longer."""

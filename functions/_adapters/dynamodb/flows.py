@@ -23,9 +23,9 @@ from functions._adapters.dynamodb.values import Item, integer, listed, text, tex
 from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._adapters.standing import waits_for_a_worker
 from functions._core.errors import Unavailable
-from functions._core.models import LIVE_TICKETS, Flow, HistoryEntry, Ticket
-from functions._core.step import Step
-from functions._core.values import TicketStatus
+from functions._core.records.change_set import Step
+from functions._core.records.models import LIVE_TICKETS, Flow, HistoryEntry, Ticket
+from functions._core.records.values import TicketStatus
 
 DECISION = "dd"
 """Attribute of a flow's row that leads to its decision, which is written before it and never changes."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from zlib import crc32
 
-from functions._core.models import Flow, Ticket
+from functions._core.records.models import Flow, Ticket
 
 Key = tuple[str, str]
 

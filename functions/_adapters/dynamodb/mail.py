@@ -13,11 +13,11 @@ from functions._adapters.dynamodb.table import PATIENCE, Table, parts_of
 from functions._adapters.dynamodb.values import Item, integer, text, to_integer, to_text
 from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._adapters.pages import MAX_POSITION, page, position_of
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Unavailable
-from functions._core.models import DeadLetter
+from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
-from functions._core.set_aside import RecordKind
+from functions._core.records.models import DeadLetter
+from functions._core.records.set_aside import RecordKind
 
 LEASE = 10_000_000
 """Microseconds for which a process counts as alive after it has said so."""

@@ -16,9 +16,9 @@ from functions._adapters.dynamodb.keys import Key, event_key, moment, number, re
 from functions._adapters.dynamodb.records import event_of, stored
 from functions._adapters.dynamodb.values import Item, integer, listed, text, to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
-from functions._core.envelope import CloudEvent
+from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
-from functions._core.set_aside import RecordKind
+from functions._core.records.set_aside import RecordKind
 
 CARRIED = 16_000
 """Bytes of events that an item carries beside its record."""

@@ -22,14 +22,14 @@ from functions._adapters.dynamodb.values import (
 )
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.standing import held_since, waits_for_a_worker
-from functions._core.audits import ActionRecord, AnyAudit, AuditRecord
-from functions._core.envelope import CloudEvent
 from functions._core.errors import FlowcError
-from functions._core.machine import FLOWS_UNDER_WAY
-from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket
-from functions._core.set_aside import RecordKind
-from functions._core.values import FlowStatus, Record, milliseconds
-from functions._core.worker_record import Worker
+from functions._core.events.envelope import CloudEvent
+from functions._core.machine.tables import FLOWS_UNDER_WAY
+from functions._core.records.audits import ActionRecord, AnyAudit, AuditRecord
+from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.set_aside import RecordKind
+from functions._core.records.values import FlowStatus, Record, milliseconds
+from functions._core.records.worker import Worker
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from functions._adapters.dynamodb.records import readable_all, record_of, worker
 from functions._adapters.dynamodb.table import PATIENCE
 from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._core.errors import Conflict, Unavailable
-from functions._core.set_aside import RecordKind
-from functions._core.worker_record import Worker
+from functions._core.records.set_aside import RecordKind
+from functions._core.records.worker import Worker
 
 
 class DynamoRegistry:

@@ -9,9 +9,9 @@ from functions._adapters.dynamodb.changes import key_of
 from functions._adapters.dynamodb.records import readable
 from functions._adapters.dynamodb.values import to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
-from functions._core.models import Flow
-from functions._core.statistics import FlowStatistics
-from functions._core.values import Outcome, RiskBand
+from functions._core.records.models import Flow
+from functions._core.records.statistics import FlowStatistics
+from functions._core.records.values import Outcome, RiskBand
 
 STANDING = ("sp", "ss")
 

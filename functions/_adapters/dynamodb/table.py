@@ -9,7 +9,7 @@ from functions._adapters.dynamodb.changes import address, key_of
 from functions._adapters.dynamodb.keys import SHARDS, Key
 from functions._adapters.dynamodb.values import INLINE, Item, binary, cut, deflate, inflate, text, to_text
 from functions._core.errors import Unavailable
-from functions._core.set_aside import SetAside
+from functions._core.records.set_aside import SetAside
 
 T = TypeVar("T")
 

@@ -21,11 +21,11 @@ from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_integer
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.standing import in_one_line
-from functions._core.models import Flow, Ticket
+from functions._core.placement.fair_queue import Line
 from functions._core.ports import Due
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.worker import Worker
 from functions._core.rules import TICKETS_PER_TURN
-from functions._core.turns import Line
-from functions._core.worker_record import Worker
 
 LOOKED_AT = 4
 """Entries that are looked at first for the next wake-up; when all of them are early, more are."""

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from functions._adapters.memory.state import State, expect
 from functions._core.errors import Unavailable
-from functions._core.models import Flow, Ticket
-from functions._core.step import Step
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Ticket
 
 
 class MemoryFlows:

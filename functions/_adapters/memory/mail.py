@@ -7,9 +7,9 @@ from itertools import islice
 
 from functions._adapters.memory.state import State
 from functions._adapters.pages import MAX_POSITION, page, position_of
-from functions._core.envelope import CloudEvent
-from functions._core.models import DeadLetter
+from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
+from functions._core.records.models import DeadLetter
 
 
 class MemoryQueue:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from functions._adapters.memory.state import State, expect
-from functions._core.worker_record import Worker
+from functions._core.records.worker import Worker
 
 
 class MemoryRegistry:

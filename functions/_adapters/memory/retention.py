@@ -6,8 +6,8 @@ from itertools import islice
 from typing import TypeVar
 
 from functions._adapters.memory.state import State
-from functions._core.audits import ActionRecord, AnyAudit
-from functions._core.models import Flow
+from functions._core.records.audits import ActionRecord, AnyAudit
+from functions._core.records.models import Flow
 
 R = TypeVar("R")
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Unavailable
+from functions._core.events.envelope import CloudEvent
 
 
 class MemorySink:

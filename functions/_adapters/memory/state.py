@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from functions._core.audits import AnyAudit
-from functions._core.envelope import CloudEvent
 from functions._core.errors import Conflict
-from functions._core.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Due, Queued
-from functions._core.worker_record import Worker
+from functions._core.records.audits import AnyAudit
+from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.worker import Worker
 
 T = TypeVar("T")
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from functions._adapters.memory.state import State
-from functions._core.machine import FLOWS_UNDER_WAY
-from functions._core.statistics import FlowStatistics
-from functions._core.values import Outcome, milliseconds
+from functions._core.machine.tables import FLOWS_UNDER_WAY
+from functions._core.records.statistics import FlowStatistics
+from functions._core.records.values import Outcome, milliseconds
 
 
 class MemoryStatistics:

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from functions._adapters.memory.state import State
 from functions._adapters.standing import held_since
-from functions._core.models import Ticket
-from functions._core.values import TicketStatus
+from functions._core.records.models import Ticket
+from functions._core.records.values import TicketStatus
 
 
 class MemoryTally:

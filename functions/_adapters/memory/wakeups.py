@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from functions._adapters.memory.state import State
 from functions._adapters.standing import in_one_line, waits_for_a_worker
-from functions._core.models import Ticket
+from functions._core.placement.fair_queue import Line
 from functions._core.ports import Due
+from functions._core.records.models import Ticket
 from functions._core.rules import TICKETS_PER_TURN
-from functions._core.turns import Line
 
 
 class MemoryWakeups:

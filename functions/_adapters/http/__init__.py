@@ -1,0 +1,1 @@
+"""What is spoken over HTTP: the client, CloudEvents, brokers, workers, telemetry sinks."""

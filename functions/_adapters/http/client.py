@@ -1,0 +1,111 @@
+"""The one HTTP client: all outbound calls of a process go through an `HttpClient`, which its owner closes.
+
+It speaks aiohttp, because httpx costs several times the CPU per call over either transport. It never
+follows redirects, keeps no cookies, uses no proxy, reads bounded answers, and connects to no address that
+`addresses` refuses: literals are refused before the call, names when they are resolved, so that what was
+checked is what is connected to. Most functions never call anybody, so aiohttp is imported at the first call: it takes
+a third of a cold start.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from functions._adapters.http.addresses import EVERY_NETWORK, Networks
+from functions._core.errors import Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from functions._adapters.http.session import HttpSession
+
+TIMEOUT_SECONDS = 5.0
+"""A call to a worker, subscriber or sink, from looking for a connection to the last byte read."""
+
+ANSWER_LIMIT = 64 * 1024
+"""Bytes read of an answer; nothing that is ever read of one is longer."""
+
+BODY_SECONDS = 1.0
+"""How long the body of an answer may take after its status line, which alone decides what the answer means."""
+
+CONNECTIONS = 512
+CONNECTIONS_PER_HOST = 64
+"""One host that hangs can occupy an eighth of the connections, so the others go on."""
+
+KEEP_ALIVE_SECONDS = 4.0
+"""Idle connections go before servers drop theirs (often 5 s): a POST on a dead one is not repeated."""
+
+
+RETRIED = frozenset({404, 408, 409, 429})
+"""Refusals that the CloudEvents data plane has senders repeat; every 5xx is repeated too."""
+
+
+class NotReached(Unavailable):
+    """There was no connection, so nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered; `body` is cut at `ANSWER_LIMIT`, and where the server did not go on with it."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is one of success."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later; any other refusal is about what was sent."""
+        return self.status in RETRIED or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+    @property
+    def text(self) -> str:
+        """The body as text, whatever its bytes."""
+        return self.body.decode(errors="replace")
+
+
+class HttpClient:
+    """Calls HTTP servers over shared connections; belongs to the event loop of its first call."""
+
+    def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS, networks: Networks = EVERY_NETWORK) -> None:
+        """Open nothing yet; only addresses within `networks` are called."""
+        self._networks = networks
+        self._timeout_seconds = timeout_seconds
+        self._session: HttpSession | None = None
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """POST `body`; see `request`."""
+        return await self.request("POST", url, headers, body)
+
+    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
+        """Return the answer, whatever its status, and whatever becomes of its body.
+
+        Raises `Rejected` with status 403 for an address that is never called and 400 for what is no HTTP
+        address, `Unavailable` when no answer came, `NotReached` of it when nothing was sent.
+        """
+        if self._session is None:
+            from functions._adapters.http.session import HttpSession  # noqa: PLC0415 see above
+
+            self._session = HttpSession(self._timeout_seconds, self._networks)
+        return await self._session.request(method, url, headers, body)
+
+    async def aclose(self) -> None:
+        """Close all connections; a later call opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+async def post_to_setting(client: HttpClient, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    """POST to an address that a setting names; return the answer, whatever its status.
+
+    Raises `Unavailable` also for an address that may not be called: the setting can be corrected, and what waits goes
+    out then. The events themselves are not to blame.
+    """
+    try:
+        return await client.post(url, headers, body)
+    except Rejected as refusal:
+        raise Unavailable(str(refusal)) from refusal

@@ -1,0 +1,69 @@
+"""Workers and subscribers over HTTP: each event is one binary-mode POST."""
+
+from collections.abc import Mapping, Sequence
+
+from functions._adapters.http.client import HttpClient, NotReached, post_to_setting
+from functions._adapters.http.cloudevents import write_binary
+from functions._core.errors import Rejected, Unavailable
+from functions._core.events.envelope import CloudEvent
+from functions._core.events.signatures import message_id_of, signature_headers
+from functions._core.ports import Answer, Clock, Tokens
+from functions._core.records.worker import Worker
+
+DETAIL_LIMIT = 500
+"""Characters kept of what a worker says: it is for people and ends up in histories."""
+
+
+class HttpWorkerGateway:
+    """Delivers events to workers, each signed by the worker's secret; implements `ports.WorkerGateway`."""
+
+    def __init__(self, client: HttpClient, tokens: Tokens, clock: Clock) -> None:
+        self._client = client
+        self._tokens = tokens
+        self._clock = clock
+
+    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+        """POST `event` to the endpoint; an address that is never called answers 403, a bad one 400."""
+        headers, body = write_binary(event)
+        secret = self._tokens.worker_secret(worker.worker_id, worker.registration)
+        headers |= signature_headers(secret, message_id_of(event), self._clock.now(), body)
+        try:
+            reply = await self._client.post(worker.endpoint, headers, body)
+        except Rejected as refusal:
+            return Answer(refusal.status, str(refusal))
+        except NotReached as failure:
+            return Answer(0, str(failure), reached=False)
+        except Unavailable as failure:
+            return Answer(0, str(failure))
+        return Answer(reply.status, _without_token(reply.text, event)[:DETAIL_LIMIT])
+
+
+def _without_token(text: str, event: CloudEvent) -> str:
+    """Return what a worker said without the token it was sent, should it repeat what it is asked."""
+    token = event.data.get("token") if isinstance(event.data, Mapping) else None
+    return text.replace(token, "[token]") if token else text
+
+
+class HttpBroker:
+    """Hands events to one subscriber; implements `ports.Broker`, repeating is left to the caller."""
+
+    def __init__(self, client: HttpClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    async def publish(self, events: Sequence[CloudEvent]) -> None:
+        """POST the events one after the other, and stop at the first that is not taken.
+
+        Raises `Unavailable` where repeating may help, else `Rejected` with the subscriber's status.
+        """
+        for event in events:
+            reply = await post_to_setting(self._client, self._url, *write_binary(event))
+            if reply.ok:
+                continue
+            if reply.passing:
+                raise Unavailable(f"the subscriber answered {reply.status} to {event.id}")
+            raise Rejected(
+                f"the subscriber answered {reply.status} to {event.id}",
+                code="refused_by_subscriber",
+                status=reply.status,
+            )

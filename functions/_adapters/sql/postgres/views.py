@@ -1,0 +1,84 @@
+"""Pages for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from functions._adapters.documents import read_audits, read_history_rows, read_rows
+from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._adapters.sql.postgres.database import SQL, Database, Rows
+from functions._adapters.sql.postgres.rows import text
+from functions._core.records.audits import AnyAudit, AuditKind
+from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.set_aside import RecordKind, SetAside
+from functions._core.records.values import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) -> str:
+    """Return the query for a page of audits. Words are literals in it: only then are the partial indexes used."""
+    filters = ["AND flow_id = :flow_id"] if of_flow else []
+    filters += [] if kind is None else [f"AND kind = '{kind.value}'"]
+    filters += [] if valid is None else ["AND valid" if valid else "AND NOT valid"]
+    return SQL["audits_page"].replace("/* filters */", " ".join(filters))
+
+
+async def read_page(
+    database: Database, kind: RecordKind, model: type[R], sql: str, values: Mapping[str, Any], limit: int
+) -> tuple[list[R], str | None]:
+    """Run a query for positions, ids, flows and documents, and cut the page off what it finds."""
+
+    def read(aside: SetAside, rows: Rows) -> list[tuple[int, R]]:
+        return read_rows(aside, kind, model, rows)
+
+    return page(await database.filled(limit + 1, sql, values, read), limit)
+
+
+class PostgresViews:
+    """The `Views`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+        """Return flows, the newest first."""
+        wanted = flow_status(status)
+        values = {"before": position_of(cursor, start=MAX_POSITION), "status": wanted}
+        sql = SQL["flows_page" if wanted is None else "flows_page_by_status"]
+        return await read_page(self._database, RecordKind.FLOW, Flow, sql, values, limit)
+
+    async def find_tickets(
+        self, filters: Mapping[str, str], cursor: str | None, limit: int
+    ) -> tuple[Sequence[Ticket], str | None]:
+        """Return tickets that all `filters` fit, oldest first."""
+        wanted = {name: text(value) for name, value in ticket_filters(filters).items()}
+        equalities = "".join(f"AND {name} = :{name} " for name in sorted(wanted))
+        sql = SQL["tickets_page"].replace("/* filters */", equalities)
+        values = {**wanted, "after": position_of(cursor, start=0)}
+        return await read_page(self._database, RecordKind.TICKET, Ticket, sql, values, limit)
+
+    async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """Return transitions with `seq` above `after`, in order; of all flows, only what is settled.
+
+        An entry whose neighbour with a lower number is still being committed is shown together with that.
+        """
+        values: dict[str, object] = {"after": after}
+        if flow_id is None:
+            sql, values["settled"] = SQL["history_page"], await self._database.value("history_settled")
+        else:
+            sql, values["flow_id"] = SQL["history_page_of_flow"], text(flow_id)
+        return await self._database.filled(limit, sql, values, read_history_rows)
+
+    async def audits(
+        self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
+    ) -> Sequence[AnyAudit]:
+        """Return audits that all filters fit, the newest first."""
+        sql = audits_page(of_flow=flow_id is not None, kind=kind, valid=valid)
+        return await self._database.filled(limit, sql, {"flow_id": text(flow_id)}, read_audits)
+
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many flows and tickets there are by status."""
+        return {
+            "flows": dict(await self._database.rows("flow_counts")),
+            "tickets": dict(await self._database.rows("ticket_counts")),
+        }

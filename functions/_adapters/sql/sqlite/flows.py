@@ -1,0 +1,135 @@
+"""Flows, tickets and everything else that a step changes."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+
+from functions._adapters.documents import fill, found_or_unreadable, read_tickets
+from functions._adapters.sql.sqlite.changes import apply, changes_of
+from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._adapters.sql.sqlite.recent import FLOWS, TICKETS, Recent
+from functions._core.errors import Unavailable
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.set_aside import RecordKind
+from functions._core.records.values import TicketStatus
+
+
+class SqliteFlows:
+    """The `FlowStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._flows: Recent[Flow] = Recent(FLOWS)
+        self._tickets: Recent[Ticket] = Recent(TICKETS)
+
+    async def flow(self, flow_id: str) -> Flow | None:
+        """Return the flow's row, or None."""
+        known = self._flows.get(flow_id)
+        if known is not None:
+            return known
+        rows = self._database.rows("flow", flow_id=flow_id)
+        if not rows:
+            return None
+        parse = partial(Flow.model_validate_json, rows[0][0])
+        return self._flows.put(flow_id, self._database.set_aside.read_one(RecordKind.FLOW, flow_id, parse))
+
+    async def tickets(
+        self,
+        ticket_ids: Collection[str],
+        flow_id: str | None = None,  # noqa: ARG002 ids are enough here
+    ) -> Mapping[str, Ticket]:
+        """Return those of the named tickets that exist, by id."""
+        found = {ticket_id: known for ticket_id in ticket_ids if (known := self._tickets.get(ticket_id)) is not None}
+        unknown = [ticket_id for ticket_id in ticket_ids if ticket_id not in found]
+        if not unknown:
+            return found
+        rows = self._database.rows("tickets", ticket_ids=json.dumps(unknown))
+        for ticket in read_tickets(self._database.set_aside, rows):
+            found[ticket.ticket_id] = self._tickets.put(ticket.ticket_id, ticket)
+        return found_or_unreadable(self._database.set_aside, found, ticket_ids, {row[0] for row in rows})
+
+    async def decision(self, flow_id: str) -> bytes:
+        """Return the stored decision as JSON text."""
+        rows = self._database.rows("decision", flow_id=flow_id)
+        if not rows:
+            raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")
+        doc = rows[0][0]
+        return doc.encode() if isinstance(doc, str) else bytes(doc)
+
+    async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
+        """Return the tickets of a flow in the order of the plan."""
+        query = SQL["live_tickets_of" if live_only else "tickets_of"]
+
+        def tickets(connection: sqlite3.Connection) -> list[Ticket]:
+            found = [
+                self._database.set_aside.read(
+                    RecordKind.TICKET, ticket_id, partial(self._current, ticket_id, version, doc), flow_id=flow_id
+                )
+                for ticket_id, version, doc in connection.execute(query, {"flow_id": flow_id})
+            ]
+            return [ticket for ticket in found if ticket is not None]
+
+        return await self._database.browse(tickets)
+
+    async def commit(self, step: Step) -> None:
+        """Apply `step`, or raise `Conflict` and change nothing.
+
+        The rows are made here, so that a record which cannot be written is its caller's trouble alone and the
+        committer has nothing to do but SQL.
+        """
+        try:
+            await self._database.write(partial(apply, changes=list(changes_of(step))))
+        except BaseException:
+            # A conflict: what is kept here may be old. Cancelled: the write may go on without us.
+            self._flows.forget(step.flow_id)
+            for ticket in step.tickets:
+                self._tickets.forget(ticket.ticket_id)
+            raise
+        if step.flow is not None:
+            self._flows.put(step.flow.flow_id, step.flow)
+        for ticket in step.tickets:
+            self._tickets.put(ticket.ticket_id, ticket)
+
+    def forget(self, flow_id: str, ticket_ids: Sequence[str]) -> None:
+        """Keep nothing at hand of records that were removed."""
+        self._database.set_aside.flow_gone(flow_id)
+        self._flows.forget(flow_id)
+        for ticket_id in ticket_ids:
+            self._tickets.forget(ticket_id)
+
+    def _current(self, ticket_id: str, version: int, doc: str) -> Ticket:
+        """Return the ticket of a row, parsed only if it is not at hand in this very version."""
+        known = self._tickets.peek(ticket_id)
+        return known if known is not None and known.version == version else Ticket.model_validate_json(doc)
+
+
+class SqliteTally:
+    """The `Tally`. Every count walks an index that holds only what is counted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def by_status(self, flow_id: str) -> Mapping[str, int]:
+        """Return how many tickets of the flow are in each status, zeros included."""
+        found = dict(self._database.rows("tickets_by_status", flow_id=flow_id))
+        return {status.value: found.get(status.value, 0) for status in TicketStatus}
+
+    async def live(self, flow_id: str, at_most: int) -> int:
+        """Return how many tickets of the flow are live, counting no further than `at_most`."""
+        ((count,),) = self._database.rows("live_tickets", flow_id=flow_id, at_most=at_most)
+        return int(count)
+
+    async def active(self) -> Mapping[str, int]:
+        """Return how many tickets each worker holds."""
+        return dict(self._database.rows("active"))
+
+    async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
+        """Return tickets that the worker holds, the oldest assignment first."""
+
+        def held(number: int) -> tuple[int, list[Ticket]]:
+            rows = self._database.rows("held_by", worker_id=worker_id, limit=number)
+            return len(rows), read_tickets(self._database.set_aside, rows)
+
+        return fill(limit, held)

@@ -1,0 +1,98 @@
+"""Pages for people, read in the reading thread."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from functions._adapters.documents import fill, read_audits, read_history_rows, read_rows
+from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._core.records.audits import AnyAudit, AuditKind
+from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.set_aside import RecordKind, SetAside
+from functions._core.records.values import Record
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+Rows = Iterable[tuple[int, str, str]]
+"""Positions, flows and documents."""
+
+
+def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) -> str:
+    """Return the query for a page of audits. Words are literals in it: only then are the partial indexes used."""
+    filters = ["AND flow_id = :flow_id"] if of_flow else []
+    filters += [] if kind is None else [f"AND kind = '{kind.value}'"]
+    filters += [] if valid is None else [f"AND valid = {int(valid)}"]
+    return SQL["audits_page"].replace("/* filters */", " ".join(filters))
+
+
+async def read_page(
+    database: Database, kind: RecordKind, model: type[R], sql: str, values: Mapping[str, Any], limit: int
+) -> tuple[list[R], str | None]:
+    """Run a query for positions, ids, flows and documents, and cut the page off what it finds."""
+
+    def read(connection: sqlite3.Connection) -> tuple[list[R], str | None]:
+        def first(number: int) -> tuple[int, list[tuple[int, R]]]:
+            rows = connection.execute(sql, {**values, "limit": number}).fetchall()
+            return len(rows), read_rows(database.set_aside, kind, model, rows)
+
+        return page(fill(limit + 1, first), limit)
+
+    return await database.browse(read)
+
+
+class SqliteViews:
+    """The `Views`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+        """Return flows, the newest first."""
+        wanted = flow_status(status)
+        values = {"before": position_of(cursor, start=MAX_POSITION), "status": wanted}
+        sql = SQL["flows_page" if wanted is None else "flows_page_by_status"]
+        return await read_page(self._database, RecordKind.FLOW, Flow, sql, values, limit)
+
+    async def find_tickets(
+        self, filters: Mapping[str, str], cursor: str | None, limit: int
+    ) -> tuple[Sequence[Ticket], str | None]:
+        """Return tickets that all `filters` fit, oldest first."""
+        wanted = ticket_filters(filters)
+        equalities = "".join(f"AND {name} = :{name} " for name in sorted(wanted))
+        sql = SQL["tickets_page"].replace("/* filters */", equalities)
+        values = {**wanted, "after": position_of(cursor, start=0)}
+        return await read_page(self._database, RecordKind.TICKET, Ticket, sql, values, limit)
+
+    async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
+        """Return transitions with `seq` above `after`, in order."""
+        sql = SQL["history_page" if flow_id is None else "history_page_of_flow"]
+        return await self._fill(sql, {"flow_id": flow_id, "after": after}, limit, read_history_rows)
+
+    async def audits(
+        self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
+    ) -> Sequence[AnyAudit]:
+        """Return audits that all filters fit, the newest first."""
+        sql = audits_page(of_flow=flow_id is not None, kind=kind, valid=valid)
+        return await self._fill(sql, {"flow_id": flow_id}, limit, read_audits)
+
+    async def _fill(
+        self, sql: str, values: Mapping[str, Any], limit: int, read: Callable[[SetAside, Rows], list[T]]
+    ) -> list[T]:
+        def browse(connection: sqlite3.Connection) -> list[T]:
+            def first(number: int) -> tuple[int, list[T]]:
+                rows = connection.execute(sql, {**values, "limit": number}).fetchall()
+                return len(rows), read(self._database.set_aside, rows)
+
+            return fill(limit, first)
+
+        return await self._database.browse(browse)
+
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many flows and tickets there are by status."""
+        return await self._database.browse(
+            lambda c: {
+                "flows": dict(c.execute(SQL["flow_counts"]).fetchall()),
+                "tickets": dict(c.execute(SQL["ticket_counts"]).fetchall()),
+            }
+        )

@@ -1,0 +1,85 @@
+"""All commands of `flowc`, in the order in which its help lists them."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from functions._cli import as_given
+from functions._cli.lazy_group import Entry, LazyGroup
+from functions._engine.version import __version__
+
+PLATFORM, FLOWS, ORDERS, EVENTS = "Platform", "Flows", "Orders", "Events"
+ROOM = "functions._cli"
+
+as_given.install()
+
+
+class Commands(LazyGroup):
+    """The commands; a test compares each line about one with its docstring."""
+
+    entries: Sequence[Entry] = (
+        Entry(PLATFORM, "demo", f"{ROOM}.demo_command:demo", "Watch the sample decision getting done."),
+        Entry(PLATFORM, "up", f"{ROOM}.up_command:up", "Run the platform: one port, one folder."),
+        Entry(PLATFORM, "migrate", f"{ROOM}.migrate_command:migrate", "Bring the database to this version's schema."),
+        Entry(PLATFORM, "worker", f"{ROOM}.worker_command:worker", "Run a worker, which takes tickets and does them."),
+        Entry(PLATFORM, "workers", f"{ROOM}.worker_list:workers", "List the workers that the platform knows."),
+        Entry(PLATFORM, "version", f"{ROOM}.app:version", "Print the version of Flow C."),
+        Entry(FLOWS, "sample", f"{ROOM}.sample_command:sample", "Print a valid decision to try things out with."),
+        Entry(FLOWS, "validate", f"{ROOM}.validate_command:validate", "Check a decision without submitting it."),
+        Entry(FLOWS, "simulate", f"{ROOM}.simulate_command:simulate", "Run a plan in virtual time, with faults."),
+        Entry(FLOWS, "cost", f"{ROOM}.cost_command:cost", "Print what a plan costs on AWS."),
+        Entry(FLOWS, "submit", f"{ROOM}.submit_command:submit", "Submit a decision and print the id of its flow."),
+        Entry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
+        Entry(FLOWS, "show", f"{ROOM}.flow_commands:show", "Show a flow and its tickets."),
+        Entry(FLOWS, "result", f"{ROOM}.output_commands:result", "Print the outputs of a flow's tasks as JSON."),
+        Entry(FLOWS, "logs", f"{ROOM}.output_commands:logs", "Print what the tasks of a flow wrote."),
+        Entry(FLOWS, "why", f"{ROOM}.flow_commands:why", "Say what a flow or a ticket waits for."),
+        Entry(FLOWS, "replay", f"{ROOM}.replay_command:replay", "Rebuild a flow from its history and compare."),
+        Entry(ORDERS, "cancel", f"{ROOM}.order_commands:cancel", "Cancel a flow."),
+        Entry(ORDERS, "approve", f"{ROOM}.order_commands:approve", "Let a flow that awaits approval begin."),
+        Entry(ORDERS, "deny", f"{ROOM}.order_commands:deny", "Deny a flow that awaits approval."),
+        Entry(ORDERS, "pause", f"{ROOM}.order_commands:pause", "Pause a flow."),
+        Entry(ORDERS, "resume", f"{ROOM}.order_commands:resume", "Let a paused flow go on."),
+        Entry(ORDERS, "redrive", f"{ROOM}.order_commands:redrive", "Let a flow go on where it failed."),
+        Entry(ORDERS, "retry", f"{ROOM}.order_commands:retry", "Try a ticket that waits now instead of later."),
+        Entry(ORDERS, "reassign", f"{ROOM}.order_commands:reassign", "Give a ticket to another worker."),
+        Entry(ORDERS, "skip", f"{ROOM}.order_commands:skip", "Take a ticket as done without its being done."),
+        Entry(EVENTS, "events", f"{ROOM}.event_commands:events", "Print the events of all flows, the oldest first."),
+        Entry(EVENTS, "audits", f"{ROOM}.audit_command:audits", "List what validation found and what people did."),
+        Entry(EVENTS, "incidents", f"{ROOM}.audit_command:incidents", "List what went wrong."),
+        Entry(EVENTS, "dead-letters", f"{ROOM}.event_commands:dead_letters", "See, replay or drop dead letters."),
+    )
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Flow C turns a decision into done work, inside its SLA.",
+    epilog="Start with `flowc demo`, or with `flowc up` and, in another terminal, `flowc submit FILE --watch`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: Rich takes longer to import than all the rest
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def version() -> None:
+    """Print the version of Flow C."""
+    typer.echo(f"flowc {__version__}")
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    wanted: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=lambda value: _print_version(wanted=value), help="Print it."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command; `wanted` has been seen to by then."""

@@ -1,0 +1,162 @@
+"""`flowc cancel`, `approve`, `deny`, `pause`, `resume`, `redrive`, `retry`, `reassign` and `skip`: orders of people."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from functions._cli.console import print_json, run
+from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, By, DryRun, FlowId, TicketId, Url, Why
+
+if TYPE_CHECKING:
+    from functions._cli.wire import JsonObject
+
+Said = dict[str, Any]
+
+
+def _of_flow(verb: str, says: str) -> Callable[..., None]:
+    def command(
+        flow_id: FlowId,
+        *,
+        by: By = "",
+        reason: Why = None,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        url: Url = DEFAULT_URL,
+        api_key: ApiKey = "",
+    ) -> None:
+        run(_ordered(verb, flow_id, _said(by, reason, dry_run=dry_run), url, api_key, as_json=as_json))
+
+    return _named(command, verb, says)
+
+
+def _of_ticket(verb: str, says: str) -> Callable[..., None]:
+    def command(
+        ticket_id: TicketId,
+        *,
+        by: By = "",
+        reason: Why = None,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        url: Url = DEFAULT_URL,
+        api_key: ApiKey = "",
+    ) -> None:
+        said = _said(by, reason, dry_run=dry_run)
+        run(_ordered(verb, ticket_id, said, url, api_key, as_json=as_json, of_ticket=True))
+
+    return _named(command, verb, says)
+
+
+def _named(command: Callable[..., None], verb: str, says: str) -> Callable[..., None]:
+    command.__name__, command.__doc__ = verb, says
+    return command
+
+
+cancel = _of_flow(
+    "cancel", "Cancel a flow.\n\nTickets that wait are dropped, workers of those that run are told to stop."
+)
+approve = _of_flow("approve", "Let a flow that awaits approval begin.")
+deny = _of_flow("deny", "Deny a flow that awaits approval: it ends REJECTED.")
+pause = _of_flow("pause", "Pause a flow.\n\nNothing more is assigned; what runs goes on, and the SLA's time stands.")
+resume = _of_flow("resume", "Let a paused flow go on, with the time that it had left.")
+retry = _of_ticket("retry", "Try a ticket that waits now instead of later.")
+reassign = _of_ticket("reassign", "Take a ticket from its worker and give it to another one.")
+
+
+def redrive(  # noqa: PLR0913 - each is an option
+    flow_id: FlowId,
+    *,
+    sla_seconds: Annotated[float | None, typer.Option(help="The time it has; as much as at first if absent.")] = None,
+    by: By = "",
+    reason: Why = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Let a flow that did not succeed go on where it failed.
+
+    What is done stays done; the rest is tried again.
+    """
+    said = _said(by, reason, dry_run=dry_run) | ({} if sla_seconds is None else {"sla_seconds": sla_seconds})
+    run(_ordered("redrive", flow_id, said, url, api_key, as_json=as_json))
+
+
+def skip(  # noqa: PLR0913 - each is an option
+    ticket_id: TicketId,
+    *,
+    output: Annotated[str | None, typer.Option(metavar="JSON", help="Its result, for what depends on it.")] = None,
+    by: By = "",
+    reason: Why = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Take a ticket as done without its being done."""
+    said = _said(by, reason, dry_run=dry_run)
+    if output is not None:
+        try:
+            said["output"] = json.loads(output)
+        except ValueError as error:
+            raise typer.BadParameter(f"{output[:60]!r} is not JSON", param_hint="--output") from error
+    run(_ordered("skip", ticket_id, said, url, api_key, as_json=as_json, of_ticket=True))
+
+
+def _said(by: str, reason: str | None, *, dry_run: bool) -> Said:
+    from getpass import getuser
+
+    said: Said = {"requested_by": by or getuser()}
+    if reason is not None:
+        said["reason"] = reason
+    return said | ({"dry_run": True} if dry_run else {})
+
+
+async def _ordered(
+    verb: str, record_id: str, said: Said, url: str, api_key: str, *, as_json: bool, of_ticket: bool = False
+) -> int:
+    from functions._cli.client import Client, flow_path, ticket_path
+    from functions._cli.references import with_flow, with_ticket
+
+    async with Client(url, api_key) as client:
+        if of_ticket:
+            flow = await with_ticket(client, record_id, lambda one: client.post(ticket_path(one, verb), said))
+        else:
+            flow = await with_flow(client, record_id, lambda one: client.post(flow_path(one, verb), said))
+    if as_json:
+        print_json(flow)
+    elif said.get("dry_run"):
+        _print_preview(flow)
+    elif not _too_late(verb, flow):
+        changed = flow.get("changes") or verb == "cancel"
+        typer.echo(f"{DONE[verb] if changed else 'nothing to change'}; the flow is {flow['status']}")
+    if _too_late(verb, flow):
+        typer.echo(f"too late: the outcome of the flow is {flow.get('outcome')} already", err=True)
+        return 1
+    return 0
+
+
+def _too_late(verb: str, flow: "JsonObject") -> bool:
+    return verb == "cancel" and flow.get("outcome") != "CANCELLED"
+
+
+def _print_preview(flow: "JsonObject") -> None:
+    from functions._cli.changes import change
+
+    for entry in flow["changes"]:
+        typer.echo(change(entry))
+    typer.echo("nothing was changed" if flow["changes"] else "nothing would change, and nothing was changed")
+
+
+DONE = {
+    "cancel": "cancelled",
+    "approve": "approved",
+    "deny": "denied",
+    "pause": "paused",
+    "resume": "resumed",
+    "redrive": "redriven",
+    "retry": "tried now",
+    "reassign": "reassigned",
+    "skip": "skipped",
+}

@@ -1,0 +1,43 @@
+"""`flowc sample`: a valid decision of any size, to try things out with."""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+MAX_TASKS = 20_000
+LARGEST_SEED = 2**31 - 1
+
+
+class Shapes(str, Enum):  # noqa: UP042 as plain words in the help; the core's own words are slow to import
+    """How the tasks depend on each other."""
+
+    CHAIN = "chain"
+    FORK_JOIN = "fork-join"
+    LAYERS = "layers"
+    RANDOM = "random"
+
+
+def sample(
+    *,
+    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=MAX_TASKS, help="How many tasks.")] = 10,
+    shape: Annotated[Shapes, typer.Option(help="How they depend on each other.")] = Shapes.LAYERS,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same decision.")
+    ] = None,
+    capability: Annotated[
+        list[str] | None, typer.Option(help="What tasks ask workers for; repeated, each task asks for one of them.")
+    ] = None,
+) -> None:
+    """Print a valid decision to try things out with, e.g. for `flowc submit -`.
+
+    Without --seed every decision is a new one.
+    """
+    import json
+    import random
+
+    from functions._core.decision.sample import Shape, sample_decision
+
+    chosen = random.randrange(LARGEST_SEED) if seed is None else seed  # noqa: S311 a seed is no secret
+    decision = sample_decision(tasks, Shape(shape.value), chosen, [word for word in capability or () if word.strip()])
+    typer.echo(json.dumps(decision, indent=2, ensure_ascii=False))

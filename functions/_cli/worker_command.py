@@ -1,0 +1,150 @@
+"""`flowc worker`: a worker process."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from functions._cli.console import CommandFailed, run
+from functions._cli.options import DEFAULT_URL, ApiKey, Url
+
+if TYPE_CHECKING:
+    from functions._core.records.values import SecurityLevel
+    from functions._worker import Executor, WorkerConfig
+
+DEFAULT_SLOTS = 4
+
+WorkerId = Annotated[str, typer.Option("--id", show_default="host name and process", help="Its name; must be unique.")]
+Capabilities = Annotated[
+    list[str] | None, typer.Option("--capability", "-c", help="What it can do; give it once for each.")
+]
+Call = Annotated[str | None, typer.Option(metavar="MODULE:FUNCTION", help="Do tickets by this function.")]
+Shell = Annotated[
+    str | None, typer.Option(metavar="COMMAND", help="Do tickets by this command: assignment in, output out.")
+]
+Simulate = Annotated[
+    float | None, typer.Option(metavar="SPEED", help="Only wait, so many times faster than estimated.")
+]
+ClearanceLevel = Annotated[
+    str, typer.Option("--clearance", metavar="LEVEL", help="Highest security level that it may see.")
+]
+Slots = Annotated[int, typer.Option(min=1, help="Tickets at once.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one.")]
+Endpoint = Annotated[
+    str | None, typer.Option(metavar="URL", help="Where the platform reaches it, if not at host and port.")
+]
+
+
+def worker(  # noqa: PLR0913 - one parameter for each option
+    *,
+    worker_id: WorkerId = "",
+    capability: Capabilities = None,
+    call: Call = None,
+    shell: Shell = None,
+    simulate: Simulate = None,
+    clearance: ClearanceLevel = "INTERNAL",
+    slots: Slots = DEFAULT_SLOTS,
+    host: Host = "127.0.0.1",
+    port: Port = 0,
+    endpoint: Endpoint = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Run a worker, which takes tickets and does them.
+
+    Exactly one of --call, --shell and --simulate says how.
+    Stops on Ctrl-C or SIGTERM: takes nothing new, lets what runs end, leaves.
+    """
+    from functions._observability import logs
+    from functions._worker import WorkerConfig
+
+    logs.configure("info")  # before the executor, which listens to what tasks print from then on
+    config = WorkerConfig(
+        worker_id=worker_id or f"{socket.gethostname()}-{os.getpid()}",
+        platform_url=url,
+        capabilities=tuple(capability or ()),
+        clearance=_clearance(clearance),
+        slots=slots,
+        executor=_executor(call, shell, simulate),
+        host=host,
+        port=port,
+        endpoint=endpoint,
+        api_key=api_key or None,
+    )
+    _check(config)
+    run(_work(config))
+
+
+def _executor(call: str | None, shell: str | None, simulate: float | None) -> "Executor":
+    from functions._worker import CallableExecutor, ShellExecutor, SimulatedExecutor
+
+    if sum(given is not None for given in (call, shell, simulate)) != 1:
+        raise typer.BadParameter("give exactly one of --call, --shell and --simulate")
+    try:
+        if call is not None:
+            sys.path.insert(0, str(Path.cwd()))  # where users keep what they name
+            return CallableExecutor(call)
+        return ShellExecutor(shell) if shell is not None else SimulatedExecutor(simulate or 0)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _clearance(word: str) -> "SecurityLevel":
+    from functions._core.records.values import SecurityLevel
+
+    try:
+        return SecurityLevel(word)
+    except ValueError:
+        levels = ", ".join(SecurityLevel)
+        raise typer.BadParameter(f"{word!r} is none of {levels}", param_hint="--clearance") from None
+
+
+def _check(config: "WorkerConfig") -> None:
+    """Refuse what the platform would never register."""
+    from pydantic import ValidationError
+
+    from functions._core.placement.workers import Registration
+
+    endpoint = config.endpoint or "http://127.0.0.1"
+    try:
+        Registration(
+            worker_id=config.worker_id, endpoint=endpoint, capabilities=config.capabilities, slots=config.slots
+        )
+    except ValidationError as error:
+        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
+        raise typer.BadParameter("; ".join(faults)) from error
+
+
+async def _work(config: "WorkerConfig") -> int:
+    from functions._worker import Worker
+
+    worker = Worker(config)
+    try:
+        await worker.start()
+    except OSError as error:
+        raise CommandFailed(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
+    offered = ", ".join(config.capabilities) or "no capability"
+    # On standard output, as `flowc up` does it: standard error is the log.
+    typer.echo(f"worker {config.worker_id} listens at {worker.endpoint}, offers {offered}, {config.slots} at once")
+    await _told_to_stop()
+    typer.echo(f"worker {config.worker_id} lets running tickets end, up to {config.grace_seconds:g} s")
+    await worker.stop()
+    return 0
+
+
+async def _told_to_stop() -> None:
+    """Wait for the first SIGTERM or SIGINT; a second one has its usual effect."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    for number in signals:
+        loop.remove_signal_handler(number)

@@ -1,0 +1,1 @@
+"""Decisions: how they are read, checked and admitted (C1)."""

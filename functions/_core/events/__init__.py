@@ -1,0 +1,1 @@
+"""Events: the CloudEvents envelope, the catalogue, and what each event says."""

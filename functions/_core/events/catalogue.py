@@ -1,0 +1,234 @@
+"""The catalogue of events: what each says, who sends it and who acts on it. The files in `events/` are made of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from functions._core.decision.model import Decision
+from functions._core.events import commands
+from functions._core.events.assignment import TaskAssignment
+from functions._core.events.data import (
+    CompensationRequested,
+    DecisionStored,
+    FlowConsolidated,
+    PlanValidated,
+    StepCompleted,
+    TelemetryFrame,
+    Tick,
+    TicketCancelled,
+    TicketsReady,
+    Transition,
+    WorkersDiscovered,
+    WorkerUnhealthy,
+)
+from functions._core.events.envelope import CloudEvent
+from functions._core.events.reports import Report
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Suspension
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One line of the catalogue.
+
+    `outside` says that users or workers may send it to the ingress. `stored` is what functions tell each other
+    instead where the data that users send stays in the store.
+    """
+
+    noun: str
+    model: type[BaseModel]
+    sent_by: str
+    handled_by: str
+    subject: str
+    text: str
+    outside: bool = False
+    stored: type[BaseModel] | None = None
+
+
+SUBSCRIBERS, SINK, HOLDER = "subscribers", "the telemetry sink", "the worker, subscribers"
+FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
+ENDS = "publish_telemetry, enforce_sla"
+
+
+def _order(noun: str, text: str) -> EventType:
+    model = commands.ORDERS[noun]
+    subject = TICKET if issubclass(model, commands.TicketOrder) else FLOW
+    return EventType(noun, model, "user, api", "monitor", subject, text, outside=True)
+
+
+CATALOGUE: Sequence[EventType] = (
+    EventType(
+        "decision.consolidated",
+        Decision,
+        "user, api, monitor, enforce_sla",
+        "validate",
+        FLOW,
+        "A decision with its plan.",
+        outside=True,
+        stored=DecisionStored,
+    ),
+    EventType(
+        "plan.validated",
+        PlanValidated,
+        "validate, monitor, enforce_sla",
+        "generate_tickets",
+        FLOW,
+        "The plan can be done.",
+    ),
+    EventType(
+        "flow.approval_requested",
+        Transition,
+        "validate",
+        SUBSCRIBERS,
+        FLOW,
+        "A person has to agree, see detail.reasons.",
+    ),
+    EventType("plan.rejected", Transition, "validate", SUBSCRIBERS, FLOW, "C1 refused it; every reason is listed."),
+    EventType("tickets.generated", Transition, "generate_tickets", SUBSCRIBERS, FLOW, "The plan has its tickets."),
+    EventType(
+        "tickets.ready",
+        TicketsReady,
+        "generate_tickets, assign, monitor, enforce_sla",
+        "discover",
+        FLOW,
+        "These tickets need a worker.",
+    ),
+    EventType("workers.discovered", WorkersDiscovered, "discover", "assign", FLOW, "Ranked candidates."),
+    EventType("ticket.assigned", TaskAssignment, "assign", HOLDER, TICKET, "One attempt at one ticket."),
+    EventType(
+        "ticket.reported",
+        Report,
+        "worker, assign",
+        "monitor",
+        TICKET,
+        "A worker's word on its attempt.",
+        outside=True,
+    ),
+    EventType("ticket.started", Transition, "monitor", SUBSCRIBERS, TICKET, "The worker has begun."),
+    EventType("ticket.completed", Transition, "monitor", SUBSCRIBERS, TICKET, "It is done."),
+    EventType("ticket.failed", Transition, "assign, monitor, enforce_sla", SUBSCRIBERS, TICKET, "It failed for good."),
+    EventType("ticket.retried", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "It will be tried again."),
+    EventType(
+        "ticket.reassigned",
+        Transition,
+        "assign, monitor, enforce_sla",
+        SUBSCRIBERS,
+        TICKET,
+        "It goes to another worker.",
+    ),
+    EventType(
+        "ticket.cancelled", TicketCancelled, "assign, monitor, enforce_sla", HOLDER, TICKET, "Not wanted any more."
+    ),
+    EventType("ticket.compensation_planned", Transition, "monitor", SUBSCRIBERS, TICKET, "Its work is to be undone."),
+    EventType("ticket.compensated", Transition, "monitor", SUBSCRIBERS, TICKET, "Its work is undone."),
+    EventType("ticket.retry_forced", Transition, "monitor", SUBSCRIBERS, TICKET, "A person did not want it to wait."),
+    EventType("ticket.redriven", Transition, "monitor", SUBSCRIBERS, TICKET, "It is done again."),
+    EventType(
+        "compensation.requested",
+        CompensationRequested,
+        "assign, monitor, enforce_sla",
+        "monitor",
+        FLOW,
+        "What the flow did has to be undone.",
+    ),
+    EventType("compensation.planned", Transition, "monitor", SUBSCRIBERS, FLOW, "The compensations exist."),
+    EventType(
+        "compensation.ended", Transition, "assign, monitor, enforce_sla", SUBSCRIBERS, FLOW, "No more is undone."
+    ),
+    EventType(
+        "flow.consolidated",
+        FlowConsolidated,
+        "validate, assign, monitor, enforce_sla, dead_letter",
+        "publish_telemetry",
+        FLOW,
+        "The outcome is known.",
+    ),
+    EventType("flow.step.completed", StepCompleted, ENDS, SINK, FLOW, "One step of a flow."),
+    EventType("telemetry.frame", TelemetryFrame, ENDS, SINK, FLOW, "The whole flow."),
+    EventType("flow.completed", Transition, ENDS, SUBSCRIBERS, FLOW, "All tickets are done."),
+    EventType("flow.failed", Transition, ENDS, SUBSCRIBERS, FLOW, "A ticket, or a step, failed for good."),
+    EventType("flow.timed_out", Transition, ENDS, SUBSCRIBERS, FLOW, "The deadline passed."),
+    EventType("flow.cancelled", Transition, ENDS, SUBSCRIBERS, FLOW, "A person stopped it."),
+    EventType("flow.rejected", Transition, ENDS, SUBSCRIBERS, FLOW, "It was never begun."),
+    EventType("flow.reemitted", Transition, "enforce_sla", SUBSCRIBERS, FLOW, "A lost event was sent again."),
+    EventType("flow.paused", Transition, "monitor", SUBSCRIBERS, FLOW, "Nothing more is assigned."),
+    EventType("flow.resumed", Transition, "monitor, enforce_sla", SUBSCRIBERS, FLOW, "It goes on."),
+    EventType("flow.redriven", Transition, "monitor", SUBSCRIBERS, FLOW, "It goes on where it failed."),
+    EventType(
+        "sla.at_risk",
+        Transition,
+        "validate, enforce_sla",
+        SUBSCRIBERS,
+        EITHER,
+        "The deadline may be missed; once each.",
+    ),
+    EventType("sla.violated", Transition, "enforce_sla", SUBSCRIBERS, EITHER, "The deadline passed before the end."),
+    EventType(
+        "incident.raised",
+        Transition,
+        "assign, monitor, publish_telemetry, enforce_sla",
+        SUBSCRIBERS,
+        FLOW,
+        "Somebody should look.",
+    ),
+    _order("flow.cancel_requested", "Stop this flow."),
+    _order("flow.approval_granted", "This flow may begin."),
+    _order("flow.approval_denied", "This flow must not begin."),
+    _order("flow.pause_requested", "Assign nothing more of this flow."),
+    _order("flow.resume_requested", "Let this flow go on."),
+    _order("flow.redrive_requested", "Let this failed flow go on where it failed."),
+    _order("ticket.retry_requested", "Try this ticket now."),
+    _order("ticket.reassign_requested", "Give this ticket to another worker."),
+    _order("ticket.skip_requested", "Take this ticket as done."),
+    EventType("worker.registered", Registration, "worker", "track_workers", WORKER, "A worker offers.", outside=True),
+    EventType("worker.heartbeat", Heartbeat, "worker", "track_workers", WORKER, "A sign of life.", outside=True),
+    EventType("worker.deregistered", Deregistration, "worker", "track_workers", WORKER, "It leaves.", outside=True),
+    EventType("worker.recovered", TicketsReady, "track_workers", "discover", FLOW, "A worker can take these tickets."),
+    EventType("worker.unhealthy", WorkerUnhealthy, "track_workers", "monitor", FLOW, "Its tickets need another."),
+    EventType("worker.suspended", Suspension, "track_workers", SUBSCRIBERS, WORKER, "It gets nothing for a while."),
+    EventType("clock.ticked", Tick, "schedule", "enforce_sla, track_workers", "none", "Time has passed."),
+)
+
+BY_NOUN: Mapping[str, EventType] = {entry.noun: entry for entry in CATALOGUE}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a chain event reaches a function: which one, how its data is read, which tickets it names."""
+
+    function: str
+    model: type[BaseModel]
+    tickets: Callable[[Any], Sequence[str]]
+
+
+def _none(_data: object) -> Sequence[str]:
+    return ()
+
+
+def _named(order: commands.Order) -> Sequence[str]:
+    return (order.target,) if isinstance(order, commands.TicketOrder) else ()
+
+
+ROUTES: Mapping[str, Route] = {
+    "decision.consolidated": Route("validate", DecisionStored, _none),
+    "plan.validated": Route("generate_tickets", PlanValidated, _none),
+    "tickets.ready": Route("discover", TicketsReady, lambda data: data.ticket_ids),
+    "worker.recovered": Route("discover", TicketsReady, lambda data: data.ticket_ids),
+    "workers.discovered": Route("assign", WorkersDiscovered, lambda data: tuple(data.candidates)),
+    "ticket.reported": Route("monitor", Report, lambda data: (data.ticket_id,)),
+    "compensation.requested": Route("monitor", CompensationRequested, _none),
+    **{noun: Route("monitor", model, _named) for noun, model in commands.ORDERS.items()},
+    "worker.unhealthy": Route("monitor", WorkerUnhealthy, lambda data: data.ticket_ids),
+    "flow.consolidated": Route("publish_telemetry", FlowConsolidated, _none),
+}
+"""Who handles which event about a flow. A deployment's subscriptions are drawn from this table."""
+
+TRANSITIONS = "/flowc"
+"""Source of the events that tell of transitions: they are for subscribers, whatever their type."""
+
+
+def handler_of(event: CloudEvent) -> str | None:
+    """Return the function that handles an event; None when it is for subscribers, or for the telemetry sink."""
+    route = ROUTES.get(event.noun)
+    return route.function if route is not None and event.source != TRANSITIONS else None

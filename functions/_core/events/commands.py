@@ -1,0 +1,142 @@
+"""What people may order about flows and tickets: the data of the events that carry orders."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from functions._core.errors import Rejected
+from functions._core.records.values import Record, a_number
+
+
+class Order(Record):
+    """What every order says: about which flow, who gives it, and why; with `dry_run` nothing is to be changed."""
+
+    verb: ClassVar[str]
+    """What is done, for audits and answers."""
+
+    flow_id: str
+    requested_by: str = Field(default="a user", max_length=255)
+    reason: str = Field(default="no reason given", max_length=1000)
+    dry_run: bool = False
+
+    @property
+    def target(self) -> str:
+        """The id of what the order is about."""
+        return self.flow_id
+
+
+class CancelRequest(Order):
+    """Data of `flow.cancel_requested`: the flow is to stop."""
+
+    verb = "cancel_flow"
+
+
+class ApprovalGrant(Order):
+    """Data of `flow.approval_granted`: the flow may begin."""
+
+    verb = "approve_flow"
+
+
+class ApprovalDenial(Order):
+    """Data of `flow.approval_denied`: the flow must not begin."""
+
+    verb = "deny_flow"
+
+
+class PauseRequest(Order):
+    """Data of `flow.pause_requested`: nothing more is to be assigned; what runs goes on."""
+
+    verb = "pause_flow"
+
+
+class ResumeRequest(Order):
+    """Data of `flow.resume_requested`: a paused flow is to go on."""
+
+    verb = "resume_flow"
+
+
+class RedriveRequest(Order):
+    """Data of `flow.redrive_requested`: a flow that did not succeed is to go on where it failed.
+
+    `sla_seconds` is the time it has from now on; without it as much as it had at first.
+    """
+
+    verb = "redrive_flow"
+    sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
+
+
+class TicketOrder(Order):
+    """An order about one ticket."""
+
+    ticket_id: str
+
+    @property
+    def target(self) -> str:
+        """The id of the ticket."""
+        return self.ticket_id
+
+
+class RetryRequest(TicketOrder):
+    """Data of `ticket.retry_requested`: a waiting ticket is to be tried now."""
+
+    verb = "retry_ticket"
+
+
+class ReassignRequest(TicketOrder):
+    """Data of `ticket.reassign_requested`: the ticket is to be taken from its worker and given to another one."""
+
+    verb = "reassign_ticket"
+
+
+class SkipRequest(TicketOrder):
+    """Data of `ticket.skip_requested`: the ticket counts as done, with `output`, without being done."""
+
+    verb = "skip_ticket"
+    output: Any = None
+
+
+AnyOrder = (
+    CancelRequest
+    | ApprovalGrant
+    | ApprovalDenial
+    | PauseRequest
+    | ResumeRequest
+    | RedriveRequest
+    | RetryRequest
+    | ReassignRequest
+    | SkipRequest
+)
+
+ORDERS: Mapping[str, type[AnyOrder]] = {
+    "flow.cancel_requested": CancelRequest,
+    "flow.approval_granted": ApprovalGrant,
+    "flow.approval_denied": ApprovalDenial,
+    "flow.pause_requested": PauseRequest,
+    "flow.resume_requested": ResumeRequest,
+    "flow.redrive_requested": RedriveRequest,
+    "ticket.retry_requested": RetryRequest,
+    "ticket.reassign_requested": ReassignRequest,
+    "ticket.skip_requested": SkipRequest,
+}
+"""The orders by the nouns of the events that carry them."""
+
+
+def noun_of(order: AnyOrder) -> str:
+    """Return the noun of the event that carries an order."""
+    return next(noun for noun, model in ORDERS.items() if isinstance(order, model))
+
+
+def said(order: Order) -> str:
+    """Return who gave an order and why, as part of a sentence."""
+    return f"{order.requested_by}: {order.reason}"
+
+
+def given_by(order: Order) -> dict[str, str]:
+    """Return who gave an order and why, for the history."""
+    return {"requested_by": order.requested_by, "reason": order.reason}
+
+
+def refusal(message: str) -> Rejected:
+    """Return the refusal of an order that cannot be carried out as things are."""
+    return Rejected(message, code="not_possible_now", status=409)

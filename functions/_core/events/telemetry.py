@@ -1,0 +1,226 @@
+"""C6's words: what a flow did, as one event for each step and one frame for the whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Self
+
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.machine.step_builder import derived_id
+from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.planning.slack import closed_at, deadline_at
+from functions._core.records.models import Flow, Phase, Reason, Ticket
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus, format_time, milliseconds
+
+STEPS: Sequence[tuple[str, str]] = (
+    ("C1", "validate"),
+    ("C2", "generate_tickets"),
+    ("C3", "discover"),
+    ("C4", "assign"),
+    ("C5", "monitor"),
+    ("C6", "publish_telemetry"),
+)
+
+
+IDS_KEPT = 500
+"""Ticket ids that a frame names: with more it would pass 64 KiB, which is all that every broker has to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketFacts:
+    """What telemetry tells of a ticket: a fraction of the ticket, for plans of many thousand."""
+
+    ticket_id: str
+    compensates: str | None
+    attempt: int
+    emissions: int
+    retry_count: int
+    assigned_at: datetime | None
+    acknowledged_at: datetime | None
+    started_at: datetime | None
+    actual_duration_ms: int | None
+
+    @classmethod
+    def of(cls, ticket: Ticket) -> Self:
+        """Return the facts of a ticket."""
+        return cls(**{field.name: getattr(ticket, field.name) for field in fields(cls)})
+
+
+def of_plan(tickets: Sequence[Ticket | TicketFacts]) -> Sequence[Ticket | TicketFacts]:
+    """Return the tickets of the plan: those that undo other tickets' work are none."""
+    return [ticket for ticket in tickets if ticket.compensates is None]
+
+
+def steps_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> list[dict[str, Any]]:
+    """Return the six steps of a flow as far as it came: step, name, status, duration_ms, attempts, times.
+
+    C3 lasts from the first ready ticket to the last assignment, C4 to the last acknowledgement, C5 to the end of
+    the last ticket and of what is undone: the three run side by side. Waits for approval belong to no step. Of a flow
+    that was redriven these are the steps since then; attempts count on.
+    """
+    run = _present_run(flow)
+    tickets, begun = of_plan(tickets), run[0].entered_at
+    assigned = [t.assigned_at for t in tickets if t.assigned_at and t.assigned_at >= begun]
+    accepted = [at for t in tickets if (at := t.acknowledged_at or t.started_at) and at >= begun]
+    executing, publishing = _stay(run, FlowStatus.EXECUTING), _stay(run, FlowStatus.PUBLISHING)
+    spans = (
+        _stay(run, FlowStatus.VALIDATING),
+        _stay(run, FlowStatus.GENERATING),
+        (executing[0], max(assigned, default=None)),
+        (min(assigned, default=None), max(accepted, default=max(assigned, default=None))),
+        (executing[0], publishing[0]),
+        (publishing[0], flow.ended_at),
+    )
+    broken_at = _broken_step(flow, run)
+    attempts = (
+        _attempts(run, FlowStatus.VALIDATING),
+        _attempts(run, FlowStatus.GENERATING),
+        sum(1 + t.emissions for t in tickets if t.attempt),
+        sum(t.attempt for t in tickets),
+        1 if executing[0] else 0,
+        1 if flow.ended_at else 0,
+    )
+    return [
+        _step(step, name, span, number, failed=step == broken_at)
+        for (step, name), span, number in zip(STEPS, spans, attempts, strict=True)
+    ]
+
+
+def summary_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetime) -> dict[str, Any]:
+    """Return the result of a flow: what the demo prints and the frame carries."""
+    tally = flow.tally
+    return {
+        "flow_id": flow.flow_id,
+        "status": flow.status.value,
+        "success": flow.outcome is Outcome.COMPLETED,
+        "total_duration_ms": milliseconds((flow.ended_at or now) - flow.received_at),
+        "tickets_generated": flow.tickets_generated,
+        "tickets_completed": tally.get(TicketStatus.COMPLETED, 0),
+        "tickets_failed": tally.get(TicketStatus.FAILED, 0),
+        "tickets_compensated": tally.get(TicketStatus.COMPENSATED, 0),
+        "telemetry_published": bool(flow.telemetry_published),
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or _late(flow, closed_at(flow) or now),
+        "steps": steps_of(flow, tickets),
+        "error": error_of(flow.reasons),
+    }
+
+
+def error_of(reasons: Sequence[Reason]) -> str | None:
+    """Return all reasons in one line, or None."""
+    return "; ".join(f"{reason.code}: {reason.message}" for reason in reasons) or None
+
+
+def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetime) -> tuple[CloudEvent, ...]:
+    """Return the step events and the frame, in order; repeated, they have the same ids, redriven, others."""
+    planned = of_plan(tickets)
+    steps = [step for step in steps_of(flow, tickets) if step["status"] != "skipped" and step["step"] != "C6"]
+    events = [
+        _event(flow, "flow.step.completed", _correlation(flow) | step, key=step["step"], now=now) for step in steps
+    ]
+    frame = _correlation(flow) | {
+        "outcome": flow.outcome,
+        "risk_band": flow.risk_band.value,
+        "priority": flow.priority.value,
+        "received_at": format_time(flow.received_at),
+        "sla_deadline": format_time(flow.sla_deadline),
+        "sla_remaining_ms": milliseconds(deadline_at(flow, flow.phase.entered_at) - flow.phase.entered_at),
+        "sla_violated": flow.outcome is Outcome.TIMED_OUT or _late(flow, flow.phase.entered_at),
+        "duration_ms": milliseconds(flow.phase.entered_at - flow.received_at),
+        "critical_path_ms": flow.critical_path_ms,
+        "tickets_generated": flow.tickets_generated,
+        "tickets_by_status": dict(flow.tally),
+        "tickets_compensated": flow.tally.get(TicketStatus.COMPENSATED, 0),
+        "compensations": flow.compensations or 0,
+        "ticket_ids": [ticket.ticket_id for ticket in planned[:IDS_KEPT]],
+        "ticket_duration_ms": sum(ticket.actual_duration_ms or 0 for ticket in planned),
+        "retries": sum(ticket.retry_count for ticket in planned),
+        "reassignments": sum(max(0, ticket.attempt - 1 - ticket.retry_count) for ticket in planned),
+        "reasons": [reason.model_dump(exclude_none=True) for reason in flow.reasons],
+        "steps": steps,
+    }
+    return (*events, _event(flow, "telemetry.frame", frame, key="", now=now))
+
+
+def _correlation(flow: Flow) -> dict[str, Any]:
+    return {
+        "flow_id": flow.flow_id,
+        "plan_id": flow.plan_id,
+        "intent_id": flow.intent_id,
+        "decision_id": flow.decision_id,
+        "correlation_id": flow.correlation_id,
+        "trace_id": flow.trace_id,
+    }
+
+
+def _event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, now: datetime) -> CloudEvent:
+    run = f"redrive {flow.redrives}:" if flow.redrives else ""
+    return CloudEvent(
+        id=derived_id(flow.flow_id, noun, f"{run}{key}"),
+        source="/flowc/publish_telemetry",
+        type=type_of(noun),
+        time=now,
+        subject=flow.flow_id,
+        data=dict(data),
+        extensions={
+            "partitionkey": flow.flow_id,
+            "correlationid": flow.correlation_id,
+            "traceparent": flow.traceparent,
+        },
+    )
+
+
+def _step(
+    step: str, name: str, span: tuple[datetime | None, datetime | None], attempts: int, *, failed: bool
+) -> dict[str, Any]:
+    started, ended = span
+    status = "failed" if failed else "completed" if started and ended else "in_progress" if started else "skipped"
+    return {
+        "step": step,
+        "name": name,
+        "status": status,
+        "started_at": format_time(started) if started else None,
+        "completed_at": format_time(ended) if ended else None,
+        "duration_ms": max(0, milliseconds(ended - started)) if started and ended else None,
+        "attempts": attempts,
+    }
+
+
+def _late(flow: Flow, moment: datetime) -> bool:
+    return moment > deadline_at(flow, moment)
+
+
+def _present_run(flow: Flow) -> Sequence[Phase]:
+    """Return the stays of a flow since it arrived, or was redriven last."""
+    ends = [number for number, phase in enumerate(flow.phases[:-1], 1) if phase.status in ENDED_FLOWS]
+    return flow.phases[ends[-1] if ends else 0 :]
+
+
+def _stay(run: Sequence[Phase], status: FlowStatus) -> tuple[datetime | None, datetime | None]:
+    """Return when the flow came to `status` first and left it last; None for what has not happened."""
+    stays = [number for number, phase in enumerate(run) if phase.status is status]
+    if not stays:
+        return None, None
+    left = run[stays[-1] + 1].entered_at if stays[-1] + 1 < len(run) else None
+    return run[stays[0]].entered_at, left
+
+
+def _attempts(run: Sequence[Phase], status: FlowStatus) -> int:
+    emissions = [phase.emissions for phase in run if phase.status is status]
+    return 1 + max(emissions) if emissions else 0
+
+
+STEP_OF: Mapping[FlowStatus, str] = {
+    FlowStatus.VALIDATING: "C1",
+    FlowStatus.AWAITING_APPROVAL: "C1",
+    FlowStatus.GENERATING: "C2",
+    FlowStatus.EXECUTING: "C5",
+}
+"""The step that a flow is in; one that is paused or undoes its work was in another one before."""
+
+
+def _broken_step(flow: Flow, run: Sequence[Phase]) -> str | None:
+    """Return the step in which a flow that did not complete came to its end."""
+    if flow.outcome in {None, Outcome.COMPLETED}:
+        return None
+    steps = [STEP_OF[phase.status] for phase in run if phase.status in STEP_OF]
+    return steps[-1] if steps else STEP_OF[FlowStatus.VALIDATING]

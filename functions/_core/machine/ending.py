@@ -1,0 +1,249 @@
+"""How a ticket's attempt ends: reports, retries, final failure, and what that means for the rest of the flow."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions._core.events.reports import Report
+from functions._core.machine.closing import ending, recount, settled
+from functions._core.machine.compensation import compensated, not_compensated
+from functions._core.machine.incidents import CAUSES, raise_incident
+from functions._core.machine.outcomes import Reported, Settled, Surroundings
+from functions._core.machine.step_builder import Draft
+from functions._core.machine.tables import ENDED_TICKETS, TicketTrigger
+from functions._core.planning.slack import fits
+from functions._core.planning.tickets import CORRUPTED
+from functions._core.records.audits import IncidentType, Severity
+from functions._core.records.models import Flow, Reason, TaskLog, Ticket
+from functions._core.records.values import (
+    FlowStatus,
+    ReportStatus,
+    TicketStatus,
+    Waiting,
+    add_time,
+    milliseconds,
+    time_span,
+)
+from functions._core.rules import Rules, retry_after
+
+EXCLUDED_KEPT = 16
+"""Workers remembered as tried; a bound on the row, and on the pause that grows with it."""
+
+
+def reported(draft: Draft, outcome: Reported) -> None:
+    """C5: a worker's report counts for its own attempt only, and never after the ticket's end."""
+    counting = counted(outcome.reports, draft.situation.tickets)
+    freed: list[Ticket] = []
+    for place, (report, ticket) in enumerate(counting, 1):
+        # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
+        around = replace(outcome.around, goes_on=True) if place < len(counting) else outcome.around
+        if report.status is ReportStatus.RUNNING:
+            _start(draft, ticket, report.progress)
+        elif report.status is ReportStatus.COMPLETED:
+            freed += complete(draft, _logged(ticket, report), report.output, around)
+        else:
+            retry_or_fail(
+                draft, _logged(ticket, report), failure_of(report), around, retryable=retryable(report, ticket)
+            )
+    draft.ready((*freed, *outcome.released))
+
+
+def _logged(ticket: Ticket, report: Report) -> Ticket:
+    """Return the ticket with what its task wrote; one without a word keeps that of the attempt before."""
+    return ticket.but(log=TaskLog(attempt=report.attempt, text=report.log)) if report.log else ticket
+
+
+def counted(reports: Iterable[Report], tickets: Mapping[str, Ticket]) -> Sequence[tuple[Report, Ticket]]:
+    """Return the reports that count, with their tickets."""
+    return [
+        (report, ticket)
+        for report in reports
+        if (ticket := tickets.get(report.ticket_id)) is not None and report.counts_for(ticket)
+    ]
+
+
+def failure_of(report: Report) -> Reason:
+    """Return the worker's error as a reason."""
+    if report.error is None:
+        return Reason(code="failed", message="the worker reported FAILED without an error")
+    return Reason(code=report.error.type, message=report.error.message or f"the worker reported {report.error.type}")
+
+
+def retryable(report: Report, ticket: Ticket) -> bool:
+    """Whether a failure is one after which the ticket may be tried again, by what the worker and the policy say."""
+    return report.error is None or (report.error.retryable and report.error.type not in ticket.retry.non_retryable)
+
+
+def may_retry(ticket: Ticket, flow: Flow, now: datetime, rules: Rules, *, retryable: bool = True) -> bool:
+    """Whether another attempt is allowed and can, with all that depends on it, be done in time."""
+    allowed = retryable and ticket.idempotent and ticket.retry_count < ticket.sla.max_retries
+    pause = retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count)
+    return allowed and fits(ticket, flow, add_time(now, pause), rules)
+
+
+def retry_or_fail(
+    draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings, *, retryable: bool = True
+) -> None:
+    """Try the ticket again after a pause, with another worker preferred, or let it fail with what depends on it."""
+    if not may_retry(ticket, draft.flow, draft.now, draft.situation.rules, retryable=retryable):
+        fail(draft, ticket, reason, around)
+        return
+    again_at = add_time(draft.now, retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count))
+    draft.move_ticket(
+        ticket.but(reason=reason),
+        TicketTrigger.RETRY,
+        "ticket.retried",
+        cause=reason.code,
+        retry_count=ticket.retry_count + 1,
+        error_message=reason.message,
+        waiting=Waiting.RETRY,
+        waiting_since=draft.now,
+        ready_at=again_at,
+        until=again_at,
+        **taken_back(ticket),
+    )
+
+
+def fail(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings) -> None:
+    """End the ticket as FAILED and cancel what can never run now, with the cause named."""
+    ended = draft.move_ticket(
+        ticket, TicketTrigger.FAIL, "ticket.failed", cause=reason.code, **ending(draft.now, reason)
+    )
+    not_compensated(draft, ticket, around, reason)
+    message = f"task {ticket.task_id} failed: {reason.message}"
+    because = Reason(code="dependency_failed", message=message, where=ticket.task_id)
+    after = descendants(ticket, around.live)
+    grave = ticket.compensates is not None or reason.code == CORRUPTED
+    kind, severity = CAUSES.get(reason.code, IncidentType.INCONSISTENCY), Severity.CRITICAL if grave else None
+    raise_incident(draft, kind, [_told(ticket, reason)], [t.ticket_id for t in (ticket, *after)], severity=severity)
+    for other in after:
+        latest = draft.latest(other)
+        if latest.status is TicketStatus.PENDING:
+            draft.move_ticket(
+                latest,
+                TicketTrigger.CANCEL,
+                "ticket.cancelled",
+                cause=because.code,
+                **ending(draft.now, because),
+            )
+            not_compensated(draft, latest, around, because)
+    settle(draft, ended, around)
+
+
+def _told(ticket: Ticket, reason: Reason) -> str:
+    tried = f"after {ticket.attempt} attempts" if ticket.attempt > 1 else f"after {ticket.attempt} attempt"
+    return f"ticket {ticket.task_id} failed {tried}: {reason.message} ({reason.code})"
+
+
+def settle(draft: Draft, ended: Ticket, around: Surroundings) -> None:
+    """End the flow when no ticket is live any more; otherwise look again soon if this may have been a last one.
+
+    Two last tickets that end at the same time each see the other one live. The wake-up left on them sees to it
+    that one of them looks again.
+    """
+    if draft.flow.status not in {FlowStatus.EXECUTING, FlowStatus.COMPENSATING} or around.goes_on:
+        return
+    if around.tally is not None:
+        tally = recount(draft, around.tally)
+        if not any(number for status, number in tally.items() if TicketStatus(status) not in ENDED_TICKETS):
+            settled(draft, Settled(tally))
+            return
+    draft.change_ticket(draft.latest(ended), next_wakeup_at=draft.now + draft.situation.rules.settle)
+
+
+def readied(draft: Draft, *, after: timedelta | None = None) -> dict[str, Any]:
+    """Return the changes of a ticket that could be assigned now, or once its paused flow is resumed.
+
+    `after` is when it is looked at again, in case what starts its discovery is lost.
+    """
+    if draft.flow.status is FlowStatus.PAUSED:
+        return {"waiting": Waiting.RESUME, "waiting_since": draft.now, "until": draft.flow.next_wakeup_at}
+    until = draft.now + (after or draft.situation.rules.reemit_after(0))
+    return {"waiting": Waiting.DISCOVERY, "waiting_since": draft.now, "until": until}
+
+
+def attempt_limit(ticket: Ticket, acknowledged: datetime, heard: datetime) -> datetime:
+    """Return when an attempt has taken too long: its timeout, or its heartbeat lease since it was `heard` last."""
+    lease = ticket.heartbeat_timeout_ms
+    beaten = add_time(heard, time_span(lease)) if lease else None
+    return min(filter(None, (add_time(acknowledged, ticket.timeout), beaten)))
+
+
+def descendants(ticket: Ticket, live: Iterable[Ticket]) -> Sequence[Ticket]:
+    """Return the tickets among `live` that depend on `ticket`, directly or not, the nearest first."""
+    by_id = {other.ticket_id: other for other in live}
+    found: dict[str, Ticket] = {}
+    queue = deque(ticket.dependants)
+    while queue:
+        ticket_id = queue.popleft()
+        if ticket_id in by_id and ticket_id not in found:
+            found[ticket_id] = by_id[ticket_id]
+            queue.extend(by_id[ticket_id].dependants)
+    return tuple(found.values())
+
+
+def taken_back(ticket: Ticket) -> dict[str, Any]:
+    """Return the changes of a ticket that its worker has no longer."""
+    return {
+        "worker_id": None,
+        "excluded_workers": (*ticket.excluded_workers, ticket.worker_id)[-EXCLUDED_KEPT:],
+        "assigned_at": None,
+        "acknowledged_at": None,
+        "started_at": None,
+        "progress": None,
+    }
+
+
+def _start(draft: Draft, ticket: Ticket, progress: float | None) -> None:
+    acknowledged = ticket.acknowledged_at or draft.now
+    draft.move_ticket(
+        ticket,
+        TicketTrigger.START,
+        "ticket.started" if ticket.started_at is None else None,
+        started_at=ticket.started_at or draft.now,
+        acknowledged_at=acknowledged,
+        progress=ticket.progress if progress is None else progress,
+        until=attempt_limit(ticket, acknowledged, draft.now),
+    )
+
+
+def complete(
+    draft: Draft,
+    ticket: Ticket,
+    output: object,
+    around: Surroundings,
+    *,
+    trigger: TicketTrigger = TicketTrigger.COMPLETE,
+    reason: Reason | None = None,
+    skipped: bool = False,
+) -> Sequence[Ticket]:
+    """End the ticket as COMPLETED and return those of its dependants that wait for no other."""
+    started = ticket.started_at or ticket.acknowledged_at or ticket.assigned_at or draft.now
+    ended = draft.move_ticket(
+        ticket,
+        trigger,
+        "ticket.completed",
+        **ending(draft.now),
+        started_at=started,
+        actual_duration_ms=milliseconds(draft.now - started),
+        output=output,
+        error_message=None,
+        reason=reason,
+        skipped=skipped,
+        progress=None,
+    )
+    compensated(draft, ticket, around)
+    dependants = [draft.latest(around.dependants[i]) for i in ticket.dependants if i in around.dependants]
+    waiting = [_without_dependency(draft, other) for other in dependants if other.status is TicketStatus.PENDING]
+    if not waiting:
+        settle(draft, ended, around)
+    return [other for other in waiting if other.waiting is Waiting.DISCOVERY]
+
+
+def _without_dependency(draft: Draft, dependant: Ticket) -> Ticket:
+    left = dependant.open_dependencies - 1
+    if left:
+        return draft.change_ticket(dependant, open_dependencies=left)
+    return draft.change_ticket(dependant, open_dependencies=0, ready_at=draft.now, **readied(draft))

@@ -1,0 +1,73 @@
+"""Incidents: what went wrong with a flow beyond what its own rules mend, told once, with typed causes.
+
+The record has the fields of the contract `orchestration-incident`. What the flow itself could do (retry, reassign,
+send again) is in its history; an incident says that it was not enough, or that somebody should look.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from functions._core.machine.step_builder import Draft, derived_id
+from functions._core.planning.tickets import CORRUPTED
+from functions._core.records.audits import IncidentRecord, IncidentType, Severity
+from functions._core.records.json_text import content_hash
+from functions._core.records.values import format_time
+
+AFFECTED_KEPT = 100
+DETAILS_KEPT = 20
+
+SEVERITIES: Mapping[IncidentType, Severity] = {
+    IncidentType.SLA_VIOLATION: Severity.CRITICAL,
+    IncidentType.WORKER_FAILURE: Severity.CRITICAL,
+    IncidentType.TICKET_TIMEOUT: Severity.WARNING,
+    IncidentType.INCONSISTENCY: Severity.WARNING,
+}
+
+PLAYBOOKS: Mapping[IncidentType, str] = {
+    IncidentType.SLA_VIOLATION: "sla_violation_mitigation",
+    IncidentType.WORKER_FAILURE: "worker_failure_recovery",
+    IncidentType.TICKET_TIMEOUT: "ticket_timeout_recovery",
+}
+
+ESCALATED = frozenset({IncidentType.SLA_VIOLATION, IncidentType.WORKER_FAILURE})
+
+CAUSES: Mapping[str, IncidentType] = {
+    "timed_out": IncidentType.TICKET_TIMEOUT,
+    "heartbeat_lost": IncidentType.WORKER_FAILURE,
+    "worker_lost": IncidentType.WORKER_FAILURE,
+    "worker_unreachable": IncidentType.WORKER_FAILURE,
+    "no_worker": IncidentType.WORKER_FAILURE,
+    "no_capacity": IncidentType.WORKER_FAILURE,
+    "schedule_to_start": IncidentType.WORKER_FAILURE,
+    CORRUPTED: IncidentType.INCONSISTENCY,
+}
+"""What a ticket's failure is, by the code of its reason; a task that failed by itself is an inconsistency."""
+
+
+def raise_incident(
+    draft: Draft,
+    kind: IncidentType,
+    details: Sequence[str],
+    affected: Sequence[str],
+    *,
+    severity: Severity | None = None,
+) -> None:
+    """Record an incident of this flow, and tell subscribers."""
+    flow = draft.flow
+    severity = severity or SEVERITIES[kind]
+    text = {
+        "incident_id": derived_id(flow.flow_id, "incident.raised", f"{flow.version}:{kind}:{','.join(affected[:1])}"),
+        "workflow_id": flow.flow_id,
+        "incident_type": kind.value,
+        "severity": severity.value,
+        "details": list(details[:DETAILS_KEPT]),
+        "affected_tickets": list(affected[:AFFECTED_KEPT]),
+        "correlation_id": flow.correlation_id,
+        "trace_id": flow.trace_id,
+        "recommended_playbook": PLAYBOOKS.get(kind),
+        "auto_remediation_enabled": True,
+        "escalation_required": kind in ESCALATED or severity is Severity.CRITICAL,
+        "created_at": format_time(draft.now),
+    }
+    record = IncidentRecord.model_validate({**text, "hash": content_hash(text), "flow_id": flow.flow_id})
+    draft.audit(record)
+    draft.note("incident.raised", cause=kind.value, detail=record.model_dump(mode="json", exclude={"kind", "flow_id"}))

@@ -1,0 +1,132 @@
+"""A flow that did not succeed goes on where it failed: what has to be done again, and by when."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions._core.events.commands import RedriveRequest, given_by, refusal
+from functions._core.machine.closing import executing_wakeup, settled
+from functions._core.machine.compensation import NOT_COMPENSATED
+from functions._core.machine.ending import readied, taken_back
+from functions._core.machine.flow import emit_again
+from functions._core.machine.outcomes import Ordered, Settled
+from functions._core.machine.step_builder import Draft
+from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
+from functions._core.planning.graph import Work, schedule
+from functions._core.planning.slack import time_given
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
+
+TO_DO_AGAIN = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED, TicketStatus.COMPENSATED})
+
+
+def new_deadline(flow: Flow, order: RedriveRequest, now: datetime) -> datetime:
+    """Return by when a redriven flow has to be done: in the order's time, or in as much as it had before."""
+    return add_time(now, timedelta(seconds=order.sla_seconds) if order.sla_seconds else time_given(flow))
+
+
+def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Sequence[Ticket]:
+    """Return the tickets of the plan that have to be done again, with new shares of the time up to `deadline`."""
+    again = {
+        t.ticket_id: t for t in tickets if t.compensates is None and t.status in TO_DO_AGAIN and not work_stands(t)
+    }
+    tasks = [Work(i, tuple(d for d in t.dependencies if d in again), t.estimated_duration_ms) for i, t in again.items()]
+    timings = schedule(tasks, now, deadline).timings if tasks else {}
+    return [
+        again[task.task_id].but(
+            open_dependencies=len(task.dependencies),
+            latest_start=timings[task.task_id].latest_start,
+            tail_ms=timings[task.task_id].tail_ms,
+            sla=again[task.task_id].sla.but(deadline=timings[task.task_id].latest_finish),
+        )
+        for task in tasks
+    ]
+
+
+def work_stands(ticket: Ticket) -> bool:
+    """Whether the ticket FAILED only because its work could not be undone: it is done, and must not be done again."""
+    failed = ticket.status is TicketStatus.FAILED and ticket.compensates is None
+    return failed and ticket.reason is not None and ticket.reason.code == NOT_COMPENSATED
+
+
+def redrive(draft: Draft, outcome: Ordered) -> bool:
+    """Begin the flow anew with what is left of it; False when it has been redriven already."""
+    flow = draft.flow
+    if flow.redrives and flow.outcome is None:
+        return False
+    if FlowTrigger.REDRIVEN not in FLOW_TRANSITIONS[flow.status]:
+        allowed = ", ".join(status for status in sorted(ENDED_FLOWS) if FLOW_TRANSITIONS[status])
+        raise refusal(f"flow {flow.flow_id} is {flow.status}; only flows that ended as {allowed} can be redriven")
+    _reopen(draft, outcome)
+    if draft.flow.status is FlowStatus.VALIDATING:
+        emit_again(draft)
+        return True
+    draft.change_flow(next_wakeup_at=executing_wakeup(draft))
+    for ticket in outcome.standing:
+        draft.move_ticket(
+            ticket,
+            TicketTrigger.STANDS,
+            "ticket.redriven",
+            reason=None,
+            error_message=None,
+            compensation_ticket_id=None,
+        )
+    again = [
+        draft.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, draft))
+        for ticket in outcome.redriven
+    ]
+    draft.ready(ticket for ticket in again if not ticket.open_dependencies)
+    if not again:
+        settled(draft, Settled({TicketStatus.COMPLETED: draft.flow.tickets_generated}))
+    return True
+
+
+def _reopen(draft: Draft, outcome: Ordered) -> None:
+    """Let the flow be as if it had not ended, with a new deadline."""
+    flow = draft.flow
+    deadline = outcome.deadline or flow.sla_deadline
+    draft.change_flow(
+        back=FlowStatus.EXECUTING if flow.tickets_generated else FlowStatus.VALIDATING, redrives=flow.redrives + 1
+    )
+    draft.move_flow(
+        FlowTrigger.REDRIVEN,
+        "flow.redriven",
+        detail={**given_by(outcome.order), "tickets": len(outcome.redriven), "sla_deadline": format_time(deadline)},
+        back=None,
+        outcome=None,
+        reasons=(),
+        tally={},
+        announced=SlackState.ON_TRACK,
+        compensations=None,
+        telemetry_published=None,
+        telemetry_waiting=(),
+        telemetry_refused=(),
+        ended_at=None,
+        sla_deadline=deadline,
+        sla_limit=None,
+    )
+
+
+def _blank(ticket: Ticket, draft: Draft) -> dict[str, Any]:
+    """Return the changes of a ticket that is done again; its attempts count on, so that old reports stay old."""
+    waits = {"waiting": Waiting.DEPENDENCIES, "waiting_since": draft.now, "until": draft.flow.sla_deadline}
+    return {
+        **taken_back(ticket),
+        "excluded_workers": (),
+        "refused_by": {},
+        "retry_count": 0,
+        "reason": None,
+        "error_message": None,
+        "completed_at": None,
+        "actual_duration_ms": None,
+        "output": None,
+        "skipped": False,
+        "perhaps_begun": False,
+        "turn": None,
+        "announced": SlackState.ON_TRACK,
+        "late": False,
+        "compensation_ticket_id": None,
+        "emissions": ticket.emissions + 1,
+        "ready_at": None if ticket.open_dependencies else draft.now,
+        **(waits if ticket.open_dependencies else readied(draft)),
+    }

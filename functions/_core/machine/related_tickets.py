@@ -1,0 +1,68 @@
+"""Loads what the end of a ticket or a flow needs: no more than it has to, so that ends in large plans stay cheap."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from functions._core.events.telemetry import TicketFacts
+from functions._core.machine.outcomes import Surroundings
+from functions._core.ports import Ports
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import TicketStatus
+
+
+async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], ports: Ports) -> Surroundings:
+    """Return what is touched when these tickets of one flow end in one step.
+
+    That is the dependants of those that succeed, all live tickets that depend on those that fail, directly or not,
+    and the counts by status unless others go on.
+    """
+    ids = {ticket_id for ticket in succeeding for ticket_id in ticket.dependants}
+    flow_id = (*succeeding, *failing)[0].flow_id
+    dependants = await ports.store.tickets(ids, flow_id) if ids else {}
+    live = await _live_after(failing, ports)
+    tickets = (*succeeding, *failing)
+    undone = await undone_by((*tickets, *live.values()), ports)
+    if any(other.status is TicketStatus.PENDING for other in dependants.values() if other.ticket_id not in live):
+        return Surroundings(dependants=dependants, live=tuple(live.values()), undone=undone)
+    ending = len(live) + sum(ticket.live for ticket in tickets)
+    last = await ports.tally.live(flow_id, ending + 1) <= ending
+    tally = await ports.tally.by_status(flow_id) if last else None
+    return Surroundings(dependants=dependants, live=tuple(live.values()), tally=tally, undone=undone)
+
+
+async def undone_by(tickets: Iterable[Ticket], ports: Ports) -> Mapping[str, Ticket]:
+    """Return the tickets whose work the compensations among `tickets`, of one flow, undo, by ticket id."""
+    ids = {ticket.compensates: ticket.flow_id for ticket in tickets if ticket.compensates}
+    return await ports.store.tickets(ids, next(iter(ids.values()))) if ids else {}
+
+
+async def around_failure(ticket: Ticket, ports: Ports) -> Surroundings:
+    """Return what is touched when this ticket fails for good."""
+    return await around_ends((), (ticket,), ports)
+
+
+async def _live_after(failing: Sequence[Ticket], ports: Ports) -> Mapping[str, Ticket]:
+    live: dict[str, Ticket] = {}
+    frontier = {ticket_id for ticket in failing for ticket_id in ticket.dependants}
+    while frontier:
+        found = await ports.store.tickets(frontier, failing[0].flow_id)
+        fresh = {ticket_id: other for ticket_id, other in found.items() if other.live and ticket_id not in live}
+        live.update(fresh)
+        frontier = {after for other in fresh.values() for after in other.dependants} - live.keys()
+    return live
+
+
+PAGE = 500
+"""Tickets read at a time; a plan with more is never in memory as a whole."""
+
+
+async def all_tickets(flow: Flow, ports: Ports) -> Sequence[Ticket | TicketFacts]:
+    """Return what telemetry tells of a flow's tickets, in the order of the plan."""
+    if flow.tickets_generated <= PAGE:
+        return await ports.store.tickets_of(flow.flow_id)
+    facts: list[TicketFacts] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = await ports.views.find_tickets({"flow_id": flow.flow_id}, cursor, PAGE)
+        facts += map(TicketFacts.of, page)
+        if cursor is None:
+            return facts

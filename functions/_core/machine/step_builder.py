@@ -1,0 +1,255 @@
+"""Collects what one outcome changes, so that every change gets its version, history line and event.
+
+A draft starts from the loaded records and never touches them; `step()` returns the result. Event ids are pure
+functions of flow, transition, attempt and number of emissions: the same decision taken twice gives the same
+ids, a deliberate re-emission gives new ones.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any
+
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.machine.context import Situation
+from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow, next_ticket
+from functions._core.planning.slack import wakeup_of
+from functions._core.records.audits import AnyAudit
+from functions._core.records.change_set import Delivery, Step
+from functions._core.records.models import Flow, HistoryEntry, Phase, Reason, Ticket
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus, name_uuid
+from functions._core.rules import TICKETS_PER_EVENT
+
+
+class Draft:
+    """The step in the making."""
+
+    def __init__(self, situation: Situation) -> None:
+        """Start from what was loaded."""
+        self.situation = situation
+        self.now = situation.now
+        self.flow: Flow = situation.flow
+        self._tickets: dict[str, Ticket] = {}
+        self._before: dict[str, TicketStatus] = {}
+        self._history: list[HistoryEntry] = []
+        self._audit: list[AnyAudit] = []
+        self._events: list[CloudEvent] = []
+        self._telemetry: list[CloudEvent] = []
+        self._deliveries: list[Delivery] = []
+
+    def move_flow(
+        self, trigger: FlowTrigger, kind: str, *, detail: Mapping[str, Any] | None = None, **changes: Any
+    ) -> Flow:
+        """Take the edge `trigger` or raise `IllegalTransition`; record it as `kind` and apply `changes`."""
+        before = self.flow
+        outcome: Outcome | None = changes.get("outcome", before.outcome)
+        undo = bool(before.compensable) and outcome is not Outcome.COMPLETED
+        status = next_flow(before.status, trigger, outcome=outcome, back=before.back, undo=undo)
+        phases = (*before.phases, Phase(status=status, entered_at=self.now))
+        self.change_flow(status=status, phases=phases, **changes)
+        self.note(kind, from_status=before.status, to_status=status, cause=trigger, detail=detail)
+        return self.flow
+
+    def change_flow(self, **changes: Any) -> Flow:
+        """Apply `changes` to the flow without moving it."""
+        changes["version"] = self.situation.flow.version + 1
+        self.flow = self.flow.but(**changes)
+        return self.flow
+
+    def move_ticket(
+        self,
+        ticket: Ticket,
+        trigger: TicketTrigger,
+        kind: str | None = None,
+        *,
+        cause: str = "",
+        **changes: Any,
+    ) -> Ticket:
+        """Take the edge `trigger`, record it as `kind` unless None, and apply `changes`."""
+        status = next_ticket(ticket.status, trigger)
+        moved = self.change_ticket(ticket, status=status, **changes)
+        if kind is not None:
+            worker_id = moved.worker_id or ticket.worker_id
+            self.note(
+                kind,
+                ticket=moved,
+                worker_id=worker_id,
+                from_status=ticket.status,
+                to_status=status,
+                cause=cause or trigger,
+            )
+        return moved
+
+    def change_ticket(self, ticket: Ticket, **changes: Any) -> Ticket:
+        """Apply `changes` to a ticket without moving it; `until` sets its wake-up, too."""
+        first = ticket.ticket_id not in self._tickets
+        self._before.setdefault(ticket.ticket_id, ticket.status)
+        changed = ticket.but(version=ticket.version + 1 if first else ticket.version, **changes)
+        if "until" in changes:
+            changed = changed.but(next_wakeup_at=wakeup_of(changed, self.flow))
+        self._tickets[ticket.ticket_id] = changed
+        return changed
+
+    def add_tickets(self, tickets: Iterable[Ticket]) -> None:
+        """Add new tickets, version 1."""
+        self._tickets.update((ticket.ticket_id, ticket) for ticket in tickets)
+
+    def moves(self) -> Iterator[tuple[TicketStatus, TicketStatus]]:
+        """Return the former and the present status of every ticket of the plan that was changed."""
+        changed = ((before, self._tickets[ticket_id]) for ticket_id, before in self._before.items())
+        return ((before, ticket.status) for before, ticket in changed if ticket.compensates is None)
+
+    def latest(self, ticket: Ticket) -> Ticket:
+        """Return the ticket as this draft has it by now."""
+        return self._tickets.get(ticket.ticket_id, ticket)
+
+    def note(
+        self,
+        kind: str,
+        *,
+        cause: str,
+        ticket: Ticket | None = None,
+        worker_id: str | None = None,
+        from_status: str | None = None,
+        to_status: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add a line to the history."""
+        more: dict[str, Any] = dict(detail or {})
+        if ticket is not None and ticket.reason is not None and "reason" not in more:
+            more["reason"] = ticket.reason.model_dump(exclude_none=True)
+        self._history.append(
+            HistoryEntry(
+                flow_id=self.flow.flow_id,
+                at=self.now,
+                type=kind,
+                cause=cause,
+                ticket_id=ticket.ticket_id if ticket else None,
+                task_id=ticket.task_id if ticket else None,
+                from_status=from_status,
+                to_status=to_status,
+                attempt=ticket.attempt if ticket else None,
+                worker_id=worker_id,
+                event_id=self.situation.cause,
+                detail=more,
+            )
+        )
+
+    def emit(self, noun: str, data: Mapping[str, Any], *, key: str = "", **extensions: str) -> None:
+        """Send a chain event about this flow; `key` tells apart events of one noun."""
+        run = f"redrive {self.flow.redrives}:" if self.flow.redrives else ""
+        key = f"{run}{self.flow.phase.emissions}:{key}"
+        event = flow_event(self.flow, noun, data, key=key, situation=self.situation)
+        self._events.append(replace(event, extensions={**event.extensions, **extensions}) if extensions else event)
+
+    def ready(self, tickets: Iterable[Ticket]) -> None:
+        """Send `tickets.ready` for tickets of any flow, the least slack first, a bounded number in each event."""
+        by_flow: dict[str, list[Ticket]] = {}
+        for ticket in sorted(tickets, key=attrgetter("order")):
+            by_flow.setdefault(ticket.flow_id, []).append(ticket)
+        for group in by_flow.values():
+            for start in range(0, len(group), TICKETS_PER_EVENT):
+                self._events.append(_ready_event(group[start : start + TICKETS_PER_EVENT], self.situation))
+
+    def audit(self, record: AnyAudit) -> None:
+        """Keep what a validation found, or what a person did."""
+        self._audit.append(record)
+
+    def buffer(self, events: Iterable[CloudEvent]) -> None:
+        """Put telemetry behind what waits for the sink."""
+        self._telemetry.extend(events)
+
+    def deliver(self, ticket: Ticket, worker_id: str, attempt: int, *, cancelled: bool = False) -> None:
+        """Owe a message to a worker after the commit."""
+        self._deliveries.append(Delivery(ticket, worker_id, attempt, cancelled))
+
+    def end(
+        self, trigger: FlowTrigger, outcome: Outcome, *reasons: Reason, tally: Mapping[str, int] | None = None
+    ) -> None:
+        """Set the outcome, once, and hand the flow to those who undo what was done, or to C6."""
+        named = bounded(reasons)
+        self.move_flow(
+            trigger,
+            "flow.consolidated",
+            detail={"outcome": outcome, "reasons": [r.model_dump(exclude_none=True) for r in named]},
+            outcome=outcome,
+            reasons=named,
+            tally=dict(tally or self.flow.tally),
+            next_wakeup_at=self.now + self.situation.rules.sink,
+        )
+        if self.flow.status is FlowStatus.COMPENSATING:
+            self.change_flow(compensations=None, next_wakeup_at=self.now + self.situation.rules.reemit_after(0))
+            self.emit("compensation.requested", {"flow_id": self.flow.flow_id, "outcome": outcome})
+        else:
+            self.publish()
+
+    def publish(self) -> None:
+        """Ask C6 to tell what the flow did."""
+        self.emit("flow.consolidated", {"flow_id": self.flow.flow_id, "outcome": self.flow.outcome})
+
+    def step(self) -> Step:
+        """Return everything that was collected."""
+        return Step(
+            flow_id=self.flow.flow_id,
+            flow=self.flow if self.flow is not self.situation.flow else None,
+            tickets=tuple(self._tickets.values()),
+            history=tuple(self._history),
+            audit=tuple(self._audit),
+            events=tuple(self._events),
+            telemetry=tuple(self._telemetry),
+            deliveries=tuple(self._deliveries),
+        )
+
+
+REASONS_KEPT = 100
+"""Reasons on a flow's row, which must stay small; the validation record has all of them."""
+
+
+def bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Return the reasons, or the first of them and how many more there are."""
+    if len(reasons) <= REASONS_KEPT:
+        return tuple(reasons)
+    more = f"and {len(reasons) - REASONS_KEPT} more: the flow's validation record lists them all"
+    return (*reasons[:REASONS_KEPT], Reason(code="more", message=more))
+
+
+def flow_event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, situation: Situation) -> CloudEvent:
+    """Return an event about a flow: subject and partition key are the flow's id."""
+    return CloudEvent(
+        id=derived_id(flow.flow_id, noun, key),
+        source=f"/flowc/{situation.function}",
+        type=type_of(noun),
+        time=situation.now,
+        subject=flow.flow_id,
+        data=dict(data),
+        extensions={
+            "partitionkey": flow.flow_id,
+            "correlationid": flow.correlation_id,
+            "causationid": situation.cause,
+            "traceparent": flow.traceparent,
+        },
+    )
+
+
+def derived_id(flow_id: str, noun: str, key: str) -> str:
+    """Return the id of an event: the same for the same transition, whoever computes it and however often."""
+    return name_uuid(flow_id, f"{noun}/{key}")
+
+
+def _ready_event(tickets: list[Ticket], situation: Situation) -> CloudEvent:
+    first = tickets[0]
+    key = ",".join(f"{t.ticket_id}:{t.attempt}:{t.retry_count}:{t.emissions}" for t in tickets)
+    return CloudEvent(
+        id=derived_id(first.flow_id, "tickets.ready", key),
+        source=f"/flowc/{situation.function}",
+        type=type_of("tickets.ready"),
+        time=situation.now,
+        subject=first.flow_id,
+        data={"flow_id": first.flow_id, "ticket_ids": [t.ticket_id for t in tickets]},
+        extensions={
+            "partitionkey": first.flow_id,
+            "correlationid": first.correlation_id,
+            "causationid": situation.cause,
+            "traceparent": f"00-{first.trace_id}-{first.span_id}-01",
+        },
+    )

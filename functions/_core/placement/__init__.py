@@ -1,0 +1,1 @@
+"""Placement: which worker gets which ticket, and when (C3)."""

@@ -1,0 +1,172 @@
+"""Which worker should do a ticket: capability and clearance first, then score, then load.
+
+    score = 0.4 health + 0.3 pheromone + 0.3 telemetry        each part 0..1, unknown counts as 0.5
+
+Workers whose score lies within `NEAR` of the best are equals; among equals the one with the smallest share of its
+slots taken goes first. Every worker that is left out is named with the reason.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zlib import crc32
+
+from functions._core.records.models import Candidate, Refusal, Ticket
+from functions._core.records.values import Health, SecurityLevel
+from functions._core.records.worker import Worker
+from functions._core.rules import CANDIDATES_PER_TICKET, Rules
+
+NEAR = 0.05
+UNKNOWN = 0.5
+HEALTH_SCORES: Mapping[Health, float] = {Health.HEALTHY: 1.0, Health.DEGRADED: 0.5, Health.UNHEALTHY: 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best candidates for a ticket, the best first, and the workers left out.
+
+    `capable` tells whether any living worker offers what the ticket asks for, with a free slot or without.
+    """
+
+    candidates: tuple[Candidate, ...]
+    refusals: tuple[Refusal, ...]
+    capable: bool
+
+
+def health_of(worker: Worker, now: datetime, rules: Rules) -> Health:
+    """Return a worker's health: a function of its silence, and of what it says about itself while it speaks."""
+    silence = now - worker.last_seen
+    if silence >= rules.unhealthy:
+        return Health.UNHEALTHY
+    if silence >= rules.degraded:
+        return Health.DEGRADED if worker.reported is not Health.UNHEALTHY else Health.UNHEALTHY
+    return worker.reported
+
+
+def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], now: datetime, rules: Rules) -> Ranking:
+    """Rank `workers` for `ticket`; `active` is how many tickets each holds, by worker id.
+
+    Workers that had the ticket before come last. Where nothing tells workers apart, each ticket has an order of its
+    own: a fleet shares the work, not its first few.
+    """
+
+    def salt(worker_id: str) -> tuple[bool, int]:
+        return worker_id in ticket.excluded_workers, crc32(f"{ticket.ticket_id}/{worker_id}".encode())
+
+    def declined(worker: Worker) -> bool:
+        return ticket.refused_by.get(worker.worker_id) == worker.registration
+
+    required, level = ticket.required_capabilities, ticket.security_level
+    return rank_for(required, workers, active, now, rules, salt, level=level, declined=declined)
+
+
+def rank_for(  # noqa: PLR0913 what is wanted, by whom it may be done, and how equals are told apart
+    required: Collection[str],
+    workers: Sequence[Worker],
+    active: Mapping[str, int],
+    now: datetime,
+    rules: Rules,
+    salt: Callable[[str], tuple[bool, int]] = lambda _worker_id: (False, 0),
+    *,
+    level: SecurityLevel = SecurityLevel.INTERNAL,
+    declined: Callable[[Worker], bool] = lambda _worker: False,
+) -> Ranking:
+    """Rank `workers` by what they have to offer, those that are cleared for `level`.
+
+    `salt` may set some back, and decides between equals. Those that have `declined` are left out.
+    """
+    candidates: list[Candidate] = []
+    refusals: list[Refusal] = []
+    capable = False
+    for worker in workers:
+        refusal = _refusal(required, level, worker, now, rules)
+        if refusal is None and declined(worker):
+            refusal = "has refused this ticket, and is asked again only when it registers again"
+        if refusal is None:
+            capable = True
+            held = active.get(worker.worker_id, 0)
+            refusal = _occupied(worker, held, now)
+            if refusal is None:
+                candidates.append(_candidate(worker, held, now, rules))
+                continue
+        refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
+    return Ranking(_in_order(candidates, salt), tuple(refusals), capable)
+
+
+def choose(candidates: Sequence[Candidate], taken: Mapping[str, int]) -> Candidate | None:
+    """Return the first candidate with a free slot, `taken` being what was given out since the ranking."""
+    for candidate in candidates:
+        if taken.get(candidate.worker_id, candidate.active) < candidate.slots:
+            return candidate
+    return None
+
+
+def not_cleared(worker: Worker, level: SecurityLevel) -> str | None:
+    """Return why a worker must not get a ticket of this security level; None when it may."""
+    return None if worker.clearance.covers(level) else f"is cleared for {worker.clearance}, the ticket is {level}"
+
+
+def _refusal(
+    required: Collection[str], level: SecurityLevel, worker: Worker, now: datetime, rules: Rules
+) -> str | None:
+    missing = [capability for capability in required if capability not in worker.capabilities]
+    if missing:
+        return f"does not offer {', '.join(missing)}"
+    uncleared = not_cleared(worker, level)
+    if uncleared is not None:
+        return uncleared
+    if health_of(worker, now, rules) is Health.UNHEALTHY:
+        return f"unhealthy: silent for {(now - worker.last_seen).total_seconds():.0f} s"
+    return None
+
+
+def _occupied(worker: Worker, held: int, now: datetime) -> str | None:
+    """Return why a capable worker cannot take a ticket right now."""
+    if worker.suspended_until is not None and now < worker.suspended_until:
+        left = (worker.suspended_until - now).total_seconds()
+        return f"its circuit breaker is open for another {left:.0f} s, after {worker.failures} failures in a row"
+    if on_trial(worker, now):
+        return f"its circuit breaker is half-open: one attempt at a time, now {worker.trial}"
+    return f"all {worker.slots} slots are taken" if held >= worker.slots else None
+
+
+def half_open(worker: Worker, now: datetime) -> bool:
+    """Whether the worker's circuit breaker lets one attempt at a time through: its pause is over, but not the doubt."""
+    return worker.suspended_until is not None and now >= worker.suspended_until
+
+
+def on_trial(worker: Worker, now: datetime) -> bool:
+    """Whether the one attempt that a half-open circuit breaker lets through is under way."""
+    trial_until = worker.trial_until
+    return half_open(worker, now) and worker.trial is not None and trial_until is not None and now < trial_until
+
+
+def _candidate(worker: Worker, held: int, now: datetime, rules: Rules) -> Candidate:
+    health = HEALTH_SCORES[health_of(worker, now, rules)]
+    known = worker.telemetry.success_rate
+    telemetry = UNKNOWN if known is None else min(1.0, max(0.0, known))
+    return Candidate(
+        worker_id=worker.worker_id,
+        score=round(0.4 * health + 0.3 * UNKNOWN + 0.3 * telemetry, 6),
+        health_score=health,
+        pheromone_score=UNKNOWN,
+        telemetry_score=telemetry,
+        active=held,
+        slots=held + 1 if half_open(worker, now) else worker.slots,
+    )
+
+
+def _in_order(candidates: Sequence[Candidate], salt: Callable[[str], tuple[bool, int]]) -> tuple[Candidate, ...]:
+    """Sort: those not set back, then near equals of the best by load, then by score."""
+    if not candidates:
+        return ()
+    best = max(candidate.score for candidate in candidates)
+
+    def key(candidate: Candidate) -> tuple[bool, bool, float, float, int, str]:
+        near = candidate.score >= best - NEAR
+        load = candidate.active / candidate.slots
+        set_back, tie = salt(candidate.worker_id)
+        first, second = (load, -candidate.score) if near else (-candidate.score, load)
+        return set_back, not near, first, second, tie, candidate.worker_id
+
+    return tuple(sorted(candidates, key=key)[:CANDIDATES_PER_TICKET])

@@ -1,0 +1,288 @@
+"""What is known of workers: how registrations, heartbeats and silence change a worker's row."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from functions._core.placement.ranking import half_open, health_of, on_trial
+from functions._core.ports import Answer
+from functions._core.records.change_set import Step
+from functions._core.records.values import (
+    Health,
+    JsonObject,
+    Record,
+    SecurityLevel,
+    Timestamp,
+    WholeNumber,
+    a_number,
+    format_time,
+)
+from functions._core.records.worker import Worker, WorkerTelemetry
+from functions._core.rules import Rules
+
+DEFAULT_SLOTS = 10
+MAX_SLOTS = 10_000
+MAX_CAPABILITIES = 200
+
+Clearance = Annotated[SecurityLevel, BeforeValidator(lambda word: SecurityLevel.INTERNAL if word is None else word)]
+"""A security level that may be left out: what is not known to be cleared for more is cleared for INTERNAL."""
+
+
+A_NUMBER = BeforeValidator(a_number)
+MAX_COUNT = 10**15
+"""The largest count, and the longest time in milliseconds, that a worker may say of itself: all stores can hold it."""
+
+
+class StatedTelemetry(WorkerTelemetry):
+    """What a worker states of its own record, as it arrives; unknown is None, never zero."""
+
+    # The bounds are not those of a row: one that was stored before they were there is still read.
+    success_rate: Annotated[float, Field(ge=0, le=1), A_NUMBER] | None = None
+    total_executions: Annotated[int, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
+    avg_duration_ms: Annotated[float, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
+
+    @property
+    def kept(self) -> WorkerTelemetry:
+        """The telemetry as a row keeps it."""
+        return WorkerTelemetry(**dict(self))
+
+
+class Running(Record):
+    """One ticket that a worker says it is working on."""
+
+    ticket_id: str
+    attempt: WholeNumber
+
+
+class Registration(Record):
+    """Data of `worker.registered`: who a worker is and what it can do.
+
+    `clearance` is the highest security level that it may see. `slots` is how many tickets it takes at once; `running`
+    as in `Heartbeat`.
+    """
+
+    worker_id: str = Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")
+    endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
+    capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    clearance: Clearance = SecurityLevel.INTERNAL
+    slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
+    metadata: JsonObject = Field(default_factory=dict)
+    telemetry: StatedTelemetry = StatedTelemetry()
+    running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
+
+    @field_validator("capabilities")
+    @classmethod
+    def _one_spelling(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted({capability.strip().lower() for capability in value if capability.strip()}))
+
+
+class Heartbeat(Record):
+    """Data of `worker.heartbeat`: a sign of life, with what the worker thinks of itself.
+
+    `running` are all tickets that it has accepted and not reported as ended; what it holds by our books and does
+    not name is given to another worker. None says nothing about it.
+    """
+
+    worker_id: str = ""
+    status: Health = Health.HEALTHY
+    telemetry: StatedTelemetry | None = None
+    running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
+
+
+class Deregistration(Record):
+    """Data of `worker.deregistered`: a worker leaves in good order."""
+
+    worker_id: str
+    reason: str = ""
+
+
+class Verdict(Record):
+    """What an attempt says of the worker that made it: it went well, or the worker was to blame, and for what.
+
+    `succeeded` is None when it says nothing but that the attempt is over. `attempt` as in `attempt_key`.
+    """
+
+    worker_id: str
+    succeeded: bool | None
+    why: str = ""
+    attempt: str = ""
+
+
+class Trial(Record):
+    """An attempt that asks for the one place behind a half-open circuit breaker, for so long at most."""
+
+    worker_id: str
+    attempt: str
+    until: Timestamp
+
+
+BLAMED = frozenset({"timed_out", "heartbeat_lost"})
+"""Ends of an attempt that the worker is to blame for; what its task reports is the task's own affair."""
+
+DELIVERY = frozenset({"worker_unreachable", "worker_refused"})
+"""Failures of a delivery, each of which counts at once; when they are the doubt, an acknowledgement is a success."""
+
+ACKNOWLEDGED = "acknowledged"
+
+OVER = frozenset({"ticket.retried", "ticket.reassigned", "ticket.failed", "ticket.cancelled"})
+"""Transitions with which an attempt is over."""
+
+TRIAL_LEASE = timedelta(seconds=30)
+"""A trial whose process has died holds its place so much longer than the trial can take."""
+
+
+FREE: Mapping[str, Any] = {"trial": None, "trial_until": None}
+"""The place behind a half-open circuit breaker, given up."""
+
+
+def attempt_key(ticket_id: str, attempt: int | None) -> str:
+    """Return what names one attempt at one ticket."""
+    return f"{ticket_id}/{attempt}"
+
+
+def verdicts_of(step: Step) -> Iterator[Verdict]:
+    """Yield what the attempts that ended in a step say of their workers."""
+    for entry in step.history:
+        if entry.worker_id is None or entry.ticket_id is None:
+            continue
+        about = {"worker_id": entry.worker_id, "attempt": attempt_key(entry.ticket_id, entry.attempt)}
+        if entry.type == "ticket.completed":
+            yield Verdict(succeeded=True, **about)
+        elif entry.cause in BLAMED:
+            yield Verdict(succeeded=False, why=entry.cause, **about)
+        elif entry.type in OVER:
+            yield Verdict(succeeded=None, **about)
+
+
+def verdict_of(answer: Answer, worker: Worker, attempt: str) -> Verdict | None:
+    """Return what the answer to an assignment says of its worker; None when it says nothing.
+
+    That a worker has no free slot says nothing, and that it accepts, only of one that is doubted.
+    """
+    if answer.busy or answer.suspended or (answer.accepted and not worker.failures):
+        return None
+    why = ACKNOWLEDGED if answer.accepted else "worker_refused" if answer.refused else "worker_unreachable"
+    return Verdict(worker_id=worker.worker_id, succeeded=answer.accepted, why=why, attempt=attempt)
+
+
+def judged(worker: Worker, verdict: Verdict, now: datetime, rules: Rules) -> Worker | None:
+    """Return the worker's row after a verdict, or None when it stays as it is: a circuit breaker.
+
+    After `breaker_failures` in a row it is open: the worker gets nothing for `breaker_pause`, and what was under way
+    does not count. Then it is half-open and lets one attempt at a time through: one failure opens it again,
+    `breaker_successes` close it.
+    """
+    if suspended(worker, now):
+        return None
+    if verdict.succeeded is False:
+        return _failed(worker, verdict.why, now, rules)
+    over = FREE if worker.trial is not None and worker.trial == verdict.attempt else {}
+    if verdict.succeeded is None:
+        return worker.but(**over, version=worker.version + 1) if over else None
+    if not worker.failures or (verdict.why == ACKNOWLEDGED and worker.doubt not in DELIVERY):
+        return None
+    successes = worker.successes + 1
+    if worker.suspended_until is None or successes >= rules.breaker_successes:
+        over, successes = {**FREE, "failures": 0, "suspended_until": None, "doubt": ""}, 0
+    return worker.but(**over, successes=successes, version=worker.version + 1)
+
+
+def _failed(worker: Worker, why: str, now: datetime, rules: Rules) -> Worker:
+    """Return the worker's row after one more failure, which opens its circuit breaker when there are enough."""
+    counted = worker.but(failures=worker.failures + 1, successes=0, doubt=why, version=worker.version + 1)
+    if counted.failures < rules.breaker_failures:
+        return counted
+    until = now + rules.breaker_pause
+    return counted.but(**FREE, suspended_until=until, next_wakeup_at=min(until, worker.next_wakeup_at))
+
+
+def tried(worker: Worker, trial: Trial, now: datetime) -> Worker | None:
+    """Return the worker's row when the attempt gets the place behind its half-open circuit breaker, or None."""
+    if not half_open(worker, now) or on_trial(worker, now):
+        return None
+    return worker.but(trial=trial.attempt, trial_until=trial.until, version=worker.version + 1)
+
+
+def admits(worker: Worker, attempt: str, now: datetime) -> bool:
+    """Whether the worker's circuit breaker lets an attempt through as the row stands."""
+    return worker.suspended_until is None or (on_trial(worker, now) and worker.trial == attempt)
+
+
+def trial_of(worker: Worker, attempt: str, timeout: timedelta, now: datetime) -> Trial:
+    """Return the trial of an attempt: the answer to its delivery decides, or its end where ends are the doubt."""
+    lasts = TRIAL_LEASE if worker.doubt in DELIVERY else timeout + TRIAL_LEASE
+    return Trial(worker_id=worker.worker_id, attempt=attempt, until=now + lasts)
+
+
+def suspended(worker: Worker, now: datetime) -> bool:
+    """Whether the worker gets nothing at the moment because of what it was to blame for."""
+    return worker.suspended_until is not None and now < worker.suspended_until
+
+
+class Suspension(Record):
+    """Data of `worker.suspended`: a worker gets nothing until then, after so many failures in a row."""
+
+    worker_id: str
+    failures: int
+    until: Timestamp
+    why: str
+
+
+def registered(known: Worker | None, registration: Registration, now: datetime, rules: Rules) -> Worker:
+    """Return the worker's new row; registering again replaces what the worker is and can do."""
+    version = known.version + 1 if known else 1
+    return Worker(
+        worker_id=registration.worker_id,
+        endpoint=registration.endpoint,
+        capabilities=registration.capabilities,
+        clearance=registration.clearance,
+        slots=registration.slots,
+        metadata=registration.metadata,
+        telemetry=registration.telemetry.kept,
+        registered_at=known.registered_at if known else now,
+        last_seen=now,
+        next_wakeup_at=now + rules.unhealthy,
+        version=version,
+        registration=f"{format_time(now)}/{version}",
+    )
+
+
+def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> Worker:
+    """Return the worker's row after a sign of life; the registry's clock counts, not the worker's."""
+    return worker.but(
+        reported=heartbeat.status,
+        announced=Health.HEALTHY if heartbeat.status is not Health.UNHEALTHY else worker.announced,
+        telemetry=heartbeat.telemetry.kept if heartbeat.telemetry else worker.telemetry,
+        last_seen=max(now, worker.last_seen),
+        next_wakeup_at=_looked_at(worker, now + rules.unhealthy, now),
+        version=worker.version + 1,
+    )
+
+
+def excused(worker: Worker, now: datetime, rules: Rules) -> Worker:
+    """Return the worker's row after the platform was down: silence in that time says nothing about the worker."""
+    heard = max(worker.last_seen, now - rules.heartbeat)
+    looked_at = _looked_at(worker, heard + rules.unhealthy, now)
+    return worker.but(last_seen=heard, next_wakeup_at=looked_at, version=worker.version + 1)
+
+
+def silent(worker: Worker, now: datetime, rules: Rules) -> Worker | None:
+    """Return the worker's row after its wake-up: as it is, announced UNHEALTHY, or None when it is to be forgotten."""
+    if now - worker.last_seen >= rules.removed:
+        return None
+    if health_of(worker, now, rules) is Health.UNHEALTHY:
+        return worker.but(
+            announced=Health.UNHEALTHY,
+            next_wakeup_at=worker.last_seen + rules.removed,
+            version=worker.version + 1,
+        )
+    looked_at = _looked_at(worker, worker.last_seen + rules.unhealthy, now)
+    return worker.but(next_wakeup_at=looked_at, version=worker.version + 1)
+
+
+def _looked_at(worker: Worker, at: datetime, now: datetime) -> datetime:
+    """Return when to look at the worker next: at `at`, or before, when its circuit breaker becomes half-open."""
+    until = worker.suspended_until
+    return min(at, until) if until is not None and until > now else at

@@ -1,0 +1,1 @@
+"""Planning: from a checked plan to tickets that share its deadline (C2)."""

@@ -1,0 +1,170 @@
+"""What has to be undone of a flow that did not succeed, and in which order. Pure: the same records, the same tickets.
+
+Every COMPLETED ticket that says how it is undone gets a compensation: a ticket of type COMPENSATE, which runs like any
+other. Work is undone before the work it was built on: a compensation depends on those of the nearest tickets that
+followed. If one fails, what it was built on stays as it is, and says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions._core.planning.graph import Timing, Work, dependants, schedule
+from functions._core.planning.tickets import ticket_hash
+from functions._core.records.models import Flow, Sla, Ticket
+from functions._core.records.policies import Undo
+from functions._core.records.values import Priority, TaskType, TicketStatus, Waiting, add_time, name_uuid
+
+TIMEOUT_MS = 120_000
+"""How long a worker may take to undo one ticket, unless the task says otherwise."""
+
+IN_PARALLEL = 20
+"""If more compensations than these come before another one, they run in as many chains: edges stay few."""
+
+ACTIONS: Mapping[TaskType, str] = {
+    TaskType.BUILD: "delete_artifacts",
+    TaskType.DEPLOY: "rollback_deployment",
+    TaskType.TEST: "cleanup_test_env",
+    TaskType.VALIDATE: "revert_approval",
+    TaskType.EXECUTE: "rollback_execution",
+}
+"""What a worker is asked to do, by the type of the task to undo; a task's own `action` comes first."""
+
+OTHERWISE = "generic_cleanup"
+
+
+def compensations(
+    flow: Flow, tickets: Sequence[Ticket], now: datetime, limit: timedelta
+) -> tuple[Sequence[Ticket], Sequence[Ticket]]:
+    """Return the compensations of a flow, and the tickets whose work they undo.
+
+    `tickets` are all of the flow's, in the order of the plan; all has to be undone `limit` from `now`.
+    """
+    originals = {t.ticket_id: t for t in tickets if to_undo(t)}
+    if not originals:
+        return (), ()
+    ids = {ticket_id: compensation_id(ticket_id, flow.redrives) for ticket_id in originals}
+    before = _order([t for t in tickets if t.compensates is None], ids)
+    tasks = [Work(ids[i], tuple(before[ids[i]]), originals[i].estimated_duration_ms) for i in reversed(list(originals))]
+    timings = schedule(tasks, now, add_time(now, limit)).timings
+    followers = dependants(tasks)
+    by_id = {ids[ticket_id]: ticket for ticket_id, ticket in originals.items()}
+    made = [
+        _compensation(by_id[task.task_id], task, followers[task.task_id], timings[task.task_id], now) for task in tasks
+    ]
+    return made, tuple(originals.values())
+
+
+def to_undo(ticket: Ticket) -> bool:
+    """Whether the ticket has done something that it says how to undo."""
+    done = ticket.status is TicketStatus.COMPLETED and not ticket.skipped
+    return done and ticket.undo is not None and ticket.compensates is None
+
+
+def compensation_id(ticket_id: str, redrives: int) -> str:
+    """Return the id of the ticket that undoes another one's work in this run of the flow."""
+    return name_uuid(ticket_id, f"compensation/{redrives}")
+
+
+def _order(tickets: Sequence[Ticket], ids: Mapping[str, str]) -> Mapping[str, dict[str, None]]:
+    """Return, by the id of each compensation, those that come before it, in the order of the walk.
+
+    The plan is walked backwards, so every edge leads from a later compensation to an earlier one: no cycle.
+    """
+    walk = [ids[ticket.ticket_id] for ticket in reversed(tickets) if ticket.ticket_id in ids]
+    place = {one: number for number, one in enumerate(walk)}
+    before: dict[str, dict[str, None]] = {}
+    nearest: dict[str, dict[str, None]] = {}
+    for ticket in reversed(tickets):
+        found: dict[str, None] = {}
+        for follower in ticket.dependants:
+            found |= {ids[follower]: None} if follower in ids else nearest.get(follower, {})
+        if len(found) > IN_PARALLEL:
+            found = _in_chains(sorted(found, key=place.__getitem__), before)
+        nearest[ticket.ticket_id] = found
+        if ticket.ticket_id in ids:
+            before[ids[ticket.ticket_id]] = dict(found)
+    return before
+
+
+def _in_chains(found: Sequence[str], before: dict[str, dict[str, None]]) -> dict[str, None]:
+    """Chain compensations, given in the order of the walk; waiting for the last of each chain is waiting for all."""
+    for earlier, later in zip(found, found[IN_PARALLEL:], strict=False):
+        before[later][earlier] = None
+    return dict.fromkeys(found[-IN_PARALLEL:])
+
+
+def _compensation(original: Ticket, task: Work, followers: tuple[str, ...], timing: Timing, now: datetime) -> Ticket:
+    undo = original.undo or Undo()
+    capabilities = undo.required_capabilities
+    ticket = original.but(
+        ticket_id=task.task_id,
+        task_id=f"compensate:{original.task_id}",
+        task_type=TaskType.COMPENSATE,
+        description=f"Undo: {original.description}",
+        parameters=_parameters(original, undo),
+        required_capabilities=original.required_capabilities if capabilities is None else capabilities,
+        metadata={"compensates": original.ticket_id},
+        compensates=original.ticket_id,
+        dependencies=task.dependencies,
+        dependants=followers,
+        open_dependencies=len(task.dependencies),
+        status=TicketStatus.PENDING,
+        priority=Priority.HIGH,
+        sla=Sla(
+            deadline=timing.latest_finish,
+            timeout_ms=undo.timeout_ms or TIMEOUT_MS,
+            max_retries=original.sla.max_retries,
+        ),
+        latest_start=timing.latest_start,
+        tail_ms=timing.tail_ms,
+        level=timing.level,
+        critical=timing.critical,
+        created_at=now,
+        waiting=Waiting.DEPENDENCIES if task.dependencies else Waiting.DISCOVERY,
+        waiting_since=now,
+        ready_at=None if task.dependencies else now,
+        **BLANK,
+    )
+    return ticket.but(hash=ticket_hash(ticket))
+
+
+def _parameters(original: Ticket, undo: Undo) -> Mapping[str, Any]:
+    said = {"action": ACTIONS.get(original.task_type, OTHERWISE), **undo.parameters}
+    return {**said, "compensates": {"ticket_id": original.ticket_id, "task_id": original.task_id}}
+
+
+BLANK: Mapping[str, Any] = {
+    name: Ticket.model_fields[name].default
+    for name in (
+        "assigned_at",
+        "acknowledged_at",
+        "started_at",
+        "completed_at",
+        "actual_duration_ms",
+        "retry_count",
+        "error_message",
+        "reason",
+        "compensation_ticket_id",
+        "attempt",
+        "worker_id",
+        "candidates",
+        "refusals",
+        "excluded_workers",
+        "refused_by",
+        "perhaps_begun",
+        "asked",
+        "emissions",
+        "announced",
+        "late",
+        "schedule_to_start_ms",
+        "heartbeat_timeout_ms",
+        "undo",
+        "skipped",
+        "turn",
+        "progress",
+        "output",
+        "version",
+    )
+}
+"""What a compensation does not take over from the ticket that it undoes."""

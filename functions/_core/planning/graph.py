@@ -1,0 +1,200 @@
+"""The graph of a plan: its order, its cycles and how its deadline is shared out. Linear in tasks and edges.
+
+An edge leads from a task to one it depends on. Nothing here recurses, so no plan is too deep.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from functions._core.records.values import add_time, milliseconds, time_span
+
+
+class Plannable(Protocol):
+    """What planning needs to know of a task."""
+
+    @property
+    def task_id(self) -> str:
+        """The id, unique within the plan."""
+
+    @property
+    def dependencies(self) -> Sequence[str]:
+        """The ids of the tasks that must be done first."""
+
+    @property
+    def estimate_ms(self) -> int:
+        """The expected duration, in milliseconds and above zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Work that is no task of a plan: what is to be done again, or undone."""
+
+    task_id: str
+    dependencies: tuple[str, ...]
+    estimate_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a task has to run so that the flow meets its deadline; `index` counts in topological order.
+
+    `tail_ms` is the longest path of estimates after it.
+    """
+
+    task_id: str
+    index: int
+    level: int
+    latest_start: datetime
+    latest_finish: datetime
+    critical: bool
+    tail_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The timings of all tasks by id, in topological order: by level, then as the plan lists them.
+
+    `levels` is how many there are; `critical_path` is one longest path by estimates, from source to sink.
+    """
+
+    timings: Mapping[str, Timing]
+    levels: int
+    critical_path: tuple[str, ...]
+    critical_path_ms: int
+
+
+def dependants(tasks: Iterable[Plannable]) -> dict[str, tuple[str, ...]]:
+    """Return, for every task, those that depend on it, as the plan lists them."""
+    return {task_id: tuple(ids) for task_id, ids in _followers({t.task_id: t.dependencies for t in tasks}).items()}
+
+
+def topological_levels(dependencies: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Return the level of every task that no cycle holds up, by level and then in the order of the mapping.
+
+    A task without dependencies has level 0, any other one more than its highest dependency. Dependencies on
+    ids that are no keys do not count.
+    """
+    followers = _followers(dependencies)
+    waiting = {task_id: sum(d in dependencies for d in ids) for task_id, ids in dependencies.items()}
+    found: dict[str, int] = {}
+    wave = [task_id for task_id, count in waiting.items() if not count]
+    depth = 0
+    while wave:
+        following: list[str] = []
+        for task_id in wave:
+            found[task_id] = depth
+            for follower in followers[task_id]:
+                waiting[follower] -= 1
+                if not waiting[follower]:
+                    following.append(follower)
+        wave = following
+        depth += 1
+    by_level: list[list[str]] = [[] for _ in range(depth)]
+    for task_id in dependencies:
+        if task_id in found:
+            by_level[found[task_id]].append(task_id)
+    return {task_id: level for level, ids in enumerate(by_level) for task_id in ids}
+
+
+def find_cycle(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return one cycle, each task depending on the next and the last on the first; empty when there is none.
+
+    The same mapping gives the same cycle, beginning with its member that the mapping lists first.
+    """
+    free = topological_levels(dependencies)
+    stuck = {task_id: position for position, task_id in enumerate(dependencies) if task_id not in free}
+    if not stuck:
+        return ()
+    # Every stuck task depends on a stuck one, so the walk goes on until it meets itself.
+    walk: dict[str, int] = {}
+    at = next(iter(stuck))
+    while at not in walk:
+        walk[at] = len(walk)
+        at = next(d for d in dependencies[at] if d in stuck)
+    cycle = tuple(walk)[walk[at] :]
+    first = cycle.index(min(cycle, key=stuck.__getitem__))
+    return cycle[first:] + cycle[:first]
+
+
+def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) -> Schedule:
+    """Share the time from `start` to `deadline` out over the tasks, in proportion to their estimates.
+
+    With `tail(t)` the longest path of estimates after task t, `critical` the longest path of all, both in
+    milliseconds, and `scale = max(0, deadline - start) / critical`::
+
+        latest_finish(t) = deadline - floor(scale * tail(t))
+        share_start(t)   = deadline - floor(scale * (tail(t) + estimate(t)))
+        latest_start(t)  = max(share_start(t), latest_finish(t) - estimate(t))
+
+    Slack is thereby spread over the path: a task's share is `scale` times its estimate, and it may start as late
+    as still leaves the estimate. When the estimates do not fit, all shares shrink alike (scale < 1).
+    A dependency's latest finish is never after the latest start of what depends on it, every sink may finish
+    at the deadline, and a plan whose tasks take `scale * estimate` each misses nothing.
+
+    Raises `ValueError` when ids repeat, a dependency is unknown or the graph has a cycle; C1 refuses those.
+    """
+    by_id = {task.task_id: task for task in tasks}
+    levels = topological_levels({task.task_id: task.dependencies for task in tasks})
+    if len(levels) < len(tasks) or any(d not in by_id for task in tasks for d in task.dependencies):
+        raise ValueError("the tasks are not a directed acyclic graph over unique ids")
+    order = [by_id[task_id] for task_id in levels]
+    ends, tails = _longest_paths(order)
+    share = _Share(deadline, max(0, milliseconds(deadline - start)), max(ends.values(), default=0))
+    timings = {
+        task.task_id: share.timing(task, index, levels[task.task_id], ends[task.task_id], tails[task.task_id])
+        for index, task in enumerate(order)
+    }
+    path = _critical_path(order, ends, {task_id for task_id, timing in timings.items() if timing.critical})
+    return Schedule(timings, max(levels.values(), default=-1) + 1, path, share.critical_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """How a window of time is shared out over the longest path."""
+
+    deadline: datetime
+    window_ms: int
+    critical_ms: int
+
+    def before_deadline(self, path_ms: int) -> datetime:
+        return add_time(self.deadline, -time_span(path_ms * self.window_ms // self.critical_ms))
+
+    def timing(self, task: Plannable, index: int, level: int, end: int, tail: int) -> Timing:
+        finish = self.before_deadline(tail)
+        start = max(self.before_deadline(tail + task.estimate_ms), add_time(finish, -time_span(task.estimate_ms)))
+        return Timing(task.task_id, index, level, start, finish, end + tail == self.critical_ms, tail)
+
+
+def _followers(dependencies: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    followers: dict[str, list[str]] = {task_id: [] for task_id in dependencies}
+    for task_id, ids in dependencies.items():
+        for dependency in ids:
+            if dependency in followers:
+                followers[dependency].append(task_id)
+    return followers
+
+
+def _longest_paths(order: Sequence[Plannable]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the longest path up to the end of each task, and the longest path after it."""
+    ends: dict[str, int] = {}
+    for task in order:
+        ends[task.task_id] = task.estimate_ms + max((ends[d] for d in task.dependencies), default=0)
+    tails = dict.fromkeys(ends, 0)
+    for task in reversed(order):
+        for dependency in task.dependencies:
+            tails[dependency] = max(tails[dependency], tails[task.task_id] + task.estimate_ms)
+    return ends, tails
+
+
+def _critical_path(order: Sequence[Plannable], ends: Mapping[str, int], critical: set[str]) -> tuple[str, ...]:
+    """Return the critical path that comes first in topological order."""
+    path: list[str] = []
+    for task in order:
+        # A critical task continues the path when it can start just when the path so far is done.
+        reached = ends[path[-1]] if path else 0
+        joins = not path or path[-1] in task.dependencies
+        if task.task_id in critical and joins and ends[task.task_id] - task.estimate_ms == reached:
+            path.append(task.task_id)
+    return tuple(path)

@@ -1,0 +1,138 @@
+"""Slack: how tickets and flows stand against the deadline, and whether another attempt still fits.
+
+Latest start and latest finish are constants of C2; slack follows from them and the clock, so nothing is ever
+recomputed over a whole plan. A live ticket wakes up when its wait is over (`until`) or when its slack state is due to
+change, whichever comes first.
+"""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.records.models import STANDING_FLOWS, Flow, Ticket
+from functions._core.records.values import FlowStatus, SlackState, TicketStatus, add_time, milliseconds, time_span
+from functions._core.rules import Rules
+
+WORKING = frozenset({FlowStatus.VALIDATING, FlowStatus.GENERATING, FlowStatus.EXECUTING})
+"""Where the time of the SLA is used."""
+
+
+def slack_ms(ticket: Ticket, now: datetime) -> int | None:
+    """Return how long the ticket can still wait (PENDING) or be worked on; negative when late, None when ended."""
+    if not ticket.live:
+        return None
+    latest = ticket.latest_start if ticket.status is TicketStatus.PENDING else ticket.sla.deadline
+    return milliseconds(latest - now)
+
+
+def slack_state(ticket: Ticket, now: datetime) -> SlackState | None:
+    """Return how the ticket stands, or stood when it was completed; None when it came to nothing."""
+    if ticket.status in {TicketStatus.FAILED, TicketStatus.CANCELLED}:
+        return None
+    moment = now if ticket.live else ticket.completed_at or now
+    if moment > ticket.sla.deadline:
+        return SlackState.BREACHED
+    return SlackState.AT_RISK if (slack_ms(ticket, now) or 0) < 0 else SlackState.ON_TRACK
+
+
+def worsened(ticket: Ticket, now: datetime) -> SlackState | None:
+    """Return the slack state that a live ticket has come to since it was last announced; None when none is worse."""
+    at = _next_slack_moment(ticket)
+    if not ticket.live or at is None or now < at:
+        return None
+    return SlackState.BREACHED if now >= ticket.sla.deadline else SlackState.AT_RISK
+
+
+def wakeup_of(ticket: Ticket, flow: Flow) -> datetime | None:
+    """Return when a ticket has to be looked at: its wait is over, or its slack changes."""
+    at = earliest(_next_slack_moment(ticket), last_call(ticket, flow)) if ticket.live else None
+    return earliest(ticket.until, at)
+
+
+def last_call(ticket: Ticket, flow: Flow) -> datetime | None:
+    """Return when it becomes too late to start a ticket that waits, by the estimates; None if it undoes or is late."""
+    waits = ticket.status is TicketStatus.PENDING and not ticket.late and ticket.compensates is None
+    return add_time(flow.sla_deadline, -needed(ticket)) if waits else None
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
+    """Return the earliest of the moments that are set."""
+    return min(filter(None, moments), default=None)
+
+
+def limit_of(flow: Flow, rules: Rules) -> datetime | None:
+    """Return when everything that the flow does now has to be done; None while its time does not run."""
+    if flow.status is FlowStatus.COMPENSATING:
+        return add_time(flow.phase.entered_at, rules.compensation)
+    return flow.deadline
+
+
+def fits(ticket: Ticket, flow: Flow, start: datetime, rules: Rules) -> bool:
+    """Whether an attempt from `start` on, and what depends on the ticket, fit into the time by their estimates.
+
+    Undoing fits while it has time at all: to give it up early saves no SLA and leaves more undone.
+    """
+    limit = limit_of(flow, rules)
+    if limit is None:
+        return True
+    # Not the end of the attempt is compared, which may lie outside the calendar.
+    return start < limit if flow.status is FlowStatus.COMPENSATING else needed(ticket) <= limit - start
+
+
+def needed(ticket: Ticket) -> timedelta:
+    """Return how long the ticket and the longest path after it take by their estimates."""
+    return time_span(ticket.estimated_duration_ms + ticket.tail_ms)
+
+
+def at_risk_from(flow: Flow, rules: Rules) -> datetime:
+    """Return from when on a flow that still has work to do is at risk, whatever its tickets say."""
+    given = time_given(flow)
+    return add_time(flow.sla_deadline, rules.at_risk_share * given - given)
+
+
+def time_given(flow: Flow) -> timedelta:
+    """Return how long a flow may take, or might have, since it began or was redriven; waits for people aside."""
+    begun, stood = flow.phases[0].entered_at, timedelta()
+    for phase, after in pairwise(flow.phases):
+        if phase.status in ENDED_FLOWS:
+            begun, stood = after.entered_at, timedelta()
+        elif phase.status in STANDING_FLOWS and after.status in {FlowStatus.GENERATING, FlowStatus.EXECUTING}:
+            stood += after.entered_at - phase.entered_at
+    return flow.sla_deadline - begun - stood
+
+
+def deadline_at(flow: Flow, now: datetime) -> datetime:
+    """Return the deadline that the flow has at `now`: it moves while people are waited for, but not past a moment.
+
+    The deadline of a flow that ended while people were waited for stays where that wait had moved it.
+    """
+    moved = add_time(flow.sla_deadline, _last_wait(flow, now))
+    return moved if flow.sla_limit is None else min(moved, flow.sla_limit)
+
+
+def closed_at(flow: Flow) -> datetime | None:
+    """Return when the flow's work was over; only its telemetry is published after that. None while it is not."""
+    closing = next((p for p in reversed(flow.phases[-2:]) if p.status is FlowStatus.PUBLISHING), None)
+    if flow.outcome is None:
+        return None
+    return closing.entered_at if closing else flow.ended_at
+
+
+def _last_wait(flow: Flow, now: datetime) -> timedelta:
+    """Return how long people are waited for now, or were when the flow ended; zero when it worked after that."""
+    until = now
+    for phase in reversed(flow.phases):
+        if phase.status in STANDING_FLOWS:
+            return until - phase.entered_at
+        if phase.status in WORKING:
+            break
+        until = phase.entered_at
+    return timedelta()
+
+
+def _next_slack_moment(ticket: Ticket) -> datetime | None:
+    if ticket.announced is SlackState.BREACHED:
+        return None
+    if ticket.announced is SlackState.ON_TRACK and ticket.status is TicketStatus.PENDING:
+        return ticket.latest_start
+    return ticket.sla.deadline

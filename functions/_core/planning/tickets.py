@@ -1,0 +1,241 @@
+"""C2: one execution ticket for each task of a checked plan. Pure: the same input gives the same tickets."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions._core.decision.model import NOT_UNDONE, Compensation, Decision, Retry, Task
+from functions._core.errors import Undeliverable
+from functions._core.planning.graph import dependants, schedule
+from functions._core.planning.slack import wakeup_of
+from functions._core.records.json_text import content_hash
+from functions._core.records.models import Flow, Qos, Sla, Ticket
+from functions._core.records.policies import RetryPolicy, Undo
+from functions._core.records.values import (
+    Consistency,
+    DeliveryMode,
+    Durability,
+    RiskBand,
+    TaskType,
+    Waiting,
+    ticket_id_of,
+    time_span,
+)
+from functions._core.rules import Rules
+
+MIN_TIMEOUT_MS = 60_000
+TIMEOUT_FACTOR = 3
+
+MAX_RETRIES: Mapping[RiskBand, int] = {
+    RiskBand.CRITICAL: 5,
+    RiskBand.HIGH: 3,
+    RiskBand.MEDIUM: 2,
+    RiskBand.LOW: 1,
+}
+
+CAREFUL = Qos(
+    delivery_mode=DeliveryMode.EXACTLY_ONCE,
+    consistency=Consistency.STRONG,
+    durability=Durability.PERSISTENT,
+)
+RELAXED = Qos(
+    delivery_mode=DeliveryMode.AT_LEAST_ONCE,
+    consistency=Consistency.EVENTUAL,
+    durability=Durability.PERSISTENT,
+)
+QOS: Mapping[RiskBand, Qos] = {
+    RiskBand.CRITICAL: CAREFUL,
+    RiskBand.HIGH: CAREFUL,
+    RiskBand.MEDIUM: RELAXED,
+    RiskBand.LOW: RELAXED,
+}
+
+RISK_WEIGHT: Mapping[RiskBand, float] = {
+    RiskBand.CRITICAL: 1.0,
+    RiskBand.HIGH: 0.7,
+    RiskBand.MEDIUM: 0.5,
+    RiskBand.LOW: 0.3,
+}
+DELIVERY_WEIGHT: Mapping[DeliveryMode, float] = {
+    DeliveryMode.EXACTLY_ONCE: 1.0,
+    DeliveryMode.AT_LEAST_ONCE: 0.7,
+    DeliveryMode.AT_MOST_ONCE: 0.5,
+}
+CONSISTENCY_WEIGHT: Mapping[Consistency, float] = {Consistency.STRONG: 1.0, Consistency.EVENTUAL: 0.85}
+DURABILITY_WEIGHT: Mapping[Durability, float] = {Durability.PERSISTENT: 1.0, Durability.TRANSIENT: 0.9}
+URGENCY_STEPS = ((0.5, 0.3), (0.8, 0.7))
+"""Urgency below each consumed share of the time to the deadline; from the last share on it is 1."""
+
+CORRUPTED = "ticket_corrupted"
+"""Code of the reason of a ticket that was changed where it is stored; it is never given to a worker."""
+
+HASHED = frozenset(
+    {
+        "ticket_id",
+        "plan_id",
+        "intent_id",
+        "decision_id",
+        "task_id",
+        "task_type",
+        "description",
+        "dependencies",
+        "priority",
+        "risk_band",
+        "sla",
+        "qos",
+        "parameters",
+        "required_capabilities",
+        "security_level",
+        "created_at",
+        "schema_version",
+    }
+)
+"""The fields of the contract that never change once the ticket is made; the hash is taken over them."""
+
+
+def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules) -> tuple[Ticket, ...]:
+    """Return the tickets of the decision's plan in stable topological order, ready to be stored.
+
+    The time from `now` to the flow's deadline is shared out by `plan.schedule`, which raises `ValueError` for
+    a graph that C1 would have refused.
+    """
+    tasks = decision.cognitive_plan.tasks
+    by_id = {task.task_id: task for task in tasks}
+    ids = {task_id: ticket_id_of(flow.flow_id, task_id) for task_id in by_id}
+    followers = dependants(tasks)
+    timings = schedule(tasks, now, flow.sla_deadline).timings
+    of_flow = _of_flow(flow, decision, now)
+    tickets = []
+    for task_id, timing in timings.items():
+        task = by_id[task_id]
+        # The event that starts the discovery of what is ready may be lost.
+        until = flow.sla_deadline if task.dependencies else now + rules.reemit_after(0)
+        ticket = Ticket(
+            **of_flow,
+            **_of_task(task, decision, timing.latest_finish),
+            ticket_id=ids[task_id],
+            latest_start=timing.latest_start,
+            tail_ms=timing.tail_ms,
+            late=time_span(task.estimate_ms + timing.tail_ms) > flow.sla_deadline - now,
+            level=timing.level,
+            critical=timing.critical,
+            dependencies=tuple(ids[dependency] for dependency in task.dependencies),
+            open_dependencies=len(task.dependencies),
+            dependants=tuple(ids[follower] for follower in followers[task_id]),
+            waiting=Waiting.DEPENDENCIES if task.dependencies else Waiting.DISCOVERY,
+            ready_at=None if task.dependencies else now,
+            until=until,
+            next_wakeup_at=until,
+            hash="",
+        )
+        tickets.append(ticket.but(hash=ticket_hash(ticket), next_wakeup_at=wakeup_of(ticket, flow)))
+    return tuple(tickets)
+
+
+def priority_score(risk_band: RiskBand, qos: Qos, consumed: float = 0.0) -> float:
+    """Return how urgent a ticket is, 0..1; `consumed` is the part of the time to its deadline that passed."""
+    care = DELIVERY_WEIGHT[qos.delivery_mode] * CONSISTENCY_WEIGHT[qos.consistency]
+    care *= DURABILITY_WEIGHT[qos.durability]
+    urgency = next((urgency for share, urgency in URGENCY_STEPS if consumed < share), 1.0)
+    return round(0.4 * RISK_WEIGHT[risk_band] + 0.3 * care + 0.3 * urgency, 6)
+
+
+def score_at(ticket: Ticket, now: datetime) -> float:
+    """Return the ticket's priority score at `now`, or when it ended: it grows as the time to its deadline passes."""
+    moment = now if ticket.live else ticket.completed_at or now
+    given = ticket.sla.deadline - ticket.created_at
+    consumed = (moment - ticket.created_at) / given if given > timedelta() else 1.0
+    return priority_score(ticket.risk_band, ticket.qos, consumed)
+
+
+def ticket_hash(ticket: Ticket) -> str:
+    """Return the SHA-256 of the ticket's immutable fields (`HASHED`) as canonical JSON."""
+    # Its share of the SLA moves with a pause or a redrive of the flow.
+    return content_hash(ticket.model_dump(mode="json", include=set(HASHED), exclude={"sla": {"deadline"}}))
+
+
+class TicketCorrupted(Undeliverable):
+    """A stored ticket is not the one that C2 made."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        """Name the ticket's task."""
+        message = f"ticket {ticket.task_id} was changed in what must not change: its hash is another one"
+        super().__init__(message, code=CORRUPTED)
+
+
+def check_hash(ticket: Ticket) -> None:
+    """Raise `TicketCorrupted` unless the ticket's immutable fields are those it was made with."""
+    if ticket.hash != ticket_hash(ticket):
+        raise TicketCorrupted(ticket)
+
+
+def capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return capability names as they are compared: lower case, trimmed, sorted, each once."""
+    return tuple(sorted({name.strip().lower() for name in names} - {""}))
+
+
+def _of_flow(flow: Flow, decision: Decision, now: datetime) -> dict[str, Any]:
+    """Return the fields that are the same in all tickets of the flow."""
+    return {
+        "flow_id": flow.flow_id,
+        "plan_id": decision.plan_id,
+        "intent_id": decision.intent_id,
+        "decision_id": decision.decision_id,
+        "correlation_id": flow.correlation_id,
+        "trace_id": flow.trace_id,
+        "span_id": flow.span_id,
+        "created_at": now,
+        "waiting_since": now,
+    }
+
+
+def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[str, Any]:
+    """Return what is to be done, how carefully and by when."""
+    risk_band = task.risk_band or decision.flow_risk_band
+    qos = QOS[risk_band]
+    retry = task.retry or Retry()
+    retries = MAX_RETRIES[risk_band] if retry.max_retries is None else retry.max_retries
+    return {
+        "task_id": task.task_id,
+        "task_type": task.task_type,
+        "description": task.description,
+        "parameters": task.parameters,
+        "metadata": task.metadata,
+        "template_id": task.template_id,
+        "idempotent": task.idempotent,
+        "required_capabilities": capabilities(task.required_capabilities),
+        "priority": task.priority or decision.flow_priority,
+        "priority_score": priority_score(risk_band, qos),
+        "risk_band": risk_band,
+        "security_level": task.security_level or decision.flow_security_level,
+        "estimated_duration_ms": task.estimate_ms,
+        "qos": qos,
+        "sla": Sla(
+            deadline=latest_finish,
+            timeout_ms=task.timeout_ms or max(MIN_TIMEOUT_MS, TIMEOUT_FACTOR * task.estimate_ms),
+            max_retries=retries,
+        ),
+        "retry": DEFAULT_RETRY if task.retry is None else RetryPolicy(**retry.model_dump(exclude={"max_retries"})),
+        "schedule_to_start_ms": task.schedule_to_start_ms,
+        "heartbeat_timeout_ms": task.heartbeat_timeout_ms,
+        "undo": _undo(task, by_type=decision.cognitive_plan.compensate_by_type),
+    }
+
+
+DEFAULT_RETRY = RetryPolicy()
+
+
+def _undo(task: Task, *, by_type: bool) -> Undo | None:
+    """Return how the task's work is undone: as it declares, or as its type does where the plan says so."""
+    declared = task.compensation or (Compensation() if by_type else None)
+    if declared is None or declared is NOT_UNDONE:
+        return None
+    parameters = dict(declared.parameters)
+    if declared.task_type is not TaskType.COMPENSATE:
+        parameters.setdefault("task_type", declared.task_type.value)
+    needed = declared.required_capabilities
+    return Undo(
+        parameters=parameters,
+        required_capabilities=None if needed is None else capabilities(needed),
+        timeout_ms=declared.timeout_ms,
+    )

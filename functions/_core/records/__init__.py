@@ -1,0 +1,1 @@
+"""Records: what a store keeps, and the values that they are made of."""

@@ -1,0 +1,141 @@
+"""Stored records that cannot be read: each is set aside, so that all others go on.
+
+A record that cannot be read stays where it is stored. Reads of many records leave it out, a read of this one raises
+`Unreadable`. It is told once, listed until it can be read again or is gone, and named wherever people look.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+
+from functions._core.errors import Unreadable
+from functions._core.records.values import Record
+
+T = TypeVar("T")
+
+MOST = 10_000
+"""Records that are remembered; more are left out all the same, but not listed."""
+
+LISTED = 100
+"""Records that are named to people at once."""
+
+RAW = 200_000
+"""Characters of a record's stored text that are kept for its dead letter."""
+
+
+class RecordKind(StrEnum):
+    """What is stored."""
+
+    FLOW = "flow"
+    TICKET = "ticket"
+    WORKER = "worker"
+    DEAD_LETTER = "dead_letter"
+    QUEUED_EVENT = "queued_event"
+    TELEMETRY = "telemetry"
+    HISTORY = "history"
+    AUDIT = "audit"
+
+
+class UnreadableRecord(Record):
+    """A record that was set aside: what it is, its id or position, the flow that it is of if that is known, and why.
+
+    `raw` is its stored text where that is moved to a dead letter.
+    """
+
+    kind: RecordKind
+    record_id: str
+    flow_id: str | None = None
+    why: str
+    raw: str = Field(default="", exclude=True)
+
+
+def _nobody(_record: UnreadableRecord) -> None:
+    """Tell nobody."""
+
+
+class SetAside:
+    """The records of one store that this process could not read; `told` is called once with each of them.
+
+    It may be used from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[RecordKind, str], UnreadableRecord] = {}
+        self.told: Callable[[UnreadableRecord], None] = _nobody
+
+    def read(
+        self,
+        kind: RecordKind,
+        record_id: object,
+        parse: Callable[[], T],
+        *,
+        flow_id: str | None = None,
+        raw: object = "",
+    ) -> T | None:
+        """Return what `parse` returns; when it raises anything, set the record aside and return None."""
+        try:
+            parsed = parse()
+        except Exception as error:  # noqa: BLE001 whatever is wrong with one record, the others can be read
+            self._add(
+                UnreadableRecord(kind=kind, record_id=str(record_id), flow_id=flow_id, why=_why(error), raw=_text(raw))
+            )
+            return None
+        if self._records:
+            self.gone(kind, record_id)
+        return parsed
+
+    def read_one(self, kind: RecordKind, record_id: str, parse: Callable[[], T], *, version: int | None = None) -> T:
+        """Return what `parse` returns; when it raises anything, set the record aside and raise `Unreadable`."""
+        parsed = self.read(kind, record_id, parse)
+        if parsed is None:
+            raise self.error(kind, record_id, version)
+        return parsed
+
+    def error(self, kind: RecordKind, record_id: str, version: int | None = None) -> Unreadable:
+        """Return what is raised where a record that was set aside is asked for by its id."""
+        known = self._records.get((kind, record_id))
+        why = known.why if known else "the log says why"
+        return Unreadable(f"the stored {kind} {record_id} cannot be read: {why}", version)
+
+    def _add(self, record: UnreadableRecord) -> None:
+        """Set a record aside."""
+        key = record.kind, record.record_id
+        if key not in self._records and len(self._records) < MOST:
+            self._records[key] = record
+            self.told(record)
+
+    def gone(self, kind: RecordKind, record_id: object) -> None:
+        """Forget a record that can be read again, or is no more."""
+        self._records.pop((kind, str(record_id)), None)
+
+    def flow_gone(self, flow_id: str) -> None:
+        """Forget all that was of a flow which is no more."""
+        for record in self.records():
+            if flow_id in {record.flow_id, record.record_id}:
+                self.gone(record.kind, record.record_id)
+
+    def records(self, *kinds: RecordKind, flow_id: str | None = None) -> Sequence[UnreadableRecord]:
+        """Return what is set aside, of these kinds (none: of all), and of one flow if it is named."""
+        return [
+            record
+            for record in list(self._records.values())
+            if (not kinds or record.kind in kinds) and flow_id in {None, record.flow_id}
+        ]
+
+
+def _why(error: Exception) -> str:
+    """Return what is wrong with a record, without repeating any of it."""
+    if not isinstance(error, ValidationError):
+        return type(error).__name__
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    first = faults[0]
+    where = ".".join(map(str, first["loc"]))
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{where}: {first['msg']}{more}" if where else f"{first['msg']}{more}"
+
+
+def _text(raw: object) -> str:
+    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+    return text[:RAW]

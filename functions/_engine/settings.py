@@ -1,0 +1,245 @@
+"""Every setting of the platform, read once from a mapping such as the environment."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from functions._adapters.http.addresses import EVERY_NETWORK, Networks
+from functions._core.records.values import time_span
+from functions._core.rules import Rules
+
+PREFIX = "FLOWC_"
+VISIBLE = re.compile(r"[!-~]+")
+
+
+HERE = Path(".flowc")
+"""The data folder where there is no other: beside the work, as all of Flow C's first users have it."""
+
+
+def data_folder(mapping: Mapping[str, str]) -> Path:
+    """Return the data folder of a user who names none: `.flowc` here if it is there, else the user's own for data."""
+    home = mapping.get("HOME", "")
+    shared = Path(mapping.get("XDG_DATA_HOME") or (f"{home}/.local/share" if home else ""))
+    return shared / "flowc" if shared.is_absolute() and not HERE.is_dir() else HERE
+
+
+class SettingsError(Exception):
+    """Some settings are wrong; the message names each of the `problems`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("wrong settings:\n  " + "\n  ".join(problems))
+        self.problems = tuple(problems)
+
+
+class Settings(BaseModel):
+    """The settings; a field `x` is read from `FLOWC_X`. The README's table is made of these descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: IPvAnyAddress = Field(
+        IPv4Address("127.0.0.1"), description="Address to listen on; beyond this machine a key is required"
+    )
+    port: int = Field(8080, ge=0, le=65535, description="Port for ingress, API and metrics; 0 picks one")
+    api_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        validate_default=True,
+        description="Key that clients beyond this machine send; the command line and workers read it, too",
+    )
+    data: Path = Field(HERE, description="Folder that holds the database, the worker key and telemetry")
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL, postgresql://…, which platforms may share; without it SQLite in the folder"
+    )
+    database_connections: int = Field(8, ge=1, le=100, description="Connections to PostgreSQL that a platform may open")
+    table: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.-]{3,255}$",
+        description="DynamoDB table, which platforms may share",
+    )
+    bus: str | None = Field(None, pattern=r"^[A-Za-z0-9_./:-]{1,1600}$", description="On AWS: bus that events go to")
+    timer_queue: AnyHttpUrl | None = Field(
+        None, description="On AWS: queue of enforce_sla, for what is due before the next tick of the schedule"
+    )
+    claims_bucket: str | None = Field(
+        None, pattern=r"^[a-z0-9.-]{3,63}$", description="On AWS: bucket for the data of events that no bus would take"
+    )
+    outside_queue: str | None = Field(
+        None, description="On AWS: ARN of the api's queue, by which dead_letter knows what came from outside"
+    )
+    worker_key_secret: str | None = Field(None, description="On AWS: secret that holds FLOWC_WORKER_KEY")
+    api_key_secret: str | None = Field(None, description="On AWS: secret that holds FLOWC_API_KEY")
+    public_url: AnyHttpUrl | None = Field(None, description="Base URL that workers reach the platform at")
+    telemetry_url: AnyHttpUrl | None = Field(None, description="Telemetry sink; without it a file in the data folder")
+    subscriber_url: AnyHttpUrl | None = Field(None, description="Gets every transition as a CloudEvent")
+    subscriber_events: str = Field(
+        "all", description="Transitions that subscribers get: all, none, or types with commas between"
+    )
+    sla_timer: bool = Field(
+        True, description="In a cluster: enforce_sla keeps time itself; off leaves it to the ticks of a schedule"
+    )
+    worker_key: SecretStr | None = Field(
+        None, min_length=32, description="Key of the workers' tokens; without it a file in the data folder"
+    )
+    worker_networks: str | None = Field(
+        None,
+        pattern=r"^\s*(loopback|private|public)\s*(,\s*(loopback|private|public)\s*)*$",
+        description="Where workers may be: some of loopback, private, public, with commas between them",
+    )
+    otlp_endpoint: AnyHttpUrl | None = Field(
+        None, description="Collector of OpenTelemetry traces, base URL of OTLP over HTTP; needs the extra `otel`"
+    )
+    trace_file: Path | None = Field(None, description="File that gets each span as a line of JSON; needs `otel`, too")
+    sla_seconds: float = Field(14_400, gt=0, description="Deadline of a decision that brings none")
+    heartbeat_seconds: float = Field(30, gt=0, le=3600, description="How often workers report that they are alive")
+    no_worker_seconds: float = Field(600, gt=0, description="How long a ticket waits for a capable worker to register")
+    approval_seconds: float = Field(86_400, gt=0, description="How long a flow waits for somebody to approve it")
+    pause_seconds: float = Field(86_400, gt=0, description="How long a flow stays paused before it goes on by itself")
+    compensation_seconds: float = Field(3600, gt=0, description="How long undoing a flow that failed may take in all")
+    refuse_impossible: bool = Field(
+        False, description="Refuse plans whose longest path does not fit into their SLA; else they are at risk at once"
+    )
+    max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body")
+    max_report_bytes: int = Field(1024 * 1024, ge=1024, description="Largest body of a worker's report")
+    references_bytes: int = Field(
+        1024 * 1024, ge=1024, description="Most bytes of outputs that the references of one task may stand for"
+    )
+    request_seconds: float = Field(30, gt=0, le=3600, description="How long a request may take to arrive as a whole")
+    connections: int = Field(1000, ge=1, le=100_000, description="Open connections; beyond it requests get a 503")
+    retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
+    dead_letters_max: int = Field(100_000, ge=1, description="Dead letters kept; beyond it the oldest are dropped")
+    in_flight: int = Field(64, ge=1, le=1024, description="Events handled at the same time")
+    deliveries: int = Field(256, ge=1, le=10_000, description="Assignments being POSTed at the same time")
+    queue_memory: int = Field(20_000, ge=100, description="Queued events held in memory; the rest waits on disk")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown")
+
+    @field_validator("host", mode="before")
+    @classmethod
+    def _known_name(cls, value: object) -> object:
+        return "127.0.0.1" if value == "localhost" else value
+
+    @field_validator("api_key")
+    @classmethod
+    def _guarded(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        host = others.data.get("host")
+        if value is None and host is not None and not host.is_loopback:
+            raise ValueError(f"a key is required to listen on {host}, where others can reach the platform")
+        if value is not None and not VISIBLE.fullmatch(value.get_secret_value()):
+            raise ValueError("a key is sent in a header: letters, digits and signs of ASCII, without spaces")
+        return value
+
+    @field_validator("subscriber_events")
+    @classmethod
+    def _known_events(cls, value: str) -> str:
+        from functions._core.events.catalogue import BY_NOUN
+
+        unknown = sorted({noun.strip() for noun in value.split(",")} - {"all", "none", *BY_NOUN})
+        if unknown:
+            raise ValueError(f"no such type of event: {', '.join(unknown)}; they are named such as flow.completed")
+        return value
+
+    def tells(self, noun: str) -> bool:
+        """Whether subscribers get this transition."""
+        return self.subscriber_events == "all" or noun in {word.strip() for word in self.subscriber_events.split(",")}
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            url = urlsplit(value.get_secret_value()) if value is not None else None
+            known = url is None or (url.scheme in {"postgresql", "postgres"} and url.port != 0)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("must be postgresql://user:password@host:port/database, special characters written as %xx")
+        return value
+
+    @field_validator("table")
+    @classmethod
+    def _one_store(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value is not None and others.data.get("database_url") is not None:
+            raise ValueError("FLOWC_DATABASE_URL names another store; set one of the two")
+        return value
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, str], **given: Any) -> "Settings":
+        """Read `FLOWC_*` of `mapping`, `given` values first; raise `SettingsError` naming everything that is wrong."""
+        found: dict[str, Any] = {
+            name: mapping[PREFIX + name.upper()]
+            for name in cls.model_fields
+            if mapping.get(PREFIX + name.upper(), "").strip()
+        }
+        found = {"data": data_folder(mapping)} | found | {name: v for name, v in given.items() if v is not None}
+        problems = [f"{name}: not a setting of Flow C" for name in sorted(_unknown(mapping, cls))]
+        try:
+            settings = cls.model_validate(found)
+        except ValidationError as error:
+            problems += [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @property
+    def networks(self) -> Networks:
+        """Where workers may be.
+
+        Not set: anywhere while only this machine reaches the platform, since whoever registers a worker could call
+        it himself; else anywhere but on this machine, whose services may trust what comes from it.
+        """
+        said = {word.strip() for word in (self.worker_networks or "").split(",")}
+        named: Networks = frozenset(network for network in EVERY_NETWORK if network in said)
+        return named or (EVERY_NETWORK if self.host.is_loopback else EVERY_NETWORK - {"loopback"})
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The name, if any, that the platform has beside those of this machine; lower case, no brackets."""
+        host = self.public_url.host if self.public_url is not None else None
+        return frozenset({host.strip("[]")} if host else ())
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origin, if any, that pages of the platform have beside those of this machine, as browsers write it."""
+        url = self.public_url
+        if url is None or url.host is None:
+            return frozenset()
+        port = "" if url.port == {"http": 80, "https": 443}[url.scheme] else f":{url.port}"
+        return frozenset({f"{url.scheme}://{url.host}{port}"})
+
+    @property
+    def rules(self) -> Rules:
+        """The time limits that follow from the settings."""
+        return Rules(
+            default_sla=time_span(1000 * self.sla_seconds),
+            heartbeat=timedelta(seconds=self.heartbeat_seconds),
+            no_worker=time_span(1000 * self.no_worker_seconds),
+            approval=time_span(1000 * self.approval_seconds),
+            pause=time_span(1000 * self.pause_seconds),
+            compensation=time_span(1000 * self.compensation_seconds),
+            refuse_impossible=self.refuse_impossible,
+            references_bytes=self.references_bytes,
+        )
+
+
+CLIENT_SETTINGS = frozenset({"FLOWC_URL"})
+"""Read by the command line and by workers, not by the platform."""
+
+
+def _unknown(mapping: Mapping[str, str], cls: type[Settings]) -> set[str]:
+    known = {PREFIX + name.upper() for name in cls.model_fields} | CLIENT_SETTINGS
+    reserved = (PREFIX + "TEST_", PREFIX + "TICKET_", PREFIX + "TASK_")
+    return {name for name in mapping if name.startswith(PREFIX) and name not in known and not name.startswith(reserved)}

@@ -1,0 +1,164 @@
+"""Keeps the registry of workers: applies what `track_workers` concludes, and sends what follows from it."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from functions._adapters.http.addresses import Networks, checked_url
+from functions._core.engine import Heard
+from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
+from functions._core.events.envelope import CloudEvent
+from functions._core.placement.workers import (
+    Deregistration,
+    Heartbeat,
+    Registration,
+    Trial,
+    Verdict,
+    admits,
+    attempt_key,
+    excused,
+    trial_of,
+    verdict_of,
+)
+from functions._core.ports import Answer, Due, Ports
+from functions._core.records.change_set import Delivery
+from functions._core.records.worker import Worker
+from functions._core.rules import Rules
+from functions._engine.wiring import Tracked, release, track_workers
+from functions._observability.instruments import Instruments
+
+TRIES = 8
+
+Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
+
+
+class Registrar:
+    """The worker side of the platform."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        rules: Rules,
+        networks: Networks,
+        instruments: Instruments,
+        *,
+        send: Send,
+        stored: Callable[[Worker], None],
+    ) -> None:
+        """Let `send` queue events, and tell `stored` of every new row."""
+        self._ports = ports
+        self._rules = rules
+        self._networks = networks
+        self._instruments = instruments
+        self._send = send
+        self._stored = stored
+        self._doubted: set[str] = set()
+
+    async def excuse(self) -> None:
+        """Take no worker's silence amiss while there was no platform to speak to."""
+        now = self._ports.clock.now()
+        for worker in await self._ports.registry.workers():
+            # One that moved meanwhile was heard by another process, and needs no excuse.
+            with suppress(Conflict):
+                await self._ports.registry.put(excused(worker, now, self._rules))
+
+    async def register(self, registration: Registration) -> Worker:
+        """See `Engine.register`."""
+        try:
+            checked_url(registration.endpoint, self._networks)
+        except Rejected as refusal:
+            raise Rejected(f"endpoint: {refusal}", code=refusal.code, status=422) from refusal
+        tracked = await self.track(registration)
+        if tracked.worker is None:
+            raise Unavailable("the worker was removed while it registered")
+        return tracked.worker
+
+    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
+        """See `Engine.heartbeat`."""
+        tracked = await self.track(heartbeat.but(worker_id=worker_id))
+        if tracked.known is None:
+            raise Rejected(f"worker {worker_id} is not registered", code="unknown_worker", status=404)
+        running = {entry.ticket_id: entry.attempt for entry in heartbeat.running or ()}
+        tickets = await self._ports.store.tickets(list(running)) if running else {}
+        stale = tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
+        return Heard("recorded", cancel=stale)
+
+    async def judge(self, verdict: Verdict) -> None:
+        """Count what an attempt says of its worker."""
+        tracked = await self.track(verdict)
+        if tracked.worker is not None and tracked.worker.failures:
+            self._doubted.add(verdict.worker_id)
+        else:
+            self._doubted.discard(verdict.worker_id)
+
+    def counts(self, verdict: Verdict) -> bool:
+        """Whether a verdict changes anything: only failure counts for a worker that is not doubted."""
+        return verdict.succeeded is False or verdict.worker_id in self._doubted
+
+    async def admits(self, worker: Worker, delivery: Delivery) -> bool:
+        """See `courier.Breaker`: a half-open circuit breaker lets one attempt through, of all processes together."""
+        if worker.suspended_until is None:
+            return True
+        now, attempt = self._ports.clock.now(), attempt_key(delivery.ticket.ticket_id, delivery.attempt)
+        if now < worker.suspended_until:
+            return False
+        if delivery.cancelled:
+            return admits(worker, attempt, now)
+        self._doubted.add(worker.worker_id)
+        tracked = await self.track(trial_of(worker, attempt, delivery.ticket.timeout, now))
+        return tracked.worker is not None and admits(tracked.worker, attempt, now)
+
+    async def answered(self, worker: Worker, delivery: Delivery, answer: Answer) -> None:
+        """See `courier.Breaker`."""
+        verdict = verdict_of(answer, worker, attempt_key(delivery.ticket.ticket_id, delivery.attempt))
+        if verdict is not None:
+            await self.judge(verdict)
+
+    async def look_around(self) -> None:
+        """Take note of which workers are doubted: their failures may have been counted by another process."""
+        self._doubted = {worker.worker_id for worker in await self._ports.registry.workers() if worker.failures}
+
+    async def release_waiting(self) -> None:
+        """Offer waiting tickets the slots that are free, in case the moment they became free was missed."""
+        await self.look_around()
+        for worker in await self._ports.registry.workers():
+            await self._send(await release(worker, self._ports))
+
+    async def track(self, event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due) -> Tracked:
+        """Apply what an event means for its worker; decided anew when the worker's row moved in between."""
+        for _ in range(TRIES):
+            try:
+                tracked = await track_workers(event, self._ports, self._rules)
+            except Unreadable as unreadable:
+                if await self._replaced(event, unreadable):
+                    continue
+                return Tracked(None, None)
+            try:
+                if not await self._store(tracked):
+                    continue
+            except Conflict:
+                continue
+            self._instruments.tracked(event, tracked.known, tracked.worker)
+            return tracked
+        raise Conflict("the worker's row changes all the time")
+
+    async def _replaced(self, event: object, unreadable: Unreadable) -> bool:
+        """Make way for a worker that says again who it is, or leaves; whatever else concerns it finds no worker.
+
+        A heartbeat that finds none is answered so that the worker registers again.
+        """
+        if not isinstance(event, Registration | Deregistration):
+            return False
+        return await self._ports.registry.remove(event.worker_id, unreadable.version or 0)
+
+    async def _store(self, tracked: Tracked) -> bool:
+        if tracked.worker is tracked.known:
+            return True
+        if tracked.worker is not None:
+            await self._ports.registry.put(tracked.worker)
+            self._stored(tracked.worker)
+            await self._send(tracked.events)
+        elif tracked.known is not None:
+            # The events first: forgotten before, a crash in between would leave the tickets to time out.
+            await self._send(tracked.events)
+            return await self._ports.registry.remove(tracked.known.worker_id, tracked.known.version)
+        return True

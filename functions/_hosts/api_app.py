@@ -1,0 +1,59 @@
+"""The api over one process of the platform."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from functions._adapters.http.cloudevents import read_events
+from functions._core.events.reports import RefusedReport
+from functions._engine.platform import Platform
+from functions._engine.settings import Settings
+from functions._engine.version import __version__
+from functions._hosts.wiring_api import ApiServices, create_app
+from functions._observability.http_metrics import AsgiApp
+from functions._observability.logs import log
+from functions._observability.query_metrics import QueryMetrics
+
+
+def api_app(platform: Platform, settings: Settings, check: Callable[[], Awaitable[None]]) -> AsgiApp:
+    """Return the api; it is ready while `check` raises nothing."""
+    return served(platform, api_services(platform, settings, check))
+
+
+def served(platform: Platform, services: ApiServices) -> AsgiApp:
+    """Return the api over `services`, watched by the instruments of the platform."""
+    return platform.instruments.serving(create_app(services))
+
+
+def api_services(platform: Platform, settings: Settings, check: Callable[[], Awaitable[None]]) -> ApiServices:
+    """Return what the api needs of the platform."""
+
+    async def ready() -> Mapping[str, object]:
+        await check()
+        return {"queue": platform.pump.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
+
+    async def metrics() -> bytes:
+        await platform.instruments.gauges.fresh()
+        return platform.metrics.text()
+
+    def refused(report: RefusedReport) -> None:
+        platform.metrics.count("flowc_reports_refused_total", report.code)
+        log.warning("report.refused", **report.model_dump(exclude_none=True))
+
+    return ApiServices(
+        ports=platform.ports,
+        engine=platform,
+        rules=platform.rules,
+        read_events=read_events,
+        metrics=metrics,
+        ready=ready,
+        max_body=settings.max_body_bytes,
+        max_report=min(settings.max_report_bytes, settings.max_body_bytes),
+        version=__version__,
+        base_url=platform.base_url,
+        api_key=settings.api_key,
+        hosts=settings.hosts,
+        origins=settings.origins,
+        ended=platform.endings.wait,
+        up_since=lambda: platform.dispatcher.up_since,
+        queried=QueryMetrics(platform.metrics),
+        report_refused=refused,
+    )

@@ -1,0 +1,1 @@
+"""One function as one environment of AWS Lambda."""

@@ -1,0 +1,168 @@
+"""One function over the services of AWS: what it handles, what happens as time passes, and what is left to wait for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from math import inf
+from typing import Self
+
+from functions._adapters.aws.claims import Claims
+from functions._adapters.aws.client import Clients
+from functions._adapters.aws.eventbridge import EventBridgeBroker
+from functions._adapters.aws.messages import Queue
+from functions._adapters.dynamodb import DynamoStore
+from functions._adapters.dynamodb.client import meaning
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.knative import BrokerTelemetrySink
+from functions._core.errors import Rejected, Unavailable
+from functions._core.events.envelope import CloudEvent
+from functions._core.ports import Clock, WorkerGateway
+from functions._core.records.models import Reason
+from functions._engine.clock import SystemClock, fresh_id
+from functions._engine.event_work import EventWork
+from functions._engine.outbox_relay import Publisher
+from functions._engine.outbox_skipping_store import SparingStore
+from functions._engine.platform import Platform
+from functions._engine.retention_job import Forgetting
+from functions._engine.settings import Settings
+from functions._engine.wiring import ports_of
+from functions._hosts.aws.timers import SOURCE, Timers
+from functions._observability.http_metrics import AsgiApp
+from functions._observability.logs import log
+
+LONGEST_WAIT = 20.0
+"""Seconds that a request may wait for a flow; HTTP APIs give up after 30."""
+
+ROUNDS = 10
+"""Rounds of forgetting at one tick."""
+
+Handler = Callable[[CloudEvent], Awaitable[object]]
+
+
+@dataclass(slots=True, kw_only=True)
+class LambdaFunction:
+    """A function that takes events; the api also takes requests, by `app`.
+
+    `until` is the time of the event loop up to which an invocation may begin something, or wait for it.
+    """
+
+    name: str
+    settings: Settings
+    platform: Platform
+    publisher: Publisher
+    timers: Timers
+    claims: Claims | None
+    forgetting: Forgetting
+    app: AsgiApp | None = None
+    _handle: Handler = field(init=False)
+    _work: EventWork = field(init=False)
+    _swept: bool = field(init=False, default=False)
+    until: float = field(init=False, default=inf)
+
+    @classmethod
+    async def made(
+        cls,
+        name: str,
+        settings: Settings,
+        clients: Clients,
+        clock: Clock | None = None,
+        gateway: WorkerGateway | None = None,
+    ) -> Self:
+        """Put the function `name` together; nothing is called yet. `clock` and `gateway` stand for the real ones."""
+        clock = clock or SystemClock()
+        table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock, name=fresh_id())
+        stores, store = table.stores, SparingStore(table.stores.store)
+        claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
+        broker = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
+        publisher = Publisher(stores.queue, store, broker, clock)
+        timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
+        http = HttpClient(), HttpClient(networks=settings.networks)
+        ports = replace(ports_of(settings, stores, *http, BrokerTelemetrySink(broker), clock), store=store)
+        ports = replace(ports, gateway=gateway or ports.gateway)
+        platform = Platform(settings, ports, stores.queue, str(settings.public_url), outlet=publisher)
+        platform.alarm = timers.observe
+        made = cls(
+            name=name,
+            settings=settings,
+            platform=platform,
+            publisher=publisher,
+            timers=timers,
+            claims=claims,
+            forgetting=Forgetting(
+                platform.ports.retention,
+                clock,
+                platform.metrics,
+                keep=timedelta(days=settings.retention_days),
+                letters=settings.dead_letters_max,
+            ),
+        )
+        made._handle = made._work = EventWork(name, platform, publisher, made._tick)
+        if name == "api":
+            made._open_api(table.check)
+        return made
+
+    def _open_api(self, check: Callable[[], Awaitable[None]]) -> None:
+        from functions._hosts.api_app import api_services, served
+        from functions._hosts.wiring_api import take
+
+        services = api_services(self.platform, self.settings, check)
+        services = replace(services, longest_wait=LONGEST_WAIT, fetched=self._fetched)
+        self.app = served(self.platform, services)
+
+        async def taken(event: CloudEvent) -> None:
+            try:
+                await take(services, event, None)
+            except Rejected as refusal:
+                if refusal.code == "unknown_flow":  # an order may come before its decision
+                    raise Unavailable(str(refusal)) from refusal
+                if refusal.code != "unknown_worker":  # a late word, or one that came twice
+                    raise
+                log.info("worker.unknown", source=event.source, noun=event.noun)
+
+        self._handle = taken
+
+    async def handle(self, event: CloudEvent) -> None:
+        """Handle an event; see `EventWork`. To the api it is one from outside: see `POST /`."""
+        if event.source == SOURCE and self.app is None:  # what comes from outside may say anything of its source
+            self.timers.came(event)
+            await self._sweep()
+        else:
+            await self._handle(await self._fetched(event))
+
+    async def _fetched(self, event: CloudEvent) -> CloudEvent:
+        return event if self.claims is None else await self.claims.fetched(event)
+
+    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool = False, outside: bool = False) -> None:
+        """See `EventWork.bury`; all that the api gets by its queue is from outside."""
+        await self._work.bury(event, reason, hopeless=hopeless, outside=outside or self.app is not None)
+
+    async def settle(self) -> None:
+        """Wait, up to `until`, for all that was set going; then ask for what is due next."""
+        while self.platform.busy and self._in_time():  # noqa: ASYNC110 many things, none of which tells
+            await asyncio.sleep(0.002)
+        if self.platform.busy:
+            log.warning("invocation.cut_off")
+        if self._swept:
+            await self.timers.set_next(self.platform.ports.wakeups)
+        else:
+            await self.timers.set()
+        self._swept = False
+
+    async def _tick(self) -> None:
+        """Act on what is due, publish what was left, forget what is old."""
+        await self._sweep()
+        if self._in_time():
+            await self.platform.catch_up()
+            await self.publisher.recover()
+        for _ in range(ROUNDS):
+            if not self._in_time() or not await self.forgetting.round():
+                return
+
+    async def _sweep(self) -> None:
+        self._swept = True
+        await self.platform.sweeper.sweep(self._in_time)
+
+    def _in_time(self) -> bool:
+        """Whether the invocation has time for more; what is due then is asked for once more."""
+        return asyncio.get_running_loop().time() < self.until

@@ -1,0 +1,1 @@
+"""One function as one process of a Knative cluster."""

@@ -1,0 +1,195 @@
+"""One function as a process of its own in a cluster: its ports, its clocks, and what Knative tells it.
+
+Every process is a whole platform over the one store, but what it commits goes to the broker, which brings each event to
+the function whose it is. Workers are called by whichever process has committed their assignment.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.knative import BrokerTelemetrySink, KnativeBroker
+from functions._adapters.stores import OpenStore
+from functions._engine.clock import SystemClock
+from functions._engine.event_work import EventWork
+from functions._engine.outbox_relay import STALE, Publisher
+from functions._engine.platform import Platform
+from functions._engine.retention_job import Forgetting
+from functions._engine.settings import Settings, SettingsError
+from functions._engine.wiring import ports_of
+from functions._hosts.knative.edge import EventEdge
+from functions._hosts.serving import recorder_of
+from functions._observability.http_metrics import AsgiApp
+from functions._observability.logs import log
+
+DRAIN_SECONDS = 20
+"""How long what runs may take to end when the process is to stop; Knative waits longer than this."""
+
+LOOK_AROUND = timedelta(seconds=5)
+LONGEST_SLEEP = timedelta(seconds=1)
+"""Other processes arm wake-ups, too: this is how late the timer may notice."""
+
+ROUNDS = 50
+"""Rounds of forgetting at one tick, where no timer runs."""
+
+EXTENSION = re.compile(r"[a-z0-9]{1,20}")
+REQUIRED = {
+    "database_url": "the functions share a PostgreSQL database",
+    "public_url": "workers report to it",
+    "worker_key": "all functions sign and check the workers' tokens with it",
+}
+
+
+Opens = Callable[[Settings], Awaitable[OpenStore]]
+"""Opens a store as one whose outbox is everybody's: any process may publish what another has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a SinkBinding says: where events go, and the extensions that each gets."""
+
+    sink: str
+    extensions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A function that takes requests: `app` answers them."""
+
+    app: AsgiApp
+    platform: Platform
+    store: OpenStore
+
+
+def read_environment(function: str, environment: Mapping[str, str]) -> tuple[Settings, Binding]:
+    """Return what the environment says; raise `SettingsError` naming everything that is wrong or missing."""
+    problems: list[str] = []
+    settings = None
+    try:
+        settings = Settings.from_mapping(
+            environment, port=None if environment.get("FLOWC_PORT") else environment.get("PORT")
+        )
+    except SettingsError as error:
+        problems += error.problems
+    required = REQUIRED | ({"api_key": "clients come from elsewhere"} if function == "api" else {})
+    if settings is not None:
+        missing = {name: why for name, why in required.items() if getattr(settings, name) is None}
+        problems += [f"FLOWC_{name.upper()}: not set; {why}" for name, why in missing.items()]
+    sink = environment.get("K_SINK", "").strip()
+    if not sink:
+        problems.append("K_SINK: not set; a SinkBinding of this Service to the broker sets it")
+    try:
+        extensions = _overrides(environment.get("K_CE_OVERRIDES", ""))
+    except ValueError as error:
+        problems.append(f"K_CE_OVERRIDES: {error}")
+    if problems or settings is None:
+        raise SettingsError(problems)
+    if settings.worker_networks is None:
+        # Who listens on loopback here is not alone on the machine: requests come through the pod's proxy.
+        settings = settings.model_copy(update={"worker_networks": "private,public"})
+    return settings, Binding(sink, extensions)
+
+
+def _overrides(text: str) -> Mapping[str, str]:
+    if not text.strip():
+        return {}
+    document = json.loads(text)
+    extensions = (document.get("extensions") or {}) if isinstance(document, dict) else None
+    if not isinstance(extensions, dict) or not all(
+        EXTENSION.fullmatch(name) and isinstance(value, str) and value for name, value in extensions.items()
+    ):
+        raise ValueError('not {"extensions": {name: text, …}} with names of small letters and digits')
+    return extensions
+
+
+@asynccontextmanager
+async def running(function: str, settings: Settings, binding: Binding, opens: Opens) -> AsyncIterator[Running]:
+    """Run a function for as long as the context is open; then let what it has begun end, within bounds."""
+    store, clock = await opens(settings), SystemClock()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        recorder = recorder_of(settings)
+        if recorder is not None:
+            stack.push_async_callback(recorder.close)
+        client, to_workers = HttpClient(), HttpClient(networks=settings.networks)
+        stack.push_async_callback(client.aclose)
+        stack.push_async_callback(to_workers.aclose)
+        stores = store.stores
+        broker = KnativeBroker(client, binding.sink, binding.extensions, clock)
+        publisher = Publisher(stores.queue, stores.store, broker, clock)
+        ports = ports_of(settings, stores, client, to_workers, BrokerTelemetrySink(broker))
+        platform = Platform(settings, ports, stores.queue, str(settings.public_url), recorder, outlet=publisher)
+        keeper = _Keeper(platform, publisher, settings)
+        app = _app(function, platform, settings, store, EventWork(function, platform, publisher, keeper.tick))
+        clocks = [asyncio.create_task(loop, name="clock") for loop in keeper.loops(function)]
+        try:
+            yield Running(app, platform, store)
+        finally:
+            for task in clocks:
+                task.cancel()
+            await asyncio.gather(*clocks, return_exceptions=True)
+            await _drained(platform)
+            await platform.close()
+
+
+def _app(function: str, platform: Platform, settings: Settings, store: OpenStore, work: EventWork) -> AsgiApp:
+    if function != "api":
+        return EventEdge(work, platform.ports.clock, settings.max_body_bytes, platform.metrics.text)
+    from functions._hosts.api_app import api_app
+
+    return api_app(platform, settings, store.check)
+
+
+class _Keeper:
+    """Does what is to be done as time passes: all of it at a tick, or each thing in a loop of its own."""
+
+    def __init__(self, platform: Platform, publisher: Publisher, settings: Settings) -> None:
+        self._platform = platform
+        self._publisher = publisher
+        self._timer = settings.sla_timer
+        self._forgetting = Forgetting(
+            platform.ports.retention,
+            platform.ports.clock,
+            platform.metrics,
+            keep=timedelta(days=settings.retention_days),
+            letters=settings.dead_letters_max,
+        )
+
+    async def tick(self) -> None:
+        """Act on what is due, publish what was left, forget what is old."""
+        await self._platform.sweeper.tick()
+        await self._publisher.recover()
+        for _ in range(ROUNDS):
+            if not await self._forgetting.round():
+                return
+
+    def loops(self, function: str) -> list[Coroutine[Any, Any, None]]:
+        """Return the loops of a function's process."""
+        if function == "api":
+            return [_every(LOOK_AROUND, self._platform.look_around)]
+        if function == "enforce_sla" and self._timer:
+            self._platform.sweeper.longest_sleep = LONGEST_SLEEP
+            return [self._platform.sweeper.run(), _every(STALE, self._publisher.recover), self._forgetting.run()]
+        return []
+
+
+async def _every(pause: timedelta, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 a clock must not stop, whatever one round runs into
+            log.exception("clock.failed", work=work.__qualname__)
+        await asyncio.sleep(pause.total_seconds())
+
+
+async def _drained(platform: Platform) -> None:
+    """Wait for deliveries and publications that are under way; what is cut off is done again by others."""
+    until = asyncio.get_running_loop().time() + DRAIN_SECONDS
+    while platform.busy and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 many things, none of which tells
+        await asyncio.sleep(0.01)

@@ -1,0 +1,134 @@
+"""The whole platform in one process over one store: broker, clock, functions and HTTP on one port."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.workers import HttpBroker
+from functions._adapters.stores import OpenStore
+from functions._core.ports import Ports
+from functions._engine.clock import fresh_id
+from functions._engine.platform import Platform
+from functions._engine.queue_heartbeat import keep
+from functions._engine.retention_job import Forgetting
+from functions._engine.settings import Settings
+from functions._engine.wiring import open_store, ports_of
+from functions._hosts.api_app import api_app
+from functions._hosts.serving import listen, new_event_loop, recorder_of, serving, tune, url_of
+from functions._observability import logs
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+"""Where the command line looks for a platform."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which one thread gives way to another: the committer must not wait 5 ms for the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A platform that takes requests at `url`."""
+
+    url: str
+    engine: Platform
+    ports: Ports
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Run the platform for as long as the context is open; raises what keeps it from starting."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    with listen(settings) as listener:
+        url = url_of(settings, listener)
+        recorder = recorder_of(settings)
+        store = await open_store(settings, owner=fresh_id())
+        client, to_workers = HttpClient(), HttpClient(networks=settings.networks)
+        try:
+            ports = ports_of(settings, store.stores, client, to_workers)
+            platform = Platform(settings, ports, store.stores.queue, str(settings.public_url or url), recorder)
+            if settings.subscriber_url is not None:
+                platform.pump.subscriber = HttpBroker(client, str(settings.subscriber_url))
+            async with _serving(platform, settings, listener, store):
+                yield Running(url, platform, ports)
+        finally:
+            if recorder is not None:
+                await recorder.close()
+            await client.aclose()
+            await to_workers.aclose()
+            await store.close()
+
+
+def run(settings: Settings) -> None:
+    """Run the platform until SIGTERM or SIGINT."""
+    logs.configure(settings.log_level)
+    tune(settings)
+    runner = asyncio.Runner(loop_factory=new_event_loop)
+    with runner:
+        runner.run(_until_stopped(settings))
+
+
+def environment() -> Mapping[str, str]:
+    """Return the environment that settings are read from."""
+    return os.environ
+
+
+def next_steps(url: str) -> str:
+    """Return what to do with a platform that has just started, as commands for another terminal."""
+    at = "" if url == DEFAULT_URL else f" --url {url}"
+    return (
+        "Next, in other terminals:\n"
+        f"  flowc worker{at} --shell 'echo done'          takes tickets; --help says how it does them\n"
+        f"  flowc sample | flowc submit -{at} --watch      a decision to try, or FILE in place of -\n"
+        f"  flowc flows{at}                                and show, why, logs, result with an id from there\n"
+        "Ctrl-C stops the platform; its data stays."
+    )
+
+
+async def _until_stopped(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with running(settings) as platform:
+        shared = "DynamoDB" if settings.table else "PostgreSQL" if settings.database_url else None
+        where = shared or str(settings.data.absolute())
+        logs.log.info("platform.ready", url=platform.url, store=where)
+        print(f"Flow C is ready at {platform.url} (data in {where})", flush=True)  # noqa: T201 for people
+        print(next_steps(platform.url), flush=True)  # noqa: T201 likewise
+        await stopped.wait()
+
+
+@asynccontextmanager
+async def _serving(
+    platform: Platform, settings: Settings, listener: socket.socket, store: OpenStore
+) -> AsyncIterator[None]:
+    """Start the queue, HTTP and the clock, in this order; stop HTTP first."""
+    await platform.start()
+    forgetting = Forgetting(
+        store.stores.retention,
+        platform.ports.clock,
+        platform.metrics,
+        keep=timedelta(days=settings.retention_days),
+        letters=settings.dead_letters_max,
+    )
+    clocks: list[asyncio.Task[None]] = []
+    try:
+        async with serving(api_app(platform, settings, store.check), settings, listener):
+            # The clock last: reports that waited for the platform to come back are heard before anything times out.
+            works = (platform.sweeper.run(), forgetting.run(), keep(store.stores.queue, platform.pump))
+            clocks += [asyncio.create_task(work, name="clock") for work in works]
+            try:
+                yield
+            finally:
+                platform.endings.close()  # so that nobody who waits for an end keeps HTTP from stopping
+    finally:
+        for clock in clocks:
+            clock.cancel()
+        await asyncio.gather(*clocks, return_exceptions=True)
+        await platform.close()

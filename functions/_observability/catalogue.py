@@ -1,0 +1,198 @@
+"""Every metric of the platform, as data: `/metrics`, the alert rules, the dashboard and their tests are made of it.
+
+A label with known values names them all, and the series of its counters exist from the start, at zero: what never
+happened is told apart from what nobody measures. A gauge exists in a process that counts it, once it has. No label
+holds an id.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from functions._core.events.telemetry import STEPS
+from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS
+from functions._core.records.audits import IncidentType, Severity
+from functions._core.records.set_aside import RecordKind
+from functions._core.records.values import Health, RiskBand, TaskType, TicketStatus
+
+
+class Kind(StrEnum):
+    """How a metric behaves."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+OPEN: tuple[str, ...] = ()
+"""The values of a label that are found as they come; they are few, because they come from code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One family of series. `labels` maps each label to its known values; `buckets` are upper bounds in `unit`."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    buckets: tuple[float, ...] = ()
+    unit: str = ""
+
+    @property
+    def series(self) -> frozenset[str]:
+        """The names that queries may use."""
+        if self.kind is Kind.HISTOGRAM:
+            return frozenset(f"{self.name}_{part}" for part in ("bucket", "count", "sum"))
+        return frozenset({self.name})
+
+
+CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+FLOW_BUCKETS = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0)
+STEP_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 600.0, 900.0, 3600.0, 14_400.0)
+
+BANDS = tuple(band.value for band in RiskBand)
+FLOW_ENDS = tuple(sorted(ENDED_FLOWS))
+TICKET_ENDS = tuple(sorted(ENDED_TICKETS))
+TASK_TYPES = tuple(kind.value for kind in TaskType)
+STEP_NAMES = tuple(step for step, _ in STEPS)
+FRAME = "frame"
+WORKER_TYPE = "WORKER"
+TO_WORKERS = ("ticket.assigned", "ticket.cancelled")
+
+INCIDENTS = tuple(kind.value for kind in IncidentType)
+SEVERITIES = tuple(severity.value for severity in Severity)
+
+LIMITS = (
+    "function",
+    "approval",
+    "deadline",
+    "pause",
+    "compensation",
+    "sink",
+    "no_worker",
+    "no_capacity",
+    "acknowledgement",
+    "start_to_close",
+    "heartbeat",
+    "schedule_to_start",
+    "sign_of_life",
+)
+"""What is waited for, as in the README's table of time limits."""
+
+INTERNAL_FAILURES = ("internal", "sla_timeout", "ticket_failed")
+"""Reasons of failure that are the platform's or its workers', and count against the success rate."""
+
+USER_FAILURES = (
+    "cancelled",
+    "cyclic_dependencies",
+    "invalid_decision",
+    "invalid_plan",
+    "no_tickets",
+    "plan_expired",
+    "policy_denied",
+)
+REGISTRY_OPERATIONS = ("discover", "get", "register", "deregister")
+
+
+def counter(name: str, text: str, **labels: tuple[str, ...]) -> Metric:
+    """Return a metric that only grows."""
+    return Metric(name, Kind.COUNTER, text, {label.rstrip("_"): values for label, values in labels.items()})
+
+
+def gauge(name: str, text: str, unit: str = "", **labels: tuple[str, ...]) -> Metric:
+    """Return a metric that goes up and down."""
+    return Metric(name, Kind.GAUGE, text, labels, unit=unit)
+
+
+def seconds(name: str, text: str, buckets: tuple[float, ...] = CALL_BUCKETS, **labels: tuple[str, ...]) -> Metric:
+    """Return a distribution of durations."""
+    return Metric(name, Kind.HISTOGRAM, text, labels, buckets, "seconds")
+
+
+FLOWS: Sequence[Metric] = (
+    seconds("neural_hive_flow_c_duration_seconds", "From a decision to its flow's end", FLOW_BUCKETS, status=FLOW_ENDS),
+    seconds("neural_hive_flow_c_steps_duration_seconds", "Steps C1 to C6 of a flow", STEP_BUCKETS, step=STEP_NAMES),
+    counter("neural_hive_flow_c_success_total", "Flows ended COMPLETED"),
+    counter("neural_hive_flow_c_failures_total", "Flows ended otherwise", reason=USER_FAILURES + INTERNAL_FAILURES),
+    counter("neural_hive_flow_c_sla_violations_total", "Flows that missed their deadline"),
+    seconds("neural_hive_flow_c_workflow_query_duration_seconds", "Questions about a flow", query_name=OPEN),
+    counter("neural_hive_flow_c_workflow_query_failures_total", "Questions refused", query_name=OPEN, reason=OPEN),
+    counter("neural_hive_flow_c_ticket_validation_failures_total", "Plans that C1 refused", reason=OPEN),
+    counter("flowc_decisions_total", "Decisions that became a flow"),
+    counter("flowc_transitions_total", "Transitions of flows and tickets, by event", type=OPEN),
+    counter("flowc_timeouts_total", "Time limits that ran out, by what was waited for", limit=LIMITS),
+    counter("orchestration_workflows_started_total", "Flows whose plan was accepted", risk_band=BANDS),
+    counter("orchestration_workflows_completed_total", "Flows ended, by status", status=FLOW_ENDS),
+    seconds("orchestration_workflow_duration_seconds", "From a decision to the outcome", FLOW_BUCKETS, status=OPEN),
+    gauge("orchestration_workflows_active", "Flows that have not ended"),
+    counter("orchestration_validations_total", "Plans validated", result=("accepted", "refused")),
+    seconds("orchestration_validation_duration_seconds", "C1 at work on a plan"),
+    counter("orchestration_sla_violations_total", "Deadlines missed", risk_band=BANDS, scope=("flow", "ticket")),
+    counter("orchestration_deadline_approaching_total", "Flows and tickets that came at risk", risk_band=BANDS),
+    counter("orchestration_compensations_total", "Compensations ended", status=("compensated", "not_compensated")),
+    counter("orchestration_incidents_total", "Incidents raised", type=INCIDENTS, severity=SEVERITIES),
+    gauge("orchestration_sla_remaining_seconds", "SLA left to the open flow with least", "seconds", risk_band=BANDS),
+)
+
+TICKETS: Sequence[Metric] = (
+    counter("orchestration_tickets_generated_total", "Tickets made", task_type=TASK_TYPES, risk_band=BANDS),
+    counter("orchestration_tickets_completed_total", "Tickets ended", task_type=TASK_TYPES, status=TICKET_ENDS),
+    seconds("orchestration_ticket_generation_duration_seconds", "C2 at work on a plan"),
+    gauge("tickets_by_status", "Tickets in the store", status=tuple(status.value for status in TicketStatus)),
+    counter("ticket_status_transitions_total", "Tickets that changed their status", from_=OPEN, to=OPEN),
+    counter("ticket_retries_total", "Attempts made again after a failure or a timeout"),
+    counter("ticket_reassignments_total", "Tickets taken from a worker that could not do them"),
+    counter("webhooks_enqueued_total", "Messages owed to workers", event_type=TO_WORKERS),
+    counter("webhooks_sent_total", "Messages that a worker has taken", event_type=TO_WORKERS),
+    counter("webhooks_failed_total", "Messages not taken", reason=("busy", "refused", "unreachable", "failed")),
+    seconds("webhooks_duration_seconds", "POST to a worker, to its answer"),
+    counter("jwt_tokens_generated_total", "Tokens made for assignments"),
+    counter("jwt_validation_failures_total", "Tokens of reports that were refused", reason=OPEN),
+    counter("flowc_reports_refused_total", "Reports of workers that were not taken", code=OPEN),
+)
+
+WORKERS: Sequence[Metric] = (
+    counter(
+        "neural_hive_service_registry_calls_total",
+        "Calls of the registry",
+        operation=REGISTRY_OPERATIONS,
+        status=("ok", "conflict", "error"),
+    ),
+    seconds("neural_hive_service_registry_latency_seconds", "Calls of the registry", operation=REGISTRY_OPERATIONS),
+    counter("agents_registered_total", "Registrations", type=(WORKER_TYPE,)),
+    counter("agents_deregistered_total", "Workers that left in good order", type=(WORKER_TYPE,)),
+    counter("agents_marked_unhealthy_total", "Workers that fell silent", type=(WORKER_TYPE,)),
+    counter("agents_suspended_total", "Circuit breakers of workers opened", type=(WORKER_TYPE,)),
+    counter("agents_removed_total", "Workers forgotten", type=(WORKER_TYPE,), reason=("silent",)),
+    gauge("agents_active", "Registered workers", type=(WORKER_TYPE,), status=tuple(health.value for health in Health)),
+    counter("heartbeats_received_total", "Signs of life", status=tuple(health.value for health in Health)),
+    counter("discovery_requests_total", "C3 asked for workers", result=("found", "waiting", "error")),
+    seconds("discovery_duration_seconds", "C3 at work"),
+    Metric(
+        "agents_matched", Kind.HISTOGRAM, "Candidates of a ticket", buckets=(0, 1, 2, 5, 10, 20, 50), unit="workers"
+    ),
+)
+
+TELEMETRY: Sequence[Metric] = (
+    counter("neural_hive_flow_c_telemetry_published_total", "Events the sink has", step=(*STEP_NAMES[:-1], FRAME)),
+    counter("neural_hive_flow_c_telemetry_lost_total", "Events given up: refused, or an hour in the buffer"),
+    gauge("neural_hive_flow_c_telemetry_buffer_size", "Telemetry events that wait for the sink", "events"),
+)
+
+PLATFORM: Sequence[Metric] = (
+    counter("flowc_events_handled_total", "Events handled", function=OPEN, outcome=OPEN),
+    seconds("flowc_event_duration_seconds", "From taking an event up to its commit", function=OPEN),
+    counter("flowc_events_postponed_total", "Failed tries that are repeated after a pause"),
+    gauge("flowc_queue_depth", "Events that wait to be handled", "events"),
+    counter("flowc_dead_letters_total", "Events given up", function=OPEN, code=OPEN),
+    counter("flowc_dead_letters_dropped_total", "Dead letters dropped, the oldest first, because there were too many"),
+    counter("flowc_unreadable_records_total", "Stored records that could not be read", kind=tuple(RecordKind)),
+    counter("flowc_records_forgotten_total", "Records of ended flows removed after their retention"),
+    counter("api_requests_total", "HTTP requests", method=OPEN, route=OPEN, code=OPEN),
+    seconds("api_request_duration_seconds", "HTTP requests", method=OPEN, route=OPEN),
+    counter("api_errors_total", "HTTP requests answered 4xx or 5xx", method=OPEN, route=OPEN, code=OPEN),
+    counter("flowc_metrics_errors_total", "Measurements that could not be taken: a fault of the platform's code"),
+)
+
+CATALOGUE: Sequence[Metric] = (*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *PLATFORM)

@@ -1,0 +1,102 @@
+"""What is counted in the store rather than as it happens: flows, tickets, workers, the queue, the buffer.
+
+Only a process that counts shows these numbers: the one that answers `/metrics` of the platform, and the one that goes
+rounds. Of the others, which handle events alone, they are absent; so is a number that there is nothing for.
+"""
+
+import asyncio
+from time import perf_counter
+
+from functions._core.errors import FlowcError
+from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.placement.ranking import health_of
+from functions._core.ports import EventQueue, Ports
+from functions._core.records.values import Health, RiskBand, TicketStatus
+from functions._core.rules import Rules
+from functions._observability.catalogue import WORKER_TYPE
+from functions._observability.logs import log
+from functions._observability.metrics import Gauge, Metrics
+
+SHARE = 0.02
+"""Of the time, at most this goes into counting: a store that takes long to count is counted less often."""
+
+FRESH_SECONDS = 1.0
+"""Who asks for the metrics gets gauges that are at most this old."""
+
+
+class Gauges:
+    """Shows the gauges, each time `refresh` is called; the counts of a large store are not taken every time."""
+
+    def __init__(self, ports: Ports, queue: EventQueue, metrics: Metrics, rules: Rules) -> None:
+        self._ports = ports
+        self._queue = queue
+        self._metrics = metrics
+        self._rules = rules
+        self._counts: dict[Gauge, float] = {}
+        self._counts_at = 0.0
+        self._refreshed_at = -FRESH_SECONDS
+        self._turn = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Show every gauge, or none: what cannot be counted is absent rather than as it was; then raises why."""
+        async with self._turn:
+            await self._refresh()
+
+    async def fresh(self) -> None:
+        """Refresh what is not fresh, for somebody who looks now; never raises what the store may raise."""
+        async with self._turn:
+            if perf_counter() - self._refreshed_at < FRESH_SECONDS:
+                return
+            try:
+                await self._refresh()
+            except FlowcError as error:
+                log.warning("gauges.not_counted", error=str(error))
+
+    async def _refresh(self) -> None:
+        try:
+            self._metrics.show(await self._counted())
+        except Exception:
+            self._metrics.show({})
+            self._counts_at = 0.0
+            raise
+        self._refreshed_at = perf_counter()
+
+    async def _counted(self) -> dict[Gauge, float]:
+        buffered = await self._ports.telemetry_buffer.size()
+        found = {
+            **await self._workers(),
+            **await self._deadlines(),
+            ("neural_hive_flow_c_telemetry_buffer_size", ()): float(buffered),
+        }
+        begun = perf_counter()
+        if begun >= self._counts_at:
+            self._counts = await self._counts_of_the_store()
+            ended = perf_counter()
+            self._counts_at = ended + (ended - begun) / SHARE
+        return found | self._counts
+
+    async def _counts_of_the_store(self) -> dict[Gauge, float]:
+        depth = await self._queue.depth()
+        counts = await self._ports.views.counts()
+        live = sum(number for status, number in counts.get("flows", {}).items() if status not in ENDED_FLOWS)
+        tickets = counts.get("tickets", {})
+        return {
+            ("flowc_queue_depth", ()): depth,
+            ("orchestration_workflows_active", ()): live,
+            **{("tickets_by_status", (status.value,)): tickets.get(status.value, 0) for status in TicketStatus},
+        }
+
+    async def _workers(self) -> dict[Gauge, float]:
+        now = self._ports.clock.now()
+        found = [health_of(worker, now, self._rules) for worker in await self._ports.registry.workers()]
+        return {("agents_active", (WORKER_TYPE, health.value)): found.count(health) for health in Health}
+
+    async def _deadlines(self) -> dict[Gauge, float]:
+        """Return how many seconds the most pressed flow of each risk band has; nothing where none is open."""
+        now = self._ports.clock.now()
+        deadlines = await self._ports.statistics.deadlines()
+        return {
+            ("orchestration_sla_remaining_seconds", (band.value,)): (deadlines[band] - now).total_seconds()
+            for band in RiskBand
+            if band in deadlines
+        }

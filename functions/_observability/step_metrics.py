@@ -1,0 +1,170 @@
+"""What one committed step counts for. Pure: from the values of the step to measurements by name."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+from functions._core.events.envelope import CloudEvent
+from functions._core.machine.context import CLOCK
+from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FlowTrigger
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, HistoryEntry
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus
+from functions._observability.catalogue import USER_FAILURES
+
+Count = tuple[str, str, float, tuple[str, ...]]
+"""How (`count`, `time`), the metric's name, the value, and its labels."""
+
+REASONS = {
+    "approval_required": "policy_denied",
+    "decision_expired": "plan_expired",
+    "deadline_passed": "plan_expired",
+    "decision_rejected": "policy_denied",
+    "empty_plan": "no_tickets",
+    "invalid_field": "invalid_decision",
+    "missing_field": "invalid_decision",
+    "self_dependency": "cyclic_dependencies",
+    "unknown_word": "invalid_decision",
+}
+"""What C1 may object to, in the words of the metric; those absent are its own words, or faults of the plan."""
+
+PLAIN = {
+    "decision.consolidated": "flowc_decisions_total",
+    "ticket.retried": "ticket_retries_total",
+    "ticket.reassigned": "ticket_reassignments_total",
+}
+
+
+LIMITS = {
+    FlowTrigger.UNDECIDED: "approval",
+    FlowTrigger.EXPIRED: "deadline",
+    FlowTrigger.LAPSED: "pause",
+    FlowTrigger.GIVEN_UP: "compensation",
+    FlowTrigger.BUFFERED: "sink",
+    "no_worker": "no_worker",
+    "no_capacity": "no_capacity",
+    "worker_unreachable": "acknowledgement",
+    "timed_out": "start_to_close",
+    "heartbeat_lost": "heartbeat",
+    "schedule_to_start": "schedule_to_start",
+}
+"""The time limit that ran out, by the cause of the transition that it led to."""
+
+
+def counts_of(step: Step) -> Iterator[Count]:
+    """Yield the measurements of a step."""
+    for entry in step.history:
+        yield "count", "flowc_transitions_total", 1, (entry.type,)
+        limit = limit_run_out(entry)
+        if limit is not None:
+            yield "count", "flowc_timeouts_total", 1, (limit,)
+        if entry.type in PLAIN:
+            yield "count", PLAIN[entry.type], 1, ()
+        if entry.type == "incident.raised":
+            labels = entry.detail["incident_type"], entry.detail["severity"]
+            yield "count", "orchestration_incidents_total", 1, labels
+        elif entry.ticket_id is not None:
+            yield from _ticket_moved(entry, step)
+        elif step.flow is not None:
+            yield from _flow_moved(entry, step.flow, step)
+    for noun, number in Counter(delivery.cancelled for delivery in step.deliveries).items():
+        yield "count", "webhooks_enqueued_total", number, ("ticket.cancelled" if noun else "ticket.assigned",)
+    yield from step_durations(step.telemetry)
+
+
+def limit_run_out(entry: HistoryEntry) -> str | None:
+    """Return which time limit, in the words of the metric, has led to a transition.
+
+    Only what the clock has caused is one: a sink may also refuse, and a worker call its error what it likes.
+    """
+    if entry.event_id != CLOCK:
+        return None
+    if entry.type == "flow.reemitted":
+        return "function"
+    return LIMITS.get(entry.cause) if entry.to_status is not None else None
+
+
+def step_durations(events: Iterable[CloudEvent]) -> Iterator[Count]:
+    """Yield how long the steps took that telemetry events tell of, the first time they are sent or kept."""
+    for event in events:
+        if event.noun == "flow.step.completed" and event.data["duration_ms"] is not None:
+            value = event.data["duration_ms"] / 1000
+            yield "time", "neural_hive_flow_c_steps_duration_seconds", value, (event.data["step"],)
+
+
+def failure_reason(flow: Flow) -> str:
+    """Return why a flow did not complete, in one of the few words of the metric."""
+    if flow.outcome is Outcome.TIMED_OUT:
+        return "sla_timeout"
+    if flow.outcome is Outcome.CANCELLED:
+        return "cancelled"
+    code = flow.reasons[0].code if flow.reasons else "unknown"
+    if flow.outcome is Outcome.REJECTED:
+        return refusal(code)
+    return "ticket_failed" if code == "ticket_failed" else "internal"
+
+
+def refusal(code: str) -> str:
+    """Return what C1 objected to, in one of the few words of the metric."""
+    word = REASONS.get(code, code)
+    return word if word in USER_FAILURES else "invalid_plan"
+
+
+def _ticket_moved(entry: HistoryEntry, step: Step) -> Iterator[Count]:
+    ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == entry.ticket_id), None)
+    band = ticket.risk_band.value if ticket is not None else ""
+    if entry.type == "sla.violated":
+        yield "count", "orchestration_sla_violations_total", 1, (band, "ticket")
+    elif entry.type == "sla.at_risk":
+        yield "count", "orchestration_deadline_approaching_total", 1, (band,)
+    if entry.from_status == TicketStatus.COMPENSATING:
+        undone = "compensated" if entry.to_status == TicketStatus.COMPENSATED else "not_compensated"
+        yield "count", "orchestration_compensations_total", 1, (undone,)
+    if entry.from_status and entry.to_status and entry.from_status != entry.to_status:
+        yield "count", "ticket_status_transitions_total", 1, (entry.from_status, entry.to_status)
+    if entry.to_status in ENDED_TICKETS and entry.from_status not in ENDED_TICKETS:
+        kinds = (ticket.task_type.value for ticket in step.tickets if ticket.ticket_id == entry.ticket_id)
+        yield "count", "orchestration_tickets_completed_total", 1, (next(kinds), entry.to_status)
+
+
+def _flow_moved(entry: HistoryEntry, flow: Flow, step: Step) -> Iterator[Count]:
+    band = flow.risk_band.value
+    if entry.type == "plan.validated":
+        yield "count", "orchestration_workflows_started_total", 1, (band,)
+        yield "count", "orchestration_validations_total", 1, ("accepted",)
+    elif entry.type == "plan.rejected":
+        yield "count", "orchestration_validations_total", 1, ("refused",)
+        code = flow.reasons[0].code if flow.reasons else "unknown"
+        yield "count", "neural_hive_flow_c_ticket_validation_failures_total", 1, (refusal(code),)
+    elif entry.type == "tickets.generated":
+        made = Counter((ticket.task_type.value, ticket.risk_band.value) for ticket in step.tickets)
+        for labels, number in made.items():
+            yield "count", "orchestration_tickets_generated_total", number, labels
+    elif entry.type == "sla.violated":
+        yield "count", "neural_hive_flow_c_sla_violations_total", 1, ()
+        yield "count", "orchestration_sla_violations_total", 1, (band, "flow")
+    elif entry.type == "sla.at_risk":
+        yield "count", "orchestration_deadline_approaching_total", 1, (band,)
+    elif entry.to_status in ENDED_FLOWS:
+        yield from _flow_ended(flow)
+
+
+def _flow_ended(flow: Flow) -> Iterator[Count]:
+    status = flow.status.value
+    ended = flow.ended_at or flow.phase.entered_at
+    yield "count", "orchestration_workflows_completed_total", 1, (status,)
+    yield "time", "neural_hive_flow_c_duration_seconds", (ended - flow.received_at).total_seconds(), (status,)
+    if flow.outcome is Outcome.COMPLETED:
+        yield "count", "neural_hive_flow_c_success_total", 1, ()
+    else:
+        yield "count", "neural_hive_flow_c_failures_total", 1, (failure_reason(flow),)
+    for phase, following in pairwise(flow.phases):
+        if phase.status is FlowStatus.PUBLISHING:
+            value = (following.entered_at - phase.entered_at).total_seconds()
+            yield "time", "neural_hive_flow_c_steps_duration_seconds", value, ("C6",)
+            yield (
+                "time",
+                "orchestration_workflow_duration_seconds",
+                (phase.entered_at - flow.received_at).total_seconds(),
+                (status,),
+            )

@@ -1,0 +1,122 @@
+"""An observer's own account of a simulated world: every committed step is entered, and each promise checked on it.
+
+The books are kept apart from the store: what the store holds is believed only as far as it agrees with them.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from functions._adapters.memory.state import State
+from functions._core.events.catalogue import ROUTES
+from functions._core.events.envelope import CloudEvent
+from functions._core.records.change_set import Step
+from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.values import TicketStatus
+from functions._core.records.worker import Worker
+
+Promise = Callable[[Any, "Books"], Iterator[str]]
+"""A check: the first line of its docstring is the sentence shown, what it yields says how it was broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken: its sentence, what happened, and when."""
+
+    sentence: str
+    detail: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One committed step and the records as they were before it."""
+
+    step: Step
+    flow: Flow | None
+    tickets: Mapping[str, Ticket | None]
+
+    def moves(self) -> Sequence[tuple[Ticket | None, Ticket]]:
+        """Return every ticket of the step, before and after it."""
+        return [(self.tickets[ticket.ticket_id], ticket) for ticket in self.step.tickets]
+
+
+@dataclass
+class Books:
+    """Flows and tickets as committed, what workers have begun, and the promises that were broken.
+
+    `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
+    `tampered` are the ids of tickets that were changed past the platform.
+    """
+
+    state: State
+    now: Callable[[], datetime]
+    step_promises: Sequence[Promise]
+    start_promises: Sequence[Promise]
+    flows: dict[str, Flow] = field(default_factory=dict)
+    tickets: dict[str, Ticket] = field(default_factory=dict)
+    planned: dict[str, Counter[TicketStatus]] = field(default_factory=lambda: defaultdict(Counter))
+    compensations: dict[str, Counter[TicketStatus]] = field(default_factory=lambda: defaultdict(Counter))
+    tampered: set[str] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)
+    given: dict[tuple[str, int], str] = field(default_factory=dict)
+    starts: dict[tuple[str, int], list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    violations: list[Violation] = field(default_factory=list)
+    steps: int = 0
+
+    def committed(self, step: Step) -> None:
+        """Enter a step that the store has taken, and check it."""
+        self.steps += 1
+        before = {ticket.ticket_id: self.tickets.get(ticket.ticket_id) for ticket in step.tickets}
+        change = Change(step, self.flows.get(step.flow_id), before)
+        for was, ticket in change.moves():
+            counts = (self.planned if ticket.compensates is None else self.compensations)[ticket.flow_id]
+            if was is not None:
+                counts[was.status] -= 1
+            counts[ticket.status] += 1
+            self.tickets[ticket.ticket_id] = ticket
+        if step.flow is not None:
+            self.flows[step.flow_id] = step.flow
+        self.check(self.step_promises, change)
+        self.sent.update(event.id for event in step.events if event.noun not in ROUTES)
+
+    def delivered(self, worker: Worker, event: CloudEvent) -> None:
+        """Enter that a message goes to a worker, and check that an attempt is given to one worker only."""
+        if event.noun == "ticket.assigned":
+            key = event.data["ticket_id"], event.data["attempt"]
+            self.given.setdefault(key, worker.worker_id)
+            self.check(self.start_promises, (*key, worker.worker_id))
+
+    def begun(self, worker_id: str, assignment: Mapping[str, Any]) -> None:
+        """Enter that a worker has begun an attempt."""
+        ticket_id, attempt = assignment["ticket_id"], assignment["attempt"]
+        self.starts[ticket_id, self.redrives_of(ticket_id)].append((worker_id, attempt))
+        self.check(self.start_promises, (ticket_id, attempt, worker_id))
+
+    def redrives_of(self, ticket_id: str) -> int:
+        """Return how often the flow of a ticket has been redriven."""
+        return self.flows[self.tickets[ticket_id].flow_id].redrives
+
+    def check(self, promises: Sequence[Promise], about: object) -> None:
+        """Note every promise that `about` breaks."""
+        for promise in promises:
+            for detail in promise(about, self):
+                sentence = (promise.__doc__ or "").splitlines()[0]
+                self.violations.append(Violation(sentence, detail, self.now()))
+
+    def changed(self, ticket: Ticket) -> None:
+        """Enter that somebody has changed a ticket in the store, past the platform."""
+        self.tickets[ticket.ticket_id] = ticket
+        self.tampered.add(ticket.ticket_id)
+
+    def reread(self) -> None:
+        """Take the records as the store has them: they were written anew, with the same content."""
+        self.flows = {flow.flow_id: flow for flow in self.state.flows}
+        self.tickets = {ticket.ticket_id: ticket for ticket in self.state.tickets}
+
+    @property
+    def history(self) -> Sequence[HistoryEntry]:
+        """Everything that has happened, in order."""
+        return self.state.history

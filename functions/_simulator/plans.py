@@ -1,0 +1,102 @@
+"""What a simulated world is about: a decision, and the workers that are there for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from functions._core.decision.model import unwrap_plan
+from functions._core.decision.sample import Shape, sample_decision
+from functions._core.errors import Rejected
+from functions._core.placement.workers import Registration
+from functions._core.records.values import SecurityLevel
+
+CAPABILITIES = ("python", "shell", "terraform")
+LARGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Decisions and the fleet for them; the first is the one a run is about, the others compete with it for workers.
+
+    `drawn` says that all comes from the seed, so that people may meddle with it, too.
+    """
+
+    decisions: Sequence[Mapping[str, Any]]
+    fleet: Sequence[Registration]
+    drawn: bool = False
+
+
+def worker(
+    number: int, capabilities: Sequence[str], slots: int, clearance: SecurityLevel = SecurityLevel.RESTRICTED
+) -> Registration:
+    """Return the registration of a simulated worker, which gets tickets of any level if nothing else is said."""
+    worker_id = f"worker-{number}"
+    return Registration(
+        worker_id=worker_id,
+        endpoint=f"http://127.0.0.1:1/{worker_id}",
+        capabilities=tuple(capabilities),
+        slots=slots,
+        clearance=clearance,
+    )
+
+
+def scenario_of(decision: Mapping[str, Any], workers: int, slots: int) -> Scenario:
+    """Return a user's decision with equal workers that offer all it asks for."""
+    asked = sorted({word for task in tasks_of(decision) for word in _words(task.get("required_capabilities"))})
+    return Scenario([decision], [worker(number + 1, asked, slots) for number in range(workers)])
+
+
+def drawn_scenario(seed: int) -> Scenario:
+    """Return decisions and a fleet drawn from the seed: mostly one of 3 to 12 tasks, now and then 50."""
+    draw = Random(f"{seed}/scenario")
+    size = LARGE if draw.random() < 0.02 else draw.randint(3, 12)
+    decisions = [_drawn(draw, size, 10 * seed)]
+    while draw.random() < 0.15:
+        decisions.append(_drawn(draw, draw.randint(1, 6), 10 * seed + len(decisions)))
+    levels = Random(f"{seed}/levels")
+    for task in (task for one in decisions for task in one["cognitive_plan"]["tasks"]):
+        if levels.random() < 0.2:
+            task["security_level"] = levels.choice(list(SecurityLevel)).value
+    fleet = [worker(1, CAPABILITIES, draw.randint(1, 4))]
+    for number in range(draw.randint(0, 4)):
+        offered = [word for word in CAPABILITIES if draw.random() < 0.6]
+        fleet.append(worker(number + 2, offered, draw.randint(1, 4), levels.choice(list(SecurityLevel))))
+    return Scenario(decisions, fleet, drawn=True)
+
+
+def _drawn(draw: Random, size: int, seed: int) -> Mapping[str, Any]:
+    """Return a decision that uses what a decision may say."""
+    decision = sample_decision(size, draw.choice(list(Shape)), seed, CAPABILITIES)
+    decision["sla_deadline_seconds"] = draw.choice((90, 120, 300, 300, 600, 900))
+    decision["cognitive_plan"]["risk_band"] = draw.choice(("low", "medium", "high", "critical"))
+    decision["cognitive_plan"]["requires_approval"] = draw.random() < 0.1
+    pace = draw.choice((1, 1, 4, 10))
+    for task in decision["cognitive_plan"]["tasks"]:
+        task["estimated_duration_ms"] *= pace
+        if draw.random() < 0.15:
+            task["idempotent"] = False
+        if draw.random() < 0.4:
+            task["compensation"] = True
+        if draw.random() < 0.1:
+            task["retry"] = {"max_retries": draw.randint(0, 4), "initial_ms": draw.choice((100, 5_000))}
+        for limit in ("timeout_ms", "schedule_to_start_ms", "heartbeat_timeout_ms"):
+            if draw.random() < 0.03:
+                task[limit] = draw.choice((10_000, 60_000))
+        if task["dependencies"] and draw.random() < 0.2:
+            task["parameters"]["from"] = {"$output": draw.choice(task["dependencies"])}
+    return decision
+
+
+def tasks_of(decision: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the tasks of a decision, none where C1 will refuse it anyway."""
+    try:
+        plan, _ = unwrap_plan(decision.get("cognitive_plan"))
+    except Rejected:
+        return []
+    tasks = plan.get("tasks") if isinstance(plan, Mapping) else None
+    return [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
+
+
+def _words(value: object) -> Sequence[str]:
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []

@@ -1,0 +1,101 @@
+"""Runs: one seed, one world, one result; and many of them, side by side."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from random import Random
+
+from functions._core.records.values import Outcome
+from functions._simulator.clock import START
+from functions._simulator.faults import Faults
+from functions._simulator.ledger import Violation
+from functions._simulator.loop import VirtualLoop
+from functions._simulator.plans import Scenario, drawn_scenario
+from functions._simulator.process import adopting
+from functions._simulator.silent_log import listening
+from functions._simulator.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How one world went. `seconds` is from the decision to the flow's end, None when it did not end.
+
+    `in_time`: the flow ended COMPLETED within its deadline. `fingerprint` is of the whole history.
+    """
+
+    seed: int
+    outcome: str
+    seconds: float | None
+    in_time: bool
+    tickets: int
+    steps: int
+    struck: Mapping[str, int]
+    violations: Sequence[Violation]
+    fingerprint: str
+    history: Sequence[str] = field(default=(), repr=False)
+
+
+def simulate(
+    seed: int,
+    faults: Collection[str],
+    scenario: Scenario | None = None,
+    start: datetime = START,
+    *,
+    keep_history: bool = False,
+) -> Result:
+    """Run one world; without a scenario it is drawn from the seed."""
+    chosen = Faults(seed, faults)
+    loop = VirtualLoop(Random(f"{seed}/order"))
+    loop.set_task_factory(adopting)
+
+    async def whole() -> World:
+        world = World(scenario or drawn_scenario(seed), seed, chosen, start)
+        world.broken = broken
+        await world.live()
+        return world
+
+    broken = loop.broken
+    with listening(broken):
+        world = loop.run(whole())
+    return _result(seed, world, keep_history=keep_history)
+
+
+def simulate_many(
+    seeds: Sequence[int],
+    faults: Collection[str],
+    scenario: Scenario | None = None,
+    start: datetime = START,
+    jobs: int = 1,
+) -> Iterator[Result]:
+    """Yield the result of each seed, in order; `jobs` processes share the work."""
+    one = partial(simulate, faults=faults, scenario=scenario, start=start)
+    if jobs == 1 or len(seeds) == 1:
+        yield from map(one, seeds)
+        return
+    with ProcessPoolExecutor(max_workers=min(jobs, len(seeds))) as pool:
+        yield from pool.map(one, seeds, chunksize=4)
+
+
+def _result(seed: int, world: World, *, keep_history: bool) -> Result:
+    flow = world.flow
+    lines = [entry.model_dump_json() for entry in world.books.history]
+    ended = flow.ended_at if flow is not None else None
+    return Result(
+        seed=seed,
+        outcome=str(flow.outcome or flow.status) if flow is not None else "not admitted",
+        seconds=(ended - flow.received_at).total_seconds() if flow is not None and ended is not None else None,
+        in_time=flow is not None
+        and flow.outcome is Outcome.COMPLETED
+        and ended is not None
+        and ended <= flow.sla_deadline,
+        tickets=flow.tickets_generated if flow is not None else 0,
+        steps=world.books.steps,
+        struck=dict(Counter({name: number for name, number in world.faults.struck.items() if number})),
+        violations=tuple(world.books.violations),
+        fingerprint=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        history=lines if keep_history else (),
+    )

@@ -1,0 +1,160 @@
+"""The HTTP face of a worker: takes CloudEvents on `POST /`, answers `GET /health`."""
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from functions._adapters.http.cloudevents import read_events
+from functions._core.errors import Rejected
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.records.values import Record
+from functions._observability.logs import log
+from functions._worker.runs import Runs, Verdict
+from functions._worker.tasks import Assignment
+from functions._worker.trust import Trust
+
+BODY_LIMIT = 4 * 1024 * 1024
+"""Bytes of an assignment: far more than brokers carry, little enough to hold one for each slot."""
+
+RETRY_AFTER_SECONDS = 1
+
+REFUSALS = {Verdict.BUSY: HTTPStatus.TOO_MANY_REQUESTS, Verdict.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE}
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Cancellation(Record):
+    """Data of `ticket.cancelled`."""
+
+    ticket_id: str = Field(min_length=1)
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A JSON answer."""
+
+    status: HTTPStatus
+    body: dict[str, object]
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Inbox:
+    """An ASGI application in front of `Runs`, which does what the platform has signed and nothing else."""
+
+    def __init__(self, worker_id: str, slots: int, runs: Runs, trust: Trust) -> None:
+        self._trust = trust
+        self._worker_id = worker_id
+        self._slots = slots
+        self._runs = runs
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        try:
+            answer = await self._route(scope, receive)
+        except Rejected as refusal:
+            answer = _problem(HTTPStatus(refusal.status), str(refusal))
+        body = json.dumps(answer.body).encode()
+        problem = answer.status >= HTTPStatus.BAD_REQUEST
+        headers = [
+            (b"content-type", b"application/problem+json" if problem else b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status.value, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _route(self, scope: Message, receive: Receive) -> Answer:
+        match scope["path"], scope["method"]:
+            case "/", "POST":
+                return self._take(await self._proven(scope, receive))
+            case "/health", "GET":
+                return Answer(HTTPStatus.OK, self._health())
+            case "/" | "/health" as path, _:
+                allowed = b"POST, OPTIONS" if path == "/" else b"GET, OPTIONS"
+                if scope["method"] == "OPTIONS":
+                    return Answer(HTTPStatus.OK, {}, ((b"allow", allowed),))
+                return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "see Allow", (b"allow", allowed))
+        return _problem(HTTPStatus.NOT_FOUND, "there is / and /health")
+
+    async def _proven(self, scope: Message, receive: Receive) -> CloudEvent:
+        """Return the event of a message that the platform has signed; raise `Rejected` for any other."""
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            message = await self._trust.opened(headers)
+            body = await _read(receive)
+            self._trust.verify(message, body)
+            event = _single(headers, body)
+            self._trust.is_about(message, event)
+        except Rejected as refusal:
+            client = (scope.get("client") or ("unknown",))[0]
+            log.warning("message.refused", code=refusal.code, reason=str(refusal), client=client)
+            raise
+        return event
+
+    def _take(self, event: CloudEvent) -> Answer:
+        if event.type == type_of("ticket.assigned"):
+            assignment = Assignment.of(event)
+            self._trust.check_callback(assignment.callback_url)
+            verdict = self._runs.take(assignment)
+            if refusal := REFUSALS.get(verdict):
+                retry = (b"retry-after", str(RETRY_AFTER_SECONDS).encode())
+                return _problem(refusal, f"the worker is {verdict}", retry)
+            return Answer(HTTPStatus.ACCEPTED, {"result": verdict})
+        if event.type == type_of("ticket.cancelled"):
+            try:
+                cancellation = Cancellation.model_validate(event.data)
+            except ValidationError as error:
+                raise Rejected("ticket.cancelled needs a ticket_id", code="bad_cancellation") from error
+            self._runs.cancel(cancellation.ticket_id, cancellation.attempt)
+            return Answer(HTTPStatus.ACCEPTED, {"result": "cancelled"})
+        raise Rejected(f"a worker takes no {event.type}", code="unknown_type")
+
+    def _health(self) -> dict[str, object]:
+        return {
+            "status": "STOPPING" if self._runs.stopping else "HEALTHY",
+            "worker_id": self._worker_id,
+            "slots": self._slots,
+            "running": len(self._runs.running),
+            "reports_owed": self._runs.owed,
+        }
+
+
+def _problem(status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> Answer:
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+    }
+    return Answer(status, body, headers)
+
+
+def _single(headers: dict[str, str], body: bytes) -> CloudEvent:
+    events, batched = read_events(headers, body, received_at=datetime.now(UTC))
+    if batched:
+        raise Rejected("one event at a time", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    return events[0]
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Rejected("the sender has left")
+        body += message.get("body", b"")
+        if len(body) > BODY_LIMIT:
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            raise Rejected(f"more than {BODY_LIMIT} bytes", code="too_large", status=status)
+        if not message.get("more_body", False):
+            return bytes(body)

@@ -1,0 +1,81 @@
+"""What a worker says to the platform about itself: that it is there, how it fares, and that it leaves."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from functions._adapters.http.client import HttpClient, Reply
+from functions._core.errors import FlowcError
+from functions._core.events.signatures import usable
+from functions._observability.logs import log
+from functions._worker.reports import backoff, read_object
+from functions._worker.trust import Membership
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the platform answers to a heartbeat: tickets to stop, and whether it knows the worker."""
+
+    cancel: Sequence[str] = ()
+    known: bool = True
+
+
+class Platform:
+    """The platform's worker registry over HTTP."""
+
+    def __init__(self, client: HttpClient, url: str, worker_id: str, api_key: str | None) -> None:
+        self._client = client
+        self._workers = f"{url.rstrip('/')}/api/v1/workers"
+        self._worker = f"{self._workers}/{quote(worker_id, safe='')}"
+        self._goodbye = urlencode({"requested_by": worker_id, "reason": "the worker stops"})
+        self._headers = {"content-type": "application/json"} | ({"x-api-key": api_key} if api_key else {})
+
+    async def register(self, registration: Mapping[str, Any]) -> Membership:
+        """Register, again and again until the platform takes it; an answer without a secret is no use either."""
+        waits = backoff()
+        while True:
+            reply = await self._call("POST", self._workers, registration)
+            membership = _membership(reply) if reply and reply.ok else None
+            if membership is not None:
+                log.info("worker.registered")
+                return membership
+            wait = next(waits)
+            log.warning("worker.not_registered", status=reply.status if reply else 0, wait_s=round(wait, 3))
+            await asyncio.sleep(wait)
+
+    async def heartbeat(self, beat: Mapping[str, Any]) -> Orders:
+        """Send one heartbeat; one that fails is made up for by the next."""
+        reply = await self._call("POST", f"{self._worker}/heartbeat", beat)
+        if reply is None or not reply.ok:
+            log.warning("worker.heartbeat_lost", status=reply.status if reply else 0)
+            return Orders(known=reply is None or reply.status != HTTPStatus.NOT_FOUND)
+        cancel = read_object(reply).get("cancel")
+        return Orders([str(ticket_id) for ticket_id in cancel] if isinstance(cancel, list) else ())
+
+    async def deregister(self) -> None:
+        """Leave; a platform that cannot be told finds out by the silence."""
+        reply = await self._call("DELETE", f"{self._worker}?{self._goodbye}", None)
+        log.info("worker.deregistered", status=reply.status if reply else 0)
+
+    async def _call(self, method: str, url: str, body: Mapping[str, Any] | None) -> Reply | None:
+        content = b"" if body is None else json.dumps(body).encode()
+        try:
+            return await self._client.request(method, url, self._headers, content)
+        except FlowcError as error:
+            log.warning("platform.unreachable", reason=str(error))
+            return None
+
+
+def _membership(reply: Reply) -> Membership | None:
+    """Return what the answer to a registration says; None when it has no secret to know the platform's messages by."""
+    said = read_object(reply)
+    secret, base = said.get("signing_secret"), said.get("callback_base_url")
+    if not isinstance(secret, str) or not usable(secret):
+        return None
+    interval = said.get("heartbeat_interval_seconds")
+    seconds = float(interval) if isinstance(interval, int | float) and interval > 0 else None
+    return Membership(secret, base if isinstance(base, str) else "", seconds)

@@ -1,0 +1,252 @@
+"""The slots of a worker: an attempt at a ticket is run once, and only the newest attempt of each ticket.
+
+A task that finds no free slot is refused, never queued. What ended is remembered, so that an assignment that
+is delivered again is answered with the same report instead of the same work.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import count
+from time import monotonic
+from typing import Any, cast
+
+from functions._core.errors import Rejected
+from functions._core.events.envelope import CloudEvent
+from functions._core.records.json_text import parse_json
+from functions._core.records.values import ReportStatus
+from functions._observability.logs import log
+from functions._worker.ended import Ended, EndedTickets
+from functions._worker.reports import Reporter, settle
+from functions._worker.tasks import OUTPUT_LIMIT, Assignment, Executor, TaskFailed
+from functions._worker.written import WRITTEN, Written
+
+REPORTS_OWED = 1_000
+"""With so many ends unreported no new task is taken: the platform could not be told of it either."""
+
+STOP_SECONDS = 10.0
+"""How long a cancelled task may take to end when the worker stops."""
+
+BEAT_SHARE = 1 / 3
+"""The part of a heartbeat lease after which RUNNING is said again: one report that is lost does no harm."""
+
+BEAT_AT_LEAST = 0.05
+"""Seconds between two reports that a task runs, however short its lease."""
+
+MESSAGE_LIMIT = 2_000
+"""Characters of an error message in a report."""
+
+
+class Verdict(StrEnum):
+    """What became of an assignment."""
+
+    TAKEN = "taken"
+    KNOWN = "known"
+    SUPERSEDED = "superseded"
+    BUSY = "busy"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a task ended: with an output of `size` bytes, or with a failure."""
+
+    output: object = None
+    size: int = 0
+    failure: TaskFailed | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One attempt at one ticket, in its slot."""
+
+    assignment: Assignment
+    task: asyncio.Task[Outcome]
+    written: Written
+    began: float = field(default_factory=monotonic)
+    cancelled: bool = False
+    stopped: bool = False
+
+    def cancel(self) -> None:
+        """End the run; nobody is to be told."""
+        self.cancelled = True
+        self.task.cancel()
+
+    def stop(self) -> None:
+        """End the run because the worker stops, which the platform is to be told."""
+        self.stopped = True
+        self.task.cancel()
+
+    def outcome(self) -> Outcome:
+        """Return how the run, which is over, ended."""
+        if not self.task.cancelled():
+            return self.task.result()
+        if self.stopped:
+            return Outcome(failure=TaskFailed("worker_stopped", "the worker was stopped"))
+        return Outcome(failure=TaskFailed("CancelledError", "the task cancelled itself"))
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the worker has done since it started; cancelled runs do not count."""
+
+    completed: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+class Runs:
+    """All runs of a worker, at most `slots` at a time."""
+
+    def __init__(self, executor: Executor, reporter: Reporter, *, slots: int, announce_from_ms: int | None) -> None:
+        """Say RUNNING for tasks that are estimated to take at least `announce_from_ms`; None: never."""
+        self.totals = Totals()
+        self.stopping = False
+        self._executor = executor
+        self._reporter = reporter
+        self._slots = slots
+        self._announce_from_ms = announce_from_ms
+        self._runs: dict[str, Run] = {}
+        self._ended = EndedTickets()
+
+    @property
+    def running(self) -> list[tuple[str, int]]:
+        """The tickets that are being worked on, with their attempts."""
+        return [(ticket_id, run.assignment.attempt) for ticket_id, run in self._runs.items()]
+
+    @property
+    def held(self) -> list[tuple[str, int]]:
+        """The tickets, with their attempts, that are being worked on or whose end the platform has not heard of."""
+        return list(dict.fromkeys([*self.running, *self._reporter.unheard]))
+
+    @property
+    def owed(self) -> int:
+        """How many ends of tasks the platform has not heard of yet."""
+        return self._reporter.owed
+
+    def take(self, assignment: Assignment) -> Verdict:
+        """Start an assignment, unless it is known, superseded by a newer attempt, or finds no slot."""
+        ticket_id, attempt = assignment.ticket_id, assignment.attempt
+        run, ended = self._runs.get(ticket_id), self._ended.get(ticket_id)
+        newest = max(run.assignment.attempt if run else 0, ended.attempt if ended else 0)
+        if attempt < newest:
+            return Verdict.SUPERSEDED
+        if attempt == newest:
+            if ended and ended.report and not run:
+                self._reporter.deliver(assignment, ended.report)
+            return Verdict.KNOWN
+        if run:
+            run.cancel()
+        if self.stopping:
+            return Verdict.STOPPING
+        if not self._has_room(len(self._runs) - bool(run)):
+            return Verdict.BUSY
+        written = Written()
+        task = asyncio.create_task(self._perform(assignment, run, written))
+        self._runs[ticket_id] = started = Run(assignment, task, written)
+        task.add_done_callback(lambda _: self._end(started))
+        log.info("task.started", **assignment.ids, task_type=assignment.task_type)
+        return Verdict.TAKEN
+
+    def cancel(self, ticket_id: str, attempt: int | None = None) -> None:
+        """End the run of a ticket up to `attempt`, any for None; an assignment that comes late is not run."""
+        run = self._runs.get(ticket_id)
+        if attempt is not None:
+            self._ended.put(ticket_id, Ended(attempt))
+        if run and (attempt is None or run.assignment.attempt <= attempt):
+            run.cancel()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take nothing new, let what runs end for so long, then stop it and report it as retryable."""
+        self.stopping = True
+        runs = list(self._runs.values())
+        await settle([run.task for run in runs], grace_seconds)
+        for run in runs:
+            if not run.task.done():
+                run.stop()
+        await settle([run.task for run in runs], STOP_SECONDS)
+
+    def _has_room(self, occupied: int) -> bool:
+        return occupied + self._executor.abandoned < self._slots and self._reporter.owed < REPORTS_OWED
+
+    async def _perform(self, assignment: Assignment, former: Run | None, written: Written) -> Outcome:
+        """Do the task in its time, after the former attempt at the ticket has let go of it."""
+        WRITTEN.set(written)
+        if former:
+            await settle([former.task])
+        beating = asyncio.create_task(self._say_that_it_runs(assignment))
+        limit = asyncio.timeout(assignment.timeout_ms / 1000)
+        try:
+            async with limit:
+                output = await self._executor.run(assignment)
+        except Exception as error:  # noqa: BLE001 - a faulty executor fails its task, never the worker
+            if limit.expired():
+                return Outcome(failure=TaskFailed("timeout", f"no end within {assignment.timeout_ms} ms"))
+            return Outcome(failure=TaskFailed.of(error))
+        finally:
+            beating.cancel()
+        return _checked(output)
+
+    async def _say_that_it_runs(self, assignment: Assignment) -> None:
+        """Report RUNNING once if the task is long, and again and again if its lease asks for it."""
+        lease = assignment.heartbeat_timeout_ms
+        long = self._announce_from_ms is not None and assignment.estimated_duration_ms >= self._announce_from_ms
+        if long or lease:
+            self._reporter.announce(assignment, self.cancel)
+        for beat in count(1) if lease else ():
+            await asyncio.sleep(max(BEAT_AT_LEAST, (lease or 0) / 1000 * BEAT_SHARE))
+            self._reporter.announce(assignment, self.cancel, beat)
+
+    def _end(self, run: Run) -> None:
+        """Free the slot, remember the end and report it."""
+        assignment = run.assignment
+        ticket_id, attempt = assignment.ticket_id, assignment.attempt
+        if self._runs.get(ticket_id) is run:
+            del self._runs[ticket_id]
+        seconds = monotonic() - run.began
+        about = {**assignment.ids, "seconds": round(seconds, 3)}
+        if run.cancelled:
+            self._ended.put(ticket_id, Ended(attempt))
+            log.info("task.cancelled", **about)
+            return
+        outcome = run.outcome()
+        log_text = run.written.text()
+        report = self._report(assignment, outcome, log_text)
+        self._ended.put(ticket_id, Ended(attempt, report, outcome.size + len(log_text)))
+        self.totals.seconds += seconds
+        if outcome.failure:
+            self.totals.failed += 1
+            log.info("task.failed", error=outcome.failure.kind, **about)
+        else:
+            self.totals.completed += 1
+            log.info("task.completed", **about)
+        self._reporter.deliver(assignment, report)
+
+    def _report(self, assignment: Assignment, outcome: Outcome, log_text: str) -> CloudEvent:
+        failure = outcome.failure
+        wrote: dict[str, Any] = {"log": log_text} if log_text else {}
+        if failure is None:
+            return self._reporter.event(assignment, ReportStatus.COMPLETED, output=outcome.output, **wrote)
+        error = {
+            "type": failure.kind,
+            # What the system cannot read as text may stand in a message; JSON readers refuse it.
+            "message": failure.message[:MESSAGE_LIMIT].encode(errors="replace").decode(),
+            "retryable": failure.retryable,
+        }
+        return self._reporter.event(assignment, ReportStatus.FAILED, error=error, **wrote)
+
+
+def _checked(output: object) -> Outcome:
+    """Return the output as the platform will read it, or the failure if it would not take it."""
+    try:
+        text = json.dumps(output, allow_nan=False)
+        if len(text) > OUTPUT_LIMIT:
+            message = f"the output has {len(text)} bytes, at most {OUTPUT_LIMIT} are allowed"
+            return Outcome(failure=TaskFailed("output_too_large", message, retryable=False))
+        # One level deeper, as in the report.
+        [value] = cast("list[object]", parse_json(f"[{text}]".encode()))
+    except (TypeError, ValueError, RecursionError, Rejected) as error:
+        message = f"the output is not JSON: {error}"
+        return Outcome(failure=TaskFailed("output_not_json", message, retryable=False))
+    return Outcome(value, len(text))

@@ -1,0 +1,153 @@
+"""A worker process: its server, its slots, and its place in the platform's registry."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from functions._adapters.http.client import HttpClient
+from functions._core.records.values import SecurityLevel
+from functions._hosts.bounded_http import bounded
+from functions._observability.logs import log
+from functions._worker.http_server import HttpServer
+from functions._worker.inbox import Inbox
+from functions._worker.platform import Platform
+from functions._worker.reports import Reporter
+from functions._worker.runs import Runs
+from functions._worker.tasks import Executor
+from functions._worker.trust import Trust
+
+ANNOUNCE_FROM_MS = 5_000
+"""Tasks that are expected to end sooner are not worth a report that they run."""
+
+BOUNDS = bounded(request_seconds=10, connections=256)
+"""Of what strangers may send to the worker: a message arrives as a whole in this time, from so many at once."""
+
+GRACE_SECONDS = 30.0
+"""How long running tasks may go on when the worker stops."""
+
+FLUSH_SECONDS = 5.0
+"""How long the last reports may take after that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """All that a worker is told. `endpoint` is where the platform reaches it, if not at `host` and `port`."""
+
+    worker_id: str
+    platform_url: str
+    capabilities: tuple[str, ...]
+    slots: int
+    clearance: SecurityLevel = SecurityLevel.INTERNAL
+    executor: Executor
+    host: str = "127.0.0.1"
+    port: int = 0
+    heartbeat_seconds: float = 30.0
+    api_key: str | None = field(default=None, repr=False)
+    endpoint: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    announce_from_ms: int | None = ANNOUNCE_FROM_MS
+    grace_seconds: float = GRACE_SECONDS
+
+    def __post_init__(self) -> None:
+        """Refuse what no worker can live by."""
+        if self.slots < 1:
+            raise ValueError("a worker has at least one slot")
+        if self.heartbeat_seconds <= 0:
+            raise ValueError("the seconds between heartbeats are above 0")
+
+
+class Worker:
+    """Registers with the platform and does what it is assigned, from `start` (or `async with`) to `stop`."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.registered = asyncio.Event()
+        self.endpoint = config.endpoint or ""
+        self._config = config
+        self._client = HttpClient()
+        self._platform = Platform(self._client, config.platform_url, config.worker_id, config.api_key)
+        self._reporter = Reporter(self._client, config.worker_id)
+        self._runs = Runs(config.executor, self._reporter, slots=config.slots, announce_from_ms=config.announce_from_ms)
+        self._trust = Trust(config.platform_url)
+        inbox = Inbox(config.worker_id, config.slots, self._runs, self._trust)
+        self._server = HttpServer(inbox, config.host, config.port, BOUNDS)
+        self._presence: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve, and register in the background; `registered` is set while the platform knows the worker."""
+        port = self._server.start()
+        if not self.endpoint:
+            host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+            self.endpoint = f"http://{host}:{port}/"
+        log.info("worker.started", worker_id=self._config.worker_id, endpoint=self.endpoint)
+        self._presence = asyncio.create_task(self._stay_present())
+
+    async def stop(self) -> None:
+        """Let running tasks end within the grace, report what is left as worth a retry, and deregister."""
+        await self._runs.stop(self._config.grace_seconds)
+        await self._reporter.flush(FLUSH_SECONDS)
+        if self._presence is not None:
+            self._presence.cancel()
+            await asyncio.wait({self._presence})
+        if self.registered.is_set():
+            await self._platform.deregister()
+            self.registered.clear()
+        await self._server.stop()
+        await self._client.aclose()
+        log.info("worker.stopped", worker_id=self._config.worker_id)
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def _stay_present(self) -> None:
+        """Register, then send heartbeats; register again when the platform has forgotten the worker."""
+        while True:
+            self._trust.renewing()
+            membership = await self._platform.register(self._registration())
+            self._trust.renew(membership)
+            self.registered.set()
+            wanted = membership.heartbeat_seconds
+            while self.registered.is_set():
+                await asyncio.sleep(min(wanted or self._config.heartbeat_seconds, self._config.heartbeat_seconds))
+                orders = await self._platform.heartbeat(self._beat())
+                for ticket_id in orders.cancel:
+                    self._runs.cancel(ticket_id)
+                if not orders.known or self._trust.doubted:
+                    self.registered.clear()
+
+    def _registration(self) -> dict[str, Any]:
+        return {
+            "worker_id": self._config.worker_id,
+            "endpoint": self.endpoint,
+            "capabilities": list(self._config.capabilities),
+            "clearance": self._config.clearance.value,
+            "slots": self._config.slots,
+            "metadata": dict(self._config.metadata),
+            "running": self._running(),
+        }
+
+    def _beat(self) -> dict[str, Any]:
+        totals = self._runs.totals
+        executions = totals.completed + totals.failed
+        return {
+            "status": "HEALTHY",
+            "telemetry": {
+                "success_rate": totals.completed / executions if executions else None,
+                "total_executions": executions,
+                "avg_duration_ms": round(totals.seconds * 1000 / executions, 3) if executions else None,
+            },
+            "running": self._running(),
+        }
+
+    def _running(self) -> list[dict[str, Any]]:
+        """Name what this process has: what the platform believes it has beyond that is lost and goes to others."""
+        return [{"ticket_id": ticket_id, "attempt": attempt} for ticket_id, attempt in self._runs.held]

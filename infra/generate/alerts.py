@@ -1,0 +1,195 @@
+"""The alert rules of Flow C, made of the catalogue's metrics.
+
+Each rule is a signal, a comparison and a threshold. A signal has no value (no sample, or NaN) while there is nothing to
+judge: nobody reports, or nothing happened. That is a state of its own. It never fires the alert, it never counts as
+healthy: `state_of` gives neither 0 nor 1 then, and `FlowCNoData` fires when the metrics themselves are not there.
+
+A gauge is absent in a process that does not count it, and several processes may show the same one: hence the maximum.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from json import dumps
+
+from functions._observability.catalogue import INTERNAL_FAILURES
+
+DURATION = "neural_hive_flow_c_duration_seconds"
+STEP = "neural_hive_flow_c_steps_duration_seconds"
+SUCCESS = "neural_hive_flow_c_success_total"
+FAILURES = "neural_hive_flow_c_failures_total"
+VIOLATIONS = "neural_hive_flow_c_sla_violations_total"
+DECISIONS = "flowc_decisions_total"
+GENERATED = "orchestration_tickets_generated_total"
+WORKERS = "agents_active"
+BUFFER = "neural_hive_flow_c_telemetry_buffer_size"
+CALLS = "neural_hive_service_registry_calls_total"
+
+NO_DATA = "FlowCNoData"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One alert: `signal comparison threshold`, true for `lasting`. `reads` are the metrics of the signal."""
+
+    alert: str
+    severity: str
+    signal: str
+    comparison: str
+    threshold: float
+    lasting: str
+    reads: tuple[str, ...]
+    summary: str
+    description: str
+
+    @property
+    def expr(self) -> str:
+        """The alert's condition in PromQL."""
+        return f"{self.signal} {self.comparison} {self.threshold:g}"
+
+    @property
+    def state(self) -> str:
+        """The alert's state in PromQL: 1 is bad, 0 is good, no sample is no data. `>= 0` drops NaN."""
+        return f"({self.signal} >= 0) {self.comparison} bool {self.threshold:g}"
+
+    @property
+    def no_data(self) -> str:
+        """The condition in PromQL that a metric of the alert is not there, or NaN because it could not be counted."""
+        return " or ".join(f"absent({name} >= 0)" for name in self.reads)
+
+
+def _success_rate(window: str) -> str:
+    ours = "|".join(INTERNAL_FAILURES)
+    good = f"sum(rate({SUCCESS}[{window}]))"
+    return f'{good} / ({good} + sum(rate({FAILURES}{{reason=~"{ours}"}}[{window}])))'
+
+
+def _failing(operation: str, window: str) -> str:
+    errors = f'sum(rate({CALLS}{{operation="{operation}",status="error"}}[{window}]))'
+    return f'{errors} / sum(rate({CALLS}{{operation="{operation}"}}[{window}]))'
+
+
+RULES: Sequence[Rule] = (
+    Rule(
+        alert="FlowCHighLatency",
+        severity="critical",
+        signal=f"histogram_quantile(0.95, sum by (le) (rate({DURATION}_bucket[30m])))",
+        comparison=">",
+        threshold=14_400,
+        lasting="5m",
+        reads=(f"{DURATION}_bucket",),
+        summary="Flows take longer than the SLA",
+        description="One flow in twenty takes longer than 4 h. `flowc flows --status EXECUTING`, then `flowc why ID`.",
+    ),
+    Rule(
+        alert="FlowCLowSuccessRate",
+        severity="critical",
+        signal=f"({_success_rate('30m')})",
+        comparison="<",
+        threshold=0.99,
+        lasting="10m",
+        reads=(SUCCESS, FAILURES),
+        summary="Flows fail",
+        description="More than 1 % of the flows failed, not counting what users cancelled or what was refused. "
+        f"The label `reason` of {FAILURES} says why.",
+    ),
+    Rule(
+        alert="FlowCStepTimeout",
+        severity="warning",
+        signal=f'histogram_quantile(0.95, sum by (le, step) (rate({STEP}_bucket{{step!="C5"}}[30m])))',
+        comparison=">",
+        threshold=600,
+        lasting="5m",
+        reads=(f"{STEP}_bucket",),
+        summary="Step {{ $labels.step }} is slow",
+        description="One flow in twenty spends more than 10 min in this step. C3: workers are missing or full. "
+        "C4: they do not answer. C6: the telemetry sink does not.",
+    ),
+    Rule(
+        alert="FlowCNoTicketsGenerated",
+        severity="critical",
+        signal=f"(sum(increase({GENERATED}[15m])) and sum(increase({DECISIONS}[15m])) > 0)",
+        comparison="==",
+        threshold=0,
+        lasting="15m",
+        reads=(GENERATED, DECISIONS),
+        summary="Decisions come in and no ticket is made",
+        description="Either all plans are refused (`flowc flows --status REJECTED`) or C1 and C2 do not work "
+        "(`flowc dead-letters list`).",
+    ),
+    Rule(
+        alert="FlowCWorkersUnavailable",
+        severity="critical",
+        signal=f'max({WORKERS}{{status="HEALTHY",type="WORKER"}})',
+        comparison="<",
+        threshold=1,
+        lasting="2m",
+        reads=(WORKERS,),
+        summary="No healthy worker",
+        description="Tickets wait, and fail after 10 min. `GET /api/v1/workers` says when each was heard of last.",
+    ),
+    Rule(
+        alert="FlowCTelemetryBufferFull",
+        severity="warning",
+        signal=f"max({BUFFER})",
+        comparison=">",
+        threshold=1000,
+        lasting="5m",
+        reads=(BUFFER,),
+        summary="The telemetry sink does not take events",
+        description="Telemetry waits in the buffer; after an hour it becomes dead letters.",
+    ),
+    Rule(
+        alert="FlowCSLAViolations",
+        severity="critical",
+        signal=f"sum(increase({VIOLATIONS}[1h]))",
+        comparison=">",
+        threshold=0,
+        lasting="0m",
+        reads=(VIOLATIONS,),
+        summary="A flow missed its deadline",
+        description="`flowc flows --status TIMED_OUT` lists them; `flowc show ID` says where the time went.",
+    ),
+    Rule(
+        alert="FlowCWorkerDiscoveryFailures",
+        severity="warning",
+        signal=f"({_failing('discover', '5m')})",
+        comparison=">",
+        threshold=0.05,
+        lasting="5m",
+        reads=(CALLS,),
+        summary="The registry of workers fails",
+        description="More than 5 % of the questions for workers were not answered: look at the store.",
+    ),
+)
+
+
+def rules_file() -> str:
+    """Return the rule file of Prometheus."""
+    lines = [
+        "# Made by `make observability` from the catalogue of metrics; do not edit.",
+        "groups:",
+        "  - name: flow-c",
+        "    rules:",
+    ]
+    for rule in RULES:
+        about = {"summary": rule.summary, "description": rule.description}
+        lines += _alert(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, about)
+    for rule in RULES:
+        labels = {"severity": "warning", "concerns": rule.alert}
+        text = (
+            f"{rule.alert} cannot be judged: {', '.join(rule.reads)} is not reported. Is the platform up and scraped?"
+        )
+        lines += _alert(NO_DATA, rule.no_data, "5m", labels, {"summary": "No data", "description": text})
+    return "\n".join(lines) + "\n"
+
+
+def _alert(name: str, expr: str, lasting: str, labels: dict[str, str], annotations: dict[str, str]) -> list[str]:
+    return [
+        f"      - alert: {name}",
+        f"        expr: {dumps(expr)}",
+        f"        for: {lasting}",
+        "        labels:",
+        *(f"          {key}: {dumps(value)}" for key, value in labels.items()),
+        "        annotations:",
+        *(f"          {key}: {dumps(value, ensure_ascii=False)}" for key, value in annotations.items()),
+    ]

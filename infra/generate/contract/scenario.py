@@ -1,0 +1,282 @@
+"""One course of a flow, played with the real functions, state machine and memory store on a clock set by hand.
+
+Everything that is sent is written down in order. The ports that reach outside, workers and telemetry sink, take
+what they get; what they would say is said by whoever plays the course.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions._adapters.memory.sink import MemorySink
+from functions._adapters.memory.store import MemoryStore
+from functions._core.decision.admission import admit
+from functions._core.decision.references import resolve
+from functions._core.events.assignment import assignment_event, cancellation_event
+from functions._core.events.catalogue import ROUTES
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.subscribers import subscriber_events
+from functions._core.machine.advance import advance
+from functions._core.machine.context import CLOCK, Situation
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.placement.workers import (
+    Deregistration,
+    Heartbeat,
+    Registration,
+    Trial,
+    Verdict,
+    admits,
+    attempt_key,
+    trial_of,
+    verdict_of,
+    verdicts_of,
+)
+from functions._core.ports import Answer, Due
+from functions._core.records.change_set import Delivery, Step
+from functions._core.records.models import Ticket
+from functions._core.records.values import format_time, ticket_id_of
+from functions._core.records.worker import Worker
+from functions._core.rules import Rules
+from functions._engine.tokens import KEY_BYTES, JwtTokens
+from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, track_workers
+from infra.generate.contract.folder import pretty
+
+PLATFORM = "https://flowc.example.com"
+TOKEN = "token-of-this-attempt"  # noqa: S105 a token is a secret; this one only shows its place
+MOMENT = timedelta(milliseconds=4)
+"""How long a function takes here."""
+
+
+WORDS_OF_WORKERS: Mapping[str, Callable[[Any], Registration | Heartbeat | Deregistration]] = {
+    "worker.registered": Registration.model_validate,
+    "worker.heartbeat": Heartbeat.model_validate,
+    "worker.deregistered": Deregistration.model_validate,
+}
+
+
+class Accepting:
+    """A gateway to workers that accept whatever they get."""
+
+    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+        """Take any event."""
+        return Answer(202, f"{worker.worker_id} has {event.id}")
+
+
+class Course:
+    """A platform at one moment, and everything that has been sent so far."""
+
+    def __init__(self, start: datetime) -> None:
+        """Begin at `start` with nobody there; `answer` is what workers say to an assignment."""
+        stores = MemoryStore().stores
+        self.time = start
+        self.sent: list[CloudEvent] = []
+        self.flow_id = ""
+        self.answer = Answer(202)
+        self._chain: deque[CloudEvent] = deque()
+        self._sink = MemorySink()
+        self._rules = Rules()
+        self.ports = stores.ports(
+            telemetry_sink=self._sink,
+            gateway=Accepting(),
+            clock=self,
+            tokens=JwtTokens(bytes(KEY_BYTES), self),
+        )
+
+    def now(self) -> datetime:
+        """Return the time of this course; implements `ports.Clock`."""
+        return self.time
+
+    async def submit(self, event: CloudEvent) -> None:
+        """Receive a decision; its first event waits."""
+        self.sent.append(event)
+        step = admit(event, pretty(event.data).encode(), self.time, self._rules)
+        self.flow_id = step.flow_id
+        await self.ports.store.commit(step)
+        self._queue(step.events)
+
+    async def run(self) -> None:
+        """Handle what waits until nothing does."""
+        while self._chain:
+            await self.handle(self._chain.popleft())
+
+    def lose(self) -> None:
+        """Lose every event that waits."""
+        self._chain.clear()
+
+    async def handle(self, event: CloudEvent) -> None:
+        """Let its function handle an event about the flow."""
+        route = ROUTES[event.noun]
+        data = route.model.model_validate(event.data)
+
+        async def decide(situation: Situation) -> AnyOutcome:
+            return await FUNCTIONS[route.function](data, situation, self.ports)
+
+        await self._settle(route.tickets(data), decide, route.function, event.id)
+
+    def say(
+        self,
+        noun: str,
+        source: str,
+        subject: str | None,
+        data: Mapping[str, Any],
+        **more: str,
+    ) -> CloudEvent:
+        """Send an event from outside, or from the clock, and return it."""
+        event = CloudEvent(
+            id=f"{subject or source}/{noun}/{format_time(self.time)}",
+            source=source,
+            type=type_of(noun),
+            time=self.time,
+            subject=subject,
+            data=dict(data),
+            extensions=more,
+        )
+        self.sent.append(event)
+        return event
+
+    async def worker_says(self, noun: str, worker_id: str, **data: Any) -> None:  # noqa: ANN401 fields of any type
+        """Let a worker register, show that it is alive, or leave."""
+        event = self.say(noun, f"/workers/{worker_id}", worker_id, {"worker_id": worker_id, **data})
+        read = WORDS_OF_WORKERS[noun](event.data)
+        await self._track(read)
+        await self.run()
+
+    async def report(self, task_id: str, status: str, **data: Any) -> None:  # noqa: ANN401 fields of any type
+        """Let the worker that holds a task's ticket report."""
+        ticket = await self.ticket(task_id)
+        event = CloudEvent(
+            id=f"{ticket.ticket_id}/{ticket.attempt}/{status}",
+            source=f"/workers/{ticket.worker_id}",
+            type=type_of("ticket.reported"),
+            time=self.time,
+            subject=ticket.ticket_id,
+            data={"ticket_id": ticket.ticket_id, "attempt": ticket.attempt, "status": status, **data},
+            extensions={
+                "partitionkey": ticket.flow_id,
+                "correlationid": ticket.correlation_id,
+                "causationid": next(e.id for e in reversed(self.sent) if _assigns(e, ticket)),
+                "traceparent": f"00-{ticket.trace_id}-{ticket.span_id}-01",
+            },
+        )
+        self.sent.append(event)
+        await self.handle(event)
+        await self.run()
+
+    async def order(self, noun: str, who: str, why: str, task_id: str = "", **data: Any) -> None:  # noqa: ANN401 fields
+        """Let a person give an order about the flow, or about the ticket of a task."""
+        about = {"ticket_id": ticket_id_of(self.flow_id, task_id)} if task_id else {}
+        data = {"flow_id": self.flow_id, **about, "requested_by": who, "reason": why, **data}
+        subject = about.get("ticket_id", self.flow_id)
+        await self.handle(self.say(noun, "/operators", subject, data, partitionkey=self.flow_id))
+        await self.run()
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass and everything that is due happen."""
+        self.time += timedelta(seconds=seconds)
+        self.say("clock.ticked", "/schedule", None, {})
+        for due in await self.ports.wakeups.claim_due(self.time, 100, timedelta(minutes=1)):
+            if due.flow_id is None:
+                await self._track(due)
+                continue
+
+            async def decide(situation: Situation, due: Any = due) -> AnyOutcome:  # noqa: ANN401 as the loop has it
+                return await enforce_sla(due, situation, self.ports)
+
+            await self._settle((due.record_id,) if due.kind == "ticket" else (), decide, "enforce_sla", CLOCK)
+        await self.run()
+
+    async def later(self, seconds: float) -> None:
+        """Let time pass in which nothing is due, and the workers show that they are alive."""
+        self.time += timedelta(seconds=seconds)
+        for worker in await self.ports.registry.workers():
+            await self.worker_says("worker.heartbeat", worker.worker_id)
+
+    async def ticket(self, task_id: str) -> Ticket:
+        """Return the ticket of a task, or the last one that undoes it: `compensate:<task>`."""
+        tickets = await self.ports.store.tickets_of(self.flow_id)
+        return next(ticket for ticket in reversed(tickets) if ticket.task_id == task_id)
+
+    async def _settle(
+        self,
+        ticket_ids: Collection[str],
+        decide: Callable[[Situation], Awaitable[AnyOutcome]],
+        function: str,
+        cause: str,
+    ) -> None:
+        """Decide, commit, send: the life of one event."""
+        self.time += MOMENT
+        store, known = self.ports.store, len(self._sink.events)
+        flow = await store.flow(self.flow_id)
+        if flow is None:
+            raise LookupError(f"flow {self.flow_id} is not there")
+        situation = Situation(
+            flow=flow,
+            tickets=await store.tickets(ticket_ids, self.flow_id),
+            now=self.time,
+            rules=self._rules,
+            function=function,
+            cause=cause,
+        )
+        step = advance(situation, await decide(situation))
+        if not step.changes:
+            return
+        await store.commit(step)
+        self.sent.extend(self._sink.events[known:])
+        self.sent.extend(subscriber_events(step, step.flow or flow))
+        self._queue(step.events)
+        await self._judge(step)
+        await self._deliver(step.deliveries)
+
+    def _queue(self, events: Collection[CloudEvent]) -> None:
+        self.sent.extend(events)
+        self._chain.extend(event for event in events if event.noun in ROUTES)
+
+    async def _judge(self, step: Step) -> None:
+        """Count what the attempts that ended say of their workers."""
+        for verdict in verdicts_of(step):
+            await self._track(verdict)
+
+    async def _track(self, event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due) -> None:
+        """Keep what an event means for its worker, and send what follows from it."""
+        tracked = await track_workers(event, self.ports, self._rules)
+        if tracked.worker is None and tracked.known is not None:
+            await self.ports.registry.remove(tracked.known.worker_id, tracked.known.version)
+        elif tracked.worker is not None and tracked.worker is not tracked.known:
+            await self.ports.registry.put(tracked.worker)
+        self._queue(tracked.events)
+
+    async def _deliver(self, deliveries: Collection[Delivery]) -> None:
+        """Bring messages to their workers."""
+        for delivery in deliveries:
+            ticket, attempt = delivery.ticket, delivery.attempt
+            if delivery.cancelled:
+                self.sent.append(cancellation_event(ticket, attempt, self.time))
+                continue
+            answers = {ticket.ticket_id: (attempt, await self._answer(delivery))}
+
+            async def decide(situation: Situation, answers: Any = answers) -> AnyOutcome:  # noqa: ANN401 as the loop has it
+                return await answered(answers, situation, self.ports)
+
+            await self._settle((ticket.ticket_id,), decide, "assign", CLOCK)
+
+    async def _answer(self, delivery: Delivery) -> Answer:
+        """Send an assignment if the circuit breaker lets it through, and return what the worker says."""
+        ticket, key = delivery.ticket, attempt_key(delivery.ticket.ticket_id, delivery.attempt)
+        worker = await self.ports.registry.worker(delivery.worker_id)
+        if worker is not None and worker.suspended_until is not None:
+            await self._track(trial_of(worker, key, ticket.timeout, self.time))
+            worker = await self.ports.registry.worker(delivery.worker_id)
+        if worker is None or not admits(worker, key, self.time):
+            return Answer(0, "its circuit breaker lets nothing through", reached=False, suspended=True)
+        outputs = {t.task_id: t.output for t in await self.ports.store.tickets_of(ticket.flow_id)}
+        url = f"{PLATFORM}/api/v1/flows/{ticket.flow_id}/reports"
+        parameters = resolve(ticket.parameters, outputs)
+        self.sent.append(assignment_event(ticket, delivery.attempt, parameters, url, TOKEN, self.time))
+        if (verdict := verdict_of(self.answer, worker, key)) is not None:
+            await self._track(verdict)
+        return self.answer
+
+
+def _assigns(event: CloudEvent, ticket: Ticket) -> bool:
+    return event.noun == "ticket.assigned" and event.subject == ticket.ticket_id

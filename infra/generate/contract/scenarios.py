@@ -1,0 +1,252 @@
+"""The courses that the sample decision can take, each a little story; their docstrings are in `events/README.md`.
+
+All have the same flow and the same tickets. The first course is the one that users hope for; the others show, from
+the same beginning, what else can happen.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions._core.ports import Answer
+from infra.generate.contract.sample import DECISION, IMAGE, START, decision_event
+from infra.generate.contract.scenario import Course
+
+MANAGER = "release-manager"
+
+
+async def submitted(start: datetime = START, **changes: Any) -> Course:  # noqa: ANN401 fields of any type
+    """Return a course on which nothing has happened but that the decision, with some changes, has arrived."""
+    course = Course(start)
+    await course.submit(decision_event(course.time, **changes))
+    return course
+
+
+async def registered(course: Course, worker_id: str = "forge-1") -> Course:
+    """Let a worker come that builds and tests."""
+    await course.worker_says(
+        "worker.registered",
+        worker_id,
+        endpoint=f"https://{worker_id}.example.com/tickets",
+        capabilities=["build", "test"],
+        slots=2,
+        telemetry={"success_rate": 0.97, "total_executions": 412, "avg_duration_ms": 41_250.0},
+        running=[],
+    )
+    return course
+
+
+async def begun(start: datetime = START, answer: Answer | None = None, **changes: Any) -> Course:  # noqa: ANN401 as above
+    """Return the beginning of most courses: a worker is there, the decision has arrived, the build is assigned."""
+    course = await registered(Course(start))
+    course.answer = answer or course.answer
+    await course.submit(decision_event(course.time, **changes))
+    await course.run()
+    return course
+
+
+async def built(course: Course) -> Course:
+    """Let the build go well, so that the tests and the scan are assigned."""
+    await course.later(46)
+    await course.report("build", "COMPLETED", output={"image": IMAGE})
+    return course
+
+
+async def tested(course: Course) -> Course:
+    """Let the build, the tests and the scan go well, so that nothing is left but the deployment."""
+    await built(course)
+    await course.later(17)
+    await course.report("scan", "COMPLETED", output={"weaknesses": 0})
+    await course.later(14)
+    await course.report("test", "COMPLETED", output={"passed": 214})
+    return course
+
+
+async def deploying(course: Course) -> Course:
+    """Let a worker come that deploys, and take the ticket that waits for it."""
+    await course.worker_says(
+        "worker.registered", "ship-1", endpoint="https://ship-1.example.com/", capabilities=["deploy"], slots=1
+    )
+    return course
+
+
+async def completed() -> Course:
+    """All goes well in the end: one test is tried twice, one worker comes late."""
+    course = await begun()
+    course.time += timedelta(seconds=2)
+    await course.report("build", "RUNNING", progress=5)
+    course.time += timedelta(seconds=28)
+    build = await course.ticket("build")
+    running = [{"ticket_id": build.ticket_id, "attempt": build.attempt}]
+    await course.worker_says("worker.heartbeat", "forge-1", status="HEALTHY", running=running)
+    course.time += timedelta(seconds=16)
+    await course.report("build", "COMPLETED", output={"image": IMAGE})
+    course.time += timedelta(seconds=12)
+    await course.report("test", "FAILED", error={"type": "timeout", "message": "the database did not start"})
+    await course.wait(2)
+    course.time += timedelta(seconds=9)
+    await course.report("scan", "COMPLETED", output={"weaknesses": 0})
+    course.time += timedelta(seconds=14)
+    await course.report("test", "COMPLETED", output={"passed": 214})
+    course.time += timedelta(seconds=5)
+    await deploying(course)
+    course.time += timedelta(seconds=37)
+    await course.report("deploy", "COMPLETED", output={"revision": 18})
+    await course.worker_says("worker.deregistered", "ship-1", reason="scaled in")
+    return course
+
+
+async def worker_lost() -> Course:
+    """The worker that builds falls silent: its ticket is taken back, and waits for another one."""
+    course = await begun()
+    await course.wait(90)
+    return course
+
+
+async def compensated() -> Course:
+    """The deployment fails after all else went well: what the tests, then what the build left behind is undone."""
+    course = await deploying(await tested(await begun()))
+    await course.later(20)
+    await course.report("deploy", "FAILED", error={"type": "no_quota", "message": "the cluster is full"})
+    await course.later(6)
+    await course.report("compensate:test", "COMPLETED")
+    await course.later(3)
+    await course.report("compensate:build", "COMPLETED", output={"deleted": IMAGE})
+    return course
+
+
+async def failed() -> Course:
+    """The build fails in a way that another attempt would not mend; nothing has been done that could be undone."""
+    course = await begun()
+    await course.later(3)
+    error = {"type": "no_such_tag", "message": "there is no tag v1.8", "retryable": False}
+    await course.report("build", "FAILED", error=error)
+    return course
+
+
+async def redriven() -> Course:
+    """The build fails as before; somebody pushes the missing tag, and the flow goes on where it failed, to its end."""
+    course = await failed()
+    await course.later(12 * 60)
+    await course.order("flow.redrive_requested", MANAGER, "the tag is there now", sla_seconds=600)
+    await deploying(await tested(course))
+    await course.later(37)
+    await course.report("deploy", "COMPLETED", output={"revision": 18})
+    return course
+
+
+async def approved() -> Course:
+    """The decision asks for human review: the flow waits, and begins once a person agrees."""
+    course = await begun(requires_human_review=True)
+    await course.later(20 * 60)
+    await course.order("flow.approval_granted", MANAGER, "the plan is as discussed")
+    return course
+
+
+async def denied() -> Course:
+    """The decision asks for human review, and the person does not agree."""
+    course = await begun(requires_human_review=True)
+    await course.later(20 * 60)
+    await course.order("flow.approval_denied", MANAGER, "not before the holidays")
+    return course
+
+
+async def paused() -> Course:
+    """A person pauses the flow: the build ends, nothing else begins; on resuming, the deadline moves by as long."""
+    course = await begun()
+    await course.later(10)
+    await course.order("flow.pause_requested", MANAGER, "the test database moves")
+    await built(course)
+    await course.later(10 * 60)
+    await course.order("flow.resume_requested", MANAGER, "it has moved")
+    return course
+
+
+async def late() -> Course:
+    """Workers come late: the build is at risk, then the whole flow; all is done in time all the same."""
+    course = await submitted()
+    await course.run()
+    await course.wait(345)
+    await tested(await registered(course))
+    await course.wait(300)
+    await deploying(course)
+    await course.later(32)
+    await course.report("deploy", "COMPLETED", output={"revision": 18})
+    return course
+
+
+async def helped() -> Course:
+    """People step in: a build that hangs goes to another worker, a test is tried again at once, a scan is skipped."""
+    course = await registered(await begun(), "forge-2")
+    await course.later(2)
+    await course.report("build", "RUNNING")
+    await course.later(88)
+    await course.order("ticket.reassign_requested", "operator", "it hangs in the package mirror", "build")
+    await built(course)
+    await course.later(12)
+    await course.report("test", "FAILED", error={"type": "timeout", "message": "the database did not start"})
+    await course.order("ticket.retry_requested", "operator", "it has started now", "test")
+    await course.later(5)
+    checked = {"weaknesses": 0}
+    await course.order("ticket.skip_requested", "operator", "the image was scanned by hand", "scan", output=checked)
+    return course
+
+
+async def worker_suspended() -> Course:
+    """A worker cannot take what it gets: after five times it gets nothing for a while, then it is tried again."""
+    course = await begun(answer=Answer(500, "no disk space left"))
+    for _ in range(5):
+        await course.wait(5)
+    course.answer = Answer(202)
+    await course.wait(30)
+    return course
+
+
+async def cancelled() -> Course:
+    """A person stops the flow while the build runs."""
+    course = await begun()
+    await course.later(2)
+    await course.report("build", "RUNNING")
+    await course.later(8)
+    await course.order("flow.cancel_requested", MANAGER, "the release is postponed")
+    return course
+
+
+async def timed_out() -> Course:
+    """No worker comes before the deadline."""
+    course = await submitted()
+    await course.run()
+    await course.wait(DECISION["sla_deadline_seconds"])
+    return course
+
+
+async def rejected() -> Course:
+    """The decision arrives after it has expired."""
+    return await begun(START + timedelta(days=1, hours=1))
+
+
+async def event_lost() -> Course:
+    """The first event of the chain gets lost; it is sent again."""
+    course = await submitted()
+    course.lose()
+    await course.wait(30)
+    return course
+
+
+COURSES: Sequence[Callable[[], Awaitable[Course]]] = (
+    completed,
+    worker_lost,
+    compensated,
+    failed,
+    redriven,
+    approved,
+    denied,
+    paused,
+    late,
+    helped,
+    worker_suspended,
+    cancelled,
+    timed_out,
+    rejected,
+    event_lost,
+)

@@ -1,0 +1,54 @@
+"""Writes `events/` anew from the code: `python -m infra.generate.events`; `--check` only compares."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from functions._core.events.catalogue import CATALOGUE
+from infra.generate.contract import asyncapi
+from infra.generate.contract.catalogue import readme
+from infra.generate.contract.envelopes import envelopes, structured
+from infra.generate.contract.examples import examples
+from infra.generate.contract.folder import ROOT, differences, pretty, write
+from infra.generate.contract.schemas import Document, incoming_schema, outgoing_schema
+from infra.generate.contract.tolerant import Tolerant
+
+FOLDER = ROOT / "events"
+
+
+def schemas() -> Mapping[str, Document]:
+    """Return every schema by the start of its file's name."""
+    found: dict[str, Document] = {}
+    for entry in CATALOGUE:
+        stem = f"{entry.noun}.v1"
+        found[stem] = incoming_schema(entry, Tolerant) if entry.outside else outgoing_schema(entry, entry.model)
+        if entry.stored is not None:
+            found[f"{stem}.stored"] = outgoing_schema(entry, entry.stored)
+    return found
+
+
+def files() -> Mapping[str, str]:
+    """Return the text of every file in `events/` by its name."""
+    return {
+        "README.md": readme(),
+        asyncapi.NAME: pretty(asyncapi.document()) + "\n",
+        **{f"{stem}.schema.json": pretty(schema) + "\n" for stem, schema in schemas().items()},
+        **{f"{stem}.example.json": pretty(structured(event)) + "\n" for stem, event in examples().items()},
+        **{f"envelopes/{name}": text for name, text in envelopes().items()},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the files, or with `--check` return 1 and name those that differ."""
+    parser = argparse.ArgumentParser(prog="generate_events", description="Write events/ anew from the code.")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when a file differs")
+    if not parser.parse_args(arguments).check:
+        sys.stderr.writelines(f"events/{name} belonged to nothing and was removed\n" for name in write(FOLDER, files()))
+        return 0
+    drift = [f"events/{difference}" for difference in differences(FOLDER, files())]
+    sys.stderr.writelines(f"{line}; run `make events`\n" for line in drift)
+    return 1 if drift else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""What Kubernetes is told of each function: its Service, its SinkBinding and one Trigger for each route."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from functions._core.events.catalogue import BY_NOUN, CATALOGUE, HOLDER, ROUTES, SINK
+from functions._core.events.envelope import TYPE_PREFIX
+
+NAMESPACE = BROKER = IMAGE = "flow-c"
+TICK = "dev.knative.sources.ping"
+"""The type of a PingSource's events, which cannot be chosen; the functions map it to `clock.ticked`."""
+
+TICKED = BY_NOUN["clock.ticked"].handled_by.split(", ")
+
+MADE = "# Made by `make knative` from the code's routes; do not edit, patch it in an overlay."
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How one function is run.
+
+    `concurrency`: requests that one pod handles at the same time; `least` and `most`: pods; `seconds`: the longest
+    that a request may take; `public`: reached from outside the cluster.
+    """
+
+    concurrency: int = 16
+    least: int = 0
+    most: int = 3
+    seconds: int = 60
+    public: bool = False
+
+
+SCALES: Mapping[str, Scale] = {
+    "validate": Scale(),
+    "generate_tickets": Scale(),
+    "discover": Scale(),
+    "assign": Scale(most=5),
+    "monitor": Scale(most=5),
+    "publish_telemetry": Scale(),
+    "enforce_sla": Scale(concurrency=4, least=1, most=2),
+    "track_workers": Scale(concurrency=4, most=2),
+    "dead_letter": Scale(most=1),
+    # A call may wait 300 s for its flow (`/api/v1/flow-c/execute`). One pod stays up, as workers report at any time.
+    "api": Scale(concurrency=100, least=1, most=5, seconds=330, public=True),
+}
+"""The deployable functions. The sum of `most` times FLOWC_DATABASE_CONNECTIONS is what PostgreSQL has to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How often a broker repeats what a function did not take, after 1 s, 2 s, 4 s …, before it is a dead letter."""
+
+    retry: int
+
+
+PATIENT = Delivery(retry=10)
+TICKS = Delivery(retry=3)
+"""The next tick comes within a minute anyway."""
+
+
+def types(function: str) -> Mapping[str, Delivery]:
+    """Return the types of the events that reach `function` through the broker, and how they are delivered."""
+    found = {f"{TYPE_PREFIX}{noun}.v1": PATIENT for noun, route in ROUTES.items() if route.function == function}
+    if function in TICKED:
+        found[TICK] = TICKS
+    return found
+
+
+def calls_out(function: str) -> bool:
+    """Return whether `function` calls workers or the telemetry sink, wherever these are."""
+    senders = {name for entry in CATALOGUE if entry.handled_by in {HOLDER, SINK} for name in entry.sent_by.split(", ")}
+    # Who gets a tick sweeps whatever is due; the api carries out orders and flushes the telemetry buffer.
+    return function in senders or function in TICKED or function == "api"
+
+
+def manifest(function: str) -> str:
+    """Return the file about one function."""
+    parts = [_service(function, SCALES[function]), _sink_binding(hyphened(function))]
+    parts += [_trigger(hyphened(function), kind, delivery) for kind, delivery in types(function).items()]
+    return f"{MADE}\n" + "---\n".join(parts)
+
+
+def kustomization(names: Sequence[str]) -> str:
+    """Return a kustomization of the files `names`."""
+    return "\n".join(
+        [
+            "# Made by `make knative`; do not edit.",
+            "apiVersion: kustomize.config.k8s.io/v1beta1",
+            "kind: Kustomization",
+            "resources:",
+            *(f"  - {name}" for name in names),
+            "",
+        ]
+    )
+
+
+def hyphened(function: str) -> str:
+    """Return the name of `function` in Kubernetes, which takes no underscores."""
+    return function.replace("_", "-")
+
+
+def dead_letters(indent: int) -> str:
+    """Return the lines, `indent` spaces from the left, that lead undeliverable events to the dead-letter function."""
+    lines = ["deadLetterSink:", "  ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: dead-letter}"]
+    return "\n".join(" " * indent + line for line in lines)
+
+
+def _service(function: str, scale: Scale) -> str:
+    name = hyphened(function)
+    return f"""\
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata:
+  name: {name}
+  namespace: {NAMESPACE}
+  labels:
+    app.kubernetes.io/name: {name}
+    app.kubernetes.io/part-of: flow-c
+{"" if scale.public else "    networking.knative.dev/visibility: cluster-local" + chr(10)}\
+spec:
+  template:
+    metadata:
+      labels:
+{"".join(f"        {label}{chr(10)}" for label in _labels(function))}\
+      annotations:
+        autoscaling.knative.dev/min-scale: "{scale.least}"
+        autoscaling.knative.dev/max-scale: "{scale.most}"
+    spec:
+      containerConcurrency: {scale.concurrency}
+      timeoutSeconds: {scale.seconds}
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      containers:
+        - image: {IMAGE}
+          args: [{function}]
+{CONTAINER}"""
+
+
+def _labels(function: str) -> Iterator[str]:
+    yield f"app.kubernetes.io/name: {hyphened(function)}"
+    yield "app.kubernetes.io/part-of: flow-c"
+    if calls_out(function):
+        yield 'neuralhive.io/calls-out: "true"'
+
+
+# Knative sets PORT from the container's port, the SinkBinding K_SINK. The root file system is read-only.
+CONTAINER = """\
+          ports:
+            - containerPort: 8080
+          envFrom:
+            - configMapRef: {name: flow-c-settings}
+          env:
+            - name: FLOWC_DATABASE_URL
+              valueFrom: {secretKeyRef: {name: flow-c, key: database-url}}
+            - name: FLOWC_WORKER_KEY
+              valueFrom: {secretKeyRef: {name: flow-c, key: worker-key}}
+            - name: FLOWC_API_KEY
+              valueFrom: {secretKeyRef: {name: flow-c, key: api-key}}
+          readinessProbe:
+            httpGet: {path: /health/readiness, port: 8080}
+            timeoutSeconds: 5
+          livenessProbe:
+            httpGet: {path: /health/liveness, port: 8080}
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 6
+          resources:
+            requests: {cpu: 100m, memory: 128Mi}
+            limits: {cpu: "1", memory: 512Mi}
+          securityContext:
+            runAsNonRoot: true
+            runAsUser: 65532
+            runAsGroup: 65532
+            readOnlyRootFilesystem: true
+            allowPrivilegeEscalation: false
+            capabilities: {drop: [ALL]}
+            seccompProfile: {type: RuntimeDefault}
+          volumeMounts:
+            - {name: tmp, mountPath: /tmp}
+      volumes:
+        - name: tmp
+          emptyDir: {sizeLimit: 64Mi}
+"""
+
+
+def _sink_binding(name: str) -> str:
+    return f"""\
+apiVersion: sources.knative.dev/v1
+kind: SinkBinding
+metadata:
+  name: {name}
+  namespace: {NAMESPACE}
+spec:
+  subject: {{apiVersion: serving.knative.dev/v1, kind: Service, name: {name}}}
+  sink:
+    ref: {{apiVersion: eventing.knative.dev/v1, kind: Broker, name: {BROKER}}}
+"""
+
+
+def _trigger(name: str, kind: str, delivery: Delivery) -> str:
+    noun = kind.removeprefix(TYPE_PREFIX).removesuffix(".v1").replace(".", "-").replace("_", "-")
+    return f"""\
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata:
+  name: {name}-{"tick" if kind == TICK else noun}
+  namespace: {NAMESPACE}
+spec:
+  broker: {BROKER}
+  filter:
+    attributes:
+      type: {kind}
+  subscriber:
+    ref: {{apiVersion: serving.knative.dev/v1, kind: Service, name: {name}}}
+  delivery:
+    retry: {delivery.retry}
+    backoffPolicy: exponential
+    backoffDelay: PT1S
+    timeout: PT60S
+{dead_letters(4)}
+"""

@@ -1,0 +1,45 @@
+"""The alert rules and the dashboard as resources of Kubernetes, for the operators of Prometheus and for Grafana."""
+
+from textwrap import indent
+
+from infra.generate.alerts import rules_file
+from infra.generate.contract.folder import pretty
+from infra.generate.dashboard import dashboard
+from infra.generate.manifests import NAMESPACE
+
+MADE = "# Made by `make knative` from the catalogue of metrics; do not edit."
+
+
+def rules() -> str:
+    """Return the alert rules for the Prometheus operator."""
+    groups = rules_file().partition("groups:\n")[2]
+    return f"""\
+{MADE}
+# The Prometheus operator takes rules by label: set the one that yours looks for (`ruleSelector`).
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: flow-c
+  namespace: {NAMESPACE}
+  labels:
+    release: prometheus
+spec:
+  groups:
+{indent(groups, "  ")}"""
+
+
+def dashboards() -> str:
+    """Return the dashboard for Grafana's sidecar, which takes ConfigMaps by label."""
+    return f"""\
+{MADE}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: flow-c-dashboard
+  namespace: {NAMESPACE}
+  labels:
+    grafana_dashboard: "1"
+data:
+  flow-c.json: |
+{indent(pretty(dashboard()), "    ")}
+"""

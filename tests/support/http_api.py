@@ -1,0 +1,139 @@
+"""The real api over a real platform on the memory adapters, and a client that holds every answer to /openapi.json."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from functions._adapters.http.cloudevents import read_events, write_batch, write_structured
+from functions._core.events.envelope import CloudEvent
+from functions._observability.query_metrics import QueryMetrics
+from functions.api.app import create_app
+from functions.api.services import MAX_BODY, ApiServices
+from tests.support.world import World, running_world
+
+PROBLEM = "application/problem+json"
+
+_CHECKS: list["Documented"] = []
+"""One at most: the document is the same for every app, and making it takes longer than most tests."""
+
+
+@dataclass
+class Api:
+    """A client of an app over `world`."""
+
+    client: httpx.AsyncClient
+    app: FastAPI
+    world: World
+
+    async def get(self, path: str, **parameters: Any) -> Any:
+        """Return the JSON at `path`, which must be there."""
+        answer = await self.client.get(path, params=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def post(self, *events: CloudEvent, token: str | None = None, batch: bool = False) -> httpx.Response:
+        """Send events to the ingress."""
+        headers, body = write_batch(events) if batch else write_structured(events[0])
+        return await self.client.post("/", content=body, headers=headers | bearer(token))
+
+    async def report(
+        self, assignment: Mapping[str, Any], event: CloudEvent, token: str | None = None
+    ) -> httpx.Response:
+        """Send a report where the assignment says, with its token unless another one is given."""
+        headers, body = write_structured(event)
+        path = assignment["callback_url"].removeprefix("http://127.0.0.1:1")
+        return await self.client.post(path, content=body, headers=headers | bearer(token or assignment["token"]))
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    """Return the header that carries a token."""
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def problem_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Return the problem document that an answer has to be."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM), answer.text
+    document: dict[str, Any] = answer.json()
+    assert (document["status"], document["code"]) == (status, code), document
+    return document
+
+
+@asynccontextmanager
+async def running_api(
+    tmp_path: Path, *, max_body: int = MAX_BODY, api_key: str | None = None, **settings: Any
+) -> AsyncIterator[Api]:
+    """Run a platform over the memory adapters and serve its api without a network."""
+
+    async def ready() -> Mapping[str, object]:
+        return {"queue": world.platform.pump.held}
+
+    async def metrics() -> bytes:
+        await world.platform.instruments.gauges.fresh()
+        return world.platform.metrics.text()
+
+    async with running_world(tmp_path, **settings) as world:
+        app = create_app(
+            ApiServices(
+                ports=world.ports,
+                engine=world.platform,
+                rules=world.platform.rules,
+                read_events=read_events,
+                metrics=metrics,
+                ready=ready,
+                max_body=max_body,
+                version="1.2.3",
+                api_key=SecretStr(api_key) if api_key else None,
+                ended=world.platform.endings.wait,
+                queried=QueryMetrics(world.platform.metrics),
+            )
+        )
+        if not _CHECKS:
+            _CHECKS.append(Documented(app.openapi()))
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://api",
+            event_hooks={"response": [*_CHECKS]},
+        ) as client:
+            yield Api(client, app, world)
+
+
+class Documented:
+    """Checks that an answer to a documented path is one that the document announces."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        patterns = ((re.sub(r"\{letter_id\}", ".+", path), path) for path in document["paths"])
+        self._paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", pattern)), path) for pattern, path in patterns]
+
+    async def __call__(self, answer: httpx.Response) -> None:
+        await answer.aread()
+        operation = self._operation(answer.request)
+        if operation is None:
+            return
+        responses = operation["responses"]
+        described = responses.get(str(answer.status_code), responses["default"])
+        if not answer.content:
+            assert "content" not in described, f"{answer.request.url} is empty"
+            return
+        media = answer.headers["content-type"].partition(";")[0]
+        assert media in described["content"], f"{answer.request.url} answers {answer.status_code} with {media}"
+        if media.endswith("json"):
+            schema = described["content"][media]["schema"] | {"components": self._document["components"]}
+            jsonschema.Draft202012Validator(schema).validate(json.loads(answer.content))
+
+    def _operation(self, request: httpx.Request) -> Mapping[str, Any] | None:
+        for pattern, path in self._paths:
+            if pattern.fullmatch(request.url.path):
+                operation: Mapping[str, Any] | None = self._document["paths"][path].get(request.method.lower())
+                if operation is not None:
+                    return operation
+        return None
