@@ -15,9 +15,9 @@ from functions._core.ports import (
     Ports,
     Retention,
     Statistics,
-    Tally,
     TelemetryBuffer,
     TelemetrySink,
+    TicketCounts,
     Tokens,
     Views,
     Wakeups,
@@ -32,7 +32,7 @@ class Stores:
     """All storage ports over the same state: what is committed through one is seen by the others."""
 
     store: FlowStore
-    tally: Tally
+    tally: TicketCounts
     wakeups: Wakeups
     registry: WorkerRegistry
     views: Views

@@ -52,7 +52,7 @@ def ids_of(event: CloudEvent) -> dict[str, str]:
     data = event.data if isinstance(event.data, Mapping) else {}
     ids = {
         "event_id": event.id,
-        "noun": event.noun,
+        "noun": event.event_type,
         "flow_id": event.extensions.get("partitionkey") or data.get("flow_id"),
         "correlation_id": event.extensions.get("correlationid") or data.get("correlation_id"),
         "ticket_id": data.get("ticket_id"),

@@ -148,7 +148,7 @@ async def _not_held(
 
 
 def _events(
-    noun: str, worker: Worker, tickets: Iterable[Ticket], ports: Ports, more: dict[str, str]
+    event_type: str, worker: Worker, tickets: Iterable[Ticket], ports: Ports, more: dict[str, str]
 ) -> Iterable[CloudEvent]:
     by_flow: dict[str, list[Ticket]] = {}
     for ticket in tickets:
@@ -158,9 +158,9 @@ def _events(
             chunk = group[start : start + TICKETS_PER_EVENT]
             key = ",".join(f"{t.ticket_id}:{t.attempt}:{t.emissions}" for t in chunk)
             yield CloudEvent(
-                id=derived_id(flow_id, noun, f"{worker.worker_id}:{worker.version}:{key}"),
+                id=derived_id(flow_id, event_type, f"{worker.worker_id}:{worker.version}:{key}"),
                 source="/flowc/track_workers",
-                type=type_of(noun),
+                type=type_of(event_type),
                 time=ports.clock.now(),
                 subject=flow_id,
                 data={"flow_id": flow_id, "ticket_ids": [t.ticket_id for t in chunk], **_about(chunk, more)},

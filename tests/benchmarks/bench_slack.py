@@ -58,7 +58,7 @@ class Fleet:
 
     async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
         """Take an assignment, and report its end when it is done; a cancelled one is not missed."""
-        if event.noun == "ticket.assigned":
+        if event.event_type == "ticket.assigned":
             slow = SLOWNESS if int(worker.worker_id.removeprefix("w")) < SLOW else 1.0
             seconds = event.data["estimated_duration_ms"] / 1000 * slow * self.draw.lognormvariate(0, 0.3)
             work = asyncio.create_task(self._work(event.data, seconds))

@@ -1,7 +1,7 @@
-"""What every `Tally` must do."""
+"""What every `TicketCounts` must do."""
 
 from functions._adapters.stores import Stores
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
 from tests.conformance.suite import StoresSuite
@@ -12,7 +12,7 @@ NO_FLOW = make_flow(99).flow_id
 
 
 async def put(stores: Stores, *tickets: Ticket) -> None:
-    await stores.store.commit(Step(flow_id=FLOW.flow_id, tickets=tickets))
+    await stores.store.commit(ChangeSet(flow_id=FLOW.flow_id, tickets=tickets))
 
 
 def held(number: int, worker_id: str, since: float, status: TicketStatus = TicketStatus.ASSIGNED) -> Ticket:
@@ -24,7 +24,7 @@ class TallySuite(StoresSuite):
         zeros = {status.value: 0 for status in TicketStatus}
         first, second, third = make_plan(FLOW, 3)
         other = make_flow(2)
-        await stores.store.commit(Step(flow_id=other.flow_id, tickets=make_plan(other, 5)))
+        await stores.store.commit(ChangeSet(flow_id=other.flow_id, tickets=make_plan(other, 5)))
         await put(stores, first, second, third)
         await put(stores, later(third, status=TicketStatus.FAILED))
         assert await stores.tally.by_status(FLOW.flow_id) == zeros | {"PENDING": 2, "FAILED": 1}
@@ -44,7 +44,7 @@ class TallySuite(StoresSuite):
         for number, status in enumerate(TicketStatus):
             flow = make_flow(number)
             ticket = make_ticket(flow, status=status)
-            await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,)))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(ticket,)))
             assert await stores.tally.live(flow.flow_id, 2) == int(ticket.live)
 
     async def test_assigned_and_running_tickets_are_active_at_their_worker(self, stores: Stores) -> None:

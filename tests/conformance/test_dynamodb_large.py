@@ -11,7 +11,7 @@ from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.dynamodb.client import Refused
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, TicketStatus
 from functions._engine.clock import SystemClock
@@ -64,7 +64,7 @@ async def planned(stores: Stores) -> tuple[Flow, tuple[Ticket, ...]]:
     return flow, plan
 
 
-def cancelling(flow: Flow, plan: tuple[Ticket, ...]) -> Step:
+def cancelling(flow: Flow, plan: tuple[Ticket, ...]) -> ChangeSet:
     """Return the step that cancels everything."""
     ended = later(flow, status=FlowStatus.CANCELLED, next_wakeup_at=None)
     changed = [later(ticket, status=TicketStatus.CANCELLED, next_wakeup_at=None) for ticket in plan]
@@ -157,7 +157,7 @@ async def test_a_step_that_is_being_written_is_seen_as_it_was_and_writers_wait(o
         if name == "transact_write_items":  # the head, once all drafts are there
             seen.append(await state(opened(), flow))
             with pytest.raises(Conflict):
-                await opened().store.commit(Step(flow_id=flow.flow_id, tickets=(later(plan[3], attempt=1),)))
+                await opened().store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(later(plan[3], attempt=1),)))
             await opened().wakeups.claim_due(T0, 10, LEASE)
         return await call(name, arguments)
 
@@ -197,7 +197,7 @@ async def test_a_process_that_was_taken_for_dead_cannot_finish_what_was_undone(
     async def slow(call: Call, name: str, arguments: Arguments) -> Answer:
         if name == "transact_write_items":
             clock.ahead = seconds(31)
-            await opened(hindered).store.commit(Step(flow_id=flow.flow_id, tickets=(rival,)))
+            await opened(hindered).store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(rival,)))
         return await call(name, arguments)
 
     with pytest.raises(Conflict):
@@ -232,7 +232,7 @@ async def test_a_large_step_without_the_flow_is_whole_too(opened: Opened) -> Non
     flow, plan = await planned(opened())
     changed = tuple(later(ticket, open_dependencies=1) for ticket in plan)
     with pytest.raises(Died):
-        await opened(dying("update_item", SIZE + 3)).store.commit(Step(flow_id=flow.flow_id, tickets=changed))
+        await opened(dying("update_item", SIZE + 3)).store.commit(ChangeSet(flow_id=flow.flow_id, tickets=changed))
     assert await opened().store.tickets_of(flow.flow_id) == list(changed)
     assert await opened().store.flow(flow.flow_id) == flow
 

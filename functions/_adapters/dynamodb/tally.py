@@ -13,8 +13,8 @@ from functions._adapters.standing import held_since
 from functions._core.records.models import Ticket
 
 
-class DynamoTally:
-    """The `Tally`."""
+class DynamoTicketCounts:
+    """The `TicketCounts`."""
 
     def __init__(self, writer: Writer, flows: DynamoFlows) -> None:
         self._writer = writer

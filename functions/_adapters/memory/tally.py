@@ -10,8 +10,8 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
 
 
-class MemoryTally:
-    """The `Tally`."""
+class MemoryTicketCounts:
+    """The `TicketCounts`."""
 
     def __init__(self, state: State) -> None:
         self._state = state

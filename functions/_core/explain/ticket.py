@@ -68,7 +68,7 @@ def explain_ticket(
     """Return why `ticket` of `flow` is where it is at `now`.
 
     `upstream` are tickets that it waits for, dependencies or its compensation, to name those that are open; `worker`
-    is the one that holds it. Both only add to what is said. `up_since` as in `Situation`.
+    is the one that holds it. Both only add to what is said. `up_since` as in `Context`.
     """
     ended = ticket.status in ENDED_TICKETS
     headline, since = _headline(ticket, flow, upstream)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from functions._core.machine import assignment, closing, commands, compensation, ending, flow, outcomes, overdue
-from functions._core.machine.context import Situation
-from functions._core.machine.step_builder import Draft
-from functions._core.records.change_set import Step
+from functions._core.machine.context import Context
+from functions._core.machine.step_builder import StepBuilder
+from functions._core.records.change_set import ChangeSet
 
-STEPS: Mapping[type, Callable[[Draft, Any], None]] = {
+STEPS: Mapping[type, Callable[[StepBuilder, Any], None]] = {
     outcomes.Validated: flow.validated,
     outcomes.Refused: flow.refused,
     outcomes.Generated: flow.generated,
@@ -17,7 +17,7 @@ STEPS: Mapping[type, Callable[[Draft, Any], None]] = {
     outcomes.Delivered: assignment.delivered,
     outcomes.Reported: ending.reported,
     outcomes.Settled: closing.settled,
-    outcomes.Ordered: commands.ordered,
+    outcomes.Commanded: commands.ordered,
     outcomes.CompensationPlanned: compensation.compensation_planned,
     outcomes.CompensationOverdue: compensation.compensation_overdue,
     outcomes.WorkerLost: assignment.worker_lost,
@@ -34,9 +34,9 @@ STEPS: Mapping[type, Callable[[Draft, Any], None]] = {
 }
 
 
-def advance(situation: Situation, outcome: outcomes.AnyOutcome) -> Step:
+def advance(context: Context, outcome: outcomes.AnyOutcome) -> ChangeSet:
     """Return what `outcome` changes. A duplicate, or what comes too late, changes nothing."""
-    draft = Draft(situation)
+    builder = StepBuilder(context)
     if not isinstance(outcome, outcomes.Duplicate):
-        STEPS[type(outcome)](draft, outcome)
-    return draft.step()
+        STEPS[type(outcome)](builder, outcome)
+    return builder.step()

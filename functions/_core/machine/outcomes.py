@@ -76,7 +76,7 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class RelatedTickets:
     """The other tickets of the flow that the ends of some tickets touch, as far as they are needed.
 
     `dependants` of those that succeeded; the `live` ones among all that depend on those that fail for good;
@@ -99,7 +99,7 @@ class Delivered:
     """
 
     answers: Mapping[str, tuple[int, Answer]]
-    around: Mapping[str, Surroundings] = field(default_factory=dict)
+    around: Mapping[str, RelatedTickets] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Reported:
     """
 
     reports: Sequence[Report]
-    around: Surroundings = Surroundings()
+    around: RelatedTickets = RelatedTickets()
     released: Sequence[Ticket] = ()
 
 
@@ -122,7 +122,7 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
+class Commanded:
     """C5: a person has given an order about a flow or one of its tickets.
 
     `live` are the live tickets of the flow and `tally` the counts by status where the order touches them all, `around`
@@ -134,7 +134,7 @@ class Ordered:
     order_id: str
     live: Sequence[Ticket] = ()
     tally: Mapping[str, int] = field(default_factory=dict)
-    around: Surroundings = Surroundings()
+    around: RelatedTickets = RelatedTickets()
     redriven: Sequence[Ticket] = ()
     standing: Sequence[Ticket] = ()
     deadline: datetime | None = None
@@ -185,7 +185,7 @@ class WorkerLost:
     worker_id: str
     why: str
     attempts: Mapping[str, int] = field(default_factory=dict)
-    around: Mapping[str, Surroundings] = field(default_factory=dict)
+    around: Mapping[str, RelatedTickets] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class TicketOverdue:
     """SLA: a ticket's wake-up has come. `capable` tells whether a living worker offers what it asks for."""
 
     ticket_id: str
-    around: Surroundings = Surroundings()
+    around: RelatedTickets = RelatedTickets()
     capable: bool = False
 
 
@@ -256,7 +256,7 @@ AnyOutcome = (
     | Delivered
     | Reported
     | Settled
-    | Ordered
+    | Commanded
     | NobodyDecided
     | PauseOver
     | AtRisk

@@ -9,8 +9,8 @@ from functions._core.machine.closing import executing_wakeup, settled
 from functions._core.machine.compensation import NOT_COMPENSATED
 from functions._core.machine.ending import readied, taken_back
 from functions._core.machine.flow import emit_again
-from functions._core.machine.outcomes import Ordered, Settled
-from functions._core.machine.step_builder import Draft
+from functions._core.machine.outcomes import Commanded, Settled
+from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.graph import Work, schedule
 from functions._core.planning.slack import time_given
@@ -49,21 +49,21 @@ def work_stands(ticket: Ticket) -> bool:
     return failed and ticket.reason is not None and ticket.reason.code == NOT_COMPENSATED
 
 
-def redrive(draft: Draft, outcome: Ordered) -> bool:
+def redrive(builder: StepBuilder, outcome: Commanded) -> bool:
     """Begin the flow anew with what is left of it; False when it has been redriven already."""
-    flow = draft.flow
+    flow = builder.flow
     if flow.redrives and flow.outcome is None:
         return False
     if FlowTrigger.REDRIVEN not in FLOW_TRANSITIONS[flow.status]:
         allowed = ", ".join(status for status in sorted(ENDED_FLOWS) if FLOW_TRANSITIONS[status])
         raise refusal(f"flow {flow.flow_id} is {flow.status}; only flows that ended as {allowed} can be redriven")
-    _reopen(draft, outcome)
-    if draft.flow.status is FlowStatus.VALIDATING:
-        emit_again(draft)
+    _reopen(builder, outcome)
+    if builder.flow.status is FlowStatus.VALIDATING:
+        emit_again(builder)
         return True
-    draft.change_flow(next_wakeup_at=executing_wakeup(draft))
+    builder.change_flow(next_wakeup_at=executing_wakeup(builder))
     for ticket in outcome.standing:
-        draft.move_ticket(
+        builder.move_ticket(
             ticket,
             TicketTrigger.STANDS,
             "ticket.redriven",
@@ -72,23 +72,23 @@ def redrive(draft: Draft, outcome: Ordered) -> bool:
             compensation_ticket_id=None,
         )
     again = [
-        draft.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, draft))
+        builder.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, builder))
         for ticket in outcome.redriven
     ]
-    draft.ready(ticket for ticket in again if not ticket.open_dependencies)
+    builder.ready(ticket for ticket in again if not ticket.open_dependencies)
     if not again:
-        settled(draft, Settled({TicketStatus.COMPLETED: draft.flow.tickets_generated}))
+        settled(builder, Settled({TicketStatus.COMPLETED: builder.flow.tickets_generated}))
     return True
 
 
-def _reopen(draft: Draft, outcome: Ordered) -> None:
+def _reopen(builder: StepBuilder, outcome: Commanded) -> None:
     """Let the flow be as if it had not ended, with a new deadline."""
-    flow = draft.flow
+    flow = builder.flow
     deadline = outcome.deadline or flow.sla_deadline
-    draft.change_flow(
+    builder.change_flow(
         back=FlowStatus.EXECUTING if flow.tickets_generated else FlowStatus.VALIDATING, redrives=flow.redrives + 1
     )
-    draft.move_flow(
+    builder.move_flow(
         FlowTrigger.REDRIVEN,
         "flow.redriven",
         detail={**given_by(outcome.order), "tickets": len(outcome.redriven), "sla_deadline": format_time(deadline)},
@@ -107,9 +107,9 @@ def _reopen(draft: Draft, outcome: Ordered) -> None:
     )
 
 
-def _blank(ticket: Ticket, draft: Draft) -> dict[str, Any]:
+def _blank(ticket: Ticket, builder: StepBuilder) -> dict[str, Any]:
     """Return the changes of a ticket that is done again; its attempts count on, so that old reports stay old."""
-    waits = {"waiting": Waiting.DEPENDENCIES, "waiting_since": draft.now, "until": draft.flow.sla_deadline}
+    waits = {"waiting": Waiting.DEPENDENCIES, "waiting_since": builder.now, "until": builder.flow.sla_deadline}
     return {
         **taken_back(ticket),
         "excluded_workers": (),
@@ -127,6 +127,6 @@ def _blank(ticket: Ticket, draft: Draft) -> dict[str, Any]:
         "late": False,
         "compensation_ticket_id": None,
         "emissions": ticket.emissions + 1,
-        "ready_at": None if ticket.open_dependencies else draft.now,
-        **(waits if ticket.open_dependencies else readied(draft)),
+        "ready_at": None if ticket.open_dependencies else builder.now,
+        **(waits if ticket.open_dependencies else readied(builder)),
     }
