@@ -310,7 +310,7 @@ class Ports:
     """Everything a function may use."""
 
     store: FlowStore
-    tally: TicketCounts
+    ticket_counts: TicketCounts
     wakeups: Wakeups
     registry: WorkerRegistry
     views: Views

@@ -25,7 +25,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.rules import Rules
 from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, reported
-from functions._observability.handling import Handling
+from functions._observability.dispatch_result import Handling
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -17,7 +17,7 @@ import structlog
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.models import Flow
 from functions._core.records.values import milliseconds
-from functions._observability.handling import Handling
+from functions._observability.dispatch_result import Handling
 
 log: Any = structlog.get_logger("flowc")
 """The logger of the platform."""

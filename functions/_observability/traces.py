@@ -34,7 +34,7 @@ from functions._core.ports import Answer, Ports, TelemetrySink, WorkerGateway
 from functions._core.records.models import Flow
 from functions._core.records.values import flow_id_of
 from functions._core.records.worker import Worker
-from functions._observability.handling import Handling
+from functions._observability.dispatch_result import Handling
 from functions._observability.http_metrics import AsgiApp, Receive, Scope, Send
 from functions._observability.logs import log
 

@@ -19,7 +19,7 @@ from functions._core.ports import Answer, Ports
 
 async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Assigned`: the best candidate that still has a free slot, by slack and priority score."""
-    taken = dict(await ports.tally.active())
+    taken = dict(await ports.ticket_counts.active())
     chosen: dict[str, str] = {}
     turns, crowded = FairQueue(ports.wakeups.line), dict[str, int]()
     named = (ticket for ticket_id, ticket in context.tickets.items() if ticket_id in event.candidates)

@@ -26,7 +26,7 @@ OF_A_BATCH = timedelta(minutes=1)
 async def discover(_event: TicketsReady, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Discovered`; every ticket placed counts as load for the next, so that a batch is spread."""
     workers = list(await ports.registry.workers())
-    active = dict(await ports.tally.active())
+    active = dict(await ports.ticket_counts.active())
     found: dict[str, tuple[Candidate, ...]] = {}
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}

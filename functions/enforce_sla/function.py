@@ -40,7 +40,7 @@ async def enforce_sla(due: Due, context: Context, ports: Ports) -> AnyOutcome:
     flow = context.flow
     if flow.outcome is None and flow.deadline is not None and context.now >= flow.deadline:
         live = await ports.store.tickets_of(flow.flow_id, live_only=True)
-        return DeadlinePassed(live, await ports.tally.by_status(flow.flow_id))
+        return DeadlinePassed(live, await ports.ticket_counts.by_status(flow.flow_id))
     if due.kind == "ticket":
         return await _ticket_due(due, context, ports)
     return await _flow_due(context, ports)
@@ -51,8 +51,8 @@ async def _flow_due(context: Context, ports: Ports) -> AnyOutcome:
     if flow.next_wakeup_at is None:
         return Duplicate()
     begun = flow.status is FlowStatus.EXECUTING or flow.compensations is not None
-    if flow.status in WORKING and begun and await ports.tally.live(flow.flow_id, 1) == 0:
-        return Settled(await ports.tally.by_status(flow.flow_id))
+    if flow.status in WORKING and begun and await ports.ticket_counts.live(flow.flow_id, 1) == 0:
+        return Settled(await ports.ticket_counts.by_status(flow.flow_id))
     if flow.next_wakeup_at > context.now:
         return WokenEarly()
     return await _waited_out(context, ports)
@@ -68,10 +68,10 @@ async def _waited_out(context: Context, ports: Ports) -> AnyOutcome:
         return NobodyDecided()
     if flow.status is FlowStatus.PAUSED:
         live = await ports.store.tickets_of(flow_id, live_only=True)
-        return PauseOver(live, await ports.tally.by_status(flow_id))
+        return PauseOver(live, await ports.ticket_counts.by_status(flow_id))
     if flow.status is FlowStatus.COMPENSATING and _undoing_overdue(flow, context):
         live = await ports.store.tickets_of(flow_id, live_only=True)
-        return CompensationOverdue(live, await ports.tally.by_status(flow_id), await undone_by(live, ports))
+        return CompensationOverdue(live, await ports.ticket_counts.by_status(flow_id), await undone_by(live, ports))
     if flow.status is FlowStatus.EXECUTING:
         return AtRisk()
     return NothingHappened()
@@ -87,8 +87,8 @@ async def _ticket_due(due: Due, context: Context, ports: Ports) -> AnyOutcome:
     if ticket is None:
         return Duplicate()
     if not ticket.live:
-        last = await ports.tally.live(ticket.flow_id, 1) == 0
-        tally = await ports.tally.by_status(ticket.flow_id) if last else None
+        last = await ports.ticket_counts.live(ticket.flow_id, 1) == 0
+        tally = await ports.ticket_counts.by_status(ticket.flow_id) if last else None
         return TicketOverdue(ticket.ticket_id, RelatedTickets(tally=tally))
     if not _may_fail(ticket, context):
         return TicketOverdue(ticket.ticket_id)

@@ -75,7 +75,7 @@ async def _bare(order: AnyOrder, context: Context, _ports: Ports) -> AnyOutcome:
 async def _with_live(order: AnyOrder, context: Context, ports: Ports) -> AnyOutcome:
     flow_id = context.flow.flow_id
     live = await ports.store.tickets_of(flow_id, live_only=True)
-    return Commanded(order, context.cause, live, await ports.tally.by_status(flow_id))
+    return Commanded(order, context.cause, live, await ports.ticket_counts.by_status(flow_id))
 
 
 async def _with_end(order: AnyOrder, context: Context, ports: Ports) -> AnyOutcome:

@@ -81,8 +81,8 @@ async def state(stores: Stores, flow: Flow) -> tuple[str, int, int, int, int, in
         row.status.value if row else "",
         len(tickets),
         sum(ticket.live for ticket in named.values()),
-        await stores.tally.live(flow.flow_id, 1000),
-        (await stores.tally.by_status(flow.flow_id))["CANCELLED"],
+        await stores.ticket_counts.live(flow.flow_id, 1000),
+        (await stores.ticket_counts.by_status(flow.flow_id))["CANCELLED"],
         len(await stores.views.history(flow.flow_id, 0, 1000)),
     )
 
@@ -126,8 +126,8 @@ async def test_who_dies_behind_the_head_has_done_everything(opened: Opened, firs
         "flow": lambda: stores.store.flow(flow.flow_id),
         "tickets_of": lambda: stores.store.tickets_of(flow.flow_id),
         "tickets": lambda: stores.store.tickets([plan[-1].ticket_id]),
-        "live": lambda: stores.tally.live(flow.flow_id, 1),
-        "by_status": lambda: stores.tally.by_status(flow.flow_id),
+        "live": lambda: stores.ticket_counts.live(flow.flow_id, 1),
+        "by_status": lambda: stores.ticket_counts.by_status(flow.flow_id),
         "history": lambda: stores.views.history(flow.flow_id, 0, 10),
     }
     found = await looks[first]()

@@ -129,9 +129,9 @@ class UnreadableSuite(ABC):
         assert _ids(page) == _ids(good[:1])
         rest, _ = await stores.views.find_tickets({"flow_id": flow.flow_id}, cursor, 9)
         assert _ids(rest) == _ids(good[1:])
-        assert await stores.tally.active() == {"worker-1": 3}
-        assert set(_ids(await stores.tally.held_by("worker-1", 1))) <= set(_ids(held[1:]))
-        assert _ids(await stores.tally.held_by("worker-1", 2)) == _ids(held[1:])
+        assert await stores.ticket_counts.active() == {"worker-1": 3}
+        assert set(_ids(await stores.ticket_counts.held_by("worker-1", 1))) <= set(_ids(held[1:]))
+        assert _ids(await stores.ticket_counts.held_by("worker-1", 2)) == _ids(held[1:])
         claimed = [*await stores.wakeups.claim_waiting(None, T0, 1, LEASE)]
         claimed += await stores.wakeups.claim_waiting(None, T0, 1, LEASE)
         assert sorted(_ids(claimed)) == sorted(_ids(waiting[1:]))

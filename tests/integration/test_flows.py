@@ -172,7 +172,7 @@ async def test_more_tickets_than_slots_are_all_done_never_more_at_once_than_slot
         async def watch() -> None:
             nonlocal most
             while True:
-                most = max(most, (await world.ports.tally.active()).get("w1", 0))
+                most = max(most, (await world.ports.ticket_counts.active()).get("w1", 0))
                 await asyncio.sleep(0)
 
         watcher = asyncio.create_task(watch())

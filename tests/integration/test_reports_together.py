@@ -33,7 +33,7 @@ async def at_the_middle(tmp_path: Path) -> AsyncIterator[tuple[World, str, Assig
 
 
 async def _held(world: World) -> bool | None:
-    held = await world.ports.tally.held_by("w1", 10)
+    held = await world.ports.ticket_counts.held_by("w1", 10)
     return True if len([t for t in held if t.task_id in MIDDLE and t.acknowledged_at]) == len(MIDDLE) else None
 
 
@@ -173,7 +173,10 @@ async def test_a_report_that_cannot_be_stored_is_refused_alone(tmp_path: Path) -
             await store.stores.store.commit(ChangeSet(flow_id=flow_id, flow=flow.but(version=1), tickets=tickets))
             dispatcher = world.platform.dispatcher
             dispatcher._ports = replace(
-                dispatcher._ports, store=store.stores.store, tally=store.stores.tally, wakeups=store.stores.wakeups
+                dispatcher._ports,
+                store=store.stores.store,
+                ticket_counts=store.stores.ticket_counts,
+                wakeups=store.stores.wakeups,
             )
             outputs: Sequence[str] = ("fine", "\ud800", "fine")
             events = [

@@ -29,7 +29,7 @@ class SlowWorld:
         self.time = T0
         self.store, self.clock = self, self
         self._stores = MemoryStore().stores
-        self.tally, self.registry = self._stores.tally, self._stores.registry
+        self.ticket_counts, self.registry = self._stores.ticket_counts, self._stores.registry
 
     def now(self) -> datetime:
         return self.time

@@ -12,7 +12,7 @@ from functions._core.errors import Rejected
 from functions._core.machine.outcomes import Duplicate
 from functions._core.records.change_set import ChangeSet
 from functions._observability import logs
-from functions._observability.handling import Handling
+from functions._observability.dispatch_result import Handling
 from tests.support.builders import T0, make_flow
 from tests.support.command_line import logs_as_before
 from tests.support.world import World, running_world, task

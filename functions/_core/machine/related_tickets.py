@@ -24,8 +24,8 @@ async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], p
     if any(other.status is TicketStatus.PENDING for other in dependants.values() if other.ticket_id not in live):
         return RelatedTickets(dependants=dependants, live=tuple(live.values()), undone=undone)
     ending = len(live) + sum(ticket.live for ticket in tickets)
-    last = await ports.tally.live(flow_id, ending + 1) <= ending
-    tally = await ports.tally.by_status(flow_id) if last else None
+    last = await ports.ticket_counts.live(flow_id, ending + 1) <= ending
+    tally = await ports.ticket_counts.by_status(flow_id) if last else None
     return RelatedTickets(dependants=dependants, live=tuple(live.values()), tally=tally, undone=undone)
 
 

@@ -24,7 +24,7 @@ class PostgresStore:
         self._owner = owner
         self.stores = Stores(
             store=PostgresFlows(database, owner),
-            tally=PostgresTicketCounts(database),
+            ticket_counts=PostgresTicketCounts(database),
             wakeups=PostgresWakeups(database),
             registry=PostgresRegistry(database),
             views=PostgresViews(database),

@@ -22,7 +22,7 @@ class SqliteStore:
         flows = SqliteFlows(database)
         self.stores = Stores(
             store=flows,
-            tally=SqliteTicketCounts(database),
+            ticket_counts=SqliteTicketCounts(database),
             wakeups=SqliteWakeups(database),
             registry=SqliteRegistry(database),
             views=SqliteViews(database),
