@@ -19,7 +19,8 @@ from functions._core.events.reports import Report
 from functions._core.events.subscribers import subscriber_events
 from functions._core.machine.advance import advance
 from functions._core.machine.context import CLOCK, Context
-from functions._core.machine.outcomes import AnyOutcome, Broke
+from functions._core.machine.flow import Broke
+from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Answer, Due, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Reason, Ticket

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from functions._core.events.envelope import CloudEvent
-from functions._core.machine.outcomes import Discovered
+from functions._core.machine.assignment import Discovered
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Trial, Verdict
 from functions._core.ports import Due, EventQueue, Ports
 from functions._core.records.set_aside import UnreadableRecord

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from operator import attrgetter
 
 from functions._core.events.data import WorkersDiscovered
-from functions._core.machine.assignment import may_fail_when_lost, waits_for_worker
+from functions._core.machine.assignment import Assigned, Delivered, may_fail_when_lost, waits_for_worker
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import AnyOutcome, Assigned, Delivered
+from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.related_tickets import around_failure
 from functions._core.placement.fair_queue import FairQueue
 from functions._core.placement.ranking import choose

@@ -9,9 +9,9 @@ from datetime import timedelta
 from operator import attrgetter
 
 from functions._core.events.data import TicketsReady
-from functions._core.machine.assignment import waits_for_worker
+from functions._core.machine.assignment import Discovered, waits_for_worker
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import AnyOutcome, Discovered
+from functions._core.machine.outcomes import AnyOutcome
 from functions._core.placement.fair_queue import FairQueue
 from functions._core.placement.ranking import half_open, rank
 from functions._core.ports import Ports

@@ -6,26 +6,16 @@ Gives up never: a record stays due until it has ended.
 """
 
 from functions._core.events.telemetry import telemetry_of
+from functions._core.machine.closing import AtRisk, DeadlinePassed, NobodyDecided, Settled
+from functions._core.machine.commands import PauseOver
+from functions._core.machine.compensation import CompensationOverdue
 from functions._core.machine.context import Context
 from functions._core.machine.ending import may_retry
+from functions._core.machine.flow import NothingHappened, TelemetryKept, WokenEarly
 from functions._core.machine.integrity import findings_of
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    AtRisk,
-    CompensationOverdue,
-    DeadlinePassed,
-    Duplicate,
-    NobodyDecided,
-    NothingHappened,
-    PauseOver,
-    RelatedTickets,
-    Settled,
-    TelemetryKept,
-    TicketOverdue,
-    WokenEarly,
-)
-from functions._core.machine.overdue import too_late_to_start, waited_out
-from functions._core.machine.related_tickets import all_tickets, around_failure, undone_by
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
+from functions._core.machine.overdue import TicketOverdue, too_late_to_start, waited_out
+from functions._core.machine.related_tickets import RelatedTickets, all_tickets, around_failure, undone_by
 from functions._core.placement.ranking import rank
 from functions._core.planning.slack import limit_of
 from functions._core.ports import Due, Ports

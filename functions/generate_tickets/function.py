@@ -7,7 +7,8 @@ Gives up when the step has failed three times (the flow ends FAILED) or at the f
 from functions._core.decision.reading import read_decision
 from functions._core.events.data import PlanValidated
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, Generated
+from functions._core.machine.flow import Generated
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.planning.tickets import generate_tickets as tickets_of_plan
 from functions._core.ports import Ports
 from functions._core.records.values import FlowStatus

@@ -14,20 +14,14 @@ from functions._core.events import commands
 from functions._core.events.commands import AnyOrder, Command
 from functions._core.events.data import CompensationRequested, WorkerUnhealthy
 from functions._core.events.reports import Report
-from functions._core.machine.assignment import may_fail_when_lost
+from functions._core.machine.assignment import WorkerLost, may_fail_when_lost
+from functions._core.machine.commands import Commanded
+from functions._core.machine.compensation import CompensationPlanned
 from functions._core.machine.context import Context
-from functions._core.machine.ending import counted, may_retry, retryable
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    Commanded,
-    CompensationPlanned,
-    Duplicate,
-    RelatedTickets,
-    Reported,
-    WorkerLost,
-)
+from functions._core.machine.ending import Reported, counted, may_retry, retryable
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.redrive import new_deadline, to_redo, work_stands
-from functions._core.machine.related_tickets import around_ends, around_failure
+from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
 from functions._core.planning.compensation import compensations
 from functions._core.ports import Ports
 from functions._core.records.models import Ticket
@@ -91,8 +85,8 @@ async def _with_redone(order: AnyOrder, context: Context, ports: Ports) -> AnyOu
     deadline = new_deadline(flow, order, context.now)
     tickets = await ports.store.tickets_of(flow.flow_id)
     again = to_redo(tickets, context.now, deadline)
-    standing = tuple(filter(work_stands, tickets))
-    return Commanded(order, context.cause, redriven=again, standing=standing, deadline=deadline)
+    not_compensatable = tuple(filter(work_stands, tickets))
+    return Commanded(order, context.cause, redriven=again, not_compensatable=not_compensatable, deadline=deadline)
 
 
 LOADED: Mapping[type[Command], Callable[[AnyOrder, Context, Ports], Awaitable[AnyOutcome]]] = {

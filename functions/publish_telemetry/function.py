@@ -15,8 +15,9 @@ from functions._core.events.data import FlowConsolidated
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.telemetry import telemetry_of
 from functions._core.machine.context import Context
+from functions._core.machine.flow import TelemetryKept, TelemetryTaken
 from functions._core.machine.integrity import findings_of
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, TelemetryKept, TelemetryTaken
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.related_tickets import all_tickets
 from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet

@@ -17,7 +17,8 @@ from functions._core.decision.reading import (
 from functions._core.decision.unknown_fields import unknown_fields
 from functions._core.events.data import DecisionStored
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, Refused, Validated
+from functions._core.machine.flow import Refused, Validated
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.planning.graph import schedule
 from functions._core.ports import Ports
 from functions._core.records.models import Flow, Reason

@@ -19,7 +19,7 @@ from unittest.mock import patch
 from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.memory.wakeups import MemoryWakeups
-from functions._adapters.standing import waits_for_a_worker
+from functions._adapters.worker_claims import waits_for_a_worker
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine import assignment, ending
 from functions._core.placement.workers import Heartbeat, Registration

@@ -19,7 +19,8 @@ from functions._core.errors import IllegalTransition
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
-from functions._core.machine import TICKET_TRANSITIONS, TicketTrigger, ending, next_ticket, step_builder
+from functions._core.machine import ending, step_builder
+from functions._core.machine.tables import TICKET_TRANSITIONS, TicketTrigger, next_ticket
 from functions._core.placement import ranking
 from functions._core.planning import compensation
 from functions._core.planning.graph import schedule

@@ -7,17 +7,13 @@ import pytest
 
 from functions._core.events.reports import Report
 from functions._core.machine.advance import advance
+from functions._core.machine.assignment import Delivered, WorkerLost
+from functions._core.machine.closing import AtRisk
 from functions._core.machine.context import Context
-from functions._core.machine.ending import may_retry
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    AtRisk,
-    Delivered,
-    RelatedTickets,
-    Reported,
-    TicketOverdue,
-    WorkerLost,
-)
+from functions._core.machine.ending import Reported, may_retry
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.placement.workers import verdicts_of
 from functions._core.planning.slack import fits, wakeup_of, worsened
 from functions._core.ports import Answer

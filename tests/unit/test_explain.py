@@ -8,16 +8,13 @@ import pytest
 from functions._core.explain.flow import Explanation, explain_flow, explain_ticket
 from functions._core.explain.wording import ahead, clock_time, counted, listed, span
 from functions._core.machine.advance import advance
+from functions._core.machine.assignment import Delivered
+from functions._core.machine.closing import DeadlinePassed
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    DeadlinePassed,
-    Delivered,
-    NothingHappened,
-    RelatedTickets,
-    TelemetryKept,
-    TicketOverdue,
-)
+from functions._core.machine.flow import NothingHappened, TelemetryKept
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.tables import ENDED_TICKETS
 from functions._core.planning.slack import slack_ms, slack_state
 from functions._core.ports import Answer

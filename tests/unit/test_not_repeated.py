@@ -3,8 +3,11 @@
 import pytest
 
 from functions._core.machine.advance import advance
+from functions._core.machine.assignment import Assigned, Delivered
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import AnyOutcome, Assigned, Delivered, RelatedTickets, TicketOverdue
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.ports import Answer
 from functions._core.records.models import Candidate, Ticket
 from functions._core.records.values import FlowStatus, TicketStatus

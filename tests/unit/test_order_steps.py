@@ -4,8 +4,9 @@ from datetime import datetime
 
 from functions._core.events import commands
 from functions._core.machine.advance import advance
+from functions._core.machine.commands import Commanded
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import Commanded, Generated
+from functions._core.machine.flow import Generated
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Phase
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, Waiting

@@ -8,7 +8,8 @@ import pytest
 from functions._core.events.reports import Report, ReportError
 from functions._core.machine.advance import advance
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import RelatedTickets, Reported
+from functions._core.machine.ending import Reported
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Phase, Ticket
 from functions._core.records.values import FlowStatus, Outcome, ReportStatus, TicketStatus, ticket_id_of

@@ -7,22 +7,14 @@ import pytest
 
 from functions._core.events.reports import Report
 from functions._core.machine.advance import advance
+from functions._core.machine.assignment import Delivered, Discovered, WorkerLost
+from functions._core.machine.closing import DeadlinePassed
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    Broke,
-    DeadlinePassed,
-    Delivered,
-    Discovered,
-    Duplicate,
-    NothingHappened,
-    RelatedTickets,
-    Reported,
-    TelemetryKept,
-    TicketOverdue,
-    WokenEarly,
-    WorkerLost,
-)
+from functions._core.machine.ending import Reported
+from functions._core.machine.flow import Broke, NothingHappened, TelemetryKept, WokenEarly
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Candidate, Flow, Phase, Reason, Ticket

@@ -5,8 +5,8 @@ import pytest
 from functions._adapters.memory.store import MemoryStore
 from functions._core.events.data import TicketsReady, WorkersDiscovered
 from functions._core.machine.advance import advance
+from functions._core.machine.assignment import Assigned, Discovered
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import Assigned, Discovered
 from functions._core.placement.fair_queue import QueuePosition, next_turn
 from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet

@@ -21,7 +21,7 @@ from functions._adapters.dynamodb.records import (
 from functions._adapters.dynamodb.table import PATIENCE
 from functions._adapters.dynamodb.values import Item, integer, listed, text, texts, to_integer, to_text
 from functions._adapters.dynamodb.writing import Moved, Writer
-from functions._adapters.standing import waits_for_a_worker
+from functions._adapters.worker_claims import waits_for_a_worker
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import LIVE_TICKETS, Flow, HistoryEntry, Ticket

@@ -20,7 +20,7 @@ from functions._adapters.dynamodb.records import readable, record_of
 from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_integer
 from functions._adapters.dynamodb.writing import Writer
-from functions._adapters.standing import in_one_line
+from functions._adapters.worker_claims import in_one_line
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Flow, Ticket

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from functions._adapters.memory.state import State
-from functions._adapters.standing import in_one_line, waits_for_a_worker
+from functions._adapters.worker_claims import in_one_line, waits_for_a_worker
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Ticket

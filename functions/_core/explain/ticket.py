@@ -228,7 +228,7 @@ def _breaker(worker: Worker, until: datetime, now: datetime) -> str:
 
 
 def _slack(ticket: Ticket, flow: Flow, now: datetime, rules: Rules) -> list[str]:
-    if flow.standing:
+    if flow.sla_paused:
         return ["The time of its SLA does not run while the flow is paused."] if flow.sla_limit is None else []
     share = "the time for undoing" if ticket.compensates else "the SLA"
     if now > ticket.sla.deadline:

@@ -1,17 +1,18 @@
 """How a ticket gets to a worker, and back when the worker cannot do it: C3, C4 and lost workers."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from functions._core.machine.context import Context
 from functions._core.machine.ending import EXCLUDED_KEPT, attempt_limit, fail, readied, taken_back
-from functions._core.machine.outcomes import Assigned, Delivered, Discovered, RelatedTickets, WorkerLost
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, limit_of, needed
 from functions._core.ports import Answer
-from functions._core.records.models import Reason, Ticket
+from functions._core.records.models import Candidate, Reason, Refusal, Ticket
 from functions._core.records.values import TicketStatus, Waiting, add_time, time_span
 from functions._core.rules import retry_after
 
@@ -19,60 +20,87 @@ REFUSALS_KEPT = 10
 """Workers left out that a ticket names for `why`: enough to see the pattern in a large fleet."""
 
 
-def discovered(builder: StepBuilder, outcome: Discovered) -> None:
-    """C3: tickets with candidates go on to C4, the others wait for a worker or a slot."""
-    takers = {i: t for i, t in builder.context.tickets.items() if waits_for_worker(t)}
-    found = {
-        ticket_id: [candidate.model_dump() for candidate in candidates]
-        for ticket_id, candidates in outcome.found.items()
-        if ticket_id in takers
-    }
-    if found:
-        key = ",".join(f"{i}:{takers[i].attempt}:{takers[i].retry_count}:{takers[i].emissions}" for i in found)
-        builder.emit("workers.discovered", {"flow_id": builder.flow.flow_id, "candidates": found}, key=key)
-    for ticket_id, waiting in outcome.waiting.items():
-        if ticket_id in takers:
-            refusals = outcome.refusals.get(ticket_id, ())[:REFUSALS_KEPT]
-            _wait(builder, takers[ticket_id].but(refusals=refusals), waiting, outcome.turns.get(ticket_id))
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """C3: ranked workers for some tickets; for the others what they wait for, the workers left out, and their turn."""
+
+    found: Mapping[str, tuple[Candidate, ...]]
+    waiting: Mapping[str, Waiting]
+    refusals: Mapping[str, tuple[Refusal, ...]]
+    turns: Mapping[str, int] = field(default_factory=dict)
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C3: tickets with candidates go on to C4, the others wait for a worker or a slot."""
+        takers = {i: t for i, t in builder.context.tickets.items() if waits_for_worker(t)}
+        found = {
+            ticket_id: [candidate.model_dump() for candidate in candidates]
+            for ticket_id, candidates in self.found.items()
+            if ticket_id in takers
+        }
+        if found:
+            key = ",".join(f"{i}:{takers[i].attempt}:{takers[i].retry_count}:{takers[i].emissions}" for i in found)
+            builder.emit("workers.discovered", {"flow_id": builder.flow.flow_id, "candidates": found}, key=key)
+        for ticket_id, waiting in self.waiting.items():
+            if ticket_id in takers:
+                refusals = self.refusals.get(ticket_id, ())[:REFUSALS_KEPT]
+                _wait(builder, takers[ticket_id].but(refusals=refusals), waiting, self.turns.get(ticket_id))
 
 
-def assigned(builder: StepBuilder, outcome: Assigned) -> None:
-    """C4: the attempt number grows, and the worker is owed the assignment."""
-    for ticket_id, worker_id in outcome.chosen.items():
-        ticket = builder.context.tickets[ticket_id]
-        if waits_for_worker(ticket):
-            moved = builder.move_ticket(
-                ticket.but(attempt=ticket.attempt + 1, worker_id=worker_id),
-                TicketTrigger.ASSIGN,
-                "ticket.assigned",
-                candidates=outcome.candidates[ticket_id],
-                refusals=(),
-                reason=None,
-                assigned_at=builder.now,
-                perhaps_begun=False,
-                asked=not ticket.idempotent,
-                waiting=None,
-                waiting_since=None,
-                turn=None,
-                emissions=0,
-                until=builder.now + builder.context.rules.redeliver,
-            )
-            builder.deliver(moved, worker_id, moved.attempt)
-    for ticket_id, turn in outcome.crowded.items():
-        if waits_for_worker(builder.context.tickets[ticket_id]):
-            _wait(builder, builder.context.tickets[ticket_id], Waiting.SLOT, turn)
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """C4: the worker chosen for each ticket, and the turns of the tickets whose candidates are all taken by now."""
+
+    chosen: Mapping[str, str]
+    candidates: Mapping[str, tuple[Candidate, ...]]
+    crowded: Mapping[str, int]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C4: the attempt number grows, and the worker is owed the assignment."""
+        for ticket_id, worker_id in self.chosen.items():
+            ticket = builder.context.tickets[ticket_id]
+            if waits_for_worker(ticket):
+                moved = builder.move_ticket(
+                    ticket.but(attempt=ticket.attempt + 1, worker_id=worker_id),
+                    TicketTrigger.ASSIGN,
+                    "ticket.assigned",
+                    candidates=self.candidates[ticket_id],
+                    refusals=(),
+                    reason=None,
+                    assigned_at=builder.now,
+                    perhaps_begun=False,
+                    asked=not ticket.idempotent,
+                    waiting=None,
+                    waiting_since=None,
+                    turn=None,
+                    emissions=0,
+                    until=builder.now + builder.context.rules.redeliver,
+                )
+                builder.deliver(moved, worker_id, moved.attempt)
+        for ticket_id, turn in self.crowded.items():
+            if waits_for_worker(builder.context.tickets[ticket_id]):
+                _wait(builder, builder.context.tickets[ticket_id], Waiting.SLOT, turn)
 
 
-def delivered(builder: StepBuilder, outcome: Delivered) -> None:
-    """C4: an accepted ticket has its timeout from now; a refused one goes to the next candidate.
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """C4: what workers answered, by ticket id: the attempt that was delivered and the answer to it.
 
-    A worker that was not reached is asked again until `Rules.unreachable` has passed: the wake-up set at the
-    assignment sees to that, so nothing is written now, unless the task must not be repeated.
+    `around` is loaded for tickets that may fail by it.
     """
-    for ticket_id, (attempt, answer) in outcome.answers.items():
-        ticket = builder.context.tickets.get(ticket_id)
-        if ticket is not None and ticket.attempt == attempt and awaits_acknowledgement(ticket):
-            _answered(builder, ticket, answer, outcome.around.get(ticket_id))
+
+    answers: Mapping[str, tuple[int, Answer]]
+    around: Mapping[str, RelatedTickets] = field(default_factory=dict)
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C4: an accepted ticket has its timeout from now; a refused one goes to the next candidate.
+
+        A worker that was not reached is asked again until `Rules.unreachable` has passed: the wake-up set at the
+        assignment sees to that, so nothing is written now, unless the task must not be repeated.
+        """
+        for ticket_id, (attempt, answer) in self.answers.items():
+            ticket = builder.context.tickets.get(ticket_id)
+            if ticket is not None and ticket.attempt == attempt and awaits_acknowledgement(ticket):
+                _answered(builder, ticket, answer, self.around.get(ticket_id))
 
 
 def _answered(builder: StepBuilder, ticket: Ticket, answer: Answer, around: RelatedTickets | None) -> None:
@@ -115,14 +143,26 @@ def _unanswered(builder: StepBuilder, ticket: Ticket, answer: Answer, around: Re
         builder.change_ticket(ticket, perhaps_begun=begun, asked=False)
 
 
-def worker_lost(builder: StepBuilder, outcome: WorkerLost) -> None:
-    """C5: what a lost worker held goes to another one, unless it must not be done twice."""
-    for ticket in builder.context.tickets.values():
-        held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING} and ticket.worker_id == outcome.worker_id
-        if held and outcome.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
-            reason = Reason(code="worker_lost", message=f"worker {outcome.worker_id} {outcome.why}")
-            begun = ticket.but(perhaps_begun=True)
-            pass_on(builder, begun, reason, outcome.around.get(ticket.ticket_id))
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """C5: a worker is gone, and with it what it was doing: these attempts, by ticket id.
+
+    `around` is loaded for tickets that fail by it.
+    """
+
+    worker_id: str
+    why: str
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    around: Mapping[str, RelatedTickets] = field(default_factory=dict)
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C5: what a lost worker held goes to another one, unless it must not be done twice."""
+        for ticket in builder.context.tickets.values():
+            held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING} and ticket.worker_id == self.worker_id
+            if held and self.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
+                reason = Reason(code="worker_lost", message=f"worker {self.worker_id} {self.why}")
+                begun = ticket.but(perhaps_begun=True)
+                pass_on(builder, begun, reason, self.around.get(ticket.ticket_id))
 
 
 def pass_on(

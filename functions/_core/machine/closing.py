@@ -1,34 +1,47 @@
 """How a flow comes to its outcome: all tickets ended, the deadline, nobody's approval; and how it comes at risk."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from functions._core.machine.incidents import raise_incident
-from functions._core.machine.outcomes import AtRisk, DeadlinePassed, NobodyDecided, Settled
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import FlowTrigger, TicketTrigger
 from functions._core.planning.slack import at_risk_from
 from functions._core.records.audits import IncidentType
 from functions._core.records.models import Reason, Ticket
-from functions._core.records.values import FlowStatus, Outcome, SlackState, TicketStatus, Waiting, format_time
+from functions._core.records.values import (
+    FlowStatus,
+    Outcome,
+    SlackState,
+    TicketStatus,
+    Waiting,
+    format_time,
+)
 
 
-def settled(builder: StepBuilder, outcome: Settled) -> None:
-    """All tickets have ended: the flow has succeeded when all are COMPLETED; or all is undone that could be."""
-    tally = outcome.tally
-    if builder.flow.status is FlowStatus.COMPENSATING:
-        undone(builder, FlowTrigger.COMPENSATED, tally)
-    if builder.flow.status is not FlowStatus.EXECUTING:
-        return
-    failed, cancelled = tally.get(TicketStatus.FAILED, 0), tally.get(TicketStatus.CANCELLED, 0)
-    if failed + cancelled == 0:
-        builder.end(FlowTrigger.SETTLED, Outcome.COMPLETED, tally=tally)
-        return
-    others = f"{cancelled} {'was' if cancelled == 1 else 'were'} cancelled because of that"
-    message = f"{failed} of {builder.flow.tickets_generated} tickets failed, {others}"
-    builder.end(FlowTrigger.SETTLED, Outcome.FAILED, Reason(code="ticket_failed", message=message), tally=tally)
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """C5: no ticket of the flow is live any more."""
+
+    tally: Mapping[str, int]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """All tickets have ended: the flow has succeeded when all are COMPLETED; or all is undone that could be."""
+        tally = self.tally
+        if builder.flow.status is FlowStatus.COMPENSATING:
+            undone(builder, FlowTrigger.COMPENSATED, tally)
+        if builder.flow.status is not FlowStatus.EXECUTING:
+            return
+        failed, cancelled = tally.get(TicketStatus.FAILED, 0), tally.get(TicketStatus.CANCELLED, 0)
+        if failed + cancelled == 0:
+            builder.end(FlowTrigger.SETTLED, Outcome.COMPLETED, tally=tally)
+            return
+        others = f"{cancelled} {'was' if cancelled == 1 else 'were'} cancelled because of that"
+        message = f"{failed} of {builder.flow.tickets_generated} tickets failed, {others}"
+        builder.end(FlowTrigger.SETTLED, Outcome.FAILED, Reason(code="ticket_failed", message=message), tally=tally)
 
 
 def undone(builder: StepBuilder, trigger: FlowTrigger, tally: Mapping[str, int]) -> None:
@@ -54,13 +67,17 @@ def risk(builder: StepBuilder, why: Reason) -> None:
     builder.note("sla.at_risk", cause=why.code, detail=detail)
 
 
-def at_risk(builder: StepBuilder, _outcome: AtRisk) -> None:
-    """SLA: most of the time is used up and there is still work to do; from now on only the deadline counts."""
-    if builder.flow.status is not FlowStatus.EXECUTING:
-        return
-    share = builder.context.rules.at_risk_share
-    risk(builder, Reason(code="time_used_up", message=f"{share:.0%} of the time to the deadline is used up"))
-    builder.change_flow(next_wakeup_at=executing_wakeup(builder))
+@dataclass(frozen=True, slots=True)
+class AtRisk:
+    """SLA: most of the flow's time is used up."""
+
+    def apply(self, builder: StepBuilder) -> None:
+        """SLA: most of the time is used up and there is still work to do; from now on only the deadline counts."""
+        if builder.flow.status is not FlowStatus.EXECUTING:
+            return
+        share = builder.context.rules.at_risk_share
+        risk(builder, Reason(code="time_used_up", message=f"{share:.0%} of the time to the deadline is used up"))
+        builder.change_flow(next_wakeup_at=executing_wakeup(builder))
 
 
 def executing_wakeup(builder: StepBuilder) -> datetime:
@@ -71,29 +88,40 @@ def executing_wakeup(builder: StepBuilder) -> datetime:
     return flow.sla_deadline
 
 
-def nobody_decided(builder: StepBuilder, _outcome: NobodyDecided) -> None:
-    """SLA: what nobody has approved in time is not done."""
-    if builder.flow.status is not FlowStatus.AWAITING_APPROVAL:
-        return
-    hours = builder.context.rules.approval.total_seconds() / 3600
-    why = Reason(code="approval_expired", message=f"nobody has approved or denied it within {hours:g} hours")
-    builder.end(FlowTrigger.UNDECIDED, Outcome.REJECTED, why)
+@dataclass(frozen=True, slots=True)
+class NobodyDecided:
+    """SLA: nobody has approved the flow in time."""
+
+    def apply(self, builder: StepBuilder) -> None:
+        """SLA: what nobody has approved in time is not done."""
+        if builder.flow.status is not FlowStatus.AWAITING_APPROVAL:
+            return
+        hours = builder.context.rules.approval.total_seconds() / 3600
+        why = Reason(code="approval_expired", message=f"nobody has approved or denied it within {hours:g} hours")
+        builder.end(FlowTrigger.UNDECIDED, Outcome.REJECTED, why)
 
 
-def deadline_passed(builder: StepBuilder, outcome: DeadlinePassed) -> None:
-    """The SLA is broken: the flow ends TIMED_OUT, what is live is cancelled."""
-    flow = builder.flow
-    if flow.outcome is not None:
-        return
-    builder.change_flow(announced=SlackState.BREACHED)
-    builder.note("sla.violated", cause=FlowTrigger.EXPIRED, detail={"sla_deadline": format_time(flow.sla_deadline)})
-    why = Reason(
-        code="sla_timeout",
-        message=f"the deadline passed while the flow was {flow.status} with {len(outcome.live)} tickets not ended",
-    )
-    cancel_all(builder, outcome.live, why, late=True)
-    raise_incident(builder, IncidentType.SLA_VIOLATION, [why.message], [ticket.ticket_id for ticket in outcome.live])
-    builder.end(FlowTrigger.EXPIRED, Outcome.TIMED_OUT, why, tally=recount(builder, outcome.tally))
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """SLA: the flow's deadline is here."""
+
+    live: Sequence[Ticket]
+    tally: Mapping[str, int]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """The SLA is broken: the flow ends TIMED_OUT, what is live is cancelled."""
+        flow = builder.flow
+        if flow.outcome is not None:
+            return
+        builder.change_flow(announced=SlackState.BREACHED)
+        builder.note("sla.violated", cause=FlowTrigger.EXPIRED, detail={"sla_deadline": format_time(flow.sla_deadline)})
+        why = Reason(
+            code="sla_timeout",
+            message=f"the deadline passed while the flow was {flow.status} with {len(self.live)} tickets not ended",
+        )
+        cancel_all(builder, self.live, why, late=True)
+        raise_incident(builder, IncidentType.SLA_VIOLATION, [why.message], [ticket.ticket_id for ticket in self.live])
+        builder.end(FlowTrigger.EXPIRED, Outcome.TIMED_OUT, why, tally=recount(builder, self.tally))
 
 
 def cancel_all(builder: StepBuilder, live: Iterable[Ticket], why: Reason, *, late: bool = False) -> None:

@@ -5,60 +5,94 @@ with the reason before anything is changed. Every order that is carried out is k
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from functions._core.errors import Rejected
 from functions._core.events import commands
-from functions._core.events.commands import given_by, refusal, said
+from functions._core.events.commands import AnyOrder, given_by, refusal, said
 from functions._core.machine.assignment import reassign
-from functions._core.machine.closing import cancel_all, executing_wakeup, recount, settled
+from functions._core.machine.closing import Settled, cancel_all, executing_wakeup, recount
 from functions._core.machine.ending import complete, readied
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
-from functions._core.machine.outcomes import Commanded, PauseOver, Settled
 from functions._core.machine.redrive import redrive
+from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.slack import deadline_at
 from functions._core.records.audits import ActionRecord
 from functions._core.records.models import Reason, Ticket
-from functions._core.records.values import FlowStatus, Outcome, TicketStatus, Waiting, add_time, format_time, name_uuid
+from functions._core.records.values import (
+    FlowStatus,
+    Outcome,
+    TicketStatus,
+    Waiting,
+    add_time,
+    format_time,
+    name_uuid,
+)
 
 ORDERS_KEPT = 20
 """Orders that a flow remembers, so that one which comes twice counts once."""
 
 
-def ordered(builder: StepBuilder, outcome: Commanded) -> None:
-    """C5: a person's order; raises `Rejected`, status 409, when it cannot be carried out."""
-    order, flow = outcome.order, builder.flow
-    # What is ordered belongs to it: two senders may count from 1, and a cancel must not pass for a pause.
-    known_as = name_uuid(flow.flow_id, f"order/{order.verb}/{order.target}/{outcome.order_id}")
-    if known_as in flow.orders:
-        return
-    changed = STEPS[type(order)](builder, outcome)
-    if changed or builder.flow.status not in ENDED_FLOWS:
-        # Also what was so already: sent again after somebody has changed it back, it must not count.
-        builder.change_flow(orders=(*flow.orders, known_as)[-ORDERS_KEPT:])
-    if not changed:
-        return
-    builder.audit(
-        ActionRecord(
-            audit_id=known_as,
-            flow_id=flow.flow_id,
-            action=order.verb,
-            target=order.target,
-            who=order.requested_by,
-            why=order.reason,
-            at=builder.now,
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """C5: a person has given an order about a flow or one of its tickets.
+
+    `live` are the live tickets of the flow and `tally` the counts by status where the order touches them all, `around`
+    is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
+    dependencies that they have then, by the flow's new `deadline`; the work of `not_compensatable` stays done.
+    """
+
+    order: AnyOrder
+    order_id: str
+    live: Sequence[Ticket] = ()
+    tally: Mapping[str, int] = field(default_factory=dict)
+    around: RelatedTickets = NONE_RELATED
+    redriven: Sequence[Ticket] = ()
+    not_compensatable: Sequence[Ticket] = ()
+    deadline: datetime | None = None
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C5: a person's order; raises `Rejected`, status 409, when it cannot be carried out."""
+        order, flow = self.order, builder.flow
+        # What is ordered belongs to it: two senders may count from 1, and a cancel must not pass for a pause.
+        known_as = name_uuid(flow.flow_id, f"order/{order.verb}/{order.target}/{self.order_id}")
+        if known_as in flow.orders:
+            return
+        changed = STEPS[type(order)](builder, self)
+        if changed or builder.flow.status not in ENDED_FLOWS:
+            # Also what was so already: sent again after somebody has changed it back, it must not count.
+            builder.change_flow(orders=(*flow.orders, known_as)[-ORDERS_KEPT:])
+        if not changed:
+            return
+        builder.audit(
+            ActionRecord(
+                audit_id=known_as,
+                flow_id=flow.flow_id,
+                action=order.verb,
+                target=order.target,
+                who=order.requested_by,
+                why=order.reason,
+                at=builder.now,
+            )
         )
-    )
 
 
-def pause_over(builder: StepBuilder, outcome: PauseOver) -> None:
-    """SLA: a pause has lasted as long as it may; the flow goes on by itself."""
-    if builder.flow.status is FlowStatus.PAUSED:
-        _go_on(builder, FlowTrigger.LAPSED, outcome.live, outcome.tally, {})
+@dataclass(frozen=True, slots=True)
+class PauseOver:
+    """SLA: a pause has lasted as long as it may."""
+
+    live: Sequence[Ticket]
+    tally: Mapping[str, int]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """SLA: a pause has lasted as long as it may; the flow goes on by itself."""
+        if builder.flow.status is FlowStatus.PAUSED:
+            _go_on(builder, FlowTrigger.LAPSED, self.live, self.tally, {})
 
 
 def _cancel(builder: StepBuilder, outcome: Commanded) -> bool:
@@ -158,7 +192,15 @@ def _go_on(
     shifted = [_later(builder, ticket, shift) for ticket in live]
     builder.ready(ticket for ticket in shifted if ticket.waiting is Waiting.DISCOVERY)
     if not live:
-        settled(builder, Settled(tally))
+        Settled(tally).apply(builder)
+
+
+def _redrive(builder: StepBuilder, outcome: Commanded) -> bool:
+    deadline = outcome.deadline or builder.flow.sla_deadline
+    command = outcome.order
+    if not isinstance(command, commands.RedriveRequest):
+        raise TypeError(command)
+    return redrive(builder, command, outcome.redriven, outcome.not_compensatable, deadline)
 
 
 def _later(builder: StepBuilder, ticket: Ticket, shift: timedelta) -> Ticket:
@@ -248,7 +290,7 @@ STEPS: Mapping[type[commands.Command], Callable[[StepBuilder, Commanded], bool]]
     commands.ApprovalDenial: _deny,
     commands.PauseRequest: _pause,
     commands.ResumeRequest: _resume,
-    commands.RedriveRequest: redrive,
+    commands.RedriveRequest: _redrive,
     commands.RetryRequest: _retry,
     commands.ReassignRequest: _reassign,
     commands.SkipRequest: _skip,

@@ -1,8 +1,11 @@
 """How a flow undoes what it did: compensations are made, and each end of one is an end of what it undoes."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from functions._core.machine.closing import cancel_all, recount, undone
 from functions._core.machine.incidents import raise_incident
-from functions._core.machine.outcomes import CompensationOverdue, CompensationPlanned, RelatedTickets
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import FlowTrigger, TicketTrigger
 from functions._core.planning.slack import wakeup_of
@@ -14,28 +17,35 @@ NOT_COMPENSATED = "not_compensated"
 """The reason of a ticket whose work should have been undone and stands."""
 
 
-def compensation_planned(builder: StepBuilder, outcome: CompensationPlanned) -> None:
-    """C5: the compensations exist; those that nothing comes before are ready."""
-    if builder.flow.status is not FlowStatus.COMPENSATING or builder.flow.compensations is not None:
-        return
-    if not outcome.compensations:
-        undone(builder, FlowTrigger.COMPENSATED, builder.flow.tally)
-        return
-    limit = add_time(builder.flow.phase.entered_at, builder.context.rules.compensation)
-    soon = builder.now + builder.context.rules.reemit_after(0)
-    made = [t.but(until=limit if t.open_dependencies else soon) for t in outcome.compensations]
-    builder.add_tickets(t.but(next_wakeup_at=wakeup_of(t, builder.flow)) for t in made)
-    by_original = {t.compensates: t.ticket_id for t in made}
-    for original in outcome.originals:
-        builder.move_ticket(
-            original,
-            TicketTrigger.COMPENSATE,
-            "ticket.compensation_planned",
-            compensation_ticket_id=by_original[original.ticket_id],
-        )
-    builder.change_flow(compensations=len(made), next_wakeup_at=limit)
-    builder.note("compensation.planned", cause=TicketTrigger.COMPENSATE, detail={"tickets": len(made)})
-    builder.ready(t for t in made if t.open_dependencies == 0)
+@dataclass(frozen=True, slots=True)
+class CompensationPlanned:
+    """C5: the tickets that undo what was done, and the tickets whose work they undo."""
+
+    compensations: Sequence[Ticket]
+    originals: Sequence[Ticket]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C5: the compensations exist; those that nothing comes before are ready."""
+        if builder.flow.status is not FlowStatus.COMPENSATING or builder.flow.compensations is not None:
+            return
+        if not self.compensations:
+            undone(builder, FlowTrigger.COMPENSATED, builder.flow.tally)
+            return
+        limit = add_time(builder.flow.phase.entered_at, builder.context.rules.compensation)
+        soon = builder.now + builder.context.rules.reemit_after(0)
+        made = [t.but(until=limit if t.open_dependencies else soon) for t in self.compensations]
+        builder.add_tickets(t.but(next_wakeup_at=wakeup_of(t, builder.flow)) for t in made)
+        by_original = {t.compensates: t.ticket_id for t in made}
+        for original in self.originals:
+            builder.move_ticket(
+                original,
+                TicketTrigger.COMPENSATE,
+                "ticket.compensation_planned",
+                compensation_ticket_id=by_original[original.ticket_id],
+            )
+        builder.change_flow(compensations=len(made), next_wakeup_at=limit)
+        builder.note("compensation.planned", cause=TicketTrigger.COMPENSATE, detail={"tickets": len(made)})
+        builder.ready(t for t in made if t.open_dependencies == 0)
 
 
 def compensated(builder: StepBuilder, compensation: Ticket, around: RelatedTickets) -> None:
@@ -61,16 +71,24 @@ def not_compensated(builder: StepBuilder, compensation: Ticket, around: RelatedT
     )
 
 
-def compensation_overdue(builder: StepBuilder, outcome: CompensationOverdue) -> None:
-    """SLA: undoing has taken as long as it may; what is not undone stands, and somebody has to know."""
-    if builder.flow.status is not FlowStatus.COMPENSATING:
-        return
-    hours = builder.context.rules.compensation.total_seconds() / 3600
-    why = Reason(code="compensation_timeout", message=f"undoing was given up after {hours:g} hours")
-    cancel_all(builder, outcome.live, why, late=True)
-    around = RelatedTickets(undone=outcome.undone)
-    for compensation in outcome.live:
-        not_compensated(builder, compensation, around, why)
-    stands = [t.ticket_id for t in outcome.undone.values()]
-    raise_incident(builder, IncidentType.SLA_VIOLATION, [why.message], stands, severity=Severity.CRITICAL)
-    undone(builder, FlowTrigger.GIVEN_UP, recount(builder, outcome.tally))
+@dataclass(frozen=True, slots=True)
+class CompensationOverdue:
+    """SLA: undoing has taken as long as it may; `undone` are the tickets that live compensations undo."""
+
+    live: Sequence[Ticket]
+    tally: Mapping[str, int]
+    undone: Mapping[str, Ticket]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """SLA: undoing has taken as long as it may; what is not undone stands, and somebody has to know."""
+        if builder.flow.status is not FlowStatus.COMPENSATING:
+            return
+        hours = builder.context.rules.compensation.total_seconds() / 3600
+        why = Reason(code="compensation_timeout", message=f"undoing was given up after {hours:g} hours")
+        cancel_all(builder, self.live, why, late=True)
+        around = RelatedTickets(undone=self.undone)
+        for compensation in self.live:
+            not_compensated(builder, compensation, around, why)
+        stands = [t.ticket_id for t in self.undone.values()]
+        raise_incident(builder, IncidentType.SLA_VIOLATION, [why.message], stands, severity=Severity.CRITICAL)
+        undone(builder, FlowTrigger.GIVEN_UP, recount(builder, self.tally))

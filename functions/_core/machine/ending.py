@@ -2,15 +2,15 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.events.reports import Report
-from functions._core.machine.closing import ending, recount, settled
+from functions._core.machine.closing import Settled, ending, recount
 from functions._core.machine.compensation import compensated, not_compensated
 from functions._core.machine.incidents import CAUSES, raise_incident
-from functions._core.machine.outcomes import RelatedTickets, Reported, Settled
+from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_TICKETS, TicketTrigger
 from functions._core.planning.slack import fits
@@ -32,22 +32,33 @@ EXCLUDED_KEPT = 16
 """Workers remembered as tried; a bound on the row, and on the pause that grows with it."""
 
 
-def reported(builder: StepBuilder, outcome: Reported) -> None:
-    """C5: a worker's report counts for its own attempt only, and never after the ticket's end."""
-    counting = counted(outcome.reports, builder.context.tickets)
-    freed: list[Ticket] = []
-    for place, (report, ticket) in enumerate(counting, 1):
-        # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
-        around = replace(outcome.around, goes_on=True) if place < len(counting) else outcome.around
-        if report.status is ReportStatus.RUNNING:
-            _start(builder, ticket, report.progress)
-        elif report.status is ReportStatus.COMPLETED:
-            freed += complete(builder, _logged(ticket, report), report.output, around)
-        else:
-            retry_or_fail(
-                builder, _logged(ticket, report), failure_of(report), around, retryable=retryable(report, ticket)
-            )
-    builder.ready((*freed, *outcome.released))
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """C5: what workers say of tickets of one flow, of each ticket once.
+
+    `released` are tickets, perhaps of other flows, that can use the slots that became free.
+    """
+
+    reports: Sequence[Report]
+    around: RelatedTickets = NONE_RELATED
+    released: Sequence[Ticket] = ()
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C5: a worker's report counts for its own attempt only, and never after the ticket's end."""
+        counting = counted(self.reports, builder.context.tickets)
+        freed: list[Ticket] = []
+        for place, (report, ticket) in enumerate(counting, 1):
+            # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
+            around = replace(self.around, goes_on=True) if place < len(counting) else self.around
+            if report.status is ReportStatus.RUNNING:
+                _start(builder, ticket, report.progress)
+            elif report.status is ReportStatus.COMPLETED:
+                freed += complete(builder, _logged(ticket, report), report.output, around)
+            else:
+                retry_or_fail(
+                    builder, _logged(ticket, report), failure_of(report), around, retryable=retryable(report, ticket)
+                )
+        builder.ready((*freed, *self.released))
 
 
 def _logged(ticket: Ticket, report: Report) -> Ticket:
@@ -148,7 +159,7 @@ def settle(builder: StepBuilder, ended: Ticket, around: RelatedTickets) -> None:
     if around.tally is not None:
         tally = recount(builder, around.tally)
         if not any(number for status, number in tally.items() if TicketStatus(status) not in ENDED_TICKETS):
-            settled(builder, Settled(tally))
+            Settled(tally).apply(builder)
             return
     builder.change_ticket(builder.latest(ended), next_wakeup_at=builder.now + builder.context.rules.settle)
 

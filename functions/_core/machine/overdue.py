@@ -1,11 +1,12 @@
 """What happens when a ticket has waited as long as it may, or when its slack has gone: one rule for each."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from functions._core.machine.assignment import schedule_to_start
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import fail, readied, retry_or_fail, settle
-from functions._core.machine.outcomes import TicketOverdue
+from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.planning.slack import earliest, fits, last_call, worsened
 from functions._core.records.models import Reason, Ticket
@@ -20,26 +21,34 @@ from functions._core.records.values import (
 )
 
 
-def ticket_overdue(builder: StepBuilder, outcome: TicketOverdue) -> None:
-    """Act on what the ticket has waited for; a wake-up that fired early is only set again."""
-    ticket = builder.context.tickets.get(outcome.ticket_id)
-    if ticket is None or ticket.next_wakeup_at is None:
-        return
-    if ticket.next_wakeup_at > builder.now:
-        builder.change_ticket(ticket)
-    elif not ticket.live:
-        cleared = builder.change_ticket(ticket, next_wakeup_at=None)
-        if outcome.around.tally is not None:
-            settle(builder, cleared, outcome.around)
-    elif builder.flow.status is FlowStatus.PAUSED and not runs_out(ticket, builder.now):
-        limit = None if ticket.status is TicketStatus.PENDING else ticket.until
-        # A pause that is over is ended by the flow's own wake-up, however late that comes.
-        soonest = builder.now + builder.context.rules.reemit_after(0)
-        resumed = max(builder.flow.next_wakeup_at or soonest, soonest)
-        builder.change_ticket(ticket, next_wakeup_at=earliest(limit, resumed))
-    else:
-        _worsen(builder, ticket)
-        _act(builder, builder.latest(ticket), outcome)
+@dataclass(frozen=True, slots=True)
+class TicketOverdue:
+    """SLA: a ticket's wake-up has come. `capable` tells whether a living worker offers what it asks for."""
+
+    ticket_id: str
+    around: RelatedTickets = NONE_RELATED
+    capable: bool = False
+
+    def apply(self, builder: StepBuilder) -> None:
+        """Act on what the ticket has waited for; a wake-up that fired early is only set again."""
+        ticket = builder.context.tickets.get(self.ticket_id)
+        if ticket is None or ticket.next_wakeup_at is None:
+            return
+        if ticket.next_wakeup_at > builder.now:
+            builder.change_ticket(ticket)
+        elif not ticket.live:
+            cleared = builder.change_ticket(ticket, next_wakeup_at=None)
+            if self.around.tally is not None:
+                settle(builder, cleared, self.around)
+        elif builder.flow.status is FlowStatus.PAUSED and not runs_out(ticket, builder.now):
+            limit = None if ticket.status is TicketStatus.PENDING else ticket.until
+            # A pause that is over is ended by the flow's own wake-up, however late that comes.
+            soonest = builder.now + builder.context.rules.reemit_after(0)
+            resumed = max(builder.flow.next_wakeup_at or soonest, soonest)
+            builder.change_ticket(ticket, next_wakeup_at=earliest(limit, resumed))
+        else:
+            _worsen(builder, ticket)
+            _act(builder, builder.latest(ticket), self)
 
 
 def waited_out(ticket: Ticket, now: datetime) -> bool:
@@ -61,7 +70,7 @@ def too_late_to_start(ticket: Ticket, now: datetime) -> bool:
 
 def _worsen(builder: StepBuilder, ticket: Ticket) -> None:
     """Announce, once each, that the ticket's share of the SLA is in danger or gone, and that the flow's is."""
-    if builder.flow.standing:
+    if builder.flow.sla_paused:
         return
     state = worsened(ticket, builder.now)
     if state is not None:

@@ -5,11 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.events.commands import RedriveRequest, given_by, refusal
-from functions._core.machine.closing import executing_wakeup, settled
+from functions._core.machine.closing import Settled, executing_wakeup
 from functions._core.machine.compensation import NOT_COMPENSATED
 from functions._core.machine.ending import readied, taken_back
 from functions._core.machine.flow import emit_again
-from functions._core.machine.outcomes import Commanded, Settled
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.graph import Work, schedule
@@ -49,20 +48,29 @@ def work_stands(ticket: Ticket) -> bool:
     return failed and ticket.reason is not None and ticket.reason.code == NOT_COMPENSATED
 
 
-def redrive(builder: StepBuilder, outcome: Commanded) -> bool:
-    """Begin the flow anew with what is left of it; False when it has been redriven already."""
+def redrive(
+    builder: StepBuilder,
+    command: RedriveRequest,
+    again: Sequence[Ticket],
+    not_compensatable: Sequence[Ticket],
+    deadline: datetime,
+) -> bool:
+    """Begin the flow again with the tickets `again`, by a new `deadline`; False when it has been redriven already.
+
+    The work of `not_compensatable` could not be compensated: those tickets count as done.
+    """
     flow = builder.flow
     if flow.redrives and flow.outcome is None:
         return False
     if FlowTrigger.REDRIVEN not in FLOW_TRANSITIONS[flow.status]:
         allowed = ", ".join(status for status in sorted(ENDED_FLOWS) if FLOW_TRANSITIONS[status])
         raise refusal(f"flow {flow.flow_id} is {flow.status}; only flows that ended as {allowed} can be redriven")
-    _reopen(builder, outcome)
+    _reopen(builder, command, len(again), deadline)
     if builder.flow.status is FlowStatus.VALIDATING:
         emit_again(builder)
         return True
     builder.change_flow(next_wakeup_at=executing_wakeup(builder))
-    for ticket in outcome.standing:
+    for ticket in not_compensatable:
         builder.move_ticket(
             ticket,
             TicketTrigger.STANDS,
@@ -71,27 +79,26 @@ def redrive(builder: StepBuilder, outcome: Commanded) -> bool:
             error_message=None,
             compensation_ticket_id=None,
         )
-    again = [
+    redriven = [
         builder.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, builder))
-        for ticket in outcome.redriven
+        for ticket in again
     ]
-    builder.ready(ticket for ticket in again if not ticket.open_dependencies)
-    if not again:
-        settled(builder, Settled({TicketStatus.COMPLETED: builder.flow.tickets_generated}))
+    builder.ready(ticket for ticket in redriven if not ticket.open_dependencies)
+    if not redriven:
+        Settled({TicketStatus.COMPLETED: builder.flow.tickets_generated}).apply(builder)
     return True
 
 
-def _reopen(builder: StepBuilder, outcome: Commanded) -> None:
+def _reopen(builder: StepBuilder, command: RedriveRequest, tickets: int, deadline: datetime) -> None:
     """Let the flow be as if it had not ended, with a new deadline."""
     flow = builder.flow
-    deadline = outcome.deadline or flow.sla_deadline
     builder.change_flow(
         back=FlowStatus.EXECUTING if flow.tickets_generated else FlowStatus.VALIDATING, redrives=flow.redrives + 1
     )
     builder.move_flow(
         FlowTrigger.REDRIVEN,
         "flow.redriven",
-        detail={**given_by(outcome.order), "tickets": len(outcome.redriven), "sla_deadline": format_time(deadline)},
+        detail={**given_by(command), "tickets": tickets, "sla_deadline": format_time(deadline)},
         back=None,
         outcome=None,
         reasons=(),

@@ -1,12 +1,31 @@
 """Loads what the end of a ticket or a flow needs: no more than it has to, so that ends in large plans stay cheap."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from functions._core.events.telemetry import TicketFacts
-from functions._core.machine.outcomes import RelatedTickets
 from functions._core.ports import Ports
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelatedTickets:
+    """The other tickets of the flow that the ends of some tickets touch, as far as they are needed.
+
+    `dependants` of those that succeeded; the `live` ones among all that depend on those that fail for good;
+    the counts by status (`tally`) of all tickets unless others are known to go on. `goes_on` says that something
+    else is live for certain. `undone` are the tickets whose work compensations among all of these undo, by id.
+    """
+
+    dependants: Mapping[str, Ticket] = field(default_factory=dict)
+    live: Sequence[Ticket] = ()
+    tally: Mapping[str, int] | None = None
+    goes_on: bool = False
+    undone: Mapping[str, Ticket] = field(default_factory=dict)
+
+
+NONE_RELATED = RelatedTickets()
 
 
 async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], ports: Ports) -> RelatedTickets:

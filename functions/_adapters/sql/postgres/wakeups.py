@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functions._adapters.documents import read_tickets
 from functions._adapters.sql.postgres.database import Database
 from functions._adapters.sql.postgres.rows import requirement_key
-from functions._adapters.standing import in_one_line, readable_requirements
+from functions._adapters.worker_claims import in_one_line, readable_requirements
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Ticket

@@ -15,7 +15,7 @@ from typing import Any
 from functions._adapters.documents import read_tickets
 from functions._adapters.sql.sqlite.database import SQL, Database
 from functions._adapters.sql.sqlite.rows import from_ms, requirement_key, to_ms
-from functions._adapters.standing import in_one_line, readable_requirements
+from functions._adapters.worker_claims import in_one_line, readable_requirements
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Ticket
