@@ -129,7 +129,7 @@ async def test_a_worker_registers_beats_and_leaves_by_events(api: Api) -> None:
     answer = await api.post(event("worker.registered", registration))
     said = answer.json()
     assert said.pop("signing_secret").startswith("whsec_")
-    assert said == {"worker_id": "w9", "heartbeat_interval_seconds": 30.0, "callback_base_url": ""}
+    assert said == {"worker_id": "w9", "heartbeat_interval_seconds": 30.0, "callback_base_url": "http://127.0.0.1:1"}
     beat = await api.post(event("worker.heartbeat", {}, subject="w9"))
     assert beat.json() == {"worker_id": "w9", "status": "HEALTHY", "cancel": []}
     assert (await api.post(event("worker.deregistered", {"worker_id": "w9"}))).status_code == 202

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ from functions._engine.settings import Settings
 from functions._hosts.bounded_http import MAX_HEAD, MAX_HEADERS
 from functions._hosts.one_machine.process import running
 from functions.api.ingress import MAX_BATCH
-from tests.support.http_api import problem_of, running_api
+from tests.support.http_api import bearer, problem_of, running_api
 from tests.support.world import PATIENCE_S, decision, task
 
 POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -243,6 +244,20 @@ async def test_beyond_so_many_connections_requests_are_a_503_until_there_is_room
         async with asyncio.timeout(PATIENCE_S):
             while not await served(server):
                 await asyncio.sleep(0.01)  # until the server, too, has noticed that the connection is closed
+
+
+async def test_how_large_a_report_may_be_is_a_setting(tmp_path: Path) -> None:
+    async with (
+        running(Settings(port=0, data=tmp_path, max_report_bytes=2048)) as platform,
+        httpx.AsyncClient(base_url=platform.url, trust_env=False) as client,
+    ):
+        until = platform.ports.clock.now() + timedelta(hours=1)
+        token = platform.ports.tokens.mint(ticket_id="t", attempt=1, worker_id="w", expires_at=until)
+        for size, status, code in ((2048, 404, "unknown_ticket"), (2049, 413, "too_large")):
+            said = json.dumps({"ticket_id": "t", "attempt": 1, "status": "RUNNING"}).ljust(size).encode()
+            headers = {"content-type": "application/json", **bearer(token)}
+            answer = await client.post("/api/v1/flows/f/reports", content=said, headers=headers)
+            problem_of(answer, status, code)
 
 
 async def test_a_body_that_is_too_large_is_refused_before_it_is_sent(tmp_path: Path) -> None:

@@ -24,11 +24,13 @@ from functions._hosts.aws.environment import gateway, read_environment
 from functions._hosts.aws.function import LambdaFunction
 from functions._hosts.aws.records import TRIES, Records
 from functions._hosts.aws.timers import SOURCE
+from functions._observability import logs
 from functions._observability.emf import EmbeddedMetrics
 from tests.conformance.dynamodb_clients import Ahead
 from tests.contract.schemas import faults_of
 from tests.support.aws_emulator import Aws
 from tests.support.builders import make_flow, make_history, make_ticket
+from tests.support.command_line import logs_as_before
 from tests.support.plans import seeded_decision
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -188,6 +190,21 @@ async def test_a_decision_from_the_ingress_bus_is_taken_as_one_that_is_posted(de
     await api.takes(json.dumps(envelope))
     (chained,) = await deployed.published(1)
     assert (chained.event_type, chained.data["decision_id"]) == ("decision.consolidated", event.data["decision_id"])
+
+
+async def test_a_line_about_a_message_has_the_ids_of_its_event(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validate = await deployed.function("validate")
+    extensions = {"partitionkey": "no-such-flow", "correlationid": "c"}
+    event = replace(decided(), data={"flow_id": "no-such-flow", "decision_id": "d"}, extensions=extensions)
+    with logs_as_before():
+        logs.configure("warning")
+        with pytest.raises(Unavailable):
+            await validate.takes(body_of(event))
+    line = next(line for line in map(json.loads, capsys.readouterr().err.splitlines()) if "noun" in line)
+    ids = {"event_id": event.id, "flow_id": "no-such-flow", "correlation_id": "c"}
+    assert {**line, **ids, "event": "event.not_now"} == line
 
 
 async def test_an_internal_event_from_outside_is_refused_and_kept(deployed: Deployed) -> None:

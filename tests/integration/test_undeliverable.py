@@ -91,6 +91,16 @@ async def test_a_ticket_that_refers_to_more_than_fits_fails_at_once_and_says_why
     assert "2000 references" in failed.reason.message
 
 
+async def test_how_much_references_may_stand_for_is_a_setting(tmp_path: Path) -> None:
+    async with running_world(tmp_path, references_bytes=KIB) as world:
+        await world.register("w1")
+        world.workers.behave = lambda _assignment: {"status": "COMPLETED", "output": "x" * KIB}
+        flow = await world.run(task("a"), task("b", "a", parameters={"text": {"$output": "a"}}))
+        refused = (await world.tickets(flow.flow_id))["b"]
+    assert refused.reason is not None
+    assert (refused.reason.code, f"{KIB} bytes" in refused.reason.message) == ("references_too_large", True)
+
+
 async def test_small_parts_of_many_large_outputs_are_filled_in(tmp_path: Path) -> None:
     sources = [task(f"s{number}") for number in range(60)]
     parts = [{"$output": one["task_id"], "path": "/name"} for one in sources]

@@ -123,7 +123,7 @@ async def test_a_queued_event_and_an_entry_of_telemetry_become_dead_letters_with
     await rig.damage(RecordKind.TELEMETRY, "")
     assert await queue.pending(0, 9) == []
     assert await world.ports.telemetry_buffer.oldest(9) == []
-    await world.platform.give_up_unreadable()
+    await world.platform.catch_up()
     letters = {letter["letter_id"]: letter for letter in (await rig.api.get("/api/v1/dead-letters"))["items"]}
     assert set(letters) >= {"queued_event/event-1"}
     assert sum(letter["reason"]["code"] == "unreadable" for letter in letters.values()) == 2

@@ -218,6 +218,18 @@ class TestWatching:
         asked = [request.path.removeprefix(f"/api/v1/flows/{FLOW_ID}") for request in api.server.requests]
         assert asked == ["/history", "", "/tickets", "/history", "/history", "/history", "/history", "", "/history"]
 
+    async def test_what_a_ticket_waits_for_is_looked_up_while_nothing_happens(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watching, "QUIET", 0.0)
+        watched(api, "COMPLETED", [], [], [], [an_entry(4, "flow.completed", "COMPLETED")])
+        waiting = [a_ticket(waiting=waiting) for waiting in ("DISCOVERY", "WORKER")]
+        api.answers[f"{FLOW}/tickets"] = [{"items": [ticket], "cursor": None} for ticket in waiting]
+        lines: list[str] = []
+        async with Client(api.server.url) as client:
+            await watching.watch(client, FLOW_ID, PlainLines(lines.append))
+        assert any("no worker offers" in line for line in lines)
+
     async def test_a_platform_that_stays_away_is_given_up_when_patience_ends(self, api: Api) -> None:
         watched(api, "COMPLETED", problem(503, "no", "unavailable"))
         api.answers[f"{FLOW}/history"] = problem(503, "no", "unavailable")

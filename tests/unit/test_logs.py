@@ -5,15 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
-from functions._core.errors import Rejected
+from functions._adapters.http.cloudevents import write_binary
+from functions._core.errors import Rejected, Unavailable
+from functions._core.events.envelope import CloudEvent
 from functions._core.machine.outcomes import Duplicate
 from functions._core.records.change_set import ChangeSet
+from functions._engine.clock import SystemClock
+from functions._hosts.knative.edge import EventEdge
 from functions._observability import logs
 from functions._observability.dispatch_result import Handling
-from tests.support.builders import T0, make_flow
+from tests.support.builders import T0, make_event, make_flow
 from tests.support.command_line import logs_as_before
 from tests.support.world import World, running_world, task
 
@@ -21,6 +26,9 @@ ACKNOWLEDGED_FIRST = [("assign", "ticket.answered", "Delivered"), ("monitor", "t
 """The answer to the assignment and the report race."""
 
 SECRET = "a-secret-that-no-line-may-hold"
+
+FAILING = make_event(data={"ticket_id": "t"}, extensions={"partitionkey": "f", "correlationid": "c"})
+IDS = {"event_id": FAILING.id, "flow_id": "f", "correlation_id": "c", "ticket_id": "t"}
 
 
 @pytest.fixture
@@ -94,6 +102,44 @@ def test_an_event_that_failed_says_at_what() -> None:
         )
     (line,) = lines
     assert (line["outcome"], line["error"], line["event_id"]) == ("Rejected", "there is no such thing", None)
+
+
+def test_an_event_that_failed_has_the_ids_of_what_it_is_about() -> None:
+    with structlog.testing.capture_logs() as lines:
+        logs.event_handled(
+            Handling(
+                function="monitor",
+                type=FAILING.event_type,
+                flow_id="f",
+                begun_at=T0,
+                seconds=1,
+                event=FAILING,
+                error=Unavailable("away"),
+            )
+        )
+    (line,) = lines
+    assert {**line, **IDS} == line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Rejected("not that", code="no"), "event.refused"),
+        (Unavailable("away"), "event.not_now"),
+        (RuntimeError("broken"), "event.failed"),
+    ],
+)
+async def test_a_line_of_a_function_in_a_cluster_has_the_ids_of_its_event(error: Exception, said: str) -> None:
+    async def fails(_event: CloudEvent) -> None:
+        raise error
+
+    edge = httpx.ASGITransport(EventEdge(fails, SystemClock(), 2048, bytes))
+    headers, body = write_binary(FAILING)
+    with structlog.testing.capture_logs() as lines:
+        async with httpx.AsyncClient(transport=edge, base_url="http://function") as client:
+            await client.post("/", headers=headers, content=body)
+    (line,) = lines
+    assert {**line, **IDS, "event": said} == line
 
 
 def test_what_may_not_be_shown_is_replaced_whoever_writes_it() -> None:

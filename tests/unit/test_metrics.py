@@ -227,6 +227,8 @@ async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
     def seen() -> set[str]:
         return {name for name in gauges for series in values(metrics) if series.partition("{")[0] == name}
 
+    metrics = Metrics()
+    assert seen() == set(), "nothing was counted yet"
     async with running_world(tmp_path) as world:
         metrics = world.platform.metrics
         await world.register()

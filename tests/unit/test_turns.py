@@ -1,5 +1,7 @@
 """In which turn a ticket waits for a slot: the rule by itself, and the functions that apply it."""
 
+from operator import attrgetter
+
 import pytest
 
 from functions._adapters.memory.store import MemoryStore
@@ -98,6 +100,22 @@ async def test_the_most_urgent_of_a_batch_get_the_turn_that_is_filled_first() ->
     await ports.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(*full, *plan)))
     step = await discovered(ports, flow, *plan)
     assert {ticket.task_id: ticket.turn for ticket in step.tickets} == {"task-3": 0, "task-2": 1, "task-1": 1}
+
+
+async def test_of_a_batch_the_highest_score_gets_the_slot_that_is_left() -> None:
+    flow = executing()
+    *others, last = sorted(make_plan(flow, 5), key=attrgetter("ticket_id"))
+    plan = (*others, last.but(priority_score=1.0))
+    ports = await world(*plan, slots=2)
+    [found] = (await discovered(ports, flow, *plan)).events
+    candidates = WorkersDiscovered.model_validate(found.data).candidates
+    assert candidates.keys() == {last.ticket_id}
+    crowd = WorkersDiscovered(
+        flow_id=flow.flow_id, candidates={ticket.ticket_id: candidates[last.ticket_id] for ticket in plan}
+    )
+    outcome = await assign(crowd, context(flow, *plan), ports)
+    assert isinstance(outcome, Assigned)
+    assert outcome.chosen.keys() == {last.ticket_id}
 
 
 async def test_tickets_with_other_requirements_have_turns_of_their_own() -> None:
