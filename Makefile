@@ -39,7 +39,7 @@ demo: $(ready) ## start everything, submit the sample decision and watch it comp
 	@.venv/bin/flowc demo
 
 test: $(ready) $(emulators) ## run all tests but the slow ones
-	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES)
+	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
 test-slow: $(ready) $(emulators) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600

@@ -33,6 +33,9 @@ PAYLOADS: dict[str, Any] = {
 
 
 class FlowStoreSuite(StoresSuite):
+    large = 2000
+    """Tickets of a large plan: more than any store writes at once."""
+
     async def test_a_flow_that_was_never_committed_is_none(self, stores: Stores) -> None:
         assert await stores.store.flow(make_flow().flow_id) is None
 
@@ -226,9 +229,9 @@ class FlowStoreSuite(StoresSuite):
         assert [queued.event.id for queued in await stores.queue.pending(0, 10)] == ["event-2"]
         assert await stores.telemetry_buffer.size() == 1
 
-    async def test_a_plan_of_two_thousand_tickets_is_one_commit(self, stores: Stores) -> None:
+    async def test_a_large_plan_is_one_commit(self, stores: Stores) -> None:
         flow = make_flow()
-        plan = make_plan(flow, 2000)
+        plan = make_plan(flow, self.large)
         await stores.store.commit(make_step(flow, *plan))
         assert await stores.store.tickets_of(flow.flow_id) == list(plan)
         changed = [later(ticket, next_wakeup_at=None) for ticket in plan[:-1]]

@@ -20,6 +20,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import HistoryEntry
 from tests.conftest import ROOT
 from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
+from tests.support.world import PATIENCE_S
 
 
 @asynccontextmanager
@@ -159,7 +160,7 @@ async def test_readers_who_follow_while_many_write_see_everything_once_and_in_or
         followers = [follow(None, writers * commits), follow(make_flow(3).flow_id, commits)]
         read = asyncio.gather(*followers)
         await asyncio.gather(*(write(number) for number in range(writers)))
-        everything, own = await asyncio.wait_for(read, 30)
+        everything, own = await asyncio.wait_for(read, PATIENCE_S)
     assert [entry.seq for entry in everything] == sorted({entry.seq for entry in everything})
     for number in range(writers):
         causes = [e.cause for e in everything if e.flow_id == make_flow(number).flow_id]
@@ -218,7 +219,7 @@ async def test_two_processes_that_sweep_at_once_share_what_is_due(database_url: 
     async with opened(database_url, "one") as (stores,):
         await stores.store.commit(make_step(flow, *make_plan(flow, due, next_wakeup_at=T0)))
         sweepers = [process_of("sweeping_process", database_url) for _ in range(2)]
-        claims = [(await asyncio.to_thread(sweeper.communicate, timeout=30))[0].split() for sweeper in sweepers]
+        claims = [(await asyncio.to_thread(sweeper.communicate, timeout=PATIENCE_S))[0].split() for sweeper in sweepers]
         assert [sweeper.returncode for sweeper in sweepers] == [0, 0]
         assert max(Counter(claims[0] + claims[1]).values()) == 1
         assert len(claims[0]) + len(claims[1]) == due

@@ -20,7 +20,7 @@ from functions._core.records.values import TicketStatus, flow_id_of
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
 from tests.support.http_api import Api, bearer, problem_of, running_api
-from tests.support.world import decision, decision_event, report_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, report_event, task, until
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
@@ -517,7 +517,7 @@ def overhear(api: Api) -> list[CloudEvent]:
 
 async def answered(reader: asyncio.StreamReader) -> int:
     """Read one answer to its end and return its status."""
-    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode().lower()
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)).decode().lower()
     length = next(int(line.partition(":")[2]) for line in head.splitlines() if line.startswith("content-length"))
     await reader.readexactly(length)
     return int(head.split(" ")[1])

@@ -33,7 +33,7 @@ async def waiting(api: Api, flow_id: str, task_id: str) -> Ticket:
         ticket = (await api.world.tickets(flow_id)).get(task_id)
         return ticket if ticket is not None and ticket.waiting is Waiting.WORKER else None
 
-    return await until(probe, f"{task_id} to wait for a worker", seconds=60)
+    return await until(probe, f"{task_id} to wait for a worker")
 
 
 async def test_a_secret_ticket_waits_for_a_worker_that_is_cleared_for_it(api: Api) -> None:
@@ -50,7 +50,7 @@ async def test_a_secret_ticket_waits_for_a_worker_that_is_cleared_for_it(api: Ap
     await register(api, "trusted", clearance="confidential")  # not enough
     assert (await api.world.tickets(flow_id))["secret"].status is TicketStatus.PENDING
     await register(api, "trusted", clearance="restricted")
-    flow = await api.world.ended(flow_id, seconds=60)
+    flow = await api.world.ended(flow_id)
     assert flow.status is FlowStatus.COMPLETED
     assert [one["worker_id"] for one in api.world.workers.assignments if one["task_id"] == "secret"] == ["trusted"]
 
@@ -105,7 +105,7 @@ async def test_a_worker_that_lost_its_clearance_after_the_choice_is_not_given_th
     async def answered() -> bool | None:
         return bool(answers) or None
 
-    await until(answered, "the refusal", seconds=60)
+    await until(answered, "the refusal")
     await assignment_sender.close()
     assert answers == [403]
     assert api.world.workers.assignments == []

@@ -36,14 +36,14 @@ class Connection:
 
     async def answer(self) -> tuple[int, dict[str, str]]:
         """Return the status and the problem (or other JSON) of the next answer."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode().lower()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE_S)).decode().lower()
         length = next(int(line.partition(":")[2]) for line in head.splitlines() if line.startswith("content-length"))
         return int(head.split(" ")[1]), json.loads(await self.reader.readexactly(length))
 
     async def closed(self) -> bool:
         """Wait for the other side to close; tell whether it did so without another word."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 10) == b""
+            return await asyncio.wait_for(self.reader.read(), PATIENCE_S) == b""
         except ConnectionResetError:
             return True
 
@@ -162,7 +162,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(tmp_path: Path
                 while True:
                     await connection.send(request * 100)
 
-        await asyncio.wait_for(flood(), 50)
+        await asyncio.wait_for(flood(), PATIENCE_S)
         await server.health()
 
 

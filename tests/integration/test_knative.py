@@ -26,7 +26,7 @@ from tests.contract.schemas import faults_of
 from tests.support.builders import make_event, make_worker
 from tests.support.knative import Broker, SharedStore, cluster, event_of, ping, served, worker_event
 from tests.support.loopback import Answer, Loopback, Request
-from tests.support.world import decision, decision_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, task, until
 
 PROBLEM = "application/problem+json"
 
@@ -344,7 +344,7 @@ async def test_what_runs_ends_before_the_function_does(sink: Loopback) -> None:
         return Answer()
 
     sink.answer = slow
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         async with served("validate", store, sink.url) as function:
             headers, body = write_binary(event)
             answering = asyncio.create_task(client.post(function.url, content=body, headers=headers))
@@ -426,13 +426,13 @@ async def test_a_tick_that_was_given_up_is_no_letter_since_the_next_one_does_the
 async def test_who_waits_for_the_end_of_a_flow_is_answered_when_the_api_stops() -> None:
     store = SharedStore()
     data = decision(task("a"))
-    async with httpx.AsyncClient(timeout=30) as client, served("api", store) as api:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client, served("api", store) as api:
         waiting = asyncio.create_task(client.post(f"{api.url}/api/v1/flow-c/execute", json=data))
         await until(lambda: one_flow(store), "the flow")
         await asyncio.sleep(0.2)  # until it waits
         assert not waiting.done()
         api.function.drain()
-        answer = await asyncio.wait_for(waiting, 5)
+        answer = await asyncio.wait_for(waiting, PATIENCE_S)
     assert answer.status_code == 503
 
 

@@ -31,7 +31,7 @@ async def assignment_of(api: Api) -> dict[str, Any]:
         assignments = api.world.workers.assignments
         return dict(assignments[0]) if assignments else None
 
-    return await until(assigned, "an assignment", 60)
+    return await until(assigned, "an assignment")
 
 
 async def report(api: Api, assignment: dict[str, Any], body: object, **headers: str) -> httpx.Response:

@@ -90,6 +90,6 @@ async def test_an_event_that_the_subscriber_does_not_take_holds_up_none_of_its_f
         async def others() -> bool | None:
             return True if await world.platform._queue.depth() == 1 else None
 
-        await until(others, "all others to be told", seconds=60)
+        await until(others, "all others to be told")
         assert taken(receiver) == [event.id for event in sent if event.id != POISON]
         assert [queued.event.id for queued in await world.platform._queue.pending(0, 10)] == [POISON]

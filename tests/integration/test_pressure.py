@@ -19,7 +19,7 @@ from functions._hosts.one_machine.process import running
 from tests.support.http_api import problem_of, running_api
 from tests.support.loopback import Answer as LoopbackAnswer
 from tests.support.loopback import Loopback, Request
-from tests.support.world import decision, decision_event, report_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, report_event, task, until
 
 WORDS = {"full": "database or disk is full", "read-only": "readonly database"}
 
@@ -70,7 +70,7 @@ class Platform:
 async def platform_over(folder: Path) -> AsyncIterator[Platform]:
     async with (
         running(Settings(port=0, data=folder)) as platform,
-        httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=20) as client,
+        httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=PATIENCE_S) as client,
     ):
         flows = platform.ports.store
         assert isinstance(flows, SqliteFlows)

@@ -258,11 +258,11 @@ async def test_a_subscriber_with_a_wrong_address_loses_nothing_and_one_that_refu
         await api.world.register()
         with capture_logs() as lines:
             flow = await api.world.run(task("a"))
-            await until(lambda: _logged(lines, "event.failed"), "a try to tell the subscriber", seconds=60)
+            await until(lambda: _logged(lines, "event.failed"), "a try to tell the subscriber")
         assert await letters_of(api.world) == []
         api.world.platform.local_broker.subscriber = HttpBroker(client, sink.url)
         with capture_logs() as lines:
-            await until(lambda: _empty(api.world), "the queue to empty", seconds=120)
+            await until(lambda: _empty(api.world), "the queue to empty")
         letters = await letters_of(api.world)
     assert [(one.event["type"], one.function, one.reason.code) for one in letters] == [
         (type_of("ticket.assigned"), "subscriber", "refused_by_subscriber")

@@ -22,7 +22,7 @@ async def nothing_to_do(world: World, flow_id: str) -> None:
         ready = "pay" in found and found["pay"].waiting is Waiting.WORKER
         return (ready and found["book"].status is TicketStatus.COMPLETED) or None
 
-    await until(probe, "a ticket to wait for a worker", seconds=60)
+    await until(probe, "a ticket to wait for a worker")
 
 
 def change_parameters(database: Path, task_id: str) -> None:
@@ -55,7 +55,7 @@ async def test_a_ticket_that_was_changed_while_the_platform_was_down_is_never_ex
         await world.register("w1")
         await world.register("books", "books")
         await world.register("w2")
-        flow = await world.ended(flow_id, seconds=60)
+        flow = await world.ended(flow_id)
         tickets = await world.tickets(flow_id)
         asked = [one["task_id"] for one in world.workers.assignments]
         incidents = await world.ports.views.audits(flow_id, 50)

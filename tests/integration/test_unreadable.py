@@ -107,7 +107,7 @@ async def test_a_ticket_that_cannot_be_read_is_named_by_its_flow(rig: Rig) -> No
         tickets = await world.tickets(flow_id)
         return tickets["b"].completed_at
 
-    await until(other_done, "the other ticket", 60)
+    await until(other_done, "the other ticket")
     why = await rig.api.get(f"/api/v1/why/{flow_id}")
     assert any(bad in text and "left out" in text for text in why["text"])
     assert (await rig.api.get(f"/api/v1/why/{bad}"))["status"] == "UNREADABLE"

@@ -158,8 +158,8 @@ def differences(here: Scenario, there: Scenario) -> list[str]:
     return found + [f"{task}: {one} instead of {other}" for task, one, other in pairs if one != other]
 
 
-def two_thousand_tickets(seeded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a decision like `seeded` with 2,000 tasks, a hundred side by side."""
+def wide(seeded: Mapping[str, Any], tickets: int) -> dict[str, Any]:
+    """Return a decision like `seeded` with so many tasks, a hundred side by side."""
     tasks = [
         {
             "task_id": f"t{n}",
@@ -169,6 +169,6 @@ def two_thousand_tickets(seeded: Mapping[str, Any]) -> dict[str, Any]:
             "required_capabilities": ["execute"],
             "estimated_duration_ms": 1000,
         }
-        for n in range(2000)
+        for n in range(tickets)
     ]
     return {**seeded, "cognitive_plan": {**plan_of(seeded), "tasks": tasks}}

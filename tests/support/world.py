@@ -31,6 +31,9 @@ from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._engine.tokens import JwtTokens
 
+PATIENCE_S = 180.0
+"""Seconds after which a test gives up waiting: nothing takes this long on the busiest machine, only a hang does."""
+
 ACCEPTED = Answer(202)
 T = TypeVar("T")
 Task = Mapping[str, Any]
@@ -148,7 +151,7 @@ class World:
         order = CancelRequest(flow_id=flow_id, requested_by=requested_by, reason=reason)
         return (await self.platform.order(order)).flow
 
-    async def ended(self, flow_id: str, seconds: float = 10.0) -> Flow:
+    async def ended(self, flow_id: str, seconds: float = PATIENCE_S) -> Flow:
         """Wait for the end of a flow."""
         return await until(lambda: self._end_of(flow_id), f"the end of flow {flow_id}", seconds)
 
@@ -230,16 +233,17 @@ class ClosedBreaker:
         return
 
 
-PATIENCE_S = 180.0
-"""Seconds after which a test gives up waiting: nothing takes this long on the busiest machine, only a hang does."""
-
-
 async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: float = PATIENCE_S) -> T:
-    """Wait for something that happens by itself; polling is all that an outside observer can do."""
+    """Wait for something that happens by itself; polling is all that an outside observer can do.
+
+    A pause is a tenth of the time that was waited already: a long wait leaves the processor to what it waits for.
+    """
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     try:
         async with asyncio.timeout(seconds):
             while (found := await probe()) is None:
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(min(max(0.005, (clock() - begun) / 10), 0.1))
     except TimeoutError:
         raise AssertionError(f"waited {seconds} s without success for {what}") from None
     return found

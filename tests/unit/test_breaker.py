@@ -6,8 +6,8 @@ from typing import cast
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.stores import Stores
 from functions._core.events.data import TicketsReady
+from functions._core.machine.assignment import Discovered
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import Discovered
 from functions._core.placement.ranking import rank_for
 from functions._core.placement.workers import (
     ACKNOWLEDGED,
