@@ -1,11 +1,11 @@
 """Where a ticket stands between the flow and the workers, as every store sees it."""
 
 import json
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from functions._core.records.models import Ticket
+from functions._core.records.set_aside import RecordKind, SetAside
 from functions._core.records.values import TicketStatus, Waiting
 
 HELD = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
@@ -29,10 +29,30 @@ def in_one_line(one: Requirement, other: Requirement) -> bool:
     return one <= other or other <= one
 
 
-def readable_requirements(stored: Iterable[tuple[str, str]]) -> list[tuple[Requirement, str]]:
-    """Return the sets of capabilities of JSON arrays and their keys, without those that are none."""
-    found = []
-    for text, key in stored:
-        with suppress(ValueError, TypeError):
-            found.append((frozenset[str](json.loads(text)), key))
-    return found
+def requirement_of(text: str) -> Requirement:
+    """Return the names of a JSON array; raise `ValueError` or `TypeError` for anything else."""
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(text)
+    return frozenset(names)
+
+
+def readable_requirements(
+    aside: SetAside, stored: Iterable[tuple[str, str, str | None, Callable[[], Requirement]]]
+) -> list[tuple[Requirement, str]]:
+    """Return requirements and their keys, of rows of key, ticket, flow and what reads the requirement.
+
+    What cannot be read is set aside under the id of its ticket, until that is written again.
+    """
+    found: dict[str, Requirement] = {}
+    unreadable: set[str] = set()
+    for key, ticket_id, flow_id, read in stored:
+        needs = aside.read(RecordKind.REQUIREMENT, ticket_id, read, flow_id=flow_id)
+        if needs is None:
+            unreadable.add(ticket_id)
+        else:
+            found[key] = needs
+    for record in aside.records(RecordKind.REQUIREMENT):
+        if record.record_id not in unreadable:
+            aside.gone(record.kind, record.record_id)
+    return [(needs, key) for key, needs in found.items()]

@@ -24,8 +24,9 @@ from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Answer, Due, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
-from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, reported
+from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out, reported
 from functions._observability.dispatch_result import Handling
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -132,6 +133,14 @@ class Dispatcher:
             return await answered(answers, context, self._ports)
 
         return await self._settle(flow_id, tuple(answers), decide, function="assign")
+
+    async def left_out(self, flow_id: str, tickets: Sequence[UnreadableRecord]) -> DispatchResult:
+        """Raise an incident, if none was raised, for each of the tickets of a flow that cannot be read."""
+
+        async def decide(context: Context) -> AnyOutcome:
+            return await left_out(tickets, context, self._ports)
+
+        return await self._settle(flow_id, (), decide, function="monitor")
 
     async def broke(self, flow_id: str, reason: Reason) -> DispatchResult:
         """Give up the step that a flow is at."""

@@ -39,6 +39,7 @@ class OutboxRelay:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, None] = {}
+        self._resume = 0
         self.subscriber: Broker | None = broker
         self._broker = broker
 
@@ -76,9 +77,10 @@ class OutboxRelay:
     async def recover(self) -> None:
         """Publish what has been left in the queue for a while; stop when the broker takes nothing of a page.
 
-        An event that it does not take keeps none that comes after it from being published.
+        An event that it does not take keeps none that comes after it from being published: a broker that is away is
+        left alone, and the next sweep begins behind the page.
         """
-        after = 0
+        after, self._resume = self._resume, 0
         while page := await self._queue.pending(after, PAGE):
             before = self._clock.now() - STALE
             left = [queued.event for queued in page if queued.event.time <= before]
@@ -88,6 +90,7 @@ class OutboxRelay:
             except Unavailable as away:
                 log.warning("publishing.behind", error=str(away))
                 if all(event.id in self._failed for event in left):
+                    self._resume = page[-1].position
                     return
             if len(page) < PAGE:
                 return

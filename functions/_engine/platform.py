@@ -6,23 +6,23 @@ flow is told goes through the mailbox under the flow's id.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any
 
 from functions._core.decision.admission import admit, decision_id_of
 from functions._core.engine import CommandResult, ReportResult
-from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable
+from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable, Undeliverable, Unreadable
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
 from functions._core.events.commands import AnyOrder, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, verdicts_of
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Verdict, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.dead_letters import OUTSIDE, event_of, unreadable_letter
 from functions._core.records.models import DeadLetter, Flow, Reason
-from functions._core.records.set_aside import RecordKind
+from functions._core.records.set_aside import RecordKind, UnreadableRecord
 from functions._core.records.worker import Worker
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
@@ -38,7 +38,7 @@ from functions._engine.telemetry_flush import TelemetryFlush
 from functions._engine.wiring import dead_letter, replay_telemetry
 from functions._engine.worker_tracker import WorkerTracker
 from functions._observability.instruments import Instruments, Recorder
-from functions._observability.logs import log
+from functions._observability.logs import ids_of, ids_of_delivery, ids_of_ticket, log
 
 
 class Platform:
@@ -77,6 +77,7 @@ class Platform:
             chain_told=outlet is None,
         )
         self._reporting = Reporting(self._executor, self.dispatcher)
+        self._raised: set[str] = set()
         self._answers = Gathering(self._executor, self._take_answers)
         self.local_broker: EventOutbox = outlet or LocalBroker(
             queue, self.dispatcher, self._executor, ports, self.rules, settings.queue_memory, chance
@@ -213,12 +214,15 @@ class Platform:
         self.local_broker.take(step.events)
         self._assignment_sender.send(step.deliveries)
         for verdict in filter(self._worker_tracker.counts, verdicts_of(step)):
-            self._background(verdict.worker_id, partial(self._worker_tracker.judge, verdict))
+            about = _ids_of(verdict, step)
+            self._unwatched(
+                about, self._executor.submit, verdict.worker_id, partial(self._worker_tracker.judge, verdict)
+            )
         self.alarm(step)
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
-        flow_id = delivery.ticket.flow_id
-        self._unwatched(flow_id, partial(self._answers.add, flow_id, (delivery, answer)))
+        about, flow_id = ids_of_delivery(delivery), delivery.ticket.flow_id
+        self._unwatched(about, self._answers.add, flow_id, (delivery, answer))
 
     async def _take_answers(self, flow_id: str, answers: Sequence[tuple[Delivery, Answer]]) -> DispatchResult:
         newest = {delivery.ticket.ticket_id: (delivery.attempt, answer) for delivery, answer in answers}
@@ -239,9 +243,9 @@ class Platform:
             time=self.ports.clock.now(),
             subject=ticket.ticket_id,
             data=data,
-            extensions={"partitionkey": ticket.flow_id},
+            extensions={"partitionkey": ticket.flow_id, "correlationid": ticket.correlation_id},
         )
-        self._background(ticket.flow_id, partial(self.dispatcher.handle, event))
+        self._unwatched(ids_of(event), self._executor.submit, ticket.flow_id, partial(self.dispatcher.handle, event))
 
     async def _due(self, due: Due) -> None:
         if due.flow_id is None:
@@ -261,6 +265,7 @@ class Platform:
     async def catch_up(self) -> None:
         """Look for what may have been missed since the last round."""
         await self.give_up_unreadable()
+        await self._raise_incidents()
         await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
 
@@ -274,6 +279,24 @@ class Platform:
                 await self.ports.dead_letters.put(letter)
                 await self.ports.telemetry_buffer.forget([int(record.record_id)])
 
+    async def _raise_incidents(self) -> None:
+        """Raise an incident, once, for each ticket that cannot be read: its flow waits for a person."""
+        left_out = self.ports.set_aside.records(RecordKind.TICKET)
+        self._raised &= {ticket.record_id for ticket in left_out}
+        by_flow: dict[str, list[UnreadableRecord]] = {}
+        for ticket in left_out:
+            if ticket.flow_id is not None and ticket.record_id not in self._raised:
+                by_flow.setdefault(ticket.flow_id, []).append(ticket)
+        for flow_id, tickets in by_flow.items():
+            try:
+                await self._in_turn(flow_id, partial(self.dispatcher.left_out, flow_id, tickets))
+            except Unreadable:
+                log.warning("incident.failed", flow_id=flow_id, error="its flow cannot be read, either")
+            except FlowcError as error:
+                log.warning("incident.failed", flow_id=flow_id, error=str(error))
+                continue  # the next round tries again
+            self._raised |= {ticket.record_id for ticket in tickets}
+
     def _stored(self, worker: Worker) -> None:
         self.sweeper.arm(worker.next_wakeup_at)
 
@@ -286,21 +309,23 @@ class Platform:
         result: DispatchResult = await self._executor.submit(flow_id, job)
         return result
 
-    def _background(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> None:
-        self._unwatched(flow_id, partial(self._executor.submit, flow_id, job))
+    def _unwatched(
+        self, about: Mapping[str, object], begin: Callable[[str, Any], asyncio.Future[Any]], key: str, what: object
+    ) -> None:
+        """Begin what costs nothing but time when it fails: the ticket's wake-up asks again for a lost answer.
 
-    def _unwatched(self, flow_id: str, begin: Callable[[], asyncio.Future[Any]]) -> None:
-        """Begin what costs nothing but time when it fails: the ticket's wake-up asks again for a lost answer."""
+        `about` are the fields of a line that tells of it.
+        """
 
         def done(future: asyncio.Future[Any]) -> None:
             error = None if future.cancelled() else future.exception()
             if error is not None:
-                log.warning("background.failed", flow_id=flow_id, error=repr(error))
+                log.warning("background.failed", **about, error=repr(error))
 
         try:
-            begin().add_done_callback(done)
+            begin(key, what).add_done_callback(done)
         except Unavailable as full:
-            log.warning("background.dropped", flow_id=flow_id, error=str(full))
+            log.warning("background.dropped", **about, error=str(full))
 
     async def _refuse_conflict(self, event: CloudEvent, known: Flow) -> None:
         message = (
@@ -325,3 +350,10 @@ class Platform:
                 "traceparent": flow.traceparent,
             },
         )
+
+
+def _ids_of(verdict: Verdict, step: ChangeSet) -> Mapping[str, object]:
+    """Return the fields of a line about what an attempt said of its worker."""
+    ticket_id = verdict.attempt.rpartition("/")[0]
+    ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == ticket_id), None)
+    return {**(ids_of_ticket(ticket) if ticket else {"flow_id": step.flow_id}), "worker_id": verdict.worker_id}

@@ -22,9 +22,9 @@ from functions.dead_letter.function import dead_letter
 from functions.discover.function import discover
 from functions.enforce_sla.function import enforce_sla
 from functions.generate_tickets.function import generate_tickets
-from functions.monitor.function import monitor, reported
+from functions.monitor.function import left_out, monitor, reported
 from functions.publish_telemetry.function import flush_telemetry, publish_telemetry, replay_telemetry
-from functions.track_workers.function import Tracked, release, track_workers
+from functions.track_workers.function import Tracked, handed_on, release, track_workers
 from functions.validate.function import validate
 
 __all__ = [
@@ -34,6 +34,8 @@ __all__ = [
     "dead_letter",
     "enforce_sla",
     "flush_telemetry",
+    "handed_on",
+    "left_out",
     "migrate_database",
     "open_store",
     "ports_of",

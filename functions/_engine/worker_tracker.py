@@ -23,7 +23,7 @@ from functions._core.ports import Answer, Due, Ports
 from functions._core.records.change_set import Delivery
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
-from functions._engine.wiring import Tracked, release, track_workers
+from functions._engine.wiring import Tracked, handed_on, release, track_workers
 from functions._observability.instruments import Instruments
 
 TRIES = 8
@@ -148,7 +148,10 @@ class WorkerTracker:
         """
         if not isinstance(event, Registration | Deregistration):
             return False
-        return await self._ports.registry.remove(event.worker_id, unreadable.version or 0)
+        version = unreadable.version or 0
+        if isinstance(event, Deregistration):  # one that registers says itself what it is working on
+            await self._send(await handed_on(event, version, self._ports))
+        return await self._ports.registry.remove(event.worker_id, version)
 
     async def _store(self, tracked: Tracked) -> bool:
         if tracked.worker is tracked.known:

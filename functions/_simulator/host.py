@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._hosts.wiring_api import ApiServices
+from functions._observability.logs import ids_of
 from functions._simulator.faults import Faults
 from functions._simulator.ports import Trouble, disturbed
 from functions._simulator.process import Process
@@ -42,7 +44,8 @@ class Shaky(Platform):
         """Whether an event does not go on at once: it is lost, or late, or one that comes twice comes first."""
         faults = self.faults
         if faults.strikes("duplicate"):
-            self._background(event.extensions["partitionkey"], lambda: self.dispatcher.handle(event))
+            key, again = event.extensions["partitionkey"], partial(self.dispatcher.handle, event)
+            self._unwatched(ids_of(event), self._executor.submit, key, again)
         if faults.strikes("drop"):
             return True
         if faults.strikes("delay"):

@@ -14,7 +14,7 @@ from functions._core.machine.tables import (
     FLOW_TRANSITIONS,
     TICKET_TRANSITIONS,
 )
-from functions._core.planning.tickets import ticket_hash
+from functions._core.planning.tickets import intact
 from functions._core.records.models import Flow, HistoryEntry, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._simulator.ledger import Change, Ledger, Promise
@@ -228,7 +228,7 @@ def clearance_is_respected(about: tuple[str, int, str], ledger: Ledger) -> Itera
 def changed_is_not_done(about: tuple[str, int, str], ledger: Ledger) -> Iterator[str]:
     """A ticket that was changed where it is stored is never given to a worker."""
     ticket = ledger.tickets[about[0]]
-    if ticket.attempt == about[1] and ticket.status is TicketStatus.ASSIGNED and ticket.hash != ticket_hash(ticket):
+    if ticket.attempt == about[1] and ticket.status is TicketStatus.ASSIGNED and not intact(ticket):
         yield f"ticket {ticket.task_id} was given away although its hash is another one"
 
 

@@ -19,16 +19,23 @@ from functions._core.machine.commands import Commanded
 from functions._core.machine.compensation import CompensationPlanned
 from functions._core.machine.context import Context
 from functions._core.machine.ending import Reported, counted, may_retry, retryable
+from functions._core.machine.incidents import LeftOut, incident_of_unreadable
 from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.redrive import new_deadline, to_redo, work_stands
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
+from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.compensation import compensations
 from functions._core.ports import Ports
+from functions._core.records.audits import AuditKind
 from functions._core.records.models import Ticket
+from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import FlowStatus, ReportStatus
 
 OFFER_LEASE = timedelta(seconds=5)
 """A waiting ticket that was offered a slot is not offered another one for this long."""
+
+INCIDENTS = 500
+"""Incidents of a flow that are looked through for one that was raised before."""
 
 Event = Report | WorkerUnhealthy | CompensationRequested | AnyOrder
 
@@ -110,6 +117,17 @@ async def reported(reports: Sequence[Report], context: Context, ports: Ports) ->
     around = await around_ends(done, given_up, ports) if done or given_up else RelatedTickets()
     slots = Counter(ticket.worker_id for ticket in (*done, *(ticket for _, ticket in failed)))
     return Reported(reports, around, [t for who, n in slots.items() for t in await _next_for(who, n, context, ports)])
+
+
+async def left_out(tickets: Sequence[UnreadableRecord], context: Context, ports: Ports) -> AnyOutcome:
+    """Return `LeftOut`: those of the flow's tickets that cannot be read and of which no incident tells yet."""
+    flow = context.flow
+    if flow.status in ENDED_FLOWS:
+        return Duplicate()
+    raised = await ports.views.audits(flow.flow_id, INCIDENTS, kind=AuditKind.INCIDENT)
+    known = {incident.audit_id for incident in raised}
+    new = {t.record_id: t.why for t in tickets if incident_of_unreadable(flow.flow_id, t.record_id) not in known}
+    return LeftOut(new) if new else Duplicate()
 
 
 async def _next_for(worker_id: str | None, slots: int, context: Context, ports: Ports) -> Sequence[Ticket]:

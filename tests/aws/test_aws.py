@@ -19,6 +19,7 @@ from tests.aws.wire import EVENT_LIMIT, ITEM_LIMIT
 from tests.aws.world import World, world
 from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
+from tests.contract.schemas import attribute_faults, envelope_faults
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, wide
 from tests.support.world import until
@@ -88,10 +89,21 @@ async def all_checked(running: World, decisions: Mapping[str, Mapping[str, Any]]
             group.create_task(running.check(decision, folder / name, seconds))
 
 
-async def sizes_are_kept(running: World) -> None:
+async def sizes_and_schemas_are_kept(running: World) -> None:
     assert 0 < running.deployment.wire.largest["entries"] <= EVENT_LIMIT
     assert 0 < running.deployment.wire.largest["item"] <= ITEM_LIMIT
     assert 0 < await running.deployment.largest_item() <= ITEM_LIMIT
+    published = running.deployment.wire.published.values()
+    assert published
+    assert sorted({fault for entry in published for fault in entry_faults(entry)}) == []
+
+
+def entry_faults(entry: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with an entry on a bus; of an event whose data lie elsewhere, without them."""
+    said = json.loads(entry["Detail"])
+    addressed = (entry["Source"], entry["DetailType"])
+    found = [] if addressed == (said["source"], said["type"]) else [f"{addressed} is not that of {said['id']}"]
+    return found + (envelope_faults(said) if "data" in said else attribute_faults(said))
 
 
 async def letter_of(running: World, event_id: str) -> dict[str, Any]:
@@ -110,7 +122,7 @@ async def test_plans_take_the_same_course_as_on_one_machine(aws: World, tmp_path
     await all_checked(aws, plans(which, seed), tmp_path, 3 * MINUTES)
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
-    await sizes_are_kept(aws)
+    await sizes_and_schemas_are_kept(aws)
 
 
 async def test_clients_need_the_key_and_whoever_watches_does_not(aws: World) -> None:
@@ -161,7 +173,7 @@ async def test_of_a_decision_that_is_too_large_the_ingress_takes_a_claim_check(a
     await aws.deployment.put("Ingress", claimed)
     flow = await aws.ended(flow_id_of(decision["decision_id"]), MINUTES)
     assert flow["status"] == "COMPLETED"
-    await sizes_are_kept(aws)
+    await sizes_and_schemas_are_kept(aws)
 
 
 async def test_internal_events_are_not_taken_from_outside(aws: World) -> None:
@@ -227,7 +239,7 @@ async def test_plans_take_the_same_course_while_everything_goes_wrong(
         assert again.delivered > 0
         assert all(faults.done[kind] > 0 for kind in ("conflict", "throttled", "partial", "lost", "crash")), faults.done
         await running.nothing_dead()
-        await sizes_are_kept(running)
+        await sizes_and_schemas_are_kept(running)
 
 
 @pytest.mark.slow
@@ -242,4 +254,4 @@ async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, cloud: C
         assert flow["status"] == "COMPLETED", flow
         assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
         await running.nothing_dead()
-        await sizes_are_kept(running)
+        await sizes_and_schemas_are_kept(running)

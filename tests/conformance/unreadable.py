@@ -12,7 +12,7 @@ from functions._core.errors import Unreadable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import RecordKind
-from functions._core.records.values import FlowStatus, TicketStatus, Waiting
+from functions._core.records.values import CLEARANCES, FlowStatus, SecurityLevel, TicketStatus, Waiting
 from tests.support.builders import (
     T0,
     make_action,
@@ -139,6 +139,31 @@ class UnreadableSuite(ABC):
         assert {one.record_id for one in due} == set(_ids(waiting))
         named = stores.set_aside.records(RecordKind.TICKET, flow_id=flow.flow_id)
         assert {record.record_id for record in named} == {waiting[0].ticket_id, held[0].ticket_id}
+
+    @pytest.mark.parametrize("text", ["[1]", "{}", '"build"', "[[]]"])
+    async def test_one_requirement_stops_no_other_ticket(self, stores: Stores, damage: Damage, text: str) -> None:
+        flow = make_flow(next_wakeup_at=None)
+        tickets = tuple(
+            make_ticket(flow, n, waiting=Waiting.WORKER, required_capabilities=(f"c{n}",), next_wakeup_at=T0)
+            for n in (1, 2, 3)
+        )
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=tickets))
+        await damage(RecordKind.REQUIREMENT, tickets[0].ticket_id, lambda _text: text)
+        told: list[str] = []
+        stores.set_aside.told = lambda record: told.append(record.kind)
+        for number in (1, 2):
+            await stores.wakeups.line(flow.flow_id, tickets[1].requirement)
+            claimed = await stores.wakeups.claim_waiting(None, T0 + number * 2 * LEASE, 9, LEASE)
+            assert sorted(_ids(claimed)) == sorted(_ids(tickets[1:]))
+            await stores.store.tickets_of(flow.flow_id)
+        assert told == ["requirement"]
+        assert len(stores.set_aside.records()) == 1
+        # What the ticket is searched for by is written again with it.
+        again = tickets[0].but(version=2, required_capabilities=("c4",))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(again,)))
+        assert _ids(await stores.wakeups.claim_waiting({"c4", *CLEARANCES[SecurityLevel.INTERNAL]}, T0, 9, LEASE)) == [
+            again.ticket_id
+        ]
 
     async def test_one_letter_stops_no_other(self, stores: Stores, damage: Damage, fault: Callable[[str], str]) -> None:
         letters = [make_letter(number) for number in (1, 2, 3)]

@@ -25,7 +25,7 @@ from infra.generate.contract.folder import differences, pretty
 from infra.generate.contract.sample import DECISION, IMAGE, START
 from infra.generate.contract.words import COMMON, SPECIAL
 from tests.conftest import ROOT
-from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, document, faults, faults_of, validator
+from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, STEMS, document, faults, faults_of, validator
 
 FLOW_ID = flow_id_of(DECISION["decision_id"])
 TASKS = {task["task_id"] for task in DECISION["cognitive_plan"]["tasks"]}
@@ -98,6 +98,7 @@ def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) ->
         assert example["traceparent"].startswith("00-")
         assert ("expirytime" in example) == (entry.event_type == "ticket.assigned")
     assert ("dataref" in example) == stem.endswith(".stored")
+    assert STEMS[example.get("dataschema", f"urn:neuralhive:{entry.event_type}:v1")] == stem
 
 
 def test_the_examples_are_about_one_flow_and_its_tickets() -> None:

@@ -169,7 +169,7 @@ class TestAgainstAPlatform:
         assert run("submit", file).exit_code == 0
         written(tmp_path, task("b"), decision_id="twice")
         refused = run("submit", file)
-        assert refused.exit_code == 2
+        assert refused.exit_code == 1
         assert "decision_conflict" in refused.stderr
         (letter,) = json.loads(run("dead-letters", "list", "--json").stdout)["items"]
         assert letter["letter_id"] in run("dead-letters", "list").stdout

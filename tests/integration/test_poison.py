@@ -78,6 +78,26 @@ async def test_the_sweep_of_the_outbox_leaves_a_broker_alone_that_takes_nothing(
         await publisher.close()
 
 
+async def test_a_page_of_the_outbox_that_the_broker_never_takes_keeps_nothing_behind_it(client: HttpClient) -> None:
+    async with Loopback() as server:
+        poison = {event.id for event in events(PAGE)}
+
+        async def answer(request: Request) -> Answer:
+            return Answer(503 if request.headers["ce-id"] in poison else 202)
+
+        server.answer = answer
+        stores = MemoryStore().stores
+        publisher = OutboxRelay(stores.queue, stores.store, HttpBroker(client, server.url), SystemClock())
+        await stores.queue.enqueue(events(PAGE + 20))
+        for _ in range(2):
+            await publisher.recover()
+        assert {queued.event.id for queued in await stores.queue.pending(0, 2 * PAGE)} == poison
+        asked = len(server.requests)
+        await publisher.recover()  # the sweep begins again at the head
+        assert len(server.requests) == asked + PAGE
+        await publisher.close()
+
+
 async def test_an_event_that_the_subscriber_does_not_take_holds_up_none_of_its_flow(
     tmp_path: Path, receiver: Loopback, client: HttpClient
 ) -> None:

@@ -156,7 +156,7 @@ def test_an_assignment_that_is_not_accepted_is_repeated_and_then_passed_on() -> 
 
 def test_a_running_ticket_says_who_works_on_it_how_far_and_what_comes_after_its_timeout() -> None:
     worker = make_worker(last_seen=NOW - seconds(70))
-    explained = why(running(progress=40.0), worker=worker)
+    explained = why(running(progress=40.0), workers=[worker])
     assert explained.headline == "Ticket t3 (deploy api) waits for worker worker-1 to report its end, 40 % done."
     assert "Worker worker-1 is DEGRADED, last heard of at 11:59:33 UTC (1 min 10 s)." in explained.details
     assert explained.then is not None
@@ -395,7 +395,7 @@ def test_every_status_of_a_ticket_can_be_explained_in_time_and_too_late(
         worker_id="worker-1", score=1, health_score=1, pheromone_score=1, telemetry_score=1, active=0, slots=1
     )
     ticket = make_ticket(executing(), status=status, waiting=waiting, worker_id="worker-1", candidates=[candidate])
-    explained = why(ticket, NOW + late, worker=make_worker(reported=Health.DEGRADED))
+    explained = why(ticket, NOW + late, workers=[make_worker(reported=Health.DEGRADED)])
     assert (explained.waits_for is None) == (status in ENDED_TICKETS)
     assert all(sentence.endswith(".") for sentence in explained.sentences)
 

@@ -22,7 +22,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, HistoryEntry, Phase, Reason, Refusal, Sla, Ticket
 from functions._core.records.values import FlowStatus, Outcome, SlackState, TaskType, TicketStatus, Waiting
 from functions._core.rules import Rules
-from tests.support.builders import T0, make_flow, make_history, make_ticket, seconds
+from tests.support.builders import T0, make_flow, make_history, make_ticket, make_worker, seconds
 
 RULES = Rules()
 NOW = T0 + seconds(40)
@@ -399,6 +399,27 @@ def test_workers_left_out_for_the_same_reason_are_named_together() -> None:
     assert (
         "Workers w1, w2 and w3 were left out: all 4 slots are taken."
         in explain_ticket(ticket, flow, NOW, RULES).details
+    )
+
+
+def test_a_ticket_behind_a_circuit_breaker_names_it_and_until_when_it_is_closed() -> None:
+    flow = flow_in(FlowStatus.EXECUTING)
+    ticket = make_ticket(flow, waiting=Waiting.SLOT, waiting_since=T0)
+    base = {"last_seen": NOW, "capabilities": ticket.required_capabilities, "failures": 5}
+    open_one = make_worker(1, **base, suspended_until=NOW + seconds(30))
+    half_open = make_worker(2, **base, suspended_until=T0, trial="t/1", trial_until=NOW + seconds(9))
+    unfit = make_worker(3, **{**base, "last_seen": T0 - DAY}, suspended_until=NOW + seconds(30))
+    one = "none can take it now, as the circuit breaker of worker worker-1 is open until 12:01:10 UTC (in 30 s)."
+    for told in (
+        explain_ticket(ticket, flow, NOW, RULES, workers=[open_one, unfit]).headline,
+        "\n".join(explain_flow(flow, [ticket], NOW, RULES, workers=[open_one, unfit]).details),
+    ):
+        assert one in told
+        assert "worker-3" not in told
+    told = explain_ticket(ticket, flow, NOW, RULES, workers=[open_one, half_open]).headline
+    assert told.endswith(
+        "(in 30 s) and the circuit breaker of worker worker-2 is half-open and tries another attempt until "
+        "12:00:49 UTC (in 9 s) at most."
     )
 
 

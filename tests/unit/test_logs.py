@@ -20,7 +20,7 @@ from functions._observability import logs
 from functions._observability.dispatch_result import Handling
 from tests.support.builders import T0, make_event, make_flow
 from tests.support.command_line import logs_as_before
-from tests.support.world import World, running_world, task
+from tests.support.world import World, running_world, task, until
 
 ACKNOWLEDGED_FIRST = [("assign", "ticket.answered", "Delivered"), ("monitor", "ticket.reported", "Reported")]
 """The answer to the assignment and the report race."""
@@ -80,6 +80,33 @@ async def test_a_flow_that_ended_has_one_line_that_is_always_shown(tmp_path: Pat
     (ended,) = [line for line in lines if line["event"] == "flow.ended"]
     assert (ended["log_level"], ended["status"], ended["tickets"]) == ("info", "COMPLETED", 1)
     assert ended["flow_id"] == world.workers.assignments[0]["flow_id"]
+
+
+async def test_what_fails_in_the_background_has_the_ids_of_what_it_is_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise OSError("broken")
+
+    with structlog.testing.capture_logs() as lines:
+        async with running_world(tmp_path) as world:
+            monkeypatch.setattr(world.platform.dispatcher, "delivered", broken)
+            monkeypatch.setattr(world.platform._worker_tracker, "judge", broken)
+            monkeypatch.setattr(world.platform._worker_tracker, "counts", lambda _verdict: True)
+            await world.register()
+            flow = await world.run(task("a"))
+            (ticket,) = (await world.tickets(flow.flow_id)).values()
+
+            async def told() -> bool | None:
+                return len([line for line in lines if line["event"] == "background.failed"]) == 2 or None
+
+            await until(told, "both to fail")
+    for line in lines:
+        if line["event"] == "background.failed":
+            assert (line["flow_id"], line["correlation_id"]) == (flow.flow_id, flow.correlation_id)
+            assert (line["ticket_id"], line["attempt"], line["worker_id"]) == (ticket.ticket_id, 1, "w1")
+        if line["event"] == "flow.ended":
+            assert line["correlation_id"] == flow.correlation_id
 
 
 async def test_no_line_holds_a_payload_or_a_token(tmp_path: Path) -> None:

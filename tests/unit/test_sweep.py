@@ -43,4 +43,5 @@ async def test_a_record_whose_handling_fails_keeps_no_other_waiting(error: Excep
     assert sorted(acted) == sorted(ticket.ticket_id for ticket in plan if ticket is not plan[7])
     (line,) = lines
     assert (line["event"], line["record_id"]) == ("wakeup.failed", plan[7].ticket_id)
+    assert (line["flow_id"], line["ticket_id"]) == (flow.flow_id, plan[7].ticket_id)
     assert ("exc_info" in line) == (not isinstance(error, Unavailable))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change, key_of, request
@@ -20,7 +21,7 @@ from functions._adapters.dynamodb.records import readable, record_of
 from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_integer
 from functions._adapters.dynamodb.writing import Writer
-from functions._adapters.worker_claims import in_one_line
+from functions._adapters.worker_claims import in_one_line, readable_requirements
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Flow, Ticket
@@ -203,7 +204,15 @@ class DynamoWakeups:
     async def _requirements(self) -> list[tuple[frozenset[str], str]]:
         """Return what tickets have ever required while they waited, as sets and as they are stored."""
         rows = await self._table.query(keys.REQUIREMENTS, old=True)  # the tickets are no fresher in their index
-        return [(frozenset(one["S"] for one in row["cs"]["L"]), row["sk"]["S"]) for row in rows]
+        names = [row["sk"]["S"] for row in rows]
+        return readable_requirements(
+            self._table.set_aside,
+            ((name, name, None, partial(_needs, row)) for name, row in zip(names, rows, strict=True)),
+        )
+
+
+def _needs(row: Item) -> frozenset[str]:
+    return frozenset(one["S"] for one in row["cs"]["L"])
 
 
 def _later(found: str, true: datetime | None) -> datetime:

@@ -16,7 +16,7 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, HistoryEntry, Phase
-from functions._core.records.values import FlowStatus, add_time, dataref, flow_id_of
+from functions._core.records.values import FlowStatus, add_time, flow_id_of, stored_decision
 from functions._core.rules import Rules
 
 MAX_ID = 255
@@ -92,7 +92,7 @@ def _to_validate(flow: Flow, event: CloudEvent, now: datetime) -> CloudEvent:
             "correlationid": flow.correlation_id,
             "causationid": event.id,
             "traceparent": flow.traceparent,
-            "dataref": dataref(flow.flow_id),
+            **stored_decision(flow.flow_id),
         },
     )
 

@@ -18,8 +18,8 @@ from functions._core.records.values import (
     RiskBand,
     Timestamp,
     add_time,
-    dataref,
     name_uuid,
+    stored_decision,
 )
 
 CHAIN: dict[FlowStatus, str] = {
@@ -247,7 +247,7 @@ def emit_chain(builder: StepBuilder) -> None:
     if flow.status is FlowStatus.COMPENSATING:
         data = {"flow_id": flow.flow_id, "outcome": flow.outcome}
     # The decision itself stays in the store.
-    where = {"dataref": dataref(flow.flow_id)} if flow.status is FlowStatus.VALIDATING else {}
+    where = stored_decision(flow.flow_id) if flow.status is FlowStatus.VALIDATING else {}
     builder.emit(CHAIN[flow.status], data, **where)
 
 

@@ -23,7 +23,7 @@ from functions._engine.dispatch import flow_of
 from functions._engine.event_work import MISDIRECTED
 from functions._hosts.aws.function import LambdaFunction
 from functions._observability.emf import EmbeddedMetrics
-from functions._observability.logs import log
+from functions._observability.logs import ids_of, log
 
 TRIES = 3
 """Of an event that breaks its function."""
@@ -95,10 +95,10 @@ class Records:
             reason = Reason(code=refusal.code, message=str(refusal))
             await self._function.dead_letter(event, reason, hopeless=refusal.status != MISDIRECTED)
         except (Unavailable, Conflict) as passing:
-            log.warning("event.not_now", event_type=event.event_type, error=repr(passing))
+            log.warning("event.not_now", **ids_of(event), error=repr(passing))
             raise
         except Exception as error:
-            log.exception("event.failed", event_type=event.event_type)
+            log.exception("event.failed", **ids_of(event))
             received = _times(record)
             if received < TRIES:
                 raise

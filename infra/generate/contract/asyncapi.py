@@ -42,6 +42,7 @@ ATTRIBUTES: Document = {
         "ce-traceparent": {"type": "string", "description": "The trace in which the decision arrived."},
         "ce-expirytime": {"type": "string", "format": "date-time", "description": "Later it is of no use."},
         "ce-dataref": {"type": "string", "format": "uri-reference", "description": "Where the data is."},
+        "ce-dataschema": {"type": "string", "format": "uri", "description": "Id of the schema, if not its type's."},
     },
 }
 """The attributes in binary mode. Of messages that Flow C gets, the four that are required are enough."""

@@ -147,7 +147,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "duration_ms": "How long it took, in milliseconds.",
         "name": "The function that did it.",
         "started_at": "When it began.",
-        "status": "How it went; in_progress: not ended yet; skipped: the flow never came to it.",
+        "status": "How it went; in_progress: not ended yet; skipped: the flow ended before it did anything.",
         "step": "Its place in the chain.",
     },
     "Suspension": {

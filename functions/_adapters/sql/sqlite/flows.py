@@ -21,8 +21,9 @@ class SqliteFlows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._flows: Recent[Flow] = Recent(FLOWS)
-        self._tickets: Recent[Ticket] = Recent(TICKETS)
+        holds = database.set_aside.holds
+        self._flows: Recent[Flow] = Recent(FLOWS, partial(holds, RecordKind.FLOW))
+        self._tickets: Recent[Ticket] = Recent(TICKETS, partial(holds, RecordKind.TICKET))
 
     async def flow(self, flow_id: str) -> Flow | None:
         """Return the flow's row, or None."""
