@@ -50,7 +50,7 @@ sim: $(ready) ## simulate 1,000 flows with every fault, and check every promise 
 check: $(ready) ## check format, lint and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@.venv/bin/mypy --strict functions infra/generate tests
+	@.venv/bin/mypy --strict flowc functions infra/generate tests
 
 fmt: $(ready) ## format, and fix what can be fixed
 	@.venv/bin/ruff format .
