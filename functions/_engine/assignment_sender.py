@@ -48,7 +48,7 @@ class Breaker(Protocol):
         """Count, durably, what the answer to an assignment says of the worker."""
 
 
-class Courier:
+class AssignmentSender:
     """Delivers to workers in the background."""
 
     def __init__(

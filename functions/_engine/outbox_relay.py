@@ -13,7 +13,7 @@ from functions._core.errors import Rejected, Unavailable
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, Clock, EventQueue, FlowStore
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
 from functions._core.records.models import Reason
 from functions._observability.logs import ids_of, log
@@ -29,8 +29,8 @@ REMEMBERED = 10_000
 """Events that could not be published, by id, for whoever asks a moment later."""
 
 
-class Publisher:
-    """Publishes events; implements `Outlet`."""
+class OutboxRelay:
+    """Publishes events; implements `EventOutbox`."""
 
     def __init__(self, queue: EventQueue, store: FlowStore, broker: Broker, clock: Clock) -> None:
         self._queue = queue
@@ -120,13 +120,13 @@ class Publisher:
         try:
             await self._broker.publish([event])
         except Rejected as refusal:
-            await self._bury(event, refusal)
+            await self._dead_letter(event, refusal)
         else:
-            await self._store.commit(Step(flow_id=event.subject or "", handled=event.id))
+            await self._store.commit(ChangeSet(flow_id=event.subject or "", handled=event.id))
 
-    async def _bury(self, event: CloudEvent, refusal: Rejected) -> None:
+    async def _dead_letter(self, event: CloudEvent, refusal: Rejected) -> None:
         """Make a dead letter of what the broker will never take; of a chain event, the flow's wake-up tries another."""
         log.error("event.refused_by_broker", **ids_of(event), error=str(refusal))
-        function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
+        function = ROUTES[event.event_type].function if event.event_type in ROUTES else "subscriber"
         reason = Reason(code=refusal.code, message=str(refusal))
-        await self._queue.bury(event.id, letter_of(event, function, reason, 1, self._clock.now()))
+        await self._queue.dead_letter(event.id, letter_of(event, function, reason, 1, self._clock.now()))

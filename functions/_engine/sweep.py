@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from functions._core.errors import FlowcError, Unreadable
 from functions._core.ports import Due, Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._observability.logs import log
 
 PAGE = 200
@@ -44,7 +44,7 @@ class Sweeper:
             self._next = at
             self._woken.set()
 
-    def observe(self, step: Step) -> None:
+    def observe(self, step: ChangeSet) -> None:
         """Make sure to wake up in time for what a committed step has armed."""
         records = (*((step.flow,) if step.flow else ()), *step.tickets)
         nearest = min((r.next_wakeup_at for r in records if r.next_wakeup_at), default=None)

@@ -11,7 +11,7 @@ from functions._adapters.http.telemetry import FileTelemetrySink, HttpTelemetryS
 from functions._adapters.http.workers import HttpWorkerGateway
 from functions._adapters.stores import OpenStore, Stores
 from functions._core.errors import Unavailable
-from functions._core.machine.context import Situation
+from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Clock, Ports, TelemetrySink
 from functions._engine.clock import SystemClock
@@ -43,7 +43,7 @@ __all__ = [
     "track_workers",
 ]
 
-FUNCTIONS: Mapping[str, Callable[[Any, Situation, Ports], Awaitable[AnyOutcome]]] = {
+FUNCTIONS: Mapping[str, Callable[[Any, Context, Ports], Awaitable[AnyOutcome]]] = {
     "validate": validate,
     "generate_tickets": generate_tickets,
     "discover": discover,

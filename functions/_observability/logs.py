@@ -17,7 +17,7 @@ import structlog
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.models import Flow
 from functions._core.records.values import milliseconds
-from functions._observability.handling import Handling
+from functions._observability.dispatch_result import Handling
 
 log: Any = structlog.get_logger("flowc")
 """The logger of the platform."""
@@ -52,7 +52,7 @@ def ids_of(event: CloudEvent) -> dict[str, str]:
     data = event.data if isinstance(event.data, Mapping) else {}
     ids = {
         "event_id": event.id,
-        "noun": event.noun,
+        "noun": event.event_type,
         "flow_id": event.extensions.get("partitionkey") or data.get("flow_id"),
         "correlation_id": event.extensions.get("correlationid") or data.get("correlation_id"),
         "ticket_id": data.get("ticket_id"),

@@ -11,7 +11,7 @@ from functions._core.errors import Conflict, Unavailable
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, EventQueue, Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._hosts.wiring_api import ApiServices
@@ -30,8 +30,8 @@ class Shaky(Platform):
 
     faults: Faults
 
-    def _committed(self, step: Step) -> None:
-        events = [event for event in step.events if event.noun not in ROUTES or not self._lost(event)]
+    def _committed(self, step: ChangeSet) -> None:
+        events = [event for event in step.events if event.event_type not in ROUTES or not self._lost(event)]
         deliveries = [delivery for delivery in step.deliveries if not self.faults.strikes("drop")]
         if self.faults.strikes("reorder"):
             self.faults.chance("reorder").shuffle(events)
@@ -47,7 +47,7 @@ class Shaky(Platform):
             return True
         if faults.strikes("delay"):
             late = faults.chance("delay").random() * LATEST
-            asyncio.get_running_loop().call_later(late, self.pump.take, [event])
+            asyncio.get_running_loop().call_later(late, self.local_broker.take, [event])
             return True
         return False
 
@@ -105,14 +105,14 @@ class Host:
         services = self.services
         if services is not None:
             await self._queue.enqueue([event])
-            services.engine.pump.take([event])  # type: ignore[attr-defined]
+            services.engine.local_broker.take([event])  # type: ignore[attr-defined]
 
     async def _serve(self, process: Process) -> None:
         chance = Random(f"{self._seed}/{process.name}")
         ports, queue = disturbed(self._ports, self._queue, Trouble(process, self._faults, chance))
         platform = Shaky(self.settings, ports, queue, URL, chance=chance)
         platform.faults = self._faults
-        platform.pump.subscriber = self._subscriber
+        platform.local_broker.subscriber = self._subscriber
         try:
             await platform.start()
         except Unavailable:

@@ -82,7 +82,7 @@ def simulate_many(
 
 def _result(seed: int, world: World, *, keep_history: bool) -> Result:
     flow = world.flow
-    lines = [entry.model_dump_json() for entry in world.books.history]
+    lines = [entry.model_dump_json() for entry in world.ledger.history]
     ended = flow.ended_at if flow is not None else None
     return Result(
         seed=seed,
@@ -93,9 +93,9 @@ def _result(seed: int, world: World, *, keep_history: bool) -> Result:
         and ended is not None
         and ended <= flow.sla_deadline,
         tickets=flow.tickets_generated if flow is not None else 0,
-        steps=world.books.steps,
+        steps=world.ledger.steps,
         struck=dict(Counter({name: number for name, number in world.faults.struck.items() if number})),
-        violations=tuple(world.books.violations),
+        violations=tuple(world.ledger.violations),
         fingerprint=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         history=lines if keep_history else (),
     )

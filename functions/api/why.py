@@ -58,7 +58,7 @@ async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
     if flow.outcome is not None:
         failed = {"flow_id": flow.flow_id, "status": TicketStatus.FAILED.value}
         tickets += (await ports.views.find_tickets(failed, None, FAILED_READ))[0]
-    tally = await ports.tally.by_status(flow.flow_id) if flow.ended_at is None else flow.tally
+    tally = await ports.ticket_counts.by_status(flow.flow_id) if flow.ended_at is None else flow.tally
     last, about_flow = await _history(services, flow.flow_id, None)
     now = ports.clock.now()
     explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, history=about_flow)
@@ -78,7 +78,7 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     last, _ = await _history(services, ticket.flow_id, ticket.ticket_id)
     now = ports.clock.now()
     if ticket.status is TicketStatus.PENDING:
-        ranking = rank(ticket, await ports.registry.workers(), await ports.tally.active(), now, services.rules)
+        ranking = rank(ticket, await ports.registry.workers(), await ports.ticket_counts.active(), now, services.rules)
         ticket = ticket.but(candidates=ranking.candidates, refusals=ranking.refusals)
     explanation = explain_ticket(
         ticket, flow, now, services.rules, upstream=upstream, worker=worker, up_since=services.up_since()

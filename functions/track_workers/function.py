@@ -112,7 +112,7 @@ async def _of_breaker(known: Worker, event: Verdict | Trial, ports: Ports, rules
 async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
     """Return `worker.recovered` for waiting tickets, as many as the worker has free slots, or one to try it."""
     now = ports.clock.now()
-    held = (await ports.tally.active()).get(worker.worker_id, 0)
+    held = (await ports.ticket_counts.active()).get(worker.worker_id, 0)
     held_back = suspended(worker, now) or on_trial(worker, now)
     if held >= worker.slots or worker.announced is Health.UNHEALTHY or held_back:
         return ()
@@ -122,7 +122,7 @@ async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
 
 
 async def _lost(worker: Worker, ports: Ports, why: str) -> tuple[CloudEvent, ...]:
-    held = await ports.tally.held_by(worker.worker_id, HELD_AT_ONCE)
+    held = await ports.ticket_counts.held_by(worker.worker_id, HELD_AT_ONCE)
     return tuple(_events("worker.unhealthy", worker, held, ports, {"worker_id": worker.worker_id, "why": why}))
 
 
@@ -135,7 +135,7 @@ async def _not_held(
     named = {(entry.ticket_id, entry.attempt) for entry in running}
     # A ticket accepted just now may have crossed with the message that does not name it yet.
     before = ports.clock.now() - rules.redeliver
-    held = await ports.tally.held_by(worker.worker_id, HELD_AT_ONCE)
+    held = await ports.ticket_counts.held_by(worker.worker_id, HELD_AT_ONCE)
     lost = [
         ticket
         for ticket in held
@@ -148,7 +148,7 @@ async def _not_held(
 
 
 def _events(
-    noun: str, worker: Worker, tickets: Iterable[Ticket], ports: Ports, more: dict[str, str]
+    event_type: str, worker: Worker, tickets: Iterable[Ticket], ports: Ports, more: dict[str, str]
 ) -> Iterable[CloudEvent]:
     by_flow: dict[str, list[Ticket]] = {}
     for ticket in tickets:
@@ -158,9 +158,9 @@ def _events(
             chunk = group[start : start + TICKETS_PER_EVENT]
             key = ",".join(f"{t.ticket_id}:{t.attempt}:{t.emissions}" for t in chunk)
             yield CloudEvent(
-                id=derived_id(flow_id, noun, f"{worker.worker_id}:{worker.version}:{key}"),
+                id=derived_id(flow_id, event_type, f"{worker.worker_id}:{worker.version}:{key}"),
                 source="/flowc/track_workers",
-                type=type_of(noun),
+                type=type_of(event_type),
                 time=ports.clock.now(),
                 subject=flow_id,
                 data={"flow_id": flow_id, "ticket_ids": [t.ticket_id for t in chunk], **_about(chunk, more)},

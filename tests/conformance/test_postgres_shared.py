@@ -16,7 +16,7 @@ from functions._adapters.sql.postgres import PostgresStore, database
 from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import fetch
 from functions._adapters.stores import Stores
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import HistoryEntry
 from tests.conftest import ROOT
 from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
@@ -50,7 +50,7 @@ def process_of(module: str, url: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def entry_step(number: int, version: int = 1) -> Step:
+def entry_step(number: int, version: int = 1) -> ChangeSet:
     flow = make_flow(number, version=version)
     return make_step(flow, history=(make_history(flow, version),))
 
@@ -78,7 +78,7 @@ async def test_a_commit_is_one_statement_whatever_it_writes(database_url: str, m
             handled="event-9",
         )
         await stores.store.commit(step)
-        await stores.store.commit(Step(flow_id="", handled="event-1"))
+        await stores.store.commit(ChangeSet(flow_id="", handled="event-1"))
         assert len(statements) == 2
 
 
@@ -115,7 +115,7 @@ async def test_a_reader_of_all_flows_misses_nothing_that_is_committed_late(datab
 async def test_who_writes_to_the_history_of_one_flow_waits_for_who_was_first(database_url: str) -> None:
     async with opened(database_url, "one") as (stores,), connected(database_url) as slow:
         flow = make_flow()
-        first, second = (Step(flow_id=flow.flow_id, history=(make_history(flow, number),)) for number in (1, 2))
+        first, second = (ChangeSet(flow_id=flow.flow_id, history=(make_history(flow, number),)) for number in (1, 2))
         writing = writing_of(first, None)
         transaction = slow.transaction()
         await transaction.start()

@@ -13,7 +13,7 @@ import pytest
 from functions._adapters.sql.sqlite import SqliteStore, committer
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from tests.support.builders import (
     T0,
     later,
@@ -61,7 +61,7 @@ async def committer_held(store: SqliteStore) -> AsyncIterator[None]:
     await holder
 
 
-async def together(store: SqliteStore, *steps: Step) -> list[Any]:
+async def together(store: SqliteStore, *steps: ChangeSet) -> list[Any]:
     """Commit steps in one batch; return what each raised, or None."""
     async with committer_held(store):
         commits = [asyncio.create_task(store.stores.store.commit(step)) for step in steps]

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import BaseModel
 
 from functions._adapters.http.cloudevents import write_structured
-from functions._core.events.catalogue import BY_NOUN, CATALOGUE
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE
 from functions._core.events.envelope import TYPE_PREFIX, CloudEvent
 from tests.conftest import ROOT
 
@@ -19,10 +19,12 @@ EVENTS = ROOT / "events"
 FORMATS = FormatChecker(formats=())
 WRITTEN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
-INCOMING: Mapping[str, type[BaseModel]] = {f"{entry.noun}.v1": entry.model for entry in CATALOGUE if entry.outside}
+INCOMING: Mapping[str, type[BaseModel]] = {
+    f"{entry.event_type}.v1": entry.model for entry in CATALOGUE if entry.outside
+}
 OUTGOING: Mapping[str, type[BaseModel]] = {
-    **{f"{entry.noun}.v1": entry.model for entry in CATALOGUE if not entry.outside},
-    **{f"{entry.noun}.v1.stored": entry.stored for entry in CATALOGUE if entry.stored},
+    **{f"{entry.event_type}.v1": entry.model for entry in CATALOGUE if not entry.outside},
+    **{f"{entry.event_type}.v1.stored": entry.stored for entry in CATALOGUE if entry.stored},
 }
 MODELS: Mapping[str, type[BaseModel]] = {**INCOMING, **OUTGOING}
 
@@ -64,13 +66,13 @@ ENVELOPE = Draft202012Validator(
 
 def envelope_faults(event: Mapping[str, Any], stem: str | None = None) -> list[str]:
     """Return what is wrong with an event in its JSON form, its data included."""
-    noun = str(event.get("type")).removeprefix(TYPE_PREFIX).removesuffix(".v1")
-    name = f"{noun} from {event.get('source')}"
+    event_type = str(event.get("type")).removeprefix(TYPE_PREFIX).removesuffix(".v1")
+    name = f"{event_type} from {event.get('source')}"
     found = [f"{name}: {error.json_path}: {error.message[:300]}" for error in ENVELOPE.iter_errors(event)]
-    if noun not in BY_NOUN:
+    if event_type not in BY_TYPE:
         return [*found, f"{event.get('type')} is not in the catalogue"]
     if stem is None:
-        stem = f"{noun}.v1{'.stored' if BY_NOUN[noun].stored and 'dataref' in event else ''}"
+        stem = f"{event_type}.v1{'.stored' if BY_TYPE[event_type].stored and 'dataref' in event else ''}"
     return found + [f"{name}: {fault}" for fault in faults(stem, event.get("data"))]
 
 

@@ -41,24 +41,24 @@ def records(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "nouns"),
+    ("name", "event_types"),
     [
         ("sqs-lambda.plan.validated.json", ["plan.validated"]),
         ("sqs-lambda.ticket.reported.json", ["ticket.reported"]),
         ("sqs-lambda.batch.json", ["tickets.ready", "worker.recovered"]),
     ],
 )
-def test_a_record_holds_an_example_as_the_bus_delivers_it(name: str, nouns: list[str]) -> None:
+def test_a_record_holds_an_example_as_the_bus_delivers_it(name: str, event_types: list[str]) -> None:
     found = records(name)
-    assert len({record["messageId"] for record in found}) == len(nouns)
-    for record, noun in zip(found, nouns, strict=True):
+    assert len({record["messageId"] for record in found}) == len(event_types)
+    for record, event_type in zip(found, event_types, strict=True):
         bus = json.loads(record["body"])
-        assert bus["detail"] == document(f"{noun}.v1.example.json")
+        assert bus["detail"] == document(f"{event_type}.v1.example.json")
         assert (bus["detail-type"], bus["source"]) == (bus["detail"]["type"], bus["detail"]["source"])
         assert record["md5OfBody"] == md5(record["body"].encode(), usedforsecurity=False).hexdigest()
         assert record["eventSource"] == "aws:sqs"
         queue = record["eventSourceARN"].rpartition(":")[2]
-        assert queue == f"flowc-{ROUTES[noun].function.replace('_', '-')}"
+        assert queue == f"flowc-{ROUTES[event_type].function.replace('_', '-')}"
 
 
 def test_a_structured_example_is_read_to_the_event_it_was_made_of() -> None:
@@ -66,4 +66,4 @@ def test_a_structured_example_is_read_to_the_event_it_was_made_of() -> None:
         detail = json.loads(record["body"])["detail"]
         headers = {"content-type": "application/cloudevents+json"}
         [event], _ = read_events(headers, json.dumps(detail).encode(), received_at=LATER)
-        assert event == example(event.noun)
+        assert event == example(event.event_type)

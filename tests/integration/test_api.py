@@ -479,7 +479,7 @@ async def test_the_documented_events_are_those_that_are_taken(api: Api) -> None:
 
 
 def test_the_ingress_knows_every_type_of_the_catalogue() -> None:
-    outside = {f"io.neuralhive.{entry.noun}.v1" for entry in CATALOGUE if entry.outside}
+    outside = {f"io.neuralhive.{entry.event_type}.v1" for entry in CATALOGUE if entry.outside}
     assert set(HANDLERS) == outside
     assert len(outside) + len(INTERNAL) == len(CATALOGUE)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions._adapters.http.cloudevents import write_binary
-from functions._core.engine import Engine, Heard
+from functions._core.engine import Engine, ReportResult
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import TicketStatus, flow_id_of
 from functions._engine.settings import Settings
@@ -42,9 +42,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         yield running_one
 
 
-def event(noun: str, data: Any, **changes: Any) -> CloudEvent:
+def event(event_type: str, data: Any, **changes: Any) -> CloudEvent:
     """Return an event of any type."""
-    return replace(decision_event(data), type=type_of(noun), **changes)
+    return replace(decision_event(data), type=type_of(event_type), **changes)
 
 
 async def assignment_of(api: Api, *tasks: dict[str, Any]) -> Any:
@@ -106,8 +106,8 @@ async def test_of_a_batch_with_a_malformed_event_nothing_is_taken(api: Api) -> N
 
 async def test_internal_types_are_refused_and_unknown_ones_are_told_what_is_taken(api: Api) -> None:
     flow_id = await api.world.submit(decision(task("a")))
-    for noun in ("plan.validated", "tickets.ready", "workers.discovered", "flow.consolidated", "clock.ticked"):
-        problem_of(await api.post(event(noun, {"flow_id": flow_id}, subject=flow_id)), 403, "internal_type")
+    for event_type in ("plan.validated", "tickets.ready", "workers.discovered", "flow.consolidated", "clock.ticked"):
+        problem_of(await api.post(event(event_type, {"flow_id": flow_id}, subject=flow_id)), 403, "internal_type")
     for kind in ("decision.consolidated", "io.neuralhive.decision.consolidated.v2", "x" * 4000):
         document = problem_of(await api.post(replace(decision_event({}), type=kind)), 422, "unknown_type")
         assert "io.neuralhive.decision.consolidated.v1" in document["detail"]
@@ -444,12 +444,12 @@ def ingress(tmp_path: Path) -> Iterator[Callable[[bytes, dict[str, bytes]], int]
 def test_no_data_makes_the_ingress_fail(ingress: Callable[[bytes, dict[str, bytes]], int]) -> None:
     @settings(max_examples=200, deadline=None)
     @given(
-        noun=st.sampled_from(NOUNS),
+        event_type=st.sampled_from(NOUNS),
         data=st.dictionaries(st.sampled_from(FIELDS), JSON) | JSON | st.binary(max_size=40),
     )
-    def check(noun: str, data: Any) -> None:
+    def check(event_type: str, data: Any) -> None:
         body = data if isinstance(data, bytes) else json.dumps(data).encode()
-        headers = {"ce-type": type_of(noun).encode(), "authorization": b"Bearer x"}
+        headers = {"ce-type": type_of(event_type).encode(), "authorization": b"Bearer x"}
         assert ingress(body, headers) in {202, 400, 401, 403, 404, 422}
 
     check()
@@ -502,7 +502,7 @@ class Overheard:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    async def report(self, event: CloudEvent) -> Heard:
+    async def report(self, event: CloudEvent) -> ReportResult:
         self.heard.append(event)
         return await self.engine.report(event)
 

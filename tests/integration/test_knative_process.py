@@ -122,7 +122,7 @@ async def test_on_sigterm_what_runs_is_answered_and_published_and_the_process_en
             assert (await answering).status_code == 202
         assert await asyncio.to_thread(running.wait, 20) == 0
     assert await left_in(database_url, event) == (FlowStatus.GENERATING, 0)
-    assert "plan.validated" in [event_of(request).noun for request in sink.requests]
+    assert "plan.validated" in [event_of(request).event_type for request in sink.requests]
 
 
 async def refused(url: str) -> bool | None:
@@ -255,7 +255,7 @@ async def test_func_python_itself_serves_what_a_handler_exposes(
         if process.returncode is None:
             process.kill()
     assert (answer.status_code, answer.content) == (202, b""), log.read_text()
-    assert "plan.validated" in [event_of(request).noun for request in sink.requests]
+    assert "plan.validated" in [event_of(request).event_type for request in sink.requests]
 
 
 async def test_under_func_python_too_each_outcome_has_its_status(

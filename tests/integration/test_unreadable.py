@@ -10,7 +10,7 @@ import pytest
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.sql.sqlite.folder import DATABASE
 from functions._adapters.sql.sqlite.recent import Recent
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import FlowStatus, flow_id_of, ticket_id_of
 from tests.conformance.damage import in_sqlite
@@ -118,7 +118,7 @@ async def test_a_queued_event_and_an_entry_of_telemetry_become_dead_letters_with
     world = rig.api.world
     queue = world.platform._queue
     await queue.enqueue([make_event(1)])
-    await world.ports.store.commit(Step(flow_id="f", telemetry=(make_event(2, "telemetry.frame"),)))
+    await world.ports.store.commit(ChangeSet(flow_id="f", telemetry=(make_event(2, "telemetry.frame"),)))
     await rig.damage(RecordKind.QUEUED_EVENT, "event-1")
     await rig.damage(RecordKind.TELEMETRY, "")
     assert await queue.pending(0, 9) == []

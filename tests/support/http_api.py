@@ -74,7 +74,7 @@ async def running_api(
     """Run a platform over the memory adapters and serve its api without a network."""
 
     async def ready() -> Mapping[str, object]:
-        return {"queue": world.platform.pump.held}
+        return {"queue": world.platform.local_broker.held}
 
     async def metrics() -> bytes:
         await world.platform.instruments.gauges.fresh()
@@ -92,7 +92,7 @@ async def running_api(
                 max_body=max_body,
                 version="1.2.3",
                 api_key=SecretStr(api_key) if api_key else None,
-                ended=world.platform.endings.wait,
+                ended=world.platform.flow_waiters.wait,
                 queried=QueryMetrics(world.platform.metrics),
             )
         )

@@ -20,7 +20,7 @@ NOT_COMPARED = frozenset({"ticket.started", "flow.reemitted", "sla.at_risk", "sl
 
 TRIES = 10
 
-Course = tuple[list[tuple[str, ...]], dict[str, list[tuple[str, ...]]]]
+Scenario = tuple[list[tuple[str, ...]], dict[str, list[tuple[str, ...]]]]
 
 
 @dataclass
@@ -126,7 +126,7 @@ async def on_one_machine(decision: Mapping[str, Any], folder: Path) -> list[dict
         return found
 
 
-def course(history: Sequence[Mapping[str, Any]]) -> Course:
+def course(history: Sequence[Mapping[str, Any]]) -> Scenario:
     """Return what a history tells of the flow, and of each task: RUNNING and superseded attempts left out."""
     of_flow: list[tuple[str, ...]] = []
     of_tasks: dict[str, list[tuple[str, ...]]] = {}
@@ -150,7 +150,7 @@ def course(history: Sequence[Mapping[str, Any]]) -> Course:
     return of_flow, plain
 
 
-def differences(here: Course, there: Course) -> list[str]:
+def differences(here: Scenario, there: Scenario) -> list[str]:
     """Return what is not the same in two courses."""
     found = [f"flow: {here[0]} instead of {there[0]}"] if here[0] != there[0] else []
     tasks = {**there[1], **here[1]}

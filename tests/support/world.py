@@ -16,7 +16,7 @@ from uuid import uuid4
 from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.stores import Stores
-from functions._core.engine import Heard
+from functions._core.engine import ReportResult
 from functions._core.events.commands import CancelRequest
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Registration
@@ -83,13 +83,13 @@ class LocalWorkers:
     answer: Callable[[Worker, CloudEvent], Answer] = lambda _worker, _event: ACCEPTED
     assignments: list[Mapping[str, Any]] = field(default_factory=list)
     cancellations: list[Mapping[str, Any]] = field(default_factory=list)
-    answers: list[Heard] = field(default_factory=list)
-    report: Callable[[CloudEvent], Awaitable[Heard]] | None = None
+    answers: list[ReportResult] = field(default_factory=list)
+    report: Callable[[CloudEvent], Awaitable[ReportResult]] | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
         """Take an assignment or a cancellation; implements `WorkerGateway`."""
-        if event.noun == "ticket.cancelled":
+        if event.event_type == "ticket.cancelled":
             self.cancellations.append(event.data)
             return ACCEPTED
         answer = self.answer(worker, event)

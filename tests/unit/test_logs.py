@@ -10,9 +10,9 @@ import structlog
 
 from functions._core.errors import Rejected
 from functions._core.machine.outcomes import Duplicate
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._observability import logs
-from functions._observability.handling import Handling
+from functions._observability.dispatch_result import Handling
 from tests.support.builders import T0, make_flow
 from tests.support.command_line import logs_as_before
 from tests.support.world import World, running_world, task
@@ -129,7 +129,7 @@ def test_the_line_of_an_event_is_made_at_level_debug_only(
         seconds=0,
         flow=flow,
         outcome=Duplicate(),
-        step=Step(flow_id=flow.flow_id),
+        step=ChangeSet(flow_id=flow.flow_id),
     )
     logs.event_handled(handling)
     assert len(capsys.readouterr().err.splitlines()) == lines

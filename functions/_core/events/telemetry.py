@@ -152,12 +152,12 @@ def _correlation(flow: Flow) -> dict[str, Any]:
     }
 
 
-def _event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, now: datetime) -> CloudEvent:
+def _event(flow: Flow, event_type: str, data: Mapping[str, Any], *, key: str, now: datetime) -> CloudEvent:
     run = f"redrive {flow.redrives}:" if flow.redrives else ""
     return CloudEvent(
-        id=derived_id(flow.flow_id, noun, f"{run}{key}"),
+        id=derived_id(flow.flow_id, event_type, f"{run}{key}"),
         source="/flowc/publish_telemetry",
-        type=type_of(noun),
+        type=type_of(event_type),
         time=now,
         subject=flow.flow_id,
         data=dict(data),

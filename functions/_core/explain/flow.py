@@ -136,7 +136,7 @@ def _tickets(flow: Flow, tickets: Sequence[Ticket], now: datetime, rules: Rules)
     if len(blocking) > NAMED:
         sentences.append(f"{counted(len(blocking) - NAMED, 'more ticket')} in the same position.")
     late = [plain(ticket.task_id) for ticket in live if slack_state(ticket, now) is not SlackState.ON_TRACK]
-    if late and not flow.standing:
+    if late and not flow.sla_paused:
         sentences.append(f"Behind schedule: {listed(late)}.")
     return sentences
 
@@ -149,7 +149,7 @@ def _sla(flow: Flow, now: datetime, rules: Rules, history: Sequence[HistoryEntry
     if flow.outcome is not None:
         return []  # it has neither met nor missed it, and cannot any more
     left = span(deadline - now)
-    if flow.standing and flow.sla_limit is None:
+    if flow.sla_paused and flow.sla_limit is None:
         return [f"Its SLA leaves {left} once it goes on; until then that time does not run."]
     risk = _risk(flow, now, rules, history)
     return [f"The SLA of {total} leaves {left}.", *([f"It is at risk of missing its SLA: {risk}."] if risk else [])]

@@ -68,7 +68,7 @@ def explain_ticket(
     """Return why `ticket` of `flow` is where it is at `now`.
 
     `upstream` are tickets that it waits for, dependencies or its compensation, to name those that are open; `worker`
-    is the one that holds it. Both only add to what is said. `up_since` as in `Situation`.
+    is the one that holds it. Both only add to what is said. `up_since` as in `Context`.
     """
     ended = ticket.status in ENDED_TICKETS
     headline, since = _headline(ticket, flow, upstream)
@@ -228,7 +228,7 @@ def _breaker(worker: Worker, until: datetime, now: datetime) -> str:
 
 
 def _slack(ticket: Ticket, flow: Flow, now: datetime, rules: Rules) -> list[str]:
-    if flow.standing:
+    if flow.sla_paused:
         return ["The time of its SLA does not run while the flow is paused."] if flow.sla_limit is None else []
     share = "the time for undoing" if ticket.compensates else "the SLA"
     if now > ticket.sla.deadline:

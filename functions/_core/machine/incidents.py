@@ -6,7 +6,7 @@ send again) is in its history; an incident says that it was not enough, or that 
 
 from collections.abc import Mapping, Sequence
 
-from functions._core.machine.step_builder import Draft, derived_id
+from functions._core.machine.step_builder import StepBuilder, derived_id
 from functions._core.planning.tickets import CORRUPTED
 from functions._core.records.audits import IncidentRecord, IncidentType, Severity
 from functions._core.records.json_text import content_hash
@@ -44,7 +44,7 @@ CAUSES: Mapping[str, IncidentType] = {
 
 
 def raise_incident(
-    draft: Draft,
+    builder: StepBuilder,
     kind: IncidentType,
     details: Sequence[str],
     affected: Sequence[str],
@@ -52,7 +52,7 @@ def raise_incident(
     severity: Severity | None = None,
 ) -> None:
     """Record an incident of this flow, and tell subscribers."""
-    flow = draft.flow
+    flow = builder.flow
     severity = severity or SEVERITIES[kind]
     text = {
         "incident_id": derived_id(flow.flow_id, "incident.raised", f"{flow.version}:{kind}:{','.join(affected[:1])}"),
@@ -66,8 +66,10 @@ def raise_incident(
         "recommended_playbook": PLAYBOOKS.get(kind),
         "auto_remediation_enabled": True,
         "escalation_required": kind in ESCALATED or severity is Severity.CRITICAL,
-        "created_at": format_time(draft.now),
+        "created_at": format_time(builder.now),
     }
     record = IncidentRecord.model_validate({**text, "hash": content_hash(text), "flow_id": flow.flow_id})
-    draft.audit(record)
-    draft.note("incident.raised", cause=kind.value, detail=record.model_dump(mode="json", exclude={"kind", "flow_id"}))
+    builder.audit(record)
+    builder.note(
+        "incident.raised", cause=kind.value, detail=record.model_dump(mode="json", exclude={"kind", "flow_id"})
+    )

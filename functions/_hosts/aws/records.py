@@ -86,22 +86,24 @@ class Records:
         try:
             if self._function.name == "dead_letter":
                 reason = given_up(record)
-                await self._function.bury(event, reason, outside=reason.where == self._function.settings.outside_queue)
+                await self._function.dead_letter(
+                    event, reason, outside=reason.where == self._function.settings.outside_queue
+                )
             else:
                 await self._function.handle(event)
         except Rejected as refusal:
             reason = Reason(code=refusal.code, message=str(refusal))
-            await self._function.bury(event, reason, hopeless=refusal.status != MISDIRECTED)
+            await self._function.dead_letter(event, reason, hopeless=refusal.status != MISDIRECTED)
         except (Unavailable, Conflict) as passing:
-            log.warning("event.not_now", noun=event.noun, error=repr(passing))
+            log.warning("event.not_now", event_type=event.event_type, error=repr(passing))
             raise
         except Exception as error:
-            log.exception("event.failed", noun=event.noun)
+            log.exception("event.failed", event_type=event.event_type)
             received = _times(record)
             if received < TRIES:
                 raise
             text = f"failed {received} times, at last with {type(error).__name__}; the log says more"
-            await self._function.bury(event, Reason(code="internal", message=text), hopeless=True)
+            await self._function.dead_letter(event, Reason(code="internal", message=text), hopeless=True)
 
     async def _sooner(self, record: SQSRecord) -> None:
         """Let a message be seen again before its time in the queue's settings; if that fails, then not.
@@ -129,7 +131,7 @@ class Records:
             time=self._function.platform.ports.clock.now(),
             data={"body": record.body},
         )
-        await self._function.bury(event, Reason(code=UNREADABLE, message=str(refusal)))
+        await self._function.dead_letter(event, Reason(code=UNREADABLE, message=str(refusal)))
 
 
 def _times(record: SQSRecord) -> int:

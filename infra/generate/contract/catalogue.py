@@ -215,9 +215,9 @@ def _table() -> Iterator[str]:
     yield _row(*HEAD)
     yield _row(*("---" for _ in HEAD))
     for entry in CATALOGUE:
-        yield _line(entry, f"`{entry.noun}`", f"{entry.noun}.v1", entry.text)
+        yield _line(entry, f"`{entry.event_type}`", f"{entry.event_type}.v1", entry.text)
         if entry.stored is not None:
-            yield _line(entry, "the same, stored", f"{entry.noun}.v1.stored", paragraph(entry.stored))
+            yield _line(entry, "the same, stored", f"{entry.event_type}.v1.stored", paragraph(entry.stored))
 
 
 def _line(entry: EventType, name: str, stem: str, text: str) -> str:

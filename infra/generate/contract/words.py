@@ -98,7 +98,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "status": "How the worker feels; silence counts more than words.",
         "worker_id": "Id of the worker; may be left out where the event's subject says it.",
     },
-    "Order": {
+    "Command": {
         "dry_run": "Whether to tell only what the order would change.",
         "reason": "Why, for the history and for those whom it concerns.",
     },

@@ -15,8 +15,8 @@ from typing import Any
 from functions._adapters.documents import read_tickets
 from functions._adapters.sql.sqlite.database import SQL, Database
 from functions._adapters.sql.sqlite.rows import from_ms, requirement_key, to_ms
-from functions._adapters.standing import in_one_line, readable_requirements
-from functions._core.placement.fair_queue import Line
+from functions._adapters.worker_claims import in_one_line, readable_requirements
+from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import SetAside
@@ -54,7 +54,7 @@ class SqliteWakeups:
         claim = partial(_claim_waiting, aside, covered=covered, now=to_ms(now), limit=limit, until=until)
         return await self._database.write(claim)
 
-    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+    async def line(self, flow_id: str, requirement: Collection[str]) -> QueuePosition:
         """Return the line in which a ticket of the flow with this `requirement` is to wait."""
         return self._database.read(partial(_line, flow_id=flow_id, required=frozenset(requirement)))
 
@@ -90,7 +90,7 @@ def _requirements(connection: sqlite3.Connection) -> list[tuple[frozenset[str], 
     return readable_requirements((text, text) for (text,) in connection.execute(SQL["waiting_requirements"]))
 
 
-def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[str]) -> Line:
+def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[str]) -> QueuePosition:
     """Return the line of a flow's ticket: a few searches for each requirement in it, however many wait."""
 
     def search(name: str, **values: object) -> tuple[Any, ...]:
@@ -106,7 +106,7 @@ def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[s
     turns = {current, current + 1, last} if last is not None else ()
     own = {turn: search("in_turn", **of_flow, turn=turn, at_most=TICKETS_PER_TURN)[0] for turn in turns}
     taken = {turn: tickets for turn, tickets in own.items() if tickets}
-    return Line(current, from_ms(behind[1]) if behind else None, taken)
+    return QueuePosition(current, from_ms(behind[1]) if behind else None, taken)
 
 
 def _claim_waiting(
