@@ -74,10 +74,10 @@ def batch(*bodies: str) -> Mapping[str, Any]:
     }
 
 
-def of_no_flow(noun: str = "decision.consolidated") -> str:
+def of_no_flow(event_type: str = "decision.consolidated") -> str:
     """Return an event whose flow is not there."""
     data = {"flow_id": "f", "decision_id": "d", "plan_id": "p", "intent_id": "i"}
-    return write_structured(make_event(1, noun, data=data))[1].decode()
+    return write_structured(make_event(1, event_type, data=data))[1].decode()
 
 
 def request(path: str, **context: Any) -> Mapping[str, Any]:
@@ -138,7 +138,7 @@ def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 FIRST = {
-    **{route.function: noun for noun, route in ROUTES.items()},
+    **{route.function: event_type for event_type, route in ROUTES.items()},
     "enforce_sla": "clock.ticked",
     "track_workers": "worker.heartbeat",
     "dead_letter": "flow.completed",

@@ -54,7 +54,7 @@ def test_every_command_setting_and_event_has_its_place(pages: Mapping[str, str])
     commands = [name for name in json.loads(FILE.read_text(encoding="utf-8")) if name.startswith("flowc ")]
     assert [name for name in commands if f"\n### {name}\n" not in pages["cli.md"]] == []
     assert [name for name in Settings.model_fields if f"`{PREFIX}{name.upper()}`" not in pages["settings.md"]] == []
-    assert [entry.noun for entry in CATALOGUE if f"\n### {entry.noun}\n" not in pages["events.md"]] == []
+    assert [entry.event_type for entry in CATALOGUE if f"\n### {entry.event_type}\n" not in pages["events.md"]] == []
 
 
 def test_the_page_of_errors_has_codes_of_every_origin(pages: Mapping[str, str]) -> None:

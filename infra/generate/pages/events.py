@@ -27,9 +27,9 @@ def events() -> str:
 def _events(documents: Mapping[str, Document], parts: Parts) -> Iterator[str]:
     yield "## All events"
     for entry in CATALOGUE:
-        yield f"### {entry.noun}"
+        yield f"### {entry.event_type}"
         yield text(f"{entry.text} {_way(entry)}")
-        stem = f"{entry.noun}.v1"
+        stem = f"{entry.event_type}.v1"
         links = f"[Schema](../../events/{stem}.schema.json), [example](../../events/{stem}.example.json)."
         if entry.model is Transition:
             yield text(f"Its data is a [transition](#transition). {links}")
@@ -47,7 +47,7 @@ def _transition(documents: Mapping[str, Document], parts: Parts) -> Iterator[str
     yield "## Transition"
     first = next(entry for entry in CATALOGUE if entry.model is Transition)
     yield text("The data of each event that only tells of a transition.")
-    yield _fields(documents[f"{first.noun}.v1"], parts)
+    yield _fields(documents[f"{first.event_type}.v1"], parts)
 
 
 def _fields(schema: Document, parts: Parts) -> str:

@@ -30,7 +30,7 @@ and 503 while the platform is overloaded or its store is away.
 A list comes in pages. `cursor` of a page is the parameter `cursor` of the next one; it is null at the end.
 """
 
-EVENT_OF = {entry.model.__name__: entry.noun for entry in CATALOGUE}
+EVENT_OF = {entry.model.__name__: entry.event_type for entry in CATALOGUE}
 """Bodies that are the data of an event, too: they are described there."""
 
 
