@@ -12,6 +12,7 @@ import pytest
 from functions._core.events.catalogue import CATALOGUE
 from functions._engine.settings import PREFIX, Settings
 from infra.generate import reference
+from infra.generate.pages import refusals
 from infra.generate.pages.markdown import anchor, text
 from tests.conftest import ROOT
 from tests.contract.test_surface import FILE
@@ -75,3 +76,36 @@ def test_no_line_is_too_long_and_every_link_leads_somewhere(pages: Mapping[str, 
 def test_a_paragraph_is_wrapped_and_a_link_is_not_taken_apart() -> None:
     assert text("a " * 100).count("\n") == 1
     assert text(f"{'a ' * 50}[some](where-{'x' * 40}.md)").splitlines()[1] == f"[some](where-{'x' * 40}.md)"
+
+
+REFUSES = """
+CODE = "of_the_module"
+
+def refuse(code: str = "by_default", name: str = "x") -> None:
+    text = "first"
+    raise Rejected(text, code=code, status=409)
+
+def other(text: str) -> None:
+    text = f"there is no {text!r} here"
+    raise Rejected(text, code="one" if text else CODE, status=HTTPStatus.GONE)
+
+def third() -> None:
+    raise Rejected(text)
+    problem(500, "internal", "broken")
+    not_found("dead letter", "1")
+"""
+
+
+def test_refusals_are_read_with_what_names_stand_for_where_they_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "FUNCTIONS", tmp_path)
+    (tmp_path / "refuses.py").write_text(REFUSES, encoding="utf-8")
+    assert {(said.status, said.code, said.words) for said in refusals.refusals()} == {
+        (409, "by_default", "first"),
+        (410, "one", "there is no … here"),
+        (410, "of_the_module", "there is no … here"),
+        (400, "rejected", "…"),
+        (500, "internal", "broken"),
+        (404, "unknown_dead_letter", "there is no dead letter …"),
+    }
