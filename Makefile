@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench requirements emulators events diagrams observability knative sam clean
+.PHONY: help setup demo test test-slow sim check fmt bench requirements emulators events reference diagrams observability knative sam clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -50,7 +50,7 @@ sim: $(ready) ## simulate 1,000 flows with every fault, and check every promise 
 check: $(ready) ## check format, lint and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@.venv/bin/mypy --strict functions infra/generate tests
+	@.venv/bin/mypy --strict flowc functions infra/generate tests
 
 fmt: $(ready) ## format, and fix what can be fixed
 	@.venv/bin/ruff format .
@@ -64,6 +64,9 @@ requirements: $(ready) ## pin the newest versions that fit pyproject.toml
 
 events: $(ready) ## write events/ anew from the models
 	@$(python) -m infra.generate.events
+
+reference: $(ready) ## write the generated pages of docs/reference again from the code
+	@$(python) -m infra.generate.reference
 
 diagrams: $(ready) ## draw the README's diagrams anew from the tables
 	@$(python) -m infra.generate.diagrams

@@ -65,6 +65,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     plain, finished = tmp_path_factory.mktemp("plain"), tmp_path_factory.mktemp("finished")
     for folder in (plain, finished):
         shipped(folder)
+    artifact().trim(finished, ROOT / "functions")
     artifact().strip(finished)
     artifact().compiled(finished, sys.executable)
     return {"sam build": plain, "make sam": finished}
