@@ -9,8 +9,7 @@ import typer.main
 
 from functions._cli import CANNOT_WRITE
 from functions._cli.app import Commands, app
-from functions._cli.console import CommandFailed
-from functions._cli.submission import REFUSED
+from functions._cli.console import WRONG_USE, CommandFailed
 from infra.generate.pages.markdown import bullets, code, page, paragraphs, sentence, text
 
 INTRODUCTION = """
@@ -22,7 +21,7 @@ STATUSES = {
     0: "The command did what it was asked to do.",
     CommandFailed("").exit_status: "The command failed: the platform refused it or could not be reached, or the "
     "result is a failure. The command itself says which.",
-    REFUSED: "Nothing was tried: an option, an argument, a setting or a file is wrong.",
+    WRONG_USE: "Nothing was tried: an option, an argument, a setting or a file is wrong.",
     CANNOT_WRITE: "The output could not be written, for example because the disk is full.",
     128 + signal.SIGINT: "Ctrl-C ended the command.",
     128 + signal.SIGTERM: "SIGTERM ended a command that was waiting. `flowc up` and `flowc worker` stop with 0.",
