@@ -13,7 +13,7 @@ from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES
 from functions._core.events.envelope import TYPE_PREFIX
 from functions._engine.clock import SystemClock
 from functions._hosts.aws.environment import read_environment
-from functions._hosts.aws.records import LONGEST_PAUSE
+from functions._hosts.aws.records import LIMITS
 from functions._hosts.entry import NAMES
 from functions.api.access import OPEN, REPORTS
 from infra.generate.manifests import calls_out
@@ -97,7 +97,7 @@ def test_what_is_away_for_minutes_makes_no_dead_letters() -> None:
         if name == "DeadLetter":  # it never asks for a message sooner
             lasts = received * queue["VisibilityTimeout"]
         else:
-            lasts = sum(min(2**times, LONGEST_PAUSE) for times in range(received))
+            lasts = sum(min(2**times, LIMITS.longest) for times in range(received))
         assert 600 <= lasts <= 1800, name
 
 
