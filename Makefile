@@ -65,7 +65,7 @@ requirements: $(ready) ## pin the newest versions that fit pyproject.toml
 events: $(ready) ## write events/ anew from the models
 	@$(python) -m infra.generate.events
 
-diagrams: $(ready) ## draw the README's diagrams anew from the tables
+diagrams: $(ready) ## draw the diagrams of docs/internals/architecture.md from the tables
 	@$(python) -m infra.generate.diagrams
 
 observability: $(ready) ## write infra/observability/ anew from the metric catalogue
