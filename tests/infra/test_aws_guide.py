@@ -71,7 +71,7 @@ def test_functions_in_the_network_are_named() -> None:
 
 def test_how_long_workers_may_be_silent_is_told_as_it_is() -> None:
     stopped = GUIDE.partition("## Stop everything")[2].partition("\n## ")[0]
-    told = [int(seconds) for seconds in re.findall(r"(\d+)\ss\sof\ssilence", stopped)]
+    told = [int(seconds) for seconds in re.findall(r"(\d+)\s+s\s+of\s+silence", stopped)]
     assert told == [RULES.unhealthy.total_seconds(), RULES.removed.total_seconds()]
     assert f"{RULES.removed.total_seconds():.0f} s" in TEMPLATE["Parameters"]["ReservedConcurrency"]["Description"]
 

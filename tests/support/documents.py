@@ -32,10 +32,7 @@ BORROWED = ("Makefile", "docs", "events", "examples", "functions", "infra", "tes
 SESSION_SECONDS = 280
 """Against a session that hangs; the longest one takes a tenth of that on an idle machine."""
 
-UNTIL_READY = f"""
-until '{sys.executable}' -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1])' "$FLOWC_URL/ready" 2>/dev/null
-do kill -0 $! && sleep 0.2; done
-"""
+UNTIL_READY = 'until curl -sfo ready.json "$FLOWC_URL/ready"; do kill -0 $! && sleep 0.2; done'
 AT_THE_END = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
 
 
@@ -56,10 +53,8 @@ class Block:
 
 def documents() -> list[Path]:
     """Return every document of the project."""
-    found = (
-        path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
-    )
-    return sorted(found)
+    folders = (path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted((*ROOT.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))))
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -147,7 +142,7 @@ def prepare(folder: Path, port: int) -> dict[str, str]:
     }
 
 
-def missing_statuses(page: Collection[Block], printed: str, also: str | None = None) -> dict[int, set[str]]:
+def missing_statuses(page: Collection[Block], printed: str, also: str | None = None) -> dict[int, frozenset[str]]:
     """Return the statuses that a document shows as output and that were not printed, by the line of the block.
 
     Nothing else is compared: times, ids and names of machines are never the same.
@@ -161,5 +156,5 @@ def missing_statuses(page: Collection[Block], printed: str, also: str | None = N
     return {line: statuses for line, statuses in absent.items() if statuses}
 
 
-def _statuses(text: str) -> set[str]:
+def _statuses(text: str) -> frozenset[str]:
     return STATUSES & set(re.findall(r"\b[A-Z_]+\b", text))
