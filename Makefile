@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench requirements emulators events diagrams observability knative sam clean
+.PHONY: help setup demo test test-slow sim check fmt bench requirements emulators events reference diagrams observability knative sam clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -39,7 +39,7 @@ demo: $(ready) ## start everything, submit the sample decision and watch it comp
 	@.venv/bin/flowc demo
 
 test: $(ready) $(emulators) ## run all tests but the slow ones
-	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES)
+	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
 test-slow: $(ready) $(emulators) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
@@ -50,7 +50,7 @@ sim: $(ready) ## simulate 1,000 flows with every fault, and check every promise 
 check: $(ready) ## check format, lint and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@.venv/bin/mypy --strict functions infra/generate tests
+	@.venv/bin/mypy --strict flowc functions infra/generate tests
 
 fmt: $(ready) ## format, and fix what can be fixed
 	@.venv/bin/ruff format .
@@ -64,6 +64,9 @@ requirements: $(ready) ## pin the newest versions that fit pyproject.toml
 
 events: $(ready) ## write events/ anew from the models
 	@$(python) -m infra.generate.events
+
+reference: $(ready) ## write the generated pages of docs/reference again from the code
+	@$(python) -m infra.generate.reference
 
 diagrams: $(ready) ## draw the diagrams of docs/internals/architecture.md from the tables
 	@$(python) -m infra.generate.diagrams

@@ -33,6 +33,16 @@ def require(condition: bool, command: str) -> None:
     pytest.skip(message)
 
 
+LONGEST = frozenset({"aws", "cluster"})
+"""Folders of the longest tests."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest tests begin first, so that in the end no test process waits for another."""
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def shared_folder() -> Callable[[str], Path]:
     """Give `shared_folder(name)`: the path of ../shared/<name>, or a skip that names what is absent."""

@@ -15,9 +15,9 @@ from functions._core.ports import (
     Ports,
     Retention,
     Statistics,
-    Tally,
     TelemetryBuffer,
     TelemetrySink,
+    TicketCounts,
     Tokens,
     Views,
     Wakeups,
@@ -32,7 +32,7 @@ class Stores:
     """All storage ports over the same state: what is committed through one is seen by the others."""
 
     store: FlowStore
-    tally: Tally
+    ticket_counts: TicketCounts
     wakeups: Wakeups
     registry: WorkerRegistry
     views: Views
@@ -56,7 +56,7 @@ class Stores:
         """Return all ports: these, and those to the world outside; `store` and `registry` stand before our own."""
         return Ports(
             store=store or self.store,
-            tally=self.tally,
+            ticket_counts=self.ticket_counts,
             wakeups=self.wakeups,
             registry=registry or self.registry,
             views=self.views,

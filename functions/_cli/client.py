@@ -7,7 +7,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request
 
-from functions._cli.console import CommandFailed
+from functions._cli.console import WRONG_USE, CommandFailed
 from functions._cli.http import NoAnswer, Reply, answer_to, opener
 from functions._cli.wire import JsonObject
 from functions._engine.version import __version__
@@ -27,11 +27,22 @@ class NoPlatform(CommandFailed):
     """Nobody answers at the address."""
 
 
+WRONG = frozenset({400, 413, 415, 422})
+"""Statuses that say what is wrong with a request itself."""
+
+OF_THE_MOMENT = frozenset({"decision_conflict", "not_replayable", "no_receiver"})
+"""Codes of refusals with such a status that are about what the platform has: another one would take the request."""
+
+
 class Refused(CommandFailed):
-    """The platform has answered with a problem; `status` is the one of HTTP, `code` the word for what it is."""
+    """The platform has answered with a problem; `status` is the one of HTTP, `code` the word for what it is.
+
+    A request that is wrong in itself was wrong use of the command.
+    """
 
     def __init__(self, message: str, status: int, code: str = "") -> None:
-        super().__init__(message)
+        wrong = status in WRONG and code not in OF_THE_MOMENT
+        super().__init__(message, exit_status=WRONG_USE if wrong else 1)
         self.status = status
         self.code = code
 
@@ -120,7 +131,7 @@ class Client:
                 raise NoPlatform(f"the platform at {self.url} did not answer in time") from error
             raise NoPlatform(f"no platform at {self.url}", hint="start one with `flowc up`") from error
         except ValueError as error:
-            raise NoPlatform(f"{self.url} is no address of a platform") from error
+            raise NoPlatform(f"{self.url} is no address of a platform", exit_status=WRONG_USE) from error
         answer = _json(reply)
         if reply.status in SUCCESS and answer is not None:
             return answer

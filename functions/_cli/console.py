@@ -15,6 +15,10 @@ PIPED_WIDTH = 400
 """Columns where there is no terminal: nothing that a program reads is cut off."""
 
 
+WRONG_USE = 2
+"""Exit status when the command, its arguments or its input are wrong, whatever the platform is like; Typer's, too."""
+
+
 class CommandFailed(Exception):
     """The command ends here: the message and the `hint` what to do are for people, `exit_status` is for scripts."""
 

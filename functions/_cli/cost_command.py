@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from functions._cli.console import CommandFailed, console, print_json, say
+from functions._cli.console import WRONG_USE, CommandFailed, console, print_json, say
 from functions._cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ A_MONTH = 1_000_000
 FLOWS, FEWEST, TICKETS = 30, 2, 1000
 """Flows that are run, so many that what several share is shared; fewer where they are large."""
 
-REFUSED = 2
 TASKS = 5
 MILLION = 1e6
 
@@ -76,7 +75,7 @@ def _decision(plan: str) -> "Mapping[str, Any]":
 
         data = read_decision_file(plan).data
         if not isinstance(data, dict):
-            raise CommandFailed(f"{plan}: a decision is a JSON object", exit_status=REFUSED)
+            raise CommandFailed(f"{plan}: a decision is a JSON object", exit_status=WRONG_USE)
         return data
     from functions._core.decision.sample import Shape, sample_decision
 
@@ -102,11 +101,11 @@ def _bill(decision: "Mapping[str, Any]", prices: Path | None, per_month: int, su
         flows = max(FEWEST, min(FLOWS, TICKETS // _size(decision)))
         return Bill.of(counted(decision, flows, per_month, subscribed), priced)
     except SettingsError as wrong:
-        raise CommandFailed(str(wrong), exit_status=REFUSED) from wrong
+        raise CommandFailed(str(wrong), exit_status=WRONG_USE) from wrong
     except PricesUnusable as wrong:
-        raise CommandFailed(f"the prices cannot be used: {wrong}", exit_status=REFUSED) from wrong
+        raise CommandFailed(f"the prices cannot be used: {wrong}", exit_status=WRONG_USE) from wrong
     except (Rejected, Broken) as refusal:
-        raise CommandFailed(f"the plan cannot be priced: {refusal}", exit_status=REFUSED) from refusal
+        raise CommandFailed(f"the plan cannot be priced: {refusal}", exit_status=WRONG_USE) from refusal
 
 
 def _show(bill: "Bill", per_month: int) -> None:

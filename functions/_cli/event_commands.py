@@ -90,8 +90,8 @@ def _line(event: "JsonObject") -> str:
     from functions._cli.words import transition
 
     data = event["data"] or {}
-    noun = event["type"].removeprefix("io.neuralhive.").removesuffix(".v1")
-    return f"{(data.get('flow_id') or '')[:8]:<8}  {transition({**data, 'type': noun, 'at': event['time']})}"
+    event_type = event["type"].removeprefix("io.neuralhive.").removesuffix(".v1")
+    return f"{(data.get('flow_id') or '')[:8]:<8}  {transition({**data, 'type': event_type, 'at': event['time']})}"
 
 
 @dead_letters.command("list")

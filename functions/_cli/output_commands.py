@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from functions._cli.console import CommandFailed, print_json, run, say
-from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, FlowId, Url
+from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, Url
 from functions._cli.wire import COMPLETED
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ NO_SUCH_TASK = 1
 
 
 def result(
-    flow_id: FlowId,
+    flow: Annotated[
+        str, typer.Argument(metavar="ID", help="The flow, named as for `flowc show`, or one of its tasks: FLOW/TASK.")
+    ],
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", show_default=False, help="Only this one's.")] = None,
     *,
     url: Url = DEFAULT_URL,
@@ -26,13 +28,15 @@ def result(
 
     The exit status is 1 while the flow has not ended COMPLETED: what is there is printed anyway.
     """
-    run(_result(flow_id, task, url, api_key))
+    run(_result(flow, task, url, api_key))
 
 
 async def _result(ref: str, task: str | None, url: str, api_key: str) -> int:
     from functions._cli.client import Client, flow_path
-    from functions._cli.references import with_flow
+    from functions._cli.references import flow_and_task, with_flow
 
+    if task is None and "/" in ref:
+        ref, task = flow_and_task(ref)
     async with Client(url, api_key) as client:
         flow = await with_flow(client, ref, lambda flow_id: client.get(flow_path(flow_id)))
         tickets = [ticket async for ticket in client.items(flow_path(flow["flow_id"], "tickets"))]

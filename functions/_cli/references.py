@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from functions._cli.client import Client, Refused, flow_path
+from functions._cli.console import WRONG_USE, CommandFailed
 from functions._cli.wire import UUID_TEXT, ticket_id_of
 
 Answer = TypeVar("Answer")
@@ -29,11 +30,21 @@ async def flow_id_of(client: Client, ref: str) -> str:
     return str(found["flow_id"])
 
 
+def flow_and_task(ref: str) -> tuple[str, str]:
+    """Return both parts of FLOW/TASK, raise `CommandFailed` when one of them is none."""
+    flow, _, task_id = ref.partition("/")
+    if flow.strip(".") and task_id:
+        return flow, task_id
+    raise CommandFailed(
+        f"{ref!r} names no task: give FLOW/TASK, the flow by an id or its first 4 characters", exit_status=WRONG_USE
+    )
+
+
 async def with_ticket(client: Client, ref: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
     """Ask about a ticket: one named by its id, or as FLOW/TASK, the flow being named in any way."""
-    flow, slash, task_id = ref.partition("/")
-    if not slash:
+    if "/" not in ref:
         return await ask(ref)
+    flow, task_id = flow_and_task(ref)
     try:
         return await with_flow(client, flow, lambda flow_id: ask(ticket_id_of(flow_id, task_id)))
     except Refused as refusal:

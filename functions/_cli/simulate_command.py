@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from functions._cli.console import CommandFailed, console, print_json, say
+from functions._cli.console import WRONG_USE, CommandFailed, console, print_json, say
 from functions._cli.options import AsJson
 from functions._cli.simulate_options import (
     MOST_JOBS,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 WORKERS = SLOTS = 4
 SHOWN = 10
 """Broken runs that are shown."""
-
-REFUSED = 2
 
 
 def simulate(  # noqa: PLR0913 its options
@@ -107,7 +105,7 @@ def _run(
         followed = track(found, "simulating", len(seeds), console=shown, transient=True, disable=not shown.is_terminal)
         return Report(list(followed))
     except Rejected as refusal:
-        raise CommandFailed(f"the plan cannot be simulated: {refusal}", exit_status=REFUSED) from refusal
+        raise CommandFailed(f"the plan cannot be simulated: {refusal}", exit_status=WRONG_USE) from refusal
 
 
 def _named(faults: str) -> "Sequence[str]":
@@ -141,7 +139,7 @@ def _scenario(plan: str, workers: int, slots: int) -> "Scenario | None":
 
     data = read_decision_file(plan).data
     if not isinstance(data, dict):
-        raise CommandFailed(f"{plan}: a decision is a JSON object", exit_status=REFUSED)
+        raise CommandFailed(f"{plan}: a decision is a JSON object", exit_status=WRONG_USE)
     return scenario_of(data, workers, slots)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from functions._adapters.http.cloudevents import STRUCTURED, read_events, write_structured
-from functions._cli.client import Client, NoPlatform, Refused, Unavailable
-from functions._cli.console import CommandFailed, say
+from functions._cli.client import Client, NoPlatform, Unavailable
+from functions._cli.console import WRONG_USE, CommandFailed, say
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.json_text import parse_json
@@ -17,9 +17,6 @@ DECISION = type_of("decision.consolidated")
 PAUSES = (0.2, 0.4, 0.8, 1.6)
 """Seconds before each further try: three in all, which outlasts a restart on one machine."""
 
-REFUSED = 2
-"""Exit status when the input can never be taken."""
-
 
 def read_decision_file(name: str) -> CloudEvent:
     """Return the event of the decision in file `name`, `-` being stdin: a plain decision or a structured CloudEvent.
@@ -27,15 +24,15 @@ def read_decision_file(name: str) -> CloudEvent:
     Raises `CommandFailed`, exit status 2, when there is no JSON object in it or the event is no decision.
     """
     if name == "-" and sys.stdin is None:
-        raise CommandFailed("-: standard input is closed", exit_status=REFUSED)
+        raise CommandFailed("-: standard input is closed", exit_status=WRONG_USE)
     try:
         text = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise CommandFailed(f"{name}: cannot be read: {error.strerror}", exit_status=REFUSED) from error
+        raise CommandFailed(f"{name}: cannot be read: {error.strerror}", exit_status=WRONG_USE) from error
     try:
         return _event(text)
     except Rejected as error:
-        raise CommandFailed(f"{name}: {error}", exit_status=REFUSED) from error
+        raise CommandFailed(f"{name}: {error}", exit_status=WRONG_USE) from error
 
 
 def _event(text: bytes) -> CloudEvent:
@@ -54,7 +51,7 @@ def _event(text: bytes) -> CloudEvent:
 async def submit_decision(client: Client, event: CloudEvent) -> str:
     """Send `event` and return the flow id; tries again, with the same event id, while the platform is away.
 
-    Raises `Refused`, exit status 2, when the platform will never take it.
+    Raises `Refused` when the platform does not take it.
     """
     headers, body = write_structured(event)
     for attempt, pause in enumerate((*PAUSES, None)):
@@ -66,9 +63,6 @@ async def submit_decision(client: Client, event: CloudEvent) -> str:
             if attempt == 0:
                 say(f"flowc: {error}; trying again for {sum(PAUSES):g} s")
             await asyncio.sleep(pause)
-        except Refused as error:
-            error.exit_status = REFUSED
-            raise
         else:
             return str(answer["flow_id"])
     raise AssertionError("the last try returns or raises")

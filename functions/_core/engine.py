@@ -11,7 +11,7 @@ from functions._core.records.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReportResult:
     """The answer to a report or a heartbeat.
 
     `result` of a report: `recorded`; `duplicate` when it says what is known; `superseded` when another attempt
@@ -23,7 +23,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class CommandResult:
     """What an order has changed, or would change: the flow afterwards and the transitions, in order."""
 
     flow: Flow
@@ -56,13 +56,13 @@ class Engine(Protocol):
         other content; the first content stays, the second is kept as a dead letter.
         """
 
-    async def report(self, event: CloudEvent) -> Heard:
+    async def report(self, event: CloudEvent) -> ReportResult:
         """Take in a worker's report whose token has been verified and removed.
 
         Raises `Rejected` when its data is no report, or (status 404) the ticket is unknown.
         """
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> Carried:
+    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> CommandResult:
         """Carry out what a person orders; with its `dry_run` only tell what that would change.
 
         An order whose id was carried out before, or that asks for what is so already, changes nothing. Raises
@@ -75,7 +75,7 @@ class Engine(Protocol):
     async def register(self, registration: Registration) -> Worker:
         """Take in a worker, or what is new about it; tickets that wait for it are released."""
 
-    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
+    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> ReportResult:
         """Take in a sign of life; raises `Rejected`, status 404, when the worker has to register first."""
 
     async def deregister(self, worker_id: str, reason: str) -> bool:

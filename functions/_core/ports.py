@@ -13,9 +13,9 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from functions._core.events.envelope import CloudEvent
-from functions._core.placement.fair_queue import Line
+from functions._core.placement.fair_queue import QueuePosition
 from functions._core.records.audits import AnyAudit, AuditKind
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
 from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
@@ -40,7 +40,7 @@ class FlowStore(Protocol):
     async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
         """Return the tickets of a flow in the order of the plan; `live_only` leaves out the ended ones."""
 
-    async def commit(self, step: Step) -> None:
+    async def commit(self, step: ChangeSet) -> None:
         """Apply `step` at once, with its events, or not at all.
 
         Raises `Conflict`, with nothing changed, when a record's stored version is not `version - 1` (absent
@@ -48,7 +48,7 @@ class FlowStore(Protocol):
         """
 
 
-class Tally(Protocol):
+class TicketCounts(Protocol):
     """Counts that a decision needs, answered from the same consistent state as `FlowStore`."""
 
     async def by_status(self, flow_id: str) -> Mapping[str, int]:
@@ -94,7 +94,7 @@ class Wakeups(Protocol):
         again before `lease` is over.
         """
 
-    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+    async def line(self, flow_id: str, requirement: Collection[str]) -> QueuePosition:
         """Return the line in which a ticket of the flow with this `requirement` is to wait."""
 
 
@@ -177,7 +177,7 @@ class DeadLetters(Protocol):
 
 
 class TelemetryBuffer(Protocol):
-    """Telemetry that the sink has not taken yet, in the order in which it was committed (`Step.telemetry`)."""
+    """Telemetry that the sink has not taken yet, in the order in which it was committed (`ChangeSet.telemetry`)."""
 
     async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
         """Return the oldest entries behind position `after`, with their positions and the times they were buffered."""
@@ -200,7 +200,7 @@ class Queued:
 
 
 class EventQueue(Protocol):
-    """The outbox as a durable queue. `FlowStore.commit` adds `Step.events` (no id twice) and removes `Step.handled`."""
+    """The outbox as a durable queue: `FlowStore.commit` adds `events` (no id twice) and removes `handled`."""
 
     async def enqueue(self, events: Sequence[CloudEvent]) -> None:
         """Add events, durable before return; an id that is queued already is not added again."""
@@ -217,7 +217,7 @@ class EventQueue(Protocol):
     async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
         """Record a failed try and when the next one is due."""
 
-    async def bury(self, event_id: str, letter: DeadLetter) -> None:
+    async def dead_letter(self, event_id: str, letter: DeadLetter) -> None:
         """Move an event to the dead letters in one write."""
 
     async def depth(self) -> int:
@@ -310,7 +310,7 @@ class Ports:
     """Everything a function may use."""
 
     store: FlowStore
-    tally: Tally
+    ticket_counts: TicketCounts
     wakeups: Wakeups
     registry: WorkerRegistry
     views: Views

@@ -18,7 +18,7 @@ from functions._cost.ledger import (
     WRITES,
 )
 from functions._cost.prices import Prices
-from functions._cost.run import Course
+from functions._cost.run import Scenario
 
 SERVICES = ((WRITES, "DynamoDB"), (READS, "DynamoDB"), (PUBLISHED, "EventBridge"), (MESSAGES, "SQS"))
 COUNTED = (WRITES, READS, PUBLISHED, MESSAGES, INVOCATIONS, REQUESTS)
@@ -27,7 +27,7 @@ GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BillLine:
     """One line of a bill, for one flow; `around` is what is not for the steps of the flow itself."""
 
     name: str
@@ -44,7 +44,7 @@ class Bill:
     """
 
     tasks: int
-    lines: Sequence[Line]
+    lines: Sequence[BillLine]
     steps: float
     whole: float
     idle: float
@@ -53,7 +53,7 @@ class Bill:
     prices: Prices
 
     @classmethod
-    def of(cls, course: Course, prices: Prices) -> Self:
+    def of(cls, course: Scenario, prices: Prices) -> Self:
         """Price what was counted."""
         lines = [*_steps(course, prices), *_around(course, prices)]
         return cls(
@@ -86,39 +86,39 @@ def rivals(tasks: int, prices: Prices) -> Mapping[str, float]:
     }
 
 
-def _steps(course: Course, prices: Prices) -> Iterator[Line]:
+def _steps(course: Scenario, prices: Prices) -> Iterator[BillLine]:
     for what, service in SERVICES:
         number = course.of(FLOWS, what) - (_telemetry(course) if what == PUBLISHED else 0)
-        yield Line(f"{service}: {what}", number, number * prices.dollars[what])
+        yield BillLine(f"{service}: {what}", number, number * prices.dollars[what])
     number = course.of(FLOWS, INVOCATIONS)
-    yield Line(f"Lambda: {INVOCATIONS}", number, number * prices.dollars[INVOCATIONS])
-    yield Line("Lambda: compute of these", number, prices.compute(number, course.of(FLOWS, REQUESTS)))
+    yield BillLine(f"Lambda: {INVOCATIONS}", number, number * prices.dollars[INVOCATIONS])
+    yield BillLine("Lambda: compute of these", number, prices.compute(number, course.of(FLOWS, REQUESTS)))
 
 
-def _around(course: Course, prices: Prices) -> Iterator[Line]:
+def _around(course: Scenario, prices: Prices) -> Iterator[BillLine]:
     number = course.of(FLOWS, REQUESTS)
-    yield Line("HTTP API: the decision, the reports", number, number * prices.dollars[REQUESTS], around=True)
+    yield BillLine("HTTP API: the decision, the reports", number, number * prices.dollars[REQUESTS], around=True)
     number = _telemetry(course)
-    yield Line("EventBridge: telemetry", number, number * prices.dollars[PUBLISHED], around=True)
+    yield BillLine("EventBridge: telemetry", number, number * prices.dollars[PUBLISHED], around=True)
     number = course.of(CLOCK, INVOCATIONS)
-    yield Line("Timers, and the sweeps that they begin", number, _each(course, CLOCK, prices), around=True)
+    yield BillLine("Timers, and the sweeps that they begin", number, _each(course, CLOCK, prices), around=True)
     number = course.of(RETENTION, WRITES)
     kept = course.of(RETENTION, STORED) / GB * prices.dollars["stored GB for a month"]
-    yield Line("Kept for a month, then removed", number, _each(course, RETENTION, prices) + kept, around=True)
+    yield BillLine("Kept for a month, then removed", number, _each(course, RETENTION, prices) + kept, around=True)
     number = course.of(FLOWS, INVOCATIONS) + course.of(CLOCK, INVOCATIONS)
     logs = number * prices.assumed["bytes of logs of an invocation"] / GB
-    yield Line("CloudWatch: logs of all invocations", number, logs * prices.dollars["GB of logs"], around=True)
+    yield BillLine("CloudWatch: logs of all invocations", number, logs * prices.dollars["GB of logs"], around=True)
 
 
-def _telemetry(course: Course) -> float:
-    return sum(course.of(FLOWS, PUBLISHED, noun) for noun in TELEMETRY)
+def _telemetry(course: Scenario) -> float:
+    return sum(course.of(FLOWS, PUBLISHED, event_type) for event_type in TELEMETRY)
 
 
-def _each(course: Course, account: str, prices: Prices) -> float:
+def _each(course: Scenario, account: str, prices: Prices) -> float:
     return _dollars({what: course.of(account, what) for what in COUNTED}, prices)
 
 
-def _idle(course: Course, account: str, prices: Prices) -> float:
+def _idle(course: Scenario, account: str, prices: Prices) -> float:
     return _dollars({what: course.idle(account, what) for what in COUNTED}, prices)
 
 

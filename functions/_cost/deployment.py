@@ -130,7 +130,7 @@ class Deployment:
 
     async def _ask(self, event: CloudEvent, account: str) -> None:
         async with self._invocation("api", account):
-            self.ledger.add(REQUESTS, 1, event.noun)
+            self.ledger.add(REQUESTS, 1, event.event_type)
             await take(self._api, event, None)
 
     async def _invoke(self, function: str, event: CloudEvent, account: str) -> None:
@@ -148,9 +148,14 @@ class Deployment:
             await self._functions[function].settle()
             self.ledger.account = NOBODY
 
-    def _event(self, noun: str, data: Mapping[str, Any], subject: str | None) -> CloudEvent:
+    def _event(self, event_type: str, data: Mapping[str, Any], subject: str | None) -> CloudEvent:
         return CloudEvent(
-            id=fresh_id(), source="/flowc/cost", type=type_of(noun), time=self._clock.now(), data=data, subject=subject
+            id=fresh_id(),
+            source="/flowc/cost",
+            type=type_of(event_type),
+            time=self._clock.now(),
+            data=data,
+            subject=subject,
         )
 
 

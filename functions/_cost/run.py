@@ -28,7 +28,7 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Scenario:
     """What was counted: while nothing happened, and in all; `seconds` is how long the flows took together."""
 
     flows: int
@@ -47,7 +47,7 @@ class Course:
         return self.quiet.total(account, what) / QUIET * MONTH
 
 
-def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: str = "none") -> Course:
+def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: str = "none") -> Scenario:
     """Run `flows` flows of a decision as they come when `a_month` of them come in a month; raise `Broken`.
 
     `subscribed` are the transitions that are told to subscribers.
@@ -55,7 +55,7 @@ def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: s
     loop = VirtualLoop(Random("cost"))  # noqa: S311 the same order each time
     ledger = Ledger()
 
-    async def whole() -> Course:
+    async def whole() -> Scenario:
         deployment = Deployment(SimulatedClock(loop.time, START), ledger, subscribed)
         await deployment.open(scenario_of(decision, 1, 1).fleet[0].capabilities)
         await asyncio.sleep(QUIET)
@@ -68,7 +68,7 @@ def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: s
         await asyncio.sleep(REST)
         seconds = loop.time() - begun
         await deployment.forget()
-        return Course(flows, tasks, seconds, quiet, ledger)
+        return Scenario(flows, tasks, seconds, quiet, ledger)
 
     with listening(loop.broken):
         course = loop.run(whole())

@@ -51,7 +51,7 @@ class Services(Clients):
         """Put a message into the queue of a function."""
         before, self._ledger.account = self._ledger.account, account
         chunks = -(-bytes_ // CHUNK)
-        self._ledger.add(MESSAGES, PER_MESSAGE * chunks, "timer" if event.source == SOURCE else event.noun)
+        self._ledger.add(MESSAGES, PER_MESSAGE * chunks, "timer" if event.source == SOURCE else event.event_type)
         self._ledger.account = before
         self.spawn(self._deliver(function, event, account, delay))
 
@@ -70,10 +70,10 @@ class Services(Clients):
         for entry in entries:
             event = read_message(entry["Detail"], self._clock.now())
             bytes_ = len(entry["Detail"].encode())
-            self._ledger.add(PUBLISHED, -(-bytes_ // CHUNK), event.noun)
-            if event.noun in ROUTES:
+            self._ledger.add(PUBLISHED, -(-bytes_ // CHUNK), event.event_type)
+            if event.event_type in ROUTES:
                 envelope = {"detail-type": event.type, "source": event.source, "detail": json.loads(entry["Detail"])}
-                function = ROUTES[event.noun].function
+                function = ROUTES[event.event_type].function
                 self.send(function, event, len(json.dumps(envelope)), self._ledger.account)
         return {"Entries": [{} for _ in entries]}
 

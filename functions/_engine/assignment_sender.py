@@ -23,7 +23,7 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, add_time, ticket_id_of
 from functions._core.records.worker import Worker
 from functions._core.rules import REFERENCES_BYTES
-from functions._observability.logs import log
+from functions._observability.logs import ids_of_delivery, log
 
 GONE = Answer(410, "not registered any more")
 SUSPENDED = Answer(0, "its circuit breaker lets nothing through", reached=False, suspended=True)
@@ -48,7 +48,7 @@ class Breaker(Protocol):
         """Count, durably, what the answer to an assignment says of the worker."""
 
 
-class Courier:
+class AssignmentSender:
     """Delivers to workers in the background."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Courier:
         except Undeliverable as why:
             self._unresolved(delivery, why)
         except Exception as error:  # noqa: BLE001 a delivery that breaks is one that was not made; its wake-up repeats it
-            log.warning("delivery.broken", **_ids(delivery), error=repr(error))
+            log.warning("delivery.broken", **ids_of_delivery(delivery), error=repr(error))
         else:
             if answer is not None and not delivery.cancelled:
                 self._answered(delivery, answer)
@@ -153,7 +153,7 @@ class Courier:
         try:
             await self._breaker.answered(worker, delivery, answer)
         except FlowcError as error:
-            log.warning("delivery.not_counted", worker_id=worker.worker_id, error=str(error))
+            log.warning("delivery.not_counted", **ids_of_delivery(delivery), error=str(error))
         return replace(answer, registration=worker.registration)
 
     async def _assignment(self, delivery: Delivery, ticket: Ticket) -> CloudEvent:
@@ -179,15 +179,3 @@ class Courier:
             for ticket_id, other in upstream.items():
                 resolution.add(task_ids[ticket_id], other.output)
         return resolution.parameters()
-
-
-def _ids(delivery: Delivery) -> dict[str, object]:
-    """Return the fields of a line about a delivery."""
-    ticket = delivery.ticket
-    return {
-        "ticket_id": ticket.ticket_id,
-        "attempt": delivery.attempt,
-        "worker_id": delivery.worker_id,
-        "flow_id": ticket.flow_id,
-        "correlation_id": ticket.correlation_id,
-    }

@@ -18,14 +18,16 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
 from functions._core.events.subscribers import subscriber_events
 from functions._core.machine.advance import advance
-from functions._core.machine.context import CLOCK, Situation
-from functions._core.machine.outcomes import AnyOutcome, Broke
+from functions._core.machine.context import CLOCK, Context
+from functions._core.machine.flow import Broke
+from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Answer, Due, Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
-from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, reported
-from functions._observability.handling import Handling
+from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out, reported
+from functions._observability.dispatch_result import Handling
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -37,7 +39,7 @@ KINDS = {"assign": "ticket.answered", "dead_letter": "event.buried"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
+class ReportMessage:
     """A worker's report, and the event that brought it."""
 
     event: CloudEvent
@@ -45,11 +47,11 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Handled:
+class DispatchResult:
     """What became of an event: the records it was decided on, and the committed step."""
 
-    situation: Situation
-    step: Step
+    context: Context
+    step: ChangeSet
 
 
 class Dispatcher:
@@ -60,7 +62,7 @@ class Dispatcher:
         ports: Ports,
         rules: Rules,
         *,
-        committed: Callable[[Step], None],
+        committed: Callable[[ChangeSet], None],
         observed: Callable[[Handling], None],
         subscribed: Callable[[str], bool] | None = None,
         chain_told: bool = False,
@@ -78,64 +80,72 @@ class Dispatcher:
         self.up_since: datetime | None = None
         self._committed = committed
 
-    async def handle(self, event: CloudEvent, *, queued: bool = False) -> Handled:
+    async def handle(self, event: CloudEvent, *, queued: bool = False) -> DispatchResult:
         """Handle one event of a route; `queued` removes it from the queue in the same write."""
-        route = ROUTES.get(event.noun)
+        route = ROUTES.get(event.event_type)
         if route is None:
             raise Rejected(f"no function handles {event.type}", code="no_route")
         data = read(route.model, event)
         flow_id = flow_of(event)
         function = FUNCTIONS[route.function]
 
-        async def decide(situation: Situation) -> AnyOutcome:
-            return await function(data, situation, self._ports)
+        async def decide(context: Context) -> AnyOutcome:
+            return await function(data, context, self._ports)
 
         return await self._settle(
             flow_id, route.tickets(data), decide, function=route.function, causes=(event,), queued=queued
         )
 
-    async def reported(self, flow_id: str, told: Sequence[Told]) -> Handled:
+    async def reported(self, flow_id: str, told: Sequence[ReportMessage]) -> DispatchResult:
         """Take in what workers report on tickets of one flow, on each ticket once."""
         reports = [one.report for one in told]
 
-        async def decide(situation: Situation) -> AnyOutcome:
-            return await reported(reports, situation, self._ports)
+        async def decide(context: Context) -> AnyOutcome:
+            return await reported(reports, context, self._ports)
 
         tickets = [report.ticket_id for report in reports]
         return await self._settle(flow_id, tickets, decide, function="monitor", causes=[one.event for one in told])
 
-    async def preview(self, event: CloudEvent) -> Handled:
+    async def preview(self, event: CloudEvent) -> DispatchResult:
         """Return what handling an event of a route would change, and change nothing."""
-        route = ROUTES[event.noun]
+        route = ROUTES[event.event_type]
         data = read(route.model, event)
         flow_id = event.extensions["partitionkey"]
-        situation = await self._load(flow_id, route.tickets(data), route.function, event.id)
-        outcome = await FUNCTIONS[route.function](data, situation, self._ports)
-        return Handled(situation, advance(situation, outcome))
+        context = await self._load(flow_id, route.tickets(data), route.function, event.id)
+        outcome = await FUNCTIONS[route.function](data, context, self._ports)
+        return DispatchResult(context, advance(context, outcome))
 
-    async def due(self, due: Due) -> Handled | None:
+    async def due(self, due: Due) -> DispatchResult | None:
         """Act on a flow or ticket whose wake-up has come."""
         if due.flow_id is None:
             return None
 
-        async def decide(situation: Situation) -> AnyOutcome:
-            return await enforce_sla(due, situation, self._ports)
+        async def decide(context: Context) -> AnyOutcome:
+            return await enforce_sla(due, context, self._ports)
 
         tickets = (due.record_id,) if due.kind == "ticket" else ()
         return await self._settle(due.flow_id, tickets, decide, function="enforce_sla")
 
-    async def delivered(self, flow_id: str, answers: Mapping[str, tuple[int, Answer]]) -> Handled:
+    async def delivered(self, flow_id: str, answers: Mapping[str, tuple[int, Answer]]) -> DispatchResult:
         """Record what workers answered."""
 
-        async def decide(situation: Situation) -> AnyOutcome:
-            return await answered(answers, situation, self._ports)
+        async def decide(context: Context) -> AnyOutcome:
+            return await answered(answers, context, self._ports)
 
         return await self._settle(flow_id, tuple(answers), decide, function="assign")
 
-    async def broke(self, flow_id: str, reason: Reason) -> Handled:
+    async def left_out(self, flow_id: str, tickets: Sequence[UnreadableRecord]) -> DispatchResult:
+        """Raise an incident, if none was raised, for each of the tickets of a flow that cannot be read."""
+
+        async def decide(context: Context) -> AnyOutcome:
+            return await left_out(tickets, context, self._ports)
+
+        return await self._settle(flow_id, (), decide, function="monitor")
+
+    async def broke(self, flow_id: str, reason: Reason) -> DispatchResult:
         """Give up the step that a flow is at."""
 
-        async def decide(_situation: Situation) -> AnyOutcome:
+        async def decide(_context: Context) -> AnyOutcome:
             return Broke(reason)
 
         return await self._settle(flow_id, (), decide, function="dead_letter")
@@ -144,27 +154,27 @@ class Dispatcher:
         self,
         flow_id: str,
         ticket_ids: Collection[str],
-        decide: Callable[[Situation], Awaitable[AnyOutcome]],
+        decide: Callable[[Context], Awaitable[AnyOutcome]],
         *,
         function: str,
         causes: Sequence[CloudEvent] = (),
         queued: bool = False,
-    ) -> Handled:
+    ) -> DispatchResult:
         """Decide and commit, and tell how it went with each of the events that are handled together."""
         begun, begun_at = perf_counter(), self._ports.clock.now()
 
-        def told(handled: Handled | None, outcome: AnyOutcome | None, error: Exception | None = None) -> None:
+        def told(handled: DispatchResult | None, outcome: AnyOutcome | None, error: Exception | None = None) -> None:
             seconds = perf_counter() - begun
             for cause in causes or (None,):
                 self._observed(
                     Handling(
                         function=function,
-                        type=cause.noun if cause else KINDS.get(function, "clock.ticked"),
+                        type=cause.event_type if cause else KINDS.get(function, "clock.ticked"),
                         flow_id=flow_id,
                         begun_at=begun_at,
                         seconds=seconds,
                         event=cause,
-                        flow=handled.situation.flow if handled else None,
+                        flow=handled.context.flow if handled else None,
                         outcome=outcome,
                         step=handled.step if handled else None,
                         error=error,
@@ -185,12 +195,12 @@ class Dispatcher:
         self,
         flow_id: str,
         ticket_ids: Collection[str],
-        decide: Callable[[Situation], Awaitable[AnyOutcome]],
+        decide: Callable[[Context], Awaitable[AnyOutcome]],
         *,
         function: str,
         cause: CloudEvent | None,
         queued: bool,
-    ) -> tuple[Handled, AnyOutcome]:
+    ) -> tuple[DispatchResult, AnyOutcome]:
         """Decide and commit, again on newer records when they moved in between.
 
         What a function reads for itself may be newer than the situation, so a step that no table has may be one of
@@ -198,14 +208,14 @@ class Dispatcher:
         """
         moved: FlowcError = Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")
         for _ in range(COMMIT_TRIES):
-            situation = await self._load(flow_id, ticket_ids, function, cause.id if cause else CLOCK)
-            outcome = await decide(situation)
+            context = await self._load(flow_id, ticket_ids, function, cause.id if cause else CLOCK)
+            outcome = await decide(context)
             try:
-                step = self.told(advance(situation, outcome), situation.flow)
+                step = self.told(advance(context, outcome), context.flow)
                 if queued and cause is not None:
                     step = replace(step, handled=cause.id)
                 if not step.changes:
-                    return Handled(situation, step), outcome
+                    return DispatchResult(context, step), outcome
                 await self._ports.store.commit(step)
             except Conflict:
                 continue
@@ -213,23 +223,23 @@ class Dispatcher:
                 moved = illegal
                 continue
             self._committed(step)
-            return Handled(situation, step), outcome
+            return DispatchResult(context, step), outcome
         raise moved
 
-    def told(self, step: Step, flow: Flow) -> Step:
+    def told(self, step: ChangeSet, flow: Flow) -> ChangeSet:
         """Return a step with the events by which its transitions are told to subscribers."""
         wanted = self._subscribed
         if wanted is None or not step.history:
             return step
         events = subscriber_events(step, step.flow or flow, chain=self._chain_told)
-        return replace(step, events=(*step.events, *(event for event in events if wanted(event.noun))))
+        return replace(step, events=(*step.events, *(event for event in events if wanted(event.event_type))))
 
-    async def _load(self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str) -> Situation:
+    async def _load(self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str) -> Context:
         flow: Flow | None = await self._ports.store.flow(flow_id)
         if flow is None:
             raise Unavailable(f"flow {flow_id} is not visible")
         tickets: Mapping[str, Ticket] = await self._ports.store.tickets(ticket_ids, flow_id) if ticket_ids else {}
-        return Situation(
+        return Context(
             flow=flow,
             tickets=tickets,
             # After the reads: nothing that is decided now comes before what was read.
@@ -252,4 +262,6 @@ def read(model: type[Model], event: CloudEvent) -> Model:
         return model.model_validate(event.data)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise Rejected(f"the data of {event.noun} is wrong: {problems}", code="invalid_data", status=422) from error
+        raise Rejected(
+            f"the data of {event.event_type} is wrong: {problems}", code="invalid_data", status=422
+        ) from error

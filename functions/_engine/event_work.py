@@ -19,7 +19,7 @@ from functions._core.placement.workers import Deregistration, Heartbeat, Registr
 from functions._core.records.dead_letters import OUTSIDE, id_from_outside
 from functions._core.records.models import Reason
 from functions._engine.dispatch import flow_of, read
-from functions._engine.outbox_relay import Publisher
+from functions._engine.outbox_relay import OutboxRelay
 from functions._engine.platform import Platform
 from functions._engine.wiring import dead_letter
 from functions._observability.logs import ids_of, log
@@ -45,7 +45,7 @@ class EventWork:
     Raises `Rejected` for an event that is never handled, `Unavailable` and `Conflict` for one that may be later.
     """
 
-    def __init__(self, function: str, platform: Platform, publisher: Publisher, tick: Tick) -> None:
+    def __init__(self, function: str, platform: Platform, publisher: OutboxRelay, tick: Tick) -> None:
         """Do the work of `function`; `tick` is what is done when time has passed."""
         self._function = function
         self._platform = platform
@@ -63,8 +63,8 @@ class EventWork:
         await self._job(event)
 
     async def _chained(self, event: CloudEvent) -> None:
-        route = ROUTES.get(event.noun)
-        if route is None or route.function != self._function or event.type != type_of(event.noun):
+        route = ROUTES.get(event.event_type)
+        if route is None or route.function != self._function or event.type != type_of(event.event_type):
             raise self._misdirected(event)
         handled = await self._platform.handle(event)
         if handled.step.changes:
@@ -98,9 +98,9 @@ class EventWork:
             if name.startswith(KNATIVE_ERROR)
         }
         kept = {name: value for name, value in event.extensions.items() if not name.startswith(KNATIVE_ERROR)}
-        await self.bury(replace(event, extensions=kept), _reason(said), hopeless=said.get("code") in HOPELESS)
+        await self.dead_letter(replace(event, extensions=kept), _reason(said), hopeless=said.get("code") in HOPELESS)
 
-    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool, outside: bool = False) -> None:
+    async def dead_letter(self, event: CloudEvent, reason: Reason, *, hopeless: bool, outside: bool = False) -> None:
         """Keep an event as a dead letter; a flow that waits for one that can never be handled is broken off.
 
         For what came from `outside` no flow waits, whatever it says.
@@ -108,7 +108,9 @@ class EventWork:
         if event.type in TICKS:
             log.warning("tick.given_up", code=reason.code)
             return  # another comes within a minute
-        function = OUTSIDE if outside else ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
+        function = (
+            OUTSIDE if outside else ROUTES[event.event_type].function if event.event_type in ROUTES else "subscriber"
+        )
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         # The flow first: were it the other way round, a crash in between would leave it to its deadline.
         if hopeless and not outside:
@@ -119,10 +121,10 @@ class EventWork:
     async def _break_off(self, event: CloudEvent, reason: Reason) -> None:
         """Give up the step that the flow is at, if that is the one that waits for the event."""
         try:
-            flow = await self._platform.ports.store.flow(flow_of(event)) if event.noun in ROUTES else None
+            flow = await self._platform.ports.store.flow(flow_of(event)) if event.event_type in ROUTES else None
         except Unreadable:
             return  # its wake-up drives it on once it can be read again
-        if flow is not None and CHAIN.get(flow.status) == event.noun:
+        if flow is not None and CHAIN.get(flow.status) == event.event_type:
             handled = await self._platform.give_up(flow.flow_id, reason)
             await self._publisher.sent(handled.step.events)
 

@@ -4,17 +4,17 @@ import asyncio
 from contextlib import suppress
 
 from functions._core.errors import Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 
 
-class Endings:
+class FlowWaiters:
     """Who waits for which flow. Nothing depends on being told: whoever waits looks for itself afterwards."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._closed = False
 
-    def observe(self, step: Step) -> None:
+    def observe(self, step: ChangeSet) -> None:
         """Wake those who wait for the flow that has ended with a committed step."""
         if step.flow is not None and step.flow.ended_at is not None:
             for woken in self._waiting.get(step.flow_id, ()):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Mailbox:
+class KeyedExecutor:
     """Keyed, bounded concurrency within one event loop."""
 
     def __init__(self, *, concurrency: int, limit: int) -> None:
@@ -94,9 +94,9 @@ class Gathering(Generic[T, R]):
     gathered counts as one job of the mailbox: those who add to it are bounded elsewhere, by connections and deliveries.
     """
 
-    def __init__(self, mailbox: Mailbox, take: Callable[[str, Sequence[T]], Awaitable[R]]) -> None:
+    def __init__(self, executor: KeyedExecutor, take: Callable[[str, Sequence[T]], Awaitable[R]]) -> None:
         """Have `take` handle what was gathered of a key."""
-        self._mailbox = mailbox
+        self._executor = executor
         self._take = take
         self._gathered: dict[str, tuple[list[T], asyncio.Future[R]]] = {}
 
@@ -106,7 +106,7 @@ class Gathering(Generic[T, R]):
         The future is shared: shield it, so that who stops waiting does not stop the others.
         """
         if key not in self._gathered:
-            self._gathered[key] = [], self._mailbox.submit(key, partial(self._turn, key))
+            self._gathered[key] = [], self._executor.submit(key, partial(self._turn, key))
         items, result = self._gathered[key]
         items.append(item)
         return result

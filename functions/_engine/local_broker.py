@@ -16,12 +16,12 @@ from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events.catalogue import handler_of
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, EventQueue, Ports, Queued
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
 from functions._core.records.models import Reason
 from functions._core.rules import Rules
 from functions._engine.dispatch import Dispatcher, flow_of
-from functions._engine.keyed_executor import Mailbox
+from functions._engine.keyed_executor import KeyedExecutor
 from functions._observability.logs import ids_of, log
 
 PAGE = 500
@@ -39,19 +39,19 @@ UNAVAILABLE_TRIES = 12
 class _Lane:
     """Events of one kind on their way; `behind` when there are more in the table than memory takes."""
 
-    mailbox: Mailbox
+    executor: KeyedExecutor
     known: set[str] = field(default_factory=set)
     behind: bool = False
 
 
-class Pump:
-    """Moves events from the queue to their functions, and to subscribers; implements `Outlet`."""
+class LocalBroker:
+    """Moves events from the queue to their functions, and to subscribers; implements `EventOutbox`."""
 
     def __init__(
         self,
         queue: EventQueue,
         dispatcher: Dispatcher,
-        mailbox: Mailbox,
+        executor: KeyedExecutor,
         ports: Ports,
         rules: Rules,
         limit: int,
@@ -64,9 +64,9 @@ class Pump:
         self._ports = ports
         self._rules = rules
         self._limit = limit
-        self._chain = _Lane(mailbox)
+        self._chain = _Lane(executor)
         # Subscribers have turns of their own, few and apart: one that is slow or dead must not hold up any flow.
-        self._outgoing = _Lane(Mailbox(concurrency=SUBSCRIBER_TURNS, limit=limit))
+        self._outgoing = _Lane(KeyedExecutor(concurrency=SUBSCRIBER_TURNS, limit=limit))
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self.subscriber: Broker | None = None
@@ -90,7 +90,7 @@ class Pump:
         """Stop; what is left is in the table."""
         for timer in self._timers:
             timer.cancel()
-        await self._outgoing.mailbox.close()
+        await self._outgoing.executor.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -110,7 +110,7 @@ class Pump:
         event = queued.event
         lane = self._lane(event)
         try:
-            lane.mailbox.submit(flow_of(event), partial(self._work, queued))
+            lane.executor.submit(flow_of(event), partial(self._work, queued))
         except Unavailable:
             lane.known.discard(event.id)
             lane.behind = True
@@ -122,7 +122,7 @@ class Pump:
         try:
             await self._handle(queued.event)
         except Rejected as refusal:
-            await self._bury(queued, Reason(code=refusal.code, message=str(refusal)))
+            await self._dead_letter(queued, Reason(code=refusal.code, message=str(refusal)))
         except Exception as error:  # noqa: BLE001 the one broad except: no function may stop the platform
             await self._again(queued, error)
         else:
@@ -139,7 +139,7 @@ class Pump:
         await self._remove(event)
 
     async def _remove(self, event: CloudEvent) -> None:
-        await self._ports.store.commit(Step(flow_id=event.subject or "", handled=event.id))
+        await self._ports.store.commit(ChangeSet(flow_id=event.subject or "", handled=event.id))
 
     async def _again(self, queued: Queued, error: Exception) -> None:
         event, attempts = queued.event, queued.attempts + 1
@@ -147,7 +147,7 @@ class Pump:
         log.warning("event.failed", **ids_of(event), attempts=attempts, error=repr(error))
         if attempts >= (UNAVAILABLE_TRIES if passing else self._rules.failures):
             code = "unavailable" if passing else "internal"
-            await self._bury(queued, Reason(code=code, message=f"{type(error).__name__}: {error}"))
+            await self._dead_letter(queued, Reason(code=code, message=f"{type(error).__name__}: {error}"))
             return
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.8 + 0.4 * self._chance.random())
         not_before = self._ports.clock.now() + timedelta(seconds=pause)
@@ -157,7 +157,7 @@ class Pump:
             log.warning("event.postponed_in_memory_only", **ids_of(event), error=str(away))
         self._after(pause, partial(self._submit, Queued(queued.position, event, attempts, not_before)))
 
-    async def _bury(self, queued: Queued, reason: Reason) -> None:
+    async def _dead_letter(self, queued: Queued, reason: Reason) -> None:
         event = queued.event
         function = handler_of(event)
         letter = letter_of(event, function or "subscriber", reason, queued.attempts + 1, self._ports.clock.now())
@@ -166,7 +166,7 @@ class Pump:
             # The flow first: were it the other way round, a crash in between would leave it to its deadline.
             if function and reason.code not in PASSING_REASONS:
                 await self._give_up_step(event, reason)
-            await self._queue.bury(event.id, letter)
+            await self._queue.dead_letter(event.id, letter)
         except Exception as error:  # noqa: BLE001 what cannot be buried now is buried later; nothing is dropped
             log.warning("event.not_buried", **ids_of(event), error=repr(error))
             self._after(LONGEST_PAUSE, partial(self._submit, queued))

@@ -7,7 +7,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker
 
 
-class Outlet(Protocol):
+class EventOutbox(Protocol):
     """Takes what was committed, and is done with it at some time; until then each event is in the store's queue.
 
     `subscriber` takes the events that no function handles; they are dropped while there is none.

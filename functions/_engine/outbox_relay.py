@@ -13,7 +13,7 @@ from functions._core.errors import Rejected, Unavailable
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, Clock, EventQueue, FlowStore
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
 from functions._core.records.models import Reason
 from functions._observability.logs import ids_of, log
@@ -29,8 +29,8 @@ REMEMBERED = 10_000
 """Events that could not be published, by id, for whoever asks a moment later."""
 
 
-class Publisher:
-    """Publishes events; implements `Outlet`."""
+class OutboxRelay:
+    """Publishes events; implements `EventOutbox`."""
 
     def __init__(self, queue: EventQueue, store: FlowStore, broker: Broker, clock: Clock) -> None:
         self._queue = queue
@@ -39,6 +39,7 @@ class Publisher:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, None] = {}
+        self._resume = 0
         self.subscriber: Broker | None = broker
         self._broker = broker
 
@@ -76,9 +77,10 @@ class Publisher:
     async def recover(self) -> None:
         """Publish what has been left in the queue for a while; stop when the broker takes nothing of a page.
 
-        An event that it does not take keeps none that comes after it from being published.
+        An event that it does not take keeps none that comes after it from being published: a broker that is away is
+        left alone, and the next sweep begins behind the page.
         """
-        after = 0
+        after, self._resume = self._resume, 0
         while page := await self._queue.pending(after, PAGE):
             before = self._clock.now() - STALE
             left = [queued.event for queued in page if queued.event.time <= before]
@@ -88,6 +90,7 @@ class Publisher:
             except Unavailable as away:
                 log.warning("publishing.behind", error=str(away))
                 if all(event.id in self._failed for event in left):
+                    self._resume = page[-1].position
                     return
             if len(page) < PAGE:
                 return
@@ -120,13 +123,13 @@ class Publisher:
         try:
             await self._broker.publish([event])
         except Rejected as refusal:
-            await self._bury(event, refusal)
+            await self._dead_letter(event, refusal)
         else:
-            await self._store.commit(Step(flow_id=event.subject or "", handled=event.id))
+            await self._store.commit(ChangeSet(flow_id=event.subject or "", handled=event.id))
 
-    async def _bury(self, event: CloudEvent, refusal: Rejected) -> None:
+    async def _dead_letter(self, event: CloudEvent, refusal: Rejected) -> None:
         """Make a dead letter of what the broker will never take; of a chain event, the flow's wake-up tries another."""
         log.error("event.refused_by_broker", **ids_of(event), error=str(refusal))
-        function = ROUTES[event.noun].function if event.noun in ROUTES else "subscriber"
+        function = ROUTES[event.event_type].function if event.event_type in ROUTES else "subscriber"
         reason = Reason(code=refusal.code, message=str(refusal))
-        await self._queue.bury(event.id, letter_of(event, function, reason, 1, self._clock.now()))
+        await self._queue.dead_letter(event.id, letter_of(event, function, reason, 1, self._clock.now()))

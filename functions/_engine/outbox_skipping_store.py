@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from functions._core.machine.flow import CHAIN
 from functions._core.ports import FlowStore
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 
 SPARED = frozenset({*CHAIN.values(), "tickets.ready", "workers.discovered", "flow.consolidated"})
 REMEMBERED = 10_000
 
 
-class SparingStore:
+class OutboxSkippingStore:
     """A `FlowStore` over another one, for processes whose events all go to a broker."""
 
     def __init__(self, store: FlowStore) -> None:
@@ -40,13 +40,13 @@ class SparingStore:
         """See `FlowStore.tickets_of`."""
         return await self._store.tickets_of(flow_id, live_only=live_only)
 
-    async def commit(self, step: Step) -> None:
+    async def commit(self, step: ChangeSet) -> None:
         """Apply `step` without its chain events; to take one of these out of the queue costs nothing."""
         if step.handled in self._spared:
             del self._spared[step.handled]
             step = replace(step, handled=None)
-        kept = tuple(event for event in step.events if event.noun not in SPARED)
-        spared = [event.id for event in step.events if event.noun in SPARED]
+        kept = tuple(event for event in step.events if event.event_type not in SPARED)
+        spared = [event.id for event in step.events if event.event_type in SPARED]
         await self._store.commit(replace(step, events=kept))
         self._spared.update(dict.fromkeys(spared))
         while len(self._spared) > REMEMBERED:

@@ -6,39 +6,39 @@ flow is told goes through the mailbox under the flow's id.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any
 
 from functions._core.decision.admission import admit, decision_id_of
-from functions._core.engine import Carried, Heard
-from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable
-from functions._core.events.catalogue import BY_NOUN, SINK, handler_of
-from functions._core.events.commands import AnyOrder, noun_of
+from functions._core.engine import CommandResult, ReportResult
+from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable, Undeliverable, Unreadable
+from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
+from functions._core.events.commands import AnyOrder, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, verdicts_of
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Verdict, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
-from functions._core.records.change_set import Delivery, Step
+from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.dead_letters import OUTSIDE, event_of, unreadable_letter
 from functions._core.records.models import DeadLetter, Flow, Reason
-from functions._core.records.set_aside import RecordKind
+from functions._core.records.set_aside import RecordKind, UnreadableRecord
 from functions._core.records.worker import Worker
-from functions._engine.assignment_sender import Courier
+from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
-from functions._engine.dispatch import Dispatcher, Handled, flow_of
-from functions._engine.flow_waiters import Endings
-from functions._engine.keyed_executor import Gathering, Mailbox
-from functions._engine.local_broker import Pump
-from functions._engine.outbox import Outlet
+from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
+from functions._engine.flow_waiters import FlowWaiters
+from functions._engine.keyed_executor import Gathering, KeyedExecutor
+from functions._engine.local_broker import LocalBroker
+from functions._engine.outbox import EventOutbox
 from functions._engine.report_intake import Reporting
 from functions._engine.settings import Settings
 from functions._engine.sweep import Sweeper
 from functions._engine.telemetry_flush import TelemetryFlush
 from functions._engine.wiring import dead_letter, replay_telemetry
-from functions._engine.worker_tracker import Registrar
+from functions._engine.worker_tracker import WorkerTracker
 from functions._observability.instruments import Instruments, Recorder
-from functions._observability.logs import log
+from functions._observability.logs import ids_of, ids_of_delivery, ids_of_ticket, log
 
 
 class Platform:
@@ -53,7 +53,7 @@ class Platform:
         recorder: Recorder | None = None,
         *,
         chance: Random = CHANCE,
-        outlet: Outlet | None = None,
+        outlet: EventOutbox | None = None,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
@@ -63,10 +63,10 @@ class Platform:
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
         self.metrics, self.ports = self.instruments.metrics, self.instruments.ports
         ports, self.rules = self.ports, settings.rules
-        self.endings = Endings()
+        self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
-        self._mailbox = Mailbox(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
+        self._executor = KeyedExecutor(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
         subscribed = settings.tells if settings.subscriber_url or outlet else None
         self.dispatcher = Dispatcher(
             ports,
@@ -76,23 +76,24 @@ class Platform:
             subscribed=subscribed,
             chain_told=outlet is None,
         )
-        self._reporting = Reporting(self._mailbox, self.dispatcher)
-        self._answers = Gathering(self._mailbox, self._take_answers)
-        self.pump: Outlet = outlet or Pump(
-            queue, self.dispatcher, self._mailbox, ports, self.rules, settings.queue_memory, chance
+        self._reporting = Reporting(self._executor, self.dispatcher)
+        self._raised: set[str] = set()
+        self._answers = Gathering(self._executor, self._take_answers)
+        self.local_broker: EventOutbox = outlet or LocalBroker(
+            queue, self.dispatcher, self._executor, ports, self.rules, settings.queue_memory, chance
         )
-        self._registrar = Registrar(
+        self._worker_tracker = WorkerTracker(
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
         self.base_url = base_url.rstrip("/")
-        self._courier = self._new_courier(settings.deliveries)
+        self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self.alarm: Callable[[Step], None] = self.sweeper.observe
+        self.alarm: Callable[[ChangeSet], None] = self.sweeper.observe
 
-    def _new_courier(self, deliveries: int) -> Courier:
-        return Courier(
+    def _new_assignment_sender(self, deliveries: int) -> AssignmentSender:
+        return AssignmentSender(
             self.ports,
-            self._registrar,
+            self._worker_tracker,
             self.base_url,
             deliveries,
             answered=self._answered,
@@ -103,25 +104,25 @@ class Platform:
     async def start(self) -> None:
         """Take up what an earlier process has left; nobody is blamed for what happened while there was none."""
         self.dispatcher.up_since = self.ports.clock.now()
-        await self._registrar.excuse()
-        await self.pump.recover()
+        await self._worker_tracker.excuse()
+        await self.local_broker.recover()
 
     async def close(self) -> None:
         """Stop; whatever is not done is in the store."""
-        await self.pump.close()
-        await self._courier.close()
-        await self._mailbox.close()
+        await self.local_broker.close()
+        await self._assignment_sender.close()
+        await self._executor.close()
 
     @property
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
-        return self._mailbox.busy or self._courier.busy or self.pump.held > 0
+        return self._executor.busy or self._assignment_sender.busy or self.local_broker.held > 0
 
-    async def handle(self, event: CloudEvent) -> Handled:
+    async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
         return await self._in_turn(flow_of(event), partial(self.dispatcher.handle, event))
 
-    async def give_up(self, flow_id: str, reason: Reason) -> Handled:
+    async def give_up(self, flow_id: str, reason: Reason) -> DispatchResult:
         """Break off the step that a flow, which is known to exist, is at."""
         return await self._in_turn(flow_id, partial(self.dispatcher.broke, flow_id, reason))
 
@@ -148,37 +149,37 @@ class Platform:
             await self._refuse_conflict(event, known)
         return step.flow_id
 
-    async def report(self, event: CloudEvent) -> Heard:
+    async def report(self, event: CloudEvent) -> ReportResult:
         """See `Engine.report`."""
         return await self._reporting.hear(event)
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> Carried:
+    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> CommandResult:
         """See `Engine.order`."""
         flow = await self.ports.store.flow(order.flow_id)
         if flow is None:
             raise Rejected(f"there is no flow {order.flow_id}", code="unknown_flow", status=404)
-        event = self._event(noun_of(order), flow, order.model_dump(mode="json", exclude={"dry_run"}), order_id)
+        event = self._event(event_type_of(order), flow, order.model_dump(mode="json", exclude={"dry_run"}), order_id)
         handle = self.dispatcher.preview if order.dry_run else self.dispatcher.handle
         handled = await self._in_turn(order.flow_id, partial(handle, event))
-        return Carried(handled.step.flow or handled.situation.flow, handled.step.history, order.dry_run)
+        return CommandResult(handled.step.flow or handled.context.flow, handled.step.history, order.dry_run)
 
     async def recheck(self, flow_id: str) -> Flow:
         """See `Engine.recheck`."""
         due = Due("flow", flow_id, flow_id, self.ports.clock.now())
         handled = await self._in_turn(flow_id, partial(self.dispatcher.due, due))
-        return handled.step.flow or handled.situation.flow
+        return handled.step.flow or handled.context.flow
 
     async def register(self, registration: Registration) -> Worker:
         """See `Engine.register`."""
-        return await self._registrar.register(registration)
+        return await self._worker_tracker.register(registration)
 
-    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
+    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> ReportResult:
         """See `Engine.heartbeat`."""
-        return await self._registrar.heartbeat(worker_id, heartbeat)
+        return await self._worker_tracker.heartbeat(worker_id, heartbeat)
 
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """See `Engine.deregister`."""
-        return (await self._registrar.track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
+        return (await self._worker_tracker.track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
 
     async def replay(self, letter_id: str) -> DeadLetter:
         """See `Engine.replay`."""
@@ -192,35 +193,38 @@ class Platform:
                 code="decision_conflict",
                 status=422,
             )
-        if event.noun not in BY_NOUN or letter.function == OUTSIDE:
+        if event.event_type not in BY_TYPE or letter.function == OUTSIDE:
             raise Rejected(f"letter {letter_id} holds no event that can be replayed", code="not_replayable", status=422)
-        if BY_NOUN[event.noun].handled_by == SINK:
+        if BY_TYPE[event.event_type].handled_by == SINK:
             await replay_telemetry(event, self.ports)
-        elif handler_of(event) is None and self.pump.subscriber is None:
+        elif handler_of(event) is None and self.local_broker.subscriber is None:
             raise Rejected(
-                f"nobody takes {event.noun} events now: set FLOWC_SUBSCRIBER_URL", code="no_receiver", status=422
+                f"nobody takes {event.event_type} events now: set FLOWC_SUBSCRIBER_URL", code="no_receiver", status=422
             )
         else:
             await self._queue.enqueue([event])
-            self.pump.take([event])
+            self.local_broker.take([event])
         await self.ports.dead_letters.drop(letter_id)
         return letter
 
-    def _committed(self, step: Step) -> None:
+    def _committed(self, step: ChangeSet) -> None:
         """Send what a commit has decided: events to their functions, assignments to their workers."""
         self.metrics.observe(step)
-        self.endings.observe(step)
-        self.pump.take(step.events)
-        self._courier.send(step.deliveries)
-        for verdict in filter(self._registrar.counts, verdicts_of(step)):
-            self._background(verdict.worker_id, partial(self._registrar.judge, verdict))
+        self.flow_waiters.observe(step)
+        self.local_broker.take(step.events)
+        self._assignment_sender.send(step.deliveries)
+        for verdict in filter(self._worker_tracker.counts, verdicts_of(step)):
+            about = _ids_of(verdict, step)
+            self._unwatched(
+                about, self._executor.submit, verdict.worker_id, partial(self._worker_tracker.judge, verdict)
+            )
         self.alarm(step)
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
-        flow_id = delivery.ticket.flow_id
-        self._unwatched(flow_id, partial(self._answers.add, flow_id, (delivery, answer)))
+        about, flow_id = ids_of_delivery(delivery), delivery.ticket.flow_id
+        self._unwatched(about, self._answers.add, flow_id, (delivery, answer))
 
-    async def _take_answers(self, flow_id: str, answers: Sequence[tuple[Delivery, Answer]]) -> Handled:
+    async def _take_answers(self, flow_id: str, answers: Sequence[tuple[Delivery, Answer]]) -> DispatchResult:
         newest = {delivery.ticket.ticket_id: (delivery.attempt, answer) for delivery, answer in answers}
         return await self.dispatcher.delivered(flow_id, newest)
 
@@ -239,19 +243,19 @@ class Platform:
             time=self.ports.clock.now(),
             subject=ticket.ticket_id,
             data=data,
-            extensions={"partitionkey": ticket.flow_id},
+            extensions={"partitionkey": ticket.flow_id, "correlationid": ticket.correlation_id},
         )
-        self._background(ticket.flow_id, partial(self.dispatcher.handle, event))
+        self._unwatched(ids_of(event), self._executor.submit, ticket.flow_id, partial(self.dispatcher.handle, event))
 
     async def _due(self, due: Due) -> None:
         if due.flow_id is None:
-            await self._registrar.track(due)
+            await self._worker_tracker.track(due)
         else:
             await self._in_turn(due.flow_id, partial(self.dispatcher.due, due))
 
     async def look_around(self) -> None:
         """Take note of what other processes have changed."""
-        await self._registrar.look_around()
+        await self._worker_tracker.look_around()
         await self.instruments.gauges.refresh()
 
     async def _round(self) -> None:
@@ -261,7 +265,8 @@ class Platform:
     async def catch_up(self) -> None:
         """Look for what may have been missed since the last round."""
         await self.give_up_unreadable()
-        await self._registrar.release_waiting()
+        await self._raise_incidents()
+        await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
 
     async def give_up_unreadable(self) -> None:
@@ -269,10 +274,28 @@ class Platform:
         for record in self.ports.set_aside.records(RecordKind.QUEUED_EVENT, RecordKind.TELEMETRY):
             letter = unreadable_letter(record, self.ports.clock.now())
             if record.kind is RecordKind.QUEUED_EVENT:
-                await self._queue.bury(record.record_id, letter)
+                await self._queue.dead_letter(record.record_id, letter)
             else:
                 await self.ports.dead_letters.put(letter)
                 await self.ports.telemetry_buffer.forget([int(record.record_id)])
+
+    async def _raise_incidents(self) -> None:
+        """Raise an incident, once, for each ticket that cannot be read: its flow waits for a person."""
+        left_out = self.ports.set_aside.records(RecordKind.TICKET)
+        self._raised &= {ticket.record_id for ticket in left_out}
+        by_flow: dict[str, list[UnreadableRecord]] = {}
+        for ticket in left_out:
+            if ticket.flow_id is not None and ticket.record_id not in self._raised:
+                by_flow.setdefault(ticket.flow_id, []).append(ticket)
+        for flow_id, tickets in by_flow.items():
+            try:
+                await self._in_turn(flow_id, partial(self.dispatcher.left_out, flow_id, tickets))
+            except Unreadable:
+                log.warning("incident.failed", flow_id=flow_id, error="its flow cannot be read, either")
+            except FlowcError as error:
+                log.warning("incident.failed", flow_id=flow_id, error=str(error))
+                continue  # the next round tries again
+            self._raised |= {ticket.record_id for ticket in tickets}
 
     def _stored(self, worker: Worker) -> None:
         self.sweeper.arm(worker.next_wakeup_at)
@@ -280,27 +303,29 @@ class Platform:
     async def _send(self, events: tuple[CloudEvent, ...]) -> None:
         if events:
             await self._queue.enqueue(events)
-            self.pump.take(events)
+            self.local_broker.take(events)
 
-    async def _in_turn(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> Handled:
-        result: Handled = await self._mailbox.submit(flow_id, job)
+    async def _in_turn(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> DispatchResult:
+        result: DispatchResult = await self._executor.submit(flow_id, job)
         return result
 
-    def _background(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> None:
-        self._unwatched(flow_id, partial(self._mailbox.submit, flow_id, job))
+    def _unwatched(
+        self, about: Mapping[str, object], begin: Callable[[str, Any], asyncio.Future[Any]], key: str, what: object
+    ) -> None:
+        """Begin what costs nothing but time when it fails: the ticket's wake-up asks again for a lost answer.
 
-    def _unwatched(self, flow_id: str, begin: Callable[[], asyncio.Future[Any]]) -> None:
-        """Begin what costs nothing but time when it fails: the ticket's wake-up asks again for a lost answer."""
+        `about` are the fields of a line that tells of it.
+        """
 
         def done(future: asyncio.Future[Any]) -> None:
             error = None if future.cancelled() else future.exception()
             if error is not None:
-                log.warning("background.failed", flow_id=flow_id, error=repr(error))
+                log.warning("background.failed", **about, error=repr(error))
 
         try:
-            begin().add_done_callback(done)
+            begin(key, what).add_done_callback(done)
         except Unavailable as full:
-            log.warning("background.dropped", flow_id=flow_id, error=str(full))
+            log.warning("background.dropped", **about, error=str(full))
 
     async def _refuse_conflict(self, event: CloudEvent, known: Flow) -> None:
         message = (
@@ -311,11 +336,11 @@ class Platform:
         await dead_letter(event, "api", reason, self.ports, letter_id=fresh_id(self._chance))
         raise Rejected(message, code="decision_conflict", status=422)
 
-    def _event(self, noun: str, flow: Flow, data: dict[str, Any], event_id: str | None = None) -> CloudEvent:
+    def _event(self, event_type: str, flow: Flow, data: dict[str, Any], event_id: str | None = None) -> CloudEvent:
         return CloudEvent(
             id=event_id or fresh_id(self._chance),
             source="/flowc/api",
-            type=type_of(noun),
+            type=type_of(event_type),
             time=self.ports.clock.now(),
             subject=flow.flow_id,
             data=data,
@@ -325,3 +350,10 @@ class Platform:
                 "traceparent": flow.traceparent,
             },
         )
+
+
+def _ids_of(verdict: Verdict, step: ChangeSet) -> Mapping[str, object]:
+    """Return the fields of a line about what an attempt said of its worker."""
+    ticket_id = verdict.attempt.rpartition("/")[0]
+    ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == ticket_id), None)
+    return {**(ids_of_ticket(ticket) if ticket else {"flow_id": step.flow_id}), "worker_id": verdict.worker_id}

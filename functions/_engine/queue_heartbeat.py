@@ -3,14 +3,14 @@
 import asyncio
 
 from functions._core.ports import EventQueue
-from functions._engine.outbox import Outlet
+from functions._engine.outbox import EventOutbox
 from functions._observability.logs import log
 
 SIGN_OF_LIFE = 2.0
 """Seconds after which a process says again that it is alive; a fifth of what makes it count as dead."""
 
 
-async def keep(queue: EventQueue, outlet: Outlet) -> None:
+async def keep(queue: EventQueue, outlet: EventOutbox) -> None:
     """Until cancelled: say that this process is alive, and handle what processes that are not have left."""
     while True:
         await asyncio.sleep(SIGN_OF_LIFE)

@@ -18,7 +18,7 @@ ROUND = 5.0
 """Seconds between rounds, while there is more to remove and when there is not."""
 
 
-class Forgetting:
+class RetentionJob:
     """Removes, round by round, what ended `keep` ago, and the oldest dead letters beyond `letters`."""
 
     def __init__(self, retention: Retention, clock: Clock, metrics: Metrics, *, keep: timedelta, letters: int) -> None:

@@ -146,16 +146,18 @@ class Settings(BaseModel):
     @field_validator("subscriber_events")
     @classmethod
     def _known_events(cls, value: str) -> str:
-        from functions._core.events.catalogue import BY_NOUN
+        from functions._core.events.catalogue import BY_TYPE
 
-        unknown = sorted({noun.strip() for noun in value.split(",")} - {"all", "none", *BY_NOUN})
+        unknown = sorted({event_type.strip() for event_type in value.split(",")} - {"all", "none", *BY_TYPE})
         if unknown:
             raise ValueError(f"no such type of event: {', '.join(unknown)}; they are named such as flow.completed")
         return value
 
-    def tells(self, noun: str) -> bool:
+    def tells(self, event_type: str) -> bool:
         """Whether subscribers get this transition."""
-        return self.subscriber_events == "all" or noun in {word.strip() for word in self.subscriber_events.split(",")}
+        return self.subscriber_events == "all" or event_type in {
+            word.strip() for word in self.subscriber_events.split(",")
+        }
 
     @field_validator("database_url")
     @classmethod

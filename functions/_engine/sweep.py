@@ -5,13 +5,13 @@ could take, telemetry that the sink may take by now.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from functions._core.errors import FlowcError, Unreadable
 from functions._core.ports import Due, Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._observability.logs import log
 
 PAGE = 200
@@ -44,7 +44,7 @@ class Sweeper:
             self._next = at
             self._woken.set()
 
-    def observe(self, step: Step) -> None:
+    def observe(self, step: ChangeSet) -> None:
         """Make sure to wake up in time for what a committed step has armed."""
         records = (*((step.flow,) if step.flow else ()), *step.tickets)
         nearest = min((r.next_wakeup_at for r in records if r.next_wakeup_at), default=None)
@@ -94,9 +94,9 @@ class Sweeper:
         except Unreadable:
             return  # told when the record was set aside; it comes due again after the lease
         except FlowcError as error:
-            log.warning("wakeup.failed", kind=due.kind, record_id=due.record_id, flow_id=due.flow_id, error=str(error))
+            log.warning("wakeup.failed", **_about(due), error=str(error))
         except Exception:  # noqa: BLE001 one broken record must not keep the others from what is due
-            log.exception("wakeup.failed", kind=due.kind, record_id=due.record_id, flow_id=due.flow_id)
+            log.exception("wakeup.failed", **_about(due))
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -112,3 +112,9 @@ class Sweeper:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(SHORTEST_SLEEP, (until - now).total_seconds())):
                 await self._woken.wait()
+
+
+def _about(due: Due) -> Mapping[str, object]:
+    """Return the fields of a line about a wake-up; its flow is not read for that, so no correlation id is known."""
+    ticket = {"ticket_id": due.record_id} if due.kind == "ticket" else {}
+    return {"kind": due.kind, "record_id": due.record_id, "flow_id": due.flow_id, **ticket}

@@ -11,7 +11,7 @@ from functions._adapters.http.telemetry import FileTelemetrySink, HttpTelemetryS
 from functions._adapters.http.workers import HttpWorkerGateway
 from functions._adapters.stores import OpenStore, Stores
 from functions._core.errors import Unavailable
-from functions._core.machine.context import Situation
+from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Clock, Ports, TelemetrySink
 from functions._engine.clock import SystemClock
@@ -22,9 +22,9 @@ from functions.dead_letter.function import dead_letter
 from functions.discover.function import discover
 from functions.enforce_sla.function import enforce_sla
 from functions.generate_tickets.function import generate_tickets
-from functions.monitor.function import monitor, reported
+from functions.monitor.function import left_out, monitor, reported
 from functions.publish_telemetry.function import flush_telemetry, publish_telemetry, replay_telemetry
-from functions.track_workers.function import Tracked, release, track_workers
+from functions.track_workers.function import Tracked, handed_on, release, track_workers
 from functions.validate.function import validate
 
 __all__ = [
@@ -34,6 +34,8 @@ __all__ = [
     "dead_letter",
     "enforce_sla",
     "flush_telemetry",
+    "handed_on",
+    "left_out",
     "migrate_database",
     "open_store",
     "ports_of",
@@ -43,7 +45,7 @@ __all__ = [
     "track_workers",
 ]
 
-FUNCTIONS: Mapping[str, Callable[[Any, Situation, Ports], Awaitable[AnyOutcome]]] = {
+FUNCTIONS: Mapping[str, Callable[[Any, Context, Ports], Awaitable[AnyOutcome]]] = {
     "validate": validate,
     "generate_tickets": generate_tickets,
     "discover": discover,

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from functions._adapters.http.addresses import Networks, checked_url
-from functions._core.engine import Heard
+from functions._core.engine import ReportResult
 from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.workers import (
@@ -23,7 +23,7 @@ from functions._core.ports import Answer, Due, Ports
 from functions._core.records.change_set import Delivery
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
-from functions._engine.wiring import Tracked, release, track_workers
+from functions._engine.wiring import Tracked, handed_on, release, track_workers
 from functions._observability.instruments import Instruments
 
 TRIES = 8
@@ -31,7 +31,7 @@ TRIES = 8
 Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
 
 
-class Registrar:
+class WorkerTracker:
     """The worker side of the platform."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Registrar:
             raise Unavailable("the worker was removed while it registered")
         return tracked.worker
 
-    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
+    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> ReportResult:
         """See `Engine.heartbeat`."""
         tracked = await self.track(heartbeat.but(worker_id=worker_id))
         if tracked.known is None:
@@ -80,7 +80,7 @@ class Registrar:
         running = {entry.ticket_id: entry.attempt for entry in heartbeat.running or ()}
         tickets = await self._ports.store.tickets(list(running)) if running else {}
         stale = tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
-        return Heard("recorded", cancel=stale)
+        return ReportResult("recorded", cancel=stale)
 
     async def judge(self, verdict: Verdict) -> None:
         """Count what an attempt says of its worker."""
@@ -148,7 +148,10 @@ class Registrar:
         """
         if not isinstance(event, Registration | Deregistration):
             return False
-        return await self._ports.registry.remove(event.worker_id, unreadable.version or 0)
+        version = unreadable.version or 0
+        if isinstance(event, Deregistration):  # one that registers says itself what it is working on
+            await self._send(await handed_on(event, version, self._ports))
+        return await self._ports.registry.remove(event.worker_id, version)
 
     async def _store(self, tracked: Tracked) -> bool:
         if tracked.worker is tracked.known:

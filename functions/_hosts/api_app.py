@@ -28,7 +28,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
 
     async def ready() -> Mapping[str, object]:
         await check()
-        return {"queue": platform.pump.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
+        return {"queue": platform.local_broker.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
 
     async def metrics() -> bytes:
         await platform.instruments.gauges.fresh()
@@ -52,7 +52,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         api_key=settings.api_key,
         hosts=settings.hosts,
         origins=settings.origins,
-        ended=platform.endings.wait,
+        ended=platform.flow_waiters.wait,
         up_since=lambda: platform.dispatcher.up_since,
         queried=QueryMetrics(platform.metrics),
         report_refused=refused,

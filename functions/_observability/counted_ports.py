@@ -102,7 +102,7 @@ class MeasuredDeadLetters:
     async def put(self, letter: DeadLetter) -> None:
         """See `DeadLetters.put`."""
         await self._behind.put(letter)
-        _buried(letter, self._metrics)
+        _dead_lettered(letter, self._metrics)
 
     async def letters(self, cursor: str | None, limit: int) -> tuple[Sequence[DeadLetter], str | None]:
         """See `DeadLetters.letters`."""
@@ -141,10 +141,10 @@ class MeasuredQueue:
         self._metrics.count("flowc_events_postponed_total")
         await self._behind.postpone(event_id, attempts, not_before)
 
-    async def bury(self, event_id: str, letter: DeadLetter) -> None:
+    async def dead_letter(self, event_id: str, letter: DeadLetter) -> None:
         """See `EventQueue.bury`."""
-        await self._behind.bury(event_id, letter)
-        _buried(letter, self._metrics)
+        await self._behind.dead_letter(event_id, letter)
+        _dead_lettered(letter, self._metrics)
 
     async def depth(self) -> int:
         """See `EventQueue.depth`."""
@@ -186,7 +186,7 @@ class MeasuredGateway:
         answer = await self._behind.deliver(worker, event)
         self._metrics.time("webhooks_duration_seconds", perf_counter() - begun)
         if answer.accepted:
-            self._metrics.count("webhooks_sent_total", event.noun)
+            self._metrics.count("webhooks_sent_total", event.event_type)
         else:
             self._metrics.count("webhooks_failed_total", failure_of(answer))
         return answer
@@ -236,7 +236,7 @@ def failure_of(answer: Answer) -> str:
     return "unreachable" if answer.status == 0 else "failed"
 
 
-def _buried(letter: DeadLetter, metrics: Metrics) -> None:
+def _dead_lettered(letter: DeadLetter, metrics: Metrics) -> None:
     metrics.count("flowc_dead_letters_total", letter.function, letter.reason.code)
     if letter.function == "publish_telemetry" and letter.reason.code in {REFUSED_BY_SINK, SINK_UNAVAILABLE}:
         metrics.count("neural_hive_flow_c_telemetry_lost_total")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from functions._core.events.envelope import CloudEvent
-from functions._core.machine.outcomes import Discovered
+from functions._core.machine.assignment import Discovered
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Trial, Verdict
 from functions._core.ports import Due, EventQueue, Ports
 from functions._core.records.set_aside import UnreadableRecord
@@ -14,8 +14,8 @@ from functions._core.records.worker import Worker
 from functions._core.rules import Rules
 from functions._observability.catalogue import WORKER_TYPE
 from functions._observability.counted_ports import MeasuredQueue, MeasuredSink, measured
+from functions._observability.dispatch_result import Handling
 from functions._observability.gauges import Gauges
-from functions._observability.handling import Handling
 from functions._observability.http_metrics import AsgiApp, MeasuredApp
 from functions._observability.logs import event_handled, log
 from functions._observability.metrics import Metrics

@@ -15,9 +15,10 @@ from typing import Any
 import structlog
 
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.models import Flow
+from functions._core.records.change_set import Delivery
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import milliseconds
-from functions._observability.handling import Handling
+from functions._observability.dispatch_result import Handling
 
 log: Any = structlog.get_logger("flowc")
 """The logger of the platform."""
@@ -52,12 +53,27 @@ def ids_of(event: CloudEvent) -> dict[str, str]:
     data = event.data if isinstance(event.data, Mapping) else {}
     ids = {
         "event_id": event.id,
-        "noun": event.noun,
+        "noun": event.event_type,
         "flow_id": event.extensions.get("partitionkey") or data.get("flow_id"),
         "correlation_id": event.extensions.get("correlationid") or data.get("correlation_id"),
         "ticket_id": data.get("ticket_id"),
     }
     return {name: value for name, value in ids.items() if isinstance(value, str) and value}
+
+
+def ids_of_ticket(ticket: Ticket) -> dict[str, object]:
+    """Return the fields of a line about a ticket."""
+    return {
+        "flow_id": ticket.flow_id,
+        "correlation_id": ticket.correlation_id,
+        "ticket_id": ticket.ticket_id,
+        "attempt": ticket.attempt,
+    }
+
+
+def ids_of_delivery(delivery: Delivery) -> dict[str, object]:
+    """Return the fields of a line about a message to a worker."""
+    return {**ids_of_ticket(delivery.ticket), "attempt": delivery.attempt, "worker_id": delivery.worker_id}
 
 
 class LibraryLines(logging.Handler):
@@ -120,6 +136,7 @@ def _flow_ended(flow: Flow, ended_at: datetime) -> None:
     log.info(
         "flow.ended",
         flow_id=flow.flow_id,
+        correlation_id=flow.correlation_id,
         plan_id=flow.plan_id,
         trace_id=flow.trace_id,
         status=flow.status.value,

@@ -9,7 +9,7 @@ from itertools import accumulate, product
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._observability.catalogue import CATALOGUE, Kind, Metric
 from functions._observability.logs import log
 from functions._observability.step_metrics import Count, counts_of
@@ -97,7 +97,7 @@ class Metrics:
         except Exception as error:  # noqa: BLE001 a metric must not stop what it measures
             self._not_taken("gauges", error)
 
-    def observe(self, step: Step) -> None:
+    def observe(self, step: ChangeSet) -> None:
         """Count a committed step."""
         try:
             self.take(counts_of(step))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.context import CLOCK
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FlowTrigger
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, HistoryEntry
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._observability.catalogue import USER_FAILURES
@@ -51,7 +51,7 @@ LIMITS = {
 """The time limit that ran out, by the cause of the transition that it led to."""
 
 
-def counts_of(step: Step) -> Iterator[Count]:
+def counts_of(step: ChangeSet) -> Iterator[Count]:
     """Yield the measurements of a step."""
     for entry in step.history:
         yield "count", "flowc_transitions_total", 1, (entry.type,)
@@ -67,8 +67,8 @@ def counts_of(step: Step) -> Iterator[Count]:
             yield from _ticket_moved(entry, step)
         elif step.flow is not None:
             yield from _flow_moved(entry, step.flow, step)
-    for noun, number in Counter(delivery.cancelled for delivery in step.deliveries).items():
-        yield "count", "webhooks_enqueued_total", number, ("ticket.cancelled" if noun else "ticket.assigned",)
+    for event_type, number in Counter(delivery.cancelled for delivery in step.deliveries).items():
+        yield "count", "webhooks_enqueued_total", number, ("ticket.cancelled" if event_type else "ticket.assigned",)
     yield from step_durations(step.telemetry)
 
 
@@ -87,7 +87,7 @@ def limit_run_out(entry: HistoryEntry) -> str | None:
 def step_durations(events: Iterable[CloudEvent]) -> Iterator[Count]:
     """Yield how long the steps took that telemetry events tell of, the first time they are sent or kept."""
     for event in events:
-        if event.noun == "flow.step.completed" and event.data["duration_ms"] is not None:
+        if event.event_type == "flow.step.completed" and event.data["duration_ms"] is not None:
             value = event.data["duration_ms"] / 1000
             yield "time", "neural_hive_flow_c_steps_duration_seconds", value, (event.data["step"],)
 
@@ -110,7 +110,7 @@ def refusal(code: str) -> str:
     return word if word in USER_FAILURES else "invalid_plan"
 
 
-def _ticket_moved(entry: HistoryEntry, step: Step) -> Iterator[Count]:
+def _ticket_moved(entry: HistoryEntry, step: ChangeSet) -> Iterator[Count]:
     ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == entry.ticket_id), None)
     band = ticket.risk_band.value if ticket is not None else ""
     if entry.type == "sla.violated":
@@ -127,7 +127,7 @@ def _ticket_moved(entry: HistoryEntry, step: Step) -> Iterator[Count]:
         yield "count", "orchestration_tickets_completed_total", 1, (next(kinds), entry.to_status)
 
 
-def _flow_moved(entry: HistoryEntry, flow: Flow, step: Step) -> Iterator[Count]:
+def _flow_moved(entry: HistoryEntry, flow: Flow, step: ChangeSet) -> Iterator[Count]:
     band = flow.risk_band.value
     if entry.type == "plan.validated":
         yield "count", "orchestration_workflows_started_total", 1, (band,)

@@ -34,7 +34,7 @@ from functions._core.ports import Answer, Ports, TelemetrySink, WorkerGateway
 from functions._core.records.models import Flow
 from functions._core.records.values import flow_id_of
 from functions._core.records.worker import Worker
-from functions._observability.handling import Handling
+from functions._observability.dispatch_result import Handling
 from functions._observability.http_metrics import AsgiApp, Receive, Scope, Send
 from functions._observability.logs import log
 
@@ -88,7 +88,7 @@ class Tracing:
         )
         parent = next((text for text in given if TRACEPARENT.fullmatch(text)), "")
         with self._tracer.start_as_current_span(
-            f"POST {event.noun}", _context(parent), SpanKind.SERVER, record_exception=False
+            f"POST {event.event_type}", _context(parent), SpanKind.SERVER, record_exception=False
         ) as span:
             if isinstance(data.get("decision_id"), str):
                 span.set_attribute("flowc.flow_id", flow_id_of(data["decision_id"]))
@@ -182,7 +182,7 @@ class TracedGateway:
         }
         error = None if answer.accepted else answer.detail or str(answer.status)
         parent = event.extensions.get("traceparent", "")
-        self._tracing.record(f"deliver {event.noun}", parent, begun, SpanKind.CLIENT, attributes, error)
+        self._tracing.record(f"deliver {event.event_type}", parent, begun, SpanKind.CLIENT, attributes, error)
         return answer
 
 
@@ -202,7 +202,7 @@ class TracedSink:
             error = None
         finally:
             for event in events:
-                if event.noun == FRAME:
+                if event.event_type == FRAME:
                     parent = event.extensions.get("traceparent", "")
                     attributes = {"flowc.flow_id": event.subject or ""}
                     self._tracing.record(f"publish {FRAME}", parent, begun, SpanKind.PRODUCER, attributes, error)

@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.events.commands import ORDERS, ApprovalGrant, PauseRequest, ResumeRequest, TicketOrder
+from functions._core.events.commands import ORDERS, ApprovalGrant, PauseRequest, ResumeRequest, TicketCommand
 from functions._core.records.values import FlowStatus
 from functions._engine.clock import fresh_id
 from functions._hosts.wiring_api import ApiServices
@@ -24,7 +24,7 @@ async def order(services: ApiServices, world: "World") -> None:
     """Give an order about the flow or one of its tickets, which may be impossible just then, perhaps twice."""
     model = world.chance.choice(ANY_ORDER)
     about = {"flow_id": world.flow_id, "requested_by": "somebody", "reason": "for reasons of their own"}
-    if issubclass(model, TicketOrder):
+    if issubclass(model, TicketCommand):
         tickets = await services.ports.store.tickets_of(world.flow_id)
         if not tickets:
             return

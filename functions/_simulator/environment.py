@@ -77,13 +77,15 @@ async def poison(world: "World") -> None:
 
 
 def _poison(draw: Random, flow_id: str, world: "World") -> CloudEvent:
-    noun = draw.choice(("tickets.ready", "workers.discovered", "worker.unhealthy", "nobody.knows", "plan.validated"))
+    event_type = draw.choice(
+        ("tickets.ready", "workers.discovered", "worker.unhealthy", "nobody.knows", "plan.validated")
+    )
     data: Any = draw.choice((None, [], "text", {"flow_id": 7}, {"flow_id": flow_id, "ticket_ids": ["none"]}))
     where = draw.choice((flow_id, "00000000-0000-5000-8000-000000000000"))
     return CloudEvent(
         id=fresh_id(draw),
         source=POISON,
-        type=type_of(noun),
+        type=type_of(event_type),
         time=world.clock.now(),
         subject=where,
         data=data,
@@ -103,7 +105,7 @@ async def deploy(world: "World") -> None:
         host.settings = settings
         host.crash()
     rewrite(world.store.state)
-    world.books.reread()
+    world.ledger.reread()
 
 
 def rewrite(state: State) -> None:
@@ -137,7 +139,7 @@ async def changed_ticket(world: "World") -> None:
     ticket = ticket.but(parameters={**ticket.parameters, "amount": 1_000_000})
     state.tickets.put(ticket.ticket_id, ticket)
     state.live[ticket.flow_id][ticket.ticket_id] = ticket
-    world.books.changed(ticket)
+    world.ledger.changed(ticket)
 
 
 def events_of(world: "World") -> Mapping[str, Any]:

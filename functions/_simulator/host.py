@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -11,10 +12,11 @@ from functions._core.errors import Conflict, Unavailable
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, EventQueue, Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._hosts.wiring_api import ApiServices
+from functions._observability.logs import ids_of
 from functions._simulator.faults import Faults
 from functions._simulator.ports import Trouble, disturbed
 from functions._simulator.process import Process
@@ -30,8 +32,8 @@ class Shaky(Platform):
 
     faults: Faults
 
-    def _committed(self, step: Step) -> None:
-        events = [event for event in step.events if event.noun not in ROUTES or not self._lost(event)]
+    def _committed(self, step: ChangeSet) -> None:
+        events = [event for event in step.events if event.event_type not in ROUTES or not self._lost(event)]
         deliveries = [delivery for delivery in step.deliveries if not self.faults.strikes("drop")]
         if self.faults.strikes("reorder"):
             self.faults.chance("reorder").shuffle(events)
@@ -42,12 +44,13 @@ class Shaky(Platform):
         """Whether an event does not go on at once: it is lost, or late, or one that comes twice comes first."""
         faults = self.faults
         if faults.strikes("duplicate"):
-            self._background(event.extensions["partitionkey"], lambda: self.dispatcher.handle(event))
+            key, again = event.extensions["partitionkey"], partial(self.dispatcher.handle, event)
+            self._unwatched(ids_of(event), self._executor.submit, key, again)
         if faults.strikes("drop"):
             return True
         if faults.strikes("delay"):
             late = faults.chance("delay").random() * LATEST
-            asyncio.get_running_loop().call_later(late, self.pump.take, [event])
+            asyncio.get_running_loop().call_later(late, self.local_broker.take, [event])
             return True
         return False
 
@@ -105,14 +108,14 @@ class Host:
         services = self.services
         if services is not None:
             await self._queue.enqueue([event])
-            services.engine.pump.take([event])  # type: ignore[attr-defined]
+            services.engine.local_broker.take([event])  # type: ignore[attr-defined]
 
     async def _serve(self, process: Process) -> None:
         chance = Random(f"{self._seed}/{process.name}")
         ports, queue = disturbed(self._ports, self._queue, Trouble(process, self._faults, chance))
         platform = Shaky(self.settings, ports, queue, URL, chance=chance)
         platform.faults = self._faults
-        platform.pump.subscriber = self._subscriber
+        platform.local_broker.subscriber = self._subscriber
         try:
             await platform.start()
         except Unavailable:

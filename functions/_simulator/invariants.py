@@ -14,10 +14,10 @@ from functions._core.machine.tables import (
     FLOW_TRANSITIONS,
     TICKET_TRANSITIONS,
 )
-from functions._core.planning.tickets import ticket_hash
+from functions._core.planning.tickets import intact
 from functions._core.records.models import Flow, HistoryEntry, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
-from functions._simulator.ledger import Books, Change, Promise
+from functions._simulator.ledger import Change, Ledger, Promise
 
 OF_TIME = {"next_wakeup_at", "until", "version"}
 """Fields of an ended ticket that may still change: the last look at its flow is timed on it."""
@@ -32,7 +32,7 @@ COUNTED = {FlowStatus.PUBLISHING, *ENDED_FLOWS}
 """Once a flow is there, its counts are not taken again."""
 
 
-def moves_along_edges(change: Change, _books: Books) -> Iterator[str]:
+def moves_along_edges(change: Change, _ledger: Ledger) -> Iterator[str]:
     """A flow or a ticket moves along an edge of its table, and in no other way."""
     for before, after in change.moves():
         moved = before is not None and before.status is not after.status
@@ -45,7 +45,7 @@ def moves_along_edges(change: Change, _books: Books) -> Iterator[str]:
             yield f"the flow went from {was.status} to {flow.status}"
 
 
-def ended_stays_ended(change: Change, _books: Books) -> Iterator[str]:
+def ended_stays_ended(change: Change, _ledger: Ledger) -> Iterator[str]:
     """What has ended stays as it ended, unless its flow is redriven or its work undone."""
     was, flow = change.flow, change.step.flow
     if was is not None and flow is not None and was.status in ENDED_FLOWS and flow.redrives == was.redrives:
@@ -62,7 +62,7 @@ def ended_stays_ended(change: Change, _books: Books) -> Iterator[str]:
             yield f"ticket {after.task_id} had ended as {before.status} and got another {', '.join(changed)}"
 
 
-def outcome_is_set_once(change: Change, _books: Books) -> Iterator[str]:
+def outcome_is_set_once(change: Change, _ledger: Ledger) -> Iterator[str]:
     """The outcome of a flow is set once for each time that it is driven."""
     was, flow = change.flow, change.step.flow
     if was is None or flow is None or was.outcome is None or flow.redrives != was.redrives:
@@ -71,7 +71,7 @@ def outcome_is_set_once(change: Change, _books: Books) -> Iterator[str]:
         yield f"it was {was.outcome} and became {flow.outcome}"
 
 
-def versions_grow_by_one(change: Change, _books: Books) -> Iterator[str]:
+def versions_grow_by_one(change: Change, _ledger: Ledger) -> Iterator[str]:
     """A record's version grows by one with every change."""
     pairs: list[tuple[Flow | Ticket | None, Flow | Ticket]] = [*change.moves()]
     if change.step.flow is not None:
@@ -82,17 +82,17 @@ def versions_grow_by_one(change: Change, _books: Books) -> Iterator[str]:
             yield f"{_name(after)} has version {after.version} where {expected} follows"
 
 
-def live_has_a_wakeup(change: Change, books: Books) -> Iterator[str]:
+def live_has_a_wakeup(change: Change, ledger: Ledger) -> Iterator[str]:
     """No live record is without a wake-up."""
     for ticket in change.step.tickets:
-        if ticket.live and ("ticket", ticket.ticket_id) not in books.state.wakeups:
+        if ticket.live and ("ticket", ticket.ticket_id) not in ledger.state.wakeups:
             yield f"ticket {ticket.task_id} is {ticket.status} and nothing will wake it"
     flow = change.step.flow
-    if flow is not None and flow.status not in ENDED_FLOWS and ("flow", flow.flow_id) not in books.state.wakeups:
+    if flow is not None and flow.status not in ENDED_FLOWS and ("flow", flow.flow_id) not in ledger.state.wakeups:
         yield f"the flow is {flow.status} and nothing will wake it"
 
 
-def attempts_count_assignments(change: Change, _books: Books) -> Iterator[str]:
+def attempts_count_assignments(change: Change, _ledger: Ledger) -> Iterator[str]:
     """The attempt grows by one with each assignment, and never otherwise."""
     for before, after in change.moves():
         if before is not None:
@@ -101,7 +101,7 @@ def attempts_count_assignments(change: Change, _books: Books) -> Iterator[str]:
                 yield f"ticket {after.task_id} went from attempt {before.attempt} to {after.attempt}"
 
 
-def newest_attempt_counts(change: Change, _books: Books) -> Iterator[str]:
+def newest_attempt_counts(change: Change, _ledger: Ledger) -> Iterator[str]:
     """A result is accepted from the newest attempt only."""
     for before, after in change.moves():
         done = after.status is TicketStatus.COMPLETED and (before is None or before.status is not after.status)
@@ -114,61 +114,61 @@ def newest_attempt_counts(change: Change, _books: Books) -> Iterator[str]:
             yield f"ticket {after.task_id} is at attempt {after.attempt} and took the failure of {reason.message}"
 
 
-def dependencies_are_done(change: Change, books: Books) -> Iterator[str]:
+def dependencies_are_done(change: Change, ledger: Ledger) -> Iterator[str]:
     """A ticket goes to a worker only when all that it depends on is done."""
     for before, after in change.moves():
         if after.status is TicketStatus.ASSIGNED and (before is None or before.status is not after.status):
-            for other in (books.tickets[ticket_id] for ticket_id in after.dependencies):
+            for other in (ledger.tickets[ticket_id] for ticket_id in after.dependencies):
                 if other.status is not TicketStatus.COMPLETED:
                     yield f"ticket {after.task_id} was assigned while {other.task_id} was {other.status}"
 
 
-def what_cannot_run_is_cancelled(change: Change, books: Books) -> Iterator[str]:
+def what_cannot_run_is_cancelled(change: Change, ledger: Ledger) -> Iterator[str]:
     """What depends on a ticket that came to nothing does not wait any longer."""
     for before, after in change.moves():
         if before is not None and before.live and after.status in {TicketStatus.FAILED, TicketStatus.CANCELLED}:
-            for other in followers(after, books):
+            for other in followers(after, ledger):
                 if other.live:
                     yield f"ticket {after.task_id} is {after.status}, {other.task_id} is still {other.status}"
 
 
-def undone_in_reverse(change: Change, books: Books) -> Iterator[str]:
+def undone_in_reverse(change: Change, ledger: Ledger) -> Iterator[str]:
     """Work is undone before the work that it was built on."""
     for before, after in change.moves():
         if after.compensates is None or after.status is not TicketStatus.ASSIGNED:
             continue
         if before is not None and before.status is not TicketStatus.PENDING:
             continue
-        for other in followers(books.tickets[after.compensates], books):
+        for other in followers(ledger.tickets[after.compensates], ledger):
             if other.status is TicketStatus.COMPENSATING:
                 yield f"{after.task_id} was assigned while {other.task_id}, which was built on it, was not undone"
 
 
-def counts_are_right(change: Change, books: Books) -> Iterator[str]:
+def counts_are_right(change: Change, ledger: Ledger) -> Iterator[str]:
     """The counts on a flow's row are those of its tickets."""
     was, flow = change.flow, change.step.flow
     if was is None or flow is None or flow.outcome is None or was.status is flow.status or was.status in COUNTED:
         return
     told = {status: number for status, number in flow.tally.items() if number}
-    counted = {status.value: number for status, number in books.planned[flow.flow_id].items() if number}
+    counted = {status.value: number for status, number in ledger.planned[flow.flow_id].items() if number}
     if told != counted:
         yield f"the flow says {told}, its tickets are {counted}"
 
 
-def ends_with_all_tickets_ended(change: Change, books: Books) -> Iterator[str]:
+def ends_with_all_tickets_ended(change: Change, ledger: Ledger) -> Iterator[str]:
     """A flow that ends has no ticket under way, and one that is COMPLETED has only COMPLETED ones."""
     flow = change.step.flow
     if flow is None or flow.status not in ENDED_FLOWS:
         return
-    counts = +books.planned[flow.flow_id]
-    under_way = sorted((counts + books.compensations[flow.flow_id]).keys() - ENDED_TICKETS)
+    counts = +ledger.planned[flow.flow_id]
+    under_way = sorted((counts + ledger.compensations[flow.flow_id]).keys() - ENDED_TICKETS)
     if under_way:
         yield f"the flow is {flow.status} with tickets that are {', '.join(under_way)}"
     if flow.outcome is Outcome.COMPLETED and counts.keys() - {TicketStatus.COMPLETED}:
         yield f"the flow is COMPLETED with tickets that are {', '.join(sorted(counts))}"
 
 
-def history_is_continuous(change: Change, books: Books) -> Iterator[str]:
+def history_is_continuous(change: Change, ledger: Ledger) -> Iterator[str]:
     """Every line of the history begins where the last one about the same record ended."""
     standing: dict[str, str] = {}
     for entry in change.step.history:
@@ -180,53 +180,55 @@ def history_is_continuous(change: Change, books: Books) -> Iterator[str]:
             yield f"{entry.type} of {entry.task_id or 'the flow'} is from {entry.from_status}, it was {before}"
         standing[key] = entry.to_status
     for record_id, status in standing.items():
-        record = books.tickets.get(record_id) or books.flows.get(record_id)
+        record = ledger.tickets.get(record_id) or ledger.flows.get(record_id)
         if record is not None and record.status != status:
             yield f"the history says that {_name(record)} is {status}, it is {record.status}"
 
 
-def events_are_transitions(change: Change, books: Books) -> Iterator[str]:
+def events_are_transitions(change: Change, ledger: Ledger) -> Iterator[str]:
     """For every transition one event goes out with the commit, and none besides."""
-    out = [event for event in change.step.events if event.noun not in ROUTES]
-    told = Counter(event.noun for event in out)
+    out = [event for event in change.step.events if event.event_type not in ROUTES]
+    told = Counter(event.event_type for event in out)
     happened = Counter(entry.type for entry in change.step.history if entry.type not in ROUTES)
     if told != happened:
         yield f"{dict(happened)} happened, {dict(told)} is told"
-    yield from (f"{event.noun} has the id of an earlier event, {event.id}" for event in out if event.id in books.sent)
+    yield from (
+        f"{event.event_type} has the id of an earlier event, {event.id}" for event in out if event.id in ledger.sent
+    )
     if len({event.id for event in out}) != len(out):
-        yield f"two events of one step have the same id: {sorted(event.noun for event in out)}"
+        yield f"two events of one step have the same id: {sorted(event.event_type for event in out)}"
     for event in change.step.events:
-        if books.state.queue.get(event.id) is None:
-            yield f"{event.noun} was committed and is not in the queue"
+        if ledger.state.queue.get(event.id) is None:
+            yield f"{event.event_type} was committed and is not in the queue"
 
 
-def attempt_has_one_worker(about: tuple[str, int, str], books: Books) -> Iterator[str]:
+def attempt_has_one_worker(about: tuple[str, int, str], ledger: Ledger) -> Iterator[str]:
     """An attempt is given to one worker."""
     ticket_id, attempt, worker_id = about
-    holder = books.given.get((ticket_id, attempt), worker_id)
+    holder = ledger.given.get((ticket_id, attempt), worker_id)
     if holder != worker_id:
-        yield f"attempt {attempt} of {books.tickets[ticket_id].task_id} was given to {holder} and to {worker_id}"
+        yield f"attempt {attempt} of {ledger.tickets[ticket_id].task_id} was given to {holder} and to {worker_id}"
 
 
-def once_means_once(about: tuple[str, int, str], books: Books) -> Iterator[str]:
+def once_means_once(about: tuple[str, int, str], ledger: Ledger) -> Iterator[str]:
     """A task that must not be repeated is begun once each time that its flow is driven."""
-    ticket = books.tickets[about[0]]
-    starts = books.starts[ticket.ticket_id, books.redrives_of(ticket.ticket_id)]
+    ticket = ledger.tickets[about[0]]
+    starts = ledger.starts[ticket.ticket_id, ledger.redrives_of(ticket.ticket_id)]
     if not ticket.idempotent and len(starts) > 1:
         yield f"task {ticket.task_id} was begun as {starts}"
 
 
-def clearance_is_respected(about: tuple[str, int, str], books: Books) -> Iterator[str]:
+def clearance_is_respected(about: tuple[str, int, str], ledger: Ledger) -> Iterator[str]:
     """A ticket goes only to a worker whose clearance covers its security level."""
-    ticket, worker = books.tickets[about[0]], books.state.workers.get(about[2])
+    ticket, worker = ledger.tickets[about[0]], ledger.state.workers.get(about[2])
     if worker is not None and not worker.clearance.covers(ticket.security_level):
         yield f"{ticket.task_id} is {ticket.security_level}, {worker.worker_id} is cleared for {worker.clearance}"
 
 
-def changed_is_not_done(about: tuple[str, int, str], books: Books) -> Iterator[str]:
+def changed_is_not_done(about: tuple[str, int, str], ledger: Ledger) -> Iterator[str]:
     """A ticket that was changed where it is stored is never given to a worker."""
-    ticket = books.tickets[about[0]]
-    if ticket.attempt == about[1] and ticket.status is TicketStatus.ASSIGNED and ticket.hash != ticket_hash(ticket):
+    ticket = ledger.tickets[about[0]]
+    if ticket.attempt == about[1] and ticket.status is TicketStatus.ASSIGNED and not intact(ticket):
         yield f"ticket {ticket.task_id} was given away although its hash is another one"
 
 
@@ -254,14 +256,14 @@ AT_EACH_START: tuple[Promise, ...] = (
 )
 
 
-def followers(ticket: Ticket, books: Books) -> Sequence[Ticket]:
+def followers(ticket: Ticket, ledger: Ledger) -> Sequence[Ticket]:
     """Return all tickets that depend on `ticket`, directly or not."""
     found: dict[str, Ticket] = {}
     queue = list(ticket.dependants)
     while queue:
         ticket_id = queue.pop()
         if ticket_id not in found:
-            found[ticket_id] = books.tickets[ticket_id]
+            found[ticket_id] = ledger.tickets[ticket_id]
             queue.extend(found[ticket_id].dependants)
     return tuple(found.values())
 

@@ -12,12 +12,12 @@ from typing import Any
 from functions._adapters.memory.state import State
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, HistoryEntry, Ticket
 from functions._core.records.values import TicketStatus
 from functions._core.records.worker import Worker
 
-Promise = Callable[[Any, "Books"], Iterator[str]]
+Promise = Callable[[Any, "Ledger"], Iterator[str]]
 """A check: the first line of its docstring is the sentence shown, what it yields says how it was broken."""
 
 
@@ -34,7 +34,7 @@ class Violation:
 class Change:
     """One committed step and the records as they were before it."""
 
-    step: Step
+    step: ChangeSet
     flow: Flow | None
     tickets: Mapping[str, Ticket | None]
 
@@ -44,7 +44,7 @@ class Change:
 
 
 @dataclass
-class Books:
+class Ledger:
     """Flows and tickets as committed, what workers have begun, and the promises that were broken.
 
     `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
@@ -66,7 +66,7 @@ class Books:
     violations: list[Violation] = field(default_factory=list)
     steps: int = 0
 
-    def committed(self, step: Step) -> None:
+    def committed(self, step: ChangeSet) -> None:
         """Enter a step that the store has taken, and check it."""
         self.steps += 1
         before = {ticket.ticket_id: self.tickets.get(ticket.ticket_id) for ticket in step.tickets}
@@ -80,11 +80,11 @@ class Books:
         if step.flow is not None:
             self.flows[step.flow_id] = step.flow
         self.check(self.step_promises, change)
-        self.sent.update(event.id for event in step.events if event.noun not in ROUTES)
+        self.sent.update(event.id for event in step.events if event.event_type not in ROUTES)
 
     def delivered(self, worker: Worker, event: CloudEvent) -> None:
         """Enter that a message goes to a worker, and check that an attempt is given to one worker only."""
-        if event.noun == "ticket.assigned":
+        if event.event_type == "ticket.assigned":
             key = event.data["ticket_id"], event.data["attempt"]
             self.given.setdefault(key, worker.worker_id)
             self.check(self.start_promises, (*key, worker.worker_id))

@@ -7,7 +7,7 @@ from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from functions._core.engine import Heard
+from functions._core.engine import ReportResult
 from functions._core.errors import Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.workers import Heartbeat, Registration
@@ -15,7 +15,7 @@ from functions._core.ports import Answer, Clock
 from functions._core.records.worker import Worker
 from functions._hosts.wiring_api import ApiServices, take_report
 from functions._simulator.faults import Faults
-from functions._simulator.ledger import Books
+from functions._simulator.ledger import Ledger
 from functions._simulator.process import tell_if_broken
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ NO_ANSWER = Answer(0, "no answer")
 class Outside:
     """Everything between the platform's processes and the rest of the world; implements `ports.WorkerGateway`."""
 
-    def __init__(self, clock: Clock, faults: Faults, books: Books, chance: Random) -> None:
+    def __init__(self, clock: Clock, faults: Faults, ledger: Ledger, chance: Random) -> None:
         self.now: Callable[[], datetime] = clock.now
         self.workers: dict[str, SimulatedWorker] = {}
         self.hosts: Sequence[Host] = ()
         self.paths: Mapping[str, Sequence[str]] = {}
         self._faults = faults
-        self._books = books
+        self._ledger = ledger
         self._chance = chance
         self._context: Context = copy_context()
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -56,7 +56,7 @@ class Outside:
 
     async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
         """Bring a message of the platform to a worker, and the answer back."""
-        self._books.delivered(worker, event)
+        self._ledger.delivered(worker, event)
         faults = self._faults
         if faults.strikes("drop"):
             return NOT_REACHED if faults.chance("drop").random() < 0.5 else await self._silence()
@@ -77,7 +77,7 @@ class Outside:
 
     def begun(self, worker_id: str, assignment: Mapping[str, Any]) -> None:
         """Note that a worker has begun an attempt."""
-        self._books.begun(worker_id, assignment)
+        self._ledger.begun(worker_id, assignment)
 
     async def report(self, event: CloudEvent, token: str) -> Mapping[str, Any]:
         """Bring a report to the api and return its answer."""
@@ -91,7 +91,7 @@ class Outside:
         """Bring a registration to the platform."""
         return await self._there_and_back(lambda services: services.engine.register(registration))
 
-    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> Heard:
+    async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> ReportResult:
         """Bring a heartbeat to the platform."""
         return await self._there_and_back(lambda services: services.engine.heartbeat(worker_id, heartbeat))
 

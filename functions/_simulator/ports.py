@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from functions._core.errors import Conflict, Unavailable
 from functions._core.ports import EventQueue, Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.worker import Worker
 from functions._simulator.faults import Faults
 from functions._simulator.process import Process
@@ -18,7 +18,18 @@ from functions._simulator.process import Process
 UNTOUCHED = {"counts", "depth", "size"}
 """Questions that metrics ask when they have time to: real time, so that chance must know nothing of them."""
 
-WRITES = {"bury", "claim_due", "claim_waiting", "commit", "drop", "enqueue", "forget", "postpone", "put", "remove"}
+WRITES = {
+    "claim_due",
+    "claim_waiting",
+    "commit",
+    "dead_letter",
+    "drop",
+    "enqueue",
+    "forget",
+    "postpone",
+    "put",
+    "remove",
+}
 CRASHES = 4
 LATE = 60.0
 THROTTLED = 5.0
@@ -63,7 +74,7 @@ class Trouble:
         await self.process.breathe()
 
 
-def _may_have_moved(step: Step) -> bool:
+def _may_have_moved(step: ChangeSet) -> bool:
     """Whether the step changes a record that was there before: only then can it come too late."""
     records = (*step.tickets, *((step.flow,) if step.flow else ()))
     return any(record.version > 1 for record in records)

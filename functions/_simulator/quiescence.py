@@ -9,7 +9,7 @@ from functions._core.machine.replay import TicketState, differences, fold
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.values import FlowStatus, TicketStatus
 from functions._simulator.environment import POISON
-from functions._simulator.ledger import Books, Promise
+from functions._simulator.ledger import Ledger, Promise
 
 if TYPE_CHECKING:
     from functions._simulator.world import World
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 FRAME = "telemetry.frame"
 
 
-def history_gives_the_state(world: "World", books: Books) -> Iterator[str]:
+def history_gives_the_state(world: "World", ledger: Ledger) -> Iterator[str]:
     """The history, replayed, gives the state."""
     standing: dict[str, str] = {}
-    for entry in books.history:
+    for entry in ledger.history:
         if entry.to_status is not None:
             standing[entry.ticket_id or entry.flow_id] = entry.to_status
     for ticket in world.store.state.tickets:
@@ -33,74 +33,76 @@ def history_gives_the_state(world: "World", books: Books) -> Iterator[str]:
             yield f"the flow is {flow.status}, its history ends with {found}"
 
 
-def replay_finds_nothing(world: "World", books: Books) -> Iterator[str]:
+def replay_finds_nothing(world: "World", ledger: Ledger) -> Iterator[str]:
     """The platform's own replay of the history finds the stored records."""
     state = world.store.state
     for flow in state.flows:
-        folded = fold(entry for entry in books.history if entry.flow_id == flow.flow_id)
+        folded = fold(entry for entry in ledger.history if entry.flow_id == flow.flow_id)
         tickets = [TicketState.of(ticket) for ticket in state.tickets if ticket.flow_id == flow.flow_id]
         yield from (*folded.gaps, *differences(folded, flow, tickets))
 
 
-def store_agrees_with_the_books(world: "World", books: Books) -> Iterator[str]:
+def store_agrees_with_the_books(world: "World", ledger: Ledger) -> Iterator[str]:
     """The store holds what was committed, and nothing else."""
     state = world.store.state
     stored: dict[str, Any] = {flow.flow_id: flow for flow in state.flows}
     stored |= {ticket.ticket_id: ticket for ticket in state.tickets}
-    for record_id, record in {**books.flows, **books.tickets}.items():
+    for record_id, record in {**ledger.flows, **ledger.tickets}.items():
         if stored.pop(record_id, None) != record:
             yield f"record {record_id} is not as it was committed last"
     yield from (f"record {record_id} was never committed" for record_id in stored)
 
 
-def subscriber_was_told(world: "World", books: Books) -> Iterator[str]:
+def subscriber_was_told(world: "World", ledger: Ledger) -> Iterator[str]:
     """Every transition has reached the subscriber, once by its id, or lies in the dead letters."""
     state = world.store.state
-    told = {event.id: event.noun for event in world.subscriber.received.values() if event.source != POISON}
+    told = {event.id: event.event_type for event in world.subscriber.received.values() if event.source != POISON}
     undelivered = (letter for letter in state.letters if letter.function == "subscriber")
-    told |= {one.letter_id: _noun(one.event) for one in undelivered if one.event.get("source") != POISON}
-    found = Counter(noun for noun in told.values() if not noun.startswith("worker."))
-    happened = Counter(entry.type for entry in books.history)
-    for noun in sorted(happened.keys() | found.keys()):
-        if happened[noun] != found[noun]:
-            yield f"{noun} happened {happened[noun]} times and was told {found[noun]} times"
+    told |= {one.letter_id: _event_type(one.event) for one in undelivered if one.event.get("source") != POISON}
+    found = Counter(event_type for event_type in told.values() if not event_type.startswith("worker."))
+    happened = Counter(entry.type for entry in ledger.history)
+    for event_type in sorted(happened.keys() | found.keys()):
+        if happened[event_type] != found[event_type]:
+            yield f"{event_type} happened {happened[event_type]} times and was told {found[event_type]} times"
 
 
-def telemetry_is_kept(world: "World", books: Books) -> Iterator[str]:
+def telemetry_is_kept(world: "World", ledger: Ledger) -> Iterator[str]:
     """The telemetry of each end of a flow is at the sink, once by its id, or lies where it can be found."""
     state = world.store.state
     events = [*world.sink.events, *state.telemetry.values()]
-    frames = {(event.data["flow_id"], event.id) for event in events if event.noun == FRAME}
-    frames |= {(letter.flow_id or "", letter.letter_id) for letter in state.letters if _noun(letter.event) == FRAME}
+    frames = {(event.data["flow_id"], event.id) for event in events if event.event_type == FRAME}
+    frames |= {
+        (letter.flow_id or "", letter.letter_id) for letter in state.letters if _event_type(letter.event) == FRAME
+    }
     counted = Counter(flow_id for flow_id, _ in frames)
-    for flow in books.flows.values():
+    for flow in ledger.flows.values():
         if flow.status in ENDED_FLOWS and counted[flow.flow_id] != flow.redrives + 1:
             yield f"the flow ended {flow.redrives + 1} times and has {counted[flow.flow_id]} frames"
 
 
-def records_fit_together(world: "World", books: Books) -> Iterator[str]:
+def records_fit_together(world: "World", ledger: Ledger) -> Iterator[str]:
     """The records of a flow fit together, whatever happened to it."""
     if world.faults.struck["clock-jump"]:
         return  # times of records are those of the clock, which may have been set back
-    if books.tampered:
+    if ledger.tampered:
         return  # what was changed past the platform is found and told: that is what the check is for
     tickets = list(world.store.state.tickets)
     for flow in world.store.state.flows:
         yield from findings_of(flow, [ticket for ticket in tickets if ticket.flow_id == flow.flow_id])
 
 
-def queue_is_empty(world: "World", _books: Books) -> Iterator[str]:
+def queue_is_empty(world: "World", _ledger: Ledger) -> Iterator[str]:
     """Nothing is left in the queue: every event is handled or in the dead letters."""
-    left = Counter(queued.event.noun for queued in world.store.state.queue)
+    left = Counter(queued.event.event_type for queued in world.store.state.queue)
     if left:
         yield f"left are {dict(left)}"
 
 
-def nothing_breaks(world: "World", _books: Books) -> Iterator[str]:
+def nothing_breaks(world: "World", _ledger: Ledger) -> Iterator[str]:
     """No part of the platform fails by an error of its own."""
     for letter in world.store.state.letters:
         if letter.reason.code == "internal":
-            yield f"{letter.function} failed at {_noun(letter.event)}: {letter.reason.message}"
+            yield f"{letter.function} failed at {_event_type(letter.event)}: {letter.reason.message}"
     yield from dict.fromkeys(world.broken)
 
 
@@ -116,5 +118,5 @@ AT_THE_END: tuple[Promise, ...] = (
 )
 
 
-def _noun(event: Any) -> str:
+def _event_type(event: Any) -> str:
     return str(event.get("type", "")).removeprefix("io.neuralhive.").removesuffix(".v1")

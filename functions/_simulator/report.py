@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 from textwrap import wrap
 
+from functions._core.decision.vocabulary import UNPRINTABLE
+from functions._core.explain.spans import counted
 from functions._simulator.run import Result
 
 SHARES = (0.5, 0.9, 0.99, 1.0)
 BARS = 10
 WIDTH = 40
 COLUMNS = 100
+REASONS = 20
+"""Reasons why flows were rejected that are told, the most frequent."""
+
 Z = 1.96
 """Standard deviations that hold 95 % of a normal distribution."""
 
@@ -46,6 +51,11 @@ class Report:
         return dict(sorted(total.items()))
 
     @property
+    def rejected_because(self) -> Mapping[str, int]:
+        """How many flows were rejected for each reason, the most frequent first."""
+        return dict(Counter(reason for r in self.results for reason in r.rejected_because).most_common(REASONS))
+
+    @property
     def in_time(self) -> int:
         """How many flows were COMPLETED within their deadline."""
         return sum(result.in_time for result in self.results)
@@ -65,6 +75,7 @@ class Report:
         return {
             "runs": len(self.results),
             "outcomes": self.outcomes,
+            "rejected_because": self.rejected_because,
             "finish_seconds": self.quantiles(),
             "sla": {"met": self.in_time, "probability": self.in_time / len(self.results), "low": low, "high": high},
             "faults": self.struck,
@@ -79,6 +90,11 @@ class Report:
         total = len(self.results)
         yield "How the flows ended"
         yield from (f"  {name:<12}{number:>7}  {number / total:>6.1%}" for name, number in self.outcomes.items())
+        if self.rejected_because:
+            yield "Why flows were rejected"
+            yield from (
+                f"  {counted(number, 'time')}: {UNPRINTABLE.sub('?', r)}" for r, number in self.rejected_because.items()
+            )
         if self.finishes:
             yield "Seconds from decision to end, of those that were COMPLETED"
             yield "  " + "   ".join(f"{name} {seconds:.1f}" for name, seconds in self.quantiles().items())

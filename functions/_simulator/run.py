@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from random import Random
 
+from functions._core.records.models import Flow
 from functions._core.records.values import Outcome
 from functions._simulator.clock import START
 from functions._simulator.faults import Faults
@@ -24,6 +25,7 @@ from functions._simulator.world import World
 class Result:
     """How one world went. `seconds` is from the decision to the flow's end, None when it did not end.
 
+    `rejected_because` are the reasons of C1, or of nobody who approved, for a flow that was REJECTED.
     `in_time`: the flow ended COMPLETED within its deadline. `fingerprint` is of the whole history.
     """
 
@@ -36,6 +38,7 @@ class Result:
     struck: Mapping[str, int]
     violations: Sequence[Violation]
     fingerprint: str
+    rejected_because: Sequence[str] = ()
     history: Sequence[str] = field(default=(), repr=False)
 
 
@@ -82,7 +85,7 @@ def simulate_many(
 
 def _result(seed: int, world: World, *, keep_history: bool) -> Result:
     flow = world.flow
-    lines = [entry.model_dump_json() for entry in world.books.history]
+    lines = [entry.model_dump_json() for entry in world.ledger.history]
     ended = flow.ended_at if flow is not None else None
     return Result(
         seed=seed,
@@ -93,9 +96,14 @@ def _result(seed: int, world: World, *, keep_history: bool) -> Result:
         and ended is not None
         and ended <= flow.sla_deadline,
         tickets=flow.tickets_generated if flow is not None else 0,
-        steps=world.books.steps,
+        steps=world.ledger.steps,
         struck=dict(Counter({name: number for name, number in world.faults.struck.items() if number})),
-        violations=tuple(world.books.violations),
+        violations=tuple(world.ledger.violations),
+        rejected_because=_reasons(flow) if flow is not None and flow.outcome is Outcome.REJECTED else (),
         fingerprint=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         history=lines if keep_history else (),
     )
+
+
+def _reasons(flow: Flow) -> Sequence[str]:
+    return tuple(f"{reason.message} ({reason.code})" for reason in flow.reasons)

@@ -97,7 +97,7 @@ class SimulatedWorker:
         """Answer a message of the platform."""
         data: Mapping[str, Any] = event.data
         key = data["ticket_id"], data["attempt"]
-        if event.noun == "ticket.cancelled":
+        if event.event_type == "ticket.cancelled":
             self._stop(key)
             return Answer(202)
         if key in self.runs:

@@ -15,7 +15,7 @@ from functions._core.errors import Conflict, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.ports import FlowStore
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus, flow_id_of
 from functions._core.rules import Rules
@@ -29,7 +29,7 @@ from functions._simulator.environment import Subscriber, events_of
 from functions._simulator.faults import Faults
 from functions._simulator.host import LONGEST_DOWN, Host
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
-from functions._simulator.ledger import Books
+from functions._simulator.ledger import Ledger
 from functions._simulator.network import Outside
 from functions._simulator.outputs import paths_by_ticket
 from functions._simulator.plans import Scenario
@@ -57,17 +57,17 @@ BRISK: Mapping[str, Any] = {"approval_seconds": 180, "pause_seconds": 180, "comp
 class Observed:
     """A `FlowStore` that enters every step it has taken in the books."""
 
-    def __init__(self, behind: FlowStore, books: Books) -> None:
+    def __init__(self, behind: FlowStore, ledger: Ledger) -> None:
         self._behind = behind
-        self._books = books
+        self._ledger = ledger
 
     def __getattr__(self, operation: str) -> Any:
         return getattr(self._behind, operation)
 
-    async def commit(self, step: Step) -> None:
+    async def commit(self, step: ChangeSet) -> None:
         """See `FlowStore.commit`."""
         await self._behind.commit(step)
-        self._books.committed(step)
+        self._ledger.committed(step)
 
 
 class World:
@@ -82,9 +82,9 @@ class World:
         self.store = MemoryStore()
         self.sink = MemorySink()
         self.subscriber = Subscriber(faults)
-        self.books = Books(self.store.state, self.clock.now, AT_EACH_STEP, AT_EACH_START)
+        self.ledger = Ledger(self.store.state, self.clock.now, AT_EACH_STEP, AT_EACH_START)
         self.chance = Random(f"{seed}/world")
-        self.outside = Outside(self.clock, faults, self.books, Random(f"{seed}/outside"))
+        self.outside = Outside(self.clock, faults, self.ledger, Random(f"{seed}/outside"))
         self.decision = scenario.decisions[0]
         self.flow_id = flow_id_of(str(self.decision.get("decision_id")))
         self._scenario = scenario
@@ -143,7 +143,7 @@ class World:
             self.outside.spawn(approver(self))
         while await self._ends_in_time():
             if await self._comes_to_rest():
-                self.books.check(AT_THE_END, self)
+                self.ledger.check(AT_THE_END, self)
                 return
 
     async def _admit(self, decision: Mapping[str, Any]) -> None:
@@ -172,16 +172,16 @@ class World:
     async def _ends_in_time(self) -> bool:
         """Wait for the end of all flows; tell whether no promise was broken."""
         past: Counter[str] = Counter()
-        while not self.books.violations:
+        while not self.ledger.violations:
             if not self.under_way:
                 return True
-            self.books.check((wakeups_are_set,), self)
+            self.ledger.check((wakeups_are_set,), self)
             for flow in self.under_way:
                 late = self.clock.now() >= limit_of(flow, self.rules)
                 past[flow.flow_id] = past[flow.flow_id] + 1 if late else 0
                 self.faults.calm = self.faults.calm or past[flow.flow_id] > STORM
                 if past[flow.flow_id] > self.grace:
-                    self.books.check((goes_on_in_time,), (self, flow))
+                    self.ledger.check((goes_on_in_time,), (self, flow))
             await asyncio.sleep(1)
         return False
 
@@ -196,7 +196,7 @@ class World:
             host.crash()
         for _ in range(int(REST / 5)):
             await asyncio.sleep(5)
-            if self.books.violations or self.under_way:
+            if self.ledger.violations or self.under_way:
                 return False
             owing = any(worker.owes for worker in self.outside.workers.values())
             if not owing and not len(self.store.state.queue):
@@ -206,7 +206,7 @@ class World:
     def _host(self, name: str) -> Host:
         stores = self.store.stores
         ports = stores.ports(
-            store=Observed(stores.store, self.books),
+            store=Observed(stores.store, self.ledger),
             registry=OldLists(stores.registry, self.faults, self.seconds),
             telemetry_sink=self.sink,
             gateway=self.outside,
@@ -224,7 +224,7 @@ class World:
         )
 
 
-def wakeups_are_set(world: World, _books: Books) -> Iterator[str]:
+def wakeups_are_set(world: World, _ledger: Ledger) -> Iterator[str]:
     """No live record is without a wake-up."""
     state = world.store.state
     for ticket in state.live_tickets():
@@ -235,7 +235,7 @@ def wakeups_are_set(world: World, _books: Books) -> Iterator[str]:
             yield f"the flow is {flow.status} and nothing will wake it"
 
 
-def goes_on_in_time(late: tuple[World, Flow], _books: Books) -> Iterator[str]:
+def goes_on_in_time(late: tuple[World, Flow], _ledger: Ledger) -> Iterator[str]:
     """A flow ends by its deadline and stays nowhere longer than it may, but for a grace that faults can cost."""
     world, flow = late
     yield f"the flow is {flow.status} {world.grace:.0f} s after {limit_of(flow, world.rules):%H:%M:%S}"

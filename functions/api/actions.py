@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query
 
 from functions._core.records.audits import ActionRecord, AuditKind
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import NAMESPACE, name_uuid
 from functions.api.services import ApiServices
 
@@ -43,7 +43,7 @@ async def record(
         why=why,
         at=at,
     )
-    await services.ports.store.commit(Step(flow_id=flow_id, audit=(action_record,)))
+    await services.ports.store.commit(ChangeSet(flow_id=flow_id, audit=(action_record,)))
 
 
 async def taken(services: ApiServices, flow_id: str, target: str, key: str) -> bool:

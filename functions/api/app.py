@@ -129,7 +129,7 @@ def _add_hot_routes(app: FastAPI) -> None:
             202: {"model": Taken | BatchTaken},
         },
         openapi_extra={
-            **events_body(*(entry.noun for entry in TAKEN), batch=True),
+            **events_body(*(entry.event_type for entry in TAKEN), batch=True),
             "security": [{}, {"assignment": []}],
         },
         route_class_override=PlainRoute,

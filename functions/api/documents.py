@@ -68,9 +68,9 @@ def json_body(model: type[BaseModel] | str, *, required: bool = True) -> Documen
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": ref(name)}}}}
 
 
-def events_body(*nouns: str, batch: bool) -> Document:
+def events_body(*event_types: str, batch: bool) -> Document:
     """Return the documentation of a body that holds one of the events `nouns`, with the headers of its forms."""
-    entries = [entry for entry in TAKEN if entry.noun in nouns]
+    entries = [entry for entry in TAKEN if entry.event_type in event_types]
     event = {"oneOf": [ref(_event_name(entry)) for entry in entries]}
     data = {"anyOf": [ref(entry.model.__name__) for entry in entries]}
     content = {
@@ -79,7 +79,7 @@ def events_body(*nouns: str, batch: bool) -> Document:
     }
     if batch:
         content[BATCHED] = {"schema": {"type": "array", "items": event}}
-    types = [type_of(entry.noun) for entry in entries]
+    types = [type_of(entry.event_type) for entry in entries]
     return {
         "requestBody": {"required": True, "content": content},
         "parameters": [
@@ -148,14 +148,14 @@ def _hoist(schemas: Document) -> None:
 
 
 def _event_name(entry: EventType) -> str:
-    return "".join(word.capitalize() for word in entry.noun.replace("_", ".").split(".")) + "Event"
+    return "".join(word.capitalize() for word in entry.event_type.replace("_", ".").split(".")) + "Event"
 
 
 def _event(entry: EventType) -> Document:
     text = {"type": "string", "minLength": 1}
     return {
         "type": "object",
-        "title": type_of(entry.noun),
+        "title": type_of(entry.event_type),
         "description": f"{entry.text} The subject is the {entry.subject}. Other attributes are extensions.",
         "required": ["specversion", "id", "source", "type"],
         "oneOf": [{"required": ["data"]}, {"required": ["data_base64"]}],
@@ -163,7 +163,7 @@ def _event(entry: EventType) -> Document:
             "specversion": {"const": "1.0"},
             "id": text,
             "source": {**text, "format": "uri-reference"},
-            "type": {"const": type_of(entry.noun)},
+            "type": {"const": type_of(entry.event_type)},
             "time": {"type": "string", "format": "date-time"},
             "subject": text,
             "datacontenttype": {"type": "string", "default": "application/json", "pattern": JSON_MEDIA},

@@ -52,7 +52,7 @@ async def get_flow(services: Services, flow_id: str) -> FlowDetail:
     """Return a flow, its tickets counted, and its steps."""
     flow = await found("flow", flow_id, services.ports.store.flow)
     tickets = await services.ports.store.tickets_of(flow_id)
-    tally = await services.ports.tally.by_status(flow_id)
+    tally = await services.ports.ticket_counts.by_status(flow_id)
     return flow_detail(flow, tickets, tally, services.ports.clock.now())
 
 
@@ -92,7 +92,7 @@ async def get_result(services: Services, flow_id: str) -> FlowResult:
     """Return the result of a flow; until it has ended, what is known so far."""
     flow = await found("flow", flow_id, services.ports.store.flow)
     tickets = await services.ports.store.tickets_of(flow_id)
-    tally = await services.ports.tally.by_status(flow_id)
+    tally = await services.ports.ticket_counts.by_status(flow_id)
     return flow_result(flow, tickets, tally, services.ports.clock.now())
 
 

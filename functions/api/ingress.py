@@ -112,7 +112,7 @@ async def _decision(services: ApiServices, event: CloudEvent, _token: str | None
 
 async def _order(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
     """Carry out a person's order; the event's id recognises one that comes twice."""
-    order = checked(ORDERS[event.noun], event.data, "data")
+    order = checked(ORDERS[event.event_type], event.data, "data")
     sound("flow", order.flow_id)
     carried = await services.engine.order(order, order_id=event.id)
     answer = {"flow_id": order.flow_id, "status": carried.flow.status}
@@ -150,5 +150,5 @@ _BY_NOUN: Mapping[str, Handler] = {
     "worker.heartbeat": _heartbeat,
     "worker.deregistered": _deregistered,
 }
-HANDLERS = {type_of(noun): handler for noun, handler in _BY_NOUN.items()}
-INTERNAL = frozenset(type_of(entry.noun) for entry in CATALOGUE if not entry.outside)
+HANDLERS = {type_of(event_type): handler for event_type, handler in _BY_NOUN.items()}
+INTERNAL = frozenset(type_of(entry.event_type) for entry in CATALOGUE if not entry.outside)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from functions._core.engine import Carried
+from functions._core.engine import CommandResult
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.telemetry import summary_of
 from functions._core.explain.flow import Explanation
@@ -256,12 +256,12 @@ def flow_view(flow: Flow, now: datetime) -> FlowView:
     return FlowView(**dict(flow), **_sla(flow, now))
 
 
-def order_view(carried: Carried, now: datetime) -> OrderView:
+def order_view(carried: CommandResult, now: datetime) -> OrderView:
     """Return what became of an order, or would become of it."""
     return OrderView(**dict(flow_view(carried.flow, now)), dry_run=carried.dry_run, changes=changes_of(carried))
 
 
-def changes_of(carried: Carried) -> tuple[Change, ...]:
+def changes_of(carried: CommandResult) -> tuple[Change, ...]:
     """Return the transitions that an order has led to, or would lead to."""
     return tuple(Change(**{name: getattr(entry, name) for name in Change.model_fields}) for entry in carried.changes)
 

@@ -15,6 +15,7 @@ from functions._core.placement.ranking import rank
 from functions._core.records.models import Flow, HistoryEntry, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
+from functions._core.records.worker import Worker
 from functions.api.documents import problems
 from functions.api.refused_reports import last_refused
 from functions.api.services import ApiServices, Services
@@ -58,10 +59,11 @@ async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
     if flow.outcome is not None:
         failed = {"flow_id": flow.flow_id, "status": TicketStatus.FAILED.value}
         tickets += (await ports.views.find_tickets(failed, None, FAILED_READ))[0]
-    tally = await ports.tally.by_status(flow.flow_id) if flow.ended_at is None else flow.tally
+    tally = await ports.ticket_counts.by_status(flow.flow_id) if flow.ended_at is None else flow.tally
     last, about_flow = await _history(services, flow.flow_id, None)
     now = ports.clock.now()
-    explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, history=about_flow)
+    workers = await ports.registry.workers() if any(ticket.waiting is Waiting.SLOT for ticket in tickets) else ()
+    explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, workers=workers, history=about_flow)
     explanation = await _with_refused(services, explanation, flow.flow_id)
     return why_view(with_unreadable(explanation, ports.set_aside.records(flow_id=flow.flow_id)), None, now, last)
 
@@ -72,20 +74,25 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     if flow is None:
         raise Unavailable(f"the flow of ticket {ticket.ticket_id} is not visible")
     upstream = tuple((await ports.store.tickets(_waited_for(ticket), ticket.flow_id)).values())
-    worker = None
-    with suppress(Unreadable):
-        worker = await ports.registry.worker(ticket.worker_id) if ticket.worker_id else None
     last, _ = await _history(services, ticket.flow_id, ticket.ticket_id)
     now = ports.clock.now()
+    workers: Sequence[Worker] = ()
     if ticket.status is TicketStatus.PENDING:
-        ranking = rank(ticket, await ports.registry.workers(), await ports.tally.active(), now, services.rules)
+        workers = await ports.registry.workers()
+        ranking = rank(ticket, workers, await ports.ticket_counts.active(), now, services.rules)
         ticket = ticket.but(candidates=ranking.candidates, refusals=ranking.refusals)
+    elif ticket.worker_id is not None:
+        with suppress(Unreadable):
+            holder = await ports.registry.worker(ticket.worker_id)
+            workers = (holder,) if holder else ()
     explanation = explain_ticket(
-        ticket, flow, now, services.rules, upstream=upstream, worker=worker, up_since=services.up_since()
+        ticket, flow, now, services.rules, upstream=upstream, workers=workers, up_since=services.up_since()
     )
     explanation = await _with_refused(services, explanation, ticket.flow_id)
     left_out = ports.set_aside.records(RecordKind.WORKER)
     about = [one for one in left_out if ticket.status is TicketStatus.PENDING or one.record_id == ticket.worker_id]
+    needs = ports.set_aside.records(RecordKind.REQUIREMENT, flow_id=ticket.flow_id)
+    about += [one for one in needs if one.record_id == ticket.ticket_id]
     return why_view(with_unreadable(explanation, about), ticket, now, last)
 
 

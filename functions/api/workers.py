@@ -43,7 +43,7 @@ async def register_worker(services: Services, request: Request, response: Respon
     """Register a worker, or what is new about it: 201 when it was not known. Tickets that wait for it are released."""
     worker = await services.engine.register(await read_json(request, Registration))
     response.status_code = 201 if worker.version == 1 else 200
-    active = await services.ports.tally.active()
+    active = await services.ports.ticket_counts.active()
     view = worker_view(worker, active, services.ports.clock.now(), services.rules)
     return RegisteredWorker(**dict(view), **membership(services, worker))
 
@@ -63,7 +63,7 @@ async def list_workers(
     status: Annotated[Health | None, Query(description="Their health now; in any letter case")] = None,
 ) -> WorkerList:
     """Return all workers, or those of one health, by id; `unreadable` names those whose records cannot be read."""
-    workers, active = await services.ports.registry.workers(), await services.ports.tally.active()
+    workers, active = await services.ports.registry.workers(), await services.ports.ticket_counts.active()
     now = services.ports.clock.now()
     left_out = services.ports.set_aside.records(RecordKind.WORKER)
     asked = [worker for worker in workers if status in {None, health_of(worker, now, services.rules)}]
@@ -80,7 +80,7 @@ async def discover_workers(services: Services, request: Request) -> Discovery:
     required = capabilities(asked.capabilities)
     workers = {worker.worker_id: worker for worker in await services.ports.registry.workers()}
     now = services.ports.clock.now()
-    active = await services.ports.tally.active()
+    active = await services.ports.ticket_counts.active()
     ranking = rank_for(required, [*workers.values()], active, now, services.rules, level=asked.security_level)
     return Discovery(
         items=tuple(
@@ -101,7 +101,7 @@ async def discover_workers(services: Services, request: Request) -> Discovery:
 async def get_worker(services: Services, worker_id: str) -> WorkerView:
     """Return a worker."""
     worker = await found("worker", worker_id, services.ports.registry.worker)
-    active = await services.ports.tally.active()
+    active = await services.ports.ticket_counts.active()
     return worker_view(worker, active, services.ports.clock.now(), services.rules)
 
 

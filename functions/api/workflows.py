@@ -85,7 +85,7 @@ async def get_workflow(services: Services, workflow_id: str) -> WorkflowView:
     """Return a workflow, its tickets counted, and its steps."""
     flow = await found("workflow", workflow_id, services.ports.store.flow)
     tickets = await services.ports.store.tickets_of(flow.flow_id)
-    tally = await services.ports.tally.by_status(flow.flow_id)
+    tally = await services.ports.ticket_counts.by_status(flow.flow_id)
     detail = flow_detail(flow, tickets, tally, services.ports.clock.now())
     return WorkflowView(**dict(detail), workflow_id=flow.flow_id)
 
@@ -171,7 +171,7 @@ async def _answered(services: ApiServices, response: Response, workflow_id: str,
 
 
 async def _status(services: ApiServices, flow: Flow) -> tuple[int, Answered]:
-    tally = await services.ports.tally.by_status(flow.flow_id)
+    tally = await services.ports.ticket_counts.by_status(flow.flow_id)
     moment = closed_at(flow) or services.ports.clock.now()
     answer = WorkflowStatus(
         workflow_id=flow.flow_id,

@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from operator import attrgetter
 
 from functions._core.events.data import WorkersDiscovered
-from functions._core.machine.assignment import may_fail_when_lost, waits_for_worker
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import AnyOutcome, Assigned, Delivered
+from functions._core.machine.assignment import Assigned, Delivered, may_fail_when_lost, waits_for_worker
+from functions._core.machine.context import Context
+from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.related_tickets import around_failure
-from functions._core.placement.fair_queue import Turns
+from functions._core.placement.fair_queue import FairQueue
 from functions._core.placement.ranking import choose
 from functions._core.ports import Answer, Ports
 
 
-async def assign(event: WorkersDiscovered, situation: Situation, ports: Ports) -> AnyOutcome:
+async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Assigned`: the best candidate that still has a free slot, by slack and priority score."""
-    taken = dict(await ports.tally.active())
+    taken = dict(await ports.ticket_counts.active())
     chosen: dict[str, str] = {}
-    turns, crowded = Turns(ports.wakeups.line), dict[str, int]()
-    named = (ticket for ticket_id, ticket in situation.tickets.items() if ticket_id in event.candidates)
+    turns, crowded = FairQueue(ports.wakeups.line), dict[str, int]()
+    named = (ticket for ticket_id, ticket in context.tickets.items() if ticket_id in event.candidates)
     for ticket in sorted(filter(waits_for_worker, named), key=attrgetter("order")):
         ticket_id = ticket.ticket_id
         known = [candidate.but(active=taken.get(candidate.worker_id, 0)) for candidate in event.candidates[ticket_id]]
@@ -35,8 +35,8 @@ async def assign(event: WorkersDiscovered, situation: Situation, ports: Ports) -
     return Assigned(chosen, event.candidates, crowded)
 
 
-async def answered(answers: Mapping[str, tuple[int, Answer]], situation: Situation, ports: Ports) -> AnyOutcome:
+async def answered(answers: Mapping[str, tuple[int, Answer]], context: Context, ports: Ports) -> AnyOutcome:
     """Return `Delivered`: what workers said to the assignments of these attempts, by ticket id."""
-    lost = [t for t in situation.tickets.values() if not answers[t.ticket_id][1].accepted]
-    failing = [ticket for ticket in lost if may_fail_when_lost(ticket, situation)]
+    lost = [t for t in context.tickets.values() if not answers[t.ticket_id][1].accepted]
+    failing = [ticket for ticket in lost if may_fail_when_lost(ticket, context)]
     return Delivered(answers, {ticket.ticket_id: await around_failure(ticket, ports) for ticket in failing})

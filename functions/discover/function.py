@@ -9,10 +9,10 @@ from datetime import timedelta
 from operator import attrgetter
 
 from functions._core.events.data import TicketsReady
-from functions._core.machine.assignment import waits_for_worker
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import AnyOutcome, Discovered
-from functions._core.placement.fair_queue import Turns
+from functions._core.machine.assignment import Discovered, waits_for_worker
+from functions._core.machine.context import Context
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.placement.fair_queue import FairQueue
 from functions._core.placement.ranking import half_open, rank
 from functions._core.ports import Ports
 from functions._core.records.models import Candidate, Refusal, Ticket
@@ -23,22 +23,22 @@ OF_A_BATCH = timedelta(minutes=1)
 """Longer than C3 takes for one event."""
 
 
-async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> AnyOutcome:
+async def discover(_event: TicketsReady, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Discovered`; every ticket placed counts as load for the next, so that a batch is spread."""
     workers = list(await ports.registry.workers())
-    active = dict(await ports.tally.active())
+    active = dict(await ports.ticket_counts.active())
     found: dict[str, tuple[Candidate, ...]] = {}
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
-    turns, given = Turns(ports.wakeups.line), dict[str, int]()
-    tickets = sorted(situation.tickets.values(), key=attrgetter("order"))
+    turns, given = FairQueue(ports.wakeups.line), dict[str, int]()
+    tickets = sorted(context.tickets.values(), key=attrgetter("order"))
     for ticket in filter(waits_for_worker, tickets):
-        ranking = rank(ticket, workers, active, situation.now, situation.rules)
+        ranking = rank(ticket, workers, active, context.now, context.rules)
         if ranking.candidates:
             found[ticket.ticket_id] = ranking.candidates
             best = ranking.candidates[0].worker_id
             active[best] = active.get(best, 0) + 1
-            workers = [_given(worker, ticket, situation) if worker.worker_id == best else worker for worker in workers]
+            workers = [_given(worker, ticket, context) if worker.worker_id == best else worker for worker in workers]
         else:
             waiting[ticket.ticket_id] = Waiting.SLOT if ranking.capable else Waiting.WORKER
             refusals[ticket.ticket_id] = ranking.refusals
@@ -46,8 +46,8 @@ async def discover(_event: TicketsReady, situation: Situation, ports: Ports) -> 
     return Discovered(found, waiting, refusals, given)
 
 
-def _given(worker: Worker, ticket: Ticket, situation: Situation) -> Worker:
+def _given(worker: Worker, ticket: Ticket, context: Context) -> Worker:
     """Return a worker that got a ticket of this batch: one that is tried gets no other."""
-    if not half_open(worker, situation.now):
+    if not half_open(worker, context.now):
         return worker
-    return worker.but(trial=ticket.ticket_id, trial_until=situation.now + OF_A_BATCH)
+    return worker.but(trial=ticket.ticket_id, trial_until=context.now + OF_A_BATCH)

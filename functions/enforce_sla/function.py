@@ -6,26 +6,16 @@ Gives up never: a record stays due until it has ended.
 """
 
 from functions._core.events.telemetry import telemetry_of
-from functions._core.machine.context import Situation
+from functions._core.machine.closing import AtRisk, DeadlinePassed, NobodyDecided, Settled
+from functions._core.machine.commands import PauseOver
+from functions._core.machine.compensation import CompensationOverdue
+from functions._core.machine.context import Context
 from functions._core.machine.ending import may_retry
+from functions._core.machine.flow import NothingHappened, TelemetryKept, WokenEarly
 from functions._core.machine.integrity import findings_of
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    AtRisk,
-    CompensationOverdue,
-    DeadlinePassed,
-    Duplicate,
-    NobodyDecided,
-    NothingHappened,
-    PauseOver,
-    Settled,
-    Surroundings,
-    TelemetryKept,
-    TicketOverdue,
-    WokenEarly,
-)
-from functions._core.machine.overdue import too_late_to_start, waited_out
-from functions._core.machine.related_tickets import all_tickets, around_failure, undone_by
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
+from functions._core.machine.overdue import TicketOverdue, too_late_to_start, waited_out
+from functions._core.machine.related_tickets import RelatedTickets, all_tickets, around_failure, undone_by
 from functions._core.placement.ranking import rank
 from functions._core.planning.slack import limit_of
 from functions._core.ports import Due, Ports
@@ -35,80 +25,80 @@ from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 WORKING = frozenset({FlowStatus.EXECUTING, FlowStatus.COMPENSATING})
 
 
-async def enforce_sla(due: Due, situation: Situation, ports: Ports) -> AnyOutcome:
+async def enforce_sla(due: Due, context: Context, ports: Ports) -> AnyOutcome:
     """Return what the passing of time means for the record."""
-    flow = situation.flow
-    if flow.outcome is None and flow.deadline is not None and situation.now >= flow.deadline:
+    flow = context.flow
+    if flow.outcome is None and flow.deadline is not None and context.now >= flow.deadline:
         live = await ports.store.tickets_of(flow.flow_id, live_only=True)
-        return DeadlinePassed(live, await ports.tally.by_status(flow.flow_id))
+        return DeadlinePassed(live, await ports.ticket_counts.by_status(flow.flow_id))
     if due.kind == "ticket":
-        return await _ticket_due(due, situation, ports)
-    return await _flow_due(situation, ports)
+        return await _ticket_due(due, context, ports)
+    return await _flow_due(context, ports)
 
 
-async def _flow_due(situation: Situation, ports: Ports) -> AnyOutcome:
-    flow = situation.flow
+async def _flow_due(context: Context, ports: Ports) -> AnyOutcome:
+    flow = context.flow
     if flow.next_wakeup_at is None:
         return Duplicate()
     begun = flow.status is FlowStatus.EXECUTING or flow.compensations is not None
-    if flow.status in WORKING and begun and await ports.tally.live(flow.flow_id, 1) == 0:
-        return Settled(await ports.tally.by_status(flow.flow_id))
-    if flow.next_wakeup_at > situation.now:
+    if flow.status in WORKING and begun and await ports.ticket_counts.live(flow.flow_id, 1) == 0:
+        return Settled(await ports.ticket_counts.by_status(flow.flow_id))
+    if flow.next_wakeup_at > context.now:
         return WokenEarly()
-    return await _waited_out(situation, ports)
+    return await _waited_out(context, ports)
 
 
-async def _waited_out(situation: Situation, ports: Ports) -> AnyOutcome:
+async def _waited_out(context: Context, ports: Ports) -> AnyOutcome:
     """Return what it means that a flow has waited as long as its status may."""
-    flow, flow_id = situation.flow, situation.flow.flow_id
+    flow, flow_id = context.flow, context.flow.flow_id
     if flow.status is FlowStatus.PUBLISHING:
         tickets = await all_tickets(flow, ports)
-        return TelemetryKept(telemetry_of(flow, tickets, situation.now), findings_of(flow, tickets))
+        return TelemetryKept(telemetry_of(flow, tickets, context.now), findings_of(flow, tickets))
     if flow.status is FlowStatus.AWAITING_APPROVAL:
         return NobodyDecided()
     if flow.status is FlowStatus.PAUSED:
         live = await ports.store.tickets_of(flow_id, live_only=True)
-        return PauseOver(live, await ports.tally.by_status(flow_id))
-    if flow.status is FlowStatus.COMPENSATING and _undoing_overdue(flow, situation):
+        return PauseOver(live, await ports.ticket_counts.by_status(flow_id))
+    if flow.status is FlowStatus.COMPENSATING and _undoing_overdue(flow, context):
         live = await ports.store.tickets_of(flow_id, live_only=True)
-        return CompensationOverdue(live, await ports.tally.by_status(flow_id), await undone_by(live, ports))
+        return CompensationOverdue(live, await ports.ticket_counts.by_status(flow_id), await undone_by(live, ports))
     if flow.status is FlowStatus.EXECUTING:
         return AtRisk()
     return NothingHappened()
 
 
-def _undoing_overdue(flow: Flow, situation: Situation) -> bool:
-    limit = limit_of(flow, situation.rules)
-    return limit is not None and situation.now >= limit
+def _undoing_overdue(flow: Flow, context: Context) -> bool:
+    limit = limit_of(flow, context.rules)
+    return limit is not None and context.now >= limit
 
 
-async def _ticket_due(due: Due, situation: Situation, ports: Ports) -> AnyOutcome:
-    ticket = situation.tickets.get(due.record_id)
+async def _ticket_due(due: Due, context: Context, ports: Ports) -> AnyOutcome:
+    ticket = context.tickets.get(due.record_id)
     if ticket is None:
         return Duplicate()
     if not ticket.live:
-        last = await ports.tally.live(ticket.flow_id, 1) == 0
-        tally = await ports.tally.by_status(ticket.flow_id) if last else None
-        return TicketOverdue(ticket.ticket_id, Surroundings(tally=tally))
-    if not _may_fail(ticket, situation):
+        last = await ports.ticket_counts.live(ticket.flow_id, 1) == 0
+        tally = await ports.ticket_counts.by_status(ticket.flow_id) if last else None
+        return TicketOverdue(ticket.ticket_id, RelatedTickets(tally=tally))
+    if not _may_fail(ticket, context):
         return TicketOverdue(ticket.ticket_id)
-    if ticket.waiting is Waiting.WORKER and await _somebody_can(ticket, situation, ports):
+    if ticket.waiting is Waiting.WORKER and await _somebody_can(ticket, context, ports):
         return TicketOverdue(ticket.ticket_id, capable=True)
     return TicketOverdue(ticket.ticket_id, await around_failure(ticket, ports))
 
 
-async def _somebody_can(ticket: Ticket, situation: Situation, ports: Ports) -> bool:
+async def _somebody_can(ticket: Ticket, context: Context, ports: Ports) -> bool:
     """Tell whether a capable worker has registered while the ticket waited for one."""
     workers = await ports.registry.workers()
-    known = rank(ticket, workers, {}, situation.now, situation.rules).capable
-    return known and not too_late_to_start(ticket, situation.now)
+    known = rank(ticket, workers, {}, context.now, context.rules).capable
+    return known and not too_late_to_start(ticket, context.now)
 
 
-def _may_fail(ticket: Ticket, situation: Situation) -> bool:
+def _may_fail(ticket: Ticket, context: Context) -> bool:
     """Whether this wake-up can be the ticket's last, so that what depends on it has to be loaded."""
     if ticket.status is TicketStatus.PENDING:
-        return too_late_to_start(ticket, situation.now) or (
-            ticket.waiting is Waiting.WORKER and waited_out(ticket, situation.now)
+        return too_late_to_start(ticket, context.now) or (
+            ticket.waiting is Waiting.WORKER and waited_out(ticket, context.now)
         )
-    over = ticket.acknowledged_at is not None and waited_out(ticket, situation.now)
-    return over and not may_retry(ticket, situation.flow, situation.now, situation.rules)
+    over = ticket.acknowledged_at is not None and waited_out(ticket, context.now)
+    return over and not may_retry(ticket, context.flow, context.now, context.rules)

@@ -6,20 +6,21 @@ Gives up when the step has failed three times (the flow ends FAILED) or at the f
 
 from functions._core.decision.reading import read_decision
 from functions._core.events.data import PlanValidated
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, Generated
+from functions._core.machine.context import Context
+from functions._core.machine.flow import Generated
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.planning.tickets import generate_tickets as tickets_of_plan
 from functions._core.ports import Ports
 from functions._core.records.values import FlowStatus
 
 
-async def generate_tickets(event: PlanValidated, situation: Situation, ports: Ports) -> AnyOutcome:
+async def generate_tickets(event: PlanValidated, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Generated`: a pure function of flow and decision, so a repetition makes the same tickets.
 
     Their times count from when the flow came to C2, not from now.
     """
-    if situation.flow.status is not FlowStatus.GENERATING:
+    if context.flow.status is not FlowStatus.GENERATING:
         return Duplicate()
     decision = read_decision(await ports.store.decision(event.flow_id))
-    since = situation.flow.phase.entered_at
-    return Generated(tickets_of_plan(situation.flow, decision, since, situation.rules))
+    since = context.flow.phase.entered_at
+    return Generated(tickets_of_plan(context.flow, decision, since, context.rules))

@@ -11,91 +11,92 @@ from datetime import timedelta
 
 from functions._core.errors import Unreadable
 from functions._core.events import commands
-from functions._core.events.commands import AnyOrder, Order
+from functions._core.events.commands import AnyOrder, Command
 from functions._core.events.data import CompensationRequested, WorkerUnhealthy
 from functions._core.events.reports import Report
-from functions._core.machine.assignment import may_fail_when_lost
-from functions._core.machine.context import Situation
-from functions._core.machine.ending import counted, may_retry, retryable
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    CompensationPlanned,
-    Duplicate,
-    Ordered,
-    Reported,
-    Surroundings,
-    WorkerLost,
-)
+from functions._core.machine.assignment import WorkerLost, may_fail_when_lost
+from functions._core.machine.commands import Commanded
+from functions._core.machine.compensation import CompensationPlanned
+from functions._core.machine.context import Context
+from functions._core.machine.ending import Reported, counted, may_retry, retryable
+from functions._core.machine.incidents import LeftOut, incident_of_unreadable
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.redrive import new_deadline, to_redo, work_stands
-from functions._core.machine.related_tickets import around_ends, around_failure
+from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
+from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.compensation import compensations
 from functions._core.ports import Ports
+from functions._core.records.audits import AuditKind
 from functions._core.records.models import Ticket
+from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import FlowStatus, ReportStatus
 
 OFFER_LEASE = timedelta(seconds=5)
 """A waiting ticket that was offered a slot is not offered another one for this long."""
 
+INCIDENTS = 500
+"""Incidents of a flow that are looked through for one that was raised before."""
+
 Event = Report | WorkerUnhealthy | CompensationRequested | AnyOrder
 
 
-async def monitor(event: Event, situation: Situation, ports: Ports) -> AnyOutcome:
+async def monitor(event: Event, context: Context, ports: Ports) -> AnyOutcome:
     """Return what the event means for its flow."""
     if isinstance(event, Report):
-        return await reported((event,), situation, ports)
+        return await reported((event,), context, ports)
     if isinstance(event, WorkerUnhealthy):
-        return await _lost(event, situation, ports)
+        return await _lost(event, context, ports)
     if isinstance(event, CompensationRequested):
-        return await _to_undo(situation, ports)
+        return await _to_undo(context, ports)
     if event.dry_run:
         return Duplicate()
-    return await LOADED.get(type(event), _bare)(event, situation, ports)
+    return await LOADED.get(type(event), _bare)(event, context, ports)
 
 
-async def _lost(event: WorkerUnhealthy, situation: Situation, ports: Ports) -> AnyOutcome:
-    failing = [t for t in situation.tickets.values() if may_fail_when_lost(t, situation)]
+async def _lost(event: WorkerUnhealthy, context: Context, ports: Ports) -> AnyOutcome:
+    failing = [t for t in context.tickets.values() if may_fail_when_lost(t, context)]
     around = {ticket.ticket_id: await around_failure(ticket, ports) for ticket in failing}
     return WorkerLost(event.worker_id, event.why, event.attempts, around)
 
 
-async def _to_undo(situation: Situation, ports: Ports) -> AnyOutcome:
-    flow = situation.flow
+async def _to_undo(context: Context, ports: Ports) -> AnyOutcome:
+    flow = context.flow
     if flow.status is not FlowStatus.COMPENSATING or flow.compensations is not None:
         return Duplicate()
     tickets = await ports.store.tickets_of(flow.flow_id)
     # From when the flow began to undo, not from now: a repetition makes the same tickets.
-    made, originals = compensations(flow, tickets, flow.phase.entered_at, situation.rules.compensation)
+    made, originals = compensations(flow, tickets, flow.phase.entered_at, context.rules.compensation)
     return CompensationPlanned(made, originals)
 
 
-async def _bare(order: AnyOrder, situation: Situation, _ports: Ports) -> AnyOutcome:
-    return Ordered(order, situation.cause)
+async def _bare(order: AnyOrder, context: Context, _ports: Ports) -> AnyOutcome:
+    return Commanded(order, context.cause)
 
 
-async def _with_live(order: AnyOrder, situation: Situation, ports: Ports) -> AnyOutcome:
-    flow_id = situation.flow.flow_id
+async def _with_live(order: AnyOrder, context: Context, ports: Ports) -> AnyOutcome:
+    flow_id = context.flow.flow_id
     live = await ports.store.tickets_of(flow_id, live_only=True)
-    return Ordered(order, situation.cause, live, await ports.tally.by_status(flow_id))
+    return Commanded(order, context.cause, live, await ports.ticket_counts.by_status(flow_id))
 
 
-async def _with_end(order: AnyOrder, situation: Situation, ports: Ports) -> AnyOutcome:
-    ticket = situation.tickets.get(order.target)
-    around = await around_ends((ticket,), (), ports) if ticket is not None else Surroundings()
-    return Ordered(order, situation.cause, around=around)
+async def _with_end(order: AnyOrder, context: Context, ports: Ports) -> AnyOutcome:
+    ticket = context.tickets.get(order.target)
+    around = await around_ends((ticket,), (), ports) if ticket is not None else RelatedTickets()
+    return Commanded(order, context.cause, around=around)
 
 
-async def _with_redone(order: AnyOrder, situation: Situation, ports: Ports) -> AnyOutcome:
-    flow = situation.flow
+async def _with_redone(order: AnyOrder, context: Context, ports: Ports) -> AnyOutcome:
+    flow = context.flow
     if not isinstance(order, commands.RedriveRequest) or flow.outcome is None:
-        return Ordered(order, situation.cause)
-    deadline = new_deadline(flow, order, situation.now)
+        return Commanded(order, context.cause)
+    deadline = new_deadline(flow, order, context.now)
     tickets = await ports.store.tickets_of(flow.flow_id)
-    again = to_redo(tickets, situation.now, deadline)
-    standing = tuple(filter(work_stands, tickets))
-    return Ordered(order, situation.cause, redriven=again, standing=standing, deadline=deadline)
+    again = to_redo(tickets, context.now, deadline)
+    not_compensatable = tuple(filter(work_stands, tickets))
+    return Commanded(order, context.cause, redriven=again, not_compensatable=not_compensatable, deadline=deadline)
 
 
-LOADED: Mapping[type[Order], Callable[[AnyOrder, Situation, Ports], Awaitable[AnyOutcome]]] = {
+LOADED: Mapping[type[Command], Callable[[AnyOrder, Context, Ports], Awaitable[AnyOutcome]]] = {
     commands.CancelRequest: _with_live,
     commands.PauseRequest: _with_live,
     commands.ResumeRequest: _with_live,
@@ -105,20 +106,31 @@ LOADED: Mapping[type[Order], Callable[[AnyOrder, Situation, Ports], Awaitable[An
 """What is loaded for an order beside what it names."""
 
 
-async def reported(reports: Sequence[Report], situation: Situation, ports: Ports) -> AnyOutcome:
+async def reported(reports: Sequence[Report], context: Context, ports: Ports) -> AnyOutcome:
     """Return `Reported`: what workers say of tickets of one flow, of each ticket once."""
-    counting = counted(reports, situation.tickets)
+    counting = counted(reports, context.tickets)
     if not counting:
         return Duplicate()
     done = [ticket for report, ticket in counting if report.status is ReportStatus.COMPLETED]
     failed = [(report, ticket) for report, ticket in counting if report.status is ReportStatus.FAILED]
-    given_up = [ticket for report, ticket in failed if not _will_retry(report, ticket, situation)]
-    around = await around_ends(done, given_up, ports) if done or given_up else Surroundings()
+    given_up = [ticket for report, ticket in failed if not _will_retry(report, ticket, context)]
+    around = await around_ends(done, given_up, ports) if done or given_up else RelatedTickets()
     slots = Counter(ticket.worker_id for ticket in (*done, *(ticket for _, ticket in failed)))
-    return Reported(reports, around, [t for who, n in slots.items() for t in await _next_for(who, n, situation, ports)])
+    return Reported(reports, around, [t for who, n in slots.items() for t in await _next_for(who, n, context, ports)])
 
 
-async def _next_for(worker_id: str | None, slots: int, situation: Situation, ports: Ports) -> Sequence[Ticket]:
+async def left_out(tickets: Sequence[UnreadableRecord], context: Context, ports: Ports) -> AnyOutcome:
+    """Return `LeftOut`: those of the flow's tickets that cannot be read and of which no incident tells yet."""
+    flow = context.flow
+    if flow.status in ENDED_FLOWS:
+        return Duplicate()
+    raised = await ports.views.audits(flow.flow_id, INCIDENTS, kind=AuditKind.INCIDENT)
+    known = {incident.audit_id for incident in raised}
+    new = {t.record_id: t.why for t in tickets if incident_of_unreadable(flow.flow_id, t.record_id) not in known}
+    return LeftOut(new) if new else Duplicate()
+
+
+async def _next_for(worker_id: str | None, slots: int, context: Context, ports: Ports) -> Sequence[Ticket]:
     """Return the waiting tickets with the least slack, of any flow, that can use the worker's free slots."""
     try:
         worker = await ports.registry.worker(worker_id) if worker_id else None
@@ -126,9 +138,9 @@ async def _next_for(worker_id: str | None, slots: int, situation: Situation, por
         return ()
     if worker is None or worker.suspended_until is not None:  # such a worker is given its next ticket by its verdicts
         return ()
-    return await ports.wakeups.claim_waiting(worker.offers, situation.now, slots, OFFER_LEASE)
+    return await ports.wakeups.claim_waiting(worker.offers, context.now, slots, OFFER_LEASE)
 
 
-def _will_retry(report: Report, ticket: Ticket, situation: Situation) -> bool:
+def _will_retry(report: Report, ticket: Ticket, context: Context) -> bool:
     again = retryable(report, ticket)
-    return may_retry(ticket, situation.flow, situation.now, situation.rules, retryable=again)
+    return may_retry(ticket, context.flow, context.now, context.rules, retryable=again)

@@ -14,24 +14,25 @@ from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events.data import FlowConsolidated
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.telemetry import telemetry_of
-from functions._core.machine.context import Situation
+from functions._core.machine.context import Context
+from functions._core.machine.flow import TelemetryKept, TelemetryTaken
 from functions._core.machine.integrity import findings_of
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, TelemetryKept, TelemetryTaken
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.related_tickets import all_tickets
 from functions._core.ports import Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, letter_of
 from functions._core.records.models import Flow, Reason
 from functions._core.records.values import FlowStatus
 
 
-async def publish_telemetry(_event: FlowConsolidated, situation: Situation, ports: Ports) -> AnyOutcome:
+async def publish_telemetry(_event: FlowConsolidated, context: Context, ports: Ports) -> AnyOutcome:
     """Return `TelemetryTaken` or `TelemetryKept`; the flow ends with either."""
-    if situation.flow.status is not FlowStatus.PUBLISHING:
+    if context.flow.status is not FlowStatus.PUBLISHING:
         return Duplicate()
-    tickets = await all_tickets(situation.flow, ports)
-    events = telemetry_of(situation.flow, tickets, situation.now)
-    findings = findings_of(situation.flow, tickets)
+    tickets = await all_tickets(context.flow, ports)
+    events = telemetry_of(context.flow, tickets, context.now)
+    findings = findings_of(context.flow, tickets)
     # What waits goes first: a new frame must not overtake it.
     if await ports.telemetry_buffer.oldest(1):
         return TelemetryKept(events, findings)
@@ -118,7 +119,7 @@ async def replay_telemetry(event: CloudEvent, ports: Ports) -> None:
             version=flow.version + 1,
         )
     flow_id = flow.flow_id if flow is not None else event.subject or ""
-    await ports.store.commit(Step(flow_id=flow_id, flow=changed, telemetry=(event,)))
+    await ports.store.commit(ChangeSet(flow_id=flow_id, flow=changed, telemetry=(event,)))
 
 
 async def _give_up_old(why: str, ports: Ports) -> int:
@@ -157,7 +158,7 @@ async def _note(flow_id: str, gone: set[str], lost: set[str], ports: Ports) -> N
         if flow is None or gone.isdisjoint(flow.telemetry_waiting):
             return
         try:
-            await ports.store.commit(Step(flow_id=flow_id, flow=_without(flow, gone, lost)))
+            await ports.store.commit(ChangeSet(flow_id=flow_id, flow=_without(flow, gone, lost)))
         except Conflict:
             continue
         return

@@ -66,8 +66,7 @@ async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
     if known is None:
         return Tracked(None, None)
     if isinstance(event, Deregistration):
-        why = f"has left: {event.reason[:REASON_KEPT] or 'no reason given'}"
-        return Tracked(None, known, await _lost(known, ports, why))
+        return Tracked(None, known, await handed_on(event, known.version, ports))
     if isinstance(event, Verdict | Trial):
         return await _of_breaker(known, event, ports, rules)
     if isinstance(event, Heartbeat):
@@ -85,7 +84,7 @@ async def _looked_at(known: Worker, ports: Ports, rules: Rules) -> Tracked:
     if silence is not None and silence.announced is not Health.UNHEALTHY:
         return Tracked(silence, known, await release(silence, ports) if half_open(silence, now) else ())
     why = f"has not been heard of since {format_time(known.last_seen)}"
-    return Tracked(silence, known, await _lost(known, ports, why))
+    return Tracked(silence, known, await _lost(known.worker_id, known.version, ports, why))
 
 
 async def _of_breaker(known: Worker, event: Verdict | Trial, ports: Ports, rules: Rules) -> Tracked:
@@ -112,18 +111,25 @@ async def _of_breaker(known: Worker, event: Verdict | Trial, ports: Ports, rules
 async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
     """Return `worker.recovered` for waiting tickets, as many as the worker has free slots, or one to try it."""
     now = ports.clock.now()
-    held = (await ports.tally.active()).get(worker.worker_id, 0)
+    held = (await ports.ticket_counts.active()).get(worker.worker_id, 0)
     held_back = suspended(worker, now) or on_trial(worker, now)
     if held >= worker.slots or worker.announced is Health.UNHEALTHY or held_back:
         return ()
     free = 1 if half_open(worker, now) else worker.slots - held
     waiting = await ports.wakeups.claim_waiting(worker.offers, now, free, OFFER_LEASE)
-    return tuple(_events("worker.recovered", worker, waiting, ports, {}))
+    return tuple(_events("worker.recovered", _row(worker.worker_id, worker.version), waiting, ports, {}))
 
 
-async def _lost(worker: Worker, ports: Ports, why: str) -> tuple[CloudEvent, ...]:
-    held = await ports.tally.held_by(worker.worker_id, HELD_AT_ONCE)
-    return tuple(_events("worker.unhealthy", worker, held, ports, {"worker_id": worker.worker_id, "why": why}))
+async def handed_on(left: Deregistration, version: int, ports: Ports) -> tuple[CloudEvent, ...]:
+    """Return `worker.unhealthy` for the tickets of a worker that leaves; its row, at `version`, may be unreadable."""
+    why = f"has left: {left.reason[:REASON_KEPT] or 'no reason given'}"
+    return await _lost(left.worker_id, version, ports, why)
+
+
+async def _lost(worker_id: str, version: int, ports: Ports, why: str) -> tuple[CloudEvent, ...]:
+    held = await ports.ticket_counts.held_by(worker_id, HELD_AT_ONCE)
+    row = _row(worker_id, version)
+    return tuple(_events("worker.unhealthy", row, held, ports, {"worker_id": worker_id, "why": why}))
 
 
 async def _not_held(
@@ -135,7 +141,7 @@ async def _not_held(
     named = {(entry.ticket_id, entry.attempt) for entry in running}
     # A ticket accepted just now may have crossed with the message that does not name it yet.
     before = ports.clock.now() - rules.redeliver
-    held = await ports.tally.held_by(worker.worker_id, HELD_AT_ONCE)
+    held = await ports.ticket_counts.held_by(worker.worker_id, HELD_AT_ONCE)
     lost = [
         ticket
         for ticket in held
@@ -144,12 +150,26 @@ async def _not_held(
         and ticket.acknowledged_at < before
     ]
     why = "says that it is not working on it"
-    return tuple(_events("worker.unhealthy", worker, lost, ports, {"worker_id": worker.worker_id, "why": why}))
+    return tuple(
+        _events(
+            "worker.unhealthy",
+            _row(worker.worker_id, worker.version),
+            lost,
+            ports,
+            {"worker_id": worker.worker_id, "why": why},
+        )
+    )
+
+
+def _row(worker_id: str, version: int) -> str:
+    """Return what tells one row of a worker from another."""
+    return f"{worker_id}:{version}"
 
 
 def _events(
-    noun: str, worker: Worker, tickets: Iterable[Ticket], ports: Ports, more: dict[str, str]
+    event_type: str, row: str, tickets: Iterable[Ticket], ports: Ports, more: dict[str, str]
 ) -> Iterable[CloudEvent]:
+    """Return events about tickets, and a worker as it is in `row`."""
     by_flow: dict[str, list[Ticket]] = {}
     for ticket in tickets:
         by_flow.setdefault(ticket.flow_id, []).append(ticket)
@@ -158,9 +178,9 @@ def _events(
             chunk = group[start : start + TICKETS_PER_EVENT]
             key = ",".join(f"{t.ticket_id}:{t.attempt}:{t.emissions}" for t in chunk)
             yield CloudEvent(
-                id=derived_id(flow_id, noun, f"{worker.worker_id}:{worker.version}:{key}"),
+                id=derived_id(flow_id, event_type, f"{row}:{key}"),
                 source="/flowc/track_workers",
-                type=type_of(noun),
+                type=type_of(event_type),
                 time=ports.clock.now(),
                 subject=flow_id,
                 data={"flow_id": flow_id, "ticket_ids": [t.ticket_id for t in chunk], **_about(chunk, more)},

@@ -16,29 +16,30 @@ from functions._core.decision.reading import (
 )
 from functions._core.decision.unknown_fields import unknown_fields
 from functions._core.events.data import DecisionStored
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, Refused, Validated
+from functions._core.machine.context import Context
+from functions._core.machine.flow import Refused, Validated
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.planning.graph import schedule
 from functions._core.ports import Ports
 from functions._core.records.models import Flow, Reason
 from functions._core.records.values import FlowStatus
 
 
-async def validate(event: DecisionStored, situation: Situation, ports: Ports) -> AnyOutcome:
+async def validate(event: DecisionStored, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Validated`, or `Refused` with every reason."""
-    if situation.flow.status is not FlowStatus.VALIDATING:
+    if context.flow.status is not FlowStatus.VALIDATING:
         return Duplicate()
     try:
         document = document_in(await ports.store.decision(event.flow_id))
         decision = decision_in(document)
     except InvalidDecision as invalid:
-        return Refused(reasons=invalid.reasons, plan_id=situation.flow.plan_id, intent_id=situation.flow.intent_id)
-    if situation.flow.redrives:
-        decision = _as_redriven(decision, situation.flow)
-    errors, warnings = check_plan(decision, situation.now, situation.rules.default_sla)
+        return Refused(reasons=invalid.reasons, plan_id=context.flow.plan_id, intent_id=context.flow.intent_id)
+    if context.flow.redrives:
+        decision = _as_redriven(decision, context.flow)
+    errors, warnings = check_plan(decision, context.now, context.rules.default_sla)
     warnings += unknown_fields(document)
     impossible = next((warning for warning in warnings if warning.code == IMPOSSIBLE), None)
-    unwanted = (impossible,) if impossible is not None and situation.rules.refuse_impossible else ()
+    unwanted = (impossible,) if impossible is not None and context.rules.refuse_impossible else ()
     reasons = (*errors, *refusal_reasons(decision), *unwanted)
     if reasons:
         return Refused(
@@ -48,7 +49,7 @@ async def validate(event: DecisionStored, situation: Situation, ports: Ports) ->
             intent_id=decision.intent_id,
             schema_version=decision.schema_version,
         )
-    return _validated(decision, warnings, impossible, situation)
+    return _validated(decision, warnings, impossible, context)
 
 
 def _as_redriven(decision: Decision, flow: Flow) -> Decision:
@@ -58,12 +59,12 @@ def _as_redriven(decision: Decision, flow: Flow) -> Decision:
 
 
 def _validated(
-    decision: Decision, warnings: tuple[Reason, ...], impossible: Reason | None, situation: Situation
+    decision: Decision, warnings: tuple[Reason, ...], impossible: Reason | None, context: Context
 ) -> Validated:
-    flow = situation.flow
+    flow = context.flow
     begun = flow.phase.entered_at if flow.redrives else flow.received_at
-    deadline = decision.deadline(begun, situation.rules.default_sla)
-    plan = schedule(decision.cognitive_plan.tasks, situation.now, deadline)
+    deadline = decision.deadline(begun, context.rules.default_sla)
+    plan = schedule(decision.cognitive_plan.tasks, context.now, deadline)
     return Validated(
         plan_id=decision.plan_id,
         intent_id=decision.intent_id,

@@ -1,7 +1,7 @@
 """Checks what `sam build` has made, and finishes it. `infra/aws/build` runs this; it needs what SAM brings along.
 
-finish RUNTIME [PYTHON]   all functions have the same, our code and pinned distributions only: keep it once, drop what
-                          botocore has for services that nobody calls, and compile the rest with PYTHON
+finish RUNTIME [PYTHON]   all functions have the same, pinned distributions and our modules that a function can reach:
+                          keep it once, drop what botocore has for services that nobody calls, compile with PYTHON
 imports                   try every import in our code, as the functions meet it
 """
 
@@ -30,7 +30,7 @@ SERVICES = frozenset({"dynamodb", "events", "s3", "secretsmanager", "sqs"})
 ELSEWHERE = frozenset(
     {"aiobotocore", "asyncpg", "func_python", "httpx", "opentelemetry.sdk", "rich", "typer", "uvicorn", "uvloop"}
 )
-"""What our code imports on other platforms only, where it gets there."""
+"""Packages that are absent on Lambda. A module of ours that cannot be imported without one serves other platforms."""
 
 
 def functions(template: dict[str, Any]) -> dict[str, Path]:
@@ -68,13 +68,93 @@ def distributions(folder: Path) -> tuple[set[str], set[str]]:
     return names, owned
 
 
+def modules(source: Path) -> dict[str, Path]:
+    """Return our modules by their names in full, `source` being the package `functions`."""
+    named = {path.relative_to(source).with_suffix("").parts: path for path in sorted(source.rglob("*.py"))}
+    return {".".join(("functions", *parts)).removesuffix(".__init__"): path for parts, path in named.items()}
+
+
+def asked(path: Path) -> tuple[set[str], set[str]]:
+    """Return the names that a module imports when it is imported itself, and those that it may import, then or later.
+
+    `from a import b` gives `a.b`. Imports for type checkers only are left out.
+    """
+    at_once: set[str] = set()
+    ever: set[str] = set()
+    waiting: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text(encoding="utf-8")), True)]
+    while waiting:
+        node, now = waiting.pop()
+        names: set[str] = set()
+        if isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+        ever |= names
+        at_once |= names if now else set()
+        checked = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        parts = node.orelse if isinstance(node, ast.If) and checked else ast.iter_child_nodes(node)
+        now = now and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        waiting += [(part, now) for part in parts]
+    return at_once, ever
+
+
+def parents(name: str) -> list[str]:
+    """Return a dotted name and all that it begins with, the longest first."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def reachable(source: Path) -> set[str]:
+    """Return the names of the modules that a handler can reach by imports, those that need `ELSEWHERE` left out."""
+    paths = modules(source)
+    imported = {name: asked(path) for name, path in paths.items()}
+
+    def ours(names: set[str]) -> set[str]:
+        return {
+            next(known for known in parents(name) if known in paths) for name in names if name.startswith("functions.")
+        }
+
+    elsewhere = {
+        name for name, (at_once, _) in imported.items() if any(ELSEWHERE & {*parents(other)} for other in at_once)
+    }
+    while more := {name for name, (at_once, _) in imported.items() if ours(at_once) & elsewhere} - elsewhere:
+        elsewhere |= more
+    found: set[str] = set()
+    waiting = {name for name in paths if name.endswith(".handler")}
+    while waiting:
+        found |= waiting
+        waiting = {other for name in waiting for other in ours(imported[name][1])} - elsewhere - found
+    return {parent for name in found for parent in parents(name) if parent in paths}
+
+
+def belonging(source: Path) -> set[str]:
+    """Return the files of ours that may be in an artifact: what functions reach, and the data beside such a module."""
+    paths = modules(source)
+    kept = {paths[name].relative_to(source) for name in reachable(source)}
+    rooms = {path.parent for path in kept if path.name != "__init__.py"}
+    data = {Path(name) for name in files(source) if "__pycache__" not in name and not name.endswith(".py")}
+    return {f"functions/{path.as_posix()}" for path in kept | {path for path in data if path.parent in rooms}}
+
+
+def trim(folder: Path, source: Path) -> int:
+    """Remove from an artifact the files of ours that no function can reach; return how many modules these were."""
+    ours = {f"functions/{name}" for name in files(source) if "__pycache__" not in name}
+    surplus = sorted(ours - belonging(source))
+    for name in surplus:
+        (folder / name).unlink(missing_ok=True)
+    for room in sorted((folder / "functions").rglob("*/"), reverse=True):
+        if room.is_dir() and not any(room.iterdir()):
+            room.rmdir()
+    return sum(name.endswith(".py") for name in surplus)
+
+
 def problems(folder: Path, source: Path, requirements: str) -> Iterator[str]:
-    """Yield what is in an artifact and should not be, and what should be and is not."""
+    """Yield what is in an artifact and may not be, and what should be and is not."""
     names, owned = distributions(folder)
     pinned = set(re.findall(r"^([a-z0-9.-]+==[^ \\]+)", requirements, re.MULTILINE))
     yield from (f"{name} is not pinned" for name in sorted(names - pinned))
     yield from (f"{name} is missing" for name in sorted(pinned - names))
-    ours = {f"functions/{name}" for name in files(source) if "__pycache__" not in name}
+    ours = belonging(source)
     found = set(files(folder))
     yield from (f"{name} is nobody's" for name in sorted(found - owned - ours))
     yield from (f"{name} is missing" for name in sorted(ours - found))
@@ -118,13 +198,14 @@ def finish(runtime: str, python: str | None = None) -> None:
     """Check and finish what was built, and let the template that is deployed say what it was built for."""
     from samcli.yamlhelper import yaml_dump, yaml_parse
 
-    path = BUILD / "template.yaml"
+    path, source = BUILD / "template.yaml", ROOT / "functions"
     template = yaml_parse(path.read_text(encoding="utf-8"))
     built = functions(template)
     folder, *others = sorted(set(built.values()))
     if different := [other.name for other in others if digest(other) != digest(folder)]:
         sys.exit(f"sam: {', '.join(different)} differ from {folder.name}")
-    if wrong := [*problems(folder, ROOT / "functions", REQUIREMENTS.read_text(encoding="utf-8"))]:
+    dropped = trim(folder, source)
+    if wrong := [*problems(folder, source, REQUIREMENTS.read_text(encoding="utf-8"))]:
         sys.exit("sam: the artifact is not what it should be:\n  " + "\n  ".join(wrong[:20]))
     strip(folder)
     if python is not None:
@@ -136,43 +217,38 @@ def finish(runtime: str, python: str | None = None) -> None:
     template["Parameters"]["Runtime"] |= {"Default": runtime, "AllowedValues": [runtime]}
     template["Mappings"]["Artifact"]["Functions"]["Hash"] = whole = digest(folder)
     path.write_text(yaml_dump(template), encoding="utf-8")
+    print(
+        f"sam: {len(modules(folder / 'functions'))} modules of ours; {dropped} that no function can reach are left out"
+    )
     print(f"sam: {len(built)} functions, identical: .aws-sam/build/{folder.name}, {size(folder)}, sha256 {whole[:16]}")
 
 
-def asked(module: str) -> Iterator[str]:
-    """Yield what a module imports, wherever in it."""
-    source = Path(str(sys.modules[module].__file__)).read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-
-
 def imports() -> None:
-    """Import all handlers, and whatever a function that they lead to may import later; exit with what is missing."""
+    """Import all of our modules in the artifact, and all that these may import later; exit with what is missing."""
+    missing: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
         # Wheels in the artifact are for another machine: beside our code there, those of this Python are used.
         [built] = BUILD.glob("*/functions")
         (Path(folder) / "functions").symlink_to(built)
         sys.path[:] = [folder, *sys.path[1:]]
-        waiting = [f"functions.{handler.parent.name}.handler" for handler in built.glob("*/handler.py")]
-        known, missing = set(waiting), set()
-        while waiting:
-            name = waiting.pop()
-            try:
-                importlib.import_module(name)
-            except ImportError as error:
-                if not any(f"{error.name}.".startswith(f"{other}.") for other in ELSEWHERE):
-                    missing.add(f"{name}: {error}")
-                continue
-            found = set(asked(name)) - known if name.partition(".")[0] == "functions" else set()
-            known |= found
-            waiting += found
+        ours = modules(built)
+        for name, path in ours.items():
+            foreign = {other for other in asked(path)[1] if not other.startswith("functions.")}
+            for wanted in (name, *foreign):
+                if not importable(wanted) and not ELSEWHERE & {*parents(wanted)}:
+                    missing.add(f"{name}: {wanted}")
     if missing:
         sys.exit("sam: neither in lambda.txt nor in the artifact:\n  " + "\n  ".join(sorted(missing)))
-    ours = sum(name.startswith("functions.") for name in known)
-    print(f"sam: all imports of {ours} modules found, with Python {sys.version.split()[0]} and lambda.txt only")
+    print(f"sam: all imports of {len(ours)} modules found, with Python {sys.version.split()[0]} and lambda.txt only")
+
+
+def importable(name: str) -> bool:
+    """Whether there is a module of this name, or one that has what the last part of it names."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return not module or hasattr(importlib.import_module(module), attribute) or bool(importlib.import_module(name))
+    except ImportError:
+        return False
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {"finish": finish, "imports": imports}

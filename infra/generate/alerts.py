@@ -22,6 +22,7 @@ DECISIONS = "flowc_decisions_total"
 GENERATED = "orchestration_tickets_generated_total"
 WORKERS = "agents_active"
 BUFFER = "neural_hive_flow_c_telemetry_buffer_size"
+UNREADABLE = "flowc_unreadable_records_total"
 CALLS = "neural_hive_service_registry_calls_total"
 
 NO_DATA = "FlowCNoData"
@@ -159,6 +160,18 @@ RULES: Sequence[Rule] = (
         reads=(CALLS,),
         summary="The registry of workers fails",
         description="More than 5 % of the questions for workers were not answered: look at the store.",
+    ),
+    Rule(
+        alert="FlowCUnreadableRecords",
+        severity="critical",
+        signal=f"sum(increase({UNREADABLE}[1h]))",
+        comparison=">",
+        threshold=0,
+        lasting="0m",
+        reads=(UNREADABLE,),
+        summary="A stored record cannot be read",
+        description="It is set aside, and what it is about waits for a person: `GET /ready` names it, `flowc why ID` "
+        "and the log line `record.set_aside` say what is wrong with it.",
     ),
 )
 

@@ -20,7 +20,7 @@ def schemas() -> Mapping[str, Document]:
     """Return every schema by the start of its file's name."""
     found: dict[str, Document] = {}
     for entry in CATALOGUE:
-        stem = f"{entry.noun}.v1"
+        stem = f"{entry.event_type}.v1"
         found[stem] = incoming_schema(entry, Tolerant) if entry.outside else outgoing_schema(entry, entry.model)
         if entry.stored is not None:
             found[f"{stem}.stored"] = outgoing_schema(entry, entry.stored)

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from functions._core.events.catalogue import BY_NOUN, CATALOGUE, HOLDER, ROUTES, SINK
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HOLDER, ROUTES, SINK
 from functions._core.events.envelope import TYPE_PREFIX
 
 NAMESPACE = BROKER = IMAGE = "flow-c"
 TICK = "dev.knative.sources.ping"
 """The type of a PingSource's events, which cannot be chosen; the functions map it to `clock.ticked`."""
 
-TICKED = BY_NOUN["clock.ticked"].handled_by.split(", ")
+TICKED = BY_TYPE["clock.ticked"].handled_by.split(", ")
 
 MADE = "# Made by `make knative` from the code's routes; do not edit, patch it in an overlay."
 
@@ -60,7 +60,9 @@ TICKS = Delivery(retry=3)
 
 def types(function: str) -> Mapping[str, Delivery]:
     """Return the types of the events that reach `function` through the broker, and how they are delivered."""
-    found = {f"{TYPE_PREFIX}{noun}.v1": PATIENT for noun, route in ROUTES.items() if route.function == function}
+    found = {
+        f"{TYPE_PREFIX}{event_type}.v1": PATIENT for event_type, route in ROUTES.items() if route.function == function
+    }
     if function in TICKED:
         found[TICK] = TICKS
     return found
@@ -198,12 +200,12 @@ spec:
 
 
 def _trigger(name: str, kind: str, delivery: Delivery) -> str:
-    noun = kind.removeprefix(TYPE_PREFIX).removesuffix(".v1").replace(".", "-").replace("_", "-")
+    event_type = kind.removeprefix(TYPE_PREFIX).removesuffix(".v1").replace(".", "-").replace("_", "-")
     return f"""\
 apiVersion: eventing.knative.dev/v1
 kind: Trigger
 metadata:
-  name: {name}-{"tick" if kind == TICK else noun}
+  name: {name}-{"tick" if kind == TICK else event_type}
   namespace: {NAMESPACE}
 spec:
   broker: {BROKER}

@@ -5,7 +5,7 @@ It is test equipment. The resources are the emulator's; what runs them is here.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from tests.aws.rights import Rights
 from tests.aws.sqs import Again, EventSource
 from tests.aws.stack import ARN, REGION, Cloud, Stack
 from tests.aws.template import current
-from tests.aws.wire import Wire, size_of_item
+from tests.aws.wire import Call, Wire, size_of_item
 from tests.conftest import ROOT
 from tests.support.dynamodb import ENVIRONMENT
 
@@ -73,12 +73,13 @@ class Deployment:
         ]
         answer = await self._aws["events"].put_events(Entries=entries)
         assert not answer["FailedEntryCount"], answer
-        self.wake()
+        self._put(entries)
 
     async def send(self, queue: str, body: str) -> str:
         """Send a message to a queue; return its id."""
-        answer = await self._aws["sqs"].send_message(QueueUrl=self.stack.made[queue]["Ref"], MessageBody=body)
-        self.wake()
+        made = self.stack.made[queue]
+        answer = await self._aws["sqs"].send_message(QueueUrl=made["Ref"], MessageBody=body)
+        self._wake({made["Arn"]})
         return str(answer["MessageId"])
 
     async def depth(self, queue: str) -> int:
@@ -117,9 +118,10 @@ class Deployment:
                 said = said.replace(f"<aws.scheduler.{attribute}>", value)
             how = target["EventBridgeParameters"]
             entry = {"EventBusName": target["Arn"], "Source": how["Source"], "DetailType": how["DetailType"]}
-            answer = await self._aws["events"].put_events(Entries=[{**entry, "Detail": said}])
+            entries = [{**entry, "Detail": said}]
+            answer = await self._aws["events"].put_events(Entries=entries)
             assert not answer["FailedEntryCount"], answer
-        self.wake()
+            self._put(entries)
 
     def account(self) -> str:
         """Tell what became of the functions, for who looks for a cause."""
@@ -156,11 +158,25 @@ class Deployment:
             await self.fire()
             await asyncio.sleep(seconds)
 
-    def wake(self) -> None:
-        """Let every queue be looked at."""
+    def sent(self, call: Call) -> None:
+        """Let the queues be looked at into which a call has put something, or in which it has put something off."""
+        arguments = call.json
+        if call.name == "events.PutEvents":
+            self._put(arguments["Entries"])
+            return
+        after = arguments.get("DelaySeconds", arguments.get("VisibilityTimeout", 0))
+        self._wake({arguments["QueueUrl"]}, after)
+
+    def _put(self, entries: Sequence[Mapping[str, Json]]) -> None:
+        for entry in entries:
+            self._wake(self.stack.queues_of(entry["EventBusName"], entry["DetailType"]))
+
+    def _wake(self, queues: Collection[str], after: float = 0) -> None:
+        """Let queues be looked at in `after` seconds; they go by URL or ARN."""
         for sources in self.sources.values():
             for source in sources:
-                source.wake()
+                if source.mapped.queue_arn in queues or source.mapped.queue_url in queues:
+                    source.wake(after)
 
 
 @asynccontextmanager
@@ -197,7 +213,7 @@ async def deployed(
             for name, found in made.mappings().items()
         }
         running = Deployment(made, wire, rights, conditions, api, functions, sources, aws)
-        wire.sent, conditions.faults.kill = running.wake, running.kill
+        wire.sent, conditions.faults.kill = running.sent, running.kill
         stack.push_async_callback(running.stop)
         running.begin()
         yield running

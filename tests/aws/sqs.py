@@ -17,8 +17,11 @@ from typing import Any
 from tests.aws.functions import Function, FunctionError
 from tests.support.dynamodb import ENVIRONMENT
 
-IDLE_S = 0.5
-"""How often a queue is looked at although nobody was seen to send to it: delays and timeouts end unseen."""
+IDLE_S = 3.0
+"""How often a queue is looked at although nobody was seen to send to it: SQS itself moves to dead letter queues."""
+
+LATE_S = 0.05
+"""How long after the end of a delay a queue is looked at: the emulator's clock is read at another moment."""
 
 ATTRIBUTES = {"AWSTraceHeader", "DeadLetterQueueSourceArn"}
 Message = Mapping[str, Any]
@@ -63,7 +66,7 @@ class Again:
 
 
 class EventSource:
-    """One mapping. `run` it; `wake` it when something was sent to some queue.
+    """One mapping. `run` it; `wake` it when something was sent to its queue.
 
     `postponed` are the receipts of messages whose next visit the function itself has set.
     """
@@ -87,8 +90,11 @@ class EventSource:
         self._postponed = postponed
         self._wakes: list[asyncio.Event] = []
 
-    def wake(self) -> None:
-        """Let every poller look at once."""
+    def wake(self, after: float = 0) -> None:
+        """Let every poller look, at once or in `after` seconds."""
+        if after > 0:
+            asyncio.get_running_loop().call_later(after + LATE_S, self.wake)
+            return
         for event in self._wakes:
             event.set()
 
@@ -148,6 +154,7 @@ class EventSource:
         ]
         if entries:
             await self._sqs.change_message_visibility_batch(QueueUrl=self.mapped.queue_url, Entries=entries)
+            self.wake(seconds)
 
     async def _delete(self, messages: Sequence[Message]) -> None:
         entries = [{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)]

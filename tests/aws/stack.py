@@ -52,6 +52,15 @@ def client_of(url: str, service: str) -> Any:
     )
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Which queues get the events of some types, or of all, that are put on a bus; queues go by their ARNs."""
+
+    bus: str
+    event_types: frozenset[str]
+    queues: frozenset[str]
+
+
 @dataclass
 class Stack:
     """A stack in the emulator. `create` it, `delete` it."""
@@ -62,6 +71,7 @@ class Stack:
     document: Mapping[str, Json] = field(default_factory=current)
     name: str = field(default_factory=lambda: f"flowc-{uuid4().hex[:8]}")
     made: dict[str, Attributes] = field(default_factory=dict)
+    rules: list[Rule] = field(default_factory=list)
     template: Template = field(init=False)
     _clients: dict[str, Any] = field(default_factory=dict)
     _undo: list[Callable[[], Any]] = field(default_factory=list)
@@ -144,6 +154,17 @@ class Stack:
             policies = self.template.resolve(role["Properties"].get("Policies", []))
             found[self.made[name]["Ref"]] = [one for each in policies for one in each["PolicyDocument"]["Statement"]]
         return found
+
+    def queues_of(self, bus: str, event_type: str) -> set[str]:
+        """Return the ARNs of the queues that may get an event; `bus` is a name or an ARN.
+
+        Rules that look at more than the type may still leave it out.
+        """
+        name = bus.rpartition("/")[2]
+        leading = (rule for rule in self.rules if rule.bus == name)
+        return {
+            queue for rule in leading if event_type in rule.event_types or not rule.event_types for queue in rule.queues
+        }
 
     def _mapped(self, queue: str, said: dict[str, Json]) -> Mapped:
         made = self.made[queue]
@@ -234,6 +255,8 @@ def _rule(stack: Stack, name: str, said: dict[str, Json]) -> Attributes:
         _known(f"{name}.{target['Id']}", target, {"Id", "Arn", "DeadLetterConfig", "RetryPolicy"})
     answer = events.put_targets(Rule=called, EventBusName=bus, Targets=said["Targets"])
     assert not answer["FailedEntryCount"], answer
+    types = frozenset(one for one in said["EventPattern"].get("detail-type", ()) if isinstance(one, str))
+    stack.rules.append(Rule(bus, types, frozenset(one["Arn"] for one in said["Targets"])))
     stack.undo("events", "remove_targets", Rule=called, EventBusName=bus, Ids=[one["Id"] for one in said["Targets"]])
     return {"Ref": called, "Arn": arn}
 

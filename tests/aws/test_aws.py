@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from tests.aws.wire import EVENT_LIMIT, ITEM_LIMIT
 from tests.aws.world import World, world
 from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
+from tests.contract.schemas import attribute_faults, envelope_faults
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
-from tests.support.scenarios import recorded, two_thousand_tickets
+from tests.support.scenarios import recorded, wide
 from tests.support.world import until
 
 MINUTES = 240
@@ -28,7 +29,15 @@ MINUTES = 240
 SLOWER: Mapping[str, Any] = {"speed": 30, "haste": 8}
 """Where functions die in large steps, what comes again has to have time until their drafts are taken for lost."""
 
+SMALL = tuple(shape for shape in SHAPES if shape != "mosaic")
+"""The shapes that run each time: the mosaic alone has more tasks than all others, and it is a recorded plan's shape."""
+
 RECORDED = ROOT.parent / "shared" / "real-plans"
+
+WHICH = pytest.mark.parametrize(
+    ("which", "seed"), [("generated", 10), pytest.param("recorded", 9, marks=pytest.mark.slow)]
+)
+"""Recorded plans run each time on one machine and in the cluster's world (`tests/cluster`)."""
 
 pytestmark = [
     pytest.mark.timeout(4 * MINUTES),
@@ -43,10 +52,18 @@ async def aws(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> AsyncIt
         yield running
 
 
-@pytest.fixture
-def plans(shared_folder: Callable[[str], Path]) -> dict[str, dict[str, Any]]:
-    """Give the recorded plans as decisions."""
-    return recorded(shared_folder("real-plans"))
+def plans(which: str, seed: int, shapes: Sequence[str] = SMALL) -> dict[str, dict[str, Any]]:
+    """Return generated plans of some shapes as decisions, or the recorded ones; where none are, all generated ones."""
+    found = recorded(RECORDED) if which == "recorded" else {}
+    return found or {shape: seeded_decision(shape, seed) for shape in (shapes if which == "generated" else SHAPES)}
+
+
+def two_islands(seed: int) -> dict[str, Any]:
+    """Return a decision with a plan of a few tasks, for what any plan can show."""
+    decision = seeded_decision("islands", seed)
+    plan = decision["cognitive_plan"]
+    plan["tasks"] = [one for one in plan["tasks"] if one["task_id"].startswith(("i0", "i1"))]
+    return decision
 
 
 def event(kind: str, data: Any, **attributes: str) -> dict[str, Any]:
@@ -72,10 +89,21 @@ async def all_checked(running: World, decisions: Mapping[str, Mapping[str, Any]]
             group.create_task(running.check(decision, folder / name, seconds))
 
 
-async def sizes_are_kept(running: World) -> None:
+async def sizes_and_schemas_are_kept(running: World) -> None:
     assert 0 < running.deployment.wire.largest["entries"] <= EVENT_LIMIT
     assert 0 < running.deployment.wire.largest["item"] <= ITEM_LIMIT
     assert 0 < await running.deployment.largest_item() <= ITEM_LIMIT
+    published = running.deployment.wire.published.values()
+    assert published
+    assert sorted({fault for entry in published for fault in entry_faults(entry)}) == []
+
+
+def entry_faults(entry: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with an entry on a bus; of an event whose data lie elsewhere, without them."""
+    said = json.loads(entry["Detail"])
+    addressed = (entry["Source"], entry["DetailType"])
+    found = [] if addressed == (said["source"], said["type"]) else [f"{addressed} is not that of {said['id']}"]
+    return found + (envelope_faults(said) if "data" in said else attribute_faults(said))
 
 
 async def letter_of(running: World, event_id: str) -> dict[str, Any]:
@@ -89,20 +117,12 @@ async def letter_of(running: World, event_id: str) -> dict[str, Any]:
     return letter
 
 
-async def test_generated_plans_take_the_same_course_as_on_one_machine(aws: World, tmp_path: Path) -> None:
-    await all_checked(aws, {shape: seeded_decision(shape, 1) for shape in SHAPES}, tmp_path, 2 * MINUTES)
+@WHICH
+async def test_plans_take_the_same_course_as_on_one_machine(aws: World, tmp_path: Path, which: str, seed: int) -> None:
+    await all_checked(aws, plans(which, seed), tmp_path, 3 * MINUTES)
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
-    await sizes_are_kept(aws)
-
-
-async def test_recorded_plans_take_the_same_course_as_on_one_machine(
-    aws: World, tmp_path: Path, plans: Mapping[str, Mapping[str, Any]]
-) -> None:
-    await all_checked(aws, plans, tmp_path, 3 * MINUTES)
-    await aws.nothing_dead()
-    assert aws.deployment.errors() == {}
-    await sizes_are_kept(aws)
+    await sizes_and_schemas_are_kept(aws)
 
 
 async def test_clients_need_the_key_and_whoever_watches_does_not(aws: World) -> None:
@@ -137,14 +157,14 @@ async def test_a_message_that_is_no_event_becomes_a_dead_letter(aws: World, queu
 
 
 async def test_what_users_put_on_the_ingress_bus_starts_a_flow(aws: World) -> None:
-    decision = seeded_decision("islands", 5)
+    decision = two_islands(5)
     await aws.deployment.put("Ingress", event("decision.consolidated", decision))
     flow = await aws.ended(flow_id_of(decision["decision_id"]), MINUTES)
     assert flow["status"] == "COMPLETED"
 
 
 async def test_of_a_decision_that_is_too_large_the_ingress_takes_a_claim_check(aws: World) -> None:
-    decision = seeded_decision("islands", 6)
+    decision = two_islands(6)
     decision["note"] = "large" * EVENT_LIMIT
     bucket = aws.deployment.stack.made["Claims"]["Ref"]
     s3 = aws.deployment.stack.client("s3")
@@ -153,7 +173,7 @@ async def test_of_a_decision_that_is_too_large_the_ingress_takes_a_claim_check(a
     await aws.deployment.put("Ingress", claimed)
     flow = await aws.ended(flow_id_of(decision["decision_id"]), MINUTES)
     assert flow["status"] == "COMPLETED"
-    await sizes_are_kept(aws)
+    await sizes_and_schemas_are_kept(aws)
 
 
 async def test_internal_events_are_not_taken_from_outside(aws: World) -> None:
@@ -192,8 +212,8 @@ class FirstFails(Stub):
 
 
 async def test_what_is_due_before_the_next_tick_is_done_by_a_timer(tmp_path: Path, cloud: Cloud) -> None:
-    decision = seeded_decision("islands", 8)
-    async with world(tmp_path, cloud, workers=FirstFails(), tick_s=None) as running:
+    decision = two_islands(8)
+    async with world(tmp_path, cloud, workers=FirstFails(), tick_s=None, at_once={}) as running:
         flow_id = await running.submit(decision)
         flow = await running.ended(flow_id, MINUTES)
         assert flow["status"] == "COMPLETED", flow
@@ -206,30 +226,27 @@ async def test_what_is_due_before_the_next_tick_is_done_by_a_timer(tmp_path: Pat
 
 
 @pytest.mark.timeout(8 * MINUTES)
-@pytest.mark.parametrize(("which", "seed"), [("recorded", 9), pytest.param("generated", 10, marks=pytest.mark.slow)])
+@WHICH
 async def test_plans_take_the_same_course_while_everything_goes_wrong(
     tmp_path: Path, cloud: Cloud, which: str, seed: int
 ) -> None:
-    """Run the recorded plans where they are at hand, and the generated ones elsewhere and where there is time."""
-    generated = {shape: seeded_decision(shape, seed) for shape in SHAPES}
-    decisions = generated if which == "generated" else recorded(RECORDED) or generated
     again = Again(share=0.2, seed=seed)
     faults = Faults(seed=seed, conflict=0.05, throttled=0.02, partial=0.1, lost=0.02, crash=0.02, on=False)
     async with world(tmp_path, cloud, again=again, faults=faults, **SLOWER) as running:
         faults.on = True
-        await all_checked(running, decisions, tmp_path, 6 * MINUTES)
+        await all_checked(running, plans(which, seed, ("chain", "fork_join", "islands")), tmp_path, 6 * MINUTES)
         faults.on = False
         assert again.delivered > 0
         assert all(faults.done[kind] > 0 for kind in ("conflict", "throttled", "partial", "lost", "crash")), faults.done
         await running.nothing_dead()
-        await sizes_are_kept(running)
+        await sizes_and_schemas_are_kept(running)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(40 * MINUTES)
 async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, cloud: Cloud) -> None:
     """Run it; ministack reads a whole partition for each query, so a machine that is busy takes its time."""
-    decision = two_thousand_tickets(seeded_decision("chain", 2))
+    decision = wide(seeded_decision("chain", 2), 2000)
     assert len(json.dumps(decision)) > EVENT_LIMIT
     async with world(tmp_path, cloud, tick_s=20) as running:
         flow_id = await running.submit(decision)
@@ -237,4 +254,4 @@ async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, cloud: C
         assert flow["status"] == "COMPLETED", flow
         assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
         await running.nothing_dead()
-        await sizes_are_kept(running)
+        await sizes_and_schemas_are_kept(running)

@@ -1,7 +1,9 @@
 """What Lambda calls, by the real runtime client: batches, requests, keys from secrets, traces."""
 
 import asyncio
+import importlib.util
 import json
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +13,10 @@ import pytest
 
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.http.cloudevents import write_structured
+from functions._core.events.catalogue import ROUTES
+from functions._hosts.entry import NAMES
 from tests.aws.functions import Configuration, Environment, FunctionError
+from tests.conftest import ROOT
 from tests.support.aws_emulator import Aws
 from tests.support.builders import make_event
 
@@ -33,10 +38,13 @@ async def environment(aws_services: Aws, dynamodb: Any) -> AsyncIterator[Mapping
 
 
 @asynccontextmanager
-async def started(name: str, environment: Mapping[str, str], folder: Path, sampled: int = 0) -> AsyncIterator[Any]:
-    """Start a function; give what invokes it."""
+async def started(
+    name: str, environment: Mapping[str, str], folder: Path, sampled: int = 0, root: Path = ROOT
+) -> AsyncIterator[Any]:
+    """Start a function of the code in `root`; give what invokes it."""
     handler = f"functions.{name}.handler.lambda_handler"
-    process = Environment(Configuration(name, handler, environment, sampled=sampled), "entry", folder / "log")
+    configuration = Configuration(name, handler, environment, sampled=sampled, root=root)
+    process = Environment(configuration, "entry", folder / "log")
     await process.open()
 
     async def invoke(event: Mapping[str, Any]) -> Any:
@@ -66,10 +74,10 @@ def batch(*bodies: str) -> Mapping[str, Any]:
     }
 
 
-def of_no_flow() -> str:
+def of_no_flow(event_type: str = "decision.consolidated") -> str:
     """Return an event whose flow is not there."""
     data = {"flow_id": "f", "decision_id": "d", "plan_id": "p", "intent_id": "i"}
-    return write_structured(make_event(1, "decision.consolidated", data=data))[1].decode()
+    return write_structured(make_event(1, event_type, data=data))[1].decode()
 
 
 def request(path: str, **context: Any) -> Mapping[str, Any]:
@@ -111,6 +119,46 @@ async def test_who_has_passed_an_authoriser_of_the_gateway_needs_no_key(
         answer = await invoke(authorised)
         assert (answer["statusCode"], json.loads(answer["body"])["items"]) == (200, [])
         assert (await invoke(request("/api/v1/flows")))["statusCode"] == 401
+
+
+@pytest.fixture(scope="module")
+def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give our code as the artifact has it, where nothing else of ours and no package of other platforms is found."""
+    spec = importlib.util.spec_from_file_location("artifact", ROOT / "infra" / "aws" / "artifact.py")
+    assert spec is not None
+    assert spec.loader is not None
+    artifact = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(artifact)
+    folder = tmp_path_factory.mktemp("artifact")
+    shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+    assert artifact.trim(folder, ROOT / "functions") > 0
+    absent = f"import sys\nsys.modules.update(dict.fromkeys({sorted(artifact.ELSEWHERE)}))\n"
+    (folder / "sitecustomize.py").write_text(absent)  # Python imports it first of all
+    return folder
+
+
+FIRST = {
+    **{route.function: event_type for event_type, route in ROUTES.items()},
+    "enforce_sla": "clock.ticked",
+    "track_workers": "worker.heartbeat",
+    "dead_letter": "flow.completed",
+}
+"""An event for each function but the api."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_function_needs_no_module_that_the_artifact_leaves_out(
+    environment: Mapping[str, str], trimmed: Path, tmp_path: Path, name: str
+) -> None:
+    variables = {**environment, "FLOWC_OUTSIDE_QUEUE": "arn:aws:sqs:eu-central-1:000000000000:api"}
+    async with started(name, variables, tmp_path, root=trimmed) as invoke:
+        if name == "api":
+            authorised = request("/api/v1/flows", authorizer={"jwt": {"claims": {"sub": "me"}, "scopes": None}})
+            assert (await invoke(authorised))["statusCode"] == 200
+        assert (await invoke(batch(of_no_flow(FIRST.get(name, "flow.completed"))))).keys() == {"batchItemFailures"}
+    log = (tmp_path / "log").read_text()
+    assert "ImportError" not in log
+    assert "ModuleNotFoundError" not in log
 
 
 class Daemon(asyncio.DatagramProtocol):

@@ -30,6 +30,7 @@ SERVICES = {
     "secretsmanager": "secretsmanager",
 }
 CREDENTIAL = re.compile(r"Credential=([^/]+)/")
+SENDING = frozenset({"events.PutEvents", "sqs.SendMessage", "sqs.ChangeMessageVisibility"})
 LARGE = 1024 * 1024
 """Bytes of a body that aiohttp does not want in one piece."""
 
@@ -87,11 +88,11 @@ async def through(call: Call, forward: Forward) -> Answer | None:
 
 @dataclass
 class Wire:
-    """The way to the emulators; `sent` is called when something was put on a bus or into a queue."""
+    """The way to the emulators; `sent` is called when something was put on a bus or into a queue, or put off in one."""
 
     url_of: Callable[[str], str]
     """Says where a service is."""
-    sent: Callable[[], None] = lambda: None
+    sent: Callable[[Call], None] = lambda _call: None
     between: Between = through
     refusal: Callable[[str, Call], Answer | None] = lambda _function, _call: None
     """Says what AWS answers to who may not do what it asks for."""
@@ -101,6 +102,8 @@ class Wire:
     """How often which function has called what."""
     largest: Counter[str] = field(default_factory=Counter)
     """Bytes of the largest `event`, `entries` of one call, `item` and `message`."""
+    published: dict[str, Json] = field(default_factory=dict)
+    """The entries that functions have put on a bus, by the id of their event."""
     postponed: set[str] = field(default_factory=set)
     """Receipts of messages whose visibility a function has changed."""
     url: str = ""
@@ -134,13 +137,14 @@ class Wire:
             return await self._forward(request, self.url_of(call.name.partition(".")[0]), body)
 
         refused = self.refusal(call.function, call) or self._refused(call)
-        answer = refused or await self.between(self._shortened(call), forward)
+        call = self._shortened(call)
+        answer = refused or await self.between(call, forward)
+        if call.name in SENDING:
+            self.sent(call)
         if answer is None:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
-        if call.name in {"events.PutEvents", "sqs.SendMessage", "sqs.SendMessageBatch"}:
-            self.sent()
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
         return web.Response(status=answer.status, headers=headers, body=answer.body)
 
@@ -158,6 +162,7 @@ class Wire:
             sizes = [size_of_entry(entry) for entry in call.json["Entries"]]
             self._note("event", max(sizes, default=0))
             self._note("entries", sum(sizes))
+            self.published |= {json.loads(entry["Detail"])["id"]: entry for entry in call.json["Entries"]}
             if sum(sizes) > EVENT_LIMIT:
                 text = "Total size of the entries in the request is over the limit."
                 return answer_of({"__type": "ValidationException", "message": text}, 400)

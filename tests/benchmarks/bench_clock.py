@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from functions._adapters.sql.sqlite.store import SqliteStore
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus
 from functions._engine.settings import Settings
@@ -70,7 +70,7 @@ async def sweep_cost(folder: Path, open_records: int) -> float:
         times = []
         for round_ in range(7):
             due = [make_flow(open_records + round_ * DUE + n, next_wakeup_at=now) for n in range(DUE)]
-            await asyncio.gather(*(store.stores.store.commit(Step(flow_id=f.flow_id, flow=f)) for f in due))
+            await asyncio.gather(*(store.stores.store.commit(ChangeSet(flow_id=f.flow_id, flow=f)) for f in due))
             begun = time.perf_counter()
             claimed = await wakeups.claim_due(now, DUE, timedelta(minutes=5))
             times.append((time.perf_counter() - begun) * 1000)

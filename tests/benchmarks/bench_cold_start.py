@@ -65,14 +65,15 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     plain, finished = tmp_path_factory.mktemp("plain"), tmp_path_factory.mktemp("finished")
     for folder in (plain, finished):
         shipped(folder)
+    artifact().trim(finished, ROOT / "functions")
     artifact().strip(finished)
     artifact().compiled(finished, sys.executable)
     return {"sam build": plain, "make sam": finished}
 
 
-def message(noun: str) -> bytes:
+def message(event_type: str) -> bytes:
     """Return a batch of one event whose flow is not there."""
-    body = write_structured(make_event(1, noun, data={}))[1].decode()
+    body = write_structured(make_event(1, event_type, data={}))[1].decode()
     record = {
         "messageId": "1",
         "receiptHandle": "none",
@@ -93,8 +94,8 @@ async def started(name: str, root: Path, environment: Mapping[str, str], log: Pa
     try:
         assert process._process is not None
         imported = usage(process._process.pid).cpu_ms
-        noun = next(noun for noun, route in ROUTES.items() if route.function == name)
-        await process.invoke(message(noun))
+        event_type = next(event_type for event_type, route in ROUTES.items() if route.function == name)
+        await process.invoke(message(event_type))
         return imported, usage(process._process.pid).cpu_ms
     finally:
         await process.close()

@@ -19,7 +19,7 @@ from unittest.mock import patch
 from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.memory.wakeups import MemoryWakeups
-from functions._adapters.standing import waits_for_a_worker
+from functions._adapters.worker_claims import waits_for_a_worker
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine import assignment, ending
 from functions._core.placement.workers import Heartbeat, Registration
@@ -58,7 +58,7 @@ class Fleet:
 
     async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
         """Take an assignment, and report its end when it is done; a cancelled one is not missed."""
-        if event.noun == "ticket.assigned":
+        if event.event_type == "ticket.assigned":
             slow = SLOWNESS if int(worker.worker_id.removeprefix("w")) < SLOW else 1.0
             seconds = event.data["estimated_duration_ms"] / 1000 * slow * self.draw.lognormvariate(0, 0.3)
             work = asyncio.create_task(self._work(event.data, seconds))

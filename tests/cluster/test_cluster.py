@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
@@ -11,39 +10,34 @@ import pytest
 from functions._hosts.entry import NAMES
 from tests.cluster.broker import Chaos
 from tests.cluster.world import cluster
+from tests.conftest import ROOT
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
-from tests.support.scenarios import recorded, two_thousand_tickets
+from tests.support.scenarios import recorded, wide
 
 LIMIT = 64 * 1024
 """Bytes of an event that every broker has to take."""
 
 MINUTES = 60
+RECORDED = ROOT.parent / "shared" / "real-plans"
 
 pytestmark = pytest.mark.timeout(6 * MINUTES)
 
 
-async def test_generated_plans_take_the_same_course_as_on_one_machine(tmp_path: Path, new_database_url: str) -> None:
+async def test_plans_take_the_same_course_as_on_one_machine(tmp_path: Path, new_database_url: str) -> None:
+    """Run the generated plans, and the recorded ones where they are at hand."""
+    generated = [seeded_decision(shape, 1) for shape in SHAPES]
     async with cluster(tmp_path, new_database_url) as running:
-        for shape in SHAPES:
-            await running.check(seeded_decision(shape, 1), tmp_path)
+        for decision in (*generated, *recorded(RECORDED).values()):
+            await running.check(decision, tmp_path)
         assert running.broker.dead == []
         assert running.broker.largest <= LIMIT
 
 
-async def test_recorded_plans_take_the_same_course_as_on_one_machine(
-    tmp_path: Path, new_database_url: str, shared_folder: Callable[[str], Path]
+@pytest.mark.parametrize("tickets", [500, pytest.param(2000, marks=pytest.mark.slow)])
+async def test_a_large_plan_completes_and_no_event_is_too_large(
+    tmp_path: Path, new_database_url: str, tickets: int
 ) -> None:
-    plans = recorded(shared_folder("real-plans"))
-    async with cluster(tmp_path, new_database_url) as running:
-        for decision in plans.values():
-            await running.check(decision, tmp_path)
-        assert running.broker.dead == []
-
-
-async def test_a_plan_of_two_thousand_tickets_completes_and_no_event_is_too_large(
-    tmp_path: Path, new_database_url: str
-) -> None:
-    decision = two_thousand_tickets(seeded_decision("chain", 2))
+    decision = wide(seeded_decision("chain", 2), tickets)
     assert len(json.dumps(decision)) > LIMIT
     async with cluster(tmp_path, new_database_url) as running:
         flow_id = await running.submit(decision)

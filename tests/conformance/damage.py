@@ -17,6 +17,7 @@ Change = Callable[[str], str]
 TABLES: Mapping[RecordKind, tuple[str, str]] = {
     RecordKind.FLOW: ("flow", "flow_id"),
     RecordKind.TICKET: ("ticket", "ticket_id"),
+    RecordKind.REQUIREMENT: ("ticket", "ticket_id"),
     RecordKind.WORKER: ("worker", "worker_id"),
     RecordKind.DEAD_LETTER: ("dead_letter", "letter_id"),
     RecordKind.QUEUED_EVENT: ("event_queue", "event_id"),
@@ -34,9 +35,11 @@ def in_sqlite(path: Path, kind: RecordKind, record_id: str, change: Change) -> N
         for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {trigger}")  # a disk that fails asks no trigger
         wanted = record_id or connection.execute(f"SELECT min({column}) FROM {table}").fetchone()[0]  # noqa: S608
-        (doc,) = connection.execute(f"SELECT doc FROM {table} WHERE {column} = ?", (wanted,)).fetchone()  # noqa: S608
+        text = "requirement" if kind is RecordKind.REQUIREMENT else "doc"
+        (doc,) = connection.execute(f"SELECT {text} FROM {table} WHERE {column} = ?", (wanted,)).fetchone()  # noqa: S608
         with connection:
-            changed = connection.execute(f"UPDATE {table} SET doc = ? WHERE {column} = ?", (change(doc), wanted))  # noqa: S608
+            update = f"UPDATE {table} SET {text} = ? WHERE {column} = ?"  # noqa: S608
+            changed = connection.execute(update, (change(doc), wanted))
         assert changed.rowcount == 1
     finally:
         connection.close()
@@ -49,14 +52,18 @@ async def in_postgres(url: str, kind: RecordKind, record_id: str, change: Change
     try:
         await connection.execute("SET session_replication_role = replica")  # histories are only added to
         wanted = record_id or await connection.fetchval(f"SELECT min({column}) FROM {table}")  # noqa: S608
-        doc = await connection.fetchval(f"SELECT doc FROM {table} WHERE {column} = $1", wanted)  # noqa: S608
-        await connection.execute(f"UPDATE {table} SET doc = $1 WHERE {column} = $2", change(doc), wanted)  # noqa: S608
+        text = "required_capabilities" if kind is RecordKind.REQUIREMENT else "doc"
+        doc = await connection.fetchval(f"SELECT {text} FROM {table} WHERE {column} = $1", wanted)  # noqa: S608
+        await connection.execute(f"UPDATE {table} SET {text} = $1 WHERE {column} = $2", change(doc), wanted)  # noqa: S608
     finally:
         await connection.close()
 
 
 async def in_dynamodb(client: Client, table: str, kind: RecordKind, record_id: str, change: Change) -> None:
     """Change the document of an item; without an id, of the first."""
+    if kind is RecordKind.REQUIREMENT:
+        await _requirement(client, table, record_id, change)
+        return
     key, path = await _place(client, table, kind, record_id)
     arguments = {"TableName": table, "Key": address(key)}
     value: Item = (await client.call("get_item", arguments))["Item"]
@@ -67,6 +74,19 @@ async def in_dynamodb(client: Client, table: str, kind: RecordKind, record_id: s
     expression = "".join(f".{name}" if isinstance(name, str) else f"[{name}]" for name in path)[1:]
     arguments["UpdateExpression"] = f"SET {expression} = :v"
     arguments["ExpressionAttributeValues"] = {":v": binary(deflate(_changed(kind, doc, change)))}
+    await client.call("update_item", arguments)
+
+
+async def _requirement(client: Client, table: str, ticket_id: str, change: Change) -> None:
+    """Change what the requirement of a waiting ticket stands for."""
+    key, _ = await _place(client, table, RecordKind.TICKET, ticket_id)
+    ticket = (await client.call("get_item", {"TableName": table, "Key": address(key)}))["Item"]
+    arguments = {
+        "TableName": table,
+        "Key": address((keys.REQUIREMENTS, ticket["sp"]["S"].removeprefix("WAIT#"))),
+        "UpdateExpression": "SET cs = :v",
+        "ExpressionAttributeValues": {":v": text(change("[]"))},
+    }
     await client.call("update_item", arguments)
 
 

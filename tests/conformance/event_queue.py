@@ -48,7 +48,7 @@ class EventQueueSuite(StoresSuite):
     async def test_a_position_is_never_used_twice(self, stores: Stores) -> None:
         await stores.queue.enqueue([make_event(1)])
         (queued,) = await stores.queue.pending(0, 10)
-        await stores.queue.bury("event-1", make_letter())
+        await stores.queue.dead_letter("event-1", make_letter())
         await stores.queue.enqueue([make_event(2), make_event(1)])
         assert await queued_ids(stores, after=queued.position) == ["event-2", "event-1"]
 
@@ -71,7 +71,7 @@ class EventQueueSuite(StoresSuite):
         await stores.queue.enqueue([event, event])
         assert await queued_ids(stores) == [event_id]
         await stores.queue.postpone(event_id, 1, T0)
-        await stores.queue.bury(event_id, letter)
+        await stores.queue.dead_letter(event_id, letter)
         assert await queued_ids(stores) == []
         assert await stores.dead_letters.letter(event_id) == letter
         assert await stores.dead_letters.drop(event_id) is True
@@ -82,12 +82,12 @@ class EventQueueSuite(StoresSuite):
 
     async def test_a_buried_event_is_a_dead_letter_and_queued_no_more(self, stores: Stores) -> None:
         await stores.queue.enqueue([make_event(1), make_event(2)])
-        await stores.queue.bury("event-1", make_letter(7))
+        await stores.queue.dead_letter("event-1", make_letter(7))
         assert await queued_ids(stores) == ["event-2"]
         assert await stores.dead_letters.letter("letter-7") == make_letter(7)
 
     async def test_burying_an_event_again_is_no_error(self, stores: Stores) -> None:
         await stores.queue.enqueue([make_event(1)])
         for _ in range(2):
-            await stores.queue.bury("event-1", make_letter(7))
+            await stores.queue.dead_letter("event-1", make_letter(7))
         assert (await stores.dead_letters.letters(None, 10))[0] == [make_letter(7)]

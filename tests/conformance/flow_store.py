@@ -7,7 +7,7 @@ import pytest
 
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, TicketStatus
 from tests.conformance.suite import StoresSuite
 from tests.support.builders import (
@@ -33,6 +33,9 @@ PAYLOADS: dict[str, Any] = {
 
 
 class FlowStoreSuite(StoresSuite):
+    large = 2000
+    """Tickets of a large plan: more than any store writes at once."""
+
     async def test_a_flow_that_was_never_committed_is_none(self, stores: Stores) -> None:
         assert await stores.store.flow(make_flow().flow_id) is None
 
@@ -67,7 +70,7 @@ class FlowStoreSuite(StoresSuite):
         with pytest.raises(Conflict):
             await stores.store.commit(make_step(flow.but(version=version)))
         with pytest.raises(Conflict):
-            await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket.but(version=version),)))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(ticket.but(version=version),)))
         assert await stores.store.flow(flow.flow_id) == flow
 
     async def test_a_record_that_is_absent_counts_as_version_zero(self, stores: Stores) -> None:
@@ -75,7 +78,7 @@ class FlowStoreSuite(StoresSuite):
         with pytest.raises(Conflict):
             await stores.store.commit(make_step(flow.but(version=2)))
         with pytest.raises(Conflict):
-            await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(make_ticket(flow, version=2),)))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(make_ticket(flow, version=2),)))
         assert await stores.store.flow(flow.flow_id) is None
 
     async def test_a_conflict_on_the_second_ticket_leaves_everything_as_it_was(self, stores: Stores) -> None:
@@ -130,7 +133,9 @@ class FlowStoreSuite(StoresSuite):
         plan = make_plan(flow, 8)
         await stores.store.commit(make_step(flow, *plan))
         ended = [later(ticket, status=TicketStatus.COMPLETED, next_wakeup_at=None) for ticket in plan]
-        await asyncio.gather(*(stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,))) for ticket in ended))
+        await asyncio.gather(
+            *(stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(ticket,))) for ticket in ended)
+        )
         assert await stores.store.tickets_of(flow.flow_id) == ended
 
     async def test_an_acknowledged_commit_is_seen_by_the_next_read(self, stores: Stores) -> None:
@@ -173,7 +178,7 @@ class FlowStoreSuite(StoresSuite):
         await stores.store.commit(make_step(other, *make_plan(other, 2)))
         await stores.store.commit(make_step(flow, *plan))
         changed = later(plan[0], status=TicketStatus.RUNNING)
-        await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(changed,)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(changed,)))
         assert await stores.store.tickets_of(flow.flow_id) == [changed, *plan[1:]]
         assert await stores.store.tickets_of(make_flow(3).flow_id) == []
 
@@ -201,7 +206,7 @@ class FlowStoreSuite(StoresSuite):
         )
         await stores.store.commit(make_step(flow, ticket))
         changed = later(ticket, error_message="é\u0000" * 10_000, completed_at=T0 - seconds(1))
-        await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(changed,)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(changed,)))
         assert await stores.store.tickets_of(flow.flow_id) == [changed]
 
     async def test_a_step_that_is_delivered_twice_counts_once(self, stores: Stores) -> None:
@@ -224,9 +229,9 @@ class FlowStoreSuite(StoresSuite):
         assert [queued.event.id for queued in await stores.queue.pending(0, 10)] == ["event-2"]
         assert await stores.telemetry_buffer.size() == 1
 
-    async def test_a_plan_of_two_thousand_tickets_is_one_commit(self, stores: Stores) -> None:
+    async def test_a_large_plan_is_one_commit(self, stores: Stores) -> None:
         flow = make_flow()
-        plan = make_plan(flow, 2000)
+        plan = make_plan(flow, self.large)
         await stores.store.commit(make_step(flow, *plan))
         assert await stores.store.tickets_of(flow.flow_id) == list(plan)
         changed = [later(ticket, next_wakeup_at=None) for ticket in plan[:-1]]
@@ -259,7 +264,7 @@ class FlowStoreSuite(StoresSuite):
         assert [queued.event for queued in await stores.queue.pending(0, 10)] == [again]
 
     async def test_a_handled_event_that_is_not_queued_is_no_error(self, stores: Stores) -> None:
-        await stores.store.commit(Step(flow_id=make_flow().flow_id, handled="event-1"))
+        await stores.store.commit(ChangeSet(flow_id=make_flow().flow_id, handled="event-1"))
         assert await stores.queue.depth() == 0
 
     async def test_telemetry_is_buffered_in_the_order_of_the_commits(self, stores: Stores) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from functions._adapters.stores import Stores
 from functions._core.errors import Unavailable
 from functions._core.records.audits import AuditKind
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus, Outcome
 from tests.conformance.suite import StoresSuite
@@ -96,7 +96,7 @@ class RetentionSuite(StoresSuite):
         of_flow = make_action(10, flow_id=young.flow_id, at=T0)
         actions = [make_action(20 + number, at=T0 + seconds(number)) for number in range(5)]
         for action in (of_flow, *actions):
-            await stores.store.commit(Step(flow_id=action.flow_id, audit=(action,)))
+            await stores.store.commit(ChangeSet(flow_id=action.flow_id, audit=(action,)))
         before = T0 + seconds(3)
         assert await stores.retention.forget_ended(T0, 1000) == 0
         assert await stores.retention.forget_ended(before, RECORDS + 1) == RECORDS + 1

@@ -6,8 +6,8 @@ from tests.conformance.flow_store import FlowStoreSuite
 from tests.conformance.registry import RegistrySuite
 from tests.conformance.retention import RetentionSuite
 from tests.conformance.statistics import StatisticsSuite
-from tests.conformance.tally import TallySuite
 from tests.conformance.telemetry_buffer import TelemetryBufferSuite
+from tests.conformance.ticket_counts import TallySuite
 from tests.conformance.unreadable import UnreadableSuite
 from tests.conformance.views import ViewsSuite
 from tests.conformance.wakeups import WakeupsSuite

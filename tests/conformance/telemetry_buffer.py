@@ -1,14 +1,14 @@
 """What every `TelemetryBuffer` must do."""
 
 from functions._adapters.stores import Stores
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from tests.conformance.suite import StoresSuite
 from tests.support.builders import T0, make_event, make_flow, seconds
 
 
 async def buffer(stores: Stores, *numbers: int) -> None:
     events = tuple(make_event(number, time=T0 + seconds(number)) for number in numbers)
-    await stores.store.commit(Step(flow_id=make_flow().flow_id, telemetry=events))
+    await stores.store.commit(ChangeSet(flow_id=make_flow().flow_id, telemetry=events))
 
 
 async def buffered(stores: Stores, limit: int = 100) -> list[str]:

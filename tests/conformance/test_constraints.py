@@ -15,7 +15,7 @@ from functions._adapters.sql.sqlite.folder import DATABASE, connect
 from functions._adapters.sql.sqlite.recent import Recent
 from functions._adapters.stores import Stores
 from functions._core.errors import Rejected
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.set_aside import RecordKind
 from tests.support.builders import (
     T0,
@@ -68,7 +68,7 @@ OF_TWO_COLUMNS = {("ticket", "completed_at"), ("ticket", "started_at")}
 
 async def fill(stores: Stores) -> None:
     """Store one record of every kind."""
-    step = Step(
+    step = ChangeSet(
         flow_id=FLOW.flow_id,
         flow=FLOW,
         tickets=(TICKET,),
@@ -161,7 +161,7 @@ async def test_a_step_that_is_refused_fails_alone(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path)
     bad = TICKET.but(priority_score=0.5, attempt=-1)
     other = make_flow(2)
-    steps = [Step(flow_id=FLOW.flow_id, flow=FLOW, tickets=(bad,)), Step(flow_id=other.flow_id, flow=other)]
+    steps = [ChangeSet(flow_id=FLOW.flow_id, flow=FLOW, tickets=(bad,)), ChangeSet(flow_id=other.flow_id, flow=other)]
     answers = await asyncio.gather(*map(store.stores.store.commit, steps), return_exceptions=True)
     assert [type(answer) for answer in answers] == [Rejected, type(None)]
     assert await store.stores.store.flow(FLOW.flow_id) is None
@@ -193,6 +193,6 @@ async def test_rows_that_an_earlier_version_has_taken_are_kept_and_set_aside(
     assert {one.record_id for one in due} == {FLOW.flow_id, "broken"}
     assert (await stores.views.flows(status=None, cursor=None, limit=9))[0] == [FLOW]
     assert [record.record_id for record in stores.set_aside.records(RecordKind.FLOW)] == ["broken"]
-    await stores.store.commit(Step(flow_id=FLOW.flow_id, flow=FLOW.but(version=2)))
+    await stores.store.commit(ChangeSet(flow_id=FLOW.flow_id, flow=FLOW.but(version=2)))
     assert (await stores.views.counts())["flows"] == {"VALIDATING": 1, "FROBNICATED": 1}
     await store.close()

@@ -10,7 +10,7 @@ from functions._adapters.dynamodb.changes import address
 from functions._adapters.dynamodb.values import Item, binary, deflate, text
 from functions._adapters.stores import Stores
 from functions._core.ports import Due
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import Waiting
 from functions._engine.clock import SystemClock
@@ -51,8 +51,8 @@ async def test_a_record_that_cannot_be_read_comes_due_like_any_other(
     flow = make_flow(2, next_wakeup_at=T0 + seconds(1))
     ticket, worker = make_ticket(flow, next_wakeup_at=T0 + seconds(2)), make_worker(next_wakeup_at=T0 + seconds(3))
     sound = make_flow(3, next_wakeup_at=T0 + seconds(4))
-    await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
-    await stores.store.commit(Step(flow_id=sound.flow_id, flow=sound))
+    await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
+    await stores.store.commit(ChangeSet(flow_id=sound.flow_id, flow=sound))
     await stores.registry.put(worker)
     of_worker = keys.WORKERS, worker.worker_id
     for key in (keys.flow_key(flow.flow_id), keys.ticket_key(flow.flow_id, ticket.ticket_id), of_worker):
@@ -73,7 +73,7 @@ async def test_a_large_step_that_cannot_be_finished_comes_due_with_its_flow(
 ) -> None:
     flow, head = await _half_done(dynamodb_client, dynamodb_table)
     sound = make_flow(3, next_wakeup_at=T0)
-    await stores.store.commit(Step(flow_id=sound.flow_id, flow=sound))
+    await stores.store.commit(ChangeSet(flow_id=sound.flow_id, flow=sound))
     await breaks(dynamodb_client, dynamodb_table, head, damage)
     now = SystemClock().now() + seconds(60)
     claimed = await stores.wakeups.claim_due(now, 10, LEASE)
@@ -87,7 +87,7 @@ async def test_a_ticket_that_cannot_be_read_is_not_offered_and_all_others_are(
 ) -> None:
     flow = make_flow()
     broken, sound = (make_ticket(flow, number, waiting=Waiting.WORKER) for number in (1, 2))
-    await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(broken, sound)))
+    await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(broken, sound)))
     await breaks(dynamodb_client, dynamodb_table, keys.ticket_key(flow.flow_id, broken.ticket_id), damage)
     assert await stores.wakeups.claim_waiting(None, T0, 10, LEASE) == [sound]
 
@@ -96,10 +96,10 @@ async def test_a_ticket_whose_step_cannot_be_finished_stops_nobody(
     stores: Stores, dynamodb_client: Client, dynamodb_table: str, damage: Damage
 ) -> None:
     ticket = make_ticket(make_flow(2), next_wakeup_at=T0)
-    await stores.store.commit(Step(flow_id=ticket.flow_id, tickets=(ticket,)))
+    await stores.store.commit(ChangeSet(flow_id=ticket.flow_id, tickets=(ticket,)))
     flow, head = await _half_done(dynamodb_client, dynamodb_table, later(ticket))
     sound = make_flow(3, next_wakeup_at=T0)
-    await stores.store.commit(Step(flow_id=sound.flow_id, flow=sound))
+    await stores.store.commit(ChangeSet(flow_id=sound.flow_id, flow=sound))
     await breaks(dynamodb_client, dynamodb_table, head, damage)
     claimed = await stores.wakeups.claim_due(SystemClock().now() + seconds(60), 10, LEASE)
     assert {due.flow_id for due in claimed} == {flow.flow_id, sound.flow_id}
@@ -122,5 +122,5 @@ async def _half_done(client: Client, table: str, *tickets: Ticket) -> tuple[Flow
     stores = DynamoStore(Between(client, dies), table, "dying", SystemClock(), settle=0).stores
     plan = (*tickets, *(make_ticket(flow, number, next_wakeup_at=None) for number in range(1000, 1120)))
     with pytest.raises(Died):
-        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=plan))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=plan))
     return flow, heads[0]

@@ -13,7 +13,7 @@ from functions._adapters.dynamodb.client import Refused, connected, meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import TicketStatus
 from functions._cost.capacity import size
 from functions._engine.clock import SystemClock
@@ -106,7 +106,7 @@ async def test_a_transition_of_one_record_is_one_conditional_write(
     stores = open_stores(counting)
     changed = later(ticket, status=TicketStatus.COMPLETED, next_wakeup_at=None)
     entry = make_history(flow, 1, ticket_id=ticket.ticket_id)
-    step = Step(flow_id=flow.flow_id, tickets=(changed,), history=(entry,), events=(make_event(1), make_event(2)))
+    step = ChangeSet(flow_id=flow.flow_id, tickets=(changed,), history=(entry,), events=(make_event(1), make_event(2)))
     await stores.store.commit(step)
     assert counting.calls == {"update_item": 1}
     assert [queued.event.id for queued in await stores.queue.pending(0, 9)] == ["event-1", "event-2"]
@@ -120,7 +120,7 @@ async def test_a_ticket_with_its_history_is_paid_for_as_one_unit(
     ticket = make_ticket(flow, description="Build the thing and say so.", required_capabilities=("python", "docker"))
     for number in range(1, 5):
         entry = make_history(flow, number, ticket_id=ticket.ticket_id, type="ticket.assigned", worker_id="worker-1")
-        await open_stores().store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
+        await open_stores().store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
         ticket = later(ticket, attempt=number)
     page = await dynamodb_client.call("scan", {"TableName": dynamodb_table})
     sizes = [size(item) for item in page["Items"] if item["sk"]["S"].startswith("T#")]
@@ -139,9 +139,9 @@ async def test_a_commit_whose_answer_was_lost_is_a_commit(
 
     stores = open_stores(Between(dynamodb_client, twice))
     plan = make_plan(make_flow(), tickets)
-    await stores.store.commit(Step(flow_id=plan[0].flow_id, tickets=plan))
+    await stores.store.commit(ChangeSet(flow_id=plan[0].flow_id, tickets=plan))
     again = tuple(later(ticket, attempt=1) for ticket in plan)
-    await stores.store.commit(Step(flow_id=plan[0].flow_id, tickets=again))
+    await stores.store.commit(ChangeSet(flow_id=plan[0].flow_id, tickets=again))
     assert await stores.store.tickets_of(plan[0].flow_id) == list(again)
 
 
@@ -185,7 +185,7 @@ async def test_what_a_batch_leaves_over_is_asked_for_again(dynamodb_client: Clie
         return answer
 
     plan = make_plan(make_flow(), 12)
-    await open_stores(Between(dynamodb_client, a_few)).store.commit(Step(flow_id=plan[0].flow_id, tickets=plan))
+    await open_stores(Between(dynamodb_client, a_few)).store.commit(ChangeSet(flow_id=plan[0].flow_id, tickets=plan))
     found = await open_stores(Between(dynamodb_client, a_few)).store.tickets([ticket.ticket_id for ticket in plan])
     assert found == {ticket.ticket_id: ticket for ticket in plan}
     assert left_over >= 2
@@ -207,7 +207,7 @@ async def test_answers_of_many_pages_are_read_to_their_end(open_stores: OpenStor
     flow = make_flow()
     plan = make_plan(flow, 60, parameters={"noise": NOISE[:100_000]})
     for ticket in plan:
-        await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(ticket,)))
     assert await stores.store.tickets_of(flow.flow_id) == list(plan)
     assert (await stores.views.counts())["tickets"] == {"PENDING": 60}
     found = await stores.store.tickets([ticket.ticket_id for ticket in plan])
@@ -238,7 +238,7 @@ async def test_long_history_moves_out_of_its_record_and_stays_in_order(
     for number in range(1, 41):
         ticket = later(ticket, attempt=number)
         entry = make_history(flow, number, ticket_id=ticket.ticket_id, detail={"noise": NOISE[number : 4000 + number]})
-        await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
     entries = await stores.views.history(flow.flow_id, 0, 100)
     assert [entry.cause for entry in entries] == [f"event-{number}" for number in range(1, 41)]
     page = await dynamodb_client.call("scan", {"TableName": dynamodb_table})
@@ -269,7 +269,7 @@ async def test_who_follows_history_misses_nothing_that_was_written_late(
 
     async def write(stores: Stores, numbers: range) -> None:
         for number in numbers:
-            await stores.store.commit(Step(flow_id=flow.flow_id, history=(make_history(flow, number),)))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, history=(make_history(flow, number),)))
 
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(follow(), write(slow, range(6)), write(quick, range(6, 12)))
@@ -317,7 +317,7 @@ async def test_events_of_a_process_that_left_or_died_are_taken_over_once(
     assert await third.stores.queue.take_over() == 2
     assert await third.stores.queue.take_over() == 0
     assert [queued.event.id for queued in await third.stores.queue.pending(0, 9)] == ["event-1", "event-2"]
-    await third.stores.store.commit(Step(flow_id="", handled="event-1"))
+    await third.stores.store.commit(ChangeSet(flow_id="", handled="event-1"))
     assert [queued.event.id for queued in await third.stores.queue.pending(0, 9)] == ["event-2"]
     assert await third.stores.store.flow(flow.flow_id) == flow
 
@@ -330,7 +330,7 @@ async def test_events_too_large_for_a_record_get_items_of_their_own(open_stores:
     for number in range(1, 8):
         (queued, *_) = await stores.queue.pending(0, 1)
         assert queued.event == events[number - 1]
-        await stores.store.commit(Step(flow_id=flow.flow_id, handled=queued.event.id))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, handled=queued.event.id))
     assert await stores.queue.depth() == 0
 
 
@@ -341,7 +341,7 @@ async def test_two_processes_that_handle_events_of_one_record_do_not_lose_any(op
     others = [open_stores() for _ in range(4)]
     await asyncio.gather(
         *(
-            others[number % 4].store.commit(Step(flow_id=flow.flow_id, handled=f"event-{number}"))
+            others[number % 4].store.commit(ChangeSet(flow_id=flow.flow_id, handled=f"event-{number}"))
             for number in range(0, 8, 2)
         )
     )
@@ -391,8 +391,8 @@ async def test_what_two_processes_put_at_one_position_is_kept_twice(
     for number in range(3):
         stores = DynamoStore(dynamodb_client, dynamodb_table, None, Still(), settle=0).stores
         parts = {"history": (make_history(flow, number),), "telemetry": (make_event(number),)}
-        await stores.store.commit(Step(flow_id=flow.flow_id, audit=(make_audit(flow, number),), **parts))  # type: ignore[arg-type]
-        await stores.store.commit(Step(flow_id=flow.flow_id, history=(make_history(flow, 10 + number),)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, audit=(make_audit(flow, number),), **parts))  # type: ignore[arg-type]
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, history=(make_history(flow, 10 + number),)))
     assert len(await stores.views.history(flow.flow_id, 0, 100)) == 6
     assert len(await stores.views.audits(flow.flow_id, 100)) == 3
     assert await stores.telemetry_buffer.size() == 3
@@ -407,7 +407,7 @@ async def test_processes_that_nobody_names_as_owners_give_positions_of_their_own
         stores = DynamoStore(dynamodb_client, dynamodb_table, None, clock, name=name, settle=0).stores
         ticket = make_ticket(flow, number)
         entry = make_history(flow, number, ticket_id=ticket.ticket_id)
-        await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,)))
     assert len({entry.seq for entry in await stores.views.history(flow.flow_id, 0, 100)}) == 5
 
 

@@ -11,7 +11,7 @@ from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.dynamodb.client import Refused
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, TicketStatus
 from functions._engine.clock import SystemClock
@@ -64,7 +64,7 @@ async def planned(stores: Stores) -> tuple[Flow, tuple[Ticket, ...]]:
     return flow, plan
 
 
-def cancelling(flow: Flow, plan: tuple[Ticket, ...]) -> Step:
+def cancelling(flow: Flow, plan: tuple[Ticket, ...]) -> ChangeSet:
     """Return the step that cancels everything."""
     ended = later(flow, status=FlowStatus.CANCELLED, next_wakeup_at=None)
     changed = [later(ticket, status=TicketStatus.CANCELLED, next_wakeup_at=None) for ticket in plan]
@@ -81,8 +81,8 @@ async def state(stores: Stores, flow: Flow) -> tuple[str, int, int, int, int, in
         row.status.value if row else "",
         len(tickets),
         sum(ticket.live for ticket in named.values()),
-        await stores.tally.live(flow.flow_id, 1000),
-        (await stores.tally.by_status(flow.flow_id))["CANCELLED"],
+        await stores.ticket_counts.live(flow.flow_id, 1000),
+        (await stores.ticket_counts.by_status(flow.flow_id))["CANCELLED"],
         len(await stores.views.history(flow.flow_id, 0, 1000)),
     )
 
@@ -126,8 +126,8 @@ async def test_who_dies_behind_the_head_has_done_everything(opened: Opened, firs
         "flow": lambda: stores.store.flow(flow.flow_id),
         "tickets_of": lambda: stores.store.tickets_of(flow.flow_id),
         "tickets": lambda: stores.store.tickets([plan[-1].ticket_id]),
-        "live": lambda: stores.tally.live(flow.flow_id, 1),
-        "by_status": lambda: stores.tally.by_status(flow.flow_id),
+        "live": lambda: stores.ticket_counts.live(flow.flow_id, 1),
+        "by_status": lambda: stores.ticket_counts.by_status(flow.flow_id),
         "history": lambda: stores.views.history(flow.flow_id, 0, 10),
     }
     found = await looks[first]()
@@ -157,7 +157,7 @@ async def test_a_step_that_is_being_written_is_seen_as_it_was_and_writers_wait(o
         if name == "transact_write_items":  # the head, once all drafts are there
             seen.append(await state(opened(), flow))
             with pytest.raises(Conflict):
-                await opened().store.commit(Step(flow_id=flow.flow_id, tickets=(later(plan[3], attempt=1),)))
+                await opened().store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(later(plan[3], attempt=1),)))
             await opened().wakeups.claim_due(T0, 10, LEASE)
         return await call(name, arguments)
 
@@ -197,7 +197,7 @@ async def test_a_process_that_was_taken_for_dead_cannot_finish_what_was_undone(
     async def slow(call: Call, name: str, arguments: Arguments) -> Answer:
         if name == "transact_write_items":
             clock.ahead = seconds(31)
-            await opened(hindered).store.commit(Step(flow_id=flow.flow_id, tickets=(rival,)))
+            await opened(hindered).store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(rival,)))
         return await call(name, arguments)
 
     with pytest.raises(Conflict):
@@ -232,7 +232,7 @@ async def test_a_large_step_without_the_flow_is_whole_too(opened: Opened) -> Non
     flow, plan = await planned(opened())
     changed = tuple(later(ticket, open_dependencies=1) for ticket in plan)
     with pytest.raises(Died):
-        await opened(dying("update_item", SIZE + 3)).store.commit(Step(flow_id=flow.flow_id, tickets=changed))
+        await opened(dying("update_item", SIZE + 3)).store.commit(ChangeSet(flow_id=flow.flow_id, tickets=changed))
     assert await opened().store.tickets_of(flow.flow_id) == list(changed)
     assert await opened().store.flow(flow.flow_id) == flow
 

@@ -16,7 +16,7 @@ from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import fetch, numbered
 from functions._adapters.stores import Stores
 from functions._core.errors import Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, Outcome, Priority, RiskBand, TicketStatus, Waiting
 from tests.conftest import ROOT, require
 from tests.support import postgres
@@ -90,7 +90,7 @@ async def test_every_word_of_the_machine_is_known_to_the_schema(stores: Stores) 
     tickets += [make_ticket(flow, 100 + n, priority=priority) for n, priority in enumerate(Priority)]
     tickets += [make_ticket(flow, 200 + n, risk_band=band) for n, band in enumerate(RiskBand)]
     tickets += [make_ticket(flow, 300 + n, waiting=reason) for n, reason in enumerate(Waiting)]
-    await stores.store.commit(Step(flow_id=flow.flow_id, tickets=tuple(tickets)))
+    await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=tuple(tickets)))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_what_can_never_be_true_is_refused(stores: Stores, sql: Any, wrong
     flow = make_flow()
     await stores.store.commit(make_step(flow, make_ticket(flow, 1)))
     await sql.execute("UPDATE ticket SET ticket_id = 'the other'")
-    await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(make_ticket(flow, 2),)))
+    await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(make_ticket(flow, 2),)))
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
         await sql.execute(f"UPDATE ticket SET {wrong} WHERE ticket_id <> 'the other'")  # noqa: S608 ours
 
@@ -201,7 +201,7 @@ async def test_a_user_who_may_only_read_and_write_can_run_the_platform_and_not_u
         await sql.execute(f"REVOKE {grant} IN SCHEMA public FROM PUBLIC")
 
 
-def step_with_everything() -> Step:
+def step_with_everything() -> ChangeSet:
     flow = make_flow()
     return make_step(
         flow,

@@ -16,10 +16,11 @@ from functions._adapters.sql.postgres import PostgresStore, database
 from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import fetch
 from functions._adapters.stores import Stores
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import HistoryEntry
 from tests.conftest import ROOT
 from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
+from tests.support.world import PATIENCE_S
 
 
 @asynccontextmanager
@@ -50,7 +51,7 @@ def process_of(module: str, url: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def entry_step(number: int, version: int = 1) -> Step:
+def entry_step(number: int, version: int = 1) -> ChangeSet:
     flow = make_flow(number, version=version)
     return make_step(flow, history=(make_history(flow, version),))
 
@@ -78,7 +79,7 @@ async def test_a_commit_is_one_statement_whatever_it_writes(database_url: str, m
             handled="event-9",
         )
         await stores.store.commit(step)
-        await stores.store.commit(Step(flow_id="", handled="event-1"))
+        await stores.store.commit(ChangeSet(flow_id="", handled="event-1"))
         assert len(statements) == 2
 
 
@@ -115,7 +116,7 @@ async def test_a_reader_of_all_flows_misses_nothing_that_is_committed_late(datab
 async def test_who_writes_to_the_history_of_one_flow_waits_for_who_was_first(database_url: str) -> None:
     async with opened(database_url, "one") as (stores,), connected(database_url) as slow:
         flow = make_flow()
-        first, second = (Step(flow_id=flow.flow_id, history=(make_history(flow, number),)) for number in (1, 2))
+        first, second = (ChangeSet(flow_id=flow.flow_id, history=(make_history(flow, number),)) for number in (1, 2))
         writing = writing_of(first, None)
         transaction = slow.transaction()
         await transaction.start()
@@ -159,7 +160,7 @@ async def test_readers_who_follow_while_many_write_see_everything_once_and_in_or
         followers = [follow(None, writers * commits), follow(make_flow(3).flow_id, commits)]
         read = asyncio.gather(*followers)
         await asyncio.gather(*(write(number) for number in range(writers)))
-        everything, own = await asyncio.wait_for(read, 30)
+        everything, own = await asyncio.wait_for(read, PATIENCE_S)
     assert [entry.seq for entry in everything] == sorted({entry.seq for entry in everything})
     for number in range(writers):
         causes = [e.cause for e in everything if e.flow_id == make_flow(number).flow_id]
@@ -218,7 +219,7 @@ async def test_two_processes_that_sweep_at_once_share_what_is_due(database_url: 
     async with opened(database_url, "one") as (stores,):
         await stores.store.commit(make_step(flow, *make_plan(flow, due, next_wakeup_at=T0)))
         sweepers = [process_of("sweeping_process", database_url) for _ in range(2)]
-        claims = [(await asyncio.to_thread(sweeper.communicate, timeout=30))[0].split() for sweeper in sweepers]
+        claims = [(await asyncio.to_thread(sweeper.communicate, timeout=PATIENCE_S))[0].split() for sweeper in sweepers]
         assert [sweeper.returncode for sweeper in sweepers] == [0, 0]
         assert max(Counter(claims[0] + claims[1]).values()) == 1
         assert len(claims[0]) + len(claims[1]) == due

@@ -6,7 +6,7 @@ from pathlib import Path
 from functions._adapters.sql import migrations
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.sql.sqlite.folder import DATABASE, connect
-from functions._core.placement.fair_queue import Line
+from functions._core.placement.fair_queue import QueuePosition
 from functions._core.records.audits import AuditRecord
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.statistics import FlowStatistics
@@ -64,7 +64,7 @@ async def test_tickets_that_waited_in_the_first_version_are_in_the_first_turn_by
     ]
     written_by_the_first_version(tmp_path, [flow], [], waiting)
     store = SqliteStore.open(tmp_path)
-    assert await store.stores.wakeups.line(flow.flow_id, []) == Line(0, None, {0: 3})
+    assert await store.stores.wakeups.line(flow.flow_id, []) == QueuePosition(0, None, {0: 3})
     assert await store.stores.wakeups.claim_waiting([], T0, 5, seconds(1)) == waiting[::-1]
     await store.close()
 

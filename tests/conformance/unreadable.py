@@ -9,10 +9,10 @@ import pytest
 
 from functions._adapters.stores import Stores
 from functions._core.errors import Unreadable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import RecordKind
-from functions._core.records.values import FlowStatus, TicketStatus, Waiting
+from functions._core.records.values import CLEARANCES, FlowStatus, SecurityLevel, TicketStatus, Waiting
 from tests.support.builders import (
     T0,
     make_action,
@@ -88,7 +88,7 @@ class UnreadableSuite(ABC):
     async def test_one_flow_stops_no_other(self, stores: Stores, damage: Damage, fault: Callable[[str], str]) -> None:
         flows = [make_flow(number, next_wakeup_at=T0 + seconds(number)) for number in range(1, 5)]
         for flow in flows:
-            await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow))
         for bad in (flows[3], flows[1]):
             await damage(RecordKind.FLOW, bad.flow_id, fault)
         page, cursor = await stores.views.flows(status=None, cursor=None, limit=1)
@@ -116,7 +116,7 @@ class UnreadableSuite(ABC):
             for n in (4, 5, 6)
         ]
         tickets = (*waiting, *held)
-        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=tickets))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=tickets))
         for bad in (waiting[0], held[0]):
             await damage(RecordKind.TICKET, bad.ticket_id, fault)
         good = [ticket for ticket in tickets if ticket not in (waiting[0], held[0])]
@@ -129,9 +129,9 @@ class UnreadableSuite(ABC):
         assert _ids(page) == _ids(good[:1])
         rest, _ = await stores.views.find_tickets({"flow_id": flow.flow_id}, cursor, 9)
         assert _ids(rest) == _ids(good[1:])
-        assert await stores.tally.active() == {"worker-1": 3}
-        assert set(_ids(await stores.tally.held_by("worker-1", 1))) <= set(_ids(held[1:]))
-        assert _ids(await stores.tally.held_by("worker-1", 2)) == _ids(held[1:])
+        assert await stores.ticket_counts.active() == {"worker-1": 3}
+        assert set(_ids(await stores.ticket_counts.held_by("worker-1", 1))) <= set(_ids(held[1:]))
+        assert _ids(await stores.ticket_counts.held_by("worker-1", 2)) == _ids(held[1:])
         claimed = [*await stores.wakeups.claim_waiting(None, T0, 1, LEASE)]
         claimed += await stores.wakeups.claim_waiting(None, T0, 1, LEASE)
         assert sorted(_ids(claimed)) == sorted(_ids(waiting[1:]))
@@ -139,6 +139,31 @@ class UnreadableSuite(ABC):
         assert {one.record_id for one in due} == set(_ids(waiting))
         named = stores.set_aside.records(RecordKind.TICKET, flow_id=flow.flow_id)
         assert {record.record_id for record in named} == {waiting[0].ticket_id, held[0].ticket_id}
+
+    @pytest.mark.parametrize("text", ["[1]", "{}", '"build"', "[[]]"])
+    async def test_one_requirement_stops_no_other_ticket(self, stores: Stores, damage: Damage, text: str) -> None:
+        flow = make_flow(next_wakeup_at=None)
+        tickets = tuple(
+            make_ticket(flow, n, waiting=Waiting.WORKER, required_capabilities=(f"c{n}",), next_wakeup_at=T0)
+            for n in (1, 2, 3)
+        )
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=tickets))
+        await damage(RecordKind.REQUIREMENT, tickets[0].ticket_id, lambda _text: text)
+        told: list[str] = []
+        stores.set_aside.told = lambda record: told.append(record.kind)
+        for number in (1, 2):
+            await stores.wakeups.line(flow.flow_id, tickets[1].requirement)
+            claimed = await stores.wakeups.claim_waiting(None, T0 + number * 2 * LEASE, 9, LEASE)
+            assert sorted(_ids(claimed)) == sorted(_ids(tickets[1:]))
+            await stores.store.tickets_of(flow.flow_id)
+        assert told == ["requirement"]
+        assert len(stores.set_aside.records()) == 1
+        # What the ticket is searched for by is written again with it.
+        again = tickets[0].but(version=2, required_capabilities=("c4",))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(again,)))
+        assert _ids(await stores.wakeups.claim_waiting({"c4", *CLEARANCES[SecurityLevel.INTERNAL]}, T0, 9, LEASE)) == [
+            again.ticket_id
+        ]
 
     async def test_one_letter_stops_no_other(self, stores: Stores, damage: Damage, fault: Callable[[str], str]) -> None:
         letters = [make_letter(number) for number in (1, 2, 3)]
@@ -167,7 +192,7 @@ class UnreadableSuite(ABC):
         (record,) = stores.set_aside.records(RecordKind.QUEUED_EVENT)
         assert record.record_id == "event-1"
         assert record.raw
-        await stores.queue.bury("event-1", make_letter(1))
+        await stores.queue.dead_letter("event-1", make_letter(1))
         assert stores.set_aside.records() == []
         assert await stores.queue.depth() == 2
 
@@ -175,7 +200,7 @@ class UnreadableSuite(ABC):
         self, stores: Stores, damage: Damage, fault: Callable[[str], str]
     ) -> None:
         for number in (1, 2, 3):
-            await stores.store.commit(Step(flow_id="f", telemetry=(make_event(number, "telemetry.frame"),)))
+            await stores.store.commit(ChangeSet(flow_id="f", telemetry=(make_event(number, "telemetry.frame"),)))
         await damage(RecordKind.TELEMETRY, "", fault)
         first = await stores.telemetry_buffer.oldest(1)
         assert [event.id for _, _, event in first] == ["event-2"]
@@ -189,10 +214,12 @@ class UnreadableSuite(ABC):
         self, stores: Stores, damage: Damage, fault: Callable[[str], str]
     ) -> None:
         flow = make_flow(next_wakeup_at=None)
-        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, history=(make_history(flow, 1),)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, history=(make_history(flow, 1),)))
         for number in (2, 3):
             changed = flow.but(version=number)
-            await stores.store.commit(Step(flow_id=flow.flow_id, flow=changed, history=(make_history(flow, number),)))
+            await stores.store.commit(
+                ChangeSet(flow_id=flow.flow_id, flow=changed, history=(make_history(flow, number),))
+            )
         await damage(RecordKind.HISTORY, "", fault)
         for flow_id in (flow.flow_id, None):
             first = await stores.views.history(flow_id, 0, 1)
@@ -204,7 +231,7 @@ class UnreadableSuite(ABC):
     async def test_one_audit_stops_no_other(self, stores: Stores, damage: Damage, fault: Callable[[str], str]) -> None:
         flow = make_flow(next_wakeup_at=None)
         for number in (1, 2, 3):
-            await stores.store.commit(Step(flow_id=flow.flow_id, audit=(make_audit(flow, number),)))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, audit=(make_audit(flow, number),)))
         await damage(RecordKind.AUDIT, "", fault)
         for flow_id in (flow.flow_id, None):
             assert [audit.audit_id for audit in await stores.views.audits(flow_id, 9)] == ["audit-3", "audit-2"]
@@ -220,11 +247,11 @@ class UnreadableSuite(ABC):
         for flow in flows:
             ticket = make_ticket(flow, status=TicketStatus.COMPLETED, next_wakeup_at=None)
             history = (make_history(flow), make_history(flow, 2, ticket_id=ticket.ticket_id))
-            await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=(ticket,), history=history))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=(ticket,), history=history))
             await damage(RecordKind.TICKET, ticket.ticket_id, fault)
         await damage(RecordKind.FLOW, flows[0].flow_id, fault)
         await damage(RecordKind.HISTORY, "", fault)
-        await stores.store.commit(Step(flow_id="", audit=(make_action(1),)))
+        await stores.store.commit(ChangeSet(flow_id="", audit=(make_action(1),)))
         await stores.views.flows(status=None, cursor=None, limit=9)
         for _ in range(9):
             if not await stores.retention.forget_ended(T0 + seconds(1), 5):

@@ -7,7 +7,7 @@ import pytest
 from functions._adapters.stores import Stores
 from functions._core.errors import Rejected
 from functions._core.records.audits import AnyAudit, AuditKind
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Priority, TicketStatus
 from tests.conformance.suite import StoresSuite
@@ -177,7 +177,7 @@ class ViewsSuite(StoresSuite):
         for number in range(1, 6):
             flow = one if number % 2 else two
             history = (make_history(flow, number),)
-            await stores.store.commit(Step(flow_id=flow.flow_id, history=history))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, history=history))
         for flow_id, causes in ((None, [1, 2, 3, 4, 5]), (one.flow_id, [1, 3, 5]), (two.flow_id, [2, 4])):
             seen, after = [], 0
             while entries := await stores.views.history(flow_id, after, 2):
@@ -193,7 +193,7 @@ class ViewsSuite(StoresSuite):
     async def test_audits_come_the_newest_first(self, stores: Stores) -> None:
         one, two = flow_at(1), flow_at(2)
         for number, flow in ((1, one), (2, two), (3, one)):
-            await stores.store.commit(Step(flow_id=flow.flow_id, audit=(make_audit(flow, number),)))
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, audit=(make_audit(flow, number),)))
         audits = await stores.views.audits(None, 10)
         assert [audit.audit_id for audit in audits] == ["audit-3", "audit-2", "audit-1"]
         assert await stores.views.audits(one.flow_id, 1) == [make_audit(one, 3)]
@@ -210,7 +210,7 @@ class ViewsSuite(StoresSuite):
             make_audit(one, 5, valid=False),
         )
         for audit in audits:
-            await stores.store.commit(Step(flow_id=audit.flow_id, audit=(audit,)))
+            await stores.store.commit(ChangeSet(flow_id=audit.flow_id, audit=(audit,)))
 
     @pytest.mark.usefixtures("audited")
     @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from functions._adapters.stores import Stores
-from functions._core.placement.fair_queue import Line
+from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
 from functions._core.records.values import (
     CLEARANCES,
@@ -30,7 +30,7 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 async def put(stores: Stores, *tickets: Ticket) -> None:
-    await stores.store.commit(Step(flow_id=FLOW.flow_id, tickets=tickets))
+    await stores.store.commit(ChangeSet(flow_id=FLOW.flow_id, tickets=tickets))
 
 
 def waiting(number: int, *capabilities: str, **changes: object) -> Ticket:
@@ -55,8 +55,8 @@ class WakeupsSuite(StoresSuite):
         )
         ticket = make_ticket(flow, next_wakeup_at=moment, latest_start=moment, late=True, waiting=Waiting.WORKER)
         ended = make_flow(2, status=FlowStatus.COMPLETED, outcome="COMPLETED", ended_at=moment, next_wakeup_at=None)
-        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
-        await stores.store.commit(Step(flow_id=ended.flow_id, flow=ended))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
+        await stores.store.commit(ChangeSet(flow_id=ended.flow_id, flow=ended))
         nearest = await stores.wakeups.next_due()
         assert nearest is not None
         assert abs(nearest - moment) <= seconds(0.001)
@@ -77,7 +77,7 @@ class WakeupsSuite(StoresSuite):
         flow = make_flow(2, next_wakeup_at=T0 + seconds(2))
         ticket = make_ticket(flow, next_wakeup_at=T0 + seconds(1))
         worker = make_worker(next_wakeup_at=T0 + seconds(3))
-        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
         await stores.registry.put(worker)
         assert await stores.wakeups.claim_due(T0 + seconds(9), 10, LEASE) == [
             Due("ticket", ticket.ticket_id, flow.flow_id, T0 + seconds(1)),
@@ -147,9 +147,9 @@ class WakeupsSuite(StoresSuite):
     async def test_an_ended_record_never_comes_due(self, stores: Stores) -> None:
         flow = make_flow(2)
         ticket, worker = make_ticket(flow), make_worker()
-        await stores.store.commit(Step(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=(ticket,)))
         await stores.registry.put(worker)
-        ended = Step(
+        ended = ChangeSet(
             flow_id=flow.flow_id,
             flow=later(flow, next_wakeup_at=None),
             tickets=(later(ticket, status=TicketStatus.COMPLETED, next_wakeup_at=None),),
@@ -239,7 +239,7 @@ class WakeupsSuite(StoresSuite):
         long = ("x" * 10_000, "nul\u0000")
         plan = [waiting(1, *long), waiting(2, *long, "more"), waiting(3, "x" * 10_001, "nul\u0000")]
         await put(stores, *plan)
-        assert await stores.wakeups.line(FLOW.flow_id, needs(*long)) == Line(0, None, {0: 1})
+        assert await stores.wakeups.line(FLOW.flow_id, needs(*long)) == QueuePosition(0, None, {0: 1})
         assert await stores.wakeups.claim_waiting(needs(*long), T0, 10, LEASE) == [plan[0]]
 
     async def test_what_cannot_be_done_in_time_comes_after_what_can(self, stores: Stores) -> None:
@@ -298,11 +298,11 @@ class WakeupsSuite(StoresSuite):
 
     async def test_the_line_is_empty_while_nobody_waits(self, stores: Stores) -> None:
         await put(stores, waiting(1, waiting=None, turn=4), waiting(2, status=TicketStatus.ASSIGNED, turn=4))
-        assert await stores.wakeups.line(FLOW.flow_id, needs()) == Line()
+        assert await stores.wakeups.line(FLOW.flow_id, needs()) == QueuePosition()
 
     async def test_the_line_tells_the_current_turn_and_who_comes_first_behind_it(self, stores: Stores) -> None:
         await put(stores, *(waiting(n, turn=n, latest_start=T0 - seconds(n)) for n in (3, 7, 9)), waiting(8, turn=7))
-        assert await stores.wakeups.line("another", needs()) == Line(3, T0 - seconds(7))
+        assert await stores.wakeups.line("another", needs()) == QueuePosition(3, T0 - seconds(7))
 
     async def test_the_line_tells_how_many_of_its_own_the_flow_has_in_three_turns(self, stores: Stores) -> None:
         other = make_flow(2)
@@ -316,20 +316,20 @@ class WakeupsSuite(StoresSuite):
 
     async def test_own_tickets_are_counted_up_to_what_a_turn_takes(self, stores: Stores) -> None:
         await put(stores, *(waiting(number, turn=2) for number in range(TICKETS_PER_TURN + 5)))
-        assert await stores.wakeups.line(FLOW.flow_id, needs()) == Line(2, None, {2: TICKETS_PER_TURN})
+        assert await stores.wakeups.line(FLOW.flow_id, needs()) == QueuePosition(2, None, {2: TICKETS_PER_TURN})
 
     @pytest.mark.parametrize(
         ("capabilities", "line"),
         [
-            (["build"], Line(5, T0 + seconds(8), {5: 1})),
-            (["test", "build"], Line(5, T0 + seconds(8))),
-            (["test"], Line(4, T0 + seconds(8))),
-            (["fly"], Line(2, None, {2: 1})),
-            (["swim"], Line()),
+            (["build"], QueuePosition(5, T0 + seconds(8), {5: 1})),
+            (["test", "build"], QueuePosition(5, T0 + seconds(8))),
+            (["test"], QueuePosition(4, T0 + seconds(8))),
+            (["fly"], QueuePosition(2, None, {2: 1})),
+            (["swim"], QueuePosition()),
         ],
     )
     async def test_in_the_line_are_those_that_surely_compete_for_the_same_workers(
-        self, stores: Stores, capabilities: list[str], line: Line
+        self, stores: Stores, capabilities: list[str], line: QueuePosition
     ) -> None:
         own = waiting(5, "build", turn=5, latest_start=T0 + seconds(5))
         wider = [waiting(n, "test", "build", "run", turn=n, latest_start=T0 + seconds(n)) for n in (4, 8)]
@@ -339,7 +339,7 @@ class WakeupsSuite(StoresSuite):
     async def test_what_was_offered_still_stands_in_the_line(self, stores: Stores) -> None:
         await put(stores, waiting(1, turn=6))
         await stores.wakeups.claim_waiting(None, T0, 1, LEASE)
-        assert await stores.wakeups.line(FLOW.flow_id, needs()) == Line(6, None, {6: 1})
+        assert await stores.wakeups.line(FLOW.flow_id, needs()) == QueuePosition(6, None, {6: 1})
 
     async def test_what_was_offered_is_not_offered_again_before_the_lease(self, stores: Stores) -> None:
         await put(stores, waiting(1))

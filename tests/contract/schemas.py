@@ -6,25 +6,39 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
+from cloudevents.core.exceptions import CloudEventValidationError
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent as OfficialEvent
 from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import BaseModel
 
 from functions._adapters.http.cloudevents import write_structured
-from functions._core.events.catalogue import BY_NOUN, CATALOGUE
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE
 from functions._core.events.envelope import TYPE_PREFIX, CloudEvent
 from tests.conftest import ROOT
 
 EVENTS = ROOT / "events"
 FORMATS = FormatChecker(formats=())
+REFERENCE = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 WRITTEN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
-INCOMING: Mapping[str, type[BaseModel]] = {f"{entry.noun}.v1": entry.model for entry in CATALOGUE if entry.outside}
+INCOMING: Mapping[str, type[BaseModel]] = {
+    f"{entry.event_type}.v1": entry.model for entry in CATALOGUE if entry.outside
+}
 OUTGOING: Mapping[str, type[BaseModel]] = {
-    **{f"{entry.noun}.v1": entry.model for entry in CATALOGUE if not entry.outside},
-    **{f"{entry.noun}.v1.stored": entry.stored for entry in CATALOGUE if entry.stored},
+    **{f"{entry.event_type}.v1": entry.model for entry in CATALOGUE if not entry.outside},
+    **{f"{entry.event_type}.v1.stored": entry.stored for entry in CATALOGUE if entry.stored},
 }
 MODELS: Mapping[str, type[BaseModel]] = {**INCOMING, **OUTGOING}
+
+
+STEMS: Mapping[str, str] = {
+    json.loads((EVENTS / f"{stem}.schema.json").read_text(encoding="utf-8"))["$id"]: stem for stem in MODELS
+}
+"""The file of each schema, by its `$id`, which is what `dataschema` names."""
 
 
 @FORMATS.checks("date-time", raises=ValueError)
@@ -33,6 +47,18 @@ def _is_written_like_ours(value: object) -> bool:
     if not isinstance(value, str):
         return True
     return bool(WRITTEN_TIME.fullmatch(value)) and datetime.fromisoformat(value) is not None
+
+
+@FORMATS.checks("uri-reference", raises=ValueError)
+def _is_a_reference(value: object) -> bool:
+    """Tell whether text has the characters of an address (RFC 3986) and can be taken apart as one."""
+    return not isinstance(value, str) or (bool(REFERENCE.fullmatch(value)) and urlsplit(value) is not None)
+
+
+@FORMATS.checks("uri", raises=ValueError)
+def _is_an_address(value: object) -> bool:
+    """Tell whether text is an address with a scheme."""
+    return not isinstance(value, str) or (_is_a_reference(value) and bool(SCHEME.match(value)))
 
 
 ENVELOPE = Draft202012Validator(
@@ -54,6 +80,7 @@ ENVELOPE = Draft202012Validator(
         # Extensions have short names of small letters and digits, and values that every transport can carry.
         "propertyNames": {"pattern": "^([a-z0-9]{1,20}|data_base64)$"},
         "additionalProperties": {"type": ["string", "boolean", "integer", "null"]},
+        "not": {"required": ["data", "data_base64"]},
         # Data of our types are JSON, and say so.
         "dependentRequired": {"data": ["datacontenttype"]},
     },
@@ -64,14 +91,38 @@ ENVELOPE = Draft202012Validator(
 
 def envelope_faults(event: Mapping[str, Any], stem: str | None = None) -> list[str]:
     """Return what is wrong with an event in its JSON form, its data included."""
-    noun = str(event.get("type")).removeprefix(TYPE_PREFIX).removesuffix(".v1")
-    name = f"{noun} from {event.get('source')}"
-    found = [f"{name}: {error.json_path}: {error.message[:300]}" for error in ENVELOPE.iter_errors(event)]
-    if noun not in BY_NOUN:
+    event_type = str(event.get("type")).removeprefix(TYPE_PREFIX).removesuffix(".v1")
+    name, found = _named(event), attribute_faults(event)
+    if event_type not in BY_TYPE:
         return [*found, f"{event.get('type')} is not in the catalogue"]
-    if stem is None:
-        stem = f"{noun}.v1{'.stored' if BY_NOUN[noun].stored and 'dataref' in event else ''}"
+    named = event.get("dataschema", f"urn:neuralhive:{event_type}:v1")
+    if stem is None and named not in STEMS:
+        return [*found, f"{name}: no schema has the id {named}"]
+    stem = stem or STEMS[named]
     return found + [f"{name}: {fault}" for fault in faults(stem, event.get("data"))]
+
+
+def attribute_faults(event: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with an event in its JSON form, whatever its data are; the official SDK is asked, too."""
+    found = [f"{_named(event)}: {error.json_path}: {error.message[:300]}" for error in ENVELOPE.iter_errors(event)]
+    return found + [f"{_named(event)}: the SDK: {fault}" for fault in sdk_faults(event)]
+
+
+def sdk_faults(event: Mapping[str, Any]) -> list[str]:
+    """Return what the official SDK has to say against an event in its JSON form, or reads otherwise than it is."""
+    try:
+        read = JSONFormat().read(OfficialEvent, json.dumps(event))
+    except (CloudEventValidationError, ValueError, TypeError) as refusal:
+        return [str(refusal)[:300]]
+    attributes = {name: value for name, value in event.items() if name not in {"data", "data_base64"}}
+    written = {**read.get_attributes(), "time": attributes.get("time")}
+    found = [] if written == {"time": None, **attributes} else [f"it has read {written}"]
+    return found if "data" not in event or read.get_data() == event["data"] else [*found, "it has read other data"]
+
+
+def _named(event: Mapping[str, Any]) -> str:
+    event_type = str(event.get("type")).removeprefix(TYPE_PREFIX).removesuffix(".v1")
+    return f"{event_type} from {event.get('source')}"
 
 
 def document(name: str) -> Any:

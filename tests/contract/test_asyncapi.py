@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from functions._core.events.catalogue import BY_NOUN, SINK
+from functions._core.events.catalogue import BY_TYPE, SINK
 from functions._core.events.envelope import type_of
 from tests.contract.schemas import EVENTS, document
 
@@ -58,9 +58,9 @@ def test_it_has_what_asyncapi_3_asks_for() -> None:
 
 
 def test_each_channel_has_the_types_that_the_catalogue_has_for_it() -> None:
-    told = {noun for noun, entry in BY_NOUN.items() if "subscribers" in entry.handled_by.split(", ")}
-    assert CHANNELS["ingress"] == {noun for noun, entry in BY_NOUN.items() if entry.outside}
-    assert CHANNELS["sink"] == {noun for noun, entry in BY_NOUN.items() if entry.handled_by == SINK}
+    told = {event_type for event_type, entry in BY_TYPE.items() if "subscribers" in entry.handled_by.split(", ")}
+    assert CHANNELS["ingress"] == {event_type for event_type, entry in BY_TYPE.items() if entry.outside}
+    assert CHANNELS["sink"] == {event_type for event_type, entry in BY_TYPE.items() if entry.handled_by == SINK}
     assert CHANNELS["worker"] == {"ticket.assigned", "ticket.cancelled"}
     assert CHANNELS["subscriber"] == told | {"decision.consolidated", "plan.validated", "flow.consolidated"}
 

@@ -68,8 +68,8 @@ def _labels(edge: str) -> list[str]:
 
 def test_the_chain_has_every_event_that_a_function_handles() -> None:
     lines = chain_diagram().splitlines()
-    for noun, route in ROUTES.items():
-        assert [line for line in lines if line.endswith(f"| {route.function}") and noun in line], noun
+    for event_type, route in ROUTES.items():
+        assert [line for line in lines if line.endswith(f"| {route.function}") and event_type in line], event_type
 
 
 def test_only_what_stands_between_the_markers_changes() -> None:

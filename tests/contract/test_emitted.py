@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions._adapters.memory.state import State
-from functions._core.events.catalogue import BY_NOUN, TRANSITIONS, handler_of
+from functions._core.events.catalogue import BY_TYPE, TRANSITIONS, handler_of
 from functions._core.events.commands import ApprovalGrant, PauseRequest, RedriveRequest, ResumeRequest, SkipRequest
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Answer
@@ -32,9 +32,9 @@ class Wire:
         """Return what is wrong with anything that was sent."""
         return [fault for event in self.all(world) for fault in faults_of(event)]
 
-    def nouns(self, world: World) -> set[str]:
+    def event_types(self, world: World) -> set[str]:
         """Return the nouns of everything that was sent."""
-        return {event.noun for event in self.all(world)}
+        return {event.event_type for event in self.all(world)}
 
     def all(self, world: World) -> list[CloudEvent]:
         """Return everything that was sent."""
@@ -85,7 +85,7 @@ async def test_a_flow_that_completes_sends_what_the_contract_has(
         flow = await world.run(*DIAMOND)
         assert flow.outcome == "COMPLETED"
         assert wire.faults(world) == []
-        assert wire.nouns(world) >= {
+        assert wire.event_types(world) >= {
             "decision.consolidated",
             "plan.validated",
             "tickets.generated",
@@ -109,7 +109,7 @@ async def test_a_flow_that_fails_sends_what_the_contract_has(tmp_path: Path, mon
         flow = await world.run(*DIAMOND)
         assert flow.outcome == "FAILED"
         assert wire.faults(world) == []
-        assert wire.nouns(world) >= {"ticket.failed", "ticket.cancelled", "flow.failed"}
+        assert wire.event_types(world) >= {"ticket.failed", "ticket.cancelled", "flow.failed"}
 
 
 async def test_a_flow_that_is_cancelled_or_rejected_sends_what_the_contract_has(
@@ -126,8 +126,8 @@ async def test_a_flow_that_is_cancelled_or_rejected_sends_what_the_contract_has(
         await until(lambda: told(wire), "the worker to be told")
         assert wire.faults(world) == []
         ends = {"flow.cancelled", "flow.rejected", "plan.rejected", "ticket.started", "ticket.cancelled"}
-        assert wire.nouns(world) >= ends
-        assert {event.noun for event in wire.to_workers} == {"ticket.assigned", "ticket.cancelled"}
+        assert wire.event_types(world) >= ends
+        assert {event.event_type for event in wire.to_workers} == {"ticket.assigned", "ticket.cancelled"}
 
 
 async def test_a_worker_that_comes_and_leaves_sends_what_the_contract_has(
@@ -142,7 +142,7 @@ async def test_a_worker_that_comes_and_leaves_sends_what_the_contract_has(
         await world.platform.deregister("w1", "it is tired")
         await until(lambda: reassigned(wire), "the ticket to be taken back")
         assert wire.faults(world) == []
-        assert wire.nouns(world) >= {"worker.recovered", "worker.unhealthy", "ticket.reassigned"}
+        assert wire.event_types(world) >= {"worker.recovered", "worker.unhealthy", "ticket.reassigned"}
 
 
 async def test_a_deadline_that_passes_sends_what_the_contract_has(
@@ -152,7 +152,7 @@ async def test_a_deadline_that_passes_sends_what_the_contract_has(
         flow = await world.run(*DIAMOND, sla_deadline_seconds=0.2)
         assert flow.outcome == "TIMED_OUT"
         assert wire.faults(world) == []
-        assert wire.nouns(world) >= {"sla.violated", "flow.timed_out"}
+        assert wire.event_types(world) >= {"sla.violated", "flow.timed_out"}
 
 
 async def test_a_flow_that_is_undone_and_redriven_sends_what_the_contract_has(
@@ -168,7 +168,7 @@ async def test_a_flow_that_is_undone_and_redriven_sends_what_the_contract_has(
         await world.platform.order(RedriveRequest(flow_id=flow.flow_id))
         await until(lambda: world.at(flow.flow_id, FlowStatus.COMPLETED), "the end of the second run")
         assert wire.faults(world) == []
-        assert wire.nouns(world) >= {
+        assert wire.event_types(world) >= {
             "compensation.requested",
             "compensation.planned",
             "compensation.ended",
@@ -179,7 +179,7 @@ async def test_a_flow_that_is_undone_and_redriven_sends_what_the_contract_has(
             "ticket.redriven",
         }
         # All that went wrong is the failure of `b`, in the first run.
-        assert [event.noun for event in wire.queued].count("incident.raised") == 1
+        assert [event.event_type for event in wire.queued].count("incident.raised") == 1
 
 
 async def test_a_flow_that_waits_for_people_sends_what_the_contract_has(
@@ -198,8 +198,8 @@ async def test_a_flow_that_waits_for_people_sends_what_the_contract_has(
         await world.platform.order(SkipRequest(flow_id=flow_id, ticket_id=ticket_id))
         await world.ended(flow_id)
         assert wire.faults(world) == []
-        assert wire.nouns(world) >= {"flow.approval_requested", "flow.paused", "flow.resumed", "flow.completed"}
-        assert "incident.raised" not in wire.nouns(world)
+        assert wire.event_types(world) >= {"flow.approval_requested", "flow.paused", "flow.resumed", "flow.completed"}
+        assert "incident.raised" not in wire.event_types(world)
 
 
 async def test_each_sender_is_one_that_the_catalogue_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,13 +207,13 @@ async def test_each_sender_is_one_that_the_catalogue_names(tmp_path: Path, monke
         world.workers.behave = failing
         await world.register()
         await world.run(*DIAMOND)
-        senders = {(e.noun, e.source.removeprefix("/flowc/")) for e in wire.all(world) if e.source != "/flowc"}
-        assert [pair for pair in senders if pair[1] not in BY_NOUN[pair[0]].sent_by.split(", ")] == []
+        senders = {(e.event_type, e.source.removeprefix("/flowc/")) for e in wire.all(world) if e.source != "/flowc"}
+        assert [pair for pair in senders if pair[1] not in BY_TYPE[pair[0]].sent_by.split(", ")] == []
         for event in wire.queued:
             if event.source == TRANSITIONS:
                 assert handler_of(event) is None, "a function would take a transition for its own event"
             else:
-                assert handler_of(event) == BY_NOUN[event.noun].handled_by, event.noun
+                assert handler_of(event) == BY_TYPE[event.event_type].handled_by, event.event_type
 
 
 async def one_started(world: World, flow_id: str) -> bool | None:
@@ -233,9 +233,9 @@ async def acknowledged(world: World, flow_id: str) -> bool | None:
 
 async def reassigned(wire: Wire) -> bool | None:
     """Tell whether subscribers have been told that a ticket was taken back."""
-    return any(event.noun == "ticket.reassigned" for event in wire.queued) or None
+    return any(event.event_type == "ticket.reassigned" for event in wire.queued) or None
 
 
 async def told(wire: Wire) -> bool | None:
     """Tell whether a worker has been told that a ticket is cancelled."""
-    return any(event.noun == "ticket.cancelled" for event in wire.to_workers) or None
+    return any(event.event_type == "ticket.cancelled" for event in wire.to_workers) or None

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from functions._core.decision.reading import check_plan, read_decision
-from functions._core.events.catalogue import BY_NOUN, CATALOGUE, ROUTES
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES
 from functions._core.events.commands import ORDERS
 from functions._core.events.envelope import type_of
 from functions._core.records.audits import IncidentType
@@ -25,7 +25,7 @@ from infra.generate.contract.folder import differences, pretty
 from infra.generate.contract.sample import DECISION, IMAGE, START
 from infra.generate.contract.words import COMMON, SPECIAL
 from tests.conftest import ROOT
-from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, document, faults, faults_of, validator
+from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, STEMS, document, faults, faults_of, validator
 
 FLOW_ID = flow_id_of(DECISION["decision_id"])
 TASKS = {task["task_id"] for task in DECISION["cognitive_plan"]["tasks"]}
@@ -83,7 +83,7 @@ def test_an_example_is_valid_and_read_by_its_model(stem: str) -> None:
 
 @pytest.mark.parametrize("stem", MODELS)
 def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) -> None:
-    example, entry = document(f"{stem}.example.json"), BY_NOUN[stem.removesuffix(".stored").removesuffix(".v1")]
+    example, entry = document(f"{stem}.example.json"), BY_TYPE[stem.removesuffix(".stored").removesuffix(".v1")]
     subjects: Mapping[str, set[str | None]] = {
         "flow id": {FLOW_ID},
         "ticket id": {ticket_id_of(FLOW_ID, task) for task in TASKS},
@@ -96,8 +96,9 @@ def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) ->
         assert example["partitionkey"] == FLOW_ID
         assert example["correlationid"] == DECISION["correlation_id"]
         assert example["traceparent"].startswith("00-")
-        assert ("expirytime" in example) == (entry.noun == "ticket.assigned")
+        assert ("expirytime" in example) == (entry.event_type == "ticket.assigned")
     assert ("dataref" in example) == stem.endswith(".stored")
+    assert STEMS[example.get("dataschema", f"urn:neuralhive:{entry.event_type}:v1")] == stem
 
 
 def test_the_examples_are_about_one_flow_and_its_tickets() -> None:
@@ -138,7 +139,7 @@ def test_nothing_that_is_sent_in_any_course_is_against_its_schema() -> None:
 
 
 def test_a_decision_between_functions_always_says_where_it_is_stored() -> None:
-    sent = [event for events in courses().values() for event in events if event.noun == "decision.consolidated"]
+    sent = [event for events in courses().values() for event in events if event.event_type == "decision.consolidated"]
     stored = [event for event in sent if event.source.startswith("/flowc/")]
     assert [event.source for event in stored if "dataref" not in event.extensions] == []
 
@@ -147,17 +148,19 @@ def test_the_courses_send_every_type_and_no_id_stands_for_two_events() -> None:
     for name, events in courses().items():
         seen: dict[tuple[str, str], Any] = {}
         for event in events:
-            if event.noun != "ticket.assigned":  # a subscriber's copy has the worker's id, and other readers
+            if event.event_type != "ticket.assigned":  # a subscriber's copy has the worker's id, and other readers
                 assert seen.setdefault((event.source, event.id), event) is event, f"{name} repeats {event.id}"
-    assert {event.noun for events in courses().values() for event in events} == set(BY_NOUN)
+    assert {event.event_type for events in courses().values() for event in events} == set(BY_TYPE)
 
 
 def test_who_sends_and_who_handles_is_what_the_catalogue_says() -> None:
-    for noun, route in ROUTES.items():
-        assert BY_NOUN[noun].handled_by == route.function
+    for event_type, route in ROUTES.items():
+        assert BY_TYPE[event_type].handled_by == route.function
     for event in (event for events in courses().values() for event in events):
         if event.source.startswith("/flowc/"):
-            assert event.source.removeprefix("/flowc/") in BY_NOUN[event.noun].sent_by.split(", "), event.noun
+            assert event.source.removeprefix("/flowc/") in BY_TYPE[event.event_type].sent_by.split(", "), (
+                event.event_type
+            )
 
 
 def test_times_are_in_order_and_of_the_sample() -> None:
@@ -290,7 +293,7 @@ def test_the_readme_names_every_type_and_links_to_files_that_are_there() -> None
     assert len(files) == 2 * len(MODELS) + 1
     assert [link for link in files if not (EVENTS / link).is_file()] == []
     for entry in CATALOGUE:
-        assert f"| `{entry.noun}` | {entry.sent_by} | {entry.handled_by} |" in text
+        assert f"| `{entry.event_type}` | {entry.sent_by} | {entry.handled_by} |" in text
     for path in (EVENTS / "envelopes").iterdir():
         assert f"`{path.name}`" in text
 
@@ -303,7 +306,7 @@ def test_what_is_laid_out_to_be_read_is_still_the_same_json(value: Mapping[str, 
 def test_the_incoming_schemas_are_those_of_the_types_that_the_ingress_takes() -> None:
     assert set(INCOMING) == {
         "decision.consolidated.v1",
-        *(f"{noun}.v1" for noun in ORDERS),
+        *(f"{event_type}.v1" for event_type in ORDERS),
         "ticket.reported.v1",
         "worker.deregistered.v1",
         "worker.heartbeat.v1",
@@ -320,7 +323,9 @@ def test_an_incident_has_exactly_the_fields_of_the_contract_that_it_follows(
     wanted = set(re.findall(r"^\| (\w+) \| (?!Type)", section, re.MULTILINE))
     kinds = set(re.findall(r"`([A-Z_]+)`", section.partition("enum `IncidentType`: ")[2].partition("\n")[0]))
     assert kinds == {kind.value for kind in IncidentType}
-    incidents = [event.data for events in courses().values() for event in events if event.noun == "incident.raised"]
+    incidents = [
+        event.data for events in courses().values() for event in events if event.event_type == "incident.raised"
+    ]
     assert {data["cause"] for data in incidents} <= kinds
     for data in incidents:
         assert data["detail"].keys() == wanted
@@ -328,10 +333,14 @@ def test_an_incident_has_exactly_the_fields_of_the_contract_that_it_follows(
 
 
 def test_every_order_is_open_to_the_outside_and_says_who_gives_it_and_why() -> None:
-    for noun, model in ORDERS.items():
-        assert BY_NOUN[noun].outside, noun
-        assert BY_NOUN[noun].subject == ("ticket id" if "ticket_id" in model.model_fields else "flow id"), noun
-        assert {"flow_id", "requested_by", "reason"} <= document(f"{noun}.v1.example.json")["data"].keys(), noun
+    for event_type, model in ORDERS.items():
+        assert BY_TYPE[event_type].outside, event_type
+        assert BY_TYPE[event_type].subject == ("ticket id" if "ticket_id" in model.model_fields else "flow id"), (
+            event_type
+        )
+        assert {"flow_id", "requested_by", "reason"} <= document(f"{event_type}.v1.example.json")["data"].keys(), (
+            event_type
+        )
 
 
 ENDS = {
@@ -349,22 +358,24 @@ ENDS = {
 
 @pytest.mark.parametrize(("name", "end"), ENDS.items())
 def test_a_course_that_is_told_to_its_end_ends_as_it_says(name: str, end: str) -> None:
-    sent = [event.noun for event in courses()[name]]
+    sent = [event.event_type for event in courses()[name]]
     assert sent.index("telemetry.frame") < len(sent) - 1 - sent[::-1].index(end)
 
 
 @pytest.mark.parametrize("name", [name for name, end in ENDS.items() if end == "flow.completed"])
 def test_a_flow_that_was_troubled_and_completes_raises_no_incident_for_it(name: str) -> None:
-    nouns = [event.noun for event in courses()[name]]
-    begun = nouns.index("flow.redriven") if "flow.redriven" in nouns else 0
-    assert "incident.raised" not in nouns[begun:]
+    event_types = [event.event_type for event in courses()[name]]
+    begun = event_types.index("flow.redriven") if "flow.redriven" in event_types else 0
+    assert "incident.raised" not in event_types[begun:]
 
 
 def test_what_was_done_is_undone_from_its_end_and_each_compensation_gets_what_it_needs() -> None:
     sent = courses()["compensated"]
-    undone = [event.data["task_id"] for event in sent if event.noun == "ticket.compensated"]
+    undone = [event.data["task_id"] for event in sent if event.event_type == "ticket.compensated"]
     assert undone == ["test", "build"]
-    told = {e.data["task_id"]: e.data for e in sent if e.noun == "ticket.assigned" and e.data["token"] is not None}
+    told = {
+        e.data["task_id"]: e.data for e in sent if e.event_type == "ticket.assigned" and e.data["token"] is not None
+    }
     assert told["compensate:test"]["parameters"]["action"] == "cleanup_test_env"
     assert told["compensate:build"]["parameters"]["image"] == IMAGE
     assert {told[f"compensate:{name}"]["task_type"] for name in undone} == {"COMPENSATE"}
@@ -372,8 +383,8 @@ def test_what_was_done_is_undone_from_its_end_and_each_compensation_gets_what_it
 
 def test_a_suspended_worker_gets_nothing_until_its_suspension_is_over() -> None:
     sent = courses()["worker_suspended"]
-    place = next(place for place, event in enumerate(sent) if event.noun == "worker.suspended")
-    posted = [event for event in sent if event.noun == "ticket.assigned" and event.data["token"] is not None]
+    place = next(place for place, event in enumerate(sent) if event.event_type == "worker.suspended")
+    posted = [event for event in sent if event.event_type == "ticket.assigned" and event.data["token"] is not None]
     before = [event for event in sent[:place] if event in posted]
     assert len(before) == sent[place].data["failures"] == Rules().breaker_failures
     until = sent[place].data["until"]

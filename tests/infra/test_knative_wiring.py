@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from functions._core.events.catalogue import BY_NOUN, ROUTES
+from functions._core.events.catalogue import BY_TYPE, ROUTES
 from infra.generate.contract.folder import ROOT
 from tests.support.kubernetes import func_problems
 from tests.support.kustomize import Resource, render
@@ -30,8 +30,10 @@ def of_kind(resources: list[Resource], kind: str) -> list[Resource]:
 
 
 def test_the_triggers_are_the_routes(resources: list[Resource]) -> None:
-    routes = {(f"io.neuralhive.{noun}.v1", route.function.replace("_", "-")) for noun, route in ROUTES.items()}
-    ticked = {name.replace("_", "-") for name in BY_NOUN["clock.ticked"].handled_by.split(", ")}
+    routes = {
+        (f"io.neuralhive.{event_type}.v1", route.function.replace("_", "-")) for event_type, route in ROUTES.items()
+    }
+    ticked = {name.replace("_", "-") for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
     assert ticked == {"enforce-sla", "track-workers"}
     triggers = [
         (t["spec"]["filter"]["attributes"]["type"], t["spec"]["subscriber"]["ref"]["name"])

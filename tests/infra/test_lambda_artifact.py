@@ -1,10 +1,11 @@
-"""What is deployed holds our code and pinned distributions, for the services that functions call, and nothing else."""
+"""The artifact holds pinned distributions and the modules of ours that a function can reach, and nothing else."""
 
 import importlib.util
 import json
 import re
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -33,7 +34,8 @@ def artifact() -> ModuleType:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return written(tmp_path / "source", {"validate/handler.py": "1", "_core/__pycache__/x.pyc": "", "_core/x.py": "2"})
+    texts = {"validate/handler.py": "from functions._core import x", "_core/__pycache__/x.pyc": "", "_core/x.py": "2"}
+    return written(tmp_path / "source", texts)
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def built(tmp_path: Path) -> Path:
     return written(
         tmp_path / "built",
         {
-            "functions/validate/handler.py": "1",
+            "functions/validate/handler.py": "from functions._core import x",
             "functions/_core/x.py": "2",
             "some_thing/__init__.py": "",
             "some_thing-1.0.dist-info/RECORD": "some_thing/__init__.py,,\nsome_thing-1.0.dist-info/RECORD,,\n",
@@ -67,6 +69,7 @@ def test_an_artifact_of_our_code_and_its_pins_is_right(artifact: ModuleType, bui
 
 MISTAKES = {
     "functions/validate/test_it.py is nobody's": {"functions/validate/test_it.py": ""},
+    "functions/_cli/app.py is nobody's": {"functions/_cli/app.py": ""},
     "notes.txt is nobody's": {"notes.txt": ""},
     "some_thing/more.py is nobody's": {"some_thing/more.py": ""},
     "functions/_core/x.py is not as in functions/": {"functions/_core/x.py": "3"},
@@ -84,6 +87,45 @@ def test_what_is_missing_is_found(artifact: ModuleType, built: Path, source: Pat
     (built / "functions" / "_core" / "x.py").unlink()
     found = [*artifact.problems(built, source, "some-thing==1.1 \\\n")]
     assert found == ["some-thing==1.0 is not pinned", "some-thing==1.1 is missing", "functions/_core/x.py is missing"]
+
+
+REACHED = {
+    "api/handler.py": "from functions._hosts import entry",
+    "_hosts/entry.py": "def new():\n    from functions._hosts import cluster\n    from functions._core import sums",
+    "_hosts/cluster.py": "import functions._hosts.server, functions._core.cluster_only",
+    "_hosts/server.py": "from uvicorn import Server",
+    "_core/__init__.py": "",
+    "_core/sums.py": "if TYPE_CHECKING:\n    import functions._core.types\nelse:\n    import functions._core.later",
+    "_core/later.py": "def trace():\n    import opentelemetry.sdk.trace",
+    "_core/data.sql": "",
+    "_core/types.py": "",
+    "_core/cluster_only.py": "",
+    "_cli/data.json": "",
+    "_cli/app.py": "import functions._core.sums",
+    "__main__.py": "import functions._hosts.entry",
+}
+
+
+def test_a_module_belongs_to_the_artifact_if_a_handler_reaches_it_without_one_that_cannot_be_imported(
+    artifact: ModuleType, tmp_path: Path
+) -> None:
+    source = written(tmp_path / "functions", REACHED)
+    modules = ["_core/__init__.py", "_core/later.py", "_core/sums.py", "_hosts/entry.py", "api/handler.py"]
+    assert sorted(artifact.belonging(source)) == [f"functions/{name}" for name in sorted([*modules, "_core/data.sql"])]
+    folder = tmp_path / "built"
+    shutil.copytree(source, folder / "functions")
+    assert artifact.trim(folder, source) == 6
+    assert {*artifact.files(folder)} == artifact.belonging(source)
+    assert not (folder / "functions" / "_cli").exists()
+
+
+def test_rooms_of_other_platforms_stay_out_of_the_artifact(artifact: ModuleType) -> None:
+    kept = artifact.belonging(ROOT / "functions")
+    elsewhere = ("_cli/", "_simulator/", "_cost/", "_worker/", "_hosts/knative/", "_hosts/one_machine/", "__main__.py")
+    others = ("_adapters/sql/postgres/", "_adapters/memory/")
+    prefixes = tuple(f"functions/{room}" for room in (*elsewhere, *others))
+    assert [name for name in kept if name.startswith(prefixes)] == []
+    assert all(any((ROOT / "functions").glob(f"{room.rstrip('/')}*")) for room in (*elsewhere, *others))
 
 
 def test_two_folders_have_one_hash_if_they_have_the_same_files(
@@ -118,10 +160,7 @@ def test_the_sdk_keeps_what_it_knows_of_the_services_that_roles_allow_to_call(
     assert {path.name for path in (folder / "botocore" / "data").iterdir()} == {*artifact.SERVICES, "endpoints.json"}
 
 
-@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1", "cn-north-1", "us-gov-west-1", "af-south-9"])
-def test_the_sdk_finds_the_same_addresses_with_what_is_left_of_it(
-    artifact: ModuleType, tmp_path: Path, region: str
-) -> None:
+def test_the_sdk_finds_the_same_addresses_with_what_is_left_of_it(artifact: ModuleType, tmp_path: Path) -> None:
     data = Path(botocore.__file__).parent / "data"
     kept = tmp_path / "botocore" / "data"
     kept.mkdir(parents=True)
@@ -130,16 +169,19 @@ def test_the_sdk_finds_the_same_addresses_with_what_is_left_of_it(
     for file in data.glob("*.json"):
         shutil.copy(file, kept)
     artifact.strip(tmp_path)
-    for name in artifact.SERVICES:
-        addresses = []
-        for folder in (data, kept):
-            session = Session()
-            loader = Loader(extra_search_paths=[str(folder)], include_default_search_paths=False)
-            session.register_component("data_loader", loader)
+    regions = ("eu-central-1", "us-east-1", "cn-north-1", "us-gov-west-1", "af-south-9")
+    addresses: list[list[str]] = []
+    for folder in (data, kept):
+        session = Session()
+        loader = Loader(extra_search_paths=[str(folder)], include_default_search_paths=False)
+        session.register_component("data_loader", loader)
+        found = []
+        for name, region in product(artifact.SERVICES, regions):
             client = session.create_client(name, region, aws_access_key_id="x", aws_secret_access_key="x")
-            addresses.append(client.meta.endpoint_url)
+            found.append(client.meta.endpoint_url)
             client.close()
-        assert addresses[0] == addresses[1]
+        addresses.append(found)
+    assert addresses[0] == addresses[1]
 
 
 def test_what_functions_import_on_lambda_is_pinned_as_it_is_tested_and_the_same_for_every_python() -> None:

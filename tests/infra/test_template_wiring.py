@@ -9,7 +9,7 @@ import pytest
 
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.http.cloudevents import STRUCTURED, read_events
-from functions._core.events.catalogue import BY_NOUN, CATALOGUE, ROUTES
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES
 from functions._core.events.envelope import TYPE_PREFIX
 from functions._engine.clock import SystemClock
 from functions._hosts.aws.environment import read_environment
@@ -53,8 +53,8 @@ def test_every_deployable_function_is_there_and_its_handler_can_be_imported() ->
 
 
 def test_the_rules_are_the_routes() -> None:
-    routes = {(f"{TYPE_PREFIX}{noun}.v1", route.function) for noun, route in ROUTES.items()}
-    routes |= {(TICK, name) for name in BY_NOUN["clock.ticked"].handled_by.split(", ")}
+    routes = {(f"{TYPE_PREFIX}{event_type}.v1", route.function) for event_type, route in ROUTES.items()}
+    routes |= {(TICK, name) for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
     found = []
     for rule in RULES.values():
         if rule["EventBusName"] == ref("Bus"):
@@ -68,8 +68,8 @@ def test_users_put_on_their_own_bus_what_the_catalogue_opens_but_reports() -> No
     [rule] = [rule for rule in RULES.values() if rule["EventBusName"] == ref("Ingress")]
     [target] = rule["Targets"]
     assert consumer(target["Arn"]) == "api"
-    taken = [entry.noun for entry in CATALOGUE if entry.outside and entry.noun != "ticket.reported"]
-    assert rule["EventPattern"] == {"detail-type": [f"{TYPE_PREFIX}{noun}.v1" for noun in taken]}
+    taken = [entry.event_type for entry in CATALOGUE if entry.outside and entry.event_type != "ticket.reported"]
+    assert rule["EventPattern"] == {"detail-type": [f"{TYPE_PREFIX}{event_type}.v1" for event_type in taken]}
 
 
 def test_every_rule_retries_within_bounds_and_then_gives_up_to_the_dead_letters() -> None:

@@ -16,7 +16,7 @@ import pytest
 from functions._engine.settings import Settings, SettingsError
 from functions._hosts.one_machine.process import running
 from tests.support.http_api import Api, bearer, problem_of, running_api
-from tests.support.world import decision, decision_event, report_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, report_event, task, until
 
 KEY = "a-key-that-nobody-guesses"
 ELSEWHERE = "203.0.113.9"
@@ -318,7 +318,7 @@ def test_a_platform_that_may_not_or_cannot_listen_says_so(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert run.returncode == status

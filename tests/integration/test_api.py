@@ -201,6 +201,25 @@ async def test_why_ranks_a_waiting_ticket_anew_and_names_everybody_left_out(api:
     assert of_ticket["candidates"] == []
 
 
+async def test_why_names_the_circuit_breaker_that_a_ticket_waits_behind(api: Api) -> None:
+    worker = await api.world.register("w1", "python")
+    until_then = worker.last_seen + timedelta(hours=1)
+    shut = worker.but(failures=5, doubt="timed_out", suspended_until=until_then, version=worker.version + 1)
+    await api.world.ports.registry.put(shut)
+    flow_id = await api.world.submit(decision(task("a")))
+
+    async def waiting() -> Any:
+        return next((t for t in (await api.world.tickets(flow_id)).values() if t.waiting == "SLOT"), None)
+
+    ticket = await until(waiting, "the ticket to wait for a slot")
+    told = f"as the circuit breaker of worker w1 is open until {until_then:%H:%M:%S} UTC"
+    assert told in (await api.get(f"/api/v1/why/{ticket.ticket_id}"))["headline"].replace(f"{until_then:%Y-%m-%d} ", "")
+    assert any(
+        told in line.replace(f"{until_then:%Y-%m-%d} ", "")
+        for line in (await api.get(f"/api/v1/why/{flow_id}"))["text"]
+    )
+
+
 async def test_why_shows_an_assigned_ticket_with_the_ranking_of_its_assignment(api: Api) -> None:
     api.world.workers.behave = lambda _assignment: None
     await api.world.register("w1", "python", slots=3)
@@ -479,7 +498,7 @@ async def test_the_documented_events_are_those_that_are_taken(api: Api) -> None:
 
 
 def test_the_ingress_knows_every_type_of_the_catalogue() -> None:
-    outside = {f"io.neuralhive.{entry.noun}.v1" for entry in CATALOGUE if entry.outside}
+    outside = {f"io.neuralhive.{entry.event_type}.v1" for entry in CATALOGUE if entry.outside}
     assert set(HANDLERS) == outside
     assert len(outside) + len(INTERNAL) == len(CATALOGUE)
 

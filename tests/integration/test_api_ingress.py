@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions._adapters.http.cloudevents import write_binary
-from functions._core.engine import Engine, Heard
+from functions._core.engine import Engine, ReportResult
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import TicketStatus, flow_id_of
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
 from tests.support.http_api import Api, bearer, problem_of, running_api
-from tests.support.world import decision, decision_event, report_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, report_event, task, until
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
@@ -42,9 +42,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         yield running_one
 
 
-def event(noun: str, data: Any, **changes: Any) -> CloudEvent:
+def event(event_type: str, data: Any, **changes: Any) -> CloudEvent:
     """Return an event of any type."""
-    return replace(decision_event(data), type=type_of(noun), **changes)
+    return replace(decision_event(data), type=type_of(event_type), **changes)
 
 
 async def assignment_of(api: Api, *tasks: dict[str, Any]) -> Any:
@@ -106,8 +106,8 @@ async def test_of_a_batch_with_a_malformed_event_nothing_is_taken(api: Api) -> N
 
 async def test_internal_types_are_refused_and_unknown_ones_are_told_what_is_taken(api: Api) -> None:
     flow_id = await api.world.submit(decision(task("a")))
-    for noun in ("plan.validated", "tickets.ready", "workers.discovered", "flow.consolidated", "clock.ticked"):
-        problem_of(await api.post(event(noun, {"flow_id": flow_id}, subject=flow_id)), 403, "internal_type")
+    for event_type in ("plan.validated", "tickets.ready", "workers.discovered", "flow.consolidated", "clock.ticked"):
+        problem_of(await api.post(event(event_type, {"flow_id": flow_id}, subject=flow_id)), 403, "internal_type")
     for kind in ("decision.consolidated", "io.neuralhive.decision.consolidated.v2", "x" * 4000):
         document = problem_of(await api.post(replace(decision_event({}), type=kind)), 422, "unknown_type")
         assert "io.neuralhive.decision.consolidated.v1" in document["detail"]
@@ -129,7 +129,7 @@ async def test_a_worker_registers_beats_and_leaves_by_events(api: Api) -> None:
     answer = await api.post(event("worker.registered", registration))
     said = answer.json()
     assert said.pop("signing_secret").startswith("whsec_")
-    assert said == {"worker_id": "w9", "heartbeat_interval_seconds": 30.0, "callback_base_url": ""}
+    assert said == {"worker_id": "w9", "heartbeat_interval_seconds": 30.0, "callback_base_url": "http://127.0.0.1:1"}
     beat = await api.post(event("worker.heartbeat", {}, subject="w9"))
     assert beat.json() == {"worker_id": "w9", "status": "HEALTHY", "cancel": []}
     assert (await api.post(event("worker.deregistered", {"worker_id": "w9"}))).status_code == 202
@@ -444,12 +444,12 @@ def ingress(tmp_path: Path) -> Iterator[Callable[[bytes, dict[str, bytes]], int]
 def test_no_data_makes_the_ingress_fail(ingress: Callable[[bytes, dict[str, bytes]], int]) -> None:
     @settings(max_examples=200, deadline=None)
     @given(
-        noun=st.sampled_from(NOUNS),
+        event_type=st.sampled_from(NOUNS),
         data=st.dictionaries(st.sampled_from(FIELDS), JSON) | JSON | st.binary(max_size=40),
     )
-    def check(noun: str, data: Any) -> None:
+    def check(event_type: str, data: Any) -> None:
         body = data if isinstance(data, bytes) else json.dumps(data).encode()
-        headers = {"ce-type": type_of(noun).encode(), "authorization": b"Bearer x"}
+        headers = {"ce-type": type_of(event_type).encode(), "authorization": b"Bearer x"}
         assert ingress(body, headers) in {202, 400, 401, 403, 404, 422}
 
     check()
@@ -502,7 +502,7 @@ class Overheard:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    async def report(self, event: CloudEvent) -> Heard:
+    async def report(self, event: CloudEvent) -> ReportResult:
         self.heard.append(event)
         return await self.engine.report(event)
 
@@ -517,7 +517,7 @@ def overhear(api: Api) -> list[CloudEvent]:
 
 async def answered(reader: asyncio.StreamReader) -> int:
     """Read one answer to its end and return its status."""
-    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode().lower()
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)).decode().lower()
     length = next(int(line.partition(":")[2]) for line in head.splitlines() if line.startswith("content-length"))
     await reader.readexactly(length)
     return int(head.split(" ")[1])

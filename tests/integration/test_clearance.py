@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from functions._core.planning.tickets import ticket_hash
-from functions._core.records.change_set import Delivery, Step
+from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import FlowStatus, SecurityLevel, TicketStatus, Waiting
-from functions._engine.assignment_sender import Courier
+from functions._engine.assignment_sender import AssignmentSender
 from tests.support.builders import T0, make_flow, make_ticket
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.world import ClosedBreaker, decision, task, until
@@ -33,7 +33,7 @@ async def waiting(api: Api, flow_id: str, task_id: str) -> Ticket:
         ticket = (await api.world.tickets(flow_id)).get(task_id)
         return ticket if ticket is not None and ticket.waiting is Waiting.WORKER else None
 
-    return await until(probe, f"{task_id} to wait for a worker", seconds=60)
+    return await until(probe, f"{task_id} to wait for a worker")
 
 
 async def test_a_secret_ticket_waits_for_a_worker_that_is_cleared_for_it(api: Api) -> None:
@@ -50,7 +50,7 @@ async def test_a_secret_ticket_waits_for_a_worker_that_is_cleared_for_it(api: Ap
     await register(api, "trusted", clearance="confidential")  # not enough
     assert (await api.world.tickets(flow_id))["secret"].status is TicketStatus.PENDING
     await register(api, "trusted", clearance="restricted")
-    flow = await api.world.ended(flow_id, seconds=60)
+    flow = await api.world.ended(flow_id)
     assert flow.status is FlowStatus.COMPLETED
     assert [one["worker_id"] for one in api.world.workers.assignments if one["task_id"] == "secret"] == ["trusted"]
 
@@ -91,8 +91,8 @@ async def test_a_worker_that_lost_its_clearance_after_the_choice_is_not_given_th
     )
     ticket = made.but(hash=ticket_hash(made))
     ports = replace(api.world.ports)
-    await ports.store.commit(Step(flow_id=ticket.flow_id, tickets=(ticket,)))
-    courier = Courier(
+    await ports.store.commit(ChangeSet(flow_id=ticket.flow_id, tickets=(ticket,)))
+    assignment_sender = AssignmentSender(
         ports,
         ClosedBreaker(),
         "http://127.0.0.1:1",
@@ -100,13 +100,13 @@ async def test_a_worker_that_lost_its_clearance_after_the_choice_is_not_given_th
         answered=lambda _delivery, answer: answers.append(answer.status),
         unresolved=lambda _delivery, _why: None,
     )
-    courier.send([Delivery(ticket, "w1", 1)])
+    assignment_sender.send([Delivery(ticket, "w1", 1)])
 
     async def answered() -> bool | None:
         return bool(answers) or None
 
-    await until(answered, "the refusal", seconds=60)
-    await courier.close()
+    await until(answered, "the refusal")
+    await assignment_sender.close()
     assert answers == [403]
     assert api.world.workers.assignments == []
 

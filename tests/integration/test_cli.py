@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from functions._hosts.one_machine.process import next_steps
 from tests.support.command_line import flowc, written
 from tests.support.processes import Platform, platform_process, processes, worker_process
-from tests.support.world import PATIENCE_S, task
+from tests.support.world import PATIENCE_S, task, until
 
 SAYS_NO = 'case "$FLOWC_TASK_ID" in bad*) echo "no such file" >&2; exit 3;; slow*) sleep 1;; esac; echo "[1]"'
 Run = Callable[..., Result]
@@ -41,6 +42,14 @@ def run(platform: Platform) -> Run:
 
 
 class TestAgainstAPlatform:
+    def test_the_platform_says_where_its_data_are_and_which_commands_come_next(self, platform: Platform) -> None:
+        async def greeting() -> str | None:
+            told = platform.log.read_text(encoding="utf-8")
+            return told if next_steps(platform.url) in told else None
+
+        told = asyncio.run(until(greeting, "the platform to say what comes next"))
+        assert f"Flow C is ready at {platform.url} (data in {platform.log.parent / 'data'})\n" in told
+
     def test_a_decision_is_watched_until_it_is_done(self, run: Run, tmp_path: Path) -> None:
         file, _ = written(tmp_path, task("a"), task("b", "a"))
         result = run("submit", file, "--watch")
@@ -160,7 +169,7 @@ class TestAgainstAPlatform:
         assert run("submit", file).exit_code == 0
         written(tmp_path, task("b"), decision_id="twice")
         refused = run("submit", file)
-        assert refused.exit_code == 2
+        assert refused.exit_code == 1
         assert "decision_conflict" in refused.stderr
         (letter,) = json.loads(run("dead-letters", "list", "--json").stdout)["items"]
         assert letter["letter_id"] in run("dead-letters", "list").stdout

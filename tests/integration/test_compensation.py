@@ -131,16 +131,16 @@ async def test_a_lost_event_does_not_keep_a_flow_from_undoing(tmp_path: Path, lo
     async with running_world(tmp_path, limits={"reemit": timedelta(seconds=0.1)}) as world:
         await world.register()
         world.workers.behave = failing("c")
-        take = world.platform.pump.take
+        take = world.platform.local_broker.take
         dropped: list[Any] = []
 
         def lossy(events: Any) -> None:
             events = list(events)
-            here = [e for e in events if e.noun == lost and not dropped and len(world.workers.assignments) >= 3]
+            here = [e for e in events if e.event_type == lost and not dropped and len(world.workers.assignments) >= 3]
             dropped.extend(here)
             take([event for event in events if event not in here])
 
-        world.platform.pump.take = lossy  # type: ignore[method-assign]
+        world.platform.local_broker.take = lossy  # type: ignore[method-assign]
         flow = await world.run(*CHAIN)
     assert dropped
     assert flow.tally == {"COMPENSATED": 2, "FAILED": 1}

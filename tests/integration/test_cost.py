@@ -14,7 +14,7 @@ from functions._cost import capacity, services
 from functions._cost.bill import Bill
 from functions._cost.ledger import FLOWS, INVOCATIONS, MESSAGES, PUBLISHED, READS, REQUESTS, WRITES, Ledger
 from functions._cost.prices import PRICES, Prices
-from functions._cost.run import Broken, Course, counted
+from functions._cost.run import Broken, Scenario, counted
 from functions._cost.table import MemoryTable
 from tests.support.world import decision, task
 
@@ -50,7 +50,7 @@ def test_what_the_steps_of_a_flow_take(milliseconds: int, writes: int, reads: in
 
 
 def test_flows_that_come_together_share_timers() -> None:
-    def sweeps(course: Course) -> float:
+    def sweeps(course: Scenario) -> float:
         return course.of("clock", INVOCATIONS)
 
     assert sweeps(counted(plan(1000), 30, 10 * A_MONTH)) < sweeps(counted(plan(1000), 30, A_MONTH // 10)) / 3

@@ -7,11 +7,11 @@ from pathlib import Path
 from functions._core.events.envelope import CloudEvent
 from functions._core.planning.tickets import ticket_hash
 from functions._core.ports import Answer, Ports
-from functions._core.records.change_set import Delivery, Step
+from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
 from functions._core.records.worker import Worker
-from functions._engine.assignment_sender import Courier
+from functions._engine.assignment_sender import AssignmentSender
 from tests.support.builders import T0, make_flow, make_plan
 from tests.support.world import ClosedBreaker, running_world, until
 
@@ -25,7 +25,7 @@ class Gateway:
 
     async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
         """Answer 202, or never."""
-        self.asked.append((worker.worker_id, event.noun))
+        self.asked.append((worker.worker_id, event.event_type))
         if worker.worker_id.startswith("hung"):
             await asyncio.Event().wait()
         return Answer(202)
@@ -41,7 +41,7 @@ def assigned(number: int, worker_id: str, size: int = 1) -> tuple[Ticket, ...]:
 
 async def store(ports: Ports, tickets: tuple[Ticket, ...]) -> list[Delivery]:
     """Store tickets and return the deliveries that are owed for them."""
-    await ports.store.commit(Step(flow_id=tickets[0].flow_id, tickets=tickets))
+    await ports.store.commit(ChangeSet(flow_id=tickets[0].flow_id, tickets=tickets))
     return [Delivery(ticket, ticket.worker_id or "", ticket.attempt) for ticket in tickets]
 
 
@@ -50,7 +50,7 @@ async def test_a_worker_that_hangs_does_not_keep_others_from_their_work(tmp_path
     async with running_world(tmp_path) as world:
         await world.register("hung")
         await world.register("healthy")
-        courier = Courier(
+        assignment_sender = AssignmentSender(
             replace(world.ports, gateway=gateway),
             ClosedBreaker(),
             "http://127.0.0.1:1",
@@ -58,10 +58,10 @@ async def test_a_worker_that_hangs_does_not_keep_others_from_their_work(tmp_path
             answered=lambda delivery, _answer: answered.append(delivery.worker_id),
             unresolved=lambda _delivery, _missing: None,
         )
-        courier.send(await store(world.ports, assigned(1, "hung", 300)))
-        courier.send(await store(world.ports, assigned(2, "healthy", 50)))
+        assignment_sender.send(await store(world.ports, assigned(1, "hung", 300)))
+        assignment_sender.send(await store(world.ports, assigned(2, "healthy", 50)))
         await until(lambda: _all(answered, 50), "the healthy worker to be asked")
-        await courier.close()
+        await assignment_sender.close()
     assert answered == ["healthy"] * 50
     assert gateway.asked.count(("hung", "ticket.assigned")) == 2
 
@@ -72,7 +72,7 @@ async def test_an_assignment_that_no_longer_holds_is_not_delivered(tmp_path: Pat
         await world.register("w1")
         ports = replace(world.ports, gateway=gateway)
         answered: list[str] = []
-        courier = Courier(
+        assignment_sender = AssignmentSender(
             ports,
             ClosedBreaker(),
             "http://127.0.0.1:1",
@@ -81,9 +81,9 @@ async def test_an_assignment_that_no_longer_holds_is_not_delivered(tmp_path: Pat
             unresolved=lambda _delivery, _missing: None,
         )
         old, held = await store(ports, assigned(1, "w1", 2))
-        courier.send([replace(old, attempt=2), held, held])
+        assignment_sender.send([replace(old, attempt=2), held, held])
         await until(lambda: _all(answered, 1), "the one that holds")
-        await courier.close()
+        await assignment_sender.close()
     assert answered == [held.ticket.ticket_id]
     assert gateway.asked == [("w1", "ticket.assigned")]
 
@@ -93,7 +93,7 @@ async def test_a_ticket_that_was_changed_where_it_is_stored_is_not_delivered_aga
     async with running_world(tmp_path) as world:
         await world.register("w1")
         ports = replace(world.ports, gateway=gateway)
-        courier = Courier(
+        assignment_sender = AssignmentSender(
             ports,
             ClosedBreaker(),
             "http://127.0.0.1:1",
@@ -103,10 +103,10 @@ async def test_a_ticket_that_was_changed_where_it_is_stored_is_not_delivered_aga
         )
         (delivery,) = await store(ports, assigned(1, "w1"))
         changed = delivery.ticket.but(parameters={"amount": 1_000_000}, version=2)
-        await ports.store.commit(Step(flow_id=changed.flow_id, tickets=(changed,)))
-        courier.send([delivery])
+        await ports.store.commit(ChangeSet(flow_id=changed.flow_id, tickets=(changed,)))
+        assignment_sender.send([delivery])
         await until(lambda: _all(refused, 1), "the refusal")
-        await courier.close()
+        await assignment_sender.close()
     assert refused == ["ticket_corrupted"]
     assert gateway.asked == []
 

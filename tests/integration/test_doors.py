@@ -71,11 +71,11 @@ async def test_telemetry_that_cannot_be_is_refused_from_whichever_side_it_comes(
     assert (await api.client.post("/api/v1/workers", json=WORKER)).status_code == 201
     problem_of(await api.client.post("/api/v1/workers/w1/heartbeat", json={"telemetry": said}), 422, "invalid_data")
     event = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/w"}
-    for noun, data in (
+    for event_type, data in (
         ("registered", {**WORKER, "telemetry": said}),
         ("heartbeat", {"worker_id": "w1", "telemetry": said}),
     ):
-        headers = {**event, "ce-type": f"io.neuralhive.worker.{noun}.v1"}
+        headers = {**event, "ce-type": f"io.neuralhive.worker.{event_type}.v1"}
         problem_of(await api.client.post("/", json=data, headers=headers), 422, "invalid_data")
 
 

@@ -52,4 +52,4 @@ async def test_flows_side_by_side_all_end_and_leave_nothing_queued(world: World,
     async with asyncio.timeout(PATIENCE_S):
         while await stores.queue.depth():
             await asyncio.sleep(0.05)
-    assert await world.ports.tally.active() == {}
+    assert await world.ports.ticket_counts.active() == {}

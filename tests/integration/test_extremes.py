@@ -18,7 +18,7 @@ from functions._core.decision.vocabulary import MAX_SPAN_MS
 from functions._core.records.values import flow_id_of, ticket_id_of
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
-from tests.support.world import decision, task, until
+from tests.support.world import PATIENCE_S, decision, task, until
 
 EVENT = {"ce-specversion": "1.0", "ce-source": "/t", "ce-type": "io.neuralhive.decision.consolidated.v1"}
 
@@ -68,7 +68,7 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 async def served(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         running(Settings(port=0, data=folder)) as platform,
-        httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=60) as client,
+        httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=PATIENCE_S) as client,
     ):
         yield client
 
@@ -92,7 +92,7 @@ async def settled(client: httpx.AsyncClient, flow_id: str) -> None:
         status: str = (await client.get(f"/api/v1/flows/{flow_id}")).json().get("status", "?")
         return status if status not in {"VALIDATING", "GENERATING", "PUBLISHING"} else None
 
-    await until(probe, f"flow {flow_id} to come to rest", 50)
+    await until(probe, f"flow {flow_id} to come to rest")
 
 
 async def faults(client: httpx.AsyncClient, flow_id: str, task_id: str = "a") -> list[str]:

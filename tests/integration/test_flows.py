@@ -45,7 +45,7 @@ async def test_telemetry_has_one_event_for_each_step_and_one_frame_with_full_cor
         await world.register()
         flow = await world.run(*DIAMOND)
         events = world.sink.events
-    assert [event.noun for event in events] == ["flow.step.completed"] * 5 + ["telemetry.frame"]
+    assert [event.event_type for event in events] == ["flow.step.completed"] * 5 + ["telemetry.frame"]
     assert [event.data["step"] for event in events[:5]] == ["C1", "C2", "C3", "C4", "C5"]
     assert all(event.data["status"] == "completed" for event in events[:5])
     for event in events:
@@ -172,7 +172,7 @@ async def test_more_tickets_than_slots_are_all_done_never_more_at_once_than_slot
         async def watch() -> None:
             nonlocal most
             while True:
-                most = max(most, (await world.ports.tally.active()).get("w1", 0))
+                most = max(most, (await world.ports.ticket_counts.active()).get("w1", 0))
                 await asyncio.sleep(0)
 
         watcher = asyncio.create_task(watch())
@@ -367,7 +367,7 @@ async def test_telemetry_waits_in_order_while_the_sink_is_away_and_the_flow_ends
         world.sink.down = False
         third = await world.run(task("a"))
         await until(lambda: _empty(world), "the buffer to drain")
-        frames = [event.subject for event in world.sink.events if event.noun == "telemetry.frame"]
+        frames = [event.subject for event in world.sink.events if event.event_type == "telemetry.frame"]
     assert (first.status, first.telemetry_published, buffered) == (FlowStatus.COMPLETED, False, 6)
     assert third.telemetry_published is False
     assert frames == [first.flow_id, second.flow_id, third.flow_id]

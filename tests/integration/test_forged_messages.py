@@ -150,7 +150,7 @@ async def test_who_registers_under_the_name_of_a_worker_does_not_get_its_secret(
             known: list[dict[str, Any]] = platform.get("/api/v1/workers")["items"]
             return known[0] if known else None
 
-        first = await until(registration, "the worker to register", 60)
+        first = await until(registration, "the worker to register")
         mine = {name: first[name] for name in ("worker_id", "endpoint", "capabilities", "slots")}
         _, answer = platform.post("/api/v1/workers", mine)
         forged = json.dumps({"ticket_id": "forged", "attempt": 1, "callback_url": f"{platform.url}/x"}).encode()
@@ -164,7 +164,7 @@ async def test_who_registers_under_the_name_of_a_worker_does_not_get_its_secret(
                 True if known and known["registration"] not in {first["registration"], answer["registration"]} else None
             )
 
-        await until(again, "the worker to register again", 60)
+        await until(again, "the worker to register again")
         task = {"task_id": "a", "task_type": "EXECUTE", "description": "a", "required_capabilities": ["python"]}
         plan = {"plan_id": "p", "tasks": [task]}
         decision = {"decision_id": "d", "plan_id": "p", "intent_id": "i", "final_decision": "approve"}
@@ -173,5 +173,5 @@ async def test_who_registers_under_the_name_of_a_worker_does_not_get_its_secret(
         async def completed() -> bool | None:
             return True if platform.get(f"/api/v1/flows/{flow_id}")["status"] == "COMPLETED" else None
 
-        await until(completed, "the flow to be done by the worker", 60)
+        await until(completed, "the flow to be done by the worker")
         assert len(executed.read_text().split()) == 1

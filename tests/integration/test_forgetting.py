@@ -14,7 +14,7 @@ from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.stores import Stores
 from functions._core.records.values import FlowStatus, Outcome
 from functions._engine import retention_job
-from functions._engine.retention_job import RECORDS, Forgetting
+from functions._engine.retention_job import RECORDS, RetentionJob
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
 from functions._observability.metrics import Metrics
@@ -53,7 +53,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 async def rounds(stores: Stores, days: float, letters: int = 100) -> tuple[int, Metrics]:
     """Do rounds until there is nothing more to do; return how many it took, and what was counted."""
     metrics = Metrics()
-    work = Forgetting(stores.retention, AtOnce(days), metrics, keep=DAYS_30, letters=letters)
+    work = RetentionJob(stores.retention, AtOnce(days), metrics, keep=DAYS_30, letters=letters)
     count = 1
     while await work.round():
         count += 1
@@ -115,7 +115,7 @@ async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch, t
     flow_id = await put_ended(store.stores, 1, 3)
     writer = store._database._committer._connection
     writer.execute("PRAGMA query_only = ON")
-    work = Forgetting(store.stores.retention, AtOnce(31), Metrics(), keep=DAYS_30, letters=1)
+    work = RetentionJob(store.stores.retention, AtOnce(31), Metrics(), keep=DAYS_30, letters=1)
     with structlog.testing.capture_logs() as lines:
         running_work = asyncio.create_task(work.run())
 

@@ -13,7 +13,7 @@ import pytest
 from functions._core.records.values import flow_id_of
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
-from tests.support.world import decision, task, until
+from tests.support.world import PATIENCE_S, decision, task, until
 
 TYPE = "io.neuralhive.decision.consolidated.v1"
 BINARY = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/tests", "ce-type": TYPE}
@@ -46,7 +46,7 @@ class Door:
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     """Run a platform without workers, with a short patience for them."""
     settings = Settings(port=0, data=tmp_path / "data", no_worker_seconds=0.2, max_body_bytes=1_000_000)
-    async with running(settings) as platform, httpx.AsyncClient(base_url=platform.url, timeout=20) as client:
+    async with running(settings) as platform, httpx.AsyncClient(base_url=platform.url, timeout=PATIENCE_S) as client:
         yield Door(client)
 
 

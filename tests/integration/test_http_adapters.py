@@ -16,6 +16,7 @@ from functions._adapters.http.telemetry import HttpTelemetrySink
 from functions._adapters.http.workers import HttpBroker, HttpWorkerGateway
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.signatures import SignedMessage
 from functions._core.ports import Answer as WorkerAnswer
 from functions._core.records.worker import Worker
 from functions._engine.clock import SystemClock
@@ -26,6 +27,7 @@ from tests.support.loopback import Answer, Loopback, Request
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KEY = b"k" * 32
 
 
 def event(number: int = 1) -> CloudEvent:
@@ -38,7 +40,7 @@ def worker_at(endpoint: str) -> Worker:
 
 def gateway(client: HttpClient) -> HttpWorkerGateway:
     clock = SystemClock()
-    return HttpWorkerGateway(client, JwtTokens(b"k" * 32, clock), clock)
+    return HttpWorkerGateway(client, JwtTokens(KEY, clock), clock)
 
 
 def received(requests: Sequence[Request]) -> list[CloudEvent]:
@@ -81,6 +83,8 @@ async def test_a_worker_gets_the_event_as_one_binary_post(server: Loopback, clie
     assert answer == WorkerAnswer(202, "{}")
     [request] = server.requests
     assert (request.method, request.path, request.headers["ce-id"]) == ("POST", "/tasks", "e-1")
+    secret = JwtTokens(KEY, SystemClock()).worker_secret("w-1", "")
+    assert SignedMessage.of(request.headers, datetime.now(UTC)).verify(request.body, [secret])
     assert received([request]) == [event()]
 
 
@@ -183,6 +187,13 @@ async def test_the_status_line_is_the_answer_of_workers_subscribers_and_sinks(
             HttpTelemetrySink(client, url).send([event()]),
         )
     assert answer.accepted
+
+
+async def test_a_body_without_an_end_is_not_waited_for_as_long_as_an_answer() -> None:
+    patient = HttpClient(timeout_seconds=3600)
+    async with saying(UNENDED["cut off"], hangs_up=False) as url, asyncio.timeout(60):
+        assert (await gateway(patient).deliver(worker_at(url), event())).accepted
+    await patient.aclose()
 
 
 async def test_no_more_of_an_answer_is_read_than_anybody_needs(server: Loopback, client: HttpClient) -> None:

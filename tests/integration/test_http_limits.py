@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ from functions._engine.settings import Settings
 from functions._hosts.bounded_http import MAX_HEAD, MAX_HEADERS
 from functions._hosts.one_machine.process import running
 from functions.api.ingress import MAX_BATCH
-from tests.support.http_api import problem_of, running_api
+from tests.support.http_api import bearer, problem_of, running_api
 from tests.support.world import PATIENCE_S, decision, task
 
 POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -35,14 +36,14 @@ class Connection:
 
     async def answer(self) -> tuple[int, dict[str, str]]:
         """Return the status and the problem (or other JSON) of the next answer."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode().lower()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE_S)).decode().lower()
         length = next(int(line.partition(":")[2]) for line in head.splitlines() if line.startswith("content-length"))
         return int(head.split(" ")[1]), json.loads(await self.reader.readexactly(length))
 
     async def closed(self) -> bool:
         """Wait for the other side to close; tell whether it did so without another word."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 10) == b""
+            return await asyncio.wait_for(self.reader.read(), PATIENCE_S) == b""
         except ConnectionResetError:
             return True
 
@@ -161,7 +162,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(tmp_path: Path
                 while True:
                     await connection.send(request * 100)
 
-        await asyncio.wait_for(flood(), 50)
+        await asyncio.wait_for(flood(), PATIENCE_S)
         await server.health()
 
 
@@ -243,6 +244,20 @@ async def test_beyond_so_many_connections_requests_are_a_503_until_there_is_room
         async with asyncio.timeout(PATIENCE_S):
             while not await served(server):
                 await asyncio.sleep(0.01)  # until the server, too, has noticed that the connection is closed
+
+
+async def test_how_large_a_report_may_be_is_a_setting(tmp_path: Path) -> None:
+    async with (
+        running(Settings(port=0, data=tmp_path, max_report_bytes=2048)) as platform,
+        httpx.AsyncClient(base_url=platform.url, trust_env=False) as client,
+    ):
+        until = platform.ports.clock.now() + timedelta(hours=1)
+        token = platform.ports.tokens.mint(ticket_id="t", attempt=1, worker_id="w", expires_at=until)
+        for size, status, code in ((2048, 404, "unknown_ticket"), (2049, 413, "too_large")):
+            said = json.dumps({"ticket_id": "t", "attempt": 1, "status": "RUNNING"}).ljust(size).encode()
+            headers = {"content-type": "application/json", **bearer(token)}
+            answer = await client.post("/api/v1/flows/f/reports", content=said, headers=headers)
+            problem_of(answer, status, code)
 
 
 async def test_a_body_that_is_too_large_is_refused_before_it_is_sent(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from functions._adapters.http.cloudevents import write_batch, write_binary, writ
 from functions._core.decision.admission import admit
 from functions._core.errors import Conflict, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, flow_id_of
 from functions._core.rules import CANDIDATES_PER_TICKET, TICKETS_PER_EVENT, Rules
 from functions._engine.platform import Platform
@@ -26,7 +26,7 @@ from tests.contract.schemas import faults_of
 from tests.support.builders import make_event, make_worker
 from tests.support.knative import Broker, SharedStore, cluster, event_of, ping, served, worker_event
 from tests.support.loopback import Answer, Loopback, Request
-from tests.support.world import decision, decision_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, task, until
 
 PROBLEM = "application/problem+json"
 
@@ -59,7 +59,7 @@ async def test_an_event_is_answered_202_when_what_it_led_to_is_with_the_broker(s
         answer = await function.send(event)
         assert (answer.status_code, answer.content) == (202, b"")
         assert await status_of(store, event) is FlowStatus.GENERATING
-        (sent,) = [r for r in sink.requests if event_of(r).noun == "plan.validated"]
+        (sent,) = [r for r in sink.requests if event_of(r).event_type == "plan.validated"]
         assert sent.headers["ce-specversion"] == "1.0"
         assert (sent.headers["ce-cluster"], sent.headers["ce-partitionkey2"]) == ("blue", "x")
         assert sent.json["flow_id"] == event.extensions["partitionkey"]
@@ -75,7 +75,7 @@ async def test_structured_mode_is_taken_like_binary_mode(sink: Loopback) -> None
     headers, body = write_structured(event)
     async with served("validate", store, sink.url) as function:
         assert (await function.client.post(function.url, content=body, headers=headers)).status_code == 202
-    assert "plan.validated" in [event_of(request).noun for request in sink.requests]
+    assert "plan.validated" in [event_of(request).event_type for request in sink.requests]
 
 
 async def test_transitions_go_to_the_broker_as_far_as_they_are_wanted(sink: Loopback) -> None:
@@ -88,12 +88,12 @@ async def test_transitions_go_to_the_broker_as_far_as_they_are_wanted(sink: Loop
             served("generate_tickets", store, sink.url, subscriber_events=wanted) as generate,
         ):
             await validate.send(event)
-            validated = next(e for e in map(event_of, sink.requests) if e.noun == "plan.validated")
+            validated = next(e for e in map(event_of, sink.requests) if e.event_type == "plan.validated")
             sink.reset()
             assert (await generate.send(validated)).status_code == 202
-        nouns = [event_of(request).noun for request in sink.requests]
-        assert "tickets.ready" in nouns
-        assert ("tickets.generated" in nouns) is expected, wanted
+        event_types = [event_of(request).event_type for request in sink.requests]
+        assert "tickets.ready" in event_types
+        assert ("tickets.generated" in event_types) is expected, wanted
 
 
 def test_a_type_of_event_that_nobody_sends_cannot_be_subscribed_to() -> None:
@@ -102,7 +102,7 @@ def test_a_type_of_event_that_nobody_sends_cannot_be_subscribed_to() -> None:
 
 
 def binary(**changes: str | None) -> tuple[dict[str, str], bytes]:
-    headers, body = write_binary(make_event(noun="decision.consolidated"))
+    headers, body = write_binary(make_event(event_type="decision.consolidated"))
     changed = {name.replace("_", "-"): value for name, value in changes.items()}
     return {k: v for k, v in (headers | changed).items() if v is not None}, body
 
@@ -172,7 +172,7 @@ async def test_what_fails_inside_has_its_status_and_its_text_stays_inside(
     store = SharedStore()
     event = await admitted(store)
 
-    async def broken(_step: Step) -> None:
+    async def broken(_step: ChangeSet) -> None:
         raise error
 
     async with served("validate", store, sink.url) as function:
@@ -186,7 +186,7 @@ async def test_what_fails_inside_has_its_status_and_its_text_stays_inside(
 
 
 async def test_an_event_of_a_flow_that_is_not_visible_yet_is_repeated() -> None:
-    event = make_event(noun="decision.consolidated", data={"flow_id": "f", "decision_id": "d"})
+    event = make_event(event_type="decision.consolidated", data={"flow_id": "f", "decision_id": "d"})
     async with served("validate", SharedStore()) as function:
         answer = await function.send(event)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -224,7 +224,7 @@ async def test_after_a_crash_between_commit_and_publication_the_redelivery_publi
     event, other = await admitted(store), await admitted(store)
     async with served("validate", store, sink.url) as doomed:
         platform = (await doomed.running()).platform
-        platform.pump.take = lambda events: None  # type: ignore[method-assign]  # noqa: ARG005
+        platform.local_broker.take = lambda events: None  # type: ignore[method-assign]  # noqa: ARG005
         assert (await doomed.send(event)).status_code == 202  # nobody hears it: the process is gone
         assert (await doomed.send(other)).status_code == 202
     committed = [q.event for q in await store.stores.queue.pending(0, 100)]
@@ -255,7 +255,7 @@ async def test_a_tick_acts_on_every_record_that_is_due(sink: Loopback) -> None:
     async with served("enforce_sla", store, sink.url, sla_timer="off") as function:
         assert sink.requests == []
         assert (await function.send(ping())).status_code == 202
-    again = next(e for e in map(event_of, sink.requests) if e.noun == "decision.consolidated")
+    again = next(e for e in map(event_of, sink.requests) if e.event_type == "decision.consolidated")
     assert again.extensions["partitionkey"] == event.extensions["partitionkey"]
 
 
@@ -266,8 +266,8 @@ async def test_the_timer_acts_without_a_tick(sink: Loopback) -> None:
         await until(lambda: found(sink, "decision.consolidated"), "the event that was lost")
 
 
-async def found(sink: Loopback, noun: str) -> bool | None:
-    return noun in [event_of(request).noun for request in sink.requests] or None
+async def found(sink: Loopback, event_type: str) -> bool | None:
+    return event_type in [event_of(request).event_type for request in sink.requests] or None
 
 
 async def test_what_the_broker_will_never_take_becomes_a_dead_letter(sink: Loopback) -> None:
@@ -320,7 +320,7 @@ async def test_a_function_is_ready_when_its_store_is_and_alive_always() -> None:
     async with served("validate", store) as function:
         assert await function.get("/health/liveness") == 200
         assert function.function.ready() == (False, "not known yet")
-        assert (await function.send(make_event(noun="decision.consolidated"))).status_code == 503
+        assert (await function.send(make_event(event_type="decision.consolidated"))).status_code == 503
         assert await function.get("/health/readiness") == 503
         store.away = False
         await until(lambda: is_ready(function.get), "readiness")
@@ -344,7 +344,7 @@ async def test_what_runs_ends_before_the_function_does(sink: Loopback) -> None:
         return Answer()
 
     sink.answer = slow
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         async with served("validate", store, sink.url) as function:
             headers, body = write_binary(event)
             answering = asyncio.create_task(client.post(function.url, content=body, headers=headers))
@@ -379,7 +379,7 @@ async def test_what_a_broker_has_given_up_is_kept_with_its_reason_and_its_flow_b
     assert letter.event["id"] == event.id
     assert not any(name.startswith("knative") for name in letter.event), "replayed, it must look as it did at first"
     assert await status_of(store, event) is FlowStatus.PUBLISHING
-    assert "flow.consolidated" in [event_of(request).noun for request in sink.requests]
+    assert "flow.consolidated" in [event_of(request).event_type for request in sink.requests]
 
 
 @pytest.mark.parametrize("code", ["503", "429", "404", "421", ""])
@@ -426,13 +426,13 @@ async def test_a_tick_that_was_given_up_is_no_letter_since_the_next_one_does_the
 async def test_who_waits_for_the_end_of_a_flow_is_answered_when_the_api_stops() -> None:
     store = SharedStore()
     data = decision(task("a"))
-    async with httpx.AsyncClient(timeout=30) as client, served("api", store) as api:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client, served("api", store) as api:
         waiting = asyncio.create_task(client.post(f"{api.url}/api/v1/flow-c/execute", json=data))
         await until(lambda: one_flow(store), "the flow")
         await asyncio.sleep(0.2)  # until it waits
         assert not waiting.done()
         api.function.drain()
-        answer = await asyncio.wait_for(waiting, 5)
+        answer = await asyncio.wait_for(waiting, PATIENCE_S)
     assert answer.status_code == 503
 
 
@@ -450,7 +450,7 @@ async def test_doubts_of_a_worker_that_another_process_has_are_known_to_the_api(
 
 
 async def doubts(platform: Platform, worker_id: str) -> bool | None:
-    return worker_id in platform._registrar._doubted or None
+    return worker_id in platform._worker_tracker._doubted or None
 
 
 async def test_workers_may_speak_through_the_broker() -> None:
@@ -483,7 +483,7 @@ class Worker(Loopback):
 
     async def _accept(self, request: Request) -> Answer:
         event = event_of(request)
-        if event.noun == "ticket.assigned":
+        if event.event_type == "ticket.assigned":
             task = asyncio.create_task(self._report(event.data))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -524,7 +524,7 @@ async def test_all_functions_together_complete_a_diamond() -> None:
     assert worker.done[0] == "a"
     assert worker.done[-1] == "d"
     assert sorted(worker.done) == ["a", "b", "c", "d"]
-    assert {"flow.completed", "telemetry.frame", "ticket.assigned"} <= set(broker.nouns())
+    assert {"flow.completed", "telemetry.frame", "ticket.assigned"} <= set(broker.event_types())
     assert len({e.id for e in broker.events}) == len(broker.events), "nothing was published twice"
     assert broker.refused == []
     assert [fault for event in broker.events for fault in faults_of(event)] == []
@@ -545,7 +545,7 @@ async def test_no_chain_event_is_larger_than_what_every_broker_takes() -> None:
         assert (await api.send(decision_event(data))).status_code == 202
         await until(lambda: all_are_discovered(broker), "candidates for every ticket")
         sizes = {
-            event_of(r).noun: len(r.body) + sum(len(name) + len(value) for name, value in r.headers.items())
+            event_of(r).event_type: len(r.body) + sum(len(name) + len(value) for name, value in r.headers.items())
             for r in broker.requests
         }
     assert max(sizes.values()) < 64 * 1024, sizes
@@ -553,7 +553,7 @@ async def test_no_chain_event_is_larger_than_what_every_broker_takes() -> None:
 
 
 async def all_are_discovered(broker: Broker) -> bool | None:
-    return broker.nouns().count("workers.discovered") == 2 or None
+    return broker.event_types().count("workers.discovered") == 2 or None
 
 
 async def ended(client: httpx.AsyncClient, url: str) -> bool | None:

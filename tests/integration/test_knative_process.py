@@ -25,7 +25,7 @@ from functions._worker.http_server import HttpServer
 from tests.support.knative import SharedStore, environment, event_of
 from tests.support.loopback import Answer, Loopback, Request
 from tests.support.processes import Process, free_port, processes
-from tests.support.world import decision, decision_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, task, until
 
 NOT_NEEDED = {"fastapi", "httpx", "opentelemetry", "prometheus_client", "rich", "sqlite3", "starlette", "typer"}
 
@@ -109,7 +109,7 @@ async def test_on_sigterm_what_runs_is_answered_and_published_and_the_process_en
     with processes() as started:
         started.append(process)
         process.start()
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
             await ready(client, url)
             headers, body = write_binary(event)
             answering = asyncio.create_task(client.post(url, content=body, headers=headers))
@@ -122,7 +122,7 @@ async def test_on_sigterm_what_runs_is_answered_and_published_and_the_process_en
             assert (await answering).status_code == 202
         assert await asyncio.to_thread(running.wait, 20) == 0
     assert await left_in(database_url, event) == (FlowStatus.GENERATING, 0)
-    assert "plan.validated" in [event_of(request).noun for request in sink.requests]
+    assert "plan.validated" in [event_of(request).event_type for request in sink.requests]
 
 
 async def refused(url: str) -> bool | None:
@@ -153,7 +153,7 @@ async def test_killed_between_commit_and_publication_it_leaves_everything_to_the
     with processes() as started:
         started.append(process)
         process.start()
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
             await ready(client, url)
             sending = asyncio.create_task(client.post(url, content=body, headers=headers))
             await arrived.wait()
@@ -189,7 +189,7 @@ async def test_a_step_function_imports_no_web_framework_and_no_command_line(data
         async with httpx.AsyncClient() as client:
             await ready(client, f"http://127.0.0.1:{port}")
             process.terminate()
-        out, _ = await asyncio.wait_for(process.communicate(), 20)
+        out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     finally:
         if process.returncode is None:
             process.kill()
@@ -219,14 +219,24 @@ async def lives(client: httpx.AsyncClient, url: str) -> bool | None:
 def test_everything_that_is_missing_is_named_and_the_sink_with_what_brings_it(tmp_path: Path) -> None:
     told = {"FLOWC_WORKER_KEY": "short", "K_CE_OVERRIDES": '{"extensions": {"Bad": 1}}', "HOME": str(tmp_path)}
     run = subprocess.run(
-        [sys.executable, "-m", "functions", "api"], env=told, capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-m", "functions", "api"],
+        env=told,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert run.returncode == 2
     for named in ("FLOWC_WORKER_KEY", "K_CE_OVERRIDES", "SinkBinding"):
         assert named in run.stderr, run.stderr
     told |= {"FLOWC_WORKER_KEY": "k" * 32}
     run = subprocess.run(
-        [sys.executable, "-m", "functions", "api"], env=told, capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-m", "functions", "api"],
+        env=told,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     for named in ("FLOWC_DATABASE_URL", "FLOWC_PUBLIC_URL", "FLOWC_API_KEY", "K_SINK"):
         assert named in run.stderr, run.stderr
@@ -250,12 +260,12 @@ async def test_func_python_itself_serves_what_a_handler_exposes(
             headers, body = write_binary(event)
             answer = await client.post(url, content=body, headers=headers)
         process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
     finally:
         if process.returncode is None:
             process.kill()
     assert (answer.status_code, answer.content) == (202, b""), log.read_text()
-    assert "plan.validated" in [event_of(request).noun for request in sink.requests]
+    assert "plan.validated" in [event_of(request).event_type for request in sink.requests]
 
 
 async def test_under_func_python_too_each_outcome_has_its_status(

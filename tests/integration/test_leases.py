@@ -16,7 +16,7 @@ from functions._hosts.one_machine.process import running
 from functions._worker import Executor, ShellExecutor, SimulatedExecutor, Worker, WorkerConfig
 from tests.support.builders import T0
 from tests.support.loopback import Loopback
-from tests.support.world import decision, task, until
+from tests.support.world import PATIENCE_S, decision, task, until
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Site:
 @asynccontextmanager
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     settings = Settings(port=0, data=tmp_path / "data", log_level="error")
-    async with running(settings) as platform, httpx.AsyncClient(base_url=platform.url, timeout=20) as client:
+    async with running(settings) as platform, httpx.AsyncClient(base_url=platform.url, timeout=PATIENCE_S) as client:
         platform.engine.dispatcher.up_since = T0  # long ago: nobody is excused for what could not be heard
         yield Site(platform.url, client)
 

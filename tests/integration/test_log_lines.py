@@ -141,7 +141,7 @@ async def test_every_line_of_a_platform_and_a_worker_is_json(tmp_path: Path) -> 
     }
     with process(tmp_path, "platform", "up", **settings) as log:
         platform = Platform([], log, url=url)
-        await until(lambda: answers(platform), "the platform", 60)
+        await until(lambda: answers(platform), "the platform")
         worker_port = free_port()
         options = ("--url", url, "--port", str(worker_port), "--capability", "python", "--simulate", "1000")
         with process(tmp_path, "worker", "worker", *options) as worker_log:
@@ -149,7 +149,7 @@ async def test_every_line_of_a_platform_and_a_worker_is_json(tmp_path: Path) -> 
             async def registered() -> bool | None:
                 return bool((await asyncio.to_thread(platform.get, "/api/v1/workers"))["items"]) or None
 
-            await until(registered, "the worker", 60)
+            await until(registered, "the worker")
             await nonsense(url)
             await nonsense(f"http://127.0.0.1:{worker_port}")
             flow_id = platform.submit(decision(task("a"), correlation_id="c-1"))

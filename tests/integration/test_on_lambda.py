@@ -17,18 +17,20 @@ from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.http.cloudevents import write_structured
 from functions._core.errors import Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import flow_id_of
 from functions._engine.settings import SettingsError
 from functions._hosts.aws.environment import gateway, read_environment
 from functions._hosts.aws.function import LambdaFunction
 from functions._hosts.aws.records import TRIES, Records
 from functions._hosts.aws.timers import SOURCE
+from functions._observability import logs
 from functions._observability.emf import EmbeddedMetrics
 from tests.conformance.dynamodb_clients import Ahead
 from tests.contract.schemas import faults_of
 from tests.support.aws_emulator import Aws
 from tests.support.builders import make_flow, make_history, make_ticket
+from tests.support.command_line import logs_as_before
 from tests.support.plans import seeded_decision
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -166,9 +168,9 @@ async def test_a_decision_that_is_posted_goes_from_function_to_function(deployed
         "plan.validated": "generate_tickets",
         "tickets.ready": "discover",
     }
-    for noun, name in expected.items():
+    for event_type, name in expected.items():
         (event,) = await deployed.published(1)
-        assert (event.noun, event.extensions["partitionkey"]) == (noun, answer["flow_id"])
+        assert (event.event_type, event.extensions["partitionkey"]) == (event_type, answer["flow_id"])
         await (await deployed.function(name)).takes(body_of(event))
     status, flow = await api.asks("GET", f"/api/v1/flows/{answer['flow_id']}")
     assert (status, flow["status"]) == (200, "EXECUTING")
@@ -187,7 +189,22 @@ async def test_a_decision_from_the_ingress_bus_is_taken_as_one_that_is_posted(de
     envelope = {"detail-type": event.type, "source": event.source, "detail": json.loads(body_of(event))}
     await api.takes(json.dumps(envelope))
     (chained,) = await deployed.published(1)
-    assert (chained.noun, chained.data["decision_id"]) == ("decision.consolidated", event.data["decision_id"])
+    assert (chained.event_type, chained.data["decision_id"]) == ("decision.consolidated", event.data["decision_id"])
+
+
+async def test_a_line_about_a_message_has_the_ids_of_its_event(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validate = await deployed.function("validate")
+    extensions = {"partitionkey": "no-such-flow", "correlationid": "c"}
+    event = replace(decided(), data={"flow_id": "no-such-flow", "decision_id": "d"}, extensions=extensions)
+    with logs_as_before():
+        logs.configure("warning")
+        with pytest.raises(Unavailable):
+            await validate.takes(body_of(event))
+    line = next(line for line in map(json.loads, capsys.readouterr().err.splitlines()) if "noun" in line)
+    ids = {"event_id": event.id, "flow_id": "no-such-flow", "correlation_id": "c"}
+    assert {**line, **ids, "event": "event.not_now"} == line
 
 
 async def test_an_internal_event_from_outside_is_refused_and_kept(deployed: Deployed) -> None:
@@ -239,11 +256,13 @@ async def test_a_word_of_a_worker_that_was_given_up_is_heard_when_it_is_replayed
     assert await api.made.platform.ports.registry.worker("w1") is not None
 
 
-@pytest.mark.parametrize("noun", ["worker.unhealthy", "ticket.reported"])
-async def test_an_internal_event_from_outside_does_not_reach_the_bus_by_a_replay(deployed: Deployed, noun: str) -> None:
+@pytest.mark.parametrize("event_type", ["worker.unhealthy", "ticket.reported"])
+async def test_an_internal_event_from_outside_does_not_reach_the_bus_by_a_replay(
+    deployed: Deployed, event_type: str
+) -> None:
     api = await deployed.function("api")
     report = {"ticket_id": "t", "attempt": 1, "status": "COMPLETED"}
-    await api.takes(body_of(replace(decided(), type=type_of(noun), data=report)))
+    await api.takes(body_of(replace(decided(), type=type_of(event_type), data=report)))
     (letter,) = await api.letters()
     status, _ = await api.asks("POST", f"/api/v1/dead-letters/{letter['letter_id']}/replay")
     assert status in {401, 403}
@@ -274,8 +293,10 @@ async def test_an_order_that_comes_before_its_decision_stays_in_its_queue(deploy
 
 async def test_the_last_word_of_a_worker_that_has_gone_is_no_dead_letter(deployed: Deployed) -> None:
     api = await deployed.function("api")
-    for noun in ("worker.heartbeat", "worker.deregistered"):
-        await api.takes(body_of(replace(decided(), type=type_of(noun), data={"worker_id": "gone", "reason": "x"})))
+    for event_type in ("worker.heartbeat", "worker.deregistered"):
+        await api.takes(
+            body_of(replace(decided(), type=type_of(event_type), data={"worker_id": "gone", "reason": "x"}))
+        )
     assert await api.letters() == []
 
 
@@ -313,7 +334,7 @@ async def test_a_timer_from_outside_is_refused_like_any_internal_event(deployed:
     api = await deployed.function("api")
     await api.takes(body_of(replace(decided(), source=SOURCE)))
     (event,) = await deployed.published(1)
-    assert event.noun == "decision.consolidated"
+    assert event.event_type == "decision.consolidated"
     await api.takes(body_of(replace(decided(), source=SOURCE, type=type_of("plan.validated"), data={})))
     (letter,) = await api.letters()
     assert letter["reason"]["code"] == "internal_type"
@@ -324,7 +345,7 @@ async def test_the_same_message_ten_times_is_done_once(deployed: Deployed) -> No
     await api.takes(body_of(decided()))
     (event,) = await deployed.published(1)
     await asyncio.gather(*(validate.takes(body_of(event)) for _ in range(10)))
-    assert [one.noun for one in await deployed.published(2, 1.0)] == ["plan.validated"]
+    assert [one.event_type for one in await deployed.published(2, 1.0)] == ["plan.validated"]
 
 
 async def test_a_message_that_is_no_event_becomes_a_dead_letter_that_is_not_replayed(deployed: Deployed) -> None:
@@ -447,7 +468,7 @@ async def test_two_environments_of_a_function_give_other_positions_at_the_same_m
         deployed.functions.append(made)
         ticket = make_ticket(flow, number)
         entry = make_history(flow, number, ticket_id=ticket.ticket_id)
-        step = Step(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,))
+        step = ChangeSet(flow_id=flow.flow_id, tickets=(ticket,), history=(entry,))
         await made.platform.ports.store.commit(step)
     history = await made.platform.ports.views.history(flow.flow_id, 0, 10)
     assert len({entry.seq for entry in history}) > 1

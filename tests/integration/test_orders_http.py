@@ -79,19 +79,19 @@ class Verb:
 
     name: str
     begin: Callable[[Api], Awaitable[Target]]
-    noun: str
+    event_type: str
     moves: tuple[tuple[str, str | None, str | None, str | None], ...]
     more: tuple[tuple[str, Any], ...] = ()
 
     def path(self, target: Target) -> str:
         """Return where the verb is POSTed for a target."""
-        if self.noun.startswith("flow."):
+        if self.event_type.startswith("flow."):
             return f"/api/v1/flows/{target.flow_id}/{self.name}"
         return f"/api/v1/tickets/{target.ticket_id}/{self.name}"
 
     def data(self, target: Target) -> dict[str, Any]:
         """Return the data of its event for a target."""
-        about = {"ticket_id": target.ticket_id} if self.noun.startswith("ticket.") else {}
+        about = {"ticket_id": target.ticket_id} if self.event_type.startswith("ticket.") else {}
         return {"flow_id": target.flow_id, **about, **SAID, **dict(self.more)}
 
 
@@ -196,7 +196,7 @@ async def test_an_event_does_the_same_and_counts_once(api: Api, verb: Verb) -> N
 
     def event(event_id: str, **more: Any) -> CloudEvent:
         return CloudEvent(
-            id=event_id, source="/tests", type=type_of(verb.noun), time=T0, data={**verb.data(target), **more}
+            id=event_id, source="/tests", type=type_of(verb.event_type), time=T0, data={**verb.data(target), **more}
         )
 
     before = await stored(api, target)
@@ -215,7 +215,7 @@ async def test_an_event_does_the_same_and_counts_once(api: Api, verb: Verb) -> N
 
 @every_verb
 async def test_what_is_unknown_or_malformed_is_refused(api: Api, verb: Verb) -> None:
-    what = verb.noun.partition(".")[0]
+    what = verb.event_type.partition(".")[0]
     for nobody in ("nobody", "a%00b"):
         path = f"/api/v1/{what}s/{nobody}/{verb.name}"
         problem_of(await api.client.post(path), 404, f"unknown_{what}")
@@ -268,11 +268,11 @@ async def test_a_workflow_is_paused_and_resumed_as_a_flow_is(api: Api) -> None:
 
 
 async def test_the_verbs_are_those_of_the_contract(api: Api) -> None:
-    assert sorted(verb.noun for verb in VERBS) == sorted(ORDERS)
+    assert sorted(verb.event_type for verb in VERBS) == sorted(ORDERS)
     paths: Mapping[str, Any] = api.app.openapi()["paths"]
     for verb in VERBS:
         path = verb.path(Target("{flow_id}", "{ticket_id}"))
-        assert paths[path]["post"]["operationId"] == f"{verb.name}_{verb.noun.partition('.')[0]}"
+        assert paths[path]["post"]["operationId"] == f"{verb.name}_{verb.event_type.partition('.')[0]}"
 
 
 async def test_incidents_are_listed_by_themselves_and_among_the_audits(api: Api) -> None:

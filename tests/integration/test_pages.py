@@ -141,7 +141,7 @@ async def test_a_page_neither_submits_nor_approves(platform: httpx.AsyncClient) 
     async def waits() -> bool | None:
         return (await platform.get(path)).json()["status"] == "AWAITING_APPROVAL" or None
 
-    await until(waits, "the flow to wait for a person", 30)
+    await until(waits, "the flow to wait for a person")
     problem_of(await platform.post(f"{path}/approve", headers=page), 403, "cross_site")
     problem_of(await platform.post(f"{path}/approve", headers={"content-type": "text/plain"}), 415, "not_json")
     assert await waits()

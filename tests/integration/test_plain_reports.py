@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from functions._core.records.audits import ActionRecord, AuditKind
 from functions._core.records.values import TicketStatus
@@ -30,7 +31,7 @@ async def assignment_of(api: Api) -> dict[str, Any]:
         assignments = api.world.workers.assignments
         return dict(assignments[0]) if assignments else None
 
-    return await until(assigned, "an assignment", 60)
+    return await until(assigned, "an assignment")
 
 
 async def report(api: Api, assignment: dict[str, Any], body: object, **headers: str) -> httpx.Response:
@@ -77,10 +78,14 @@ async def test_what_is_half_an_event_is_told_what_is_missing(api: Api) -> None:
     assert "missing attributes: source, type, specversion" in problem_of(answer, 400, "malformed_event")["detail"]
 
 
-async def test_a_refused_report_is_seen_in_why_audits_and_metrics(api: Api) -> None:
+async def test_a_refused_report_is_seen_in_why_audits_log_and_metrics(api: Api) -> None:
     assignment = await assignment_of(api)
-    answer = await report(api, assignment, said(assignment, status="DONE", output=assignment["token"]))
+    with capture_logs() as lines:
+        answer = await report(api, assignment, said(assignment, status="DONE", output=assignment["token"]))
     problem_of(answer, 422, "invalid_data")
+    [line] = [line for line in lines if line["event"] == "report.refused"]
+    about = {name: assignment[name] for name in ("flow_id", "ticket_id", "attempt", "worker_id")}
+    assert {**line, **about, "code": "invalid_data"} == line
     [kept] = await refusals(api, assignment["flow_id"])
     assert (kept.target, kept.who, kept.action) == (assignment["ticket_id"], "w1", "report_refused")
     assert kept.why.startswith("422 invalid_data: data.status: ")
@@ -89,8 +94,9 @@ async def test_a_refused_report_is_seen_in_why_audits_and_metrics(api: Api) -> N
     assert sentence.startswith("A report by worker w1 was refused at ")
     assert "422 invalid_data: data.status" in sentence
     metrics = (await api.client.get("/metrics")).text
+    assert 'flowc_reports_refused_total{code="invalid_data"} 1.0' in metrics
     assert "jwt" not in sentence
-    assert assignment["token"] not in metrics + str(why)
+    assert assignment["token"] not in metrics + str(why) + str(line)
     assert (await api.world.tickets(assignment["flow_id"]))["a"].status is TicketStatus.ASSIGNED
 
 

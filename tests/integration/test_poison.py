@@ -11,7 +11,7 @@ from functions._adapters.http.workers import HttpBroker
 from functions._adapters.memory.store import MemoryStore
 from functions._core.events.envelope import CloudEvent
 from functions._engine.clock import SystemClock
-from functions._engine.outbox_relay import PAGE, Publisher
+from functions._engine.outbox_relay import PAGE, OutboxRelay
 from tests.support.builders import make_event
 from tests.support.loopback import Answer, Loopback, Request
 from tests.support.world import running_world, until
@@ -53,7 +53,7 @@ async def test_the_sweep_of_the_outbox_goes_past_what_the_broker_does_not_take(
     receiver: Loopback, client: HttpClient
 ) -> None:
     stores = MemoryStore().stores
-    publisher = Publisher(stores.queue, stores.store, HttpBroker(client, receiver.url), SystemClock())
+    publisher = OutboxRelay(stores.queue, stores.store, HttpBroker(client, receiver.url), SystemClock())
     left = events(PAGE + 20)
     await stores.queue.enqueue(left)
     await publisher.recover()
@@ -70,7 +70,7 @@ async def test_the_sweep_of_the_outbox_leaves_a_broker_alone_that_takes_nothing(
 
         server.answer = away
         stores = MemoryStore().stores
-        publisher = Publisher(stores.queue, stores.store, HttpBroker(client, server.url), SystemClock())
+        publisher = OutboxRelay(stores.queue, stores.store, HttpBroker(client, server.url), SystemClock())
         await stores.queue.enqueue(events(PAGE + 20))
         await publisher.recover()
         assert len(server.requests) == PAGE
@@ -78,18 +78,38 @@ async def test_the_sweep_of_the_outbox_leaves_a_broker_alone_that_takes_nothing(
         await publisher.close()
 
 
+async def test_a_page_of_the_outbox_that_the_broker_never_takes_keeps_nothing_behind_it(client: HttpClient) -> None:
+    async with Loopback() as server:
+        poison = {event.id for event in events(PAGE)}
+
+        async def answer(request: Request) -> Answer:
+            return Answer(503 if request.headers["ce-id"] in poison else 202)
+
+        server.answer = answer
+        stores = MemoryStore().stores
+        publisher = OutboxRelay(stores.queue, stores.store, HttpBroker(client, server.url), SystemClock())
+        await stores.queue.enqueue(events(PAGE + 20))
+        for _ in range(2):
+            await publisher.recover()
+        assert {queued.event.id for queued in await stores.queue.pending(0, 2 * PAGE)} == poison
+        asked = len(server.requests)
+        await publisher.recover()  # the sweep begins again at the head
+        assert len(server.requests) == asked + PAGE
+        await publisher.close()
+
+
 async def test_an_event_that_the_subscriber_does_not_take_holds_up_none_of_its_flow(
     tmp_path: Path, receiver: Loopback, client: HttpClient
 ) -> None:
     async with running_world(tmp_path, subscriber_url=receiver.url) as world:
-        world.platform.pump.subscriber = HttpBroker(client, receiver.url)
+        world.platform.local_broker.subscriber = HttpBroker(client, receiver.url)
         sent = events(50)
         await world.platform._queue.enqueue(sent)
-        world.platform.pump.take(sent)
+        world.platform.local_broker.take(sent)
 
         async def others() -> bool | None:
             return True if await world.platform._queue.depth() == 1 else None
 
-        await until(others, "all others to be told", seconds=60)
+        await until(others, "all others to be told")
         assert taken(receiver) == [event.id for event in sent if event.id != POISON]
         assert [queued.event.id for queued in await world.platform._queue.pending(0, 10)] == [POISON]

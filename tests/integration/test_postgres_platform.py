@@ -18,7 +18,7 @@ import pytest
 from functions._engine.settings import Settings, SettingsError
 from tests.conftest import ROOT
 from tests.support.processes import Platform, platform_process, processes, worker_process
-from tests.support.world import decision, task, until
+from tests.support.world import PATIENCE_S, decision, task, until
 
 KEY = "k" * 32
 PLANTED = "planted-where-nothing-may-find-it"
@@ -81,7 +81,7 @@ async def asked(url: str, question: str) -> Any:
 
 def handled(platform: Platform) -> float:
     """Return how many steps the platform has committed."""
-    with urllib.request.urlopen(f"{platform.url}/metrics", timeout=10) as answer:  # noqa: S310 always http
+    with urllib.request.urlopen(f"{platform.url}/metrics", timeout=PATIENCE_S) as answer:  # noqa: S310 always http
         lines = answer.read().decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("flowc_events_handled_total"))
 

@@ -24,7 +24,7 @@ async def behind_a_blocked_slot(world: World, *decisions: dict[str, Any]) -> lis
     async def blocked() -> bool | None:
         return bool(world.workers.assignments) or None
 
-    await until(blocked, "the slot to be taken", seconds=60)
+    await until(blocked, "the slot to be taken")
     flow_ids = [await world.submit(one) for one in decisions]
 
     async def all_wait() -> bool | None:
@@ -32,11 +32,11 @@ async def behind_a_blocked_slot(world: World, *decisions: dict[str, Any]) -> lis
         expected = sum(len(one["cognitive_plan"]["tasks"]) for one in decisions)
         return sum(ticket.waiting is Waiting.SLOT for ticket in tickets) == expected or None
 
-    await until(all_wait, "all tickets to wait for the slot", seconds=60)
+    await until(all_wait, "all tickets to wait for the slot")
     world.workers.behave = lambda _assignment: {"status": "COMPLETED"}
     await world.platform.report(report_event(world.workers.assignments[0], status="COMPLETED"))
     for flow_id in flow_ids:
-        await world.ended(flow_id, seconds=60)
+        await world.ended(flow_id)
     return [one["task_id"] for one in world.workers.assignments[1:]]
 
 
@@ -85,7 +85,7 @@ async def test_the_score_that_is_shown_grows_while_a_ticket_waits(tmp_path: Path
             items = (await api.get(f"/api/v1/flows/{flow_id}/tickets"))["items"]
             return next((one["priority_score"] for one in items if one["priority_score"] > least), None)
 
-        first = await until(lambda: score_above(0), "the ticket", seconds=60)
-        grown = await until(lambda: score_above(first), "a higher score", seconds=60)
+        first = await until(lambda: score_above(0), "the ticket")
+        grown = await until(lambda: score_above(first), "a higher score")
         stored = (await api.world.tickets(flow_id))["a"].priority_score
     assert stored <= first < grown <= 1

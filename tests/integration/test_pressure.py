@@ -19,7 +19,7 @@ from functions._hosts.one_machine.process import running
 from tests.support.http_api import problem_of, running_api
 from tests.support.loopback import Answer as LoopbackAnswer
 from tests.support.loopback import Loopback, Request
-from tests.support.world import decision, decision_event, report_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, report_event, task, until
 
 WORDS = {"full": "database or disk is full", "read-only": "readonly database"}
 
@@ -70,7 +70,7 @@ class Platform:
 async def platform_over(folder: Path) -> AsyncIterator[Platform]:
     async with (
         running(Settings(port=0, data=folder)) as platform,
-        httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=20) as client,
+        httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=PATIENCE_S) as client,
     ):
         flows = platform.ports.store
         assert isinstance(flows, SqliteFlows)
@@ -155,12 +155,12 @@ async def test_a_flow_that_was_under_way_when_the_disk_filled_up_is_done_once_th
 async def test_a_full_queue_is_a_503_that_says_when_to_come_again(tmp_path: Path) -> None:
     async with running_api(tmp_path, queue_memory=100) as api:
         flow_id = await api.world.submit(decision(task("a")))
-        mailbox = api.world.platform._mailbox
+        executor = api.world.platform._executor
         go_on = asyncio.Event()
         # One flow that is busy holds up what it is told, as a slow disk would.
-        jobs = [mailbox.submit(flow_id, go_on.wait)]
-        while mailbox.queued < 200:
-            jobs.append(mailbox.submit(flow_id, go_on.wait))
+        jobs = [executor.submit(flow_id, go_on.wait)]
+        while executor.queued < 200:
+            jobs.append(executor.submit(flow_id, go_on.wait))
             await asyncio.sleep(0)
         answer = await api.client.post(f"/api/v1/flows/{flow_id}/cancel", json={})
         assert "too much is queued" in problem_of(answer, 503, "unavailable")["detail"]

@@ -9,7 +9,7 @@ import pytest
 
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
 from functions._core.records.models import Reason
 from functions._core.records.values import FlowStatus
@@ -37,17 +37,17 @@ class Subscriber:
 async def subscribed(tmp_path: Path, subscriber: Subscriber) -> AsyncIterator[World]:
     """Run a world whose transitions go to `subscriber`."""
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/") as world:
-        world.platform.pump.subscriber = subscriber
+        world.platform.local_broker.subscriber = subscriber
         await world.register()
         yield world
 
 
-def event(event_id: str, noun: str = "ticket.completed", flow_id: str = "nobody") -> CloudEvent:
+def event(event_id: str, event_type: str = "ticket.completed", flow_id: str = "nobody") -> CloudEvent:
     """Build an event for subscribers."""
     return CloudEvent(
         id=event_id,
         source="/tests",
-        type=type_of(noun),
+        type=type_of(event_type),
         time=T0,
         subject=flow_id,
         data={"flow_id": flow_id, "ticket_ids": []},
@@ -58,7 +58,7 @@ def event(event_id: str, noun: str = "ticket.completed", flow_id: str = "nobody"
 async def drained(world: World) -> bool | None:
     """Tell whether the queue is empty."""
     depth = await world.platform._queue.depth()
-    return True if depth == 0 and world.platform.pump.held == 0 else None
+    return True if depth == 0 and world.platform.local_broker.held == 0 else None
 
 
 async def test_subscribers_get_every_transition_once_and_in_order(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ async def test_subscribers_get_every_transition_once_and_in_order(tmp_path: Path
         flow = await world.run(task("a"))
         await until(lambda: drained(world), "the queue to empty")
         history = [kind for kind, _ in await world.history(flow.flow_id)]
-    assert [e.noun for e in subscriber.events] == history
-    assigned = next(e for e in subscriber.events if e.noun == "ticket.assigned")
+    assert [e.event_type for e in subscriber.events] == history
+    assigned = next(e for e in subscriber.events if e.event_type == "ticket.assigned")
     assert (assigned.data["token"], assigned.data["worker_id"]) == (None, "w1")
     assert "token-" not in str([e.data for e in subscriber.events])
 
@@ -76,7 +76,7 @@ async def test_subscribers_get_every_transition_once_and_in_order(tmp_path: Path
 async def test_an_event_that_a_subscriber_cannot_take_yet_is_sent_again(tmp_path: Path) -> None:
     subscriber = Subscriber(Unavailable(), Unavailable())
     async with subscribed(tmp_path, subscriber) as world:
-        world.platform.pump.take([event("e1")])
+        world.platform.local_broker.take([event("e1")])
         await until(lambda: drained(world), "the queue to empty")
         letters, _ = await world.ports.dead_letters.letters(None, 10)
     assert [e.id for e in subscriber.events] == ["e1"]
@@ -87,7 +87,7 @@ async def test_an_event_that_a_subscriber_refuses_becomes_a_dead_letter_and_can_
     subscriber = Subscriber(Rejected("no such thing", code="refused_by_subscriber"))
     async with subscribed(tmp_path, subscriber) as world:
         await world.platform._queue.enqueue([event("e1")])
-        world.platform.pump.take([event("e1")])
+        world.platform.local_broker.take([event("e1")])
         await until(lambda: drained(world), "the queue to empty")
         letters, _ = await world.ports.dead_letters.letters(None, 10)
         assert [(x.letter_id, x.function, x.reason.code) for x in letters] == [
@@ -122,11 +122,11 @@ async def test_a_function_that_raises_three_times_is_given_up(tmp_path: Path, mo
 async def test_more_events_than_fit_into_memory_are_all_handled(tmp_path: Path) -> None:
     subscriber = Subscriber()
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/", queue_memory=100) as world:
-        world.platform.pump.subscriber = subscriber
+        world.platform.local_broker.subscriber = subscriber
         events = [event(f"e{n}", flow_id=f"flow-{n % 7}") for n in range(1000)]
         await world.platform._queue.enqueue(events)
-        world.platform.pump.take(events)
-        assert world.platform.pump.held <= 100
+        world.platform.local_broker.take(events)
+        assert world.platform.local_broker.held <= 100
         await until(lambda: drained(world), "the queue to empty")
     assert sorted(e.id for e in subscriber.events) == sorted(f"e{n}" for n in range(1000))
 
@@ -137,7 +137,7 @@ async def test_a_new_process_takes_up_what_was_queued(tmp_path: Path) -> None:
         data = decision(task("a"))
         flow_id = await world.submit(data)
         await world.ended(flow_id)
-        await world.ports.store.commit(Step(flow_id=flow_id, events=(event("left", "tickets.ready", flow_id),)))
+        await world.ports.store.commit(ChangeSet(flow_id=flow_id, events=(event("left", "tickets.ready", flow_id),)))
         await world.platform.start()
         await until(lambda: drained(world), "the queue to empty")
 
@@ -169,7 +169,7 @@ async def test_a_subscriber_that_hangs_holds_up_no_flow(tmp_path: Path) -> None:
             await asyncio.Event().wait()
 
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/", queue_memory=100) as world:
-        world.platform.pump.subscriber = Hanging()
+        world.platform.local_broker.subscriber = Hanging()
         await world.register()
         flows = await asyncio.gather(*(world.run(task("a"), task("b", "a")) for _ in range(60)))
     assert {flow.status for flow in flows} == {FlowStatus.COMPLETED}

@@ -45,7 +45,7 @@ async def of_a_worker(_folder: Path) -> AsyncIterator[tuple[str, str]]:
 async def test_raw_bytes_are_as_good_as_encoded_ones_and_what_cannot_be_read_is_named(
     door: Door, tmp_path: Path
 ) -> None:
-    async with door(tmp_path) as (url, noun), httpx.AsyncClient(trust_env=False) as client:
+    async with door(tmp_path) as (url, event_type), httpx.AsyncClient(trust_env=False) as client:
         message = count()
 
         async def sent(value: bytes) -> httpx.Response:
@@ -53,13 +53,13 @@ async def test_raw_bytes_are_as_good_as_encoded_ones_and_what_cannot_be_read_is_
                 b"ce-specversion": b"1.0",
                 b"ce-id": b"1",
                 b"ce-source": b"/tests",
-                b"ce-type": f"io.neuralhive.{noun}.v1".encode(),
+                b"ce-type": f"io.neuralhive.{event_type}.v1".encode(),
                 b"ce-correlationid": value,
             }
             body = json.dumps({**DECISION, "ticket_id": "t-1"}).encode()
             # Only a worker asks for a signature, and takes none twice.
             at = datetime.now(UTC) + timedelta(seconds=next(message))
-            signed = signature_headers(SECRET, f"{noun.replace('.', '-')}_1", at, body)
+            signed = signature_headers(SECRET, f"{event_type.replace('.', '-')}_1", at, body)
             headers |= {name.encode(): text.encode() for name, text in signed.items()}
             return await client.post(
                 url, content=body, headers=[*headers.items(), (b"content-type", b"application/json")]
@@ -74,12 +74,12 @@ async def test_raw_bytes_are_as_good_as_encoded_ones_and_what_cannot_be_read_is_
 
 @pytest.mark.parametrize("value", RAW)
 async def test_a_flow_has_the_text_that_was_meant(tmp_path: Path, value: bytes) -> None:
-    async with of_the_api(tmp_path) as (url, noun), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with of_the_api(tmp_path) as (url, event_type), httpx.AsyncClient(base_url=url, trust_env=False) as client:
         headers = [
             (b"ce-specversion", b"1.0"),
             (b"ce-id", b"1"),
             (b"ce-source", b"/tests"),
-            (b"ce-type", f"io.neuralhive.{noun}.v1".encode()),
+            (b"ce-type", f"io.neuralhive.{event_type}.v1".encode()),
             (b"ce-correlationid", value),
         ]
         assert (await client.post("/", json=DECISION, headers=headers)).status_code == 202

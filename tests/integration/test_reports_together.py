@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from functions._adapters.sql.sqlite.store import SqliteStore
-from functions._core.engine import Heard
+from functions._core.engine import ReportResult
 from functions._core.errors import Conflict, Rejected
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus
 from tests.support.world import World, decision, report_event, running_world, task, until
 
@@ -33,14 +33,14 @@ async def at_the_middle(tmp_path: Path) -> AsyncIterator[tuple[World, str, Assig
 
 
 async def _held(world: World) -> bool | None:
-    held = await world.ports.tally.held_by("w1", 10)
+    held = await world.ports.ticket_counts.held_by("w1", 10)
     return True if len([t for t in held if t.task_id in MIDDLE and t.acknowledged_at]) == len(MIDDLE) else None
 
 
-async def heard(world: World, flow_id: str, *events: CloudEvent) -> list[Heard | BaseException]:
+async def heard(world: World, flow_id: str, *events: CloudEvent) -> list[ReportResult | BaseException]:
     """Send reports while the flow is busy, then let it go on."""
     busy = asyncio.Event()
-    job = world.platform._mailbox.submit(flow_id, busy.wait)
+    job = world.platform._executor.submit(flow_id, busy.wait)
     reports = [asyncio.create_task(world.platform.report(event)) for event in events]
     await asyncio.sleep(0)
     busy.set()
@@ -50,16 +50,16 @@ async def heard(world: World, flow_id: str, *events: CloudEvent) -> list[Heard |
 
 async def test_reports_that_wait_together_are_one_commit_and_each_is_recorded(tmp_path: Path) -> None:
     async with at_the_middle(tmp_path) as (world, flow_id, assignments):
-        dispatcher, steps = world.platform.dispatcher, list[Step]()
+        dispatcher, steps = world.platform.dispatcher, list[ChangeSet]()
         committed = dispatcher._committed
 
-        def noted(step: Step) -> None:
+        def noted(step: ChangeSet) -> None:
             steps.append(step)
             committed(step)
 
         dispatcher._committed = noted
         events = [report_event(assignments[name], status="COMPLETED", output=name) for name in MIDDLE]
-        assert await heard(world, flow_id, *events) == [Heard("recorded")] * 3
+        assert await heard(world, flow_id, *events) == [ReportResult("recorded")] * 3
         flow = await world.ended(flow_id)
         tickets = await world.tickets(flow_id)
     assert [ticket.task_id for ticket in steps[0].tickets if ticket.task_id in MIDDLE] == list(MIDDLE)
@@ -85,13 +85,13 @@ async def test_each_caller_hears_of_its_own_report_only(tmp_path: Path) -> None:
             report_event(c, status="no such word"),
         )
         tickets = await world.tickets(flow_id)
-    assert [answer for answer in answers if isinstance(answer, Heard)] == [
-        Heard("recorded"),
-        Heard("superseded", cancel=(c["ticket_id"],)),
-        Heard("duplicate"),
-        Heard("recorded"),
-        Heard("recorded"),
-        Heard("duplicate"),
+    assert [answer for answer in answers if isinstance(answer, ReportResult)] == [
+        ReportResult("recorded"),
+        ReportResult("superseded", cancel=(c["ticket_id"],)),
+        ReportResult("duplicate"),
+        ReportResult("recorded"),
+        ReportResult("recorded"),
+        ReportResult("duplicate"),
     ]
     refusals = [answer for answer in answers if isinstance(answer, Rejected)]
     assert [(refusal.code, refusal.status) for refusal in refusals] == [("unknown_ticket", 404), ("invalid_data", 422)]
@@ -118,21 +118,21 @@ async def test_last_tickets_that_end_together_end_the_flow_at_once(tmp_path: Pat
         assert flow is not None
         assert flow.outcome is not None
         flow = await world.ended(flow_id)
-    assert answers == [Heard("recorded")] * 3
+    assert answers == [ReportResult("recorded")] * 3
     assert (flow.status, flow.tally) == (FlowStatus.FAILED, {"COMPLETED": 1, "FAILED": 2, "CANCELLED": 1})
 
 
 async def test_who_stops_waiting_does_not_stop_the_others(tmp_path: Path) -> None:
     async with at_the_middle(tmp_path) as (world, flow_id, assignments):
         busy = asyncio.Event()
-        job = world.platform._mailbox.submit(flow_id, busy.wait)
+        job = world.platform._executor.submit(flow_id, busy.wait)
         events = [report_event(assignments[name], status="COMPLETED") for name in MIDDLE]
         reports = [asyncio.create_task(world.platform.report(event)) for event in events]
         await asyncio.sleep(0)
         reports[0].cancel()
         busy.set()
         await job
-        assert await asyncio.gather(*reports[1:]) == [Heard("recorded")] * 2
+        assert await asyncio.gather(*reports[1:]) == [ReportResult("recorded")] * 2
         assert (await world.ended(flow_id)).status is FlowStatus.COMPLETED
 
 
@@ -147,18 +147,18 @@ async def test_a_conflict_repeats_all_of_them_on_newer_records(tmp_path: Path) -
             def __getattr__(self, name: str) -> Any:
                 return getattr(behind, name)
 
-            async def commit(self, step: Step) -> None:
+            async def commit(self, step: ChangeSet) -> None:
                 nonlocal commits
                 commits += 1
                 if commits == 1:
                     ticket = step.tickets[0]
                     known = (await behind.tickets([ticket.ticket_id]))[ticket.ticket_id]
-                    await behind.commit(Step(flow_id=flow_id, tickets=(known.but(version=known.version + 1),)))
+                    await behind.commit(ChangeSet(flow_id=flow_id, tickets=(known.but(version=known.version + 1),)))
                 await behind.commit(step)
 
         dispatcher._ports = replace(dispatcher._ports, store=Contended())
         events = [report_event(assignments[name], status="COMPLETED") for name in MIDDLE]
-        assert await heard(world, flow_id, *events) == [Heard("recorded")] * 3
+        assert await heard(world, flow_id, *events) == [ReportResult("recorded")] * 3
         assert (await world.ended(flow_id)).status is FlowStatus.COMPLETED
     assert commits > 1
 
@@ -170,10 +170,13 @@ async def test_a_report_that_cannot_be_stored_is_refused_alone(tmp_path: Path) -
             flow = await world.ports.store.flow(flow_id)
             assert flow is not None
             tickets = tuple(t.but(version=1) for t in await world.ports.store.tickets_of(flow_id))
-            await store.stores.store.commit(Step(flow_id=flow_id, flow=flow.but(version=1), tickets=tickets))
+            await store.stores.store.commit(ChangeSet(flow_id=flow_id, flow=flow.but(version=1), tickets=tickets))
             dispatcher = world.platform.dispatcher
             dispatcher._ports = replace(
-                dispatcher._ports, store=store.stores.store, tally=store.stores.tally, wakeups=store.stores.wakeups
+                dispatcher._ports,
+                store=store.stores.store,
+                ticket_counts=store.stores.ticket_counts,
+                wakeups=store.stores.wakeups,
             )
             outputs: Sequence[str] = ("fine", "\ud800", "fine")
             events = [
@@ -199,7 +202,7 @@ async def test_all_hear_of_a_store_that_is_away(tmp_path: Path) -> None:
             def __getattr__(self, name: str) -> Any:
                 return getattr(behind, name)
 
-            async def commit(self, _step: Step) -> None:
+            async def commit(self, _step: ChangeSet) -> None:
                 raise Conflict
 
         dispatcher._ports = replace(dispatcher._ports, store=Away())

@@ -14,7 +14,7 @@ from functions._adapters.http.cloudevents import write_structured
 from tests.support.http_api import bearer
 from tests.support.loopback import Answer, Loopback, Request
 from tests.support.processes import Platform, platform_process, processes
-from tests.support.world import decision, decision_event, report_event, task, until
+from tests.support.world import PATIENCE_S, decision, decision_event, report_event, task, until
 
 WORKER_KEY = "WORKER-KEY-planted-where-nothing-may-find-it"
 API_KEY = "API-KEY-planted-where-nothing-may-find-it"
@@ -26,7 +26,7 @@ class Parrot:
     def __init__(self, url: str) -> None:
         self.url = url
         self.tokens: set[str] = set()
-        self.client = httpx.AsyncClient(trust_env=False, timeout=10)
+        self.client = httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S)
         self._reports: set[asyncio.Task[None]] = set()
 
     async def answer(self, request: Request) -> Answer:
@@ -86,7 +86,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 async def drive(platform: Platform, parrot: Parrot, endpoint: str) -> str:
     """Let all that can happen to keys and tokens happen; return all that the platform shows of it."""
     headers = {"x-api-key": API_KEY} | bearer(API_KEY)
-    async with httpx.AsyncClient(base_url=platform.url, trust_env=False, headers=headers, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=platform.url, trust_env=False, headers=headers, timeout=PATIENCE_S) as client:
         worker = {"worker_id": "parrot", "endpoint": endpoint, "capabilities": ["python"]}
         for status in (201, 200):
             answer = await client.post("/api/v1/workers", json=worker)

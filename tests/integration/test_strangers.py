@@ -17,11 +17,13 @@ from typing import Any
 import httpx
 import pytest
 
+from functions._core.placement.workers import Heartbeat
 from functions._core.records.json_text import LIGHT_BYTES, LIGHT_PARTS
+from functions.api.problems import MAX_FAULTS, Itemised, checked
 from functions.api.services import MAX_BODY, MAX_HELD, MAX_REPORT
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.processes import Platform, free_port
-from tests.support.world import decision, report_event, task, until
+from tests.support.world import PATIENCE_S, decision, report_event, task, until
 
 KEY = "a-key-that-nobody-guesses"
 ELSEWHERE, HERE = "203.0.113.9", "127.0.0.1"
@@ -205,7 +207,7 @@ async def test_a_report_has_a_limit_of_its_own(free: Api) -> None:
     async def assigned() -> Any:
         return next(iter(free.world.workers.assignments), None)
 
-    assignment = await until(assigned, "an assignment", 30)
+    assignment = await until(assigned, "an assignment")
     event = report_event(assignment, status="RUNNING", padding="x" * MAX_REPORT)
     assert (await free.report(assignment, event)).json()["code"] == "too_large"
     event = report_event(assignment, status="RUNNING", padding="x" * (MAX_REPORT - 10_000))
@@ -223,6 +225,12 @@ async def test_garbage_from_this_machine_keeps_the_loop_no_longer(free: Api, sha
         if name == "JSON" or path == "/"
     }
     assert await too_expensive(free, requests, refused=False) == []
+
+
+def test_of_very_many_faults_none_is_named() -> None:
+    with pytest.raises(Itemised, match="too many") as refusal:
+        checked(Heartbeat, {"running": [1] * (MAX_FAULTS + 1)}, "data")
+    assert refusal.value.members == {"errors": []}
 
 
 async def test_long_queries_and_paths_cost_little(free: Api) -> None:
@@ -265,15 +273,15 @@ async def test_bodies_that_never_end_hold_little_and_give_it_back(tmp_path: Path
             assert sum(await asyncio.gather(*bodies)) <= MAX_HELD // (MAX_BODY - 2 * PIECE)
             assert resident(platform.running.pid) - before < 2 * MAX_HELD + 60 * MIB
             # Whoever needs little is served meanwhile.
-            assert (await client.post("/api/v1/telemetry/flush", timeout=30)).status_code == 200
+            assert (await client.post("/api/v1/telemetry/flush", timeout=PATIENCE_S)).status_code == 200
 
         async def given_back() -> bool | None:
             assert platform.running is not None
             return resident(platform.running.pid) - before < 60 * MIB or None
 
-        await until(given_back, "the memory to be given back", 50)
+        await until(given_back, "the memory to be given back")
         async with httpx.AsyncClient(base_url=platform.url, trust_env=False) as client:
-            answer = await client.post("/", content=b" " * 8 * MIB, headers=STRUCTURED, timeout=30)
+            answer = await client.post("/", content=b" " * 8 * MIB, headers=STRUCTURED, timeout=PATIENCE_S)
             assert answer.json()["code"] == "malformed_json"
     finally:
         platform.stop()

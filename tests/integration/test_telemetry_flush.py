@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._engine.telemetry_flush import TelemetryFlush
 from tests.support.builders import T0, make_event, make_flow, seconds
 from tests.support.http_api import Api, problem_of, running_api
@@ -32,7 +32,7 @@ def an_event(api: Api, number: int, intent: str) -> CloudEvent:
 async def buffered(api: Api, *intents: str) -> None:
     """Buffer one event for each intent, numbered in order."""
     events = tuple(an_event(api, number, intent) for number, intent in enumerate(intents))
-    await api.world.ports.store.commit(Step(flow_id=make_flow().flow_id, telemetry=events))
+    await api.world.ports.store.commit(ChangeSet(flow_id=make_flow().flow_id, telemetry=events))
 
 
 def sent(api: Api) -> list[str]:
@@ -49,8 +49,8 @@ async def test_what_could_not_be_sent_waits_and_is_sent_in_order_when_asked_for(
     api.world.sink.down = False
     answer = await api.client.post(FLUSH)
     assert (answer.status_code, answer.json()) == (200, FLUSHED | {"flushed": 6})
-    nouns = [event.noun for event in api.world.sink.events]
-    assert nouns == ["flow.step.completed"] * 5 + ["telemetry.frame"]
+    event_types = [event.event_type for event in api.world.sink.events]
+    assert event_types == ["flow.step.completed"] * 5 + ["telemetry.frame"]
     assert await api.get(BUFFER) == {"size": 0, "oldest_at": None}
 
 

@@ -19,7 +19,7 @@ from functions._adapters.http.workers import HttpBroker
 from functions._adapters.memory.store import MemoryStore
 from functions._core.events.envelope import type_of
 from functions._core.ports import TelemetrySink
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import DeadLetter, Flow
 from functions._engine.settings import Settings
 from functions._engine.telemetry_flush import FIRST_PAUSE, LONGEST_PAUSE, TelemetryFlush
@@ -137,7 +137,7 @@ async def test_of_a_refused_batch_only_the_refused_events_are_dead_letters_and_t
     bad = {f"event-{number}" for number in (0, 17, 18, 99, 130)}
     async with sending(tmp_path, HttpTelemetrySink(client, sink.url)) as api:
         events = tuple(make_event(number, data={}, time=datetime.now(UTC)) for number in range(150))
-        await api.world.ports.store.commit(Step(flow_id=make_flow().flow_id, telemetry=events))
+        await api.world.ports.store.commit(ChangeSet(flow_id=make_flow().flow_id, telemetry=events))
         sink.judge = lambda event: 422 if event["id"] in bad else 202
         answer = await api.client.post("/api/v1/telemetry/flush")
         letters = await letters_of(api.world)
@@ -152,7 +152,7 @@ async def test_a_batch_that_the_sink_stops_taking_half_way_is_sent_on_from_there
 ) -> None:
     async with sending(tmp_path, HttpTelemetrySink(client, sink.url)) as api:
         events = tuple(make_event(number, data={}, time=datetime.now(UTC)) for number in range(100))
-        await api.world.ports.store.commit(Step(flow_id=make_flow().flow_id, telemetry=events))
+        await api.world.ports.store.commit(ChangeSet(flow_id=make_flow().flow_id, telemetry=events))
         # The first half of the batch is taken, the refused event is found, and then the sink is away.
 
         def judge(event: dict[str, Any]) -> int:
@@ -208,7 +208,7 @@ async def test_a_sink_that_is_away_is_asked_with_growing_pauses(tmp_path: Path, 
     clock, stores = Clock(), MemoryStore().stores
     ports = ports_of(Settings(data=tmp_path), stores, client, client, HttpTelemetrySink(client, sink.url), clock)
     ports = replace(ports, telemetry_sink=HttpTelemetrySink(client, sink.url))
-    await stores.store.commit(Step(flow_id=make_flow().flow_id, telemetry=(make_event(1, data={}),)))
+    await stores.store.commit(ChangeSet(flow_id=make_flow().flow_id, telemetry=(make_event(1, data={}),)))
     flush = TelemetryFlush(ports)
     sink.judge = lambda _event: 500
     asked: list[int] = []
@@ -254,15 +254,15 @@ async def test_a_subscriber_with_a_wrong_address_loses_nothing_and_one_that_refu
 
     sink.answer = judged
     async with running_api(tmp_path, subscriber_url=sink.url) as api:
-        api.world.platform.pump.subscriber = HttpBroker(client, "http://169.254.169.254/")
+        api.world.platform.local_broker.subscriber = HttpBroker(client, "http://169.254.169.254/")
         await api.world.register()
         with capture_logs() as lines:
             flow = await api.world.run(task("a"))
-            await until(lambda: _logged(lines, "event.failed"), "a try to tell the subscriber", seconds=60)
+            await until(lambda: _logged(lines, "event.failed"), "a try to tell the subscriber")
         assert await letters_of(api.world) == []
-        api.world.platform.pump.subscriber = HttpBroker(client, sink.url)
+        api.world.platform.local_broker.subscriber = HttpBroker(client, sink.url)
         with capture_logs() as lines:
-            await until(lambda: _empty(api.world), "the queue to empty", seconds=120)
+            await until(lambda: _empty(api.world), "the queue to empty")
         letters = await letters_of(api.world)
     assert [(one.event["type"], one.function, one.reason.code) for one in letters] == [
         (type_of("ticket.assigned"), "subscriber", "refused_by_subscriber")

@@ -22,7 +22,7 @@ async def nothing_to_do(world: World, flow_id: str) -> None:
         ready = "pay" in found and found["pay"].waiting is Waiting.WORKER
         return (ready and found["book"].status is TicketStatus.COMPLETED) or None
 
-    await until(probe, "a ticket to wait for a worker", seconds=60)
+    await until(probe, "a ticket to wait for a worker")
 
 
 def change_parameters(database: Path, task_id: str) -> None:
@@ -55,7 +55,7 @@ async def test_a_ticket_that_was_changed_while_the_platform_was_down_is_never_ex
         await world.register("w1")
         await world.register("books", "books")
         await world.register("w2")
-        flow = await world.ended(flow_id, seconds=60)
+        flow = await world.ended(flow_id)
         tickets = await world.tickets(flow_id)
         asked = [one["task_id"] for one in world.workers.assignments]
         incidents = await world.ports.views.audits(flow_id, 50)
@@ -89,6 +89,16 @@ async def test_a_ticket_that_refers_to_more_than_fits_fails_at_once_and_says_why
     assert failed.reason is not None
     assert failed.reason.code == "references_too_large"
     assert "2000 references" in failed.reason.message
+
+
+async def test_how_much_references_may_stand_for_is_a_setting(tmp_path: Path) -> None:
+    async with running_world(tmp_path, references_bytes=KIB) as world:
+        await world.register("w1")
+        world.workers.behave = lambda _assignment: {"status": "COMPLETED", "output": "x" * KIB}
+        flow = await world.run(task("a"), task("b", "a", parameters={"text": {"$output": "a"}}))
+        refused = (await world.tickets(flow.flow_id))["b"]
+    assert refused.reason is not None
+    assert (refused.reason.code, f"{KIB} bytes" in refused.reason.message) == ("references_too_large", True)
 
 
 async def test_small_parts_of_many_large_outputs_are_filled_in(tmp_path: Path) -> None:

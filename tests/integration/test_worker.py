@@ -46,7 +46,7 @@ async def test_a_ticket_is_taken_at_once_and_its_end_is_reported(desk: Desk, pla
     gate.opened.set()
     await platform.reported("COMPLETED")
     [report] = platform.reports
-    assert (report.noun, report.source, report.subject) == ("ticket.reported", "/workers/w-1", "t-1")
+    assert (report.event_type, report.source, report.subject) == ("ticket.reported", "/workers/w-1", "t-1")
     assert report.extensions == {"correlationid": "c-1", "partitionkey": "f-1", "causationid": "e-1"}
     assert Report.model_validate(report.data) == Report(
         ticket_id="t-1", attempt=1, status=ReportStatus.COMPLETED, output={"ok": True}, worker_id="w-1"

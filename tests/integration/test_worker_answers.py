@@ -26,6 +26,8 @@ from tests.support.world import World, decision, running_world, task, until
 
 LIMITS = {"redeliver": 0.2, "unreachable": 20, "breaker_pause": 1.5}
 PATIENCE = 60
+NEVER = {"initial_ms": 3_600_000, "max_ms": 3_600_000}
+"""Pauses that no test outlasts: what goes on is what needs none."""
 
 
 @asynccontextmanager
@@ -40,7 +42,7 @@ async def world_of(
     try:
         async with running_world(tmp_path, stores, gateway, limits=limits, **given) as world:
             if subscriber:
-                world.platform.pump.subscriber = HttpBroker(client, subscriber.url)
+                world.platform.local_broker.subscriber = HttpBroker(client, subscriber.url)
             yield world
     finally:
         await client.aclose()
@@ -158,7 +160,7 @@ async def test_a_refusal_is_final_for_that_worker_until_it_registers_again(tmp_p
     async with Loopback() as server, world_of(tmp_path) as world:
         server.answer = refuse
         worker = await register(world.platform, server)
-        flow_id = await world.submit(decision(task("a")))
+        flow_id = await world.submit(decision(task("a", retry=NEVER)))
         ticket_id = (await only_ticket(world, flow_id)).ticket_id
 
         async def left_alone() -> Ticket | None:

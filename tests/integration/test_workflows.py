@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from functions._core.records.values import flow_id_of
-from functions._engine.flow_waiters import Endings
+from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
 from functions._worker import SimulatedExecutor, Worker, WorkerConfig
@@ -141,7 +141,7 @@ async def test_who_waits_is_woken_by_the_end_rather_than_by_asking(api: Api) -> 
 
     async def ended(flow_id: str, pause: float) -> None:
         asked.append(pause)
-        await api.world.platform.endings.wait(flow_id, 60 if pause else 0)
+        await api.world.platform.flow_waiters.wait(flow_id, 60 if pause else 0)
         woken.set()
 
     api.app.state.services = replace(api.app.state.services, ended=ended)
@@ -176,18 +176,18 @@ async def test_where_nobody_tells_of_the_end_it_is_asked_for_ever_less_often(api
 
 
 async def test_nobody_is_remembered_as_waiting_after_the_wait() -> None:
-    endings = Endings()
-    await endings.wait("f", 0)
+    flow_waiters = FlowWaiters()
+    await flow_waiters.wait("f", 0)
     flow = make_flow(1, status="COMPLETED", outcome="COMPLETED", ended_at=T0)
-    waits = [asyncio.create_task(endings.wait(flow.flow_id, 60)) for _ in range(2)]
+    waits = [asyncio.create_task(flow_waiters.wait(flow.flow_id, 60)) for _ in range(2)]
     await asyncio.sleep(0)
-    endings.observe(make_step(make_flow(2, status="FAILED", outcome="FAILED", ended_at=T0)))
-    endings.observe(make_step(make_flow(1)))
+    flow_waiters.observe(make_step(make_flow(2, status="FAILED", outcome="FAILED", ended_at=T0)))
+    flow_waiters.observe(make_step(make_flow(1)))
     await asyncio.sleep(0)
     assert not any(wait.done() for wait in waits)
-    endings.observe(make_step(flow))
+    flow_waiters.observe(make_step(flow))
     await asyncio.gather(*waits)
-    assert endings._waiting == {}
+    assert flow_waiters._waiting == {}
 
 
 async def test_a_workflow_is_the_flow_of_the_same_id(api: Api) -> None:
@@ -366,10 +366,10 @@ async def test_nobody_waits_for_a_flow_on_a_platform_that_stops(api: Api) -> Non
     waiting = asyncio.create_task(api.client.post(EXECUTE, json=decision(task("a"))))
 
     async def waits() -> object:
-        return api.world.platform.endings._waiting or None
+        return api.world.platform.flow_waiters._waiting or None
 
     await until(waits, "somebody who waits")
-    api.world.platform.endings.close()
+    api.world.platform.flow_waiters.close()
     for answer in (await waiting, await api.client.post(EXECUTE, json=decision(task("b")))):
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 

@@ -25,11 +25,11 @@ from functions._core.placement import ranking
 from functions._core.planning import compensation
 from functions._core.planning.graph import schedule
 from functions._core.ports import Due
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
 from functions._engine import assignment_sender
-from functions._engine.local_broker import Pump
+from functions._engine.local_broker import LocalBroker
 
 Patch = pytest.MonkeyPatch
 
@@ -38,7 +38,7 @@ def commit_without_outbox(patch: Patch) -> None:
     """The state is committed, the events that follow from it are only in memory."""
     commit = MemoryFlows.commit
 
-    async def forgetful(self: MemoryFlows, step: Step) -> None:
+    async def forgetful(self: MemoryFlows, step: ChangeSet) -> None:
         await commit(self, replace(step, events=()))
 
     patch.setattr(MemoryFlows, "commit", forgetful)
@@ -49,12 +49,12 @@ def claim_before_delete(patch: Patch) -> None:
 
     async def hasty(self: Any, event: CloudEvent) -> None:
         await self._remove(event)
-        if event.noun in ROUTES:
+        if event.event_type in ROUTES:
             await self._dispatcher.handle(event)
         elif self.subscriber is not None:
             await self.subscriber.publish([event])
 
-    patch.setattr(Pump, "_handle", hasty)
+    patch.setattr(LocalBroker, "_handle", hasty)
 
 
 def stale_read_decides(patch: Patch) -> None:

@@ -40,6 +40,19 @@ def test_it_prints_when_flows_are_done_and_how_likely_the_sla_is_met(plan: str) 
     assert "Every promise held" in run.output
 
 
+def test_a_plan_that_is_always_refused_comes_with_the_reasons(tmp_path: Path) -> None:
+    decision = sample_decision(2, Shape.CHAIN, 3, ["python"])
+    decision["cognitive_plan"]["tasks"][0]["dependencies"] = ["nobody"]
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(decision), encoding="utf-8")
+    arguments = ("simulate", str(file), "--faults", "none", "--runs", "2", "--jobs", "1")
+    lines = flowc(*arguments).stdout.splitlines()
+    at = lines.index("Why flows were rejected")
+    assert (lines[at + 1][:11], "nobody" in lines[at + 1]) == ("  2 times: ", True)
+    (reason, number), *_ = json.loads(flowc(*arguments, "--json").stdout)["rejected_because"].items()
+    assert (number, reason in lines[at + 1]) == (2, True)
+
+
 def test_it_says_as_json_which_faults_struck(plan: str) -> None:
     run = flowc("simulate", plan, "--faults", "duplicate,crash", "--seed", "1", "--runs", "6", "--jobs", "1", "--json")
     told = json.loads(run.stdout)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.audits import ActionRecord, AuditRecord
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Qos, Reason, Sla, Ticket
 from functions._core.records.values import (
     Consistency,
@@ -116,12 +116,12 @@ def make_worker(number: int = 1, **changes: object) -> Worker:
     return _build(Worker, defaults, changes)
 
 
-def make_event(number: int = 1, noun: str = "ticket.completed", **changes: object) -> CloudEvent:
+def make_event(number: int = 1, event_type: str = "ticket.completed", **changes: object) -> CloudEvent:
     """Build event `event-<number>`, with a little data and a partition key."""
     values: dict[str, Any] = {
         "id": f"event-{number}",
         "source": "/flowc/monitor",
-        "type": type_of(noun),
+        "type": type_of(event_type),
         "time": T0,
         "subject": f"subject-{number}",
         "data": {"number": number},
@@ -183,8 +183,8 @@ def make_letter(number: int = 1, **changes: object) -> DeadLetter:
     return _build(DeadLetter, defaults, changes)
 
 
-def make_step(flow: Flow, *tickets: Ticket, **rest: object) -> Step:
+def make_step(flow: Flow, *tickets: Ticket, **rest: object) -> ChangeSet:
     """Build the step that writes `flow`, `tickets` and what else is named."""
     values: dict[str, Any] = {"flow_id": flow.flow_id, "flow": flow, "tickets": tickets}
     values.update(rest)
-    return Step(**values)
+    return ChangeSet(**values)

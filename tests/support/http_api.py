@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import jsonschema
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from functions._adapters.http.cloudevents import read_events, write_batch, write_structured
+from functions._adapters.http.cloudevents import write_batch, write_structured
 from functions._core.events.envelope import CloudEvent
-from functions._observability.query_metrics import QueryMetrics
+from functions._engine.settings import Settings
+from functions._hosts.api_app import api_services
 from functions.api.app import create_app
-from functions.api.services import MAX_BODY, ApiServices
+from functions.api.services import MAX_BODY
 from tests.support.world import World, running_world
 
 PROBLEM = "application/problem+json"
@@ -73,27 +74,17 @@ async def running_api(
 ) -> AsyncIterator[Api]:
     """Run a platform over the memory adapters and serve its api without a network."""
 
-    async def ready() -> Mapping[str, object]:
-        return {"queue": world.platform.pump.held}
-
-    async def metrics() -> bytes:
-        await world.platform.instruments.gauges.fresh()
-        return world.platform.metrics.text()
+    async def check() -> None:
+        """The memory is always there."""
 
     async with running_world(tmp_path, **settings) as world:
         app = create_app(
-            ApiServices(
-                ports=world.ports,
-                engine=world.platform,
-                rules=world.platform.rules,
-                read_events=read_events,
-                metrics=metrics,
-                ready=ready,
+            replace(
+                api_services(world.platform, Settings(data=tmp_path), check),
                 max_body=max_body,
                 version="1.2.3",
                 api_key=SecretStr(api_key) if api_key else None,
-                ended=world.platform.endings.wait,
-                queried=QueryMetrics(world.platform.metrics),
+                hosts=None,
             )
         )
         if not _CHECKS:

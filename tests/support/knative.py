@@ -137,9 +137,9 @@ class Broker(Loopback):
         """All that it has taken."""
         return [event_of(request) for request in self.requests]
 
-    def nouns(self) -> list[str]:
+    def event_types(self) -> list[str]:
         """Return what it has taken, in order."""
-        return [event.noun for event in self.events]
+        return [event.event_type for event in self.events]
 
     async def stop(self) -> None:
         """Stop, with what is being delivered."""
@@ -150,8 +150,8 @@ class Broker(Loopback):
         await self._client.aclose()
 
     async def _accept(self, request: Request) -> Answer:
-        noun = event_of(request).noun
-        url = self.urls.get(ROUTES[noun].function) if noun in ROUTES else None
+        event_type = event_of(request).event_type
+        url = self.urls.get(ROUTES[event_type].function) if event_type in ROUTES else None
         if url is not None:
             task = asyncio.create_task(self._deliver(url, request))
             self._tasks.add(task)
@@ -191,8 +191,13 @@ async def cluster(store: SharedStore, names: Sequence[str], **settings: Any) -> 
         yield api, broker
 
 
-def worker_event(noun: str, data: Mapping[str, Any]) -> CloudEvent:
+def worker_event(event_type: str, data: Mapping[str, Any]) -> CloudEvent:
     """Return a worker's message."""
     return CloudEvent(
-        id=f"{noun}-1", source="/workers/w1", type=type_of(noun), time=datetime.now(UTC), subject="w1", data=data
+        id=f"{event_type}-1",
+        source="/workers/w1",
+        type=type_of(event_type),
+        time=datetime.now(UTC),
+        subject="w1",
+        data=data,
     )

@@ -62,7 +62,7 @@ def containers(resources: list[Resource]) -> Iterator[dict[str, Any]]:
 def _load(path: Path) -> list[Resource]:
     if path.is_dir():
         return render(path)
-    return [resource for resource in yaml.safe_load_all(path.read_text(encoding="utf-8")) if resource]
+    return [resource for resource in yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader) if resource]
 
 
 def _is_target(resource: Resource, target: dict[str, str]) -> bool:

@@ -20,7 +20,7 @@ NOT_COMPARED = frozenset({"ticket.started", "flow.reemitted", "sla.at_risk", "sl
 
 TRIES = 10
 
-Course = tuple[list[tuple[str, ...]], dict[str, list[tuple[str, ...]]]]
+Scenario = tuple[list[tuple[str, ...]], dict[str, list[tuple[str, ...]]]]
 
 
 @dataclass
@@ -126,7 +126,7 @@ async def on_one_machine(decision: Mapping[str, Any], folder: Path) -> list[dict
         return found
 
 
-def course(history: Sequence[Mapping[str, Any]]) -> Course:
+def course(history: Sequence[Mapping[str, Any]]) -> Scenario:
     """Return what a history tells of the flow, and of each task: RUNNING and superseded attempts left out."""
     of_flow: list[tuple[str, ...]] = []
     of_tasks: dict[str, list[tuple[str, ...]]] = {}
@@ -150,7 +150,7 @@ def course(history: Sequence[Mapping[str, Any]]) -> Course:
     return of_flow, plain
 
 
-def differences(here: Course, there: Course) -> list[str]:
+def differences(here: Scenario, there: Scenario) -> list[str]:
     """Return what is not the same in two courses."""
     found = [f"flow: {here[0]} instead of {there[0]}"] if here[0] != there[0] else []
     tasks = {**there[1], **here[1]}
@@ -158,8 +158,8 @@ def differences(here: Course, there: Course) -> list[str]:
     return found + [f"{task}: {one} instead of {other}" for task, one, other in pairs if one != other]
 
 
-def two_thousand_tickets(seeded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a decision like `seeded` with 2,000 tasks, a hundred side by side."""
+def wide(seeded: Mapping[str, Any], tickets: int) -> dict[str, Any]:
+    """Return a decision like `seeded` with so many tasks, a hundred side by side."""
     tasks = [
         {
             "task_id": f"t{n}",
@@ -169,6 +169,6 @@ def two_thousand_tickets(seeded: Mapping[str, Any]) -> dict[str, Any]:
             "required_capabilities": ["execute"],
             "estimated_duration_ms": 1000,
         }
-        for n in range(2000)
+        for n in range(tickets)
     ]
     return {**seeded, "cognitive_plan": {**plan_of(seeded), "tasks": tasks}}

@@ -128,10 +128,10 @@ class Desk:
     async def cancel(self, ticket_id: str = "t-1", **attempt: int) -> int:
         return (await self.send("ticket.cancelled", {"ticket_id": ticket_id, **attempt})).status
 
-    async def send(self, noun: str, data: object) -> Reply:
+    async def send(self, event_type: str, data: object) -> Reply:
         extensions = {"correlationid": "c-1", "partitionkey": "f-1", "expirytime": "2026-03-01T13:00:00.000Z"}
         event = CloudEvent(
-            id="e-1", source="/flowc/assign", type=type_of(noun), time=NOW, data=data, extensions=extensions
+            id="e-1", source="/flowc/assign", type=type_of(event_type), time=NOW, data=data, extensions=extensions
         )
         return await self.post(*write_binary(event))
 

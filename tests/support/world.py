@@ -16,7 +16,7 @@ from uuid import uuid4
 from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.stores import Stores
-from functions._core.engine import Heard
+from functions._core.engine import ReportResult
 from functions._core.events.commands import CancelRequest
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Registration
@@ -30,6 +30,9 @@ from functions._engine.clock import SystemClock
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._engine.tokens import JwtTokens
+
+PATIENCE_S = 180.0
+"""Seconds after which a test gives up waiting: nothing takes this long on the busiest machine, only a hang does."""
 
 ACCEPTED = Answer(202)
 T = TypeVar("T")
@@ -83,13 +86,13 @@ class LocalWorkers:
     answer: Callable[[Worker, CloudEvent], Answer] = lambda _worker, _event: ACCEPTED
     assignments: list[Mapping[str, Any]] = field(default_factory=list)
     cancellations: list[Mapping[str, Any]] = field(default_factory=list)
-    answers: list[Heard] = field(default_factory=list)
-    report: Callable[[CloudEvent], Awaitable[Heard]] | None = None
+    answers: list[ReportResult] = field(default_factory=list)
+    report: Callable[[CloudEvent], Awaitable[ReportResult]] | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
         """Take an assignment or a cancellation; implements `WorkerGateway`."""
-        if event.noun == "ticket.cancelled":
+        if event.event_type == "ticket.cancelled":
             self.cancellations.append(event.data)
             return ACCEPTED
         answer = self.answer(worker, event)
@@ -148,7 +151,7 @@ class World:
         order = CancelRequest(flow_id=flow_id, requested_by=requested_by, reason=reason)
         return (await self.platform.order(order)).flow
 
-    async def ended(self, flow_id: str, seconds: float = 10.0) -> Flow:
+    async def ended(self, flow_id: str, seconds: float = PATIENCE_S) -> Flow:
         """Wait for the end of a flow."""
         return await until(lambda: self._end_of(flow_id), f"the end of flow {flow_id}", seconds)
 
@@ -230,16 +233,17 @@ class ClosedBreaker:
         return
 
 
-PATIENCE_S = 180.0
-"""Seconds after which a test gives up waiting: nothing takes this long on the busiest machine, only a hang does."""
-
-
 async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: float = PATIENCE_S) -> T:
-    """Wait for something that happens by itself; polling is all that an outside observer can do."""
+    """Wait for something that happens by itself; polling is all that an outside observer can do.
+
+    A pause is a tenth of the time that was waited already: a long wait leaves the processor to what it waits for.
+    """
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     try:
         async with asyncio.timeout(seconds):
             while (found := await probe()) is None:
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(min(max(0.005, (clock() - begun) / 10), 0.1))
     except TimeoutError:
         raise AssertionError(f"waited {seconds} s without success for {what}") from None
     return found

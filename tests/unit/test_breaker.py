@@ -1,5 +1,13 @@
 """The circuit breaker of a worker: opened by failures in a row, closed by successes, seen by the ranking."""
 
+from types import SimpleNamespace
+from typing import cast
+
+from functions._adapters.memory.store import MemoryStore
+from functions._adapters.stores import Stores
+from functions._core.events.data import TicketsReady
+from functions._core.machine.assignment import Discovered
+from functions._core.machine.context import Context
 from functions._core.placement.ranking import rank_for
 from functions._core.placement.workers import (
     ACKNOWLEDGED,
@@ -14,14 +22,27 @@ from functions._core.placement.workers import (
     verdict_of,
     verdicts_of,
 )
-from functions._core.ports import Answer
+from functions._core.ports import Answer, Ports
+from functions._core.records.values import FlowStatus, Waiting
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
-from tests.support.builders import T0, make_flow, make_history, make_step, make_worker, seconds
+from functions.discover.function import discover
+from functions.track_workers.function import release
+from tests.support.builders import T0, make_flow, make_history, make_plan, make_step, make_ticket, make_worker, seconds
 
 RULES = Rules()
 GOOD = Verdict(worker_id="worker-1", succeeded=True)
 BAD = Verdict(worker_id="worker-1", succeeded=False, why="timed_out")
+
+
+LATER = T0 + seconds(100)
+"""When the pause of a circuit breaker that opened at first is over."""
+
+
+def ports_of(stores: Stores) -> Ports:
+    """Return what the functions ask for, at a time when breakers are half-open."""
+    known = {name: getattr(stores, name) for name in ("registry", "tally", "wakeups")}
+    return cast("Ports", SimpleNamespace(clock=SimpleNamespace(now=lambda: LATER), **known))
 
 
 def after(*verdicts: Verdict, worker: Worker | None = None, start: int = 0) -> Worker:
@@ -88,6 +109,28 @@ def test_half_open_it_has_place_for_one_attempt_whose_end_makes_room() -> None:
     assert (suspended(again, now), again.trial) == (True, None)
 
 
+async def test_half_open_it_is_offered_one_of_the_tickets_that_wait() -> None:
+    flow, stores = make_flow(), MemoryStore().stores
+    waiting = tuple(make_ticket(flow, number, waiting=Waiting.SLOT) for number in range(3))
+    await stores.store.commit(make_step(flow, tickets=waiting))
+    ports = ports_of(stores)
+    [event] = await release(after(*[BAD] * 5), ports)
+    assert len(event.data["ticket_ids"]) == 1
+    [event] = await release(make_worker(), ports)
+    assert len(event.data["ticket_ids"]) == 2
+
+
+async def test_half_open_it_is_found_for_one_ticket_of_a_batch() -> None:
+    flow, stores = make_flow(status=FlowStatus.EXECUTING, tickets_generated=3), MemoryStore().stores
+    tickets = {ticket.ticket_id: ticket for ticket in make_plan(flow, 3)}
+    batch = TicketsReady(flow_id=flow.flow_id, ticket_ids=tuple(tickets))
+    context = Context(flow=flow, tickets=tickets, now=LATER, function="discover", cause="cause")
+    await stores.registry.put(after(*[BAD] * 5).but(last_seen=LATER, version=1))
+    outcome = await discover(batch, context, ports_of(stores))
+    assert isinstance(outcome, Discovered)
+    assert (len(outcome.found), list(outcome.waiting.values())) == (1, [Waiting.SLOT] * 2)
+
+
 def test_a_trial_whose_process_has_died_gives_its_place_up_in_the_end() -> None:
     half_open = after(*[BAD] * 5)
     trial = trial_of(half_open, "t/1", seconds(60), T0 + seconds(100))
@@ -139,13 +182,14 @@ def test_only_what_a_worker_is_to_blame_for_counts_against_it() -> None:
 def test_answers_count_at_once_and_a_full_worker_is_not_to_blame() -> None:
     worker = make_worker()
     said = {
-        status: verdict_of(Answer(status), worker, "t/1") for status in (200, 202, 204, 429, 400, 401, 408, 500, 503, 0)
+        status: verdict_of(Answer(status), worker, "t/1")
+        for status in (200, 202, 204, 429, 400, 401, 408, 409, 425, 500, 503, 0)
     }
     assert {status for status, verdict in said.items() if verdict is None} == {200, 202, 204, 429}
     assert {status: verdict.why for status, verdict in said.items() if verdict is not None} == {
         400: "worker_refused",
         401: "worker_refused",
-        **dict.fromkeys((408, 500, 503, 0), "worker_unreachable"),
+        **dict.fromkeys((408, 409, 425, 500, 503, 0), "worker_unreachable"),
     }
     doubted = worker.but(failures=1, doubt="worker_unreachable")
     assert verdict_of(Answer(204), doubted, "t/1") == GOOD.but(why=ACKNOWLEDGED, attempt="t/1")

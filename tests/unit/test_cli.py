@@ -18,6 +18,7 @@ from functions._core.decision.checks import check_plan
 from functions._core.decision.reading import read_decision
 from tests.support.command_line import flowc
 from tests.support.decisions import NOW, a_document
+from tests.support.world import PATIENCE_S
 
 COMMANDS = [
     ("demo",),
@@ -94,7 +95,7 @@ print(*sys.modules, file=sys.stderr)
 def imported_by(*arguments: str) -> set[str]:
     """Run the command line in a process of its own; return the names of all modules it has imported."""
     run = subprocess.run(
-        [sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     return set(run.stderr.splitlines()[-1].split())
 

@@ -117,11 +117,11 @@ class TestSubmit:
         first, second = api.server.requests[:2]
         assert first.json["id"] == second.json["id"]
 
-    async def test_a_refusal_is_shown_in_words_and_is_exit_status_2(self, api: Api, decision_file: str) -> None:
+    async def test_a_refusal_is_shown_in_words_and_is_exit_status_1(self, api: Api, decision_file: str) -> None:
         errors = [{"code": "x", "message": "tasks[0]: is odd"}, {"code": "y", "message": "tasks[1]: too"}]
         api.answers["POST /"] = problem(422, "known with other content", "decision_conflict", errors=errors)
         result = await api.flowc("submit", decision_file)
-        assert result.exit_code == 2
+        assert result.exit_code == 1
         assert result.stderr.splitlines() == [
             "flowc: known with other content (decision_conflict)",
             "  tasks[0]: is odd",
@@ -218,6 +218,18 @@ class TestWatching:
         asked = [request.path.removeprefix(f"/api/v1/flows/{FLOW_ID}") for request in api.server.requests]
         assert asked == ["/history", "", "/tickets", "/history", "/history", "/history", "/history", "", "/history"]
 
+    async def test_what_a_ticket_waits_for_is_looked_up_while_nothing_happens(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watching, "QUIET", 0.0)
+        watched(api, "COMPLETED", [], [], [], [an_entry(4, "flow.completed", "COMPLETED")])
+        waiting = [a_ticket(waiting=waiting) for waiting in ("DISCOVERY", "WORKER")]
+        api.answers[f"{FLOW}/tickets"] = [{"items": [ticket], "cursor": None} for ticket in waiting]
+        lines: list[str] = []
+        async with Client(api.server.url) as client:
+            await watching.watch(client, FLOW_ID, PlainLines(lines.append))
+        assert any("no worker offers" in line for line in lines)
+
     async def test_a_platform_that_stays_away_is_given_up_when_patience_ends(self, api: Api) -> None:
         watched(api, "COMPLETED", problem(503, "no", "unavailable"))
         api.answers[f"{FLOW}/history"] = problem(503, "no", "unavailable")
@@ -249,6 +261,28 @@ class TestReferences:
         assert (result.exit_code, result.stderr) == (1, "flowc: 'plan-1' may be any of 2 flows (ambiguous_reference)\n")
         assert len(api.server.requests) == 1
 
+    @pytest.mark.parametrize("ref", ["../../x", "./x", "/x", f"{FLOW_ID}/", "/"])
+    @pytest.mark.parametrize("command", ["why", "logs", "result", "retry"])
+    async def test_what_names_no_task_is_wrong_use(self, api: Api, command: str, ref: str) -> None:
+        result = await api.flowc(command, ref)
+        assert (result.exit_code, api.server.requests) == (2, [])
+        assert f"{ref!r} names no task" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("answer", "status"),
+        [
+            (problem(422, "query.status: Input should be", "invalid_data"), 2),
+            (problem(400, "The cursor is not one that was given out.", "invalid_cursor"), 2),
+            (problem(401, "a key is needed", "missing_key"), 1),
+            (problem(409, "not now", "not_possible_now"), 1),
+            (problem(500, "inside", "internal"), 1),
+        ],
+    )
+    async def test_a_request_that_is_wrong_in_itself_is_wrong_use(self, api: Api, answer: object, status: int) -> None:
+        api.answers |= {"GET /api/v1/flows": answer, "GET /api/v1/audits": answer}
+        assert (await api.flowc("flows", "--status", "bogus")).exit_code == status
+        assert (await api.flowc("audits", "--kind", "bogus")).exit_code == status
+
 
 class TestResultsAndLogs:
     async def test_outputs_are_printed_as_json_and_shown_shortened(self, api: Api) -> None:
@@ -259,7 +293,8 @@ class TestResultsAndLogs:
         api.answers[f"{FLOW}/tickets"] = {"items": [done, undone], "cursor": None}
         result = await api.flowc("result", FLOW_ID)
         assert (result.exit_code, json.loads(result.stdout)) == (0, {"task-1": {"text": "x" * 500}})
-        assert json.loads((await api.flowc("result", FLOW_ID, "task-1")).stdout) == {"text": "x" * 500}
+        for named in ((FLOW_ID, "task-1"), (f"{FLOW_ID}/task-1",)):
+            assert json.loads((await api.flowc("result", *named)).stdout) == {"text": "x" * 500}
         missing = await api.flowc("result", FLOW_ID, "u")
         assert (missing.exit_code, missing.stderr) == (1, "flowc: task 'u' has no output\n")
         shown = (await api.flowc("show", FLOW_ID)).stdout.splitlines()

@@ -17,7 +17,9 @@ needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is
 
 def shell(command: str) -> subprocess.CompletedProcess[str]:
     """Run a line of a shell."""
-    return subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
 
 
 @pytest.mark.parametrize("command", ["sample --tasks 2000", "--help"])

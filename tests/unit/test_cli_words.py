@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from functions._cli.pictures import picture
+from functions._cli.plain_lines import PlainLines
 from functions._cli.progress import Progress
 from functions._cli.words import sla_left, took, transition
 from tests.support.builders import T0, seconds
@@ -80,6 +81,16 @@ class TestProgress:
             assert (line.status, line.worker_id, line.attempt) == (status, worker_id, attempt)
         assert progress.after == 5
         assert progress.tally() == {"COMPLETED": 1}
+
+    def test_a_ticket_that_waits_says_for_what_and_line_by_line_says_it_once(self) -> None:
+        progress = Progress(a_row("EXECUTING"))
+        progress.load([a_ticket(waiting="WORKER", required_capabilities=("telepathy",))])
+        assert re.search("task-1 +PENDING .*no worker offers telepathy$", shown(progress), re.MULTILINE)
+        lines: list[str] = []
+        observer = PlainLines(lines.append)
+        for _ in range(2):
+            observer.seen(progress, [])
+        assert [line.split(maxsplit=2) for line in lines] == [["task-1", "PENDING", "no worker offers telepathy"]]
 
     @pytest.mark.parametrize(
         ("row", "standing"),

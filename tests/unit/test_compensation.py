@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from functions._core.planning.compensation import IN_PARALLEL, compensations
-from functions._core.planning.tickets import generate_tickets, ticket_hash
+from functions._core.planning.tickets import TicketCorrupted, check_hash, generate_tickets, intact, ticket_hash
 from functions._core.records.models import Ticket
+from functions._core.records.policies import Undo
 from functions._core.records.values import Priority, TaskType, TicketStatus
 from functions._core.rules import Rules
 from tests.support.decisions import NOW, a_decision, a_flow, a_task
@@ -77,6 +78,15 @@ def test_a_compensation_says_what_it_undoes_and_how() -> None:
     assert made.sla.deadline == NOW + HOUR
     assert (made.version, made.attempt, made.output, made.undo) == (1, 0, None, None)
     assert made.hash == ticket_hash(made)
+
+
+def test_a_changed_undoing_is_not_executed() -> None:
+    tickets = done(a_task("a", **UNDO))
+    assert intact(undoing(tickets)["a"])
+    changed = [tickets[0].but(undo=Undo(parameters={"action": "burn"}))]
+    made = undoing(changed)["a"]
+    with pytest.raises(TicketCorrupted):
+        check_hash(made)
 
 
 def test_a_task_may_name_its_own_action_capabilities_and_timeout() -> None:

@@ -7,22 +7,18 @@ import pytest
 
 from functions._core.events.reports import Report
 from functions._core.machine.advance import advance
-from functions._core.machine.context import Situation
-from functions._core.machine.ending import may_retry
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    AtRisk,
-    Delivered,
-    Reported,
-    Surroundings,
-    TicketOverdue,
-    WorkerLost,
-)
+from functions._core.machine.assignment import Delivered, WorkerLost
+from functions._core.machine.closing import AtRisk
+from functions._core.machine.context import Context
+from functions._core.machine.ending import Reported, may_retry
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.placement.workers import verdicts_of
 from functions._core.planning.slack import fits, wakeup_of, worsened
 from functions._core.ports import Answer
 from functions._core.records.audits import IncidentRecord, IncidentType
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Phase, Sla, Ticket
 from functions._core.records.policies import RetryPolicy
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting
@@ -53,21 +49,21 @@ def waiting(**changes: Any) -> Ticket:
     return make_ticket(FLOW, **values | changes)
 
 
-def woken(ticket: Ticket, at: float, flow: Flow = FLOW) -> Step:
+def woken(ticket: Ticket, at: float, flow: Flow = FLOW) -> ChangeSet:
     """Let a ticket's wake-up come at `at` seconds."""
-    situation = Situation(
+    context = Context(
         flow=flow, tickets={ticket.ticket_id: ticket}, now=T0 + seconds(at), rules=RULES, function="test", cause="clock"
     )
-    return advance(situation, TicketOverdue(ticket.ticket_id))
+    return advance(context, TicketOverdue(ticket.ticket_id))
 
 
-def flow_woken(flow: Flow, at: float) -> Step:
+def flow_woken(flow: Flow, at: float) -> ChangeSet:
     """Let the wake-up of a flow at work come at `at` seconds."""
-    situation = Situation(flow=flow, now=T0 + seconds(at), rules=RULES, function="test", cause="clock")
-    return advance(situation, AtRisk())
+    context = Context(flow=flow, now=T0 + seconds(at), rules=RULES, function="test", cause="clock")
+    return advance(context, AtRisk())
 
 
-def kinds(step: Step) -> list[str]:
+def kinds(step: ChangeSet) -> list[str]:
     """Return the types of a step's transitions."""
     return [entry.type for entry in step.history]
 
@@ -175,7 +171,7 @@ def test_a_retry_is_made_only_while_it_fits() -> None:
 
 
 HELD = waiting(status=TicketStatus.ASSIGNED, waiting=None, attempt=1, worker_id="w1", assigned_at=T0)
-AROUND = {HELD.ticket_id: Surroundings(tally={"ASSIGNED": 1})}
+AROUND = {HELD.ticket_id: RelatedTickets(tally={"ASSIGNED": 1})}
 
 
 @pytest.mark.parametrize(
@@ -188,10 +184,10 @@ AROUND = {HELD.ticket_id: Surroundings(tally={"ASSIGNED": 1})}
 def test_what_was_begun_and_fits_no_other_worker_fails_for_what_became_of_its_worker(
     outcome: AnyOutcome, code: str
 ) -> None:
-    situation = Situation(
+    context = Context(
         flow=FLOW, tickets={HELD.ticket_id: HELD}, now=T0 + seconds(701), rules=RULES, function="test", cause="event"
     )
-    step = advance(situation, outcome)
+    step = advance(context, outcome)
     [failed] = step.tickets
     assert failed.status is TicketStatus.FAILED
     assert failed.reason is not None
@@ -206,10 +202,10 @@ def test_what_was_begun_and_fits_no_other_worker_fails_for_what_became_of_its_wo
 
 def test_what_was_not_begun_goes_to_another_worker_whether_it_fits_or_not() -> None:
     refused = Delivered({HELD.ticket_id: (1, Answer(0, "connection refused", reached=False))}, AROUND)
-    situation = Situation(
+    context = Context(
         flow=FLOW, tickets={HELD.ticket_id: HELD}, now=T0 + seconds(701), rules=RULES, function="test", cause="event"
     )
-    step = advance(situation, refused)
+    step = advance(context, refused)
     assert (step.tickets[0].status, kinds(step)) == (TicketStatus.PENDING, ["ticket.reassigned"])
 
 
@@ -234,10 +230,10 @@ def test_an_error_that_the_task_calls_hopeless_is_not_tried_again(kind: str, sta
     report = Report.model_validate(
         {"ticket_id": ticket.ticket_id, "attempt": 1, "status": "FAILED", "error": {"type": kind, "message": "no"}}
     )
-    situation = Situation(
+    context = Context(
         flow=FLOW, tickets={ticket.ticket_id: ticket}, now=T0 + seconds(1), rules=RULES, function="test", cause="event"
     )
-    assert advance(situation, Reported((report,), Surroundings())).tickets[0].status is status
+    assert advance(context, Reported((report,), RelatedTickets())).tickets[0].status is status
 
 
 def test_undoing_goes_on_as_long_as_it_has_time_whatever_the_estimates() -> None:

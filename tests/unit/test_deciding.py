@@ -8,10 +8,10 @@ import pytest
 from functions._adapters.memory import MemoryStore
 from functions._core.errors import IllegalTransition
 from functions._core.machine.advance import advance
-from functions._core.machine.context import Situation
+from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Due, Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.rules import Rules
 from functions._engine import dispatch
 from functions._engine.dispatch import Dispatcher
@@ -29,7 +29,7 @@ class SlowWorld:
         self.time = T0
         self.store, self.clock = self, self
         self._stores = MemoryStore().stores
-        self.tally, self.registry = self._stores.tally, self._stores.registry
+        self.ticket_counts, self.registry = self._stores.ticket_counts, self._stores.registry
 
     def now(self) -> datetime:
         return self.time
@@ -39,7 +39,7 @@ class SlowWorld:
         self.time += READ
         return found
 
-    async def commit(self, step: Step) -> None:
+    async def commit(self, step: ChangeSet) -> None:
         await self._stores.store.commit(step)
 
 
@@ -47,7 +47,7 @@ class SlowWorld:
 async def dispatcher() -> Dispatcher:
     """Give a dispatcher over a store that holds one flow, due now."""
     world = SlowWorld()
-    await world.commit(Step(flow_id=FLOW.flow_id, flow=FLOW))
+    await world.commit(ChangeSet(flow_id=FLOW.flow_id, flow=FLOW))
     return Dispatcher(cast("Ports", world), Rules(), committed=lambda _step: None, observed=lambda _handling: None)
 
 
@@ -62,10 +62,10 @@ async def test_a_step_of_records_that_do_not_belong_together_is_decided_anew(
 ) -> None:
     mixtures = [True, False]
 
-    def once_illegal(situation: Situation, outcome: AnyOutcome) -> Step:
+    def once_illegal(context: Context, outcome: AnyOutcome) -> ChangeSet:
         if mixtures.pop(0):
             raise IllegalTransition
-        return advance(situation, outcome)
+        return advance(context, outcome)
 
     monkeypatch.setattr(dispatch, "advance", once_illegal)
     handled = await dispatcher.due(DUE)
@@ -76,7 +76,7 @@ async def test_a_step_of_records_that_do_not_belong_together_is_decided_anew(
 async def test_a_step_that_is_illegal_every_time_is_an_error(
     dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def illegal(_situation: Situation, _outcome: AnyOutcome) -> Step:
+    def illegal(_context: Context, _outcome: AnyOutcome) -> ChangeSet:
         raise IllegalTransition
 
     monkeypatch.setattr(dispatch, "advance", illegal)

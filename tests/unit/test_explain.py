@@ -8,16 +8,13 @@ import pytest
 from functions._core.explain.flow import Explanation, explain_flow, explain_ticket
 from functions._core.explain.wording import ahead, clock_time, counted, listed, span
 from functions._core.machine.advance import advance
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    DeadlinePassed,
-    Delivered,
-    NothingHappened,
-    Surroundings,
-    TelemetryKept,
-    TicketOverdue,
-)
+from functions._core.machine.assignment import Delivered
+from functions._core.machine.closing import DeadlinePassed
+from functions._core.machine.context import Context
+from functions._core.machine.flow import NothingHappened, TelemetryKept
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.tables import ENDED_TICKETS
 from functions._core.planning.slack import slack_ms, slack_state
 from functions._core.ports import Answer
@@ -159,7 +156,7 @@ def test_an_assignment_that_is_not_accepted_is_repeated_and_then_passed_on() -> 
 
 def test_a_running_ticket_says_who_works_on_it_how_far_and_what_comes_after_its_timeout() -> None:
     worker = make_worker(last_seen=NOW - seconds(70))
-    explained = why(running(progress=40.0), worker=worker)
+    explained = why(running(progress=40.0), workers=[worker])
     assert explained.headline == "Ticket t3 (deploy api) waits for worker worker-1 to report its end, 40 % done."
     assert "Worker worker-1 is DEGRADED, last heard of at 11:59:33 UTC (1 min 10 s)." in explained.details
     assert explained.then is not None
@@ -184,7 +181,7 @@ def test_a_running_ticket_that_cannot_be_retried_says_why(
     assert then is not None
     assert "fails with timed_out" in then
     assert because in then
-    outcome = TicketOverdue(ticket.ticket_id, Surroundings(tally={"RUNNING": 1}))
+    outcome = TicketOverdue(ticket.ticket_id, RelatedTickets(tally={"RUNNING": 1}))
     failed = decided(executing(**flow), ticket, outcome, T0 + seconds(180))
     assert (failed.status, failed.reason and failed.reason.code) == (TicketStatus.FAILED, "timed_out")
 
@@ -283,9 +280,7 @@ def test_a_flow_before_its_tickets_says_which_step_it_waits_for(status: FlowStat
     assert waits_for in explained.headline
     assert "Nothing has come of it so far; its event was sent again 1 time." in explained.details
     assert explained.then == "If nothing has happened by 12:01:30 UTC (in 47 s), the event is sent again."
-    again = advance(
-        Situation(flow=flow, now=T0 + seconds(90), function="enforce_sla", cause="clock"), NothingHappened()
-    )
+    again = advance(Context(flow=flow, now=T0 + seconds(90), function="enforce_sla", cause="clock"), NothingHappened())
     assert len(again.events) == 1
 
 
@@ -352,8 +347,8 @@ def test_a_flow_that_waits_for_the_sink_says_how_it_will_end() -> None:
     assert "Ticket t3 (deploy api) has failed: full (no_disk)." in explained.details
     assert explained.then is not None
     assert "kept in the buffer and the flow ends" in explained.then
-    situation = Situation(flow=flow, now=T0 + RULES.sink, function="enforce_sla", cause="clock")
-    ended = advance(situation, TelemetryKept(())).flow
+    context = Context(flow=flow, now=T0 + RULES.sink, function="enforce_sla", cause="clock")
+    ended = advance(context, TelemetryKept(())).flow
     assert ended is not None
     assert ended.status is FlowStatus.FAILED
 
@@ -400,7 +395,7 @@ def test_every_status_of_a_ticket_can_be_explained_in_time_and_too_late(
         worker_id="worker-1", score=1, health_score=1, pheromone_score=1, telemetry_score=1, active=0, slots=1
     )
     ticket = make_ticket(executing(), status=status, waiting=waiting, worker_id="worker-1", candidates=[candidate])
-    explained = why(ticket, NOW + late, worker=make_worker(reported=Health.DEGRADED))
+    explained = why(ticket, NOW + late, workers=[make_worker(reported=Health.DEGRADED)])
     assert (explained.waits_for is None) == (status in ENDED_TICKETS)
     assert all(sentence.endswith(".") for sentence in explained.sentences)
 
@@ -445,8 +440,8 @@ def test_lists_end_with_and_and_long_ones_are_cut() -> None:
 
 def decided(flow: Flow, ticket: Ticket, outcome: AnyOutcome, now: Any) -> Ticket:
     """Return the ticket after `outcome`: what an explanation has promised."""
-    situation = Situation(
+    context = Context(
         flow=flow, now=now, function="enforce_sla", cause="clock", tickets={ticket.ticket_id: ticket}, rules=RULES
     )
-    changed = {one.ticket_id: one for one in advance(situation, outcome).tickets}
+    changed = {one.ticket_id: one for one in advance(context, outcome).tickets}
     return changed[ticket.ticket_id]

@@ -8,24 +8,21 @@ import pytest
 from functions._core.decision.checks import IMPOSSIBLE
 from functions._core.explain.flow import Explanation, explain_flow, explain_ticket
 from functions._core.machine.advance import advance
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    AtRisk,
-    CompensationOverdue,
-    Delivered,
-    NobodyDecided,
-    PauseOver,
-    Surroundings,
-    TicketOverdue,
-)
+from functions._core.machine.assignment import Delivered
+from functions._core.machine.closing import AtRisk, NobodyDecided
+from functions._core.machine.commands import PauseOver
+from functions._core.machine.compensation import CompensationOverdue
+from functions._core.machine.context import Context
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.planning.slack import at_risk_from
 from functions._core.ports import Answer
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, HistoryEntry, Phase, Reason, Refusal, Sla, Ticket
 from functions._core.records.values import FlowStatus, Outcome, SlackState, TaskType, TicketStatus, Waiting
 from functions._core.rules import Rules
-from tests.support.builders import T0, make_flow, make_history, make_ticket, seconds
+from tests.support.builders import T0, make_flow, make_history, make_ticket, make_worker, seconds
 
 RULES = Rules()
 NOW = T0 + seconds(40)
@@ -60,11 +57,11 @@ def then(explained: Explanation) -> str:
     return explained.then
 
 
-def after(flow: Flow, outcome: AnyOutcome, now: Any, *tickets: Ticket) -> Step:
+def after(flow: Flow, outcome: AnyOutcome, now: Any, *tickets: Ticket) -> ChangeSet:
     """Return what `enforce_sla` does then."""
     by_id = {ticket.ticket_id: ticket for ticket in tickets}
     return advance(
-        Situation(flow=flow, now=now, function="enforce_sla", cause="clock", tickets=by_id, rules=RULES), outcome
+        Context(flow=flow, now=now, function="enforce_sla", cause="clock", tickets=by_id, rules=RULES), outcome
     )
 
 
@@ -269,7 +266,7 @@ def test_a_retry_that_does_not_fit_is_told_with_what_it_needs_and_what_is_left()
         "it fails with timed_out, because a retry would not fit into the SLA: it needs 1 min by estimate, "
         "19 s would be left; what depends on it is cancelled."
     )
-    around = Surroundings(tally={"RUNNING": 1})
+    around = RelatedTickets(tally={"RUNNING": 1})
     [failed] = after(flow, TicketOverdue(ticket.ticket_id, around), T0 + seconds(180), ticket).tickets
     told = explain_ticket(failed, flow, NOW + seconds(300), RULES).details
     assert any(sentence.startswith("It was not tried again: a retry would not fit into the SLA") for sentence in told)
@@ -308,7 +305,7 @@ def test_a_platform_that_has_just_come_up_says_that_it_gives_workers_time_to_be_
     ticket = running(flow, heartbeat_timeout_ms=2_000, until=NOW + seconds(2), next_wakeup_at=NOW + seconds(2))
     explained = explain_ticket(ticket, flow, NOW, RULES, up_since=up_since)
     assert then(explained).startswith("If nothing is heard of it by 12:00:54 UTC (in 14 s), it is taken")
-    situation = Situation(
+    context = Context(
         flow=flow,
         now=NOW + seconds(2),
         function="enforce_sla",
@@ -317,7 +314,7 @@ def test_a_platform_that_has_just_come_up_says_that_it_gives_workers_time_to_be_
         rules=RULES,
         up_since=up_since,
     )
-    [kept] = advance(situation, TicketOverdue(ticket.ticket_id)).tickets
+    [kept] = advance(context, TicketOverdue(ticket.ticket_id)).tickets
     assert (kept.status, kept.next_wakeup_at) == (TicketStatus.RUNNING, up_since + RULES.grace)
 
 
@@ -338,7 +335,7 @@ def test_a_ticket_that_has_to_get_a_worker_soon_says_what_happens_if_it_does_not
     assert then(explained).startswith(
         "If no worker has taken it by 12:01:00 UTC (in 20 s) it fails with schedule_to_start"
     )
-    around = Surroundings(tally={"PENDING": 1})
+    around = RelatedTickets(tally={"PENDING": 1})
     [failed] = after(flow, TicketOverdue(ticket.ticket_id, around), limit, ticket).tickets
     assert failed.reason is not None
     assert failed.reason.code == "schedule_to_start"
@@ -385,7 +382,7 @@ def test_a_ticket_that_is_not_accepted_and_cannot_be_done_by_another_worker_fail
     late = ticket.but(next_wakeup_at=T0 + RULES.unreachable)
     assert then(explain_ticket(late, flow, T0 + seconds(26), RULES)).endswith(f"it is asked once more, then {fate}.")
     for reached in (False, True):
-        around = {ticket.ticket_id: Surroundings(tally={"ASSIGNED": 1})}
+        around = {ticket.ticket_id: RelatedTickets(tally={"ASSIGNED": 1})}
         silence = Delivered({ticket.ticket_id: (1, Answer(0, reached=reached))}, around)
         [ended] = after(flow, silence, T0 + RULES.unreachable, late).tickets
         begun = reached or late.perhaps_begun
@@ -402,6 +399,27 @@ def test_workers_left_out_for_the_same_reason_are_named_together() -> None:
     assert (
         "Workers w1, w2 and w3 were left out: all 4 slots are taken."
         in explain_ticket(ticket, flow, NOW, RULES).details
+    )
+
+
+def test_a_ticket_behind_a_circuit_breaker_names_it_and_until_when_it_is_closed() -> None:
+    flow = flow_in(FlowStatus.EXECUTING)
+    ticket = make_ticket(flow, waiting=Waiting.SLOT, waiting_since=T0)
+    base = {"last_seen": NOW, "capabilities": ticket.required_capabilities, "failures": 5}
+    open_one = make_worker(1, **base, suspended_until=NOW + seconds(30))
+    half_open = make_worker(2, **base, suspended_until=T0, trial="t/1", trial_until=NOW + seconds(9))
+    unfit = make_worker(3, **{**base, "last_seen": T0 - DAY}, suspended_until=NOW + seconds(30))
+    one = "none can take it now, as the circuit breaker of worker worker-1 is open until 12:01:10 UTC (in 30 s)."
+    for told in (
+        explain_ticket(ticket, flow, NOW, RULES, workers=[open_one, unfit]).headline,
+        "\n".join(explain_flow(flow, [ticket], NOW, RULES, workers=[open_one, unfit]).details),
+    ):
+        assert one in told
+        assert "worker-3" not in told
+    told = explain_ticket(ticket, flow, NOW, RULES, workers=[open_one, half_open]).headline
+    assert told.endswith(
+        "(in 30 s) and the circuit breaker of worker worker-2 is half-open and tries another attempt until "
+        "12:00:49 UTC (in 9 s) at most."
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions._adapters.sql.sqlite.rows import from_ms
 from functions._core.decision.vocabulary import MAX_SPAN_MS
 from functions._core.events.telemetry import summary_of, telemetry_of
 from functions._core.explain.flow import explain_flow, explain_ticket
@@ -121,6 +122,10 @@ def test_a_sum_of_time_and_duration_stays_in_the_calendar(moment: datetime, span
 def test_any_number_of_milliseconds_is_a_duration(number: float) -> None:
     assert -LONGEST <= time_span(number) <= LONGEST
     assert (time_span(number) < timedelta()) <= (number < 0)
+
+
+def test_a_row_of_a_database_whose_number_no_moment_has_is_an_end_of_the_calendar() -> None:
+    assert (from_ms(10**18), from_ms(-(10**18))) == (LATEST, EARLIEST)
 
 
 @pytest.mark.parametrize("hours", [-14, 14])

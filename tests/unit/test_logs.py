@@ -5,22 +5,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
-from functions._core.errors import Rejected
+from functions._adapters.http.cloudevents import write_binary
+from functions._core.errors import Rejected, Unavailable
+from functions._core.events.envelope import CloudEvent
 from functions._core.machine.outcomes import Duplicate
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
+from functions._engine.clock import SystemClock
+from functions._hosts.knative.edge import EventEdge
 from functions._observability import logs
-from functions._observability.handling import Handling
-from tests.support.builders import T0, make_flow
+from functions._observability.dispatch_result import Handling
+from tests.support.builders import T0, make_event, make_flow
 from tests.support.command_line import logs_as_before
-from tests.support.world import World, running_world, task
+from tests.support.world import World, running_world, task, until
 
 ACKNOWLEDGED_FIRST = [("assign", "ticket.answered", "Delivered"), ("monitor", "ticket.reported", "Reported")]
 """The answer to the assignment and the report race."""
 
 SECRET = "a-secret-that-no-line-may-hold"
+
+FAILING = make_event(data={"ticket_id": "t"}, extensions={"partitionkey": "f", "correlationid": "c"})
+IDS = {"event_id": FAILING.id, "flow_id": "f", "correlation_id": "c", "ticket_id": "t"}
 
 
 @pytest.fixture
@@ -74,6 +82,33 @@ async def test_a_flow_that_ended_has_one_line_that_is_always_shown(tmp_path: Pat
     assert ended["flow_id"] == world.workers.assignments[0]["flow_id"]
 
 
+async def test_what_fails_in_the_background_has_the_ids_of_what_it_is_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise OSError("broken")
+
+    with structlog.testing.capture_logs() as lines:
+        async with running_world(tmp_path) as world:
+            monkeypatch.setattr(world.platform.dispatcher, "delivered", broken)
+            monkeypatch.setattr(world.platform._worker_tracker, "judge", broken)
+            monkeypatch.setattr(world.platform._worker_tracker, "counts", lambda _verdict: True)
+            await world.register()
+            flow = await world.run(task("a"))
+            (ticket,) = (await world.tickets(flow.flow_id)).values()
+
+            async def told() -> bool | None:
+                return len([line for line in lines if line["event"] == "background.failed"]) == 2 or None
+
+            await until(told, "both to fail")
+    for line in lines:
+        if line["event"] == "background.failed":
+            assert (line["flow_id"], line["correlation_id"]) == (flow.flow_id, flow.correlation_id)
+            assert (line["ticket_id"], line["attempt"], line["worker_id"]) == (ticket.ticket_id, 1, "w1")
+        if line["event"] == "flow.ended":
+            assert line["correlation_id"] == flow.correlation_id
+
+
 async def test_no_line_holds_a_payload_or_a_token(tmp_path: Path) -> None:
     lines, world = await lines_of_a_flow(tmp_path, output={"key": SECRET})
     text = json.dumps(lines, default=str)
@@ -94,6 +129,44 @@ def test_an_event_that_failed_says_at_what() -> None:
         )
     (line,) = lines
     assert (line["outcome"], line["error"], line["event_id"]) == ("Rejected", "there is no such thing", None)
+
+
+def test_an_event_that_failed_has_the_ids_of_what_it_is_about() -> None:
+    with structlog.testing.capture_logs() as lines:
+        logs.event_handled(
+            Handling(
+                function="monitor",
+                type=FAILING.event_type,
+                flow_id="f",
+                begun_at=T0,
+                seconds=1,
+                event=FAILING,
+                error=Unavailable("away"),
+            )
+        )
+    (line,) = lines
+    assert {**line, **IDS} == line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Rejected("not that", code="no"), "event.refused"),
+        (Unavailable("away"), "event.not_now"),
+        (RuntimeError("broken"), "event.failed"),
+    ],
+)
+async def test_a_line_of_a_function_in_a_cluster_has_the_ids_of_its_event(error: Exception, said: str) -> None:
+    async def fails(_event: CloudEvent) -> None:
+        raise error
+
+    edge = httpx.ASGITransport(EventEdge(fails, SystemClock(), 2048, bytes))
+    headers, body = write_binary(FAILING)
+    with structlog.testing.capture_logs() as lines:
+        async with httpx.AsyncClient(transport=edge, base_url="http://function") as client:
+            await client.post("/", headers=headers, content=body)
+    (line,) = lines
+    assert {**line, **IDS, "event": said} == line
 
 
 def test_what_may_not_be_shown_is_replaced_whoever_writes_it() -> None:
@@ -129,7 +202,7 @@ def test_the_line_of_an_event_is_made_at_level_debug_only(
         seconds=0,
         flow=flow,
         outcome=Duplicate(),
-        step=Step(flow_id=flow.flow_id),
+        step=ChangeSet(flow_id=flow.flow_id),
     )
     logs.event_handled(handling)
     assert len(capsys.readouterr().err.splitlines()) == lines

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from functions._core.errors import Unavailable
-from functions._engine.keyed_executor import Gathering, Job, Mailbox
+from functions._engine.keyed_executor import Gathering, Job, KeyedExecutor
 
 
 @asynccontextmanager
-async def mailbox(*, concurrency: int = 4, limit: int = 1000) -> AsyncIterator[Mailbox]:
+async def executor(*, concurrency: int = 4, limit: int = 1000) -> AsyncIterator[KeyedExecutor]:
     """Run a mailbox for as long as the context is open."""
-    box = Mailbox(concurrency=concurrency, limit=limit)
+    box = KeyedExecutor(concurrency=concurrency, limit=limit)
     try:
         yield box
     finally:
@@ -34,7 +34,7 @@ def noting(log: list[str], what: str) -> Job:
 
 async def test_jobs_of_one_key_run_one_after_the_other_in_order() -> None:
     log: list[str] = []
-    async with mailbox() as box:
+    async with executor() as box:
         results = await asyncio.gather(*(box.submit("k", noting(log, str(n))) for n in range(5)))
     assert results == ["0", "1", "2", "3", "4"]
     assert log == [f"{n} {what}" for n in range(5) for what in ("begins", "ends")]
@@ -42,7 +42,7 @@ async def test_jobs_of_one_key_run_one_after_the_other_in_order() -> None:
 
 async def test_a_key_with_many_jobs_delays_another_key_by_one_job() -> None:
     log: list[str] = []
-    async with mailbox(concurrency=1) as box:
+    async with executor(concurrency=1) as box:
         many = [box.submit("huge", noting(log, f"huge{n}")) for n in range(100)]
         await box.submit("small", noting(log, "small"))
         begun = [line for line in log if line.endswith("begins")]
@@ -60,7 +60,7 @@ async def test_keys_run_side_by_side_up_to_the_limit() -> None:
         await asyncio.sleep(0.001)
         running -= 1
 
-    async with mailbox(concurrency=3) as box:
+    async with executor(concurrency=3) as box:
         await asyncio.gather(*(box.submit(f"k{n}", job) for n in range(20)))
     assert most == 3
 
@@ -70,7 +70,7 @@ async def test_a_job_that_raises_harms_nobody_else() -> None:
         raise ZeroDivisionError
 
     log: list[str] = []
-    async with mailbox(concurrency=1) as box:
+    async with executor(concurrency=1) as box:
         failing = box.submit("k", broken)
         after = box.submit("k", noting(log, "after"))
         with pytest.raises(ZeroDivisionError):
@@ -79,7 +79,7 @@ async def test_a_job_that_raises_harms_nobody_else() -> None:
 
 
 async def test_too_many_queued_jobs_are_refused() -> None:
-    async with mailbox(concurrency=1, limit=2) as box:
+    async with executor(concurrency=1, limit=2) as box:
         jobs = [box.submit("k", noting([], "x")) for _ in range(2)]
         with pytest.raises(Unavailable):
             box.submit("other", noting([], "x"))
@@ -95,7 +95,7 @@ async def test_what_comes_while_a_key_is_busy_is_taken_together() -> None:
         return sum(items)
 
     busy = asyncio.Event()
-    async with mailbox() as box:
+    async with executor() as box:
         gathering = Gathering(box, take)
         before = box.submit("k", busy.wait)
         results = [gathering.add("k", number) for number in (1, 2, 3)]
@@ -115,7 +115,7 @@ async def test_what_comes_while_the_gathered_is_taken_waits_for_the_next_turn() 
         taken.append(list(items))
         await go_on.wait()
 
-    async with mailbox() as box:
+    async with executor() as box:
         gathering = Gathering(box, take)
         first = gathering.add("k", 1)
         while not taken:
@@ -130,7 +130,7 @@ async def test_a_turn_that_is_refused_or_never_comes_leaves_nothing_behind() -> 
     async def take(_key: str, items: Sequence[int]) -> int:
         return len(items)
 
-    async with mailbox(concurrency=1, limit=1) as box:
+    async with executor(concurrency=1, limit=1) as box:
         gathering = Gathering(box, take)
         waiting = box.submit("k", noting([], "x"))
         with pytest.raises(Unavailable):

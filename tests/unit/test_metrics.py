@@ -19,7 +19,7 @@ from functions._adapters.memory.store import MemoryStore
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.placement.workers import Heartbeat
 from functions._core.ports import Answer, Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
 from functions._core.records.models import HistoryEntry, Reason
 from functions._core.records.values import FlowStatus, Outcome
@@ -193,7 +193,9 @@ async def test_the_buffer_gauge_is_what_waits_when_somebody_looks(
         await world.run(task("a"))
         kept = await scraped(api)
         # What has waited for an hour goes to the dead letters, and is no longer in the buffer.
-        await world.ports.store.commit(Step(flow_id="f", telemetry=tuple(make_event(n, data={}) for n in range(12))))
+        await world.ports.store.commit(
+            ChangeSet(flow_id="f", telemetry=tuple(make_event(n, data={}) for n in range(12)))
+        )
         assert (await api.client.post("/api/v1/telemetry/flush")).json()["dead_letters"] == 12
         old = await scraped(api)
         world.sink.down = False
@@ -225,6 +227,8 @@ async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
     def seen() -> set[str]:
         return {name for name in gauges for series in values(metrics) if series.partition("{")[0] == name}
 
+    metrics = Metrics()
+    assert seen() == set(), "nothing was counted yet"
     async with running_world(tmp_path) as world:
         metrics = world.platform.metrics
         await world.register()
@@ -315,10 +319,10 @@ def test_every_refusal_has_one_of_the_known_reasons() -> None:
     assert {refusal(code) for code in ("duplicate_task_id", "empty_plan", "approval_required")} <= set(known)
 
 
-def ended_step() -> Step:
+def ended_step() -> ChangeSet:
     flow = make_flow(status=FlowStatus.COMPLETED, outcome=Outcome.COMPLETED, ended_at=T0 + seconds(3))
     entry = HistoryEntry(flow_id=flow.flow_id, at=T0, type="flow.completed", cause="c", to_status=flow.status)
-    return Step(flow_id=flow.flow_id, flow=flow, history=(entry,))
+    return ChangeSet(flow_id=flow.flow_id, flow=flow, history=(entry,))
 
 
 def test_wrong_labels_and_missing_metrics_are_swallowed_and_counted() -> None:
@@ -417,7 +421,7 @@ async def test_dead_letters_are_counted_and_those_of_telemetry_as_lost() -> None
     event = decision_event({})
     await queue.enqueue([event])
     await queue.postpone(event.id, 1, T0)
-    await queue.bury(event.id, letter_of(event, "validate", Reason(code="internal", message=""), 3, T0))
+    await queue.dead_letter(event.id, letter_of(event, "validate", Reason(code="internal", message=""), 3, T0))
     lost = Reason(code="sink_unavailable", message="")
     await letters.put(letter_of(event, "publish_telemetry", lost, 1, T0))
     shown = values(metrics)

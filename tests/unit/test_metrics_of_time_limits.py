@@ -33,20 +33,20 @@ def silent(*task_ids: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any] | 
     return lambda a: None if not task_ids or a["task_id"] in task_ids else {"status": "COMPLETED"}
 
 
-def lose(world: World, noun: str) -> None:
+def lose(world: World, event_type: str) -> None:
     """Lose the first event of a kind."""
-    take, lost = world.platform.pump.take, list[str]()
+    take, lost = world.platform.local_broker.take, list[str]()
 
     def losing(events: Any) -> None:
         kept = []
         for event in events:
-            if event.noun == noun and not lost:
+            if event.event_type == event_type and not lost:
                 lost.append(event.id)
             else:
                 kept.append(event)
         take(kept)
 
-    world.platform.pump.take = losing  # type: ignore[method-assign]
+    world.platform.local_broker.take = losing  # type: ignore[method-assign]
 
 
 async def first_event_lost(world: World) -> None:

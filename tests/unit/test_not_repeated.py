@@ -3,8 +3,11 @@
 import pytest
 
 from functions._core.machine.advance import advance
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import AnyOutcome, Assigned, Delivered, Surroundings, TicketOverdue
+from functions._core.machine.assignment import Assigned, Delivered
+from functions._core.machine.context import Context
+from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.ports import Answer
 from functions._core.records.models import Candidate, Ticket
 from functions._core.records.values import FlowStatus, TicketStatus
@@ -27,11 +30,11 @@ BEGUN = make_ticket(
 
 @pytest.mark.parametrize("status", [429, 422])
 def test_what_depends_on_it_is_cancelled_with_it(status: int) -> None:
-    situation = Situation(
+    context = Context(
         flow=FLOW, tickets={BEGUN.ticket_id: BEGUN}, now=T0 + seconds(6), function="assign", cause="clock"
     )
-    around = {BEGUN.ticket_id: Surroundings(live=(AFTER,))}
-    step = advance(situation, Delivered({BEGUN.ticket_id: (1, Answer(status))}, around))
+    around = {BEGUN.ticket_id: RelatedTickets(live=(AFTER,))}
+    step = advance(context, Delivered({BEGUN.ticket_id: (1, Answer(status))}, around))
     ends = {ticket.task_id: ticket.status for ticket in step.tickets}
     assert ends == {"task-1": TicketStatus.FAILED, "task-2": TicketStatus.CANCELLED}
 
@@ -43,8 +46,8 @@ NEW = make_ticket(FLOW, 3, idempotent=False)
 def apply(ticket: Ticket, at: int, outcome: AnyOutcome) -> Ticket:
     """Return what an outcome makes of a ticket, `at` seconds after T0."""
     now = T0 + seconds(at)
-    situation = Situation(flow=FLOW, tickets={ticket.ticket_id: ticket}, now=now, function="assign", cause="clock")
-    return next(iter(advance(situation, outcome).tickets))
+    context = Context(flow=FLOW, tickets={ticket.ticket_id: ticket}, now=now, function="assign", cause="clock")
+    return next(iter(advance(context, outcome).tickets))
 
 
 def given() -> Ticket:

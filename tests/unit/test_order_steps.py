@@ -4,9 +4,10 @@ from datetime import datetime
 
 from functions._core.events import commands
 from functions._core.machine.advance import advance
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import Generated, Ordered
-from functions._core.records.change_set import Step
+from functions._core.machine.commands import Commanded
+from functions._core.machine.context import Context
+from functions._core.machine.flow import Generated
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Phase
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, Waiting
 from functions._core.rules import Rules
@@ -22,14 +23,14 @@ GENERATING = make_flow(
 )
 
 
-def situation(flow: Flow, now: datetime) -> Situation:
+def context(flow: Flow, now: datetime) -> Context:
     """Return what is known of a flow when something happens."""
-    return Situation(flow=flow, tickets={}, now=now, rules=Rules(), function="monitor", cause="order")
+    return Context(flow=flow, tickets={}, now=now, rules=Rules(), function="monitor", cause="order")
 
 
-def ordered(flow: Flow, now: datetime, order: commands.AnyOrder) -> Step:
+def ordered(flow: Flow, now: datetime, order: commands.AnyOrder) -> ChangeSet:
     """Carry out an order, one at each moment."""
-    return advance(situation(flow, now), Ordered(order, f"order at {now}"))
+    return advance(context(flow, now), Commanded(order, f"order at {now}"))
 
 
 def test_a_flow_paused_before_it_has_tickets_asks_for_them_again_when_it_is_resumed() -> None:
@@ -44,12 +45,12 @@ def test_a_flow_paused_before_it_has_tickets_asks_for_them_again_when_it_is_resu
         assert paused is not None
         assert (paused.status, paused.back) == (FlowStatus.PAUSED, FlowStatus.GENERATING)
         late = Generated((make_ticket(flow),))
-        assert not advance(situation(paused, T0 + seconds(start + 1)), late).changes
+        assert not advance(context(paused, T0 + seconds(start + 1)), late).changes
         step = ordered(paused, T0 + seconds(start + 10), resume)
         assert step.flow is not None
         flow = step.flow
         assert (flow.status, flow.back) == (FlowStatus.GENERATING, None)
-        seen += [event.id for event in step.events if event.noun == "plan.validated"]
+        seen += [event.id for event in step.events if event.event_type == "plan.validated"]
     assert len(seen) == len(set(seen)) == 2
     assert flow.sla_deadline == T0 + seconds(120)
 
@@ -62,8 +63,8 @@ def test_of_many_orders_the_last_ones_are_remembered() -> None:
         assert step.flow is not None
         flow = step.flow
     assert len(flow.orders) == 20
-    again = Ordered(commands.PauseRequest(flow_id=flow.flow_id), f"order at {T0 + seconds(12)}")
-    assert not advance(situation(flow, T0 + seconds(60)), again).changes
+    again = Commanded(commands.PauseRequest(flow_id=flow.flow_id), f"order at {T0 + seconds(12)}")
+    assert not advance(context(flow, T0 + seconds(60)), again).changes
 
 
 def test_an_id_recognises_the_same_order_only_and_hides_no_other_one() -> None:
@@ -71,10 +72,10 @@ def test_an_id_recognises_the_same_order_only_and_hides_no_other_one() -> None:
         commands.PauseRequest(flow_id=GENERATING.flow_id),
         commands.CancelRequest(flow_id=GENERATING.flow_id),
     )
-    paused = advance(situation(GENERATING, T0 + seconds(2)), Ordered(pause, "1")).flow
+    paused = advance(context(GENERATING, T0 + seconds(2)), Commanded(pause, "1")).flow
     assert paused is not None
-    assert not advance(situation(paused, T0 + seconds(3)), Ordered(pause, "1")).changes
-    cancelled = advance(situation(paused, T0 + seconds(3)), Ordered(cancel, "1"))
+    assert not advance(context(paused, T0 + seconds(3)), Commanded(pause, "1")).changes
+    cancelled = advance(context(paused, T0 + seconds(3)), Commanded(cancel, "1"))
     assert cancelled.flow is not None
     assert cancelled.flow.outcome is Outcome.CANCELLED
     assert len({record.audit_id for record in cancelled.audit}) == 1
@@ -97,8 +98,8 @@ def test_a_flow_approved_right_before_its_deadline_is_looked_at_then() -> None:
 def test_a_ticket_that_waited_for_a_slot_when_a_person_stopped_its_flow_is_cancelled_and_has_not_failed() -> None:
     flow = GENERATING.but(status=FlowStatus.EXECUTING, tickets_generated=1)
     ticket = make_ticket(flow, waiting=Waiting.SLOT)
-    outcome = Ordered(commands.CancelRequest(flow_id=flow.flow_id), "1", (ticket,), {TicketStatus.PENDING: 1})
-    step = advance(situation(flow, T0 + seconds(2)), outcome)
+    outcome = Commanded(commands.CancelRequest(flow_id=flow.flow_id), "1", (ticket,), {TicketStatus.PENDING: 1})
+    step = advance(context(flow, T0 + seconds(2)), outcome)
     [ended] = step.tickets
     assert ended.reason is not None
     assert (ended.status, ended.reason.code) == (TicketStatus.CANCELLED, "cancelled")
@@ -110,6 +111,6 @@ def test_what_is_done_again_waits_in_a_new_turn() -> None:
     flow = GENERATING.but(status=FlowStatus.FAILED, outcome=Outcome.FAILED, tickets_generated=1)
     ticket = make_ticket(flow, status=TicketStatus.CANCELLED, turn=3)
     order = commands.RedriveRequest(flow_id=flow.flow_id)
-    outcome = Ordered(order, "1", redriven=(ticket,), deadline=T0 + seconds(500))
-    [again] = advance(situation(flow, T0 + seconds(200)), outcome).tickets
+    outcome = Commanded(order, "1", redriven=(ticket,), deadline=T0 + seconds(500))
+    [again] = advance(context(flow, T0 + seconds(200)), outcome).tickets
     assert (again.status, again.turn) == (TicketStatus.PENDING, None)

@@ -82,7 +82,7 @@ def test_one_of_several_signatures_is_enough_and_unknown_versions_do_not_count()
 
 def test_the_id_of_a_message_names_the_type_of_its_event() -> None:
     event = make_event()
-    assert message_id_of(event) == f"{event.noun.replace('.', '-')}_{event.id}"
+    assert message_id_of(event) == f"{event.event_type.replace('.', '-')}_{event.id}"
     assert "." not in message_id_of(event)
 
 

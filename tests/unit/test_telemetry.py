@@ -94,6 +94,21 @@ def test_the_step_in_which_a_flow_broke_is_known(
     assert next((step for step, (status, _) in found.items() if status == "failed"), None) == broken
 
 
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.REJECTED])
+def test_an_ended_flow_has_no_step_in_progress(outcome: Outcome) -> None:
+    stays = (S.VALIDATING, S.GENERATING, S.EXECUTING)
+    waits = flow_through(*stays)
+    found = steps(waits, make_ticket(waits))
+    assert (found["C3"], found["C5"]) == (("in_progress", None), ("in_progress", None))
+    publishing = flow_through(*stays, S.PUBLISHING, outcome=outcome)
+    published = [event.data for event in telemetry_of(publishing, [make_ticket(publishing)], at(4))]
+    assert {step["step"] for step in published[:-1]} == {"C1", "C2", "C5"}  # nothing was assigned: no C3, no C4
+    ended = flow_through(*stays, S.PUBLISHING, S(outcome), outcome=outcome, ended_at=at(4))
+    found = steps(ended, make_ticket(ended))
+    assert (found["C3"], found["C4"]) == (("skipped", None), ("skipped", None))
+    assert "in_progress" not in {status for status, _ in found.values()}
+
+
 def test_a_step_that_was_paused_lasts_from_its_first_beginning_to_its_last_end() -> None:
     flow = flow_through(S.VALIDATING, S.AWAITING_APPROVAL, S.GENERATING, S.PAUSED, S.GENERATING, S.EXECUTING)
     found = steps(flow)

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions._core.planning.graph import schedule
-from functions._core.planning.tickets import HASHED, generate_tickets, priority_score, score_at, ticket_hash
+from functions._core.planning.tickets import HASHED, generate_tickets, intact, priority_score, score_at, ticket_hash
+from functions._core.records.json_text import content_hash
 from functions._core.records.models import Qos, Ticket
+from functions._core.records.policies import Undo
 from functions._core.records.values import (
     Consistency,
     DeliveryMode,
@@ -159,7 +161,21 @@ def test_the_hash_covers_what_never_changes_and_nothing_else() -> None:
     assert ticket_hash(ticket.but(sla=ticket.sla.but(max_retries=9))) != ticket.hash
     assert ticket_hash(ticket.but(parameters={"x": [2]})) != ticket.hash
     assert ticket_hash(ticket.but(description="something else")) != ticket.hash
+    undone = ticket.but(undo=Undo(parameters={"action": "burn"}))
+    assert not intact(undone)
+    undone = undone.but(hash=ticket_hash(undone))
+    assert intact(undone)
+    assert not intact(undone.but(undo=None))
+    assert not intact(undone.but(undo=Undo(parameters={"action": "sell"})))
     assert set(Ticket.model_fields) >= HASHED
+
+
+def test_a_ticket_that_was_made_when_the_hash_did_not_cover_its_undoing_is_intact() -> None:
+    ticket = tickets_of(a_task(compensation={"parameters": {"action": "burn"}}))["a"]
+    before = ticket.model_dump(mode="json", include=set(HASHED - {"undo"}), exclude={"sla": {"deadline"}})
+    old = ticket.but(hash=content_hash(before))
+    assert intact(old)
+    assert not intact(old.but(parameters={"x": 1}))
 
 
 def test_the_hash_survives_storing_and_reading_the_ticket() -> None:

@@ -7,24 +7,16 @@ import pytest
 
 from functions._core.events.reports import Report
 from functions._core.machine.advance import advance
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import (
-    AnyOutcome,
-    Broke,
-    DeadlinePassed,
-    Delivered,
-    Discovered,
-    Duplicate,
-    NothingHappened,
-    Reported,
-    Surroundings,
-    TelemetryKept,
-    TicketOverdue,
-    WokenEarly,
-    WorkerLost,
-)
+from functions._core.machine.assignment import Delivered, Discovered, WorkerLost
+from functions._core.machine.closing import DeadlinePassed
+from functions._core.machine.context import Context
+from functions._core.machine.ending import Reported
+from functions._core.machine.flow import Broke, NothingHappened, TelemetryKept, WokenEarly
+from functions._core.machine.outcomes import AnyOutcome, Duplicate
+from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.ports import Answer
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Candidate, Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, ReportStatus, TicketStatus, Waiting
 from functions._core.rules import Rules
@@ -64,17 +56,17 @@ def assigned(flow: Flow, **changes: Any) -> Ticket:
     return make_ticket(flow, **defaults | changes)
 
 
-def apply(flow: Flow, ticket: Ticket, now: datetime, outcome: AnyOutcome) -> Step:
+def apply(flow: Flow, ticket: Ticket, now: datetime, outcome: AnyOutcome) -> ChangeSet:
     """Let `outcome` happen to a flow with one ticket loaded."""
-    situation = Situation(
+    context = Context(
         flow=flow, tickets={ticket.ticket_id: ticket}, now=now, rules=RULES, function="test", cause="cause"
     )
-    return advance(situation, outcome)
+    return advance(context, outcome)
 
 
 def overdue(ticket: Ticket, **around: Any) -> TicketOverdue:
     """Build the outcome of a ticket's wake-up."""
-    return TicketOverdue(ticket.ticket_id, Surroundings(**around))
+    return TicketOverdue(ticket.ticket_id, RelatedTickets(**around))
 
 
 def test_an_unacknowledged_assignment_is_delivered_again_to_the_same_worker_as_the_same_attempt() -> None:
@@ -96,7 +88,7 @@ def test_after_thirty_seconds_without_acknowledgement_the_next_candidate_gets_th
     assert (moved.status, moved.worker_id, moved.attempt) == (TicketStatus.PENDING, None, 1)
     assert moved.excluded_workers == ("w1",)
     assert moved.waiting is Waiting.DISCOVERY
-    assert [event.noun for event in step.events] == ["tickets.ready"]
+    assert [event.event_type for event in step.events] == ["tickets.ready"]
     assert step.history[0].worker_id == "w1"
 
 
@@ -110,7 +102,7 @@ def test_without_another_candidate_the_ticket_pauses_before_it_is_discovered_aga
     assert moved.next_wakeup_at is not None
     assert timedelta(milliseconds=800) <= moved.next_wakeup_at - (T0 + seconds(1)) <= timedelta(milliseconds=1200)
     woken = apply(flow, moved, moved.next_wakeup_at, overdue(moved))
-    assert [event.noun for event in woken.events] == ["tickets.ready"]
+    assert [event.event_type for event in woken.events] == ["tickets.ready"]
 
 
 def test_an_acknowledgement_starts_the_timeout() -> None:
@@ -200,7 +192,7 @@ def test_a_lost_chain_event_is_sent_again_until_the_deadline() -> None:
     flow = make_flow(sla_deadline=T0 + seconds(100))
     step = apply(flow, make_ticket(flow), T0 + seconds(30), NothingHappened())
     assert step.flow is not None
-    assert [event.noun for event in step.events] == ["decision.consolidated"]
+    assert [event.event_type for event in step.events] == ["decision.consolidated"]
     assert step.flow.next_wakeup_at == T0 + seconds(90)
     again = apply(step.flow, make_ticket(flow), T0 + seconds(90), NothingHappened())
     assert again.flow is not None
@@ -282,7 +274,7 @@ def test_a_task_that_must_not_be_done_twice_stays_with_a_worker_that_may_have_be
     assert unsure.tickets[0].perhaps_begun
     refused = Answer(0, "connection refused", reached=False)
     answers = {ticket.ticket_id: (1, refused)}
-    around = {ticket.ticket_id: Surroundings(tally={"ASSIGNED": 1})}
+    around = {ticket.ticket_id: RelatedTickets(tally={"ASSIGNED": 1})}
     step = apply(flow, unsure.tickets[0], T0 + seconds(30), Delivered(answers, around))
     assert step.tickets[0].status is TicketStatus.FAILED
     assert step.tickets[0].reason is not None
@@ -299,7 +291,7 @@ def test_a_task_that_must_not_be_done_twice_leaves_a_worker_that_certainly_never
     assert not apply(flow, ticket, T0 + seconds(5), Delivered({ticket.ticket_id: (1, refused)})).changes
     step = apply(flow, ticket, T0 + seconds(30), Delivered({ticket.ticket_id: (1, refused)}))
     assert step.tickets[0].status is TicketStatus.PENDING
-    assert [event.noun for event in step.events] == ["tickets.ready"]
+    assert [event.event_type for event in step.events] == ["tickets.ready"]
 
 
 def test_in_a_fleet_that_refuses_a_ticket_pauses_after_so_many_workers() -> None:
@@ -318,7 +310,7 @@ def test_a_ticket_that_waited_for_a_worker_goes_to_discovery_when_one_is_there_b
     ticket = make_ticket(flow, waiting=Waiting.WORKER, waiting_since=T0, next_wakeup_at=T0 + seconds(600))
     step = apply(flow, ticket, T0 + seconds(600), TicketOverdue(ticket.ticket_id, capable=True))
     assert step.tickets[0].waiting is Waiting.DISCOVERY
-    assert [event.noun for event in step.events] == ["tickets.ready"]
+    assert [event.event_type for event in step.events] == ["tickets.ready"]
     failed = apply(flow, ticket, T0 + seconds(600), overdue(ticket, tally={"PENDING": 1}))
     assert failed.tickets[0].status is TicketStatus.FAILED
 
@@ -329,11 +321,11 @@ def test_a_success_whose_dependants_were_all_cancelled_looks_whether_the_flow_ha
     ticket = assigned(flow, acknowledged_at=T0, dependants=(join.ticket_id,))
     report = Report(ticket_id=ticket.ticket_id, attempt=1, status=ReportStatus.COMPLETED)
     dependants = {join.ticket_id: join}
-    last = Surroundings(dependants=dependants, tally={"ASSIGNED": 1, "FAILED": 1, "CANCELLED": 1})
+    last = RelatedTickets(dependants=dependants, tally={"ASSIGNED": 1, "FAILED": 1, "CANCELLED": 1})
     ended = apply(flow, ticket, T0 + seconds(9), Reported([report], last))
     assert ended.flow is not None
     assert ended.flow.outcome is Outcome.FAILED
-    unsure = apply(flow, ticket, T0 + seconds(9), Reported([report], Surroundings(dependants=dependants)))
+    unsure = apply(flow, ticket, T0 + seconds(9), Reported([report], RelatedTickets(dependants=dependants)))
     assert unsure.tickets[0].next_wakeup_at == T0 + seconds(9) + RULES.settle
 
 
@@ -356,8 +348,8 @@ def test_what_ran_while_the_platform_was_down_has_a_grace_to_be_reported() -> No
     ticket = assigned(flow, acknowledged_at=T0, next_wakeup_at=T0 + seconds(180))
     started = T0 + seconds(500)
 
-    def woken(now: datetime) -> Step:
-        situation = Situation(
+    def woken(now: datetime) -> ChangeSet:
+        context = Context(
             flow=flow,
             tickets={ticket.ticket_id: ticket},
             now=now,
@@ -366,7 +358,7 @@ def test_what_ran_while_the_platform_was_down_has_a_grace_to_be_reported() -> No
             cause="cause",
             up_since=started,
         )
-        return advance(situation, overdue(ticket))
+        return advance(context, overdue(ticket))
 
     spared = woken(started + seconds(1)).tickets[0]
     assert (spared.status, spared.next_wakeup_at) == (TicketStatus.ASSIGNED, started + RULES.grace)
@@ -384,7 +376,7 @@ def test_the_time_to_get_a_worker_begins_anew_after_a_worker_had_the_ticket(outc
     assert (waiting.waiting, waiting.ready_at) == (Waiting.RETRY, waiting.until)
     assert waiting.until is not None
     woken = apply(flow, waiting, waiting.until, overdue(waiting))
-    assert [event.noun for event in woken.events] == ["tickets.ready"]
+    assert [event.event_type for event in woken.events] == ["tickets.ready"]
     busy = Discovered({}, {ticket.ticket_id: Waiting.SLOT}, {})
     slot = apply(flow, woken.tickets[0], waiting.until + seconds(1), busy).tickets[0]
     assert slot.until == waiting.until + seconds(5)

@@ -1,15 +1,17 @@
 """In which turn a ticket waits for a slot: the rule by itself, and the functions that apply it."""
 
+from operator import attrgetter
+
 import pytest
 
 from functions._adapters.memory.store import MemoryStore
 from functions._core.events.data import TicketsReady, WorkersDiscovered
 from functions._core.machine.advance import advance
-from functions._core.machine.context import Situation
-from functions._core.machine.outcomes import Assigned, Discovered
-from functions._core.placement.fair_queue import Line, next_turn
+from functions._core.machine.assignment import Assigned, Discovered
+from functions._core.machine.context import Context
+from functions._core.placement.fair_queue import QueuePosition, next_turn
 from functions._core.ports import Ports
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.rules import TICKETS_PER_TURN
@@ -24,24 +26,28 @@ FULL = TICKETS_PER_TURN
 @pytest.mark.parametrize(
     ("line", "turn"),
     [
-        pytest.param(Line(), 0, id="the first to wait"),
-        pytest.param(Line(7), 7, id="nobody waits for a later turn"),
-        pytest.param(Line(7, own={7: FULL - 1}), 7, id="the last that fits"),
-        pytest.param(Line(7, own={7: FULL}), 8, id="one too many"),
-        pytest.param(Line(7, T0 - seconds(1)), 8, id="somebody waits for a later turn"),
-        pytest.param(Line(7, T0 + seconds(1)), 8, id="somebody less urgent waits for a later turn"),
+        pytest.param(QueuePosition(), 0, id="the first to wait"),
+        pytest.param(QueuePosition(7), 7, id="nobody waits for a later turn"),
+        pytest.param(QueuePosition(7, own={7: FULL - 1}), 7, id="the last that fits"),
+        pytest.param(QueuePosition(7, own={7: FULL}), 8, id="one too many"),
+        pytest.param(QueuePosition(7, T0 - seconds(1)), 8, id="somebody waits for a later turn"),
+        pytest.param(QueuePosition(7, T0 + seconds(1)), 8, id="somebody less urgent waits for a later turn"),
         pytest.param(
-            Line(7, T0 + seconds(1), {7: 1, 9: FULL}), 7, id="the flow's own, more urgent than who comes next"
+            QueuePosition(7, T0 + seconds(1), {7: 1, 9: FULL}), 7, id="the flow's own, more urgent than who comes next"
         ),
-        pytest.param(Line(7, T0 + seconds(1), {7: FULL, 9: 3}), 9, id="more urgent, but the flow has no room there"),
-        pytest.param(Line(7, T0, {7: 1, 8: FULL, 9: 3}), 9, id="the flow's own, not more urgent than who comes next"),
-        pytest.param(Line(7, T0, {7: 1, 8: 2}), 8, id="behind the flow's others"),
-        pytest.param(Line(7, T0, {8: 3, 12: FULL}), 8, id="room in the next turn"),
-        pytest.param(Line(7, T0, {8: FULL, 12: FULL}), 13, id="the flow's last turn is full"),
-        pytest.param(Line(7, T0, {5: 4}), 8, id="the flow's others are before the current turn"),
+        pytest.param(
+            QueuePosition(7, T0 + seconds(1), {7: FULL, 9: 3}), 9, id="more urgent, but the flow has no room there"
+        ),
+        pytest.param(
+            QueuePosition(7, T0, {7: 1, 8: FULL, 9: 3}), 9, id="the flow's own, not more urgent than who comes next"
+        ),
+        pytest.param(QueuePosition(7, T0, {7: 1, 8: 2}), 8, id="behind the flow's others"),
+        pytest.param(QueuePosition(7, T0, {8: 3, 12: FULL}), 8, id="room in the next turn"),
+        pytest.param(QueuePosition(7, T0, {8: FULL, 12: FULL}), 13, id="the flow's last turn is full"),
+        pytest.param(QueuePosition(7, T0, {5: 4}), 8, id="the flow's others are before the current turn"),
     ],
 )
-def test_the_turn_of_a_ticket_that_must_start_at_t0(line: Line, turn: int) -> None:
+def test_the_turn_of_a_ticket_that_must_start_at_t0(line: QueuePosition, turn: int) -> None:
     assert next_turn(line, T0) == turn
 
 
@@ -54,35 +60,35 @@ async def world(*tickets: Ticket, slots: int = 1) -> Ports:
     stores = MemoryStore().stores
     await stores.registry.put(make_worker(slots=slots, last_seen=T0))
     held = make_ticket(executing(9), 1, status=TicketStatus.ASSIGNED, worker_id="worker-1", assigned_at=T0)
-    await stores.store.commit(Step(flow_id=held.flow_id, tickets=(held, *tickets)))
+    await stores.store.commit(ChangeSet(flow_id=held.flow_id, tickets=(held, *tickets)))
     unused = dict.fromkeys(("telemetry_sink", "gateway", "tokens"))
     ports = {name: getattr(stores, name) for name in Ports.__slots__ if name not in unused | {"clock": None}}
     return Ports(**ports, **unused, clock=SystemClock())  # type: ignore[arg-type]
 
 
-def situation(flow: Flow, *tickets: Ticket) -> Situation:
+def context(flow: Flow, *tickets: Ticket) -> Context:
     by_id = {ticket.ticket_id: ticket for ticket in tickets}
-    return Situation(flow=flow, tickets=by_id, now=T0, function="test", cause="cause")
+    return Context(flow=flow, tickets=by_id, now=T0, function="test", cause="cause")
 
 
-async def discovered(ports: Ports, flow: Flow, *tickets: Ticket) -> Step:
+async def discovered(ports: Ports, flow: Flow, *tickets: Ticket) -> ChangeSet:
     """Let C3 look at the tickets, and commit what follows."""
     event = TicketsReady(flow_id=flow.flow_id, ticket_ids=tuple(ticket.ticket_id for ticket in tickets))
-    outcome = await discover(event, situation(flow, *tickets), ports)
+    outcome = await discover(event, context(flow, *tickets), ports)
     assert isinstance(outcome, Discovered)
-    step = advance(situation(flow, *tickets), outcome)
+    step = advance(context(flow, *tickets), outcome)
     await ports.store.commit(step)
     return step
 
 
-def turns(step: Step) -> list[int | None]:
+def turns(step: ChangeSet) -> list[int | None]:
     return sorted((ticket.turn for ticket in step.tickets), key=lambda turn: -1 if turn is None else turn)
 
 
 async def test_a_flow_takes_as_many_turns_as_its_tickets_need() -> None:
     flow, ports = executing(), await world()
     plan = make_plan(flow, 60)
-    await ports.store.commit(Step(flow_id=flow.flow_id, tickets=plan))
+    await ports.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=plan))
     given = [turns(await discovered(ports, flow, *plan[at : at + 20])) for at in (0, 20, 40)]
     assert given == [[0] * 20, [0] * 5 + [1] * 15, [1] * 10 + [2] * 10]
 
@@ -91,9 +97,25 @@ async def test_the_most_urgent_of_a_batch_get_the_turn_that_is_filled_first() ->
     flow, ports = executing(), await world()
     full = [make_ticket(flow, 100 + number, waiting=Waiting.SLOT, turn=0) for number in range(TICKETS_PER_TURN - 1)]
     plan = [make_ticket(flow, number, latest_start=T0 - seconds(number)) for number in range(1, 4)]
-    await ports.store.commit(Step(flow_id=flow.flow_id, tickets=(*full, *plan)))
+    await ports.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(*full, *plan)))
     step = await discovered(ports, flow, *plan)
     assert {ticket.task_id: ticket.turn for ticket in step.tickets} == {"task-3": 0, "task-2": 1, "task-1": 1}
+
+
+async def test_of_a_batch_the_highest_score_gets_the_slot_that_is_left() -> None:
+    flow = executing()
+    *others, last = sorted(make_plan(flow, 5), key=attrgetter("ticket_id"))
+    plan = (*others, last.but(priority_score=1.0))
+    ports = await world(*plan, slots=2)
+    [found] = (await discovered(ports, flow, *plan)).events
+    candidates = WorkersDiscovered.model_validate(found.data).candidates
+    assert candidates.keys() == {last.ticket_id}
+    crowd = WorkersDiscovered(
+        flow_id=flow.flow_id, candidates={ticket.ticket_id: candidates[last.ticket_id] for ticket in plan}
+    )
+    outcome = await assign(crowd, context(flow, *plan), ports)
+    assert isinstance(outcome, Assigned)
+    assert outcome.chosen.keys() == {last.ticket_id}
 
 
 async def test_tickets_with_other_requirements_have_turns_of_their_own() -> None:
@@ -107,7 +129,7 @@ async def test_tickets_with_other_requirements_have_turns_of_their_own() -> None
         make_ticket(flow, 1, required_capabilities=("build",)),
         make_ticket(flow, 2, required_capabilities=("fly",)),
     ]
-    await ports.store.commit(Step(flow_id=flow.flow_id, tickets=tuple(plan)))
+    await ports.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=tuple(plan)))
     step = await discovered(ports, flow, *plan)
     assert {ticket.task_id: (ticket.waiting, ticket.turn) for ticket in step.tickets} == {
         "task-1": (Waiting.SLOT, 1),
@@ -132,9 +154,9 @@ async def test_a_ticket_whose_candidates_are_all_taken_waits_in_a_turn() -> None
     event = WorkersDiscovered.model_validate(found.data)
     one_left = dict.fromkeys((ticket.ticket_id for ticket in plan), *event.candidates.values())
     crowd = WorkersDiscovered(flow_id=flow.flow_id, candidates=one_left)
-    outcome = await assign(crowd, situation(flow, *plan), ports)
+    outcome = await assign(crowd, context(flow, *plan), ports)
     assert isinstance(outcome, Assigned)
-    step = advance(situation(flow, *plan), outcome)
+    step = advance(context(flow, *plan), outcome)
     assert {t.task_id: (t.status, t.waiting, t.turn) for t in step.tickets} == {
         "task-1": (TicketStatus.ASSIGNED, None, None),
         "task-2": (TicketStatus.PENDING, Waiting.SLOT, 6),
@@ -146,7 +168,7 @@ async def test_a_ticket_that_is_assigned_gives_its_turn_back() -> None:
     ticket = make_ticket(flow, 1, waiting=Waiting.SLOT, turn=3)
     ports = await world(ticket, slots=2)
     found = (await discovered(ports, flow, ticket)).events[0]
-    outcome = await assign(WorkersDiscovered.model_validate(found.data), situation(flow, ticket), ports)
-    assert [(t.status, t.turn) for t in advance(situation(flow, ticket), outcome).tickets] == [
+    outcome = await assign(WorkersDiscovered.model_validate(found.data), context(flow, ticket), ports)
+    assert [(t.status, t.turn) for t in advance(context(flow, ticket), outcome).tickets] == [
         (TicketStatus.ASSIGNED, None)
     ]

@@ -1,12 +1,14 @@
 """What nothing reads in a decision is ignored with a warning that says what may have been meant."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from functions._core.decision.unknown_fields import MOST, unknown_fields
 from tests.support.decisions import a_document, a_plan, a_task
+from tests.support.world import running_world, task
 
 
 def told(document: object) -> list[tuple[str | None, str]]:
@@ -62,3 +64,14 @@ def test_warnings_are_few_and_short_whatever_is_sent() -> None:
     assert len(warnings) == MOST + 1
     assert warnings[-1].message == "480 more names are not known and are ignored, too"
     assert all(len(warning.message) < 250 and "\n" not in warning.message for warning in warnings)
+
+
+async def test_a_flow_that_is_done_all_the_same_keeps_the_warnings(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        await world.register()
+        flow = await world.run(task("a", retries=3, timeout="5s"))
+    assert flow.status == "COMPLETED"
+    assert [(warning.code, warning.where) for warning in flow.warnings] == [
+        ("unknown_field", "cognitive_plan.tasks[0].retries"),
+        ("unknown_field", "cognitive_plan.tasks[0].timeout"),
+    ]

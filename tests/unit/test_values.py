@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions._core.records.values import format_time, name_uuid, parse_time
+from functions._core.records.values import EARLIEST, LATEST, format_time, name_uuid, parse_time
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -22,6 +22,19 @@ def test_a_time_that_was_written_is_read_back_to_the_millisecond(moment: datetim
     read = parse_time(format_time(moment))
     assert isinstance(read, datetime)
     assert timedelta() <= moment - read < timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("0001-01-01T00:00:00Z", EARLIEST),
+        ("0001-01-01T09:00:00+09:00", EARLIEST),
+        ("9999-12-31T23:59:59.999999Z", LATEST),
+        ("9999-12-31T14:59:59.999999-09:00", LATEST),
+    ],
+)
+def test_a_time_at_an_end_of_the_calendar_is_one_that_every_store_takes(text: str, moment: datetime) -> None:
+    assert parse_time(text) == moment
 
 
 def test_times_are_written_in_utc_whatever_zone_they_are_in() -> None:

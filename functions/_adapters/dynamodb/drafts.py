@@ -57,15 +57,15 @@ class Drafts:
         digest = sha256(repr(changes).encode("utf-8", "surrogatepass")).hexdigest()[:16]
         head = partition, f"{HEAD}{number(self._stamps.take(1, digest))}#{digest}"
         try:
-            await self._draft(rest[0], head)  # alone: where another step is under way, it is mostly met here
-            await self.each(rest[1:], lambda change: self._draft(change, head))
+            await self._builder(rest[0], head)  # alone: where another step is under way, it is mostly met here
+            await self.each(rest[1:], lambda change: self._builder(change, head))
             await self._head(head, rest, flow)
         except BaseException:
             await self._undo(head, [change.key for change in rest])
             raise
         await self.finish(head)
 
-    async def _draft(self, change: Change, head: Key) -> None:
+    async def _builder(self, change: Change, head: Key) -> None:
         draft = {"M": {"pk": text(head[0]), "sk": text(head[1]), "to": draft_of(change)}}
         sketch = Change(change.key, change.version, sets={"dr": draft}, equal=change.equal, most=change.most)
         for attempt in range(PATIENCE):

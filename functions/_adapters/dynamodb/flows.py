@@ -21,9 +21,9 @@ from functions._adapters.dynamodb.records import (
 from functions._adapters.dynamodb.table import PATIENCE
 from functions._adapters.dynamodb.values import Item, integer, listed, text, texts, to_integer, to_text
 from functions._adapters.dynamodb.writing import Moved, Writer
-from functions._adapters.standing import waits_for_a_worker
+from functions._adapters.worker_claims import waits_for_a_worker
 from functions._core.errors import Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import LIVE_TICKETS, Flow, HistoryEntry, Ticket
 from functions._core.records.values import TicketStatus
 
@@ -37,7 +37,7 @@ LIVE = frozenset(status.value for status in LIVE_TICKETS)
 
 
 class DynamoFlows:
-    """The `FlowStore` and the consistent half of the `Tally`."""
+    """The `FlowStore` and the consistent half of the `TicketCounts`."""
 
     def __init__(self, writer: Writer, outbox: Outbox) -> None:
         self._writer = writer
@@ -117,7 +117,7 @@ class DynamoFlows:
             self._writer.stamps.seen(to_integer(item, "c"))
         return items
 
-    async def commit(self, step: Step) -> None:
+    async def commit(self, step: ChangeSet) -> None:
         """Apply `step`, or raise `Conflict` and change nothing."""
         if not step.changes and step.decision is None:
             return
@@ -134,7 +134,7 @@ class DynamoFlows:
         if step.handled is not None and step.handled not in {event.id for event in step.events}:
             await self._outbox.clean(step.handled)
 
-    async def _prepare(self, step: Step) -> None:
+    async def _prepare(self, step: ChangeSet) -> None:
         """Write what never changes and is found by nobody before the step is done."""
         new = [ticket for ticket in step.tickets if ticket.version == 1]
         pointers = [
@@ -155,7 +155,7 @@ class DynamoFlows:
             await self._table.put_all([*pointers, *rows])
         self._requirements.update(unknown)
 
-    async def _changes(self, step: Step) -> dict[keys.Key, Change]:
+    async def _changes(self, step: ChangeSet) -> dict[keys.Key, Change]:
         """Return what the step changes, item by item."""
         parts = (step.tickets, step.history, step.audit, step.events, step.telemetry)
         count = max(1, *map(len, parts))

@@ -102,7 +102,7 @@ class DynamoQueue:
             return
         raise Unavailable("The queue is busy.")
 
-    async def bury(self, event_id: str, letter: DeadLetter) -> None:
+    async def dead_letter(self, event_id: str, letter: DeadLetter) -> None:
         """Move an event to the dead letters."""
         for _ in range(PATIENCE):
             change = await letter_change(self._table, letter, self._writer.stamps.take(1, letter.letter_id))

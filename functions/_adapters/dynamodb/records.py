@@ -21,7 +21,7 @@ from functions._adapters.dynamodb.values import (
     to_integer,
 )
 from functions._adapters.dynamodb.writing import Writer
-from functions._adapters.standing import held_since, waits_for_a_worker
+from functions._adapters.worker_claims import held_since, waits_for_a_worker
 from functions._core.errors import FlowcError
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.tables import FLOWS_UNDER_WAY

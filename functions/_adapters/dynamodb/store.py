@@ -15,7 +15,7 @@ from functions._adapters.dynamodb.retention import DynamoRetention
 from functions._adapters.dynamodb.stamps import Stamps
 from functions._adapters.dynamodb.statistics import DynamoStatistics
 from functions._adapters.dynamodb.table import Table
-from functions._adapters.dynamodb.tally import DynamoTally
+from functions._adapters.dynamodb.ticket_counts import DynamoTicketCounts
 from functions._adapters.dynamodb.views import DynamoViews
 from functions._adapters.dynamodb.wakeups import DynamoWakeups
 from functions._adapters.dynamodb.writing import Writer
@@ -52,7 +52,7 @@ class DynamoStore:
         self.queue = DynamoQueue(writer, outbox)
         self.stores = Stores(
             store=flows,
-            tally=DynamoTally(writer, flows),
+            ticket_counts=DynamoTicketCounts(writer, flows),
             wakeups=DynamoWakeups(writer),
             registry=DynamoRegistry(writer),
             views=DynamoViews(writer, flows, History(writer, settle)),

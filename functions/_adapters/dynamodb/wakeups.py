@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import Change, key_of, request
@@ -20,8 +21,8 @@ from functions._adapters.dynamodb.records import readable, record_of
 from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_integer
 from functions._adapters.dynamodb.writing import Writer
-from functions._adapters.standing import in_one_line
-from functions._core.placement.fair_queue import Line
+from functions._adapters.worker_claims import in_one_line, readable_requirements
+from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.worker import Worker
@@ -178,7 +179,7 @@ class DynamoWakeups:
         with suppress(Exception):
             await self._writer.drafts.resolve(item)
 
-    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+    async def line(self, flow_id: str, requirement: Collection[str]) -> QueuePosition:
         """Return the line in which a ticket of the flow with this `requirement` is to wait."""
         required, own_name = frozenset(requirement), keys.requirement_key(requirement)
         names = [name for needs, name in await self._requirements() if in_one_line(needs, required)]
@@ -198,12 +199,20 @@ class DynamoWakeups:
         behind = min(((turn, start) for turn, start in order if turn > current), default=None)
         turns = {current, current + 1, max(own, default=current)}
         taken = {turn: min(own[turn], TICKETS_PER_TURN) for turn in turns if own[turn]}
-        return Line(current, keys.read_moment(behind[1]).astimezone(UTC) if behind else None, taken)
+        return QueuePosition(current, keys.read_moment(behind[1]).astimezone(UTC) if behind else None, taken)
 
     async def _requirements(self) -> list[tuple[frozenset[str], str]]:
         """Return what tickets have ever required while they waited, as sets and as they are stored."""
         rows = await self._table.query(keys.REQUIREMENTS, old=True)  # the tickets are no fresher in their index
-        return [(frozenset(one["S"] for one in row["cs"]["L"]), row["sk"]["S"]) for row in rows]
+        names = [row["sk"]["S"] for row in rows]
+        return readable_requirements(
+            self._table.set_aside,
+            ((name, name, None, partial(_needs, row)) for name, row in zip(names, rows, strict=True)),
+        )
+
+
+def _needs(row: Item) -> frozenset[str]:
+    return frozenset(one["S"] for one in row["cs"]["L"])
 
 
 def _later(found: str, true: datetime | None) -> datetime:

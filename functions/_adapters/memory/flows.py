@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from functions._adapters.memory.state import State, expect
 from functions._core.errors import Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 
 
@@ -43,7 +43,7 @@ class MemoryFlows:
             if (chosen is None or ticket_id in chosen) and (ticket := self._state.tickets.get(ticket_id))
         ]
 
-    async def commit(self, step: Step) -> None:
+    async def commit(self, step: ChangeSet) -> None:
         """Apply `step`, or raise `Conflict` and change nothing."""
         state = self._state
         if step.flow:

@@ -37,7 +37,7 @@ class MemoryQueue:
         if queued := self._state.queue.get(event_id):
             self._state.queue.put(event_id, replace(queued, attempts=attempts, not_before=not_before))
 
-    async def bury(self, event_id: str, letter: DeadLetter) -> None:
+    async def dead_letter(self, event_id: str, letter: DeadLetter) -> None:
         """Move an event to the dead letters."""
         self._state.queue.pop(event_id)
         self._state.letters.put(letter.letter_id, letter)

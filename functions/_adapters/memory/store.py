@@ -6,7 +6,7 @@ from functions._adapters.memory.registry import MemoryRegistry
 from functions._adapters.memory.retention import MemoryRetention
 from functions._adapters.memory.state import State
 from functions._adapters.memory.statistics import MemoryStatistics
-from functions._adapters.memory.tally import MemoryTally
+from functions._adapters.memory.ticket_counts import MemoryTicketCounts
 from functions._adapters.memory.views import MemoryViews
 from functions._adapters.memory.wakeups import MemoryWakeups
 from functions._adapters.stores import Stores
@@ -19,7 +19,7 @@ class MemoryStore:
         self.state = state = State()
         self.stores = Stores(
             store=MemoryFlows(state),
-            tally=MemoryTally(state),
+            ticket_counts=MemoryTicketCounts(state),
             wakeups=MemoryWakeups(state),
             registry=MemoryRegistry(state),
             views=MemoryViews(state),

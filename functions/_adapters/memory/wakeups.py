@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from functions._adapters.memory.state import State
-from functions._adapters.standing import in_one_line, waits_for_a_worker
-from functions._core.placement.fair_queue import Line
+from functions._adapters.worker_claims import in_one_line, waits_for_a_worker
+from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Ticket
 from functions._core.rules import TICKETS_PER_TURN
@@ -46,7 +46,7 @@ class MemoryWakeups:
         offered_until.update((ticket.ticket_id, now + lease) for ticket in claimed)
         return claimed
 
-    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+    async def line(self, flow_id: str, requirement: Collection[str]) -> QueuePosition:
         """Return the line in which a ticket of the flow with this `requirement` is to wait."""
         required = frozenset(requirement)
         own: Counter[int] = Counter()
@@ -62,7 +62,7 @@ class MemoryWakeups:
         behind = min(((turn, start) for turn, start in order if turn > current), default=None)
         turns = {current, current + 1, max(+own, default=current)}
         taken = {turn: min(own[turn], TICKETS_PER_TURN) for turn in turns if own[turn]}
-        return Line(current, behind[1] if behind else None, taken)
+        return QueuePosition(current, behind[1] if behind else None, taken)
 
     def _waiting(self) -> Iterator[Ticket]:
         return filter(waits_for_a_worker, self._state.live_tickets())

@@ -14,23 +14,23 @@ from functions._core.decision.reading import content_hash
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, HistoryEntry, Phase
-from functions._core.records.values import FlowStatus, add_time, dataref, flow_id_of
+from functions._core.records.values import FlowStatus, add_time, flow_id_of, stored_decision
 from functions._core.rules import Rules
 
 MAX_ID = 255
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> Step:
+def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> ChangeSet:
     """Return the step that creates the flow of a decision; `text` is the decision as JSON.
 
     Raises `Rejected` as `decision_id_of` does.
     """
     data = event.data
     flow = _new_flow(event, decision_id_of(data), data, now, rules)
-    return Step(
+    return ChangeSet(
         flow_id=flow.flow_id,
         flow=flow,
         decision=text,
@@ -92,7 +92,7 @@ def _to_validate(flow: Flow, event: CloudEvent, now: datetime) -> CloudEvent:
             "correlationid": flow.correlation_id,
             "causationid": event.id,
             "traceparent": flow.traceparent,
-            "dataref": dataref(flow.flow_id),
+            **stored_decision(flow.flow_id),
         },
     )
 

@@ -93,11 +93,13 @@ def cancellation_event(ticket: Ticket, attempt: int, now: datetime) -> CloudEven
     return _event("ticket.cancelled", ticket, attempt, data, now)
 
 
-def _event(noun: str, ticket: Ticket, attempt: int, data: dict[str, Any], now: datetime, **more: str) -> CloudEvent:
+def _event(
+    event_type: str, ticket: Ticket, attempt: int, data: dict[str, Any], now: datetime, **more: str
+) -> CloudEvent:
     return CloudEvent(
-        id=derived_id(ticket.flow_id, noun, f"{ticket.ticket_id}:{attempt}"),
+        id=derived_id(ticket.flow_id, event_type, f"{ticket.ticket_id}:{attempt}"),
         source="/flowc/assign",
-        type=type_of(noun),
+        type=type_of(event_type),
         time=now,
         subject=ticket.ticket_id,
         data=data,

@@ -36,7 +36,7 @@ class EventType:
     instead where the data that users send stays in the store.
     """
 
-    noun: str
+    event_type: str
     model: type[BaseModel]
     sent_by: str
     handled_by: str
@@ -51,10 +51,10 @@ FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or tic
 ENDS = "publish_telemetry, enforce_sla"
 
 
-def _order(noun: str, text: str) -> EventType:
-    model = commands.ORDERS[noun]
-    subject = TICKET if issubclass(model, commands.TicketOrder) else FLOW
-    return EventType(noun, model, "user, api", "monitor", subject, text, outside=True)
+def _order(event_type: str, text: str) -> EventType:
+    model = commands.ORDERS[event_type]
+    subject = TICKET if issubclass(model, commands.TicketCommand) else FLOW
+    return EventType(event_type, model, "user, api", "monitor", subject, text, outside=True)
 
 
 CATALOGUE: Sequence[EventType] = (
@@ -190,7 +190,7 @@ CATALOGUE: Sequence[EventType] = (
     EventType("clock.ticked", Tick, "schedule", "enforce_sla, track_workers", "none", "Time has passed."),
 )
 
-BY_NOUN: Mapping[str, EventType] = {entry.noun: entry for entry in CATALOGUE}
+BY_TYPE: Mapping[str, EventType] = {entry.event_type: entry for entry in CATALOGUE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +206,8 @@ def _none(_data: object) -> Sequence[str]:
     return ()
 
 
-def _named(order: commands.Order) -> Sequence[str]:
-    return (order.target,) if isinstance(order, commands.TicketOrder) else ()
+def _named(order: commands.Command) -> Sequence[str]:
+    return (order.target,) if isinstance(order, commands.TicketCommand) else ()
 
 
 ROUTES: Mapping[str, Route] = {
@@ -218,7 +218,7 @@ ROUTES: Mapping[str, Route] = {
     "workers.discovered": Route("assign", WorkersDiscovered, lambda data: tuple(data.candidates)),
     "ticket.reported": Route("monitor", Report, lambda data: (data.ticket_id,)),
     "compensation.requested": Route("monitor", CompensationRequested, _none),
-    **{noun: Route("monitor", model, _named) for noun, model in commands.ORDERS.items()},
+    **{event_type: Route("monitor", model, _named) for event_type, model in commands.ORDERS.items()},
     "worker.unhealthy": Route("monitor", WorkerUnhealthy, lambda data: data.ticket_ids),
     "flow.consolidated": Route("publish_telemetry", FlowConsolidated, _none),
 }
@@ -230,5 +230,5 @@ TRANSITIONS = "/flowc"
 
 def handler_of(event: CloudEvent) -> str | None:
     """Return the function that handles an event; None when it is for subscribers, or for the telemetry sink."""
-    route = ROUTES.get(event.noun)
+    route = ROUTES.get(event.event_type)
     return route.function if route is not None and event.source != TRANSITIONS else None

@@ -9,7 +9,7 @@ from functions._core.errors import Rejected
 from functions._core.records.values import Record, a_number
 
 
-class Order(Record):
+class Command(Record):
     """What every order says: about which flow, who gives it, and why; with `dry_run` nothing is to be changed."""
 
     verb: ClassVar[str]
@@ -26,37 +26,37 @@ class Order(Record):
         return self.flow_id
 
 
-class CancelRequest(Order):
+class CancelRequest(Command):
     """Data of `flow.cancel_requested`: the flow is to stop."""
 
     verb = "cancel_flow"
 
 
-class ApprovalGrant(Order):
+class ApprovalGrant(Command):
     """Data of `flow.approval_granted`: the flow may begin."""
 
     verb = "approve_flow"
 
 
-class ApprovalDenial(Order):
+class ApprovalDenial(Command):
     """Data of `flow.approval_denied`: the flow must not begin."""
 
     verb = "deny_flow"
 
 
-class PauseRequest(Order):
+class PauseRequest(Command):
     """Data of `flow.pause_requested`: nothing more is to be assigned; what runs goes on."""
 
     verb = "pause_flow"
 
 
-class ResumeRequest(Order):
+class ResumeRequest(Command):
     """Data of `flow.resume_requested`: a paused flow is to go on."""
 
     verb = "resume_flow"
 
 
-class RedriveRequest(Order):
+class RedriveRequest(Command):
     """Data of `flow.redrive_requested`: a flow that did not succeed is to go on where it failed.
 
     `sla_seconds` is the time it has from now on; without it as much as it had at first.
@@ -66,7 +66,7 @@ class RedriveRequest(Order):
     sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
 
 
-class TicketOrder(Order):
+class TicketCommand(Command):
     """An order about one ticket."""
 
     ticket_id: str
@@ -77,19 +77,19 @@ class TicketOrder(Order):
         return self.ticket_id
 
 
-class RetryRequest(TicketOrder):
+class RetryRequest(TicketCommand):
     """Data of `ticket.retry_requested`: a waiting ticket is to be tried now."""
 
     verb = "retry_ticket"
 
 
-class ReassignRequest(TicketOrder):
+class ReassignRequest(TicketCommand):
     """Data of `ticket.reassign_requested`: the ticket is to be taken from its worker and given to another one."""
 
     verb = "reassign_ticket"
 
 
-class SkipRequest(TicketOrder):
+class SkipRequest(TicketCommand):
     """Data of `ticket.skip_requested`: the ticket counts as done, with `output`, without being done."""
 
     verb = "skip_ticket"
@@ -122,17 +122,17 @@ ORDERS: Mapping[str, type[AnyOrder]] = {
 """The orders by the nouns of the events that carry them."""
 
 
-def noun_of(order: AnyOrder) -> str:
+def event_type_of(order: AnyOrder) -> str:
     """Return the noun of the event that carries an order."""
-    return next(noun for noun, model in ORDERS.items() if isinstance(order, model))
+    return next(event_type for event_type, model in ORDERS.items() if isinstance(order, model))
 
 
-def said(order: Order) -> str:
+def said(order: Command) -> str:
     """Return who gave an order and why, as part of a sentence."""
     return f"{order.requested_by}: {order.reason}"
 
 
-def given_by(order: Order) -> dict[str, str]:
+def given_by(order: Command) -> dict[str, str]:
     """Return who gave an order and why, for the history."""
     return {"requested_by": order.requested_by, "reason": order.reason}
 

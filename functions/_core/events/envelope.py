@@ -25,11 +25,11 @@ class CloudEvent:
     extensions: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def noun(self) -> str:
+    def event_type(self) -> str:
         """The type without prefix and version: `ticket.reported` of `io.neuralhive.ticket.reported.v1`."""
         return self.type.removeprefix(TYPE_PREFIX).removesuffix(".v1")
 
 
-def type_of(noun: str) -> str:
+def type_of(event_type: str) -> str:
     """Return the full event type of `noun`, e.g. `ticket.reported`."""
-    return f"{TYPE_PREFIX}{noun}.v1"
+    return f"{TYPE_PREFIX}{event_type}.v1"

@@ -40,7 +40,7 @@ def usable(secret: str) -> bool:
 
 def message_id_of(event: CloudEvent) -> str:
     """Return the id of the message that brings `event`: it names the event's type, too, so that both are signed."""
-    return f"{event.noun.replace('.', '-')}_{event.id}"
+    return f"{event.event_type.replace('.', '-')}_{event.id}"
 
 
 def signature_headers(secret: str, message_id: str, at: datetime, body: bytes) -> dict[str, str]:

@@ -9,16 +9,16 @@ from functions._core.events.assignment import assignment_data
 from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.json_text import content_hash, parse_json
 from functions._core.records.models import Flow, HistoryEntry, Ticket
-from functions._core.records.values import dataref, format_time
+from functions._core.records.values import format_time, stored_decision
 
 DECISION_BYTES = 64 * 1024
 """Of a decision that is told as it is; a larger one would make an event that not every receiver takes."""
 
 
-def subscriber_events(step: Step, flow: Flow, *, chain: bool = False) -> Iterator[CloudEvent]:
+def subscriber_events(step: ChangeSet, flow: Flow, *, chain: bool = False) -> Iterator[CloudEvent]:
     """Yield one event for each history line of a step; the same transition always has the same id.
 
     Lines named like a chain event are told only with `chain`: with a broker, subscribers get that event itself.
@@ -48,7 +48,7 @@ def transition_event(
             data = {**told, **line}
         else:
             data = {"flow_id": flow.flow_id, "decision_id": flow.decision_id, "plan_id": flow.plan_id}
-            more["dataref"] = dataref(flow.flow_id)
+            more |= stored_decision(flow.flow_id)
     elif entry.type == "flow.consolidated":
         data["outcome"] = entry.detail["outcome"]
     elif entry.type == "ticket.assigned" and ticket is not None:

@@ -55,7 +55,8 @@ def steps_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> list[dict[s
     """Return the six steps of a flow as far as it came: step, name, status, duration_ms, attempts, times.
 
     C3 lasts from the first ready ticket to the last assignment, C4 to the last acknowledgement, C5 to the end of
-    the last ticket and of what is undone: the three run side by side. Waits for approval belong to no step. Of a flow
+    the last ticket and of what is undone: the three run side by side. A flow that has its outcome, and of which nothing
+    was assigned, skipped C3 and C4. Waits for approval belong to no step. Of a flow
     that was redriven these are the steps since then; attempts count on.
     """
     run = _present_run(flow)
@@ -63,10 +64,11 @@ def steps_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> list[dict[s
     assigned = [t.assigned_at for t in tickets if t.assigned_at and t.assigned_at >= begun]
     accepted = [at for t in tickets if (at := t.acknowledged_at or t.started_at) and at >= begun]
     executing, publishing = _stay(run, FlowStatus.EXECUTING), _stay(run, FlowStatus.PUBLISHING)
+    searched = executing[0] if assigned or flow.outcome is None else None
     spans = (
         _stay(run, FlowStatus.VALIDATING),
         _stay(run, FlowStatus.GENERATING),
-        (executing[0], max(assigned, default=None)),
+        (searched, max(assigned, default=None)),
         (min(assigned, default=None), max(accepted, default=max(assigned, default=None))),
         (executing[0], publishing[0]),
         (publishing[0], flow.ended_at),
@@ -152,12 +154,12 @@ def _correlation(flow: Flow) -> dict[str, Any]:
     }
 
 
-def _event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, now: datetime) -> CloudEvent:
+def _event(flow: Flow, event_type: str, data: Mapping[str, Any], *, key: str, now: datetime) -> CloudEvent:
     run = f"redrive {flow.redrives}:" if flow.redrives else ""
     return CloudEvent(
-        id=derived_id(flow.flow_id, noun, f"{run}{key}"),
+        id=derived_id(flow.flow_id, event_type, f"{run}{key}"),
         source="/flowc/publish_telemetry",
-        type=type_of(noun),
+        type=type_of(event_type),
         time=now,
         subject=flow.flow_id,
         data=dict(data),

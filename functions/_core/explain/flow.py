@@ -14,6 +14,7 @@ from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
 from functions._core.records.models import Flow, HistoryEntry, Reason, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting
+from functions._core.records.worker import Worker
 from functions._core.rules import Rules
 
 __all__ = ["NAMED", "Explanation", "explain_flow", "explain_ticket"]
@@ -39,13 +40,14 @@ def explain_flow(
     rules: Rules,
     *,
     tally: Mapping[str, int] | None = None,
+    workers: Sequence[Worker] = (),
     history: Sequence[HistoryEntry] = (),
 ) -> Explanation:
     """Return why `flow` is where it is at `now`.
 
     `tickets` are all of its tickets, or with `tally` (how many of its plan there are in each status) those worth
-    naming: the live ones of a live flow, the failed ones of one that has its outcome. `history` are lines about the
-    flow itself: they name who paused it and what put its SLA at risk.
+    naming: the live ones of a live flow, the failed ones of one that has its outcome. `workers` as in `explain_ticket`.
+    `history` are lines about the flow itself: they name who paused it and what put its SLA at risk.
     """
     planned = (ticket.status.value for ticket in tickets if ticket.compensates is None)
     counts = Counter(planned) if tally is None else tally
@@ -54,7 +56,7 @@ def explain_flow(
     details = [] if ended or since is None else [f"Since {ago(since, now)}."]
     details += _people(flow, tickets, history)
     details += _progress(flow, counts)
-    details += _tickets(flow, tickets, now, rules)
+    details += _tickets(flow, tickets, workers, now, rules)
     details += [f"Reason: {said(reason)}." for reason in flow.reasons]
     details += [f"Warning: {said(warning)}." for warning in flow.warnings]
     details += _ending(flow) if ended else _sla(flow, now, rules, history)
@@ -118,7 +120,9 @@ def _progress(flow: Flow, counts: Mapping[str, int]) -> list[str]:
     return sentences
 
 
-def _tickets(flow: Flow, tickets: Sequence[Ticket], now: datetime, rules: Rules) -> list[str]:
+def _tickets(
+    flow: Flow, tickets: Sequence[Ticket], workers: Sequence[Worker], now: datetime, rules: Rules
+) -> list[str]:
     """Return the headlines of the tickets that made a flow fail, and of those that hold it up."""
     sentences = []
     if flow.outcome is not None:
@@ -130,13 +134,13 @@ def _tickets(flow: Flow, tickets: Sequence[Ticket], now: datetime, rules: Rules)
     blocking = [ticket for ticket in live if ticket.waiting is not Waiting.DEPENDENCIES] or live
     for ticket in sorted(blocking, key=lambda t: (waiting_since(t), t.ticket_id))[:NAMED]:
         upstream = [by_id[one] for one in ticket.dependencies if one in by_id]
-        explained = explain_ticket(ticket, flow, now, rules, upstream=upstream)
+        explained = explain_ticket(ticket, flow, now, rules, upstream=upstream, workers=workers)
         since = f" Since {ago(explained.since, now)}." if explained.since else ""
         sentences.append(f"{explained.headline}{since}")
     if len(blocking) > NAMED:
         sentences.append(f"{counted(len(blocking) - NAMED, 'more ticket')} in the same position.")
     late = [plain(ticket.task_id) for ticket in live if slack_state(ticket, now) is not SlackState.ON_TRACK]
-    if late and not flow.standing:
+    if late and not flow.sla_paused:
         sentences.append(f"Behind schedule: {listed(late)}.")
     return sentences
 
@@ -149,7 +153,7 @@ def _sla(flow: Flow, now: datetime, rules: Rules, history: Sequence[HistoryEntry
     if flow.outcome is not None:
         return []  # it has neither met nor missed it, and cannot any more
     left = span(deadline - now)
-    if flow.standing and flow.sla_limit is None:
+    if flow.sla_paused and flow.sla_limit is None:
         return [f"Its SLA leaves {left} once it goes on; until then that time does not run."]
     risk = _risk(flow, now, rules, history)
     return [f"The SLA of {total} leaves {left}.", *([f"It is at risk of missing its SLA: {risk}."] if risk else [])]

@@ -28,7 +28,7 @@ def then_of_ticket(
     until = ticket.until or due
     if flow.status is FlowStatus.PAUSED and ticket.status is TicketStatus.PENDING:
         return _then_paused(flow, due, now)
-    looked_at = f"{_then_slack(ticket, due, now)} " if due < until and not flow.standing else ""
+    looked_at = f"{_then_slack(ticket, due, now)} " if due < until and not flow.sla_paused else ""
     if ticket.acknowledged_at is not None and up_since is not None:
         until = max(until, up_since + rules.grace)
     return looked_at + _then_waited_out(ticket, flow, until, now, rules)

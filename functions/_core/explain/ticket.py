@@ -22,7 +22,7 @@ from functions._core.explain.wording import (
 )
 from functions._core.machine.assignment import schedule_to_start
 from functions._core.machine.tables import ENDED_TICKETS
-from functions._core.placement.ranking import health_of
+from functions._core.placement.ranking import health_of, nothing_until, rank
 from functions._core.planning.slack import fits, limit_of, needed
 from functions._core.records.models import Flow, Refusal, Ticket
 from functions._core.records.values import FlowStatus, Record, TicketStatus, Timestamp, Waiting, add_time, time_span
@@ -62,22 +62,22 @@ def explain_ticket(
     rules: Rules,
     *,
     upstream: Sequence[Ticket] = (),
-    worker: Worker | None = None,
+    workers: Sequence[Worker] = (),
     up_since: datetime | None = None,
 ) -> Explanation:
     """Return why `ticket` of `flow` is where it is at `now`.
 
-    `upstream` are tickets that it waits for, dependencies or its compensation, to name those that are open; `worker`
-    is the one that holds it. Both only add to what is said. `up_since` as in `Situation`.
+    `upstream` are tickets that it waits for, dependencies or its compensation, to name those that are open; `workers`
+    are the one that holds it, or of a pending one all. Both only add to what is said. `up_since` as in `Context`.
     """
     ended = ticket.status in ENDED_TICKETS
-    headline, since = _headline(ticket, flow, upstream)
+    headline, since = _headline(ticket, flow, upstream, _why_not_yet(ticket, workers, now, rules))
     details = [f"Since {ago(since, now)}."] if since and not ended else []
     details += _undoing(ticket, flow)
     details += _refusals(ticket)
     details += _past_attempts(ticket, flow, rules)
     if ticket.live:
-        details += _of_worker(ticket, worker, now, rules)
+        details += _of_worker(ticket, workers, now, rules)
         details += _slack(ticket, flow, now, rules)
     return Explanation(
         kind="ticket",
@@ -100,11 +100,11 @@ def waiting_since(ticket: Ticket) -> datetime:
     return next((moment for moment in moments if moment), ticket.created_at)
 
 
-def _headline(ticket: Ticket, flow: Flow, upstream: Sequence[Ticket]) -> tuple[str, datetime | None]:
+def _headline(ticket: Ticket, flow: Flow, upstream: Sequence[Ticket], why_not_yet: str) -> tuple[str, datetime | None]:
     """Return what is said of the ticket, without its name, and since when that holds."""
     if ticket.live:
         waits_for = _waits_for(ticket, upstream)
-        return f"waits for {waits_for}{_why_not_yet(ticket)}", waiting_since(ticket)
+        return f"waits for {waits_for}{why_not_yet}", waiting_since(ticket)
     if ticket.status is TicketStatus.COMPENSATING:
         since = flow.phase.entered_at if flow.status is FlowStatus.COMPENSATING else None
         return f"was completed, and now its work is being undone: it waits for {_waits_for(ticket, upstream)}", since
@@ -164,11 +164,15 @@ def _undoing(ticket: Ticket, flow: Flow) -> list[str]:
     return []
 
 
-def _why_not_yet(ticket: Ticket) -> str:
+def _why_not_yet(ticket: Ticket, workers: Sequence[Worker], now: datetime, rules: Rules) -> str:
+    """Return why a pending ticket has no worker, circuit breakers by name."""
     if ticket.status is not TicketStatus.PENDING:
         return ""
     none = ": no other one is registered and alive" if ticket.refused_by else ": none is registered and alive"
-    return {Waiting.WORKER: none, Waiting.SLOT: ": none can take it now"}.get(ticket.waiting or Waiting.DISCOVERY, "")
+    if ticket.waiting is Waiting.SLOT:
+        breakers = [_shut(one, now) for one in rank(ticket, workers, {}, now, rules).doubted]
+        return f": none can take it now{f', as {listed(breakers)}' if breakers else ''}"
+    return none if ticket.waiting is Waiting.WORKER else ""
 
 
 def _refusals(ticket: Ticket) -> list[str]:
@@ -198,10 +202,12 @@ def _past_attempts(ticket: Ticket, flow: Flow, rules: Rules) -> list[str]:
     return sentences
 
 
-def _of_worker(ticket: Ticket, worker: Worker | None, now: datetime, rules: Rules) -> list[str]:
+def _of_worker(ticket: Ticket, workers: Sequence[Worker], now: datetime, rules: Rules) -> list[str]:
     """Return how the worker fares that holds the ticket, and what is expected of it."""
     sentences = []
-    if worker is not None:
+    for worker in workers:
+        if worker.worker_id != ticket.worker_id:
+            continue
         health = health_of(worker, now, rules)
         sentences.append(f"Worker {worker.worker_id} is {health}, last heard of at {ago(worker.last_seen, now)}.")
         if worker.suspended_until is not None:
@@ -218,6 +224,13 @@ def _of_worker(ticket: Ticket, worker: Worker | None, now: datetime, rules: Rule
     return sentences
 
 
+def _shut(worker: Worker, now: datetime) -> str:
+    """Return until when the circuit breaker of a worker lets nothing through."""
+    until = ahead(nothing_until(worker, now) or now, now)
+    how = f"half-open and tries another attempt until {until} at most" if worker.trial else f"open until {until}"
+    return f"the circuit breaker of worker {worker.worker_id} is {how}"
+
+
 def _breaker(worker: Worker, until: datetime, now: datetime) -> str:
     """Return what the circuit breaker of a worker lets through."""
     failures = f"{counted(worker.failures, 'failure', 'failures')} in a row ({worker.doubt or 'the last ones'})"
@@ -228,7 +241,7 @@ def _breaker(worker: Worker, until: datetime, now: datetime) -> str:
 
 
 def _slack(ticket: Ticket, flow: Flow, now: datetime, rules: Rules) -> list[str]:
-    if flow.standing:
+    if flow.sla_paused:
         return ["The time of its SLA does not run while the flow is paused."] if flow.sla_limit is None else []
     share = "the time for undoing" if ticket.compensates else "the SLA"
     if now > ticket.sla.deadline:

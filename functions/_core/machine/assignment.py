@@ -1,17 +1,18 @@
 """How a ticket gets to a worker, and back when the worker cannot do it: C3, C4 and lost workers."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from functions._core.machine.context import Situation
+from functions._core.machine.context import Context
 from functions._core.machine.ending import EXCLUDED_KEPT, attempt_limit, fail, readied, taken_back
-from functions._core.machine.outcomes import Assigned, Delivered, Discovered, Surroundings, WorkerLost
-from functions._core.machine.step_builder import Draft
+from functions._core.machine.related_tickets import RelatedTickets
+from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, limit_of, needed
 from functions._core.ports import Answer
-from functions._core.records.models import Reason, Ticket
+from functions._core.records.models import Candidate, Reason, Refusal, Ticket
 from functions._core.records.values import TicketStatus, Waiting, add_time, time_span
 from functions._core.rules import retry_after
 
@@ -19,114 +20,153 @@ REFUSALS_KEPT = 10
 """Workers left out that a ticket names for `why`: enough to see the pattern in a large fleet."""
 
 
-def discovered(draft: Draft, outcome: Discovered) -> None:
-    """C3: tickets with candidates go on to C4, the others wait for a worker or a slot."""
-    takers = {i: t for i, t in draft.situation.tickets.items() if waits_for_worker(t)}
-    found = {
-        ticket_id: [candidate.model_dump() for candidate in candidates]
-        for ticket_id, candidates in outcome.found.items()
-        if ticket_id in takers
-    }
-    if found:
-        key = ",".join(f"{i}:{takers[i].attempt}:{takers[i].retry_count}:{takers[i].emissions}" for i in found)
-        draft.emit("workers.discovered", {"flow_id": draft.flow.flow_id, "candidates": found}, key=key)
-    for ticket_id, waiting in outcome.waiting.items():
-        if ticket_id in takers:
-            refusals = outcome.refusals.get(ticket_id, ())[:REFUSALS_KEPT]
-            _wait(draft, takers[ticket_id].but(refusals=refusals), waiting, outcome.turns.get(ticket_id))
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """C3: ranked workers for some tickets; for the others what they wait for, the workers left out, and their turn."""
+
+    found: Mapping[str, tuple[Candidate, ...]]
+    waiting: Mapping[str, Waiting]
+    refusals: Mapping[str, tuple[Refusal, ...]]
+    turns: Mapping[str, int] = field(default_factory=dict)
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C3: tickets with candidates go on to C4, the others wait for a worker or a slot."""
+        takers = {i: t for i, t in builder.context.tickets.items() if waits_for_worker(t)}
+        found = {
+            ticket_id: [candidate.model_dump() for candidate in candidates]
+            for ticket_id, candidates in self.found.items()
+            if ticket_id in takers
+        }
+        if found:
+            key = ",".join(f"{i}:{takers[i].attempt}:{takers[i].retry_count}:{takers[i].emissions}" for i in found)
+            builder.emit("workers.discovered", {"flow_id": builder.flow.flow_id, "candidates": found}, key=key)
+        for ticket_id, waiting in self.waiting.items():
+            if ticket_id in takers:
+                refusals = self.refusals.get(ticket_id, ())[:REFUSALS_KEPT]
+                _wait(builder, takers[ticket_id].but(refusals=refusals), waiting, self.turns.get(ticket_id))
 
 
-def assigned(draft: Draft, outcome: Assigned) -> None:
-    """C4: the attempt number grows, and the worker is owed the assignment."""
-    for ticket_id, worker_id in outcome.chosen.items():
-        ticket = draft.situation.tickets[ticket_id]
-        if waits_for_worker(ticket):
-            moved = draft.move_ticket(
-                ticket.but(attempt=ticket.attempt + 1, worker_id=worker_id),
-                TicketTrigger.ASSIGN,
-                "ticket.assigned",
-                candidates=outcome.candidates[ticket_id],
-                refusals=(),
-                reason=None,
-                assigned_at=draft.now,
-                perhaps_begun=False,
-                asked=not ticket.idempotent,
-                waiting=None,
-                waiting_since=None,
-                turn=None,
-                emissions=0,
-                until=draft.now + draft.situation.rules.redeliver,
-            )
-            draft.deliver(moved, worker_id, moved.attempt)
-    for ticket_id, turn in outcome.crowded.items():
-        if waits_for_worker(draft.situation.tickets[ticket_id]):
-            _wait(draft, draft.situation.tickets[ticket_id], Waiting.SLOT, turn)
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """C4: the worker chosen for each ticket, and the turns of the tickets whose candidates are all taken by now."""
+
+    chosen: Mapping[str, str]
+    candidates: Mapping[str, tuple[Candidate, ...]]
+    crowded: Mapping[str, int]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C4: the attempt number grows, and the worker is owed the assignment."""
+        for ticket_id, worker_id in self.chosen.items():
+            ticket = builder.context.tickets[ticket_id]
+            if waits_for_worker(ticket):
+                moved = builder.move_ticket(
+                    ticket.but(attempt=ticket.attempt + 1, worker_id=worker_id),
+                    TicketTrigger.ASSIGN,
+                    "ticket.assigned",
+                    candidates=self.candidates[ticket_id],
+                    refusals=(),
+                    reason=None,
+                    assigned_at=builder.now,
+                    perhaps_begun=False,
+                    asked=not ticket.idempotent,
+                    waiting=None,
+                    waiting_since=None,
+                    turn=None,
+                    emissions=0,
+                    until=builder.now + builder.context.rules.redeliver,
+                )
+                builder.deliver(moved, worker_id, moved.attempt)
+        for ticket_id, turn in self.crowded.items():
+            if waits_for_worker(builder.context.tickets[ticket_id]):
+                _wait(builder, builder.context.tickets[ticket_id], Waiting.SLOT, turn)
 
 
-def delivered(draft: Draft, outcome: Delivered) -> None:
-    """C4: an accepted ticket has its timeout from now; a refused one goes to the next candidate.
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """C4: what workers answered, by ticket id: the attempt that was delivered and the answer to it.
 
-    A worker that was not reached is asked again until `Rules.unreachable` has passed: the wake-up set at the
-    assignment sees to that, so nothing is written now, unless the task must not be repeated.
+    `around` is loaded for tickets that may fail by it.
     """
-    for ticket_id, (attempt, answer) in outcome.answers.items():
-        ticket = draft.situation.tickets.get(ticket_id)
-        if ticket is not None and ticket.attempt == attempt and awaits_acknowledgement(ticket):
-            _answered(draft, ticket, answer, outcome.around.get(ticket_id))
+
+    answers: Mapping[str, tuple[int, Answer]]
+    around: Mapping[str, RelatedTickets] = field(default_factory=dict)
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C4: an accepted ticket has its timeout from now; a refused one goes to the next candidate.
+
+        A worker that was not reached is asked again until `Rules.unreachable` has passed: the wake-up set at the
+        assignment sees to that, so nothing is written now, unless the task must not be repeated.
+        """
+        for ticket_id, (attempt, answer) in self.answers.items():
+            ticket = builder.context.tickets.get(ticket_id)
+            if ticket is not None and ticket.attempt == attempt and awaits_acknowledgement(ticket):
+                _answered(builder, ticket, answer, self.around.get(ticket_id))
 
 
-def _answered(draft: Draft, ticket: Ticket, answer: Answer, around: Surroundings | None) -> None:
+def _answered(builder: StepBuilder, ticket: Ticket, answer: Answer, around: RelatedTickets | None) -> None:
     said = f"worker {ticket.worker_id} answered {answer.status}: {answer.detail}"
     if answer.accepted:
-        draft.move_ticket(
+        builder.move_ticket(
             ticket,
             TicketTrigger.ACKNOWLEDGE,
-            acknowledged_at=draft.now,
-            until=attempt_limit(ticket, draft.now, draft.now),
+            acknowledged_at=builder.now,
+            until=attempt_limit(ticket, builder.now, builder.now),
         )
     elif answer.busy:
-        pass_on(draft, ticket, Reason(code="worker_busy", message=said), around)
+        pass_on(builder, ticket, Reason(code="worker_busy", message=said), around)
     elif answer.refused:
         refusing = {**ticket.refused_by, ticket.worker_id or "": answer.registration}
         kept = dict(list(refusing.items())[-EXCLUDED_KEPT:])
-        pass_on(draft, ticket.but(refused_by=kept), Reason(code="worker_refused", message=said), around, at_once=True)
+        pass_on(builder, ticket.but(refused_by=kept), Reason(code="worker_refused", message=said), around, at_once=True)
     elif answer.suspended and (ticket.idempotent or not ticket.perhaps_begun):
         # It was not sent: another worker may have it at once.
         reason = Reason(code="worker_suspended", message=f"worker {ticket.worker_id} gets nothing now: {answer.detail}")
-        pass_on(draft, ticket, reason, around)
+        pass_on(builder, ticket, reason, around)
     else:
-        _unanswered(draft, ticket, answer, around)
+        _unanswered(builder, ticket, answer, around)
 
 
-def _unanswered(draft: Draft, ticket: Ticket, answer: Answer, around: Surroundings | None) -> None:
+def _unanswered(builder: StepBuilder, ticket: Ticket, answer: Answer, around: RelatedTickets | None) -> None:
     """Ask again at the wake-up, or give the ticket to another worker when this one had its time.
 
     A worker that got the assignment may have begun, whatever became of its answer: a task that must not be done twice
     stays with it, and fails when it cannot be had to say so.
     """
     begun = ticket.perhaps_begun or answer.reached
-    if draft.now - (ticket.assigned_at or draft.now) >= draft.situation.rules.unreachable:
+    if builder.now - (ticket.assigned_at or builder.now) >= builder.context.rules.unreachable:
         detail = answer.detail or f"it answered {answer.status}"
         reason = Reason(code="worker_unreachable", message=f"worker {ticket.worker_id} could not be reached: {detail}")
         if begun:
-            draft.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)
-        pass_on(draft, ticket.but(perhaps_begun=begun), reason, around)
+            builder.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)
+        pass_on(builder, ticket.but(perhaps_begun=begun), reason, around)
     elif ticket.asked or (begun and not ticket.perhaps_begun and not ticket.idempotent):
-        draft.change_ticket(ticket, perhaps_begun=begun, asked=False)
+        builder.change_ticket(ticket, perhaps_begun=begun, asked=False)
 
 
-def worker_lost(draft: Draft, outcome: WorkerLost) -> None:
-    """C5: what a lost worker held goes to another one, unless it must not be done twice."""
-    for ticket in draft.situation.tickets.values():
-        held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING} and ticket.worker_id == outcome.worker_id
-        if held and outcome.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
-            reason = Reason(code="worker_lost", message=f"worker {outcome.worker_id} {outcome.why}")
-            begun = ticket.but(perhaps_begun=True)
-            pass_on(draft, begun, reason, outcome.around.get(ticket.ticket_id))
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """C5: a worker is gone, and with it what it was doing: these attempts, by ticket id.
+
+    `around` is loaded for tickets that fail by it.
+    """
+
+    worker_id: str
+    why: str
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    around: Mapping[str, RelatedTickets] = field(default_factory=dict)
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C5: what a lost worker held goes to another one, unless it must not be done twice."""
+        for ticket in builder.context.tickets.values():
+            held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING} and ticket.worker_id == self.worker_id
+            if held and self.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
+                reason = Reason(code="worker_lost", message=f"worker {self.worker_id} {self.why}")
+                begun = ticket.but(perhaps_begun=True)
+                pass_on(builder, begun, reason, self.around.get(ticket.ticket_id))
 
 
 def pass_on(
-    draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings | None = None, *, at_once: bool = False
+    builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets | None = None, *, at_once: bool = False
 ) -> None:
     """Take the ticket from its worker: to the next candidate at once, or to discovery after a pause.
 
@@ -135,33 +175,33 @@ def pass_on(
     could not do it in time any more.
     """
     begun = ticket.perhaps_begun or ticket.acknowledged_at is not None
-    why = _no_other(ticket, draft) if begun else None
+    why = _no_other(ticket, builder) if begun else None
     if why is not None:
-        fail(draft, ticket, reason.but(message=f"{reason.message}; {why}"), around or Surroundings())
+        fail(builder, ticket, reason.but(message=f"{reason.message}; {why}"), around or RelatedTickets())
         return
     tried = taken_back(ticket)["excluded_workers"]
     # In a fleet that refuses, there is always another one: after so many it is time to pause.
     others = len(tried) < EXCLUDED_KEPT and (at_once or any(c.worker_id not in tried for c in ticket.candidates))
     pause = retry_after(ticket.retry, ticket.ticket_id, len(ticket.excluded_workers))
-    again_at = draft.now if others else add_time(draft.now, pause)
-    later = {"waiting": Waiting.RETRY, "waiting_since": draft.now, "until": again_at}
+    again_at = builder.now if others else add_time(builder.now, pause)
+    later = {"waiting": Waiting.RETRY, "waiting_since": builder.now, "until": again_at}
     # Who refused it never had it: it has waited for a worker all the time.
     ready_at = again_at if ticket.acknowledged_at else ticket.ready_at
-    reassign(draft, ticket, reason, {**(readied(draft) if others else later), "ready_at": ready_at})
+    reassign(builder, ticket, reason, {**(readied(builder) if others else later), "ready_at": ready_at})
 
 
-def _no_other(ticket: Ticket, draft: Draft) -> str | None:
+def _no_other(ticket: Ticket, builder: StepBuilder) -> str | None:
     """Return why what one worker may have begun is not given to another one."""
     if not ticket.idempotent:
         return "the task is not idempotent, so it is not repeated"
-    if not fits(ticket, draft.flow, draft.now, draft.situation.rules):
+    if not fits(ticket, builder.flow, builder.now, builder.context.rules):
         return f"another worker would need {needed(ticket).total_seconds():g} s, which do not fit"
     return None
 
 
-def reassign(draft: Draft, ticket: Ticket, reason: Reason, waits: Mapping[str, Any]) -> None:
+def reassign(builder: StepBuilder, ticket: Ticket, reason: Reason, waits: Mapping[str, Any]) -> None:
     """Take the ticket from its worker; `waits` says what it waits for then, and since when."""
-    moved = draft.move_ticket(
+    moved = builder.move_ticket(
         ticket.but(reason=reason),
         TicketTrigger.REASSIGN,
         "ticket.reassigned",
@@ -171,12 +211,12 @@ def reassign(draft: Draft, ticket: Ticket, reason: Reason, waits: Mapping[str, A
         **taken_back(ticket),
     )
     if moved.waiting is Waiting.DISCOVERY:
-        draft.ready([moved])
+        builder.ready([moved])
 
 
-def may_fail_when_lost(ticket: Ticket, situation: Situation) -> bool:
+def may_fail_when_lost(ticket: Ticket, context: Context) -> bool:
     """Whether a ticket that is taken from its worker may fail by that, so that what depends on it has to be known."""
-    return not ticket.idempotent or not fits(ticket, situation.flow, situation.now, situation.rules)
+    return not ticket.idempotent or not fits(ticket, context.flow, context.now, context.rules)
 
 
 def waits_for_worker(ticket: Ticket) -> bool:
@@ -190,12 +230,12 @@ def awaits_acknowledgement(ticket: Ticket) -> bool:
     return ticket.status is TicketStatus.ASSIGNED and ticket.acknowledged_at is None
 
 
-def _wait(draft: Draft, ticket: Ticket, waiting: Waiting, turn: int | None) -> None:
-    since = ticket.waiting_since if ticket.waiting is waiting and ticket.waiting_since else draft.now
-    rules = draft.situation.rules
+def _wait(builder: StepBuilder, ticket: Ticket, waiting: Waiting, turn: int | None) -> None:
+    since = ticket.waiting_since if ticket.waiting is waiting and ticket.waiting_since else builder.now
+    rules = builder.context.rules
     patience = add_time(since, rules.no_worker) if waiting is Waiting.WORKER else None
-    until = earliest(limit_of(draft.flow, rules), patience, schedule_to_start(ticket))
-    draft.move_ticket(
+    until = earliest(limit_of(builder.flow, rules), patience, schedule_to_start(ticket))
+    builder.move_ticket(
         ticket,
         TicketTrigger.WAIT,
         waiting=waiting,

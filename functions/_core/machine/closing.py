@@ -1,102 +1,130 @@
 """How a flow comes to its outcome: all tickets ended, the deadline, nobody's approval; and how it comes at risk."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from functions._core.machine.incidents import raise_incident
-from functions._core.machine.outcomes import AtRisk, DeadlinePassed, NobodyDecided, Settled
-from functions._core.machine.step_builder import Draft
+from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import FlowTrigger, TicketTrigger
 from functions._core.planning.slack import at_risk_from
 from functions._core.records.audits import IncidentType
 from functions._core.records.models import Reason, Ticket
-from functions._core.records.values import FlowStatus, Outcome, SlackState, TicketStatus, Waiting, format_time
+from functions._core.records.values import (
+    FlowStatus,
+    Outcome,
+    SlackState,
+    TicketStatus,
+    Waiting,
+    format_time,
+)
 
 
-def settled(draft: Draft, outcome: Settled) -> None:
-    """All tickets have ended: the flow has succeeded when all are COMPLETED; or all is undone that could be."""
-    tally = outcome.tally
-    if draft.flow.status is FlowStatus.COMPENSATING:
-        undone(draft, FlowTrigger.COMPENSATED, tally)
-    if draft.flow.status is not FlowStatus.EXECUTING:
-        return
-    failed, cancelled = tally.get(TicketStatus.FAILED, 0), tally.get(TicketStatus.CANCELLED, 0)
-    if failed + cancelled == 0:
-        draft.end(FlowTrigger.SETTLED, Outcome.COMPLETED, tally=tally)
-        return
-    others = f"{cancelled} {'was' if cancelled == 1 else 'were'} cancelled because of that"
-    message = f"{failed} of {draft.flow.tickets_generated} tickets failed, {others}"
-    draft.end(FlowTrigger.SETTLED, Outcome.FAILED, Reason(code="ticket_failed", message=message), tally=tally)
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """C5: no ticket of the flow is live any more."""
+
+    tally: Mapping[str, int]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """All tickets have ended: the flow has succeeded when all are COMPLETED; or all is undone that could be."""
+        tally = self.tally
+        if builder.flow.status is FlowStatus.COMPENSATING:
+            undone(builder, FlowTrigger.COMPENSATED, tally)
+        if builder.flow.status is not FlowStatus.EXECUTING:
+            return
+        failed, cancelled = tally.get(TicketStatus.FAILED, 0), tally.get(TicketStatus.CANCELLED, 0)
+        if failed + cancelled == 0:
+            builder.end(FlowTrigger.SETTLED, Outcome.COMPLETED, tally=tally)
+            return
+        others = f"{cancelled} {'was' if cancelled == 1 else 'were'} cancelled because of that"
+        message = f"{failed} of {builder.flow.tickets_generated} tickets failed, {others}"
+        builder.end(FlowTrigger.SETTLED, Outcome.FAILED, Reason(code="ticket_failed", message=message), tally=tally)
 
 
-def undone(draft: Draft, trigger: FlowTrigger, tally: Mapping[str, int]) -> None:
+def undone(builder: StepBuilder, trigger: FlowTrigger, tally: Mapping[str, int]) -> None:
     """Hand a flow to C6 when nothing is left to undo, or when undoing is given up."""
-    stands = tally.get(TicketStatus.COMPENSATED, 0), (draft.flow.compensations or 0)
-    draft.move_flow(
+    stands = tally.get(TicketStatus.COMPENSATED, 0), (builder.flow.compensations or 0)
+    builder.move_flow(
         trigger,
         "compensation.ended",
         detail={"compensated": stands[0], "planned": stands[1]},
         tally=dict(tally),
-        next_wakeup_at=draft.now + draft.situation.rules.sink,
+        next_wakeup_at=builder.now + builder.context.rules.sink,
     )
-    draft.publish()
+    builder.publish()
 
 
-def risk(draft: Draft, why: Reason) -> None:
+def risk(builder: StepBuilder, why: Reason) -> None:
     """Announce, once, that the flow may miss its deadline."""
-    flow = draft.flow
+    flow = builder.flow
     if flow.announced is not SlackState.ON_TRACK or flow.outcome is not None:
         return
-    draft.change_flow(announced=SlackState.AT_RISK)
+    builder.change_flow(announced=SlackState.AT_RISK)
     detail = {"sla_deadline": format_time(flow.sla_deadline), "reason": why.model_dump(exclude_none=True)}
-    draft.note("sla.at_risk", cause=why.code, detail=detail)
+    builder.note("sla.at_risk", cause=why.code, detail=detail)
 
 
-def at_risk(draft: Draft, _outcome: AtRisk) -> None:
-    """SLA: most of the time is used up and there is still work to do; from now on only the deadline counts."""
-    if draft.flow.status is not FlowStatus.EXECUTING:
-        return
-    share = draft.situation.rules.at_risk_share
-    risk(draft, Reason(code="time_used_up", message=f"{share:.0%} of the time to the deadline is used up"))
-    draft.change_flow(next_wakeup_at=executing_wakeup(draft))
+@dataclass(frozen=True, slots=True)
+class AtRisk:
+    """SLA: most of the flow's time is used up."""
+
+    def apply(self, builder: StepBuilder) -> None:
+        """SLA: most of the time is used up and there is still work to do; from now on only the deadline counts."""
+        if builder.flow.status is not FlowStatus.EXECUTING:
+            return
+        share = builder.context.rules.at_risk_share
+        risk(builder, Reason(code="time_used_up", message=f"{share:.0%} of the time to the deadline is used up"))
+        builder.change_flow(next_wakeup_at=executing_wakeup(builder))
 
 
-def executing_wakeup(draft: Draft) -> datetime:
+def executing_wakeup(builder: StepBuilder) -> datetime:
     """Return when a flow whose tickets are at work has to be looked at: at its deadline, or when it comes at risk."""
-    flow = draft.flow
+    flow = builder.flow
     if flow.announced is SlackState.ON_TRACK:
-        return max(draft.now, min(at_risk_from(flow, draft.situation.rules), flow.sla_deadline))
+        return max(builder.now, min(at_risk_from(flow, builder.context.rules), flow.sla_deadline))
     return flow.sla_deadline
 
 
-def nobody_decided(draft: Draft, _outcome: NobodyDecided) -> None:
-    """SLA: what nobody has approved in time is not done."""
-    if draft.flow.status is not FlowStatus.AWAITING_APPROVAL:
-        return
-    hours = draft.situation.rules.approval.total_seconds() / 3600
-    why = Reason(code="approval_expired", message=f"nobody has approved or denied it within {hours:g} hours")
-    draft.end(FlowTrigger.UNDECIDED, Outcome.REJECTED, why)
+@dataclass(frozen=True, slots=True)
+class NobodyDecided:
+    """SLA: nobody has approved the flow in time."""
+
+    def apply(self, builder: StepBuilder) -> None:
+        """SLA: what nobody has approved in time is not done."""
+        if builder.flow.status is not FlowStatus.AWAITING_APPROVAL:
+            return
+        hours = builder.context.rules.approval.total_seconds() / 3600
+        why = Reason(code="approval_expired", message=f"nobody has approved or denied it within {hours:g} hours")
+        builder.end(FlowTrigger.UNDECIDED, Outcome.REJECTED, why)
 
 
-def deadline_passed(draft: Draft, outcome: DeadlinePassed) -> None:
-    """The SLA is broken: the flow ends TIMED_OUT, what is live is cancelled."""
-    flow = draft.flow
-    if flow.outcome is not None:
-        return
-    draft.change_flow(announced=SlackState.BREACHED)
-    draft.note("sla.violated", cause=FlowTrigger.EXPIRED, detail={"sla_deadline": format_time(flow.sla_deadline)})
-    why = Reason(
-        code="sla_timeout",
-        message=f"the deadline passed while the flow was {flow.status} with {len(outcome.live)} tickets not ended",
-    )
-    cancel_all(draft, outcome.live, why, late=True)
-    raise_incident(draft, IncidentType.SLA_VIOLATION, [why.message], [ticket.ticket_id for ticket in outcome.live])
-    draft.end(FlowTrigger.EXPIRED, Outcome.TIMED_OUT, why, tally=recount(draft, outcome.tally))
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """SLA: the flow's deadline is here."""
+
+    live: Sequence[Ticket]
+    tally: Mapping[str, int]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """The SLA is broken: the flow ends TIMED_OUT, what is live is cancelled."""
+        flow = builder.flow
+        if flow.outcome is not None:
+            return
+        builder.change_flow(announced=SlackState.BREACHED)
+        builder.note("sla.violated", cause=FlowTrigger.EXPIRED, detail={"sla_deadline": format_time(flow.sla_deadline)})
+        why = Reason(
+            code="sla_timeout",
+            message=f"the deadline passed while the flow was {flow.status} with {len(self.live)} tickets not ended",
+        )
+        cancel_all(builder, self.live, why, late=True)
+        raise_incident(builder, IncidentType.SLA_VIOLATION, [why.message], [ticket.ticket_id for ticket in self.live])
+        builder.end(FlowTrigger.EXPIRED, Outcome.TIMED_OUT, why, tally=recount(builder, self.tally))
 
 
-def cancel_all(draft: Draft, live: Iterable[Ticket], why: Reason, *, late: bool = False) -> None:
+def cancel_all(builder: StepBuilder, live: Iterable[Ticket], why: Reason, *, late: bool = False) -> None:
     """Cancel tickets, telling their workers; when it is `late`, one that only lacked a slot has failed for that."""
     for ticket in live:
         trigger, kind, reason = TicketTrigger.CANCEL, "ticket.cancelled", why
@@ -104,9 +132,9 @@ def cancel_all(draft: Draft, live: Iterable[Ticket], why: Reason, *, late: bool 
             message = "every capable worker was busy until the flow ended"
             trigger, kind = TicketTrigger.FAIL, "ticket.failed"
             reason = Reason(code="no_capacity", message=message)
-        ended = draft.move_ticket(ticket, trigger, kind, cause=reason.code, **ending(draft.now, reason))
+        ended = builder.move_ticket(ticket, trigger, kind, cause=reason.code, **ending(builder.now, reason))
         if ticket.worker_id is not None:
-            draft.deliver(ended, ticket.worker_id, ticket.attempt, cancelled=True)
+            builder.deliver(ended, ticket.worker_id, ticket.attempt, cancelled=True)
 
 
 def ending(now: datetime, reason: Reason | None = None) -> dict[str, Any]:
@@ -122,10 +150,10 @@ def ending(now: datetime, reason: Reason | None = None) -> dict[str, Any]:
     return changes
 
 
-def recount(draft: Draft, before: Mapping[str, int]) -> dict[str, int]:
+def recount(builder: StepBuilder, before: Mapping[str, int]) -> dict[str, int]:
     """Return the counts by status with this draft's changes, given those of all tickets `before` it."""
     tally = Counter(before)
-    for was, now in draft.moves():
+    for was, now in builder.moves():
         tally[was] -= 1
         tally[now] += 1
     return {status: number for status, number in tally.items() if number}

@@ -5,114 +5,148 @@ with the reason before anything is changed. Every order that is carried out is k
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from functions._core.errors import Rejected
 from functions._core.events import commands
-from functions._core.events.commands import given_by, refusal, said
+from functions._core.events.commands import AnyOrder, given_by, refusal, said
 from functions._core.machine.assignment import reassign
-from functions._core.machine.closing import cancel_all, executing_wakeup, recount, settled
+from functions._core.machine.closing import Settled, cancel_all, executing_wakeup, recount
 from functions._core.machine.ending import complete, readied
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
-from functions._core.machine.outcomes import Ordered, PauseOver, Settled
 from functions._core.machine.redrive import redrive
-from functions._core.machine.step_builder import Draft
+from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
+from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.slack import deadline_at
 from functions._core.records.audits import ActionRecord
 from functions._core.records.models import Reason, Ticket
-from functions._core.records.values import FlowStatus, Outcome, TicketStatus, Waiting, add_time, format_time, name_uuid
+from functions._core.records.values import (
+    FlowStatus,
+    Outcome,
+    TicketStatus,
+    Waiting,
+    add_time,
+    format_time,
+    name_uuid,
+)
 
 ORDERS_KEPT = 20
 """Orders that a flow remembers, so that one which comes twice counts once."""
 
 
-def ordered(draft: Draft, outcome: Ordered) -> None:
-    """C5: a person's order; raises `Rejected`, status 409, when it cannot be carried out."""
-    order, flow = outcome.order, draft.flow
-    # What is ordered belongs to it: two senders may count from 1, and a cancel must not pass for a pause.
-    known_as = name_uuid(flow.flow_id, f"order/{order.verb}/{order.target}/{outcome.order_id}")
-    if known_as in flow.orders:
-        return
-    changed = STEPS[type(order)](draft, outcome)
-    if changed or draft.flow.status not in ENDED_FLOWS:
-        # Also what was so already: sent again after somebody has changed it back, it must not count.
-        draft.change_flow(orders=(*flow.orders, known_as)[-ORDERS_KEPT:])
-    if not changed:
-        return
-    draft.audit(
-        ActionRecord(
-            audit_id=known_as,
-            flow_id=flow.flow_id,
-            action=order.verb,
-            target=order.target,
-            who=order.requested_by,
-            why=order.reason,
-            at=draft.now,
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """C5: a person has given an order about a flow or one of its tickets.
+
+    `live` are the live tickets of the flow and `tally` the counts by status where the order touches them all, `around`
+    is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
+    dependencies that they have then, by the flow's new `deadline`; the work of `not_compensatable` stays done.
+    """
+
+    order: AnyOrder
+    order_id: str
+    live: Sequence[Ticket] = ()
+    tally: Mapping[str, int] = field(default_factory=dict)
+    around: RelatedTickets = NONE_RELATED
+    redriven: Sequence[Ticket] = ()
+    not_compensatable: Sequence[Ticket] = ()
+    deadline: datetime | None = None
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C5: a person's order; raises `Rejected`, status 409, when it cannot be carried out."""
+        order, flow = self.order, builder.flow
+        # What is ordered belongs to it: two senders may count from 1, and a cancel must not pass for a pause.
+        known_as = name_uuid(flow.flow_id, f"order/{order.verb}/{order.target}/{self.order_id}")
+        if known_as in flow.orders:
+            return
+        changed = STEPS[type(order)](builder, self)
+        if changed or builder.flow.status not in ENDED_FLOWS:
+            # Also what was so already: sent again after somebody has changed it back, it must not count.
+            builder.change_flow(orders=(*flow.orders, known_as)[-ORDERS_KEPT:])
+        if not changed:
+            return
+        builder.audit(
+            ActionRecord(
+                audit_id=known_as,
+                flow_id=flow.flow_id,
+                action=order.verb,
+                target=order.target,
+                who=order.requested_by,
+                why=order.reason,
+                at=builder.now,
+            )
         )
-    )
 
 
-def pause_over(draft: Draft, outcome: PauseOver) -> None:
-    """SLA: a pause has lasted as long as it may; the flow goes on by itself."""
-    if draft.flow.status is FlowStatus.PAUSED:
-        _go_on(draft, FlowTrigger.LAPSED, outcome.live, outcome.tally, {})
+@dataclass(frozen=True, slots=True)
+class PauseOver:
+    """SLA: a pause has lasted as long as it may."""
+
+    live: Sequence[Ticket]
+    tally: Mapping[str, int]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """SLA: a pause has lasted as long as it may; the flow goes on by itself."""
+        if builder.flow.status is FlowStatus.PAUSED:
+            _go_on(builder, FlowTrigger.LAPSED, self.live, self.tally, {})
 
 
-def _cancel(draft: Draft, outcome: Ordered) -> bool:
-    if draft.flow.outcome is not None:
+def _cancel(builder: StepBuilder, outcome: Commanded) -> bool:
+    if builder.flow.outcome is not None:
         return False
     why = Reason(code="cancelled", message=f"cancelled by {said(outcome.order)}")
-    cancel_all(draft, outcome.live, why)
-    draft.end(FlowTrigger.CANCELLED, Outcome.CANCELLED, why, tally=recount(draft, outcome.tally))
+    cancel_all(builder, outcome.live, why)
+    builder.end(FlowTrigger.CANCELLED, Outcome.CANCELLED, why, tally=recount(builder, outcome.tally))
     return True
 
 
-def _approve(draft: Draft, outcome: Ordered) -> bool:
-    flow = draft.flow
+def _approve(builder: StepBuilder, outcome: Commanded) -> bool:
+    flow = builder.flow
     if flow.status is not FlowStatus.AWAITING_APPROVAL:
-        return _decided_before(draft, denied=False)
-    deadline = deadline_at(draft.flow, draft.now)
-    draft.move_flow(
+        return _decided_before(builder, denied=False)
+    deadline = deadline_at(builder.flow, builder.now)
+    builder.move_flow(
         FlowTrigger.APPROVED,
         "plan.validated",
         detail={**given_by(outcome.order), "sla_deadline": format_time(deadline)},
         reasons=(),
         sla_deadline=deadline,
-        next_wakeup_at=min(draft.now + draft.situation.rules.reemit_after(0), deadline),
+        next_wakeup_at=min(builder.now + builder.context.rules.reemit_after(0), deadline),
     )
-    emit_chain(draft)
+    emit_chain(builder)
     return True
 
 
-def _deny(draft: Draft, outcome: Ordered) -> bool:
-    if draft.flow.status is not FlowStatus.AWAITING_APPROVAL:
-        return _decided_before(draft, denied=True)
+def _deny(builder: StepBuilder, outcome: Commanded) -> bool:
+    if builder.flow.status is not FlowStatus.AWAITING_APPROVAL:
+        return _decided_before(builder, denied=True)
     why = Reason(code="approval_denied", message=f"denied by {said(outcome.order)}")
-    draft.end(FlowTrigger.DENIED, Outcome.REJECTED, why)
+    builder.end(FlowTrigger.DENIED, Outcome.REJECTED, why)
     return True
 
 
-def _decided_before(draft: Draft, *, denied: bool) -> bool:
+def _decided_before(builder: StepBuilder, *, denied: bool) -> bool:
     """Refuse a decision that nobody waits for, unless it says what has been decided already."""
-    flow = draft.flow
+    flow = builder.flow
     after = {then.status for was, then in pairwise(flow.phases) if was.status is FlowStatus.AWAITING_APPROVAL}
     if after and (flow.outcome is Outcome.REJECTED if denied else FlowStatus.GENERATING in after):
         return False
     raise refusal(f"flow {flow.flow_id} is {flow.status} and does not wait for approval")
 
 
-def _pause(draft: Draft, outcome: Ordered) -> bool:
-    flow = draft.flow
+def _pause(builder: StepBuilder, outcome: Commanded) -> bool:
+    flow = builder.flow
     if flow.status is FlowStatus.PAUSED:
         return False
     if FlowTrigger.PAUSED not in FLOW_TRANSITIONS[flow.status]:
         raise refusal(f"flow {flow.flow_id} is {flow.status}: only a flow that makes or runs its tickets can be paused")
-    until = add_time(draft.now, draft.situation.rules.pause)
+    until = add_time(builder.now, builder.context.rules.pause)
     until = min(until, flow.sla_limit or until)
-    draft.move_flow(
+    builder.move_flow(
         FlowTrigger.PAUSED,
         "flow.paused",
         detail={**given_by(outcome.order), "until": format_time(until)},
@@ -125,39 +159,51 @@ def _pause(draft: Draft, outcome: Ordered) -> bool:
             and not ticket.open_dependencies
             and ticket.waiting is not Waiting.RETRY
         ):
-            draft.change_ticket(ticket, **readied(draft))
+            builder.change_ticket(ticket, **readied(builder))
     return True
 
 
-def _resume(draft: Draft, outcome: Ordered) -> bool:
-    flow = draft.flow
+def _resume(builder: StepBuilder, outcome: Commanded) -> bool:
+    flow = builder.flow
     if flow.status is not FlowStatus.PAUSED:
         if flow.status in ENDED_FLOWS or flow.outcome is not None:
             raise refusal(f"flow {flow.flow_id} is {flow.status}: there is nothing to resume")
         return False
-    _go_on(draft, FlowTrigger.RESUMED, outcome.live, outcome.tally, given_by(outcome.order))
+    _go_on(builder, FlowTrigger.RESUMED, outcome.live, outcome.tally, given_by(outcome.order))
     return True
 
 
 def _go_on(
-    draft: Draft, trigger: FlowTrigger, live: Sequence[Ticket], tally: Mapping[str, int], detail: Mapping[str, Any]
+    builder: StepBuilder,
+    trigger: FlowTrigger,
+    live: Sequence[Ticket],
+    tally: Mapping[str, int],
+    detail: Mapping[str, Any],
 ) -> None:
     """End a pause: what the flow has left of its time is what it had; what could not be assigned is ready."""
-    deadline = deadline_at(draft.flow, draft.now)
-    shift = deadline - draft.flow.sla_deadline
+    deadline = deadline_at(builder.flow, builder.now)
+    shift = deadline - builder.flow.sla_deadline
     told = {**detail, "sla_deadline": format_time(deadline)}
-    draft.move_flow(trigger, "flow.resumed", detail=told, back=None, sla_deadline=deadline)
-    if draft.flow.status in CHAIN:
-        emit_again(draft)
+    builder.move_flow(trigger, "flow.resumed", detail=told, back=None, sla_deadline=deadline)
+    if builder.flow.status in CHAIN:
+        emit_again(builder)
         return
-    draft.change_flow(next_wakeup_at=executing_wakeup(draft))
-    shifted = [_later(draft, ticket, shift) for ticket in live]
-    draft.ready(ticket for ticket in shifted if ticket.waiting is Waiting.DISCOVERY)
+    builder.change_flow(next_wakeup_at=executing_wakeup(builder))
+    shifted = [_later(builder, ticket, shift) for ticket in live]
+    builder.ready(ticket for ticket in shifted if ticket.waiting is Waiting.DISCOVERY)
     if not live:
-        settled(draft, Settled(tally))
+        Settled(tally).apply(builder)
 
 
-def _later(draft: Draft, ticket: Ticket, shift: timedelta) -> Ticket:
+def _redrive(builder: StepBuilder, outcome: Commanded) -> bool:
+    deadline = outcome.deadline or builder.flow.sla_deadline
+    command = outcome.order
+    if not isinstance(command, commands.RedriveRequest):
+        raise TypeError(command)
+    return redrive(builder, command, outcome.redriven, outcome.not_compensatable, deadline)
+
+
+def _later(builder: StepBuilder, ticket: Ticket, shift: timedelta) -> Ticket:
     """Move a ticket's share of the SLA by the time for which the flow stood."""
     changes: dict[str, Any] = {
         "sla": ticket.sla.but(deadline=add_time(ticket.sla.deadline, shift)),
@@ -167,28 +213,30 @@ def _later(draft: Draft, ticket: Ticket, shift: timedelta) -> Ticket:
     }
     if ticket.status is TicketStatus.PENDING:
         if ticket.open_dependencies:
-            changes["until"] = draft.flow.sla_deadline
-        elif ticket.waiting is not Waiting.RETRY or (ticket.until or draft.now) <= draft.now:
-            changes |= {"emissions": ticket.emissions + 1, "ready_at": draft.now, **readied(draft)}
-    return draft.change_ticket(ticket, **changes)
+            changes["until"] = builder.flow.sla_deadline
+        elif ticket.waiting is not Waiting.RETRY or (ticket.until or builder.now) <= builder.now:
+            changes |= {"emissions": ticket.emissions + 1, "ready_at": builder.now, **readied(builder)}
+    return builder.change_ticket(ticket, **changes)
 
 
-def _retry(draft: Draft, outcome: Ordered) -> bool:
-    ticket = _ticket(draft, outcome)
+def _retry(builder: StepBuilder, outcome: Commanded) -> bool:
+    ticket = _ticket(builder, outcome)
     if ticket.status is not TicketStatus.PENDING:
         raise refusal(f"ticket {ticket.task_id} is {ticket.status}: {_instead(ticket)}")
     if ticket.open_dependencies:
         raise refusal(f"ticket {ticket.task_id} waits for {ticket.open_dependencies} of its dependencies")
-    if draft.flow.status is FlowStatus.PAUSED:
-        raise refusal(f"flow {draft.flow.flow_id} is PAUSED: resume it")
-    again = draft.change_ticket(ticket, emissions=ticket.emissions + 1, refusals=(), refused_by={}, **readied(draft))
-    draft.note("ticket.retry_forced", ticket=again, cause=outcome.order.verb, detail=given_by(outcome.order))
-    draft.ready([again])
+    if builder.flow.status is FlowStatus.PAUSED:
+        raise refusal(f"flow {builder.flow.flow_id} is PAUSED: resume it")
+    again = builder.change_ticket(
+        ticket, emissions=ticket.emissions + 1, refusals=(), refused_by={}, **readied(builder)
+    )
+    builder.note("ticket.retry_forced", ticket=again, cause=outcome.order.verb, detail=given_by(outcome.order))
+    builder.ready([again])
     return True
 
 
-def _reassign(draft: Draft, outcome: Ordered) -> bool:
-    ticket = _ticket(draft, outcome)
+def _reassign(builder: StepBuilder, outcome: Commanded) -> bool:
+    ticket = _ticket(builder, outcome)
     if ticket.worker_id is None or ticket.status not in {TicketStatus.ASSIGNED, TicketStatus.RUNNING}:
         raise refusal(f"ticket {ticket.task_id} is {ticket.status}: no worker holds it")
     if not ticket.idempotent and (ticket.acknowledged_at or ticket.perhaps_begun or ticket.asked):
@@ -197,13 +245,13 @@ def _reassign(draft: Draft, outcome: Ordered) -> bool:
             "or cancel the flow"
         )
     reason = Reason(code="reassigned", message=f"taken from worker {ticket.worker_id} by {said(outcome.order)}")
-    draft.deliver(ticket, ticket.worker_id, ticket.attempt, cancelled=True)
-    reassign(draft, ticket, reason, {**readied(draft), "ready_at": draft.now})
+    builder.deliver(ticket, ticket.worker_id, ticket.attempt, cancelled=True)
+    reassign(builder, ticket, reason, {**readied(builder), "ready_at": builder.now})
     return True
 
 
-def _skip(draft: Draft, outcome: Ordered) -> bool:
-    ticket = _ticket(draft, outcome)
+def _skip(builder: StepBuilder, outcome: Commanded) -> bool:
+    ticket = _ticket(builder, outcome)
     if ticket.skipped:
         return False
     if ticket.status in ENDED_TICKETS or ticket.status is TicketStatus.COMPENSATING:
@@ -211,19 +259,19 @@ def _skip(draft: Draft, outcome: Ordered) -> bool:
     if ticket.open_dependencies:
         raise refusal(f"ticket {ticket.task_id} waits for {ticket.open_dependencies} of its dependencies")
     if ticket.worker_id is not None:
-        draft.deliver(ticket, ticket.worker_id, ticket.attempt, cancelled=True)
+        builder.deliver(ticket, ticket.worker_id, ticket.attempt, cancelled=True)
     output = outcome.order.output if isinstance(outcome.order, commands.SkipRequest) else None
     reason = Reason(code="skipped", message=f"skipped by {said(outcome.order)}")
-    freed = complete(draft, ticket, output, outcome.around, trigger=TicketTrigger.SKIP, reason=reason, skipped=True)
-    draft.ready(freed)
+    freed = complete(builder, ticket, output, outcome.around, trigger=TicketTrigger.SKIP, reason=reason, skipped=True)
+    builder.ready(freed)
     return True
 
 
-def _ticket(draft: Draft, outcome: Ordered) -> Ticket:
-    ticket = draft.situation.tickets.get(outcome.order.target)
-    if ticket is None or ticket.flow_id != draft.flow.flow_id:
+def _ticket(builder: StepBuilder, outcome: Commanded) -> Ticket:
+    ticket = builder.context.tickets.get(outcome.order.target)
+    if ticket is None or ticket.flow_id != builder.flow.flow_id:
         raise Rejected(
-            f"flow {draft.flow.flow_id} has no ticket {outcome.order.target}", code="unknown_ticket", status=404
+            f"flow {builder.flow.flow_id} has no ticket {outcome.order.target}", code="unknown_ticket", status=404
         )
     return ticket
 
@@ -236,13 +284,13 @@ def _instead(ticket: Ticket) -> str:
     return "it is done"
 
 
-STEPS: Mapping[type[commands.Order], Callable[[Draft, Ordered], bool]] = {
+STEPS: Mapping[type[commands.Command], Callable[[StepBuilder, Commanded], bool]] = {
     commands.CancelRequest: _cancel,
     commands.ApprovalGrant: _approve,
     commands.ApprovalDenial: _deny,
     commands.PauseRequest: _pause,
     commands.ResumeRequest: _resume,
-    commands.RedriveRequest: redrive,
+    commands.RedriveRequest: _redrive,
     commands.RetryRequest: _retry,
     commands.ReassignRequest: _reassign,
     commands.SkipRequest: _skip,

@@ -12,7 +12,7 @@ CLOCK = "clock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Context:
     """The flow's row and just the tickets that the event names, read consistently at `now`.
 
     `function` is the name of the function at work and `cause` the id of the event it handles, or `CLOCK`; both go

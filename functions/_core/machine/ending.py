@@ -2,16 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.events.reports import Report
-from functions._core.machine.closing import ending, recount, settled
+from functions._core.machine.closing import Settled, ending, recount
 from functions._core.machine.compensation import compensated, not_compensated
 from functions._core.machine.incidents import CAUSES, raise_incident
-from functions._core.machine.outcomes import Reported, Settled, Surroundings
-from functions._core.machine.step_builder import Draft
+from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
+from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_TICKETS, TicketTrigger
 from functions._core.planning.slack import fits
 from functions._core.planning.tickets import CORRUPTED
@@ -32,22 +32,33 @@ EXCLUDED_KEPT = 16
 """Workers remembered as tried; a bound on the row, and on the pause that grows with it."""
 
 
-def reported(draft: Draft, outcome: Reported) -> None:
-    """C5: a worker's report counts for its own attempt only, and never after the ticket's end."""
-    counting = counted(outcome.reports, draft.situation.tickets)
-    freed: list[Ticket] = []
-    for place, (report, ticket) in enumerate(counting, 1):
-        # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
-        around = replace(outcome.around, goes_on=True) if place < len(counting) else outcome.around
-        if report.status is ReportStatus.RUNNING:
-            _start(draft, ticket, report.progress)
-        elif report.status is ReportStatus.COMPLETED:
-            freed += complete(draft, _logged(ticket, report), report.output, around)
-        else:
-            retry_or_fail(
-                draft, _logged(ticket, report), failure_of(report), around, retryable=retryable(report, ticket)
-            )
-    draft.ready((*freed, *outcome.released))
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """C5: what workers say of tickets of one flow, of each ticket once.
+
+    `released` are tickets, perhaps of other flows, that can use the slots that became free.
+    """
+
+    reports: Sequence[Report]
+    around: RelatedTickets = NONE_RELATED
+    released: Sequence[Ticket] = ()
+
+    def apply(self, builder: StepBuilder) -> None:
+        """C5: a worker's report counts for its own attempt only, and never after the ticket's end."""
+        counting = counted(self.reports, builder.context.tickets)
+        freed: list[Ticket] = []
+        for place, (report, ticket) in enumerate(counting, 1):
+            # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
+            around = replace(self.around, goes_on=True) if place < len(counting) else self.around
+            if report.status is ReportStatus.RUNNING:
+                _start(builder, ticket, report.progress)
+            elif report.status is ReportStatus.COMPLETED:
+                freed += complete(builder, _logged(ticket, report), report.output, around)
+            else:
+                retry_or_fail(
+                    builder, _logged(ticket, report), failure_of(report), around, retryable=retryable(report, ticket)
+                )
+        builder.ready((*freed, *self.released))
 
 
 def _logged(ticket: Ticket, report: Report) -> Ticket:
@@ -84,14 +95,14 @@ def may_retry(ticket: Ticket, flow: Flow, now: datetime, rules: Rules, *, retrya
 
 
 def retry_or_fail(
-    draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings, *, retryable: bool = True
+    builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets, *, retryable: bool = True
 ) -> None:
     """Try the ticket again after a pause, with another worker preferred, or let it fail with what depends on it."""
-    if not may_retry(ticket, draft.flow, draft.now, draft.situation.rules, retryable=retryable):
-        fail(draft, ticket, reason, around)
+    if not may_retry(ticket, builder.flow, builder.now, builder.context.rules, retryable=retryable):
+        fail(builder, ticket, reason, around)
         return
-    again_at = add_time(draft.now, retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count))
-    draft.move_ticket(
+    again_at = add_time(builder.now, retry_after(ticket.retry, ticket.ticket_id, ticket.retry_count))
+    builder.move_ticket(
         ticket.but(reason=reason),
         TicketTrigger.RETRY,
         "ticket.retried",
@@ -99,37 +110,37 @@ def retry_or_fail(
         retry_count=ticket.retry_count + 1,
         error_message=reason.message,
         waiting=Waiting.RETRY,
-        waiting_since=draft.now,
+        waiting_since=builder.now,
         ready_at=again_at,
         until=again_at,
         **taken_back(ticket),
     )
 
 
-def fail(draft: Draft, ticket: Ticket, reason: Reason, around: Surroundings) -> None:
+def fail(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets) -> None:
     """End the ticket as FAILED and cancel what can never run now, with the cause named."""
-    ended = draft.move_ticket(
-        ticket, TicketTrigger.FAIL, "ticket.failed", cause=reason.code, **ending(draft.now, reason)
+    ended = builder.move_ticket(
+        ticket, TicketTrigger.FAIL, "ticket.failed", cause=reason.code, **ending(builder.now, reason)
     )
-    not_compensated(draft, ticket, around, reason)
+    not_compensated(builder, ticket, around, reason)
     message = f"task {ticket.task_id} failed: {reason.message}"
     because = Reason(code="dependency_failed", message=message, where=ticket.task_id)
     after = descendants(ticket, around.live)
     grave = ticket.compensates is not None or reason.code == CORRUPTED
     kind, severity = CAUSES.get(reason.code, IncidentType.INCONSISTENCY), Severity.CRITICAL if grave else None
-    raise_incident(draft, kind, [_told(ticket, reason)], [t.ticket_id for t in (ticket, *after)], severity=severity)
+    raise_incident(builder, kind, [_told(ticket, reason)], [t.ticket_id for t in (ticket, *after)], severity=severity)
     for other in after:
-        latest = draft.latest(other)
+        latest = builder.latest(other)
         if latest.status is TicketStatus.PENDING:
-            draft.move_ticket(
+            builder.move_ticket(
                 latest,
                 TicketTrigger.CANCEL,
                 "ticket.cancelled",
                 cause=because.code,
-                **ending(draft.now, because),
+                **ending(builder.now, because),
             )
-            not_compensated(draft, latest, around, because)
-    settle(draft, ended, around)
+            not_compensated(builder, latest, around, because)
+    settle(builder, ended, around)
 
 
 def _told(ticket: Ticket, reason: Reason) -> str:
@@ -137,31 +148,31 @@ def _told(ticket: Ticket, reason: Reason) -> str:
     return f"ticket {ticket.task_id} failed {tried}: {reason.message} ({reason.code})"
 
 
-def settle(draft: Draft, ended: Ticket, around: Surroundings) -> None:
+def settle(builder: StepBuilder, ended: Ticket, around: RelatedTickets) -> None:
     """End the flow when no ticket is live any more; otherwise look again soon if this may have been a last one.
 
     Two last tickets that end at the same time each see the other one live. The wake-up left on them sees to it
     that one of them looks again.
     """
-    if draft.flow.status not in {FlowStatus.EXECUTING, FlowStatus.COMPENSATING} or around.goes_on:
+    if builder.flow.status not in {FlowStatus.EXECUTING, FlowStatus.COMPENSATING} or around.goes_on:
         return
     if around.tally is not None:
-        tally = recount(draft, around.tally)
+        tally = recount(builder, around.tally)
         if not any(number for status, number in tally.items() if TicketStatus(status) not in ENDED_TICKETS):
-            settled(draft, Settled(tally))
+            Settled(tally).apply(builder)
             return
-    draft.change_ticket(draft.latest(ended), next_wakeup_at=draft.now + draft.situation.rules.settle)
+    builder.change_ticket(builder.latest(ended), next_wakeup_at=builder.now + builder.context.rules.settle)
 
 
-def readied(draft: Draft, *, after: timedelta | None = None) -> dict[str, Any]:
+def readied(builder: StepBuilder, *, after: timedelta | None = None) -> dict[str, Any]:
     """Return the changes of a ticket that could be assigned now, or once its paused flow is resumed.
 
     `after` is when it is looked at again, in case what starts its discovery is lost.
     """
-    if draft.flow.status is FlowStatus.PAUSED:
-        return {"waiting": Waiting.RESUME, "waiting_since": draft.now, "until": draft.flow.next_wakeup_at}
-    until = draft.now + (after or draft.situation.rules.reemit_after(0))
-    return {"waiting": Waiting.DISCOVERY, "waiting_since": draft.now, "until": until}
+    if builder.flow.status is FlowStatus.PAUSED:
+        return {"waiting": Waiting.RESUME, "waiting_since": builder.now, "until": builder.flow.next_wakeup_at}
+    until = builder.now + (after or builder.context.rules.reemit_after(0))
+    return {"waiting": Waiting.DISCOVERY, "waiting_since": builder.now, "until": until}
 
 
 def attempt_limit(ticket: Ticket, acknowledged: datetime, heard: datetime) -> datetime:
@@ -196,54 +207,54 @@ def taken_back(ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def _start(draft: Draft, ticket: Ticket, progress: float | None) -> None:
-    acknowledged = ticket.acknowledged_at or draft.now
-    draft.move_ticket(
+def _start(builder: StepBuilder, ticket: Ticket, progress: float | None) -> None:
+    acknowledged = ticket.acknowledged_at or builder.now
+    builder.move_ticket(
         ticket,
         TicketTrigger.START,
         "ticket.started" if ticket.started_at is None else None,
-        started_at=ticket.started_at or draft.now,
+        started_at=ticket.started_at or builder.now,
         acknowledged_at=acknowledged,
         progress=ticket.progress if progress is None else progress,
-        until=attempt_limit(ticket, acknowledged, draft.now),
+        until=attempt_limit(ticket, acknowledged, builder.now),
     )
 
 
 def complete(
-    draft: Draft,
+    builder: StepBuilder,
     ticket: Ticket,
     output: object,
-    around: Surroundings,
+    around: RelatedTickets,
     *,
     trigger: TicketTrigger = TicketTrigger.COMPLETE,
     reason: Reason | None = None,
     skipped: bool = False,
 ) -> Sequence[Ticket]:
     """End the ticket as COMPLETED and return those of its dependants that wait for no other."""
-    started = ticket.started_at or ticket.acknowledged_at or ticket.assigned_at or draft.now
-    ended = draft.move_ticket(
+    started = ticket.started_at or ticket.acknowledged_at or ticket.assigned_at or builder.now
+    ended = builder.move_ticket(
         ticket,
         trigger,
         "ticket.completed",
-        **ending(draft.now),
+        **ending(builder.now),
         started_at=started,
-        actual_duration_ms=milliseconds(draft.now - started),
+        actual_duration_ms=milliseconds(builder.now - started),
         output=output,
         error_message=None,
         reason=reason,
         skipped=skipped,
         progress=None,
     )
-    compensated(draft, ticket, around)
-    dependants = [draft.latest(around.dependants[i]) for i in ticket.dependants if i in around.dependants]
-    waiting = [_without_dependency(draft, other) for other in dependants if other.status is TicketStatus.PENDING]
+    compensated(builder, ticket, around)
+    dependants = [builder.latest(around.dependants[i]) for i in ticket.dependants if i in around.dependants]
+    waiting = [_without_dependency(builder, other) for other in dependants if other.status is TicketStatus.PENDING]
     if not waiting:
-        settle(draft, ended, around)
+        settle(builder, ended, around)
     return [other for other in waiting if other.waiting is Waiting.DISCOVERY]
 
 
-def _without_dependency(draft: Draft, dependant: Ticket) -> Ticket:
+def _without_dependency(builder: StepBuilder, dependant: Ticket) -> Ticket:
     left = dependant.open_dependencies - 1
     if left:
-        return draft.change_ticket(dependant, open_dependencies=left)
-    return draft.change_ticket(dependant, open_dependencies=0, ready_at=draft.now, **readied(draft))
+        return builder.change_ticket(dependant, open_dependencies=left)
+    return builder.change_ticket(dependant, open_dependencies=0, ready_at=builder.now, **readied(builder))

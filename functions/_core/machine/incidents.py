@@ -5,8 +5,9 @@ send again) is in its history; an incident says that it was not enough, or that 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from functions._core.machine.step_builder import Draft, derived_id
+from functions._core.machine.step_builder import StepBuilder, derived_id
 from functions._core.planning.tickets import CORRUPTED
 from functions._core.records.audits import IncidentRecord, IncidentType, Severity
 from functions._core.records.json_text import content_hash
@@ -44,18 +45,19 @@ CAUSES: Mapping[str, IncidentType] = {
 
 
 def raise_incident(
-    draft: Draft,
+    builder: StepBuilder,
     kind: IncidentType,
     details: Sequence[str],
     affected: Sequence[str],
     *,
     severity: Severity | None = None,
+    incident_id: str | None = None,
 ) -> None:
-    """Record an incident of this flow, and tell subscribers."""
-    flow = draft.flow
+    """Record an incident of this flow, and tell subscribers; an `incident_id` of its own is not that of one moment."""
+    flow = builder.flow
     severity = severity or SEVERITIES[kind]
     text = {
-        "incident_id": derived_id(flow.flow_id, "incident.raised", f"{flow.version}:{kind}:{','.join(affected[:1])}"),
+        "incident_id": incident_id or _id(flow.flow_id, f"{flow.version}:{kind}:{','.join(affected[:1])}"),
         "workflow_id": flow.flow_id,
         "incident_type": kind.value,
         "severity": severity.value,
@@ -66,8 +68,35 @@ def raise_incident(
         "recommended_playbook": PLAYBOOKS.get(kind),
         "auto_remediation_enabled": True,
         "escalation_required": kind in ESCALATED or severity is Severity.CRITICAL,
-        "created_at": format_time(draft.now),
+        "created_at": format_time(builder.now),
     }
     record = IncidentRecord.model_validate({**text, "hash": content_hash(text), "flow_id": flow.flow_id})
-    draft.audit(record)
-    draft.note("incident.raised", cause=kind.value, detail=record.model_dump(mode="json", exclude={"kind", "flow_id"}))
+    builder.audit(record)
+    builder.note(
+        "incident.raised", cause=kind.value, detail=record.model_dump(mode="json", exclude={"kind", "flow_id"})
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """C5: stored tickets of the flow, `why` by id, cannot be read; it was not told before."""
+
+    why: Mapping[str, str]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """Tell that stored tickets cannot be read, an incident each: the flow continues without them."""
+        builder.change_flow()  # of two processes that find one at the same time, one is in conflict and decides again
+        for ticket_id, why in self.why.items():
+            text = f"the stored ticket {ticket_id} cannot be read: {why}"
+            incident_id = incident_of_unreadable(builder.flow.flow_id, ticket_id)
+            kind, grave = IncidentType.INCONSISTENCY, Severity.CRITICAL
+            raise_incident(builder, kind, [text], [ticket_id], severity=grave, incident_id=incident_id)
+
+
+def incident_of_unreadable(flow_id: str, ticket_id: str) -> str:
+    """Return the id of the one incident about a stored ticket that cannot be read."""
+    return _id(flow_id, f"unreadable:{ticket_id}")
+
+
+def _id(flow_id: str, key: str) -> str:
+    return derived_id(flow_id, "incident.raised", key)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from functions._core.events.telemetry import TicketFacts, of_plan
-from functions._core.planning.tickets import CORRUPTED, ticket_hash
+from functions._core.planning.tickets import CORRUPTED, intact
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 
@@ -38,7 +38,7 @@ def _of_ticket(ticket: Ticket) -> Iterator[str]:
     if ticket.retry_count > ticket.sla.max_retries:
         yield f"ticket {name} was tried again {ticket.retry_count} times, {ticket.sla.max_retries} are allowed"
     told = ticket.reason is not None and ticket.reason.code == CORRUPTED
-    if ticket.hash != ticket_hash(ticket) and not told:
+    if not told and not intact(ticket):
         yield f"ticket {name} was changed in what must not change: its hash is another one"
 
 

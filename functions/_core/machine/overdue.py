@@ -1,12 +1,13 @@
 """What happens when a ticket has waited as long as it may, or when its slack has gone: one rule for each."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from functions._core.machine.assignment import schedule_to_start
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import fail, readied, retry_or_fail, settle
-from functions._core.machine.outcomes import TicketOverdue
-from functions._core.machine.step_builder import Draft
+from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
+from functions._core.machine.step_builder import StepBuilder
 from functions._core.planning.slack import earliest, fits, last_call, worsened
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import (
@@ -20,26 +21,34 @@ from functions._core.records.values import (
 )
 
 
-def ticket_overdue(draft: Draft, outcome: TicketOverdue) -> None:
-    """Act on what the ticket has waited for; a wake-up that fired early is only set again."""
-    ticket = draft.situation.tickets.get(outcome.ticket_id)
-    if ticket is None or ticket.next_wakeup_at is None:
-        return
-    if ticket.next_wakeup_at > draft.now:
-        draft.change_ticket(ticket)
-    elif not ticket.live:
-        cleared = draft.change_ticket(ticket, next_wakeup_at=None)
-        if outcome.around.tally is not None:
-            settle(draft, cleared, outcome.around)
-    elif draft.flow.status is FlowStatus.PAUSED and not runs_out(ticket, draft.now):
-        limit = None if ticket.status is TicketStatus.PENDING else ticket.until
-        # A pause that is over is ended by the flow's own wake-up, however late that comes.
-        soonest = draft.now + draft.situation.rules.reemit_after(0)
-        resumed = max(draft.flow.next_wakeup_at or soonest, soonest)
-        draft.change_ticket(ticket, next_wakeup_at=earliest(limit, resumed))
-    else:
-        _worsen(draft, ticket)
-        _act(draft, draft.latest(ticket), outcome)
+@dataclass(frozen=True, slots=True)
+class TicketOverdue:
+    """SLA: a ticket's wake-up has come. `capable` tells whether a living worker offers what it asks for."""
+
+    ticket_id: str
+    around: RelatedTickets = NONE_RELATED
+    capable: bool = False
+
+    def apply(self, builder: StepBuilder) -> None:
+        """Act on what the ticket has waited for; a wake-up that fired early is only set again."""
+        ticket = builder.context.tickets.get(self.ticket_id)
+        if ticket is None or ticket.next_wakeup_at is None:
+            return
+        if ticket.next_wakeup_at > builder.now:
+            builder.change_ticket(ticket)
+        elif not ticket.live:
+            cleared = builder.change_ticket(ticket, next_wakeup_at=None)
+            if self.around.tally is not None:
+                settle(builder, cleared, self.around)
+        elif builder.flow.status is FlowStatus.PAUSED and not runs_out(ticket, builder.now):
+            limit = None if ticket.status is TicketStatus.PENDING else ticket.until
+            # A pause that is over is ended by the flow's own wake-up, however late that comes.
+            soonest = builder.now + builder.context.rules.reemit_after(0)
+            resumed = max(builder.flow.next_wakeup_at or soonest, soonest)
+            builder.change_ticket(ticket, next_wakeup_at=earliest(limit, resumed))
+        else:
+            _worsen(builder, ticket)
+            _act(builder, builder.latest(ticket), self)
 
 
 def waited_out(ticket: Ticket, now: datetime) -> bool:
@@ -59,79 +68,79 @@ def too_late_to_start(ticket: Ticket, now: datetime) -> bool:
     return ticket.open_dependencies == 0 and limit is not None and limit <= now
 
 
-def _worsen(draft: Draft, ticket: Ticket) -> None:
+def _worsen(builder: StepBuilder, ticket: Ticket) -> None:
     """Announce, once each, that the ticket's share of the SLA is in danger or gone, and that the flow's is."""
-    if draft.flow.standing:
+    if builder.flow.sla_paused:
         return
-    state = worsened(ticket, draft.now)
+    state = worsened(ticket, builder.now)
     if state is not None:
-        changed = draft.change_ticket(ticket, announced=state)
+        changed = builder.change_ticket(ticket, announced=state)
         if state is SlackState.BREACHED:
             kind, detail = "sla.violated", {"to_be_done_by": format_time(ticket.sla.deadline)}
         else:
             kind, detail = "sla.at_risk", {"to_be_started_by": format_time(ticket.latest_start)}
-        draft.note(kind, ticket=changed, cause=state.value, worker_id=ticket.worker_id, detail=detail)
-    called = last_call(ticket, draft.flow)
-    if called is not None and called <= draft.now:
+        builder.note(kind, ticket=changed, cause=state.value, worker_id=ticket.worker_id, detail=detail)
+    called = last_call(ticket, builder.flow)
+    if called is not None and called <= builder.now:
         # From here on it waits behind what can still be done in time.
-        draft.change_ticket(draft.latest(ticket), late=True)
-    if not fits(ticket, draft.flow, draft.now, draft.situation.rules):
+        builder.change_ticket(builder.latest(ticket), late=True)
+    if not fits(ticket, builder.flow, builder.now, builder.context.rules):
         message = f"task {ticket.task_id} and what depends on it cannot be done in time any more, by their estimates"
-        risk(draft, Reason(code="no_slack", message=message, where=ticket.task_id))
+        risk(builder, Reason(code="no_slack", message=message, where=ticket.task_id))
 
 
-def _act(draft: Draft, ticket: Ticket, outcome: TicketOverdue) -> None:
-    if ticket.status is TicketStatus.PENDING and too_late_to_start(ticket, draft.now):
+def _act(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
+    if ticket.status is TicketStatus.PENDING and too_late_to_start(ticket, builder.now):
         waited = (ticket.schedule_to_start_ms or 0) / 1000
         message = f"no worker has taken it within the {waited:g} s that its task allows"
-        fail(draft, ticket, Reason(code="schedule_to_start", message=message), outcome.around)
-    elif not waited_out(ticket, draft.now):
-        draft.change_ticket(ticket, until=ticket.until)
+        fail(builder, ticket, Reason(code="schedule_to_start", message=message), outcome.around)
+    elif not waited_out(ticket, builder.now):
+        builder.change_ticket(ticket, until=ticket.until)
     elif ticket.status is TicketStatus.PENDING:
-        _pending(draft, ticket, outcome)
+        _pending(builder, ticket, outcome)
     elif ticket.acknowledged_at is None:
         # The same attempt to the same worker, which knows it by ticket and attempt; its answer decides what follows.
         # An answer that never came, the platform may have died with it, leaves open whether the worker has begun.
-        again = draft.change_ticket(
+        again = builder.change_ticket(
             ticket,
             perhaps_begun=ticket.perhaps_begun or ticket.asked,
             asked=not ticket.idempotent,
-            until=draft.now + draft.situation.rules.redeliver,
+            until=builder.now + builder.context.rules.redeliver,
         )
-        draft.deliver(again, again.worker_id or "", again.attempt)
+        builder.deliver(again, again.worker_id or "", again.attempt)
     else:
-        _timed_out(draft, ticket, outcome)
+        _timed_out(builder, ticket, outcome)
 
 
-def _pending(draft: Draft, ticket: Ticket, outcome: TicketOverdue) -> None:
+def _pending(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
     if ticket.waiting is Waiting.WORKER and not outcome.capable:
-        waited = draft.situation.rules.no_worker.total_seconds()
+        waited = builder.context.rules.no_worker.total_seconds()
         asked = ", ".join(ticket.required_capabilities) or "any capability"
         if not SecurityLevel.INTERNAL.covers(ticket.security_level):
             asked += f" and is cleared for {ticket.security_level}"
         message = f"no worker that offers {asked} has registered within {waited:g} s"
-        fail(draft, ticket, Reason(code="no_worker", message=message), outcome.around)
+        fail(builder, ticket, Reason(code="no_worker", message=message), outcome.around)
         return
     # The rest is driven by something that may have been lost; the flow's own wake-up ends it at the deadline.
     emissions = ticket.emissions + 1
-    after = draft.situation.rules.reemit_after(emissions)
-    changes = readied(draft, after=after)
+    after = builder.context.rules.reemit_after(emissions)
+    changes = readied(builder, after=after)
     if ticket.open_dependencies:
         changes |= {"waiting": Waiting.DEPENDENCIES, "waiting_since": ticket.waiting_since}
-    changed = draft.change_ticket(ticket, emissions=emissions, **changes)
+    changed = builder.change_ticket(ticket, emissions=emissions, **changes)
     if changed.waiting is Waiting.DISCOVERY:
-        draft.ready([changed])
+        builder.ready([changed])
 
 
-def _timed_out(draft: Draft, ticket: Ticket, outcome: TicketOverdue) -> None:
-    situation = draft.situation
-    if situation.up_since is not None and draft.now < situation.up_since + situation.rules.grace:
-        draft.change_ticket(ticket, until=situation.up_since + situation.rules.grace)
+def _timed_out(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
+    context = builder.context
+    if context.up_since is not None and builder.now < context.up_since + context.rules.grace:
+        builder.change_ticket(ticket, until=context.up_since + context.rules.grace)
         return
-    since = format_time(ticket.acknowledged_at or draft.now)
+    since = format_time(ticket.acknowledged_at or builder.now)
     code, waited = "timed_out", f"within {ticket.sla.timeout_ms} ms of {since}"
-    if ticket.acknowledged_at is not None and draft.now < add_time(ticket.acknowledged_at, ticket.timeout):
+    if ticket.acknowledged_at is not None and builder.now < add_time(ticket.acknowledged_at, ticket.timeout):
         code, waited = "heartbeat_lost", f"nor given a sign of life within {ticket.heartbeat_timeout_ms} ms"
     message = f"worker {ticket.worker_id} has not reported the end {waited}"
-    draft.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)
-    retry_or_fail(draft, ticket, Reason(code=code, message=message), outcome.around)
+    builder.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)
+    retry_or_fail(builder, ticket, Reason(code=code, message=message), outcome.around)

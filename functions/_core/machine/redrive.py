@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.events.commands import RedriveRequest, given_by, refusal
-from functions._core.machine.closing import executing_wakeup, settled
+from functions._core.machine.closing import Settled, executing_wakeup
 from functions._core.machine.compensation import NOT_COMPENSATED
 from functions._core.machine.ending import readied, taken_back
 from functions._core.machine.flow import emit_again
-from functions._core.machine.outcomes import Ordered, Settled
-from functions._core.machine.step_builder import Draft
+from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.graph import Work, schedule
 from functions._core.planning.slack import time_given
@@ -49,21 +48,30 @@ def work_stands(ticket: Ticket) -> bool:
     return failed and ticket.reason is not None and ticket.reason.code == NOT_COMPENSATED
 
 
-def redrive(draft: Draft, outcome: Ordered) -> bool:
-    """Begin the flow anew with what is left of it; False when it has been redriven already."""
-    flow = draft.flow
+def redrive(
+    builder: StepBuilder,
+    command: RedriveRequest,
+    again: Sequence[Ticket],
+    not_compensatable: Sequence[Ticket],
+    deadline: datetime,
+) -> bool:
+    """Begin the flow again with the tickets `again`, by a new `deadline`; False when it has been redriven already.
+
+    The work of `not_compensatable` could not be compensated: those tickets count as done.
+    """
+    flow = builder.flow
     if flow.redrives and flow.outcome is None:
         return False
     if FlowTrigger.REDRIVEN not in FLOW_TRANSITIONS[flow.status]:
         allowed = ", ".join(status for status in sorted(ENDED_FLOWS) if FLOW_TRANSITIONS[status])
         raise refusal(f"flow {flow.flow_id} is {flow.status}; only flows that ended as {allowed} can be redriven")
-    _reopen(draft, outcome)
-    if draft.flow.status is FlowStatus.VALIDATING:
-        emit_again(draft)
+    _reopen(builder, command, len(again), deadline)
+    if builder.flow.status is FlowStatus.VALIDATING:
+        emit_again(builder)
         return True
-    draft.change_flow(next_wakeup_at=executing_wakeup(draft))
-    for ticket in outcome.standing:
-        draft.move_ticket(
+    builder.change_flow(next_wakeup_at=executing_wakeup(builder))
+    for ticket in not_compensatable:
+        builder.move_ticket(
             ticket,
             TicketTrigger.STANDS,
             "ticket.redriven",
@@ -71,27 +79,26 @@ def redrive(draft: Draft, outcome: Ordered) -> bool:
             error_message=None,
             compensation_ticket_id=None,
         )
-    again = [
-        draft.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, draft))
-        for ticket in outcome.redriven
+    redriven = [
+        builder.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, builder))
+        for ticket in again
     ]
-    draft.ready(ticket for ticket in again if not ticket.open_dependencies)
-    if not again:
-        settled(draft, Settled({TicketStatus.COMPLETED: draft.flow.tickets_generated}))
+    builder.ready(ticket for ticket in redriven if not ticket.open_dependencies)
+    if not redriven:
+        Settled({TicketStatus.COMPLETED: builder.flow.tickets_generated}).apply(builder)
     return True
 
 
-def _reopen(draft: Draft, outcome: Ordered) -> None:
+def _reopen(builder: StepBuilder, command: RedriveRequest, tickets: int, deadline: datetime) -> None:
     """Let the flow be as if it had not ended, with a new deadline."""
-    flow = draft.flow
-    deadline = outcome.deadline or flow.sla_deadline
-    draft.change_flow(
+    flow = builder.flow
+    builder.change_flow(
         back=FlowStatus.EXECUTING if flow.tickets_generated else FlowStatus.VALIDATING, redrives=flow.redrives + 1
     )
-    draft.move_flow(
+    builder.move_flow(
         FlowTrigger.REDRIVEN,
         "flow.redriven",
-        detail={**given_by(outcome.order), "tickets": len(outcome.redriven), "sla_deadline": format_time(deadline)},
+        detail={**given_by(command), "tickets": tickets, "sla_deadline": format_time(deadline)},
         back=None,
         outcome=None,
         reasons=(),
@@ -107,9 +114,9 @@ def _reopen(draft: Draft, outcome: Ordered) -> None:
     )
 
 
-def _blank(ticket: Ticket, draft: Draft) -> dict[str, Any]:
+def _blank(ticket: Ticket, builder: StepBuilder) -> dict[str, Any]:
     """Return the changes of a ticket that is done again; its attempts count on, so that old reports stay old."""
-    waits = {"waiting": Waiting.DEPENDENCIES, "waiting_since": draft.now, "until": draft.flow.sla_deadline}
+    waits = {"waiting": Waiting.DEPENDENCIES, "waiting_since": builder.now, "until": builder.flow.sla_deadline}
     return {
         **taken_back(ticket),
         "excluded_workers": (),
@@ -127,6 +134,6 @@ def _blank(ticket: Ticket, draft: Draft) -> dict[str, Any]:
         "late": False,
         "compensation_ticket_id": None,
         "emissions": ticket.emissions + 1,
-        "ready_at": None if ticket.open_dependencies else draft.now,
-        **(waits if ticket.open_dependencies else readied(draft)),
+        "ready_at": None if ticket.open_dependencies else builder.now,
+        **(waits if ticket.open_dependencies else readied(builder)),
     }

@@ -1,15 +1,34 @@
 """Loads what the end of a ticket or a flow needs: no more than it has to, so that ends in large plans stay cheap."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from functions._core.events.telemetry import TicketFacts
-from functions._core.machine.outcomes import Surroundings
 from functions._core.ports import Ports
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 
 
-async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], ports: Ports) -> Surroundings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelatedTickets:
+    """The other tickets of the flow that the ends of some tickets touch, as far as they are needed.
+
+    `dependants` of those that succeeded; the `live` ones among all that depend on those that fail for good;
+    the counts by status (`tally`) of all tickets unless others are known to go on. `goes_on` says that something
+    else is live for certain. `undone` are the tickets whose work compensations among all of these undo, by id.
+    """
+
+    dependants: Mapping[str, Ticket] = field(default_factory=dict)
+    live: Sequence[Ticket] = ()
+    tally: Mapping[str, int] | None = None
+    goes_on: bool = False
+    undone: Mapping[str, Ticket] = field(default_factory=dict)
+
+
+NONE_RELATED = RelatedTickets()
+
+
+async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], ports: Ports) -> RelatedTickets:
     """Return what is touched when these tickets of one flow end in one step.
 
     That is the dependants of those that succeed, all live tickets that depend on those that fail, directly or not,
@@ -22,11 +41,11 @@ async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], p
     tickets = (*succeeding, *failing)
     undone = await undone_by((*tickets, *live.values()), ports)
     if any(other.status is TicketStatus.PENDING for other in dependants.values() if other.ticket_id not in live):
-        return Surroundings(dependants=dependants, live=tuple(live.values()), undone=undone)
+        return RelatedTickets(dependants=dependants, live=tuple(live.values()), undone=undone)
     ending = len(live) + sum(ticket.live for ticket in tickets)
-    last = await ports.tally.live(flow_id, ending + 1) <= ending
-    tally = await ports.tally.by_status(flow_id) if last else None
-    return Surroundings(dependants=dependants, live=tuple(live.values()), tally=tally, undone=undone)
+    last = await ports.ticket_counts.live(flow_id, ending + 1) <= ending
+    tally = await ports.ticket_counts.by_status(flow_id) if last else None
+    return RelatedTickets(dependants=dependants, live=tuple(live.values()), tally=tally, undone=undone)
 
 
 async def undone_by(tickets: Iterable[Ticket], ports: Ports) -> Mapping[str, Ticket]:
@@ -35,7 +54,7 @@ async def undone_by(tickets: Iterable[Ticket], ports: Ports) -> Mapping[str, Tic
     return await ports.store.tickets(ids, next(iter(ids.values()))) if ids else {}
 
 
-async def around_failure(ticket: Ticket, ports: Ports) -> Surroundings:
+async def around_failure(ticket: Ticket, ports: Ports) -> RelatedTickets:
     """Return what is touched when this ticket fails for good."""
     return await around_ends((), (ticket,), ports)
 

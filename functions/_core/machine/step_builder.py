@@ -11,24 +11,24 @@ from operator import attrgetter
 from typing import Any
 
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.machine.context import Situation
+from functions._core.machine.context import Context
 from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow, next_ticket
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.audits import AnyAudit
-from functions._core.records.change_set import Delivery, Step
+from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Flow, HistoryEntry, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, name_uuid
 from functions._core.rules import TICKETS_PER_EVENT
 
 
-class Draft:
+class StepBuilder:
     """The step in the making."""
 
-    def __init__(self, situation: Situation) -> None:
+    def __init__(self, context: Context) -> None:
         """Start from what was loaded."""
-        self.situation = situation
-        self.now = situation.now
-        self.flow: Flow = situation.flow
+        self.context = context
+        self.now = context.now
+        self.flow: Flow = context.flow
         self._tickets: dict[str, Ticket] = {}
         self._before: dict[str, TicketStatus] = {}
         self._history: list[HistoryEntry] = []
@@ -52,7 +52,7 @@ class Draft:
 
     def change_flow(self, **changes: Any) -> Flow:
         """Apply `changes` to the flow without moving it."""
-        changes["version"] = self.situation.flow.version + 1
+        changes["version"] = self.context.flow.version + 1
         self.flow = self.flow.but(**changes)
         return self.flow
 
@@ -130,16 +130,16 @@ class Draft:
                 to_status=to_status,
                 attempt=ticket.attempt if ticket else None,
                 worker_id=worker_id,
-                event_id=self.situation.cause,
+                event_id=self.context.cause,
                 detail=more,
             )
         )
 
-    def emit(self, noun: str, data: Mapping[str, Any], *, key: str = "", **extensions: str) -> None:
+    def emit(self, event_type: str, data: Mapping[str, Any], *, key: str = "", **extensions: str) -> None:
         """Send a chain event about this flow; `key` tells apart events of one noun."""
         run = f"redrive {self.flow.redrives}:" if self.flow.redrives else ""
         key = f"{run}{self.flow.phase.emissions}:{key}"
-        event = flow_event(self.flow, noun, data, key=key, situation=self.situation)
+        event = flow_event(self.flow, event_type, data, key=key, context=self.context)
         self._events.append(replace(event, extensions={**event.extensions, **extensions}) if extensions else event)
 
     def ready(self, tickets: Iterable[Ticket]) -> None:
@@ -149,7 +149,7 @@ class Draft:
             by_flow.setdefault(ticket.flow_id, []).append(ticket)
         for group in by_flow.values():
             for start in range(0, len(group), TICKETS_PER_EVENT):
-                self._events.append(_ready_event(group[start : start + TICKETS_PER_EVENT], self.situation))
+                self._events.append(_ready_event(group[start : start + TICKETS_PER_EVENT], self.context))
 
     def audit(self, record: AnyAudit) -> None:
         """Keep what a validation found, or what a person did."""
@@ -175,10 +175,10 @@ class Draft:
             outcome=outcome,
             reasons=named,
             tally=dict(tally or self.flow.tally),
-            next_wakeup_at=self.now + self.situation.rules.sink,
+            next_wakeup_at=self.now + self.context.rules.sink,
         )
         if self.flow.status is FlowStatus.COMPENSATING:
-            self.change_flow(compensations=None, next_wakeup_at=self.now + self.situation.rules.reemit_after(0))
+            self.change_flow(compensations=None, next_wakeup_at=self.now + self.context.rules.reemit_after(0))
             self.emit("compensation.requested", {"flow_id": self.flow.flow_id, "outcome": outcome})
         else:
             self.publish()
@@ -187,11 +187,11 @@ class Draft:
         """Ask C6 to tell what the flow did."""
         self.emit("flow.consolidated", {"flow_id": self.flow.flow_id, "outcome": self.flow.outcome})
 
-    def step(self) -> Step:
+    def step(self) -> ChangeSet:
         """Return everything that was collected."""
-        return Step(
+        return ChangeSet(
             flow_id=self.flow.flow_id,
-            flow=self.flow if self.flow is not self.situation.flow else None,
+            flow=self.flow if self.flow is not self.context.flow else None,
             tickets=tuple(self._tickets.values()),
             history=tuple(self._history),
             audit=tuple(self._audit),
@@ -213,43 +213,43 @@ def bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
     return (*reasons[:REASONS_KEPT], Reason(code="more", message=more))
 
 
-def flow_event(flow: Flow, noun: str, data: Mapping[str, Any], *, key: str, situation: Situation) -> CloudEvent:
+def flow_event(flow: Flow, event_type: str, data: Mapping[str, Any], *, key: str, context: Context) -> CloudEvent:
     """Return an event about a flow: subject and partition key are the flow's id."""
     return CloudEvent(
-        id=derived_id(flow.flow_id, noun, key),
-        source=f"/flowc/{situation.function}",
-        type=type_of(noun),
-        time=situation.now,
+        id=derived_id(flow.flow_id, event_type, key),
+        source=f"/flowc/{context.function}",
+        type=type_of(event_type),
+        time=context.now,
         subject=flow.flow_id,
         data=dict(data),
         extensions={
             "partitionkey": flow.flow_id,
             "correlationid": flow.correlation_id,
-            "causationid": situation.cause,
+            "causationid": context.cause,
             "traceparent": flow.traceparent,
         },
     )
 
 
-def derived_id(flow_id: str, noun: str, key: str) -> str:
+def derived_id(flow_id: str, event_type: str, key: str) -> str:
     """Return the id of an event: the same for the same transition, whoever computes it and however often."""
-    return name_uuid(flow_id, f"{noun}/{key}")
+    return name_uuid(flow_id, f"{event_type}/{key}")
 
 
-def _ready_event(tickets: list[Ticket], situation: Situation) -> CloudEvent:
+def _ready_event(tickets: list[Ticket], context: Context) -> CloudEvent:
     first = tickets[0]
     key = ",".join(f"{t.ticket_id}:{t.attempt}:{t.retry_count}:{t.emissions}" for t in tickets)
     return CloudEvent(
         id=derived_id(first.flow_id, "tickets.ready", key),
-        source=f"/flowc/{situation.function}",
+        source=f"/flowc/{context.function}",
         type=type_of("tickets.ready"),
-        time=situation.now,
+        time=context.now,
         subject=first.flow_id,
         data={"flow_id": first.flow_id, "ticket_ids": [t.ticket_id for t in tickets]},
         extensions={
             "partitionkey": first.flow_id,
             "correlationid": first.correlation_id,
-            "causationid": situation.cause,
+            "causationid": context.cause,
             "traceparent": f"00-{first.trace_id}-{first.span_id}-01",
         },
     )

@@ -16,7 +16,7 @@ from functions._core.rules import TICKETS_PER_TURN
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class QueuePosition:
     """Those who wait for a worker or a slot, as another ticket of a flow finds them when it begins to wait.
 
     They are the tickets that surely compete for the same workers: what one requires is part of what the other does.
@@ -32,7 +32,7 @@ class Line:
     own: Mapping[int, int] = field(default_factory=dict)
 
 
-def next_turn(line: Line, urgency: datetime) -> int:
+def next_turn(line: QueuePosition, urgency: datetime) -> int:
     """Return the turn in which another ticket of the flow is to wait.
 
     A turn is closed to further flows as soon as somebody waits for a later one: it is served to its end, however
@@ -44,13 +44,13 @@ def next_turn(line: Line, urgency: datetime) -> int:
     return next(turn for turn in (first, max(first, last), last + 1) if line.own.get(turn, 0) < TICKETS_PER_TURN)
 
 
-class Turns:
+class FairQueue:
     """Gives out turns to the tickets of one event, which are not in the store yet when the next one asks."""
 
-    def __init__(self, line: Callable[[str, Collection[str]], Awaitable[Line]]) -> None:
+    def __init__(self, line: Callable[[str, Collection[str]], Awaitable[QueuePosition]]) -> None:
         """Ask `Wakeups.line` once for each requirement."""
         self._line = line
-        self._lines: dict[frozenset[str], Line] = {}
+        self._lines: dict[frozenset[str], QueuePosition] = {}
 
     async def of(self, ticket: Ticket) -> int:
         """Return the turn in which `ticket` is to wait; one that has a turn keeps it."""

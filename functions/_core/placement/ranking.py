@@ -25,12 +25,14 @@ HEALTH_SCORES: Mapping[Health, float] = {Health.HEALTHY: 1.0, Health.DEGRADED: 0
 class Ranking:
     """The best candidates for a ticket, the best first, and the workers left out.
 
-    `capable` tells whether any living worker offers what the ticket asks for, with a free slot or without.
+    `capable` tells whether any living worker offers what the ticket asks for, with a free slot or without. `doubted`
+    are those of them whose circuit breaker lets nothing through now.
     """
 
     candidates: tuple[Candidate, ...]
     refusals: tuple[Refusal, ...]
     capable: bool
+    doubted: tuple[Worker, ...] = ()
 
 
 def health_of(worker: Worker, now: datetime, rules: Rules) -> Health:
@@ -77,6 +79,7 @@ def rank_for(  # noqa: PLR0913 what is wanted, by whom it may be done, and how e
     """
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
+    doubted: list[Worker] = []
     capable = False
     for worker in workers:
         refusal = _refusal(required, level, worker, now, rules)
@@ -85,12 +88,14 @@ def rank_for(  # noqa: PLR0913 what is wanted, by whom it may be done, and how e
         if refusal is None:
             capable = True
             held = active.get(worker.worker_id, 0)
+            if nothing_until(worker, now) is not None:
+                doubted.append(worker)
             refusal = _occupied(worker, held, now)
             if refusal is None:
                 candidates.append(_candidate(worker, held, now, rules))
                 continue
         refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
-    return Ranking(_in_order(candidates, salt), tuple(refusals), capable)
+    return Ranking(_in_order(candidates, salt), tuple(refusals), capable, tuple(doubted))
 
 
 def choose(candidates: Sequence[Candidate], taken: Mapping[str, int]) -> Candidate | None:
@@ -128,6 +133,13 @@ def _occupied(worker: Worker, held: int, now: datetime) -> str | None:
     if on_trial(worker, now):
         return f"its circuit breaker is half-open: one attempt at a time, now {worker.trial}"
     return f"all {worker.slots} slots are taken" if held >= worker.slots else None
+
+
+def nothing_until(worker: Worker, now: datetime) -> datetime | None:
+    """Return until when, at most, the worker's circuit breaker lets nothing through; None when it lets something."""
+    if on_trial(worker, now):
+        return worker.trial_until
+    return None if worker.suspended_until is None or half_open(worker, now) else worker.suspended_until
 
 
 def half_open(worker: Worker, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from functions._core.placement.ranking import half_open, health_of, on_trial
 from functions._core.ports import Answer
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import (
     Health,
     JsonObject,
@@ -142,7 +142,7 @@ def attempt_key(ticket_id: str, attempt: int | None) -> str:
     return f"{ticket_id}/{attempt}"
 
 
-def verdicts_of(step: Step) -> Iterator[Verdict]:
+def verdicts_of(step: ChangeSet) -> Iterator[Verdict]:
     """Yield what the attempts that ended in a step say of their workers."""
     for entry in step.history:
         if entry.worker_id is None or entry.ticket_id is None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.planning.graph import Timing, Work, dependants, schedule
-from functions._core.planning.tickets import ticket_hash
+from functions._core.planning.tickets import intact, ticket_hash
 from functions._core.records.models import Flow, Sla, Ticket
 from functions._core.records.policies import Undo
 from functions._core.records.values import Priority, TaskType, TicketStatus, Waiting, add_time, name_uuid
@@ -126,7 +126,8 @@ def _compensation(original: Ticket, task: Work, followers: tuple[str, ...], timi
         ready_at=None if task.dependencies else now,
         **BLANK,
     )
-    return ticket.but(hash=ticket_hash(ticket))
+    # What was made of a ticket that was changed is not what C2 made, either: it fails instead of being executed.
+    return ticket.but(hash=ticket_hash(ticket) if intact(original) else original.hash)
 
 
 def _parameters(original: Ticket, undo: Undo) -> Mapping[str, Any]:

@@ -88,9 +88,13 @@ HASHED = frozenset(
         "security_level",
         "created_at",
         "schema_version",
+        "undo",
     }
 )
-"""The fields of the contract that never change once the ticket is made; the hash is taken over them."""
+"""The fields that never change once the ticket is made; the hash is taken over them."""
+
+HASHED_AT_FIRST = HASHED - {"undo"}
+"""What the hash of tickets was taken over that are stored since before it covered how they are undone."""
 
 
 def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules) -> tuple[Ticket, ...]:
@@ -150,8 +154,17 @@ def score_at(ticket: Ticket, now: datetime) -> float:
 
 def ticket_hash(ticket: Ticket) -> str:
     """Return the SHA-256 of the ticket's immutable fields (`HASHED`) as canonical JSON."""
+    return _hash_over(ticket, HASHED)
+
+
+def intact(ticket: Ticket) -> bool:
+    """Whether the ticket's immutable fields are those it was made with."""
+    return ticket.hash == ticket_hash(ticket) or ticket.hash == _hash_over(ticket, HASHED_AT_FIRST)
+
+
+def _hash_over(ticket: Ticket, fields: frozenset[str]) -> str:
     # Its share of the SLA moves with a pause or a redrive of the flow.
-    return content_hash(ticket.model_dump(mode="json", include=set(HASHED), exclude={"sla": {"deadline"}}))
+    return content_hash(ticket.model_dump(mode="json", include=set(fields), exclude={"sla": {"deadline"}}))
 
 
 class TicketCorrupted(Undeliverable):
@@ -165,7 +178,7 @@ class TicketCorrupted(Undeliverable):
 
 def check_hash(ticket: Ticket) -> None:
     """Raise `TicketCorrupted` unless the ticket's immutable fields are those it was made with."""
-    if ticket.hash != ticket_hash(ticket):
+    if not intact(ticket):
         raise TicketCorrupted(ticket)
 
 

@@ -18,7 +18,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class ChangeSet:
     """Everything that one outcome changes, as plain values; a store applies all of it or nothing.
 
     `events` are internal chain events and events for subscribers, in order. `deliveries` are made after the

@@ -97,14 +97,14 @@ class Flow(Record):
         return self.phases[-1]
 
     @property
-    def standing(self) -> bool:
+    def sla_paused(self) -> bool:
         """Whether people are waited for, so that the time of the SLA does not run."""
         return self.status in STANDING_FLOWS
 
     @property
     def deadline(self) -> Timestamp | None:
         """When the SLA ends the flow; None while its time does not run."""
-        return self.sla_limit if self.standing else self.sla_deadline
+        return self.sla_limit if self.sla_paused else self.sla_deadline
 
     @property
     def trace_id(self) -> str:

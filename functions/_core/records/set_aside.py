@@ -26,10 +26,11 @@ RAW = 200_000
 
 
 class RecordKind(StrEnum):
-    """What is stored."""
+    """What is stored. A requirement is what a waiting ticket is found by; its ticket can be read without it."""
 
     FLOW = "flow"
     TICKET = "ticket"
+    REQUIREMENT = "requirement"
     WORKER = "worker"
     DEAD_LETTER = "dead_letter"
     QUEUED_EVENT = "queued_event"
@@ -105,6 +106,10 @@ class SetAside:
         if key not in self._records and len(self._records) < MOST:
             self._records[key] = record
             self.told(record)
+
+    def holds(self, kind: RecordKind, record_id: str) -> bool:
+        """Whether this record is set aside."""
+        return (kind, record_id) in self._records
 
     def gone(self, kind: RecordKind, record_id: object) -> None:
         """Forget a record that can be read again, or is no more."""

@@ -43,9 +43,15 @@ def ticket_id_of(flow_id: str, task_id: str) -> str:
     return name_uuid(flow_id, task_id)
 
 
-def dataref(flow_id: str) -> str:
-    """Return where the decision of a flow is to be had, relative to the platform's address."""
-    return f"/api/v1/flows/{flow_id}/decision"
+def stored_decision(flow_id: str) -> dict[str, str]:
+    """Return the attributes of an event that does not bring the decision: where it is, and which schema the data have.
+
+    The place is relative to the platform's address.
+    """
+    return {
+        "dataref": f"/api/v1/flows/{flow_id}/decision",
+        "dataschema": "urn:neuralhive:decision.consolidated:v1:stored",
+    }
 
 
 def name_uuid(namespace: str, name: str) -> str:

@@ -21,10 +21,10 @@ from functions._core.ports import Clock, WorkerGateway
 from functions._core.records.models import Reason
 from functions._engine.clock import SystemClock, fresh_id
 from functions._engine.event_work import EventWork
-from functions._engine.outbox_relay import Publisher
-from functions._engine.outbox_skipping_store import SparingStore
+from functions._engine.outbox_relay import OutboxRelay
+from functions._engine.outbox_skipping_store import OutboxSkippingStore
 from functions._engine.platform import Platform
-from functions._engine.retention_job import Forgetting
+from functions._engine.retention_job import RetentionJob
 from functions._engine.settings import Settings
 from functions._engine.wiring import ports_of
 from functions._hosts.aws.timers import SOURCE, Timers
@@ -50,10 +50,10 @@ class LambdaFunction:
     name: str
     settings: Settings
     platform: Platform
-    publisher: Publisher
+    publisher: OutboxRelay
     timers: Timers
     claims: Claims | None
-    forgetting: Forgetting
+    forgetting: RetentionJob
     app: AsgiApp | None = None
     _handle: Handler = field(init=False)
     _work: EventWork = field(init=False)
@@ -72,10 +72,10 @@ class LambdaFunction:
         """Put the function `name` together; nothing is called yet. `clock` and `gateway` stand for the real ones."""
         clock = clock or SystemClock()
         table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock, name=fresh_id())
-        stores, store = table.stores, SparingStore(table.stores.store)
+        stores, store = table.stores, OutboxSkippingStore(table.stores.store)
         claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
         broker = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
-        publisher = Publisher(stores.queue, store, broker, clock)
+        publisher = OutboxRelay(stores.queue, store, broker, clock)
         timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
         http = HttpClient(), HttpClient(networks=settings.networks)
         ports = replace(ports_of(settings, stores, *http, BrokerTelemetrySink(broker), clock), store=store)
@@ -89,7 +89,7 @@ class LambdaFunction:
             publisher=publisher,
             timers=timers,
             claims=claims,
-            forgetting=Forgetting(
+            forgetting=RetentionJob(
                 platform.ports.retention,
                 clock,
                 platform.metrics,
@@ -118,7 +118,7 @@ class LambdaFunction:
                     raise Unavailable(str(refusal)) from refusal
                 if refusal.code != "unknown_worker":  # a late word, or one that came twice
                     raise
-                log.info("worker.unknown", source=event.source, noun=event.noun)
+                log.info("worker.unknown", source=event.source, event_type=event.event_type)
 
         self._handle = taken
 
@@ -133,9 +133,11 @@ class LambdaFunction:
     async def _fetched(self, event: CloudEvent) -> CloudEvent:
         return event if self.claims is None else await self.claims.fetched(event)
 
-    async def bury(self, event: CloudEvent, reason: Reason, *, hopeless: bool = False, outside: bool = False) -> None:
+    async def dead_letter(
+        self, event: CloudEvent, reason: Reason, *, hopeless: bool = False, outside: bool = False
+    ) -> None:
         """See `EventWork.bury`; all that the api gets by its queue is from outside."""
-        await self._work.bury(event, reason, hopeless=hopeless, outside=outside or self.app is not None)
+        await self._work.dead_letter(event, reason, hopeless=hopeless, outside=outside or self.app is not None)
 
     async def settle(self) -> None:
         """Wait, up to `until`, for all that was set going; then ask for what is due next."""

@@ -23,7 +23,7 @@ from functions._engine.dispatch import flow_of
 from functions._engine.event_work import MISDIRECTED
 from functions._hosts.aws.function import LambdaFunction
 from functions._observability.emf import EmbeddedMetrics
-from functions._observability.logs import log
+from functions._observability.logs import ids_of, log
 
 TRIES = 3
 """Of an event that breaks its function."""
@@ -86,22 +86,24 @@ class Records:
         try:
             if self._function.name == "dead_letter":
                 reason = given_up(record)
-                await self._function.bury(event, reason, outside=reason.where == self._function.settings.outside_queue)
+                await self._function.dead_letter(
+                    event, reason, outside=reason.where == self._function.settings.outside_queue
+                )
             else:
                 await self._function.handle(event)
         except Rejected as refusal:
             reason = Reason(code=refusal.code, message=str(refusal))
-            await self._function.bury(event, reason, hopeless=refusal.status != MISDIRECTED)
+            await self._function.dead_letter(event, reason, hopeless=refusal.status != MISDIRECTED)
         except (Unavailable, Conflict) as passing:
-            log.warning("event.not_now", noun=event.noun, error=repr(passing))
+            log.warning("event.not_now", **ids_of(event), error=repr(passing))
             raise
         except Exception as error:
-            log.exception("event.failed", noun=event.noun)
+            log.exception("event.failed", **ids_of(event))
             received = _times(record)
             if received < TRIES:
                 raise
             text = f"failed {received} times, at last with {type(error).__name__}; the log says more"
-            await self._function.bury(event, Reason(code="internal", message=text), hopeless=True)
+            await self._function.dead_letter(event, Reason(code="internal", message=text), hopeless=True)
 
     async def _sooner(self, record: SQSRecord) -> None:
         """Let a message be seen again before its time in the queue's settings; if that fails, then not.
@@ -129,7 +131,7 @@ class Records:
             time=self._function.platform.ports.clock.now(),
             data={"body": record.body},
         )
-        await self._function.bury(event, Reason(code=UNREADABLE, message=str(refusal)))
+        await self._function.dead_letter(event, Reason(code=UNREADABLE, message=str(refusal)))
 
 
 def _times(record: SQSRecord) -> int:

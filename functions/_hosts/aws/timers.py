@@ -13,7 +13,7 @@ from functions._adapters.aws.messages import Queue
 from functions._core.errors import Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.ports import Clock, Wakeups
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import format_time
 from functions._engine.clock import fresh_id
 from functions._observability.logs import log
@@ -40,7 +40,7 @@ class Timers:
         self._sent: datetime | None = None
         self._message = ""
 
-    def observe(self, step: Step) -> None:
+    def observe(self, step: ChangeSet) -> None:
         """Take note of the wake-ups of a committed step; those of the same records that were noted before are void."""
         flows = {step.flow.flow_id: step.flow.next_wakeup_at} if step.flow else {}
         for record_id, at in {**flows, **{t.ticket_id: t.next_wakeup_at for t in step.tickets}}.items():

@@ -108,7 +108,7 @@ class KnativeFunction:
         self._draining = True
         opening = self._opening
         if opening is not None and opening.done() and not opening.cancelled() and opening.exception() is None:
-            opening.result().platform.endings.close()
+            opening.result().platform.flow_waiters.close()
 
     async def close(self) -> None:
         """Let what runs end, within bounds, and give everything back."""

@@ -18,9 +18,9 @@ from functions._adapters.http.knative import BrokerTelemetrySink, KnativeBroker
 from functions._adapters.stores import OpenStore
 from functions._engine.clock import SystemClock
 from functions._engine.event_work import EventWork
-from functions._engine.outbox_relay import STALE, Publisher
+from functions._engine.outbox_relay import STALE, OutboxRelay
 from functions._engine.platform import Platform
-from functions._engine.retention_job import Forgetting
+from functions._engine.retention_job import RetentionJob
 from functions._engine.settings import Settings, SettingsError
 from functions._engine.wiring import ports_of
 from functions._hosts.knative.edge import EventEdge
@@ -122,7 +122,7 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
         stack.push_async_callback(to_workers.aclose)
         stores = store.stores
         broker = KnativeBroker(client, binding.sink, binding.extensions, clock)
-        publisher = Publisher(stores.queue, stores.store, broker, clock)
+        publisher = OutboxRelay(stores.queue, stores.store, broker, clock)
         ports = ports_of(settings, stores, client, to_workers, BrokerTelemetrySink(broker))
         platform = Platform(settings, ports, stores.queue, str(settings.public_url), recorder, outlet=publisher)
         keeper = _Keeper(platform, publisher, settings)
@@ -149,11 +149,11 @@ def _app(function: str, platform: Platform, settings: Settings, store: OpenStore
 class _Keeper:
     """Does what is to be done as time passes: all of it at a tick, or each thing in a loop of its own."""
 
-    def __init__(self, platform: Platform, publisher: Publisher, settings: Settings) -> None:
+    def __init__(self, platform: Platform, publisher: OutboxRelay, settings: Settings) -> None:
         self._platform = platform
         self._publisher = publisher
         self._timer = settings.sla_timer
-        self._forgetting = Forgetting(
+        self._forgetting = RetentionJob(
             platform.ports.retention,
             platform.ports.clock,
             platform.metrics,

@@ -17,7 +17,7 @@ from functions._core.ports import Ports
 from functions._engine.clock import fresh_id
 from functions._engine.platform import Platform
 from functions._engine.queue_heartbeat import keep
-from functions._engine.retention_job import Forgetting
+from functions._engine.retention_job import RetentionJob
 from functions._engine.settings import Settings
 from functions._engine.wiring import open_store, ports_of
 from functions._hosts.api_app import api_app
@@ -53,7 +53,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             ports = ports_of(settings, store.stores, client, to_workers)
             platform = Platform(settings, ports, store.stores.queue, str(settings.public_url or url), recorder)
             if settings.subscriber_url is not None:
-                platform.pump.subscriber = HttpBroker(client, str(settings.subscriber_url))
+                platform.local_broker.subscriber = HttpBroker(client, str(settings.subscriber_url))
             async with _serving(platform, settings, listener, store):
                 yield Running(url, platform, ports)
         finally:
@@ -110,7 +110,7 @@ async def _serving(
 ) -> AsyncIterator[None]:
     """Start the queue, HTTP and the clock, in this order; stop HTTP first."""
     await platform.start()
-    forgetting = Forgetting(
+    forgetting = RetentionJob(
         store.stores.retention,
         platform.ports.clock,
         platform.metrics,
@@ -121,12 +121,12 @@ async def _serving(
     try:
         async with serving(api_app(platform, settings, store.check), settings, listener):
             # The clock last: reports that waited for the platform to come back are heard before anything times out.
-            works = (platform.sweeper.run(), forgetting.run(), keep(store.stores.queue, platform.pump))
+            works = (platform.sweeper.run(), forgetting.run(), keep(store.stores.queue, platform.local_broker))
             clocks += [asyncio.create_task(work, name="clock") for work in works]
             try:
                 yield
             finally:
-                platform.endings.close()  # so that nobody who waits for an end keeps HTTP from stopping
+                platform.flow_waiters.close()  # so that nobody who waits for an end keeps HTTP from stopping
     finally:
         for clock in clocks:
             clock.cancel()

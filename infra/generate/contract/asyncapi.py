@@ -42,6 +42,7 @@ ATTRIBUTES: Document = {
         "ce-traceparent": {"type": "string", "description": "The trace in which the decision arrived."},
         "ce-expirytime": {"type": "string", "format": "date-time", "description": "Later it is of no use."},
         "ce-dataref": {"type": "string", "format": "uri-reference", "description": "Where the data is."},
+        "ce-dataschema": {"type": "string", "format": "uri", "description": "Id of the schema, if not its type's."},
     },
 }
 """The attributes in binary mode. Of messages that Flow C gets, the four that are required are enough."""
@@ -79,7 +80,7 @@ def _of(channel: str) -> Iterable[EventType]:
         told = {
             "ingress": entry.outside,
             "worker": entry.handled_by == HOLDER,
-            "subscriber": SUBSCRIBERS in handlers or entry.noun in TOLD_TOO,
+            "subscriber": SUBSCRIBERS in handlers or entry.event_type in TOLD_TOO,
             "sink": SINK in handlers,
         }
         if told[channel]:
@@ -111,12 +112,12 @@ def _operation(channel: str, entries: Iterable[EventType]) -> Document:
 
 
 def _message(channel: str, entry: EventType) -> Document:
-    payload: Document = {"$ref": f"./{entry.noun}.v1.schema.json"}
+    payload: Document = {"$ref": f"./{entry.event_type}.v1.schema.json"}
     if _told_in_two_forms(channel, entry):
-        payload = {"anyOf": [payload, {"$ref": f"./{entry.noun}.v1.stored.schema.json"}]}
+        payload = {"anyOf": [payload, {"$ref": f"./{entry.event_type}.v1.stored.schema.json"}]}
     return {
-        "name": type_of(entry.noun),
-        "title": entry.noun,
+        "name": type_of(entry.event_type),
+        "title": entry.event_type,
         "summary": entry.text,
         "traits": [{"$ref": "#/components/messageTraits/cloudevent"}],
         "payload": payload,
@@ -125,7 +126,7 @@ def _message(channel: str, entry: EventType) -> Document:
 
 def _key(channel: str, entry: EventType) -> str:
     """Return the name of a message within the document, where dots would mean something else."""
-    return entry.noun.replace(".", "_") + ("_told" if _told_in_two_forms(channel, entry) else "")
+    return entry.event_type.replace(".", "_") + ("_told" if _told_in_two_forms(channel, entry) else "")
 
 
 def _told_in_two_forms(channel: str, entry: EventType) -> bool:

@@ -32,11 +32,15 @@ schema says, to the last field. What comes from outside is read with more patien
 RFC 3339 or in epoch milliseconds, unknown fields ignored. [asyncapi.json](asyncapi.json) is the same contract for tools
 that read AsyncAPI 3: what may be sent to Flow C, and what it sends to whom.
 
+Every event, through every door, is valid against one schema: that whose `$id` its `dataschema` names, or, where it has
+no `dataschema`, that of its type.
+
 {table}
 
 From outside, only the types marked so are taken, and `ticket.reported` only with the token of its assignment.
 `decision.consolidated` has two forms: users send the decision itself; between functions the event only says where it
-is stored (`dataref`). Of what goes to a worker, subscribers get a copy of their own: `ticket.assigned` without a token,
+is stored (`dataref`), and its `dataschema` says so.
+Of what goes to a worker, subscribers get a copy of their own: `ticket.assigned` without a token,
 `ticket.cancelled` with the whole transition.
 
 Every transition is told as one event: to `FLOWC_SUBSCRIBER_URL`, on the bus, and by `GET /api/v1/events`, which gives
@@ -69,7 +73,8 @@ a version fields may only be added, so a reader should ignore what it does not k
 | `causationid` | what one event led to | the id of that event; `clock` where time alone did it |
 | `traceparent` | every event about a flow | the trace in which the decision arrived, the same on every hop |
 | `expirytime` | `ticket.assigned` | the ticket's deadline; later the work is of no use |
-| `dataref` | `decision.consolidated` between functions | where the decision is: a path of the platform's API |
+| `dataref` | `decision.consolidated` that does not bring the decision | where it is: a path of the platform's API |
+| `dataschema` | likewise | `urn:neuralhive:decision.consolidated:v1:stored`, the `$id` of the schema of its data |
 
 ## Delivery
 
@@ -215,9 +220,9 @@ def _table() -> Iterator[str]:
     yield _row(*HEAD)
     yield _row(*("---" for _ in HEAD))
     for entry in CATALOGUE:
-        yield _line(entry, f"`{entry.noun}`", f"{entry.noun}.v1", entry.text)
+        yield _line(entry, f"`{entry.event_type}`", f"{entry.event_type}.v1", entry.text)
         if entry.stored is not None:
-            yield _line(entry, "the same, stored", f"{entry.noun}.v1.stored", paragraph(entry.stored))
+            yield _line(entry, "the same, stored", f"{entry.event_type}.v1.stored", paragraph(entry.stored))
 
 
 def _line(entry: EventType, name: str, stem: str, text: str) -> str:

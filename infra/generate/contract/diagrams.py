@@ -80,7 +80,7 @@ def ticket_diagram() -> str:
 def chain_diagram() -> str:
     """Return who sends which event to whom; dotted is what is sent again when time has passed without effect."""
     edges = [
-        (sender, handler, entry.noun)
+        (sender, handler, entry.event_type)
         for entry in CATALOGUE
         for sender in _parties(entry.sent_by)
         for handler in _parties(entry.handled_by)

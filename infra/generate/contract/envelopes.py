@@ -57,7 +57,7 @@ def request(headers: Mapping[str, str], body: bytes) -> str:
 
 
 def _record(event: CloudEvent) -> Document:
-    queue = f"flowc-{ROUTES[event.noun].function.replace('_', '-')}"
+    queue = f"flowc-{ROUTES[event.event_type].function.replace('_', '-')}"
     body = json.dumps(_bus_event(event), separators=(",", ":"), ensure_ascii=False)
     sent = str(int(event.time.timestamp() * 1000))
     return {

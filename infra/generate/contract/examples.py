@@ -19,12 +19,12 @@ def courses() -> Mapping[str, Sequence[CloudEvent]]:
     return asyncio.run(play())
 
 
-def example(noun: str, *, stored: bool = False) -> CloudEvent:
+def example(event_type: str, *, stored: bool = False) -> CloudEvent:
     """Return the example of a type; `stored` picks the form between functions where there are two."""
-    for event in (event for sent in courses().values() for event in sent if event.noun == noun):
-        if stored == ("dataref" in event.extensions) and (noun not in CHOICES or CHOICES[noun](event)):
+    for event in (event for sent in courses().values() for event in sent if event.event_type == event_type):
+        if stored == ("dataref" in event.extensions) and (event_type not in CHOICES or CHOICES[event_type](event)):
             return event
-    raise LookupError(f"no course of the sample sends {noun}")
+    raise LookupError(f"no course of the sample sends {event_type}")
 
 
 CHOICES: Mapping[str, Callable[[CloudEvent], bool]] = {
@@ -39,7 +39,7 @@ def examples() -> Mapping[str, CloudEvent]:
     """Return every example by the start of its file's name."""
     found: dict[str, CloudEvent] = {}
     for entry in CATALOGUE:
-        found[f"{entry.noun}.v1"] = example(entry.noun)
+        found[f"{entry.event_type}.v1"] = example(entry.event_type)
         if entry.stored is not None:
-            found[f"{entry.noun}.v1.stored"] = example(entry.noun, stored=True)
+            found[f"{entry.event_type}.v1.stored"] = example(entry.event_type, stored=True)
     return found

@@ -30,26 +30,36 @@ def pretty(value: Any, indent: str = "", before: int = 0) -> str:  # noqa: ANN40
 
 def differences(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
     """Yield, for every file of `folder` that is not as `files` has it, its name and what is the matter."""
+    yield from stale(folder, files)
+    for name in strays(folder, files):
+        yield f"{name} belongs to nothing"
+
+
+def stale(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
+    """Yield, for each of `files` that `folder` does not have as it is, its name and what is the matter."""
     for name, text in sorted(files.items()):
         path = folder / name
         if not path.is_file():
             yield f"{name} is missing"
         elif path.read_text(encoding="utf-8") != text:
             yield f"{name} differs"
-    for name in strays(folder, files):
-        yield f"{name} belongs to nothing"
 
 
 def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Make `folder` hold `files` and nothing else; return the names of those that were removed."""
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    save(folder, files)
     removed = strays(folder, files)
     for name in removed:
         (folder / name).unlink()
     return removed
+
+
+def save(folder: Path, files: Mapping[str, str]) -> None:
+    """Write `files` into `folder`; what else is there stays."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def strays(folder: Path, files: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.subscribers import subscriber_events
 from functions._core.machine.advance import advance
-from functions._core.machine.context import CLOCK, Situation
+from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.placement.workers import (
     Deregistration,
@@ -33,7 +33,7 @@ from functions._core.placement.workers import (
     verdicts_of,
 )
 from functions._core.ports import Answer, Due
-from functions._core.records.change_set import Delivery, Step
+from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import format_time, ticket_id_of
 from functions._core.records.worker import Worker
@@ -63,7 +63,7 @@ class Accepting:
         return Answer(202, f"{worker.worker_id} has {event.id}")
 
 
-class Course:
+class Scenario:
     """A platform at one moment, and everything that has been sent so far."""
 
     def __init__(self, start: datetime) -> None:
@@ -106,17 +106,17 @@ class Course:
 
     async def handle(self, event: CloudEvent) -> None:
         """Let its function handle an event about the flow."""
-        route = ROUTES[event.noun]
+        route = ROUTES[event.event_type]
         data = route.model.model_validate(event.data)
 
-        async def decide(situation: Situation) -> AnyOutcome:
-            return await FUNCTIONS[route.function](data, situation, self.ports)
+        async def decide(context: Context) -> AnyOutcome:
+            return await FUNCTIONS[route.function](data, context, self.ports)
 
         await self._settle(route.tickets(data), decide, route.function, event.id)
 
     def say(
         self,
-        noun: str,
+        event_type: str,
         source: str,
         subject: str | None,
         data: Mapping[str, Any],
@@ -124,9 +124,9 @@ class Course:
     ) -> CloudEvent:
         """Send an event from outside, or from the clock, and return it."""
         event = CloudEvent(
-            id=f"{subject or source}/{noun}/{format_time(self.time)}",
+            id=f"{subject or source}/{event_type}/{format_time(self.time)}",
             source=source,
-            type=type_of(noun),
+            type=type_of(event_type),
             time=self.time,
             subject=subject,
             data=dict(data),
@@ -135,10 +135,10 @@ class Course:
         self.sent.append(event)
         return event
 
-    async def worker_says(self, noun: str, worker_id: str, **data: Any) -> None:  # noqa: ANN401 fields of any type
+    async def worker_says(self, event_type: str, worker_id: str, **data: Any) -> None:  # noqa: ANN401 fields of any type
         """Let a worker register, show that it is alive, or leave."""
-        event = self.say(noun, f"/workers/{worker_id}", worker_id, {"worker_id": worker_id, **data})
-        read = WORDS_OF_WORKERS[noun](event.data)
+        event = self.say(event_type, f"/workers/{worker_id}", worker_id, {"worker_id": worker_id, **data})
+        read = WORDS_OF_WORKERS[event_type](event.data)
         await self._track(read)
         await self.run()
 
@@ -163,12 +163,12 @@ class Course:
         await self.handle(event)
         await self.run()
 
-    async def order(self, noun: str, who: str, why: str, task_id: str = "", **data: Any) -> None:  # noqa: ANN401 fields
+    async def order(self, event_type: str, who: str, why: str, task_id: str = "", **data: Any) -> None:  # noqa: ANN401 fields
         """Let a person give an order about the flow, or about the ticket of a task."""
         about = {"ticket_id": ticket_id_of(self.flow_id, task_id)} if task_id else {}
         data = {"flow_id": self.flow_id, **about, "requested_by": who, "reason": why, **data}
         subject = about.get("ticket_id", self.flow_id)
-        await self.handle(self.say(noun, "/operators", subject, data, partitionkey=self.flow_id))
+        await self.handle(self.say(event_type, "/operators", subject, data, partitionkey=self.flow_id))
         await self.run()
 
     async def wait(self, seconds: float) -> None:
@@ -180,8 +180,8 @@ class Course:
                 await self._track(due)
                 continue
 
-            async def decide(situation: Situation, due: Any = due) -> AnyOutcome:  # noqa: ANN401 as the loop has it
-                return await enforce_sla(due, situation, self.ports)
+            async def decide(context: Context, due: Any = due) -> AnyOutcome:  # noqa: ANN401 as the loop has it
+                return await enforce_sla(due, context, self.ports)
 
             await self._settle((due.record_id,) if due.kind == "ticket" else (), decide, "enforce_sla", CLOCK)
         await self.run()
@@ -200,7 +200,7 @@ class Course:
     async def _settle(
         self,
         ticket_ids: Collection[str],
-        decide: Callable[[Situation], Awaitable[AnyOutcome]],
+        decide: Callable[[Context], Awaitable[AnyOutcome]],
         function: str,
         cause: str,
     ) -> None:
@@ -210,7 +210,7 @@ class Course:
         flow = await store.flow(self.flow_id)
         if flow is None:
             raise LookupError(f"flow {self.flow_id} is not there")
-        situation = Situation(
+        context = Context(
             flow=flow,
             tickets=await store.tickets(ticket_ids, self.flow_id),
             now=self.time,
@@ -218,7 +218,7 @@ class Course:
             function=function,
             cause=cause,
         )
-        step = advance(situation, await decide(situation))
+        step = advance(context, await decide(context))
         if not step.changes:
             return
         await store.commit(step)
@@ -230,9 +230,9 @@ class Course:
 
     def _queue(self, events: Collection[CloudEvent]) -> None:
         self.sent.extend(events)
-        self._chain.extend(event for event in events if event.noun in ROUTES)
+        self._chain.extend(event for event in events if event.event_type in ROUTES)
 
-    async def _judge(self, step: Step) -> None:
+    async def _judge(self, step: ChangeSet) -> None:
         """Count what the attempts that ended say of their workers."""
         for verdict in verdicts_of(step):
             await self._track(verdict)
@@ -255,8 +255,8 @@ class Course:
                 continue
             answers = {ticket.ticket_id: (attempt, await self._answer(delivery))}
 
-            async def decide(situation: Situation, answers: Any = answers) -> AnyOutcome:  # noqa: ANN401 as the loop has it
-                return await answered(answers, situation, self.ports)
+            async def decide(context: Context, answers: Any = answers) -> AnyOutcome:  # noqa: ANN401 as the loop has it
+                return await answered(answers, context, self.ports)
 
             await self._settle((ticket.ticket_id,), decide, "assign", CLOCK)
 
@@ -279,4 +279,4 @@ class Course:
 
 
 def _assigns(event: CloudEvent, ticket: Ticket) -> bool:
-    return event.noun == "ticket.assigned" and event.subject == ticket.ticket_id
+    return event.event_type == "ticket.assigned" and event.subject == ticket.ticket_id

@@ -10,19 +10,19 @@ from typing import Any
 
 from functions._core.ports import Answer
 from infra.generate.contract.sample import DECISION, IMAGE, START, decision_event
-from infra.generate.contract.scenario import Course
+from infra.generate.contract.scenario import Scenario
 
 MANAGER = "release-manager"
 
 
-async def submitted(start: datetime = START, **changes: Any) -> Course:  # noqa: ANN401 fields of any type
+async def submitted(start: datetime = START, **changes: Any) -> Scenario:  # noqa: ANN401 fields of any type
     """Return a course on which nothing has happened but that the decision, with some changes, has arrived."""
-    course = Course(start)
+    course = Scenario(start)
     await course.submit(decision_event(course.time, **changes))
     return course
 
 
-async def registered(course: Course, worker_id: str = "forge-1") -> Course:
+async def registered(course: Scenario, worker_id: str = "forge-1") -> Scenario:
     """Let a worker come that builds and tests."""
     await course.worker_says(
         "worker.registered",
@@ -36,23 +36,23 @@ async def registered(course: Course, worker_id: str = "forge-1") -> Course:
     return course
 
 
-async def begun(start: datetime = START, answer: Answer | None = None, **changes: Any) -> Course:  # noqa: ANN401 as above
+async def begun(start: datetime = START, answer: Answer | None = None, **changes: Any) -> Scenario:  # noqa: ANN401 as above
     """Return the beginning of most courses: a worker is there, the decision has arrived, the build is assigned."""
-    course = await registered(Course(start))
+    course = await registered(Scenario(start))
     course.answer = answer or course.answer
     await course.submit(decision_event(course.time, **changes))
     await course.run()
     return course
 
 
-async def built(course: Course) -> Course:
+async def built(course: Scenario) -> Scenario:
     """Let the build go well, so that the tests and the scan are assigned."""
     await course.later(46)
     await course.report("build", "COMPLETED", output={"image": IMAGE})
     return course
 
 
-async def tested(course: Course) -> Course:
+async def tested(course: Scenario) -> Scenario:
     """Let the build, the tests and the scan go well, so that nothing is left but the deployment."""
     await built(course)
     await course.later(17)
@@ -62,7 +62,7 @@ async def tested(course: Course) -> Course:
     return course
 
 
-async def deploying(course: Course) -> Course:
+async def deploying(course: Scenario) -> Scenario:
     """Let a worker come that deploys, and take the ticket that waits for it."""
     await course.worker_says(
         "worker.registered", "ship-1", endpoint="https://ship-1.example.com/", capabilities=["deploy"], slots=1
@@ -70,7 +70,7 @@ async def deploying(course: Course) -> Course:
     return course
 
 
-async def completed() -> Course:
+async def completed() -> Scenario:
     """All goes well in the end: one test is tried twice, one worker comes late."""
     course = await begun()
     course.time += timedelta(seconds=2)
@@ -96,14 +96,14 @@ async def completed() -> Course:
     return course
 
 
-async def worker_lost() -> Course:
+async def worker_lost() -> Scenario:
     """The worker that builds falls silent: its ticket is taken back, and waits for another one."""
     course = await begun()
     await course.wait(90)
     return course
 
 
-async def compensated() -> Course:
+async def compensated() -> Scenario:
     """The deployment fails after all else went well: what the tests, then what the build left behind is undone."""
     course = await deploying(await tested(await begun()))
     await course.later(20)
@@ -115,7 +115,7 @@ async def compensated() -> Course:
     return course
 
 
-async def failed() -> Course:
+async def failed() -> Scenario:
     """The build fails in a way that another attempt would not mend; nothing has been done that could be undone."""
     course = await begun()
     await course.later(3)
@@ -124,7 +124,7 @@ async def failed() -> Course:
     return course
 
 
-async def redriven() -> Course:
+async def redriven() -> Scenario:
     """The build fails as before; somebody pushes the missing tag, and the flow goes on where it failed, to its end."""
     course = await failed()
     await course.later(12 * 60)
@@ -135,7 +135,7 @@ async def redriven() -> Course:
     return course
 
 
-async def approved() -> Course:
+async def approved() -> Scenario:
     """The decision asks for human review: the flow waits, and begins once a person agrees."""
     course = await begun(requires_human_review=True)
     await course.later(20 * 60)
@@ -143,7 +143,7 @@ async def approved() -> Course:
     return course
 
 
-async def denied() -> Course:
+async def denied() -> Scenario:
     """The decision asks for human review, and the person does not agree."""
     course = await begun(requires_human_review=True)
     await course.later(20 * 60)
@@ -151,7 +151,7 @@ async def denied() -> Course:
     return course
 
 
-async def paused() -> Course:
+async def paused() -> Scenario:
     """A person pauses the flow: the build ends, nothing else begins; on resuming, the deadline moves by as long."""
     course = await begun()
     await course.later(10)
@@ -162,7 +162,7 @@ async def paused() -> Course:
     return course
 
 
-async def late() -> Course:
+async def late() -> Scenario:
     """Workers come late: the build is at risk, then the whole flow; all is done in time all the same."""
     course = await submitted()
     await course.run()
@@ -175,7 +175,7 @@ async def late() -> Course:
     return course
 
 
-async def helped() -> Course:
+async def helped() -> Scenario:
     """People step in: a build that hangs goes to another worker, a test is tried again at once, a scan is skipped."""
     course = await registered(await begun(), "forge-2")
     await course.later(2)
@@ -192,7 +192,7 @@ async def helped() -> Course:
     return course
 
 
-async def worker_suspended() -> Course:
+async def worker_suspended() -> Scenario:
     """A worker cannot take what it gets: after five times it gets nothing for a while, then it is tried again."""
     course = await begun(answer=Answer(500, "no disk space left"))
     for _ in range(5):
@@ -202,7 +202,7 @@ async def worker_suspended() -> Course:
     return course
 
 
-async def cancelled() -> Course:
+async def cancelled() -> Scenario:
     """A person stops the flow while the build runs."""
     course = await begun()
     await course.later(2)
@@ -212,7 +212,7 @@ async def cancelled() -> Course:
     return course
 
 
-async def timed_out() -> Course:
+async def timed_out() -> Scenario:
     """No worker comes before the deadline."""
     course = await submitted()
     await course.run()
@@ -220,12 +220,12 @@ async def timed_out() -> Course:
     return course
 
 
-async def rejected() -> Course:
+async def rejected() -> Scenario:
     """The decision arrives after it has expired."""
     return await begun(START + timedelta(days=1, hours=1))
 
 
-async def event_lost() -> Course:
+async def event_lost() -> Scenario:
     """The first event of the chain gets lost; it is sent again."""
     course = await submitted()
     course.lose()
@@ -233,7 +233,7 @@ async def event_lost() -> Course:
     return course
 
 
-COURSES: Sequence[Callable[[], Awaitable[Course]]] = (
+COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     completed,
     worker_lost,
     compensated,

@@ -87,8 +87,8 @@ def _document(entry: EventType, model: type[BaseModel], generated: Document) -> 
     shared = sum(model is other.model for other in CATALOGUE) > 1
     return {
         "$schema": DIALECT,
-        "$id": f"urn:neuralhive:{entry.noun}:v1{':stored' if model is entry.stored else ''}",
-        "title": type_of(entry.noun),
+        "$id": f"urn:neuralhive:{entry.event_type}:v1{':stored' if model is entry.stored else ''}",
+        "title": type_of(entry.event_type),
         **body,
         "description": f"{entry.text} {paragraph(model)}" if shared else paragraph(model),
         **({"$defs": used} if used else {}),

@@ -98,7 +98,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "status": "How the worker feels; silence counts more than words.",
         "worker_id": "Id of the worker; may be left out where the event's subject says it.",
     },
-    "Order": {
+    "Command": {
         "dry_run": "Whether to tell only what the order would change.",
         "reason": "Why, for the history and for those whom it concerns.",
     },
@@ -147,7 +147,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "duration_ms": "How long it took, in milliseconds.",
         "name": "The function that did it.",
         "started_at": "When it began.",
-        "status": "How it went; in_progress: not ended yet; skipped: the flow never came to it.",
+        "status": "How it went; in_progress: not ended yet; skipped: the flow ended before it did anything.",
         "step": "Its place in the chain.",
     },
     "Suspension": {

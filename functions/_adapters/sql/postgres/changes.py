@@ -14,7 +14,7 @@ from functions._adapters.sql.postgres.rows import (
     ticket_row,
 )
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 
 
 class Writing:
@@ -43,7 +43,7 @@ class Writing:
         return f"WITH {', '.join(self._parts)} SELECT {checked}"
 
 
-def writing_of(step: Step, owner: str | None) -> Writing:
+def writing_of(step: ChangeSet, owner: str | None) -> Writing:
     """Return the statement that writes `step`; its events are for the process `owner` to handle, or for any."""
     writing = Writing(owner)
     if step.flow or step.tickets or step.history:
@@ -74,7 +74,7 @@ def queueing(events: Iterable[CloudEvent], owner: str | None) -> Writing:
     return writing
 
 
-def _add_tickets(writing: Writing, step: Step) -> None:
+def _add_tickets(writing: Writing, step: ChangeSet) -> None:
     new = [ticket_row(ticket) for ticket in step.tickets if ticket.version == 1]
     changed = [changing(ticket) for ticket in step.tickets if ticket.version > 1]
     if new:

@@ -7,7 +7,7 @@ from functions._adapters.documents import found_or_unreadable, read_tickets
 from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import SQL, Database
 from functions._core.errors import Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import TicketStatus
@@ -52,15 +52,15 @@ class PostgresFlows:
         rows = await self._database.rows("live_tickets_of" if live_only else "tickets_of", flow_id=flow_id)
         return read_tickets(self._database.set_aside, rows)
 
-    async def commit(self, step: Step) -> None:
+    async def commit(self, step: ChangeSet) -> None:
         """Apply `step`, or raise `Conflict` and change nothing."""
         if step.changes or step.decision is not None:
             writing = writing_of(step, self._owner)
             await self._database.run(writing.sql, writing.values)
 
 
-class PostgresTally:
-    """The `Tally`. Every count walks an index that holds only what is counted."""
+class PostgresTicketCounts:
+    """The `TicketCounts`. Every count walks an index that holds only what is counted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -53,7 +53,7 @@ class PostgresQueue:
         """Record a failed try and when the next one is due."""
         await self._database.rows("queue_postpone", event_id=key(event_id), attempts=attempts, not_before=not_before)
 
-    async def bury(self, event_id: str, letter: DeadLetter) -> None:
+    async def dead_letter(self, event_id: str, letter: DeadLetter) -> None:
         """Move an event to the dead letters."""
         self._database.set_aside.gone(RecordKind.QUEUED_EVENT, event_id)
         await self._database.rows("queue_bury", event_id=key(event_id), **letter_row(letter))

@@ -303,17 +303,18 @@ WHERE at IS NOT NULL
 
 -- name: waiting_requirements
 -- The distinct requirements of waiting tickets, with the capabilities and the security level they stand for: a hop along
--- the index from one to the next, however many tickets wait.
+-- the index from one to the next, however many tickets wait. Two tickets tell it: one of them may be unreadable.
 WITH RECURSIVE hop (requirement) AS (
     (SELECT requirement FROM ticket WHERE requirement IS NOT NULL ORDER BY requirement LIMIT 1)
     UNION ALL
     SELECT (SELECT requirement FROM ticket WHERE requirement > hop.requirement ORDER BY requirement LIMIT 1)
     FROM hop WHERE hop.requirement IS NOT NULL
 )
-SELECT hop.requirement, one.required_capabilities, one.security_level
+SELECT hop.requirement, two.ticket_id, two.flow_id, two.required_capabilities, two.security_level
 FROM hop, LATERAL (
-    SELECT required_capabilities, security_level FROM ticket WHERE requirement = hop.requirement LIMIT 1
-) AS one
+    SELECT ticket_id, flow_id, required_capabilities, security_level
+    FROM ticket WHERE requirement = hop.requirement LIMIT 2
+) AS two
 
 -- name: claim_waiting
 WITH claim AS MATERIALIZED (

@@ -9,7 +9,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from functions._adapters.documents import document
-from functions._adapters.standing import held_since, waits_for_a_worker
+from functions._adapters.worker_claims import held_since, waits_for_a_worker
 from functions._core.records.audits import AnyAudit, AuditRecord
 from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
 from functions._core.records.values import milliseconds

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Self
 
 from functions._adapters.sql.postgres.database import Database
-from functions._adapters.sql.postgres.flows import PostgresFlows, PostgresTally
+from functions._adapters.sql.postgres.flows import PostgresFlows, PostgresTicketCounts
 from functions._adapters.sql.postgres.mail import PostgresDeadLetters, PostgresQueue, PostgresTelemetryBuffer
 from functions._adapters.sql.postgres.migrations import migrate
 from functions._adapters.sql.postgres.registry import PostgresRegistry
@@ -24,7 +24,7 @@ class PostgresStore:
         self._owner = owner
         self.stores = Stores(
             store=PostgresFlows(database, owner),
-            tally=PostgresTally(database),
+            ticket_counts=PostgresTicketCounts(database),
             wakeups=PostgresWakeups(database),
             registry=PostgresRegistry(database),
             views=PostgresViews(database),

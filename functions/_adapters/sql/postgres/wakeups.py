@@ -6,12 +6,13 @@ anew.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from functions._adapters.documents import read_tickets
 from functions._adapters.sql.postgres.database import Database
 from functions._adapters.sql.postgres.rows import requirement_key
-from functions._adapters.standing import in_one_line, readable_requirements
-from functions._core.placement.fair_queue import Line
+from functions._adapters.worker_claims import in_one_line, readable_requirements, requirement_of
+from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Ticket
 from functions._core.records.values import CLEARANCES, SecurityLevel
@@ -56,21 +57,26 @@ class PostgresWakeups:
                 break
         return claimed
 
-    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+    async def line(self, flow_id: str, requirement: Collection[str]) -> QueuePosition:
         """Return the line in which a ticket of the flow with this `requirement` is to wait."""
         required = frozenset(requirement)
         in_line = [key for needs, key in await self._requirements() if in_one_line(needs, required)]
         if not in_line:
-            return Line()
+            return QueuePosition()
         rows = await self._database.rows(
             "line", requirements=in_line, flow_id=flow_id, own=requirement_key(required), at_most=TICKETS_PER_TURN
         )
         current, behind = rows[0][:2]
-        return Line(current, behind, {turn: tickets for *_, turn, tickets in rows if tickets})
+        return QueuePosition(current, behind, {turn: tickets for *_, turn, tickets in rows if tickets})
 
     async def _requirements(self) -> list[tuple[frozenset[str], str]]:
         """Return the distinct requirements of waiting tickets, as sets and as they are stored."""
         rows = await self._database.rows("waiting_requirements")
-        levels = {key: SecurityLevel(level) for key, _, level in rows}
-        readable = readable_requirements((capabilities, key) for key, capabilities, _ in rows if capabilities)
-        return [(CLEARANCES[levels[key]].union(needs), key) for needs, key in readable]
+        return readable_requirements(
+            self._database.set_aside,
+            ((key, ticket_id, flow_id, partial(_needs, *columns)) for key, ticket_id, flow_id, *columns in rows),
+        )
+
+
+def _needs(capabilities: str, level: str) -> frozenset[str]:
+    return CLEARANCES[SecurityLevel(level)].union(requirement_of(capabilities))

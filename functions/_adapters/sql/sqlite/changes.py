@@ -9,7 +9,7 @@ from functions._adapters.sql.sqlite.database import SQL
 from functions._adapters.sql.sqlite.rows import Row, audit_row, flow_row, ticket_row, worker_row
 from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import DeadLetter, Ticket
 from functions._core.records.worker import Worker
 
@@ -50,7 +50,7 @@ def apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
             raise Conflict
 
 
-def changes_of(step: Step) -> Iterator[Change]:
+def changes_of(step: ChangeSet) -> Iterator[Change]:
     """Yield what `step` writes.
 
     What it handled leaves the queue before its events enter: a step may send an event of the same id again.

@@ -10,7 +10,7 @@ from functions._adapters.sql.sqlite.changes import apply, changes_of
 from functions._adapters.sql.sqlite.database import SQL, Database
 from functions._adapters.sql.sqlite.recent import FLOWS, TICKETS, Recent
 from functions._core.errors import Unavailable
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import TicketStatus
@@ -21,8 +21,9 @@ class SqliteFlows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._flows: Recent[Flow] = Recent(FLOWS)
-        self._tickets: Recent[Ticket] = Recent(TICKETS)
+        holds = database.set_aside.holds
+        self._flows: Recent[Flow] = Recent(FLOWS, partial(holds, RecordKind.FLOW))
+        self._tickets: Recent[Ticket] = Recent(TICKETS, partial(holds, RecordKind.TICKET))
 
     async def flow(self, flow_id: str) -> Flow | None:
         """Return the flow's row, or None."""
@@ -73,7 +74,7 @@ class SqliteFlows:
 
         return await self._database.browse(tickets)
 
-    async def commit(self, step: Step) -> None:
+    async def commit(self, step: ChangeSet) -> None:
         """Apply `step`, or raise `Conflict` and change nothing.
 
         The rows are made here, so that a record which cannot be written is its caller's trouble alone and the
@@ -105,8 +106,8 @@ class SqliteFlows:
         return known if known is not None and known.version == version else Ticket.model_validate_json(doc)
 
 
-class SqliteTally:
-    """The `Tally`. Every count walks an index that holds only what is counted."""
+class SqliteTicketCounts:
+    """The `TicketCounts`. Every count walks an index that holds only what is counted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -46,7 +46,7 @@ class SqliteQueue:
         row = {"event_id": event_id, "attempts": attempts, "not_before": to_ms(not_before)}
         await self._database.write(partial(apply, changes=[Change(SQL["queue_postpone"], [row])]))
 
-    async def bury(self, event_id: str, letter: DeadLetter) -> None:
+    async def dead_letter(self, event_id: str, letter: DeadLetter) -> None:
         """Move an event to the dead letters."""
         self._database.set_aside.gone(RecordKind.QUEUED_EVENT, event_id)
         changes = [Change(SQL["queue_delete"], [{"event_id": event_id}]), letter_change(letter)]

@@ -205,15 +205,16 @@ SELECT min(at) FROM (
 );
 
 -- name: waiting_requirements
--- The distinct requirements of waiting tickets. SELECT DISTINCT would visit every waiting ticket; this hops along the
--- index from one requirement to the next.
+-- The distinct requirements of waiting tickets, and a ticket that has each. SELECT DISTINCT would visit every waiting
+-- ticket; this hops along the index from one requirement to the next.
 WITH RECURSIVE hop (requirement) AS (
     SELECT min(requirement) FROM ticket WHERE requirement IS NOT NULL
     UNION ALL
     SELECT (SELECT min(requirement) FROM ticket WHERE requirement > hop.requirement)
     FROM hop WHERE hop.requirement IS NOT NULL
 )
-SELECT requirement FROM hop WHERE requirement IS NOT NULL;
+SELECT hop.requirement, ticket.ticket_id, ticket.flow_id
+FROM hop JOIN ticket ON ticket.rowid = (SELECT rowid FROM ticket WHERE requirement = hop.requirement LIMIT 1);
 
 -- name: waiting_tickets
 SELECT turn, latest_start, precedence, ticket_id FROM ticket

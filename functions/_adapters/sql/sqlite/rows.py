@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from functions._adapters.documents import document
-from functions._adapters.standing import held_since, waits_for_a_worker
+from functions._adapters.worker_claims import held_since, waits_for_a_worker
 from functions._core.records.audits import AnyAudit, AuditRecord
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import add_time, milliseconds, time_span

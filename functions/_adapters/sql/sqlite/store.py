@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from functions._adapters.sql.sqlite.database import Database
-from functions._adapters.sql.sqlite.flows import SqliteFlows, SqliteTally
+from functions._adapters.sql.sqlite.flows import SqliteFlows, SqliteTicketCounts
 from functions._adapters.sql.sqlite.mail import SqliteDeadLetters, SqliteQueue, SqliteTelemetryBuffer
 from functions._adapters.sql.sqlite.registry import SqliteRegistry
 from functions._adapters.sql.sqlite.retention import SqliteRetention
@@ -22,7 +22,7 @@ class SqliteStore:
         flows = SqliteFlows(database)
         self.stores = Stores(
             store=flows,
-            tally=SqliteTally(database),
+            ticket_counts=SqliteTicketCounts(database),
             wakeups=SqliteWakeups(database),
             registry=SqliteRegistry(database),
             views=SqliteViews(database),

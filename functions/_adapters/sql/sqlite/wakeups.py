@@ -15,8 +15,8 @@ from typing import Any
 from functions._adapters.documents import read_tickets
 from functions._adapters.sql.sqlite.database import SQL, Database
 from functions._adapters.sql.sqlite.rows import from_ms, requirement_key, to_ms
-from functions._adapters.standing import in_one_line, readable_requirements
-from functions._core.placement.fair_queue import Line
+from functions._adapters.worker_claims import in_one_line, readable_requirements, requirement_of
+from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import SetAside
@@ -47,16 +47,17 @@ class SqliteWakeups:
     ) -> Sequence[Ticket]:
         """Return up to `limit` waiting tickets whose requirement `offers` cover, by turn, slack and precedence."""
         covered = None if offers is None else frozenset(offers)
-        if not self._database.read(partial(_waiting, covered=covered, now=to_ms(now), limit=1)):
+        aside = self._database.set_aside
+        if not self._database.read(partial(_waiting, aside, covered=covered, now=to_ms(now), limit=1)):
             return []
         until = to_ms(now + lease)
-        aside = self._database.set_aside
         claim = partial(_claim_waiting, aside, covered=covered, now=to_ms(now), limit=limit, until=until)
         return await self._database.write(claim)
 
-    async def line(self, flow_id: str, requirement: Collection[str]) -> Line:
+    async def line(self, flow_id: str, requirement: Collection[str]) -> QueuePosition:
         """Return the line in which a ticket of the flow with this `requirement` is to wait."""
-        return self._database.read(partial(_line, flow_id=flow_id, required=frozenset(requirement)))
+        line = partial(_line, self._database.set_aside, flow_id=flow_id, required=frozenset(requirement))
+        return self._database.read(line)
 
 
 def _due(connection: sqlite3.Connection, *, now: int, limit: int) -> list[Due]:
@@ -71,32 +72,35 @@ def _claim_due(connection: sqlite3.Connection, *, now: int, limit: int, until: i
     return claimed
 
 
-def _waiting(connection: sqlite3.Connection, *, covered: frozenset[str] | None, now: int, limit: int) -> list[str]:
+def _waiting(
+    aside: SetAside, connection: sqlite3.Connection, *, covered: frozenset[str] | None, now: int, limit: int
+) -> list[str]:
     """Return the ids of waiting tickets, by turn, slack and precedence.
 
     There are few distinct requirements, so they are matched here and their tickets read in order, rather than
     every waiting ticket being looked at.
     """
     found: list[tuple[int, int, int, str]] = []
-    for wanted, text in _requirements(connection):
+    for wanted, text in _requirements(aside, connection):
         if covered is None or wanted <= covered:
             query = {"requirement": text, "now": now, "limit": limit}
             found += connection.execute(SQL["waiting_tickets"], query)
     return [ticket_id for *_, ticket_id in sorted(found)[:limit]]
 
 
-def _requirements(connection: sqlite3.Connection) -> list[tuple[frozenset[str], str]]:
+def _requirements(aside: SetAside, connection: sqlite3.Connection) -> list[tuple[frozenset[str], str]]:
     """Return the distinct requirements of waiting tickets, as sets and as they are stored."""
-    return readable_requirements((text, text) for (text,) in connection.execute(SQL["waiting_requirements"]))
+    rows = connection.execute(SQL["waiting_requirements"])
+    return readable_requirements(aside, ((text, *ticket, partial(requirement_of, text)) for text, *ticket in rows))
 
 
-def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[str]) -> Line:
+def _line(aside: SetAside, connection: sqlite3.Connection, *, flow_id: str, required: frozenset[str]) -> QueuePosition:
     """Return the line of a flow's ticket: a few searches for each requirement in it, however many wait."""
 
     def search(name: str, **values: object) -> tuple[Any, ...]:
         return connection.execute(SQL[name], values).fetchone() or ()
 
-    line = [text for wanted, text in _requirements(connection) if in_one_line(wanted, required)]
+    line = [text for wanted, text in _requirements(aside, connection) if in_one_line(wanted, required)]
     current = max((search("current_turn", requirement=text)[0] for text in line), default=0)
     behind = min(
         filter(None, (search("first_behind", requirement=text, current=current) for text in line)), default=None
@@ -106,7 +110,7 @@ def _line(connection: sqlite3.Connection, *, flow_id: str, required: frozenset[s
     turns = {current, current + 1, last} if last is not None else ()
     own = {turn: search("in_turn", **of_flow, turn=turn, at_most=TICKETS_PER_TURN)[0] for turn in turns}
     taken = {turn: tickets for turn, tickets in own.items() if tickets}
-    return Line(current, from_ms(behind[1]) if behind else None, taken)
+    return QueuePosition(current, from_ms(behind[1]) if behind else None, taken)
 
 
 def _claim_waiting(
@@ -120,7 +124,9 @@ def _claim_waiting(
 ) -> list[Ticket]:
     """Offer tickets; those that cannot be read are passed over, and come up again after the lease like all others."""
     claimed: list[Ticket] = []
-    while len(claimed) < limit and (ids := _waiting(connection, covered=covered, now=now, limit=limit - len(claimed))):
+    while len(claimed) < limit and (
+        ids := _waiting(aside, connection, covered=covered, now=now, limit=limit - len(claimed))
+    ):
         connection.executemany(SQL["offer"], [{"ticket_id": ticket_id, "until": until} for ticket_id in ids])
         rows = connection.execute(SQL["tickets"], {"ticket_ids": json.dumps(ids)}).fetchall()
         found = {ticket.ticket_id: ticket for ticket in read_tickets(aside, rows)}

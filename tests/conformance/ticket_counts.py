@@ -1,7 +1,7 @@
-"""What every `Tally` must do."""
+"""What every `TicketCounts` must do."""
 
 from functions._adapters.stores import Stores
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
 from tests.conformance.suite import StoresSuite
@@ -12,7 +12,7 @@ NO_FLOW = make_flow(99).flow_id
 
 
 async def put(stores: Stores, *tickets: Ticket) -> None:
-    await stores.store.commit(Step(flow_id=FLOW.flow_id, tickets=tickets))
+    await stores.store.commit(ChangeSet(flow_id=FLOW.flow_id, tickets=tickets))
 
 
 def held(number: int, worker_id: str, since: float, status: TicketStatus = TicketStatus.ASSIGNED) -> Ticket:
@@ -24,47 +24,47 @@ class TallySuite(StoresSuite):
         zeros = {status.value: 0 for status in TicketStatus}
         first, second, third = make_plan(FLOW, 3)
         other = make_flow(2)
-        await stores.store.commit(Step(flow_id=other.flow_id, tickets=make_plan(other, 5)))
+        await stores.store.commit(ChangeSet(flow_id=other.flow_id, tickets=make_plan(other, 5)))
         await put(stores, first, second, third)
         await put(stores, later(third, status=TicketStatus.FAILED))
-        assert await stores.tally.by_status(FLOW.flow_id) == zeros | {"PENDING": 2, "FAILED": 1}
-        assert await stores.tally.by_status(NO_FLOW) == zeros
+        assert await stores.ticket_counts.by_status(FLOW.flow_id) == zeros | {"PENDING": 2, "FAILED": 1}
+        assert await stores.ticket_counts.by_status(NO_FLOW) == zeros
 
     async def test_live_tickets_are_counted_no_further_than_asked(self, stores: Stores) -> None:
         seen = []
         plan = make_plan(FLOW, 3, status=TicketStatus.RUNNING)
         await put(stores, *plan)
         for ticket in plan:
-            seen.append(await stores.tally.live(FLOW.flow_id, 2))
+            seen.append(await stores.ticket_counts.live(FLOW.flow_id, 2))
             await put(stores, later(ticket, status=TicketStatus.CANCELLED, next_wakeup_at=None))
-        assert [*seen, await stores.tally.live(FLOW.flow_id, 9)] == [2, 2, 1, 0]
-        assert await stores.tally.live(NO_FLOW, 9) == 0
+        assert [*seen, await stores.ticket_counts.live(FLOW.flow_id, 9)] == [2, 2, 1, 0]
+        assert await stores.ticket_counts.live(NO_FLOW, 9) == 0
 
     async def test_pending_assigned_and_running_tickets_are_live(self, stores: Stores) -> None:
         for number, status in enumerate(TicketStatus):
             flow = make_flow(number)
             ticket = make_ticket(flow, status=status)
-            await stores.store.commit(Step(flow_id=flow.flow_id, tickets=(ticket,)))
-            assert await stores.tally.live(flow.flow_id, 2) == int(ticket.live)
+            await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(ticket,)))
+            assert await stores.ticket_counts.live(flow.flow_id, 2) == int(ticket.live)
 
     async def test_assigned_and_running_tickets_are_active_at_their_worker(self, stores: Stores) -> None:
         running = held(2, "worker-1", 0, TicketStatus.RUNNING)
         await put(stores, held(1, "worker-1", 0), running, held(3, "worker-2", 0))
         await put(stores, held(4, "worker-3", 0, TicketStatus.COMPLETED), make_ticket(FLOW, 5))
-        assert await stores.tally.active() == {"worker-1": 2, "worker-2": 1}
+        assert await stores.ticket_counts.active() == {"worker-1": 2, "worker-2": 1}
         await put(stores, later(running, status=TicketStatus.COMPLETED))
-        assert await stores.tally.active() == {"worker-1": 1, "worker-2": 1}
+        assert await stores.ticket_counts.active() == {"worker-1": 1, "worker-2": 1}
 
     async def test_what_a_worker_holds_comes_with_the_oldest_assignment_first(self, stores: Stores) -> None:
         newest, oldest, middle = held(1, "worker-1", 9), held(2, "worker-1", 1), held(3, "worker-1", 5)
         await put(stores, newest, oldest, middle, held(4, "worker-2", 0))
-        assert await stores.tally.held_by("worker-1", 10) == [oldest, middle, newest]
-        assert await stores.tally.held_by("worker-1", 2) == [oldest, middle]
-        assert await stores.tally.held_by("worker-3", 10) == []
+        assert await stores.ticket_counts.held_by("worker-1", 10) == [oldest, middle, newest]
+        assert await stores.ticket_counts.held_by("worker-1", 2) == [oldest, middle]
+        assert await stores.ticket_counts.held_by("worker-3", 10) == []
 
     async def test_a_ticket_that_was_given_back_is_held_no_more(self, stores: Stores) -> None:
         ticket = held(1, "worker-1", 0)
         await put(stores, ticket)
         await put(stores, later(ticket, status=TicketStatus.PENDING))
-        assert await stores.tally.held_by("worker-1", 10) == []
-        assert await stores.tally.active() == {}
+        assert await stores.ticket_counts.held_by("worker-1", 10) == []
+        assert await stores.ticket_counts.active() == {}

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from functions._adapters.memory.state import State
-from functions._adapters.standing import held_since
+from functions._adapters.worker_claims import held_since
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
 
 
-class MemoryTally:
-    """The `Tally`."""
+class MemoryTicketCounts:
+    """The `TicketCounts`."""
 
     def __init__(self, state: State) -> None:
         self._state = state

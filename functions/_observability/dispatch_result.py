@@ -5,7 +5,7 @@ from datetime import datetime
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.outcomes import AnyOutcome
-from functions._core.records.change_set import Step
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow
 
 
@@ -26,7 +26,7 @@ class Handling:
     event: CloudEvent | None = None
     flow: Flow | None = None
     outcome: AnyOutcome | None = None
-    step: Step | None = None
+    step: ChangeSet | None = None
     error: Exception | None = None
 
     @property

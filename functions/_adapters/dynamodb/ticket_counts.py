@@ -9,12 +9,12 @@ from functions._adapters.dynamodb.changes import key_of
 from functions._adapters.dynamodb.flows import DynamoFlows
 from functions._adapters.dynamodb.records import is_record, readable, readable_all
 from functions._adapters.dynamodb.writing import Writer
-from functions._adapters.standing import held_since
+from functions._adapters.worker_claims import held_since
 from functions._core.records.models import Ticket
 
 
-class DynamoTally:
-    """The `Tally`."""
+class DynamoTicketCounts:
+    """The `TicketCounts`."""
 
     def __init__(self, writer: Writer, flows: DynamoFlows) -> None:
         self._writer = writer
