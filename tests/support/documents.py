@@ -26,7 +26,7 @@ NEEDS: Mapping[str, str] = {
 FENCE = re.compile(r"^```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 STATUSES = frozenset((*FlowStatus, *TicketStatus))
-BORROWED = ("Makefile", "docs", "events", "examples", "functions", "infra", "tests")
+BORROWED = ("Makefile", "docs", "events", "examples", "flowc", "functions", "infra", "tests")
 """Files and folders of the project that a session finds in its own folder."""
 
 SESSION_SECONDS = 280
