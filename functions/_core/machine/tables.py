@@ -5,7 +5,7 @@ A table maps a status and a trigger to the next status. A pair that is absent is
 `CONSOLIDATED` for COMPENSATING if there is work to undo, else PUBLISHING; `BACK` for where the flow came from; `END`
 for the end status named like the outcome. Every status that waits has a trigger in `FLOW_TIMEOUTS` or
 `TICKET_TIMEOUTS` that fires when it has waited too long. A status without one is an end: only a person's order leads
-out of it. The diagrams of the README are drawn from these tables.
+out of it. The diagrams of docs/internals/architecture.md are drawn from these tables.
 """
 
 from collections.abc import Mapping
