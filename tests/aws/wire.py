@@ -162,7 +162,7 @@ class Wire:
             sizes = [size_of_entry(entry) for entry in call.json["Entries"]]
             self._note("event", max(sizes, default=0))
             self._note("entries", sum(sizes))
-            self.published |= {json.loads(entry["Detail"])["id"]: entry for entry in call.json["Entries"]}
+            self.published |= {entry["Detail"]: entry for entry in call.json["Entries"]}
             if sum(sizes) > EVENT_LIMIT:
                 text = "Total size of the entries in the request is over the limit."
                 return answer_of({"__type": "ValidationException", "message": text}, 400)
