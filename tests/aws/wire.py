@@ -103,7 +103,7 @@ class Wire:
     largest: Counter[str] = field(default_factory=Counter)
     """Bytes of the largest `event`, `entries` of one call, `item` and `message`."""
     published: dict[str, Json] = field(default_factory=dict)
-    """The entries that functions have put on a bus, by the id of their event."""
+    """The entries that functions have put on a bus, by their text."""
     postponed: set[str] = field(default_factory=set)
     """Receipts of messages whose visibility a function has changed."""
     url: str = ""
