@@ -32,7 +32,7 @@ class CommandResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Flushed:
+class FlushResult:
     """What became of telemetry that waited: how many events were `sent`, and how many are dead letters now.
 
     `away` says why the sink takes no more; None when nothing more was to be sent.
@@ -81,7 +81,7 @@ class Engine(Protocol):
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """Forget a worker and give its tickets to others; tell whether it was known."""
 
-    async def flush_telemetry(self, intent_id: str | None) -> Flushed:
+    async def flush_telemetry(self, intent_id: str | None) -> FlushResult:
         """Send the telemetry that waits for the sink, or what belongs to an intent; return what moved."""
 
     async def replay(self, letter_id: str) -> DeadLetter:

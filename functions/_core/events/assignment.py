@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions._core.events.data import Change
+from functions._core.events.data import TransitionData
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.models import Ticket
@@ -14,7 +14,7 @@ TOKEN_GRACE = timedelta(hours=1)
 """A report may come this long after the attempt's timeout and still be heard and answered 'superseded'."""
 
 
-class TaskAssignment(Change):
+class TaskAssignment(TransitionData):
     """Data of `ticket.assigned`: one attempt at one ticket.
 
     `payload` holds `ticket_id` and `template_id`. `parameters` are the task's with all references to upstream outputs

@@ -32,7 +32,7 @@ class DecisionStored(Record):
     plan_id: str | None = None
 
 
-class Change(Record):
+class TransitionData(Record):
     """What any transition says: of which flow or ticket, from where to where."""
 
     flow_id: str
@@ -47,7 +47,7 @@ class Change(Record):
     detail: JsonObject = Field(default_factory=dict)
 
 
-class PlanValidated(Change):
+class PlanValidated(TransitionData):
     """Data of `plan.validated`: the plan can be done. C2 is told the ids alone, subscribers the whole transition."""
 
     event_type: ClassVar[str] = "plan.validated"
@@ -94,7 +94,7 @@ class CompensationRequested(Record):
     outcome: Outcome
 
 
-class FlowConsolidated(Change):
+class FlowConsolidated(TransitionData):
     """Data of `flow.consolidated`: how it ends. C6 is told the outcome alone, subscribers the whole transition."""
 
     event_type: ClassVar[str] = "flow.consolidated"
@@ -103,13 +103,13 @@ class FlowConsolidated(Change):
     cause: str | None = None
 
 
-class Transition(Change):
+class Transition(TransitionData):
     """Data of events for subscribers: one transition of a flow, or of one of its tickets."""
 
     cause: str
 
 
-class TicketCancelled(Change):
+class TicketCancelled(TransitionData):
     """Data of `ticket.cancelled`: a worker is told the required fields alone, subscribers the whole transition."""
 
     ticket_id: str

@@ -48,7 +48,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
         "score": "0.4 health + 0.3 pheromone + 0.3 telemetry.",
         "telemetry_score": "Its success rate, 0 to 1; unknown is 0.5.",
     },
-    "Change": {
+    "TransitionData": {
         "cause": "What moved it: a trigger of the state machine or the code of a reason.",
         "from_status": "Where it was.",
         "to_status": "Where it is now.",
