@@ -279,8 +279,8 @@ def test_no_phrase_is_about_a_field_that_is_gone() -> None:
     found = {cls for model in MODELS.values() for part in models_within(model) for cls in part.__mro__}
     fields = {cls.__name__: set(cls.model_fields) for cls in found if issubclass(cls, BaseModel)}
     said = {name: set(phrases) for name, phrases in SPECIAL.items()}
-    # `Change` speaks for a field that only the models derived from it have.
-    fields["Change"] |= {"cause"}
+    # `TransitionData` speaks for a field that only the models derived from it have.
+    fields["TransitionData"] |= {"cause"}
     stale = {f"{name}.{field}" for name, phrases in said.items() for field in phrases - fields.get(name, set())}
     everything = {field for names in fields.values() for field in names}
     assert stale | (set(COMMON) - everything) == set()
