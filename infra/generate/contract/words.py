@@ -183,7 +183,7 @@ SPECIAL: Mapping[str, Mapping[str, str]] = {
     "TelemetryFrame": {
         "ticket_ids": "Ids of the plan's tickets; of a large plan the first 500.",
         "compensations": "How many tickets were to be undone, because the flow did not complete.",
-        "critical_path_ms": "Length of the longest path by estimates, in milliseconds.",
+        "critical_path_ms": "Length of the critical path by estimates, in milliseconds.",
         "duration_ms": "From the reception of the decision to the outcome, in milliseconds.",
         "reasons": "Why the flow did not complete; empty if it did.",
         "reassignments": "How often tickets were taken from one worker to be given to another.",
