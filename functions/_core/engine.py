@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from functions._core.events.commands import AnyOrder
+from functions._core.events.commands import AnyCommand
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import DeadLetter, Flow, HistoryEntry
@@ -62,7 +62,7 @@ class Engine(Protocol):
         Raises `Rejected` when its data is no report, or (status 404) the ticket is unknown.
         """
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> CommandResult:
+    async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:
         """Carry out what a person orders; with its `dry_run` only tell what that would change.
 
         An order whose id was carried out before, or that asks for what is so already, changes nothing. Raises

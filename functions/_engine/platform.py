@@ -15,7 +15,7 @@ from functions._core.decision.admission import admit, decision_id_of
 from functions._core.engine import CommandResult, ReportResult
 from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable, Undeliverable, Unreadable
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
-from functions._core.events.commands import AnyOrder, event_type_of
+from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerVerdict, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
@@ -166,7 +166,7 @@ class Platform:
         """See `Engine.report`."""
         return await self._reporting.hear(event)
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> CommandResult:
+    async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:
         """See `Engine.order`."""
         flow = await self.ports.store.flow(order.flow_id)
         if flow is None:

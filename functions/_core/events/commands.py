@@ -96,7 +96,7 @@ class SkipRequest(TicketCommand):
     output: Any = None
 
 
-AnyOrder = (
+AnyCommand = (
     CancelRequest
     | ApprovalGrant
     | ApprovalDenial
@@ -108,7 +108,7 @@ AnyOrder = (
     | SkipRequest
 )
 
-ORDERS: Mapping[str, type[AnyOrder]] = {
+ORDERS: Mapping[str, type[AnyCommand]] = {
     "flow.cancel_requested": CancelRequest,
     "flow.approval_granted": ApprovalGrant,
     "flow.approval_denied": ApprovalDenial,
@@ -122,7 +122,7 @@ ORDERS: Mapping[str, type[AnyOrder]] = {
 """The orders by the nouns of the events that carry them."""
 
 
-def event_type_of(order: AnyOrder) -> str:
+def event_type_of(order: AnyCommand) -> str:
     """Return the noun of the event that carries an order."""
     return next(event_type for event_type, model in ORDERS.items() if isinstance(order, model))
 
