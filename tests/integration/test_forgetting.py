@@ -123,7 +123,7 @@ async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch, t
             return True if len(lines) > 1 else None
 
         await until(failed, "two rounds that fail")
-    assert {line["event"] for line in lines} == {"retention_job.failed"}
+    assert {line["event"] for line in lines} == {"forgetting.failed"}
     assert await store.stores.store.flow(flow_id) is not None
     writer.execute("PRAGMA query_only = OFF")
 
