@@ -6,7 +6,9 @@ from typing import Protocol
 from functions._core.events.commands import AnyOrder
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.workers import Heartbeat, Registration
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow
 from functions._core.records.worker import Worker
 
 

@@ -16,7 +16,9 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.records.audits import AnyAudit, AuditKind
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Worker

@@ -21,7 +21,8 @@ from functions._core.placement.workers import Heartbeat
 from functions._core.ports import Answer, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
-from functions._core.records.models import HistoryEntry, Reason
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Reason
 from functions._core.records.values import FlowStatus, Outcome
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules

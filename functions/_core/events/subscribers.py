@@ -10,8 +10,9 @@ from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.change_set import ChangeSet
+from functions._core.records.history import HistoryEntry
 from functions._core.records.json_text import content_hash, parse_json
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import format_time, stored_decision
 
 DECISION_BYTES = 64 * 1024

@@ -12,7 +12,8 @@ from functions._core.explain.ticket import Explanation, explain_ticket, waiting_
 from functions._core.explain.wording import ago, ahead, counted, listed, plain, said, span
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
-from functions._core.records.models import Flow, HistoryEntry, Reason, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules

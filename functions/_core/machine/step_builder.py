@@ -16,7 +16,8 @@ from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.audits import AnyAudit
 from functions._core.records.change_set import ChangeSet, Delivery
-from functions._core.records.models import Flow, HistoryEntry, Phase, Reason, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, name_uuid
 from functions._core.rules import TICKETS_PER_EVENT
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from functions._core.planning.graph import Timing, Work, dependants, schedule
 from functions._core.planning.tickets import intact, ticket_hash
-from functions._core.records.models import Flow, Sla, Ticket
-from functions._core.records.policies import Undo
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.policies import Sla, Undo
 from functions._core.records.values import Priority, TaskType, TicketStatus, Waiting, add_time, name_uuid
 
 TIMEOUT_MS = 120_000

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.audits import AnyAudit
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 
 
 @dataclass(frozen=True, slots=True)

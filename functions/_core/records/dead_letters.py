@@ -6,9 +6,9 @@ from typing import Any
 
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.models import DeadLetter, Reason
+from functions._core.records.models import Reason
 from functions._core.records.set_aside import UnreadableRecord
-from functions._core.records.values import format_time, name_uuid, parse_time
+from functions._core.records.values import Record, Timestamp, format_time, name_uuid, parse_time
 
 LETTERS = "5f0c0e0a-9d2b-5f0e-8a53-1d7a5e0c6b1e"
 """Namespace of the ids of letters of events from outside."""
@@ -20,6 +20,19 @@ REFUSED_BY_SINK, SINK_UNAVAILABLE = "refused_by_sink", "sink_unavailable"
 
 OUTSIDE = "api"
 """The function that takes what comes from outside: letters of such events are its own."""
+
+
+class DeadLetter(Record):
+    """An event that could not be handled, kept for people to see, replay or drop."""
+
+    letter_id: str
+    function: str
+    reason: Reason
+    attempts: int
+    first_seen: Timestamp
+    last_seen: Timestamp
+    flow_id: str | None
+    event: Mapping[str, Any]
 
 
 def id_from_outside(event: CloudEvent) -> str:

@@ -6,15 +6,13 @@ else is lost, that instant re-drives it.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from functions._core.records.policies import RetryPolicy, Undo
+from functions._core.records.ordering import precedence_of, urgency_of
+from functions._core.records.policies import Qos, RetryPolicy, Sla, Undo
 from functions._core.records.values import (
     CLEARANCES,
-    Consistency,
-    DeliveryMode,
-    Durability,
     FlowStatus,
     Outcome,
     Priority,
@@ -26,7 +24,6 @@ from functions._core.records.values import (
     TicketStatus,
     Timestamp,
     Waiting,
-    add_time,
     time_span,
 )
 
@@ -118,22 +115,6 @@ class Flow(Record):
 
 
 STANDING_FLOWS = frozenset({FlowStatus.AWAITING_APPROVAL, FlowStatus.PAUSED})
-
-
-class Sla(Record):
-    """A ticket's share of the flow's deadline: `deadline` is its latest finish."""
-
-    deadline: Timestamp
-    timeout_ms: int
-    max_retries: int
-
-
-class Qos(Record):
-    """How carefully a ticket is handled."""
-
-    delivery_mode: DeliveryMode
-    consistency: Consistency
-    durability: Durability
 
 
 class Candidate(Record):
@@ -258,23 +239,13 @@ class Ticket(Record):
 
     @property
     def urgency(self) -> Timestamp:
-        """What orders those that wait, the earliest first: the latest start, and late ones after all others.
-
-        It is as coarse as the time that the ticket had at first: who has hours is not ahead by a few seconds.
-        """
-        step = coarse_step(self.latest_start - self.created_at)
-        start = add_time(self.latest_start, -((self.latest_start - YEAR_2000) % step))
-        return add_time(start, BEHIND) if self.late else start
+        """The moment that orders the tickets that wait, the earliest first."""
+        return urgency_of(self.latest_start, self.created_at, late=self.late)
 
     @property
     def precedence(self) -> int:
-        """What orders those that are equally urgent, the lowest first: the priority score, then the priority.
-
-        0 to 4,000,003. The score is the one at creation: its parts that do not change. How much time has passed is the
-        same for equally urgent tickets.
-        """
-        score = min(1.0, max(0.0, self.priority_score))
-        return round((1 - score) * SCORES) * len(Priority) + PLACES[self.priority]
+        """The number that orders the tickets that are equally urgent, the lowest first."""
+        return precedence_of(self.priority_score, self.priority)
 
     @property
     def order(self) -> tuple[Timestamp, int, str]:
@@ -292,62 +263,4 @@ class Ticket(Record):
         return self.status in LIVE_TICKETS
 
 
-SCORES = 1_000_000
-"""Priority scores that are told apart: they have six digits."""
-
-PLACES = {priority: place for place, priority in enumerate(reversed(Priority))}
-"""The place of each priority among tickets with the same score, CRITICAL the first."""
-
-YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
-
-SHARES = 64
-"""Into how many steps, about, the time of a ticket is divided where its slack is compared with that of others."""
-
-
-def coarse_step(slack: timedelta) -> timedelta:
-    """Return in which steps slack is compared: a whole power of two of seconds, 1/64 to 1/128 of it and at least 1 s.
-
-    Four hours are compared in steps of 128 s. Powers of two, so that the steps of all tickets share their limits.
-    """
-    share = max(1, slack // timedelta(seconds=SHARES))
-    return timedelta(seconds=1 << share.bit_length() - 1)
-
-
-BEHIND = timedelta(days=36_525)
-"""Added to the latest start of what is late, so that it comes after whatever is not, in the same order."""
-
 LIVE_TICKETS = frozenset({TicketStatus.PENDING, TicketStatus.ASSIGNED, TicketStatus.RUNNING})
-
-
-class HistoryEntry(Record):
-    """One transition. `seq` is given by the store and grows within it; `type` is the noun of the event.
-
-    `event_id` is the event that was being handled, or `clock`.
-    """
-
-    flow_id: str
-    at: Timestamp
-    type: str
-    cause: str
-    ticket_id: str | None = None
-    task_id: str | None = None
-    from_status: str | None = None
-    to_status: str | None = None
-    attempt: int | None = None
-    worker_id: str | None = None
-    event_id: str | None = None
-    detail: Mapping[str, Any] = {}
-    seq: int = 0
-
-
-class DeadLetter(Record):
-    """An event that could not be handled, kept for people to see, replay or drop."""
-
-    letter_id: str
-    function: str
-    reason: Reason
-    attempts: int
-    first_seen: Timestamp
-    last_seen: Timestamp
-    flow_id: str | None
-    event: Mapping[str, Any]

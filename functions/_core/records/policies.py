@@ -1,9 +1,25 @@
-"""How a ticket is tried again, and how its work is undone: what a task may say beside the work itself."""
+"""How a ticket is handled: its share of the SLA, its care, its retries and the way its work is undone."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.records.values import Record
+from functions._core.records.values import Consistency, DeliveryMode, Durability, Record, Timestamp
+
+
+class Sla(Record):
+    """A ticket's share of the flow's deadline: `deadline` is its latest finish."""
+
+    deadline: Timestamp
+    timeout_ms: int
+    max_retries: int
+
+
+class Qos(Record):
+    """How carefully a ticket is handled."""
+
+    delivery_mode: DeliveryMode
+    consistency: Consistency
+    durability: Durability
 
 
 class RetryPolicy(Record):
