@@ -16,9 +16,13 @@ class Command(Record):
     """What is done, for audits and answers."""
 
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     requested_by: str = Field(default="a user", max_length=255)
+    """Who gives the order, for the history; it is not checked."""
     reason: str = Field(default="no reason given", max_length=1000)
+    """Why, for the history and for those whom it concerns."""
     dry_run: bool = False
+    """Whether to tell only what the order would change."""
 
     @property
     def target(self) -> str:
@@ -64,12 +68,14 @@ class RedriveRequest(Command):
 
     verb = "redrive_flow"
     sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
+    """How long the flow has from now on, in seconds; without it as long as it had before."""
 
 
 class TicketCommand(Command):
     """An order about one ticket."""
 
     ticket_id: str
+    """Id of the ticket: a UUIDv5 of flow id and task id."""
 
     @property
     def target(self) -> str:
@@ -94,6 +100,7 @@ class SkipRequest(TicketCommand):
 
     verb = "skip_ticket"
     output: Any = None
+    """What counts as the task's output, any JSON value; tasks that come later can refer to it."""
 
 
 AnyOrder = (

@@ -58,8 +58,11 @@ class SignedMessage:
     """What the headers of a message claim; `verify` tells whether it holds for the body."""
 
     message_id: str
+    """The header `webhook-id`."""
     timestamp: str
+    """The header `webhook-timestamp`: seconds since 1970, as text."""
     signatures: tuple[str, ...]
+    """The signatures of version v1 in the header `webhook-signature`, each in base64."""
 
     @classmethod
     def of(cls, headers: Mapping[str, str], now: datetime) -> Self:

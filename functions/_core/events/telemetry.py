@@ -31,14 +31,23 @@ class TicketFacts:
     """What telemetry tells of a ticket: a fraction of the ticket, for plans of many thousand."""
 
     ticket_id: str
+    """Id of the ticket."""
     compensates: str | None
+    """Id of the ticket whose work it undoes; None for a ticket of the plan."""
     attempt: int
+    """How many attempts there were."""
     emissions: int
+    """How often its discovery was asked for again since the last assignment."""
     retry_count: int
+    """How often it was tried again."""
     assigned_at: datetime | None
+    """When the last attempt was given to a worker."""
     acknowledged_at: datetime | None
+    """When the worker accepted it."""
     started_at: datetime | None
+    """When the worker reported RUNNING."""
     actual_duration_ms: int | None
+    """Duration of the attempt that succeeded, in milliseconds."""
 
     @classmethod
     def of(cls, ticket: Ticket) -> Self:

@@ -53,7 +53,9 @@ class Running(Record):
     """One ticket that a worker says it is working on."""
 
     ticket_id: str
+    """Id of the ticket: a UUIDv5 of flow id and task id."""
     attempt: WholeNumber
+    """The attempt that it works on."""
 
 
 class Registration(Record):
@@ -64,13 +66,21 @@ class Registration(Record):
     """
 
     worker_id: str = Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")
+    """Id of the worker; registering again replaces what is known of it."""
     endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
+    """Where assignments are POSTed to."""
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    """What the worker can do, in its own words; compared in lower case."""
     clearance: Clearance = SecurityLevel.INTERNAL
+    """The highest security level of the tickets that the worker may get; INTERNAL where it is left out."""
     slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
+    """How many tickets the worker takes at once."""
     metadata: JsonObject = Field(default_factory=dict)
+    """Anything the sender wants to keep with it; nothing here depends on it."""
     telemetry: StatedTelemetry = StatedTelemetry()
+    """What the worker says of its own record."""
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
+    """All tickets that the worker has accepted and not reported as ended; null or absent says nothing."""
 
     @field_validator("capabilities")
     @classmethod
@@ -86,36 +96,46 @@ class Heartbeat(Record):
     """
 
     worker_id: str = ""
+    """Id of the worker; may be left out where the event's subject says it."""
     status: Health = Health.HEALTHY
+    """How the worker feels; silence counts more than words."""
     telemetry: StatedTelemetry | None = None
+    """What the worker says of its own record."""
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
+    """All tickets that the worker has accepted and not reported as ended; null or absent says nothing."""
 
 
 class Deregistration(Record):
     """Data of `worker.deregistered`: a worker leaves in good order."""
 
     worker_id: str
+    """Id of the worker."""
     reason: str = ""
+    """Why it leaves, for people."""
 
 
 class Verdict(Record):
-    """What an attempt says of the worker that made it: it went well, or the worker was to blame, and for what.
-
-    `succeeded` is None when it says nothing but that the attempt is over. `attempt` as in `attempt_key`.
-    """
+    """The word of an attempt on the worker that made it: it went well, or the worker was to blame, and for what."""
 
     worker_id: str
+    """Id of the worker."""
     succeeded: bool | None
+    """True: it went well, False: the worker was to blame, None: the attempt is over and says nothing more."""
     why: str = ""
+    """The cause of a failure: one of `BLAMED` or `DELIVERY`; `acknowledged` for a delivery that succeeded."""
     attempt: str = ""
+    """Ticket and attempt, as `attempt_key` writes them."""
 
 
 class Trial(Record):
     """An attempt that asks for the one place behind a half-open circuit breaker, for so long at most."""
 
     worker_id: str
+    """Id of the worker."""
     attempt: str
+    """Ticket and attempt, as `attempt_key` writes them."""
     until: Timestamp
+    """Until when it holds the place at most."""
 
 
 BLAMED = frozenset({"timed_out", "heartbeat_lost"})
@@ -225,9 +245,13 @@ class Suspension(Record):
     """Data of `worker.suspended`: a worker gets nothing until then, after so many failures in a row."""
 
     worker_id: str
+    """Id of the worker."""
     failures: int
+    """How many failures in a row the worker was to blame for."""
     until: Timestamp
+    """From when on it is tried again."""
     why: str
+    """What the last of them was: timed_out, heartbeat_lost, worker_unreachable or worker_refused."""
 
 
 def registered(known: Worker | None, registration: Registration, now: datetime, rules: Rules) -> Worker:

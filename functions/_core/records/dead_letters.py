@@ -26,13 +26,21 @@ class DeadLetter(Record):
     """An event that could not be handled, kept for people to see, replay or drop."""
 
     letter_id: str
+    """Id of the dead letter: the id of the event, unless its sender chose that."""
     function: str
+    """Name of the function that could not handle the event."""
     reason: Reason
+    """Why it could not."""
     attempts: int
+    """How often it was tried."""
     first_seen: Timestamp
+    """When the event was made."""
     last_seen: Timestamp
+    """When it was given up."""
     flow_id: str | None
+    """Id of the flow; None where the event names none."""
     event: Mapping[str, Any]
+    """The CloudEvent in its JSON form, or the raw text of a record that cannot be read."""
 
 
 def id_from_outside(event: CloudEvent) -> str:

@@ -46,10 +46,15 @@ class UnreadableRecord(Record):
     """
 
     kind: RecordKind
+    """The kind of record."""
     record_id: str
+    """Its id, or its position in a queue."""
     flow_id: str | None = None
+    """Id of its flow; None when that is not known."""
     why: str
+    """Why it cannot be read, without repeating any of it."""
     raw: str = Field(default="", exclude=True)
+    """Its stored text, up to 200,000 characters, where that is moved to a dead letter; it is in no answer."""
 
 
 def _nobody(_record: UnreadableRecord) -> None:
