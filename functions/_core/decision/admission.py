@@ -21,7 +21,10 @@ from functions._core.records.values import FlowStatus, add_time, flow_id_of, sto
 from functions._core.rules import Rules
 
 MAX_ID = 255
+"""Characters of an id from outside, the width of the contract; ids become keys, header values and log fields."""
+
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""A W3C trace context of version 00; ids of zeros only are none."""
 
 
 def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> ChangeSet:

@@ -28,6 +28,8 @@ from functions._core.records.values import Priority, Record, RiskBand, SecurityL
 from functions._core.rules import DEFAULT_SLA
 
 DEFAULT_ESTIMATE_MS = 60_000
+"""Milliseconds that a task without an estimate is expected to take: one minute, the default of the contract."""
+
 PLAN_WRAPPERS = ("cognitive_plan", "plan_data")
 """Keys under which approval records and plan ledgers keep the plan itself."""
 

@@ -62,6 +62,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
 """Code and sentence for each kind of error that pydantic finds, by its name or the name's first word."""
 
 OTHERWISE = ("invalid_field", "cannot be read")
+"""Code and sentence for an error that no entry of `SENTENCES` names."""
 
 
 class InvalidDecision(Rejected):

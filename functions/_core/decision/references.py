@@ -21,10 +21,19 @@ from functions._core.records.values import JsonObject
 from functions._core.rules import REFERENCES_BYTES
 
 TASKS = "cognitive_plan.tasks"
+"""The place of the tasks, for reasons."""
+
 MARK = "$output"
+"""The key that makes an object a reference."""
+
 ALLOWED = frozenset({MARK, "path"})
+"""The keys of a reference; any other one is a fault, since it would be lost."""
+
 POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+"""A JSON Pointer (RFC 6901)."""
+
 INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+"""An index of a list in a JSON Pointer, of at most nine digits, so that the number stays small."""
 
 
 class UnresolvedReference(Undeliverable):

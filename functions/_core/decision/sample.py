@@ -10,9 +10,16 @@ Edges = list[list[int]]
 """For each task the tasks that it depends on, all of them earlier ones."""
 
 MOST_DEPENDENCIES = 3
+"""Dependencies of one task at most: enough for a graph, few enough to be drawn."""
+
 SHORTEST_MS, LONGEST_MS = 500, 5_000
+"""The range of estimates, in milliseconds: short enough to watch a sample run."""
+
 TYPES = ("QUERY", "BUILD", "TEST", "EXECUTE", "TRANSFORM")
+"""Types of the tasks, each with its verb at the same place in `VERBS`."""
+
 VERBS = ("collect", "build", "test", "run", "convert")
+"""Verbs of the descriptions."""
 
 
 class Shape(Word):
@@ -112,3 +119,4 @@ def _random(tasks: int, choice: Choice) -> Edges:
 
 
 SHAPES = {Shape.CHAIN: _chain, Shape.FORK_JOIN: _fork_join, Shape.LAYERS: _layers, Shape.RANDOM: _random}
+"""The function that makes the edges of each shape."""

@@ -14,6 +14,7 @@ from functions._core.errors import Rejected
 from functions._core.records.models import Reason
 
 CODE = "unknown_field"
+"""Code of the warning about a field that nothing reads."""
 
 MOST = 20
 """Names that are told of one decision: warnings are kept on the flow's row, which must stay small."""
@@ -42,6 +43,8 @@ CARRIED_BY_DECISION = frozenset(
         "hash",
     ]
 )
+"""Fields of the contract that a decision carries for others: known, though nothing here reads them."""
+
 CARRIED_BY_PLAN = frozenset(
     [
         "intent_id",

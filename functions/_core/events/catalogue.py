@@ -51,8 +51,13 @@ class EventType:
 
 
 SUBSCRIBERS, SINK, HOLDER = "subscribers", "the telemetry sink", "the worker, subscribers"
+"""Receivers that are no function, by their names in the catalogue."""
+
 FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
+"""The kinds of ids that an event may have as its subject."""
+
 ENDS = "publish_telemetry, enforce_sla"
+"""The functions that may end a flow: C6, or the clock when the sink is away."""
 
 
 def _order(event_type: str, text: str) -> EventType:
@@ -193,8 +198,10 @@ CATALOGUE: Sequence[EventType] = (
     EventType("worker.suspended", Suspension, "track_workers", SUBSCRIBERS, WORKER, "It gets nothing for a while."),
     EventType("clock.ticked", Tick, "schedule", "enforce_sla, track_workers", "none", "Time has passed."),
 )
+"""Every type of event, in the order of a flow, then commands, workers and the clock."""
 
 BY_TYPE: Mapping[str, EventType] = {entry.event_type: entry for entry in CATALOGUE}
+"""The lines of the catalogue by their types."""
 
 
 @dataclass(frozen=True, slots=True)

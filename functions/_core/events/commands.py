@@ -114,6 +114,7 @@ AnyOrder = (
     | ReassignRequest
     | SkipRequest
 )
+"""Any command: the data of an event that carries one."""
 
 ORDERS: Mapping[str, type[AnyOrder]] = {
     "flow.cancel_requested": CancelRequest,

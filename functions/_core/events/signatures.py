@@ -17,8 +17,12 @@ from functions._core.events.envelope import CloudEvent
 TOLERANCE = timedelta(minutes=5)
 """A message is refused when its timestamp is further from the receiver's clock: what was overheard grows stale."""
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 the prefix that Standard Webhooks gives to secrets
+SECRET_PREFIX = "whsec_"  # noqa: S105 no secret itself
+"""The prefix that Standard Webhooks gives to secrets."""
+
 VERSION = "v1"
+"""The version of Standard Webhooks whose signatures are symmetric."""
+
 MOST_SIGNATURES = 8
 """Signatures of one message that are compared: while a sender changes its secret there are two."""
 

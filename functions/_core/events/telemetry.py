@@ -20,6 +20,7 @@ STEPS: Sequence[tuple[str, str]] = (
     ("C5", "monitor"),
     ("C6", "publish_telemetry"),
 )
+"""The six steps of a flow, each with the function that does it."""
 
 
 IDS_KEPT = 500

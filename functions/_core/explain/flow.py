@@ -32,6 +32,7 @@ WAITS_FOR: Mapping[FlowStatus, str] = {
     FlowStatus.COMPENSATING: "its work to be undone",
     FlowStatus.PUBLISHING: "its telemetry to be taken by the sink (C6)",
 }
+"""The thing that a flow waits for, by its status, as the end of a sentence."""
 
 
 def explain_flow(

@@ -61,9 +61,14 @@ def why_not_again(ticket: Ticket, flow: Flow, rules: Rules) -> str | None:
 
 
 NOT_TWICE = "it must not be done twice (it is not idempotent)"
+"""Why a task that is not idempotent gets no further attempt."""
 
 NOT_OF_AN_ATTEMPT = frozenset({"no_worker", "no_capacity", "schedule_to_start", "not_compensated"})
+"""Codes of failures with which no attempt ended."""
+
 NOT_PASSED_ON = frozenset({"worker_busy", "worker_refused", "worker_suspended", "worker_unreachable", "worker_lost"})
+"""Codes of failures of a delivery; their reasons say why no other worker got the ticket."""
+
 SAYS_ALL = NOT_OF_AN_ATTEMPT | NOT_PASSED_ON
 """Failures of which the reason says all: no attempt ended with them, or it says why no other worker got the ticket."""
 

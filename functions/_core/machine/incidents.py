@@ -14,7 +14,10 @@ from functions._core.records.json_text import content_hash
 from functions._core.records.values import format_time
 
 AFFECTED_KEPT = 100
+"""Ticket ids that an incident names: a bound on its event, which must stay below 64 KiB."""
+
 DETAILS_KEPT = 20
+"""Sentences of an incident: enough for a person, who finds all of them in the history."""
 
 SEVERITIES: Mapping[IncidentType, Severity] = {
     IncidentType.SLA_VIOLATION: Severity.CRITICAL,
@@ -22,14 +25,17 @@ SEVERITIES: Mapping[IncidentType, Severity] = {
     IncidentType.TICKET_TIMEOUT: Severity.WARNING,
     IncidentType.INCONSISTENCY: Severity.WARNING,
 }
+"""The severity of each type of incident, unless the place that raises it says otherwise."""
 
 PLAYBOOKS: Mapping[IncidentType, str] = {
     IncidentType.SLA_VIOLATION: "sla_violation_mitigation",
     IncidentType.WORKER_FAILURE: "worker_failure_recovery",
     IncidentType.TICKET_TIMEOUT: "ticket_timeout_recovery",
 }
+"""The playbook of each type of incident, by the name that the contract gives it."""
 
 ESCALATED = frozenset({IncidentType.SLA_VIOLATION, IncidentType.WORKER_FAILURE})
+"""Types of incidents that a person has to look at in any case."""
 
 CAUSES: Mapping[str, IncidentType] = {
     "timed_out": IncidentType.TICKET_TIMEOUT,

@@ -8,6 +8,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 
 FINDINGS_KEPT = 20
+"""Findings that an incident names: enough to see the pattern of a damage."""
 
 
 def findings_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
 
 TO_DO_AGAIN = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED, TicketStatus.COMPENSATED})
+"""Statuses of tickets whose work is not there: a redrive does them again."""
 
 
 def new_deadline(flow: Flow, order: RedriveRequest, now: datetime) -> datetime:

@@ -26,6 +26,7 @@ class RelatedTickets:
 
 
 NONE_RELATED = RelatedTickets()
+"""No related tickets: for an outcome that ends no ticket."""
 
 
 async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], ports: Ports) -> RelatedTickets:

@@ -17,8 +17,13 @@ from functions._core.records.worker import Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
 NEAR = 0.05
+"""Scores that differ by no more than this are equal: the figures behind them are not more exact."""
+
 UNKNOWN = 0.5
+"""The score of a part that is not known: neither praise nor blame."""
+
 HEALTH_SCORES: Mapping[Health, float] = {Health.HEALTHY: 1.0, Health.DEGRADED: 0.5, Health.UNHEALTHY: 0.0}
+"""The score of a worker's health; an UNHEALTHY worker is left out anyway."""
 
 
 @dataclass(frozen=True, slots=True)

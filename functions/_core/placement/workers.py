@@ -23,14 +23,21 @@ from functions._core.records.worker import Worker, WorkerTelemetry
 from functions._core.rules import Rules
 
 DEFAULT_SLOTS = 10
+"""Slots of a worker that names none."""
+
 MAX_SLOTS = 10_000
+"""Slots of one worker at most; more is a mistake, and the list of running tickets must stay readable."""
+
 MAX_CAPABILITIES = 200
+"""Capabilities of one worker at most: each ticket that waits is compared with all of them."""
 
 Clearance = Annotated[SecurityLevel, BeforeValidator(lambda word: SecurityLevel.INTERNAL if word is None else word)]
 """A security level that may be left out: what is not known to be cleared for more is cleared for INTERNAL."""
 
 
 A_NUMBER = BeforeValidator(a_number)
+"""A number that is written as a number: text and truth values are refused."""
+
 MAX_COUNT = 10**15
 """The largest count, and the longest time in milliseconds, that a worker may say of itself: all stores can hold it."""
 
@@ -145,6 +152,7 @@ DELIVERY = frozenset({"worker_unreachable", "worker_refused"})
 """Failures of a delivery, each of which counts at once; when they are the doubt, an acknowledgement is a success."""
 
 ACKNOWLEDGED = "acknowledged"
+"""The cause of a verdict on a delivery that succeeded."""
 
 OVER = frozenset({"ticket.retried", "ticket.reassigned", "ticket.failed", "ticket.cancelled"})
 """Transitions with which an attempt is over."""

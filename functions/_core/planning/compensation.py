@@ -31,6 +31,7 @@ ACTIONS: Mapping[TaskType, str] = {
 """What a worker is asked to do, by the type of the task to undo; a task's own `action` comes first."""
 
 OTHERWISE = "generic_cleanup"
+"""The action for a type of task that `ACTIONS` does not name."""
 
 
 def compensations(

@@ -127,3 +127,4 @@ class IncidentRecord(Record):
 
 
 AnyAudit = AuditRecord | ActionRecord | IncidentRecord
+"""Any audit, told apart by `kind`."""

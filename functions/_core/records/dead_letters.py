@@ -14,6 +14,7 @@ LETTERS = "5f0c0e0a-9d2b-5f0e-8a53-1d7a5e0c6b1e"
 """Namespace of the ids of letters of events from outside."""
 
 ATTRIBUTES = frozenset({"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"})
+"""Members of a CloudEvent in its JSON form that are no extension attributes."""
 
 REFUSED_BY_SINK, SINK_UNAVAILABLE = "refused_by_sink", "sink_unavailable"
 """Why telemetry is given up: the sink answered that it does not want it, or has not taken it for an hour."""

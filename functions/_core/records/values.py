@@ -143,6 +143,7 @@ Timestamp = Annotated[
     BeforeValidator(parse_time),
     PlainSerializer(format_time, return_type=str, when_used="json"),
 ]
+"""A moment as it is read and written everywhere: RFC 3339 in UTC with milliseconds."""
 
 
 def a_number(value: object) -> object:
@@ -153,6 +154,8 @@ def a_number(value: object) -> object:
 
 
 Number = Annotated[float, BeforeValidator(a_number)]
+"""A number that is written as a number."""
+
 WholeNumber = Annotated[int, BeforeValidator(a_number)]
 """1.0 is one, as in JSON Schema."""
 
@@ -328,6 +331,7 @@ class ReportStatus(Word):
 
 
 NO_FIELDS: frozenset[str] = frozenset()
+"""The set that all records share in place of their own sets of given fields."""
 
 
 class Record(BaseModel):
@@ -347,3 +351,4 @@ class Record(BaseModel):
 
 
 JsonObject = Mapping[str, Any]
+"""Any JSON object."""
