@@ -1,4 +1,4 @@
-"""C1: what has to hold of a decision before tickets are made of it. All errors are reported, not the first.
+"""C1: the checks of a decision before tickets are made of it. All errors are reported, not the first alone.
 
 Errors refuse the plan; warnings are kept with the flow and change nothing.
 """

@@ -1,4 +1,4 @@
-"""What is read of a decision: frozen, tolerant models of it, of its cognitive plan and of the plan's tasks.
+"""The models of a decision, of its cognitive plan and of the plan's tasks: frozen and tolerant.
 
 A field that nothing here uses is not modelled, so a strange value in it refuses nothing; the stored decision
 keeps it. Null means absent. Words are those of `vocabulary`.
@@ -35,7 +35,7 @@ PLAN_WRAPPERS = ("cognitive_plan", "plan_data")
 
 
 class Input(Record):
-    """Base of what others send: null counts as absent, and `synonyms` maps other names in use to ours."""
+    """Base of the input from outside: null counts as absent, and `synonyms` maps other names in use to ours."""
 
     synonyms: ClassVar[Mapping[str, str]] = {}
 
@@ -82,7 +82,7 @@ class Retry(Input):
 
 
 NOT_UNDONE = Compensation()
-"""What `false` is read as: the task is not undone, whatever its plan says of all tasks."""
+"""The meaning of `false`: the task is not undone, even if its plan asks for that of all tasks."""
 
 
 def _undo_by_type(value: object) -> object:
@@ -140,7 +140,7 @@ class Task(Input):
 
     @property
     def undo_parameters(self) -> Mapping[str, Any]:
-        """The parameters of what undoes the task."""
+        """The parameters of the compensation of the task."""
         return self.compensation.parameters if self.compensation else {}
 
 

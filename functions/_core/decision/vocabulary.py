@@ -1,4 +1,4 @@
-"""The words of a decision as its authors write them, and the limits of what they may write.
+"""The words of a decision as its authors write them, and the limits of these words.
 
 Foreign words are mapped by tables, never by guessing: a word that no table holds is an error that names it.
 """
@@ -95,7 +95,7 @@ def read_priority(value: object) -> Priority:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; refuse what lies outside 1970 to 9999 there."""
+    """Return `moment` in UTC; refuse a moment outside 1970 to 9999."""
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:

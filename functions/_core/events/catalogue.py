@@ -239,7 +239,7 @@ ROUTES: Mapping[str, Route] = {
 """The function that handles each event about a flow. A deployment's subscriptions are drawn from this table."""
 
 TRANSITIONS = "/flowc"
-"""Source of the events that tell of transitions: they are for subscribers, whatever their type."""
+"""Source of the events about transitions: all of them are for subscribers."""
 
 
 def handler_of(event: CloudEvent) -> str | None:

@@ -1,4 +1,4 @@
-"""What people may order about flows and tickets: the data of the events that carry orders."""
+"""The commands of people about flows and tickets: the data of the events that carry them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -13,7 +13,7 @@ class Command(Record):
     """What every order says: about which flow, who gives it, and why; with `dry_run` nothing is to be changed."""
 
     verb: ClassVar[str]
-    """What is done, for audits and answers."""
+    """Name of the action, for audits and answers."""
 
     flow_id: str
     """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
@@ -26,7 +26,7 @@ class Command(Record):
 
     @property
     def target(self) -> str:
-        """The id of what the order is about."""
+        """Id of the flow or ticket that the command is about."""
         return self.flow_id
 
 
@@ -127,24 +127,24 @@ ORDERS: Mapping[str, type[AnyOrder]] = {
     "ticket.reassign_requested": ReassignRequest,
     "ticket.skip_requested": SkipRequest,
 }
-"""The orders by the nouns of the events that carry them."""
+"""The commands by the types of the events that carry them."""
 
 
 def event_type_of(order: AnyOrder) -> str:
-    """Return the noun of the event that carries an order."""
+    """Return the type of the event that carries a command, without prefix and version."""
     return next(event_type for event_type, model in ORDERS.items() if isinstance(order, model))
 
 
 def said(order: Command) -> str:
-    """Return who gave an order and why, as part of a sentence."""
+    """Return the person who gave a command and the reason, as part of a sentence."""
     return f"{order.requested_by}: {order.reason}"
 
 
 def given_by(order: Command) -> dict[str, str]:
-    """Return who gave an order and why, for the history."""
+    """Return the person who gave a command and the reason, for the history."""
     return {"requested_by": order.requested_by, "reason": order.reason}
 
 
 def refusal(message: str) -> Rejected:
-    """Return the refusal of an order that cannot be carried out as things are."""
+    """Return the refusal of a command that is not possible now."""
     return Rejected(message, code="not_possible_now", status=409)

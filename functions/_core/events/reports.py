@@ -1,4 +1,4 @@
-"""A worker's report, and when it counts."""
+"""The report of a worker, and the attempt that it counts for."""
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class Report(Record):
         }
 
     def repeats(self, ticket: Ticket) -> bool:
-        """Whether the report says what has already been recorded."""
+        """Whether the report repeats one that has been recorded."""
         return self.attempt == ticket.attempt and self.status.value == ticket.status.value
 
 

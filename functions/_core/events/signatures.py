@@ -1,7 +1,7 @@
 """Signatures of the messages that workers get: the headers of Standard Webhooks, by a secret of the registration.
 
 Nothing secret is stored. A secret follows from the platform's key, the worker's id and its registration, so every
-process that has the key can sign, and whoever registers under the name of another worker gets another secret.
+process that has the key can sign, and a process that registers under the name of another worker gets another secret.
 """
 
 from base64 import b64decode, b64encode
@@ -15,7 +15,7 @@ from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 
 TOLERANCE = timedelta(minutes=5)
-"""A message is refused when its timestamp is further from the receiver's clock: what was overheard grows stale."""
+"""A message is refused when its timestamp is further from the receiver's clock: an overheard one is of no use later."""
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 no secret itself
 """The prefix that Standard Webhooks gives to secrets."""
@@ -48,7 +48,7 @@ def message_id_of(event: CloudEvent) -> str:
 
 
 def signature_headers(secret: str, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the three headers that prove who sends `body`, and when."""
+    """Return the three headers that prove the sender of `body` and the time."""
     timestamp = str(int(at.timestamp()))
     return {
         "webhook-id": message_id,
@@ -59,7 +59,7 @@ def signature_headers(secret: str, message_id: str, at: datetime, body: bytes) -
 
 @dataclass(frozen=True, slots=True)
 class SignedMessage:
-    """What the headers of a message claim; `verify` tells whether it holds for the body."""
+    """The claims in the headers of a message; `verify` checks them against the body."""
 
     message_id: str
     """The header `webhook-id`."""

@@ -1,4 +1,4 @@
-"""C6's words: what a flow did, as one event for each step and one frame for the whole."""
+"""Telemetry of C6: one event for each step of a flow, and one frame for the whole."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -29,7 +29,7 @@ IDS_KEPT = 500
 
 @dataclass(frozen=True, slots=True)
 class TicketFacts:
-    """What telemetry tells of a ticket: a fraction of the ticket, for plans of many thousand."""
+    """The part of a ticket that telemetry needs: small enough for plans of many thousand tickets."""
 
     ticket_id: str
     """Id of the ticket."""
@@ -65,9 +65,9 @@ def steps_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> list[dict[s
     """Return the six steps of a flow as far as it came: step, name, status, duration_ms, attempts, times.
 
     C3 lasts from the first ready ticket to the last assignment, C4 to the last acknowledgement, C5 to the end of
-    the last ticket and of what is undone: the three run side by side. A flow that has its outcome, and of which nothing
-    was assigned, skipped C3 and C4. Waits for approval belong to no step. Of a flow
-    that was redriven these are the steps since then; attempts count on.
+    the last ticket and compensation: the three run side by side. A flow that has its outcome without any assignment
+    skipped C3 and C4. Waits for approval belong to no step. Of a flow that was redriven these are the steps since
+    then; attempts count on.
     """
     run = _present_run(flow)
     tickets, begun = of_plan(tickets), run[0].entered_at
@@ -99,7 +99,7 @@ def steps_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> list[dict[s
 
 
 def summary_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetime) -> dict[str, Any]:
-    """Return the result of a flow: what the demo prints and the frame carries."""
+    """Return the result of a flow, as the demo prints it and the frame carries it."""
     tally = flow.tally
     return {
         "flow_id": flow.flow_id,
@@ -208,7 +208,7 @@ def _present_run(flow: Flow) -> Sequence[Phase]:
 
 
 def _stay(run: Sequence[Phase], status: FlowStatus) -> tuple[datetime | None, datetime | None]:
-    """Return when the flow came to `status` first and left it last; None for what has not happened."""
+    """Return when the flow came to `status` first and left it last; None for each that has not happened."""
     stays = [number for number, phase in enumerate(run) if phase.status is status]
     if not stays:
         return None, None

@@ -1,7 +1,7 @@
-"""Incidents: what went wrong with a flow beyond what its own rules mend, told once, with typed causes.
+"""Incidents: trouble that a flow's own rules could not fix, reported once, with typed causes.
 
-The record has the fields of the contract `orchestration-incident`. What the flow itself could do (retry, reassign,
-send again) is in its history; an incident says that it was not enough, or that somebody should look.
+The record has the fields of the contract `orchestration-incident`. The measures of the flow itself (retry, reassign,
+send again) are in its history; an incident says that they were not enough, or that a person should look.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ AFFECTED_KEPT = 100
 """Ticket ids that an incident names: a bound on its event, which must stay below 64 KiB."""
 
 DETAILS_KEPT = 20
-"""Sentences of an incident: enough for a person, who finds all of them in the history."""
+"""Sentences of an incident: enough for a person; all of them are in the history."""
 
 SEVERITIES: Mapping[IncidentType, Severity] = {
     IncidentType.SLA_VIOLATION: Severity.CRITICAL,
@@ -47,7 +47,7 @@ CAUSES: Mapping[str, IncidentType] = {
     "schedule_to_start": IncidentType.WORKER_FAILURE,
     CORRUPTED: IncidentType.INCONSISTENCY,
 }
-"""What a ticket's failure is, by the code of its reason; a task that failed by itself is an inconsistency."""
+"""The type of a failed ticket's incident, by the code of its reason; INCONSISTENCY for a failure of the task itself."""
 
 
 def raise_incident(
@@ -85,7 +85,7 @@ def raise_incident(
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """C5: stored tickets of the flow, `why` by id, cannot be read; it was not told before."""
+    """C5: stored tickets of the flow, `why` by id, cannot be read; no incident has said so before."""
 
     why: Mapping[str, str]
 

@@ -1,6 +1,6 @@
-"""Collects what one outcome changes, so that every change gets its version, history line and event.
+"""Collects the changes of one outcome, so that every change gets its version, history line and event.
 
-A draft starts from the loaded records and never touches them; `step()` returns the result. Event ids are pure
+A builder starts from the loaded records and never touches them; `step()` returns the result. Event ids are pure
 functions of flow, transition, attempt and number of emissions: the same decision taken twice gives the same
 ids, a deliberate re-emission gives new ones.
 """
@@ -26,7 +26,7 @@ class StepBuilder:
     """The step in the making."""
 
     def __init__(self, context: Context) -> None:
-        """Start from what was loaded."""
+        """Start from the loaded records."""
         self.context = context
         self.now = context.now
         self.flow: Flow = context.flow
@@ -101,7 +101,7 @@ class StepBuilder:
         return ((before, ticket.status) for before, ticket in changed if ticket.compensates is None)
 
     def latest(self, ticket: Ticket) -> Ticket:
-        """Return the ticket as this draft has it by now."""
+        """Return the ticket with the changes collected so far."""
         return self._tickets.get(ticket.ticket_id, ticket)
 
     def note(
@@ -137,7 +137,7 @@ class StepBuilder:
         )
 
     def emit(self, event_type: str, data: Mapping[str, Any], *, key: str = "", **extensions: str) -> None:
-        """Send a chain event about this flow; `key` tells apart events of one noun."""
+        """Send a chain event about this flow; `key` tells apart events of one type."""
         run = f"redrive {self.flow.redrives}:" if self.flow.redrives else ""
         key = f"{run}{self.flow.phase.emissions}:{key}"
         event = flow_event(self.flow, event_type, data, key=key, context=self.context)
@@ -153,11 +153,11 @@ class StepBuilder:
                 self._events.append(_ready_event(group[start : start + TICKETS_PER_EVENT], self.context))
 
     def audit(self, record: AnyAudit) -> None:
-        """Keep what a validation found, or what a person did."""
+        """Keep an audit."""
         self._audit.append(record)
 
     def buffer(self, events: Iterable[CloudEvent]) -> None:
-        """Put telemetry behind what waits for the sink."""
+        """Put telemetry behind the events that wait for the sink."""
         self._telemetry.extend(events)
 
     def deliver(self, ticket: Ticket, worker_id: str, attempt: int, *, cancelled: bool = False) -> None:
@@ -167,7 +167,7 @@ class StepBuilder:
     def end(
         self, trigger: FlowTrigger, outcome: Outcome, *reasons: Reason, tally: Mapping[str, int] | None = None
     ) -> None:
-        """Set the outcome, once, and hand the flow to those who undo what was done, or to C6."""
+        """Set the outcome, once, and hand the flow to its compensation, or to C6."""
         named = bounded(reasons)
         self.move_flow(
             trigger,
@@ -185,7 +185,7 @@ class StepBuilder:
             self.publish()
 
     def publish(self) -> None:
-        """Ask C6 to tell what the flow did."""
+        """Ask C6 to publish the telemetry of the flow."""
         self.emit("flow.consolidated", {"flow_id": self.flow.flow_id, "outcome": self.flow.outcome})
 
     def step(self) -> ChangeSet:
@@ -233,7 +233,7 @@ def flow_event(flow: Flow, event_type: str, data: Mapping[str, Any], *, key: str
 
 
 def derived_id(flow_id: str, event_type: str, key: str) -> str:
-    """Return the id of an event: the same for the same transition, whoever computes it and however often."""
+    """Return the id of an event: the same for the same transition, in every process and every time."""
     return name_uuid(flow_id, f"{event_type}/{key}")
 
 

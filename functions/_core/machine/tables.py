@@ -25,7 +25,7 @@ Only these functions move a record; workers, stores and hosts never write a stat
     C1 validate            flow      VALIDATING to GENERATING, AWAITING_APPROVAL or PUBLISHING
     C2 generate_tickets    flow      GENERATING to EXECUTING; makes the tickets, all PENDING
     C3 discover            tickets   PENDING, with candidates or with the thing that they wait for
-    C4 assign              tickets   PENDING to ASSIGNED, and back when the worker does not take the ticket
+    C4 assign              tickets   PENDING to ASSIGNED; back, or FAILED, when the worker does not take it
     C5 monitor             both      reports of workers, lost workers, commands, compensation, the outcome
     C6 publish_telemetry   flow      PUBLISHING to the end status that its outcome names
     enforce_sla            both      every timeout of the two tables, by the clock
@@ -41,7 +41,7 @@ Wake-ups make sure that nothing waits for ever. Every record that waits has `nex
 it wait also sets it. An event may be lost, a worker may die, the platform may stop: at that moment `enforce_sla` looks
 at the record. It sends the lost event again while there is time, and else fires the trigger of `FLOW_TIMEOUTS` or
 `TICKET_TIMEOUTS`. A wake-up that fires early, twice or late does no harm: the record says how long it has waited.
-Events make a flow fast; wake-ups alone already bring it to its end.
+Events make a flow fast; wake-ups alone bring it to an end.
 
 The diagrams of the documents are drawn from these tables.
 """

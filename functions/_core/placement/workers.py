@@ -1,4 +1,4 @@
-"""What is known of workers: how registrations, heartbeats and silence change a worker's row."""
+"""The changes of a worker's row: by registrations, heartbeats, silence, and its circuit breaker."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ MAX_CAPABILITIES = 200
 """Capabilities of one worker at most: each ticket that waits is compared with all of them."""
 
 Clearance = Annotated[SecurityLevel, BeforeValidator(lambda word: SecurityLevel.INTERNAL if word is None else word)]
-"""A security level that may be left out: what is not known to be cleared for more is cleared for INTERNAL."""
+"""A security level that may be left out: without one a worker is cleared for INTERNAL."""
 
 
 A_NUMBER = BeforeValidator(a_number)
@@ -146,7 +146,7 @@ class Trial(Record):
 
 
 BLAMED = frozenset({"timed_out", "heartbeat_lost"})
-"""Ends of an attempt that the worker is to blame for; what its task reports is the task's own affair."""
+"""Ends of an attempt that the worker is to blame for; a failure that it reports is the task's own."""
 
 DELIVERY = frozenset({"worker_unreachable", "worker_refused"})
 """Failures of a delivery, each of which counts at once; when they are the doubt, an acknowledgement is a success."""
@@ -166,12 +166,12 @@ FREE: Mapping[str, Any] = {"trial": None, "trial_until": None}
 
 
 def attempt_key(ticket_id: str, attempt: int | None) -> str:
-    """Return what names one attempt at one ticket."""
+    """Return the name of one attempt at one ticket."""
     return f"{ticket_id}/{attempt}"
 
 
 def verdicts_of(step: ChangeSet) -> Iterator[Verdict]:
-    """Yield what the attempts that ended in a step say of their workers."""
+    """Yield the verdicts of the attempts that ended in a step on their workers."""
     for entry in step.history:
         if entry.worker_id is None or entry.ticket_id is None:
             continue
@@ -185,7 +185,7 @@ def verdicts_of(step: ChangeSet) -> Iterator[Verdict]:
 
 
 def verdict_of(answer: Answer, worker: Worker, attempt: str) -> Verdict | None:
-    """Return what the answer to an assignment says of its worker; None when it says nothing.
+    """Return the verdict of the answer to an assignment on its worker; None when there is none.
 
     That a worker has no free slot says nothing, and that it accepts, only of one that is doubted.
     """
@@ -198,8 +198,8 @@ def verdict_of(answer: Answer, worker: Worker, attempt: str) -> Verdict | None:
 def judged(worker: Worker, verdict: Verdict, now: datetime, rules: Rules) -> Worker | None:
     """Return the worker's row after a verdict, or None when it stays as it is: a circuit breaker.
 
-    After `breaker_failures` in a row it is open: the worker gets nothing for `breaker_pause`, and what was under way
-    does not count. Then it is half-open and lets one attempt at a time through: one failure opens it again,
+    After `breaker_failures` in a row it is open: the worker gets nothing for `breaker_pause`, and attempts that were
+    under way do not count. Then it is half-open and lets one attempt at a time through: one failure opens it again,
     `breaker_successes` close it.
     """
     if suspended(worker, now):
@@ -245,7 +245,7 @@ def trial_of(worker: Worker, attempt: str, timeout: timedelta, now: datetime) ->
 
 
 def suspended(worker: Worker, now: datetime) -> bool:
-    """Whether the worker gets nothing at the moment because of what it was to blame for."""
+    """Whether the circuit breaker of the worker is open: it gets nothing at the moment."""
     return worker.suspended_until is not None and now < worker.suspended_until
 
 
@@ -263,7 +263,7 @@ class Suspension(Record):
 
 
 def registered(known: Worker | None, registration: Registration, now: datetime, rules: Rules) -> Worker:
-    """Return the worker's new row; registering again replaces what the worker is and can do."""
+    """Return the worker's new row; registering again replaces all that the worker has stated."""
     version = known.version + 1 if known else 1
     return Worker(
         worker_id=registration.worker_id,
@@ -282,7 +282,7 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
 
 
 def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> Worker:
-    """Return the worker's row after a sign of life; the registry's clock counts, not the worker's."""
+    """Return the worker's row after a heartbeat; the registry's clock counts, not the worker's."""
     return worker.but(
         reported=heartbeat.status,
         announced=Health.HEALTHY if heartbeat.status is not Health.UNHEALTHY else worker.announced,
@@ -315,6 +315,6 @@ def silent(worker: Worker, now: datetime, rules: Rules) -> Worker | None:
 
 
 def _looked_at(worker: Worker, at: datetime, now: datetime) -> datetime:
-    """Return when to look at the worker next: at `at`, or before, when its circuit breaker becomes half-open."""
+    """Return the next moment to look at the worker: `at`, or before, when its circuit breaker becomes half-open."""
     until = worker.suspended_until
     return min(at, until) if until is not None and until > now else at

@@ -111,7 +111,7 @@ HASHED = frozenset(
 """The fields that never change once the ticket is made; the hash is taken over them."""
 
 HASHED_AT_FIRST = HASHED - {"undo"}
-"""What the hash of tickets was taken over that are stored since before it covered how they are undone."""
+"""The fields under the hash of older tickets, which did not cover `undo`; such tickets may still be stored."""
 
 
 def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules) -> tuple[Ticket, ...]:
@@ -129,7 +129,7 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
     tickets = []
     for task_id, timing in timings.items():
         task = by_id[task_id]
-        # The event that starts the discovery of what is ready may be lost.
+        # The event that starts the discovery of ready tickets may be lost.
         until = flow.sla_deadline if task.dependencies else now + rules.reemit_after(0)
         ticket = Ticket(
             **of_flow,
@@ -220,7 +220,7 @@ def _of_flow(flow: Flow, decision: Decision, now: datetime) -> dict[str, Any]:
 
 
 def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[str, Any]:
-    """Return what is to be done, how carefully and by when."""
+    """Return the fields that the task decides: the work, its care and its time."""
     risk_band = task.risk_band or decision.flow_risk_band
     qos = QOS[risk_band]
     retry = task.retry or Retry()

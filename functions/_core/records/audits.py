@@ -1,4 +1,4 @@
-"""What is kept for those who look back: what C1 found in decisions, what people did, what went wrong."""
+"""Audits: the findings of C1 in decisions, the actions of people, and incidents."""
 
 from typing import Literal
 

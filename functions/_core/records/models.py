@@ -1,8 +1,8 @@
 """The two records that the state machines move: flow and ticket.
 
 All records are frozen values. `version` is 1 when a record is created and grows by one with every committed change; a
-commit succeeds only on the version that it was decided on. `next_wakeup_at` is set on every live record: whatever
-else is lost, at that moment the record is looked at again.
+commit succeeds only on the version that it was decided on. `next_wakeup_at` is set on every live record: at that
+moment the record is looked at, even if every event is lost.
 """
 
 from collections.abc import Mapping
@@ -86,7 +86,7 @@ class Flow(Record):
     sla_limit: Timestamp | None = None
     """A deadline that the decision gave as a moment: unlike a span it does not stop while people are waited for."""
     announced: SlackState = SlackState.ON_TRACK
-    """How the flow was last said to stand against its deadline, so that each change is told once."""
+    """The slack state that was announced last, so that each change is announced once."""
     back: FlowStatus | None = None
     """The status to which a pause or a redrive returns."""
     compensable: int = 0
@@ -112,9 +112,9 @@ class Flow(Record):
     telemetry_waiting: tuple[str, ...] = ()
     """Ids of the events that wait in the buffer for the sink."""
     telemetry_refused: tuple[str, ...] = ()
-    """Ids of the events that the sink refused; each is a dead letter."""
+    """Ids of the dead letters of events that the sink refused."""
     next_wakeup_at: Timestamp | None
-    """When the flow is looked at whatever else is lost; None once it has ended."""
+    """When the flow is looked at, even if every event is lost; None once it has ended."""
     version: int = 1
     """1 at first, one more with every committed change; a commit succeeds only on the version it read."""
 
@@ -212,7 +212,7 @@ class Ticket(Record):
     task_type: TaskType
     """The kind of work."""
     description: str
-    """What is to be done, for people."""
+    """The work, in words for people."""
     dependencies: tuple[str, ...] = ()
     """Ids of the tickets that must be COMPLETED before this one may begin."""
     status: TicketStatus = TicketStatus.PENDING
@@ -293,7 +293,7 @@ class Ticket(Record):
     tail_ms: int = 0
     """Length of the critical path of estimates after it, in milliseconds."""
     announced: SlackState = SlackState.ON_TRACK
-    """How it was last said to stand against its share of the SLA, so that each change is told once."""
+    """The slack state that was announced last, so that each change is announced once."""
     late: bool = False
     """Whether, by the estimates, the ticket and its dependants cannot be done in time any more."""
     retry: RetryPolicy = RetryPolicy()
@@ -311,7 +311,7 @@ class Ticket(Record):
     skipped: bool = False
     """Whether a person let it count as done without being done."""
     until: Timestamp | None = None
-    """When it has waited too long for what it waits for, a worker or the end of an attempt; then a rule acts."""
+    """The end of its present wait, for a worker or for the end of an attempt; then a rule acts."""
     level: int = 0
     """Its level in the plan: 0 without dependencies, else one more than the highest of them."""
     critical: bool = False
@@ -327,9 +327,9 @@ class Ticket(Record):
     refused_by: Mapping[str, str] = {}
     """Workers that would not have it, each with the registration that was asked: it is not asked again."""
     log: TaskLog | None = None
-    """The end of what its newest attempt with a log wrote; it is served by itself alone and is in no event."""
+    """The end of what its newest attempt with a log wrote; it has a request of its own and is in no event."""
     next_wakeup_at: Timestamp | None
-    """When it is looked at whatever else is lost: at `until`, or earlier when its slack changes."""
+    """When it is looked at, even if every event is lost: at `until`, or earlier when its slack changes."""
     version: int = 1
     """1 at first, one more with every committed change; a commit succeeds only on the version it read."""
 
@@ -360,7 +360,7 @@ class Ticket(Record):
 
     @property
     def live(self) -> bool:
-        """Whether the ticket can still change by itself."""
+        """Whether the ticket can still change without a command."""
         return self.status in LIVE_TICKETS
 
 

@@ -41,7 +41,7 @@ class Worker(Record):
     reported: Health = Health.HEALTHY
     """The health that its last heartbeat stated."""
     announced: Health = Health.HEALTHY
-    """The health that an event last told others, so that each loss is told once."""
+    """The health that was announced last, so that each loss of the worker is announced once."""
     failures: int = 0
     """Failures in a row that it was to blame for, beside its tasks' own errors."""
     successes: int = 0
@@ -57,7 +57,7 @@ class Worker(Record):
     version: int = 1
     """1 at first, one more with every committed change; a commit succeeds only on the version it read."""
     registration: str = ""
-    """One registration of the worker, told from every other: the time and the version."""
+    """Name of the present registration: its time and version; each registration has another one."""
     doubt: str = ""
     """The cause of its last failure, as in `Verdict.why`; empty without one."""
     trial: str | None = None
@@ -67,5 +67,5 @@ class Worker(Record):
 
     @property
     def offers(self) -> frozenset[str]:
-        """Everything that the worker offers of what tickets require (`Ticket.requirement`)."""
+        """Everything that the worker offers, in the words of `Ticket.requirement`."""
         return CLEARANCES[self.clearance].union(self.capabilities)
