@@ -30,8 +30,8 @@ HEALTH_SCORES: Mapping[Health, float] = {Health.HEALTHY: 1.0, Health.DEGRADED: 0
 class Ranking:
     """The best candidates for a ticket, the best first, and the workers left out.
 
-    `capable` tells whether any living worker offers all that the ticket requires, with a free slot or without. `doubted`
-    are those of them whose circuit breaker lets nothing through now.
+    `capable` tells whether any living worker offers all that the ticket requires, with a free slot or without.
+    `doubted` are those of them whose circuit breaker lets nothing through now.
     """
 
     candidates: tuple[Candidate, ...]
