@@ -68,7 +68,7 @@ events: $(ready) ## write events/ anew from the models
 reference: $(ready) ## write the generated pages of docs/reference again from the code
 	@$(python) -m infra.generate.reference
 
-diagrams: $(ready) ## draw the README's diagrams anew from the tables
+diagrams: $(ready) ## draw the diagrams of docs/internals/architecture.md from the tables
 	@$(python) -m infra.generate.diagrams
 
 observability: $(ready) ## write infra/observability/ anew from the metric catalogue

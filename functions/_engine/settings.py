@@ -48,7 +48,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """The settings; a field `x` is read from `FLOWC_X`. The README's table is made of these descriptions."""
+    """The settings; a field `x` is read from `FLOWC_X`. docs/reference/settings.md is made of these descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

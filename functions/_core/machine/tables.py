@@ -14,9 +14,9 @@ States. A table maps a status and a trigger to the next status. A pair that is a
 decides: `CONSOLIDATED`, `BACK` and `END`. A status without a timeout is an end: only a command leads out of it, or
 the compensation of the work.
 
-Outputs. `advance` returns one change set: the new rows, a history line for each transition, audits, events,
-telemetry, and messages to workers. A store applies all of it or nothing. So no transition is without its event, and
-no event without its transition. When another process has moved a record in between, the commit is a `Conflict`: the
+Outputs. `advance` returns one change set: the new rows, a history line for each new status, audits, events,
+telemetry, and messages to workers. A store applies all of it or nothing. So no status changes without its event, and
+no event is sent without its change. When another process has moved a record in between, the commit is a `Conflict`: the
 event is handled again, on the newer record. Ids of events follow from the transition, so a repeated step sends
 the same ids.
 
@@ -33,17 +33,18 @@ Only these functions move a record; workers, stores and hosts never write a stat
 
 The attempt is the fencing token. It grows with every assignment, also after a redrive, and never returns to an earlier
 number. It goes to the worker with the assignment and comes back with every report. A report counts only when it names
-the present attempt of a ticket that is ASSIGNED or RUNNING; any other one is `superseded` and changes nothing. So a
-worker that was taken for lost may come back and work on: of all workers that ever had a ticket, one alone can end it.
-It may still do the work twice. A task for which that is wrong is not `idempotent`: once begun it gets no other attempt.
+the present attempt of a ticket that is ASSIGNED or RUNNING. Any other one changes nothing: it is answered `superseded`,
+or `duplicate` when it repeats a known end. So a worker that was taken for lost may come back and work on: of all
+workers that ever had a ticket, one alone can end it. The work may still be done twice. A task for which that is wrong
+is not `idempotent`: once begun it gets no other attempt.
 
 Wake-ups make sure that nothing waits for ever. Every record that waits has `next_wakeup_at`, and the commit that lets
-it wait also sets it. An event may be lost, a worker may die, the platform may stop: at that moment `enforce_sla` looks
-at the record. It sends the lost event again while there is time, and else fires the trigger of `FLOW_TIMEOUTS` or
-`TICKET_TIMEOUTS`. A wake-up that fires early, twice or late does no harm: the record says how long it has waited.
-Events make a flow fast; wake-ups alone bring it to an end.
+it wait also sets it; a COMPENSATING ticket has that of its compensation. An event may be lost, a worker may die, the
+platform may stop: at that moment `enforce_sla` looks at the record. It sends the lost event again while there is time,
+and else fires the trigger of `FLOW_TIMEOUTS` or `TICKET_TIMEOUTS`. A wake-up that fires early, twice or late does no
+harm: the record says how long it has waited. Events make a flow fast; wake-ups alone bring it to an end.
 
-The diagrams of the documents are drawn from these tables.
+The diagrams of docs/internals/architecture.md are drawn from these tables.
 """
 
 from collections.abc import Mapping
