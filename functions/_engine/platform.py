@@ -44,7 +44,7 @@ from functions._observability.logs import ids_of, ids_of_delivery, ids_of_ticket
 class Platform:
     """One process that runs functions, and is the broker and the clock if there is no other. `close` it after use."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a process
         self,
         settings: Settings,
         ports: Ports,
@@ -54,10 +54,12 @@ class Platform:
         *,
         chance: Random = CHANCE,
         outlet: EventOutbox | None = None,
+        alarm: Callable[[ChangeSet], None] | None = None,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
-        Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outlet`, else to a pump.
+        Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outlet`, else to a broker
+        in this process. `alarm` is told what is due next, else the sweeper is.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
@@ -88,7 +90,18 @@ class Platform:
         self.base_url = base_url.rstrip("/")
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self.alarm: Callable[[ChangeSet], None] = self.sweeper.observe
+        self.after_commit = self._acts(alarm or self.sweeper.observe)
+
+    def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
+        """Return what is done with each commit, in this order."""
+        return (
+            self.metrics.observe,
+            self.flow_waiters.observe,
+            self._publish,
+            self._deliver,
+            self._judge,
+            alarm,
+        )
 
     def _new_assignment_sender(self, deliveries: int) -> AssignmentSender:
         return AssignmentSender(
@@ -208,17 +221,25 @@ class Platform:
         return letter
 
     def _committed(self, step: ChangeSet) -> None:
-        """Send what a commit has decided: events to their functions, assignments to their workers."""
-        self.metrics.observe(step)
-        self.flow_waiters.observe(step)
+        """Do what a commit has decided, in the order of `after_commit`; none of it can fail the commit."""
+        for act in self.after_commit:
+            act(step)
+
+    def _publish(self, step: ChangeSet) -> None:
+        """Send events to their functions."""
         self.local_broker.take(step.events)
+
+    def _deliver(self, step: ChangeSet) -> None:
+        """Send assignments and cancellations to their workers."""
         self._assignment_sender.send(step.deliveries)
+
+    def _judge(self, step: ChangeSet) -> None:
+        """Count for or against a worker how its attempts have ended."""
         for verdict in filter(self._worker_tracker.counts, verdicts_of(step)):
             about = _ids_of(verdict, step)
             self._unwatched(
                 about, self._executor.submit, verdict.worker_id, partial(self._worker_tracker.judge, verdict)
             )
-        self.alarm(step)
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
         about, flow_id = ids_of_delivery(delivery), delivery.ticket.flow_id

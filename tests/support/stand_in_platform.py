@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from functions._adapters.http.client import HttpClient, Reply
+from functions._adapters.http.client import HttpClient
 from functions._adapters.http.cloudevents import read_events, write_binary
+from functions._adapters.http.reply import Reply
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.signatures import secret_of, signature_headers
 from functions._worker import Assignment, Executor, Worker, WorkerConfig

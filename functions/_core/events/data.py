@@ -4,7 +4,7 @@ The first paragraph of a model's docstring is the description of its schema.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ from functions._core.rules import TICKETS_PER_EVENT
 
 class DecisionStored(Record):
     """Data of `decision.consolidated` between functions: the decision itself is where `dataref` says."""
+
+    event_type: ClassVar[str] = "decision.consolidated"
 
     flow_id: str
     """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
@@ -61,6 +63,8 @@ class Change(Record):
 class PlanValidated(Change):
     """Data of `plan.validated`: the plan can be done. C2 is told the ids alone, subscribers the whole transition."""
 
+    event_type: ClassVar[str] = "plan.validated"
+
     decision_id: str
     plan_id: str
     cause: str | None = None
@@ -70,6 +74,8 @@ class PlanValidated(Change):
 class TicketsReady(Record):
     """Data of `tickets.ready` and `worker.recovered`: tickets of one flow that need a worker."""
 
+    event_type: ClassVar[str] = "tickets.ready"
+
     flow_id: str
     """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     ticket_ids: tuple[str, ...] = Field(max_length=TICKETS_PER_EVENT)
@@ -78,6 +84,8 @@ class TicketsReady(Record):
 
 class WorkersDiscovered(Record):
     """Data of `workers.discovered`: for each ticket the ranked candidates, the best first."""
+
+    event_type: ClassVar[str] = "workers.discovered"
 
     flow_id: str
     """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
@@ -103,6 +111,8 @@ class WorkerUnhealthy(Record):
 class CompensationRequested(Record):
     """Data of `compensation.requested`: what the flow did has to be undone."""
 
+    event_type: ClassVar[str] = "compensation.requested"
+
     flow_id: str
     """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     outcome: Outcome
@@ -111,6 +121,8 @@ class CompensationRequested(Record):
 
 class FlowConsolidated(Change):
     """Data of `flow.consolidated`: how it ends. C6 is told the outcome alone, subscribers the whole transition."""
+
+    event_type: ClassVar[str] = "flow.consolidated"
 
     outcome: Outcome
     """How the flow ends."""
@@ -133,6 +145,12 @@ class TicketCancelled(Change):
     attempt: int
     cause: str | None = None
     """What moved it: a trigger of the state machine or the code of a reason."""
+
+
+ChainEvent = (
+    DecisionStored | PlanValidated | TicketsReady | WorkersDiscovered | CompensationRequested | FlowConsolidated
+)
+"""Data of the events by which one function hands a flow to the next."""
 
 
 class Step(Record):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from functions._core.events.data import WorkersDiscovered
 from functions._core.machine.context import Context
 from functions._core.machine.ending import EXCLUDED_KEPT, attempt_limit, fail, readied, taken_back
 from functions._core.machine.related_tickets import RelatedTickets
@@ -32,14 +33,10 @@ class Discovered:
     def apply(self, builder: StepBuilder) -> None:
         """C3: tickets with candidates continue to C4, the others wait for a worker or a slot."""
         takers = {i: t for i, t in builder.context.tickets.items() if waits_for_worker(t)}
-        found = {
-            ticket_id: [candidate.model_dump() for candidate in candidates]
-            for ticket_id, candidates in self.found.items()
-            if ticket_id in takers
-        }
+        found = {ticket_id: candidates for ticket_id, candidates in self.found.items() if ticket_id in takers}
         if found:
             key = ",".join(f"{i}:{takers[i].attempt}:{takers[i].retry_count}:{takers[i].emissions}" for i in found)
-            builder.emit("workers.discovered", {"flow_id": builder.flow.flow_id, "candidates": found}, key=key)
+            builder.emit(WorkersDiscovered(flow_id=builder.flow.flow_id, candidates=found), key=key)
         for ticket_id, waiting in self.waiting.items():
             if ticket_id in takers:
                 refusals = self.refusals.get(ticket_id, ())[:REFUSALS_KEPT]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from functions._core.events.data import DecisionStored, PlanValidated
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.closing import executing_wakeup, risk
 from functions._core.machine.incidents import raise_incident
@@ -243,12 +244,17 @@ def _finish(
 def emit_chain(builder: StepBuilder) -> None:
     """Send the event of the flow's present status."""
     flow = builder.flow
-    data = {"flow_id": flow.flow_id, "decision_id": flow.decision_id, "plan_id": flow.plan_id}
-    if flow.status is FlowStatus.COMPENSATING:
-        data = {"flow_id": flow.flow_id, "outcome": flow.outcome}
-    # The decision itself stays in the store.
-    where = stored_decision(flow.flow_id) if flow.status is FlowStatus.VALIDATING else {}
-    builder.emit(CHAIN[flow.status], data, **where)
+    match flow.status:
+        case FlowStatus.VALIDATING:
+            said = DecisionStored(flow_id=flow.flow_id, decision_id=flow.decision_id, plan_id=flow.plan_id)
+            # The decision itself stays in the store.
+            builder.emit(said, **stored_decision(flow.flow_id))
+        case FlowStatus.GENERATING:
+            builder.emit(PlanValidated(flow_id=flow.flow_id, decision_id=flow.decision_id, plan_id=flow.plan_id or ""))
+        case FlowStatus.COMPENSATING:
+            builder.request_compensation()
+        case status:
+            raise ValueError(f"no event is waited for in {status}")
 
 
 def _audit(builder: StepBuilder, outcome: Validated | Refused, *, valid: bool, errors: tuple[Reason, ...]) -> None:

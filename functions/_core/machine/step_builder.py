@@ -10,6 +10,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
+from functions._core.events.data import ChainEvent, Change, CompensationRequested, FlowConsolidated, TicketsReady
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.context import Context
 from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow, next_ticket
@@ -136,11 +137,11 @@ class StepBuilder:
             )
         )
 
-    def emit(self, event_type: str, data: Mapping[str, Any], *, key: str = "", **extensions: str) -> None:
+    def emit(self, said: ChainEvent, *, key: str = "", **extensions: str) -> None:
         """Send a chain event about this flow; `key` tells apart events of one type."""
         run = f"redrive {self.flow.redrives}:" if self.flow.redrives else ""
         key = f"{run}{self.flow.phase.emissions}:{key}"
-        event = flow_event(self.flow, event_type, data, key=key, context=self.context)
+        event = flow_event(self.flow, said.event_type, data_of(said), key=key, context=self.context)
         self._events.append(replace(event, extensions={**event.extensions, **extensions}) if extensions else event)
 
     def ready(self, tickets: Iterable[Ticket]) -> None:
@@ -180,13 +181,17 @@ class StepBuilder:
         )
         if self.flow.status is FlowStatus.COMPENSATING:
             self.change_flow(compensations=None, next_wakeup_at=self.now + self.context.rules.reemit_after(0))
-            self.emit("compensation.requested", {"flow_id": self.flow.flow_id, "outcome": outcome})
+            self.request_compensation()
         else:
             self.publish()
 
+    def request_compensation(self) -> None:
+        """Ask C5 to plan the compensations of the flow."""
+        self.emit(CompensationRequested(flow_id=self.flow.flow_id, outcome=_decided(self.flow)))
+
     def publish(self) -> None:
         """Ask C6 to publish the telemetry of the flow."""
-        self.emit("flow.consolidated", {"flow_id": self.flow.flow_id, "outcome": self.flow.outcome})
+        self.emit(FlowConsolidated(flow_id=self.flow.flow_id, outcome=_decided(self.flow)))
 
     def step(self) -> ChangeSet:
         """Return everything that was collected."""
@@ -212,6 +217,17 @@ def bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
         return tuple(reasons)
     more = f"and {len(reasons) - REASONS_KEPT} more: the flow's validation record lists them all"
     return (*reasons[:REASONS_KEPT], Reason(code="more", message=more))
+
+
+def data_of(said: ChainEvent) -> dict[str, Any]:
+    """Return the data of an event; functions are told of a transition what they need, and no field that is empty."""
+    return said.model_dump(mode="json", exclude_defaults=isinstance(said, Change))
+
+
+def _decided(flow: Flow) -> Outcome:
+    if flow.outcome is None:
+        raise ValueError(f"flow {flow.flow_id} has no outcome yet")
+    return flow.outcome
 
 
 def flow_event(flow: Flow, event_type: str, data: Mapping[str, Any], *, key: str, context: Context) -> CloudEvent:
@@ -246,7 +262,7 @@ def _ready_event(tickets: list[Ticket], context: Context) -> CloudEvent:
         type=type_of("tickets.ready"),
         time=context.now,
         subject=first.flow_id,
-        data={"flow_id": first.flow_id, "ticket_ids": [t.ticket_id for t in tickets]},
+        data=data_of(TicketsReady(flow_id=first.flow_id, ticket_ids=tuple(t.ticket_id for t in tickets))),
         extensions={
             "partitionkey": first.flow_id,
             "correlationid": first.correlation_id,

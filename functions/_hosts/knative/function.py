@@ -12,9 +12,9 @@ from contextlib import AsyncExitStack
 
 from functions._core.errors import Unavailable
 from functions._engine.settings import Settings, SettingsError
-from functions._engine.wiring import open_store
 from functions._hosts.knative.edge import not_now, send_of
 from functions._hosts.knative.process import DRAIN_SECONDS, Binding, Opens, Running, read_environment, running
+from functions._hosts.open_store import open_store
 from functions._hosts.plain_answers import PlainAnswer
 from functions._hosts.serving import listen, new_event_loop, serving, tune, url_of
 from functions._observability import logs
