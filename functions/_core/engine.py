@@ -34,7 +34,7 @@ class CommandResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Flushed:
+class FlushResult:
     """The result of sending the telemetry that waited: `sent` events, and `lost` ones, which are dead letters now.
 
     `away` says why the sink takes no more; None when nothing more was to be sent.
@@ -83,7 +83,7 @@ class Engine(Protocol):
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """Forget a worker and give its tickets to others; tell whether it was known."""
 
-    async def flush_telemetry(self, intent_id: str | None) -> Flushed:
+    async def flush_telemetry(self, intent_id: str | None) -> FlushResult:
         """Send the telemetry that waits for the sink, of one intent or all of it; return the result."""
 
     async def replay(self, letter_id: str) -> DeadLetter:

@@ -17,7 +17,7 @@ from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable, 
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
 from functions._core.events.commands import AnyOrder, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Verdict, verdicts_of
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerVerdict, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of, unreadable_letter
@@ -373,7 +373,7 @@ class Platform:
         )
 
 
-def _ids_of(verdict: Verdict, step: ChangeSet) -> Mapping[str, object]:
+def _ids_of(verdict: WorkerVerdict, step: ChangeSet) -> Mapping[str, object]:
     """Return the fields of a line about what an attempt said of its worker."""
     ticket_id = verdict.attempt.rpartition("/")[0]
     ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == ticket_id), None)

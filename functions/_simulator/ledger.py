@@ -32,7 +32,7 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class CommittedChange:
     """One committed step and the records as they were before it."""
 
     step: ChangeSet
@@ -71,7 +71,7 @@ class Ledger:
         """Enter a step that the store has taken, and check it."""
         self.steps += 1
         before = {ticket.ticket_id: self.tickets.get(ticket.ticket_id) for ticket in step.tickets}
-        change = Change(step, self.flows.get(step.flow_id), before)
+        change = CommittedChange(step, self.flows.get(step.flow_id), before)
         for was, ticket in change.moves():
             counts = (self.planned if ticket.compensates is None else self.compensations)[ticket.flow_id]
             if was is not None:

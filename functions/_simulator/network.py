@@ -19,7 +19,7 @@ from functions._simulator.ledger import Ledger
 from functions._simulator.process import tell_if_broken
 
 if TYPE_CHECKING:
-    from functions._simulator.host import Host
+    from functions._simulator.host import SimulatedHost
 
 T = TypeVar("T")
 LATEST = 20.0
@@ -71,7 +71,7 @@ class Outside:
     def __init__(self, clock: Clock, faults: Faults, ledger: Ledger, chance: Random) -> None:
         self.now: Callable[[], datetime] = clock.now
         self.workers: dict[str, Receiver] = {}
-        self.hosts: Sequence[Host] = ()
+        self.hosts: Sequence[SimulatedHost] = ()
         self.paths: Mapping[str, Sequence[str]] = {}
         self._faults = faults
         self._ledger = ledger

@@ -22,7 +22,7 @@ Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SimulationReport:
     """The results of all runs."""
 
     results: Sequence[Result]

@@ -22,7 +22,7 @@ from functions._engine.settings import Settings
 from functions._engine.tokens import JwtTokens
 from functions._simulator.clock import START, SimulatedClock
 from functions._simulator.faults import Faults
-from functions._simulator.host import Host
+from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger
 from functions._simulator.network import Outside, Subscriber
@@ -109,7 +109,7 @@ class World:
         """The time limits in force."""
         return self.hosts[0].settings.rules
 
-    def _host(self, name: str) -> Host:
+    def _host(self, name: str) -> SimulatedHost:
         stores = self.store.stores
         ports = stores.ports(
             store=Observed(stores.store, self.ledger),
@@ -119,7 +119,7 @@ class World:
             clock=self.clock,
             tokens=JwtTokens(b"simulated" * 4, self.clock),
         )
-        return Host(
+        return SimulatedHost(
             name,
             self.seed,
             ports=ports,

@@ -25,7 +25,7 @@ class Orders:
     known: bool = True
 
 
-class Platform:
+class PlatformRegistry:
     """The platform's worker registry over HTTP."""
 
     def __init__(self, client: HttpClient, url: str, worker_id: str, api_key: str | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from functions._core.decision.model import Compensation
-from functions._core.events.data import Change, FlowConsolidated
+from functions._core.events.data import FlowConsolidated, TransitionData
 from functions._core.planning.compensation import TIMEOUT_MS
 from functions._core.records.set_aside import RAW, UnreadableRecord
 from functions._core.records.values import Record
@@ -68,7 +68,7 @@ def test_the_classes_are_found() -> None:
 
 def test_a_field_that_is_declared_again_keeps_the_sentence_of_its_base_class_unless_it_has_its_own() -> None:
     assert "flow_id" not in sentences(FlowConsolidated)
-    assert phrase(FlowConsolidated, "flow_id") == phrase(Change, "flow_id")
+    assert phrase(FlowConsolidated, "flow_id") == phrase(TransitionData, "flow_id")
     assert phrase(FlowConsolidated, "outcome") == "How the flow ends."
 
 

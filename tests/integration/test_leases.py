@@ -13,7 +13,7 @@ import pytest
 from functions._core.records.values import flow_id_of
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
-from functions._worker import Executor, ShellExecutor, SimulatedExecutor, Worker, WorkerConfig
+from functions._worker import Executor, ShellExecutor, SimulatedExecutor, WorkerConfig, WorkerProcess
 from tests.support.builders import T0
 from tests.support.loopback import Loopback
 from tests.support.world import PATIENCE_S, decision, task, until
@@ -26,9 +26,9 @@ class Site:
     url: str
     client: httpx.AsyncClient
 
-    def worker(self, worker_id: str, executor: Executor) -> Worker:
+    def worker(self, worker_id: str, executor: Executor) -> WorkerProcess:
         """Return a worker that offers `python`, yet to be started."""
-        return Worker(
+        return WorkerProcess(
             WorkerConfig(
                 worker_id=worker_id,
                 platform_url=self.url,

@@ -13,7 +13,7 @@ import pytest
 
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
-from functions._worker import SimulatedExecutor, Worker, WorkerConfig
+from functions._worker import SimulatedExecutor, WorkerConfig, WorkerProcess
 from tests.conftest import ROOT
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.world import PATIENCE_S, until
@@ -70,7 +70,7 @@ async def done_once_and_in_order(tmp_path: Path, data: dict[str, Any]) -> None:
                     executor=SimulatedExecutor(SPEED),
                     grace_seconds=0,
                 )
-                workers.append(Worker(config))
+                workers.append(WorkerProcess(config))
                 await workers[-1].start()
             flow = await _ended(client, data)
             history = await _all(client, f"/api/v1/flows/{flow['flow_id']}/history")

@@ -19,7 +19,7 @@ from functions._core.errors import Unavailable
 from functions._core.placement.workers import Registration
 from functions._core.records.models import Flow
 from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import Running, running
+from functions._hosts.one_machine.process import RunningPlatform, running
 from functions._hosts.serving import recorder_of
 from tests.conftest import ROOT
 from tests.support.loopback import Answer, Loopback, Request
@@ -34,7 +34,7 @@ OTHER = "00-11111111111111111111111111111111-2222222222222222-01"
 class Traced:
     """A platform whose spans are kept, a worker that completes everything, and a client."""
 
-    platform: Running
+    platform: RunningPlatform
     client: httpx.AsyncClient
     reports_under: str | None = None
     assignments: list[Request] = field(default_factory=list)

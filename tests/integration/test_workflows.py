@@ -13,7 +13,7 @@ from functions._core.records.values import flow_id_of
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
-from functions._worker import SimulatedExecutor, Worker, WorkerConfig
+from functions._worker import SimulatedExecutor, WorkerConfig, WorkerProcess
 from tests.support.builders import T0, later, make_flow, make_step, make_ticket, seconds
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.world import decision, task, until
@@ -384,7 +384,7 @@ async def test_over_a_real_server_and_a_real_store_everything_is_the_same(tmp_pa
             executor=SimulatedExecutor(1000),
             slots=4,
         )
-        async with Worker(worker) as started:
+        async with WorkerProcess(worker) as started:
             await started.registered.wait()
             executed = await client.post(EXECUTE, json=decision(task("a"), task("b", "a")))
             assert (executed.status_code, executed.json()["success"]) == (200, True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions._core.events.data import Change
+from functions._core.events.data import TransitionData
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.models import Ticket
@@ -14,7 +14,7 @@ TOKEN_GRACE = timedelta(hours=1)
 """One hour: a report that comes so long after the attempt's timeout is still read, and answered 'superseded'."""
 
 
-class TaskAssignment(Change):
+class TaskAssignment(TransitionData):
     """Data of `ticket.assigned`: one attempt at one ticket.
 
     The parameters of a compensation (COMPENSATE) name the `action` that undoes the work, and the ticket that it

@@ -35,7 +35,7 @@ class DecisionStored(Record):
     """Id of the plan, if the decision names a usable one."""
 
 
-class Change(Record):
+class TransitionData(Record):
     """What any transition says: of which flow or ticket, from where to where."""
 
     flow_id: str
@@ -60,7 +60,7 @@ class Change(Record):
     """What else is worth knowing; its fields depend on the type and may grow."""
 
 
-class PlanValidated(Change):
+class PlanValidated(TransitionData):
     """Data of `plan.validated`: the plan can be done. C2 is told the ids alone, subscribers the whole transition."""
 
     event_type: ClassVar[str] = "plan.validated"
@@ -119,7 +119,7 @@ class CompensationRequested(Record):
     """How the flow will end, once that is done."""
 
 
-class FlowConsolidated(Change):
+class FlowConsolidated(TransitionData):
     """Data of `flow.consolidated`: how it ends. C6 is told the outcome alone, subscribers the whole transition."""
 
     event_type: ClassVar[str] = "flow.consolidated"
@@ -130,14 +130,14 @@ class FlowConsolidated(Change):
     """What moved it: a trigger of the state machine or the code of a reason."""
 
 
-class Transition(Change):
+class Transition(TransitionData):
     """Data of events for subscribers: one transition of a flow, or of one of its tickets."""
 
     cause: str
     """What moved it: a trigger of the state machine or the code of a reason."""
 
 
-class TicketCancelled(Change):
+class TicketCancelled(TransitionData):
     """Data of `ticket.cancelled`: a worker is told the required fields alone, subscribers the whole transition."""
 
     ticket_id: str

@@ -10,7 +10,13 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from functions._core.events.data import ChainEvent, Change, CompensationRequested, FlowConsolidated, TicketsReady
+from functions._core.events.data import (
+    ChainEvent,
+    CompensationRequested,
+    FlowConsolidated,
+    TicketsReady,
+    TransitionData,
+)
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.context import Context
 from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow, next_ticket
@@ -221,7 +227,7 @@ def bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
 
 def data_of(said: ChainEvent) -> dict[str, Any]:
     """Return the data of an event; functions are told of a transition what they need, and no field that is empty."""
-    return said.model_dump(mode="json", exclude_defaults=isinstance(said, Change))
+    return said.model_dump(mode="json", exclude_defaults=isinstance(said, TransitionData))
 
 
 def _decided(flow: Flow) -> Outcome:

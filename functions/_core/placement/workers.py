@@ -121,7 +121,7 @@ class Deregistration(Record):
     """Why it leaves, for people."""
 
 
-class Verdict(Record):
+class WorkerVerdict(Record):
     """The word of an attempt on the worker that made it: it went well, or the worker was to blame, and for what."""
 
     worker_id: str
@@ -170,21 +170,21 @@ def attempt_key(ticket_id: str, attempt: int | None) -> str:
     return f"{ticket_id}/{attempt}"
 
 
-def verdicts_of(step: ChangeSet) -> Iterator[Verdict]:
+def verdicts_of(step: ChangeSet) -> Iterator[WorkerVerdict]:
     """Yield the verdicts of the attempts that ended in a step on their workers."""
     for entry in step.history:
         if entry.worker_id is None or entry.ticket_id is None:
             continue
         about = {"worker_id": entry.worker_id, "attempt": attempt_key(entry.ticket_id, entry.attempt)}
         if entry.type == "ticket.completed":
-            yield Verdict(succeeded=True, **about)
+            yield WorkerVerdict(succeeded=True, **about)
         elif entry.cause in BLAMED:
-            yield Verdict(succeeded=False, why=entry.cause, **about)
+            yield WorkerVerdict(succeeded=False, why=entry.cause, **about)
         elif entry.type in OVER:
-            yield Verdict(succeeded=None, **about)
+            yield WorkerVerdict(succeeded=None, **about)
 
 
-def verdict_of(answer: Answer, worker: Worker, attempt: str) -> Verdict | None:
+def verdict_of(answer: Answer, worker: Worker, attempt: str) -> WorkerVerdict | None:
     """Return the verdict of the answer to an assignment on its worker; None when there is none.
 
     That a worker has no free slot says nothing, and that it accepts, only of one that is doubted.
@@ -192,10 +192,10 @@ def verdict_of(answer: Answer, worker: Worker, attempt: str) -> Verdict | None:
     if answer.busy or answer.suspended or (answer.accepted and not worker.failures):
         return None
     why = ACKNOWLEDGED if answer.accepted else "worker_refused" if answer.refused else "worker_unreachable"
-    return Verdict(worker_id=worker.worker_id, succeeded=answer.accepted, why=why, attempt=attempt)
+    return WorkerVerdict(worker_id=worker.worker_id, succeeded=answer.accepted, why=why, attempt=attempt)
 
 
-def judged(worker: Worker, verdict: Verdict, now: datetime, rules: Rules) -> Worker | None:
+def judged(worker: Worker, verdict: WorkerVerdict, now: datetime, rules: Rules) -> Worker | None:
     """Return the worker's row after a verdict, or None when it stays as it is: a circuit breaker.
 
     After `breaker_failures` in a row it is open: the worker gets nothing for `breaker_pause`, and attempts that were

@@ -59,7 +59,7 @@ class Worker(Record):
     registration: str = ""
     """Name of the present registration: its time and version; each registration has another one."""
     doubt: str = ""
-    """The cause of its last failure, as in `Verdict.why`; empty without one."""
+    """The cause of its last failure, as in `WorkerVerdict.why`; empty without one."""
     trial: str | None = None
     """Ticket and attempt that its half-open circuit breaker lets through; None when the place is free."""
     trial_until: Timestamp | None = None

@@ -58,7 +58,7 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningFunction:
     """A function that takes requests: `app` answers them."""
 
     app: AsgiApp
@@ -108,7 +108,7 @@ def _overrides(text: str) -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def running(function: str, settings: Settings, binding: Binding, opens: Opens) -> AsyncIterator[Running]:
+async def running(function: str, settings: Settings, binding: Binding, opens: Opens) -> AsyncIterator[RunningFunction]:
     """Run a function for as long as the context is open; then let what it has begun end, within bounds."""
     store, clock = await opens(settings), SystemClock()
     async with AsyncExitStack() as stack:
@@ -132,7 +132,7 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
         app = _app(function, platform, settings, store, EventWork(function, platform, relay, keeper.tick))
         clocks = [asyncio.create_task(loop, name="clock") for loop in keeper.loops(function)]
         try:
-            yield Running(app, platform, store)
+            yield RunningFunction(app, platform, store)
         finally:
             for task in clocks:
                 task.cancel()

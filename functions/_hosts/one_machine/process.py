@@ -29,7 +29,7 @@ SWITCH_INTERVAL = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningPlatform:
     """A platform that takes requests at `url`."""
 
     url: str
@@ -38,7 +38,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(settings: Settings) -> AsyncIterator[RunningPlatform]:
     """Run the platform for as long as the context is open; raises what keeps it from starting."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     with listen(settings) as listener:
@@ -51,7 +51,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 settings, Host(stores=store.stores, base_url=str(settings.public_url or url), recorder=recorder)
             )
             async with _serving(made, settings, listener, store):
-                yield Running(url, made.platform, made.platform.ports)
+                yield RunningPlatform(url, made.platform, made.platform.ports)
         finally:
             if recorder is not None:
                 await recorder.close()
