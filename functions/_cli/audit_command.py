@@ -39,7 +39,7 @@ def incidents(
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
-    """List what went wrong beyond what flows mend by themselves, the newest first."""
+    """List what went wrong beyond what flows fix by themselves, the newest first."""
     run(_incidents(flow, min(limit, MOST), url, api_key, as_json=as_json))
 
 

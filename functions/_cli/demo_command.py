@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 10.0
 
 SAMPLE = Path(__file__).with_name("sample_decision.json")
 SAMPLE_SPEED, FILE_SPEED = 300.0, 1000.0
-"""The sample takes 29 minutes on its longest path: six seconds are enough to watch."""
+"""The sample takes 29 minutes on its critical path: six seconds are enough to watch."""
 
 
 def demo(

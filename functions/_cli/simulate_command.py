@@ -1,4 +1,4 @@
-"""`flowc simulate`: the real platform in virtual time, with faults; what a plan takes, and that every promise holds."""
+"""`flowc simulate`: the real platform in virtual time, with faults; what a plan takes, every invariant checked."""
 
 import os
 import shlex
@@ -48,10 +48,10 @@ def simulate(  # noqa: PLR0913 its options
     history: History = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a plan through the real platform, in virtual time and with faults, and check every promise at every step.
+    """Run a plan through the real platform, in virtual time and with faults, and check every invariant at every step.
 
     Prints when the flows were done, and how likely the SLA is met.
-    The exit status is 1 when a promise is broken, which comes with the command that shows it again.
+    The exit status is 1 when an invariant is violated, which comes with the command that shows it again.
     """
     if faults.strip().lower() == "list":
         _list_faults()
@@ -160,11 +160,11 @@ def _show(report: "SimulationReport", plan: str) -> None:
 
 
 def _complain(report: "SimulationReport", command: str) -> None:
-    """Say which promises were broken, and leave with exit status 1; or say that none was."""
+    """Say which invariants were violated, and leave with exit status 1; or say that none was."""
     if not report.broken:
-        say(f"Every promise held at all of {sum(result.steps for result in report.results)} steps.")
+        say(f"Every invariant held at all of {sum(result.steps for result in report.results)} steps.")
         return
-    say(f"{len(report.broken)} of {len(report.results)} runs broke a promise:")
+    say(f"{len(report.broken)} of {len(report.results)} runs violated an invariant:")
     for result in report.broken[:SHOWN]:
         say(_complaint(result))
         say(f"  {command} {result.seed}")

@@ -56,7 +56,7 @@ class Services(Clients):
         self.spawn(self._deliver(function, event, account, delay))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin what goes on by itself."""
+        """Begin what continues automatically."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -124,7 +124,7 @@ class WorkerTracker:
             await self._send(await release(worker, self._ports))
 
     async def track(self, event: Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due) -> Tracked:
-        """Apply what an event means for its worker; decided anew when the worker's row moved in between."""
+        """Apply what an event means for its worker; decided again when the worker's row moved in between."""
         for _ in range(TRIES):
             try:
                 tracked = await track_workers(event, self._ports, self._rules)

@@ -87,7 +87,7 @@ async def deploy(world: "World") -> None:
 
 
 def rewrite(state: State) -> None:
-    """Write every record anew, as JSON with a field that this version does not know."""
+    """Write every record again, as JSON with a field that this version does not know."""
     for flow in list(state.flows):
         state.flows.put(flow.flow_id, reread(flow))
     for worker in list(state.workers):

@@ -1,4 +1,4 @@
-"""What the platform promises, as checks of every committed step: the first line of each docstring is the promise."""
+"""The invariants of the platform, checked at every committed step: the first line of a docstring is the invariant."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from functions._core.planning.tickets import intact
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
-from functions._simulator.ledger import CommittedChange, Ledger, Promise
+from functions._simulator.ledger import CommittedChange, Invariant, Ledger
 
 OF_TIME = {"next_wakeup_at", "until", "version"}
 """Fields of an ended ticket that may still change: the last look at its flow is timed on it."""
@@ -233,7 +233,7 @@ def changed_is_not_done(about: tuple[str, int, str], ledger: Ledger) -> Iterator
         yield f"ticket {ticket.task_id} was given away although its hash is another one"
 
 
-AT_EACH_STEP: tuple[Promise, ...] = (
+AT_EACH_STEP: tuple[Invariant, ...] = (
     moves_along_edges,
     ended_stays_ended,
     outcome_is_set_once,
@@ -249,7 +249,7 @@ AT_EACH_STEP: tuple[Promise, ...] = (
     history_is_continuous,
     events_are_transitions,
 )
-AT_EACH_START: tuple[Promise, ...] = (
+AT_EACH_START: tuple[Invariant, ...] = (
     attempt_has_one_worker,
     once_means_once,
     clearance_is_respected,

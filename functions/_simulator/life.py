@@ -69,7 +69,7 @@ async def _admit(world: World, decision: Mapping[str, Any]) -> None:
 
 
 async def _ends_in_time(world: World) -> bool:
-    """Wait for the end of all flows; tell whether no promise was broken."""
+    """Wait for the end of all flows; tell whether no invariant was violated."""
     past: Counter[str] = Counter()
     while not world.ledger.violations:
         if not world.under_way:

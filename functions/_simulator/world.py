@@ -1,6 +1,6 @@
 """One simulated world: a store, one or two processes of the real platform over it, and all that is around them.
 
-It lives until its flow has ended and everything has come to rest, or until a promise is broken.
+It lives until its flow has ended and everything has come to rest, or until an invariant is violated.
 """
 
 import asyncio

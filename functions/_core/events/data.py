@@ -221,7 +221,7 @@ class TelemetryFrame(Record):
     duration_ms: int
     """From the reception of the decision to the outcome, in milliseconds."""
     critical_path_ms: int | None
-    """Length of the longest path by estimates, in milliseconds."""
+    """Length of the critical path by estimates, in milliseconds."""
     tickets_generated: int
     """How many tickets the plan has."""
     tickets_by_status: Mapping[TicketStatus, int]

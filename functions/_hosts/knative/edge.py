@@ -15,7 +15,7 @@ Served by `func_python` itself, requests come with the event read already, and a
 traps: it invents the id and time of an event that has none, passes data that is not JSON as text, answers an exception
 with its text (and `ValueError` with that of another error), and sends nothing when the function sends nothing. So here
 the event is read once more, strictly, nothing is raised, and there always is an answer. What it does before, this
-cannot mend: it takes bodies of any size, invents ids in structured mode, answers batches with 500, and gives requests
+cannot fix: it takes bodies of any size, invents ids in structured mode, answers batches with 500, and gives requests
 3 s to end. Our own server does none of that.
 """
 

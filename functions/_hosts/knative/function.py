@@ -186,7 +186,7 @@ async def _until_stopped(function: KnativeFunction, settings: Settings, binding:
                 stopping, opening = asyncio.create_task(stopped.wait()), asyncio.create_task(function.opened())
                 await asyncio.wait({stopping, opening}, return_when=asyncio.FIRST_COMPLETED)
                 if opening.done():
-                    await opening  # raises what a repetition would not mend
+                    await opening  # raises what a repetition would not fix
                     logs.log.info("function.ready", function=function.name)
                 await stopping
                 function.drain()

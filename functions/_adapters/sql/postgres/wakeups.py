@@ -1,7 +1,7 @@
 """The wake-ups of all live records, and the tickets that wait for a worker.
 
 A claim moves the searchable column; the document keeps the true time, and the record's next commit writes the column
-anew.
+again.
 """
 
 from collections.abc import Collection, Sequence

@@ -2,7 +2,7 @@
 
 A claim looks first, in the thread of the event loop, and writes only when there is something to take. It
 moves the searchable column; the document keeps the true time, and the record's next commit writes the column
-anew.
+again.
 """
 
 import json
