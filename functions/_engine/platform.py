@@ -20,8 +20,8 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerVerdict, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
-from functions._core.records.dead_letters import OUTSIDE, event_of, unreadable_letter
-from functions._core.records.models import DeadLetter, Flow, Reason
+from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of, unreadable_letter
+from functions._core.records.models import Flow, Reason
 from functions._core.records.set_aside import RecordKind, UnreadableRecord
 from functions._core.records.worker import Worker
 from functions._engine.assignment_sender import AssignmentSender

@@ -15,7 +15,8 @@ from functions._core.machine.tables import (
     TICKET_TRANSITIONS,
 )
 from functions._core.planning.tickets import intact
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._simulator.ledger import CommittedChange, Invariant, Ledger
 

@@ -13,7 +13,8 @@ from functions._adapters.memory.state import State
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 from functions._core.records.worker import Worker
 

@@ -10,7 +10,8 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.events.subscribers import transition_event
 from functions._core.ports import Ports
 from functions._core.records.audits import AuditKind, IncidentRecord
-from functions._core.records.models import Flow, HistoryEntry
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Id, Limit
 from functions.api.services import Services

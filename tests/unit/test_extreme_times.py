@@ -27,8 +27,8 @@ from functions._core.planning.slack import (
     worsened,
 )
 from functions._core.planning.tickets import generate_tickets
-from functions._core.records.models import Flow, Phase, Sla, Ticket
-from functions._core.records.policies import RetryPolicy, Undo
+from functions._core.records.models import Flow, Phase, Ticket
+from functions._core.records.policies import RetryPolicy, Sla, Undo
 from functions._core.records.values import (
     EARLIEST,
     LATEST,

@@ -24,7 +24,8 @@ from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._adapters.worker_claims import waits_for_a_worker
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import LIVE_TICKETS, Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import LIVE_TICKETS, Flow, Ticket
 from functions._core.records.values import TicketStatus
 
 DECISION = "dd"

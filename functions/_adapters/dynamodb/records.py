@@ -26,7 +26,9 @@ from functions._core.errors import FlowcError
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.tables import FLOWS_UNDER_WAY
 from functions._core.records.audits import ActionRecord, AnyAudit, AuditRecord
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import FlowStatus, Record, milliseconds
 from functions._core.records.worker import Worker

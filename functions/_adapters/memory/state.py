@@ -13,7 +13,9 @@ from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Due, Queued
 from functions._core.records.audits import AnyAudit
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.worker import Worker
 
 T = TypeVar("T")

@@ -1,7 +1,7 @@
-"""What people's orders do: cancel, approve, deny, pause, resume, redrive a flow; retry, reassign, skip a ticket.
+"""The commands of people: cancel, approve, deny, pause, resume, redrive a flow; retry, reassign, skip a ticket.
 
-An order that asks for what is so already changes nothing and is a success; one that cannot be carried out is refused
-with the reason before anything is changed. Every order that is carried out is kept, with who gave it and why.
+A command whose result is there already changes nothing and is a success; one that is not possible is refused with the
+reason before anything is changed. Every command that is carried out is kept, with the person and the reason.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,14 +35,14 @@ from functions._core.records.values import (
 )
 
 ORDERS_KEPT = 20
-"""Orders that a flow remembers, so that one which comes twice counts once."""
+"""Commands that a flow remembers, so that one which comes twice counts once; a bound on the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
     """C5: a person has given a command about a flow or one of its tickets.
 
-    `live` are the live tickets of the flow and `tally` the counts by status where the order touches them all, `around`
+    `live` are the live tickets of the flow and `tally` the counts by status where it touches them all, `around`
     is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
     dependencies that they have then, by the flow's new `deadline`; the work of `not_compensatable` stays done.
     """
@@ -57,15 +57,15 @@ class Commanded:
     deadline: datetime | None = None
 
     def apply(self, builder: StepBuilder) -> None:
-        """C5: a person's command; raises `Rejected`, status 409, when it cannot be carried out."""
+        """C5: the command of a person; raises `Rejected`, status 409, when it cannot be carried out."""
         command, flow = self.command, builder.flow
-        # What is commanded belongs to it: two senders may count from 1, and a cancel must not pass for a pause.
+        # The id includes verb and target: two senders may count from 1, and a cancel must not pass for a pause.
         known_as = name_uuid(flow.flow_id, f"order/{command.verb}/{command.target}/{self.command_id}")
         if known_as in flow.orders:
             return
         changed = STEPS[type(command)](builder, self)
         if changed or builder.flow.status not in ENDED_FLOWS:
-            # Also what was so already: sent again after somebody has changed it back, it must not count.
+            # Also a command without effect: sent again after somebody has changed its result back, it must not count.
             builder.change_flow(orders=(*flow.orders, known_as)[-ORDERS_KEPT:])
         if not changed:
             return
@@ -90,7 +90,7 @@ class PauseOver:
     tally: Mapping[str, int]
 
     def apply(self, builder: StepBuilder) -> None:
-        """SLA: a pause has lasted as long as it may; the flow goes on by itself."""
+        """SLA: a pause has lasted as long as it may; the flow continues automatically."""
         if builder.flow.status is FlowStatus.PAUSED:
             _go_on(builder, FlowTrigger.LAPSED, self.live, self.tally, {})
 
@@ -180,7 +180,7 @@ def _go_on(
     tally: Mapping[str, int],
     detail: Mapping[str, Any],
 ) -> None:
-    """End a pause: what the flow has left of its time is what it had; what could not be assigned is ready."""
+    """End a pause: the flow has as much time left as before it; tickets that could not be assigned are ready."""
     deadline = deadline_at(builder.flow, builder.now)
     shift = deadline - builder.flow.sla_deadline
     told = {**detail, "sla_deadline": format_time(deadline)}

@@ -1,4 +1,4 @@
-"""How outcomes move a flow along the chain: C1, C2, C6, and what is sent again. One function for each outcome."""
+"""How outcomes move a flow along the chain: C1, C2, C6, and events that are sent again. One class for each outcome."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -140,9 +140,9 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class TelemetryTaken:
-    """C6: the sink has everything but what it `refused`, which are ids of dead letters.
+    """C6: the sink has all events but the `refused` ones, which are ids of dead letters.
 
-    `findings` are what is wrong with the flow's records.
+    `findings` are the faults of the flow's records.
     """
 
     findings: tuple[str, ...] = ()
@@ -215,7 +215,7 @@ class Broke:
     reason: Reason
 
     def apply(self, builder: StepBuilder) -> None:
-        """A step has failed for good: the flow ends FAILED. What has no such edge waits for its deadline instead."""
+        """A step has failed for good: the flow ends FAILED. Without such an edge it waits for its deadline."""
         if builder.flow.status in CHAIN and builder.flow.outcome is None:
             builder.end(FlowTrigger.BROKEN, Outcome.FAILED, self.reason)
 

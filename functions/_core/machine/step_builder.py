@@ -1,6 +1,6 @@
-"""Collects what one outcome changes, so that every change gets its version, history line and event.
+"""Collects the changes of one outcome, so that every change gets its version, history line and event.
 
-A draft starts from the loaded records and never touches them; `step()` returns the result. Event ids are pure
+A builder starts from the loaded records and never touches them; `step()` returns the result. Event ids are pure
 functions of flow, transition, attempt and number of emissions: the same decision taken twice gives the same
 ids, a deliberate re-emission gives new ones.
 """
@@ -23,7 +23,8 @@ from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.audits import AnyAudit
 from functions._core.records.change_set import ChangeSet, Delivery
-from functions._core.records.models import Flow, HistoryEntry, Phase, Reason, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, name_uuid
 from functions._core.rules import TICKETS_PER_EVENT
 
@@ -32,7 +33,7 @@ class StepBuilder:
     """The step in the making."""
 
     def __init__(self, context: Context) -> None:
-        """Start from what was loaded."""
+        """Start from the loaded records."""
         self.context = context
         self.now = context.now
         self.flow: Flow = context.flow
@@ -107,7 +108,7 @@ class StepBuilder:
         return ((before, ticket.status) for before, ticket in changed if ticket.compensates is None)
 
     def latest(self, ticket: Ticket) -> Ticket:
-        """Return the ticket as this draft has it by now."""
+        """Return the ticket with the changes collected so far."""
         return self._tickets.get(ticket.ticket_id, ticket)
 
     def note(
@@ -159,11 +160,11 @@ class StepBuilder:
                 self._events.append(_ready_event(group[start : start + TICKETS_PER_EVENT], self.context))
 
     def audit(self, record: AnyAudit) -> None:
-        """Keep what a validation found, or what a person did."""
+        """Keep an audit."""
         self._audit.append(record)
 
     def buffer(self, events: Iterable[CloudEvent]) -> None:
-        """Put telemetry behind what waits for the sink."""
+        """Put telemetry behind the events that wait for the sink."""
         self._telemetry.extend(events)
 
     def deliver(self, ticket: Ticket, worker_id: str, attempt: int, *, cancelled: bool = False) -> None:
@@ -173,7 +174,7 @@ class StepBuilder:
     def end(
         self, trigger: FlowTrigger, outcome: Outcome, *reasons: Reason, tally: Mapping[str, int] | None = None
     ) -> None:
-        """Set the outcome, once, and hand the flow to those who undo what was done, or to C6."""
+        """Set the outcome, once, and hand the flow to its compensation, or to C6."""
         named = bounded(reasons)
         self.move_flow(
             trigger,
@@ -191,11 +192,11 @@ class StepBuilder:
             self.publish()
 
     def request_compensation(self) -> None:
-        """Ask C5 to plan what compensates the work of the flow."""
+        """Ask C5 to plan the compensations of the flow."""
         self.emit(CompensationRequested(flow_id=self.flow.flow_id, outcome=_decided(self.flow)))
 
     def publish(self) -> None:
-        """Ask C6 to tell what the flow did."""
+        """Ask C6 to publish the telemetry of the flow."""
         self.emit(FlowConsolidated(flow_id=self.flow.flow_id, outcome=_decided(self.flow)))
 
     def step(self) -> ChangeSet:
@@ -254,7 +255,7 @@ def flow_event(flow: Flow, event_type: str, data: Mapping[str, Any], *, key: str
 
 
 def derived_id(flow_id: str, event_type: str, key: str) -> str:
-    """Return the id of an event: the same for the same transition, whoever computes it and however often."""
+    """Return the id of an event: the same for the same transition, in every process and every time."""
     return name_uuid(flow_id, f"{event_type}/{key}")
 
 

@@ -12,7 +12,7 @@ from functions._adapters.sql.postgres.rows import key, letter_row
 from functions._adapters.sql.postgres.views import read_page
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
-from functions._core.records.models import DeadLetter
+from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.set_aside import RecordKind, SetAside
 
 LEASE = timedelta(seconds=10)

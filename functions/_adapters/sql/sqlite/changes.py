@@ -10,7 +10,8 @@ from functions._adapters.sql.sqlite.rows import Row, audit_row, flow_row, ticket
 from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import DeadLetter, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.models import Ticket
 from functions._core.records.worker import Worker
 
 

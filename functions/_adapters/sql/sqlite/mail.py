@@ -13,7 +13,7 @@ from functions._adapters.sql.sqlite.rows import from_ms, to_ms
 from functions._adapters.sql.sqlite.views import read_page
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
-from functions._core.records.models import DeadLetter
+from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.set_aside import RecordKind
 
 

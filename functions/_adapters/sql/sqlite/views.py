@@ -8,7 +8,8 @@ from functions._adapters.documents import fill, read_audits, read_history_rows, 
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._core.records.audits import AnyAudit, AuditKind
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind, SetAside
 from functions._core.records.values import Record
 
