@@ -129,9 +129,10 @@ def add_time(moment: datetime, span: timedelta) -> datetime:
 def time_span(milliseconds: float) -> timedelta:
     """Return a duration of so many milliseconds, at most the longest that there is."""
     try:
-        return timedelta(milliseconds=milliseconds)
+        span = timedelta(milliseconds=milliseconds)
     except OverflowError:
         return -LONGEST if milliseconds < 0 else LONGEST
+    return max(-LONGEST, min(span, LONGEST))
 
 
 def milliseconds(span: timedelta) -> int:
