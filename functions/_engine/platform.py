@@ -29,7 +29,6 @@ from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.keyed_executor import Gathering, KeyedExecutor
-from functions._engine.local_broker import LocalBroker
 from functions._engine.outbox import EventOutbox
 from functions._engine.report_intake import Reporting
 from functions._engine.settings import Settings
@@ -81,9 +80,7 @@ class Platform:
         self._reporting = Reporting(self._executor, self.dispatcher)
         self._raised: set[str] = set()
         self._answers = Gathering(self._executor, self._take_answers)
-        self.local_broker: EventOutbox = outlet or LocalBroker(
-            queue, self.dispatcher, self._executor, ports, self.rules, settings.queue_memory, chance
-        )
+        self.local_broker: EventOutbox = outlet or self._own_broker(settings.queue_memory)
         self._worker_tracker = WorkerTracker(
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
@@ -102,6 +99,11 @@ class Platform:
             self._judge,
             alarm,
         )
+
+    def _own_broker(self, memory: int) -> EventOutbox:
+        from functions._engine.local_broker import LocalBroker  # cold start: with a broker nobody needs it
+
+        return LocalBroker(self._queue, self.dispatcher, self._executor, self.ports, self.rules, memory, self._chance)
 
     def _new_assignment_sender(self, deliveries: int) -> AssignmentSender:
         return AssignmentSender(
