@@ -94,7 +94,7 @@ def test_every_link_within_the_project_leads_somewhere(name: str) -> None:
 def test_no_line_is_wider_than_a_window() -> None:
     wide = [
         f"{name}:{number} has {len(line)} characters"
-        for name, text in FOR_PEOPLE.items()
+        for name, text in PAGES.items()
         for number, line in enumerate(text.splitlines(), 1)
         if len(line) > WIDEST
     ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functions._adapters.http.cloudevents import ATTRIBUTE_LIMIT, BATCH_LIMIT
 from functions._core.decision.model import DEFAULT_ESTIMATE_MS, CognitivePlan, Decision, Input, Task
 from functions._core.decision.vocabulary import COMPENSATION_TYPES, MAX_ID_LENGTH, MAX_TASKS, TASK_TYPES
-from functions._core.events.catalogue import CATALOGUE, EventType
+from functions._core.events.catalogue import CATALOGUE
 from functions._core.events.envelope import TYPE_PREFIX
 from functions._core.events.subscribers import DECISION_BYTES
 from functions._core.placement.workers import MAX_CAPABILITIES, MAX_SLOTS
@@ -18,7 +18,8 @@ from functions._worker.tasks import OUTPUT_LIMIT
 from infra.generate.contract.scenarios import COURSES
 from infra.generate.contract.schemas import paragraph
 
-HEAD = ("event", "sent by", "handled by", "subject", "from outside", "schema", "example", "what it says")
+HEAD = ("event", "sent by", "handled by", "subject", "from outside", "meaning")
+FILES_HEAD = ("event", "schema", "example")
 
 TEXT = """\
 # Events
@@ -26,8 +27,8 @@ TEXT = """\
 The contract of Flow C as data, for any language. `make events` writes this folder from the code; a test fails
 when they differ.
 
-Every event is a [CloudEvent](https://cloudevents.io) 1.0 with JSON data. Its type is `{prefix}<noun>.v1`; the table
-gives the noun. A schema describes the event's `data` in JSON Schema 2020-12. What Flow C sends is exactly as its
+Every event is a [CloudEvent](https://cloudevents.io) 1.0 with JSON data. Its type is `{prefix}<event>.v1`; the table
+gives the event. A schema describes the event's `data` in JSON Schema 2020-12. What Flow C sends is exactly as its
 schema says, to the last field. What comes from outside is read with more patience: words in any letter case, times as
 RFC 3339 or in epoch milliseconds, unknown fields ignored. [asyncapi.json](asyncapi.json) is the same contract for tools
 that read AsyncAPI 3: what may be sent to Flow C, and what it sends to whom.
@@ -36,6 +37,8 @@ Every event, through every door, is valid against one schema: that whose `$id` i
 no `dataschema`, that of its type.
 
 {table}
+
+{files}
 
 From outside, only the types marked so are taken, and `ticket.reported` only with the token of its assignment.
 `decision.consolidated` has two forms: users send the decision itself; between functions the event only says where it
@@ -192,6 +195,7 @@ def readme() -> str:
     return TEXT.format(
         prefix=TYPE_PREFIX,
         table="\n".join(_table()),
+        files="\n".join(_files()),
         courses="\n".join(f"- **{course.__name__.replace('_', ' ')}**: {paragraph(course)}" for course in COURSES),
         namespace=NAMESPACE,
         required=_required(),
@@ -220,19 +224,24 @@ def _table() -> Iterator[str]:
     yield _row(*HEAD)
     yield _row(*("---" for _ in HEAD))
     for entry in CATALOGUE:
-        yield _line(entry, f"`{entry.event_type}`", f"{entry.event_type}.v1", entry.text)
+        outside = "yes" if entry.outside else ""
+        name = f"`{entry.event_type}`"
+        yield _row(name, entry.sent_by, entry.handled_by, entry.subject, outside, entry.text)
         if entry.stored is not None:
-            yield _line(entry, "the same, stored", f"{entry.event_type}.v1.stored", paragraph(entry.stored))
+            yield _row("the same, stored", "", "", "", "", paragraph(entry.stored))
 
 
-def _line(entry: EventType, name: str, stem: str, text: str) -> str:
-    outside = "yes" if entry.outside and not stem.endswith(".stored") else ""
-    links = (f"[schema]({stem}.schema.json)", f"[example]({stem}.example.json)")
-    return _row(name, entry.sent_by, entry.handled_by, entry.subject, outside, *links, text)
+def _files() -> Iterator[str]:
+    yield _row(*FILES_HEAD)
+    yield _row(*("---" for _ in FILES_HEAD))
+    for entry in CATALOGUE:
+        stems = [f"{entry.event_type}.v1", *([f"{entry.event_type}.v1.stored"] if entry.stored is not None else [])]
+        for stem in stems:
+            yield _row(f"`{stem}`", f"[schema]({stem}.schema.json)", f"[example]({stem}.example.json)")
 
 
 def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
 
 
 def _required() -> str:
