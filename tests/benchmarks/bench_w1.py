@@ -105,7 +105,7 @@ async def test_kill_with_64_flows_in_flight(tmp_path: Path, kill_after: float) -
             platform.kill()
             platform.start()
             await platform.ready()
-            accepted_flows = len(platform.get("/api/v1/flows?limit=500")["items"])
+            accepted_flows = len((await platform.get("/api/v1/flows?limit=500"))["items"])
             await until(lambda: _frames(stub, accepted_flows), "all accepted flows", 120)
             repeated = sum(times - 1 for times in stub.seen.assignments.values())
             frames = sum(times - 1 for times in stub.seen.frames.values())

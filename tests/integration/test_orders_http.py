@@ -14,7 +14,7 @@ from functions._core.records.values import FlowStatus, Waiting
 from tests.support.builders import T0
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.ordering import REVIEWED, SAID, breaks_at, done, finish, silent, taken, ticket_at
-from tests.support.world import decision, task, until
+from tests.support.world import decision, task
 
 Changes = list[dict[str, Any]]
 
@@ -44,7 +44,7 @@ async def held(api: Api) -> Target:
 async def awaiting_approval(api: Api) -> Target:
     """Let a flow wait for approval."""
     flow_id = await api.world.submit(decision(task("a"), **REVIEWED))
-    await until(lambda: api.world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
+    await api.world.reached(flow_id, "AWAITING_APPROVAL")
     return Target(flow_id)
 
 

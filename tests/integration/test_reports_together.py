@@ -13,7 +13,7 @@ from functions._core.errors import Conflict, Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus
-from tests.support.world import World, decision, report_event, running_world, task, until
+from tests.support.world import LocalWorld, decision, report_event, running_world, task, until
 
 MIDDLE = ("b", "c", "d")
 DIAMOND = (task("a"), *(task(name, "a") for name in MIDDLE), task("z", *MIDDLE))
@@ -22,7 +22,7 @@ Assignments = Mapping[str, Mapping[str, Any]]
 
 
 @asynccontextmanager
-async def at_the_middle(tmp_path: Path) -> AsyncIterator[tuple[World, str, Assignments]]:
+async def at_the_middle(tmp_path: Path) -> AsyncIterator[tuple[LocalWorld, str, Assignments]]:
     """Run a diamond until its middle is with the worker, which says nothing by itself from then on."""
     async with running_world(tmp_path) as world:
         await world.register()
@@ -32,12 +32,12 @@ async def at_the_middle(tmp_path: Path) -> AsyncIterator[tuple[World, str, Assig
         yield world, flow_id, {said["task_id"]: said for said in world.workers.assignments}
 
 
-async def _held(world: World) -> bool | None:
+async def _held(world: LocalWorld) -> bool | None:
     held = await world.ports.ticket_counts.held_by("w1", 10)
     return True if len([t for t in held if t.task_id in MIDDLE and t.acknowledged_at]) == len(MIDDLE) else None
 
 
-async def heard(world: World, flow_id: str, *events: CloudEvent) -> list[ReportResult | BaseException]:
+async def heard(world: LocalWorld, flow_id: str, *events: CloudEvent) -> list[ReportResult | BaseException]:
     """Send reports while the flow is busy, then let it go on."""
     busy = asyncio.Event()
     job = world.platform._executor.submit(flow_id, busy.wait)

@@ -9,12 +9,12 @@ from pathlib import Path
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.sql.sqlite.folder import DATABASE
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
-from tests.support.world import World, decision, running_world, task, until
+from tests.support.world import LocalWorld, decision, running_world, task, until
 
 KIB = 1024
 
 
-async def nothing_to_do(world: World, flow_id: str) -> None:
+async def nothing_to_do(world: LocalWorld, flow_id: str) -> None:
     """Wait until the task `pay` waits for a worker and the task `book` is done."""
 
     async def probe() -> bool | None:

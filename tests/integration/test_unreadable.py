@@ -36,8 +36,9 @@ class Rig:
 
     async def first_ticket(self, flow_id: str) -> Ticket | None:
         """Return the first ticket of a flow that executes."""
-        flow = await self.api.world.at(flow_id, FlowStatus.EXECUTING)
-        return next(iter((await self.api.world.tickets(flow_id)).values()), None) if flow else None
+        flow = await self.api.world.flow(flow_id)
+        executes = flow is not None and flow.status is FlowStatus.EXECUTING
+        return next(iter((await self.api.world.tickets(flow_id)).values()), None) if executes else None
 
     async def unreadable(self) -> set[tuple[str, str]]:
         """Return what the platform says that it cannot read."""

@@ -20,7 +20,7 @@ from functions._observability import logs
 from functions._observability.dispatch_result import Handling
 from tests.support.builders import T0, make_event, make_flow
 from tests.support.command_line import logs_as_before
-from tests.support.world import World, running_world, task, until
+from tests.support.world import LocalWorld, running_world, task, until
 
 ACKNOWLEDGED_FIRST = [("assign", "ticket.answered", "Delivered"), ("monitor", "ticket.reported", "Reported")]
 """The answer to the assignment and the report race."""
@@ -38,7 +38,7 @@ def configuration() -> Iterator[None]:
         yield
 
 
-async def lines_of_a_flow(tmp_path: Path, **said: Any) -> tuple[list[Any], World]:
+async def lines_of_a_flow(tmp_path: Path, **said: Any) -> tuple[list[Any], LocalWorld]:
     with structlog.testing.capture_logs() as lines:
         async with running_world(tmp_path) as world:
             await world.register()
