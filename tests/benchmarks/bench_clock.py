@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from functions._adapters.sql.sqlite.database import Database
 from functions._adapters.sql.sqlite.store import SqliteStore
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow
@@ -62,11 +63,12 @@ async def test_a_sweep_costs_what_is_due_not_what_is_open(tmp_path: Path) -> Non
 
 async def sweep_cost(folder: Path, open_records: int) -> float:
     """Return the median time in ms of claiming `DUE` records among so many open ones."""
-    store = SqliteStore.open(folder)
+    database = Database(folder)
+    store = SqliteStore(database)
     wakeups = store.stores.wakeups
     now = datetime.now(UTC)
     try:
-        await fill(store, open_records, now + timedelta(hours=1))
+        await fill(database, open_records, now + timedelta(hours=1))
         times = []
         for round_ in range(7):
             due = [make_flow(open_records + round_ * DUE + n, next_wakeup_at=now) for n in range(DUE)]
@@ -80,10 +82,9 @@ async def sweep_cost(folder: Path, open_records: int) -> float:
         await store.close()
 
 
-async def fill(store: SqliteStore, number: int, wakeup: datetime) -> None:
+async def fill(database: Database, number: int, wakeup: datetime) -> None:
     """Write open flows by the page, past the port: a million commits would be the benchmark then."""
     template = make_flow(0, next_wakeup_at=wakeup)
-    database = store._database
     document = template.model_dump_json()
     due = int(wakeup.timestamp() * 1000)
     sql = "INSERT INTO flow (flow_id, status, next_wakeup_at, version, doc) VALUES (?, ?, ?, ?, ?)"

@@ -11,6 +11,7 @@ import structlog
 
 from functions._adapters.memory import MemoryStore
 from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.database import Database
 from functions._adapters.stores import Stores
 from functions._core.records.values import FlowStatus, Outcome
 from functions._engine import retention_job
@@ -111,9 +112,10 @@ async def test_a_running_platform_forgets_by_itself(tmp_path: Path, monkeypatch:
 
 async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(retention_job, "ROUND", 0.02)
-    store = SqliteStore.open(tmp_path)
+    database = Database(tmp_path)
+    store = SqliteStore(database)
     flow_id = await put_ended(store.stores, 1, 3)
-    writer = store._database._committer._connection
+    writer = await database.write(lambda connection: connection)
     writer.execute("PRAGMA query_only = ON")
     work = RetentionJob(store.stores.retention, AtOnce(31), Metrics(), keep=DAYS_30, letters=1)
     with structlog.testing.capture_logs() as lines:
@@ -123,7 +125,7 @@ async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch, t
             return True if len(lines) > 1 else None
 
         await until(failed, "two rounds that fail")
-    assert {line["event"] for line in lines} == {"retention_job.failed"}
+    assert {line["event"] for line in lines} == {"forgetting.failed"}
     assert await store.stores.store.flow(flow_id) is not None
     writer.execute("PRAGMA query_only = OFF")
 

@@ -15,11 +15,12 @@ from functions._adapters.http.cloudevents import write_batch, write_binary, writ
 from functions._core.decision.admission import admit
 from functions._core.errors import Conflict, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.placement.workers import Verdict
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, flow_id_of
 from functions._core.rules import CANDIDATES_PER_TICKET, TICKETS_PER_EVENT, Rules
-from functions._engine.platform import Platform
 from functions._engine.settings import Settings, SettingsError
+from functions._engine.worker_tracker import WorkerTracker
 from functions._hosts.entry import NAMES
 from functions._hosts.knative.edge import EVENT_LIMIT
 from tests.contract.schemas import faults_of
@@ -441,16 +442,24 @@ async def one_flow(store: SharedStore) -> bool | None:
     return bool(flows) or None
 
 
-async def test_doubts_of_a_worker_that_another_process_has_are_known_to_the_api() -> None:
-    store = SharedStore()
+async def test_doubts_of_a_worker_that_another_process_has_are_known_to_the_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, looks = SharedStore(), WorkerTracker.look_around
+    success, trackers = Verdict(worker_id="w1", succeeded=True), list[WorkerTracker]()
+
+    async def seen(tracker: WorkerTracker) -> None:
+        await looks(tracker)
+        trackers.append(tracker)
+
+    async def doubted() -> bool | None:
+        return any(tracker.counts(success) for tracker in trackers) or None
+
+    monkeypatch.setattr(WorkerTracker, "look_around", seen)
     await store.stores.registry.put(make_worker(worker_id="w1", failures=2))
     async with served("api", store) as api:
-        platform = (await api.running()).platform
-        await until(lambda: doubts(platform, "w1"), "the api's doubts")
-
-
-async def doubts(platform: Platform, worker_id: str) -> bool | None:
-    return worker_id in platform._worker_tracker._doubted or None
+        await api.running()
+        await until(doubted, "the api's doubts")
 
 
 async def test_workers_may_speak_through_the_broker() -> None:

@@ -57,7 +57,7 @@ def event(event_id: str, event_type: str = "ticket.completed", flow_id: str = "n
 
 async def drained(world: LocalWorld) -> bool | None:
     """Tell whether the queue is empty."""
-    depth = await world.platform._queue.depth()
+    depth = await world.platform.instruments.queue.depth()
     return True if depth == 0 and world.platform.local_broker.held == 0 else None
 
 
@@ -86,7 +86,7 @@ async def test_an_event_that_a_subscriber_cannot_take_yet_is_sent_again(tmp_path
 async def test_an_event_that_a_subscriber_refuses_becomes_a_dead_letter_and_can_be_replayed(tmp_path: Path) -> None:
     subscriber = Subscriber(Rejected("no such thing", code="refused_by_subscriber"))
     async with subscribed(tmp_path, subscriber) as world:
-        await world.platform._queue.enqueue([event("e1")])
+        await world.platform.instruments.queue.enqueue([event("e1")])
         world.platform.local_broker.take([event("e1")])
         await until(lambda: drained(world), "the queue to empty")
         letters, _ = await world.ports.dead_letters.letters(None, 10)
@@ -124,7 +124,7 @@ async def test_more_events_than_fit_into_memory_are_all_handled(tmp_path: Path) 
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/", queue_memory=100) as world:
         world.platform.local_broker.subscriber = subscriber
         events = [event(f"e{n}", flow_id=f"flow-{n % 7}") for n in range(1000)]
-        await world.platform._queue.enqueue(events)
+        await world.platform.instruments.queue.enqueue(events)
         world.platform.local_broker.take(events)
         assert world.platform.local_broker.held <= 100
         await until(lambda: drained(world), "the queue to empty")

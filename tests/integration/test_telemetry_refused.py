@@ -278,4 +278,4 @@ async def _logged(lines: Sequence[Any], event: str) -> bool | None:
 
 async def _empty(world: LocalWorld) -> bool | None:
     await asyncio.sleep(0.01)
-    return True if await world.platform._queue.depth() == 0 else None
+    return True if await world.platform.instruments.queue.depth() == 0 else None

@@ -187,7 +187,7 @@ async def test_nobody_is_remembered_as_waiting_after_the_wait() -> None:
     assert not any(wait.done() for wait in waits)
     flow_waiters.observe(make_step(flow))
     await asyncio.gather(*waits)
-    assert flow_waiters._waiting == {}
+    assert flow_waiters.waiting == 0
 
 
 async def test_a_workflow_is_the_flow_of_the_same_id(api: Api) -> None:
@@ -366,7 +366,7 @@ async def test_nobody_waits_for_a_flow_on_a_platform_that_stops(api: Api) -> Non
     waiting = asyncio.create_task(api.client.post(EXECUTE, json=decision(task("a"))))
 
     async def waits() -> object:
-        return api.world.platform.flow_waiters._waiting or None
+        return api.world.platform.flow_waiters.waiting or None
 
     await until(waits, "somebody who waits")
     api.world.platform.flow_waiters.close()

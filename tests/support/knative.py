@@ -77,7 +77,7 @@ class Function:
 
     async def running(self) -> Running:
         """Return what it is made of."""
-        return await self.function._running()
+        return await self.function.running()
 
     async def send(self, event: CloudEvent) -> httpx.Response:
         """POST an event in binary mode."""

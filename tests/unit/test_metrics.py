@@ -238,7 +238,7 @@ async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
         assert seen() == set(), "a process that only handles events has counted none"
         await world.platform.look_around()
         assert seen() == set(gauges)
-        monkeypatch.setattr(metrics, "monotonic", lambda: monotonic() + GAUGES_LAST + 1)
+        monkeypatch.setattr("functions._observability.metrics.monotonic", lambda: monotonic() + GAUGES_LAST + 1)
         assert seen() == set(), "what was counted long ago is not shown as if it were so now"
 
 
@@ -262,7 +262,8 @@ async def test_a_round_sets_the_gauges(tmp_path: Path) -> None:
 
 async def _shown(world: LocalWorld, name: str, value: float) -> dict[str, float]:
     async def probe() -> dict[str, float] | None:
-        await world.platform._round()
+        await world.platform.instruments.gauges.refresh()
+        await world.platform.catch_up()
         shown = values(world.platform.metrics)
         return shown if shown.get(name) == value else None
 
