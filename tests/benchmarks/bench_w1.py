@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.load import Stub, drive, register_workers
+from tests.benchmarks.load import Stub, drive
 from tests.benchmarks.measure import flushes, usage
 from tests.conftest import require
 from tests.support import postgres
@@ -20,7 +20,7 @@ async def started(platform: Platform, stub: Stub) -> int:
     """Start the platform with four workers and return its process id."""
     platform.start()
     await platform.ready()
-    await register_workers(platform.url, stub)
+    await platform.staff(stub.url, count=4, slots=1000)
     assert platform.running is not None
     return platform.running.pid
 

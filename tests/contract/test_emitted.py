@@ -13,6 +13,7 @@ from functions._core.events.catalogue import BY_TYPE, TRANSITIONS, handler_of
 from functions._core.events.commands import ApprovalGrant, PauseRequest, RedriveRequest, ResumeRequest, SkipRequest
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Answer
+from functions._core.records.models import Ticket
 from functions._core.records.worker import Worker
 from tests.contract.schemas import faults_of
 from tests.support.world import LocalWorld, decision, running_world, task, until
@@ -118,7 +119,7 @@ async def test_a_flow_that_is_cancelled_or_rejected_sends_what_the_contract_has(
         world.workers.behave = lambda _assignment: {"status": "RUNNING"}
         await world.register()
         flow_id = await world.submit(decision(*DIAMOND))
-        await until(lambda: one_started(world, flow_id), "the start of a ticket")
+        await world.ticket(flow_id, started, "has started")
         await world.cancel(flow_id, "a tester", "enough")
         await world.ended(flow_id)
         await world.run(task("a", "b"), task("b", "a"))
@@ -135,9 +136,9 @@ async def test_a_worker_that_comes_and_leaves_sends_what_the_contract_has(
     async with watched(tmp_path, monkeypatch) as (world, wire):
         world.workers.behave = lambda _assignment: None
         flow_id = await world.submit(decision(*DIAMOND))
-        await until(lambda: waiting(world, flow_id), "a ticket that waits for a worker")
+        await world.ticket(flow_id, lambda one: one.waiting == "WORKER", "waits for a worker")
         await world.register()
-        await until(lambda: acknowledged(world, flow_id), "an assignment that is acknowledged")
+        await world.ticket(flow_id, lambda one: one.acknowledged_at is not None, "a worker has accepted")
         await world.platform.deregister("w1", "it is tired")
         await until(lambda: reassigned(wire), "the ticket to be taken back")
         assert wire.faults(world) == []
@@ -190,7 +191,7 @@ async def test_a_flow_that_waits_for_people_sends_what_the_contract_has(
         flow_id = await world.submit(decision(task("a"), requires_human_review=True))
         await world.reached(flow_id, "AWAITING_APPROVAL")
         await world.platform.order(ApprovalGrant(flow_id=flow_id))
-        await until(lambda: one_started(world, flow_id), "the start of the ticket")
+        await world.ticket(flow_id, started, "has started")
         await world.platform.order(PauseRequest(flow_id=flow_id))
         await world.platform.order(ResumeRequest(flow_id=flow_id))
         ticket_id = (await world.tickets(flow_id))["a"].ticket_id
@@ -215,19 +216,9 @@ async def test_each_sender_is_one_that_the_catalogue_names(tmp_path: Path, monke
                 assert handler_of(event) == BY_TYPE[event.event_type].handled_by, event.event_type
 
 
-async def one_started(world: LocalWorld, flow_id: str) -> bool | None:
-    """Tell whether a ticket is running."""
-    return any(ticket.started_at for ticket in (await world.tickets(flow_id)).values()) or None
-
-
-async def waiting(world: LocalWorld, flow_id: str) -> bool | None:
-    """Tell whether a ticket waits for a worker."""
-    return any(ticket.waiting == "WORKER" for ticket in (await world.tickets(flow_id)).values()) or None
-
-
-async def acknowledged(world: LocalWorld, flow_id: str) -> bool | None:
-    """Tell whether a worker has accepted a ticket."""
-    return any(ticket.acknowledged_at for ticket in (await world.tickets(flow_id)).values()) or None
+def started(ticket: Ticket) -> bool:
+    """Tell whether a ticket is running, or was."""
+    return ticket.started_at is not None
 
 
 async def reassigned(wire: Wire) -> bool | None:

@@ -9,18 +9,17 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
-from uuid import uuid4
 
-import aiohttp
 import pytest
 
 from functions._core.events.catalogue import BY_TYPE, SINK
 from tests.contract.schemas import STEMS, envelope_faults
-from tests.support.loopback import Answer, Loopback, Request
+from tests.support.http_workers import HttpWorkers
+from tests.support.loopback import Answer, Request
 from tests.support.processes import Platform, running_platform
 from tests.support.world import decision, task, until
 
@@ -39,56 +38,34 @@ def structured(request: Request) -> list[dict[str, Any]]:
     return [{**attributes, "datacontenttype": media, "data": request.json}]
 
 
-@dataclass
-class Doors:
+class Doors(HttpWorkers):
     """A subscriber, a telemetry sink and workers in one server; keeps what came by which door."""
 
-    server: Loopback
-    seen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    url: str = ""
-    behave: Mapping[str, Any] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    def __init__(self) -> None:
+        super().__init__(reports_of)
+        self.seen: dict[str, list[dict[str, Any]]] = {}
 
-    async def answer(self, request: Request) -> Answer:
+    async def take(self, request: Request) -> Answer:
         """Take what comes, or refuse it."""
         door = request.path.split("/")[1]
         events = structured(request)
         self.seen.setdefault(door, []).extend(events)
-        if door == "subscriber" and events[0]["type"] == REFUSED:
-            return Answer(400)
-        if door == "telemetry" and any(event["data"].get("step") == "C2" for event in events):
-            return Answer(422)
-        if door == "refusing":
-            return Answer(400)
-        if door == "worker" and events[0]["type"] == f"{PREFIX}ticket.assigned.v1":
-            working = asyncio.create_task(self._work(events[0]["data"]))
-            self._tasks.add(working)
-            working.add_done_callback(self._tasks.discard)
-        return Answer()
+        if door == "subscriber":
+            return Answer(400 if events[0]["type"] == REFUSED else 202)
+        if door == "telemetry":
+            return Answer(422 if any(event["data"].get("step") == "C2" for event in events) else 202)
+        return Answer(400) if door == "refusing" else await super().take(request)
 
-    async def _work(self, assignment: Mapping[str, Any]) -> None:
-        """Report what the task's name asks for."""
-        name, first = assignment["task_id"], assignment["attempt"] == 1
-        said: list[dict[str, Any]] = [{"status": "RUNNING", "progress": 10}]
-        if name.startswith("fails") or (name.startswith("shaky") and first):
-            said.append(
-                {"status": "FAILED", "error": {"type": "broken", "message": "ça ne va pas", "retryable": first}}
-            )
-        elif not name.startswith("hangs"):
-            said.append({"status": "COMPLETED", "output": {"by": name}})
-        async with aiohttp.ClientSession() as client:
-            for report in said:
-                headers = {
-                    "ce-specversion": "1.0",
-                    "ce-id": str(uuid4()),
-                    "ce-source": "/workers/w1",
-                    "ce-type": f"{PREFIX}ticket.reported.v1",
-                    "content-type": "application/json",
-                    "authorization": f"Bearer {assignment['token']}",
-                }
-                body = {"ticket_id": assignment["ticket_id"], "attempt": assignment["attempt"], **report}
-                async with client.post(assignment["callback_url"], json=body, headers=headers):
-                    pass
+
+def reports_of(assignment: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the reports that a task's name asks for."""
+    name, first = assignment["task_id"], assignment["attempt"] == 1
+    said: list[dict[str, Any]] = [{"status": "RUNNING", "progress": 10}]
+    if name.startswith("fails") or (name.startswith("shaky") and first):
+        said.append({"status": "FAILED", "error": {"type": "broken", "message": "ça ne va pas", "retryable": first}})
+    elif not name.startswith("hangs"):
+        said.append({"status": "COMPLETED", "output": {"by": name}})
+    return said
 
 
 @dataclass
@@ -124,14 +101,12 @@ class Driven:
 @asynccontextmanager
 async def driven(folder: Path) -> AsyncIterator[Driven]:
     """Start a platform whose subscriber, sink and workers are this test."""
-    async with Loopback() as server:
-        doors = Doors(server, url=server.url)
-        server.answer = doors.answer
+    async with Doors() as server:
         told = {"subscriber_url": f"{server.url}/subscriber", "telemetry_url": f"{server.url}/telemetry"}
         async with running_platform(folder, **told, no_worker_seconds=2, log_level="info") as platform:
             for name, capability in (("worker", "python"), ("refusing", "nothing works")):
                 await platform.register(name, capability, slots=50, endpoint=f"{server.url}/{name}")
-            yield Driven(platform, doors)
+            yield Driven(platform, server)
 
 
 async def lively(run: Driven) -> None:

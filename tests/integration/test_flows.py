@@ -146,7 +146,7 @@ async def test_tickets_wait_for_a_worker_and_go_on_when_one_registers(tmp_path: 
     async with running_world(tmp_path) as world:
         await world.register("other", "terraform")
         flow_id = await world.submit(decision(task("a")))
-        ticket = await until(lambda: _waiting(world, flow_id, Waiting.WORKER), "the ticket to wait")
+        ticket = await world.ticket(flow_id, lambda one: one.waiting is Waiting.WORKER, "waits for a worker")
         await world.register("w1")
         flow = await world.ended(flow_id)
     assert [(r.worker_id, r.reason) for r in ticket.refusals] == [("other", "does not offer python")]
@@ -237,7 +237,7 @@ async def test_a_task_that_must_not_be_done_twice_fails_when_its_worker_is_lost(
         await world.register("w1")
         world.workers.behave = lambda _assignment: None
         flow_id = await world.submit(decision(task("a", idempotent=False), task("b", "a")))
-        await until(lambda: _accepted(world, flow_id), "the acknowledgement")
+        await world.ticket(flow_id, lambda one: one.acknowledged_at is not None, "a worker has accepted")
         await world.register("w2")
         await world.platform.deregister("w1", "gone")
         flow = await world.ended(flow_id)
@@ -419,16 +419,6 @@ async def _admit_validated(world: LocalWorld, event: CloudEvent, text: bytes) ->
 
 async def _first(items: Any) -> Any:
     return items[0] if items else None
-
-
-async def _waiting(world: LocalWorld, flow_id: str, waiting: Waiting) -> Any:
-    tickets = await world.ports.store.tickets_of(flow_id)
-    return next((t for t in tickets if t.waiting is waiting), None)
-
-
-async def _accepted(world: LocalWorld, flow_id: str) -> Any:
-    tickets = await world.ports.store.tickets_of(flow_id)
-    return next((t for t in tickets if t.acknowledged_at), None)
 
 
 async def _empty(world: LocalWorld) -> bool | None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import httpx
@@ -21,12 +20,11 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow
 from functions._core.records.values import flow_id_of
 from tests.support.http_api import problem_of, running_api
-from tests.support.loopback import Answer as LoopbackAnswer
-from tests.support.loopback import Loopback, Request
+from tests.support.http_workers import HttpWorkers
 from tests.support.loopback import until as until_true
 from tests.support.one_machine import OneMachine, one_machine
 from tests.support.slow_store import slowed
-from tests.support.world import decision, decision_event, report_event, task
+from tests.support.world import decision, decision_event, task
 
 WORDS = {"full": "database or disk is full", "read-only": "readonly database"}
 
@@ -76,28 +74,8 @@ async def platform_over(folder: Path) -> AsyncIterator[Platform]:
 @asynccontextmanager
 async def worker_for(platform: Platform) -> AsyncIterator[None]:
     """Run a worker that completes everything, and repeats a report until it is taken."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def report(assignment: dict[str, Any]) -> None:
-        media, body = write_structured(report_event(assignment, status="COMPLETED"))
-        headers = {**media, "authorization": f"Bearer {assignment['token']}"}
-        for _ in range(200):
-            answer = await platform.at.client.post(assignment["callback_url"], content=body, headers=headers)
-            if answer.status_code != 503:
-                return
-            await asyncio.sleep(0.05)  # as the answer's Retry-After asks for, only shorter
-
-    async def take(request: Request) -> LoopbackAnswer:
-        if request.json.get("token"):
-            reporting = asyncio.create_task(report(request.json))
-            tasks.add(reporting)
-            reporting.add_done_callback(tasks.discard)
-        return LoopbackAnswer()
-
-    async with Loopback() as loopback:
-        loopback.answer = take
-        worker = {"worker_id": "w", "endpoint": f"{loopback.url}/w", "capabilities": ["python"]}
-        assert (await platform.at.client.post("/api/v1/workers", json=worker)).status_code == 201
+    async with HttpWorkers() as workers:
+        await platform.at.register("w", endpoint=f"{workers.url}/w")
         yield
 
 

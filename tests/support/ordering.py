@@ -48,11 +48,10 @@ async def taken(world: LocalWorld, task_id: str, attempt: int = 1) -> Mapping[st
 async def ticket_at(world: LocalWorld, flow_id: str, task_id: str, **wanted: Any) -> Ticket:
     """Wait until a ticket has the wanted values."""
 
-    async def look() -> Ticket | None:
-        ticket = (await world.tickets(flow_id)).get(task_id)
-        return ticket if ticket and all(getattr(ticket, k) == v for k, v in wanted.items()) else None
+    def there(ticket: Ticket) -> bool:
+        return ticket.task_id == task_id and all(getattr(ticket, name) == value for name, value in wanted.items())
 
-    return await until(look, f"{task_id} to be {wanted}")
+    return await world.ticket(flow_id, there, f"is {task_id} with {wanted}")
 
 
 async def finish(world: LocalWorld, assignment: Mapping[str, Any], status: str = "COMPLETED") -> str:

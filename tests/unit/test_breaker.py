@@ -41,7 +41,7 @@ LATER = T0 + seconds(100)
 
 def ports_of(stores: Stores) -> Ports:
     """Return what the functions ask for, at a time when breakers are half-open."""
-    known = {name: getattr(stores, name) for name in ("registry", "tally", "wakeups")}
+    known = {name: getattr(stores, name) for name in ("registry", "ticket_counts", "wakeups")}
     return cast("Ports", SimpleNamespace(clock=SimpleNamespace(now=lambda: LATER), **known))
 
 
