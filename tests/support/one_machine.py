@@ -1,6 +1,6 @@
 """The platform of one machine in this process, with all that a user has: SQLite, HTTP on a port, real workers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +36,11 @@ class OneMachine(ClientWorld):
 
 
 @asynccontextmanager
-async def one_machine(folder: Path, **settings: object) -> AsyncIterator[OneMachine]:
+async def one_machine(
+    folder: Path, environment: Mapping[str, str] | None = None, **settings: object
+) -> AsyncIterator[OneMachine]:
     """Run the platform with its data in `folder`, for as long as the context is open."""
-    chosen = Settings.from_mapping({}, **{"port": 0, "data": folder, "log_level": "error", **settings})
+    chosen = Settings.from_mapping(environment or {}, **{"port": 0, "data": folder, "log_level": "error", **settings})
     async with (
         running(chosen) as platform,
         httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=PATIENCE_S) as client,
