@@ -39,7 +39,7 @@ def test_every_word_for_a_task_type_is_listed_with_what_it_is_read_as() -> None:
 
 
 def test_what_is_carried_is_listed() -> None:
-    decision, plan = section("CommandResult").split("Plan:")
+    decision, plan = section("Carried").split("Plan:")
     assert set(re.findall(r"`(\w+)`", decision)) == CARRIED_BY_DECISION
     assert set(re.findall(r"`(\w+)`", plan)) == CARRIED_BY_PLAN
 
