@@ -44,7 +44,7 @@ test: $(ready) $(emulators) ## run all tests but the slow ones
 test-slow: $(ready) $(emulators) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
 
-sim: $(ready) ## simulate 1,000 flows with every fault, and check every promise at each of their steps
+sim: $(ready) ## simulate 1,000 flows with every fault, and check every invariant at each of their steps
 	@.venv/bin/flowc simulate --runs 1000
 
 check: $(ready) ## check format, lint and types
@@ -62,19 +62,19 @@ bench: $(ready) ## run the benchmarks (tests/benchmarks/bench_*.py)
 requirements: $(ready) ## pin the newest versions that fit pyproject.toml
 	@infra/requirements/compile
 
-events: $(ready) ## write events/ anew from the models
+events: $(ready) ## write events/ from the models
 	@$(python) -m infra.generate.events
 
 reference: $(ready) ## write the generated pages of docs/reference again from the code
 	@$(python) -m infra.generate.reference
 
-diagrams: $(ready) ## draw the README's diagrams anew from the tables
+diagrams: $(ready) ## draw the diagrams of docs/internals/architecture.md from the tables
 	@$(python) -m infra.generate.diagrams
 
-observability: $(ready) ## write infra/observability/ anew from the metric catalogue
+observability: $(ready) ## write infra/observability/ from the metric catalogue
 	@$(python) -m infra.generate.observability
 
-knative: $(ready) ## write the made part of infra/knative/ anew from routes and metrics
+knative: $(ready) ## write the made part of infra/knative/ from routes and metrics
 	@$(python) -m infra.generate.knative
 
 sam: $(ready) $(sam) ## check template.yaml and build what `sam deploy` takes to AWS (RUNTIME=python3.12 for another one)

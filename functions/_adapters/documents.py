@@ -14,7 +14,8 @@ from pydantic_core import PydanticSerializationError
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.audits import AnyAudit
-from functions._core.records.models import HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Ticket
 from functions._core.records.set_aside import RecordKind, SetAside
 from functions._core.records.values import Record
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from functions._cli import as_given
-from functions._cli.lazy_group import Entry, LazyGroup
+from functions._cli.lazy_group import CommandEntry, LazyGroup
 from functions._engine.version import __version__
 
 PLATFORM, FLOWS, ORDERS, EVENTS = "Platform", "Flows", "Orders", "Events"
@@ -18,37 +18,53 @@ as_given.install()
 class Commands(LazyGroup):
     """The commands; a test compares each line about one with its docstring."""
 
-    entries: Sequence[Entry] = (
-        Entry(PLATFORM, "demo", f"{ROOM}.demo_command:demo", "Watch the sample decision getting done."),
-        Entry(PLATFORM, "up", f"{ROOM}.up_command:up", "Run the platform: one port, one folder."),
-        Entry(PLATFORM, "migrate", f"{ROOM}.migrate_command:migrate", "Bring the database to this version's schema."),
-        Entry(PLATFORM, "worker", f"{ROOM}.worker_command:worker", "Run a worker, which takes tickets and does them."),
-        Entry(PLATFORM, "workers", f"{ROOM}.worker_list:workers", "List the workers that the platform knows."),
-        Entry(PLATFORM, "version", f"{ROOM}.app:version", "Print the version of Flow C."),
-        Entry(FLOWS, "sample", f"{ROOM}.sample_command:sample", "Print a valid decision to try things out with."),
-        Entry(FLOWS, "validate", f"{ROOM}.validate_command:validate", "Check a decision without submitting it."),
-        Entry(FLOWS, "simulate", f"{ROOM}.simulate_command:simulate", "Run a plan in virtual time, with faults."),
-        Entry(FLOWS, "cost", f"{ROOM}.cost_command:cost", "Print what a plan costs on AWS."),
-        Entry(FLOWS, "submit", f"{ROOM}.submit_command:submit", "Submit a decision and print the id of its flow."),
-        Entry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
-        Entry(FLOWS, "show", f"{ROOM}.flow_commands:show", "Show a flow and its tickets."),
-        Entry(FLOWS, "result", f"{ROOM}.output_commands:result", "Print the outputs of a flow's tasks as JSON."),
-        Entry(FLOWS, "logs", f"{ROOM}.output_commands:logs", "Print what the tasks of a flow wrote."),
-        Entry(FLOWS, "why", f"{ROOM}.flow_commands:why", "Say what a flow or a ticket waits for."),
-        Entry(FLOWS, "replay", f"{ROOM}.replay_command:replay", "Rebuild a flow from its history and compare."),
-        Entry(ORDERS, "cancel", f"{ROOM}.order_commands:cancel", "Cancel a flow."),
-        Entry(ORDERS, "approve", f"{ROOM}.order_commands:approve", "Let a flow that awaits approval begin."),
-        Entry(ORDERS, "deny", f"{ROOM}.order_commands:deny", "Deny a flow that awaits approval."),
-        Entry(ORDERS, "pause", f"{ROOM}.order_commands:pause", "Pause a flow."),
-        Entry(ORDERS, "resume", f"{ROOM}.order_commands:resume", "Let a paused flow go on."),
-        Entry(ORDERS, "redrive", f"{ROOM}.order_commands:redrive", "Let a flow go on where it failed."),
-        Entry(ORDERS, "retry", f"{ROOM}.order_commands:retry", "Try a ticket that waits now instead of later."),
-        Entry(ORDERS, "reassign", f"{ROOM}.order_commands:reassign", "Give a ticket to another worker."),
-        Entry(ORDERS, "skip", f"{ROOM}.order_commands:skip", "Take a ticket as done without its being done."),
-        Entry(EVENTS, "events", f"{ROOM}.event_commands:events", "Print the events of all flows, the oldest first."),
-        Entry(EVENTS, "audits", f"{ROOM}.audit_command:audits", "List what validation found and what people did."),
-        Entry(EVENTS, "incidents", f"{ROOM}.audit_command:incidents", "List what went wrong."),
-        Entry(EVENTS, "dead-letters", f"{ROOM}.event_commands:dead_letters", "See, replay or drop dead letters."),
+    entries: Sequence[CommandEntry] = (
+        CommandEntry(PLATFORM, "demo", f"{ROOM}.demo_command:demo", "Watch the sample decision getting done."),
+        CommandEntry(PLATFORM, "up", f"{ROOM}.up_command:up", "Run the platform: one port, one folder."),
+        CommandEntry(
+            PLATFORM, "migrate", f"{ROOM}.migrate_command:migrate", "Bring the database to this version's schema."
+        ),
+        CommandEntry(
+            PLATFORM, "worker", f"{ROOM}.worker_command:worker", "Run a worker, which takes tickets and does them."
+        ),
+        CommandEntry(PLATFORM, "workers", f"{ROOM}.worker_list:workers", "List the workers that the platform knows."),
+        CommandEntry(PLATFORM, "version", f"{ROOM}.app:version", "Print the version of Flow C."),
+        CommandEntry(
+            FLOWS, "sample", f"{ROOM}.sample_command:sample", "Print a valid decision to try things out with."
+        ),
+        CommandEntry(FLOWS, "validate", f"{ROOM}.validate_command:validate", "Check a decision without submitting it."),
+        CommandEntry(
+            FLOWS, "simulate", f"{ROOM}.simulate_command:simulate", "Run a plan in virtual time, with faults."
+        ),
+        CommandEntry(FLOWS, "cost", f"{ROOM}.cost_command:cost", "Print what a plan costs on AWS."),
+        CommandEntry(
+            FLOWS, "submit", f"{ROOM}.submit_command:submit", "Submit a decision and print the id of its flow."
+        ),
+        CommandEntry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
+        CommandEntry(FLOWS, "show", f"{ROOM}.flow_commands:show", "Show a flow and its tickets."),
+        CommandEntry(FLOWS, "result", f"{ROOM}.output_commands:result", "Print the outputs of a flow's tasks as JSON."),
+        CommandEntry(FLOWS, "logs", f"{ROOM}.output_commands:logs", "Print what the tasks of a flow wrote."),
+        CommandEntry(FLOWS, "why", f"{ROOM}.flow_commands:why", "Say what a flow or a ticket waits for."),
+        CommandEntry(FLOWS, "replay", f"{ROOM}.replay_command:replay", "Rebuild a flow from its history and compare."),
+        CommandEntry(ORDERS, "cancel", f"{ROOM}.order_commands:cancel", "Cancel a flow."),
+        CommandEntry(ORDERS, "approve", f"{ROOM}.order_commands:approve", "Let a flow that awaits approval begin."),
+        CommandEntry(ORDERS, "deny", f"{ROOM}.order_commands:deny", "Deny a flow that awaits approval."),
+        CommandEntry(ORDERS, "pause", f"{ROOM}.order_commands:pause", "Pause a flow."),
+        CommandEntry(ORDERS, "resume", f"{ROOM}.order_commands:resume", "Let a paused flow go on."),
+        CommandEntry(ORDERS, "redrive", f"{ROOM}.order_commands:redrive", "Let a flow go on where it failed."),
+        CommandEntry(ORDERS, "retry", f"{ROOM}.order_commands:retry", "Try a ticket that waits now instead of later."),
+        CommandEntry(ORDERS, "reassign", f"{ROOM}.order_commands:reassign", "Give a ticket to another worker."),
+        CommandEntry(ORDERS, "skip", f"{ROOM}.order_commands:skip", "Take a ticket as done without its being done."),
+        CommandEntry(
+            EVENTS, "events", f"{ROOM}.event_commands:events", "Print the events of all flows, the oldest first."
+        ),
+        CommandEntry(
+            EVENTS, "audits", f"{ROOM}.audit_command:audits", "List what validation found and what people did."
+        ),
+        CommandEntry(EVENTS, "incidents", f"{ROOM}.audit_command:incidents", "List what went wrong."),
+        CommandEntry(
+            EVENTS, "dead-letters", f"{ROOM}.event_commands:dead_letters", "See, replay or drop dead letters."
+        ),
     )
 
 

@@ -39,17 +39,17 @@ def incidents(
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
-    """List what went wrong beyond what flows mend by themselves, the newest first."""
+    """List what went wrong beyond what flows fix by themselves, the newest first."""
     run(_incidents(flow, min(limit, MOST), url, api_key, as_json=as_json))
 
 
 async def _incidents(flow: str | None, limit: int, url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
     from functions._cli.references import flow_id_of
     from functions._cli.tables import table
     from functions._cli.words import clean, date_and_time
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         flow_id = flow and await flow_id_of(client, flow)
         found = (await client.get("/api/v1/incidents", flow_id=flow_id, limit=limit))["items"]
     if as_json:
@@ -65,11 +65,11 @@ async def _incidents(flow: str | None, limit: int, url: str, api_key: str, *, as
 
 
 async def _audits(filters: dict[str, str | None], limit: int, url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
     from functions._cli.references import flow_id_of
     from functions._cli.tables import table
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         if filters["flow_id"]:
             filters["flow_id"] = await flow_id_of(client, filters["flow_id"])
         found = (await client.get("/api/v1/audits", **filters, limit=limit))["items"]

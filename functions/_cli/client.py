@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request
 
 from functions._cli.console import WRONG_USE, CommandFailed
-from functions._cli.http import NoAnswer, Reply, answer_to, opener
+from functions._cli.http import NoAnswer, PlainReply, answer_to, opener
 from functions._cli.wire import JsonObject
 from functions._engine.version import __version__
 
@@ -34,7 +34,7 @@ OF_THE_MOMENT = frozenset({"decision_conflict", "not_replayable", "no_receiver"}
 """Codes of refusals with such a status that are about what the platform has: another one would take the request."""
 
 
-class Refused(CommandFailed):
+class CommandRefused(CommandFailed):
     """The platform has answered with a problem; `status` is the one of HTTP, `code` the word for what it is.
 
     A request that is wrong in itself was wrong use of the command.
@@ -47,7 +47,7 @@ class Refused(CommandFailed):
         self.code = code
 
 
-class Unavailable(Refused):
+class PlatformUnavailable(CommandRefused):
     """The platform cannot answer now, but may later."""
 
 
@@ -61,7 +61,7 @@ def ticket_path(ticket_id: str, *rest: str) -> str:
     return "/".join(("/api/v1/tickets", quote(ticket_id, safe=""), *rest))
 
 
-class Client:
+class PlatformClient:
     """The API at one address. Use it as an async context manager."""
 
     def __init__(self, url: str, api_key: str = "") -> None:
@@ -137,11 +137,11 @@ class Client:
             return answer
         if answer is None or not {"detail", "title"} & answer.keys():
             raise NoPlatform(f"no platform at {self.url}: what listens there answered {reply.status}")
-        kind = Unavailable if reply.status in AWAY else Refused
+        kind = PlatformUnavailable if reply.status in AWAY else CommandRefused
         raise kind(_in_words(answer), reply.status, str(answer.get("code") or ""))
 
 
-def _json(reply: Reply) -> JsonObject | None:
+def _json(reply: PlainReply) -> JsonObject | None:
     """Return the JSON object of an answer, an empty one when there is no content, None when it is none."""
     if not reply.body:
         return {}

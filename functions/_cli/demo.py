@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from functions._cli.client import Client
+from functions._cli.client import PlatformClient
 from functions._cli.console import CommandFailed
 from functions._core.decision.model import unwrap_plan
 from functions._core.errors import Rejected
@@ -17,13 +17,13 @@ from functions._core.records.values import SecurityLevel
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
 from functions._observability import logs
-from functions._worker import SimulatedExecutor, Worker, WorkerConfig
+from functions._worker import SimulatedExecutor, WorkerConfig, WorkerProcess
 
 WORKERS = ("worker-1", "worker-2", "worker-3", "worker-4")
 SLOTS = 10
 
 
-async def demonstrate(event: CloudEvent, speed: float, show: Callable[[Client], Awaitable[int]]) -> int:
+async def demonstrate(event: CloudEvent, speed: float, show: Callable[[PlatformClient], Awaitable[int]]) -> int:
     """Start the platform and workers that can do all that `event` asks for, call `show` with a client, clean up.
 
     Workers wait as long as each task is estimated to take, divided by `speed`.
@@ -35,7 +35,7 @@ async def demonstrate(event: CloudEvent, speed: float, show: Callable[[Client], 
         async with (
             running(settings) as platform,
             _workers(platform.url, capabilities, speed),
-            Client(platform.url) as client,
+            PlatformClient(platform.url) as client,
         ):
             return await show(client)
 
@@ -44,7 +44,7 @@ async def demonstrate(event: CloudEvent, speed: float, show: Callable[[Client], 
 async def _workers(platform_url: str, capabilities: tuple[str, ...], speed: float) -> AsyncIterator[None]:
     """Run the workers, all known to the platform, for as long as the context is open."""
     workers = [
-        Worker(
+        WorkerProcess(
             WorkerConfig(
                 worker_id=worker_id,
                 platform_url=platform_url,

@@ -9,7 +9,7 @@ from functions._cli.console import CommandFailed, console, print_json, run, say
 from functions._cli.options import AsJson
 
 if TYPE_CHECKING:
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
     from functions._cli.wire import JsonObject
     from functions._core.events.envelope import CloudEvent
 
@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 10.0
 
 SAMPLE = Path(__file__).with_name("sample_decision.json")
 SAMPLE_SPEED, FILE_SPEED = 300.0, 1000.0
-"""The sample takes 29 minutes on its longest path: six seconds are enough to watch."""
+"""The sample takes 29 minutes on its critical path: six seconds are enough to watch."""
 
 
 def demo(
@@ -48,7 +48,7 @@ def demo(
 async def _demo(file: str | None, speed: float | None, *, as_json: bool) -> int:
     from functions._cli.submission import read_decision_file
 
-    async def show(client: "Client") -> int:
+    async def show(client: "PlatformClient") -> int:
         say(f"a platform and four workers are up at {client.url}")
         say(f"every task is simulated, {times:g} times faster than estimated")
         return await _show(client, event, as_json=as_json)
@@ -65,7 +65,7 @@ async def _demo(file: str | None, speed: float | None, *, as_json: bool) -> int:
         raise
 
 
-async def _show(client: "Client", event: "CloudEvent", *, as_json: bool) -> int:
+async def _show(client: "PlatformClient", event: "CloudEvent", *, as_json: bool) -> int:
     from functions._cli.client import flow_path
     from functions._cli.following import follow
     from functions._cli.submission import submit_decision

@@ -42,9 +42,9 @@ def events(
 
 
 async def _list(after: int, limit: int, url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._cli.client import PAGE, Client
+    from functions._cli.client import PAGE, PlatformClient
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         while limit > 0:
             page = await client.get(EVENTS, after=after, limit=min(limit, PAGE))
             if not page["items"]:
@@ -60,9 +60,9 @@ async def _follow(after: int, url: str, api_key: str, *, as_json: bool) -> int:
     """Print events for ever; a platform that has answered once may go away and come back."""
     import asyncio
 
-    from functions._cli.client import PAGE, Client, NoPlatform, Unavailable
+    from functions._cli.client import PAGE, NoPlatform, PlatformClient, PlatformUnavailable
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         page = await client.get(EVENTS, after=after, limit=PAGE)
         away = False
         while True:
@@ -74,7 +74,7 @@ async def _follow(after: int, url: str, api_key: str, *, as_json: bool) -> int:
             try:
                 page = await client.get(EVENTS, after=page["after"], limit=PAGE)
                 away = False
-            except (NoPlatform, Unavailable) as error:
+            except (NoPlatform, PlatformUnavailable) as error:
                 page = {"items": [], "after": page["after"]}
                 if not away:
                     say(f"flowc: {error}; going on when it is back")
@@ -103,11 +103,11 @@ def list_letters(
 
 
 async def _list_letters(limit: int, cursor: str | None, url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
     from functions._cli.tables import table
     from functions._cli.words import clean, date_and_time
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         page = await client.page(LETTERS, limit=limit, cursor=cursor)
     if as_json:
         print_json(page)
@@ -154,10 +154,10 @@ def _signed(by: str | None, reason: str | None) -> str:
 async def _with_letter(letter_id: str, signed: str, url: str, api_key: str, *, replay: bool) -> int:
     from urllib.parse import quote
 
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
 
     path = f"{LETTERS}/{quote(letter_id, safe='')}"
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         await (client.post(f"{path}/replay{signed}") if replay else client.delete(f"{path}{signed}"))
     typer.echo(f"{'replayed' if replay else 'dropped'} {letter_id}")
     return 0

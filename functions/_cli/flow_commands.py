@@ -37,9 +37,9 @@ def flows(
 
 
 async def _flows(status: str | None, limit: int, cursor: str | None, url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         wanted = status.upper() if status else None
         page = await client.page("/api/v1/flows", limit=limit, cursor=cursor, status=wanted)
     if as_json:
@@ -91,10 +91,10 @@ def show(
 
 
 async def _show(ref: str, limit: int, url: str, api_key: str, *, watch: bool, as_json: bool) -> int:
-    from functions._cli.client import Client, flow_path
+    from functions._cli.client import PlatformClient, flow_path
     from functions._cli.references import with_flow
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         flow = await with_flow(client, ref, lambda one: client.get(flow_path(one)))
         flow_id = flow["flow_id"]
         if watch:
@@ -154,10 +154,10 @@ def why(
 async def _why(record_id: str, url: str, api_key: str, *, as_json: bool) -> int:
     from urllib.parse import quote
 
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
     from functions._cli.references import with_flow, with_ticket
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         find = with_ticket if "/" in record_id else with_flow
         explanation = await find(client, record_id, lambda one: client.get(f"/api/v1/why/{quote(one, safe='')}"))
     if as_json:

@@ -4,7 +4,7 @@ from asyncio import CancelledError
 
 import typer
 
-from functions._cli.client import Client
+from functions._cli.client import PlatformClient
 from functions._cli.console import console, say
 from functions._cli.live_view import live_view
 from functions._cli.plain_lines import PlainLines
@@ -16,7 +16,12 @@ APPEARS_WITHIN = 15.0
 
 
 async def follow(
-    client: Client, flow_id: str, *, stderr: bool = False, patience: float | None = None, appears_within: float = 0
+    client: PlatformClient,
+    flow_id: str,
+    *,
+    stderr: bool = False,
+    patience: float | None = None,
+    appears_within: float = 0,
 ) -> Progress:
     """Show a flow until its end, on stdout unless `stderr`; see `watch` for the rest."""
     screen = console(stderr=stderr)
@@ -27,7 +32,9 @@ async def follow(
     return await watch(client, flow_id, lines, patience=patience, appears_within=appears_within)
 
 
-async def follow_or_leave(client: Client, flow_id: str, *, stderr: bool = False, appears_within: float = 0) -> Progress:
+async def follow_or_leave(
+    client: PlatformClient, flow_id: str, *, stderr: bool = False, appears_within: float = 0
+) -> Progress:
     """Follow a flow that goes on when the user stops watching, and say so then."""
     try:
         return await follow(client, flow_id, stderr=stderr, appears_within=appears_within)

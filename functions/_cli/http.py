@@ -30,7 +30,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PlainReply:
     """An answer of any status, its body read whole."""
 
     status: int
@@ -85,15 +85,15 @@ def opener(*, direct: bool) -> OpenerDirector:
     return build_opener(_NoRedirects, _Http, _Https, *((ProxyHandler({}),) if direct else ()))
 
 
-async def answer_to(opened_by: OpenerDirector, request: Request) -> Reply:
+async def answer_to(opened_by: OpenerDirector, request: Request) -> PlainReply:
     """Send a request and return the answer; raise `NoAnswer`.
 
     A thread that nobody waits for does it, so that a command can be stopped at any moment.
     """
     loop = asyncio.get_running_loop()
-    answered: asyncio.Future[Reply] = loop.create_future()
+    answered: asyncio.Future[PlainReply] = loop.create_future()
 
-    def settle(reply: Reply | None, failure: Exception | None) -> None:
+    def settle(reply: PlainReply | None, failure: Exception | None) -> None:
         if answered.cancelled():
             return
         if reply is not None:
@@ -114,14 +114,14 @@ async def answer_to(opened_by: OpenerDirector, request: Request) -> Reply:
     return await answered
 
 
-def _answer(opened_by: OpenerDirector, request: Request) -> Reply:
+def _answer(opened_by: OpenerDirector, request: Request) -> PlainReply:
     try:
         try:
             with opened_by.open(request) as response:
-                return Reply(response.status, response.read())
+                return PlainReply(response.status, response.read())
         except HTTPError as refusal:
             with refusal:
-                return Reply(refusal.code, refusal.read())
+                return PlainReply(refusal.code, refusal.read())
     except TimeoutError as error:
         raise NoAnswer(late=True) from error
     except URLError as error:

@@ -12,7 +12,7 @@ from typer.models import CommandInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """A command of the group: its section of the help, name, where its function is, and a line about it."""
 
     section: str
@@ -35,7 +35,7 @@ class Entry:
 class LazyGroup(TyperGroup):
     """The commands of `entries`, which a subclass names."""
 
-    entries: Sequence[Entry] = ()
+    entries: Sequence[CommandEntry] = ()
 
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 the base's
         """Return the names, in the order of the help."""

@@ -1,4 +1,4 @@
-"""Progress on a terminal: one picture that is drawn anew several times a second."""
+"""Progress on a terminal: one picture that is drawn again several times a second."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

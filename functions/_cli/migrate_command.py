@@ -16,8 +16,8 @@ def migrate() -> None:
     """
     from functions._core.errors import FlowcError
     from functions._engine.settings import Settings, SettingsError
-    from functions._engine.wiring import migrate_database
     from functions._hosts.one_machine import process
+    from functions._hosts.open_store import migrate_database
 
     try:
         url = Settings.from_mapping(process.environment()).database_url

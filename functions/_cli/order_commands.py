@@ -116,10 +116,10 @@ def _said(by: str, reason: str | None, *, dry_run: bool) -> Said:
 async def _ordered(
     verb: str, record_id: str, said: Said, url: str, api_key: str, *, as_json: bool, of_ticket: bool = False
 ) -> int:
-    from functions._cli.client import Client, flow_path, ticket_path
+    from functions._cli.client import PlatformClient, flow_path, ticket_path
     from functions._cli.references import with_flow, with_ticket
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         if of_ticket:
             flow = await with_ticket(client, record_id, lambda one: client.post(ticket_path(one, verb), said))
         else:

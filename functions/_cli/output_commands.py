@@ -9,7 +9,7 @@ from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, Url
 from functions._cli.wire import COMPLETED
 
 if TYPE_CHECKING:
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
     from functions._cli.wire import JsonObject
 
 NO_SUCH_TASK = 1
@@ -32,12 +32,12 @@ def result(
 
 
 async def _result(ref: str, task: str | None, url: str, api_key: str) -> int:
-    from functions._cli.client import Client, flow_path
+    from functions._cli.client import PlatformClient, flow_path
     from functions._cli.references import flow_and_task, with_flow
 
     if task is None and "/" in ref:
         ref, task = flow_and_task(ref)
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         flow = await with_flow(client, ref, lambda flow_id: client.get(flow_path(flow_id)))
         tickets = [ticket async for ticket in client.items(flow_path(flow["flow_id"], "tickets"))]
     outputs = {ticket["task_id"]: ticket["output"] for ticket in tickets if has_output(ticket)}
@@ -75,10 +75,10 @@ def logs(
 
 
 async def _logs(record: str, url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._cli.client import Client, ticket_path
+    from functions._cli.client import PlatformClient, ticket_path
     from functions._cli.references import with_ticket
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         if "/" in record:
             found = [await with_ticket(client, record, lambda one: client.get(ticket_path(one, "logs")))]
         else:
@@ -90,7 +90,7 @@ async def _logs(record: str, url: str, api_key: str, *, as_json: bool) -> int:
     return 0
 
 
-async def _of_flow(client: "Client", ref: str) -> "list[JsonObject]":
+async def _of_flow(client: "PlatformClient", ref: str) -> "list[JsonObject]":
     from functions._cli.client import flow_path, ticket_path
     from functions._cli.references import with_flow
 

@@ -3,28 +3,28 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from functions._cli.client import Client, Refused, flow_path
+from functions._cli.client import CommandRefused, PlatformClient, flow_path
 from functions._cli.console import WRONG_USE, CommandFailed
 from functions._cli.wire import UUID_TEXT, ticket_id_of
 
 Answer = TypeVar("Answer")
 
 
-async def with_flow(client: Client, ref: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
-    """Ask about the flow that `ref` means and return the answer; raise `Refused` when none or several are meant.
+async def with_flow(client: PlatformClient, ref: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
+    """Ask about the flow that `ref` means and return the answer; raise `CommandRefused` when none or several are meant.
 
     What looks like an id is taken for one first: that costs one request, and asking for what is not there does nothing.
     """
     if UUID_TEXT.fullmatch(ref):
         try:
             return await ask(ref)
-        except Refused as refusal:
+        except CommandRefused as refusal:
             if not refusal.code.startswith("unknown_"):
                 raise
     return await ask(await flow_id_of(client, ref))
 
 
-async def flow_id_of(client: Client, ref: str) -> str:
+async def flow_id_of(client: PlatformClient, ref: str) -> str:
     """Return the id of the one flow that `ref` means."""
     found = await client.get(flow_path("resolve"), ref=ref)
     return str(found["flow_id"])
@@ -40,14 +40,14 @@ def flow_and_task(ref: str) -> tuple[str, str]:
     )
 
 
-async def with_ticket(client: Client, ref: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
+async def with_ticket(client: PlatformClient, ref: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
     """Ask about a ticket: one named by its id, or as FLOW/TASK, the flow being named in any way."""
     if "/" not in ref:
         return await ask(ref)
     flow, task_id = flow_and_task(ref)
     try:
         return await with_flow(client, flow, lambda flow_id: ask(ticket_id_of(flow_id, task_id)))
-    except Refused as refusal:
+    except CommandRefused as refusal:
         if refusal.code != "unknown_ticket":
             raise
-        raise Refused(f"flow {flow} has no task {task_id!r}", refusal.status, refusal.code) from refusal
+        raise CommandRefused(f"flow {flow} has no task {task_id!r}", refusal.status, refusal.code) from refusal

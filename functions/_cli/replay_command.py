@@ -20,10 +20,10 @@ def replay(flow_id: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, 
 
 
 async def _replay(flow_id: str, url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._cli.client import Client, flow_path
+    from functions._cli.client import PlatformClient, flow_path
     from functions._cli.references import with_flow
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         rebuilt = await with_flow(client, flow_id, lambda one: client.get(flow_path(one, "replay")))
     if as_json:
         print_json(rebuilt)

@@ -1,4 +1,4 @@
-"""`flowc simulate`: the real platform in virtual time, with faults; what a plan takes, and that every promise holds."""
+"""`flowc simulate`: the real platform in virtual time, with faults; what a plan takes, every invariant checked."""
 
 import os
 import shlex
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from functions._simulator.plans import Scenario
-    from functions._simulator.report import Report
+    from functions._simulator.report import SimulationReport
     from functions._simulator.run import Result
 
 WORKERS = SLOTS = 4
@@ -48,10 +48,10 @@ def simulate(  # noqa: PLR0913 its options
     history: History = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a plan through the real platform, in virtual time and with faults, and check every promise at every step.
+    """Run a plan through the real platform, in virtual time and with faults, and check every invariant at every step.
 
     Prints when the flows were done, and how likely the SLA is met.
-    The exit status is 1 when a promise is broken, which comes with the command that shows it again.
+    The exit status is 1 when an invariant is violated, which comes with the command that shows it again.
     """
     if faults.strip().lower() == "list":
         _list_faults()
@@ -89,21 +89,21 @@ def _run(
     jobs: int | None,
     *,
     history: bool,
-) -> "Report":
+) -> "SimulationReport":
     from rich.progress import track
 
     from functions._core.errors import Rejected
-    from functions._simulator.report import Report
+    from functions._simulator.report import SimulationReport
     from functions._simulator.run import simulate as simulate_one
     from functions._simulator.run import simulate_many
 
     shown = console(stderr=True)
     try:
         if history:
-            return Report([simulate_one(seeds[0], faults, scenario, start, keep_history=True)])
+            return SimulationReport([simulate_one(seeds[0], faults, scenario, start, keep_history=True)])
         found = simulate_many(seeds, faults, scenario, start, min(jobs or os.cpu_count() or 1, MOST_JOBS))
         followed = track(found, "simulating", len(seeds), console=shown, transient=True, disable=not shown.is_terminal)
-        return Report(list(followed))
+        return SimulationReport(list(followed))
     except Rejected as refusal:
         raise CommandFailed(f"the plan cannot be simulated: {refusal}", exit_status=WRONG_USE) from refusal
 
@@ -150,7 +150,7 @@ def _list_faults() -> None:
         typer.echo(f"{fault.name:<22}{fault.sentence}")
 
 
-def _show(report: "Report", plan: str) -> None:
+def _show(report: "SimulationReport", plan: str) -> None:
     first, last = report.results[0].seed, report.results[-1].seed
     about = f"of {plan}" if plan else "each of a plan of its own"
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
@@ -159,12 +159,12 @@ def _show(report: "Report", plan: str) -> None:
         typer.echo(line)
 
 
-def _complain(report: "Report", command: str) -> None:
-    """Say which promises were broken, and leave with exit status 1; or say that none was."""
+def _complain(report: "SimulationReport", command: str) -> None:
+    """Say which invariants were violated, and leave with exit status 1; or say that none was."""
     if not report.broken:
-        say(f"Every promise held at all of {sum(result.steps for result in report.results)} steps.")
+        say(f"Every invariant held at all of {sum(result.steps for result in report.results)} steps.")
         return
-    say(f"{len(report.broken)} of {len(report.results)} runs broke a promise:")
+    say(f"{len(report.broken)} of {len(report.results)} runs violated an invariant:")
     for result in report.broken[:SHOWN]:
         say(_complaint(result))
         say(f"  {command} {result.seed}")

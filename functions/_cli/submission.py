@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from functions._adapters.http.cloudevents import STRUCTURED, read_events, write_structured
-from functions._cli.client import Client, NoPlatform, Unavailable
+from functions._cli.client import NoPlatform, PlatformClient, PlatformUnavailable
 from functions._cli.console import WRONG_USE, CommandFailed, say
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
@@ -48,7 +48,7 @@ def _event(text: bytes) -> CloudEvent:
     return event
 
 
-async def submit_decision(client: Client, event: CloudEvent) -> str:
+async def submit_decision(client: PlatformClient, event: CloudEvent) -> str:
     """Send `event` and return the flow id; tries again, with the same event id, while the platform is away.
 
     Raises `Refused` when the platform does not take it.
@@ -57,7 +57,7 @@ async def submit_decision(client: Client, event: CloudEvent) -> str:
     for attempt, pause in enumerate((*PAUSES, None)):
         try:
             answer = await client.send(headers, body)
-        except (NoPlatform, Unavailable) as error:
+        except (NoPlatform, PlatformUnavailable) as error:
             if pause is None:
                 raise
             if attempt == 0:

@@ -27,11 +27,11 @@ def submit(
 
 
 async def _submit(file: str, url: str, api_key: str, *, watch: bool) -> int:
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
     from functions._cli.submission import read_decision_file, submit_decision
 
     event = read_decision_file(file)
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         flow_id = await submit_decision(client, event)
         typer.echo(flow_id)
         if not watch:

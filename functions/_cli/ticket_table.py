@@ -57,7 +57,7 @@ def ticket_table(progress: Progress, rows: int, spinner: Spinner | None = None) 
     if len(shown) < len(lines):
         parts.append(Text(f"… and {len(lines) - len(shown)} more", style="dim"))
     if any(line.critical for line in shown):
-        parts.append(Text.assemble(("◆", LONGEST_PATH), (" on the longest path", "dim")))
+        parts.append(Text.assemble(("◆", LONGEST_PATH), (" on the critical path", "dim")))
     return Group(*parts)
 
 

@@ -27,7 +27,7 @@ Data = Annotated[
 def up(port: Port = None, data: Data = None) -> None:
     """Run the platform: one port, one folder.
 
-    All other settings come from the environment (FLOWC_…); the README lists them.
+    All other settings come from the environment (FLOWC_…); docs/reference/settings.md lists them.
     Stops on Ctrl-C or SIGTERM.
     """
     from functions._core.errors import FlowcError

@@ -4,7 +4,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from functions._cli.client import Client, NoPlatform, Refused, flow_path
+from functions._cli.client import CommandRefused, NoPlatform, PlatformClient, flow_path
 from functions._cli.console import say
 from functions._cli.wire import AWAITING_APPROVAL, REJECTED
 from functions._cli.words import clean
@@ -19,7 +19,7 @@ PAUSE_SECONDS = 0.05
 UNDECIDED = "VALIDATING"
 
 
-async def verdict_on(client: Client, flow_id: str) -> int:
+async def verdict_on(client: PlatformClient, flow_id: str) -> int:
     """Wait for C1, say its warnings or reasons, and return the exit status: 1 when the plan was rejected.
 
     A verdict that is not there in time is none: the flow goes on without anybody who watches.
@@ -39,12 +39,15 @@ async def verdict_on(client: Client, flow_id: str) -> int:
     return 0
 
 
-async def _decided(client: Client, flow_id: str) -> "JsonObject | None":
+async def _decided(client: PlatformClient, flow_id: str) -> "JsonObject | None":
     until = monotonic() + VERDICT_SECONDS
     while monotonic() < until:
         try:
             flow = await client.get(flow_path(flow_id))
-        except (Refused, NoPlatform):  # not there yet, or away for a moment: it was accepted, that is what counts
+        except (
+            CommandRefused,
+            NoPlatform,
+        ):  # not there yet, or away for a moment: it was accepted, that is what counts
             pass
         else:
             if flow["status"] != UNDECIDED:

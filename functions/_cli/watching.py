@@ -6,7 +6,7 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
 
-from functions._cli.client import Client, NoPlatform, Refused, Unavailable, flow_path
+from functions._cli.client import CommandRefused, NoPlatform, PlatformClient, PlatformUnavailable, flow_path
 from functions._cli.progress import Progress
 from functions._cli.wire import JsonObject
 
@@ -30,12 +30,17 @@ class Observer(Protocol):
 
 
 async def watch(
-    client: Client, flow_id: str, observer: Observer, *, patience: float | None = None, appears_within: float = 0
+    client: PlatformClient,
+    flow_id: str,
+    observer: Observer,
+    *,
+    patience: float | None = None,
+    appears_within: float = 0,
 ) -> Progress:
     """Follow a flow to its end and return what is known of it then.
 
     A platform that goes away is waited for: without `patience` for ever, else for so many seconds on end. A flow
-    that is not there after `appears_within` seconds raises `Refused`.
+    that is not there after `appears_within` seconds raises `CommandRefused`.
     """
     progress: Progress | None = None
     started = answered = moved = monotonic()
@@ -44,11 +49,11 @@ async def watch(
         news: Sequence[JsonObject] = ()
         try:
             progress, news = await _look(client, flow_id, progress)
-        except (NoPlatform, Unavailable) as error:
+        except (NoPlatform, PlatformUnavailable) as error:
             if patience is not None and monotonic() - answered > patience:
                 raise
             observer.lost(str(error))
-        except Refused as error:
+        except CommandRefused as error:
             if error.status != HTTPStatus.NOT_FOUND or progress or monotonic() - started > appears_within:
                 raise
         else:
@@ -64,14 +69,14 @@ async def watch(
         await asyncio.sleep(pause)
 
 
-async def snapshot(client: Client, flow: JsonObject) -> Progress:
+async def snapshot(client: PlatformClient, flow: JsonObject) -> Progress:
     """Return a flow, which was just read, with all its tickets as they are now."""
     progress = Progress(flow)
     await _load_tickets(client, flow["flow_id"], progress)
     return progress
 
 
-async def _look(client: Client, flow_id: str, known: Progress | None) -> tuple[Progress, Sequence[JsonObject]]:
+async def _look(client: PlatformClient, flow_id: str, known: Progress | None) -> tuple[Progress, Sequence[JsonObject]]:
     """Return the flow with all that is new since the last look.
 
     Reading the row costs as much as the plan is large, so it is read only when its history says that it changed;
@@ -91,7 +96,7 @@ async def _look(client: Client, flow_id: str, known: Progress | None) -> tuple[P
         unread = False
 
 
-async def _history(client: Client, flow_id: str, after: int) -> list[JsonObject]:
+async def _history(client: PlatformClient, flow_id: str, after: int) -> list[JsonObject]:
     """Return all of a flow's transitions behind `after`."""
     found: list[JsonObject] = []
     while True:
@@ -102,6 +107,6 @@ async def _history(client: Client, flow_id: str, after: int) -> list[JsonObject]
             return found
 
 
-async def _load_tickets(client: Client, flow_id: str, progress: Progress, *, again: bool = False) -> None:
+async def _load_tickets(client: PlatformClient, flow_id: str, progress: Progress, *, again: bool = False) -> None:
     if progress.tickets_wanted or again:
         progress.load([ticket async for ticket in client.items(flow_path(flow_id, "tickets"))])

@@ -92,7 +92,7 @@ def _facts(detail: Mapping[str, Any]) -> Iterator[str]:
     if "tasks" in detail:
         yield f"{counted(detail['tasks'], 'task')} in {counted(detail.get('levels', 1), 'level')}"
     if detail.get("critical_path_ms"):
-        yield f"longest path {took(detail['critical_path_ms'])}"
+        yield f"critical path {took(detail['critical_path_ms'])}"
     if "tickets" in detail:
         yield counted(detail["tickets"], "ticket")
     if "outcome" in detail:

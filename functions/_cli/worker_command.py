@@ -122,9 +122,9 @@ def _check(config: "WorkerConfig") -> None:
 
 
 async def _work(config: "WorkerConfig") -> int:
-    from functions._worker import Worker
+    from functions._worker import WorkerProcess
 
-    worker = Worker(config)
+    worker = WorkerProcess(config)
     try:
         await worker.start()
     except OSError as error:

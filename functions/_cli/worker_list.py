@@ -17,9 +17,9 @@ def workers(*, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey 
 
 
 async def _workers(url: str, api_key: str, *, as_json: bool) -> int:
-    from functions._cli.client import Client
+    from functions._cli.client import PlatformClient
 
-    async with Client(url, api_key) as client:
+    async with PlatformClient(url, api_key) as client:
         found = await client.get("/api/v1/workers")
     if as_json:
         print_json({"items": found["items"], "cursor": None})

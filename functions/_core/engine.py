@@ -1,12 +1,14 @@
-"""What an entry point (HTTP, a broker's subscription, a schedule) may ask of the platform."""
+"""The operations of the platform for an entry point: HTTP, a broker's subscription, a schedule."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from functions._core.events.commands import AnyOrder
+from functions._core.events.commands import AnyCommand
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.workers import Heartbeat, Registration
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow
 from functions._core.records.worker import Worker
 
 
@@ -14,7 +16,7 @@ from functions._core.records.worker import Worker
 class ReportResult:
     """The answer to a report or a heartbeat.
 
-    `result` of a report: `recorded`; `duplicate` when it says what is known; `superseded` when another attempt
+    `result` of a report: `recorded`; `duplicate` when it is known already; `superseded` when another attempt
     or the ticket's end came first. `cancel` names the tickets that the worker should stop.
     """
 
@@ -24,7 +26,7 @@ class ReportResult:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What an order has changed, or would change: the flow afterwards and the transitions, in order."""
+    """The changes of a command, made or only tried: the flow afterwards and the transitions, in order."""
 
     flow: Flow
     changes: tuple[HistoryEntry, ...]
@@ -32,8 +34,8 @@ class CommandResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Flushed:
-    """What became of telemetry that waited: how many events were `sent`, and how many are dead letters now.
+class FlushResult:
+    """The result of sending the telemetry that waited: `sent` events, and `lost` ones, which are dead letters now.
 
     `away` says why the sink takes no more; None when nothing more was to be sent.
     """
@@ -44,7 +46,7 @@ class Flushed:
 
 
 class Engine(Protocol):
-    """The platform as the api sees it. Whatever returns is durable.
+    """The platform as the api sees it. Every change is durable when its call returns.
 
     Every call may raise `Unavailable` or `Conflict`: try again later.
     """
@@ -62,27 +64,27 @@ class Engine(Protocol):
         Raises `Rejected` when its data is no report, or (status 404) the ticket is unknown.
         """
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> CommandResult:
-        """Carry out what a person orders; with its `dry_run` only tell what that would change.
+    async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:
+        """Carry out the command of a person; with its `dry_run` only return the changes that it would make.
 
-        An order whose id was carried out before, or that asks for what is so already, changes nothing. Raises
-        `Rejected`: status 404 for an unknown flow or ticket, 409 for what is not possible as things are.
+        A command whose id was carried out before, or whose result is there already, changes nothing. Raises
+        `Rejected`: status 404 for an unknown flow or ticket, 409 for a command that is not possible now.
         """
 
     async def recheck(self, flow_id: str) -> Flow:
         """Look at a flow, which is known to exist, now instead of at its wake-up; return it as it is then."""
 
     async def register(self, registration: Registration) -> Worker:
-        """Take in a worker, or what is new about it; tickets that wait for it are released."""
+        """Take in a worker, or its new registration; tickets that wait for it are released."""
 
     async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> ReportResult:
-        """Take in a sign of life; raises `Rejected`, status 404, when the worker has to register first."""
+        """Take in a heartbeat; raises `Rejected`, status 404, when the worker has to register first."""
 
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """Forget a worker and give its tickets to others; tell whether it was known."""
 
-    async def flush_telemetry(self, intent_id: str | None) -> Flushed:
-        """Send the telemetry that waits for the sink, or what belongs to an intent; return what moved."""
+    async def flush_telemetry(self, intent_id: str | None) -> FlushResult:
+        """Send the telemetry that waits for the sink, of one intent or all of it; return the result."""
 
     async def replay(self, letter_id: str) -> DeadLetter:
-        """Queue a dead letter's event again and drop the letter. Raises `Rejected`, status 404."""
+        """Queue the event of a dead letter again and drop the dead letter. Raises `Rejected`, status 404."""

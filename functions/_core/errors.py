@@ -33,7 +33,7 @@ class Unreadable(Rejected):
     """A stored record cannot be read."""
 
     def __init__(self, message: str | None = None, version: int | None = None) -> None:
-        """Carry the `version` of the stored record, where that is known: whoever owns the record may replace it."""
+        """Carry the `version` of the stored record, where that is known: the owner of the record may replace it."""
         super().__init__(message, code="unreadable_record", status=500)
         self.version = version
 

@@ -1,4 +1,4 @@
-"""What the functions need of the world, as small protocols. The docstrings are the contract.
+"""The ports of the functions, as small protocols. The docstrings are the contract.
 
 Every operation may raise `Unavailable` when its technology does not answer; callers hand the event back to the
 broker then. A stored record that cannot be read stops nothing: reads of many records leave it out and fill the page
@@ -16,7 +16,9 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.records.audits import AnyAudit, AuditKind
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Worker
@@ -31,7 +33,7 @@ class FlowStore(Protocol):
     async def tickets(self, ticket_ids: Collection[str], flow_id: str | None = None) -> Mapping[str, Ticket]:
         """Return those of the named tickets that exist, by id; naming the flow that they are of spares a search.
 
-        What cannot be read is left out; raises `Unreadable` where nothing else was asked for.
+        Tickets that cannot be read are left out; raises `Unreadable` where nothing else was asked for.
         """
 
     async def decision(self, flow_id: str) -> bytes:
@@ -88,7 +90,7 @@ class Wakeups(Protocol):
     ) -> Sequence[Ticket]:
         """Return up to `limit` tickets waiting for a worker or a slot whose requirement `offers` (None: all) cover.
 
-        `offers` are those of a worker (`Worker.offers`), and cover what is a part of them (`Ticket.requirement`).
+        `offers` are those of a worker (`Worker.offers`); they cover each `Ticket.requirement` that is part of them.
 
         The lowest turn first (none counts as 0), then by slack and priority score (`Ticket.order`); none is offered
         again before `lease` is over.
@@ -111,7 +113,7 @@ class WorkerRegistry(Protocol):
         """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
 
     async def remove(self, worker_id: str, version: int) -> bool:
-        """Forget a worker that is at `version`; tell whether it was there, so."""
+        """Forget a worker that is at `version`; tell whether it was there at that version."""
 
 
 class Views(Protocol):
@@ -131,7 +133,7 @@ class Views(Protocol):
     async def audits(
         self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
     ) -> Sequence[AnyAudit]:
-        """Return what validations found and what people did, the newest first; `valid` is about validations alone."""
+        """Return audits, the newest first; `valid` is about validations alone."""
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return how many `flows` and `tickets` there are by status, for metrics and status pages."""
@@ -148,12 +150,12 @@ class Statistics(Protocol):
 
 
 class Retention(Protocol):
-    """What has been kept long enough goes, a bounded number of records at a time, the oldest first."""
+    """Removes records that were kept long enough, a bounded number at a time, the oldest first."""
 
     async def forget_ended(self, before: datetime, limit: int) -> int:
         """Remove up to `limit` records of flows that ended, and audits of no flow, before `before`; return how many.
 
-        Of a flow, tickets, transitions, audits, letters and decision go first; its row last, so that the rest is found.
+        Of a flow its row goes last, so that the rest is found: tickets, transitions, audits, dead letters, decision.
         """
 
     async def drop_letters(self, keep: int, limit: int) -> int:
@@ -164,16 +166,16 @@ class DeadLetters(Protocol):
     """Events that could not be handled."""
 
     async def put(self, letter: DeadLetter) -> None:
-        """Keep a letter; the same `letter_id` again replaces it."""
+        """Keep a dead letter; the same `letter_id` again replaces it."""
 
     async def letters(self, cursor: str | None, limit: int) -> tuple[Sequence[DeadLetter], str | None]:
-        """Return letters, the newest first."""
+        """Return dead letters, the newest first."""
 
     async def letter(self, letter_id: str) -> DeadLetter | None:
-        """Return one letter."""
+        """Return one dead letter."""
 
     async def drop(self, letter_id: str) -> bool:
-        """Forget a letter; tell whether it was there."""
+        """Forget a dead letter; tell whether it was there."""
 
 
 class TelemetryBuffer(Protocol):
@@ -206,13 +208,13 @@ class EventQueue(Protocol):
         """Add events, durable before return; an id that is queued already is not added again."""
 
     async def pending(self, after: int, limit: int) -> Sequence[Queued]:
-        """Return queued events with `position` above `after`, in order: this process's own, and what it took over.
+        """Return queued events with `position` above `after`, in order: its own, and those that this process took over.
 
         One that cannot be read is set aside with its raw text, for its dead letter.
         """
 
     async def take_over(self) -> int:
-        """Say that this process is alive, and make its own what the dead have left; return how many events."""
+        """Record the heartbeat of this process, and take over the events of dead processes; return how many."""
 
     async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
         """Record a failed try and when the next one is due."""
@@ -242,12 +244,12 @@ class Broker(Protocol):
 
 
 PASSING = frozenset({408, 409, 425, 429})
-"""Refusals of a worker after which the same request may succeed later; any other is its last word on the ticket."""
+"""Refusals of a worker after which the same request may succeed later; any other one is final for the ticket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker said to a delivery: `status` as in HTTP, 0 when it said nothing.
+    """The answer of a worker to a delivery: `status` as in HTTP, 0 for none.
 
     `reached` is False only when it is certain that the worker never got the message. `suspended` tells that nothing
     was sent, because the worker's circuit breaker lets nothing through. `registration` is that of the worker's row.
@@ -261,7 +263,7 @@ class Answer:
 
     @property
     def accepted(self) -> bool:
-        """Whether the worker has taken the ticket: the status line says so, whatever the body is."""
+        """Whether the worker has taken the ticket: the status line alone decides, not the body."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property

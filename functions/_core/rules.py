@@ -27,42 +27,46 @@ CANDIDATES_PER_TICKET = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Limits of every wait. Defaults are the platform's promise; settings may change those a user needs."""
+    """Limits of every wait. The defaults are those of the documents; settings may change some of them."""
 
     default_sla: timedelta = DEFAULT_SLA
+    """The time of a flow whose decision names no deadline."""
     reemit: timedelta = timedelta(seconds=30)
     """A chain event that had no effect is sent again after this, then after twice as long, and so on."""
     reemit_most: timedelta = timedelta(minutes=16)
+    """The longest of these waits: a lost event costs no more than that."""
     failures: int = 3
     """Answered errors of one step before the flow is given up."""
     redeliver: timedelta = timedelta(seconds=5)
     """An assignment that was not acknowledged is delivered again to the same worker."""
     unreachable: timedelta = timedelta(seconds=30)
-    """After this the next candidate gets it."""
+    """A worker that has not answered for so long loses the assignment to the next candidate."""
     no_worker: timedelta = timedelta(minutes=10)
     """How long a ticket waits for a capable worker to register."""
     settle: timedelta = timedelta(seconds=5)
-    """When a last ticket's end is looked at again, in case the end of the flow was not recorded with it."""
+    """After this the end of a last ticket is looked at again, in case the outcome was not recorded with it."""
     sink: timedelta = timedelta(seconds=60)
     """How long the end of a flow waits for the telemetry sink."""
     approval: timedelta = timedelta(hours=24)
     """How long a flow waits for somebody to approve it."""
     pause: timedelta = timedelta(hours=24)
-    """How long a flow stays paused before it goes on by itself."""
+    """How long a flow stays paused before it continues automatically."""
     compensation: timedelta = timedelta(hours=1)
     """How long undoing may take in all."""
     at_risk_share: float = 0.8
     """The part of the SLA after which a flow that still works is at risk."""
     refuse_impossible: bool = False
-    """Whether C1 refuses a plan whose longest path does not fit into its SLA; else it is at risk from the start."""
+    """Whether C1 refuses a plan whose critical path does not fit into its SLA; else it is at risk from the start."""
     breaker_failures: int = 5
     """Failures in a row of one worker, beside its tasks' own errors, after which it gets nothing for a while."""
     breaker_pause: timedelta = timedelta(seconds=30)
+    """How long the circuit breaker of such a worker stays open."""
     breaker_successes: int = 2
     """Successes after that pause with which a worker is trusted again."""
     references_bytes: int = REFERENCES_BYTES
-    """What the references of one ticket may stand for in all."""
+    """Bytes of upstream outputs, as JSON, that the references of one ticket may stand for in all."""
     heartbeat: timedelta = timedelta(seconds=30)
+    """The interval at which workers send heartbeats."""
     grace: timedelta = timedelta(seconds=15)
     """After the platform was down, workers have this long to repeat their reports before a ticket times out."""
 

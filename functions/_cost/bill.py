@@ -18,7 +18,7 @@ from functions._cost.ledger import (
     WRITES,
 )
 from functions._cost.prices import Prices
-from functions._cost.run import Scenario
+from functions._cost.run import CountedRun
 
 SERVICES = ((WRITES, "DynamoDB"), (READS, "DynamoDB"), (PUBLISHED, "EventBridge"), (MESSAGES, "SQS"))
 COUNTED = (WRITES, READS, PUBLISHED, MESSAGES, INVOCATIONS, REQUESTS)
@@ -53,7 +53,7 @@ class Bill:
     prices: Prices
 
     @classmethod
-    def of(cls, course: Scenario, prices: Prices) -> Self:
+    def of(cls, course: CountedRun, prices: Prices) -> Self:
         """Price what was counted."""
         lines = [*_steps(course, prices), *_around(course, prices)]
         return cls(
@@ -86,7 +86,7 @@ def rivals(tasks: int, prices: Prices) -> Mapping[str, float]:
     }
 
 
-def _steps(course: Scenario, prices: Prices) -> Iterator[BillLine]:
+def _steps(course: CountedRun, prices: Prices) -> Iterator[BillLine]:
     for what, service in SERVICES:
         number = course.of(FLOWS, what) - (_telemetry(course) if what == PUBLISHED else 0)
         yield BillLine(f"{service}: {what}", number, number * prices.dollars[what])
@@ -95,7 +95,7 @@ def _steps(course: Scenario, prices: Prices) -> Iterator[BillLine]:
     yield BillLine("Lambda: compute of these", number, prices.compute(number, course.of(FLOWS, REQUESTS)))
 
 
-def _around(course: Scenario, prices: Prices) -> Iterator[BillLine]:
+def _around(course: CountedRun, prices: Prices) -> Iterator[BillLine]:
     number = course.of(FLOWS, REQUESTS)
     yield BillLine("HTTP API: the decision, the reports", number, number * prices.dollars[REQUESTS], around=True)
     number = _telemetry(course)
@@ -110,15 +110,15 @@ def _around(course: Scenario, prices: Prices) -> Iterator[BillLine]:
     yield BillLine("CloudWatch: logs of all invocations", number, logs * prices.dollars["GB of logs"], around=True)
 
 
-def _telemetry(course: Scenario) -> float:
+def _telemetry(course: CountedRun) -> float:
     return sum(course.of(FLOWS, PUBLISHED, event_type) for event_type in TELEMETRY)
 
 
-def _each(course: Scenario, account: str, prices: Prices) -> float:
+def _each(course: CountedRun, account: str, prices: Prices) -> float:
     return _dollars({what: course.of(account, what) for what in COUNTED}, prices)
 
 
-def _idle(course: Scenario, account: str, prices: Prices) -> float:
+def _idle(course: CountedRun, account: str, prices: Prices) -> float:
     return _dollars({what: course.idle(account, what) for what in COUNTED}, prices)
 
 

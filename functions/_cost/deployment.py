@@ -21,7 +21,7 @@ from functions._cost.ledger import (
     RETENTION,
     STORED,
     WORKERS,
-    Ledger,
+    CostLedger,
 )
 from functions._cost.services import Services
 from functions._engine.clock import fresh_id
@@ -50,7 +50,7 @@ ENVIRONMENT = {
 class Deployment:
     """Everything that is deployed; make it within the loop that it is to live in, and `open` it."""
 
-    def __init__(self, clock: Clock, ledger: Ledger, subscribed: str) -> None:
+    def __init__(self, clock: Clock, ledger: CostLedger, subscribed: str) -> None:
         """Deploy nothing yet; `subscribed` are the transitions that are told to subscribers, as in the setting."""
         self.ledger = ledger
         self.services = Services(ledger, clock, self._invoke)

@@ -16,7 +16,7 @@ CALLS, PUBLISHED, MESSAGES, INVOCATIONS, REQUESTS, WRITES, READS, STORED = (
 )
 
 
-class Ledger:
+class CostLedger:
     """Counts, by account, by what a price is for, and by detail; `account` is whom all is charged to now."""
 
     def __init__(self) -> None:
@@ -27,9 +27,9 @@ class Ledger:
         """Enter something to the account."""
         self.entries[self.account, what, detail] += number
 
-    def copy(self) -> "Ledger":
+    def copy(self) -> "CostLedger":
         """Return the ledger as it is now."""
-        copy = Ledger()
+        copy = CostLedger()
         copy.entries.update(self.entries)
         return copy
 

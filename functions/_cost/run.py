@@ -8,7 +8,7 @@ from typing import Any
 
 from functions._core.records.values import Outcome, flow_id_of
 from functions._cost.deployment import Deployment
-from functions._cost.ledger import Ledger
+from functions._cost.ledger import CostLedger
 from functions._simulator.clock import START, SimulatedClock
 from functions._simulator.loop import VirtualLoop
 from functions._simulator.plans import scenario_of
@@ -28,14 +28,14 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class CountedRun:
     """What was counted: while nothing happened, and in all; `seconds` is how long the flows took together."""
 
     flows: int
     tasks: int
     seconds: float
-    quiet: Ledger
-    whole: Ledger
+    quiet: CostLedger
+    whole: CostLedger
 
     def of(self, account: str, what: str, detail: str = "") -> float:
         """Return what one flow takes, without what is taken at all times."""
@@ -47,15 +47,15 @@ class Scenario:
         return self.quiet.total(account, what) / QUIET * MONTH
 
 
-def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: str = "none") -> Scenario:
+def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: str = "none") -> CountedRun:
     """Run `flows` flows of a decision as they come when `a_month` of them come in a month; raise `Broken`.
 
     `subscribed` are the transitions that are told to subscribers.
     """
     loop = VirtualLoop(Random("cost"))  # noqa: S311 the same order each time
-    ledger = Ledger()
+    ledger = CostLedger()
 
-    async def whole() -> Scenario:
+    async def whole() -> CountedRun:
         deployment = Deployment(SimulatedClock(loop.time, START), ledger, subscribed)
         await deployment.open(scenario_of(decision, 1, 1).fleet[0].capabilities)
         await asyncio.sleep(QUIET)
@@ -68,7 +68,7 @@ def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: s
         await asyncio.sleep(REST)
         seconds = loop.time() - begun
         await deployment.forget()
-        return Scenario(flows, tasks, seconds, quiet, ledger)
+        return CountedRun(flows, tasks, seconds, quiet, ledger)
 
     with listening(loop.broken):
         course = loop.run(whole())

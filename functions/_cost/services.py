@@ -10,7 +10,7 @@ from functions._adapters.aws.messages import read_message
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Clock
-from functions._cost.ledger import CLOCK, MESSAGES, PUBLISHED, Ledger
+from functions._cost.ledger import CLOCK, MESSAGES, PUBLISHED, CostLedger
 from functions._cost.table import MemoryTable
 from functions._hosts.aws.timers import SOURCE
 
@@ -30,7 +30,7 @@ Consumer = Callable[[str, CloudEvent, str], Awaitable[None]]
 class Services(Clients):
     """Clients of all services; `consumer` is handed what comes out of the queue of a function."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, consumer: Consumer) -> None:
+    def __init__(self, ledger: CostLedger, clock: Clock, consumer: Consumer) -> None:
         super().__init__()
         self._ledger = ledger
         self._clock = clock
@@ -56,7 +56,7 @@ class Services(Clients):
         self.spawn(self._deliver(function, event, account, delay))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin what goes on by itself."""
+        """Begin what continues automatically."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

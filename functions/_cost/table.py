@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import dropwhile
 from typing import Any
 
-from functions._adapters.dynamodb.client import Refused
+from functions._adapters.dynamodb.client import RequestRefused
 from functions._cost import capacity
 from functions._cost.expressions import Expression, Item
-from functions._cost.ledger import CALLS, READS, WRITES, Ledger
+from functions._cost.ledger import CALLS, READS, WRITES, CostLedger
 
 Key = tuple[str, str]
 
@@ -18,7 +18,7 @@ PAGE = 1_000_000
 class MemoryTable:
     """A client of DynamoDB with one table in it, which enters the units that requests take into `ledger`."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: CostLedger) -> None:
         self._ledger = ledger
         self._items: dict[str, dict[str, Item]] = {}
         self._entries: dict[tuple[str, str], dict[Key, Item]] = {}
@@ -31,7 +31,7 @@ class MemoryTable:
         return sum(capacity.size(one) + capacity.ADDED for one in (*items, *entries))
 
     async def call(self, operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make one call; raises `Refused`."""
+        """Make one call; raises `RequestRefused`."""
         self._ledger.add(CALLS, 1, operation)
         answer: Mapping[str, Any] = getattr(self, f"_{operation}")(arguments)
         return answer
@@ -116,12 +116,12 @@ class MemoryTable:
             answer["LastEvaluatedKey"] = {name: page[-1][name] for name in ("pk", "sk", index_key) if name}
         return answer
 
-    def _refused(self, keys: Sequence[Key], answer: Mapping[str, Any], *, transaction: bool) -> Refused:
+    def _refused(self, keys: Sequence[Key], answer: Mapping[str, Any], *, transaction: bool) -> RequestRefused:
         """Return the error of a condition that did not hold: the write is paid for all the same."""
         for key in keys:
             units = capacity.of_write(self._at(key), None, transaction=transaction)
             self._ledger.add(WRITES, units["table"], f"{_kind(key)} refused")
-        return Refused(answer)
+        return RequestRefused(answer)
 
     def _read(self, key: Key) -> Item | None:
         item = self._at(key)

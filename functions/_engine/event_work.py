@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from functions._core.delivery import MISDIRECTED
 from functions._core.errors import Rejected, Unreadable
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
@@ -26,9 +27,6 @@ from functions._observability.logs import ids_of, log
 
 TICKS = frozenset({type_of("clock.ticked"), "dev.knative.sources.ping"})
 """A PingSource names its events itself; to the functions each is a `clock.ticked`."""
-
-MISDIRECTED = 421
-"""Of an event that is another function's. Brokers do not repeat it, and nothing is wrong with its flow."""
 
 HOPELESS = frozenset({"400", "413", "415", "500"})
 """With these our functions say, or have said again and again, that an event cannot be handled as it is."""

@@ -12,7 +12,8 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.delivery import GiveUp, RetryAfter, RetryLimits, next_delivery
+from functions._core.errors import Unavailable
 from functions._core.events.catalogue import handler_of
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, EventQueue, Ports, Queued
@@ -26,13 +27,11 @@ from functions._observability.logs import ids_of, log
 
 PAGE = 500
 SUBSCRIBER_TURNS = 8
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 60.0
-PASSING_REASONS = frozenset({"unavailable", "unreadable_record"})
-"""Why an event is given up without its flow: what is missing may be there again when the flow's wake-up comes."""
-
 UNAVAILABLE_TRIES = 12
 """With pauses that double this is about ten minutes; after that a person should look."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 60.0
+"""Seconds before an event is delivered again; the pause doubles from the first to the longest."""
 
 
 @dataclass(slots=True)
@@ -62,7 +61,9 @@ class LocalBroker:
         self._queue = queue
         self._dispatcher = dispatcher
         self._ports = ports
-        self._rules = rules
+        self._limits = RetryLimits(
+            unavailable=UNAVAILABLE_TRIES, broken=rules.failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE
+        )
         self._limit = limit
         self._chain = _Lane(executor)
         # Subscribers have turns of their own, few and apart: one that is slow or dead must not hold up any flow.
@@ -121,10 +122,12 @@ class LocalBroker:
     async def _work(self, queued: Queued) -> None:
         try:
             await self._handle(queued.event)
-        except Rejected as refusal:
-            await self._dead_letter(queued, Reason(code=refusal.code, message=str(refusal)))
         except Exception as error:  # noqa: BLE001 the one broad except: no function may stop the platform
-            await self._again(queued, error)
+            match next_delivery(error, queued.attempts + 1, self._limits):
+                case GiveUp() as given_up:
+                    await self._dead_letter(queued, given_up)
+                case RetryAfter(pause):
+                    await self._again(queued, pause, error)
         else:
             self._done(queued.event)
 
@@ -141,15 +144,10 @@ class LocalBroker:
     async def _remove(self, event: CloudEvent) -> None:
         await self._ports.store.commit(ChangeSet(flow_id=event.subject or "", handled=event.id))
 
-    async def _again(self, queued: Queued, error: Exception) -> None:
+    async def _again(self, queued: Queued, pause: float, error: Exception) -> None:
         event, attempts = queued.event, queued.attempts + 1
-        passing = isinstance(error, Unavailable | Conflict)
         log.warning("event.failed", **ids_of(event), attempts=attempts, error=repr(error))
-        if attempts >= (UNAVAILABLE_TRIES if passing else self._rules.failures):
-            code = "unavailable" if passing else "internal"
-            await self._dead_letter(queued, Reason(code=code, message=f"{type(error).__name__}: {error}"))
-            return
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.8 + 0.4 * self._chance.random())
+        pause *= 0.8 + 0.4 * self._chance.random()
         not_before = self._ports.clock.now() + timedelta(seconds=pause)
         try:
             await self._queue.postpone(event.id, attempts, not_before)
@@ -157,17 +155,17 @@ class LocalBroker:
             log.warning("event.postponed_in_memory_only", **ids_of(event), error=str(away))
         self._after(pause, partial(self._submit, Queued(queued.position, event, attempts, not_before)))
 
-    async def _dead_letter(self, queued: Queued, reason: Reason) -> None:
-        event = queued.event
+    async def _dead_letter(self, queued: Queued, given_up: GiveUp) -> None:
+        event, reason = queued.event, given_up.reason
         function = handler_of(event)
         letter = letter_of(event, function or "subscriber", reason, queued.attempts + 1, self._ports.clock.now())
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         try:
             # The flow first: were it the other way round, a crash in between would leave it to its deadline.
-            if function and reason.code not in PASSING_REASONS:
+            if function and given_up.breaks_flow:
                 await self._give_up_step(event, reason)
             await self._queue.dead_letter(event.id, letter)
-        except Exception as error:  # noqa: BLE001 what cannot be buried now is buried later; nothing is dropped
+        except Exception as error:  # noqa: BLE001 what cannot be kept now is kept later; nothing is dropped
             log.warning("event.not_buried", **ids_of(event), error=repr(error))
             self._after(LONGEST_PAUSE, partial(self._submit, queued))
             return

@@ -15,13 +15,13 @@ from functions._core.decision.admission import admit, decision_id_of
 from functions._core.engine import CommandResult, ReportResult
 from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable, Undeliverable, Unreadable
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
-from functions._core.events.commands import AnyOrder, event_type_of
+from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Verdict, verdicts_of
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerVerdict, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
-from functions._core.records.dead_letters import OUTSIDE, event_of, unreadable_letter
-from functions._core.records.models import DeadLetter, Flow, Reason
+from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of, unreadable_letter
+from functions._core.records.models import Flow, Reason
 from functions._core.records.set_aside import RecordKind, UnreadableRecord
 from functions._core.records.worker import Worker
 from functions._engine.assignment_sender import AssignmentSender
@@ -44,7 +44,7 @@ from functions._observability.logs import ids_of, ids_of_delivery, ids_of_ticket
 class Platform:
     """One process that runs functions, and is the broker and the clock if there is no other. `close` it after use."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a process
         self,
         settings: Settings,
         ports: Ports,
@@ -54,10 +54,12 @@ class Platform:
         *,
         chance: Random = CHANCE,
         outlet: EventOutbox | None = None,
+        alarm: Callable[[ChangeSet], None] | None = None,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
-        Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outlet`, else to a pump.
+        Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outlet`, else to a broker
+        in this process. `alarm` is told what is due next, else the sweeper is.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
@@ -88,7 +90,18 @@ class Platform:
         self.base_url = base_url.rstrip("/")
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self.alarm: Callable[[ChangeSet], None] = self.sweeper.observe
+        self.after_commit = self._acts(alarm or self.sweeper.observe)
+
+    def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
+        """Return what is done with each commit, in this order."""
+        return (
+            self.metrics.observe,
+            self.flow_waiters.observe,
+            self._publish,
+            self._deliver,
+            self._judge,
+            alarm,
+        )
 
     def _new_assignment_sender(self, deliveries: int) -> AssignmentSender:
         return AssignmentSender(
@@ -153,7 +166,7 @@ class Platform:
         """See `Engine.report`."""
         return await self._reporting.hear(event)
 
-    async def order(self, order: AnyOrder, *, order_id: str | None = None) -> CommandResult:
+    async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:
         """See `Engine.order`."""
         flow = await self.ports.store.flow(order.flow_id)
         if flow is None:
@@ -208,17 +221,25 @@ class Platform:
         return letter
 
     def _committed(self, step: ChangeSet) -> None:
-        """Send what a commit has decided: events to their functions, assignments to their workers."""
-        self.metrics.observe(step)
-        self.flow_waiters.observe(step)
+        """Do what a commit has decided, in the order of `after_commit`; none of it can fail the commit."""
+        for act in self.after_commit:
+            act(step)
+
+    def _publish(self, step: ChangeSet) -> None:
+        """Send events to their functions."""
         self.local_broker.take(step.events)
+
+    def _deliver(self, step: ChangeSet) -> None:
+        """Send assignments and cancellations to their workers."""
         self._assignment_sender.send(step.deliveries)
+
+    def _judge(self, step: ChangeSet) -> None:
+        """Count for or against a worker how its attempts have ended."""
         for verdict in filter(self._worker_tracker.counts, verdicts_of(step)):
             about = _ids_of(verdict, step)
             self._unwatched(
                 about, self._executor.submit, verdict.worker_id, partial(self._worker_tracker.judge, verdict)
             )
-        self.alarm(step)
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
         about, flow_id = ids_of_delivery(delivery), delivery.ticket.flow_id
@@ -352,7 +373,7 @@ class Platform:
         )
 
 
-def _ids_of(verdict: Verdict, step: ChangeSet) -> Mapping[str, object]:
+def _ids_of(verdict: WorkerVerdict, step: ChangeSet) -> Mapping[str, object]:
     """Return the fields of a line about what an attempt said of its worker."""
     ticket_id = verdict.attempt.rpartition("/")[0]
     ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == ticket_id), None)

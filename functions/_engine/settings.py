@@ -48,7 +48,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """The settings; a field `x` is read from `FLOWC_X`. The README's table is made of these descriptions."""
+    """The settings; a field `x` is read from `FLOWC_X`. docs/reference/settings.md is made of these descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,10 +109,12 @@ class Settings(BaseModel):
     heartbeat_seconds: float = Field(30, gt=0, le=3600, description="How often workers report that they are alive")
     no_worker_seconds: float = Field(600, gt=0, description="How long a ticket waits for a capable worker to register")
     approval_seconds: float = Field(86_400, gt=0, description="How long a flow waits for somebody to approve it")
-    pause_seconds: float = Field(86_400, gt=0, description="How long a flow stays paused before it goes on by itself")
+    pause_seconds: float = Field(
+        86_400, gt=0, description="How long a flow stays paused before it continues automatically"
+    )
     compensation_seconds: float = Field(3600, gt=0, description="How long undoing a flow that failed may take in all")
     refuse_impossible: bool = Field(
-        False, description="Refuse plans whose longest path does not fit into their SLA; else they are at risk at once"
+        False, description="Refuse plans whose critical path does not fit into their SLA; else they are at risk at once"
     )
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body")
     max_report_bytes: int = Field(1024 * 1024, ge=1024, description="Largest body of a worker's report")

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
-from functions._core.engine import Flushed
+from functions._core.engine import FlushResult
 from functions._core.ports import Ports
 from functions._engine.wiring import flush_telemetry
 from functions._observability.logs import log
@@ -21,7 +21,7 @@ class TelemetryFlush:
         self._pause = FIRST_PAUSE
         self._not_before: datetime | None = None
 
-    async def __call__(self, intent_id: str | None = None) -> Flushed:
+    async def __call__(self, intent_id: str | None = None) -> FlushResult:
         """Try now, and return what moved; with an intent's id, only what belongs to it is sent."""
         async with self._turn:
             return await self._flush(intent_id)
@@ -34,7 +34,7 @@ class TelemetryFlush:
             if not_before is None or not now < not_before <= now + LONGEST_PAUSE:
                 await self._flush(None)
 
-    async def _flush(self, intent_id: str | None) -> Flushed:
+    async def _flush(self, intent_id: str | None) -> FlushResult:
         flushed = await flush_telemetry(self._ports, intent_id)
         if flushed.away is None:
             self._pause, self._not_before = FIRST_PAUSE, None

@@ -12,7 +12,7 @@ from functions._core.placement.workers import (
     Heartbeat,
     Registration,
     Trial,
-    Verdict,
+    WorkerVerdict,
     admits,
     attempt_key,
     excused,
@@ -82,7 +82,7 @@ class WorkerTracker:
         stale = tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
         return ReportResult("recorded", cancel=stale)
 
-    async def judge(self, verdict: Verdict) -> None:
+    async def judge(self, verdict: WorkerVerdict) -> None:
         """Count what an attempt says of its worker."""
         tracked = await self.track(verdict)
         if tracked.worker is not None and tracked.worker.failures:
@@ -90,7 +90,7 @@ class WorkerTracker:
         else:
             self._doubted.discard(verdict.worker_id)
 
-    def counts(self, verdict: Verdict) -> bool:
+    def counts(self, verdict: WorkerVerdict) -> bool:
         """Whether a verdict changes anything: only failure counts for a worker that is not doubted."""
         return verdict.succeeded is False or verdict.worker_id in self._doubted
 
@@ -123,8 +123,8 @@ class WorkerTracker:
         for worker in await self._ports.registry.workers():
             await self._send(await release(worker, self._ports))
 
-    async def track(self, event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due) -> Tracked:
-        """Apply what an event means for its worker; decided anew when the worker's row moved in between."""
+    async def track(self, event: Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due) -> Tracked:
+        """Apply what an event means for its worker; decided again when the worker's row moved in between."""
         for _ in range(TRIES):
             try:
                 tracked = await track_workers(event, self._ports, self._rules)

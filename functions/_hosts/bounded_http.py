@@ -68,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch()
 
     def on_message_begin(self) -> None:
-        """Count anew: this is another request, with a time of its own."""
+        """Count again: this is another request, with a time of its own."""
         self._in_head, self._unparsed, self._head, self._headers = True, 0, 0, 0
         self._unwatch()
         super().on_message_begin()

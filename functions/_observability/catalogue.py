@@ -78,7 +78,7 @@ LIMITS = (
     "schedule_to_start",
     "sign_of_life",
 )
-"""What is waited for, as in the README's table of time limits."""
+"""What is waited for, as in the table of time limits in docs/guides/scheduling.md."""
 
 INTERNAL_FAILURES = ("internal", "sla_timeout", "ticket_failed")
 """Reasons of failure that are the platform's or its workers', and count against the success rate."""

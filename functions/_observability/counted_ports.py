@@ -21,8 +21,7 @@ from functions._core.ports import (
     WorkerGateway,
     WorkerRegistry,
 )
-from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE
-from functions._core.records.models import DeadLetter
+from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, DeadLetter
 from functions._core.records.worker import Worker
 from functions._observability.catalogue import FRAME
 from functions._observability.logs import log

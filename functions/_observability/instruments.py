@@ -6,7 +6,7 @@ from typing import Protocol
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.assignment import Discovered
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Trial, Verdict
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Trial, WorkerVerdict
 from functions._core.ports import Due, EventQueue, Ports
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import Health
@@ -98,7 +98,7 @@ class Instruments:
 
     def tracked(
         self,
-        event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due,
+        event: Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due,
         known: Worker | None,
         worker: Worker | None,
     ) -> None:
@@ -107,7 +107,7 @@ class Instruments:
             self.metrics.count("agents_registered_total", WORKER_TYPE)
         elif isinstance(event, Heartbeat):
             self.metrics.count("heartbeats_received_total", event.status.value)
-        elif isinstance(event, Verdict):
+        elif isinstance(event, WorkerVerdict):
             if known is not None and worker is not None and worker.suspended_until not in {None, known.suspended_until}:
                 self.metrics.count("agents_suspended_total", WORKER_TYPE)
         elif known is not None and isinstance(event, Deregistration):

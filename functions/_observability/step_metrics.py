@@ -8,7 +8,8 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.machine.context import CLOCK
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FlowTrigger
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import Flow, HistoryEntry
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._observability.catalogue import USER_FAILURES
 

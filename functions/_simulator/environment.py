@@ -1,17 +1,15 @@
-"""What is around the platform in a simulated world, besides workers: the sink, a subscriber, and things that happen."""
+"""Things that happen around the platform in a simulated world: outages, clock jumps, deployments, damaged records."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from functions._adapters.memory.state import State
-from functions._core.errors import Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import Record, TicketStatus
 from functions._engine.clock import fresh_id
-from functions._simulator.faults import Faults
 
 if TYPE_CHECKING:
     from functions._simulator.world import World
@@ -22,26 +20,6 @@ POISON = "/poison"
 
 HORIZON = 60.0
 """Seconds within which what happens once begins: when most simulated plans are under way."""
-
-
-class Subscriber:
-    """A `Broker` that keeps what it gets by id; while `down` is set it takes nothing."""
-
-    def __init__(self, faults: Faults) -> None:
-        self.received: dict[str, CloudEvent] = {}
-        self.down = False
-        self._faults = faults
-
-    async def publish(self, events: Sequence[CloudEvent]) -> None:
-        """Take the events; as every receiver, it may fail, and may take what it says it has not."""
-        await asyncio.sleep(0)
-        if self.down or self._faults.strikes("unavailable"):
-            raise Unavailable("the subscriber is away")
-        for event in events:
-            self.received.setdefault(event.id, event)
-        await asyncio.sleep(0)
-        if self._faults.strikes("drop"):
-            raise Unavailable("the subscriber's answer was lost")
 
 
 async def outage(world: "World", name: str, place: Any) -> None:
@@ -109,7 +87,7 @@ async def deploy(world: "World") -> None:
 
 
 def rewrite(state: State) -> None:
-    """Write every record anew, as JSON with a field that this version does not know."""
+    """Write every record again, as JSON with a field that this version does not know."""
     for flow in list(state.flows):
         state.flows.put(flow.flow_id, reread(flow))
     for worker in list(state.workers):

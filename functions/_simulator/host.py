@@ -55,7 +55,7 @@ class Shaky(Platform):
         return False
 
 
-class Host:
+class SimulatedHost:
     """One place where the platform runs; `services` is what its api serves with, None while it is down."""
 
     def __init__(

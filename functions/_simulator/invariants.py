@@ -1,4 +1,4 @@
-"""What the platform promises, as checks of every committed step: the first line of each docstring is the promise."""
+"""The invariants of the platform, checked at every committed step: the first line of a docstring is the invariant."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,9 +15,10 @@ from functions._core.machine.tables import (
     TICKET_TRANSITIONS,
 )
 from functions._core.planning.tickets import intact
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
-from functions._simulator.ledger import Change, Ledger, Promise
+from functions._simulator.ledger import CommittedChange, Invariant, Ledger
 
 OF_TIME = {"next_wakeup_at", "until", "version"}
 """Fields of an ended ticket that may still change: the last look at its flow is timed on it."""
@@ -32,7 +33,7 @@ COUNTED = {FlowStatus.PUBLISHING, *ENDED_FLOWS}
 """Once a flow is there, its counts are not taken again."""
 
 
-def moves_along_edges(change: Change, _ledger: Ledger) -> Iterator[str]:
+def moves_along_edges(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
     """A flow or a ticket moves along an edge of its table, and in no other way."""
     for before, after in change.moves():
         moved = before is not None and before.status is not after.status
@@ -45,7 +46,7 @@ def moves_along_edges(change: Change, _ledger: Ledger) -> Iterator[str]:
             yield f"the flow went from {was.status} to {flow.status}"
 
 
-def ended_stays_ended(change: Change, _ledger: Ledger) -> Iterator[str]:
+def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
     """What has ended stays as it ended, unless its flow is redriven or its work undone."""
     was, flow = change.flow, change.step.flow
     if was is not None and flow is not None and was.status in ENDED_FLOWS and flow.redrives == was.redrives:
@@ -62,7 +63,7 @@ def ended_stays_ended(change: Change, _ledger: Ledger) -> Iterator[str]:
             yield f"ticket {after.task_id} had ended as {before.status} and got another {', '.join(changed)}"
 
 
-def outcome_is_set_once(change: Change, _ledger: Ledger) -> Iterator[str]:
+def outcome_is_set_once(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
     """The outcome of a flow is set once for each time that it is driven."""
     was, flow = change.flow, change.step.flow
     if was is None or flow is None or was.outcome is None or flow.redrives != was.redrives:
@@ -71,7 +72,7 @@ def outcome_is_set_once(change: Change, _ledger: Ledger) -> Iterator[str]:
         yield f"it was {was.outcome} and became {flow.outcome}"
 
 
-def versions_grow_by_one(change: Change, _ledger: Ledger) -> Iterator[str]:
+def versions_grow_by_one(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
     """A record's version grows by one with every change."""
     pairs: list[tuple[Flow | Ticket | None, Flow | Ticket]] = [*change.moves()]
     if change.step.flow is not None:
@@ -82,7 +83,7 @@ def versions_grow_by_one(change: Change, _ledger: Ledger) -> Iterator[str]:
             yield f"{_name(after)} has version {after.version} where {expected} follows"
 
 
-def live_has_a_wakeup(change: Change, ledger: Ledger) -> Iterator[str]:
+def live_has_a_wakeup(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """No live record is without a wake-up."""
     for ticket in change.step.tickets:
         if ticket.live and ("ticket", ticket.ticket_id) not in ledger.state.wakeups:
@@ -92,7 +93,7 @@ def live_has_a_wakeup(change: Change, ledger: Ledger) -> Iterator[str]:
         yield f"the flow is {flow.status} and nothing will wake it"
 
 
-def attempts_count_assignments(change: Change, _ledger: Ledger) -> Iterator[str]:
+def attempts_count_assignments(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
     """The attempt grows by one with each assignment, and never otherwise."""
     for before, after in change.moves():
         if before is not None:
@@ -101,7 +102,7 @@ def attempts_count_assignments(change: Change, _ledger: Ledger) -> Iterator[str]
                 yield f"ticket {after.task_id} went from attempt {before.attempt} to {after.attempt}"
 
 
-def newest_attempt_counts(change: Change, _ledger: Ledger) -> Iterator[str]:
+def newest_attempt_counts(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
     """A result is accepted from the newest attempt only."""
     for before, after in change.moves():
         done = after.status is TicketStatus.COMPLETED and (before is None or before.status is not after.status)
@@ -114,7 +115,7 @@ def newest_attempt_counts(change: Change, _ledger: Ledger) -> Iterator[str]:
             yield f"ticket {after.task_id} is at attempt {after.attempt} and took the failure of {reason.message}"
 
 
-def dependencies_are_done(change: Change, ledger: Ledger) -> Iterator[str]:
+def dependencies_are_done(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """A ticket goes to a worker only when all that it depends on is done."""
     for before, after in change.moves():
         if after.status is TicketStatus.ASSIGNED and (before is None or before.status is not after.status):
@@ -123,7 +124,7 @@ def dependencies_are_done(change: Change, ledger: Ledger) -> Iterator[str]:
                     yield f"ticket {after.task_id} was assigned while {other.task_id} was {other.status}"
 
 
-def what_cannot_run_is_cancelled(change: Change, ledger: Ledger) -> Iterator[str]:
+def what_cannot_run_is_cancelled(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """What depends on a ticket that came to nothing does not wait any longer."""
     for before, after in change.moves():
         if before is not None and before.live and after.status in {TicketStatus.FAILED, TicketStatus.CANCELLED}:
@@ -132,7 +133,7 @@ def what_cannot_run_is_cancelled(change: Change, ledger: Ledger) -> Iterator[str
                     yield f"ticket {after.task_id} is {after.status}, {other.task_id} is still {other.status}"
 
 
-def undone_in_reverse(change: Change, ledger: Ledger) -> Iterator[str]:
+def undone_in_reverse(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """Work is undone before the work that it was built on."""
     for before, after in change.moves():
         if after.compensates is None or after.status is not TicketStatus.ASSIGNED:
@@ -144,7 +145,7 @@ def undone_in_reverse(change: Change, ledger: Ledger) -> Iterator[str]:
                 yield f"{after.task_id} was assigned while {other.task_id}, which was built on it, was not undone"
 
 
-def counts_are_right(change: Change, ledger: Ledger) -> Iterator[str]:
+def counts_are_right(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """The counts on a flow's row are those of its tickets."""
     was, flow = change.flow, change.step.flow
     if was is None or flow is None or flow.outcome is None or was.status is flow.status or was.status in COUNTED:
@@ -155,7 +156,7 @@ def counts_are_right(change: Change, ledger: Ledger) -> Iterator[str]:
         yield f"the flow says {told}, its tickets are {counted}"
 
 
-def ends_with_all_tickets_ended(change: Change, ledger: Ledger) -> Iterator[str]:
+def ends_with_all_tickets_ended(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """A flow that ends has no ticket under way, and one that is COMPLETED has only COMPLETED ones."""
     flow = change.step.flow
     if flow is None or flow.status not in ENDED_FLOWS:
@@ -168,7 +169,7 @@ def ends_with_all_tickets_ended(change: Change, ledger: Ledger) -> Iterator[str]
         yield f"the flow is COMPLETED with tickets that are {', '.join(sorted(counts))}"
 
 
-def history_is_continuous(change: Change, ledger: Ledger) -> Iterator[str]:
+def history_is_continuous(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """Every line of the history begins where the last one about the same record ended."""
     standing: dict[str, str] = {}
     for entry in change.step.history:
@@ -185,7 +186,7 @@ def history_is_continuous(change: Change, ledger: Ledger) -> Iterator[str]:
             yield f"the history says that {_name(record)} is {status}, it is {record.status}"
 
 
-def events_are_transitions(change: Change, ledger: Ledger) -> Iterator[str]:
+def events_are_transitions(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """For every transition one event goes out with the commit, and none besides."""
     out = [event for event in change.step.events if event.event_type not in ROUTES]
     told = Counter(event.event_type for event in out)
@@ -232,7 +233,7 @@ def changed_is_not_done(about: tuple[str, int, str], ledger: Ledger) -> Iterator
         yield f"ticket {ticket.task_id} was given away although its hash is another one"
 
 
-AT_EACH_STEP: tuple[Promise, ...] = (
+AT_EACH_STEP: tuple[Invariant, ...] = (
     moves_along_edges,
     ended_stays_ended,
     outcome_is_set_once,
@@ -248,7 +249,7 @@ AT_EACH_STEP: tuple[Promise, ...] = (
     history_is_continuous,
     events_are_transitions,
 )
-AT_EACH_START: tuple[Promise, ...] = (
+AT_EACH_START: tuple[Invariant, ...] = (
     attempt_has_one_worker,
     once_means_once,
     clearance_is_respected,
@@ -277,7 +278,7 @@ def _targets(edge: FlowStatus | str, was: Flow, flow: Flow) -> Collection[str]:
     return {flow.outcome.value} if edge == END and flow.outcome else {edge}
 
 
-def _status_before(change: Change, entry: HistoryEntry) -> str | None:
+def _status_before(change: CommittedChange, entry: HistoryEntry) -> str | None:
     record: Any = change.tickets.get(entry.ticket_id) if entry.ticket_id else change.flow
     return record.status if record is not None else None
 

@@ -1,4 +1,4 @@
-"""An observer's own account of a simulated world: every committed step is entered, and each promise checked on it.
+"""An observer's own account of a simulated world: every committed step is entered, and each invariant checked on it.
 
 The books are kept apart from the store: what the store holds is believed only as far as it agrees with them.
 """
@@ -13,17 +13,18 @@ from functions._adapters.memory.state import State
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 from functions._core.records.worker import Worker
 
-Promise = Callable[[Any, "Ledger"], Iterator[str]]
+Invariant = Callable[[Any, "Ledger"], Iterator[str]]
 """A check: the first line of its docstring is the sentence shown, what it yields says how it was broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise that was broken: its sentence, what happened, and when."""
+    """An invariant that was violated: its sentence, what happened, and when."""
 
     sentence: str
     detail: str
@@ -31,7 +32,7 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class CommittedChange:
     """One committed step and the records as they were before it."""
 
     step: ChangeSet
@@ -45,7 +46,7 @@ class Change:
 
 @dataclass
 class Ledger:
-    """Flows and tickets as committed, what workers have begun, and the promises that were broken.
+    """Flows and tickets as committed, what workers have begun, and the invariants that were broken.
 
     `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
     `tampered` are the ids of tickets that were changed past the platform.
@@ -53,8 +54,8 @@ class Ledger:
 
     state: State
     now: Callable[[], datetime]
-    step_promises: Sequence[Promise]
-    start_promises: Sequence[Promise]
+    step_invariants: Sequence[Invariant]
+    start_invariants: Sequence[Invariant]
     flows: dict[str, Flow] = field(default_factory=dict)
     tickets: dict[str, Ticket] = field(default_factory=dict)
     planned: dict[str, Counter[TicketStatus]] = field(default_factory=lambda: defaultdict(Counter))
@@ -70,7 +71,7 @@ class Ledger:
         """Enter a step that the store has taken, and check it."""
         self.steps += 1
         before = {ticket.ticket_id: self.tickets.get(ticket.ticket_id) for ticket in step.tickets}
-        change = Change(step, self.flows.get(step.flow_id), before)
+        change = CommittedChange(step, self.flows.get(step.flow_id), before)
         for was, ticket in change.moves():
             counts = (self.planned if ticket.compensates is None else self.compensations)[ticket.flow_id]
             if was is not None:
@@ -79,7 +80,7 @@ class Ledger:
             self.tickets[ticket.ticket_id] = ticket
         if step.flow is not None:
             self.flows[step.flow_id] = step.flow
-        self.check(self.step_promises, change)
+        self.check(self.step_invariants, change)
         self.sent.update(event.id for event in step.events if event.event_type not in ROUTES)
 
     def delivered(self, worker: Worker, event: CloudEvent) -> None:
@@ -87,23 +88,23 @@ class Ledger:
         if event.event_type == "ticket.assigned":
             key = event.data["ticket_id"], event.data["attempt"]
             self.given.setdefault(key, worker.worker_id)
-            self.check(self.start_promises, (*key, worker.worker_id))
+            self.check(self.start_invariants, (*key, worker.worker_id))
 
     def begun(self, worker_id: str, assignment: Mapping[str, Any]) -> None:
         """Enter that a worker has begun an attempt."""
         ticket_id, attempt = assignment["ticket_id"], assignment["attempt"]
         self.starts[ticket_id, self.redrives_of(ticket_id)].append((worker_id, attempt))
-        self.check(self.start_promises, (ticket_id, attempt, worker_id))
+        self.check(self.start_invariants, (ticket_id, attempt, worker_id))
 
     def redrives_of(self, ticket_id: str) -> int:
         """Return how often the flow of a ticket has been redriven."""
         return self.flows[self.tickets[ticket_id].flow_id].redrives
 
-    def check(self, promises: Sequence[Promise], about: object) -> None:
-        """Note every promise that `about` breaks."""
-        for promise in promises:
-            for detail in promise(about, self):
-                sentence = (promise.__doc__ or "").splitlines()[0]
+    def check(self, invariants: Sequence[Invariant], about: object) -> None:
+        """Note every invariant that `about` breaks."""
+        for invariant in invariants:
+            for detail in invariant(about, self):
+                sentence = (invariant.__doc__ or "").splitlines()[0]
                 self.violations.append(Violation(sentence, detail, self.now()))
 
     def changed(self, ticket: Ticket) -> None:
@@ -112,7 +113,7 @@ class Ledger:
         self.tampered.add(ticket.ticket_id)
 
     def reread(self) -> None:
-        """Take the records as the store has them: they were written anew, with the same content."""
+        """Take the records as the store has them: they were written again, with the same content."""
         self.flows = {flow.flow_id: flow for flow in self.state.flows}
         self.tickets = {ticket.ticket_id: ticket for ticket in self.state.tickets}
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context, copy_context
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from functions._core.engine import ReportResult
 from functions._core.errors import Unavailable
@@ -19,8 +19,7 @@ from functions._simulator.ledger import Ledger
 from functions._simulator.process import tell_if_broken
 
 if TYPE_CHECKING:
-    from functions._simulator.host import Host
-    from functions._simulator.workers import SimulatedWorker
+    from functions._simulator.host import SimulatedHost
 
 T = TypeVar("T")
 LATEST = 20.0
@@ -29,13 +28,50 @@ NOT_REACHED = Answer(0, "no route", reached=False)
 NO_ANSWER = Answer(0, "no answer")
 
 
+class Subscriber:
+    """A `Broker` that keeps what it gets by id; while `down` is set it takes nothing."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.received: dict[str, CloudEvent] = {}
+        self.down = False
+        self._faults = faults
+
+    async def publish(self, events: Sequence[CloudEvent]) -> None:
+        """Take the events; as every receiver, it may fail, and may take what it says it has not."""
+        await asyncio.sleep(0)
+        if self.down or self._faults.strikes("unavailable"):
+            raise Unavailable("the subscriber is away")
+        for event in events:
+            self.received.setdefault(event.id, event)
+        await asyncio.sleep(0)
+        if self._faults.strikes("drop"):
+            raise Unavailable("the subscriber's answer was lost")
+
+
+class Receiver(Protocol):
+    """A worker, as messages find it: `gone` for good, or not `reachable` for a while."""
+
+    gone: bool
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it answers."""
+
+    @property
+    def owes(self) -> bool:
+        """Whether it has still to report something."""
+
+    def take(self, event: CloudEvent) -> Answer:
+        """Take a message of the platform."""
+
+
 class Outside:
     """Everything between the platform's processes and the rest of the world; implements `ports.WorkerGateway`."""
 
     def __init__(self, clock: Clock, faults: Faults, ledger: Ledger, chance: Random) -> None:
         self.now: Callable[[], datetime] = clock.now
-        self.workers: dict[str, SimulatedWorker] = {}
-        self.hosts: Sequence[Host] = ()
+        self.workers: dict[str, Receiver] = {}
+        self.hosts: Sequence[SimulatedHost] = ()
         self.paths: Mapping[str, Sequence[str]] = {}
         self._faults = faults
         self._ledger = ledger

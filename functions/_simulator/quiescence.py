@@ -1,4 +1,4 @@
-"""What must hold when a simulated world has come to rest: each check's first line is the promise."""
+"""What must hold when a simulated world has come to rest: each check's first line is the invariant."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from functions._core.machine.replay import TicketState, differences, fold
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.values import FlowStatus, TicketStatus
 from functions._simulator.environment import POISON
-from functions._simulator.ledger import Ledger, Promise
+from functions._simulator.ledger import Invariant, Ledger
 
 if TYPE_CHECKING:
     from functions._simulator.world import World
@@ -106,7 +106,7 @@ def nothing_breaks(world: "World", _ledger: Ledger) -> Iterator[str]:
     yield from dict.fromkeys(world.broken)
 
 
-AT_THE_END: tuple[Promise, ...] = (
+AT_THE_END: tuple[Invariant, ...] = (
     history_gives_the_state,
     replay_finds_nothing,
     store_agrees_with_the_books,

@@ -1,4 +1,4 @@
-"""What many runs say together: how flows ended, when, how likely the SLA is met, and which promises were broken."""
+"""What many runs say together: how flows ended, when, how likely the SLA is met, and which invariants were violated."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +22,14 @@ Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SimulationReport:
     """The results of all runs."""
 
     results: Sequence[Result]
 
     @property
     def broken(self) -> Sequence[Result]:
-        """The runs in which a promise was broken."""
+        """The runs in which an invariant was violated."""
         return [result for result in self.results if result.violations]
 
     @property

@@ -14,6 +14,7 @@ from functions._core.records.values import Outcome
 from functions._simulator.clock import START
 from functions._simulator.faults import Faults
 from functions._simulator.ledger import Violation
+from functions._simulator.life import live
 from functions._simulator.loop import VirtualLoop
 from functions._simulator.plans import Scenario, drawn_scenario
 from functions._simulator.process import adopting
@@ -58,7 +59,7 @@ def simulate(
     async def whole() -> World:
         world = World(scenario or drawn_scenario(seed), seed, chosen, start)
         world.broken = broken
-        await world.live()
+        await live(world)
         return world
 
     broken = loop.broken

@@ -33,7 +33,7 @@ Key = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Run:
+class SimulatedRun:
     """One attempt that a worker has accepted; `heard` once the platform knows how it ended."""
 
     assignment: Mapping[str, Any]
@@ -52,7 +52,7 @@ class SimulatedWorker:
     faults: Faults
     chance: Random
     heartbeat_seconds: float
-    runs: dict[Key, Run] = field(default_factory=dict)
+    runs: dict[Key, SimulatedRun] = field(default_factory=dict)
     refused: dict[Key, Answer] = field(default_factory=dict)
     cut_off_until: float = 0.0
     gone: bool = False
@@ -111,11 +111,11 @@ class SimulatedWorker:
         if sum(run.busy for run in self.runs.values()) >= self.registration.slots:
             return Answer(429, "all slots are taken")
         self.outside.begun(self.worker_id, data)
-        run = self.runs[key] = Run(data)
+        run = self.runs[key] = SimulatedRun(data)
         run.task = self.outside.spawn(self._work(run))
         return Answer(202)
 
-    async def _work(self, run: Run) -> None:
+    async def _work(self, run: SimulatedRun) -> None:
         await self._misfortunes()
         estimate = run.assignment["estimated_duration_ms"] / 1000
         seconds = estimate * self.chance.lognormvariate(0, SPREAD)
@@ -152,7 +152,7 @@ class SimulatedWorker:
             await asyncio.sleep(draw.choice((1, 20, 120)))
             self.gone = False
 
-    def _end_of(self, run: Run) -> dict[str, Any]:
+    def _end_of(self, run: SimulatedRun) -> dict[str, Any]:
         attempt = run.assignment["attempt"]
         if self.faults.strikes("failing-task"):
             retryable = self.faults.chance("failing-task").random() < 0.8
@@ -161,11 +161,11 @@ class SimulatedWorker:
             return {"status": "COMPLETED", "output": TOO_LARGE}
         return {"status": "COMPLETED", "output": self._output_of(run)}
 
-    def _output_of(self, run: Run) -> dict[str, Any]:
+    def _output_of(self, run: SimulatedRun) -> dict[str, Any]:
         paths = self.outside.paths.get(run.assignment["ticket_id"], ())
         return with_paths({"by": self.worker_id, "attempt": run.assignment["attempt"]}, paths)
 
-    async def _tell(self, run: Run, said: dict[str, Any]) -> None:
+    async def _tell(self, run: SimulatedRun, said: dict[str, Any]) -> None:
         """Report an end until it is heard, with what a worker that cannot be trusted says besides."""
         if self.faults.strikes("wrong-attempt"):
             other = run.assignment["attempt"] + self.faults.chance("wrong-attempt").choice((-1, 1))
@@ -184,7 +184,7 @@ class SimulatedWorker:
             await asyncio.sleep(self.chance.choice((1, 5, 30)) * self.chance.random())
             await self._say_once(run, said)
 
-    async def _heard(self, run: Run, said: Mapping[str, Any]) -> bool:
+    async def _heard(self, run: SimulatedRun, said: Mapping[str, Any]) -> bool:
         if run.heard or run.stopped or self.gone:
             return True
         if not self.reachable:
@@ -204,7 +204,7 @@ class SimulatedWorker:
             run.stopped = True
         return True
 
-    async def _say_once(self, run: Run, said: Mapping[str, Any]) -> None:
+    async def _say_once(self, run: SimulatedRun, said: Mapping[str, Any]) -> None:
         if not self.reachable:
             return
         try:
@@ -214,7 +214,7 @@ class SimulatedWorker:
         if answer.get("cancel") and said["status"] == "RUNNING":
             self._stop((run.assignment["ticket_id"], run.assignment["attempt"]))
 
-    def _report(self, run: Run, said: Mapping[str, Any]) -> CloudEvent:
+    def _report(self, run: SimulatedRun, said: Mapping[str, Any]) -> CloudEvent:
         about = run.assignment
         return CloudEvent(
             id=fresh_id(self.chance),

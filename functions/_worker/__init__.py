@@ -3,7 +3,7 @@
 from functions._worker.executors import CallableExecutor, SimulatedExecutor
 from functions._worker.shell import ShellExecutor
 from functions._worker.tasks import Assignment, Executor, TaskFailed
-from functions._worker.worker import Worker, WorkerConfig
+from functions._worker.worker import WorkerConfig, WorkerProcess
 
 __all__ = [
     "Assignment",
@@ -12,6 +12,6 @@ __all__ = [
     "ShellExecutor",
     "SimulatedExecutor",
     "TaskFailed",
-    "Worker",
     "WorkerConfig",
+    "WorkerProcess",
 ]

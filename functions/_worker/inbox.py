@@ -14,7 +14,7 @@ from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import Record
 from functions._observability.logs import log
-from functions._worker.runs import Runs, Verdict
+from functions._worker.runs import Runs, RunVerdict
 from functions._worker.tasks import Assignment
 from functions._worker.trust import Trust
 
@@ -23,7 +23,7 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 RETRY_AFTER_SECONDS = 1
 
-REFUSALS = {Verdict.BUSY: HTTPStatus.TOO_MANY_REQUESTS, Verdict.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE}
+REFUSALS = {RunVerdict.BUSY: HTTPStatus.TOO_MANY_REQUESTS, RunVerdict.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE}
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -38,7 +38,7 @@ class Cancellation(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class InboxAnswer:
     """A JSON answer."""
 
     status: HTTPStatus
@@ -73,16 +73,16 @@ class Inbox:
         await send({"type": "http.response.start", "status": answer.status.value, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _route(self, scope: Message, receive: Receive) -> Answer:
+    async def _route(self, scope: Message, receive: Receive) -> InboxAnswer:
         match scope["path"], scope["method"]:
             case "/", "POST":
                 return self._take(await self._proven(scope, receive))
             case "/health", "GET":
-                return Answer(HTTPStatus.OK, self._health())
+                return InboxAnswer(HTTPStatus.OK, self._health())
             case "/" | "/health" as path, _:
                 allowed = b"POST, OPTIONS" if path == "/" else b"GET, OPTIONS"
                 if scope["method"] == "OPTIONS":
-                    return Answer(HTTPStatus.OK, {}, ((b"allow", allowed),))
+                    return InboxAnswer(HTTPStatus.OK, {}, ((b"allow", allowed),))
                 return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "see Allow", (b"allow", allowed))
         return _problem(HTTPStatus.NOT_FOUND, "there is / and /health")
 
@@ -101,7 +101,7 @@ class Inbox:
             raise
         return event
 
-    def _take(self, event: CloudEvent) -> Answer:
+    def _take(self, event: CloudEvent) -> InboxAnswer:
         if event.type == type_of("ticket.assigned"):
             assignment = Assignment.of(event)
             self._trust.check_callback(assignment.callback_url)
@@ -109,14 +109,14 @@ class Inbox:
             if refusal := REFUSALS.get(verdict):
                 retry = (b"retry-after", str(RETRY_AFTER_SECONDS).encode())
                 return _problem(refusal, f"the worker is {verdict}", retry)
-            return Answer(HTTPStatus.ACCEPTED, {"result": verdict})
+            return InboxAnswer(HTTPStatus.ACCEPTED, {"result": verdict})
         if event.type == type_of("ticket.cancelled"):
             try:
                 cancellation = Cancellation.model_validate(event.data)
             except ValidationError as error:
                 raise Rejected("ticket.cancelled needs a ticket_id", code="bad_cancellation") from error
             self._runs.cancel(cancellation.ticket_id, cancellation.attempt)
-            return Answer(HTTPStatus.ACCEPTED, {"result": "cancelled"})
+            return InboxAnswer(HTTPStatus.ACCEPTED, {"result": "cancelled"})
         raise Rejected(f"a worker takes no {event.type}", code="unknown_type")
 
     def _health(self) -> dict[str, object]:
@@ -129,14 +129,14 @@ class Inbox:
         }
 
 
-def _problem(status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> Answer:
+def _problem(status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> InboxAnswer:
     body: dict[str, object] = {
         "type": "about:blank",
         "title": status.phrase,
         "status": status.value,
         "detail": detail,
     }
-    return Answer(status, body, headers)
+    return InboxAnswer(status, body, headers)
 
 
 def _single(headers: dict[str, str], body: bytes) -> CloudEvent:

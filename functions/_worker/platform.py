@@ -8,7 +8,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from functions._adapters.http.client import HttpClient, Reply
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.reply import Reply
 from functions._core.errors import FlowcError
 from functions._core.events.signatures import usable
 from functions._observability.logs import log
@@ -24,7 +25,7 @@ class Orders:
     known: bool = True
 
 
-class Platform:
+class PlatformRegistry:
     """The platform's worker registry over HTTP."""
 
     def __init__(self, client: HttpClient, url: str, worker_id: str, api_key: str | None) -> None:

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from pydantic_core import from_json
 
-from functions._adapters.http.client import HttpClient, Reply
+from functions._adapters.http.client import HttpClient
 from functions._adapters.http.cloudevents import write_binary
+from functions._adapters.http.reply import Reply
 from functions._core.errors import FlowcError, Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.ports import PASSING, Answer

@@ -38,7 +38,7 @@ MESSAGE_LIMIT = 2_000
 """Characters of an error message in a report."""
 
 
-class Verdict(StrEnum):
+class RunVerdict(StrEnum):
     """What became of an assignment."""
 
     TAKEN = "taken"
@@ -49,7 +49,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """How a task ended: with an output of `size` bytes, or with a failure."""
 
     output: object = None
@@ -62,7 +62,7 @@ class Run:
     """One attempt at one ticket, in its slot."""
 
     assignment: Assignment
-    task: asyncio.Task[Outcome]
+    task: asyncio.Task[RunOutcome]
     written: Written
     began: float = field(default_factory=monotonic)
     cancelled: bool = False
@@ -78,13 +78,13 @@ class Run:
         self.stopped = True
         self.task.cancel()
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RunOutcome:
         """Return how the run, which is over, ended."""
         if not self.task.cancelled():
             return self.task.result()
         if self.stopped:
-            return Outcome(failure=TaskFailed("worker_stopped", "the worker was stopped"))
-        return Outcome(failure=TaskFailed("CancelledError", "the task cancelled itself"))
+            return RunOutcome(failure=TaskFailed("worker_stopped", "the worker was stopped"))
+        return RunOutcome(failure=TaskFailed("CancelledError", "the task cancelled itself"))
 
 
 @dataclass(slots=True)
@@ -125,29 +125,29 @@ class Runs:
         """How many ends of tasks the platform has not heard of yet."""
         return self._reporter.owed
 
-    def take(self, assignment: Assignment) -> Verdict:
+    def take(self, assignment: Assignment) -> RunVerdict:
         """Start an assignment, unless it is known, superseded by a newer attempt, or finds no slot."""
         ticket_id, attempt = assignment.ticket_id, assignment.attempt
         run, ended = self._runs.get(ticket_id), self._ended.get(ticket_id)
         newest = max(run.assignment.attempt if run else 0, ended.attempt if ended else 0)
         if attempt < newest:
-            return Verdict.SUPERSEDED
+            return RunVerdict.SUPERSEDED
         if attempt == newest:
             if ended and ended.report and not run:
                 self._reporter.deliver(assignment, ended.report)
-            return Verdict.KNOWN
+            return RunVerdict.KNOWN
         if run:
             run.cancel()
         if self.stopping:
-            return Verdict.STOPPING
+            return RunVerdict.STOPPING
         if not self._has_room(len(self._runs) - bool(run)):
-            return Verdict.BUSY
+            return RunVerdict.BUSY
         written = Written()
         task = asyncio.create_task(self._perform(assignment, run, written))
         self._runs[ticket_id] = started = Run(assignment, task, written)
         task.add_done_callback(lambda _: self._end(started))
         log.info("task.started", **assignment.ids, task_type=assignment.task_type)
-        return Verdict.TAKEN
+        return RunVerdict.TAKEN
 
     def cancel(self, ticket_id: str, attempt: int | None = None) -> None:
         """End the run of a ticket up to `attempt`, any for None; an assignment that comes late is not run."""
@@ -170,7 +170,7 @@ class Runs:
     def _has_room(self, occupied: int) -> bool:
         return occupied + self._executor.abandoned < self._slots and self._reporter.owed < REPORTS_OWED
 
-    async def _perform(self, assignment: Assignment, former: Run | None, written: Written) -> Outcome:
+    async def _perform(self, assignment: Assignment, former: Run | None, written: Written) -> RunOutcome:
         """Do the task in its time, after the former attempt at the ticket has let go of it."""
         WRITTEN.set(written)
         if former:
@@ -182,8 +182,8 @@ class Runs:
                 output = await self._executor.run(assignment)
         except Exception as error:  # noqa: BLE001 - a faulty executor fails its task, never the worker
             if limit.expired():
-                return Outcome(failure=TaskFailed("timeout", f"no end within {assignment.timeout_ms} ms"))
-            return Outcome(failure=TaskFailed.of(error))
+                return RunOutcome(failure=TaskFailed("timeout", f"no end within {assignment.timeout_ms} ms"))
+            return RunOutcome(failure=TaskFailed.of(error))
         finally:
             beating.cancel()
         return _checked(output)
@@ -223,7 +223,7 @@ class Runs:
             log.info("task.completed", **about)
         self._reporter.deliver(assignment, report)
 
-    def _report(self, assignment: Assignment, outcome: Outcome, log_text: str) -> CloudEvent:
+    def _report(self, assignment: Assignment, outcome: RunOutcome, log_text: str) -> CloudEvent:
         failure = outcome.failure
         wrote: dict[str, Any] = {"log": log_text} if log_text else {}
         if failure is None:
@@ -237,16 +237,16 @@ class Runs:
         return self._reporter.event(assignment, ReportStatus.FAILED, error=error, **wrote)
 
 
-def _checked(output: object) -> Outcome:
+def _checked(output: object) -> RunOutcome:
     """Return the output as the platform will read it, or the failure if it would not take it."""
     try:
         text = json.dumps(output, allow_nan=False)
         if len(text) > OUTPUT_LIMIT:
             message = f"the output has {len(text)} bytes, at most {OUTPUT_LIMIT} are allowed"
-            return Outcome(failure=TaskFailed("output_too_large", message, retryable=False))
+            return RunOutcome(failure=TaskFailed("output_too_large", message, retryable=False))
         # One level deeper, as in the report.
         [value] = cast("list[object]", parse_json(f"[{text}]".encode()))
     except (TypeError, ValueError, RecursionError, Rejected) as error:
         message = f"the output is not JSON: {error}"
-        return Outcome(failure=TaskFailed("output_not_json", message, retryable=False))
-    return Outcome(value, len(text))
+        return RunOutcome(failure=TaskFailed("output_not_json", message, retryable=False))
+    return RunOutcome(value, len(text))

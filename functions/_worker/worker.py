@@ -12,7 +12,7 @@ from functions._hosts.bounded_http import bounded
 from functions._observability.logs import log
 from functions._worker.http_server import HttpServer
 from functions._worker.inbox import Inbox
-from functions._worker.platform import Platform
+from functions._worker.platform import PlatformRegistry
 from functions._worker.reports import Reporter
 from functions._worker.runs import Runs
 from functions._worker.tasks import Executor
@@ -58,7 +58,7 @@ class WorkerConfig:
             raise ValueError("the seconds between heartbeats are above 0")
 
 
-class Worker:
+class WorkerProcess:
     """Registers with the platform and does what it is assigned, from `start` (or `async with`) to `stop`."""
 
     def __init__(self, config: WorkerConfig) -> None:
@@ -66,7 +66,7 @@ class Worker:
         self.endpoint = config.endpoint or ""
         self._config = config
         self._client = HttpClient()
-        self._platform = Platform(self._client, config.platform_url, config.worker_id, config.api_key)
+        self._platform = PlatformRegistry(self._client, config.platform_url, config.worker_id, config.api_key)
         self._reporter = Reporter(self._client, config.worker_id)
         self._runs = Runs(config.executor, self._reporter, slots=config.slots, announce_from_ms=config.announce_from_ms)
         self._trust = Trust(config.platform_url)

@@ -13,7 +13,7 @@ NOBODY = "unnamed"
 NO_REASON = "no reason given"
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 ACTIONS_LOOKED_AT = 500
-"""A signal that is repeated after so many other actions on its flow is taken anew, which changes nothing either."""
+"""A signal that is repeated after so many other actions on its flow is taken again, which changes nothing either."""
 
 RequestedBy = Annotated[str, Query(max_length=255, pattern=PRINTABLE, description="Who wants it")]
 Why = Annotated[str, Query(alias="reason", max_length=1000, pattern=PRINTABLE, description="Why")]

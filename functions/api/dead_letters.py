@@ -5,8 +5,7 @@ from contextlib import suppress
 from fastapi import APIRouter
 
 from functions._core.errors import Unreadable
-from functions._core.records.dead_letters import OUTSIDE, event_of
-from functions._core.records.models import DeadLetter
+from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.documents import problems
 from functions.api.ingress import take

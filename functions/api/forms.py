@@ -19,21 +19,27 @@ class OrderForm(Record):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     requested_by: str = Field(default="a user", max_length=255)
+    """The person who gives the command, for the history; it is not checked."""
     reason: str = Field(default="no reason given", max_length=1000)
+    """The reason, for the history and for everybody whom it concerns."""
     order_id: str | None = Field(default=None, min_length=1, max_length=255)
+    """Id of the command, 1 to 255 characters; the same id again changes nothing."""
     dry_run: StrictBool = False
+    """True: nothing is changed, and the answer tells what would be."""
 
 
 class RedriveForm(OrderForm):
     """`sla_seconds` is the time that the flow has from now on; without it as much as it had at first."""
 
     sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
+    """The time that the flow has from now on, in seconds; None: as much as it had before."""
 
 
 class SkipForm(OrderForm):
     """`output` is what the ticket's dependants get to see as its result."""
 
     output: Any = None
+    """The ticket's output for its dependants, any JSON value."""
 
 
 class Flush(Record):
@@ -42,6 +48,7 @@ class Flush(Record):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     intent_id: str | None = Field(default=None, max_length=255)
+    """The intent whose telemetry is sent now; None: all telemetry that waits."""
 
 
 class Wanted(Record):
@@ -53,5 +60,8 @@ class Wanted(Record):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    """Capabilities that a worker has to offer, all of them."""
     security_level: Clearance = SecurityLevel.INTERNAL
+    """The clearance that a worker must have at least."""
     limit: WholeNumber = Field(default=CANDIDATES_PER_TICKET, ge=1, le=CANDIDATES_PER_TICKET)
+    """How many workers are named at most."""

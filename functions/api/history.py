@@ -10,7 +10,8 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.events.subscribers import transition_event
 from functions._core.ports import Ports
 from functions._core.records.audits import AuditKind, IncidentRecord
-from functions._core.records.models import Flow, HistoryEntry
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Id, Limit
 from functions.api.services import Services
@@ -53,7 +54,7 @@ async def _event_of(entry: HistoryEntry, flow: Flow, ports: Ports) -> CloudEvent
 
 @router.get("/incidents", responses=problems(422))
 async def list_incidents(services: Services, flow_id: Id = None, limit: Limit = DEFAULT_LIMIT) -> IncidentList:
-    """Return what went wrong beyond what flows mend by themselves, the newest first."""
+    """Return what went wrong beyond what flows fix by themselves, the newest first."""
     found = await services.ports.views.audits(flow_id, limit, kind=AuditKind.INCIDENT)
     return IncidentList(items=tuple(incident for incident in found if isinstance(incident, IncidentRecord)))
 

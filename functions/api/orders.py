@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 
 from functions._core.events import commands
-from functions._core.events.commands import AnyOrder
+from functions._core.events.commands import AnyCommand
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import OrderForm, RedriveForm, SkipForm
@@ -23,7 +23,7 @@ class Verb:
     """A verb of a path, the order that it stands for, the body that it takes, and what it does."""
 
     name: str
-    order: type[AnyOrder]
+    order: type[AnyCommand]
     says: str
     form: type[OrderForm] = OrderForm
 

@@ -15,7 +15,9 @@ from functions._core.placement.ranking import health_of
 from functions._core.planning.slack import closed_at, deadline_at, slack_ms, slack_state
 from functions._core.planning.tickets import score_at
 from functions._core.records.audits import AnyAudit, IncidentRecord
-from functions._core.records.models import Candidate, DeadLetter, Flow, HistoryEntry, Refusal, TaskLog, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Candidate, Flow, Refusal, TaskLog, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import (
     Health,

@@ -12,7 +12,8 @@ from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
 from functions._core.explain.ticket import Explanation
 from functions._core.explain.unreadable import explain_unreadable, with_unreadable
 from functions._core.placement.ranking import rank
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.records.worker import Worker

@@ -111,7 +111,7 @@ async def get_worker(services: Services, worker_id: str) -> WorkerView:
     openapi_extra=json_body(Heartbeat, required=False),
 )
 async def take_heartbeat(services: Services, request: Request, worker_id: str) -> HeartbeatAnswer:
-    """Take in a sign of life. A 404 says that the worker is not known (any more) and has to register."""
+    """Take in a heartbeat. A 404 says that the worker is not known (any more) and has to register."""
     heartbeat = await read_json(request, Heartbeat)
     heard = await services.engine.heartbeat(sound("worker", worker_id), heartbeat)
     return HeartbeatAnswer(status=heartbeat.status, cancel=heard.cancel)

@@ -6,8 +6,8 @@ Gives up never: a letter stays until a person drops it or its retention ends.
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Ports
-from functions._core.records.dead_letters import letter_of
-from functions._core.records.models import DeadLetter, Reason
+from functions._core.records.dead_letters import DeadLetter, letter_of
+from functions._core.records.models import Reason
 
 
 async def dead_letter(

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from functions._core.errors import Unreadable
 from functions._core.events import commands
-from functions._core.events.commands import AnyOrder, Command
+from functions._core.events.commands import AnyCommand, Command
 from functions._core.events.data import CompensationRequested, WorkerUnhealthy
 from functions._core.events.reports import Report
 from functions._core.machine.assignment import WorkerLost, may_fail_when_lost
@@ -37,7 +37,7 @@ OFFER_LEASE = timedelta(seconds=5)
 INCIDENTS = 500
 """Incidents of a flow that are looked through for one that was raised before."""
 
-Event = Report | WorkerUnhealthy | CompensationRequested | AnyOrder
+Event = Report | WorkerUnhealthy | CompensationRequested | AnyCommand
 
 
 async def monitor(event: Event, context: Context, ports: Ports) -> AnyOutcome:
@@ -69,23 +69,23 @@ async def _to_undo(context: Context, ports: Ports) -> AnyOutcome:
     return CompensationPlanned(made, originals)
 
 
-async def _bare(order: AnyOrder, context: Context, _ports: Ports) -> AnyOutcome:
+async def _bare(order: AnyCommand, context: Context, _ports: Ports) -> AnyOutcome:
     return Commanded(order, context.cause)
 
 
-async def _with_live(order: AnyOrder, context: Context, ports: Ports) -> AnyOutcome:
+async def _with_live(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     flow_id = context.flow.flow_id
     live = await ports.store.tickets_of(flow_id, live_only=True)
     return Commanded(order, context.cause, live, await ports.ticket_counts.by_status(flow_id))
 
 
-async def _with_end(order: AnyOrder, context: Context, ports: Ports) -> AnyOutcome:
+async def _with_end(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     ticket = context.tickets.get(order.target)
     around = await around_ends((ticket,), (), ports) if ticket is not None else RelatedTickets()
     return Commanded(order, context.cause, around=around)
 
 
-async def _with_redone(order: AnyOrder, context: Context, ports: Ports) -> AnyOutcome:
+async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     flow = context.flow
     if not isinstance(order, commands.RedriveRequest) or flow.outcome is None:
         return Commanded(order, context.cause)
@@ -96,7 +96,7 @@ async def _with_redone(order: AnyOrder, context: Context, ports: Ports) -> AnyOu
     return Commanded(order, context.cause, redriven=again, not_compensatable=not_compensatable, deadline=deadline)
 
 
-LOADED: Mapping[type[Command], Callable[[AnyOrder, Context, Ports], Awaitable[AnyOutcome]]] = {
+LOADED: Mapping[type[Command], Callable[[AnyCommand, Context, Ports], Awaitable[AnyOutcome]]] = {
     commands.CancelRequest: _with_live,
     commands.PauseRequest: _with_live,
     commands.ResumeRequest: _with_live,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from functions._core.engine import Flushed
+from functions._core.engine import FlushResult
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events.data import FlowConsolidated
 from functions._core.events.envelope import CloudEvent
@@ -87,7 +87,7 @@ NOTE_TRIES = 8
 """Reloads of a flow's row that somebody else changes at the same time."""
 
 
-async def flush_telemetry(ports: Ports, intent_id: str | None = None) -> Flushed:
+async def flush_telemetry(ports: Ports, intent_id: str | None = None) -> FlushResult:
     """Send what waits in the buffer, the oldest first, until all is sent or the sink is away; return what moved.
 
     With an intent's id, what belongs to it overtakes the rest; among itself it keeps its order.
@@ -104,8 +104,8 @@ async def flush_telemetry(ports: Ports, intent_id: str | None = None) -> Flushed
         sent += len(gone) - len(offered.refused)
         lost += len(offered.refused)
         if offered.away is not None:
-            return Flushed(sent, lost + await _give_up_old(offered.away, ports), offered.away)
-    return Flushed(sent, lost)
+            return FlushResult(sent, lost + await _give_up_old(offered.away, ports), offered.away)
+    return FlushResult(sent, lost)
 
 
 async def replay_telemetry(event: CloudEvent, ports: Ports) -> None:

@@ -1,1 +1,1 @@
-"""Keeps the registry of workers: registrations, signs of life, silence."""
+"""Keeps the registry of workers: registrations, heartbeats, silence."""

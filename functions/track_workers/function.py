@@ -20,7 +20,7 @@ from functions._core.placement.workers import (
     Running,
     Suspension,
     Trial,
-    Verdict,
+    WorkerVerdict,
     heard,
     judged,
     registered,
@@ -51,7 +51,7 @@ class Tracked:
     events: tuple[CloudEvent, ...] = ()
 
 
-Event = Registration | Heartbeat | Deregistration | Verdict | Trial | Due
+Event = Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due
 
 
 async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
@@ -67,7 +67,7 @@ async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
         return Tracked(None, None)
     if isinstance(event, Deregistration):
         return Tracked(None, known, await handed_on(event, known.version, ports))
-    if isinstance(event, Verdict | Trial):
+    if isinstance(event, WorkerVerdict | Trial):
         return await _of_breaker(known, event, ports, rules)
     if isinstance(event, Heartbeat):
         worker = heard(known, event, now, rules)
@@ -87,7 +87,7 @@ async def _looked_at(known: Worker, ports: Ports, rules: Rules) -> Tracked:
     return Tracked(silence, known, await _lost(known.worker_id, known.version, ports, why))
 
 
-async def _of_breaker(known: Worker, event: Verdict | Trial, ports: Ports, rules: Rules) -> Tracked:
+async def _of_breaker(known: Worker, event: WorkerVerdict | Trial, ports: Ports, rules: Rules) -> Tracked:
     """Return the worker after a verdict or a trial; when its circuit breaker opens, this is made known, once."""
     now = ports.clock.now()
     worker = tried(known, event, now) if isinstance(event, Trial) else judged(known, event, now, rules)

@@ -1,4 +1,4 @@
-"""Draws the README's diagrams anew: `python -m infra.generate.diagrams`; `--check` only compares.
+"""Draws the diagrams of the architecture page again: `python -m infra.generate.diagrams`; `--check` only compares.
 
 A diagram stands between the markers `<!-- diagram: NAME -->` and `<!-- /diagram -->`; all other text stays as it is.
 """
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from infra.generate.contract.diagrams import DIAGRAMS
 from infra.generate.contract.folder import ROOT
 
-README = ROOT / "README.md"
-EMPTY = "# Flow C\n" + "".join(f"\n<!-- diagram: {name} -->\n<!-- /diagram -->\n" for name in DIAGRAMS)
+PAGE = ROOT / "docs" / "internals" / "architecture.md"
+EMPTY = "# Architecture\n" + "".join(f"\n<!-- diagram: {name} -->\n<!-- /diagram -->\n" for name in DIAGRAMS)
 MARKED = re.compile(r"(?<=<!-- diagram: )(\w+)( -->\n).*?(?=<!-- /diagram -->)", re.DOTALL)
 
 
 def redrawn(text: str) -> str:
-    """Return `text` with every diagram drawn anew; raise `LookupError` for a name that is missing or unknown."""
+    """Return `text` with every diagram drawn again; raise `LookupError` for a name that is missing or unknown."""
     names = [match[1] for match in MARKED.finditer(text)]
     if sorted(names) != sorted(DIAGRAMS):
         raise LookupError(f"the text has the diagrams {names}, it should have {list(DIAGRAMS)}, each once")
@@ -26,20 +26,22 @@ def redrawn(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the diagrams, or with `--check` return 1 when they differ."""
-    parser = argparse.ArgumentParser(prog="generate_diagrams", description="Draw the README's diagrams anew.")
+    parser = argparse.ArgumentParser(
+        prog="generate_diagrams", description="Draw the diagrams of the architecture page again."
+    )
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a diagram differs")
     check = parser.parse_args(arguments).check
-    before = README.read_text(encoding="utf-8") if README.exists() else EMPTY
+    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else EMPTY
     try:
         after = redrawn(before)
     except LookupError as fault:
-        sys.stderr.write(f"README.md: {fault}\n")
+        sys.stderr.write(f"{PAGE.name}: {fault}\n")
         return 1
     if not check:
-        README.write_text(after, encoding="utf-8")
+        PAGE.write_text(after, encoding="utf-8")
         return 0
     if before != after:
-        sys.stderr.write("README.md has old diagrams; run `make diagrams`\n")
+        sys.stderr.write(f"{PAGE.name} has old diagrams; run `make diagrams`\n")
     return int(before != after)
 
 

@@ -1,4 +1,4 @@
-"""Writes `events/` anew from the code: `python -m infra.generate.events`; `--check` only compares."""
+"""Writes `events/` from the code: `python -m infra.generate.events`; `--check` only compares."""
 
 import argparse
 import sys
@@ -40,7 +40,7 @@ def files() -> Mapping[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the files, or with `--check` return 1 and name those that differ."""
-    parser = argparse.ArgumentParser(prog="generate_events", description="Write events/ anew from the code.")
+    parser = argparse.ArgumentParser(prog="generate_events", description="Write events/ from the code.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a file differs")
     if not parser.parse_args(arguments).check:
         sys.stderr.writelines(f"events/{name} belonged to nothing and was removed\n" for name in write(FOLDER, files()))

@@ -1,4 +1,4 @@
-"""Writes what the code decides of `infra/knative/` anew; `--check` only compares.
+"""Writes what the code decides of `infra/knative/`; `--check` only compares.
 
 Run as `python -m infra.generate.knative`. All other files of the folder are written by hand.
 """
@@ -29,7 +29,7 @@ def files() -> Mapping[str, Mapping[str, str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the files, or with `--check` return 1 and name those that differ."""
-    parser = argparse.ArgumentParser(prog="generate_knative", description="Write the made part of infra/knative anew.")
+    parser = argparse.ArgumentParser(prog="generate_knative", description="Write the made part of infra/knative.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a file differs")
     check = parser.parse_args(arguments).check
     drift: list[str] = []

@@ -1,4 +1,4 @@
-"""Writes `infra/observability/` anew from the metric catalogue; `--check` only compares.
+"""Writes `infra/observability/` from the metric catalogue; `--check` only compares.
 
 Run as `python -m infra.generate.observability`.
 """
@@ -41,7 +41,7 @@ def files() -> Mapping[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the files, or with `--check` return 1 and name those that differ."""
-    parser = argparse.ArgumentParser(prog="generate_observability", description="Write infra/observability anew.")
+    parser = argparse.ArgumentParser(prog="generate_observability", description="Write infra/observability.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a file differs")
     if not parser.parse_args(arguments).check:
         sys.stderr.writelines(

@@ -103,7 +103,7 @@ class Wire:
     largest: Counter[str] = field(default_factory=Counter)
     """Bytes of the largest `event`, `entries` of one call, `item` and `message`."""
     published: dict[str, Json] = field(default_factory=dict)
-    """The entries that functions have put on a bus, by the id of their event."""
+    """The entries that functions have put on a bus, by their text."""
     postponed: set[str] = field(default_factory=set)
     """Receipts of messages whose visibility a function has changed."""
     url: str = ""
@@ -162,7 +162,7 @@ class Wire:
             sizes = [size_of_entry(entry) for entry in call.json["Entries"]]
             self._note("event", max(sizes, default=0))
             self._note("entries", sum(sizes))
-            self.published |= {json.loads(entry["Detail"])["id"]: entry for entry in call.json["Entries"]}
+            self.published |= {entry["Detail"]: entry for entry in call.json["Entries"]}
             if sum(sizes) > EVENT_LIMIT:
                 text = "Total size of the entries in the request is over the limit."
                 return answer_of({"__type": "ValidationException", "message": text}, 400)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from functions._adapters.sql.sqlite.database import Database
+from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._adapters.sql.sqlite.store import SqliteStore
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus
@@ -58,7 +58,7 @@ async def test_a_sweep_costs_what_is_due_not_what_is_open(tmp_path: Path) -> Non
 
 async def sweep_cost(folder: Path, open_records: int) -> float:
     """Return the median time in ms of claiming `DUE` records among so many open ones."""
-    database = Database(folder)
+    database = SqliteDatabase(folder)
     store = SqliteStore(database)
     wakeups = store.stores.wakeups
     now = datetime.now(UTC)
@@ -77,7 +77,7 @@ async def sweep_cost(folder: Path, open_records: int) -> float:
         await store.close()
 
 
-async def fill(database: Database, number: int, wakeup: datetime) -> None:
+async def fill(database: SqliteDatabase, number: int, wakeup: datetime) -> None:
     """Write open flows by the page, past the port: a million commits would be the benchmark then."""
     template = make_flow(0, next_wakeup_at=wakeup)
     document = template.model_dump_json()

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore, keys, vocabulary
-from functions._adapters.dynamodb.client import Refused, connected, meaning
+from functions._adapters.dynamodb.client import RequestRefused, connected, meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Rejected, Unavailable
@@ -86,8 +86,8 @@ async def test_what_is_not_there_or_does_not_answer_is_unavailable(
         ("InternalServerError", Unavailable),
         ("ResourceNotFoundException", Unavailable),
         ("TransactionInProgressException", Unavailable),
-        ("TransactionConflictException", Refused),
-        ("ConditionalCheckFailedException", Refused),
+        ("TransactionConflictException", RequestRefused),
+        ("ConditionalCheckFailedException", RequestRefused),
         ("ValidationException", Rejected),
     ],
 )
@@ -151,7 +151,7 @@ def refusing(client: Client, times: int, code: str) -> Between:
     async def refuse(call: Call, operation: str, arguments: Arguments) -> Answer:
         if operation in {"update_item", "transact_write_items"} and left[0]:
             left[0] -= 1
-            raise Refused({"CancellationReasons": [{"Code": code} for _ in arguments.get("TransactItems", [0])]})
+            raise RequestRefused({"CancellationReasons": [{"Code": code} for _ in arguments.get("TransactItems", [0])]})
         return await call(operation, arguments)
 
     return Between(client, refuse)

@@ -6,7 +6,7 @@ import pytest
 
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.stores import Stores
-from functions._cost.ledger import Ledger
+from functions._cost.ledger import CostLedger
 from functions._cost.table import MemoryTable
 from functions._engine.clock import SystemClock
 from tests.conformance import suites
@@ -15,7 +15,7 @@ from tests.conformance import suites
 class InMemory:
     @pytest.fixture
     async def stores(self) -> AsyncIterator[Stores]:
-        store = DynamoStore(MemoryTable(Ledger()), "flowc", "process-1", SystemClock(), settle=0.01)
+        store = DynamoStore(MemoryTable(CostLedger()), "flowc", "process-1", SystemClock(), settle=0.01)
         await store.queue.enter()
         yield store.stores
         await store.close()

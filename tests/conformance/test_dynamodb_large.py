@@ -8,7 +8,7 @@ import pytest
 
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
-from functions._adapters.dynamodb.client import Refused
+from functions._adapters.dynamodb.client import RequestRefused
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict
 from functions._core.records.change_set import ChangeSet
@@ -191,7 +191,7 @@ async def test_a_process_that_was_taken_for_dead_cannot_finish_what_was_undone(
         nonlocal met
         if name == "update_item" and arguments["Key"]["sk"]["S"].startswith("C#") and met < busy:
             met += 1
-            raise Refused({"CancellationReasons": [{"Code": "TransactionConflict"}]})
+            raise RequestRefused({"CancellationReasons": [{"Code": "TransactionConflict"}]})
         return await call(name, arguments)
 
     async def slow(call: Call, name: str, arguments: Arguments) -> Answer:
@@ -246,7 +246,7 @@ async def test_a_large_step_waits_for_items_that_are_busy_for_a_moment(opened: O
         what = str(arguments.get("Key"))
         if name == operation and what not in met:
             met.add(what)
-            raise Refused({"CancellationReasons": [{"Code": "TransactionConflict"}]})
+            raise RequestRefused({"CancellationReasons": [{"Code": "TransactionConflict"}]})
         return await call(name, arguments)
 
     await opened(act).store.commit(cancelling(flow, plan))

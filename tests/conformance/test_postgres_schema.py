@@ -177,7 +177,7 @@ async def test_this_code_works_on_the_schema_of_a_later_version(new_database_url
 async def test_a_user_who_may_only_read_and_write_can_run_the_platform_and_not_undo_history(
     stores: Stores, sql: Any
 ) -> None:
-    """`stores` holds the schema; the rights are those that the README names."""
+    """`stores` holds the schema; the rights are those of docs/operate/postgresql.md."""
     for grant in ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES", "SELECT ON ALL SEQUENCES"):
         await sql.execute(f"GRANT {grant} IN SCHEMA public TO PUBLIC")
     await sql.execute("CREATE ROLE flowc_test_writer")

@@ -17,7 +17,7 @@ from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import fetch
 from functions._adapters.stores import Stores
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import HistoryEntry
+from functions._core.records.history import HistoryEntry
 from tests.conftest import ROOT
 from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
 from tests.support.world import PATIENCE_S

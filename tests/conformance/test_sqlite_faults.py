@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from functions._adapters.sql.sqlite import SqliteStore, committer
-from functions._adapters.sql.sqlite.database import Database
+from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.records.change_set import ChangeSet
@@ -30,14 +30,14 @@ from tests.support.builders import (
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path)
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase(tmp_path)
     yield database
     await database.close()
 
 
 @pytest.fixture
-def store(database: Database) -> SqliteStore:
+def store(database: SqliteDatabase) -> SqliteStore:
     return SqliteStore(database)
 
 
@@ -47,13 +47,13 @@ def stores(store: SqliteStore) -> Stores:
 
 
 @pytest.fixture
-async def writer(database: Database) -> sqlite3.Connection:
+async def writer(database: SqliteDatabase) -> sqlite3.Connection:
     """Give the committer's own connection, to break and to watch."""
     return await database.write(lambda connection: connection)
 
 
 @asynccontextmanager
-async def committer_held(database: Database) -> AsyncIterator[None]:
+async def committer_held(database: SqliteDatabase) -> AsyncIterator[None]:
     """Keep the committer busy, so that what is written meanwhile becomes one batch."""
     busy, go_on = Event(), Event()
 
@@ -68,7 +68,7 @@ async def committer_held(database: Database) -> AsyncIterator[None]:
     await holder
 
 
-async def together(database: Database, store: SqliteStore, *steps: ChangeSet) -> list[Any]:
+async def together(database: SqliteDatabase, store: SqliteStore, *steps: ChangeSet) -> list[Any]:
     """Commit steps in one batch; return what each raised, or None."""
     async with committer_held(database):
         commits = [asyncio.create_task(store.stores.store.commit(step)) for step in steps]
@@ -78,7 +78,7 @@ async def together(database: Database, store: SqliteStore, *steps: ChangeSet) ->
 
 
 async def test_writes_that_wait_together_share_one_commit(
-    database: Database, stores: Stores, writer: sqlite3.Connection
+    database: SqliteDatabase, stores: Stores, writer: sqlite3.Connection
 ) -> None:
     statements: list[str] = []
     async with committer_held(database):
@@ -92,7 +92,7 @@ async def test_writes_that_wait_together_share_one_commit(
 
 
 async def test_a_conflict_takes_nothing_else_of_its_batch_with_it(
-    database: Database, store: SqliteStore, stores: Stores
+    database: SqliteDatabase, store: SqliteStore, stores: Stores
 ) -> None:
     one, two, three = (make_flow(number) for number in (1, 2, 3))
     bad = make_step(two, make_ticket(two, version=2), events=(make_event(2),))
@@ -102,7 +102,7 @@ async def test_a_conflict_takes_nothing_else_of_its_batch_with_it(
     assert [queued.event.id for queued in await stores.queue.pending(0, 10)] == ["event-3"]
 
 
-async def test_what_a_write_raises_reaches_its_waiter_alone(database: Database, stores: Stores) -> None:
+async def test_what_a_write_raises_reaches_its_waiter_alone(database: SqliteDatabase, stores: Stores) -> None:
     def fail(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM flow")
         raise ZeroDivisionError
@@ -119,7 +119,7 @@ async def test_what_a_write_raises_reaches_its_waiter_alone(database: Database, 
 
 
 async def test_an_error_of_the_engine_undoes_the_whole_batch_and_the_next_one_is_served(
-    database: Database, stores: Stores
+    database: SqliteDatabase, stores: Stores
 ) -> None:
     def fail(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM flow")
@@ -138,7 +138,7 @@ async def test_an_error_of_the_engine_undoes_the_whole_batch_and_the_next_one_is
 
 
 async def test_text_that_no_encoding_can_write_is_rejected_and_harms_nobody(
-    database: Database, store: SqliteStore, stores: Stores
+    database: SqliteDatabase, store: SqliteStore, stores: Stores
 ) -> None:
     good, bad = make_flow(1), make_flow(2).but(plan_id="\ud800")
     answers = await together(database, store, make_step(good), make_step(bad))
@@ -148,7 +148,7 @@ async def test_text_that_no_encoding_can_write_is_rejected_and_harms_nobody(
     assert await stores.store.flow(bad.flow_id) is None
 
 
-async def test_who_stops_waiting_disturbs_nobody(database: Database, stores: Stores) -> None:
+async def test_who_stops_waiting_disturbs_nobody(database: SqliteDatabase, stores: Stores) -> None:
     async with committer_held(database):
         impatient = asyncio.create_task(stores.store.commit(make_step(make_flow(1))))
         patient = asyncio.create_task(stores.store.commit(make_step(make_flow(2))))
@@ -161,7 +161,7 @@ async def test_who_stops_waiting_disturbs_nobody(database: Database, stores: Sto
 
 
 async def test_a_full_disk_is_unavailable_to_all_who_wait_and_nothing_is_half_written(
-    database: Database, store: SqliteStore, stores: Stores, writer: sqlite3.Connection
+    database: SqliteDatabase, store: SqliteStore, stores: Stores, writer: sqlite3.Connection
 ) -> None:
     flow, small = make_flow(1), make_flow(2)
     await stores.store.commit(make_step(flow, make_ticket(flow)))
@@ -212,7 +212,7 @@ async def test_a_locked_database_is_unavailable_until_it_is_released(
 
 
 async def test_too_many_waiting_writes_are_refused_rather_than_piled_up(
-    database: Database, store: SqliteStore, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    database: SqliteDatabase, store: SqliteStore, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(committer, "MAX_WAITING", 3)
     answers = await together(database, store, *(make_step(make_flow(number)) for number in range(5)))

@@ -1,4 +1,4 @@
-"""The README's diagrams are drawn from the tables, and nothing around them is touched."""
+"""The diagrams of the architecture page are drawn from the tables, and nothing around them is touched."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from infra.generate.contract.diagrams import DIAGRAMS, chain_diagram, flow_diagr
 from infra.generate.diagrams import EMPTY, main, redrawn
 
 
-def test_the_readme_has_every_diagram_as_the_tables_draw_it() -> None:
+def test_the_page_has_every_diagram_as_the_tables_draw_it() -> None:
     assert main(["--check"]) == 0
 
 
@@ -73,7 +73,7 @@ def test_the_chain_has_every_event_that_a_function_handles() -> None:
 
 
 def test_only_what_stands_between_the_markers_changes() -> None:
-    text = "# Title\n\nbefore <!-- a note -->\n" + EMPTY.replace("# Flow C\n", "") + "\nafter\n"
+    text = "# Title\n\nbefore <!-- a note -->\n" + EMPTY.replace("# Architecture\n", "") + "\nafter\n"
     drawn = redrawn(text)
     for draw in DIAGRAMS.values():
         assert drawn.count(draw()) == 1
@@ -94,24 +94,24 @@ def test_only_what_stands_between_the_markers_changes() -> None:
 def test_a_text_whose_markers_are_not_right_is_left_alone(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(generate_diagrams, "README", readme)
+    page = tmp_path / "architecture.md"
+    page.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(generate_diagrams, "PAGE", page)
     assert main([]) == 1
     assert "each once" in capsys.readouterr().err
-    assert readme.read_text(encoding="utf-8") == text
+    assert page.read_text(encoding="utf-8") == text
 
 
-def test_a_readme_is_begun_where_there_is_none_and_drift_is_told(
+def test_a_page_is_begun_where_there_is_none_and_drift_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = tmp_path / "README.md"
-    monkeypatch.setattr(generate_diagrams, "README", readme)
+    page = tmp_path / "architecture.md"
+    monkeypatch.setattr(generate_diagrams, "PAGE", page)
     assert main(["--check"]) == 1
-    assert not readme.exists()
+    assert not page.exists()
     assert main([]) == 0
     assert main(["--check"]) == 0
-    assert readme.read_text(encoding="utf-8").startswith("# Flow C\n\n<!-- diagram: flow -->\n```mermaid\n")
-    readme.write_text(readme.read_text(encoding="utf-8").replace("validated", "guessed"), encoding="utf-8")
+    assert page.read_text(encoding="utf-8").startswith("# Architecture\n\n<!-- diagram: flow -->\n```mermaid\n")
+    page.write_text(page.read_text(encoding="utf-8").replace("validated", "guessed"), encoding="utf-8")
     assert main(["--check"]) == 1
     assert "make diagrams" in capsys.readouterr().err

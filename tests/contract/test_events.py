@@ -7,10 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from functions._core.decision.reading import check_plan, read_decision
 from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES
@@ -23,7 +22,6 @@ from infra.generate import events as generate_events
 from infra.generate.contract.examples import courses, examples
 from infra.generate.contract.folder import differences, pretty
 from infra.generate.contract.sample import DECISION, IMAGE, START
-from infra.generate.contract.words import COMMON, SPECIAL
 from tests.conftest import ROOT
 from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, STEMS, document, faults, faults_of, validator
 
@@ -263,27 +261,6 @@ def typeless(schema: Any, path: str = "$", types: frozenset[str] = frozenset()) 
 @pytest.mark.parametrize("stem", MODELS)
 def test_a_keyword_stands_beside_a_type_that_it_applies_to(stem: str) -> None:
     assert list(typeless(document(f"{stem}.schema.json"))) == []
-
-
-def models_within(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that an annotation is made of, with those that their fields are made of."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-        for field in annotation.model_fields.values():
-            yield from models_within(field.annotation)
-    for part in get_args(annotation):
-        yield from models_within(part)
-
-
-def test_no_phrase_is_about_a_field_that_is_gone() -> None:
-    found = {cls for model in MODELS.values() for part in models_within(model) for cls in part.__mro__}
-    fields = {cls.__name__: set(cls.model_fields) for cls in found if issubclass(cls, BaseModel)}
-    said = {name: set(phrases) for name, phrases in SPECIAL.items()}
-    # `Change` speaks for a field that only the models derived from it have.
-    fields["Change"] |= {"cause"}
-    stale = {f"{name}.{field}" for name, phrases in said.items() for field in phrases - fields.get(name, set())}
-    everything = {field for names in fields.values() for field in names}
-    assert stale | (set(COMMON) - everything) == set()
 
 
 def test_the_readme_names_every_type_and_links_to_files_that_are_there() -> None:

@@ -1,4 +1,4 @@
-"""docs/reference/plan.md has every field and word that is read; the README's first decision is examples/hello.json."""
+"""docs/reference/plan.md has every field and word that is read; the first decision is examples/hello.json."""
 
 import json
 import re
@@ -50,9 +50,9 @@ def test_the_page_is_short() -> None:
     assert max(map(len, lines)) <= 160
 
 
-def test_the_readme_shows_the_example_which_is_sound() -> None:
+def test_the_first_page_shows_the_example_which_is_sound() -> None:
     text = HELLO.read_text(encoding="utf-8")
-    assert f"```json\n{text}```" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"```json\n{text}```" in (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
     assert check_plan(read_decision(text.encode()), NOW) == ((), ())
     assert unknown_fields(json.loads(text)) == ()
 

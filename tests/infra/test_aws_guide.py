@@ -12,17 +12,18 @@ from functions._core.decision.reading import check_plan, read_decision
 from functions._core.rules import Rules
 from tests.conftest import ROOT
 from tests.support.cloudformation import document
+from tests.support.documents import blocks
 
-GUIDE = (ROOT / "infra" / "aws" / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "operate" / "aws.md").read_text(encoding="utf-8")
 TEMPLATE = document()
 RULES = Rules()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+BLOCKS = [block for block in blocks(GUIDE) if block.language == "sh"]
 
 
 def test_commands_that_call_aws_are_marked_and_others_are_not() -> None:
     calls = re.compile(r"^\s*(aws|sam (deploy|delete)|curl|flowc) |\$\((aws|output) |\boutput\(\)", re.MULTILINE)
     for block in BLOCKS:
-        assert block.startswith("# account\n") is (calls.search(block) is not None), block
+        assert (block.needs == "aws") is (calls.search(block.text) is not None), block
     assert len(BLOCKS) >= 12
 
 
@@ -70,16 +71,15 @@ def test_functions_in_the_network_are_named() -> None:
 
 def test_how_long_workers_may_be_silent_is_told_as_it_is() -> None:
     stopped = GUIDE.partition("## Stop everything")[2].partition("\n## ")[0]
-    told = [int(seconds) for seconds in re.findall(r"(\d+) s of silence", stopped)]
+    told = [int(seconds) for seconds in re.findall(r"(\d+)\s+s\s+of\s+silence", stopped)]
     assert told == [RULES.unhealthy.total_seconds(), RULES.removed.total_seconds()]
     assert f"{RULES.removed.total_seconds():.0f} s" in TEMPLATE["Parameters"]["ReservedConcurrency"]["Description"]
 
 
 def test_the_largest_body_is_told_as_it_is() -> None:
     largest = TEMPLATE["Resources"]["Api"]["Properties"]["Environment"]["Variables"]["FLOWC_MAX_BODY_BYTES"]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Deploy on AWS")[2].partition("\n## ")[0]
-    for text in (GUIDE, readme):
-        assert f"{int(largest) / 1_000_000:.0f} MB (`FLOWC_MAX_BODY_BYTES`)" in text
+    told = f"{int(largest) / 1_000_000:.0f} MB (`FLOWC_MAX_BODY_BYTES`)"
+    assert " ".join(GUIDE.split()).count(told) == 2
 
 
 def test_the_first_decision_can_be_done() -> None:

@@ -247,7 +247,7 @@ def test_a_broker_that_may_lose_events_says_so() -> None:
         assert annotations["eventing.knative.dev/broker.class"] == "MTChannelBasedBroker"
         assert "events are lost" in annotations["neuralhive.io/warning"]
     assert "!!! WARNING: AN IN-MEMORY CHANNEL LOSES EVENTS !!!" in (FOLDER / "base" / "broker.yaml").read_text()
-    assert "An in-memory channel loses events" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "An in-memory channel loses events" in (ROOT / "docs" / "operate" / "knative.md").read_text(encoding="utf-8")
 
 
 def test_the_kafka_overlay_keeps_events_in_kafka() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from functions._adapters.aws.client import Client
-from functions._adapters.dynamodb.client import Refused
+from functions._adapters.dynamodb.client import RequestRefused
 from functions._core.decision.sample import Shape, sample_decision
 from functions._cost import capacity, services
 from functions._cost.bill import Bill
-from functions._cost.ledger import FLOWS, INVOCATIONS, MESSAGES, PUBLISHED, READS, REQUESTS, WRITES, Ledger
+from functions._cost.ledger import FLOWS, INVOCATIONS, MESSAGES, PUBLISHED, READS, REQUESTS, WRITES, CostLedger
 from functions._cost.prices import PRICES, Prices
-from functions._cost.run import Broken, Scenario, counted
+from functions._cost.run import Broken, CountedRun, counted
 from functions._cost.table import MemoryTable
 from tests.support.world import decision, task
 
@@ -50,7 +50,7 @@ def test_what_the_steps_of_a_flow_take(milliseconds: int, writes: int, reads: in
 
 
 def test_flows_that_come_together_share_timers() -> None:
-    def sweeps(course: Scenario) -> float:
+    def sweeps(course: CountedRun) -> float:
         return course.of("clock", INVOCATIONS)
 
     assert sweeps(counted(plan(1000), 30, 10 * A_MONTH)) < sweeps(counted(plan(1000), 30, A_MONTH // 10)) / 3
@@ -70,7 +70,7 @@ class Recording(MemoryTable):
         asked = deepcopy(dict(arguments))
         answer = await answered(super(), operation, arguments)
         self.calls = [*self.calls, (operation, asked, deepcopy(answer))]
-        if isinstance(answer, Refused):
+        if isinstance(answer, RequestRefused):
             raise answer
         found: Mapping[str, Any] = answer
         return found
@@ -81,7 +81,7 @@ async def test_the_table_in_memory_says_what_an_emulator_says(
 ) -> None:
     tables: list[Recording] = []
 
-    def made(ledger: Ledger) -> Recording:
+    def made(ledger: CostLedger) -> Recording:
         tables.append(Recording(ledger))
         return tables[-1]
 
@@ -97,7 +97,7 @@ async def answered(client: Any, operation: str, arguments: Mapping[str, Any]) ->
     """Return what a client answers, a refusal like any other answer."""
     try:
         return await client.call(operation, arguments)
-    except Refused as refusal:
+    except RequestRefused as refusal:
         return refusal
 
 
@@ -115,7 +115,7 @@ def renamed(arguments: Mapping[str, Any], table: str) -> Any:
 
 def shown(answer: Any, table: str) -> Any:
     """Return what an answer shows of items, those of a batch in any order; of a refusal, why."""
-    if isinstance(answer, Refused):
+    if isinstance(answer, RequestRefused):
         return [reason.get("Code") for reason in answer.reasons]
     batch = answer.get("Responses", {}).get(table, [])
     batch = sorted(batch, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))

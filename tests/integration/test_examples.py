@@ -1,4 +1,4 @@
-"""The workers of examples/ do the README's flow, and every command of the worker protocol's page works as shown."""
+"""The workers of examples/ do the first flow, and every command of the worker protocol's page works as shown."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,7 @@ from tests.support.processes import Platform, running_platform
 from tests.support.world import until
 
 PAGE = (ROOT / "docs" / "reference" / "worker-protocol.md").read_text()
-README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = re.findall(r"```sh needs=assignment\n(.*?)```", PAGE, re.DOTALL)
 HELLO = json.loads((ROOT / "examples" / "hello.json").read_text())
 PATIENCE = 60
 
@@ -56,7 +55,7 @@ async def registered(platform: Platform) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("command", [(sys.executable, "worker.py"), ("node", "worker.mjs")], ids=["python", "node"])
-async def test_a_worker_without_packages_does_the_readmes_flow(tmp_path: Path, command: tuple[str, str]) -> None:
+async def test_a_worker_without_packages_does_the_first_flow(tmp_path: Path, command: tuple[str, str]) -> None:
     require(shutil.which(command[0]) is not None, "apt-get install nodejs")
     async with running_platform(tmp_path) as platform:
         # It has tickets to do as soon as it registers: the first may come before the answer to that.
@@ -115,30 +114,11 @@ async def test_every_command_of_the_protocols_page_works_as_shown(tmp_path: Path
         assert (await platform.get("/api/v1/workers"))["items"] == []
 
 
-async def test_every_command_of_the_readmes_section_works_as_shown(tmp_path: Path) -> None:
-    require(shutil.which("curl") is not None, "apt-get install curl")
-    section = README[README.index("\n## Workers\n") :].partition("\n## Command line\n")[0]
-    register, plain, event = (block for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) if "curl" in block)
-    async with running_platform(tmp_path) as platform, Loopback() as worker:
-        names = {"FLOWC_URL": platform.url, "ENDPOINT": f"{worker.url}/"}
-        await _sh(register, names)
-        await platform.submit(HELLO)
-        await until_true(lambda: worker.requests, "an assignment", PATIENCE)
-        assignment = worker.requests[0].json
-        names |= {name.upper(): str(assignment[name]) for name in ("ticket_id", "attempt", "callback_url", "token")}
-        assert json.loads(await _sh(plain, names))["result"] == "recorded"
-        assert json.loads(await _sh(event, names))["result"] == "recorded"
-
-
 def test_the_example_of_a_signature_is_one() -> None:
     rows = dict(re.findall(r"^\| (secret|body|`webhook-\w+`) \| `(.*)` \|$", PAGE, re.MULTILINE))
     headers = {name.strip("`"): value for name, value in rows.items() if "webhook" in name}
     at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
     assert signature_headers(rows["secret"], headers["webhook-id"], at, rows["body"].encode()) == headers
-
-
-def test_the_readme_shows_the_example_that_is_there() -> None:
-    assert (ROOT / "examples" / "hello.json").read_text() in README
 
 
 def test_the_page_can_be_read_in_any_window() -> None:

@@ -10,7 +10,7 @@ import structlog
 
 from functions._adapters.memory import MemoryStore
 from functions._adapters.sql.sqlite import SqliteStore
-from functions._adapters.sql.sqlite.database import Database
+from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._adapters.stores import Stores
 from functions._core.records.values import FlowStatus, Outcome
 from functions._engine import retention_job
@@ -107,7 +107,7 @@ async def test_a_running_platform_forgets_by_itself(tmp_path: Path, monkeypatch:
 
 async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(retention_job, "ROUND", 0.02)
-    database = Database(tmp_path)
+    database = SqliteDatabase(tmp_path)
     store = SqliteStore(database)
     flow_id = await put_ended(store.stores, 1, 3)
     writer = await database.write(lambda connection: connection)

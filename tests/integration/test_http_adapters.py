@@ -10,8 +10,9 @@ import pytest
 import pytest_asyncio
 from aiohttp.abc import ResolveResult
 
-from functions._adapters.http.client import ANSWER_LIMIT, HttpClient
+from functions._adapters.http.client import HttpClient
 from functions._adapters.http.cloudevents import read_events
+from functions._adapters.http.reply import ANSWER_LIMIT
 from functions._adapters.http.telemetry import HttpTelemetrySink
 from functions._adapters.http.workers import HttpBroker, HttpWorkerGateway
 from functions._core.errors import Rejected, Unavailable

@@ -15,7 +15,7 @@ from functions._adapters.http.cloudevents import write_batch, write_binary, writ
 from functions._core.decision.admission import admit
 from functions._core.errors import Conflict, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.placement.workers import Verdict
+from functions._core.placement.workers import WorkerVerdict
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, flow_id_of
 from functions._core.rules import CANDIDATES_PER_TICKET, TICKETS_PER_EVENT, Rules
@@ -447,7 +447,7 @@ async def test_doubts_of_a_worker_that_another_process_has_are_known_to_the_api(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store, looks = SharedStore(), WorkerTracker.look_around
-    success, trackers = Verdict(worker_id="w1", succeeded=True), list[WorkerTracker]()
+    success, trackers = WorkerVerdict(worker_id="w1", succeeded=True), list[WorkerTracker]()
 
     async def seen(tracker: WorkerTracker) -> None:
         await looks(tracker)

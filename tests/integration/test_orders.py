@@ -28,7 +28,7 @@ from tests.support.ordering import (
 from tests.support.world import LocalWorld, decision, running_world, task
 
 
-async def carry_out(world: LocalWorld, order: commands.AnyOrder, order_id: str | None = None) -> Flow:
+async def carry_out(world: LocalWorld, order: commands.AnyCommand, order_id: str | None = None) -> Flow:
     """Carry out an order."""
     return (await world.platform.order(order, order_id=order_id)).flow
 
@@ -187,7 +187,7 @@ class TestApproval:
             await world.cancel(cancelled)
             flow = await world.ended(approved)
             assert await carry_out(world, commands.ApprovalGrant(flow_id=approved)) == flow
-            refused: tuple[commands.AnyOrder, ...] = (
+            refused: tuple[commands.AnyCommand, ...] = (
                 commands.ApprovalDenial(flow_id=approved),
                 commands.ApprovalGrant(flow_id=cancelled),
             )

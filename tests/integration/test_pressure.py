@@ -14,7 +14,7 @@ import pytest
 from functions._adapters.http.cloudevents import write_structured
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.sql.sqlite import SqliteStore
-from functions._adapters.sql.sqlite.database import Database
+from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow
@@ -65,7 +65,7 @@ class Platform:
 
 @asynccontextmanager
 async def platform_over(folder: Path) -> AsyncIterator[Platform]:
-    database = Database(folder)
+    database = SqliteDatabase(folder)
     with patch.object(SqliteStore, "open", lambda _folder: SqliteStore(database)):
         async with one_machine(folder) as at:
             yield Platform(at, await database.write(lambda connection: connection))

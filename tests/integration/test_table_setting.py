@@ -7,7 +7,7 @@ import pytest
 
 from functions._core.errors import Unavailable
 from functions._engine.settings import Settings, SettingsError
-from functions._engine.wiring import open_store
+from functions._hosts.open_store import open_store
 from tests.support.builders import make_flow, make_step
 from tests.support.dynamodb import ENVIRONMENT, Emulator
 

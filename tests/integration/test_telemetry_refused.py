@@ -20,10 +20,11 @@ from functions._adapters.memory.store import MemoryStore
 from functions._core.events.envelope import type_of
 from functions._core.ports import TelemetrySink
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import DeadLetter, Flow
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.models import Flow
+from functions._engine.compose import ports_of
 from functions._engine.settings import Settings
 from functions._engine.telemetry_flush import FIRST_PAUSE, LONGEST_PAUSE, TelemetryFlush
-from functions._engine.wiring import ports_of
 from tests.support.builders import T0, make_event, make_flow
 from tests.support.http_api import Api, running_api
 from tests.support.loopback import Answer, Loopback, Request

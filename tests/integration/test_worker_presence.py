@@ -13,7 +13,7 @@ import structlog
 
 from functions._adapters.http.cloudevents import write_batch
 from functions._core.records.values import SecurityLevel
-from functions._worker import TaskFailed, Worker, WorkerConfig, inbox, reports
+from functions._worker import TaskFailed, WorkerConfig, WorkerProcess, inbox, reports
 from tests.support.loopback import Answer, until
 from tests.support.stand_in_platform import TOKEN, Gate, StandIn, working
 
@@ -80,7 +80,7 @@ async def test_registration_is_repeated_until_the_platform_takes_it(platform: St
 async def test_a_worker_that_never_registered_does_not_deregister(platform: StandIn, gate: Gate) -> None:
     platform.answers.extend([Answer(503)] * 1000)
     config = WorkerConfig(worker_id="w-1", platform_url=platform.url, capabilities=(), slots=1, executor=gate)
-    async with Worker(config) as worker:
+    async with WorkerProcess(config) as worker:
         await until(lambda: platform.registrations, "a registration")
         assert not worker.registered.is_set()
     assert platform.told("DELETE", "/api/v1/workers/w-1") == []

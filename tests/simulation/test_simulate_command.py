@@ -37,7 +37,7 @@ def test_it_prints_when_flows_are_done_and_how_likely_the_sla_is_met(plan: str) 
     assert re.search(r"COMPLETED +20 +100\.0%", run.output)
     assert re.search(r"p50 \d+\.\d +p90 \d+\.\d +p99 \d+\.\d +max \d+\.\d", run.output)
     assert "The SLA was met in 20 of 20 runs: 100.0% (95 % interval 83.9% to 100.0%)" in run.output
-    assert "Every promise held" in run.output
+    assert "Every invariant held" in run.output
 
 
 def test_a_plan_that_is_always_refused_comes_with_the_reasons(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_seed_alone_is_one_run_and_its_history_can_be_had() -> None:
 def test_a_broken_promise_is_exit_status_1_and_comes_with_the_command_that_shows_it_again(plan: str) -> None:
     found = with_a_bug(plan, "--runs", "3", "--jobs", "1")
     assert found.returncode == 1
-    assert "3 of 3 runs broke a promise" in found.stderr
+    assert "3 of 3 runs violated an invariant" in found.stderr
     assert "For every transition one event goes out with the commit" in found.stderr
     again = next(line.strip() for line in found.stderr.splitlines() if line.startswith("  flowc simulate"))
     replayed = with_a_bug(*shlex.split(again)[2:])

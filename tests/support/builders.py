@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.audits import ActionRecord, AuditRecord
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Qos, Reason, Sla, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.policies import Qos, Sla
 from functions._core.records.values import (
     Consistency,
     DeliveryMode,

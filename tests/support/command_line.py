@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from functions._cli.app import app
 from functions._core.machine.tables import ENDED_FLOWS
-from functions._core.records.models import HistoryEntry
+from functions._core.records.history import HistoryEntry
 from functions._observability import logs
 from functions.api.views import flow_detail, ticket_view
 from tests.support.builders import T0, make_flow, make_ticket, seconds

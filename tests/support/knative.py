@@ -17,7 +17,7 @@ from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._engine.settings import Settings
 from functions._hosts.knative.function import KnativeFunction, Served
-from functions._hosts.knative.process import Running, read_environment
+from functions._hosts.knative.process import RunningFunction, read_environment
 from functions._hosts.serving import listen, serving, url_of
 from tests.support.http_world import ClientWorld
 from tests.support.loopback import Answer, Loopback, Request
@@ -75,7 +75,7 @@ class Function(ClientWorld):
 
     function: KnativeFunction
 
-    async def running(self) -> Running:
+    async def running(self) -> RunningFunction:
         """Return what it is made of."""
         return await self.function.running()
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import Running, running
-from functions._worker import Executor, Worker, WorkerConfig
+from functions._hosts.one_machine.process import RunningPlatform, running
+from functions._worker import Executor, WorkerConfig, WorkerProcess
 from tests.support.http_world import ClientWorld
 from tests.support.world import PATIENCE_S
 
@@ -19,12 +19,12 @@ from tests.support.world import PATIENCE_S
 class OneMachine(ClientWorld):
     """A platform that takes requests, and what it is made of."""
 
-    running: Running
+    running: RunningPlatform
 
-    def worker(self, worker_id: str, executor: Executor, *capabilities: str, **more: Any) -> Worker:
+    def worker(self, worker_id: str, executor: Executor, *capabilities: str, **more: Any) -> WorkerProcess:
         """Return a worker, yet to be started; without capabilities it offers `python`."""
         config = {"slots": 4, "grace_seconds": 0, **more}
-        return Worker(
+        return WorkerProcess(
             WorkerConfig(
                 worker_id=worker_id,
                 platform_url=self.url,

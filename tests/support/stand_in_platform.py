@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from functions._adapters.http.client import HttpClient, Reply
+from functions._adapters.http.client import HttpClient
 from functions._adapters.http.cloudevents import read_events, write_binary
+from functions._adapters.http.reply import Reply
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.signatures import secret_of, signature_headers
-from functions._worker import Assignment, Executor, Worker, WorkerConfig
+from functions._worker import Assignment, Executor, WorkerConfig, WorkerProcess
 from tests.support.loopback import Answer, Loopback, Request, until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -96,7 +97,7 @@ class Gate:
 class Desk:
     """Talks to a worker the way the platform does."""
 
-    def __init__(self, worker: Worker, platform: StandIn, client: HttpClient) -> None:
+    def __init__(self, worker: WorkerProcess, platform: StandIn, client: HttpClient) -> None:
         self.worker = worker
         self.platform = platform
         self._client = client
@@ -159,7 +160,7 @@ async def working(platform: StandIn, executor: Executor, **changes: object) -> A
     )
     client = HttpClient()
     try:
-        async with Worker(config) as worker:
+        async with WorkerProcess(config) as worker:
             await worker.registered.wait()
             yield Desk(worker, platform, client)
     finally:

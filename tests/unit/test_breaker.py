@@ -12,7 +12,7 @@ from functions._core.placement.ranking import rank_for
 from functions._core.placement.workers import (
     ACKNOWLEDGED,
     Heartbeat,
-    Verdict,
+    WorkerVerdict,
     admits,
     heard,
     judged,
@@ -31,8 +31,8 @@ from functions.track_workers.function import release
 from tests.support.builders import T0, make_flow, make_history, make_plan, make_step, make_ticket, make_worker, seconds
 
 RULES = Rules()
-GOOD = Verdict(worker_id="worker-1", succeeded=True)
-BAD = Verdict(worker_id="worker-1", succeeded=False, why="timed_out")
+GOOD = WorkerVerdict(worker_id="worker-1", succeeded=True)
+BAD = WorkerVerdict(worker_id="worker-1", succeeded=False, why="timed_out")
 
 
 LATER = T0 + seconds(100)
@@ -45,7 +45,7 @@ def ports_of(stores: Stores) -> Ports:
     return cast("Ports", SimpleNamespace(clock=SimpleNamespace(now=lambda: LATER), **known))
 
 
-def after(*verdicts: Verdict, worker: Worker | None = None, start: int = 0) -> Worker:
+def after(*verdicts: WorkerVerdict, worker: Worker | None = None, start: int = 0) -> Worker:
     """Return the worker after verdicts, one a second from second `start` on."""
     worker = worker or make_worker()
     for second, verdict in enumerate(verdicts, start):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from functions._cli import submission, verdict, watching
-from functions._cli.client import Client, Unavailable
+from functions._cli.client import PlatformClient, PlatformUnavailable
 from functions._cli.plain_lines import PlainLines
 from functions._cli.progress import Progress
 from tests.support.command_line import (
@@ -188,7 +188,7 @@ class TestWatching:
         )
         api.answers[FLOW] = [a_row("GENERATING", tickets_generated=0), a_row("EXECUTING"), a_row("COMPLETED")]
         onlooker = Onlooker([])
-        async with Client(api.server.url) as client:
+        async with PlatformClient(api.server.url) as client:
             progress = await watching.watch(client, FLOW_ID, onlooker)
         assert onlooker.seen_so_far == [("EXECUTING", 3), ("COMPLETED", 1)]
         assert list(progress.tickets) == [TICKET["ticket_id"]]
@@ -206,14 +206,14 @@ class TestWatching:
         api.answers[FLOW] = list(rows)
         pages = [{"items": [TICKET], "cursor": None}, {"items": [TICKET, undoing], "cursor": None}]
         api.answers[f"{FLOW}/tickets"] = pages
-        async with Client(api.server.url) as client:
+        async with PlatformClient(api.server.url) as client:
             progress = await watching.watch(client, FLOW_ID, Onlooker([]))
         assert list(progress.tickets) == [TICKET["ticket_id"], "u"]
         assert [line.ticket_id for line in progress.planned()] == [TICKET["ticket_id"]]
 
     async def test_a_quiet_flow_costs_one_question_at_a_time(self, api: Api) -> None:
         watched(api, "COMPLETED", [ASSIGNED], [], [], [], [an_entry(4, "flow.completed", "COMPLETED")])
-        async with Client(api.server.url) as client:
+        async with PlatformClient(api.server.url) as client:
             await watching.watch(client, FLOW_ID, Onlooker([]))
         asked = [request.path.removeprefix(f"/api/v1/flows/{FLOW_ID}") for request in api.server.requests]
         assert asked == ["/history", "", "/tickets", "/history", "/history", "/history", "/history", "", "/history"]
@@ -226,15 +226,15 @@ class TestWatching:
         waiting = [a_ticket(waiting=waiting) for waiting in ("DISCOVERY", "WORKER")]
         api.answers[f"{FLOW}/tickets"] = [{"items": [ticket], "cursor": None} for ticket in waiting]
         lines: list[str] = []
-        async with Client(api.server.url) as client:
+        async with PlatformClient(api.server.url) as client:
             await watching.watch(client, FLOW_ID, PlainLines(lines.append))
         assert any("no worker offers" in line for line in lines)
 
     async def test_a_platform_that_stays_away_is_given_up_when_patience_ends(self, api: Api) -> None:
         watched(api, "COMPLETED", problem(503, "no", "unavailable"))
         api.answers[f"{FLOW}/history"] = problem(503, "no", "unavailable")
-        async with Client(api.server.url) as client:
-            with pytest.raises(Unavailable):
+        async with PlatformClient(api.server.url) as client:
+            with pytest.raises(PlatformUnavailable):
                 await watching.watch(client, FLOW_ID, PlainLines(lambda _line: None), patience=0.05)
 
 

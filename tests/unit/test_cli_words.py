@@ -40,7 +40,7 @@ class TestWords:
                 an_entry(
                     1, "plan.validated", "GENERATING", detail={"tasks": 1, "levels": 2, "critical_path_ms": 90_000}
                 ),
-                "1 task in 2 levels, longest path 1 min 30 s",
+                "1 task in 2 levels, critical path 1 min 30 s",
             ),
             (an_entry(1, "flow.completed", "COMPLETED", detail={"telemetry_published": True}), "telemetry published"),
             (an_entry(1, "sla.violated", None), "sla.violated"),

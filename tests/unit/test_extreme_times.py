@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from functions._adapters.sql.sqlite.rows import from_ms
@@ -27,8 +27,8 @@ from functions._core.planning.slack import (
     worsened,
 )
 from functions._core.planning.tickets import generate_tickets
-from functions._core.records.models import Flow, Phase, Sla, Ticket
-from functions._core.records.policies import RetryPolicy, Undo
+from functions._core.records.models import Flow, Phase, Ticket
+from functions._core.records.policies import RetryPolicy, Sla, Undo
 from functions._core.records.values import (
     EARLIEST,
     LATEST,
@@ -119,6 +119,7 @@ def test_a_sum_of_time_and_duration_stays_in_the_calendar(moment: datetime, span
 
 
 @given(st.floats(allow_nan=False) | st.integers(-(10**30), 10**30))
+@example(8.639999991360002e16)
 def test_any_number_of_milliseconds_is_a_duration(number: float) -> None:
     assert -LONGEST <= time_span(number) <= LONGEST
     assert (time_span(number) < timedelta()) <= (number < 0)

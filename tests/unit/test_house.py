@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -22,6 +24,26 @@ DEPLOYABLE = sorted({path.parent for path in FUNCTIONS.glob("*/*.py") if not pat
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
+MIN_FILE_LINES = 30
+SMALL_FILES = {
+    "functions/_adapters/aws/secrets.py": "only AWS needs it, and only where a secret is named",
+    "functions/_adapters/memory/sink.py": "tests and the simulator take it without the store",
+    "functions/_adapters/sql/postgres/statistics.py": "one file for each port, as in every store",
+    "functions/_core/machine/advance.py": "the one entry to the machines, beside what they are made of",
+    "functions/_core/machine/context.py": "every function takes it, without the machines",
+    "functions/_core/machine/outcomes.py": "every function returns it, without the transitions of the others",
+    "functions/_core/records/statistics.py": "every store returns it",
+    "functions/_engine/clock.py": "the one reader of time and chance",
+    "functions/_engine/outbox.py": "the port between a commit and the two ways that its events take",
+    "functions/_engine/queue_heartbeat.py": "only a process that is its own broker runs it",
+    "functions/_engine/version.py": "the build reads it without importing anything",
+    "functions/_hosts/wiring_api.py": "its web framework is imported where the api is served, and nowhere else",
+    "functions/_observability/query_metrics.py": "only the api counts queries",
+    "functions/_simulator/clock.py": "only the simulator has a clock that jumps",
+    "functions/api/waiting.py": "two routes wait, each in its own file",
+}
+"""Files of fewer than `MIN_FILE_LINES` lines, and why each is one."""
+
 # "functions/<path>.py" or "functions/<path>.py::<function>" -> why it may be longer.
 SIZE_EXEMPTIONS: dict[str, str] = {}
 
@@ -108,6 +130,34 @@ def test_every_module_imports_only_the_rooms_it_may() -> None:
     assert offences == []
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    names = {module.removesuffix(".py").removesuffix("/__init__").replace("/", "."): module for module in MODULES}
+
+    def module_of(name: str) -> str:
+        while name not in names and "." in name:
+            name = name.rpartition(".")[0]
+        return name
+
+    graph = {
+        name: {module_of(found) for found in imports(MODULES[module])} & names.keys() - {name}
+        for name, module in names.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" <- ".join(circle.args[1]))
+
+
+def test_no_room_is_a_quarter_of_the_code() -> None:
+    lines: Counter[str] = Counter()
+    for module, path in MODULES.items():
+        _, room, *below = module.split("/")
+        lines["/".join([room, *below[:1]] if room in {"_core", "_adapters"} else [room])] += len(
+            path.read_text(encoding="utf-8").splitlines()
+        )
+    assert [room for room, size in lines.items() if size >= lines.total() / 4] == []
+
+
 def test_the_core_imports_pydantic_and_pure_standard_library_only() -> None:
     offences = [
         f"{module} imports {name}"
@@ -182,6 +232,25 @@ def test_no_file_and_no_function_outgrows_its_limit_without_a_reason() -> None:
     too_long = {name: f"{name}: {lines} of {limit} lines" for name, lines, limit in sizes() if lines > limit}
     assert [text for name, text in too_long.items() if not SIZE_EXEMPTIONS.get(name)] == []
     assert SIZE_EXEMPTIONS.keys() - too_long.keys() == set(), "exemptions that are no longer needed"
+
+
+def test_every_file_is_worth_a_file_or_has_a_reason() -> None:
+    named = {"__init__.py", "__main__.py", "handler.py", "function.py"}
+    small = {
+        module for module, lines, limit in sizes() if limit == MAX_FILE_LINES and lines < MIN_FILE_LINES
+        if module.rpartition("/")[2] not in named
+    }  # fmt: skip
+    assert small - SMALL_FILES.keys() == set()
+    assert SMALL_FILES.keys() - small == set(), "reasons that are no longer needed"
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    found: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
 
 
 def test_every_event_function_says_what_it_consumes_and_emits_and_when_it_gives_up() -> None:

@@ -21,13 +21,15 @@ from functions._core.placement.workers import Heartbeat
 from functions._core.ports import Answer, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
-from functions._core.records.models import HistoryEntry, Reason
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Reason
 from functions._core.records.values import FlowStatus, Outcome
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
 from functions._engine.clock import SystemClock
 from functions._engine.tokens import JwtTokens
-from functions._observability import gauges
+from functions._observability import gauges as gauges_module
+from functions._observability import metrics as metrics_module
 from functions._observability.catalogue import CATALOGUE, OPEN, Kind, Metric
 from functions._observability.counted_ports import (
     MeasuredDeadLetters,
@@ -184,7 +186,7 @@ async def test_the_sla_left_is_that_of_the_open_flow_with_least_and_no_number_wh
 async def test_the_buffer_gauge_is_what_waits_when_somebody_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(gauges_module, "FRESH_SECONDS", 0.0)
     async with running_api(tmp_path) as api:
         world = api.world
         world.platform.flush_telemetry.when_due = nothing  # type: ignore[method-assign]
@@ -238,7 +240,7 @@ async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
         assert seen() == set(), "a process that only handles events has counted none"
         await world.platform.look_around()
         assert seen() == set(gauges)
-        monkeypatch.setattr("functions._observability.metrics.monotonic", lambda: monotonic() + GAUGES_LAST + 1)
+        monkeypatch.setattr(metrics_module, "monotonic", lambda: monotonic() + GAUGES_LAST + 1)
         assert seen() == set(), "what was counted long ago is not shown as if it were so now"
 
 

@@ -1,4 +1,4 @@
-"""Every time limit of the README's table is counted by its own name: each is provoked in a real platform."""
+"""Every time limit of the scheduling guide is counted by its own name: each is provoked in a real platform."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -174,10 +174,10 @@ async def test_a_time_limit_that_runs_out_is_counted_once_by_its_name(case: Case
         assert run_out(world) == {case.limit: 1, **case.beside}
 
 
-def test_every_time_limit_is_provoked_and_is_a_row_of_the_readme() -> None:
+def test_every_time_limit_is_provoked_and_is_a_row_of_the_guide() -> None:
     assert [case.limit for case in CASES] == list(LIMITS)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("| waits for | limit |")[2].partition("\n\n")[0]
+    guide = (ROOT / "docs" / "guides" / "scheduling.md").read_text(encoding="utf-8")
+    table = guide.partition("| waits for | limit |")[2].partition("\n\n")[0]
     assert re.findall(r"\| `(\w+)` \|$", table, re.MULTILINE) == list(LIMITS)
 
 

@@ -28,7 +28,7 @@ def context(flow: Flow, now: datetime) -> Context:
     return Context(flow=flow, tickets={}, now=now, rules=Rules(), function="monitor", cause="order")
 
 
-def ordered(flow: Flow, now: datetime, order: commands.AnyOrder) -> ChangeSet:
+def ordered(flow: Flow, now: datetime, order: commands.AnyCommand) -> ChangeSet:
     """Carry out an order, one at each moment."""
     return advance(context(flow, now), Commanded(order, f"order at {now}"))
 

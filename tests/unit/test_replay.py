@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from functions._core.machine.replay import Folded, TicketState, differences, fold
-from functions._core.records.models import Flow, HistoryEntry
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus, Outcome
 from tests.support.builders import T0, make_flow
 

@@ -1,7 +1,7 @@
 """The id of a transition's event: one of its own for each transition, and the same whenever it is told."""
 
 from functions._core.events.subscribers import transition_event
-from functions._core.records.models import HistoryEntry
+from functions._core.records.history import HistoryEntry
 from tests.support.builders import T0, make_flow, seconds
 
 FLOW = make_flow()

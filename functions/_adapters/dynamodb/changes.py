@@ -12,7 +12,7 @@ HISTORY_BYTES = 16_000
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ItemChange:
     """A change of the item at `key`; a `version` of None is not looked at, 0 is an item without a record.
 
     `keeps` are set where there is nothing yet, `appends` go behind lists, `equal` must be as told, `most` no more.
@@ -49,7 +49,7 @@ def key_of(item: Item) -> Key:
     return item["pk"]["S"], item["sk"]["S"]
 
 
-def request(change: Change, table: str) -> dict[str, Any]:
+def request(change: ItemChange, table: str) -> dict[str, Any]:
     """Return a change as the arguments of `UpdateItem` or `DeleteItem`, alone or in a transaction."""
     expression = _Expression()
     expression.holds(change)
@@ -78,7 +78,7 @@ class _Expression:
         self.conditions: list[str] = []
         self.text = ""
 
-    def holds(self, change: Change) -> None:
+    def holds(self, change: ItemChange) -> None:
         self.conditions.append(f"attribute_not_exists({self._name('dr')})")
         if change.version == 0:
             self.conditions.append(f"attribute_not_exists({self._name('v')})")
@@ -92,7 +92,7 @@ class _Expression:
             most, length = self._value(integer(HISTORY_BYTES)), self._name("hn")
             self.conditions.append(f"(attribute_not_exists({length}) OR {length} < {most})")
 
-    def update(self, change: Change) -> None:
+    def update(self, change: ItemChange) -> None:
         sets = [f"{self._name(name)} = {self._value(value)}" for name, value in change.sets.items()]
         for name, value in change.keeps.items():
             alias = self._name(name)
@@ -120,7 +120,7 @@ class _Expression:
         return alias
 
 
-def draft_of(change: Change) -> Item:
+def draft_of(change: ItemChange) -> Item:
     """Return what a change does, without what must hold for it, as a value that an item can carry."""
     return {
         "M": {
@@ -134,10 +134,10 @@ def draft_of(change: Change) -> Item:
     }
 
 
-def drafted(key: Key, draft: Item) -> Change:
+def drafted(key: Key, draft: Item) -> ItemChange:
     """Return the change that `draft_of` wrote."""
     parts = draft["M"]
-    return Change(
+    return ItemChange(
         key,
         sets=parts["sets"]["M"],
         keeps=parts["keeps"]["M"],

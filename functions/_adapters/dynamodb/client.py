@@ -13,7 +13,7 @@ REFUSED = frozenset({"ConditionalCheckFailedException", "TransactionCanceledExce
 AGAIN = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A condition did not hold, or another transaction was in the way; `answer` says which and shows the items."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
@@ -47,15 +47,15 @@ async def connected(*, threads: bool) -> AsyncIterator[Client]:
 
 
 def meaning(error: Exception) -> Exception:
-    """Return what an error of an SDK means to callers: `Refused`, `Rejected`, or `Unavailable`."""
+    """Return what an error of an SDK means to callers: `RequestRefused`, `Rejected`, or `Unavailable`."""
     code = reason(error)
     if code is None:
         return error
     answer: Mapping[str, Any] = getattr(error, "response", {})
     if code == "TransactionConflictException":
-        return Refused({**answer, "CancellationReasons": [{"Code": "TransactionConflict"}]})
+        return RequestRefused({**answer, "CancellationReasons": [{"Code": "TransactionConflict"}]})
     if code in REFUSED:
-        return Refused(answer)
+        return RequestRefused(answer)
     if code in NEVER_FITS:
         return Rejected(f"It cannot be stored: {error}.", code="not_storable")
     if code == "ResourceNotFoundException":

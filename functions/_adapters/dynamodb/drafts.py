@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from functions._adapters.dynamodb.changes import Change, draft_of, drafted, key_of, request
-from functions._adapters.dynamodb.client import Refused
+from functions._adapters.dynamodb.changes import ItemChange, draft_of, drafted, key_of, request
+from functions._adapters.dynamodb.client import RequestRefused
 from functions._adapters.dynamodb.keys import FLOW, Key, due_entry, number
 from functions._adapters.dynamodb.stamps import Stamps
 from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, Table, pause
@@ -49,7 +49,7 @@ class Drafts:
         self._table = table
         self._stamps = stamps
 
-    async def write(self, changes: Sequence[Change]) -> None:
+    async def write(self, changes: Sequence[ItemChange]) -> None:
         """Apply all changes or none; raise `Conflict`."""
         flow = next((change for change in changes if change.key[1] == FLOW), None)
         rest = [change for change in changes if change is not flow]
@@ -65,13 +65,13 @@ class Drafts:
             raise
         await self.finish(head)
 
-    async def _builder(self, change: Change, head: Key) -> None:
+    async def _builder(self, change: ItemChange, head: Key) -> None:
         draft = {"M": {"pk": text(head[0]), "sk": text(head[1]), "to": draft_of(change)}}
-        sketch = Change(change.key, change.version, sets={"dr": draft}, equal=change.equal, most=change.most)
+        sketch = ItemChange(change.key, change.version, sets={"dr": draft}, equal=change.equal, most=change.most)
         for attempt in range(PATIENCE):
             try:
                 await self._table.client.call("update_item", request(sketch, self._table.name))
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 item: Item = refusal.reasons[0].get("Item") or {}
                 if refusal.passing:
                     await pause(attempt)
@@ -85,7 +85,7 @@ class Drafts:
                 return
         raise Conflict
 
-    async def _head(self, head: Key, rest: Sequence[Change], flow: Change | None) -> None:
+    async def _head(self, head: Key, rest: Sequence[ItemChange], flow: ItemChange | None) -> None:
         keys = json.dumps([change.key for change in rest])
         at = datetime.fromtimestamp(self._stamps.now() / 1_000_000 + SWEPT_AFTER, tz=UTC)
         sets = {
@@ -98,7 +98,7 @@ class Drafts:
         for attempt in range(PATIENCE):
             try:
                 await self._table.client.call("transact_write_items", {"TransactItems": writes})
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 if not refusal.passing:
                     raise Conflict from refusal
                 await pause(attempt)
@@ -160,7 +160,7 @@ class Drafts:
         for attempt in range(PATIENCE):
             try:
                 await self._table.client.call("update_item", undone)
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 if not refusal.passing:
                     return to_text(refusal.reasons[0].get("Item") or {}, "st")
                 await pause(attempt)
@@ -170,9 +170,9 @@ class Drafts:
 
     async def _strip(self, item: Item) -> None:
         if to_integer(item, "v") or len(item) > len(("pk", "sk", "dr")):
-            arguments = request(Change(key_of(item), removes=["dr"]), self._table.name)
+            arguments = request(ItemChange(key_of(item), removes=["dr"]), self._table.name)
         else:
-            arguments = request(Change(key_of(item), delete=True), self._table.name)
+            arguments = request(ItemChange(key_of(item), delete=True), self._table.name)
         await self._if_same_draft(arguments, item)
 
     async def _if_same_draft(self, arguments: dict[str, Any], item: Item) -> None:
@@ -188,7 +188,7 @@ class Drafts:
         for attempt in range(PATIENCE):
             try:
                 await self._table.client.call(operation, arguments)
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 if refusal.passing:
                     await pause(attempt)
                     continue
@@ -208,9 +208,9 @@ class Drafts:
             raise failed
 
 
-def _once(head: Key, sets: dict[str, Item]) -> Change:
+def _once(head: Key, sets: dict[str, Item]) -> ItemChange:
     """Return the change that writes a head, which is written once: its version stands for that."""
-    return Change(head, 0, sets={"v": {"N": "1"}, **sets})
+    return ItemChange(head, 0, sets={"v": {"N": "1"}, **sets})
 
 
 def _head_of(item: Item) -> Key:

@@ -8,7 +8,7 @@ the shorter ones that follow. Who finds an entry that is due looks at the record
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from functions._adapters.dynamodb.changes import Change, key_of
+from functions._adapters.dynamodb.changes import ItemChange, key_of
 from functions._adapters.dynamodb.keys import Key, due_entry, moment
 from functions._adapters.dynamodb.stamps import Stamps
 from functions._adapters.dynamodb.values import Item, text, texts, to_integer
@@ -34,7 +34,9 @@ class DueEntries:
             if len(self._seen) > REMEMBERED:
                 del self._seen[next(iter(self._seen))]
 
-    def entered(self, change: Change, kind: str, record_id: str, at: datetime | None, *, lasts: bool = False) -> Change:
+    def entered(
+        self, change: ItemChange, kind: str, record_id: str, at: datetime | None, *, lasts: bool = False
+    ) -> ItemChange:
         """Return `change`, of a record whose wake-up is `at`, with what it does to the entry.
 
         An entry is left where it is unless the record `lasts`: unless it probably lives to see the entry's time.

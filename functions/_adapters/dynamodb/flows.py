@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from functions._adapters.documents import document, found_or_unreadable
 from functions._adapters.dynamodb import keys
-from functions._adapters.dynamodb.changes import Change, address, key_of
+from functions._adapters.dynamodb.changes import ItemChange, address, key_of
 from functions._adapters.dynamodb.outbox import Outbox
 from functions._adapters.dynamodb.records import (
     audit_change,
@@ -24,7 +24,8 @@ from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._adapters.worker_claims import waits_for_a_worker
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import LIVE_TICKETS, Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import LIVE_TICKETS, Flow, Ticket
 from functions._core.records.values import TicketStatus
 
 DECISION = "dd"
@@ -155,12 +156,12 @@ class DynamoFlows:
             await self._table.put_all([*pointers, *rows])
         self._requirements.update(unknown)
 
-    async def _changes(self, step: ChangeSet) -> dict[keys.Key, Change]:
+    async def _changes(self, step: ChangeSet) -> dict[keys.Key, ItemChange]:
         """Return what the step changes, item by item."""
         parts = (step.tickets, step.history, step.audit, step.events, step.telemetry)
         count = max(1, *map(len, parts))
         first = self._writer.stamps.take(count, step.flow_id)
-        changes: dict[keys.Key, Change] = {}
+        changes: dict[keys.Key, ItemChange] = {}
         carriers: dict[str, keys.Key] = {}
         for offset, ticket in enumerate(step.tickets):
             change = await ticket_change(self._writer, ticket, first + offset)
@@ -174,7 +175,7 @@ class DynamoFlows:
         self._tell(step.flow_id, step.history, carriers, changes, first)
         if step.decision is not None:
             key = keys.flow_key(step.flow_id)
-            change = changes.get(key, Change(key))
+            change = changes.get(key, ItemChange(key))
             leads = await self._table.parted(key[0], step.decision, DECISION)
             changes[key] = change.but(keeps={**change.keeps, **leads})
         for offset, audit in enumerate(step.audit):
@@ -183,7 +184,7 @@ class DynamoFlows:
         for offset, event in enumerate(step.telemetry):
             key = keys.TELEMETRY, keys.number(first + offset)
             packed = await self._table.packed(key[0], document(event))
-            changes[key] = Change(key, 0, sets={**packed, **new(first + offset)})
+            changes[key] = ItemChange(key, 0, sets={**packed, **new(first + offset)})
         last = integer(first + count - 1)  # what is decided on these records comes after all of this
         stamped = {key: change for key, change in changes.items() if "c" in change.sets}
         changes |= {key: change.but(sets={**change.sets, "c": last}) for key, change in stamped.items()}
@@ -196,7 +197,7 @@ class DynamoFlows:
         flow_id: str,
         history: Sequence[HistoryEntry],
         carriers: Mapping[str, keys.Key],
-        changes: dict[keys.Key, Change],
+        changes: dict[keys.Key, ItemChange],
         first: int,
     ) -> None:
         """Put each line of history onto the item of what it is about."""
@@ -209,7 +210,7 @@ class DynamoFlows:
             element = history_element(entries, key)
             if key == loose:
                 listing = keys.listing_entry("HISTORY", flow_id, first)
-                changes[key] = Change(key, 0, sets={"h": listed([element]), **texts(listing), **new(first)})
+                changes[key] = ItemChange(key, 0, sets={"h": listed([element]), **texts(listing), **new(first)})
                 continue
             change = changes[key]
             length = len(element["B"])

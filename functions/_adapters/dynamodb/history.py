@@ -14,7 +14,7 @@ from functions._adapters.dynamodb.changes import key_of
 from functions._adapters.dynamodb.records import history_of
 from functions._adapters.dynamodb.values import Item, to_integer
 from functions._adapters.dynamodb.writing import Writer
-from functions._core.records.models import HistoryEntry
+from functions._core.records.history import HistoryEntry
 from functions._core.records.values import RiskBand
 
 MARGIN = timedelta(minutes=1)

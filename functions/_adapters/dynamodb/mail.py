@@ -5,7 +5,7 @@ from datetime import datetime
 
 from functions._adapters.documents import fill_async
 from functions._adapters.dynamodb import keys
-from functions._adapters.dynamodb.changes import Change, address, key_of
+from functions._adapters.dynamodb.changes import ItemChange, address, key_of
 from functions._adapters.dynamodb.listing import listed_items
 from functions._adapters.dynamodb.outbox import EVERYBODY, Outbox
 from functions._adapters.dynamodb.records import event_of, letter_change, parsed, readable, record_of
@@ -16,7 +16,7 @@ from functions._adapters.pages import MAX_POSITION, page, position_of
 from functions._core.errors import Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
-from functions._core.records.models import DeadLetter
+from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.set_aside import RecordKind
 
 LEASE = 10_000_000
@@ -63,15 +63,15 @@ class DynamoQueue:
         taken = 0
         entries = await self._table.query(f"O#{owner}", index="outbox", keys=("op", "os"), limit=TAKEN_AT_ONCE)
         if not entries:
-            await self._if_same(Change(key_of(row), equal={"un": row["un"]}, delete=True))
+            await self._if_same(ItemChange(key_of(row), equal={"un": row["un"]}, delete=True))
         items = await self._writer.read_all([key_of(entry) for entry in entries])
         for key, item in items.items():
-            mine = Change(key, sets={"op": text(f"O#{self._outbox.owner}")}, equal={"op": text(f"O#{owner}")})
+            mine = ItemChange(key, sets={"op": text(f"O#{self._outbox.owner}")}, equal={"op": text(f"O#{owner}")})
             if await self._if_same(mine):
                 taken += len(item.get("ob", {"L": []})["L"])
         return taken
 
-    async def _if_same(self, change: Change) -> bool:
+    async def _if_same(self, change: ItemChange) -> bool:
         try:
             await self._writer.write([change])
         except Moved:
@@ -83,13 +83,13 @@ class DynamoQueue:
         if self._outbox.owner == EVERYBODY:
             return
         until = self._writer.stamps.now() + LEASE
-        await self._writer.write([Change((keys.PROCESSES, self._outbox.owner), sets={"un": integer(until)})])
+        await self._writer.write([ItemChange((keys.PROCESSES, self._outbox.owner), sets={"un": integer(until)})])
 
     async def leave(self) -> None:
         """Leave what is queued to others at once."""
         if self._outbox.owner == EVERYBODY:
             return
-        await self._writer.write([Change((keys.PROCESSES, self._outbox.owner), sets={"un": integer(0)})])
+        await self._writer.write([ItemChange((keys.PROCESSES, self._outbox.owner), sets={"un": integer(0)})])
 
     async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
         """Record a failed try and when the next one is due."""

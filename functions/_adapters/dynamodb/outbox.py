@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from functions._adapters.documents import document
-from functions._adapters.dynamodb.changes import Change, key_of
+from functions._adapters.dynamodb.changes import ItemChange, key_of
 from functions._adapters.dynamodb.keys import Key, event_key, moment, number, read_moment
 from functions._adapters.dynamodb.records import event_of, stored
 from functions._adapters.dynamodb.values import Item, integer, listed, text, to_integer, to_text
@@ -48,8 +48,8 @@ class Outbox:
         self._places: dict[str, set[Key]] = {}
 
     async def carry(
-        self, changes: Mapping[Key, Change], events: Sequence[CloudEvent], carriers: Mapping[str, Key], first: int
-    ) -> dict[Key, Change]:
+        self, changes: Mapping[Key, ItemChange], events: Sequence[CloudEvent], carriers: Mapping[str, Key], first: int
+    ) -> dict[Key, ItemChange]:
         """Return `changes` with `events` on them, whose positions begin with `first`.
 
         `carriers` tells which item is that of an event's subject; that of "" takes the others.
@@ -76,13 +76,13 @@ class Outbox:
         packed = await self._writer.table.packed(key[0], doc)
         return {"M": {"p": integer(position), "id": text(event_id), **packed}}
 
-    def _loaded(self, key: Key, change: Change | None, load: Sequence[tuple[int, Item]]) -> Change:
+    def _loaded(self, key: Key, change: ItemChange | None, load: Sequence[tuple[int, Item]]) -> ItemChange:
         positions, elements = zip(*load, strict=True)
         owned = {"op": text(f"O#{self.owner}"), "ol": text(number(positions[-1]))}
         begun = {"os": text(number(positions[0]))}
         if change is None or (change.delete and key == event_key(elements[0]["M"]["id"]["S"])):
             whole = {**owned, **begun, "ob": listed(elements), "ov": integer(positions[0])}
-            return Change(key, keeps=whole) if change is None else Change(key, sets=whole, equal=change.equal)
+            return ItemChange(key, keeps=whole) if change is None else ItemChange(key, sets=whole, equal=change.equal)
         if "ob" in change.sets or "ob" in change.removes:  # what was handled leaves the same item
             left = change.sets["ob"]["L"] if "ob" in change.sets else []
             sets = {**change.sets, **owned, "ob": listed([*left, *elements])}
@@ -95,7 +95,7 @@ class Outbox:
             adds={**change.adds, "ov": 1},
         )
 
-    async def without(self, event_id: str, changes: Mapping[Key, Change]) -> dict[Key, Change]:
+    async def without(self, event_id: str, changes: Mapping[Key, ItemChange]) -> dict[Key, ItemChange]:
         """Return `changes` and the removal of an event, wherever it is queued."""
         result = dict(changes)
         for key in await self._keys_of(event_id):
@@ -106,12 +106,12 @@ class Outbox:
             if len(left) == len(item["ob"]["L"]):
                 continue
             equal = {"ov": item["ov"]}
-            change = result.get(key, Change(key))
+            change = result.get(key, ItemChange(key))
             if left:
                 sets = {**change.sets, "ob": listed(left), "os": text(number(to_integer(left[0]["M"], "p")))}
                 change = change.but(sets=sets, equal={**change.equal, **equal}, adds={**change.adds, "ov": 1})
             elif key == event_key(event_id):
-                change = Change(key, equal=equal, delete=True)
+                change = ItemChange(key, equal=equal, delete=True)
             else:
                 removes = [*change.removes, "ob", "op", "os", "ol"]
                 change = change.but(removes=removes, equal={**change.equal, **equal}, adds={**change.adds, "ov": 1})
@@ -155,7 +155,7 @@ class Outbox:
         not_before = to_text(parts, "nb")
         return Queued(place.position, event, to_integer(parts, "a"), read_moment(not_before) if not_before else None)
 
-    async def postponed(self, event_id: str, attempts: int, not_before: datetime) -> list[Change]:
+    async def postponed(self, event_id: str, attempts: int, not_before: datetime) -> list[ItemChange]:
         """Return the changes that record a failed try."""
         changes = []
         for key in await self._keys_of(event_id):
@@ -167,7 +167,7 @@ class Outbox:
                 {"M": {**element["M"], **tried}} if element["M"]["id"]["S"] == event_id else element
                 for element in item["ob"]["L"]
             ]
-            changes.append(Change(key, sets={"ob": listed(elements)}, adds={"ov": 1}, equal={"ov": item["ov"]}))
+            changes.append(ItemChange(key, sets={"ob": listed(elements)}, adds={"ov": 1}, equal={"ov": item["ov"]}))
         return changes
 
     async def clean(self, event_id: str) -> None:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from functions._adapters.documents import AUDIT, document, read_event
 from functions._adapters.dynamodb import keys
-from functions._adapters.dynamodb.changes import Change
+from functions._adapters.dynamodb.changes import ItemChange
 from functions._adapters.dynamodb.table import Incomplete, Table
 from functions._adapters.dynamodb.values import (
     Item,
@@ -26,7 +26,9 @@ from functions._core.errors import FlowcError
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.tables import FLOWS_UNDER_WAY
 from functions._core.records.audits import ActionRecord, AnyAudit, AuditRecord
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import FlowStatus, Record, milliseconds
 from functions._core.records.worker import Worker
@@ -46,7 +48,7 @@ NO_FLOW = "NOFLOW"
 """Partition of `standing` for actions that concern no flow."""
 
 
-async def flow_change(writer: Writer, flow: Flow, stamp: int) -> Change:
+async def flow_change(writer: Writer, flow: Flow, stamp: int) -> ItemChange:
     """Return the change that writes a flow's row."""
     under_way = flow.status in FLOWS_UNDER_WAY
     indexed = dict(keys.flow_entry(flow, under_way=under_way))
@@ -57,7 +59,7 @@ async def flow_change(writer: Writer, flow: Flow, stamp: int) -> Change:
     written = await _written(writer.table, keys.of_flow(flow.flow_id), flow, stamp)
     sets = {**written, **more, **texts(indexed)}
     listing = keys.listing_entry("FLOW", flow.flow_id, stamp)
-    change = Change(
+    change = ItemChange(
         keys.flow_key(flow.flow_id),
         flow.version - 1,
         sets=sets,
@@ -68,7 +70,7 @@ async def flow_change(writer: Writer, flow: Flow, stamp: int) -> Change:
     return writer.due.entered(change, "flow", flow.flow_id, flow.next_wakeup_at, lasts=lasts)
 
 
-async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> Change:
+async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> ItemChange:
     """Return the change that writes a ticket; `stamp` is its position if it is new."""
     indexed: dict[str, str] = {}
     if (since := held_since(ticket)) and ticket.worker_id:
@@ -80,7 +82,7 @@ async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> Change:
         **texts(indexed),
         "st": text(ticket.status.value),
     }
-    change = Change(
+    change = ItemChange(
         keys.ticket_key(ticket.flow_id, ticket.ticket_id),
         ticket.version - 1,
         sets=sets,
@@ -93,15 +95,15 @@ async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> Change:
     return change if ticket.version > 1 else change.but(keeps={"p": integer(stamp)})
 
 
-async def worker_change(writer: Writer, worker: Worker, stamp: int) -> Change:
+async def worker_change(writer: Writer, worker: Worker, stamp: int) -> ItemChange:
     """Return the change that writes a worker."""
     written = await _written(writer.table, keys.WORKERS, worker, stamp)
     key = keys.WORKERS, keys.short(worker.worker_id)
-    change = Change(key, worker.version - 1, sets=written, removes=_unless(written, "d", "dp"))
+    change = ItemChange(key, worker.version - 1, sets=written, removes=_unless(written, "d", "dp"))
     return writer.due.entered(change, "worker", worker.worker_id, worker.next_wakeup_at)
 
 
-async def letter_change(table: Table, letter: DeadLetter, stamp: int) -> Change:
+async def letter_change(table: Table, letter: DeadLetter, stamp: int) -> ItemChange:
     """Return the change that writes a letter; one that was there keeps its place."""
     key = keys.letter_key(letter.letter_id)
     listing = texts(keys.listing_entry("LETTER", letter.letter_id, stamp))
@@ -109,17 +111,19 @@ async def letter_change(table: Table, letter: DeadLetter, stamp: int) -> Change:
     if letter.flow_id:
         of_flow = texts({"sp": f"LETTERS#{keys.short(letter.flow_id)}", "ss": keys.short(letter.letter_id)})
     sets = {**await table.packed(key[0], document(letter)), **of_flow}
-    return Change(key, sets=sets, keeps=listing, removes=_unless(sets, "sp", "ss", "d", "dp"))
+    return ItemChange(key, sets=sets, keeps=listing, removes=_unless(sets, "sp", "ss", "d", "dp"))
 
 
-async def audit_change(table: Table, audit: AnyAudit, stamp: int) -> Change:
+async def audit_change(table: Table, audit: AnyAudit, stamp: int) -> ItemChange:
     """Return the change that adds an audit."""
     key = keys.of_flow(audit.flow_id), f"A#{keys.number(stamp)}"
     indexed = dict(keys.listing_entry("AUDIT", audit.audit_id, stamp))
     if isinstance(audit, ActionRecord) and not audit.flow_id:
         indexed |= {"sp": NO_FLOW, "ss": f"{keys.moment(audit.at)}#{keys.number(stamp)}"}
     kind = {"k": text(audit.kind.value), "ok": {"BOOL": isinstance(audit, AuditRecord) and audit.valid}}
-    return Change(key, 0, sets={**await table.packed(key[0], document(audit)), **kind, **texts(indexed), **new(stamp)})
+    return ItemChange(
+        key, 0, sets={**await table.packed(key[0], document(audit)), **kind, **texts(indexed), **new(stamp)}
+    )
 
 
 def new(stamp: int) -> Mapping[str, Item]:

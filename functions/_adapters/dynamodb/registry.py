@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from functions._adapters.dynamodb import keys
-from functions._adapters.dynamodb.changes import Change
+from functions._adapters.dynamodb.changes import ItemChange
 from functions._adapters.dynamodb.records import readable_all, record_of, worker_change
 from functions._adapters.dynamodb.table import PATIENCE
 from functions._adapters.dynamodb.writing import Moved, Writer
@@ -44,7 +44,7 @@ class DynamoRegistry:
     async def remove(self, worker_id: str, version: int) -> bool:
         """Forget a worker that is at `version`; tell whether it was there, so."""
         try:
-            await self._writer.write([Change((keys.WORKERS, keys.short(worker_id)), version, delete=True)])
+            await self._writer.write([ItemChange((keys.WORKERS, keys.short(worker_id)), version, delete=True)])
         except Conflict:
             return False
         self._table.set_aside.gone(RecordKind.WORKER, keys.short(worker_id))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from functions._adapters.dynamodb import keys
-from functions._adapters.dynamodb.changes import Change, key_of
+from functions._adapters.dynamodb.changes import ItemChange, key_of
 from functions._adapters.dynamodb.flows import DECISION
 from functions._adapters.dynamodb.mail import drop_letter
 from functions._adapters.dynamodb.records import NO_FLOW, history_element, history_of
@@ -61,7 +61,7 @@ class DynamoRetention:
             left -= 1
             if left <= _lines(self._table, row):  # otherwise it goes with the row
                 await self._table.delete_all(parts_of(partition, reference))
-                await self._writer.write([Change(key_of(row), removes=[f"{DECISION}p"])])
+                await self._writer.write([ItemChange(key_of(row), removes=[f"{DECISION}p"])])
         if left:
             left -= await self._remove_row(row, items, left)
         return limit - left
@@ -89,7 +89,7 @@ class DynamoRetention:
                 return limit
             rest = [key_of(item) for item in items if item["sk"]["S"][:2] in {"B#", "C#"}]
             await self._table.delete_all(rest)
-            await self._writer.write([Change(key_of(row), to_integer(row, "v"), delete=True)])
+            await self._writer.write([ItemChange(key_of(row), to_integer(row, "v"), delete=True)])
         except Conflict:
             return 0
         self._table.set_aside.flow_gone(row["pk"]["S"].removeprefix("F#"))
@@ -100,7 +100,7 @@ def _lines(table: Table, item: Item) -> int:
     return len(history_of(table, item))
 
 
-def _shortened(table: Table, item: Item, count: int) -> Change:
+def _shortened(table: Table, item: Item, count: int) -> ItemChange:
     """Return the change that removes the oldest `count` lines of history from an item."""
     left = history_element(history_of(table, item)[count:], key_of(item))
-    return Change(key_of(item), sets={"h": listed([left])}, equal={"h": item["h"]})
+    return ItemChange(key_of(item), sets={"h": listed([left])}, equal={"h": item["h"]})

@@ -17,7 +17,8 @@ from functions._adapters.dynamodb.values import Item, text, to_text
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
 from functions._core.records.audits import AnyAudit, AuditKind
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 
 OF_A_FLOW = MAX_POSITION + 1
 """Positions that one flow has room for, where its own comes before that of a ticket."""

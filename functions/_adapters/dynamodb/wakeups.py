@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from functions._adapters.dynamodb import keys
-from functions._adapters.dynamodb.changes import Change, key_of, request
-from functions._adapters.dynamodb.client import Refused
+from functions._adapters.dynamodb.changes import ItemChange, key_of, request
+from functions._adapters.dynamodb.client import RequestRefused
 from functions._adapters.dynamodb.drafts import HEAD
 from functions._adapters.dynamodb.due import entry_of, moved_to
 from functions._adapters.dynamodb.records import readable, record_of
@@ -71,7 +71,7 @@ class DynamoWakeups:
             return None  # somebody else was faster than the index
         due = await self._due(item)
         moved = moved_to(until if due.at <= now else due.at, kind)
-        change = Change(key, to_integer(item, "v"), sets={"ws": moved}, equal={"ws": entry["ws"]})
+        change = ItemChange(key, to_integer(item, "v"), sets={"ws": moved}, equal={"ws": entry["ws"]})
         return due if await self._claim(change) else None
 
     async def _finished(self, head: keys.Key) -> bool:
@@ -150,7 +150,7 @@ class DynamoWakeups:
 
     async def _offer(self, entry: Item, now: datetime, lease: timedelta) -> tuple[str, Ticket] | None:
         equal = {"sp": entry["sp"], "ss": entry["ss"]}
-        change = Change(key_of(entry), sets={"fu": text(keys.moment(now + lease))}, equal=equal)
+        change = ItemChange(key_of(entry), sets={"fu": text(keys.moment(now + lease))}, equal=equal)
         item = await self._claim(change, offered_before=keys.moment(now))
         if item is None:
             return None
@@ -158,7 +158,7 @@ class DynamoWakeups:
         ticket = await readable(self._table, Ticket, item)
         return None if ticket is None else (entry["ss"]["S"], ticket)
 
-    async def _claim(self, change: Change, offered_before: str = "") -> Item | None:
+    async def _claim(self, change: ItemChange, offered_before: str = "") -> Item | None:
         """Make a change that only one can make; return the item as it is then, or None."""
         arguments = request(change, self._table.name) | {"ReturnValues": "ALL_NEW"}
         if offered_before:
@@ -166,7 +166,7 @@ class DynamoWakeups:
             arguments["ExpressionAttributeValues"][":now"] = text(offered_before)
         try:
             answer = await self._table.client.call("update_item", arguments)
-        except Refused as refusal:
+        except RequestRefused as refusal:
             item: Item = refusal.reasons[0].get("Item") or {}
             if "dr" in item:
                 await self._make_way(item)

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from functions._adapters.dynamodb.changes import HISTORY_BYTES, Change, key_of, request
-from functions._adapters.dynamodb.client import AGAIN, Refused
+from functions._adapters.dynamodb.changes import HISTORY_BYTES, ItemChange, key_of, request
+from functions._adapters.dynamodb.client import AGAIN, RequestRefused
 from functions._adapters.dynamodb.drafts import Drafts
 from functions._adapters.dynamodb.due import DueEntries
 from functions._adapters.dynamodb.keys import TELEMETRY, Key, number
@@ -53,20 +53,20 @@ class Writer:
             self.due.saw(item)
         return {**found, **again}
 
-    async def write(self, changes: Sequence[Change]) -> None:
+    async def write(self, changes: Sequence[ItemChange]) -> None:
         """Apply all changes or none; raise `Conflict` when a version is another one, `Moved` for other conditions."""
         pending = list(changes)
         for attempt in range(PATIENCE):
             try:
                 await self._apply(pending)
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 pending = await self._answer(refusal, pending)
                 await pause(attempt)
             else:
                 return
         raise Unavailable("The items are busy.")
 
-    async def _apply(self, changes: Sequence[Change]) -> None:
+    async def _apply(self, changes: Sequence[ItemChange]) -> None:
         if not changes:
             return
         requests = [request(change, self.table.name) for change in changes]
@@ -85,7 +85,7 @@ class Writer:
             await self._check(changes)
             await self.drafts.write(changes)
 
-    async def _check(self, changes: Sequence[Change]) -> None:
+    async def _check(self, changes: Sequence[ItemChange]) -> None:
         """Raise `Conflict` early, before hundreds of drafts are written for nothing."""
         found = await self.read_all([change.key for change in changes if change.version is not None])
         for change in changes:
@@ -93,7 +93,7 @@ class Writer:
             if change.version is not None and stored != change.version:
                 raise Conflict
 
-    async def _answer(self, refusal: Refused, changes: list[Change]) -> list[Change]:
+    async def _answer(self, refusal: RequestRefused, changes: list[ItemChange]) -> list[ItemChange]:
         """Return what to try instead; raise when there is nothing."""
         better = list(changes)
         hopeless: Exception | None = None
@@ -118,7 +118,7 @@ class Writer:
             raise hopeless
         return better
 
-    async def each(self, changes: Sequence[Change]) -> None:
+    async def each(self, changes: Sequence[ItemChange]) -> None:
         """Apply changes one by one, as many at once as is good."""
         await self.drafts.each(changes, lambda change: self.write([change]))
 
@@ -133,7 +133,7 @@ def _failed(reason: Mapping[str, Any]) -> bool:
     return code == "ConditionalCheckFailed"
 
 
-def size(change: Change) -> int:
+def size(change: ItemChange) -> int:
     """Return about how many bytes a change takes."""
     values = [*change.sets.values(), *change.keeps.values(), *(one for many in change.appends.values() for one in many)]
     return 200 + sum(_size(value) for value in values)
@@ -147,25 +147,25 @@ def _size(value: Any) -> int:
     return len(value) if isinstance(value, str | bytes) else 1
 
 
-def _is_ours(change: Change, item: Item) -> bool:
+def _is_ours(change: ItemChange, item: Item) -> bool:
     """Whether the change was made by an earlier try whose answer was lost."""
     return "c" in change.sets and all(item.get(name) == value for name, value in change.sets.items())
 
 
-def _is_at_position(change: Change) -> bool:
+def _is_at_position(change: ItemChange) -> bool:
     """Whether the key is a position, which another process may have given to something else: another one will do."""
     return change.key[0] == TELEMETRY or change.key[1][:2] in {"H#", "A#"}
 
 
-def _is_full(change: Change, item: Item) -> bool:
+def _is_full(change: ItemChange, item: Item) -> bool:
     return "h" in change.appends and to_integer(item, "hn") >= HISTORY_BYTES
 
 
-def _make_room(change: Change, item: Item) -> tuple[Change, Change]:
+def _make_room(change: ItemChange, item: Item) -> tuple[ItemChange, ItemChange]:
     """Return the change with nothing but its own history, and the change that keeps the history so far."""
     rest = {name: values for name, values in change.appends.items() if name != "h"}
     adds = {name: count for name, count in change.adds.items() if name != "hn"}
     sets = {**change.sets, "h": {"L": list(change.appends["h"])}, "hn": integer(change.adds["hn"])}
     emptied = change.but(sets=sets, appends=rest, adds=adds, equal={**change.equal, "c": item["c"]})
-    moved = Change((change.key[0], f"H#{number(to_integer(item, 'c'))}#{change.key[1]}"), sets={"h": item["h"]})
+    moved = ItemChange((change.key[0], f"H#{number(to_integer(item, 'c'))}#{change.key[1]}"), sets={"h": item["h"]})
     return emptied, moved

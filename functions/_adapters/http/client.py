@@ -8,11 +8,10 @@ a third of a cold start.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from functions._adapters.http.addresses import EVERY_NETWORK, Networks
+from functions._adapters.http.reply import Reply
 from functions._core.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -20,51 +19,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 5.0
 """A call to a worker, subscriber or sink, from looking for a connection to the last byte read."""
-
-ANSWER_LIMIT = 64 * 1024
-"""Bytes read of an answer; nothing that is ever read of one is longer."""
-
-BODY_SECONDS = 1.0
-"""How long the body of an answer may take after its status line, which alone decides what the answer means."""
-
-CONNECTIONS = 512
-CONNECTIONS_PER_HOST = 64
-"""One host that hangs can occupy an eighth of the connections, so the others go on."""
-
-KEEP_ALIVE_SECONDS = 4.0
-"""Idle connections go before servers drop theirs (often 5 s): a POST on a dead one is not repeated."""
-
-
-RETRIED = frozenset({404, 408, 409, 429})
-"""Refusals that the CloudEvents data plane has senders repeat; every 5xx is repeated too."""
-
-
-class NotReached(Unavailable):
-    """There was no connection, so nothing was sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a server answered; `body` is cut at `ANSWER_LIMIT`, and where the server did not go on with it."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status is one of success."""
-        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
-
-    @property
-    def passing(self) -> bool:
-        """Whether the same request may succeed later; any other refusal is about what was sent."""
-        return self.status in RETRIED or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-
-    @property
-    def text(self) -> str:
-        """The body as text, whatever its bytes."""
-        return self.body.decode(errors="replace")
 
 
 class HttpClient:

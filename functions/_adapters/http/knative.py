@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from functions._adapters.http.client import HttpClient, Reply, post_to_setting
+from functions._adapters.http.client import HttpClient, post_to_setting
 from functions._adapters.http.cloudevents import write_binary
+from functions._adapters.http.reply import Reply
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, Clock

@@ -1,4 +1,4 @@
-"""Connections of the one HTTP client, over aiohttp; see `http_client`, which imports this at the first call."""
+"""Connections of the one HTTP client, over aiohttp; see `client`, which imports this at the first call."""
 
 import asyncio
 import socket
@@ -9,16 +9,18 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 
 from functions._adapters.http.addresses import Networks, checked_url, refuse_address
-from functions._adapters.http.client import (
-    ANSWER_LIMIT,
-    BODY_SECONDS,
-    CONNECTIONS,
-    CONNECTIONS_PER_HOST,
-    KEEP_ALIVE_SECONDS,
-    NotReached,
-    Reply,
-)
+from functions._adapters.http.reply import ANSWER_LIMIT, NotReached, Reply
 from functions._core.errors import Rejected, Unavailable
+
+BODY_SECONDS = 1.0
+"""How long the body of an answer may take after its status line, which alone decides what the answer means."""
+
+CONNECTIONS = 512
+CONNECTIONS_PER_HOST = 64
+"""One host that hangs can occupy an eighth of the connections, so the others go on."""
+
+KEEP_ALIVE_SECONDS = 4.0
+"""Idle connections go before servers drop theirs (often 5 s): a POST on a dead one is not repeated."""
 
 
 class HttpSession:

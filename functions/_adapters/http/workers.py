@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from functions._adapters.http.client import HttpClient, NotReached, post_to_setting
+from functions._adapters.http.client import HttpClient, post_to_setting
 from functions._adapters.http.cloudevents import write_binary
+from functions._adapters.http.reply import NotReached
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.signatures import message_id_of, signature_headers

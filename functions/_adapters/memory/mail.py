@@ -9,7 +9,7 @@ from functions._adapters.memory.state import State
 from functions._adapters.pages import MAX_POSITION, page, position_of
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
-from functions._core.records.models import DeadLetter
+from functions._core.records.dead_letters import DeadLetter
 
 
 class MemoryQueue:

@@ -13,13 +13,15 @@ from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Due, Queued
 from functions._core.records.audits import AnyAudit
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.worker import Worker
 
 T = TypeVar("T")
 
 
-class Table(Generic[T]):
+class RecordTable(Generic[T]):
     """Rows by key, each with the position at which it was first put; no position is used twice."""
 
     def __init__(self) -> None:
@@ -71,11 +73,11 @@ def expect(stored: Flow | Ticket | Worker | None, record: Flow | Ticket | Worker
 class State:
     """All records. `plans` has the ticket ids of a flow in the order of the plan, `live` its live tickets."""
 
-    flows: Table[Flow] = field(default_factory=Table)
-    tickets: Table[Ticket] = field(default_factory=Table)
-    workers: Table[Worker] = field(default_factory=Table)
-    letters: Table[DeadLetter] = field(default_factory=Table)
-    queue: Table[Queued] = field(default_factory=Table)
+    flows: RecordTable[Flow] = field(default_factory=RecordTable)
+    tickets: RecordTable[Ticket] = field(default_factory=RecordTable)
+    workers: RecordTable[Worker] = field(default_factory=RecordTable)
+    letters: RecordTable[DeadLetter] = field(default_factory=RecordTable)
+    queue: RecordTable[Queued] = field(default_factory=RecordTable)
     telemetry: dict[int, CloudEvent] = field(default_factory=dict)
     telemetry_taken: int = 0
     decisions: dict[str, bytes] = field(default_factory=dict)

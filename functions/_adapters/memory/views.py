@@ -9,7 +9,8 @@ from operator import attrgetter
 from functions._adapters.memory.state import State
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
 from functions._core.records.audits import AnyAudit, AuditKind, AuditRecord
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 
 
 class MemoryViews:

@@ -14,7 +14,7 @@ from functions._core.rules import TICKETS_PER_TURN
 
 
 class MemoryWakeups:
-    """The `Wakeups`. A claim moves the wake-up, not the record; the record's next commit sets it anew."""
+    """The `Wakeups`. A claim moves the wake-up, not the record; the record's next commit sets it again."""
 
     def __init__(self, state: State) -> None:
         self._state = state

@@ -15,12 +15,16 @@ from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import Flow, HistoryEntry, Phase
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Phase
 from functions._core.records.values import FlowStatus, add_time, flow_id_of, stored_decision
 from functions._core.rules import Rules
 
 MAX_ID = 255
+"""Characters of an id from outside, the width of the contract; ids become keys, header values and log fields."""
+
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""A W3C trace context of version 00; ids of zeros only are none."""
 
 
 def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> ChangeSet:

@@ -1,4 +1,4 @@
-"""C1: what has to hold of a decision before tickets are made of it. All errors are reported, not the first.
+"""C1: the checks of a decision before tickets are made of it. All errors are reported, not the first alone.
 
 Errors refuse the plan; warnings are kept with the flow and change nothing.
 """
@@ -16,14 +16,25 @@ from functions._core.records.values import format_time, milliseconds
 from functions._core.rules import DEFAULT_SLA
 
 SUPPORTED_MAJORS = frozenset({1})
+"""Major versions of a plan whose meaning is known; another one may mean something else by the same words."""
+
 SCHEMA_VERSION = 1
+"""The version of the form that is read; others are read like it, with a warning."""
+
 VERSION = re.compile(r"([0-9]{1,9})\.[0-9]{1,9}\.[0-9]{1,9}")
+"""MAJOR.MINOR.PATCH, each of at most nine digits, so that the number stays small."""
+
 MAX_NAMED = 20
 """Tasks named of a path in a message: reasons are kept on the flow's row, which must stay small."""
 
 TASKS = "cognitive_plan.tasks"
+"""The place of the tasks, for reasons."""
+
 IMPOSSIBLE = "critical_path_exceeds_sla"
+"""Code of the warning that the critical path does not fit into the SLA."""
+
 ORDER = "cognitive_plan.execution_order"
+"""The place of the order that the author has in mind, for reasons."""
 
 
 def check_plan(

@@ -1,4 +1,4 @@
-"""What is read of a decision: frozen, tolerant models of it, of its cognitive plan and of the plan's tasks.
+"""The models of a decision, of its cognitive plan and of the plan's tasks: frozen and tolerant.
 
 A field that nothing here uses is not modelled, so a strange value in it refuses nothing; the stored decision
 keeps it. Null means absent. Words are those of `vocabulary`.
@@ -28,12 +28,14 @@ from functions._core.records.values import Priority, Record, RiskBand, SecurityL
 from functions._core.rules import DEFAULT_SLA
 
 DEFAULT_ESTIMATE_MS = 60_000
+"""Milliseconds that a task without an estimate is expected to take: one minute, the default of the contract."""
+
 PLAN_WRAPPERS = ("cognitive_plan", "plan_data")
 """Keys under which approval records and plan ledgers keep the plan itself."""
 
 
 class Input(Record):
-    """Base of what others send: null counts as absent, and `synonyms` maps other names in use to ours."""
+    """Base of the input from outside: null counts as absent, and `synonyms` maps other names in use to ours."""
 
     synonyms: ClassVar[Mapping[str, str]] = {}
 
@@ -53,24 +55,34 @@ class Compensation(Input):
     """How the work of a task is undone; what it leaves out follows from the task, see `compensation.ACTIONS`."""
 
     task_type: CompensationWord = TaskType.COMPENSATE
+    """What kind of work undoes the task; any other than COMPENSATE goes along in its parameters."""
     parameters: Mapping[str, Any] = {}
+    """What undoing needs to know; `action`, without one, follows from the task's type."""
     required_capabilities: tuple[str, ...] | None = None
+    """What a worker has to offer to undo the task; without it what the task asks for."""
     timeout_ms: DurationMs | None = None
+    """How long undoing it may take, in milliseconds; 120000 without it."""
 
 
 class Retry(Input):
     """How a task is tried again; what it leaves out is the default of `RetryPolicy`, `max_retries` the risk band's."""
 
     max_retries: Annotated[int, Field(ge=0, le=100)] | None = None
+    """How often the task is tried again; without it critical 5, high 3, medium 2, low 1 times."""
     initial_ms: DurationMs = 1_000
+    """The pause before the first retry, in milliseconds."""
     coefficient: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2.0
+    """By what the pause grows with every retry."""
     max_ms: DurationMs = 60_000
+    """The longest pause, in milliseconds, before its jitter."""
     jitter: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.2
+    """By what share of itself a pause is made longer or shorter at most, 0 to 1."""
     non_retryable: tuple[str, ...] = ()
+    """Types of errors after which it is not tried again."""
 
 
 NOT_UNDONE = Compensation()
-"""What `false` is read as: the task is not undone, whatever its plan says of all tasks."""
+"""The meaning of `false`: the task is not undone, even if its plan asks for that of all tasks."""
 
 
 def _undo_by_type(value: object) -> object:
@@ -84,23 +96,42 @@ class Task(Input):
     synonyms: ClassVar[Mapping[str, str]] = {"type": "task_type"}
 
     task_id: Id
+    """Id of the task, unique within the plan."""
     task_type: TaskWord
+    """What kind of work it is."""
     description: str
+    """What is to be done, for people."""
     dependencies: Ids = ()
+    """Ids of the tasks that must be done before."""
     estimated_duration_ms: DurationMs | None = None
+    """Expected duration in milliseconds; 60000 unless given."""
     required_capabilities: tuple[str, ...] = ()
+    """What a worker has to offer, all of it."""
     parameters: Mapping[str, Any] = {}
+    """Any JSON; {"$output": "<task id>", "path": "<JSON Pointer>"} stands for an upstream output."""
     metadata: Mapping[str, Any] = {}
+    """Anything the sender wants to keep with it; nothing here depends on it."""
     priority: PriorityWord | None = None
+    """How much it matters to the user."""
     risk_band: RiskBand | None = None
+    """How dangerous it is; it decides about retries and about the care that is taken."""
     security_level: SecurityLevel | None = None
+    """Who may see the tickets."""
     template_id: Id | None = None
+    """Id of a template that the worker knows."""
     idempotent: bool = True
+    """False: once begun, the task is never tried again; it fails instead."""
     compensation: Annotated[Compensation | None, BeforeValidator(_undo_by_type)] = None
+    """How its work is undone when the flow does not succeed; true: in the way of its type, false: not at all.
+    Without it the plan's compensate_by_type decides."""
     retry: Retry | None = None
+    """How it is tried again after a failure."""
     timeout_ms: DurationMs | None = None
+    """How long one attempt may take, in milliseconds; without it three times its estimate, at least 60000."""
     schedule_to_start_ms: DurationMs | None = None
+    """How long it may wait for a worker once nothing else is in its way, in milliseconds."""
     heartbeat_timeout_ms: DurationMs | None = None
+    """How long a worker may be silent about the task, in milliseconds; each RUNNING counts."""
 
     @property
     def estimate_ms(self) -> int:
@@ -109,7 +140,7 @@ class Task(Input):
 
     @property
     def undo_parameters(self) -> Mapping[str, Any]:
-        """The parameters of what undoes the task."""
+        """The parameters of the compensation of the task."""
         return self.compensation.parameters if self.compensation else {}
 
 
@@ -119,21 +150,37 @@ class CognitivePlan(Input):
     synonyms: ClassVar[Mapping[str, str]] = {"expires_at": "valid_until"}
 
     plan_id: Id
+    """Id of the plan; the same as the decision's plan_id."""
     tasks: Annotated[tuple[Task, ...], Field(max_length=MAX_TASKS)]
+    """The tasks, in any order; there must be one at least."""
     version: str = "1.0.0"
+    """Version of the plan, MAJOR.MINOR.PATCH; the major version 1 is supported."""
     schema_version: int = 1
+    """Version of the plan's form; 1 is known, others are read like it, with a warning."""
     execution_order: tuple[str, ...] = ()
+    """Task ids in an order that the author has in mind; the order used follows the dependencies."""
     valid_until: Moment | None = None
+    """From this moment on it is refused."""
     priority: PriorityWord | None = None
+    """Priority of tasks that name none."""
     original_priority: PriorityWord | None = None
+    """The priority that the intent asked for; counts where no other is given."""
     risk_band: RiskBand | None = None
+    """Risk band of tasks that name none."""
     security_level: SecurityLevel | None = None
+    """Security level of tasks that name none."""
     original_security_level: SecurityLevel | None = None
+    """The security level that the intent asked for; counts where no other is given."""
     requires_approval: bool = False
+    """Whether the flow waits for approval, unless approval_status says it has been given."""
     approval_status: str | None = None
+    """'approved', in any letter case, satisfies requires_approval, and nothing else."""
     compensate_by_type: bool = False
+    """Whether tasks without `compensation` are undone in the way of their type."""
     is_destructive: bool = False
+    """Whether the plan destroys something; then it waits for approval."""
     destructive_tasks: tuple[str, ...] = ()
+    """Tasks that destroy something; a plan that names any waits for approval."""
 
 
 def unwrap_plan(value: object) -> tuple[object, tuple[str, ...]]:
@@ -170,18 +217,31 @@ class Decision(Input):
     """
 
     decision_id: Id
+    """Identifies the flow: the same id with the same content is the same flow, and runs once."""
     plan_id: Id
+    """Id of the plan; the same as the plan's own."""
     intent_id: Id
+    """Id of the intent that led to the plan."""
     final_decision: Verdict
+    """What was decided: 'approve' is carried out, 'reject' ends the flow as REJECTED, the others wait for approval."""
     cognitive_plan: Annotated[CognitivePlan, BeforeValidator(_plan_itself)]
+    """The plan: an object, or its JSON text; either may lie under cognitive_plan or plan_data."""
     correlation_id: Id | None = None
+    """What ties this to other work; without one the event's correlationid or the flow id."""
     schema_version: int = 1
+    """Version of the decision's form; 1 is known, others are read like it, with a warning."""
     requires_human_review: bool = False
+    """Whether a person has to look at it first; then the flow waits for approval."""
     valid_until: Moment | None = None
+    """From this moment on it is refused."""
     priority: PriorityWord | None = None
+    """Priority where the plan names none."""
     risk_band: RiskBand | None = None
+    """Risk band where the plan names none."""
     sla_deadline: Moment | None = None
+    """When the flow must be done, as a moment; with sla_deadline_seconds the earlier one counts."""
     sla_deadline_seconds: Seconds | None = None
+    """When the flow must be done, in seconds after it was received; 14400 without either."""
 
     @property
     def flow_priority(self) -> Priority:

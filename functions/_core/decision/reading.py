@@ -1,7 +1,7 @@
-"""From the bytes of a decision to a `Decision`, or to every reason why it is none.
+"""From the bytes of a decision to a `Decision`, or to every reason why it is not one.
 
-The one module to import for decisions: models, limits and the checks of C1 are split over `decision_model`,
-`vocabulary`, `json_text` and `checks`.
+The one module to import for decisions: models, limits and the checks of C1 are in `model`, `vocabulary`,
+`json_text` and `checks`.
 """
 
 from collections.abc import Mapping
@@ -62,6 +62,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
 """Code and sentence for each kind of error that pydantic finds, by its name or the name's first word."""
 
 OTHERWISE = ("invalid_field", "cannot be read")
+"""Code and sentence for an error that no entry of `SENTENCES` names."""
 
 
 class InvalidDecision(Rejected):
@@ -133,7 +134,7 @@ def approval_reasons(decision: Decision) -> tuple[Reason, ...]:
 
 
 def _reasons(error: ValidationError, document: object) -> tuple[Reason, ...]:
-    """Translate what pydantic found, and add what it could not get to."""
+    """Translate the errors that pydantic found, and add those that it could not reach."""
     plan, keys = _plan_of(document)
     reasons = []
     for found in error.errors(include_url=False):

@@ -1,10 +1,10 @@
 """References to upstream outputs: `{"$output": "<task id>", "path": "<JSON Pointer>"}` within parameters.
 
 The object, at any depth, stands for the output of a task that is done before this one, or for the part of it
-that `path` (RFC 6901) points at; the parameters of a compensation may refer to what it undoes, too. C1 checks every
-reference; they are resolved when a ticket goes to a worker.
-What an output holds is data: references inside it are left alone. What the references of a ticket stand for is counted
-before anything is filled in: a short plan can refer to a long output any number of times.
+that `path` (RFC 6901) points at; parameters of a compensation may also refer to the task that it undoes. C1 checks
+every reference; they are resolved when a ticket goes to a worker.
+The content of an output is data: references inside it are left alone. The size of all outputs that a ticket refers to
+is counted before anything is filled in: a short plan can refer to a long output any number of times.
 """
 
 import re
@@ -21,17 +21,26 @@ from functions._core.records.values import JsonObject
 from functions._core.rules import REFERENCES_BYTES
 
 TASKS = "cognitive_plan.tasks"
+"""The place of the tasks, for reasons."""
+
 MARK = "$output"
+"""The key that makes an object a reference."""
+
 ALLOWED = frozenset({MARK, "path"})
+"""The keys of a reference; any other one is a fault, since it would be lost."""
+
 POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+"""A JSON Pointer (RFC 6901)."""
+
 INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+"""An index of a list in a JSON Pointer, of at most nine digits, so that the number stays small."""
 
 
 class UnresolvedReference(Undeliverable):
     """A reference points at an output that is not there."""
 
     def __init__(self, message: str, code: str = "unresolved_reference") -> None:
-        """Say in `message` which reference it is and what is missing."""
+        """Name the reference and the missing part in `message`."""
         super().__init__(message, code=code)
 
 
@@ -49,7 +58,7 @@ class ReferencesTooLarge(UnresolvedReference):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One reference; `where` is its place within the parameters, `fault` says what is wrong with its form."""
+    """One reference; `where` is its place within the parameters, `fault` names the error in its form."""
 
     where: str
     task_id: str
@@ -58,7 +67,7 @@ class Reference:
 
 
 class Parametrised(Protocol):
-    """What checking needs to know of a task."""
+    """The part of a task that the checks need."""
 
     @property
     def task_id(self) -> str:
@@ -74,7 +83,7 @@ class Parametrised(Protocol):
 
     @property
     def undo_parameters(self) -> JsonObject:
-        """The parameters of what undoes the task; they may refer to the task's own output, too."""
+        """The parameters of its compensation; they may also refer to the task's own output."""
 
 
 def find_references(parameters: JsonObject) -> tuple[Reference, ...]:
@@ -95,10 +104,10 @@ def find_references(parameters: JsonObject) -> tuple[Reference, ...]:
 
 
 def check_references(tasks: Sequence[Parametrised], order: Iterable[str]) -> tuple[Reason, ...]:
-    """Return what is wrong with the references of a plan.
+    """Return every error in the references of a plan.
 
     `order` names the tasks topologically. Whether a reference points upstream is checked for the tasks it
-    names: those that a cycle holds up have no upstream to speak of.
+    names: tasks in a cycle, or behind one, have no upstream.
     """
     found = [*_places(tasks)]
     if not found:
@@ -137,8 +146,8 @@ def _places(tasks: Sequence[Parametrised]) -> Iterator[tuple[str, Parametrised, 
 class Resolution:
     """Fills in the references of one ticket from outputs that are handed over one by one.
 
-    Only what is pointed at is kept, and no more of it than `most` bytes as JSON, each reference counted: the work and
-    the memory do not grow with what the references would expand to.
+    Only the parts that references point at are kept, at most `most` bytes of them as JSON, each reference counted: work
+    and memory do not grow with the size of the result.
     """
 
     def __init__(self, parameters: JsonObject, most: int) -> None:
@@ -158,7 +167,7 @@ class Resolution:
         return self._by_task.keys()
 
     def add(self, task_id: str, output: object) -> None:
-        """Take what is referred to of a task's output.
+        """Take the parts of a task's output that references point at.
 
         Raises `UnresolvedReference` when a place within it is missing, `ReferencesTooLarge` when it becomes too much.
         """
@@ -173,7 +182,7 @@ class Resolution:
                 raise ReferencesTooLarge(len(self._references), self._most)
 
     def parameters(self) -> JsonObject:
-        """Return the parameters with every reference replaced by what it points at.
+        """Return the parameters with every reference replaced by its target.
 
         Raises `UnresolvedReference` when an output is missing, or when the parameters as a whole would become
         something else than an object.
@@ -187,9 +196,9 @@ class Resolution:
 
 
 def resolve(parameters: JsonObject, outputs: Mapping[str, object], most: int = REFERENCES_BYTES) -> JsonObject:
-    """Return `parameters` with every reference replaced by what it points at in `outputs`, by task id.
+    """Return `parameters` with every reference replaced by its target in `outputs`, by task id.
 
-    Raises what `Resolution` raises.
+    Raises the errors of `Resolution`.
     """
     resolution = Resolution(parameters, most)
     for task_id in resolution.task_ids & outputs.keys():
@@ -238,7 +247,7 @@ def _fill(where: str, value: object, targets: Mapping[tuple[str, str], object]) 
 
 
 def _filled(reference: Reference, targets: Mapping[tuple[str, str], object]) -> object:
-    """Return what takes the place of one reference."""
+    """Return the value that takes the place of one reference."""
     if reference.fault:
         raise UnresolvedReference(f"{reference.where}: {reference.fault}")
     if (reference.task_id, reference.path) not in targets:

@@ -10,9 +10,16 @@ Edges = list[list[int]]
 """For each task the tasks that it depends on, all of them earlier ones."""
 
 MOST_DEPENDENCIES = 3
+"""Dependencies of one task at most: enough for a graph, few enough to be drawn."""
+
 SHORTEST_MS, LONGEST_MS = 500, 5_000
+"""The range of estimates, in milliseconds: short enough to watch a sample run."""
+
 TYPES = ("QUERY", "BUILD", "TEST", "EXECUTE", "TRANSFORM")
+"""Types of the tasks, each with its verb at the same place in `VERBS`."""
+
 VERBS = ("collect", "build", "test", "run", "convert")
+"""Verbs of the descriptions."""
 
 
 class Shape(Word):
@@ -27,8 +34,8 @@ class Shape(Word):
 def sample_decision(tasks: int, shape: Shape, seed: int, capabilities: Sequence[str] = ()) -> dict[str, Any]:
     """Return an approved decision with a plan of `tasks` tasks, at least one.
 
-    Each task asks for one of `capabilities`, or for none. What is asked for decides the ids: the same sample again
-    is the same flow.
+    Each task asks for one of `capabilities`, or for none. The arguments decide the ids: the same sample again is the
+    same flow.
     """
     choice = Choice(f"{tasks}/{shape}/{seed}/{'/'.join(capabilities)}")
     name = f"sample-{shape}-{tasks}-{seed}"
@@ -48,13 +55,13 @@ def sample_decision(tasks: int, shape: Shape, seed: int, capabilities: Sequence[
 
 
 class Choice:
-    """Choices that look random and follow from a seed alone, whatever the order in which they are made."""
+    """Choices that look random and follow from a seed alone, in any order."""
 
     def __init__(self, seed: str) -> None:
         self.key = crc32(seed.encode())
 
     def below(self, limit: int, *what: object) -> int:
-        """Return a number from 0 to `limit` - 1 for what is being chosen."""
+        """Return a number from 0 to `limit` - 1 for the thing that is chosen."""
         return crc32(repr(what).encode(), self.key) % limit
 
     def some(self, of: Sequence[int], *what: object) -> list[int]:
@@ -112,3 +119,4 @@ def _random(tasks: int, choice: Choice) -> Edges:
 
 
 SHAPES = {Shape.CHAIN: _chain, Shape.FORK_JOIN: _fork_join, Shape.LAYERS: _layers, Shape.RANDOM: _random}
+"""The function that makes the edges of each shape."""

@@ -1,7 +1,7 @@
-"""Fields of a decision that nothing reads: ignored, with a warning that says what may have been meant.
+"""Fields of a decision that nothing reads: ignored, with a warning that suggests a known name.
 
-A misspelt `retries` or `timeout` would otherwise be noticed when it is missed. What the contract carries without
-our reading it is known, too.
+A misspelt `retries` or `timeout` would otherwise be noticed too late. Fields of the contract that nothing here
+reads are known, too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,10 @@ from functions._core.errors import Rejected
 from functions._core.records.models import Reason
 
 CODE = "unknown_field"
+"""Code of the warning about a field that nothing reads."""
 
 MOST = 20
-"""Names that are told of one decision: warnings are kept on the flow's row, which must stay small."""
+"""Names in the warnings about one decision: warnings are kept on the flow's row, which must stay small."""
 
 CUTOFF = 0.6
 """How alike two names must be (0..1) for one to be suggested for the other."""
@@ -42,6 +43,8 @@ CARRIED_BY_DECISION = frozenset(
         "hash",
     ]
 )
+"""Fields of the contract that a decision carries for others: known, though nothing here reads them."""
+
 CARRIED_BY_PLAN = frozenset(
     [
         "intent_id",
@@ -84,12 +87,12 @@ MEANT: Mapping[str, str] = {
     "timeout": "timeout_ms",
     "timeout_seconds": "timeout_ms",
 }
-"""Names in use elsewhere, by what they are called here."""
+"""Names that are in use elsewhere, each with its name here."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """An unknown name at one level: where it stands first, in how many places, and what is known there."""
+    """An unknown name at one level: its first place, the number of places, and the model of that level."""
 
     where: str
     model: type[Input]
@@ -99,7 +102,7 @@ class Seen:
 def unknown_fields(document: object) -> tuple[Reason, ...]:
     """Return a warning for each unknown name of a decision, its plan, tasks, retries and compensations.
 
-    At most `MOST` are told, and how many more there are.
+    At most `MOST` are named; one more warning counts the rest.
     """
     found: dict[tuple[type[Input], str], Seen] = {}
     for where, model, name in _unknown(document):

@@ -1,4 +1,4 @@
-"""The words of a decision as its authors write them, and the limits of what they may write.
+"""The words of a decision as its authors write them, and the limits of these words.
 
 Foreign words are mapped by tables, never by guessing: a word that no table holds is an error that names it.
 """
@@ -51,7 +51,10 @@ PRIORITY_STEPS = ((2, Priority.LOW), (5, Priority.NORMAL), (8, Priority.HIGH))
 """Numeric priorities up to and including each number; above the last they are CRITICAL."""
 
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Control characters, which would disturb a terminal or a log."""
+
 EPOCH = datetime.fromtimestamp(0, tz=UTC)
+"""The earliest moment that a decision may name; an earlier one is a mistaken unit."""
 
 
 class NotUnderstood(ValueError):
@@ -92,7 +95,7 @@ def read_priority(value: object) -> Priority:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; refuse what lies outside 1970 to 9999 there."""
+    """Return `moment` in UTC; refuse a moment outside 1970 to 9999."""
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:
@@ -119,10 +122,25 @@ def _folded(word: str) -> str:
 
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""An id from outside: it becomes a key, a header value and a log field."""
+
 Ids = Annotated[tuple[Id, ...], AfterValidator(unique)]
+"""Ids without repetitions."""
+
 Moment = Annotated[Timestamp, AfterValidator(in_utc)]
+"""A moment between 1970 and 9999, in UTC."""
+
 DurationMs = Annotated[int, Field(gt=0, le=MAX_SPAN_MS)]
+"""A duration above zero, in milliseconds."""
+
 Seconds = Annotated[float, Field(gt=0, le=MAX_SPAN_MS / 1000, allow_inf_nan=False)]
+"""A duration above zero, in seconds."""
+
 PriorityWord = Annotated[Priority, BeforeValidator(read_priority)]
+"""A priority as a word or as a whole number."""
+
 TaskWord = Annotated[TaskType, BeforeValidator(read_task_type)]
+"""The type of a task, as a word of `TASK_TYPES`."""
+
 CompensationWord = Annotated[TaskType, BeforeValidator(read_compensation_type)]
+"""The type of a compensation, as a word of `COMPENSATION_TYPES`."""

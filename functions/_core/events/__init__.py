@@ -1,1 +1,1 @@
-"""Events: the CloudEvents envelope, the catalogue, and what each event says."""
+"""Events: the CloudEvents envelope, the catalogue, and the data of each event."""

@@ -1,27 +1,24 @@
-"""The messages a worker gets: an assignment with everything it needs, or the notice that one is cancelled."""
+"""The messages to a worker: an assignment with everything it needs, or the notice that one is cancelled."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions._core.events.data import Change
+from functions._core.events.data import TransitionData
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.models import Ticket
 from functions._core.records.values import JsonObject, TaskType, Timestamp, format_time
 
 TOKEN_GRACE = timedelta(hours=1)
-"""A report may come this long after the attempt's timeout and still be heard and answered 'superseded'."""
+"""One hour: a report that comes so long after the attempt's timeout is still read, and answered 'superseded'."""
 
 
-class TaskAssignment(Change):
+class TaskAssignment(TransitionData):
     """Data of `ticket.assigned`: one attempt at one ticket.
 
-    `payload` holds `ticket_id` and `template_id`. `parameters` are the task's with all references to upstream outputs
-    resolved; a compensation (COMPENSATE) is told in them which `action` undoes the work, and whose work it
-    `compensates`. With `heartbeat_timeout_ms` the worker has to report RUNNING more often than that, or it loses the
-    ticket. `token` proves that a report to `callback_url` comes from the worker that was asked; it is absent in the
-    copy for subscribers, which has the whole transition instead.
+    The parameters of a compensation (COMPENSATE) name the `action` that undoes the work, and the ticket that it
+    `compensates`. The copy for subscribers has no token; it has the whole transition instead.
     """
 
     task_id: str
@@ -29,18 +26,31 @@ class TaskAssignment(Change):
     flow_id: str
     plan_id: str
     task_type: TaskType
+    """What kind of work it is."""
     description: str
+    """What is to be done, for people."""
     payload: JsonObject
+    """ticket_id and template_id in one object; the parameters are beside it."""
     parameters: JsonObject
+    """The task's parameters, references to upstream outputs resolved; as planned for subscribers."""
     sla_deadline: Timestamp
+    """The ticket's latest finish that keeps the flow within its SLA."""
     timeout_ms: int
+    """How long the worker may take from its acknowledgement on, in milliseconds."""
     heartbeat_timeout_ms: int | None = None
+    """The worker has to report RUNNING more often than this; null: it need not."""
     estimated_duration_ms: int
+    """Expected duration in milliseconds."""
     attempt: int
+    """Number of the attempt; every report has to repeat it."""
     correlation_id: str
+    """The decision's correlation id; without one the flow id."""
     callback_url: str | None = None
+    """Where ticket.reported is POSTed to; null in the copy for subscribers."""
     token: str | None = None
+    """Bearer token of the reports on this attempt; null in the copy for subscribers."""
     cause: str | None = None
+    """What moved it: a trigger of the state machine or the code of a reason."""
 
 
 def assignment_event(
@@ -57,7 +67,7 @@ def assignment_event(
 
 
 def assignment_data(ticket: Ticket, attempt: int, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what anybody may know of an assignment, in the form of `TaskAssignment`."""
+    """Return the public part of an assignment, in the form of `TaskAssignment`."""
     return {
         "task_id": ticket.task_id,
         "ticket_id": ticket.ticket_id,

@@ -1,4 +1,4 @@
-"""The catalogue of events: what each says, who sends it and who acts on it. The files in `events/` are made of it."""
+"""The catalogue of events: their data, senders and handlers. The files in `events/` are made of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,25 +30,34 @@ from functions._core.placement.workers import Deregistration, Heartbeat, Registr
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One line of the catalogue.
-
-    `outside` says that users or workers may send it to the ingress. `stored` is what functions tell each other
-    instead where the data that users send stays in the store.
-    """
+    """One line of the catalogue."""
 
     event_type: str
+    """The type without prefix and version."""
     model: type[BaseModel]
+    """The model of its data."""
     sent_by: str
+    """The senders, by function or role, joined by commas."""
     handled_by: str
+    """The function that acts on it, or the receivers."""
     subject: str
+    """The kind of id that its subject is."""
     text: str
+    """One sentence for people."""
     outside: bool = False
+    """Whether users or workers may send it to the ingress."""
     stored: type[BaseModel] | None = None
+    """The model of the data between functions, where the data that users send stays in the store."""
 
 
 SUBSCRIBERS, SINK, HOLDER = "subscribers", "the telemetry sink", "the worker, subscribers"
+"""Receivers that are no function, by their names in the catalogue."""
+
 FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
+"""The kinds of ids that an event may have as its subject."""
+
 ENDS = "publish_telemetry, enforce_sla"
+"""The functions that may end a flow: C6, or the clock when the sink is away."""
 
 
 def _order(event_type: str, text: str) -> EventType:
@@ -189,17 +198,22 @@ CATALOGUE: Sequence[EventType] = (
     EventType("worker.suspended", Suspension, "track_workers", SUBSCRIBERS, WORKER, "It gets nothing for a while."),
     EventType("clock.ticked", Tick, "schedule", "enforce_sla, track_workers", "none", "Time has passed."),
 )
+"""Every type of event, in the order of a flow, then commands, workers and the clock."""
 
 BY_TYPE: Mapping[str, EventType] = {entry.event_type: entry for entry in CATALOGUE}
+"""The lines of the catalogue by their types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a chain event reaches a function: which one, how its data is read, which tickets it names."""
+    """The way of a chain event to a function."""
 
     function: str
+    """Name of the function that handles it."""
     model: type[BaseModel]
+    """The model that reads its data."""
     tickets: Callable[[Any], Sequence[str]]
+    """Returns the ids of the tickets that its data names."""
 
 
 def _none(_data: object) -> Sequence[str]:
@@ -222,10 +236,10 @@ ROUTES: Mapping[str, Route] = {
     "worker.unhealthy": Route("monitor", WorkerUnhealthy, lambda data: data.ticket_ids),
     "flow.consolidated": Route("publish_telemetry", FlowConsolidated, _none),
 }
-"""Who handles which event about a flow. A deployment's subscriptions are drawn from this table."""
+"""The function that handles each event about a flow. A deployment's subscriptions are drawn from this table."""
 
 TRANSITIONS = "/flowc"
-"""Source of the events that tell of transitions: they are for subscribers, whatever their type."""
+"""Source of the events about transitions: all of them are for subscribers."""
 
 
 def handler_of(event: CloudEvent) -> str | None:

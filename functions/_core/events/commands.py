@@ -1,4 +1,4 @@
-"""What people may order about flows and tickets: the data of the events that carry orders."""
+"""The commands of people about flows and tickets: the data of the events that carry them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -13,16 +13,20 @@ class Command(Record):
     """What every order says: about which flow, who gives it, and why; with `dry_run` nothing is to be changed."""
 
     verb: ClassVar[str]
-    """What is done, for audits and answers."""
+    """Name of the action, for audits and answers."""
 
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     requested_by: str = Field(default="a user", max_length=255)
+    """Who gives the order, for the history; it is not checked."""
     reason: str = Field(default="no reason given", max_length=1000)
+    """Why, for the history and for those whom it concerns."""
     dry_run: bool = False
+    """Whether to tell only what the order would change."""
 
     @property
     def target(self) -> str:
-        """The id of what the order is about."""
+        """Id of the flow or ticket that the command is about."""
         return self.flow_id
 
 
@@ -64,12 +68,14 @@ class RedriveRequest(Command):
 
     verb = "redrive_flow"
     sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
+    """How long the flow has from now on, in seconds; without it as long as it had before."""
 
 
 class TicketCommand(Command):
     """An order about one ticket."""
 
     ticket_id: str
+    """Id of the ticket: a UUIDv5 of flow id and task id."""
 
     @property
     def target(self) -> str:
@@ -94,9 +100,10 @@ class SkipRequest(TicketCommand):
 
     verb = "skip_ticket"
     output: Any = None
+    """What counts as the task's output, any JSON value; tasks that come later can refer to it."""
 
 
-AnyOrder = (
+AnyCommand = (
     CancelRequest
     | ApprovalGrant
     | ApprovalDenial
@@ -107,8 +114,9 @@ AnyOrder = (
     | ReassignRequest
     | SkipRequest
 )
+"""Any command: the data of an event that carries one."""
 
-ORDERS: Mapping[str, type[AnyOrder]] = {
+ORDERS: Mapping[str, type[AnyCommand]] = {
     "flow.cancel_requested": CancelRequest,
     "flow.approval_granted": ApprovalGrant,
     "flow.approval_denied": ApprovalDenial,
@@ -119,24 +127,24 @@ ORDERS: Mapping[str, type[AnyOrder]] = {
     "ticket.reassign_requested": ReassignRequest,
     "ticket.skip_requested": SkipRequest,
 }
-"""The orders by the nouns of the events that carry them."""
+"""The commands by the types of the events that carry them."""
 
 
-def event_type_of(order: AnyOrder) -> str:
-    """Return the noun of the event that carries an order."""
+def event_type_of(order: AnyCommand) -> str:
+    """Return the type of the event that carries a command, without prefix and version."""
     return next(event_type for event_type, model in ORDERS.items() if isinstance(order, model))
 
 
 def said(order: Command) -> str:
-    """Return who gave an order and why, as part of a sentence."""
+    """Return the person who gave a command and the reason, as part of a sentence."""
     return f"{order.requested_by}: {order.reason}"
 
 
 def given_by(order: Command) -> dict[str, str]:
-    """Return who gave an order and why, for the history."""
+    """Return the person who gave a command and the reason, for the history."""
     return {"requested_by": order.requested_by, "reason": order.reason}
 
 
 def refusal(message: str) -> Rejected:
-    """Return the refusal of an order that cannot be carried out as things are."""
+    """Return the refusal of a command that is not possible now."""
     return Rejected(message, code="not_possible_now", status=409)

@@ -1,10 +1,10 @@
-"""The data of events, one model each; those of workers, orders, decisions and assignments are with what they are about.
+"""The data of events, one model each. Those of workers, commands, decisions and assignments have files of their own.
 
 The first paragraph of a model's docstring is the description of its schema.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,138 +25,223 @@ from functions._core.rules import TICKETS_PER_EVENT
 class DecisionStored(Record):
     """Data of `decision.consolidated` between functions: the decision itself is where `dataref` says."""
 
+    event_type: ClassVar[str] = "decision.consolidated"
+
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     decision_id: str
+    """Id of the decision; the flow id follows from it."""
     plan_id: str | None = None
+    """Id of the plan, if the decision names a usable one."""
 
 
-class Change(Record):
+class TransitionData(Record):
     """What any transition says: of which flow or ticket, from where to where."""
 
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     plan_id: str | None = None
+    """Id of the plan."""
     decision_id: str | None = None
+    """Id of the decision; the flow id follows from it."""
     ticket_id: str | None = None
+    """Id of the ticket: a UUIDv5 of flow id and task id."""
     task_id: str | None = None
+    """Id of the task, unique within its plan."""
     from_status: FlowStatus | TicketStatus | None = None
+    """Where it was."""
     to_status: FlowStatus | TicketStatus | None = None
+    """Where it is now."""
     attempt: int | None = None
+    """Number of the attempt; it grows with every assignment, so that late reports can be told apart."""
     worker_id: str | None = None
+    """Id of the worker that has, or had, the ticket."""
     detail: JsonObject = Field(default_factory=dict)
+    """What else is worth knowing; its fields depend on the type and may grow."""
 
 
-class PlanValidated(Change):
+class PlanValidated(TransitionData):
     """Data of `plan.validated`: the plan can be done. C2 is told the ids alone, subscribers the whole transition."""
+
+    event_type: ClassVar[str] = "plan.validated"
 
     decision_id: str
     plan_id: str
     cause: str | None = None
+    """What moved it: a trigger of the state machine or the code of a reason."""
 
 
 class TicketsReady(Record):
     """Data of `tickets.ready` and `worker.recovered`: tickets of one flow that need a worker."""
 
+    event_type: ClassVar[str] = "tickets.ready"
+
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     ticket_ids: tuple[str, ...] = Field(max_length=TICKETS_PER_EVENT)
+    """Ids of the tickets."""
 
 
 class WorkersDiscovered(Record):
     """Data of `workers.discovered`: for each ticket the ranked candidates, the best first."""
 
+    event_type: ClassVar[str] = "workers.discovered"
+
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     candidates: Mapping[str, tuple[Candidate, ...]] = Field(max_length=TICKETS_PER_EVENT)
+    """Ranked workers by ticket id, the best first."""
 
 
 class WorkerUnhealthy(Record):
     """Data of `worker.unhealthy`: tickets of one flow that a lost worker holds."""
 
     worker_id: str
+    """Id of the worker that is lost."""
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     ticket_ids: tuple[str, ...] = Field(max_length=TICKETS_PER_EVENT)
+    """Ids of the tickets."""
     attempts: Mapping[str, int] = Field(default_factory=dict)
+    """The attempts that are lost, by ticket id; a ticket at another attempt stays where it is."""
     why: str = "is gone"
+    """What is the matter with it, following its id in a sentence."""
 
 
 class CompensationRequested(Record):
     """Data of `compensation.requested`: what the flow did has to be undone."""
 
+    event_type: ClassVar[str] = "compensation.requested"
+
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     outcome: Outcome
+    """How the flow will end, once that is done."""
 
 
-class FlowConsolidated(Change):
+class FlowConsolidated(TransitionData):
     """Data of `flow.consolidated`: how it ends. C6 is told the outcome alone, subscribers the whole transition."""
 
+    event_type: ClassVar[str] = "flow.consolidated"
+
     outcome: Outcome
+    """How the flow ends."""
     cause: str | None = None
+    """What moved it: a trigger of the state machine or the code of a reason."""
 
 
-class Transition(Change):
+class Transition(TransitionData):
     """Data of events for subscribers: one transition of a flow, or of one of its tickets."""
 
     cause: str
+    """What moved it: a trigger of the state machine or the code of a reason."""
 
 
-class TicketCancelled(Change):
+class TicketCancelled(TransitionData):
     """Data of `ticket.cancelled`: a worker is told the required fields alone, subscribers the whole transition."""
 
     ticket_id: str
     task_id: str
     attempt: int
     cause: str | None = None
+    """What moved it: a trigger of the state machine or the code of a reason."""
+
+
+ChainEvent = (
+    DecisionStored | PlanValidated | TicketsReady | WorkersDiscovered | CompensationRequested | FlowConsolidated
+)
+"""Data of the events by which one function hands a flow to the next."""
 
 
 class Step(Record):
     """One of the six steps of a flow, as telemetry tells it."""
 
     step: Literal["C1", "C2", "C3", "C4", "C5", "C6"]
+    """Its place in the chain."""
     name: str
+    """The function that did it."""
     status: Literal["completed", "failed", "in_progress", "skipped"]
+    """How it went; in_progress: not ended yet; skipped: the flow ended before it did anything."""
     started_at: Timestamp | None = None
+    """When it began."""
     completed_at: Timestamp | None = None
+    """When it ended."""
     duration_ms: int | None = None
+    """How long it took, in milliseconds."""
     attempts: int
+    """How often it was tried; of C3, C4 the sum over all tickets."""
 
 
 class StepCompleted(Step):
     """Data of `flow.step.completed`: one step, with everything that correlates it."""
 
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     plan_id: str | None
+    """Id of the plan."""
     intent_id: str | None
+    """Id of the intent that led to the plan."""
     decision_id: str
+    """Id of the decision; the flow id follows from it."""
     correlation_id: str
+    """The decision's correlation id; without one the flow id."""
     trace_id: str
+    """The trace that the flow belongs to, 32 hexadecimal digits."""
 
 
 class TelemetryFrame(Record):
     """Data of `telemetry.frame`: the whole flow in one event."""
 
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     plan_id: str | None
+    """Id of the plan."""
     intent_id: str | None
+    """Id of the intent that led to the plan."""
     decision_id: str
+    """Id of the decision; the flow id follows from it."""
     correlation_id: str
+    """The decision's correlation id; without one the flow id."""
     trace_id: str
+    """The trace that the flow belongs to, 32 hexadecimal digits."""
     outcome: Outcome
+    """How the flow ends."""
     risk_band: RiskBand
+    """How dangerous it is; it decides about retries and about the care that is taken."""
     priority: Priority
+    """How much it matters to the user."""
     received_at: Timestamp
+    """When the decision was received."""
     sla_deadline: Timestamp
+    """When it has to be done."""
     sla_remaining_ms: int
+    """Milliseconds that were left to the deadline; below zero it was missed."""
     sla_violated: bool
+    """Whether the deadline was missed."""
     duration_ms: int
+    """From the reception of the decision to the outcome, in milliseconds."""
     critical_path_ms: int | None
+    """Length of the critical path by estimates, in milliseconds."""
     tickets_generated: int
+    """How many tickets the plan has."""
     tickets_by_status: Mapping[TicketStatus, int]
+    """How many tickets of the plan ended in each status."""
     tickets_compensated: int = 0
+    """How many tickets were undone."""
     compensations: int = 0
+    """How many tickets were to be undone, because the flow did not complete."""
     ticket_ids: tuple[str, ...]
+    """Ids of the plan's tickets; of a large plan the first 500."""
     ticket_duration_ms: int
+    """Sum of the tickets' actual durations, in milliseconds."""
     retries: int
+    """How often tickets were tried again."""
     reassignments: int
+    """How often tickets were taken from one worker to be given to another."""
     reasons: tuple[Reason, ...]
+    """Why the flow did not complete; empty if it did."""
     steps: tuple[Step, ...]
+    """The steps as far as the flow came."""
 
 
 class Tick(Record):

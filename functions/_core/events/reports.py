@@ -1,4 +1,4 @@
-"""A worker's report, and when it counts."""
+"""The report of a worker, and the attempt that it counts for."""
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -10,11 +10,13 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import Record, ReportStatus, TicketStatus
 
 KEYS_REMEMBERED = 10_000
+"""Refused reports that a process remembers, so that one which repeats is kept once; a bound on its memory."""
+
 UNPROVEN_A_SECOND = 10
-"""Refused reports without a valid token that are looked into; more of them are only counted and logged."""
+"""Refused reports without a valid token that are looked into in one second; the others are counted and logged."""
 
 LOG_LIMIT = 64 * 1024
-"""Bytes of what a task wrote that are kept, the last ones: they say how it ended."""
+"""Bytes of a task's log that are kept, the last ones: they say how the task ended."""
 
 
 def end_of(text: str) -> str:
@@ -26,21 +28,32 @@ class ReportError(Record):
     """Why a worker could not do the task."""
 
     type: str = "error"
+    """A stable word for programs; it becomes the code of the reason."""
     message: str = ""
+    """What went wrong, for people."""
     retryable: bool = True
+    """False: another attempt is pointless."""
 
 
 class Report(Record):
     """Data of `ticket.reported`: what a worker says about one attempt at a ticket."""
 
     ticket_id: str = Field(min_length=1)
+    """Id of the ticket: a UUIDv5 of flow id and task id."""
     attempt: int = Field(ge=1)
+    """The attempt that the assignment named; a report on another one changes nothing."""
     status: ReportStatus
+    """RUNNING may be left out; COMPLETED and FAILED end the attempt."""
     progress: float | None = Field(default=None, ge=0, le=100)
+    """How far the work is, in percent."""
     output: Any = None
+    """What came of it, any JSON value; tasks that come later can refer to it."""
     error: ReportError | None = None
+    """Why it failed: an object, or the message alone."""
     worker_id: str | None = None
+    """Id of the worker; the token says it for certain."""
     log: str | None = None
+    """What the task wrote; its last 64 KiB are kept for people, who ask for it alone."""
 
     @field_validator("error", mode="before")
     @classmethod
@@ -60,28 +73,37 @@ class Report(Record):
         }
 
     def repeats(self, ticket: Ticket) -> bool:
-        """Whether the report says what has already been recorded."""
+        """Whether the report repeats one that has been recorded."""
         return self.attempt == ticket.attempt and self.status.value == ticket.status.value
 
 
 class RefusedReport(Record):
-    """A report that was not taken. `worker_id` is proven by its token; None when nobody is."""
+    """A report that was refused."""
 
     flow_id: str
+    """Id of the flow; empty when it is not known."""
     ticket_id: str | None
+    """Id of the ticket that the report names; None when it is no id."""
     attempt: int | None
+    """The attempt that it names; None when it is no number."""
     worker_id: str | None
+    """Id of the worker that its token proves; None without proof."""
     code: str
+    """The code of the refusal."""
     status: int
+    """The HTTP status of the answer."""
     reason: str
+    """The message of the refusal, for people."""
 
 
 @dataclass(slots=True)
 class KnownRefusals:
-    """What a process knows to be kept already, and when it last looked into reports without a valid token."""
+    """The memory of a process: refusals that are kept already, and its last looks at reports without a valid token."""
 
     keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """Keys of the refusals that are kept already, the newest last, at most `KEYS_REMEMBERED`."""
     looked: deque[float] = field(default_factory=lambda: deque(maxlen=UNPROVEN_A_SECOND))
+    """Times, in seconds, of the last reports without a valid token that were looked into."""
 
     def may_look(self, now: float) -> bool:
         """Whether another report without a valid token is looked into, at `now` in seconds."""

@@ -1,7 +1,7 @@
 """Signatures of the messages that workers get: the headers of Standard Webhooks, by a secret of the registration.
 
 Nothing secret is stored. A secret follows from the platform's key, the worker's id and its registration, so every
-process that has the key can sign, and whoever registers under the name of another worker gets another secret.
+process that has the key can sign, and a process that registers under the name of another worker gets another secret.
 """
 
 from base64 import b64decode, b64encode
@@ -15,10 +15,14 @@ from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 
 TOLERANCE = timedelta(minutes=5)
-"""A message is refused when its timestamp is further from the receiver's clock: what was overheard grows stale."""
+"""A message is refused when its timestamp is further from the receiver's clock: an overheard one is of no use later."""
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 the prefix that Standard Webhooks gives to secrets
+SECRET_PREFIX = "whsec_"  # noqa: S105 no secret itself
+"""The prefix that Standard Webhooks gives to secrets."""
+
 VERSION = "v1"
+"""The version of Standard Webhooks whose signatures are symmetric."""
+
 MOST_SIGNATURES = 8
 """Signatures of one message that are compared: while a sender changes its secret there are two."""
 
@@ -44,7 +48,7 @@ def message_id_of(event: CloudEvent) -> str:
 
 
 def signature_headers(secret: str, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the three headers that prove who sends `body`, and when."""
+    """Return the three headers that prove the sender of `body` and the time."""
     timestamp = str(int(at.timestamp()))
     return {
         "webhook-id": message_id,
@@ -55,11 +59,14 @@ def signature_headers(secret: str, message_id: str, at: datetime, body: bytes) -
 
 @dataclass(frozen=True, slots=True)
 class SignedMessage:
-    """What the headers of a message claim; `verify` tells whether it holds for the body."""
+    """The claims in the headers of a message; `verify` checks them against the body."""
 
     message_id: str
+    """The header `webhook-id`."""
     timestamp: str
+    """The header `webhook-timestamp`: seconds since 1970, as text."""
     signatures: tuple[str, ...]
+    """The signatures of version v1 in the header `webhook-signature`, each in base64."""
 
     @classmethod
     def of(cls, headers: Mapping[str, str], now: datetime) -> Self:

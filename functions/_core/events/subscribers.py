@@ -1,4 +1,4 @@
-"""The history as events for whoever subscribes: one CloudEvent for each transition."""
+"""The history as events for subscribers: one CloudEvent for each transition."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -10,18 +10,19 @@ from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.change_set import ChangeSet
+from functions._core.records.history import HistoryEntry
 from functions._core.records.json_text import content_hash, parse_json
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import format_time, stored_decision
 
 DECISION_BYTES = 64 * 1024
-"""Of a decision that is told as it is; a larger one would make an event that not every receiver takes."""
+"""Bytes of a decision that its event carries whole; with a larger one not every receiver would take the event."""
 
 
 def subscriber_events(step: ChangeSet, flow: Flow, *, chain: bool = False) -> Iterator[CloudEvent]:
     """Yield one event for each history line of a step; the same transition always has the same id.
 
-    Lines named like a chain event are told only with `chain`: with a broker, subscribers get that event itself.
+    Lines named like a chain event are left out without `chain`: with a broker, subscribers get that event itself.
     """
     tickets = {ticket.ticket_id: ticket for ticket in step.tickets}
     for entry in step.history:
@@ -38,7 +39,7 @@ def transition_event(
     `decision.consolidated` the `decision`, without which the event says where that is stored.
     """
     line = entry.model_dump(mode="json", exclude={"seq", "at", "type", "event_id"}, exclude_none=True)
-    # The id follows from the line alone, so that whoever reads the history later gets the id that was told.
+    # The id follows from the line alone, so that a later reader of the history gets the same id.
     key = content_hash({**line, "at": format_time(entry.at)})
     data: Any = {"plan_id": flow.plan_id, "decision_id": flow.decision_id, **line}
     more = {"causationid": entry.event_id} if entry.event_id else {}

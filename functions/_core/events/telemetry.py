@@ -1,4 +1,4 @@
-"""C6's words: what a flow did, as one event for each step and one frame for the whole."""
+"""Telemetry of C6: one event for each step of a flow, and one frame for the whole."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,6 +20,7 @@ STEPS: Sequence[tuple[str, str]] = (
     ("C5", "monitor"),
     ("C6", "publish_telemetry"),
 )
+"""The six steps of a flow, each with the function that does it."""
 
 
 IDS_KEPT = 500
@@ -28,17 +29,26 @@ IDS_KEPT = 500
 
 @dataclass(frozen=True, slots=True)
 class TicketFacts:
-    """What telemetry tells of a ticket: a fraction of the ticket, for plans of many thousand."""
+    """The part of a ticket that telemetry needs: small enough for plans of many thousand tickets."""
 
     ticket_id: str
+    """Id of the ticket."""
     compensates: str | None
+    """Id of the ticket whose work it undoes; None for a ticket of the plan."""
     attempt: int
+    """How many attempts there were."""
     emissions: int
+    """How often its discovery was asked for again since the last assignment."""
     retry_count: int
+    """How often it was tried again."""
     assigned_at: datetime | None
+    """When the last attempt was given to a worker."""
     acknowledged_at: datetime | None
+    """When the worker accepted it."""
     started_at: datetime | None
+    """When the worker reported RUNNING."""
     actual_duration_ms: int | None
+    """Duration of the attempt that succeeded, in milliseconds."""
 
     @classmethod
     def of(cls, ticket: Ticket) -> Self:
@@ -55,9 +65,9 @@ def steps_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> list[dict[s
     """Return the six steps of a flow as far as it came: step, name, status, duration_ms, attempts, times.
 
     C3 lasts from the first ready ticket to the last assignment, C4 to the last acknowledgement, C5 to the end of
-    the last ticket and of what is undone: the three run side by side. A flow that has its outcome, and of which nothing
-    was assigned, skipped C3 and C4. Waits for approval belong to no step. Of a flow
-    that was redriven these are the steps since then; attempts count on.
+    the last ticket and compensation: the three run side by side. A flow that has its outcome without any assignment
+    skipped C3 and C4. Waits for approval belong to no step. Of a flow that was redriven these are the steps since
+    then; attempts count on.
     """
     run = _present_run(flow)
     tickets, begun = of_plan(tickets), run[0].entered_at
@@ -89,7 +99,7 @@ def steps_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> list[dict[s
 
 
 def summary_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetime) -> dict[str, Any]:
-    """Return the result of a flow: what the demo prints and the frame carries."""
+    """Return the result of a flow, as the demo prints it and the frame carries it."""
     tally = flow.tally
     return {
         "flow_id": flow.flow_id,
@@ -198,7 +208,7 @@ def _present_run(flow: Flow) -> Sequence[Phase]:
 
 
 def _stay(run: Sequence[Phase], status: FlowStatus) -> tuple[datetime | None, datetime | None]:
-    """Return when the flow came to `status` first and left it last; None for what has not happened."""
+    """Return when the flow came to `status` first and left it last; None for each that has not happened."""
     stays = [number for number, phase in enumerate(run) if phase.status is status]
     if not stays:
         return None, None

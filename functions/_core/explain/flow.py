@@ -12,7 +12,8 @@ from functions._core.explain.ticket import Explanation, explain_ticket, waiting_
 from functions._core.explain.wording import ago, ahead, counted, listed, plain, said, span
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
-from functions._core.records.models import Flow, HistoryEntry, Reason, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
@@ -31,6 +32,7 @@ WAITS_FOR: Mapping[FlowStatus, str] = {
     FlowStatus.COMPENSATING: "its work to be undone",
     FlowStatus.PUBLISHING: "its telemetry to be taken by the sink (C6)",
 }
+"""The thing that a flow waits for, by its status, as the end of a sentence."""
 
 
 def explain_flow(
@@ -45,9 +47,9 @@ def explain_flow(
 ) -> Explanation:
     """Return why `flow` is where it is at `now`.
 
-    `tickets` are all of its tickets, or with `tally` (how many of its plan there are in each status) those worth
-    naming: the live ones of a live flow, the failed ones of one that has its outcome. `workers` as in `explain_ticket`.
-    `history` are lines about the flow itself: they name who paused it and what put its SLA at risk.
+    `tickets` are all of its tickets, or with `tally` (how many of its plan there are in each status) those to be
+    named: the live ones of a live flow, the failed ones of one that has its outcome. `workers` as in `explain_ticket`.
+    `history` are lines about the flow itself: they name the person who paused it, and the cause of a risk to its SLA.
     """
     planned = (ticket.status.value for ticket in tickets if ticket.compensates is None)
     counts = Counter(planned) if tally is None else tally
@@ -95,7 +97,7 @@ def _undone(flow: Flow, counts: Mapping[str, int]) -> str:
 
 
 def _people(flow: Flow, tickets: Sequence[Ticket], history: Sequence[HistoryEntry]) -> list[str]:
-    """Return what people have to do with the wait, and what they can do about it."""
+    """Return the part of people in the wait, and the commands that they can give."""
     flow_id = flow.flow_id
     if flow.status is FlowStatus.AWAITING_APPROVAL:
         return [f"Nothing is done before. Approve it with `flowc approve {flow_id}`, or `flowc deny {flow_id}`."]
@@ -130,7 +132,7 @@ def _tickets(
         sentences += [explain_ticket(ticket, flow, now, rules).headline for ticket in failed[:NAMED]]
     live = [ticket for ticket in tickets if ticket.live]
     by_id = {ticket.ticket_id: ticket for ticket in live}
-    # What waits for other tickets of the flow is held up by them, and so tells nothing new.
+    # A ticket that waits for other tickets of the flow tells nothing new: those hold it up.
     blocking = [ticket for ticket in live if ticket.waiting is not Waiting.DEPENDENCIES] or live
     for ticket in sorted(blocking, key=lambda t: (waiting_since(t), t.ticket_id))[:NAMED]:
         upstream = [by_id[one] for one in ticket.dependencies if one in by_id]
@@ -160,7 +162,7 @@ def _sla(flow: Flow, now: datetime, rules: Rules, history: Sequence[HistoryEntry
 
 
 def _risk(flow: Flow, now: datetime, rules: Rules, history: Sequence[HistoryEntry]) -> str:
-    """Return why the flow was said to be at risk; empty when it was not."""
+    """Return why the flow was announced as at risk; empty when it was not."""
     if flow.announced is SlackState.ON_TRACK or flow.outcome is not None:
         return ""
     told = next((entry.detail.get("reason") for entry in reversed(history) if entry.type == "sla.at_risk"), None)
@@ -187,7 +189,7 @@ def _ending(flow: Flow) -> list[str]:
 
 
 def _then(flow: Flow, now: datetime, rules: Rules) -> str | None:
-    """Return what the flow's next wake-up does."""
+    """Return the effect of the flow's next wake-up."""
     due = flow.next_wakeup_at
     if due is None or flow.status in ENDED_FLOWS:
         return None

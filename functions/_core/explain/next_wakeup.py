@@ -1,4 +1,4 @@
-"""What a ticket's next wake-up will do, and why a ticket is not tried again: the rules of `enforce_sla` in words."""
+"""The effect of a ticket's next wake-up, and why a ticket is not tried again: the rules of `enforce_sla` in words."""
 
 from datetime import datetime, timedelta
 
@@ -14,9 +14,9 @@ from functions._core.rules import Rules, retry_after
 def then_of_ticket(
     ticket: Ticket, flow: Flow, now: datetime, rules: Rules, up_since: datetime | None = None
 ) -> str | None:
-    """Return what the ticket's next wake-up does, and the one after it when the next only looks at its slack.
+    """Return the effect of the ticket's next wake-up, and of the one after it when the next only looks at its slack.
 
-    A platform that came up at `up_since` gives workers time to repeat what it could not hear.
+    A platform that came up at `up_since` gives workers time to repeat the reports that it missed.
     """
     due = ticket.next_wakeup_at
     if ticket.status is TicketStatus.COMPENSATING:
@@ -61,9 +61,14 @@ def why_not_again(ticket: Ticket, flow: Flow, rules: Rules) -> str | None:
 
 
 NOT_TWICE = "it must not be done twice (it is not idempotent)"
+"""Why a task that is not idempotent gets no further attempt."""
 
 NOT_OF_AN_ATTEMPT = frozenset({"no_worker", "no_capacity", "schedule_to_start", "not_compensated"})
+"""Codes of failures with which no attempt ended."""
+
 NOT_PASSED_ON = frozenset({"worker_busy", "worker_refused", "worker_suspended", "worker_unreachable", "worker_lost"})
+"""Codes of failures of a delivery; their reasons say why no other worker got the ticket."""
+
 SAYS_ALL = NOT_OF_AN_ATTEMPT | NOT_PASSED_ON
 """Failures of which the reason says all: no attempt ended with them, or it says why no other worker got the ticket."""
 
@@ -155,7 +160,7 @@ def _then_not_ended(ticket: Ticket, flow: Flow, due: datetime, now: datetime, ru
 
 
 def _after(ticket: Ticket, joint: str = "; ") -> str:
-    """Return what a ticket's failure means for others."""
+    """Return the effect of a ticket's failure on other tickets."""
     if ticket.compensates is not None:
         return f"{joint}what it should undo stands"
     return f"{joint}what depends on it is cancelled"

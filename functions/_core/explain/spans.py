@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+"""Seconds."""
+
 PRECISE_BELOW = 10
 """Seconds below which tenths matter to a reader."""
 

@@ -1,7 +1,7 @@
-"""Why a ticket is where it is: what it waits for, since when, and what the rules do if that does not come.
+"""Why a ticket is where it is: the thing that it waits for, since when, and the rule that acts if that does not come.
 
-Pure: every sentence follows from the records, the rules and the given time. What the next wake-up will do is said by
-`explain_then`.
+Pure: every sentence follows from the records, the rules and the given time. `next_wakeup`
+explains the effect of the next wake-up.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ NAMED_TOGETHER = 20
 class Explanation(Record):
     """Why a flow or a ticket is where it is.
 
-    `waits_for` is None when it has ended. `then` says what happens at `next_wakeup_at` if nothing else does.
+    `waits_for` is None when it has ended. `then` describes the effect of `next_wakeup_at` if nothing happens before.
     """
 
     kind: str
@@ -68,7 +68,7 @@ def explain_ticket(
     """Return why `ticket` of `flow` is where it is at `now`.
 
     `upstream` are tickets that it waits for, dependencies or its compensation, to name those that are open; `workers`
-    are the one that holds it, or of a pending one all. Both only add to what is said. `up_since` as in `Context`.
+    are the one that holds it, or of a pending one all. Both only add sentences. `up_since` as in `Context`.
     """
     ended = ticket.status in ENDED_TICKETS
     headline, since = _headline(ticket, flow, upstream, _why_not_yet(ticket, workers, now, rules))
@@ -93,7 +93,7 @@ def explain_ticket(
 
 
 def waiting_since(ticket: Ticket) -> datetime:
-    """Return when a live ticket began to wait for what it waits for now."""
+    """Return when a live ticket began its present wait."""
     moments = (ticket.started_at, ticket.acknowledged_at, ticket.assigned_at)
     if ticket.status is TicketStatus.PENDING:
         moments = (ticket.waiting_since, None, None)
@@ -101,7 +101,7 @@ def waiting_since(ticket: Ticket) -> datetime:
 
 
 def _headline(ticket: Ticket, flow: Flow, upstream: Sequence[Ticket], why_not_yet: str) -> tuple[str, datetime | None]:
-    """Return what is said of the ticket, without its name, and since when that holds."""
+    """Return the headline of the ticket, without its name, and since when it holds."""
     if ticket.live:
         waits_for = _waits_for(ticket, upstream)
         return f"waits for {waits_for}{why_not_yet}", waiting_since(ticket)
@@ -155,7 +155,7 @@ def _pending_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
 
 
 def _undoing(ticket: Ticket, flow: Flow) -> list[str]:
-    """Return what the ticket has to do with another one's work being undone."""
+    """Return the part of the ticket in a compensation."""
     if ticket.compensates is not None:
         why = f", because the flow's outcome is {flow.outcome}" if flow.outcome else ""
         return [f"It undoes the work of {undone_task(ticket)} (ticket {ticket.compensates}){why}."]
@@ -203,7 +203,7 @@ def _past_attempts(ticket: Ticket, flow: Flow, rules: Rules) -> list[str]:
 
 
 def _of_worker(ticket: Ticket, workers: Sequence[Worker], now: datetime, rules: Rules) -> list[str]:
-    """Return how the worker fares that holds the ticket, and what is expected of it."""
+    """Return the state of the worker that holds the ticket, and its next duty."""
     sentences = []
     for worker in workers:
         if worker.worker_id != ticket.worker_id:
@@ -232,7 +232,7 @@ def _shut(worker: Worker, now: datetime) -> str:
 
 
 def _breaker(worker: Worker, until: datetime, now: datetime) -> str:
-    """Return what the circuit breaker of a worker lets through."""
+    """Return, in words, the attempts that the circuit breaker of a worker lets through."""
     failures = f"{counted(worker.failures, 'failure', 'failures')} in a row ({worker.doubt or 'the last ones'})"
     if until > now:
         return f"Its circuit breaker is open until {ahead(until, now)}, after {failures}: nothing is sent to it."

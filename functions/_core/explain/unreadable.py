@@ -1,4 +1,4 @@
-"""What is said of stored records that cannot be read."""
+"""Explanations of stored records that cannot be read."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ NAMED = 5
 
 
 def explain_unreadable(kind: RecordKind, record_id: str, error: Exception) -> Explanation:
-    """Return why nothing can be said of a record: `error` is what reading it raised."""
+    """Return why a record cannot be explained: `error` was raised when it was read."""
     return Explanation(
         kind=kind.value,
         subject=record_id,

@@ -58,7 +58,7 @@ def plain(text: str) -> str:
 
 
 def said(reason: Reason) -> str:
-    """Return a reason and its code on one line; long enough for the longest path of a plan."""
+    """Return a reason and its code on one line; long enough for the critical path of a plan."""
     return f"{UNPRINTABLE.sub('?', reason.message)[:SAID]} ({plain(reason.code)})"
 
 
@@ -69,7 +69,7 @@ def undone_task(ticket: Ticket) -> str:
 
 
 def name_of(ticket: Ticket) -> str:
-    """Return what people know a ticket by: its task and what the task says about itself."""
+    """Return the name of a ticket for people: its task id and its description."""
     description = plain(ticket.description.strip())
     return f"{plain(ticket.task_id)} ({description})" if description else plain(ticket.task_id)
 

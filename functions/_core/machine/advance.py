@@ -7,7 +7,7 @@ from functions._core.records.change_set import ChangeSet
 
 
 def advance(context: Context, outcome: AnyOutcome) -> ChangeSet:
-    """Return what `outcome` changes. A duplicate, or what comes too late, changes nothing."""
+    """Return the changes of `outcome`. A duplicate, or an outcome that comes too late, changes nothing."""
     builder = StepBuilder(context)
     outcome.apply(builder)
     return builder.step()

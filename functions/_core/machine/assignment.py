@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from functions._core.events.data import WorkersDiscovered
 from functions._core.machine.context import Context
 from functions._core.machine.ending import EXCLUDED_KEPT, attempt_limit, fail, readied, taken_back
 from functions._core.machine.related_tickets import RelatedTickets
@@ -22,7 +23,7 @@ REFUSALS_KEPT = 10
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """C3: ranked workers for some tickets; for the others what they wait for, the workers left out, and their turn."""
+    """C3: ranked workers for some tickets; for the others their wait, the workers left out, and their turn."""
 
     found: Mapping[str, tuple[Candidate, ...]]
     waiting: Mapping[str, Waiting]
@@ -30,16 +31,12 @@ class Discovered:
     turns: Mapping[str, int] = field(default_factory=dict)
 
     def apply(self, builder: StepBuilder) -> None:
-        """C3: tickets with candidates go on to C4, the others wait for a worker or a slot."""
+        """C3: tickets with candidates continue to C4, the others wait for a worker or a slot."""
         takers = {i: t for i, t in builder.context.tickets.items() if waits_for_worker(t)}
-        found = {
-            ticket_id: [candidate.model_dump() for candidate in candidates]
-            for ticket_id, candidates in self.found.items()
-            if ticket_id in takers
-        }
+        found = {ticket_id: candidates for ticket_id, candidates in self.found.items() if ticket_id in takers}
         if found:
             key = ",".join(f"{i}:{takers[i].attempt}:{takers[i].retry_count}:{takers[i].emissions}" for i in found)
-            builder.emit("workers.discovered", {"flow_id": builder.flow.flow_id, "candidates": found}, key=key)
+            builder.emit(WorkersDiscovered(flow_id=builder.flow.flow_id, candidates=found), key=key)
         for ticket_id, waiting in self.waiting.items():
             if ticket_id in takers:
                 refusals = self.refusals.get(ticket_id, ())[:REFUSALS_KEPT]
@@ -83,7 +80,7 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """C4: what workers answered, by ticket id: the attempt that was delivered and the answer to it.
+    """C4: the answers of workers, by ticket id: the attempt that was delivered and the answer to it.
 
     `around` is loaded for tickets that may fail by it.
     """
@@ -129,8 +126,8 @@ def _answered(builder: StepBuilder, ticket: Ticket, answer: Answer, around: Rela
 def _unanswered(builder: StepBuilder, ticket: Ticket, answer: Answer, around: RelatedTickets | None) -> None:
     """Ask again at the wake-up, or give the ticket to another worker when this one had its time.
 
-    A worker that got the assignment may have begun, whatever became of its answer: a task that must not be done twice
-    stays with it, and fails when it cannot be had to say so.
+    A worker that got the assignment may have begun, even if its answer is lost: a task that must not be done twice
+    stays with it, and fails when the worker does not confirm it.
     """
     begun = ticket.perhaps_begun or answer.reached
     if builder.now - (ticket.assigned_at or builder.now) >= builder.context.rules.unreachable:
@@ -145,7 +142,7 @@ def _unanswered(builder: StepBuilder, ticket: Ticket, answer: Answer, around: Re
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """C5: a worker is gone, and with it what it was doing: these attempts, by ticket id.
+    """C5: a worker is gone, and with it its attempts, by ticket id.
 
     `around` is loaded for tickets that fail by it.
     """
@@ -156,7 +153,7 @@ class WorkerLost:
     around: Mapping[str, RelatedTickets] = field(default_factory=dict)
 
     def apply(self, builder: StepBuilder) -> None:
-        """C5: what a lost worker held goes to another one, unless it must not be done twice."""
+        """C5: tickets of a lost worker go to another one, unless they must not be done twice."""
         for ticket in builder.context.tickets.values():
             held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING} and ticket.worker_id == self.worker_id
             if held and self.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
@@ -185,13 +182,13 @@ def pass_on(
     pause = retry_after(ticket.retry, ticket.ticket_id, len(ticket.excluded_workers))
     again_at = builder.now if others else add_time(builder.now, pause)
     later = {"waiting": Waiting.RETRY, "waiting_since": builder.now, "until": again_at}
-    # Who refused it never had it: it has waited for a worker all the time.
+    # A worker that refused it never had it: it has waited for a worker all the time.
     ready_at = again_at if ticket.acknowledged_at else ticket.ready_at
     reassign(builder, ticket, reason, {**(readied(builder) if others else later), "ready_at": ready_at})
 
 
 def _no_other(ticket: Ticket, builder: StepBuilder) -> str | None:
-    """Return why what one worker may have begun is not given to another one."""
+    """Return why a ticket that one worker may have begun is not given to another one."""
     if not ticket.idempotent:
         return "the task is not idempotent, so it is not repeated"
     if not fits(ticket, builder.flow, builder.now, builder.context.rules):
@@ -200,7 +197,7 @@ def _no_other(ticket: Ticket, builder: StepBuilder) -> str | None:
 
 
 def reassign(builder: StepBuilder, ticket: Ticket, reason: Reason, waits: Mapping[str, Any]) -> None:
-    """Take the ticket from its worker; `waits` says what it waits for then, and since when."""
+    """Take the ticket from its worker; `waits` has its new wait, and since when."""
     moved = builder.move_ticket(
         ticket.but(reason=reason),
         TicketTrigger.REASSIGN,
@@ -215,7 +212,7 @@ def reassign(builder: StepBuilder, ticket: Ticket, reason: Reason, waits: Mappin
 
 
 def may_fail_when_lost(ticket: Ticket, context: Context) -> bool:
-    """Whether a ticket that is taken from its worker may fail by that, so that what depends on it has to be known."""
+    """Whether a ticket that is taken from its worker may fail by that, so that its dependants have to be loaded."""
     return not ticket.idempotent or not fits(ticket, context.flow, context.now, context.rules)
 
 

@@ -29,7 +29,7 @@ class Settled:
     tally: Mapping[str, int]
 
     def apply(self, builder: StepBuilder) -> None:
-        """All tickets have ended: the flow has succeeded when all are COMPLETED; or all is undone that could be."""
+        """All tickets have ended: the flow has succeeded when all are COMPLETED; or compensation is over."""
         tally = self.tally
         if builder.flow.status is FlowStatus.COMPENSATING:
             undone(builder, FlowTrigger.COMPENSATED, tally)
@@ -93,7 +93,7 @@ class NobodyDecided:
     """SLA: nobody has approved the flow in time."""
 
     def apply(self, builder: StepBuilder) -> None:
-        """SLA: what nobody has approved in time is not done."""
+        """SLA: a flow that nobody has approved in time is not carried out."""
         if builder.flow.status is not FlowStatus.AWAITING_APPROVAL:
             return
         hours = builder.context.rules.approval.total_seconds() / 3600
@@ -109,7 +109,7 @@ class DeadlinePassed:
     tally: Mapping[str, int]
 
     def apply(self, builder: StepBuilder) -> None:
-        """The SLA is broken: the flow ends TIMED_OUT, what is live is cancelled."""
+        """The SLA is broken: the flow ends TIMED_OUT, its live tickets are cancelled."""
         flow = builder.flow
         if flow.outcome is not None:
             return
@@ -138,7 +138,7 @@ def cancel_all(builder: StepBuilder, live: Iterable[Ticket], why: Reason, *, lat
 
 
 def ending(now: datetime, reason: Reason | None = None) -> dict[str, Any]:
-    """Return what every ticket gets at its end."""
+    """Return the changes of every ticket at its end."""
     changes: dict[str, Any] = {
         "completed_at": now,
         "waiting": None,
@@ -151,7 +151,7 @@ def ending(now: datetime, reason: Reason | None = None) -> dict[str, Any]:
 
 
 def recount(builder: StepBuilder, before: Mapping[str, int]) -> dict[str, int]:
-    """Return the counts by status with this draft's changes, given those of all tickets `before` it."""
+    """Return the counts by status with this step's changes, given those of all tickets `before` it."""
     tally = Counter(before)
     for was, now in builder.moves():
         tally[was] -= 1

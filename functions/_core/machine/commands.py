@@ -1,7 +1,7 @@
-"""What people's orders do: cancel, approve, deny, pause, resume, redrive a flow; retry, reassign, skip a ticket.
+"""The commands of people: cancel, approve, deny, pause, resume, redrive a flow; retry, reassign, skip a ticket.
 
-An order that asks for what is so already changes nothing and is a success; one that cannot be carried out is refused
-with the reason before anything is changed. Every order that is carried out is kept, with who gave it and why.
+A command whose result is there already changes nothing and is a success; one that is not possible is refused with the
+reason before anything is changed. Every command that is carried out is kept, with the person and the reason.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 from functions._core.errors import Rejected
 from functions._core.events import commands
-from functions._core.events.commands import AnyOrder, given_by, refusal, said
+from functions._core.events.commands import AnyCommand, given_by, refusal, said
 from functions._core.machine.assignment import reassign
 from functions._core.machine.closing import Settled, cancel_all, executing_wakeup, recount
 from functions._core.machine.ending import complete, readied
@@ -35,20 +35,20 @@ from functions._core.records.values import (
 )
 
 ORDERS_KEPT = 20
-"""Orders that a flow remembers, so that one which comes twice counts once."""
+"""Commands that a flow remembers, so that one which comes twice counts once; a bound on the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """C5: a person has given an order about a flow or one of its tickets.
+    """C5: a person has given a command about a flow or one of its tickets.
 
-    `live` are the live tickets of the flow and `tally` the counts by status where the order touches them all, `around`
+    `live` are the live tickets of the flow and `tally` the counts by status where it touches them all, `around`
     is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
     dependencies that they have then, by the flow's new `deadline`; the work of `not_compensatable` stays done.
     """
 
-    order: AnyOrder
-    order_id: str
+    command: AnyCommand
+    command_id: str
     live: Sequence[Ticket] = ()
     tally: Mapping[str, int] = field(default_factory=dict)
     around: RelatedTickets = NONE_RELATED
@@ -57,15 +57,15 @@ class Commanded:
     deadline: datetime | None = None
 
     def apply(self, builder: StepBuilder) -> None:
-        """C5: a person's order; raises `Rejected`, status 409, when it cannot be carried out."""
-        order, flow = self.order, builder.flow
-        # What is ordered belongs to it: two senders may count from 1, and a cancel must not pass for a pause.
-        known_as = name_uuid(flow.flow_id, f"order/{order.verb}/{order.target}/{self.order_id}")
+        """C5: the command of a person; raises `Rejected`, status 409, when it cannot be carried out."""
+        command, flow = self.command, builder.flow
+        # The id includes verb and target: two senders may count from 1, and a cancel must not pass for a pause.
+        known_as = name_uuid(flow.flow_id, f"order/{command.verb}/{command.target}/{self.command_id}")
         if known_as in flow.orders:
             return
-        changed = STEPS[type(order)](builder, self)
+        changed = STEPS[type(command)](builder, self)
         if changed or builder.flow.status not in ENDED_FLOWS:
-            # Also what was so already: sent again after somebody has changed it back, it must not count.
+            # Also a command without effect: sent again after somebody has changed its result back, it must not count.
             builder.change_flow(orders=(*flow.orders, known_as)[-ORDERS_KEPT:])
         if not changed:
             return
@@ -73,10 +73,10 @@ class Commanded:
             ActionRecord(
                 audit_id=known_as,
                 flow_id=flow.flow_id,
-                action=order.verb,
-                target=order.target,
-                who=order.requested_by,
-                why=order.reason,
+                action=command.verb,
+                target=command.target,
+                who=command.requested_by,
+                why=command.reason,
                 at=builder.now,
             )
         )
@@ -90,7 +90,7 @@ class PauseOver:
     tally: Mapping[str, int]
 
     def apply(self, builder: StepBuilder) -> None:
-        """SLA: a pause has lasted as long as it may; the flow goes on by itself."""
+        """SLA: a pause has lasted as long as it may; the flow continues automatically."""
         if builder.flow.status is FlowStatus.PAUSED:
             _go_on(builder, FlowTrigger.LAPSED, self.live, self.tally, {})
 
@@ -98,7 +98,7 @@ class PauseOver:
 def _cancel(builder: StepBuilder, outcome: Commanded) -> bool:
     if builder.flow.outcome is not None:
         return False
-    why = Reason(code="cancelled", message=f"cancelled by {said(outcome.order)}")
+    why = Reason(code="cancelled", message=f"cancelled by {said(outcome.command)}")
     cancel_all(builder, outcome.live, why)
     builder.end(FlowTrigger.CANCELLED, Outcome.CANCELLED, why, tally=recount(builder, outcome.tally))
     return True
@@ -112,7 +112,7 @@ def _approve(builder: StepBuilder, outcome: Commanded) -> bool:
     builder.move_flow(
         FlowTrigger.APPROVED,
         "plan.validated",
-        detail={**given_by(outcome.order), "sla_deadline": format_time(deadline)},
+        detail={**given_by(outcome.command), "sla_deadline": format_time(deadline)},
         reasons=(),
         sla_deadline=deadline,
         next_wakeup_at=min(builder.now + builder.context.rules.reemit_after(0), deadline),
@@ -124,7 +124,7 @@ def _approve(builder: StepBuilder, outcome: Commanded) -> bool:
 def _deny(builder: StepBuilder, outcome: Commanded) -> bool:
     if builder.flow.status is not FlowStatus.AWAITING_APPROVAL:
         return _decided_before(builder, denied=True)
-    why = Reason(code="approval_denied", message=f"denied by {said(outcome.order)}")
+    why = Reason(code="approval_denied", message=f"denied by {said(outcome.command)}")
     builder.end(FlowTrigger.DENIED, Outcome.REJECTED, why)
     return True
 
@@ -149,7 +149,7 @@ def _pause(builder: StepBuilder, outcome: Commanded) -> bool:
     builder.move_flow(
         FlowTrigger.PAUSED,
         "flow.paused",
-        detail={**given_by(outcome.order), "until": format_time(until)},
+        detail={**given_by(outcome.command), "until": format_time(until)},
         back=flow.status,
         next_wakeup_at=until,
     )
@@ -169,7 +169,7 @@ def _resume(builder: StepBuilder, outcome: Commanded) -> bool:
         if flow.status in ENDED_FLOWS or flow.outcome is not None:
             raise refusal(f"flow {flow.flow_id} is {flow.status}: there is nothing to resume")
         return False
-    _go_on(builder, FlowTrigger.RESUMED, outcome.live, outcome.tally, given_by(outcome.order))
+    _go_on(builder, FlowTrigger.RESUMED, outcome.live, outcome.tally, given_by(outcome.command))
     return True
 
 
@@ -180,7 +180,7 @@ def _go_on(
     tally: Mapping[str, int],
     detail: Mapping[str, Any],
 ) -> None:
-    """End a pause: what the flow has left of its time is what it had; what could not be assigned is ready."""
+    """End a pause: the flow has as much time left as before it; tickets that could not be assigned are ready."""
     deadline = deadline_at(builder.flow, builder.now)
     shift = deadline - builder.flow.sla_deadline
     told = {**detail, "sla_deadline": format_time(deadline)}
@@ -197,7 +197,7 @@ def _go_on(
 
 def _redrive(builder: StepBuilder, outcome: Commanded) -> bool:
     deadline = outcome.deadline or builder.flow.sla_deadline
-    command = outcome.order
+    command = outcome.command
     if not isinstance(command, commands.RedriveRequest):
         raise TypeError(command)
     return redrive(builder, command, outcome.redriven, outcome.not_compensatable, deadline)
@@ -230,7 +230,7 @@ def _retry(builder: StepBuilder, outcome: Commanded) -> bool:
     again = builder.change_ticket(
         ticket, emissions=ticket.emissions + 1, refusals=(), refused_by={}, **readied(builder)
     )
-    builder.note("ticket.retry_forced", ticket=again, cause=outcome.order.verb, detail=given_by(outcome.order))
+    builder.note("ticket.retry_forced", ticket=again, cause=outcome.command.verb, detail=given_by(outcome.command))
     builder.ready([again])
     return True
 
@@ -244,7 +244,7 @@ def _reassign(builder: StepBuilder, outcome: Commanded) -> bool:
             f"task {ticket.task_id} is not idempotent and worker {ticket.worker_id} has it: let it end, skip it, "
             "or cancel the flow"
         )
-    reason = Reason(code="reassigned", message=f"taken from worker {ticket.worker_id} by {said(outcome.order)}")
+    reason = Reason(code="reassigned", message=f"taken from worker {ticket.worker_id} by {said(outcome.command)}")
     builder.deliver(ticket, ticket.worker_id, ticket.attempt, cancelled=True)
     reassign(builder, ticket, reason, {**readied(builder), "ready_at": builder.now})
     return True
@@ -260,18 +260,18 @@ def _skip(builder: StepBuilder, outcome: Commanded) -> bool:
         raise refusal(f"ticket {ticket.task_id} waits for {ticket.open_dependencies} of its dependencies")
     if ticket.worker_id is not None:
         builder.deliver(ticket, ticket.worker_id, ticket.attempt, cancelled=True)
-    output = outcome.order.output if isinstance(outcome.order, commands.SkipRequest) else None
-    reason = Reason(code="skipped", message=f"skipped by {said(outcome.order)}")
+    output = outcome.command.output if isinstance(outcome.command, commands.SkipRequest) else None
+    reason = Reason(code="skipped", message=f"skipped by {said(outcome.command)}")
     freed = complete(builder, ticket, output, outcome.around, trigger=TicketTrigger.SKIP, reason=reason, skipped=True)
     builder.ready(freed)
     return True
 
 
 def _ticket(builder: StepBuilder, outcome: Commanded) -> Ticket:
-    ticket = builder.context.tickets.get(outcome.order.target)
+    ticket = builder.context.tickets.get(outcome.command.target)
     if ticket is None or ticket.flow_id != builder.flow.flow_id:
         raise Rejected(
-            f"flow {builder.flow.flow_id} has no ticket {outcome.order.target}", code="unknown_ticket", status=404
+            f"flow {builder.flow.flow_id} has no ticket {outcome.command.target}", code="unknown_ticket", status=404
         )
     return ticket
 

@@ -1,4 +1,4 @@
-"""How a flow undoes what it did: compensations are made, and each end of one is an end of what it undoes."""
+"""The compensation of a flow: compensations are made, and the end of each is an end of the ticket that it undoes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ NOT_COMPENSATED = "not_compensated"
 
 @dataclass(frozen=True, slots=True)
 class CompensationPlanned:
-    """C5: the tickets that undo what was done, and the tickets whose work they undo."""
+    """C5: the compensations, and the tickets whose work they undo."""
 
     compensations: Sequence[Ticket]
     originals: Sequence[Ticket]
 
     def apply(self, builder: StepBuilder) -> None:
-        """C5: the compensations exist; those that nothing comes before are ready."""
+        """C5: the compensations exist; those without dependencies are ready."""
         if builder.flow.status is not FlowStatus.COMPENSATING or builder.flow.compensations is not None:
             return
         if not self.compensations:
@@ -80,7 +80,7 @@ class CompensationOverdue:
     undone: Mapping[str, Ticket]
 
     def apply(self, builder: StepBuilder) -> None:
-        """SLA: undoing has taken as long as it may; what is not undone stands, and somebody has to know."""
+        """SLA: undoing has taken as long as it may; work that is not undone stands, and an incident says so."""
         if builder.flow.status is not FlowStatus.COMPENSATING:
             return
         hours = builder.context.rules.compensation.total_seconds() / 3600

@@ -1,4 +1,4 @@
-"""What a function is given beside its event: the records as loaded, the time, and the rules."""
+"""The input of a function beside its event: the records as loaded, the time, and the rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.rules import Rules
 
 CLOCK = "clock"
-"""The `cause` of what no event has caused: the time that has passed, or an answer that was waited for."""
+"""The `cause` of a step without an event: time has passed, or a worker has answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class Context:
 
     `function` is the name of the function at work and `cause` the id of the event it handles, or `CLOCK`; both go
     into history and outgoing events. `up_since` is when the platform began to take reports, if it can be down at all:
-    nobody is blamed for what could not be heard before.
+    no worker is blamed for a report that could not be heard before.
     """
 
     flow: Flow

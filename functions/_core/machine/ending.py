@@ -1,4 +1,4 @@
-"""How a ticket's attempt ends: reports, retries, final failure, and what that means for the rest of the flow."""
+"""How a ticket's attempt ends: reports, retries, final failure, and the effect on the rest of the flow."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ EXCLUDED_KEPT = 16
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """C5: what workers say of tickets of one flow, of each ticket once.
+    """C5: the reports of workers on tickets of one flow, one for each ticket.
 
     `released` are tickets, perhaps of other flows, that can use the slots that became free.
     """
@@ -62,7 +62,7 @@ class Reported:
 
 
 def _logged(ticket: Ticket, report: Report) -> Ticket:
-    """Return the ticket with what its task wrote; one without a word keeps that of the attempt before."""
+    """Return the ticket with the log of its task; a report without one keeps that of the attempt before."""
     return ticket.but(log=TaskLog(attempt=report.attempt, text=report.log)) if report.log else ticket
 
 
@@ -83,7 +83,7 @@ def failure_of(report: Report) -> Reason:
 
 
 def retryable(report: Report, ticket: Ticket) -> bool:
-    """Whether a failure is one after which the ticket may be tried again, by what the worker and the policy say."""
+    """Whether a failure is one after which the ticket may be tried again, by the worker's word and by the policy."""
     return report.error is None or (report.error.retryable and report.error.type not in ticket.retry.non_retryable)
 
 
@@ -97,7 +97,7 @@ def may_retry(ticket: Ticket, flow: Flow, now: datetime, rules: Rules, *, retrya
 def retry_or_fail(
     builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets, *, retryable: bool = True
 ) -> None:
-    """Try the ticket again after a pause, with another worker preferred, or let it fail with what depends on it."""
+    """Try the ticket again after a pause, with another worker preferred, or let it fail with its dependants."""
     if not may_retry(ticket, builder.flow, builder.now, builder.context.rules, retryable=retryable):
         fail(builder, ticket, reason, around)
         return
@@ -118,7 +118,7 @@ def retry_or_fail(
 
 
 def fail(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets) -> None:
-    """End the ticket as FAILED and cancel what can never run now, with the cause named."""
+    """End the ticket as FAILED and cancel the tickets that can never run now, with the cause named."""
     ended = builder.move_ticket(
         ticket, TicketTrigger.FAIL, "ticket.failed", cause=reason.code, **ending(builder.now, reason)
     )
@@ -167,7 +167,7 @@ def settle(builder: StepBuilder, ended: Ticket, around: RelatedTickets) -> None:
 def readied(builder: StepBuilder, *, after: timedelta | None = None) -> dict[str, Any]:
     """Return the changes of a ticket that could be assigned now, or once its paused flow is resumed.
 
-    `after` is when it is looked at again, in case what starts its discovery is lost.
+    `after` is when it is looked at again, in case the event that starts its discovery is lost.
     """
     if builder.flow.status is FlowStatus.PAUSED:
         return {"waiting": Waiting.RESUME, "waiting_since": builder.now, "until": builder.flow.next_wakeup_at}

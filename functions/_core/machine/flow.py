@@ -1,8 +1,9 @@
-"""How outcomes move a flow along the chain: C1, C2, C6, and what is sent again. One function for each outcome."""
+"""How outcomes move a flow along the chain: C1, C2, C6, and events that are sent again. One class for each outcome."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from functions._core.events.data import DecisionStored, PlanValidated
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.closing import executing_wakeup, risk
 from functions._core.machine.incidents import raise_incident
@@ -139,9 +140,9 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class TelemetryTaken:
-    """C6: the sink has everything but what it `refused`, which are ids of dead letters.
+    """C6: the sink has all events but the `refused` ones, which are ids of dead letters.
 
-    `findings` are what is wrong with the flow's records.
+    `findings` are the faults of the flow's records.
     """
 
     findings: tuple[str, ...] = ()
@@ -214,7 +215,7 @@ class Broke:
     reason: Reason
 
     def apply(self, builder: StepBuilder) -> None:
-        """A step has failed for good: the flow ends FAILED. What has no such edge waits for its deadline instead."""
+        """A step has failed for good: the flow ends FAILED. Without such an edge it waits for its deadline."""
         if builder.flow.status in CHAIN and builder.flow.outcome is None:
             builder.end(FlowTrigger.BROKEN, Outcome.FAILED, self.reason)
 
@@ -243,12 +244,17 @@ def _finish(
 def emit_chain(builder: StepBuilder) -> None:
     """Send the event of the flow's present status."""
     flow = builder.flow
-    data = {"flow_id": flow.flow_id, "decision_id": flow.decision_id, "plan_id": flow.plan_id}
-    if flow.status is FlowStatus.COMPENSATING:
-        data = {"flow_id": flow.flow_id, "outcome": flow.outcome}
-    # The decision itself stays in the store.
-    where = stored_decision(flow.flow_id) if flow.status is FlowStatus.VALIDATING else {}
-    builder.emit(CHAIN[flow.status], data, **where)
+    match flow.status:
+        case FlowStatus.VALIDATING:
+            said = DecisionStored(flow_id=flow.flow_id, decision_id=flow.decision_id, plan_id=flow.plan_id)
+            # The decision itself stays in the store.
+            builder.emit(said, **stored_decision(flow.flow_id))
+        case FlowStatus.GENERATING:
+            builder.emit(PlanValidated(flow_id=flow.flow_id, decision_id=flow.decision_id, plan_id=flow.plan_id or ""))
+        case FlowStatus.COMPENSATING:
+            builder.request_compensation()
+        case status:
+            raise ValueError(f"no event is waited for in {status}")
 
 
 def _audit(builder: StepBuilder, outcome: Validated | Refused, *, valid: bool, errors: tuple[Reason, ...]) -> None:

@@ -1,7 +1,7 @@
-"""Incidents: what went wrong with a flow beyond what its own rules mend, told once, with typed causes.
+"""Incidents: trouble that a flow's own rules could not fix, reported once, with typed causes.
 
-The record has the fields of the contract `orchestration-incident`. What the flow itself could do (retry, reassign,
-send again) is in its history; an incident says that it was not enough, or that somebody should look.
+The record has the fields of the contract `orchestration-incident`. The measures of the flow itself (retry, reassign,
+send again) are in its history; an incident says that they were not enough, or that a person should look.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,10 @@ from functions._core.records.json_text import content_hash
 from functions._core.records.values import format_time
 
 AFFECTED_KEPT = 100
+"""Ticket ids that an incident names: a bound on its event, which must stay below 64 KiB."""
+
 DETAILS_KEPT = 20
+"""Sentences of an incident: enough for a person; all of them are in the history."""
 
 SEVERITIES: Mapping[IncidentType, Severity] = {
     IncidentType.SLA_VIOLATION: Severity.CRITICAL,
@@ -22,14 +25,17 @@ SEVERITIES: Mapping[IncidentType, Severity] = {
     IncidentType.TICKET_TIMEOUT: Severity.WARNING,
     IncidentType.INCONSISTENCY: Severity.WARNING,
 }
+"""The severity of each type of incident, unless the place that raises it says otherwise."""
 
 PLAYBOOKS: Mapping[IncidentType, str] = {
     IncidentType.SLA_VIOLATION: "sla_violation_mitigation",
     IncidentType.WORKER_FAILURE: "worker_failure_recovery",
     IncidentType.TICKET_TIMEOUT: "ticket_timeout_recovery",
 }
+"""The playbook of each type of incident, by the name that the contract gives it."""
 
 ESCALATED = frozenset({IncidentType.SLA_VIOLATION, IncidentType.WORKER_FAILURE})
+"""Types of incidents that a person has to look at in any case."""
 
 CAUSES: Mapping[str, IncidentType] = {
     "timed_out": IncidentType.TICKET_TIMEOUT,
@@ -41,7 +47,7 @@ CAUSES: Mapping[str, IncidentType] = {
     "schedule_to_start": IncidentType.WORKER_FAILURE,
     CORRUPTED: IncidentType.INCONSISTENCY,
 }
-"""What a ticket's failure is, by the code of its reason; a task that failed by itself is an inconsistency."""
+"""The type of a failed ticket's incident, by the code of its reason; INCONSISTENCY for a failure of the task itself."""
 
 
 def raise_incident(
@@ -79,7 +85,7 @@ def raise_incident(
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """C5: stored tickets of the flow, `why` by id, cannot be read; it was not told before."""
+    """C5: stored tickets of the flow, `why` by id, cannot be read; no incident has said so before."""
 
     why: Mapping[str, str]
 

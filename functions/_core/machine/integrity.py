@@ -1,4 +1,4 @@
-"""What is wrong with the records of a flow that is about to end: facts that no sequence of correct steps leads to."""
+"""Faults in the records of a flow that is about to end: facts that no sequence of correct steps leads to."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,17 +8,18 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 
 FINDINGS_KEPT = 20
+"""Findings that an incident names: enough to see the pattern of a damage."""
 
 
 def findings_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts]) -> tuple[str, ...]:
-    """Return what is wrong, a sentence each, at most `FINDINGS_KEPT`; of a very large plan only its size is checked."""
+    """Return the faults, a sentence each, at most `FINDINGS_KEPT`; of a very large plan only its size is checked."""
     whole = [ticket for ticket in tickets if isinstance(ticket, Ticket)]
     findings = list(_missing(flow, tickets))
     by_id = {ticket.ticket_id: ticket for ticket in whole}
     for ticket in whole:
         findings += _of_ticket(ticket)
         if not flow.redrives:
-            # What is done again ends after what was built on it the first time.
+            # A ticket that is done again ends after its dependants of the first run.
             findings += _of_order(ticket, [by_id[i] for i in ticket.dependencies if i in by_id])
     return tuple(findings[:FINDINGS_KEPT])
 

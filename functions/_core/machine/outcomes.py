@@ -1,6 +1,6 @@
-"""What a function may conclude: each conclusion is a plain value that knows what it changes.
+"""The conclusions of functions: each is a plain value that knows its own transition.
 
-Names say what happened, never what to do about it: that is said by `apply`, beside the fields.
+Its name says that something has happened, never that something is to be done: that is in `apply`, beside the fields.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from functions._core.machine.step_builder import StepBuilder
 
 
 class AnyOutcome(Protocol):
-    """What a function concluded from one event, or from a wake-up that has come."""
+    """The conclusion of a function from one event, or from a wake-up that has come."""
 
     def apply(self, builder: StepBuilder) -> None:
-        """Say what follows; a conclusion that comes too late changes nothing."""
+        """Make the changes that follow; a conclusion that comes too late changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)

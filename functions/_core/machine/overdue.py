@@ -1,4 +1,4 @@
-"""What happens when a ticket has waited as long as it may, or when its slack has gone: one rule for each."""
+"""The rules for a ticket that has waited as long as it may, or whose slack has gone: one rule for each wait."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,14 +23,14 @@ from functions._core.records.values import (
 
 @dataclass(frozen=True, slots=True)
 class TicketOverdue:
-    """SLA: a ticket's wake-up has come. `capable` tells whether a living worker offers what it asks for."""
+    """SLA: a ticket's wake-up has come. `capable` tells whether a living worker offers all that it requires."""
 
     ticket_id: str
     around: RelatedTickets = NONE_RELATED
     capable: bool = False
 
     def apply(self, builder: StepBuilder) -> None:
-        """Act on what the ticket has waited for; a wake-up that fired early is only set again."""
+        """Apply the rule for the present wait; a wake-up that fired early is only set again."""
         ticket = builder.context.tickets.get(self.ticket_id)
         if ticket is None or ticket.next_wakeup_at is None:
             return
@@ -52,7 +52,7 @@ class TicketOverdue:
 
 
 def waited_out(ticket: Ticket, now: datetime) -> bool:
-    """Whether the ticket has waited as long as it may for what it waits for; else only its slack is looked at."""
+    """Whether the present wait of the ticket has lasted as long as it may; else only its slack is looked at."""
     until = ticket.until or ticket.next_wakeup_at
     return until is not None and until <= now
 
@@ -63,7 +63,7 @@ def runs_out(ticket: Ticket, now: datetime) -> bool:
 
 
 def too_late_to_start(ticket: Ticket, now: datetime) -> bool:
-    """Whether the ticket should have got a worker by now, by what its task says."""
+    """Whether the ticket should have got a worker by now, by the limit of its task."""
     limit = schedule_to_start(ticket)
     return ticket.open_dependencies == 0 and limit is not None and limit <= now
 
@@ -82,7 +82,7 @@ def _worsen(builder: StepBuilder, ticket: Ticket) -> None:
         builder.note(kind, ticket=changed, cause=state.value, worker_id=ticket.worker_id, detail=detail)
     called = last_call(ticket, builder.flow)
     if called is not None and called <= builder.now:
-        # From here on it waits behind what can still be done in time.
+        # From here on it waits behind tickets that can still be done in time.
         builder.change_ticket(builder.latest(ticket), late=True)
     if not fits(ticket, builder.flow, builder.now, builder.context.rules):
         message = f"task {ticket.task_id} and what depends on it cannot be done in time any more, by their estimates"

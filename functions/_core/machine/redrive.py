@@ -1,4 +1,4 @@
-"""A flow that did not succeed goes on where it failed: what has to be done again, and by when."""
+"""Redrive: a flow that did not succeed continues where it failed, with the tickets to do again and a new deadline."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -17,10 +17,11 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
 
 TO_DO_AGAIN = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED, TicketStatus.COMPENSATED})
+"""Statuses of tickets whose work is not there: a redrive does them again."""
 
 
 def new_deadline(flow: Flow, order: RedriveRequest, now: datetime) -> datetime:
-    """Return by when a redriven flow has to be done: in the order's time, or in as much as it had before."""
+    """Return the deadline of a redriven flow: the time that the command names, or as much as it had before."""
     return add_time(now, timedelta(seconds=order.sla_seconds) if order.sla_seconds else time_given(flow))
 
 

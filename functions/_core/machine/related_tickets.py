@@ -1,4 +1,4 @@
-"""Loads what the end of a ticket or a flow needs: no more than it has to, so that ends in large plans stay cheap."""
+"""Loads the records that the end of a ticket or a flow needs, and no more, so that ends in large plans stay cheap."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class RelatedTickets:
     """The other tickets of the flow that the ends of some tickets touch, as far as they are needed.
 
     `dependants` of those that succeeded; the `live` ones among all that depend on those that fail for good;
-    the counts by status (`tally`) of all tickets unless others are known to go on. `goes_on` says that something
+    the counts by status (`tally`) of all tickets unless others are known to continue. `goes_on` says that something
     else is live for certain. `undone` are the tickets whose work compensations among all of these undo, by id.
     """
 
@@ -26,13 +26,14 @@ class RelatedTickets:
 
 
 NONE_RELATED = RelatedTickets()
+"""No related tickets: for an outcome that ends no ticket."""
 
 
 async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], ports: Ports) -> RelatedTickets:
-    """Return what is touched when these tickets of one flow end in one step.
+    """Return the tickets that are touched when these tickets of one flow end in one step.
 
     That is the dependants of those that succeed, all live tickets that depend on those that fail, directly or not,
-    and the counts by status unless others go on.
+    and the counts by status unless others continue.
     """
     ids = {ticket_id for ticket in succeeding for ticket_id in ticket.dependants}
     flow_id = (*succeeding, *failing)[0].flow_id
@@ -55,7 +56,7 @@ async def undone_by(tickets: Iterable[Ticket], ports: Ports) -> Mapping[str, Tic
 
 
 async def around_failure(ticket: Ticket, ports: Ports) -> RelatedTickets:
-    """Return what is touched when this ticket fails for good."""
+    """Return the tickets that are touched when this one fails for good."""
     return await around_ends((), (ticket,), ports)
 
 
@@ -75,7 +76,7 @@ PAGE = 500
 
 
 async def all_tickets(flow: Flow, ports: Ports) -> Sequence[Ticket | TicketFacts]:
-    """Return what telemetry tells of a flow's tickets, in the order of the plan."""
+    """Return a flow's tickets, or of a large plan the facts that telemetry needs, in the order of the plan."""
     if flow.tickets_generated <= PAGE:
         return await ports.store.tickets_of(flow.flow_id)
     facts: list[TicketFacts] = []

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import Outcome, Record, TicketStatus
 
 MAKING = frozenset({"tickets.generated", "compensation.planned"})
@@ -34,7 +35,7 @@ class TicketState(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folded:
-    """What a history has led to so far.
+    """The state that a history has led to so far.
 
     `tickets` are those that have moved, by id; `made` is how many there are in all. `gaps` are lines that do not
     begin where the line before has ended. `lines` were read, the last of them is `seq`.
@@ -50,7 +51,7 @@ class Folded:
 
 
 def fold(entries: Iterable[HistoryEntry], upon: Folded | None = None) -> Folded:
-    """Return what the lines of one flow, in order, lead to from where `upon` has come: pages may be folded in turn."""
+    """Return the state that the lines of one flow, in order, lead to from `upon`: pages may be folded in turn."""
     start = upon or Folded()
     status, outcome, made = start.status, start.outcome, start.made
     tickets, gaps, lines, seq = dict(start.tickets), list(start.gaps), start.lines, start.seq

@@ -1,6 +1,6 @@
-"""Collects what one outcome changes, so that every change gets its version, history line and event.
+"""Collects the changes of one outcome, so that every change gets its version, history line and event.
 
-A draft starts from the loaded records and never touches them; `step()` returns the result. Event ids are pure
+A builder starts from the loaded records and never touches them; `step()` returns the result. Event ids are pure
 functions of flow, transition, attempt and number of emissions: the same decision taken twice gives the same
 ids, a deliberate re-emission gives new ones.
 """
@@ -10,13 +10,21 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
+from functions._core.events.data import (
+    ChainEvent,
+    CompensationRequested,
+    FlowConsolidated,
+    TicketsReady,
+    TransitionData,
+)
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.context import Context
 from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow, next_ticket
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.audits import AnyAudit
 from functions._core.records.change_set import ChangeSet, Delivery
-from functions._core.records.models import Flow, HistoryEntry, Phase, Reason, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, name_uuid
 from functions._core.rules import TICKETS_PER_EVENT
 
@@ -25,7 +33,7 @@ class StepBuilder:
     """The step in the making."""
 
     def __init__(self, context: Context) -> None:
-        """Start from what was loaded."""
+        """Start from the loaded records."""
         self.context = context
         self.now = context.now
         self.flow: Flow = context.flow
@@ -100,7 +108,7 @@ class StepBuilder:
         return ((before, ticket.status) for before, ticket in changed if ticket.compensates is None)
 
     def latest(self, ticket: Ticket) -> Ticket:
-        """Return the ticket as this draft has it by now."""
+        """Return the ticket with the changes collected so far."""
         return self._tickets.get(ticket.ticket_id, ticket)
 
     def note(
@@ -135,11 +143,11 @@ class StepBuilder:
             )
         )
 
-    def emit(self, event_type: str, data: Mapping[str, Any], *, key: str = "", **extensions: str) -> None:
-        """Send a chain event about this flow; `key` tells apart events of one noun."""
+    def emit(self, said: ChainEvent, *, key: str = "", **extensions: str) -> None:
+        """Send a chain event about this flow; `key` tells apart events of one type."""
         run = f"redrive {self.flow.redrives}:" if self.flow.redrives else ""
         key = f"{run}{self.flow.phase.emissions}:{key}"
-        event = flow_event(self.flow, event_type, data, key=key, context=self.context)
+        event = flow_event(self.flow, said.event_type, data_of(said), key=key, context=self.context)
         self._events.append(replace(event, extensions={**event.extensions, **extensions}) if extensions else event)
 
     def ready(self, tickets: Iterable[Ticket]) -> None:
@@ -152,11 +160,11 @@ class StepBuilder:
                 self._events.append(_ready_event(group[start : start + TICKETS_PER_EVENT], self.context))
 
     def audit(self, record: AnyAudit) -> None:
-        """Keep what a validation found, or what a person did."""
+        """Keep an audit."""
         self._audit.append(record)
 
     def buffer(self, events: Iterable[CloudEvent]) -> None:
-        """Put telemetry behind what waits for the sink."""
+        """Put telemetry behind the events that wait for the sink."""
         self._telemetry.extend(events)
 
     def deliver(self, ticket: Ticket, worker_id: str, attempt: int, *, cancelled: bool = False) -> None:
@@ -166,7 +174,7 @@ class StepBuilder:
     def end(
         self, trigger: FlowTrigger, outcome: Outcome, *reasons: Reason, tally: Mapping[str, int] | None = None
     ) -> None:
-        """Set the outcome, once, and hand the flow to those who undo what was done, or to C6."""
+        """Set the outcome, once, and hand the flow to its compensation, or to C6."""
         named = bounded(reasons)
         self.move_flow(
             trigger,
@@ -179,13 +187,17 @@ class StepBuilder:
         )
         if self.flow.status is FlowStatus.COMPENSATING:
             self.change_flow(compensations=None, next_wakeup_at=self.now + self.context.rules.reemit_after(0))
-            self.emit("compensation.requested", {"flow_id": self.flow.flow_id, "outcome": outcome})
+            self.request_compensation()
         else:
             self.publish()
 
+    def request_compensation(self) -> None:
+        """Ask C5 to plan the compensations of the flow."""
+        self.emit(CompensationRequested(flow_id=self.flow.flow_id, outcome=_decided(self.flow)))
+
     def publish(self) -> None:
-        """Ask C6 to tell what the flow did."""
-        self.emit("flow.consolidated", {"flow_id": self.flow.flow_id, "outcome": self.flow.outcome})
+        """Ask C6 to publish the telemetry of the flow."""
+        self.emit(FlowConsolidated(flow_id=self.flow.flow_id, outcome=_decided(self.flow)))
 
     def step(self) -> ChangeSet:
         """Return everything that was collected."""
@@ -213,6 +225,17 @@ def bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
     return (*reasons[:REASONS_KEPT], Reason(code="more", message=more))
 
 
+def data_of(said: ChainEvent) -> dict[str, Any]:
+    """Return the data of an event; functions are told of a transition what they need, and no field that is empty."""
+    return said.model_dump(mode="json", exclude_defaults=isinstance(said, TransitionData))
+
+
+def _decided(flow: Flow) -> Outcome:
+    if flow.outcome is None:
+        raise ValueError(f"flow {flow.flow_id} has no outcome yet")
+    return flow.outcome
+
+
 def flow_event(flow: Flow, event_type: str, data: Mapping[str, Any], *, key: str, context: Context) -> CloudEvent:
     """Return an event about a flow: subject and partition key are the flow's id."""
     return CloudEvent(
@@ -232,7 +255,7 @@ def flow_event(flow: Flow, event_type: str, data: Mapping[str, Any], *, key: str
 
 
 def derived_id(flow_id: str, event_type: str, key: str) -> str:
-    """Return the id of an event: the same for the same transition, whoever computes it and however often."""
+    """Return the id of an event: the same for the same transition, in every process and every time."""
     return name_uuid(flow_id, f"{event_type}/{key}")
 
 
@@ -245,7 +268,7 @@ def _ready_event(tickets: list[Ticket], context: Context) -> CloudEvent:
         type=type_of("tickets.ready"),
         time=context.now,
         subject=first.flow_id,
-        data={"flow_id": first.flow_id, "ticket_ids": [t.ticket_id for t in tickets]},
+        data=data_of(TicketsReady(flow_id=first.flow_id, ticket_ids=tuple(t.ticket_id for t in tickets))),
         extensions={
             "partitionkey": first.flow_id,
             "correlationid": first.correlation_id,

@@ -1,11 +1,50 @@
-"""The two state machines, as tables: everything that may happen to a flow or a ticket, and nothing else.
+"""The two state machines as tables: everything that may happen to a flow or a ticket, and nothing else.
 
-A table maps a status and a trigger to the next status. A pair that is absent is illegal: `next_flow` and
-`next_ticket` raise `IllegalTransition` and nothing changes. Three targets stand for what the flow's row decides:
-`CONSOLIDATED` for COMPENSATING if there is work to undo, else PUBLISHING; `BACK` for where the flow came from; `END`
-for the end status named like the outcome. Every status that waits has a trigger in `FLOW_TIMEOUTS` or
-`TICKET_TIMEOUTS` that fires when it has waited too long. A status without one is an end: only a person's order leads
-out of it. The diagrams of the README are drawn from these tables.
+Theory of operation
+-------------------
+One machine moves flows, the other one moves tickets. They share a step and a commit: the end of the last ticket and
+the outcome of its flow are one write.
+
+Inputs. A function handles one event and concludes one outcome, a plain value such as `Validated` or `Reported`.
+A command of a person is an event, too. The clock is an input like any other: a wake-up that has come gives an outcome
+such as `TicketOverdue`. `advance` takes the outcome, the loaded records, the time and the rules.
+
+States. A table maps a status and a trigger to the next status. A pair that is absent is illegal: `next_flow` and
+`next_ticket` raise `IllegalTransition` and nothing changes. Three targets stand for a status that the flow's row
+decides: `CONSOLIDATED`, `BACK` and `END`. A status without a timeout is an end: only a command leads out of it, or
+the compensation of the work.
+
+Outputs. `advance` returns one change set: the new rows, a history line for each new status, audits, events,
+telemetry, and messages to workers. A store applies all of it or nothing. So no status changes without its event, and
+no event is sent without its change. When another process has moved a record in between, the commit is a `Conflict`: the
+event is handled again, on the newer record. Ids of events follow from the transition, so a repeated step sends
+the same ids.
+
+Only these functions move a record; workers, stores and hosts never write a status:
+
+    C1 validate            flow      VALIDATING to GENERATING, AWAITING_APPROVAL or PUBLISHING
+    C2 generate_tickets    flow      GENERATING to EXECUTING; makes the tickets, all PENDING
+    C3 discover            tickets   PENDING, with candidates or with the thing that they wait for
+    C4 assign              tickets   PENDING to ASSIGNED; back, or FAILED, when the worker does not take it
+    C5 monitor             both      reports of workers, lost workers, commands, compensation, the outcome
+    C6 publish_telemetry   flow      PUBLISHING to the end status that its outcome names
+    enforce_sla            both      every timeout of the two tables, by the clock
+    dead_letter            flow      to PUBLISHING, when a step has failed for good
+
+The attempt is the fencing token. It grows with every assignment, also after a redrive, and never returns to an earlier
+number. It goes to the worker with the assignment and comes back with every report. A report counts only when it names
+the present attempt of a ticket that is ASSIGNED or RUNNING. Any other one changes nothing: it is answered `superseded`,
+or `duplicate` when it repeats a known end. So a worker that was taken for lost may come back and work on: of all
+workers that ever had a ticket, one alone can end it. The work may still be done twice. A task for which that is wrong
+is not `idempotent`: once begun it gets no other attempt.
+
+Wake-ups make sure that nothing waits for ever. Every record that waits has `next_wakeup_at`, and the commit that lets
+it wait also sets it; a COMPENSATING ticket has that of its compensation. An event may be lost, a worker may die, the
+platform may stop: at that moment `enforce_sla` looks at the record. It sends the lost event again while there is time,
+and else fires the trigger of `FLOW_TIMEOUTS` or `TICKET_TIMEOUTS`. A wake-up that fires early, twice or late does no
+harm: the record says how long it has waited. Events make a flow fast; wake-ups alone bring it to an end.
+
+The diagrams of docs/internals/architecture.md are drawn from these tables.
 """
 
 from collections.abc import Mapping
@@ -15,12 +54,17 @@ from functions._core.errors import IllegalTransition
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 
 CONSOLIDATED = "CONSOLIDATED"
+"""Target of a flow that has its outcome: COMPENSATING if there is work to undo, else PUBLISHING."""
+
 BACK = "BACK"
+"""Target of a flow that returns to the status kept in `Flow.back`."""
+
 END = "END"
+"""Target of a flow that ends: the status named like its outcome."""
 
 
 class FlowTrigger(StrEnum):
-    """What moves a flow."""
+    """The triggers that move a flow."""
 
     VALIDATED = "validated"
     REFUSED = "refused"
@@ -44,7 +88,7 @@ class FlowTrigger(StrEnum):
 
 
 class TicketTrigger(StrEnum):
-    """What moves a ticket."""
+    """The triggers that move a ticket."""
 
     WAIT = "no worker or slot free"
     ASSIGN = "worker chosen"
@@ -112,6 +156,7 @@ FLOW_TRANSITIONS: Mapping[FlowStatus, Mapping[FlowTrigger, FlowStatus | str]] = 
     FlowStatus.CANCELLED: {FlowTrigger.REDRIVEN: BACK},
     FlowStatus.REJECTED: {},
 }
+"""Every edge of the machine of flows; a pair that is absent is illegal."""
 
 FLOW_TIMEOUTS: Mapping[FlowStatus, FlowTrigger] = {
     FlowStatus.VALIDATING: FlowTrigger.EXPIRED,
@@ -122,6 +167,7 @@ FLOW_TIMEOUTS: Mapping[FlowStatus, FlowTrigger] = {
     FlowStatus.COMPENSATING: FlowTrigger.GIVEN_UP,
     FlowStatus.PUBLISHING: FlowTrigger.BUFFERED,
 }
+"""The trigger that fires when a flow has stayed in a status for too long; ends have none."""
 
 TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] = {
     TicketStatus.PENDING: {
@@ -162,6 +208,7 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
     },
     TicketStatus.CANCELLED: {TicketTrigger.REDRIVE: TicketStatus.PENDING},
 }
+"""Every edge of the machine of tickets; a pair that is absent is illegal."""
 
 TICKET_TIMEOUTS: Mapping[TicketStatus, TicketTrigger] = {
     TicketStatus.PENDING: TicketTrigger.FAIL,
@@ -172,8 +219,13 @@ TICKET_TIMEOUTS: Mapping[TicketStatus, TicketTrigger] = {
 """A COMPENSATING ticket has no wake-up of its own: its compensation, a ticket itself, has one."""
 
 ENDED_FLOWS = frozenset(FlowStatus) - FLOW_TIMEOUTS.keys()
+"""Statuses of a flow that nothing but a redrive leads out of."""
+
 FLOWS_UNDER_WAY = frozenset(FLOW_TIMEOUTS)
+"""Statuses of a flow that has not ended."""
+
 ENDED_TICKETS = frozenset(TicketStatus) - TICKET_TIMEOUTS.keys()
+"""Statuses of a ticket that no timeout leads out of."""
 
 
 def next_flow(

@@ -1,9 +1,8 @@
-"""In which turn a ticket waits for a slot, so that no flow keeps the slots from another one.
+"""The turns in which tickets wait for a slot, so that no flow keeps the slots from another one.
 
-Free slots go to the lowest turn, within a turn to the least slack, and of equal slack to the highest priority score. A
-flow has a bounded number of tickets in a
-turn, so a huge one takes many turns and a small one waits for two at most. While no flow has more tickets
-waiting than fit in one turn there is only one, and slack alone decides.
+Free slots go to the lowest turn, within a turn to the least slack, and of equal slack to the highest priority score.
+A flow has a bounded number of tickets in a turn: a huge flow takes many turns, a small one waits for two at most.
+While no flow has more waiting tickets than fit in one turn, there is only one turn, and slack alone decides.
 """
 
 from collections import Counter
@@ -17,26 +16,31 @@ from functions._core.rules import TICKETS_PER_TURN
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """Those who wait for a worker or a slot, as another ticket of a flow finds them when it begins to wait.
+    """The tickets that wait for a worker or a slot, as another ticket finds them when it begins to wait.
 
-    They are the tickets that surely compete for the same workers: what one requires is part of what the other does.
-    `current` is the turn that is being served: the lowest of each requirement's tickets, and the highest of these, as
-    those whom no worker can help must not hold it back. `behind` is the latest start of who comes first after this
-    turn, None when nobody waits for a later one. `own` is how many tickets with the same requirement the flow has in
-    the current turn, in the one after it and in its last, counted up to `TICKETS_PER_TURN`; zeros are left out. What
-    was offered still waits.
+    Only tickets count that surely compete for the same workers: the requirement of one is part of that of the other.
+    A ticket that was offered to a worker still waits.
     """
 
     current: int = 0
+    """The turn that is served now: the highest among the lowest turns of each requirement.
+
+    Tickets that no worker can take must not hold it back.
+    """
     behind: datetime | None = None
+    """The latest start of the first ticket after this turn; None when no ticket waits for a later turn."""
     own: Mapping[int, int] = field(default_factory=dict)
+    """How many tickets with the same requirement the flow has in the current turn, in the next one and in its last.
+
+    Counted up to `TICKETS_PER_TURN`; zeros are left out.
+    """
 
 
 def next_turn(line: QueuePosition, urgency: datetime) -> int:
     """Return the turn in which another ticket of the flow is to wait.
 
-    A turn is closed to further flows as soon as somebody waits for a later one: it is served to its end, however
-    many flows keep coming. A flow that is in it may still put in what is more urgent than all who wait for the next.
+    A turn is closed to further flows as soon as a ticket waits for a later one: it is served to its end, however many
+    flows keep coming. A flow in it may still add a ticket that is more urgent than all that wait for the next turn.
     """
     last = max(line.own, default=line.current)
     more_urgent = line.behind is None or (line.current in line.own and urgency < line.behind)

@@ -17,16 +17,21 @@ from functions._core.records.worker import Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
 NEAR = 0.05
+"""Scores that differ by no more than this are equal: the figures behind them are not more exact."""
+
 UNKNOWN = 0.5
+"""The score of a part that is not known: neither praise nor blame."""
+
 HEALTH_SCORES: Mapping[Health, float] = {Health.HEALTHY: 1.0, Health.DEGRADED: 0.5, Health.UNHEALTHY: 0.0}
+"""The score of a worker's health; an UNHEALTHY worker is left out anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The best candidates for a ticket, the best first, and the workers left out.
 
-    `capable` tells whether any living worker offers what the ticket asks for, with a free slot or without. `doubted`
-    are those of them whose circuit breaker lets nothing through now.
+    `capable` tells whether any living worker offers all that the ticket requires, with a free slot or without.
+    `doubted` are those of them whose circuit breaker lets nothing through now.
     """
 
     candidates: tuple[Candidate, ...]
@@ -36,7 +41,7 @@ class Ranking:
 
 
 def health_of(worker: Worker, now: datetime, rules: Rules) -> Health:
-    """Return a worker's health: a function of its silence, and of what it says about itself while it speaks."""
+    """Return a worker's health: a function of its silence, and of its own word in its last heartbeat."""
     silence = now - worker.last_seen
     if silence >= rules.unhealthy:
         return Health.UNHEALTHY
@@ -62,7 +67,7 @@ def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], n
     return rank_for(required, workers, active, now, rules, salt, level=level, declined=declined)
 
 
-def rank_for(  # noqa: PLR0913 what is wanted, by whom it may be done, and how equals are told apart
+def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of equals
     required: Collection[str],
     workers: Sequence[Worker],
     active: Mapping[str, int],
@@ -73,7 +78,7 @@ def rank_for(  # noqa: PLR0913 what is wanted, by whom it may be done, and how e
     level: SecurityLevel = SecurityLevel.INTERNAL,
     declined: Callable[[Worker], bool] = lambda _worker: False,
 ) -> Ranking:
-    """Rank `workers` by what they have to offer, those that are cleared for `level`.
+    """Rank the `workers` that offer all of `required` and are cleared for `level`.
 
     `salt` may set some back, and decides between equals. Those that have `declined` are left out.
     """
@@ -99,7 +104,7 @@ def rank_for(  # noqa: PLR0913 what is wanted, by whom it may be done, and how e
 
 
 def choose(candidates: Sequence[Candidate], taken: Mapping[str, int]) -> Candidate | None:
-    """Return the first candidate with a free slot, `taken` being what was given out since the ranking."""
+    """Return the first candidate with a free slot, `taken` being the tickets given out since the ranking."""
     for candidate in candidates:
         if taken.get(candidate.worker_id, candidate.active) < candidate.slots:
             return candidate

@@ -1,4 +1,4 @@
-"""What is known of workers: how registrations, heartbeats and silence change a worker's row."""
+"""The changes of a worker's row: by registrations, heartbeats, silence, and its circuit breaker."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -23,14 +23,21 @@ from functions._core.records.worker import Worker, WorkerTelemetry
 from functions._core.rules import Rules
 
 DEFAULT_SLOTS = 10
+"""Slots of a worker that names none."""
+
 MAX_SLOTS = 10_000
+"""Slots of one worker at most; more is a mistake, and the list of running tickets must stay readable."""
+
 MAX_CAPABILITIES = 200
+"""Capabilities of one worker at most: each ticket that waits is compared with all of them."""
 
 Clearance = Annotated[SecurityLevel, BeforeValidator(lambda word: SecurityLevel.INTERNAL if word is None else word)]
-"""A security level that may be left out: what is not known to be cleared for more is cleared for INTERNAL."""
+"""A security level that may be left out: without one a worker is cleared for INTERNAL."""
 
 
 A_NUMBER = BeforeValidator(a_number)
+"""A number that is written as a number: text and truth values are refused."""
+
 MAX_COUNT = 10**15
 """The largest count, and the longest time in milliseconds, that a worker may say of itself: all stores can hold it."""
 
@@ -53,7 +60,9 @@ class Running(Record):
     """One ticket that a worker says it is working on."""
 
     ticket_id: str
+    """Id of the ticket: a UUIDv5 of flow id and task id."""
     attempt: WholeNumber
+    """The attempt that it works on."""
 
 
 class Registration(Record):
@@ -64,13 +73,21 @@ class Registration(Record):
     """
 
     worker_id: str = Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")
+    """Id of the worker; registering again replaces what is known of it."""
     endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
+    """Where assignments are POSTed to."""
     capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    """What the worker can do, in its own words; compared in lower case."""
     clearance: Clearance = SecurityLevel.INTERNAL
+    """The highest security level of the tickets that the worker may get; INTERNAL where it is left out."""
     slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
+    """How many tickets the worker takes at once."""
     metadata: JsonObject = Field(default_factory=dict)
+    """Anything the sender wants to keep with it; nothing here depends on it."""
     telemetry: StatedTelemetry = StatedTelemetry()
+    """What the worker says of its own record."""
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
+    """All tickets that the worker has accepted and not reported as ended; null or absent says nothing."""
 
     @field_validator("capabilities")
     @classmethod
@@ -86,45 +103,56 @@ class Heartbeat(Record):
     """
 
     worker_id: str = ""
+    """Id of the worker; may be left out where the event's subject says it."""
     status: Health = Health.HEALTHY
+    """How the worker feels; silence counts more than words."""
     telemetry: StatedTelemetry | None = None
+    """What the worker says of its own record."""
     running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
+    """All tickets that the worker has accepted and not reported as ended; null or absent says nothing."""
 
 
 class Deregistration(Record):
     """Data of `worker.deregistered`: a worker leaves in good order."""
 
     worker_id: str
+    """Id of the worker."""
     reason: str = ""
+    """Why it leaves, for people."""
 
 
-class Verdict(Record):
-    """What an attempt says of the worker that made it: it went well, or the worker was to blame, and for what.
-
-    `succeeded` is None when it says nothing but that the attempt is over. `attempt` as in `attempt_key`.
-    """
+class WorkerVerdict(Record):
+    """The word of an attempt on the worker that made it: it went well, or the worker was to blame, and for what."""
 
     worker_id: str
+    """Id of the worker."""
     succeeded: bool | None
+    """True: it went well, False: the worker was to blame, None: the attempt is over and says nothing more."""
     why: str = ""
+    """The cause of a failure: one of `BLAMED` or `DELIVERY`; `acknowledged` for a delivery that succeeded."""
     attempt: str = ""
+    """Ticket and attempt, as `attempt_key` writes them."""
 
 
 class Trial(Record):
     """An attempt that asks for the one place behind a half-open circuit breaker, for so long at most."""
 
     worker_id: str
+    """Id of the worker."""
     attempt: str
+    """Ticket and attempt, as `attempt_key` writes them."""
     until: Timestamp
+    """Until when it holds the place at most."""
 
 
 BLAMED = frozenset({"timed_out", "heartbeat_lost"})
-"""Ends of an attempt that the worker is to blame for; what its task reports is the task's own affair."""
+"""Ends of an attempt that the worker is to blame for; a failure that it reports is the task's own."""
 
 DELIVERY = frozenset({"worker_unreachable", "worker_refused"})
 """Failures of a delivery, each of which counts at once; when they are the doubt, an acknowledgement is a success."""
 
 ACKNOWLEDGED = "acknowledged"
+"""The cause of a verdict on a delivery that succeeded."""
 
 OVER = frozenset({"ticket.retried", "ticket.reassigned", "ticket.failed", "ticket.cancelled"})
 """Transitions with which an attempt is over."""
@@ -138,40 +166,40 @@ FREE: Mapping[str, Any] = {"trial": None, "trial_until": None}
 
 
 def attempt_key(ticket_id: str, attempt: int | None) -> str:
-    """Return what names one attempt at one ticket."""
+    """Return the name of one attempt at one ticket."""
     return f"{ticket_id}/{attempt}"
 
 
-def verdicts_of(step: ChangeSet) -> Iterator[Verdict]:
-    """Yield what the attempts that ended in a step say of their workers."""
+def verdicts_of(step: ChangeSet) -> Iterator[WorkerVerdict]:
+    """Yield the verdicts of the attempts that ended in a step on their workers."""
     for entry in step.history:
         if entry.worker_id is None or entry.ticket_id is None:
             continue
         about = {"worker_id": entry.worker_id, "attempt": attempt_key(entry.ticket_id, entry.attempt)}
         if entry.type == "ticket.completed":
-            yield Verdict(succeeded=True, **about)
+            yield WorkerVerdict(succeeded=True, **about)
         elif entry.cause in BLAMED:
-            yield Verdict(succeeded=False, why=entry.cause, **about)
+            yield WorkerVerdict(succeeded=False, why=entry.cause, **about)
         elif entry.type in OVER:
-            yield Verdict(succeeded=None, **about)
+            yield WorkerVerdict(succeeded=None, **about)
 
 
-def verdict_of(answer: Answer, worker: Worker, attempt: str) -> Verdict | None:
-    """Return what the answer to an assignment says of its worker; None when it says nothing.
+def verdict_of(answer: Answer, worker: Worker, attempt: str) -> WorkerVerdict | None:
+    """Return the verdict of the answer to an assignment on its worker; None when there is none.
 
     That a worker has no free slot says nothing, and that it accepts, only of one that is doubted.
     """
     if answer.busy or answer.suspended or (answer.accepted and not worker.failures):
         return None
     why = ACKNOWLEDGED if answer.accepted else "worker_refused" if answer.refused else "worker_unreachable"
-    return Verdict(worker_id=worker.worker_id, succeeded=answer.accepted, why=why, attempt=attempt)
+    return WorkerVerdict(worker_id=worker.worker_id, succeeded=answer.accepted, why=why, attempt=attempt)
 
 
-def judged(worker: Worker, verdict: Verdict, now: datetime, rules: Rules) -> Worker | None:
+def judged(worker: Worker, verdict: WorkerVerdict, now: datetime, rules: Rules) -> Worker | None:
     """Return the worker's row after a verdict, or None when it stays as it is: a circuit breaker.
 
-    After `breaker_failures` in a row it is open: the worker gets nothing for `breaker_pause`, and what was under way
-    does not count. Then it is half-open and lets one attempt at a time through: one failure opens it again,
+    After `breaker_failures` in a row it is open: the worker gets nothing for `breaker_pause`, and attempts that were
+    under way do not count. Then it is half-open and lets one attempt at a time through: one failure opens it again,
     `breaker_successes` close it.
     """
     if suspended(worker, now):
@@ -217,7 +245,7 @@ def trial_of(worker: Worker, attempt: str, timeout: timedelta, now: datetime) ->
 
 
 def suspended(worker: Worker, now: datetime) -> bool:
-    """Whether the worker gets nothing at the moment because of what it was to blame for."""
+    """Whether the circuit breaker of the worker is open: it gets nothing at the moment."""
     return worker.suspended_until is not None and now < worker.suspended_until
 
 
@@ -225,13 +253,17 @@ class Suspension(Record):
     """Data of `worker.suspended`: a worker gets nothing until then, after so many failures in a row."""
 
     worker_id: str
+    """Id of the worker."""
     failures: int
+    """How many failures in a row the worker was to blame for."""
     until: Timestamp
+    """From when on it is tried again."""
     why: str
+    """What the last of them was: timed_out, heartbeat_lost, worker_unreachable or worker_refused."""
 
 
 def registered(known: Worker | None, registration: Registration, now: datetime, rules: Rules) -> Worker:
-    """Return the worker's new row; registering again replaces what the worker is and can do."""
+    """Return the worker's new row; registering again replaces all that the worker has stated."""
     version = known.version + 1 if known else 1
     return Worker(
         worker_id=registration.worker_id,
@@ -250,7 +282,7 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
 
 
 def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> Worker:
-    """Return the worker's row after a sign of life; the registry's clock counts, not the worker's."""
+    """Return the worker's row after a heartbeat; the registry's clock counts, not the worker's."""
     return worker.but(
         reported=heartbeat.status,
         announced=Health.HEALTHY if heartbeat.status is not Health.UNHEALTHY else worker.announced,
@@ -283,6 +315,6 @@ def silent(worker: Worker, now: datetime, rules: Rules) -> Worker | None:
 
 
 def _looked_at(worker: Worker, at: datetime, now: datetime) -> datetime:
-    """Return when to look at the worker next: at `at`, or before, when its circuit breaker becomes half-open."""
+    """Return the next moment to look at the worker: `at`, or before, when its circuit breaker becomes half-open."""
     until = worker.suspended_until
     return min(at, until) if until is not None and until > now else at

@@ -1,8 +1,8 @@
-"""What has to be undone of a flow that did not succeed, and in which order. Pure: the same records, the same tickets.
+"""The compensations of a flow that did not succeed, and their order. Pure: the same records give the same tickets.
 
 Every COMPLETED ticket that says how it is undone gets a compensation: a ticket of type COMPENSATE, which runs like any
 other. Work is undone before the work it was built on: a compensation depends on those of the nearest tickets that
-followed. If one fails, what it was built on stays as it is, and says so.
+followed. If one fails, the work that it depends on stays as it is, and its tickets say so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from typing import Any
 
 from functions._core.planning.graph import Timing, Work, dependants, schedule
 from functions._core.planning.tickets import intact, ticket_hash
-from functions._core.records.models import Flow, Sla, Ticket
-from functions._core.records.policies import Undo
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.policies import Sla, Undo
 from functions._core.records.values import Priority, TaskType, TicketStatus, Waiting, add_time, name_uuid
 
 TIMEOUT_MS = 120_000
-"""How long a worker may take to undo one ticket, unless the task says otherwise."""
+"""Milliseconds that a worker may take to undo one ticket, unless the task says otherwise."""
 
 IN_PARALLEL = 20
 """If more compensations than these come before another one, they run in as many chains: edges stay few."""
@@ -28,9 +28,10 @@ ACTIONS: Mapping[TaskType, str] = {
     TaskType.VALIDATE: "revert_approval",
     TaskType.EXECUTE: "rollback_execution",
 }
-"""What a worker is asked to do, by the type of the task to undo; a task's own `action` comes first."""
+"""The action that a worker is asked for, by the type of the task to undo; a task's own `action` comes first."""
 
 OTHERWISE = "generic_cleanup"
+"""The action for a type of task that `ACTIONS` does not name."""
 
 
 def compensations(
@@ -126,7 +127,7 @@ def _compensation(original: Ticket, task: Work, followers: tuple[str, ...], timi
         ready_at=None if task.dependencies else now,
         **BLANK,
     )
-    # What was made of a ticket that was changed is not what C2 made, either: it fails instead of being executed.
+    # The compensation of a ticket that was changed where it is stored fails instead of being executed.
     return ticket.but(hash=ticket_hash(ticket) if intact(original) else original.hash)
 
 
@@ -168,4 +169,4 @@ BLANK: Mapping[str, Any] = {
         "version",
     )
 }
-"""What a compensation does not take over from the ticket that it undoes."""
+"""Fields that a compensation does not take over from the ticket that it undoes."""

@@ -12,7 +12,7 @@ from functions._core.records.values import add_time, milliseconds, time_span
 
 
 class Plannable(Protocol):
-    """What planning needs to know of a task."""
+    """The part of a task that planning needs."""
 
     @property
     def task_id(self) -> str:
@@ -29,7 +29,7 @@ class Plannable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Work that is no task of a plan: what is to be done again, or undone."""
+    """Work that is no task of a plan: work to be done again, or to be undone."""
 
     task_id: str
     dependencies: tuple[str, ...]
@@ -40,7 +40,7 @@ class Work:
 class Timing:
     """When a task has to run so that the flow meets its deadline; `index` counts in topological order.
 
-    `tail_ms` is the longest path of estimates after it.
+    `tail_ms` is the length of the critical path of estimates after it.
     """
 
     task_id: str
@@ -56,7 +56,7 @@ class Timing:
 class Schedule:
     """The timings of all tasks by id, in topological order: by level, then as the plan lists them.
 
-    `levels` is how many there are; `critical_path` is one longest path by estimates, from source to sink.
+    `levels` is how many there are; `critical_path` has the greatest sum of estimates from source to sink.
     """
 
     timings: Mapping[str, Timing]
@@ -121,7 +121,7 @@ def find_cycle(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) -> Schedule:
     """Share the time from `start` to `deadline` out over the tasks, in proportion to their estimates.
 
-    With `tail(t)` the longest path of estimates after task t, `critical` the longest path of all, both in
+    With `tail(t)` the critical path of estimates after task t, `critical` the critical path of all tasks, both in
     milliseconds, and `scale = max(0, deadline - start) / critical`::
 
         latest_finish(t) = deadline - floor(scale * tail(t))
@@ -130,7 +130,7 @@ def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) ->
 
     Slack is thereby spread over the path: a task's share is `scale` times its estimate, and it may start as late
     as still leaves the estimate. When the estimates do not fit, all shares shrink alike (scale < 1).
-    A dependency's latest finish is never after the latest start of what depends on it, every sink may finish
+    A dependency's latest finish is never after the latest start of its dependants, every sink may finish
     at the deadline, and a plan whose tasks take `scale * estimate` each misses nothing.
 
     Raises `ValueError` when ids repeat, a dependency is unknown or the graph has a cycle; C1 refuses those.
@@ -152,7 +152,7 @@ def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) ->
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """How a window of time is shared out over the longest path."""
+    """The division of a window of time over the critical path."""
 
     deadline: datetime
     window_ms: int
@@ -177,7 +177,7 @@ def _followers(dependencies: Mapping[str, Sequence[str]]) -> dict[str, list[str]
 
 
 def _longest_paths(order: Sequence[Plannable]) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the longest path up to the end of each task, and the longest path after it."""
+    """Return the length of the critical path up to the end of each task, and of the one after it."""
     ends: dict[str, int] = {}
     for task in order:
         ends[task.task_id] = task.estimate_ms + max((ends[d] for d in task.dependencies), default=0)

@@ -14,7 +14,7 @@ from functions._core.records.values import FlowStatus, SlackState, TicketStatus,
 from functions._core.rules import Rules
 
 WORKING = frozenset({FlowStatus.VALIDATING, FlowStatus.GENERATING, FlowStatus.EXECUTING})
-"""Where the time of the SLA is used."""
+"""Statuses in which the time of the SLA is used."""
 
 
 def slack_ms(ticket: Ticket, now: datetime) -> int | None:
@@ -68,7 +68,7 @@ def limit_of(flow: Flow, rules: Rules) -> datetime | None:
 
 
 def fits(ticket: Ticket, flow: Flow, start: datetime, rules: Rules) -> bool:
-    """Whether an attempt from `start` on, and what depends on the ticket, fit into the time by their estimates.
+    """Whether an attempt from `start` on, and the dependants of the ticket, fit into the time by their estimates.
 
     Undoing fits while it has time at all: to give it up early saves no SLA and leaves more undone.
     """
@@ -80,12 +80,12 @@ def fits(ticket: Ticket, flow: Flow, start: datetime, rules: Rules) -> bool:
 
 
 def needed(ticket: Ticket) -> timedelta:
-    """Return how long the ticket and the longest path after it take by their estimates."""
+    """Return how long the ticket and the critical path after it take by their estimates."""
     return time_span(ticket.estimated_duration_ms + ticket.tail_ms)
 
 
 def at_risk_from(flow: Flow, rules: Rules) -> datetime:
-    """Return from when on a flow that still has work to do is at risk, whatever its tickets say."""
+    """Return from when on a flow that still has work to do is at risk, independent of its tickets."""
     given = time_given(flow)
     return add_time(flow.sla_deadline, rules.at_risk_share * given - given)
 

@@ -9,8 +9,8 @@ from functions._core.errors import Undeliverable
 from functions._core.planning.graph import dependants, schedule
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.json_text import content_hash
-from functions._core.records.models import Flow, Qos, Sla, Ticket
-from functions._core.records.policies import RetryPolicy, Undo
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.policies import Qos, RetryPolicy, Sla, Undo
 from functions._core.records.values import (
     Consistency,
     DeliveryMode,
@@ -24,7 +24,10 @@ from functions._core.records.values import (
 from functions._core.rules import Rules
 
 MIN_TIMEOUT_MS = 60_000
+"""Milliseconds that an attempt may take at least: lower limits took many slow attempts for lost ones."""
+
 TIMEOUT_FACTOR = 3
+"""Times its estimate that an attempt may take: a slow worker is not a dead one."""
 
 MAX_RETRIES: Mapping[RiskBand, int] = {
     RiskBand.CRITICAL: 5,
@@ -32,23 +35,29 @@ MAX_RETRIES: Mapping[RiskBand, int] = {
     RiskBand.MEDIUM: 2,
     RiskBand.LOW: 1,
 }
+"""Retries by risk band, where the task names none: the more depends on a task, the more often it is tried."""
 
 CAREFUL = Qos(
     delivery_mode=DeliveryMode.EXACTLY_ONCE,
     consistency=Consistency.STRONG,
     durability=Durability.PERSISTENT,
 )
+"""The care for tasks of high and critical risk."""
+
 RELAXED = Qos(
     delivery_mode=DeliveryMode.AT_LEAST_ONCE,
     consistency=Consistency.EVENTUAL,
     durability=Durability.PERSISTENT,
 )
+"""The care for all other tasks."""
+
 QOS: Mapping[RiskBand, Qos] = {
     RiskBand.CRITICAL: CAREFUL,
     RiskBand.HIGH: CAREFUL,
     RiskBand.MEDIUM: RELAXED,
     RiskBand.LOW: RELAXED,
 }
+"""The care by risk band."""
 
 RISK_WEIGHT: Mapping[RiskBand, float] = {
     RiskBand.CRITICAL: 1.0,
@@ -56,13 +65,21 @@ RISK_WEIGHT: Mapping[RiskBand, float] = {
     RiskBand.MEDIUM: 0.5,
     RiskBand.LOW: 0.3,
 }
+"""The part of the risk in the priority score, 0 to 1; the weights are those of the contract."""
+
 DELIVERY_WEIGHT: Mapping[DeliveryMode, float] = {
     DeliveryMode.EXACTLY_ONCE: 1.0,
     DeliveryMode.AT_LEAST_ONCE: 0.7,
     DeliveryMode.AT_MOST_ONCE: 0.5,
 }
+"""The factor of the delivery mode in the part of the care."""
+
 CONSISTENCY_WEIGHT: Mapping[Consistency, float] = {Consistency.STRONG: 1.0, Consistency.EVENTUAL: 0.85}
+"""The factor of the consistency in the part of the care."""
+
 DURABILITY_WEIGHT: Mapping[Durability, float] = {Durability.PERSISTENT: 1.0, Durability.TRANSIENT: 0.9}
+"""The factor of the durability in the part of the care."""
+
 URGENCY_STEPS = ((0.5, 0.3), (0.8, 0.7))
 """Urgency below each consumed share of the time to the deadline; from the last share on it is 1."""
 
@@ -94,7 +111,7 @@ HASHED = frozenset(
 """The fields that never change once the ticket is made; the hash is taken over them."""
 
 HASHED_AT_FIRST = HASHED - {"undo"}
-"""What the hash of tickets was taken over that are stored since before it covered how they are undone."""
+"""The fields under the hash of older tickets, which did not cover `undo`; such tickets may still be stored."""
 
 
 def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules) -> tuple[Ticket, ...]:
@@ -112,7 +129,7 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
     tickets = []
     for task_id, timing in timings.items():
         task = by_id[task_id]
-        # The event that starts the discovery of what is ready may be lost.
+        # The event that starts the discovery of ready tickets may be lost.
         until = flow.sla_deadline if task.dependencies else now + rules.reemit_after(0)
         ticket = Ticket(
             **of_flow,
@@ -203,7 +220,7 @@ def _of_flow(flow: Flow, decision: Decision, now: datetime) -> dict[str, Any]:
 
 
 def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[str, Any]:
-    """Return what is to be done, how carefully and by when."""
+    """Return the fields that the task decides: the work, its care and its time."""
     risk_band = task.risk_band or decision.flow_risk_band
     qos = QOS[risk_band]
     retry = task.retry or Retry()
@@ -236,6 +253,7 @@ def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[st
 
 
 DEFAULT_RETRY = RetryPolicy()
+"""The policy of a task that names none; one object for all tickets."""
 
 
 def _undo(task: Task, *, by_type: bool) -> Undo | None:

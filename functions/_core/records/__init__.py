@@ -1,1 +1,1 @@
-"""Records: what a store keeps, and the values that they are made of."""
+"""Records: the data that a store keeps, and the values that they are made of."""

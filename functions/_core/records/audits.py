@@ -1,4 +1,4 @@
-"""What is kept for those who look back: what C1 found in decisions, what people did, what went wrong."""
+"""Audits: the findings of C1 in decisions, the actions of people, and incidents."""
 
 from typing import Literal
 
@@ -18,16 +18,27 @@ class AuditRecord(Record):
     """What C1 found in one decision, kept for success and refusal alike."""
 
     kind: Literal[AuditKind.VALIDATION] = AuditKind.VALIDATION
+    """The kind of audit: a validation."""
     audit_id: str
+    """Id of the audit; one for each flow."""
     flow_id: str
+    """Id of the flow."""
     decision_id: str
+    """Id of the decision."""
     plan_id: str | None
+    """Id of the plan; None when the decision names no usable one."""
     valid: bool
+    """Whether the decision can be carried out."""
     errors: tuple[Reason, ...]
+    """Every reason for which it cannot; empty when it can."""
     warnings: tuple[Reason, ...]
+    """Findings that stop nothing."""
     checked_at: Timestamp
+    """When it was checked."""
     schema_version: int
+    """Version of the form of the plan."""
     content_hash: str
+    """SHA-256 of the decision as canonical JSON."""
 
 
 class ActionRecord(Record):
@@ -37,13 +48,21 @@ class ActionRecord(Record):
     """
 
     kind: Literal[AuditKind.ACTION] = AuditKind.ACTION
+    """The kind of audit: an action of a person."""
     audit_id: str
+    """Id of the audit; a command that comes twice has one."""
     flow_id: str
+    """Id of the flow; empty where no flow is concerned."""
     action: str
+    """Name of the action: `cancel_flow`, `skip_ticket`."""
     target: str
+    """Id of the flow, ticket, dead letter or worker that it is about."""
     who: str
+    """The person, as the request named it; it is not checked."""
     why: str
+    """The reason, in the words of that person."""
     at: Timestamp
+    """When it was done."""
 
 
 class IncidentType(Word):
@@ -66,20 +85,35 @@ class IncidentRecord(Record):
     """Trouble that a flow's own rules could not mend, in the fields of the contract `orchestration-incident`."""
 
     kind: Literal[AuditKind.INCIDENT] = AuditKind.INCIDENT
+    """The kind of audit: an incident."""
     incident_id: str
+    """Id of the incident; the same trouble has the same."""
     flow_id: str
+    """Id of the flow."""
     workflow_id: str
+    """Id of the flow, under the name that the contract has for it."""
     incident_type: IncidentType
+    """The kind of trouble."""
     severity: Severity
+    """How much it matters."""
     details: tuple[str, ...]
+    """Sentences for people, at most 20."""
     affected_tickets: tuple[str, ...]
+    """Ids of the tickets that it concerns, at most 100."""
     correlation_id: str
+    """The flow's correlation id."""
     trace_id: str
+    """The trace of the flow, 32 hexadecimal digits."""
     recommended_playbook: str | None
+    """Name of the playbook to follow; None without one."""
     auto_remediation_enabled: bool
+    """Whether tools may act on it without a person."""
     escalation_required: bool
+    """Whether a person has to look at it."""
     created_at: Timestamp
+    """When it was raised."""
     hash: str
+    """SHA-256 of the other fields of the contract as canonical JSON."""
 
     @property
     def audit_id(self) -> str:
@@ -93,3 +127,4 @@ class IncidentRecord(Record):
 
 
 AnyAudit = AuditRecord | ActionRecord | IncidentRecord
+"""Any audit, told apart by `kind`."""

@@ -17,6 +17,8 @@ MAX_DEPTH = 64
 """Levels of nesting. No plan needs more, and later readers rely on it instead of guarding their stacks."""
 
 LIGHT_BYTES = 256 * 1024
+"""Bytes of a text that is read in a few milliseconds."""
+
 LIGHT_PARTS = 20_000
 """A text with no more bytes and parts than these is read in a few milliseconds."""
 
@@ -24,13 +26,22 @@ MAX_PARTS = 1_000_000
 """Brackets, braces and commas of a text; each can cost 70 bytes of memory. A plan of 20,000 tasks has half of them."""
 
 SLICE = 256 * 1024
+"""Bytes that are counted at once: too many parts are found before the whole text is searched."""
+
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""The escape of half a surrogate pair, which may lack its other half."""
+
 NOT_FINITE = "the JSON holds NaN, Infinity or a number too large"
+"""The message about numbers that JSON cannot hold."""
 
 Parse = Callable[[bytes], object]
+"""A function that reads JSON, such as `parse_json`."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""The mark that some editors put before UTF-8."""
+
 ANY_JSON: TypeAdapter[object] = TypeAdapter(Any)
+"""The fast parser."""
 
 
 def parse_json(text: bytes) -> object:
@@ -133,6 +144,7 @@ def _not_finite(_word: str) -> NoReturn:
 
 
 _STEPS = _Steps()
+"""The parser that gives way to other threads; it has no state."""
 
 
 def _check_text(value: object) -> None:

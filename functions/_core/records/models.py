@@ -1,20 +1,18 @@
-"""The records of Flow C: what a store keeps and what the state machines move.
+"""The two records that the state machines move: flow and ticket.
 
-All are frozen values. `version` is 1 when a record is created and grows by one with every committed change; a
-commit succeeds only on the version it was decided on. `next_wakeup_at` is set on every live record: whatever
-else is lost, that instant re-drives it.
+All records are frozen values. `version` is 1 when a record is created and grows by one with every committed change; a
+commit succeeds only on the version that it was decided on. `next_wakeup_at` is set on every live record: at that
+moment the record is looked at, even if every event is lost.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from functions._core.records.policies import RetryPolicy, Undo
+from functions._core.records.ordering import precedence_of, urgency_of
+from functions._core.records.policies import Qos, RetryPolicy, Sla, Undo
 from functions._core.records.values import (
     CLEARANCES,
-    Consistency,
-    DeliveryMode,
-    Durability,
     FlowStatus,
     Outcome,
     Priority,
@@ -26,7 +24,6 @@ from functions._core.records.values import (
     TicketStatus,
     Timestamp,
     Waiting,
-    add_time,
     time_span,
 )
 
@@ -35,61 +32,91 @@ class Reason(Record):
     """Why something was refused or failed: a stable `code`, a sentence, and where in the input it lies."""
 
     code: str
+    """A stable word for programs."""
     message: str
+    """A sentence for people."""
     where: str | None = None
+    """The place in the decision, e.g. cognitive_plan.tasks[3].task_id, or a task id."""
 
 
 class Phase(Record):
     """One stay of a flow in a status; `emissions` counts how often its event was sent again."""
 
     status: FlowStatus
+    """The status that the flow was in."""
     entered_at: Timestamp
+    """When the flow came to it."""
     emissions: int = 0
+    """How often its event was sent again because it had no effect."""
 
 
 class Flow(Record):
-    """The small row of a flow. Its size does not depend on the size of the plan.
-
-    `sla_limit` is a deadline that the decision gave as a moment: unlike a span it does not stop while people are
-    waited for. `announced` is how the flow was last said to stand against its deadline. `back` is where a pause ends.
-    `compensable` counts the tickets that say how they are undone, `compensations` those that are being undone.
-    `orders` are the audit ids of the last orders that people gave, so that one which comes twice counts once.
-    `telemetry_published` tells, once the flow has ended, whether the sink has all of its telemetry. Until then
-    `telemetry_waiting` are the ids of the events in the buffer, `telemetry_refused` those that became dead letters.
-    """
+    """The small row of a flow. Its size does not depend on the size of the plan."""
 
     flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id."""
     decision_id: str
+    """Id of the decision, as its sender chose it, 1 to 255 characters."""
     plan_id: str | None = None
+    """Id of the plan; None while the decision names no usable one."""
     intent_id: str | None = None
+    """Id of the intent that led to the plan; None while the decision names no usable one."""
     correlation_id: str
+    """The decision's correlation id, else that of its event, else the flow id."""
     traceparent: str
+    """The W3C trace context that all events of the flow carry."""
     content_hash: str
+    """SHA-256 of the decision as canonical JSON: the same id with other content is a conflict."""
     status: FlowStatus = FlowStatus.VALIDATING
+    """Where the flow is; only the table of the state machine changes it."""
     outcome: Outcome | None = None
+    """How the flow ends; None until it is known, then never changed but by a redrive."""
     reasons: tuple[Reason, ...] = ()
+    """Why the flow did not succeed, or waits for approval; at most 100, then one that counts the rest."""
     warnings: tuple[Reason, ...] = ()
+    """Findings of C1 that stop nothing, the first 20."""
     priority: Priority = Priority.NORMAL
+    """How much the flow matters to the user."""
     risk_band: RiskBand = RiskBand.MEDIUM
+    """How dangerous the plan is; MEDIUM until C1 has read the decision."""
     received_at: Timestamp
+    """When the decision arrived."""
     sla_deadline: Timestamp
+    """When the flow must be done; it moves while people are waited for."""
     sla_limit: Timestamp | None = None
+    """A deadline that the decision gave as a moment: unlike a span it does not stop while people are waited for."""
     announced: SlackState = SlackState.ON_TRACK
+    """The slack state that was announced last, so that each change is announced once."""
     back: FlowStatus | None = None
+    """The status to which a pause or a redrive returns."""
     compensable: int = 0
+    """How many tickets say how their work is undone."""
     compensations: int | None = None
+    """How many tickets are to be undone; None until that is planned."""
     redrives: int = 0
+    """How often the flow was redriven."""
     orders: tuple[str, ...] = ()
+    """Audit ids of the last 20 commands, so that one which comes twice counts once."""
     ended_at: Timestamp | None = None
+    """When the end status was reached; None before."""
     phases: tuple[Phase, ...]
+    """Every stay in a status, the oldest first; the last one is the present."""
     tickets_generated: int = 0
+    """How many tickets the plan has."""
     critical_path_ms: int | None = None
+    """Length of the critical path by estimates, in milliseconds; None until C1 has read the plan."""
     tally: Mapping[str, int] = {}
+    """How many tickets of the plan are in each status, counted when the outcome was set; absent ones are zero."""
     telemetry_published: bool | None = None
+    """Whether the sink has all of the telemetry; None until the flow has ended."""
     telemetry_waiting: tuple[str, ...] = ()
+    """Ids of the events that wait in the buffer for the sink."""
     telemetry_refused: tuple[str, ...] = ()
+    """Ids of the dead letters of events that the sink refused."""
     next_wakeup_at: Timestamp | None
+    """When the flow is looked at, even if every event is lost; None once it has ended."""
     version: int = 1
+    """1 at first, one more with every committed change; a commit succeeds only on the version it read."""
 
     @property
     def phase(self) -> Phase:
@@ -98,7 +125,7 @@ class Flow(Record):
 
     @property
     def sla_paused(self) -> bool:
-        """Whether people are waited for, so that the time of the SLA does not run."""
+        """Whether the flow waits for a person, so that the time of the SLA does not run."""
         return self.status in STANDING_FLOWS
 
     @property
@@ -118,138 +145,193 @@ class Flow(Record):
 
 
 STANDING_FLOWS = frozenset({FlowStatus.AWAITING_APPROVAL, FlowStatus.PAUSED})
-
-
-class Sla(Record):
-    """A ticket's share of the flow's deadline: `deadline` is its latest finish."""
-
-    deadline: Timestamp
-    timeout_ms: int
-    max_retries: int
-
-
-class Qos(Record):
-    """How carefully a ticket is handled."""
-
-    delivery_mode: DeliveryMode
-    consistency: Consistency
-    durability: Durability
+"""Statuses in which a flow waits for a person: the time of its SLA stops there."""
 
 
 class Candidate(Record):
     """A worker as ranked for a ticket, with the parts of its score (each 0..1)."""
 
     worker_id: str
+    """Id of the worker."""
     score: float
+    """0.4 health + 0.3 pheromone + 0.3 telemetry."""
     health_score: float
+    """Its health, 0 to 1."""
     pheromone_score: float
+    """What is known of earlier work of this kind, 0 to 1; unknown is 0.5."""
     telemetry_score: float
+    """Its success rate, 0 to 1; unknown is 0.5."""
     active: int
+    """How many tickets it held when it was ranked."""
     slots: int
+    """How many tickets the worker takes at once."""
 
 
 class Refusal(Record):
     """A worker that was left out for a ticket, and why."""
 
     worker_id: str
+    """Id of the worker."""
     reason: str
+    """Why it was left out, as the end of a sentence about the worker."""
 
 
 class TaskLog(Record):
     """The end of what a task wrote in one attempt: standard output and standard error together, 64 KiB at most."""
 
     attempt: int
+    """The attempt that wrote it."""
     text: str
+    """The text, UTF-8, its last 64 KiB."""
 
 
 class Ticket(Record):
-    """One task on its way to being done: the execution ticket of the contract, and what drives it.
+    """One task on its way to its end: the execution ticket of the contract, and the fields that drive it.
 
-    `attempt` is the fencing token: it grows with every assignment to a worker. `retry_count` alone counts
-    against `sla.max_retries`. `open_dependencies` counts those that are not COMPLETED yet. `perhaps_begun` tells that
-    the worker may be at it although it did not acknowledge the attempt; `asked`, of a task that must not be repeated,
-    that it was sent to the worker and no answer is known yet. `turn` orders those that wait for a slot.
-
-    `until` is when it has waited too long for what it waits for; `next_wakeup_at` is then, or earlier when its slack
-    is looked at before. `announced` is how it was last said to stand against its share of the SLA, `tail_ms` the
-    longest path of estimates after it. `refused_by` are the workers that would not have it, each with the registration
-    of it that was asked: that one is not asked again. `undo` says how its work is undone; `compensates` names the
-    ticket whose work this one undoes. `late` says that by the estimates the ticket and what follows cannot be done in
-    time any more. `ready_at` is from when on nothing but a worker is missing. `log` is what the newest
-    attempt that told it wrote; it is served by itself alone and is in no event.
+    The fields up to `hash` are those of the contract; the others are the state machine's own.
     """
 
     ticket_id: str
+    """Id of the ticket: a UUIDv5 of flow id and task id."""
     flow_id: str
+    """Id of the flow that the ticket belongs to."""
     plan_id: str
+    """Id of the plan."""
     intent_id: str
+    """Id of the intent that led to the plan."""
     decision_id: str
+    """Id of the decision."""
     correlation_id: str
+    """The flow's correlation id."""
     trace_id: str
+    """The trace of the flow, 32 hexadecimal digits."""
     span_id: str
+    """The span that started the flow, 16 hexadecimal digits."""
     task_id: str
+    """Id of the task, unique within its plan; `compensate:` and the id of the task for a compensation."""
     task_type: TaskType
+    """The kind of work."""
     description: str
+    """The work, in words for people."""
     dependencies: tuple[str, ...] = ()
+    """Ids of the tickets that must be COMPLETED before this one may begin."""
     status: TicketStatus = TicketStatus.PENDING
+    """Where the ticket is; only the table of the state machine changes it."""
     priority: Priority
+    """How much the ticket matters to the user."""
     priority_score: float
+    """Urgency at creation, 0 to 1: from risk, care and the time that had passed."""
     risk_band: RiskBand
+    """How dangerous the task is; it decides the retries and the care."""
     sla: Sla
+    """The ticket's share of the flow's deadline, its timeout and its retries."""
     qos: Qos
+    """How carefully the ticket is handled."""
     parameters: Mapping[str, Any] = {}
+    """The input of the work as planned, any JSON object; references to outputs are not resolved here."""
     required_capabilities: tuple[str, ...] = ()
+    """Capabilities that a worker must offer, all of them; lower case, sorted."""
     security_level: SecurityLevel = SecurityLevel.INTERNAL
+    """The clearance that a worker must have at least."""
     template_id: str | None = None
+    """Id of a template that the worker knows; None for work without one."""
     idempotent: bool = True
+    """False: once begun, the task is never tried again; it fails instead."""
     created_at: Timestamp
+    """When C2, or the compensation, made the ticket."""
     assigned_at: Timestamp | None = None
+    """When the present attempt was given to its worker; None while no worker has it."""
     acknowledged_at: Timestamp | None = None
+    """When the worker accepted the present attempt; its timeout runs from then on."""
     started_at: Timestamp | None = None
+    """When the worker first reported RUNNING in the present attempt."""
     completed_at: Timestamp | None = None
+    """When the ticket ended, in whatever status."""
     estimated_duration_ms: int
+    """Expected duration, in milliseconds."""
     actual_duration_ms: int | None = None
+    """Duration of the attempt that succeeded, in milliseconds; None for every other end."""
     retry_count: int = 0
+    """How often it was tried again after a failure or a timeout; this alone counts against `sla.max_retries`."""
     error_message: str | None = None
+    """The message of `reason`, as the contract names it."""
     reason: Reason | None = None
+    """Why the last attempt, or the ticket, came to nothing."""
     compensation_ticket_id: str | None = None
+    """Id of the ticket that undoes the work of this one; None when nothing does."""
     metadata: Mapping[str, Any] = {}
+    """Anything that the plan keeps with the task; nothing here depends on it."""
     schema_version: int = 1
+    """Version of the ticket's form."""
     hash: str
+    """SHA-256 of the fields that never change; a ticket whose hash is another one is never assigned."""
 
     attempt: int = 0
+    """The fencing token: it grows with every assignment, and a report on another attempt changes nothing."""
     worker_id: str | None = None
+    """Id of the worker that has the present attempt; None while no worker has it."""
     candidates: tuple[Candidate, ...] = ()
+    """Workers that C3 ranked for the present attempt, the best first; the next one is tried at once."""
     refusals: tuple[Refusal, ...] = ()
+    """Workers that C3 left out last time, with the reasons, at most 10."""
     excluded_workers: tuple[str, ...] = ()
+    """Workers that had the ticket and lost it, the last 16; they are ranked last."""
     perhaps_begun: bool = False
+    """Whether the worker may be at the present attempt although it did not acknowledge it."""
     asked: bool = False
+    """Whether a task that must not be repeated was sent to the worker and no answer is known yet."""
     waiting: Waiting | None = None
+    """The thing that a PENDING ticket waits for; None in any other status."""
     waiting_since: Timestamp | None = None
+    """When it began to wait for that."""
     turn: int | None = None
+    """The turn in which it waits for a slot, the lowest first; None when it waits for no slot."""
     emissions: int = 0
+    """How often its discovery was asked for again since the last assignment; each event gets a new id."""
     latest_start: Timestamp
+    """When it must start at the latest, by estimates, so that the flow meets its deadline."""
     tail_ms: int = 0
+    """Length of the critical path of estimates after it, in milliseconds."""
     announced: SlackState = SlackState.ON_TRACK
+    """The slack state that was announced last, so that each change is announced once."""
     late: bool = False
+    """Whether, by the estimates, the ticket and its dependants cannot be done in time any more."""
     retry: RetryPolicy = RetryPolicy()
+    """The pauses between its retries."""
     ready_at: Timestamp | None = None
+    """From when on nothing but a worker is missing; None while it waits for dependencies."""
     schedule_to_start_ms: int | None = None
+    """How long it may wait for a worker from `ready_at` on, in milliseconds; None: until the deadline."""
     heartbeat_timeout_ms: int | None = None
+    """How long a worker may be silent about it, in milliseconds; None: until its timeout."""
     undo: Undo | None = None
+    """How its work is undone; None when it is not."""
     compensates: str | None = None
+    """Id of the ticket whose work this one undoes; None for a ticket of the plan."""
     skipped: bool = False
+    """Whether a person let it count as done without being done."""
     until: Timestamp | None = None
+    """The end of its present wait, for a worker or for the end of an attempt; then a rule acts."""
     level: int = 0
+    """Its level in the plan: 0 without dependencies, else one more than the highest of them."""
     critical: bool = False
+    """Whether it lies on the critical path."""
     dependants: tuple[str, ...] = ()
+    """Ids of the tickets that depend on it."""
     open_dependencies: int = 0
+    """How many of its dependencies are not COMPLETED yet."""
     progress: float | None = None
+    """How far the present attempt is, in percent; None when the worker has not said it."""
     output: Any = None
+    """The result of the work, any JSON value; later tickets can refer to it."""
     refused_by: Mapping[str, str] = {}
+    """Workers that would not have it, each with the registration that was asked: it is not asked again."""
     log: TaskLog | None = None
+    """The end of what its newest attempt with a log wrote; it has a request of its own and is in no event."""
     next_wakeup_at: Timestamp | None
+    """When it is looked at, even if every event is lost: at `until`, or earlier when its slack changes."""
     version: int = 1
+    """1 at first, one more with every committed change; a commit succeeds only on the version it read."""
 
     @property
     def timeout(self) -> timedelta:
@@ -258,96 +340,29 @@ class Ticket(Record):
 
     @property
     def urgency(self) -> Timestamp:
-        """What orders those that wait, the earliest first: the latest start, and late ones after all others.
-
-        It is as coarse as the time that the ticket had at first: who has hours is not ahead by a few seconds.
-        """
-        step = coarse_step(self.latest_start - self.created_at)
-        start = add_time(self.latest_start, -((self.latest_start - YEAR_2000) % step))
-        return add_time(start, BEHIND) if self.late else start
+        """The moment that orders the tickets that wait, the earliest first."""
+        return urgency_of(self.latest_start, self.created_at, late=self.late)
 
     @property
     def precedence(self) -> int:
-        """What orders those that are equally urgent, the lowest first: the priority score, then the priority.
-
-        0 to 4,000,003. The score is the one at creation: its parts that do not change. How much time has passed is the
-        same for equally urgent tickets.
-        """
-        score = min(1.0, max(0.0, self.priority_score))
-        return round((1 - score) * SCORES) * len(Priority) + PLACES[self.priority]
+        """The number that orders the tickets that are equally urgent, the lowest first."""
+        return precedence_of(self.priority_score, self.priority)
 
     @property
     def order(self) -> tuple[Timestamp, int, str]:
-        """What orders tickets that become ready together, as it orders those that wait in one turn."""
+        """The order of tickets that become ready together, the same as of those that wait in one turn."""
         return self.urgency, self.precedence, self.ticket_id
 
     @property
     def requirement(self) -> frozenset[str]:
-        """What a worker has to offer (`Worker.offers`) to get the ticket: all capabilities, and the clearance."""
+        """Everything that a worker must offer (`Worker.offers`) to get the ticket: capabilities and clearance."""
         return CLEARANCES[self.security_level].union(self.required_capabilities)
 
     @property
     def live(self) -> bool:
-        """Whether the ticket can still change by itself."""
+        """Whether the ticket can still change without a command."""
         return self.status in LIVE_TICKETS
 
 
-SCORES = 1_000_000
-"""Priority scores that are told apart: they have six digits."""
-
-PLACES = {priority: place for place, priority in enumerate(reversed(Priority))}
-"""The place of each priority among tickets with the same score, CRITICAL the first."""
-
-YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
-
-SHARES = 64
-"""Into how many steps, about, the time of a ticket is divided where its slack is compared with that of others."""
-
-
-def coarse_step(slack: timedelta) -> timedelta:
-    """Return in which steps slack is compared: a whole power of two of seconds, 1/64 to 1/128 of it and at least 1 s.
-
-    Four hours are compared in steps of 128 s. Powers of two, so that the steps of all tickets share their limits.
-    """
-    share = max(1, slack // timedelta(seconds=SHARES))
-    return timedelta(seconds=1 << share.bit_length() - 1)
-
-
-BEHIND = timedelta(days=36_525)
-"""Added to the latest start of what is late, so that it comes after whatever is not, in the same order."""
-
 LIVE_TICKETS = frozenset({TicketStatus.PENDING, TicketStatus.ASSIGNED, TicketStatus.RUNNING})
-
-
-class HistoryEntry(Record):
-    """One transition. `seq` is given by the store and grows within it; `type` is the noun of the event.
-
-    `event_id` is the event that was being handled, or `clock`.
-    """
-
-    flow_id: str
-    at: Timestamp
-    type: str
-    cause: str
-    ticket_id: str | None = None
-    task_id: str | None = None
-    from_status: str | None = None
-    to_status: str | None = None
-    attempt: int | None = None
-    worker_id: str | None = None
-    event_id: str | None = None
-    detail: Mapping[str, Any] = {}
-    seq: int = 0
-
-
-class DeadLetter(Record):
-    """An event that could not be handled, kept for people to see, replay or drop."""
-
-    letter_id: str
-    function: str
-    reason: Reason
-    attempts: int
-    first_seen: Timestamp
-    last_seen: Timestamp
-    flow_id: str | None
-    event: Mapping[str, Any]
+"""Statuses of a ticket that changes without a command; each has a timeout of its own."""

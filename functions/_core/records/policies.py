@@ -1,9 +1,31 @@
-"""How a ticket is tried again, and how its work is undone: what a task may say beside the work itself."""
+"""How a ticket is handled: its share of the SLA, its care, its retries and the way its work is undone."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.records.values import Record
+from functions._core.records.values import Consistency, DeliveryMode, Durability, Record, Timestamp
+
+
+class Sla(Record):
+    """A ticket's share of the flow's deadline: `deadline` is its latest finish."""
+
+    deadline: Timestamp
+    """The latest finish that keeps the flow within its deadline."""
+    timeout_ms: int
+    """How long one attempt may take from its acknowledgement on, in milliseconds."""
+    max_retries: int
+    """How often the ticket may be tried again."""
+
+
+class Qos(Record):
+    """How carefully a ticket is handled."""
+
+    delivery_mode: DeliveryMode
+    """How often an assignment may reach a worker."""
+    consistency: Consistency
+    """The reads that its state needs."""
+    durability: Durability
+    """The failures that its state survives."""
 
 
 class RetryPolicy(Record):
@@ -13,15 +35,23 @@ class RetryPolicy(Record):
     """
 
     initial_ms: int = 1_000
+    """The pause before the first retry, in milliseconds."""
     coefficient: float = 2.0
+    """The factor by which the pause grows with every retry."""
     max_ms: int = 60_000
+    """The longest pause, in milliseconds, before its jitter."""
     jitter: float = 0.2
+    """The share of itself by which a pause is made longer or shorter at most, 0 to 1."""
     non_retryable: tuple[str, ...] = ()
+    """Types of errors after which the ticket is not tried again."""
 
 
 class Undo(Record):
     """How a ticket's work is undone: the parameters and the capabilities of its compensation, and its timeout."""
 
     parameters: Mapping[str, Any] = {}
+    """Parameters of the compensation, over those that follow from the task type."""
     required_capabilities: tuple[str, ...] | None = None
+    """Capabilities that a worker needs for it; None: those of the ticket."""
     timeout_ms: int | None = None
+    """How long one attempt at it may take, in milliseconds; None: 120000."""

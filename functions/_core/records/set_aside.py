@@ -1,7 +1,7 @@
-"""Stored records that cannot be read: each is set aside, so that all others go on.
+"""Stored records that cannot be read: each is set aside, so that all others continue.
 
 A record that cannot be read stays where it is stored. Reads of many records leave it out, a read of this one raises
-`Unreadable`. It is told once, listed until it can be read again or is gone, and named wherever people look.
+`Unreadable`. It is reported once, and listed until it can be read again or is gone.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,10 +46,15 @@ class UnreadableRecord(Record):
     """
 
     kind: RecordKind
+    """The kind of record."""
     record_id: str
+    """Its id, or its position in a queue."""
     flow_id: str | None = None
+    """Id of its flow; None when that is not known."""
     why: str
+    """Why it cannot be read, without repeating any of it."""
     raw: str = Field(default="", exclude=True)
+    """Its stored text, up to 200,000 characters, where that is moved to a dead letter; it is in no answer."""
 
 
 def _nobody(_record: UnreadableRecord) -> None:
@@ -75,10 +80,10 @@ class SetAside:
         flow_id: str | None = None,
         raw: object = "",
     ) -> T | None:
-        """Return what `parse` returns; when it raises anything, set the record aside and return None."""
+        """Return the record that `parse` reads; when it raises anything, set the record aside and return None."""
         try:
             parsed = parse()
-        except Exception as error:  # noqa: BLE001 whatever is wrong with one record, the others can be read
+        except Exception as error:  # noqa: BLE001 any fault of one record, the others can be read
             self._add(
                 UnreadableRecord(kind=kind, record_id=str(record_id), flow_id=flow_id, why=_why(error), raw=_text(raw))
             )
@@ -88,14 +93,14 @@ class SetAside:
         return parsed
 
     def read_one(self, kind: RecordKind, record_id: str, parse: Callable[[], T], *, version: int | None = None) -> T:
-        """Return what `parse` returns; when it raises anything, set the record aside and raise `Unreadable`."""
+        """Return the record that `parse` reads; when that fails, set the record aside and raise `Unreadable`."""
         parsed = self.read(kind, record_id, parse)
         if parsed is None:
             raise self.error(kind, record_id, version)
         return parsed
 
     def error(self, kind: RecordKind, record_id: str, version: int | None = None) -> Unreadable:
-        """Return what is raised where a record that was set aside is asked for by its id."""
+        """Return the error for a record that was set aside and is asked for by its id."""
         known = self._records.get((kind, record_id))
         why = known.why if known else "the log says why"
         return Unreadable(f"the stored {kind} {record_id} cannot be read: {why}", version)
@@ -116,13 +121,13 @@ class SetAside:
         self._records.pop((kind, str(record_id)), None)
 
     def flow_gone(self, flow_id: str) -> None:
-        """Forget all that was of a flow which is no more."""
+        """Forget all records of a flow that is no more."""
         for record in self.records():
             if flow_id in {record.flow_id, record.record_id}:
                 self.gone(record.kind, record.record_id)
 
     def records(self, *kinds: RecordKind, flow_id: str | None = None) -> Sequence[UnreadableRecord]:
-        """Return what is set aside, of these kinds (none: of all), and of one flow if it is named."""
+        """Return the records that are set aside, of these kinds (none: of all), and of one flow if it is named."""
         return [
             record
             for record in list(self._records.values())
@@ -131,7 +136,7 @@ class SetAside:
 
 
 def _why(error: Exception) -> str:
-    """Return what is wrong with a record, without repeating any of it."""
+    """Return the fault of a record, without repeating any of it."""
     if not isinstance(error, ValidationError):
         return type(error).__name__
     faults = error.errors(include_url=False, include_context=False, include_input=False)

@@ -19,14 +19,15 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Plai
 NAMESPACE = UUID("6f1c3f0e-58a5-5d0c-9a51-1f2b7c0d4e11")
 """Root of all derived ids. Changing it gives every decision a new flow: it is part of the wire contract."""
 
-MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last instant RFC 3339 can write
+MAX_EPOCH_MS = 253_402_300_799_999
+"""Milliseconds since 1970 of 9999-12-31T23:59:59.999Z, the last moment that RFC 3339 can write."""
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
-"""A number as text: for a time it means what the number means, and never seconds or the digits of a date."""
+"""A number as text: for a time it means epoch milliseconds, and never seconds or the digits of a date."""
 
 EARLIEST = datetime(1, 1, 1, 0, 0, 0, 1_000, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
-"""Where all arithmetic of times ends. A millisecond lies between them and the ends of the calendar, which databases
+"""The ends of all arithmetic of times. A millisecond lies between them and the ends of the calendar, which databases
 read as infinite."""
 
 LONGEST = timedelta(days=999_999_999)
@@ -34,7 +35,7 @@ LONGEST = timedelta(days=999_999_999)
 
 
 def flow_id_of(decision_id: str) -> str:
-    """Return the flow id of a decision: a pure function, so clients can compute it."""
+    """Return the flow id of a decision: a pure function, so that clients can compute it."""
     return name_uuid(str(NAMESPACE), decision_id)
 
 
@@ -44,7 +45,7 @@ def ticket_id_of(flow_id: str, task_id: str) -> str:
 
 
 def stored_decision(flow_id: str) -> dict[str, str]:
-    """Return the attributes of an event that does not bring the decision: where it is, and which schema the data have.
+    """Return the attributes of an event without the decision: the place of the decision, and the schema of the data.
 
     The place is relative to the platform's address.
     """
@@ -90,7 +91,7 @@ def parse_time(value: object) -> object:
 
 
 def _in_calendar(moment: datetime) -> datetime:
-    """Return `moment` between `EARLIEST` and `LATEST`; what no time in UTC can be is left as it is."""
+    """Return `moment` between `EARLIEST` and `LATEST`; a moment that has no time in UTC is left as it is."""
     if moment.tzinfo is None or MINYEAR < moment.year < MAXYEAR:
         return moment
     try:
@@ -107,7 +108,7 @@ def format_time(moment: datetime) -> str:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; what lies outside the calendar there is its nearest end."""
+    """Return `moment` in UTC; outside the calendar it is the nearest end of it."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -115,7 +116,7 @@ def to_utc(moment: datetime) -> datetime:
 
 
 def add_time(moment: datetime, span: timedelta) -> datetime:
-    """Return `moment` plus `span`, which may be negative; what lies outside the calendar is its nearest end.
+    """Return `moment` plus `span`, which may be negative; outside the calendar it is the nearest end of it.
 
     Every sum of a time and a duration that somebody else has chosen is made here.
     """
@@ -128,9 +129,10 @@ def add_time(moment: datetime, span: timedelta) -> datetime:
 def time_span(milliseconds: float) -> timedelta:
     """Return a duration of so many milliseconds, at most the longest that there is."""
     try:
-        return timedelta(milliseconds=milliseconds)
+        span = timedelta(milliseconds=milliseconds)
     except OverflowError:
         return -LONGEST if milliseconds < 0 else LONGEST
+    return max(-LONGEST, min(span, LONGEST))
 
 
 def milliseconds(span: timedelta) -> int:
@@ -143,16 +145,19 @@ Timestamp = Annotated[
     BeforeValidator(parse_time),
     PlainSerializer(format_time, return_type=str, when_used="json"),
 ]
+"""A moment as it is read and written everywhere: RFC 3339 in UTC with milliseconds."""
 
 
 def a_number(value: object) -> object:
     """Return `value` unless it is a truth value or text, which would be read as a number."""
     if isinstance(value, bool | str):
-        raise ValueError("must be a number")  # noqa: TRY004 what pydantic makes a fault of
+        raise ValueError("must be a number")  # noqa: TRY004 pydantic makes a fault of it
     return value
 
 
 Number = Annotated[float, BeforeValidator(a_number)]
+"""A number that is written as a number."""
+
 WholeNumber = Annotated[int, BeforeValidator(a_number)]
 """1.0 is one, as in JSON Schema."""
 
@@ -274,7 +279,7 @@ class SecurityLevel(Word):
     RESTRICTED = "RESTRICTED"
 
     def covers(self, other: "SecurityLevel") -> bool:
-        """Whether who is cleared for this level may see what is of the `other` one."""
+        """Whether a worker that is cleared for this level may see tickets of the `other` one."""
         return CLEARANCES[other] <= CLEARANCES[self]
 
 
@@ -282,10 +287,10 @@ CLEARANCES: Mapping[SecurityLevel, frozenset[str]] = {
     level: frozenset(f"CLEARANCE:{lower}" for lower in list(SecurityLevel)[1 : position + 1])
     for position, level in enumerate(SecurityLevel)
 }
-"""What a level adds to the capabilities that a ticket requires, and to those that a worker offers.
+"""Names that a level adds to the capabilities that a ticket requires, and to those that a worker offers.
 
-So whoever matches one with the other, in whatever store, respects clearance, too. No capability has such a name:
-capabilities are lower case. PUBLIC adds nothing.
+So every store that matches one with the other respects clearance, too. No capability has such a name: capabilities
+are lower case. PUBLIC adds nothing.
 """
 
 
@@ -328,6 +333,7 @@ class ReportStatus(Word):
 
 
 NO_FIELDS: frozenset[str] = frozenset()
+"""The set that all records share in place of their own sets of given fields."""
 
 
 class Record(BaseModel):
@@ -336,7 +342,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     def model_post_init(self, _context: object, /) -> None:
-        """Forget which fields were given: nothing here asks, and the set takes more memory than the fields."""
+        """Forget the set of given fields: nothing here reads it, and it takes more memory than the fields."""
         object.__setattr__(self, "__pydantic_fields_set__", NO_FIELDS)
 
     def but(self, **changes: Any) -> Self:
@@ -347,3 +353,4 @@ class Record(BaseModel):
 
 
 JsonObject = Mapping[str, Any]
+"""Any JSON object."""

@@ -10,43 +10,62 @@ class WorkerTelemetry(Record):
     """What a worker says of its own record; unknown is None, never zero."""
 
     success_rate: Number | None = None
+    """Share of its tasks that succeed, 0 to 1; null: unknown."""
     total_executions: WholeNumber | None = None
+    """How many tasks it has done; null: unknown."""
     avg_duration_ms: Number | None = None
+    """Average duration of its tasks, in milliseconds; null: unknown."""
 
 
 class Worker(Record):
     """A registered worker. It gets tickets up to the security level of its `clearance`.
 
-    Its health follows from `last_seen` and the clock; nothing else decides it. `announced` is the health that was last
-    made known to others by an event. `slots` is how many tickets it takes at once. `failures` counts in a row what it
-    was to blame for, beside its tasks' own errors, `doubt` says what the last one was; until `suspended_until` it gets
-    nothing because of them, and `successes` counts what went well after that. Then it gets one attempt at a time:
-    `trial`, ticket and attempt, which holds the place until `trial_until` at most. `registration` tells one
-    registration of the worker from another.
+    Its health follows from `last_seen` and the clock, and from its own word in `reported`. The fields `failures`,
+    `successes`, `suspended_until`, `doubt`, `trial` and `trial_until` are the state of its circuit breaker.
     """
 
     worker_id: str
+    """Id of the worker, as it chose it."""
     endpoint: str
+    """The URL to which assignments are POSTed."""
     capabilities: tuple[str, ...] = ()
+    """The capabilities that it offers; lower case, sorted."""
     clearance: SecurityLevel = SecurityLevel.INTERNAL
+    """The highest security level of the tickets that it may get."""
     slots: int = 10
+    """How many tickets it takes at once."""
     metadata: Mapping[str, Any] = {}
+    """Anything that the worker keeps with it; nothing here depends on it."""
     telemetry: WorkerTelemetry = WorkerTelemetry()
+    """The figures that the worker states of itself."""
     reported: Health = Health.HEALTHY
+    """The health that its last heartbeat stated."""
     announced: Health = Health.HEALTHY
+    """The health that was announced last, so that each loss of the worker is announced once."""
     failures: int = 0
+    """Failures in a row that it was to blame for, beside its tasks' own errors."""
     successes: int = 0
+    """Successes since its last failure; enough of them close its circuit breaker."""
     suspended_until: Timestamp | None = None
+    """Until when its circuit breaker is open; it stays set while half-open, None when closed."""
     registered_at: Timestamp
+    """When it registered for the first time."""
     last_seen: Timestamp
+    """When it was last heard of, by the clock of the registry; its health follows from this and the clock."""
     next_wakeup_at: Timestamp
+    """When it is looked at again if it stays silent."""
     version: int = 1
+    """1 at first, one more with every committed change; a commit succeeds only on the version it read."""
     registration: str = ""
+    """Name of the present registration: its time and version; each registration has another one."""
     doubt: str = ""
+    """The cause of its last failure, as in `WorkerVerdict.why`; empty without one."""
     trial: str | None = None
+    """Ticket and attempt that its half-open circuit breaker lets through; None when the place is free."""
     trial_until: Timestamp | None = None
+    """Until when that attempt holds the place at most."""
 
     @property
     def offers(self) -> frozenset[str]:
-        """What the worker has of that which tickets require (`Ticket.requirement`)."""
+        """Everything that the worker offers, in the words of `Ticket.requirement`."""
         return CLEARANCES[self.clearance].union(self.capabilities)

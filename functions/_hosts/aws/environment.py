@@ -47,8 +47,8 @@ def invoked(name: str, event: Mapping[str, Any], context: Any) -> Any:  # noqa: 
 
 
 @cache
-def _entry(name: str) -> "Entry":
-    return Entry(name, os.environ)
+def _entry(name: str) -> "LambdaEntry":
+    return LambdaEntry(name, os.environ)
 
 
 def read_environment(function: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> Settings:
@@ -61,7 +61,7 @@ def read_environment(function: str, environment: Mapping[str, str], secrets: Map
     return settings.model_copy(update={"worker_networks": settings.worker_networks or "private,public"})
 
 
-class Entry:
+class LambdaEntry:
     """What Lambda calls: one function, in an event loop that lives as long as its environment."""
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:

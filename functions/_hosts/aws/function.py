@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from math import inf
 from typing import Self
 
@@ -13,20 +12,18 @@ from functions._adapters.aws.eventbridge import EventBridgeBroker
 from functions._adapters.aws.messages import Queue
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.dynamodb.client import meaning
-from functions._adapters.http.client import HttpClient
-from functions._adapters.http.knative import BrokerTelemetrySink
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Clock, WorkerGateway
 from functions._core.records.models import Reason
 from functions._engine.clock import SystemClock, fresh_id
+from functions._engine.compose import Host, compose
 from functions._engine.event_work import EventWork
 from functions._engine.outbox_relay import OutboxRelay
 from functions._engine.outbox_skipping_store import OutboxSkippingStore
 from functions._engine.platform import Platform
 from functions._engine.retention_job import RetentionJob
 from functions._engine.settings import Settings
-from functions._engine.wiring import ports_of
 from functions._hosts.aws.timers import SOURCE, Timers
 from functions._observability.http_metrics import AsgiApp
 from functions._observability.logs import log
@@ -50,10 +47,10 @@ class LambdaFunction:
     name: str
     settings: Settings
     platform: Platform
-    publisher: OutboxRelay
+    relay: OutboxRelay
     timers: Timers
     claims: Claims | None
-    forgetting: RetentionJob
+    retention: RetentionJob
     app: AsgiApp | None = None
     _handle: Handler = field(init=False)
     _work: EventWork = field(init=False)
@@ -72,32 +69,31 @@ class LambdaFunction:
         """Put the function `name` together; nothing is called yet. `clock` and `gateway` stand for the real ones."""
         clock = clock or SystemClock()
         table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock, name=fresh_id())
-        stores, store = table.stores, OutboxSkippingStore(table.stores.store)
         claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
         broker = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
-        publisher = OutboxRelay(stores.queue, store, broker, clock)
         timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
-        http = HttpClient(), HttpClient(networks=settings.networks)
-        ports = replace(ports_of(settings, stores, *http, BrokerTelemetrySink(broker), clock), store=store)
-        ports = replace(ports, gateway=gateway or ports.gateway)
-        platform = Platform(settings, ports, stores.queue, str(settings.public_url), outlet=publisher)
-        platform.alarm = timers.observe
+        composed = compose(
+            settings,
+            Host(
+                stores=replace(table.stores, store=OutboxSkippingStore(table.stores.store)),
+                base_url=str(settings.public_url),
+                broker=lambda _client: broker,
+                alarm=timers.observe,
+                clock=clock,
+                gateway=gateway,
+            ),
+        )
+        platform, relay = composed.platform, composed.relay
         made = cls(
             name=name,
             settings=settings,
             platform=platform,
-            publisher=publisher,
+            relay=relay,
             timers=timers,
             claims=claims,
-            forgetting=RetentionJob(
-                platform.ports.retention,
-                clock,
-                platform.metrics,
-                keep=timedelta(days=settings.retention_days),
-                letters=settings.dead_letters_max,
-            ),
+            retention=composed.retention,
         )
-        made._handle = made._work = EventWork(name, platform, publisher, made._tick)
+        made._handle = made._work = EventWork(name, platform, relay, made._tick)
         if name == "api":
             made._open_api(table.check)
         return made
@@ -156,9 +152,9 @@ class LambdaFunction:
         await self._sweep()
         if self._in_time():
             await self.platform.catch_up()
-            await self.publisher.recover()
+            await self.relay.recover()
         for _ in range(ROUNDS):
-            if not self._in_time() or not await self.forgetting.round():
+            if not self._in_time() or not await self.retention.round():
                 return
 
     async def _sweep(self) -> None:

@@ -16,19 +16,18 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from functions._adapters.aws.client import Client
 from functions._adapters.aws.messages import Queue, queue_of, read_message
-from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.delivery import GiveUp, RetryAfter, RetryLimits, next_delivery
+from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.models import Reason
 from functions._engine.dispatch import flow_of
-from functions._engine.event_work import MISDIRECTED
 from functions._hosts.aws.function import LambdaFunction
 from functions._observability.emf import EmbeddedMetrics
 from functions._observability.logs import ids_of, log
 
-TRIES = 3
-"""Of an event that breaks its function."""
+LIMITS = RetryLimits(broken=3, first=0.5, longest=60.0)
+"""An event that breaks its function is given up here; what is away for long ends by the queue's own count."""
 
-LONGEST_PAUSE = 60
 UNREADABLE = "unreadable"
 """Type of the dead letter of a message that is no event, and the code of its reason."""
 
@@ -92,19 +91,18 @@ class Records:
                 )
             else:
                 await self._function.handle(event)
-        except Rejected as refusal:
-            reason = Reason(code=refusal.code, message=str(refusal))
-            await self._function.dead_letter(event, reason, hopeless=refusal.status != MISDIRECTED)
-        except (Unavailable, Conflict) as passing:
-            log.warning("event.not_now", **ids_of(event), error=repr(passing))
-            raise
         except Exception as error:
-            log.exception("event.failed", **ids_of(event))
-            received = _times(record)
-            if received < TRIES:
-                raise
-            text = f"failed {received} times, at last with {type(error).__name__}; the log says more"
-            await self._function.dead_letter(event, Reason(code="internal", message=text), hopeless=True)
+            match next_delivery(error, _times(record), LIMITS):
+                case GiveUp(reason, breaks_flow):
+                    if not isinstance(error, Rejected):
+                        log.error("event.failed", **ids_of(event), exc_info=error)
+                    await self._function.dead_letter(event, reason, hopeless=breaks_flow)
+                    return
+                case RetryAfter(broken=True):
+                    log.error("event.failed", **ids_of(event), exc_info=error)
+                case RetryAfter():
+                    log.warning("event.not_now", **ids_of(event), error=repr(error))
+            raise
 
     async def _sooner(self, record: SQSRecord) -> None:
         """Let a message be seen again before its time in the queue's settings; if that fails, then not.
@@ -114,7 +112,7 @@ class Records:
         if self._function.name == "dead_letter":
             return
         arn = record.event_source_arn
-        pause = min(2 ** (_times(record) - 1), LONGEST_PAUSE)
+        pause = round(LIMITS.pause(_times(record)))
         try:
             if arn not in self._queues:
                 self._queues[arn] = await queue_of(self._sqs, arn)

@@ -15,7 +15,7 @@ Served by `func_python` itself, requests come with the event read already, and a
 traps: it invents the id and time of an event that has none, passes data that is not JSON as text, answers an exception
 with its text (and `ValueError` with that of another error), and sends nothing when the function sends nothing. So here
 the event is read once more, strictly, nothing is raised, and there always is an answer. What it does before, this
-cannot mend: it takes bodies of any size, invents ids in structured mode, answers batches with 500, and gives requests
+cannot fix: it takes bodies of any size, invents ids in structured mode, answers batches with 500, and gives requests
 3 s to end. Our own server does none of that.
 """
 
@@ -27,12 +27,12 @@ from http import HTTPStatus
 from typing import Any
 
 from functions._adapters.http.cloudevents import STRUCTURED, read_events
-from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.delivery import MISDIRECTED, GiveUp, RetryAfter, RetryLimits, next_delivery
+from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Clock
 from functions._core.records.json_text import is_light, parse_in_steps
 from functions._core.records.values import format_time
-from functions._engine.event_work import MISDIRECTED
 from functions._hosts.plain_answers import PlainAnswer, problem
 from functions._observability.http_metrics import Receive, Scope, Send
 from functions._observability.logs import ids_of, log
@@ -43,6 +43,9 @@ EVENT_LIMIT = 1024 * 1024
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 RETRY_AFTER = {"retry-after": "1"}
+
+BROKER_COUNTS = RetryLimits(first=0.5, longest=60.0)
+"""The broker repeats and counts by itself; it takes the pause from `RETRY_AFTER` or from its own backoff."""
 
 
 class CutOff(Exception):
@@ -85,17 +88,8 @@ class EventEdge:
             return problem(refusal.status, refusal.code, str(refusal))
         try:
             await self._work(event)
-        except Rejected as refusal:
-            log.warning("event.refused", **ids_of(event), code=refusal.code, error=str(refusal))
-            # Its status is for callers of the api, who may be told 404 or 409; a broker would repeat these.
-            status = MISDIRECTED if refusal.status == MISDIRECTED else HTTPStatus.BAD_REQUEST
-            return problem(status, refusal.code, str(refusal))
-        except (Unavailable, Conflict) as passing:
-            log.warning("event.not_now", **ids_of(event), error=repr(passing))
-            return not_now()
-        except Exception:  # noqa: BLE001 the one broad except: whatever breaks, the broker gets an answer
-            log.exception("event.failed", **ids_of(event))
-            return problem(500, "internal", "something went wrong inside; the log says what")
+        except Exception as error:  # noqa: BLE001 the one broad except: whatever breaks, the broker gets an answer
+            return _answer_to(event, error)
         return PlainAnswer(HTTPStatus.ACCEPTED)
 
     async def _read(self, scope: Scope, receive: Receive) -> CloudEvent:
@@ -126,6 +120,21 @@ class EventEdge:
                 raise too_large
             if not message.get("more_body"):
                 return bytes(body)
+
+
+def _answer_to(event: CloudEvent, error: Exception) -> PlainAnswer:
+    """Return the answer by which the broker does what the delivery table says."""
+    match next_delivery(error, 1, BROKER_COUNTS):
+        case GiveUp(reason):
+            log.warning("event.refused", **ids_of(event), code=reason.code, error=reason.message)
+            # Its status is for callers of the api, who may be told 404 or 409; a broker would repeat these.
+            misdirected = isinstance(error, Rejected) and error.status == MISDIRECTED
+            return problem(MISDIRECTED if misdirected else HTTPStatus.BAD_REQUEST, reason.code, reason.message)
+        case RetryAfter(broken=False):
+            log.warning("event.not_now", **ids_of(event), error=repr(error))
+            return not_now()
+    log.error("event.failed", **ids_of(event), exc_info=error)
+    return problem(500, "internal", "something went wrong inside; the log says what")
 
 
 def not_now() -> PlainAnswer:

@@ -12,9 +12,9 @@ from contextlib import AsyncExitStack
 
 from functions._core.errors import Unavailable
 from functions._engine.settings import Settings, SettingsError
-from functions._engine.wiring import open_store
 from functions._hosts.knative.edge import not_now, send_of
-from functions._hosts.knative.process import DRAIN_SECONDS, Binding, Opens, Running, read_environment, running
+from functions._hosts.knative.process import DRAIN_SECONDS, Binding, Opens, RunningFunction, read_environment, running
+from functions._hosts.open_store import open_store
 from functions._hosts.plain_answers import PlainAnswer
 from functions._hosts.serving import listen, new_event_loop, serving, tune, url_of
 from functions._observability import logs
@@ -38,7 +38,7 @@ class KnativeFunction:
         self.name = name
         self._opens = opens
         self._resources = AsyncExitStack()
-        self._opening: asyncio.Task[Running] | None = None
+        self._opening: asyncio.Task[RunningFunction] | None = None
         self._checking: asyncio.Task[bool] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._draining = False
@@ -118,7 +118,7 @@ class KnativeFunction:
             await asyncio.wait({self._opening})
         await self._resources.aclose()
 
-    async def _open(self, settings: Settings, binding: Binding) -> Running:
+    async def _open(self, settings: Settings, binding: Binding) -> RunningFunction:
         while True:
             try:
                 return await self._resources.enter_async_context(running(self.name, settings, binding, self._opens))
@@ -126,7 +126,7 @@ class KnativeFunction:
                 logs.log.warning("function.not_open", function=self.name, error=str(away))
                 await asyncio.sleep(AGAIN_SECONDS)
 
-    async def running(self) -> Running:
+    async def running(self) -> RunningFunction:
         if self._opening is None:
             raise Unavailable("the function was not started")
         try:
@@ -186,7 +186,7 @@ async def _until_stopped(function: KnativeFunction, settings: Settings, binding:
                 stopping, opening = asyncio.create_task(stopped.wait()), asyncio.create_task(function.opened())
                 await asyncio.wait({stopping, opening}, return_when=asyncio.FIRST_COMPLETED)
                 if opening.done():
-                    await opening  # raises what a repetition would not mend
+                    await opening  # raises what a repetition would not fix
                     logs.log.info("function.ready", function=function.name)
                 await stopping
                 function.drain()

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from functions._adapters.http.client import HttpClient
-from functions._adapters.http.knative import BrokerTelemetrySink, KnativeBroker
+from functions._adapters.http.knative import KnativeBroker
 from functions._adapters.stores import OpenStore
 from functions._engine.clock import SystemClock
+from functions._engine.compose import Host, compose
 from functions._engine.event_work import EventWork
 from functions._engine.outbox_relay import STALE, OutboxRelay
 from functions._engine.platform import Platform
 from functions._engine.retention_job import RetentionJob
 from functions._engine.settings import Settings, SettingsError
-from functions._engine.wiring import ports_of
 from functions._hosts.knative.edge import EventEdge
 from functions._hosts.serving import recorder_of
 from functions._observability.http_metrics import AsgiApp
@@ -59,7 +58,7 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningFunction:
     """A function that takes requests: `app` answers them."""
 
     app: AsgiApp
@@ -109,7 +108,7 @@ def _overrides(text: str) -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def running(function: str, settings: Settings, binding: Binding, opens: Opens) -> AsyncIterator[Running]:
+async def running(function: str, settings: Settings, binding: Binding, opens: Opens) -> AsyncIterator[RunningFunction]:
     """Run a function for as long as the context is open; then let what it has begun end, within bounds."""
     store, clock = await opens(settings), SystemClock()
     async with AsyncExitStack() as stack:
@@ -117,19 +116,23 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
         recorder = recorder_of(settings)
         if recorder is not None:
             stack.push_async_callback(recorder.close)
-        client, to_workers = HttpClient(), HttpClient(networks=settings.networks)
-        stack.push_async_callback(client.aclose)
-        stack.push_async_callback(to_workers.aclose)
-        stores = store.stores
-        broker = KnativeBroker(client, binding.sink, binding.extensions, clock)
-        publisher = OutboxRelay(stores.queue, stores.store, broker, clock)
-        ports = ports_of(settings, stores, client, to_workers, BrokerTelemetrySink(broker))
-        platform = Platform(settings, ports, stores.queue, str(settings.public_url), recorder, outlet=publisher)
-        keeper = _Keeper(platform, publisher, settings)
-        app = _app(function, platform, settings, store, EventWork(function, platform, publisher, keeper.tick))
+        made = compose(
+            settings,
+            Host(
+                stores=store.stores,
+                base_url=str(settings.public_url),
+                broker=lambda client: KnativeBroker(client, binding.sink, binding.extensions, clock),
+                recorder=recorder,
+                clock=clock,
+            ),
+        )
+        stack.push_async_callback(made.aclose)
+        platform, relay = made.platform, made.relay
+        keeper = _Keeper(platform, relay, made.retention, timer=settings.sla_timer)
+        app = _app(function, platform, settings, store, EventWork(function, platform, relay, keeper.tick))
         clocks = [asyncio.create_task(loop, name="clock") for loop in keeper.loops(function)]
         try:
-            yield Running(app, platform, store)
+            yield RunningFunction(app, platform, store)
         finally:
             for task in clocks:
                 task.cancel()
@@ -149,24 +152,18 @@ def _app(function: str, platform: Platform, settings: Settings, store: OpenStore
 class _Keeper:
     """Does what is to be done as time passes: all of it at a tick, or each thing in a loop of its own."""
 
-    def __init__(self, platform: Platform, publisher: OutboxRelay, settings: Settings) -> None:
+    def __init__(self, platform: Platform, relay: OutboxRelay, retention: RetentionJob, *, timer: bool) -> None:
         self._platform = platform
-        self._publisher = publisher
-        self._timer = settings.sla_timer
-        self._forgetting = RetentionJob(
-            platform.ports.retention,
-            platform.ports.clock,
-            platform.metrics,
-            keep=timedelta(days=settings.retention_days),
-            letters=settings.dead_letters_max,
-        )
+        self._relay = relay
+        self._retention = retention
+        self._timer = timer
 
     async def tick(self) -> None:
         """Act on what is due, publish what was left, forget what is old."""
         await self._platform.sweeper.tick()
-        await self._publisher.recover()
+        await self._relay.recover()
         for _ in range(ROUNDS):
-            if not await self._forgetting.round():
+            if not await self._retention.round():
                 return
 
     def loops(self, function: str) -> list[Coroutine[Any, Any, None]]:
@@ -175,7 +172,7 @@ class _Keeper:
             return [_every(LOOK_AROUND, self._platform.look_around)]
         if function == "enforce_sla" and self._timer:
             self._platform.sweeper.longest_sleep = LONGEST_SLEEP
-            return [self._platform.sweeper.run(), _every(STALE, self._publisher.recover), self._forgetting.run()]
+            return [self._platform.sweeper.run(), _every(STALE, self._relay.recover), self._retention.run()]
         return []
 
 

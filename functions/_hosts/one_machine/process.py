@@ -8,19 +8,16 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
-from functions._adapters.http.client import HttpClient
-from functions._adapters.http.workers import HttpBroker
 from functions._adapters.stores import OpenStore
 from functions._core.ports import Ports
 from functions._engine.clock import fresh_id
+from functions._engine.compose import Composition, Host, compose
 from functions._engine.platform import Platform
 from functions._engine.queue_heartbeat import keep
-from functions._engine.retention_job import RetentionJob
 from functions._engine.settings import Settings
-from functions._engine.wiring import open_store, ports_of
 from functions._hosts.api_app import api_app
+from functions._hosts.open_store import open_store
 from functions._hosts.serving import listen, new_event_loop, recorder_of, serving, tune, url_of
 from functions._observability import logs
 
@@ -32,7 +29,7 @@ SWITCH_INTERVAL = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningPlatform:
     """A platform that takes requests at `url`."""
 
     url: str
@@ -41,26 +38,25 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(settings: Settings) -> AsyncIterator[RunningPlatform]:
     """Run the platform for as long as the context is open; raises what keeps it from starting."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     with listen(settings) as listener:
         url = url_of(settings, listener)
         recorder = recorder_of(settings)
         store = await open_store(settings, owner=fresh_id())
-        client, to_workers = HttpClient(), HttpClient(networks=settings.networks)
+        made: Composition | None = None
         try:
-            ports = ports_of(settings, store.stores, client, to_workers)
-            platform = Platform(settings, ports, store.stores.queue, str(settings.public_url or url), recorder)
-            if settings.subscriber_url is not None:
-                platform.local_broker.subscriber = HttpBroker(client, str(settings.subscriber_url))
-            async with _serving(platform, settings, listener, store):
-                yield Running(url, platform, ports)
+            made = compose(
+                settings, Host(stores=store.stores, base_url=str(settings.public_url or url), recorder=recorder)
+            )
+            async with _serving(made, settings, listener, store):
+                yield RunningPlatform(url, made.platform, made.platform.ports)
         finally:
             if recorder is not None:
                 await recorder.close()
-            await client.aclose()
-            await to_workers.aclose()
+            if made is not None:
+                await made.aclose()
             await store.close()
 
 
@@ -106,22 +102,16 @@ async def _until_stopped(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _serving(
-    platform: Platform, settings: Settings, listener: socket.socket, store: OpenStore
+    made: Composition, settings: Settings, listener: socket.socket, store: OpenStore
 ) -> AsyncIterator[None]:
     """Start the queue, HTTP and the clock, in this order; stop HTTP first."""
+    platform = made.platform
     await platform.start()
-    forgetting = RetentionJob(
-        store.stores.retention,
-        platform.ports.clock,
-        platform.metrics,
-        keep=timedelta(days=settings.retention_days),
-        letters=settings.dead_letters_max,
-    )
     clocks: list[asyncio.Task[None]] = []
     try:
         async with serving(api_app(platform, settings, store.check), settings, listener):
             # The clock last: reports that waited for the platform to come back are heard before anything times out.
-            works = (platform.sweeper.run(), forgetting.run(), keep(store.stores.queue, platform.local_broker))
+            works = (platform.sweeper.run(), made.retention.run(), keep(store.stores.queue, platform.local_broker))
             clocks += [asyncio.create_task(work, name="clock") for work in works]
             try:
                 yield

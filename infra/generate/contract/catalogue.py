@@ -23,7 +23,7 @@ HEAD = ("event", "sent by", "handled by", "subject", "from outside", "schema", "
 TEXT = """\
 # Events
 
-The contract of Flow C as data, for any language. `make events` writes this folder anew from the code; a test fails
+The contract of Flow C as data, for any language. `make events` writes this folder from the code; a test fails
 when they differ.
 
 Every event is a [CloudEvent](https://cloudevents.io) 1.0 with JSON data. Its type is `{prefix}<noun>.v1`; the table
@@ -144,7 +144,7 @@ the `action`, which follows from the task's type unless it is given:
 
 The flow's outcome is known before (`compensation.requested`) and stays what it is; the flow ends afterwards
 (`compensation.ended`), at the latest {compensation:g} h (a setting) later. A ticket whose work could not be undone ends
-as FAILED, `not_compensated`, and an incident is raised. A flow that is redriven does anew what was undone.
+as FAILED, `not_compensated`, and an incident is raised. A flow that is redriven does again what was undone.
 
 ### Outputs of earlier tasks
 

@@ -1,4 +1,4 @@
-"""The README's diagrams in Mermaid, drawn from the tables that the code runs on."""
+"""The diagrams of the architecture page in Mermaid, drawn from the tables that the code runs on."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -30,6 +30,9 @@ NODES: Mapping[str, str] = {
     "telemetry sink": "sink[(telemetry sink)]",
 }
 """What the chain is drawn with. Ways in and out that change nothing about it are left out, for the picture's sake."""
+
+MOST_LABELS = 5
+"""Labels on one edge; more of them are drawn as further edges, so that no line of the page is too wide."""
 
 Edges = Iterable[tuple[str, str, str]]
 """From, to, and what is written on the edge."""
@@ -91,7 +94,7 @@ def chain_diagram() -> str:
 
 
 DIAGRAMS: Mapping[str, Callable[[], str]] = {"flow": flow_diagram, "ticket": ticket_diagram, "chain": chain_diagram}
-"""Every diagram of the README by the name in its marker."""
+"""Every diagram of the page by the name in its marker."""
 
 
 def _parties(names: str) -> list[str]:
@@ -109,11 +112,15 @@ def _states(first: str, edges: Edges, ended: Iterable[str]) -> str:
 
 
 def _merged(edges: Edges) -> Edges:
-    """Return one edge for each pair, with all that is written on it."""
+    """Return the edges between each pair, with all that is written on them."""
     labels: dict[tuple[str, str], list[str]] = {}
     for source, target, label in edges:
         labels.setdefault((source, target), []).append(label)
-    return [(source, target, "<br/>".join(dict.fromkeys(written))) for (source, target), written in labels.items()]
+    return [
+        (source, target, "<br/>".join(written[start : start + MOST_LABELS]))
+        for (source, target), written in ((pair, list(dict.fromkeys(told))) for pair, told in labels.items())
+        for start in range(0, len(written), MOST_LABELS)
+    ]
 
 
 def _block(kind: str, lines: Iterable[str]) -> str:

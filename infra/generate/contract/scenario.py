@@ -22,7 +22,7 @@ from functions._core.placement.workers import (
     Heartbeat,
     Registration,
     Trial,
-    Verdict,
+    WorkerVerdict,
     admits,
     attempt_key,
     trial_of,
@@ -211,7 +211,7 @@ class Scenario:
         for verdict in verdicts_of(step):
             await self._track(verdict)
 
-    async def _track(self, event: Registration | Heartbeat | Deregistration | Verdict | Trial | Due) -> None:
+    async def _track(self, event: Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due) -> None:
         """Keep what an event means for its worker, and send what follows from it."""
         tracked = await track_workers(event, self.ports, self._rules)
         if tracked.worker is None and tracked.known is not None:

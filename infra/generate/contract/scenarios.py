@@ -116,7 +116,7 @@ async def compensated() -> Scenario:
 
 
 async def failed() -> Scenario:
-    """The build fails in a way that another attempt would not mend; nothing has been done that could be undone."""
+    """The build fails in a way that another attempt would not fix; nothing has been done that could be undone."""
     course = await begun()
     await course.later(3)
     error = {"type": "no_such_tag", "message": "there is no tag v1.8", "retryable": False}

@@ -10,7 +10,7 @@ from pydantic_core import core_schema
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
 from functions._core.records.values import format_time
-from infra.generate.contract.words import phrase
+from infra.generate.contract.field_docs import phrase
 
 Document = dict[str, Any]
 
@@ -29,7 +29,7 @@ UNKNOWN_ALLOWED = "Fields that are not named here are allowed and ignored."
 
 
 class Described(GenerateJsonSchema):
-    """Schemas with the docstrings of models and a phrase for every field."""
+    """Schemas with the docstrings of models and the sentence under every field."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Document:
         """Return the schema of a model."""

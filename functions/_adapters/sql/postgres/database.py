@@ -46,7 +46,7 @@ async def fetch(connection: Any, sql: str, values: Mapping[str, object]) -> Rows
     return rows
 
 
-class Database:
+class PostgresDatabase:
     """An open pool, owned by one event loop. Connections are made when they are needed."""
 
     def __init__(self, pool: Any) -> None:
@@ -54,7 +54,7 @@ class Database:
         self.set_aside = SetAside()
 
     @classmethod
-    async def open(cls, url: str, connections: int) -> "Database":
+    async def open(cls, url: str, connections: int) -> "PostgresDatabase":
         """Open a pool of at most `connections`; raises `Unavailable` when `url` makes no sense to the driver."""
         with connecting():
             pool = await asyncpg.create_pool(

@@ -5,7 +5,7 @@ from functools import partial
 
 from functions._adapters.documents import found_or_unreadable, read_tickets
 from functions._adapters.sql.postgres.changes import writing_of
-from functions._adapters.sql.postgres.database import SQL, Database
+from functions._adapters.sql.postgres.database import SQL, PostgresDatabase
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
@@ -16,7 +16,7 @@ from functions._core.records.values import TicketStatus
 class PostgresFlows:
     """The `FlowStore`."""
 
-    def __init__(self, database: Database, owner: str | None) -> None:
+    def __init__(self, database: PostgresDatabase, owner: str | None) -> None:
         self._database = database
         self._owner = owner
 
@@ -62,7 +62,7 @@ class PostgresFlows:
 class PostgresTicketCounts:
     """The `TicketCounts`. Every count walks an index that holds only what is counted."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def by_status(self, flow_id: str) -> Mapping[str, int]:

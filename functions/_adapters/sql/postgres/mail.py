@@ -7,12 +7,12 @@ from functools import partial
 from functions._adapters.documents import read_queued, read_telemetry
 from functions._adapters.pages import MAX_POSITION, position_of
 from functions._adapters.sql.postgres.changes import queueing
-from functions._adapters.sql.postgres.database import SQL, Database, Rows
+from functions._adapters.sql.postgres.database import SQL, PostgresDatabase, Rows
 from functions._adapters.sql.postgres.rows import key, letter_row
 from functions._adapters.sql.postgres.views import read_page
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
-from functions._core.records.models import DeadLetter
+from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.set_aside import RecordKind, SetAside
 
 LEASE = timedelta(seconds=10)
@@ -27,7 +27,7 @@ class PostgresQueue:
     Where no process has a name, what is queued is everybody's. The clock is that of the database, the same for all.
     """
 
-    def __init__(self, database: Database, owner: str | None) -> None:
+    def __init__(self, database: PostgresDatabase, owner: str | None) -> None:
         self._database = database
         self._owner = owner
 
@@ -71,7 +71,7 @@ def _read_queue(aside: SetAside, rows: Rows) -> list[Queued]:
 class PostgresTelemetryBuffer:
     """The `TelemetryBuffer`; an entry counts as buffered at the time of its event."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
@@ -92,7 +92,7 @@ class PostgresTelemetryBuffer:
 class PostgresDeadLetters:
     """The `DeadLetters`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def put(self, letter: DeadLetter) -> None:

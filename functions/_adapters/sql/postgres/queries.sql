@@ -260,7 +260,7 @@ SELECT position, doc FROM telemetry_buffer WHERE position > :after ORDER BY posi
 SELECT pg_current_xact_id()
 
 -- Wake-ups. Claims take turns by a lock, so that what one has locked and does not take is not passed over by the next; a
--- row that a commit has locked is passed over, as its wake-up is being set anew. Rows that moved meanwhile are looked at
+-- row that a commit has locked is passed over, as its wake-up is being set again. Rows that moved meanwhile are looked at
 -- again by FOR UPDATE.
 
 -- name: claim_due

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache, partial
 
-from functions._adapters.sql.postgres.database import SQL, Database
+from functions._adapters.sql.postgres.database import SQL, PostgresDatabase
 from functions._adapters.sql.postgres.rows import worker_row
 from functions._core.errors import Conflict
 from functions._core.records.set_aside import RecordKind
@@ -18,7 +18,7 @@ _worker = lru_cache(REMEMBERED)(Worker.model_validate_json)
 class PostgresRegistry:
     """The `WorkerRegistry`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def workers(self) -> Sequence[Worker]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from functions._adapters.sql.postgres.database import SQL, Database, fetch
+from functions._adapters.sql.postgres.database import SQL, PostgresDatabase, fetch
 
 PARTS = ("tickets_forget", "history_forget", "audits_forget", "letters_forget", "decision_forget", "flow_forget")
 """What belongs to a flow, its own row last: as long as something is left, it is found again."""
@@ -12,7 +12,7 @@ PARTS = ("tickets_forget", "history_forget", "audits_forget", "letters_forget", 
 class PostgresRetention:
     """The `Retention`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def forget_ended(self, before: datetime, limit: int) -> int:

@@ -11,7 +11,9 @@ from hashlib import sha256
 from functions._adapters.documents import document
 from functions._adapters.worker_claims import held_since, waits_for_a_worker
 from functions._core.records.audits import AnyAudit, AuditRecord
-from functions._core.records.models import DeadLetter, Flow, HistoryEntry, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import milliseconds
 from functions._core.records.worker import Worker
 

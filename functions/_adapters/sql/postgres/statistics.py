@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from functions._adapters.sql.postgres.database import Database
+from functions._adapters.sql.postgres.database import PostgresDatabase
 from functions._core.machine.tables import FLOWS_UNDER_WAY
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.values import RiskBand
@@ -12,7 +12,7 @@ from functions._core.records.values import RiskBand
 class PostgresStatistics:
     """The `Statistics`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def flows(self, since: datetime | None) -> FlowStatistics:

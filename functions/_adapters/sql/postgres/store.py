@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Self
 
-from functions._adapters.sql.postgres.database import Database
+from functions._adapters.sql.postgres.database import PostgresDatabase
 from functions._adapters.sql.postgres.flows import PostgresFlows, PostgresTicketCounts
 from functions._adapters.sql.postgres.mail import PostgresDeadLetters, PostgresQueue, PostgresTelemetryBuffer
 from functions._adapters.sql.postgres.migrations import migrate
@@ -19,7 +19,7 @@ from functions._core.errors import FlowcError
 class PostgresStore:
     """An open database; `stores` are its ports. Whoever opens it closes it, in the same event loop."""
 
-    def __init__(self, database: Database, owner: str | None) -> None:
+    def __init__(self, database: PostgresDatabase, owner: str | None) -> None:
         self._database = database
         self._owner = owner
         self.stores = Stores(
@@ -45,7 +45,7 @@ class PostgresStore:
         `Unavailable` when the database does not answer.
         """
         await migrate(url)
-        store = cls(await Database.open(url, connections), owner)
+        store = cls(await PostgresDatabase.open(url, connections), owner)
         if owner is not None:
             await store._database.rows("process_forget")
         return store

@@ -5,10 +5,11 @@ from typing import Any, TypeVar
 
 from functions._adapters.documents import read_audits, read_history_rows, read_rows
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
-from functions._adapters.sql.postgres.database import SQL, Database, Rows
+from functions._adapters.sql.postgres.database import SQL, PostgresDatabase, Rows
 from functions._adapters.sql.postgres.rows import text
 from functions._core.records.audits import AnyAudit, AuditKind
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind, SetAside
 from functions._core.records.values import Record
 
@@ -24,7 +25,7 @@ def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) ->
 
 
 async def read_page(
-    database: Database, kind: RecordKind, model: type[R], sql: str, values: Mapping[str, Any], limit: int
+    database: PostgresDatabase, kind: RecordKind, model: type[R], sql: str, values: Mapping[str, Any], limit: int
 ) -> tuple[list[R], str | None]:
     """Run a query for positions, ids, flows and documents, and cut the page off what it finds."""
 
@@ -37,7 +38,7 @@ async def read_page(
 class PostgresViews:
     """The `Views`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:

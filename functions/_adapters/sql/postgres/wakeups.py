@@ -1,7 +1,7 @@
 """The wake-ups of all live records, and the tickets that wait for a worker.
 
 A claim moves the searchable column; the document keeps the true time, and the record's next commit writes the column
-anew.
+again.
 """
 
 from collections.abc import Collection, Sequence
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from functions._adapters.documents import read_tickets
-from functions._adapters.sql.postgres.database import Database
+from functions._adapters.sql.postgres.database import PostgresDatabase
 from functions._adapters.sql.postgres.rows import requirement_key
 from functions._adapters.worker_claims import in_one_line, readable_requirements, requirement_of
 from functions._core.placement.fair_queue import QueuePosition
@@ -22,7 +22,7 @@ from functions._core.rules import TICKETS_PER_TURN
 class PostgresWakeups:
     """The `Wakeups`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
     async def claim_due(self, now: datetime, limit: int, lease: timedelta) -> Sequence[Due]:

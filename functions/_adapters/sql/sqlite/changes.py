@@ -10,12 +10,13 @@ from functions._adapters.sql.sqlite.rows import Row, audit_row, flow_row, ticket
 from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import DeadLetter, Ticket
+from functions._core.records.dead_letters import DeadLetter
+from functions._core.records.models import Ticket
 from functions._core.records.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class BulkStatement:
     """One statement for many rows; where it is `guarded`, each row must be touched or it is a conflict."""
 
     sql: str
@@ -42,7 +43,7 @@ class TicketRows:
         return any(row == made for made in self)
 
 
-def apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+def apply(connection: sqlite3.Connection, changes: Iterable[BulkStatement]) -> None:
     """Run the changes; raise `Conflict` when a record was not at the version before."""
     for change in changes:
         cursor = connection.executemany(change.sql, change.rows)
@@ -50,7 +51,7 @@ def apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
             raise Conflict
 
 
-def changes_of(step: ChangeSet) -> Iterator[Change]:
+def changes_of(step: ChangeSet) -> Iterator[BulkStatement]:
     """Yield what `step` writes.
 
     What it handled leaves the queue before its events enter: a step may send an event of the same id again.
@@ -59,21 +60,21 @@ def changes_of(step: ChangeSet) -> Iterator[Change]:
         yield _guarded("flow", step.flow.version, [flow_row(step.flow)])
     yield from _ticket_changes(step.tickets)
     if step.decision is not None:
-        yield Change(SQL["decision_insert"], [{"flow_id": step.flow_id, "doc": step.decision}])
+        yield BulkStatement(SQL["decision_insert"], [{"flow_id": step.flow_id, "doc": step.decision}])
     if step.history:
         rows = [{"flow_id": entry.flow_id, "doc": document(entry)} for entry in step.history]
-        yield Change(SQL["history_insert"], rows)
+        yield BulkStatement(SQL["history_insert"], rows)
     if step.audit:
-        yield Change(SQL["audit_insert"], [audit_row(audit) for audit in step.audit])
+        yield BulkStatement(SQL["audit_insert"], [audit_row(audit) for audit in step.audit])
     if step.handled is not None:
-        yield Change(SQL["queue_delete"], [{"event_id": step.handled}])
+        yield BulkStatement(SQL["queue_delete"], [{"event_id": step.handled}])
     if step.events:
         yield queue_change(step.events)
     if step.telemetry:
-        yield Change(SQL["telemetry_insert"], [{"doc": document(event)} for event in step.telemetry])
+        yield BulkStatement(SQL["telemetry_insert"], [{"doc": document(event)} for event in step.telemetry])
 
 
-def _ticket_changes(tickets: Sequence[Ticket]) -> Iterator[Change]:
+def _ticket_changes(tickets: Sequence[Ticket]) -> Iterator[BulkStatement]:
     new: Collection[Row] = TicketRows([ticket for ticket in tickets if ticket.version == 1])
     changed = [ticket_row(ticket) for ticket in tickets if ticket.version > 1]
     if new:
@@ -82,23 +83,23 @@ def _ticket_changes(tickets: Sequence[Ticket]) -> Iterator[Change]:
         yield _guarded("ticket", 2, changed)
 
 
-def worker_change(worker: Worker) -> Change:
+def worker_change(worker: Worker) -> BulkStatement:
     """Return what storing `worker` writes."""
     return _guarded("worker", worker.version, [worker_row(worker)])
 
 
-def queue_change(events: Iterable[CloudEvent]) -> Change:
+def queue_change(events: Iterable[CloudEvent]) -> BulkStatement:
     """Return what queueing `events` writes."""
-    return Change(SQL["queue_insert"], [{"event_id": event.id, "doc": document(event)} for event in events])
+    return BulkStatement(SQL["queue_insert"], [{"event_id": event.id, "doc": document(event)} for event in events])
 
 
-def letter_change(letter: DeadLetter) -> Change:
+def letter_change(letter: DeadLetter) -> BulkStatement:
     """Return what keeping `letter` writes."""
-    return Change(
+    return BulkStatement(
         SQL["letter_put"], [{"letter_id": letter.letter_id, "flow_id": letter.flow_id, "doc": document(letter)}]
     )
 
 
-def _guarded(table: str, version: int, rows: Collection[Row]) -> Change:
+def _guarded(table: str, version: int, rows: Collection[Row]) -> BulkStatement:
     verb = "insert" if version == 1 else "update"
-    return Change(SQL[f"{table}_{verb}"], rows, guarded=True)
+    return BulkStatement(SQL[f"{table}_{verb}"], rows, guarded=True)

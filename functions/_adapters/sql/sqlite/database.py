@@ -17,7 +17,7 @@ SQL = queries("sqlite")
 PROBE_BYTES = 64 * 1024
 
 
-class Database:
+class SqliteDatabase:
     """An open data folder, owned by one event loop."""
 
     def __init__(self, folder: Path) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 from functions._adapters.documents import fill, found_or_unreadable, read_tickets
 from functions._adapters.sql.sqlite.changes import apply, changes_of
-from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.recent import FLOWS, TICKETS, Recent
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
@@ -19,7 +19,7 @@ from functions._core.records.values import TicketStatus
 class SqliteFlows:
     """The `FlowStore`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         holds = database.set_aside.holds
         self._flows: Recent[Flow] = Recent(FLOWS, partial(holds, RecordKind.FLOW))
@@ -109,7 +109,7 @@ class SqliteFlows:
 class SqliteTicketCounts:
     """The `TicketCounts`. Every count walks an index that holds only what is counted."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def by_status(self, flow_id: str) -> Mapping[str, int]:

@@ -7,20 +7,20 @@ from typing import Any
 
 from functions._adapters.documents import fill, read_queued, read_telemetry
 from functions._adapters.pages import MAX_POSITION, position_of
-from functions._adapters.sql.sqlite.changes import Change, apply, letter_change, queue_change
-from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._adapters.sql.sqlite.changes import BulkStatement, apply, letter_change, queue_change
+from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.rows import from_ms, to_ms
 from functions._adapters.sql.sqlite.views import read_page
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Queued
-from functions._core.records.models import DeadLetter
+from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.set_aside import RecordKind
 
 
 class SqliteQueue:
     """The `EventQueue`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def enqueue(self, events: Sequence[CloudEvent]) -> None:
@@ -44,12 +44,12 @@ class SqliteQueue:
     async def postpone(self, event_id: str, attempts: int, not_before: datetime) -> None:
         """Record a failed try and when the next one is due."""
         row = {"event_id": event_id, "attempts": attempts, "not_before": to_ms(not_before)}
-        await self._database.write(partial(apply, changes=[Change(SQL["queue_postpone"], [row])]))
+        await self._database.write(partial(apply, changes=[BulkStatement(SQL["queue_postpone"], [row])]))
 
     async def dead_letter(self, event_id: str, letter: DeadLetter) -> None:
         """Move an event to the dead letters."""
         self._database.set_aside.gone(RecordKind.QUEUED_EVENT, event_id)
-        changes = [Change(SQL["queue_delete"], [{"event_id": event_id}]), letter_change(letter)]
+        changes = [BulkStatement(SQL["queue_delete"], [{"event_id": event_id}]), letter_change(letter)]
         await self._database.write(partial(apply, changes=changes))
 
     async def depth(self) -> int:
@@ -66,7 +66,7 @@ def _queued(row: tuple[Any, ...], event: CloudEvent) -> Queued:
 class SqliteTelemetryBuffer:
     """The `TelemetryBuffer`; an entry counts as buffered at the time of its event."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def oldest(self, limit: int, *, after: int = 0) -> Sequence[tuple[int, datetime, CloudEvent]]:
@@ -83,7 +83,7 @@ class SqliteTelemetryBuffer:
         rows = [{"position": position} for position in positions]
         for position in positions:
             self._database.set_aside.gone(RecordKind.TELEMETRY, position)
-        await self._database.write(partial(apply, changes=[Change(SQL["telemetry_delete"], rows)]))
+        await self._database.write(partial(apply, changes=[BulkStatement(SQL["telemetry_delete"], rows)]))
 
     async def size(self) -> int:
         """Return how many entries wait."""
@@ -94,7 +94,7 @@ class SqliteTelemetryBuffer:
 class SqliteDeadLetters:
     """The `DeadLetters`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def put(self, letter: DeadLetter) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 
 from functions._adapters.sql.sqlite.changes import apply, worker_change
-from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.worker import Worker
 
@@ -17,7 +17,7 @@ _worker = lru_cache(REMEMBERED)(Worker.model_validate_json)
 class SqliteRegistry:
     """The `WorkerRegistry`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def workers(self) -> Sequence[Worker]:

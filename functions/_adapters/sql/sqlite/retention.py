@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
-from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.rows import to_ms
 from functions._core.records.values import format_time
 
@@ -15,7 +15,7 @@ PARTS = ("history_forget", "audits_forget", "letters_forget", "decision_forget")
 class SqliteRetention:
     """The `Retention`."""
 
-    def __init__(self, database: Database, forgotten: Callable[[str, Sequence[str]], None]) -> None:
+    def __init__(self, database: SqliteDatabase, forgotten: Callable[[str, Sequence[str]], None]) -> None:
         """Call `forgotten` with each flow and its tickets that are no more."""
         self._database = database
         self._forgotten = forgotten

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
-from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.rows import from_ms, to_ms
 from functions._core.machine.tables import FLOWS_UNDER_WAY
 from functions._core.records.statistics import FlowStatistics
@@ -14,7 +14,7 @@ from functions._core.records.values import RiskBand
 class SqliteStatistics:
     """The `Statistics`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def flows(self, since: datetime | None) -> FlowStatistics:

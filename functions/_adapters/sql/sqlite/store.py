@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Self
 
-from functions._adapters.sql.sqlite.database import Database
+from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._adapters.sql.sqlite.flows import SqliteFlows, SqliteTicketCounts
 from functions._adapters.sql.sqlite.mail import SqliteDeadLetters, SqliteQueue, SqliteTelemetryBuffer
 from functions._adapters.sql.sqlite.registry import SqliteRegistry
@@ -17,7 +17,7 @@ from functions._adapters.stores import Stores
 class SqliteStore:
     """An open data folder; `stores` are its ports. Whoever opens it closes it, in the same event loop."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         flows = SqliteFlows(database)
         self.stores = Stores(
@@ -41,7 +41,7 @@ class SqliteStore:
         Raises `DataFolderInUse` when another process has it, `DataFolderTooNew` when a newer version wrote
         it, and `Unavailable` when the database cannot be opened.
         """
-        return cls(Database(folder))
+        return cls(SqliteDatabase(folder))
 
     async def check(self) -> None:
         """Raise `Unavailable`, saying why, while the database cannot be written."""

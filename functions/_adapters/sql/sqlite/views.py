@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 from functions._adapters.documents import fill, read_audits, read_history_rows, read_rows
 from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
-from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._core.records.audits import AnyAudit, AuditKind
-from functions._core.records.models import Flow, HistoryEntry, Ticket
+from functions._core.records.history import HistoryEntry
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind, SetAside
 from functions._core.records.values import Record
 
@@ -27,7 +28,7 @@ def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) ->
 
 
 async def read_page(
-    database: Database, kind: RecordKind, model: type[R], sql: str, values: Mapping[str, Any], limit: int
+    database: SqliteDatabase, kind: RecordKind, model: type[R], sql: str, values: Mapping[str, Any], limit: int
 ) -> tuple[list[R], str | None]:
     """Run a query for positions, ids, flows and documents, and cut the page off what it finds."""
 
@@ -44,7 +45,7 @@ async def read_page(
 class SqliteViews:
     """The `Views`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:

@@ -2,7 +2,7 @@
 
 A claim looks first, in the thread of the event loop, and writes only when there is something to take. It
 moves the searchable column; the document keeps the true time, and the record's next commit writes the column
-anew.
+again.
 """
 
 import json
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from functions._adapters.documents import read_tickets
-from functions._adapters.sql.sqlite.database import SQL, Database
+from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.rows import from_ms, requirement_key, to_ms
 from functions._adapters.worker_claims import in_one_line, readable_requirements, requirement_of
 from functions._core.placement.fair_queue import QueuePosition
@@ -26,7 +26,7 @@ from functions._core.rules import TICKETS_PER_TURN
 class SqliteWakeups:
     """The `Wakeups`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     async def claim_due(self, now: datetime, limit: int, lease: timedelta) -> Sequence[Due]:

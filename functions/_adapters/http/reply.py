@@ -1,0 +1,41 @@
+"""Answers to calls over HTTP, and the error of one that was never made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from functions._core.errors import Unavailable
+
+ANSWER_LIMIT = 64 * 1024
+"""Bytes read of an answer; nothing that is ever read of one is longer."""
+
+RETRIED = frozenset({404, 408, 409, 429})
+"""Refusals that the CloudEvents data plane has senders repeat; every 5xx is repeated too."""
+
+
+class NotReached(Unavailable):
+    """There was no connection, so nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered; `body` is cut at `ANSWER_LIMIT`, and where the server did not go on with it."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is one of success."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later; any other refusal is about what was sent."""
+        return self.status in RETRIED or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+    @property
+    def text(self) -> str:
+        """The body as text, whatever its bytes."""
+        return self.body.decode(errors="replace")

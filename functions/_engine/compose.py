@@ -1,0 +1,103 @@
+"""Puts one process of the platform together: the same parts on every host, which says only where it differs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from functions._adapters.http.client import HttpClient
+from functions._adapters.http.knative import BrokerTelemetrySink
+from functions._adapters.http.telemetry import FileTelemetrySink, HttpTelemetrySink
+from functions._adapters.http.workers import HttpBroker, HttpWorkerGateway
+from functions._adapters.stores import Stores
+from functions._core.ports import Broker, Clock, Ports, TelemetrySink, WorkerGateway
+from functions._core.records.change_set import ChangeSet
+from functions._engine.clock import SystemClock
+from functions._engine.outbox_relay import OutboxRelay
+from functions._engine.platform import Platform
+from functions._engine.retention_job import RetentionJob
+from functions._engine.settings import Settings
+from functions._engine.tokens import JwtTokens, load_or_create_key
+from functions._observability.instruments import Recorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Where a process runs: its store, the URL that workers report to, and what stands in for the defaults.
+
+    `broker` makes the way to a broker over the HTTP client of the process; without one the process is its own broker.
+    `alarm` is told each commit, to wake the process for what is due next; without one the sweeper's timer is.
+    """
+
+    stores: Stores
+    base_url: str
+    broker: Callable[[HttpClient], Broker] | None = None
+    recorder: Recorder | None = None
+    alarm: Callable[[ChangeSet], None] | None = None
+    clock: Clock | None = None
+    gateway: WorkerGateway | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """The parts that a host runs. `aclose` it after use."""
+
+    platform: Platform
+    retention: RetentionJob
+    clients: tuple[HttpClient, ...]
+    to_broker: OutboxRelay | None = None
+
+    @property
+    def relay(self) -> OutboxRelay:
+        """The way to the broker of the host."""
+        if self.to_broker is None:
+            raise LookupError("this process is its own broker")
+        return self.to_broker
+
+    async def aclose(self) -> None:
+        """Close the HTTP clients; the platform and the store are closed by whoever opened them."""
+        for client in self.clients:
+            await client.aclose()
+
+
+def compose(settings: Settings, host: Host) -> Composition:
+    """Return the process that `settings` ask for on `host`; nothing is called yet."""
+    clock = host.clock or SystemClock()
+    client, to_workers = HttpClient(), HttpClient(networks=settings.networks)
+    broker = host.broker(client) if host.broker else None
+    relay = OutboxRelay(host.stores.queue, host.stores.store, broker, clock) if broker else None
+    sink = BrokerTelemetrySink(broker) if broker else FileTelemetrySink(settings.data / "telemetry.jsonl")
+    ports = ports_of(settings, host.stores, client, to_workers, sink, clock)
+    if host.gateway is not None:
+        ports = replace(ports, gateway=host.gateway)
+    platform = Platform(
+        settings, ports, host.stores.queue, host.base_url, host.recorder, outlet=relay, alarm=host.alarm
+    )
+    if relay is None and settings.subscriber_url is not None:
+        platform.local_broker.subscriber = HttpBroker(client, str(settings.subscriber_url))
+    retention = RetentionJob(
+        platform.ports.retention,
+        clock,
+        platform.metrics,
+        keep=timedelta(days=settings.retention_days),
+        letters=settings.dead_letters_max,
+    )
+    return Composition(platform, retention, (client, to_workers), relay)
+
+
+def ports_of(
+    settings: Settings, stores: Stores, client: HttpClient, to_workers: HttpClient, sink: TelemetrySink, clock: Clock
+) -> Ports:
+    """Return the ports of a process.
+
+    `client` calls what the settings name, `to_workers` what workers have named themselves. `sink` gets telemetry if the
+    settings name no sink.
+    """
+    key = settings.worker_key.get_secret_value().encode() if settings.worker_key else None
+    tokens = JwtTokens(key or load_or_create_key(settings.data / "worker.key"), clock)
+    named = settings.telemetry_url
+    return stores.ports(
+        telemetry_sink=sink if named is None else HttpTelemetrySink(client, str(named)),
+        gateway=HttpWorkerGateway(to_workers, tokens, clock),
+        clock=clock,
+        tokens=tokens,
+    )

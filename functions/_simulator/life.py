@@ -1,0 +1,142 @@
+"""The life of a simulated world: what is in it begins, the decision comes, and the world is watched to its rest."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from random import Random
+from typing import Any
+
+from functions._core.errors import Conflict, Unavailable
+from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.records.models import Flow
+from functions._core.records.values import FlowStatus
+from functions._core.rules import Rules
+from functions._engine.sweep import LEASE
+from functions._simulator.actions import approver, people
+from functions._simulator.environment import events_of
+from functions._simulator.host import LONGEST_DOWN
+from functions._simulator.ledger import Ledger
+from functions._simulator.ports import LATE
+from functions._simulator.quiescence import AT_THE_END
+from functions._simulator.workers import SimulatedWorker
+from functions._simulator.world import World
+
+STORM = 30.0
+"""Seconds after the deadline, or after the flow's end, for which faults go on."""
+
+REST = 1800.0
+"""Seconds after which everything must have come to rest once there are no faults any more."""
+
+
+async def live(world: World) -> None:
+    """Let everything happen; the books say afterwards what was broken."""
+    for host in world.hosts:
+        world.outside.spawn(host.run())
+    for registration in world.scenario.fleet:
+        worker = SimulatedWorker(
+            registration,
+            world.outside,
+            world.faults,
+            Random(f"{world.seed}/{registration.worker_id}"),
+            world.hosts[0].settings.heartbeat_seconds,
+        )
+        world.outside.workers[worker.worker_id] = worker
+        world.outside.spawn(worker.live())
+    for name, begin in events_of(world).items():
+        if name in world.faults.active:
+            world.outside.spawn(begin())
+    for decision in world.scenario.decisions:
+        await _admit(world, decision)
+    if world.scenario.drawn:
+        await people(world, Random(f"{world.seed}/people"))
+    else:
+        world.outside.spawn(approver(world))
+    while await _ends_in_time(world):
+        if await _comes_to_rest(world):
+            world.ledger.check(AT_THE_END, world)
+            return
+
+
+async def _admit(world: World, decision: Mapping[str, Any]) -> None:
+    while True:
+        try:
+            await world.outside.ask(lambda services: services.engine.admit(world.decision_event(decision)))
+        except (Unavailable, Conflict):
+            await asyncio.sleep(0.5)
+        else:
+            return
+
+
+async def _ends_in_time(world: World) -> bool:
+    """Wait for the end of all flows; tell whether no invariant was violated."""
+    past: Counter[str] = Counter()
+    while not world.ledger.violations:
+        if not world.under_way:
+            return True
+        world.ledger.check((wakeups_are_set,), world)
+        for flow in world.under_way:
+            late = world.clock.now() >= limit_of(flow, world.rules)
+            past[flow.flow_id] = past[flow.flow_id] + 1 if late else 0
+            world.faults.calm = world.faults.calm or past[flow.flow_id] > STORM
+            if past[flow.flow_id] > grace():
+                world.ledger.check((goes_on_in_time,), (world, flow))
+        await asyncio.sleep(1)
+    return False
+
+
+async def _comes_to_rest(world: World) -> bool:
+    """Let late messages arrive, start the platform once more, and wait until nothing is left to do.
+
+    Tell whether that is so; somebody may have driven a flow once more.
+    """
+    await asyncio.sleep(STORM)
+    world.faults.calm = True
+    for host in world.hosts:
+        host.crash()
+    for _ in range(int(REST / 5)):
+        await asyncio.sleep(5)
+        if world.ledger.violations or world.under_way:
+            return False
+        owing = any(worker.owes for worker in world.outside.workers.values())
+        if not owing and not len(world.store.state.queue):
+            break
+    return True
+
+
+def grace() -> float:
+    """Return the seconds after the limit of its status within which a flow must have gone on, in the worst case.
+
+    Faults go on for a while; then a late schedule, leases of processes that died and a start after a crash may
+    add up.
+    """
+    return STORM + LATE + 2 * LEASE.total_seconds() + LONGEST_DOWN + 10
+
+
+def wakeups_are_set(world: World, _ledger: Ledger) -> Iterator[str]:
+    """No live record is without a wake-up."""
+    state = world.store.state
+    for ticket in state.live_tickets():
+        if ("ticket", ticket.ticket_id) not in state.wakeups:
+            yield f"ticket {ticket.task_id} is {ticket.status} and nothing will wake it"
+    for flow in state.flows:
+        if flow.status not in ENDED_FLOWS and ("flow", flow.flow_id) not in state.wakeups:
+            yield f"the flow is {flow.status} and nothing will wake it"
+
+
+def goes_on_in_time(late: tuple[World, Flow], _ledger: Ledger) -> Iterator[str]:
+    """A flow ends by its deadline and stays nowhere longer than it may, but for a grace that faults can cost."""
+    world, flow = late
+    yield f"the flow is {flow.status} {grace():.0f} s after {limit_of(flow, world.rules):%H:%M:%S}"
+
+
+def limit_of(flow: Flow, rules: Rules) -> datetime:
+    """Return when the flow has to be out of its present status."""
+    waits = {
+        FlowStatus.AWAITING_APPROVAL: rules.approval,
+        FlowStatus.PAUSED: rules.pause,
+        FlowStatus.COMPENSATING: rules.compensation,
+        FlowStatus.PUBLISHING: rules.sink,
+    }
+    wait = waits.get(flow.status)
+    return flow.sla_deadline if wait is None else flow.phase.entered_at + wait
