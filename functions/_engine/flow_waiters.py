@@ -14,6 +14,11 @@ class FlowWaiters:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """How many flows somebody waits for."""
+        return len(self._waiting)
+
     def observe(self, step: ChangeSet) -> None:
         """Wake those who wait for the flow that has ended with a committed step."""
         if step.flow is not None and step.flow.ended_at is not None:

@@ -114,7 +114,7 @@ class Environment:
         self._asked = asyncio.Event()
         self._broken: Mapping[str, Any] | None = None
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0)
-        self._process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | None = None
         self._ended: asyncio.Task[int] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -129,7 +129,7 @@ class Environment:
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         api = f"127.0.0.1:{self._runner.addresses[0][1]}"
         with self._log.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
+            self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "awslambdaric",
@@ -140,7 +140,7 @@ class Environment:
                 stderr=output,
                 start_new_session=True,
             )
-        self._ended = asyncio.create_task(self._process.wait())
+        self._ended = asyncio.create_task(self.process.wait())
         asked = asyncio.create_task(self._asked.wait())
         await asyncio.wait({asked, self._ended}, timeout=INIT_S, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
@@ -170,9 +170,9 @@ class Environment:
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it at once, as `kill -9` does."""
-        if self._process is not None:
+        if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                self.process.send_signal(number)
 
     async def close(self) -> None:
         """End the process, if it still runs, and its Runtime API, once; whoever asks waits for it."""

@@ -74,7 +74,7 @@ class Stack:
     rules: list[Rule] = field(default_factory=list)
     template: Template = field(init=False)
     _clients: dict[str, Any] = field(default_factory=dict)
-    _undo: list[Callable[[], Any]] = field(default_factory=list)
+    deletions: list[Callable[[], Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Read the template."""
@@ -87,7 +87,7 @@ class Stack:
 
     def delete(self) -> None:
         """Unmake everything, last things first."""
-        for undo in reversed(self._undo):
+        for undo in reversed(self.deletions):
             with suppress(ClientError):
                 undo()
         for client in self._clients.values():
@@ -203,7 +203,7 @@ class Stack:
 
     def undo(self, service: str, operation: str, **arguments: Any) -> None:
         """Remember how a resource is deleted."""
-        self._undo.append(lambda: getattr(self.client(service), operation)(**arguments))
+        self.deletions.append(lambda: getattr(self.client(service), operation)(**arguments))
 
 
 def _number(value: Json) -> int | None:
@@ -313,7 +313,7 @@ def _bucket(stack: Stack, name: str, said: dict[str, Json]) -> Attributes:
             stack.client("s3").delete_object(Bucket=called, Key=found["Key"])
 
     stack.undo("s3", "delete_bucket", Bucket=called)
-    stack._undo.append(empty)
+    stack.deletions.append(empty)
     return {"Ref": called, "Arn": f"arn:aws:s3:::{called}"}
 
 

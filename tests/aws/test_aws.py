@@ -16,12 +16,12 @@ from tests.aws.faults import Faults
 from tests.aws.sqs import Again
 from tests.aws.stack import Cloud
 from tests.aws.wire import EVENT_LIMIT, ITEM_LIMIT
-from tests.aws.world import World, world
+from tests.aws.world import AwsWorld, world
 from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
 from tests.contract.schemas import attribute_faults, envelope_faults
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
-from tests.support.scenarios import recorded, wide
+from tests.support.scenarios import recorded, same_course, wide
 from tests.support.world import until
 
 MINUTES = 240
@@ -46,7 +46,7 @@ pytestmark = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def aws(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> AsyncIterator[World]:
+async def aws(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> AsyncIterator[AwsWorld]:
     """Give one world to all tests in which nothing goes wrong."""
     async with world(tmp_path_factory.mktemp("aws"), cloud) as running:
         yield running
@@ -80,16 +80,18 @@ def event(kind: str, data: Any, **attributes: str) -> dict[str, Any]:
     }
 
 
-async def all_checked(running: World, decisions: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float) -> None:
+async def all_checked(
+    running: AwsWorld, decisions: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float
+) -> None:
     """Run decisions side by side, and compare each with its course on one machine."""
     for name in decisions:
         (folder / name).mkdir()
     async with asyncio.TaskGroup() as group:
         for name, decision in decisions.items():
-            group.create_task(running.check(decision, folder / name, seconds))
+            group.create_task(same_course(running, decision, folder / name, seconds))
 
 
-async def sizes_and_schemas_are_kept(running: World) -> None:
+async def sizes_and_schemas_are_kept(running: AwsWorld) -> None:
     assert 0 < running.deployment.wire.largest["entries"] <= EVENT_LIMIT
     assert 0 < running.deployment.wire.largest["item"] <= ITEM_LIMIT
     assert 0 < await running.deployment.largest_item() <= ITEM_LIMIT
@@ -106,32 +108,32 @@ def entry_faults(entry: Mapping[str, Any]) -> list[str]:
     return found + (envelope_faults(said) if "data" in said else attribute_faults(said))
 
 
-async def letter_of(running: World, event_id: str) -> dict[str, Any]:
+async def letter_of(running: AwsWorld, event_id: str) -> dict[str, Any]:
     async def shown() -> dict[str, Any] | None:
-        await asyncio.sleep(0.1)
         return next((one for one in await running.letters() if one["event"]["id"] == event_id), None)
 
     letter = await until(shown, f"the dead letter of {event_id}")
-    answer = await running.client.delete(f"{running.url}/api/v1/dead-letters/{letter['letter_id']}")
-    assert answer.status < 300, await answer.text()
+    status, document = await running.call("DELETE", f"/api/v1/dead-letters/{letter['letter_id']}")
+    assert status < 300, document
     return letter
 
 
 @WHICH
-async def test_plans_take_the_same_course_as_on_one_machine(aws: World, tmp_path: Path, which: str, seed: int) -> None:
+async def test_plans_take_the_same_course_as_on_one_machine(
+    aws: AwsWorld, tmp_path: Path, which: str, seed: int
+) -> None:
     await all_checked(aws, plans(which, seed), tmp_path, 3 * MINUTES)
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
     await sizes_and_schemas_are_kept(aws)
 
 
-async def test_clients_need_the_key_and_whoever_watches_does_not(aws: World) -> None:
+async def test_clients_need_the_key_and_whoever_watches_does_not(aws: AwsWorld) -> None:
     for path, status in (("/api/v1/flows", 401), ("/health", 200)):
-        async with aws.client.get(aws.url + path, headers={"x-api-key": ""}) as answer:
-            assert answer.status == status
+        assert (await aws.client.get(path, headers={"x-api-key": ""})).status_code == status
 
 
-async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows(aws: World) -> None:
+async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows(aws: AwsWorld) -> None:
     refused = event("plan.validated", {"no": "flow"})
     await aws.deployment.put("Bus", refused)
     letter = await letter_of(aws, refused["id"])
@@ -139,7 +141,7 @@ async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows
     await aws.nothing_dead()
 
 
-async def test_an_event_that_no_function_can_ever_handle_comes_to_the_dead_letters_by_its_queue(aws: World) -> None:
+async def test_an_event_that_no_function_can_ever_handle_comes_to_the_dead_letters_by_its_queue(aws: AwsWorld) -> None:
     lost = event("tickets.ready", {"flow_id": str(uuid4()), "ticket_ids": [str(uuid4())]})
     await aws.deployment.put("Bus", lost)
     letter = await letter_of(aws, lost["id"])
@@ -149,21 +151,21 @@ async def test_an_event_that_no_function_can_ever_handle_comes_to_the_dead_lette
 
 
 @pytest.mark.parametrize("queue", ["ValidateQueue", "EnforceSlaQueue", "ApiQueue", "DeadLetterQueue"])
-async def test_a_message_that_is_no_event_becomes_a_dead_letter(aws: World, queue: str) -> None:
+async def test_a_message_that_is_no_event_becomes_a_dead_letter(aws: AwsWorld, queue: str) -> None:
     message_id = await aws.deployment.send(queue, "{poison")
     letter = await letter_of(aws, message_id)
     assert letter["event"]["data"]["body"] == "{poison"
     await aws.nothing_dead()
 
 
-async def test_what_users_put_on_the_ingress_bus_starts_a_flow(aws: World) -> None:
+async def test_what_users_put_on_the_ingress_bus_starts_a_flow(aws: AwsWorld) -> None:
     decision = two_islands(5)
     await aws.deployment.put("Ingress", event("decision.consolidated", decision))
     flow = await aws.ended(flow_id_of(decision["decision_id"]), MINUTES)
     assert flow["status"] == "COMPLETED"
 
 
-async def test_of_a_decision_that_is_too_large_the_ingress_takes_a_claim_check(aws: World) -> None:
+async def test_of_a_decision_that_is_too_large_the_ingress_takes_a_claim_check(aws: AwsWorld) -> None:
     decision = two_islands(6)
     decision["note"] = "large" * EVENT_LIMIT
     bucket = aws.deployment.stack.made["Claims"]["Ref"]
@@ -176,7 +178,7 @@ async def test_of_a_decision_that_is_too_large_the_ingress_takes_a_claim_check(a
     await sizes_and_schemas_are_kept(aws)
 
 
-async def test_internal_events_are_not_taken_from_outside(aws: World) -> None:
+async def test_internal_events_are_not_taken_from_outside(aws: AwsWorld) -> None:
     decision = seeded_decision("chain", 7)
     flow_id = flow_id_of(decision["decision_id"])
     given = sum(source.counts["messages"] for source in aws.deployment.sources["Api"])

@@ -5,19 +5,19 @@ It is test equipment. The schedule fires every few seconds instead of every minu
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
+import httpx
 
 from tests.aws.deployment import Conditions, Deployment, deployed
 from tests.aws.stack import Cloud
 from tests.benchmarks.load import Stub
-from tests.support.scenarios import Deployed
-from tests.support.world import until
+from tests.support.http_world import ClientWorld
+from tests.support.world import PATIENCE_S, until
 
 TICK_S = 10.0
 """Seconds from one firing of the schedule to the next: what only a tick can bring is rare, and each looks at all."""
@@ -37,16 +37,11 @@ HEARTBEAT_S = 15
 
 
 @dataclass
-class World(Deployed):
+class AwsWorld(ClientWorld):
     """Flow C, deployed."""
 
     deployment: Deployment
     workers: Stub
-
-    async def letters(self) -> list[dict[str, Any]]:
-        """Return the dead letters that the api shows."""
-        found: list[dict[str, Any]] = (await self.get("/api/v1/dead-letters"))["items"]
-        return found
 
     async def nothing_dead(self) -> None:
         """Check that nothing was given up, or is on its way there, and that nothing was forbidden."""
@@ -69,7 +64,7 @@ async def world(
     parameters: Mapping[str, str] | None = None,
     workers: Stub | None = None,
     **conditions: Any,
-) -> AsyncIterator[World]:
+) -> AsyncIterator[AwsWorld]:
     """Run the world for as long as the context is open; `conditions` are those of `Conditions`, if not the usual."""
     workers = workers or Stub()
     under = Conditions(
@@ -80,20 +75,19 @@ async def world(
         await stack.enter_async_context(workers.serving())
         deployment = await stack.enter_async_context(deployed(folder, cloud, under, parameters=told))
         key = deployment.stack.made["ApiKey"]["text"]
-        client = await stack.enter_async_context(aiohttp.ClientSession(headers={"x-api-key": key}))
-        running = World(deployment.api.url, client, deployment, workers)
-        await running.register(workers.url, count=WORKERS, slots=200)
+        client = httpx.AsyncClient(
+            base_url=deployment.api.url, headers={"x-api-key": key}, trust_env=False, timeout=PATIENCE_S
+        )
+        running = AwsWorld(await stack.enter_async_context(client), deployment, workers)
+        await running.staff(workers.url, count=WORKERS, slots=200)
         beating = asyncio.create_task(_beat(running))
         stack.callback(beating.cancel)
         stack.callback(lambda: print(deployment.account()))  # noqa: T201 pytest shows it with a failure
         yield running
 
 
-async def _beat(running: World) -> None:
+async def _beat(running: AwsWorld) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_S)
         for number in range(WORKERS):
-            with suppress(aiohttp.ClientError):
-                url = f"{running.url}/api/v1/workers/w{number}/heartbeat"
-                async with running.client.post(url, json={}):
-                    pass
+            await running.call("POST", f"/api/v1/workers/w{number}/heartbeat", {})

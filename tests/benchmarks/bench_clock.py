@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._adapters.sql.sqlite.store import SqliteStore
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus
-from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import running
 from tests.support.builders import make_flow
-from tests.support.world import decision, decision_event, task, until
+from tests.support.one_machine import one_machine
+from tests.support.world import decision, decision_event, task
 
 WAKEUPS = 100
 DUE = 100
@@ -28,19 +27,16 @@ PAGE = 5_000
 async def test_wakeups_are_on_time(tmp_path: Path) -> None:
     """Flows without workers, each with a deadline of its own: how late is each TIMED_OUT?"""
     late: list[float] = []
-    settings = Settings(port=0, data=tmp_path / "data", log_level="error")
-    async with running(settings) as platform:
+    async with one_machine(tmp_path / "data") as at:
         ids = []
         for number in range(WAKEUPS):
             data = decision(task("a"), sla_deadline_seconds=1.0 + number * 0.037)
-            ids.append(await platform.engine.admit(decision_event(data)))
-
-        async def ended(flow_id: str) -> Flow | None:
-            flow = await platform.ports.store.flow(flow_id)
-            return flow if flow is not None and flow.ended_at else None
+            ids.append(await at.running.engine.admit(decision_event(data)))
 
         for flow_id in ids:
-            flow = await until(lambda flow_id=flow_id: ended(flow_id), "the deadline", 30)  # type: ignore[misc]
+            await at.ended(flow_id)
+            flow = await at.running.ports.store.flow(flow_id)
+            assert flow is not None
             publishing = next(p for p in flow.phases if p.status is FlowStatus.PUBLISHING)
             late.append((publishing.entered_at - flow.sla_deadline).total_seconds() * 1000)
     late.sort()
@@ -62,11 +58,12 @@ async def test_a_sweep_costs_what_is_due_not_what_is_open(tmp_path: Path) -> Non
 
 async def sweep_cost(folder: Path, open_records: int) -> float:
     """Return the median time in ms of claiming `DUE` records among so many open ones."""
-    store = SqliteStore.open(folder)
+    database = SqliteDatabase(folder)
+    store = SqliteStore(database)
     wakeups = store.stores.wakeups
     now = datetime.now(UTC)
     try:
-        await fill(store, open_records, now + timedelta(hours=1))
+        await fill(database, open_records, now + timedelta(hours=1))
         times = []
         for round_ in range(7):
             due = [make_flow(open_records + round_ * DUE + n, next_wakeup_at=now) for n in range(DUE)]
@@ -80,10 +77,9 @@ async def sweep_cost(folder: Path, open_records: int) -> float:
         await store.close()
 
 
-async def fill(store: SqliteStore, number: int, wakeup: datetime) -> None:
+async def fill(database: SqliteDatabase, number: int, wakeup: datetime) -> None:
     """Write open flows by the page, past the port: a million commits would be the benchmark then."""
     template = make_flow(0, next_wakeup_at=wakeup)
-    database = store._database
     document = template.model_dump_json()
     due = int(wakeup.timestamp() * 1000)
     sql = "INSERT INTO flow (flow_id, status, next_wakeup_at, version, doc) VALUES (?, ?, ?, ?, ?)"

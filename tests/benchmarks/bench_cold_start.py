@@ -92,11 +92,11 @@ async def started(name: str, root: Path, environment: Mapping[str, str], log: Pa
     process = Environment(configuration, "cold", log)
     await process.open()
     try:
-        assert process._process is not None
-        imported = usage(process._process.pid).cpu_ms
+        assert process.process is not None
+        imported = usage(process.process.pid).cpu_ms
         event_type = next(event_type for event_type, route in ROUTES.items() if route.function == name)
         await process.invoke(message(event_type))
-        return imported, usage(process._process.pid).cpu_ms
+        return imported, usage(process.process.pid).cpu_ms
     finally:
         await process.close()
 

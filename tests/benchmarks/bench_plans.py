@@ -5,10 +5,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.benchmarks.load import Stub, post_decision, register_workers
+from tests.benchmarks.load import Stub
 from tests.benchmarks.measure import usage
 from tests.support.processes import platform_process, processes
 
@@ -52,11 +51,10 @@ async def cost(folder: Path, size: int) -> tuple[float, int]:
             started.append(platform)
             platform.start()
             await platform.ready()
-            await register_workers(platform.url, stub)
+            await platform.staff(stub.url, count=4, slots=1000)
             assert platform.running is not None
             before = usage(platform.running.pid)
-            async with aiohttp.ClientSession() as client:
-                await post_decision(client, platform.url, layered(size, f"plan-{size}"))
+            await platform.submit(layered(size, f"plan-{size}"))
             await asyncio.wait_for(stub.expect(f"plan-{size}").wait(), 300)
             after = usage(platform.running.pid)
     assert len(stub.seen.assignments) == size

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.load import Stub, drive, register_workers
+from tests.benchmarks.load import Stub, drive
 from tests.benchmarks.measure import flushes, usage
 from tests.conftest import require
 from tests.support import postgres
@@ -20,7 +20,7 @@ async def started(platform: Platform, stub: Stub) -> int:
     """Start the platform with four workers and return its process id."""
     platform.start()
     await platform.ready()
-    await register_workers(platform.url, stub)
+    await platform.staff(stub.url, count=4, slots=1000)
     assert platform.running is not None
     return platform.running.pid
 
@@ -105,7 +105,7 @@ async def test_kill_with_64_flows_in_flight(tmp_path: Path, kill_after: float) -
             platform.kill()
             platform.start()
             await platform.ready()
-            accepted_flows = len(platform.get("/api/v1/flows?limit=500")["items"])
+            accepted_flows = len((await platform.get("/api/v1/flows?limit=500"))["items"])
             await until(lambda: _frames(stub, accepted_flows), "all accepted flows", 120)
             repeated = sum(times - 1 for times in stub.seen.assignments.values())
             frames = sum(times - 1 for times in stub.seen.frames.values())

@@ -19,8 +19,6 @@ import aiohttp
 from aiohttp import web
 
 TYPE = "io.neuralhive."
-WORKERS = 4
-SLOTS = 1000
 CALLBACK_TRIES = 240
 
 
@@ -189,17 +187,3 @@ async def post_decision(client: aiohttp.ClientSession, url: str, decision: dict[
     async with client.post(url + "/", data=BytesIO(json.dumps(event).encode()), headers=headers) as answer:
         assert answer.status == 202, await answer.text()
         return str((await answer.json())["flow_id"])
-
-
-async def register_workers(url: str, stub: Stub, *, workers: int = WORKERS, slots: int = SLOTS) -> None:
-    """Register workers that live in the stub."""
-    async with aiohttp.ClientSession() as client:
-        for number in range(workers):
-            registration = {
-                "worker_id": f"w{number}",
-                "endpoint": f"{stub.url}/w/{number}",
-                "capabilities": ["python"],
-                "slots": slots,
-            }
-            async with client.post(f"{url}/api/v1/workers", json=registration) as answer:
-                assert answer.status < 300, await answer.text()

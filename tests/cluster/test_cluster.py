@@ -12,7 +12,7 @@ from tests.cluster.broker import Chaos
 from tests.cluster.world import cluster
 from tests.conftest import ROOT
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
-from tests.support.scenarios import recorded, wide
+from tests.support.scenarios import recorded, same_course, wide
 
 LIMIT = 64 * 1024
 """Bytes of an event that every broker has to take."""
@@ -28,7 +28,7 @@ async def test_plans_take_the_same_course_as_on_one_machine(tmp_path: Path, new_
     generated = [seeded_decision(shape, 1) for shape in SHAPES]
     async with cluster(tmp_path, new_database_url) as running:
         for decision in (*generated, *recorded(RECORDED).values()):
-            await running.check(decision, tmp_path)
+            await same_course(running, decision, tmp_path)
         assert running.broker.dead == []
         assert running.broker.largest <= LIMIT
 
@@ -62,8 +62,7 @@ async def test_a_plan_completes_while_one_function_after_the_other_is_killed_and
         flow = await ending
         assert flow["status"] == "COMPLETED", flow
         assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
-        letters = await running.get("/api/v1/dead-letters")
-        assert letters["items"] == []
+        assert await running.letters() == []
 
 
 @pytest.mark.parametrize("seconds", [5, pytest.param(120, marks=pytest.mark.slow)])

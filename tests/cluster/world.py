@@ -6,22 +6,22 @@ PingSource's, so that a test need not wait for the minute.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import aiohttp
+import httpx
 
 from functions._hosts.entry import NAMES
 from tests.benchmarks.load import Stub
 from tests.cluster.broker import Broker, Chaos, read_triggers
 from tests.conftest import ROOT
+from tests.support.http_world import ClientWorld
 from tests.support.processes import Process, free_port, processes
-from tests.support.scenarios import Deployed
-from tests.support.world import until
+from tests.support.world import PATIENCE_S, until
 
 TICK_S = 1.0
 SPEED = 20.0
@@ -32,7 +32,7 @@ KEY = "k" * 40
 
 
 @dataclass
-class Cluster(Deployed):
+class Cluster(ClientWorld):
     """A running cluster."""
 
     broker: Broker
@@ -60,7 +60,7 @@ async def cluster(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(workers.serving())
         sink = await stack.enter_async_context(broker.serving())
-        client = await stack.enter_async_context(aiohttp.ClientSession())
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S))
         told = {
             "K_SINK": sink,
             "FLOWC_DATABASE_URL": database_url,
@@ -79,28 +79,24 @@ async def cluster(
         for function in functions.values():
             started.append(function)
             function.start()
-        running = Cluster(url, client, broker, functions, workers)
+        running = Cluster(client, broker, functions, workers)
         await asyncio.gather(*(_ready(client, address) for address in services.values()))
         ticking = asyncio.create_task(_tick(client, sink))
         stack.callback(ticking.cancel)
-        await running.register(workers.url)
+        await running.staff(workers.url)
         yield running
 
 
-async def _ready(client: aiohttp.ClientSession, address: str) -> None:
+async def _ready(client: httpx.AsyncClient, address: str) -> None:
     async def answers() -> bool | None:
-        try:
-            async with client.get(f"{address}health/readiness") as answer:
-                return True if answer.status == 200 else None
-        except aiohttp.ClientError:
-            return None
-        finally:
-            await asyncio.sleep(0.1)
+        with suppress(httpx.TransportError):
+            return (await client.get(f"{address}health/readiness")).status_code == 200 or None
+        return None
 
     await until(answers, f"the function at {address}", START_S)
 
 
-async def _tick(client: aiohttp.ClientSession, sink: str) -> None:
+async def _tick(client: httpx.AsyncClient, sink: str) -> None:
     """Tick as the PingSource does, but more often."""
     while True:
         headers = {
@@ -111,9 +107,6 @@ async def _tick(client: aiohttp.ClientSession, sink: str) -> None:
             "ce-time": datetime.now(UTC).isoformat(),
             "content-type": "application/json",
         }
-        try:
-            async with client.post(sink, data=b"{}", headers=headers):
-                pass
-        except aiohttp.ClientError:
-            pass
+        with suppress(httpx.TransportError):
+            await client.post(sink, content=b"{}", headers=headers)
         await asyncio.sleep(TICK_S)

@@ -13,10 +13,10 @@ from functions._core.events.catalogue import BY_TYPE, TRANSITIONS, handler_of
 from functions._core.events.commands import ApprovalGrant, PauseRequest, RedriveRequest, ResumeRequest, SkipRequest
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Answer
-from functions._core.records.values import FlowStatus
+from functions._core.records.models import Ticket
 from functions._core.records.worker import Worker
 from tests.contract.schemas import faults_of
-from tests.support.world import World, decision, running_world, task, until
+from tests.support.world import LocalWorld, decision, running_world, task, until
 
 DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
 
@@ -28,21 +28,21 @@ class Wire:
     queued: list[CloudEvent] = field(default_factory=list)
     to_workers: list[CloudEvent] = field(default_factory=list)
 
-    def faults(self, world: World) -> list[str]:
+    def faults(self, world: LocalWorld) -> list[str]:
         """Return what is wrong with anything that was sent."""
         return [fault for event in self.all(world) for fault in faults_of(event)]
 
-    def event_types(self, world: World) -> set[str]:
+    def event_types(self, world: LocalWorld) -> set[str]:
         """Return the nouns of everything that was sent."""
         return {event.event_type for event in self.all(world)}
 
-    def all(self, world: World) -> list[CloudEvent]:
+    def all(self, world: LocalWorld) -> list[CloudEvent]:
         """Return everything that was sent."""
         return [*self.queued, *self.to_workers, *world.sink.events]
 
 
 @asynccontextmanager
-async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, Wire]]:
+async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[LocalWorld, Wire]]:
     """Run a world with a subscriber, and listen to its queue and to what its workers get."""
     wire, enqueue = Wire(), State.enqueue
 
@@ -119,7 +119,7 @@ async def test_a_flow_that_is_cancelled_or_rejected_sends_what_the_contract_has(
         world.workers.behave = lambda _assignment: {"status": "RUNNING"}
         await world.register()
         flow_id = await world.submit(decision(*DIAMOND))
-        await until(lambda: one_started(world, flow_id), "the start of a ticket")
+        await world.ticket(flow_id, started, "has started")
         await world.cancel(flow_id, "a tester", "enough")
         await world.ended(flow_id)
         await world.run(task("a", "b"), task("b", "a"))
@@ -136,9 +136,9 @@ async def test_a_worker_that_comes_and_leaves_sends_what_the_contract_has(
     async with watched(tmp_path, monkeypatch) as (world, wire):
         world.workers.behave = lambda _assignment: None
         flow_id = await world.submit(decision(*DIAMOND))
-        await until(lambda: waiting(world, flow_id), "a ticket that waits for a worker")
+        await world.ticket(flow_id, lambda one: one.waiting == "WORKER", "waits for a worker")
         await world.register()
-        await until(lambda: acknowledged(world, flow_id), "an assignment that is acknowledged")
+        await world.ticket(flow_id, lambda one: one.acknowledged_at is not None, "a worker has accepted")
         await world.platform.deregister("w1", "it is tired")
         await until(lambda: reassigned(wire), "the ticket to be taken back")
         assert wire.faults(world) == []
@@ -166,7 +166,7 @@ async def test_a_flow_that_is_undone_and_redriven_sends_what_the_contract_has(
         assert (await world.tickets(flow.flow_id))["a"].status == "COMPENSATED"
         world.workers.behave = lambda _assignment: {"status": "COMPLETED"}
         await world.platform.order(RedriveRequest(flow_id=flow.flow_id))
-        await until(lambda: world.at(flow.flow_id, FlowStatus.COMPLETED), "the end of the second run")
+        await world.reached(flow.flow_id, "COMPLETED")
         assert wire.faults(world) == []
         assert wire.event_types(world) >= {
             "compensation.requested",
@@ -189,9 +189,9 @@ async def test_a_flow_that_waits_for_people_sends_what_the_contract_has(
         world.workers.behave = lambda _assignment: {"status": "RUNNING"}
         await world.register()
         flow_id = await world.submit(decision(task("a"), requires_human_review=True))
-        await until(lambda: world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
+        await world.reached(flow_id, "AWAITING_APPROVAL")
         await world.platform.order(ApprovalGrant(flow_id=flow_id))
-        await until(lambda: one_started(world, flow_id), "the start of the ticket")
+        await world.ticket(flow_id, started, "has started")
         await world.platform.order(PauseRequest(flow_id=flow_id))
         await world.platform.order(ResumeRequest(flow_id=flow_id))
         ticket_id = (await world.tickets(flow_id))["a"].ticket_id
@@ -216,19 +216,9 @@ async def test_each_sender_is_one_that_the_catalogue_names(tmp_path: Path, monke
                 assert handler_of(event) == BY_TYPE[event.event_type].handled_by, event.event_type
 
 
-async def one_started(world: World, flow_id: str) -> bool | None:
-    """Tell whether a ticket is running."""
-    return any(ticket.started_at for ticket in (await world.tickets(flow_id)).values()) or None
-
-
-async def waiting(world: World, flow_id: str) -> bool | None:
-    """Tell whether a ticket waits for a worker."""
-    return any(ticket.waiting == "WORKER" for ticket in (await world.tickets(flow_id)).values()) or None
-
-
-async def acknowledged(world: World, flow_id: str) -> bool | None:
-    """Tell whether a worker has accepted a ticket."""
-    return any(ticket.acknowledged_at for ticket in (await world.tickets(flow_id)).values()) or None
+def started(ticket: Ticket) -> bool:
+    """Tell whether a ticket is running, or was."""
+    return ticket.started_at is not None
 
 
 async def reassigned(wire: Wire) -> bool | None:

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from functions._engine.settings import Settings, SettingsError
-from functions._hosts.one_machine.process import running
 from tests.support.http_api import Api, bearer, problem_of, running_api
+from tests.support.one_machine import one_machine
 from tests.support.world import PATIENCE_S, decision, decision_event, report_event, task, until
 
 KEY = "a-key-that-nobody-guesses"
@@ -158,8 +158,7 @@ async def test_over_a_real_connection_no_header_makes_a_client_local(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
-    settings = Settings.from_mapping({"FLOWC_API_KEY": KEY}, port=0, data=tmp_path)
-    async with running(settings) as platform, httpx.AsyncClient(base_url=platform.url, trust_env=False) as client:
+    async with local_client(tmp_path, FLOWC_API_KEY=KEY) as client:
         assert (await client.get("/api/v1/flows")).status_code == 200
         for claimed in ("127.0.0.1", ELSEWHERE):
             answer = await client.get("/api/v1/flows", headers={"x-forwarded-for": claimed})
@@ -190,11 +189,8 @@ NAMES = {"ours": "localhost", "other": "rebound.example"}
 @asynccontextmanager
 async def local_client(tmp_path: Path, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
     """Run a platform on loopback, and a client of it over a real connection."""
-    async with (
-        running(Settings.from_mapping(settings, port=0, data=tmp_path)) as platform,
-        httpx.AsyncClient(base_url=platform.url, trust_env=False) as client,
-    ):
-        yield client
+    async with one_machine(tmp_path, settings) as at:
+        yield at.client
 
 
 async def test_without_a_key_a_name_that_was_made_to_lead_here_gets_nothing_but_health(tmp_path: Path) -> None:

@@ -167,12 +167,7 @@ async def test_a_cancelled_flow_is_returned_and_its_worker_is_told(api: Api) -> 
 async def test_why_names_the_missing_capability_and_what_happens_next(api: Api) -> None:
     await api.world.register("w1", "python")
     flow_id = await api.world.submit(decision(task("a", required_capabilities=["terraform"])))
-
-    async def waiting() -> Any:
-        tickets = await api.world.tickets(flow_id)
-        return next((t for t in tickets.values() if t.waiting == "WORKER"), None)
-
-    ticket = await until(waiting, "the ticket to wait for a worker")
+    ticket = await api.world.ticket(flow_id, lambda one: one.waiting == "WORKER", "waits for a worker")
     of_ticket = await api.get(f"/api/v1/why/{ticket.ticket_id}")
     assert of_ticket["waits_for"] == "a worker that offers 'terraform'"
     assert of_ticket["refusals"] == [{"worker_id": "w1", "reason": "does not offer terraform"}]
@@ -187,11 +182,7 @@ async def test_why_ranks_a_waiting_ticket_anew_and_names_everybody_left_out(api:
     for number in range(12):
         await api.world.register(f"w{number}", "python")
     flow_id = await api.world.submit(decision(task("a", required_capabilities=["terraform"])))
-
-    async def waiting() -> Any:
-        return next((t for t in (await api.world.tickets(flow_id)).values() if t.refusals), None)
-
-    ticket = await until(waiting, "the ticket to wait for a worker")
+    ticket = await api.world.ticket(flow_id, lambda one: bool(one.refusals), "nobody may have")
     assert len(ticket.refusals) < 12
     of_ticket = await api.get(f"/api/v1/why/{ticket.ticket_id}")
     assert {one["worker_id"] for one in of_ticket["refusals"]} == {f"w{number}" for number in range(12)}
@@ -207,11 +198,7 @@ async def test_why_names_the_circuit_breaker_that_a_ticket_waits_behind(api: Api
     shut = worker.but(failures=5, doubt="timed_out", suspended_until=until_then, version=worker.version + 1)
     await api.world.ports.registry.put(shut)
     flow_id = await api.world.submit(decision(task("a")))
-
-    async def waiting() -> Any:
-        return next((t for t in (await api.world.tickets(flow_id)).values() if t.waiting == "SLOT"), None)
-
-    ticket = await until(waiting, "the ticket to wait for a slot")
+    ticket = await api.world.ticket(flow_id, lambda one: one.waiting == "SLOT", "waits for a slot")
     told = f"as the circuit breaker of worker w1 is open until {until_then:%H:%M:%S} UTC"
     assert told in (await api.get(f"/api/v1/why/{ticket.ticket_id}"))["headline"].replace(f"{until_then:%Y-%m-%d} ", "")
     assert any(

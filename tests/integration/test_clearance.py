@@ -14,6 +14,7 @@ from functions._core.records.values import FlowStatus, SecurityLevel, TicketStat
 from functions._engine.assignment_sender import AssignmentSender
 from tests.support.builders import T0, make_flow, make_ticket
 from tests.support.http_api import Api, problem_of, running_api
+from tests.support.ordering import ticket_at
 from tests.support.world import ClosedBreaker, decision, task, until
 
 
@@ -29,11 +30,7 @@ async def register(api: Api, worker_id: str, **more: Any) -> Any:
 
 
 async def waiting(api: Api, flow_id: str, task_id: str) -> Ticket:
-    async def probe() -> Ticket | None:
-        ticket = (await api.world.tickets(flow_id)).get(task_id)
-        return ticket if ticket is not None and ticket.waiting is Waiting.WORKER else None
-
-    return await until(probe, f"{task_id} to wait for a worker")
+    return await ticket_at(api.world, flow_id, task_id, waiting=Waiting.WORKER)
 
 
 async def test_a_secret_ticket_waits_for_a_worker_that_is_cleared_for_it(api: Api) -> None:

@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from functions._hosts.one_machine.process import next_steps
 from tests.support.command_line import flowc, written
-from tests.support.processes import Platform, platform_process, processes, worker_process
+from tests.support.processes import Platform, platform_process, processes, running_platform, worker_process
 from tests.support.world import PATIENCE_S, task, until
 
 SAYS_NO = 'case "$FLOWC_TASK_ID" in bad*) echo "no such file" >&2; exit 3;; slow*) sleep 1;; esac; echo "[1]"'
@@ -123,7 +123,8 @@ class TestAgainstAPlatform:
     ) -> None:
         file, plan_id = written(tmp_path, task("bad", retry={"max_retries": 0}), task("a"), decision_id="told")
         assert run("submit", file, "--watch").exit_code == 1
-        flow_id = next(flow["flow_id"] for flow in platform.get("/api/v1/flows")["items"] if flow["plan_id"] == plan_id)
+        flows = asyncio.run(platform.get("/api/v1/flows"))["items"]
+        flow_id = next(flow["flow_id"] for flow in flows if flow["plan_id"] == plan_id)
         for name in (flow_id, flow_id[:8], "told", plan_id):
             result = run("result", name)
             assert (result.exit_code, json.loads(result.stdout)) == (1, {"a": [1]})
@@ -206,24 +207,18 @@ class TestProcesses:
 
     async def test_a_worker_lets_its_tickets_end_before_it_stops(self, tmp_path: Path) -> None:
         file, _ = written(tmp_path, task("slow"))
-        with processes() as started:
-            platform = platform_process(tmp_path)
-            worker = worker_process(tmp_path, platform.url, "sh-1", "-c", "python", "--shell", SAYS_NO)
-            started += [platform, worker]
-            platform.start()
-            await platform.ready()
-            worker.start()
+        async with running_platform(tmp_path) as platform:
+            worker = platform.hire("sh-1", "-c", "python", "--shell", SAYS_NO)
             submitted = await asyncio.to_thread(flowc, "submit", file, FLOWC_URL=platform.url)
             flow_id = submitted.stdout.strip()
-            while all(entry["type"] != "ticket.assigned" for entry in platform.history(flow_id)):
-                await asyncio.sleep(0.05)  # only the platform knows when
+            await platform.ticket(flow_id, lambda ticket: ticket["worker_id"] is not None, "is with the worker")
             process = worker.running
             await asyncio.to_thread(worker.stop)
             assert process is not None
             assert process.returncode == 0
-            tickets = platform.tickets(flow_id)
-            assert platform.get("/api/v1/workers")["items"] == []
-        assert [(ticket["status"], ticket["attempt"]) for ticket in tickets] == [("COMPLETED", 1)]
+            tickets = await platform.tickets(flow_id)
+            assert (await platform.get("/api/v1/workers"))["items"] == []
+        assert [(ticket["status"], ticket["attempt"]) for ticket in tickets.values()] == [("COMPLETED", 1)]
 
     async def test_the_platform_stops_in_good_order_and_cannot_be_started_twice(self, tmp_path: Path) -> None:
         with processes() as started:

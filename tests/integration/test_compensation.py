@@ -11,7 +11,7 @@ from functions._core.events.commands import RedriveRequest
 from functions._core.records.audits import AuditKind, IncidentRecord, Severity
 from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus, TicketStatus
-from tests.support.world import World, decision, running_world, task, until
+from tests.support.world import LocalWorld, decision, running_world, task, until
 
 CHAIN = [task("a", compensation=True), task("b", "a", compensation=True), task("c", "b", compensation=True)]
 NO = {"status": "FAILED", "error": {"type": "broken", "message": "it does not work", "retryable": False}}
@@ -29,13 +29,13 @@ def silent(*task_ids: str) -> Behaviour:
     return lambda assignment: None if assignment["task_id"] in task_ids else {"status": "COMPLETED"}
 
 
-async def incidents(world: World, flow: Flow) -> list[IncidentRecord]:
+async def incidents(world: LocalWorld, flow: Flow) -> list[IncidentRecord]:
     """Return the incidents of a flow, the first one first."""
     found = await world.ports.views.audits(flow.flow_id, 50, kind=AuditKind.INCIDENT)
     return [audit for audit in reversed(found) if isinstance(audit, IncidentRecord)]
 
 
-def done(world: World) -> list[str]:
+def done(world: LocalWorld) -> list[str]:
     """Return the tasks in the order in which workers got them."""
     return [assignment["task_id"] for assignment in world.workers.assignments]
 
@@ -46,7 +46,7 @@ async def test_a_flow_that_fails_in_the_middle_undoes_what_it_did_in_reverse_ord
         world.workers.behave = failing("c")
         flow = await world.run(*CHAIN)
         tickets = await world.tickets(flow.flow_id)
-        history = await world.history(flow.flow_id)
+        history = await world.transitions(flow.flow_id)
     assert flow.status is FlowStatus.FAILED
     assert done(world) == ["a", "b", "c", "compensate:b", "compensate:a"]
     assert {name: tickets[name].status.value for name in "abc"} == {
@@ -146,7 +146,7 @@ async def test_a_lost_event_does_not_keep_a_flow_from_undoing(tmp_path: Path, lo
     assert flow.tally == {"COMPENSATED": 2, "FAILED": 1}
 
 
-async def _assigned(world: World, task_id: str) -> bool | None:
+async def _assigned(world: LocalWorld, task_id: str) -> bool | None:
     return True if task_id in done(world) else None
 
 

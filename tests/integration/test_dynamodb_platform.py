@@ -10,7 +10,7 @@ from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.stores import Stores
 from functions._engine.clock import SystemClock
-from tests.support.world import PATIENCE_S, World, running_world, task
+from tests.support.world import PATIENCE_S, LocalWorld, running_world, task
 
 PLAN = (task("a"), task("b", "a"), task("c", "a"), task("d", "a"), task("e", "b", "c", "d"))
 
@@ -24,17 +24,17 @@ async def stores(dynamodb_client: Client, dynamodb_table: str) -> AsyncIterator[
 
 
 @pytest.fixture
-async def world(stores: Stores, tmp_path: Path) -> AsyncIterator[World]:
+async def world(stores: Stores, tmp_path: Path) -> AsyncIterator[LocalWorld]:
     async with running_world(tmp_path, stores) as world:
         await world.register()
         yield world
 
 
-async def test_a_flow_runs_to_its_end_with_all_of_its_history(world: World) -> None:
+async def test_a_flow_runs_to_its_end_with_all_of_its_history(world: LocalWorld) -> None:
     flow = await world.run(*PLAN)
     assert flow.status == "COMPLETED"
     assert {ticket.status for ticket in (await world.tickets(flow.flow_id)).values()} == {"COMPLETED"}
-    history = await world.history(flow.flow_id)
+    history = await world.transitions(flow.flow_id)
     assert [kind for kind, _ in history if not kind.startswith("ticket.")] == [
         "decision.consolidated",
         "plan.validated",
@@ -46,7 +46,7 @@ async def test_a_flow_runs_to_its_end_with_all_of_its_history(world: World) -> N
         assert [kind for kind, task_id in history if task_id == name] == ["ticket.assigned", "ticket.completed"]
 
 
-async def test_flows_side_by_side_all_end_and_leave_nothing_queued(world: World, stores: Stores) -> None:
+async def test_flows_side_by_side_all_end_and_leave_nothing_queued(world: LocalWorld, stores: Stores) -> None:
     flows = await asyncio.gather(*(world.run(*PLAN) for _ in range(4)))
     assert [flow.status for flow in flows] == ["COMPLETED"] * 4
     async with asyncio.timeout(PATIENCE_S):

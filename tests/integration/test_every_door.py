@@ -9,19 +9,18 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
-from uuid import uuid4
 
-import aiohttp
 import pytest
 
 from functions._core.events.catalogue import BY_TYPE, SINK
 from tests.contract.schemas import STEMS, envelope_faults
-from tests.support.loopback import Answer, Loopback, Request
-from tests.support.processes import Platform, platform_process, processes
+from tests.support.http_workers import HttpWorkers
+from tests.support.loopback import Answer, Request
+from tests.support.processes import Platform, running_platform
 from tests.support.world import decision, task, until
 
 PREFIX = "io.neuralhive."
@@ -39,56 +38,34 @@ def structured(request: Request) -> list[dict[str, Any]]:
     return [{**attributes, "datacontenttype": media, "data": request.json}]
 
 
-@dataclass
-class Doors:
+class Doors(HttpWorkers):
     """A subscriber, a telemetry sink and workers in one server; keeps what came by which door."""
 
-    server: Loopback
-    seen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    url: str = ""
-    behave: Mapping[str, Any] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    def __init__(self) -> None:
+        super().__init__(reports_of)
+        self.seen: dict[str, list[dict[str, Any]]] = {}
 
-    async def answer(self, request: Request) -> Answer:
+    async def take(self, request: Request) -> Answer:
         """Take what comes, or refuse it."""
         door = request.path.split("/")[1]
         events = structured(request)
         self.seen.setdefault(door, []).extend(events)
-        if door == "subscriber" and events[0]["type"] == REFUSED:
-            return Answer(400)
-        if door == "telemetry" and any(event["data"].get("step") == "C2" for event in events):
-            return Answer(422)
-        if door == "refusing":
-            return Answer(400)
-        if door == "worker" and events[0]["type"] == f"{PREFIX}ticket.assigned.v1":
-            working = asyncio.create_task(self._work(events[0]["data"]))
-            self._tasks.add(working)
-            working.add_done_callback(self._tasks.discard)
-        return Answer()
+        if door == "subscriber":
+            return Answer(400 if events[0]["type"] == REFUSED else 202)
+        if door == "telemetry":
+            return Answer(422 if any(event["data"].get("step") == "C2" for event in events) else 202)
+        return Answer(400) if door == "refusing" else await super().take(request)
 
-    async def _work(self, assignment: Mapping[str, Any]) -> None:
-        """Report what the task's name asks for."""
-        name, first = assignment["task_id"], assignment["attempt"] == 1
-        said: list[dict[str, Any]] = [{"status": "RUNNING", "progress": 10}]
-        if name.startswith("fails") or (name.startswith("shaky") and first):
-            said.append(
-                {"status": "FAILED", "error": {"type": "broken", "message": "ça ne va pas", "retryable": first}}
-            )
-        elif not name.startswith("hangs"):
-            said.append({"status": "COMPLETED", "output": {"by": name}})
-        async with aiohttp.ClientSession() as client:
-            for report in said:
-                headers = {
-                    "ce-specversion": "1.0",
-                    "ce-id": str(uuid4()),
-                    "ce-source": "/workers/w1",
-                    "ce-type": f"{PREFIX}ticket.reported.v1",
-                    "content-type": "application/json",
-                    "authorization": f"Bearer {assignment['token']}",
-                }
-                body = {"ticket_id": assignment["ticket_id"], "attempt": assignment["attempt"], **report}
-                async with client.post(assignment["callback_url"], json=body, headers=headers):
-                    pass
+
+def reports_of(assignment: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the reports that a task's name asks for."""
+    name, first = assignment["task_id"], assignment["attempt"] == 1
+    said: list[dict[str, Any]] = [{"status": "RUNNING", "progress": 10}]
+    if name.startswith("fails") or (name.startswith("shaky") and first):
+        said.append({"status": "FAILED", "error": {"type": "broken", "message": "ça ne va pas", "retryable": first}})
+    elif not name.startswith("hangs"):
+        said.append({"status": "COMPLETED", "output": {"by": name}})
+    return said
 
 
 @dataclass
@@ -97,89 +74,44 @@ class Driven:
 
     platform: Platform
     doors: Doors
-    folder: Path
-
-    async def get(self, path: str) -> Any:
-        """Return the JSON at `path`."""
-        return await asyncio.to_thread(self.platform.get, path)
-
-    async def post(self, path: str, body: object = None) -> Any:
-        """POST and return the answer."""
-        status, answer = await asyncio.to_thread(self.platform.post, path, body or {})
-        assert status < 300, (path, status, answer)
-        return answer
 
     async def submit(self, *tasks: Any, **more: Any) -> str:
         """Send a decision and return its flow id."""
-        return await asyncio.to_thread(self.platform.submit, decision(*tasks, **more))
-
-    async def until(self, flow_id: str, *statuses: str) -> Mapping[str, Any]:
-        """Wait until a flow has one of these statuses, or has ended where none is named."""
-
-        async def reached() -> Mapping[str, Any] | None:
-            flow = await self.get(f"/api/v1/flows/{flow_id}")
-            await asyncio.sleep(0.05)
-            return flow if flow["status"] in statuses or (not statuses and flow["ended_at"]) else None
-
-        return await until(reached, f"flow {flow_id} to be {statuses or 'ended'}", PATIENCE)
+        return await self.platform.submit(decision(*tasks, **more))
 
     async def held(self, flow_id: str) -> str:
         """Wait until a ticket of a flow is running, and return its id."""
-
-        async def running() -> str | None:
-            await asyncio.sleep(0.05)
-            tickets = (await self.get(f"/api/v1/flows/{flow_id}/tickets"))["items"]
-            return next((one["ticket_id"] for one in tickets if one["status"] == "RUNNING"), None)
-
-        return await until(running, f"a running ticket of {flow_id}", PATIENCE)
+        running = await self.platform.ticket(flow_id, lambda ticket: ticket["status"] == "RUNNING", "is running")
+        return str(running["ticket_id"])
 
     async def happened(self) -> list[dict[str, Any]]:
         """Return everything that `GET /api/v1/events` has."""
         events: list[dict[str, Any]] = []
         after = 0
-        while (page := await self.get(f"/api/v1/events?after={after}&limit=500"))["items"]:
+        while (page := await self.platform.get("/api/v1/events", after=after, limit=500))["items"]:
             events += page["items"]
             after = page["after"]
         return events
 
     async def letters(self) -> list[dict[str, Any]]:
         """Return the dead letters of what the platform itself has sent."""
-        found = (await self.get("/api/v1/dead-letters?limit=500"))["items"]
-        return [letter for letter in found if letter["function"] != "api"]
+        return [letter for letter in await self.platform.letters() if letter["function"] != "api"]
 
 
 @asynccontextmanager
 async def driven(folder: Path) -> AsyncIterator[Driven]:
     """Start a platform whose subscriber, sink and workers are this test."""
-    async with Loopback() as server:
-        doors = Doors(server, url=server.url)
-        server.answer = doors.answer
-        with processes() as started:
-            platform = platform_process(
-                folder,
-                subscriber_url=f"{server.url}/subscriber",
-                telemetry_url=f"{server.url}/telemetry",
-                no_worker_seconds=2,
-                log_level="info",
-            )
-            started.append(platform)
-            platform.start()
-            await platform.ready()
-            one = Driven(platform, doors, folder)
+    async with Doors() as server:
+        told = {"subscriber_url": f"{server.url}/subscriber", "telemetry_url": f"{server.url}/telemetry"}
+        async with running_platform(folder, **told, no_worker_seconds=2, log_level="info") as platform:
             for name, capability in (("worker", "python"), ("refusing", "nothing works")):
-                registration = {
-                    "worker_id": name,
-                    "endpoint": f"{server.url}/{name}",
-                    "capabilities": [capability],
-                    "slots": 50,
-                }
-                await one.post("/api/v1/workers", registration)
-            yield one
+                await platform.register(name, capability, slots=50, endpoint=f"{server.url}/{name}")
+            yield Driven(platform, server)
 
 
 async def lively(run: Driven) -> None:
     """Let everything happen to flows that can happen to them in a short time."""
-    submit, post = run.submit, run.post
+    submit, send = run.submit, run.platform.send
     flows = {
         "completes": await submit(task("a"), task("shaky", "a"), task("b", "a"), task("c", "shaky", "b")),
         "fails": await submit(task("a", compensation=True), task("fails", "a"), task("after", "fails")),
@@ -200,30 +132,29 @@ async def lively(run: Driven) -> None:
         return f"/api/v1/flows/{flows[name]}"
 
     for name in ("denied", "approved"):
-        await run.until(flows[name], "AWAITING_APPROVAL")
-    await post(f"{path('denied')}/deny")
-    await post(f"{path('approved')}/approve")
+        await run.platform.reached(flows[name], "AWAITING_APPROVAL")
+    await send(f"{path('denied')}/deny")
+    await send(f"{path('approved')}/approve")
     await run.held(flows["cancelled"])
-    await post(f"{path('cancelled')}/cancel")
+    await send(f"{path('cancelled')}/cancel")
     ticket = await run.held(flows["paused"])
-    await post(f"{path('paused')}/pause")
-    await post(f"{path('paused')}/resume")
-    await post(f"/api/v1/tickets/{ticket}/skip")
+    await send(f"{path('paused')}/pause")
+    await send(f"{path('paused')}/resume")
+    await send(f"/api/v1/tickets/{ticket}/skip")
     for name, flow_id in flows.items():
         if not name.startswith("refused"):
-            await run.until(flow_id)
-    await run.until(flows["fails"], "FAILED")
-    await post(f"{path('fails')}/redrive")
-    await run.until(flows["fails"], "FAILED")
+            await run.platform.ended(flow_id)
+    await run.platform.reached(flows["fails"], "FAILED")
+    await send(f"{path('fails')}/redrive")
+    await run.platform.reached(flows["fails"], "FAILED")
     for number in range(6):
-        await post(f"{path(f'refused {number}')}/cancel")
-        await run.until(flows[f"refused {number}"])
+        await send(f"{path(f'refused {number}')}/cancel")
+        await run.platform.ended(flows[f"refused {number}"])
 
 
 async def quiet(run: Driven) -> bool | None:
     """Tell whether everything that happened was told: the queue and the buffer are empty."""
-    await asyncio.sleep(0.1)
-    ready = await run.get("/ready")
+    ready = await run.platform.get("/ready")
     return True if ready["queue"] == ready["telemetry_buffer"] == 0 else None
 
 

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,13 @@ from functions._core.events.signatures import SignedMessage, signature_headers
 from tests.conftest import ROOT, require
 from tests.support.loopback import Loopback
 from tests.support.loopback import until as until_true
-from tests.support.processes import Platform, platform_process, processes
+from tests.support.processes import Platform, running_platform
 from tests.support.world import until
 
 PAGE = (ROOT / "docs" / "reference" / "worker-protocol.md").read_text()
 COMMANDS = re.findall(r"```sh needs=assignment\n(.*?)```", PAGE, re.DOTALL)
 HELLO = json.loads((ROOT / "examples" / "hello.json").read_text())
 PATIENCE = 60
-
-
-@contextlib.asynccontextmanager
-async def platform_in(folder: Path) -> AsyncIterator[Platform]:
-    """Run a platform."""
-    with processes() as started:
-        platform = platform_process(folder)
-        started.append(platform)
-        platform.start()
-        await platform.ready()
-        yield platform
 
 
 @contextlib.contextmanager
@@ -59,38 +48,28 @@ async def registered(platform: Platform) -> dict[str, Any]:
     """Return the worker that has registered."""
 
     async def first() -> dict[str, Any] | None:
-        known: list[dict[str, Any]] = platform.get("/api/v1/workers")["items"]
+        known: list[dict[str, Any]] = (await platform.get("/api/v1/workers"))["items"]
         return known[0] if known else None
 
     return await until(first, "a worker to register", PATIENCE)
 
 
-async def ended(platform: Platform, flow_id: str) -> str:
-    """Return the status in which a flow has ended."""
-
-    async def end() -> str | None:
-        flow = platform.get(f"/api/v1/flows/{flow_id}")
-        return str(flow["status"]) if flow["ended_at"] else None
-
-    return await until(end, "the end of the flow", PATIENCE)
-
-
 @pytest.mark.parametrize("command", [(sys.executable, "worker.py"), ("node", "worker.mjs")], ids=["python", "node"])
 async def test_a_worker_without_packages_does_the_first_flow(tmp_path: Path, command: tuple[str, str]) -> None:
     require(shutil.which(command[0]) is not None, "apt-get install nodejs")
-    async with platform_in(tmp_path) as platform:
+    async with running_platform(tmp_path) as platform:
         # It has tickets to do as soon as it registers: the first may come before the answer to that.
-        flow_id = platform.submit(HELLO)
+        flow_id = await platform.submit(HELLO)
         with example(tmp_path, *command, FLOWC_URL=platform.url) as worker:
             known = await registered(platform)
-            assert await ended(platform, flow_id) == "COMPLETED"
-            tickets = {ticket["task_id"]: ticket for ticket in platform.tickets(flow_id)}
+            assert (await platform.ended(flow_id))["status"] == "COMPLETED"
+            tickets = await platform.tickets(flow_id)
             assert tickets["reply"]["output"] == {"done": "answer", "parameters": {"to": "world"}}
             assert [ticket["attempt"] for ticket in tickets.values()] == [1, 1]
             await _refuses_what_is_not_signed(known["endpoint"], platform.url)
             worker.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(worker.wait, PATIENCE) == 0, (tmp_path / "example.log").read_text()
-        assert platform.get("/api/v1/workers")["items"] == []
+        assert (await platform.get("/api/v1/workers"))["items"] == []
     said = (tmp_path / "example.log").read_text()
     assert said.count("COMPLETED") == 2
     assert "whsec_" not in said
@@ -116,10 +95,10 @@ async def _refuses_what_is_not_signed(endpoint: str, url: str) -> None:
 async def test_every_command_of_the_protocols_page_works_as_shown(tmp_path: Path) -> None:
     require(shutil.which("curl") is not None, "apt-get install curl")
     register, beat, plain, event, leave = COMMANDS
-    async with platform_in(tmp_path) as platform, Loopback() as worker:
+    async with running_platform(tmp_path) as platform, Loopback() as worker:
         names = {"FLOWC_URL": platform.url, "ENDPOINT": f"{worker.url}/"}
         member = json.loads(await _sh(register, names))
-        platform.submit(HELLO)
+        await platform.submit(HELLO)
         await until_true(lambda: worker.requests, "an assignment", PATIENCE)
         request = worker.requests[0]
         assignment = request.json
@@ -132,7 +111,7 @@ async def test_every_command_of_the_protocols_page_works_as_shown(tmp_path: Path
         assert json.loads(await _sh(plain, names)) == {"result": "recorded", "cancel": False}
         assert json.loads(await _sh(event, names)) == {"result": "recorded", "cancel": False}
         assert (await _sh(leave, names)) == ""
-        assert platform.get("/api/v1/workers")["items"] == []
+        assert (await platform.get("/api/v1/workers"))["items"] == []
 
 
 def test_the_example_of_a_signature_is_one() -> None:

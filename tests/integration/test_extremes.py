@@ -16,9 +16,8 @@ import structlog
 
 from functions._core.decision.vocabulary import MAX_SPAN_MS
 from functions._core.records.values import flow_id_of, ticket_id_of
-from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import running
-from tests.support.world import PATIENCE_S, decision, task, until
+from tests.support.one_machine import one_machine
+from tests.support.world import decision, task, until
 
 EVENT = {"ce-specversion": "1.0", "ce-source": "/t", "ce-type": "io.neuralhive.decision.consolidated.v1"}
 
@@ -66,11 +65,8 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with (
-        running(Settings(port=0, data=folder)) as platform,
-        httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=PATIENCE_S) as client,
-    ):
-        yield client
+    async with one_machine(folder) as at:
+        yield at.client
 
 
 async def routes(client: httpx.AsyncClient) -> Mapping[str, Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions._core.records.values import FlowStatus
-from tests.support.world import Task, World, decision, report_event, running_world, task, until
+from tests.support.world import LocalWorld, Task, decision, report_event, running_world, task, until
 
 SLOTS = 10
 LONG, SHORT = 14_400, 600
@@ -17,7 +17,7 @@ LONG, SHORT = 14_400, 600
 Behaviour = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 
 
-async def crowded(world: World, *tasks: Task, slots: int = SLOTS) -> str:
+async def crowded(world: LocalWorld, *tasks: Task, slots: int = SLOTS) -> str:
     """Submit a flow whose first tickets fill all slots and stay there, and return its id when the others wait."""
     world.workers.behave = lambda _assignment: None
     await world.register("w1", slots=slots)
@@ -27,7 +27,7 @@ async def crowded(world: World, *tasks: Task, slots: int = SLOTS) -> str:
     return flow_id
 
 
-async def waiting(world: World, flow_id: str, number: int) -> None:
+async def waiting(world: LocalWorld, flow_id: str, number: int) -> None:
     """Wait until so many tickets of the flow wait for a slot."""
 
     async def probe() -> bool | None:
@@ -37,7 +37,7 @@ async def waiting(world: World, flow_id: str, number: int) -> None:
     await until(probe, f"{number} waiting tickets of {flow_id}")
 
 
-async def go_on(world: World, behave: Behaviour = lambda _assignment: {"status": "COMPLETED"}) -> None:
+async def go_on(world: LocalWorld, behave: Behaviour = lambda _assignment: {"status": "COMPLETED"}) -> None:
     """Let the workers complete what they hold and, at once, whatever they get."""
     held = tuple(world.workers.assignments)
     world.workers.behave = behave

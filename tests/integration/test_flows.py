@@ -17,7 +17,7 @@ from functions._core.ports import Answer
 from functions._core.records.audits import AuditRecord
 from functions._core.records.models import Flow, Phase
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting, flow_id_of, ticket_id_of
-from tests.support.world import World, decision, decision_event, report_event, running_world, task, until
+from tests.support.world import LocalWorld, decision, decision_event, report_event, running_world, task, until
 
 DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
 
@@ -31,7 +31,7 @@ async def test_a_diamond_completes_with_each_ticket_done_once_and_in_order(tmp_p
     async with running_world(tmp_path) as world:
         await world.register()
         flow = await world.run(*DIAMOND)
-        history = await world.history(flow.flow_id)
+        history = await world.transitions(flow.flow_id)
     assert flow.status is FlowStatus.COMPLETED
     assert flow.tally == {"COMPLETED": 4}
     done = [task_id for kind, task_id in history if kind == "ticket.completed"]
@@ -109,7 +109,7 @@ async def test_a_flow_past_its_deadline_ends_timed_out_and_tells_its_workers(tmp
         world.workers.behave = lambda _assignment: None
         flow = await world.run(*DIAMOND, sla_deadline_seconds=0.2)
         tickets = await world.tickets(flow.flow_id)
-        history = await world.history(flow.flow_id)
+        history = await world.transitions(flow.flow_id)
         await until(lambda: _first(world.workers.cancellations), "the notice to the worker")
     assert flow.status is FlowStatus.TIMED_OUT
     assert codes(flow) == ["sla_timeout"]
@@ -146,7 +146,7 @@ async def test_tickets_wait_for_a_worker_and_go_on_when_one_registers(tmp_path: 
     async with running_world(tmp_path) as world:
         await world.register("other", "terraform")
         flow_id = await world.submit(decision(task("a")))
-        ticket = await until(lambda: _waiting(world, flow_id, Waiting.WORKER), "the ticket to wait")
+        ticket = await world.ticket(flow_id, lambda one: one.waiting is Waiting.WORKER, "waits for a worker")
         await world.register("w1")
         flow = await world.ended(flow_id)
     assert [(r.worker_id, r.reason) for r in ticket.refusals] == [("other", "does not offer python")]
@@ -214,7 +214,7 @@ async def test_a_silent_worker_loses_its_tickets_to_another_one(tmp_path: Path) 
         flow = await world.ended(flow_id)
         ticket = (await world.tickets(flow_id))["a"]
         beating.cancel()
-        history = await world.history(flow_id)
+        history = await world.transitions(flow_id)
     assert flow.status is FlowStatus.COMPLETED
     assert (ticket.worker_id, ticket.attempt, ticket.retry_count) == ("w2", 2, 0)
     assert ("ticket.reassigned", "a") in history
@@ -237,7 +237,7 @@ async def test_a_task_that_must_not_be_done_twice_fails_when_its_worker_is_lost(
         await world.register("w1")
         world.workers.behave = lambda _assignment: None
         flow_id = await world.submit(decision(task("a", idempotent=False), task("b", "a")))
-        await until(lambda: _accepted(world, flow_id), "the acknowledgement")
+        await world.ticket(flow_id, lambda one: one.acknowledged_at is not None, "a worker has accepted")
         await world.register("w2")
         await world.platform.deregister("w1", "gone")
         flow = await world.ended(flow_id)
@@ -267,7 +267,7 @@ async def test_what_needs_approval_waits_for_it_with_its_reasons(tmp_path: Path,
     async with running_world(tmp_path) as world:
         await world.register()
         flow_id = await world.submit(decision(task("a"), **change))
-        flow = await until(lambda: world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the flow to wait for approval")
+        flow = await world.reached(flow_id, "AWAITING_APPROVAL")
         assert codes(flow) == ["approval_required"]
         assert await world.tickets(flow_id) == {}
         await world.platform.order(ApprovalGrant(flow_id=flow_id, requested_by="ada", reason="seen"))
@@ -291,7 +291,7 @@ async def test_the_same_decision_ten_times_at_once_is_one_flow(tmp_path: Path) -
         data = decision(*DIAMOND)
         ids = await asyncio.gather(*(world.platform.admit(decision_event(data)) for _ in range(10)))
         flow = await world.ended(ids[0])
-        history = await world.history(flow.flow_id)
+        history = await world.transitions(flow.flow_id)
         flows, _ = await world.ports.views.flows(status=None, cursor=None, limit=50)
     assert set(ids) == {flow_id_of(data["decision_id"])}
     assert len(flows) == 1
@@ -403,7 +403,7 @@ async def test_heartbeats_name_the_tickets_to_stop(tmp_path: Path) -> None:
     assert unknown.value.status == 404
 
 
-async def _admit_validated(world: World, event: CloudEvent, text: bytes) -> None:
+async def _admit_validated(world: LocalWorld, event: CloudEvent, text: bytes) -> None:
     """Store a flow that waits for C2 with another decision than the one that was validated."""
     now = world.ports.clock.now()
     step = admit(event, text, now, world.platform.rules)
@@ -421,21 +421,11 @@ async def _first(items: Any) -> Any:
     return items[0] if items else None
 
 
-async def _waiting(world: World, flow_id: str, waiting: Waiting) -> Any:
-    tickets = await world.ports.store.tickets_of(flow_id)
-    return next((t for t in tickets if t.waiting is waiting), None)
-
-
-async def _accepted(world: World, flow_id: str) -> Any:
-    tickets = await world.ports.store.tickets_of(flow_id)
-    return next((t for t in tickets if t.acknowledged_at), None)
-
-
-async def _empty(world: World) -> bool | None:
+async def _empty(world: LocalWorld) -> bool | None:
     return True if await world.ports.telemetry_buffer.size() == 0 else None
 
 
-async def _beat(world: World, worker_id: str) -> None:
+async def _beat(world: LocalWorld, worker_id: str) -> None:
     while True:
         await world.platform.heartbeat(worker_id, Heartbeat())
         await asyncio.sleep(0.02)

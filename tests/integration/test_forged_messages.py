@@ -14,7 +14,7 @@ import pytest
 from functions._core.events.signatures import secret_of, signature_headers
 from tests.support.loopback import Loopback
 from tests.support.loopback import until as until_true
-from tests.support.processes import platform_process, processes, worker_process
+from tests.support.processes import processes, running_platform, worker_process
 from tests.support.stand_in_platform import SECRET, StandIn
 from tests.support.world import until
 
@@ -137,22 +137,16 @@ async def test_bodies_have_a_bound_in_size_and_a_stranger_costs_no_reading(attac
 async def test_who_registers_under_the_name_of_a_worker_does_not_get_its_secret(tmp_path: Path) -> None:
     """The worker is not deceived, and finds out that it was replaced: it registers again with a heartbeat."""
     executed = tmp_path / "executed"
-    with processes() as started:
-        platform = platform_process(tmp_path, heartbeat_seconds=0.5)
-        command = f"echo $FLOWC_TICKET_ID >> {executed}"
-        worker = worker_process(tmp_path, platform.url, "w-1", "--capability", "python", "--shell", command)
-        started += [platform, worker]
-        platform.start()
-        await platform.ready()
-        worker.start()
+    async with running_platform(tmp_path, heartbeat_seconds=0.5) as platform:
+        platform.hire("w-1", "--capability", "python", "--shell", f"echo $FLOWC_TICKET_ID >> {executed}")
 
         async def registration() -> dict[str, Any] | None:
-            known: list[dict[str, Any]] = platform.get("/api/v1/workers")["items"]
+            known: list[dict[str, Any]] = (await platform.get("/api/v1/workers"))["items"]
             return known[0] if known else None
 
         first = await until(registration, "the worker to register")
         mine = {name: first[name] for name in ("worker_id", "endpoint", "capabilities", "slots")}
-        _, answer = platform.post("/api/v1/workers", mine)
+        answer = await platform.send("/api/v1/workers", mine)
         forged = json.dumps({"ticket_id": "forged", "attempt": 1, "callback_url": f"{platform.url}/x"}).encode()
         async with httpx.AsyncClient(trust_env=False) as client:
             headers = HEADERS | signed(forged, answer["signing_secret"])
@@ -168,10 +162,6 @@ async def test_who_registers_under_the_name_of_a_worker_does_not_get_its_secret(
         task = {"task_id": "a", "task_type": "EXECUTE", "description": "a", "required_capabilities": ["python"]}
         plan = {"plan_id": "p", "tasks": [task]}
         decision = {"decision_id": "d", "plan_id": "p", "intent_id": "i", "final_decision": "approve"}
-        flow_id = platform.submit({**decision, "cognitive_plan": plan})
-
-        async def completed() -> bool | None:
-            return True if platform.get(f"/api/v1/flows/{flow_id}")["status"] == "COMPLETED" else None
-
-        await until(completed, "the flow to be done by the worker")
+        flow_id = await platform.submit({**decision, "cognitive_plan": plan})
+        await platform.reached(flow_id, "COMPLETED")
         assert len(executed.read_text().split()) == 1

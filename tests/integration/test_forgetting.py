@@ -5,20 +5,19 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 import structlog
 
 from functions._adapters.memory import MemoryStore
 from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._adapters.stores import Stores
 from functions._core.records.values import FlowStatus, Outcome
 from functions._engine import retention_job
 from functions._engine.retention_job import RECORDS, RetentionJob
-from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import running
 from functions._observability.metrics import Metrics
 from tests.support.builders import T0, later, make_flow, make_history, make_letter, make_plan, make_step
+from tests.support.one_machine import one_machine
 from tests.support.world import until
 
 DAYS_30 = timedelta(days=30)
@@ -98,22 +97,20 @@ async def test_a_running_platform_forgets_by_itself(tmp_path: Path, monkeypatch:
     for number in range(5):
         await store.stores.dead_letters.put(make_letter(number))
     await store.close()
-    settings = Settings(port=0, data=tmp_path, dead_letters_max=2, retention_days=1)
-    async with running(settings) as platform, httpx.AsyncClient(base_url=platform.url, trust_env=False) as client:
+    async with one_machine(tmp_path, dead_letters_max=2, retention_days=1) as at:
 
         async def gone() -> bool | None:
-            flow = (await client.get(f"/api/v1/flows/{flow_id}")).status_code
-            letters = len((await client.get("/api/v1/dead-letters")).json()["items"])
-            return True if (flow, letters) == (404, 2) else None
+            return (await at.flow(flow_id) is None and len(await at.letters()) == 2) or None
 
         await until(gone, "flow and letters to go")
 
 
 async def test_a_round_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(retention_job, "ROUND", 0.02)
-    store = SqliteStore.open(tmp_path)
+    database = SqliteDatabase(tmp_path)
+    store = SqliteStore(database)
     flow_id = await put_ended(store.stores, 1, 3)
-    writer = store._database._committer._connection
+    writer = await database.write(lambda connection: connection)
     writer.execute("PRAGMA query_only = ON")
     work = RetentionJob(store.stores.retention, AtOnce(31), Metrics(), keep=DAYS_30, letters=1)
     with structlog.testing.capture_logs() as lines:

@@ -3,17 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from functions._core.records.values import flow_id_of
-from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import running
-from tests.support.world import PATIENCE_S, decision, task, until
+from tests.support.one_machine import OneMachine, one_machine
+from tests.support.world import decision, task
 
 TYPE = "io.neuralhive.decision.consolidated.v1"
 BINARY = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/tests", "ce-type": TYPE}
@@ -22,32 +19,11 @@ BATCH = {"content-type": "application/cloudevents-batch+json"}
 JSON = {"content-type": "application/json"}
 
 
-@dataclass
-class Door:
-    """A running platform, and a client of it."""
-
-    client: httpx.AsyncClient
-
-    async def flow(self, flow_id: str) -> dict[str, Any]:
-        """Return the flow once it has ended."""
-
-        async def probe() -> dict[str, Any] | None:
-            flow: dict[str, Any] = (await self.client.get(f"/api/v1/flows/{flow_id}")).json()
-            return flow if flow.get("ended_at") else None
-
-        return await until(probe, f"the end of {flow_id}")
-
-    async def lives(self) -> bool:
-        """Tell whether the platform still answers."""
-        return (await self.client.get("/ready")).status_code == 200
-
-
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def door(tmp_path: Path) -> AsyncIterator[OneMachine]:
     """Run a platform without workers, with a short patience for them."""
-    settings = Settings(port=0, data=tmp_path / "data", no_worker_seconds=0.2, max_body_bytes=1_000_000)
-    async with running(settings) as platform, httpx.AsyncClient(base_url=platform.url, timeout=PATIENCE_S) as client:
-        yield Door(client)
+    async with one_machine(tmp_path / "data", no_worker_seconds=0.2, max_body_bytes=1_000_000) as at:
+        yield at
 
 
 def envelope(data: object, number: int = 1) -> dict[str, Any]:
@@ -55,7 +31,7 @@ def envelope(data: object, number: int = 1) -> dict[str, Any]:
     return {"specversion": "1.0", "id": str(number), "source": "/tests", "type": TYPE, "data": data}
 
 
-async def test_the_same_decision_ten_times_at_once_in_all_three_modes_is_one_flow(door: Door) -> None:
+async def test_the_same_decision_ten_times_at_once_in_all_three_modes_is_one_flow(door: OneMachine) -> None:
     data = decision(task("a"))
     flow_id = flow_id_of(data["decision_id"])
     answers = await asyncio.gather(
@@ -67,7 +43,7 @@ async def test_the_same_decision_ten_times_at_once_in_all_three_modes_is_one_flo
     assert {answer.json().get("flow_id") or answer.json()["flows"][0] for answer in answers} == {flow_id}
     # Visible at once, not only in the end.
     assert (await door.client.get(f"/api/v1/flows/{flow_id}")).status_code == 200
-    await door.flow(flow_id)
+    await door.ended(flow_id)
     history = (await door.client.get(f"/api/v1/flows/{flow_id}/history")).json()["items"]
     assert [entry["type"] for entry in history].count("decision.consolidated") == 1
     assert [entry["type"] for entry in history].count("tickets.generated") == 1
@@ -111,18 +87,18 @@ def broken(change: Mapping[str, Any]) -> dict[str, Any]:
     ],
 )
 async def test_a_bad_decision_is_a_rejected_flow_with_its_reason_and_an_audit_record(
-    door: Door, change: dict[str, Any], code: str, words: str
+    door: OneMachine, change: dict[str, Any], code: str, words: str
 ) -> None:
     answer = await door.client.post("/", json=broken(change), headers={**BINARY, **JSON})
     assert answer.status_code == 202, answer.text
-    flow = await door.flow(answer.json()["flow_id"])
+    flow = await door.ended(answer.json()["flow_id"])
     assert flow["status"] == "REJECTED"
     named = [reason for reason in flow["reasons"] if reason["code"] == code]
     assert named, flow["reasons"]
     assert any(words in f"{reason['message']} {reason['where']}" for reason in named), named
     audits = (await door.client.get("/api/v1/audits", params={"flow_id": flow["flow_id"]})).json()["items"]
     assert [(audit["valid"], code in [e["code"] for e in audit["errors"]]) for audit in audits] == [(False, True)]
-    assert await door.lives()
+    await door.get("/ready")
 
 
 @pytest.mark.parametrize(
@@ -145,11 +121,11 @@ async def test_a_bad_decision_is_a_rejected_flow_with_its_reason_and_an_audit_re
     ],
 )
 async def test_garbage_gets_a_clear_answer_and_stops_nothing(
-    door: Door, headers: dict[str, str], body: bytes, status: int, words: str
+    door: OneMachine, headers: dict[str, str], body: bytes, status: int, words: str
 ) -> None:
     answer = await door.client.post("/", content=body, headers=headers)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"].startswith("application/problem+json")
     assert words in answer.text
     assert (await door.client.get("/api/v1/flows")).json()["items"] == []
-    assert await door.lives()
+    await door.get("/ready")

@@ -154,7 +154,7 @@ async def test_each_request_of_a_connection_has_its_own_time(tmp_path: Path) -> 
 
 async def test_a_client_that_does_not_read_its_answers_is_cut_off(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, server.connection() as connection:
-        connection.reader._transport.pause_reading()  # type: ignore[attr-defined]  # the only way to read nothing
+        connection.writer.transport.pause_reading()  # type: ignore[attr-defined]  # the only way to read nothing
         request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
         async def flood() -> None:

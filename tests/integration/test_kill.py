@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.plans import proves_itself, seeded_decision
-from tests.support.processes import Platform, platform_process, processes, worker_process
-from tests.support.world import decision, task, until
+from tests.support.processes import running_platform
+from tests.support.world import decision, task
 
 RECORDED = ROOT.parent / "shared" / "real-plans" / "montage-chameleon-2mass-01d-001.json"
 WORKERS = ("--capability", "execute")
@@ -27,25 +28,19 @@ async def test_a_plan_of_103_tasks_survives_kills_of_the_platform(tmp_path: Path
     # Four workers with one slot each: the work takes at least a quarter of this, here 4.5 s for each kill.
     speed = str(seconds / 4 / (4.5 * kills))
     random_ = random.Random(20_261_121)
-    with processes() as started:
-        platform = platform_process(tmp_path, heartbeat_seconds=2)
-        started.append(platform)
-        platform.start()
-        await platform.ready()
+    async with running_platform(tmp_path, heartbeat_seconds=2) as platform:
         for number in range(4):
-            worker = worker_process(tmp_path, platform.url, f"w{number}", *WORKERS, "--simulate", speed, slots=1)
-            started.append(worker)
-            worker.start()
-        flow_id = platform.submit(data)
+            platform.hire(f"w{number}", *WORKERS, "--simulate", speed, slots=1)
+        flow_id = await platform.submit(data)
         for _ in range(kills):
             await asyncio.sleep(random_.uniform(1.0, 6.0))  # the random moment is the test
             platform.kill()
             platform.start()
             await platform.ready()
-        flow = await ended(platform, flow_id)
-        history = platform.history(flow_id)
-        letters = platform.get("/api/v1/dead-letters")["items"]
-        tickets = platform.tickets(flow_id)
+        flow = await platform.ended(flow_id)
+        history = await platform.history(flow_id)
+        letters = await platform.letters()
+        tickets = list((await platform.tickets(flow_id)).values())
     assert flow["status"] == "COMPLETED", flow["reasons"]
     assert proves_itself(plan, history) == []
     assert Counter(t["status"] for t in tickets) == {"COMPLETED": len(plan["tasks"])}
@@ -55,78 +50,41 @@ async def test_a_plan_of_103_tasks_survives_kills_of_the_platform(tmp_path: Path
 
 
 async def test_a_worker_killed_in_the_middle_of_a_task_loses_it_to_another(tmp_path: Path) -> None:
-    with processes() as started:
-        platform = platform_process(tmp_path, heartbeat_seconds=0.5)
-        started.append(platform)
-        platform.start()
-        await platform.ready()
-        doomed = worker_process(tmp_path, platform.url, "doomed", "--capability", "python", "--shell", "sleep 60")
-        started.append(doomed)
-        doomed.start()
-        flow_id = platform.submit(decision(task("a"), task("b", "a")))
-        await until(lambda: accepted(platform, flow_id), "the worker to accept")
+    async with running_platform(tmp_path, heartbeat_seconds=0.5) as platform:
+        doomed = platform.hire("doomed", "--capability", "python", "--shell", "sleep 60")
+        flow_id = await platform.submit(decision(task("a"), task("b", "a")))
+        await platform.ticket(flow_id, accepted, "a worker has accepted")
         doomed.kill()
-        other = worker_process(tmp_path, platform.url, "other", "--capability", "python", "--shell", "echo 1")
-        started.append(other)
-        other.start()
-        flow = await ended(platform, flow_id)
-        tickets = {t["task_id"]: t for t in platform.tickets(flow_id)}
-        history = platform.history(flow_id)
+        platform.hire("other", "--capability", "python", "--shell", "echo 1")
+        flow = await platform.ended(flow_id)
+        tickets = await platform.tickets(flow_id)
+        history = await platform.history(flow_id)
     assert flow["status"] == "COMPLETED", flow["reasons"]
     assert (tickets["a"]["worker_id"], tickets["a"]["attempt"]) == ("other", 2)
     assert ("ticket.reassigned", "doomed") in [(e["type"], e.get("worker_id")) for e in history]
 
 
 async def test_a_worker_that_restarts_under_its_name_gets_back_what_it_had_forgotten(tmp_path: Path) -> None:
-    with processes() as started:
-        platform = platform_process(tmp_path, heartbeat_seconds=1)
-        started.append(platform)
-        platform.start()
-        await platform.ready()
-        worker = worker_process(tmp_path, platform.url, "w1", "--capability", "python", "--shell", "sleep 1.5")
-        started.append(worker)
-        worker.start()
-        flow_id = platform.submit(decision(task("a")))
-        await until(lambda: accepted(platform, flow_id), "the worker to accept")
+    async with running_platform(tmp_path, heartbeat_seconds=1) as platform:
+        worker = platform.hire("w1", "--capability", "python", "--shell", "sleep 1.5")
+        flow_id = await platform.submit(decision(task("a")))
+        await platform.ticket(flow_id, accepted, "a worker has accepted")
         worker.kill()
         worker.start()
-        flow = await ended(platform, flow_id)
+        flow = await platform.ended(flow_id)
     assert flow["status"] == "COMPLETED", flow["reasons"]
 
 
 async def test_without_any_worker_why_says_so_and_the_flow_ends_by_the_rules(tmp_path: Path) -> None:
-    with processes() as started:
-        platform = platform_process(tmp_path, no_worker_seconds=4)
-        started.append(platform)
-        platform.start()
-        await platform.ready()
-        flow_id = platform.submit(decision(task("a", required_capabilities=["terraform"])))
-        why = await until(lambda: waiting(platform, flow_id), "the reason to be known")
-        flow = await ended(platform, flow_id)
+    async with running_platform(tmp_path, no_worker_seconds=4) as platform:
+        flow_id = await platform.submit(decision(task("a", required_capabilities=["terraform"])))
+        await platform.ticket(flow_id, lambda ticket: ticket.get("waiting") == "WORKER", "waits for a worker")
+        why = await platform.get(f"/api/v1/why/{flow_id}")
+        flow = await platform.ended(flow_id)
     assert "terraform" in json.dumps(why)
     assert flow["status"] == "FAILED"
 
 
-async def ended(platform: Platform, flow_id: str) -> Any:
-    """Wait for the end of a flow and return it."""
-
-    async def probe() -> Any:
-        flow = platform.get(f"/api/v1/flows/{flow_id}")
-        await asyncio.sleep(0.1)  # another process does the work: look ten times a second
-        return flow if flow["ended_at"] else None
-
-    return await until(probe, f"the end of flow {flow_id} (see {platform.log})")
-
-
-async def accepted(platform: Platform, flow_id: str) -> Any:
-    """Return the first ticket that a worker has accepted."""
-    await asyncio.sleep(0.05)  # another process does the work
-    return next((t for t in platform.tickets(flow_id) if t.get("acknowledged_at")), None)
-
-
-async def waiting(platform: Platform, flow_id: str) -> Any:
-    """Return what `why` says once the ticket waits."""
-    await asyncio.sleep(0.05)  # another process does the work
-    if any(t.get("waiting") == "WORKER" for t in platform.tickets(flow_id)):
-        return platform.get(f"/api/v1/why/{flow_id}")
-    return None
+def accepted(ticket: Mapping[str, Any]) -> bool:
+    """Tell whether a worker has accepted a ticket."""
+    return ticket.get("acknowledged_at") is not None

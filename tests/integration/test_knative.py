@@ -15,15 +15,17 @@ from functions._adapters.http.cloudevents import write_batch, write_binary, writ
 from functions._core.decision.admission import admit
 from functions._core.errors import Conflict, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.placement.workers import WorkerVerdict
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, flow_id_of
 from functions._core.rules import CANDIDATES_PER_TICKET, TICKETS_PER_EVENT, Rules
-from functions._engine.platform import Platform
 from functions._engine.settings import Settings, SettingsError
+from functions._engine.worker_tracker import WorkerTracker
 from functions._hosts.entry import NAMES
 from functions._hosts.knative.edge import EVENT_LIMIT
 from tests.contract.schemas import faults_of
 from tests.support.builders import make_event, make_worker
+from tests.support.http_workers import HttpWorkers
 from tests.support.knative import Broker, SharedStore, cluster, event_of, ping, served, worker_event
 from tests.support.loopback import Answer, Loopback, Request
 from tests.support.world import PATIENCE_S, decision, decision_event, task, until
@@ -56,7 +58,7 @@ async def test_an_event_is_answered_202_when_what_it_led_to_is_with_the_broker(s
     event = await admitted(store)
     overrides = '{"extensions": {"cluster": "blue", "partitionkey2": "x"}}'
     async with served("validate", store, sink.url, overrides=overrides) as function:
-        answer = await function.send(event)
+        answer = await function.deliver(event)
         assert (answer.status_code, answer.content) == (202, b"")
         assert await status_of(store, event) is FlowStatus.GENERATING
         (sent,) = [r for r in sink.requests if event_of(r).event_type == "plan.validated"]
@@ -65,7 +67,7 @@ async def test_an_event_is_answered_202_when_what_it_led_to_is_with_the_broker(s
         assert sent.json["flow_id"] == event.extensions["partitionkey"]
         assert await store.queued() == []
         before = len(sink.requests)
-        assert (await function.send(event)).status_code == 202  # a duplicate is a success
+        assert (await function.deliver(event)).status_code == 202  # a duplicate is a success
         assert len(sink.requests) == before
 
 
@@ -87,10 +89,10 @@ async def test_transitions_go_to_the_broker_as_far_as_they_are_wanted(sink: Loop
             served("validate", store, sink.url) as validate,
             served("generate_tickets", store, sink.url, subscriber_events=wanted) as generate,
         ):
-            await validate.send(event)
+            await validate.deliver(event)
             validated = next(e for e in map(event_of, sink.requests) if e.event_type == "plan.validated")
             sink.reset()
-            assert (await generate.send(validated)).status_code == 202
+            assert (await generate.deliver(validated)).status_code == 202
         event_types = [event_of(request).event_type for request in sink.requests]
         assert "tickets.ready" in event_types
         assert ("tickets.generated" in event_types) is expected, wanted
@@ -145,7 +147,7 @@ async def test_a_function_counts_what_it_does(sink: Loopback) -> None:
     store = SharedStore()
     event = await admitted(store)
     async with served("validate", store, sink.url) as function:
-        assert (await function.send(event)).status_code == 202
+        assert (await function.deliver(event)).status_code == 202
         answer = await function.client.get(f"{function.url}/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert 'orchestration_validations_total{result="accepted"} 1.0' in answer.text
@@ -177,7 +179,7 @@ async def test_what_fails_inside_has_its_status_and_its_text_stays_inside(
 
     async with served("validate", store, sink.url) as function:
         monkeypatch.setattr(store.stores.store, "commit", broken)
-        answer = await function.send(event)
+        answer = await function.deliver(event)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers.get("retry-after") == ("1" if status == 503 else None)
     assert "hunter2" not in answer.text
@@ -188,7 +190,7 @@ async def test_what_fails_inside_has_its_status_and_its_text_stays_inside(
 async def test_an_event_of_a_flow_that_is_not_visible_yet_is_repeated() -> None:
     event = make_event(event_type="decision.consolidated", data={"flow_id": "f", "decision_id": "d"})
     async with served("validate", SharedStore()) as function:
-        answer = await function.send(event)
+        answer = await function.deliver(event)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
@@ -197,14 +199,14 @@ async def test_nothing_is_lost_while_the_broker_is_away(sink: Loopback) -> None:
     event = await admitted(store)
     async with served("validate", store, sink.url) as function:
         await sink.stop()
-        answer = await function.send(event)
+        answer = await function.deliver(event)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert await status_of(store, event) is FlowStatus.GENERATING
         committed = await store.queued()
         assert committed
-        assert (await function.send(event)).status_code == 503  # handled, and still not published
+        assert (await function.deliver(event)).status_code == 503  # handled, and still not published
         await sink.start()
-        assert (await function.send(event)).status_code == 202
+        assert (await function.deliver(event)).status_code == 202
     assert sorted(event_of(request).id for request in sink.requests) == sorted(committed)
     assert await store.queued() == []
 
@@ -214,7 +216,7 @@ async def test_each_of_two_deliveries_of_an_event_hears_that_it_is_not_published
     event = await admitted(store)
     await sink.stop()
     async with served("validate", store, sink.url) as function:
-        answers = await asyncio.gather(*(function.send(event) for _ in range(4)))
+        answers = await asyncio.gather(*(function.deliver(event) for _ in range(4)))
     assert [answer.status_code for answer in answers] == [503] * 4
     await sink.start()  # for the fixture to stop
 
@@ -225,13 +227,13 @@ async def test_after_a_crash_between_commit_and_publication_the_redelivery_publi
     async with served("validate", store, sink.url) as doomed:
         platform = (await doomed.running()).platform
         platform.local_broker.take = lambda events: None  # type: ignore[method-assign]  # noqa: ARG005
-        assert (await doomed.send(event)).status_code == 202  # nobody hears it: the process is gone
-        assert (await doomed.send(other)).status_code == 202
+        assert (await doomed.deliver(event)).status_code == 202  # nobody hears it: the process is gone
+        assert (await doomed.deliver(other)).status_code == 202
     committed = [q.event for q in await store.stores.queue.pending(0, 100)]
     mine = {e.id for e in committed if e.extensions["partitionkey"] == event.extensions["partitionkey"]}
     assert sink.requests == []
     async with served("validate", store, sink.url) as heir:
-        assert (await heir.send(event)).status_code == 202
+        assert (await heir.deliver(event)).status_code == 202
     assert {event_of(request).id for request in sink.requests} == mine
     # The rest is another redelivery's, or the sweep's.
     assert set(await store.queued()) == {e.id for e in committed} - mine
@@ -244,7 +246,7 @@ async def test_a_tick_publishes_what_has_been_left_for_a_while(name: str, sink: 
     new = make_event(2, time=now)
     await store.stores.queue.enqueue([old, new])
     async with served(name, store, sink.url, sla_timer="off") as function:
-        assert (await function.send(ping())).status_code == 202
+        assert (await function.deliver(ping())).status_code == 202
     assert [event_of(request).id for request in sink.requests] == [old.id]
     assert await store.queued() == [new.id]
 
@@ -254,7 +256,7 @@ async def test_a_tick_acts_on_every_record_that_is_due(sink: Loopback) -> None:
     event = await admitted(store, received=timedelta(seconds=31))
     async with served("enforce_sla", store, sink.url, sla_timer="off") as function:
         assert sink.requests == []
-        assert (await function.send(ping())).status_code == 202
+        assert (await function.deliver(ping())).status_code == 202
     again = next(e for e in map(event_of, sink.requests) if e.event_type == "decision.consolidated")
     assert again.extensions["partitionkey"] == event.extensions["partitionkey"]
 
@@ -278,7 +280,7 @@ async def test_what_the_broker_will_never_take_becomes_a_dead_letter(sink: Loopb
     store = SharedStore()
     event = await admitted(store)
     async with served("validate", store, sink.url) as function:
-        assert (await function.send(event)).status_code == 202
+        assert (await function.deliver(event)).status_code == 202
     letters, _ = await store.stores.dead_letters.letters(None, 100)
     assert {letter.reason.code for letter in letters} == {"refused_by_broker"}
     assert await store.queued() == []
@@ -292,9 +294,9 @@ async def test_a_broker_that_asks_for_peace_is_left_alone(sink: Loopback) -> Non
     store = SharedStore()
     first, second = await admitted(store), await admitted(store)
     async with served("validate", store, sink.url, subscriber_events="none") as function:
-        assert (await function.send(first)).status_code == 503
+        assert (await function.deliver(first)).status_code == 503
         asked = len(sink.requests)
-        assert (await function.send(second)).status_code == 503
+        assert (await function.deliver(second)).status_code == 503
         assert (asked, len(sink.requests)) == (1, 1)
         assert len(await store.queued()) == 2
 
@@ -309,7 +311,7 @@ async def test_a_short_pause_that_the_broker_asks_for_is_waited_for(sink: Loopba
     loop = asyncio.get_running_loop()
     async with served("validate", store, sink.url, subscriber_events="none") as function:
         begun = loop.time()
-        assert (await function.send(event)).status_code == 202
+        assert (await function.deliver(event)).status_code == 202
         assert loop.time() - begun >= 0.95
     assert len(sink.requests) == 2
     assert len({request.client for request in sink.requests}) == 1, "the connection is used again"
@@ -318,15 +320,15 @@ async def test_a_short_pause_that_the_broker_asks_for_is_waited_for(sink: Loopba
 async def test_a_function_is_ready_when_its_store_is_and_alive_always() -> None:
     store = SharedStore(away=True)
     async with served("validate", store) as function:
-        assert await function.get("/health/liveness") == 200
+        assert await function.status("/health/liveness") == 200
         assert function.function.ready() == (False, "not known yet")
-        assert (await function.send(make_event(event_type="decision.consolidated"))).status_code == 503
-        assert await function.get("/health/readiness") == 503
+        assert (await function.deliver(make_event(event_type="decision.consolidated"))).status_code == 503
+        assert await function.status("/health/readiness") == 503
         store.away = False
-        await until(lambda: is_ready(function.get), "readiness")
+        await until(lambda: is_ready(function.status), "readiness")
         store.away = True
-        assert await function.get("/health/readiness") == 503
-        assert await function.get("/health/liveness") == 200
+        assert await function.status("/health/readiness") == 503
+        assert await function.status("/health/liveness") == 200
 
 
 async def is_ready(get: Any) -> bool | None:
@@ -350,7 +352,7 @@ async def test_what_runs_ends_before_the_function_does(sink: Loopback) -> None:
             answering = asyncio.create_task(client.post(function.url, content=body, headers=headers))
             await arrived.wait()
             function.function.drain()
-            assert await function.get("/health/readiness") == 503
+            assert await function.status("/health/readiness") == 503
             asyncio.get_running_loop().call_later(0.3, released.set)
         assert (await answering).status_code == 202
         with pytest.raises(httpx.ConnectError):
@@ -372,7 +374,7 @@ async def test_what_a_broker_has_given_up_is_kept_with_its_reason_and_its_flow_b
     async with served("dead_letter", store, sink.url) as function:
         said = {"code": "invalid_data", "detail": "flow_id: missing"}
         for _ in range(2):
-            assert (await function.send(given_up(event, "400", said))).status_code == 202
+            assert (await function.deliver(given_up(event, "400", said))).status_code == 202
     (letter,), _ = await store.stores.dead_letters.letters(None, 10)
     assert (letter.function, letter.reason.code, letter.reason.message) == ("validate", *said.values())
     assert letter.reason.where == "http://validate.flow-c.svc"
@@ -389,7 +391,7 @@ async def test_a_flow_goes_on_when_the_event_was_given_up_for_what_passes(code: 
     async with served("dead_letter", store) as function:
         gone = given_up(event, code)
         gone = gone if code else replace(gone, extensions=event.extensions)
-        assert (await function.send(gone)).status_code == 202
+        assert (await function.deliver(gone)).status_code == 202
     letters, _ = await store.stores.dead_letters.letters(None, 10)
     assert [letter.letter_id for letter in letters] == [event.id]
     assert await status_of(store, event) is FlowStatus.VALIDATING
@@ -399,8 +401,8 @@ async def test_a_flow_that_has_gone_on_is_not_broken_off_for_an_event_of_its_pas
     store = SharedStore()
     event = await admitted(store)
     async with served("validate", store, sink.url) as validate, served("dead_letter", store, sink.url) as letters:
-        assert (await validate.send(event)).status_code == 202
-        assert (await letters.send(given_up(event, "500"))).status_code == 202
+        assert (await validate.deliver(event)).status_code == 202
+        assert (await letters.deliver(given_up(event, "500"))).status_code == 202
     assert await status_of(store, event) is FlowStatus.GENERATING
 
 
@@ -408,7 +410,7 @@ async def test_any_event_at_all_can_be_a_dead_letter() -> None:
     store = SharedStore()
     event = make_event(type="com.example.happened", data=["anything"], extensions={})
     async with served("dead_letter", store) as function:
-        assert (await function.send(given_up(event, "500"))).status_code == 202
+        assert (await function.deliver(given_up(event, "500"))).status_code == 202
     (letter,), _ = await store.stores.dead_letters.letters(None, 10)
     assert (letter.function, letter.reason.code) == ("subscriber", "status_500")
 
@@ -417,7 +419,7 @@ async def test_a_tick_that_was_given_up_is_no_letter_since_the_next_one_does_the
     store = SharedStore()
     async with served("dead_letter", store) as function:
         with structlog.testing.capture_logs() as lines:
-            assert (await function.send(given_up(ping(), "503"))).status_code == 202
+            assert (await function.deliver(given_up(ping(), "503"))).status_code == 202
     assert await store.stores.dead_letters.letters(None, 10) == ([], None)
     told = [line for line in lines if line["log_level"] in {"warning", "error"}]
     assert told == [{"event": "tick.given_up", "log_level": "warning", "code": "status_503"}]
@@ -441,84 +443,58 @@ async def one_flow(store: SharedStore) -> bool | None:
     return bool(flows) or None
 
 
-async def test_doubts_of_a_worker_that_another_process_has_are_known_to_the_api() -> None:
-    store = SharedStore()
+async def test_doubts_of_a_worker_that_another_process_has_are_known_to_the_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, looks = SharedStore(), WorkerTracker.look_around
+    success, trackers = WorkerVerdict(worker_id="w1", succeeded=True), list[WorkerTracker]()
+
+    async def seen(tracker: WorkerTracker) -> None:
+        await looks(tracker)
+        trackers.append(tracker)
+
+    async def doubted() -> bool | None:
+        return any(tracker.counts(success) for tracker in trackers) or None
+
+    monkeypatch.setattr(WorkerTracker, "look_around", seen)
     await store.stores.registry.put(make_worker(worker_id="w1", failures=2))
     async with served("api", store) as api:
-        platform = (await api.running()).platform
-        await until(lambda: doubts(platform, "w1"), "the api's doubts")
-
-
-async def doubts(platform: Platform, worker_id: str) -> bool | None:
-    return worker_id in platform._worker_tracker._doubted or None
+        await api.running()
+        await until(doubted, "the api's doubts")
 
 
 async def test_workers_may_speak_through_the_broker() -> None:
     store = SharedStore()
     registration = {"worker_id": "w1", "endpoint": "http://127.0.0.1:1/w1", "capabilities": ["python"]}
     async with served("track_workers", store) as function:
-        assert (await function.send(worker_event("worker.heartbeat", {"worker_id": "w1"}))).status_code == 400
-        assert (await function.send(worker_event("worker.registered", registration))).status_code == 202
-        assert (await function.send(worker_event("worker.heartbeat", {"worker_id": "w1"}))).status_code == 202
+        assert (await function.deliver(worker_event("worker.heartbeat", {"worker_id": "w1"}))).status_code == 400
+        assert (await function.deliver(worker_event("worker.registered", registration))).status_code == 202
+        assert (await function.deliver(worker_event("worker.heartbeat", {"worker_id": "w1"}))).status_code == 202
         assert [worker.worker_id for worker in await store.stores.registry.workers()] == ["w1"]
         leaving = {"worker_id": "w1", "reason": "x" * 100_000}
-        assert (await function.send(worker_event("worker.deregistered", leaving))).status_code == 202
+        assert (await function.deliver(worker_event("worker.deregistered", leaving))).status_code == 202
         assert await store.stores.registry.workers() == []
 
 
 async def test_loopback_is_no_place_for_workers_unless_it_is_named() -> None:
     registration = {"worker_id": "w1", "endpoint": "http://127.0.0.1:1/w1", "capabilities": ["python"]}
     async with served("track_workers", SharedStore(), worker_networks="") as function:
-        answer = await function.send(worker_event("worker.registered", registration))
+        answer = await function.deliver(worker_event("worker.registered", registration))
     assert (answer.status_code, answer.json()["code"]) == (400, "forbidden_network")
-
-
-class Worker(Loopback):
-    """A worker that does at once whatever it is given, and says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.done: list[str] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def _accept(self, request: Request) -> Answer:
-        event = event_of(request)
-        if event.event_type == "ticket.assigned":
-            task = asyncio.create_task(self._report(event.data))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return Answer()
-
-    async def _report(self, assignment: Mapping[str, Any]) -> None:
-        report = CloudEvent(
-            id=f"report-{assignment['ticket_id']}",
-            source="/workers/w1",
-            type=type_of("ticket.reported"),
-            time=datetime.now(UTC),
-            data={"ticket_id": assignment["ticket_id"], "attempt": assignment["attempt"], "status": "COMPLETED"},
-        )
-        headers, body = write_binary(report)
-        headers["authorization"] = f"Bearer {assignment['token']}"
-        async with httpx.AsyncClient() as client:
-            answer = await client.post(assignment["callback_url"], content=body, headers=headers)
-        assert answer.status_code == 200, answer.text
-        self.done.append(assignment["task_id"])
 
 
 async def test_all_functions_together_complete_a_diamond() -> None:
     store = SharedStore()
     data = decision(task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
-    async with Worker() as worker, cluster(store, NAMES) as (api, broker):
-        registration = {"worker_id": "w1", "endpoint": worker.url, "capabilities": ["python"], "slots": 2}
-        assert (await api.client.post(f"{api.url}/api/v1/workers", json=registration)).status_code in {200, 201}
-        answer = await api.send(decision_event(data))
+    async with HttpWorkers() as worker, cluster(store, NAMES) as (api, broker):
+        await api.register("w1", slots=2, endpoint=worker.url)
+        answer = await api.deliver(decision_event(data))
         assert answer.status_code == 202, answer.text
         flow_id = answer.json()["flow_id"]
         assert flow_id == flow_id_of(data["decision_id"])
-        await until(lambda: ended(api.client, f"{api.url}/api/v1/flows/{flow_id}"), "the end of the flow")
-        flow = (await api.client.get(f"{api.url}/api/v1/flows/{flow_id}")).json()
+        flow = await api.ended(flow_id)
         await until(lambda: nothing_queued(store), "all events published")
-        ready = await api.get("/health/readiness"), await api.get("/ready")
+        ready = await api.status("/health/readiness"), await api.status("/ready")
     assert flow["status"] == "COMPLETED"
     assert ready == (200, 200)
     assert worker.done[0] == "a"
@@ -542,7 +518,7 @@ async def test_no_chain_event_is_larger_than_what_every_broker_takes() -> None:
     data = decision(*tasks, decision_id="\U0001f600" * longest, correlation_id="\U0001f600" * longest)
     names = ("validate", "generate_tickets", "discover", "assign", "api")
     async with cluster(store, names, subscriber_events="none") as (api, broker):
-        assert (await api.send(decision_event(data))).status_code == 202
+        assert (await api.deliver(decision_event(data))).status_code == 202
         await until(lambda: all_are_discovered(broker), "candidates for every ticket")
         sizes = {
             event_of(r).event_type: len(r.body) + sum(len(name) + len(value) for name, value in r.headers.items())
@@ -554,10 +530,6 @@ async def test_no_chain_event_is_larger_than_what_every_broker_takes() -> None:
 
 async def all_are_discovered(broker: Broker) -> bool | None:
     return broker.event_types().count("workers.discovered") == 2 or None
-
-
-async def ended(client: httpx.AsyncClient, url: str) -> bool | None:
-    return (await client.get(url)).json().get("ended_at") is not None or None
 
 
 async def nothing_queued(store: SharedStore) -> bool | None:
@@ -576,7 +548,7 @@ async def test_a_replayed_letter_goes_to_the_broker_again(sink: Loopback) -> Non
     store = SharedStore()
     event = await admitted(store)
     async with served("dead_letter", store, sink.url) as letters, served("api", store, sink.url) as api:
-        await letters.send(given_up(event, "503"))
+        await letters.deliver(given_up(event, "503"))
         answer = await api.client.post(f"{api.url}/api/v1/dead-letters/{event.id}/replay", json={})
         assert answer.status_code == 202, answer.text
         await until(lambda: found(sink, "decision.consolidated"), "the event again")

@@ -141,18 +141,18 @@ async def test_every_line_of_a_platform_and_a_worker_is_json(tmp_path: Path) -> 
     }
     with process(tmp_path, "platform", "up", **settings) as log:
         platform = Platform([], log, url=url)
-        await until(lambda: answers(platform), "the platform")
+        await platform.ready()
         worker_port = free_port()
         options = ("--url", url, "--port", str(worker_port), "--capability", "python", "--simulate", "1000")
         with process(tmp_path, "worker", "worker", *options) as worker_log:
 
             async def registered() -> bool | None:
-                return bool((await asyncio.to_thread(platform.get, "/api/v1/workers"))["items"]) or None
+                return bool((await platform.get("/api/v1/workers"))["items"]) or None
 
             await until(registered, "the worker")
             await nonsense(url)
             await nonsense(f"http://127.0.0.1:{worker_port}")
-            flow_id = platform.submit(decision(task("a"), correlation_id="c-1"))
+            flow_id = await platform.submit(decision(task("a"), correlation_id="c-1"))
 
             async def failed() -> list[dict[str, Any]] | None:
                 return [line for line in lines_of(log) if line["event"] == "event.failed"] or None
@@ -165,11 +165,3 @@ async def test_every_line_of_a_platform_and_a_worker_is_json(tmp_path: Path) -> 
     for file in (log, worker_log):
         told = {line["event"] for line in lines_of(file)}
         assert "library.logged" in told, "what is no HTTP was told"
-
-
-async def answers(platform: Platform) -> bool | None:
-    try:
-        await asyncio.to_thread(platform.get, "/ready")
-    except OSError:
-        return None
-    return True

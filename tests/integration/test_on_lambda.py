@@ -86,7 +86,7 @@ class Function:
         }
         self.made.until = asyncio.get_running_loop().time() + 20
         try:
-            await self.records._record(SQSRecord(record))
+            await self.records.record(SQSRecord(record))
         finally:
             await self.made.settle()
 
@@ -300,6 +300,11 @@ async def test_the_last_word_of_a_worker_that_has_gone_is_no_dead_letter(deploye
     assert await api.letters() == []
 
 
+def timer() -> CloudEvent:
+    """Return the message of a timer, which asks for a sweep."""
+    return CloudEvent(id="timer", source=SOURCE, type=type_of("clock.ticked"), time=datetime.now(UTC), data={})
+
+
 async def test_a_sweep_ends_with_its_invocation_and_the_rest_is_asked_for(deployed: Deployed) -> None:
     api, enforce_sla = await deployed.function("api"), await deployed.function("enforce_sla")
     await api.takes(body_of(decided(sla_deadline_seconds=1)))
@@ -307,7 +312,7 @@ async def test_a_sweep_ends_with_its_invocation_and_the_rest_is_asked_for(deploy
     await (await deployed.function("validate")).takes(body_of(event))
     await deployed.aws.messages(deployed.timers, 2, 3.0)
     enforce_sla.made.until = 0.0
-    await enforce_sla.made._sweep()
+    await enforce_sla.made.handle(timer())
     await enforce_sla.made.settle()
     flow = await api.made.platform.ports.store.flow(event.extensions["partitionkey"])
     assert flow is not None
@@ -319,7 +324,7 @@ async def test_what_a_batch_has_done_stays_done_when_nobody_can_be_asked_what_is
     away = replace(deployed, environment={**deployed.environment, "FLOWC_TABLE": "none-such"})
     enforce_sla = await away.function("enforce_sla")
     with pytest.raises(Unavailable):
-        await enforce_sla.made._sweep()
+        await enforce_sla.made.handle(timer())
     await enforce_sla.made.settle()
 
 
@@ -443,11 +448,11 @@ async def test_a_wake_up_before_the_next_tick_comes_by_a_message_of_its_own_and_
 async def test_a_tick_publishes_what_a_process_that_died_has_left(deployed: Deployed) -> None:
     api, enforce_sla = await deployed.function("api"), await deployed.function("enforce_sla")
     old = replace(decided(), type=type_of("flow.completed"), time=NOW, extensions={"partitionkey": "f"})
-    await api.made.platform._queue.enqueue([old])
+    await api.made.platform.instruments.queue.enqueue([old])
     tick = CloudEvent(id="t", source="aws.scheduler", type=type_of("clock.ticked"), time=datetime.now(UTC), data={})
     await enforce_sla.takes(body_of(tick))
     assert [event.id for event in await deployed.published(1)] == [old.id]
-    assert await api.made.platform._queue.pending(0, 10) == []
+    assert await api.made.platform.instruments.queue.pending(0, 10) == []
 
 
 def test_the_environment_is_named_where_it_is_wrong() -> None:

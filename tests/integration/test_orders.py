@@ -25,25 +25,25 @@ from tests.support.ordering import (
     taken,
     ticket_at,
 )
-from tests.support.world import World, decision, running_world, task, until
+from tests.support.world import LocalWorld, decision, running_world, task
 
 
-async def carry_out(world: World, order: commands.AnyCommand, order_id: str | None = None) -> Flow:
+async def carry_out(world: LocalWorld, order: commands.AnyCommand, order_id: str | None = None) -> Flow:
     """Carry out an order."""
     return (await world.platform.order(order, order_id=order_id)).flow
 
 
-async def pause(world: World, flow_id: str) -> Flow:
+async def pause(world: LocalWorld, flow_id: str) -> Flow:
     """Pause a flow."""
     return await carry_out(world, commands.PauseRequest(flow_id=flow_id, **SAID))
 
 
-async def resume(world: World, flow_id: str) -> Flow:
+async def resume(world: LocalWorld, flow_id: str) -> Flow:
     """Let a paused flow go on."""
     return await carry_out(world, commands.ResumeRequest(flow_id=flow_id, **SAID))
 
 
-async def redrive(world: World, flow_id: str, sla_seconds: float | None = None) -> Flow:
+async def redrive(world: LocalWorld, flow_id: str, sla_seconds: float | None = None) -> Flow:
     """Redrive a flow."""
     return await carry_out(world, commands.RedriveRequest(flow_id=flow_id, sla_seconds=sla_seconds, **SAID))
 
@@ -109,7 +109,7 @@ class TestPauseAndResume:
             await finish(world, await taken(world, "a"))
             await finish(world, await taken(world, "b"))
             assert (await world.ended(flow_id)).outcome is Outcome.COMPLETED
-            assert ("flow.resumed", None) in await world.history(flow_id)
+            assert ("flow.resumed", None) in await world.transitions(flow_id)
 
     async def test_a_flow_whose_last_ticket_ended_in_the_pause_ends_when_it_is_resumed(self, tmp_path: Path) -> None:
         async with running_world(tmp_path) as world:
@@ -152,7 +152,7 @@ class TestApproval:
         async with running_world(tmp_path) as world:
             await world.register()
             flow_id = await world.submit(decision(task("a"), **REVIEWED))
-            waits = await until(lambda: world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
+            waits = await world.reached(flow_id, "AWAITING_APPROVAL")
             await asyncio.sleep(0.05)
             approved = await carry_out(world, commands.ApprovalGrant(flow_id=flow_id, **SAID))
             assert approved.sla_deadline - waits.sla_deadline == approved.phase.entered_at - waits.phase.entered_at
@@ -165,7 +165,7 @@ class TestApproval:
     async def test_a_denied_flow_is_rejected_with_the_reason(self, tmp_path: Path) -> None:
         async with running_world(tmp_path) as world:
             flow_id = await world.submit(decision(task("a"), **REVIEWED))
-            await until(lambda: world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
+            await world.reached(flow_id, "AWAITING_APPROVAL")
             await carry_out(world, commands.ApprovalDenial(flow_id=flow_id, **SAID))
             flow = await world.ended(flow_id)
             assert flow.outcome is Outcome.REJECTED
@@ -181,8 +181,8 @@ class TestApproval:
         async with running_world(tmp_path) as world:
             await world.register()
             approved, cancelled = [await world.submit(decision(task("a"), **REVIEWED)) for _ in range(2)]
-            await until(lambda: world.at(approved, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
-            await until(lambda: world.at(cancelled, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
+            await world.reached(approved, "AWAITING_APPROVAL")
+            await world.reached(cancelled, "AWAITING_APPROVAL")
             await carry_out(world, commands.ApprovalGrant(flow_id=approved))
             await world.cancel(cancelled)
             flow = await world.ended(approved)
@@ -281,7 +281,7 @@ class TestRedrive:
             late = await world.run(task("a"), sla_deadline=limit, **REVIEWED)
             assert late.outcome is Outcome.TIMED_OUT
             redriven = await redrive(world, late.flow_id, 60)
-            waits = await until(lambda: world.at(late.flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
+            waits = await world.reached(late.flow_id, "AWAITING_APPROVAL")
             assert (waits.sla_deadline, waits.sla_limit) == (redriven.sla_deadline, None)
             await carry_out(world, commands.ApprovalGrant(flow_id=late.flow_id, **SAID))
             assert (await world.ended(late.flow_id)).outcome is Outcome.COMPLETED
@@ -293,7 +293,7 @@ class TestRedrive:
             good, bad = await world.run(task("a")), await world.run(task("a", "a"))
             world.workers.behave = silent
             running = await world.submit(decision(task("a")))
-            await until(lambda: world.at(running, FlowStatus.EXECUTING), "the flow to run")
+            await world.reached(running, "EXECUTING")
             for flow_id, status in (
                 (good.flow_id, "COMPLETED"),
                 (bad.flow_id, "REJECTED"),
@@ -409,7 +409,7 @@ class TestTickets:
             assert all(isinstance(one, str | Flow | Rejected) for one in came), came
             await finish(world, await taken(world, "join"))
             assert (await world.ended(flow_id)).outcome is Outcome.COMPLETED
-            ends = [task_id for kind, task_id in await world.history(flow_id) if kind == "ticket.completed"]
+            ends = [task_id for kind, task_id in await world.transitions(flow_id) if kind == "ticket.completed"]
             assert sorted(filter(None, ends)) == sorted([*(one["task_id"] for one in tasks), "join"])
             assert any(ticket.skipped for ticket in (await world.tickets(flow_id)).values())
             await assert_history_tells_all(world, flow_id)
@@ -444,7 +444,7 @@ async def test_the_history_tells_all_of_retries_failures_and_cancellations(tmp_p
         failed = await world.run(*DIAMOND)
         world.workers.behave = silent
         cancelled = await world.submit(decision(*DIAMOND))
-        await until(lambda: world.at(cancelled, FlowStatus.EXECUTING), "the flow to run")
+        await world.reached(cancelled, "EXECUTING")
         await assert_history_tells_all(world, cancelled)
         await world.cancel(cancelled)
         await world.ended(cancelled)

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from functions._adapters.memory.state import State
+from functions._adapters.memory.store import MemoryStore
 from functions._core.events.commands import ORDERS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import FlowStatus, Waiting
 from tests.support.builders import T0
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.ordering import REVIEWED, SAID, breaks_at, done, finish, silent, taken, ticket_at
-from tests.support.world import decision, task, until
+from tests.support.world import decision, task
 
 Changes = list[dict[str, Any]]
 
@@ -44,7 +46,7 @@ async def held(api: Api) -> Target:
 async def awaiting_approval(api: Api) -> Target:
     """Let a flow wait for approval."""
     flow_id = await api.world.submit(decision(task("a"), **REVIEWED))
-    await until(lambda: api.world.at(flow_id, FlowStatus.AWAITING_APPROVAL), "the wait for approval")
+    await api.world.reached(flow_id, "AWAITING_APPROVAL")
     return Target(flow_id)
 
 
@@ -315,13 +317,17 @@ class TestReplay:
                 break
         assert answer.json()["lines"] > 800
 
-    async def test_a_record_that_differs_is_named(self, api: Api) -> None:
+    async def test_a_record_that_differs_is_named(self, tmp_path: Path) -> None:
+        memory = MemoryStore()
+        async with running_api(tmp_path, stores=memory.stores) as api:
+            await self._differs(api, memory.state)
+
+    async def _differs(self, api: Api, state: State) -> None:
         target = await held(api)
         tickets = await api.world.tickets(target.flow_id)
         flow = await api.world.ports.store.flow(target.flow_id)
         assert flow is not None
         await finish(api.world, {"ticket_id": target.ticket_id, "attempt": 1, "flow_id": target.flow_id}, "RUNNING")
-        state = api.world.ports.store._state  # type: ignore[attr-defined]
         state.flows.put(flow.flow_id, flow.but(status=FlowStatus.PAUSED))
         state.tickets.put(tickets["a"].ticket_id, tickets["a"].but(attempt=7))
         state.tickets.pop(tickets["b"].ticket_id)

@@ -10,9 +10,9 @@ import pytest
 
 from functions._core.records.values import flow_id_of
 from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import running
 from functions.api.access import split_host
 from tests.support.http_api import problem_of
+from tests.support.one_machine import one_machine
 from tests.support.world import decision, task, until
 
 KEY = "a-key-that-nobody-guesses"
@@ -53,13 +53,8 @@ BY_A_FORM = [
 @pytest.fixture
 async def platform(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Run a platform on loopback without a key, and give a client of it."""
-    async with (
-        running(
-            Settings.from_mapping({"FLOWC_PUBLIC_URL": "https://flows.example/base"}, port=0, data=tmp_path)
-        ) as found,
-        httpx.AsyncClient(base_url=found.url, trust_env=False) as client,
-    ):
-        yield client
+    async with one_machine(tmp_path, {"FLOWC_PUBLIC_URL": "https://flows.example/base"}) as at:
+        yield at.client
 
 
 async def routes(client: httpx.AsyncClient) -> Mapping[str, Mapping[str, Any]]:
@@ -150,10 +145,8 @@ async def test_a_page_neither_submits_nor_approves(platform: httpx.AsyncClient) 
 
 
 async def test_a_page_is_refused_where_a_key_is_set_as_well(tmp_path: Path) -> None:
-    async with (
-        running(Settings.from_mapping({"FLOWC_API_KEY": KEY}, port=0, data=tmp_path)) as found,
-        httpx.AsyncClient(base_url=found.url, trust_env=False) as client,
-    ):
+    async with one_machine(tmp_path, {"FLOWC_API_KEY": KEY}) as at:
+        client = at.client
         for headers in ({}, {"x-api-key": KEY}):
             page = {"origin": "http://evil.example", **headers}
             problem_of(await client.post("/api/v1/telemetry/flush", headers=page), 403, "cross_site")

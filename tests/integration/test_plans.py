@@ -5,18 +5,17 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import running
-from functions._worker import SimulatedExecutor, WorkerConfig, WorkerProcess
+from functions._worker import SimulatedExecutor
 from tests.conftest import ROOT
+from tests.support.one_machine import one_machine
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
-from tests.support.world import PATIENCE_S, until
+from tests.support.world import PATIENCE_S
 
 RECORDED = sorted(path.name for path in (ROOT.parent / "shared" / "real-plans").glob("*.json")) or ["none at hand"]
 SPEED = 2000.0
@@ -57,58 +56,14 @@ def test_a_recorded_plan_completes_by_the_demo(name: str, shared_folder: Callabl
 
 async def done_once_and_in_order(tmp_path: Path, data: dict[str, Any]) -> None:
     """Run a decision with four workers and check its history."""
-    settings = Settings(port=0, data=tmp_path / "data", log_level="error")
-    workers = []
-    async with running(settings) as platform, httpx.AsyncClient(base_url=platform.url) as client:
-        try:
-            for number in range(4):
-                config = WorkerConfig(
-                    worker_id=f"w{number}",
-                    platform_url=platform.url,
-                    capabilities=("execute",),
-                    slots=5,
-                    executor=SimulatedExecutor(SPEED),
-                    grace_seconds=0,
-                )
-                workers.append(WorkerProcess(config))
-                await workers[-1].start()
-            flow = await _ended(client, data)
-            history = await _all(client, f"/api/v1/flows/{flow['flow_id']}/history")
-            tickets = await platform.ports.store.tickets_of(flow["flow_id"])
-        finally:
-            for worker in workers:
-                await worker.stop()
+    async with one_machine(tmp_path / "data") as at, AsyncExitStack() as stack:
+        for number in range(4):
+            await stack.enter_async_context(at.worker(f"w{number}", SimulatedExecutor(SPEED), "execute", slots=5))
+        flow = await at.ended(await at.submit(data))
+        history = await at.history(flow["flow_id"])
+        tickets = await at.tickets(flow["flow_id"])
     plan = data["cognitive_plan"]
     assert flow["status"] == "COMPLETED", flow["reasons"]
     assert proves_itself(plan, history) == []
-    assert Counter(ticket.status.value for ticket in tickets) == {"COMPLETED": len(plan["tasks"])}
-    assert {ticket.attempt for ticket in tickets} == {1}
-
-
-async def _ended(client: httpx.AsyncClient, data: dict[str, Any]) -> dict[str, Any]:
-    event = {
-        "specversion": "1.0",
-        "id": data["decision_id"],
-        "source": "/tests",
-        "type": "io.neuralhive.decision.consolidated.v1",
-        "data": data,
-    }
-    answer = await client.post("/", json=event, headers={"content-type": "application/cloudevents+json"})
-    assert answer.status_code == 202, answer.text
-    flow_id = answer.json()["flow_id"]
-
-    async def probe() -> dict[str, Any] | None:
-        flow: dict[str, Any] = (await client.get(f"/api/v1/flows/{flow_id}")).json()
-        return flow if flow["ended_at"] else None
-
-    return await until(probe, "the end of the flow")
-
-
-async def _all(client: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    while True:
-        after = entries[-1]["seq"] if entries else 0
-        page = (await client.get(path, params={"after": after})).json()["items"]
-        if not page:
-            return entries
-        entries += page
+    assert Counter(ticket["status"] for ticket in tickets.values()) == {"COMPLETED": len(plan["tasks"])}
+    assert {ticket["attempt"] for ticket in tickets.values()} == {1}

@@ -104,12 +104,12 @@ async def test_an_event_that_the_subscriber_does_not_take_holds_up_none_of_its_f
     async with running_world(tmp_path, subscriber_url=receiver.url) as world:
         world.platform.local_broker.subscriber = HttpBroker(client, receiver.url)
         sent = events(50)
-        await world.platform._queue.enqueue(sent)
+        await world.platform.instruments.queue.enqueue(sent)
         world.platform.local_broker.take(sent)
 
         async def others() -> bool | None:
-            return True if await world.platform._queue.depth() == 1 else None
+            return True if await world.platform.instruments.queue.depth() == 1 else None
 
         await until(others, "all others to be told")
         assert taken(receiver) == [event.id for event in sent if event.id != POISON]
-        assert [queued.event.id for queued in await world.platform._queue.pending(0, 10)] == [POISON]
+        assert [queued.event.id for queued in await world.platform.instruments.queue.pending(0, 10)] == [POISON]

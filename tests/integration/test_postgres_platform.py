@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -57,20 +57,6 @@ async def balanced(platforms: Sequence[Platform]) -> AsyncIterator[str]:
         server.close()
 
 
-async def ended(platform: Platform, flow_ids: Sequence[str], seconds: float) -> Mapping[str, str]:
-    """Wait for the end of flows and return how they ended."""
-
-    def statuses() -> Mapping[str, str] | None:
-        flows = [platform.get(f"/api/v1/flows/{flow_id}") for flow_id in flow_ids]
-        return {flow["flow_id"]: flow["status"] for flow in flows} if all(f["ended_at"] for f in flows) else None
-
-    async def probe() -> Mapping[str, str] | None:
-        await asyncio.sleep(0.2)  # other processes do the work
-        return await asyncio.to_thread(statuses)
-
-    return await until(probe, f"the end of all flows (see {platform.log})", seconds)
-
-
 async def asked(url: str, question: str) -> Any:
     connection = await asyncpg.connect(url)
     try:
@@ -95,13 +81,13 @@ async def test_a_platform_that_is_killed_goes_on_where_it_was(tmp_path: Path, da
         platform.start()
         await platform.ready()
         worker.start()
-        flow_ids = [await asyncio.to_thread(platform.submit, decision(*DIAMOND)) for _ in range(5)]
+        flow_ids = [await platform.submit(decision(*DIAMOND)) for _ in range(5)]
         await asyncio.sleep(0.7)  # in the middle of the work
         platform.kill()
         platform.start()
         await platform.ready()
-        assert set((await ended(platform, flow_ids, 50)).values()) == {"COMPLETED"}
-        assert await asyncio.to_thread(platform.get, "/api/v1/dead-letters") == {"items": [], "cursor": None}
+        assert {(await platform.ended(flow_id))["status"] for flow_id in flow_ids} == {"COMPLETED"}
+        assert await platform.letters() == []
     assert not (tmp_path / "data" / "flowc.db").exists()
     assert PLANTED not in platform.log.read_text()
 
@@ -127,27 +113,25 @@ async def test_two_platforms_share_the_work_and_survive_the_loss_of_one(tmp_path
             for worker in workers:
                 worker.start()
             one, two = platforms
-            flow_ids = [await asyncio.to_thread(platforms[n % 2].submit, decision(*DIAMOND)) for n in range(30)]
+            flow_ids = [await platforms[n % 2].submit(decision(*DIAMOND)) for n in range(30)]
             await until(lambda: some_done(two, flow_ids), "the first flows to end")
             shares = [await asyncio.to_thread(handled, platform) for platform in platforms]
             one.kill()
-            statuses = await ended(two, flow_ids, 80)
-            tickets = [ticket for flow_id in flow_ids for ticket in await asyncio.to_thread(two.tickets, flow_id)]
+            statuses = [(await two.ended(flow_id))["status"] for flow_id in flow_ids]
+            tickets = [ticket for flow_id in flow_ids for ticket in (await two.tickets(flow_id)).values()]
             await until(lambda: empty(database_url), "the queue to empty")
     assert min(shares) > 0, shares
-    assert Counter(statuses.values()) == {"COMPLETED": 30}
+    assert Counter(statuses) == {"COMPLETED": 30}
     assert Counter(ticket["status"] for ticket in tickets) == {"COMPLETED": 120}
     assert await asked(database_url, "SELECT count(*) FROM dead_letter") == 0
 
 
 async def some_done(platform: Platform, flow_ids: Sequence[str]) -> bool | None:
-    await asyncio.sleep(0.1)  # other processes do the work
-    flows = await asyncio.to_thread(platform.get, "/api/v1/flows?status=COMPLETED&limit=500")
+    flows = await platform.get("/api/v1/flows", status="COMPLETED", limit=500)
     return True if len(flows["items"]) >= len(flow_ids) // 6 else None
 
 
 async def empty(url: str) -> bool | None:
-    await asyncio.sleep(0.2)  # another process does the work
     return True if await asked(url, "SELECT count(*) FROM event_queue") == 0 else None
 
 

@@ -9,13 +9,13 @@ from functions._adapters.memory.store import MemoryStore
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._core.records.values import Waiting
 from tests.support.http_api import running_api
-from tests.support.world import World, decision, report_event, running_world, task, until
+from tests.support.world import LocalWorld, decision, report_event, running_world, task, until
 
 RISKS = ("low", "critical", "medium", "low", "high", "critical", "medium", "high", "critical", "low")
 BY_RISK = sorted(RISKS, key=("critical", "high", "medium", "low").index)
 
 
-async def behind_a_blocked_slot(world: World, *decisions: dict[str, Any]) -> list[str]:
+async def behind_a_blocked_slot(world: LocalWorld, *decisions: dict[str, Any]) -> list[str]:
     """Submit decisions while the one slot is taken, free it when all wait, and return in which order they were done."""
     world.workers.behave = lambda _assignment: None
     await world.register("w1", slots=1)

@@ -6,102 +6,76 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
 
 from functions._adapters.http.cloudevents import write_structured
-from functions._adapters.sql.sqlite.flows import SqliteFlows
+from functions._adapters.memory.store import MemoryStore
+from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.database import SqliteDatabase
+from functions._core.errors import Unavailable
+from functions._core.records.change_set import ChangeSet
+from functions._core.records.models import Flow
 from functions._core.records.values import flow_id_of
-from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import running
 from tests.support.http_api import problem_of, running_api
-from tests.support.loopback import Answer as LoopbackAnswer
-from tests.support.loopback import Loopback, Request
-from tests.support.world import PATIENCE_S, decision, decision_event, report_event, task, until
+from tests.support.http_workers import HttpWorkers
+from tests.support.loopback import until as until_true
+from tests.support.one_machine import OneMachine, one_machine
+from tests.support.slow_store import slowed
+from tests.support.world import decision, decision_event, task
 
 WORDS = {"full": "database or disk is full", "read-only": "readonly database"}
 
 
 @dataclass
 class Platform:
-    """A running platform over a database that a test can hinder."""
+    """A platform of one machine over a database that a test can hinder."""
 
-    client: httpx.AsyncClient
-    flows: SqliteFlows
+    at: OneMachine
+    connection: sqlite3.Connection
 
     async def submit(self, decision_id: str, size: int = 100_000) -> httpx.Response:
         """POST a decision of `size` bytes."""
         media, body = write_structured(
             decision_event(decision(task("a", description="x" * size), decision_id=decision_id))
         )
-        return await self.client.post("/", content=body, headers=media)
+        return await self.at.client.post("/", content=body, headers=media)
 
-    async def hinder(self, how: str) -> Callable[[], None]:
+    def hinder(self, how: str) -> Callable[[], None]:
         """Let the database take nothing more, and return what makes it well again."""
-        connection = self.flows._database._committer._connection
 
         def now(*statements: str) -> None:
             for statement in statements:
-                connection.execute(statement)
+                self.connection.execute(statement)
 
         if how == "read-only":
             now("PRAGMA query_only = ON")
             return lambda: now("PRAGMA query_only = OFF")
         now("CREATE TABLE filler (x BLOB)")
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
         now(f"PRAGMA max_page_count = {pages}")
         for size in (100_000, 4_000, 100):  # pages within the file may be free
             with suppress(sqlite3.OperationalError):
                 while True:
-                    connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (size,))
+                    self.connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (size,))
         return lambda: now("PRAGMA max_page_count = 1000000", "DROP TABLE filler")
-
-    async def ended(self, flow_id: str) -> str:
-        async def probe() -> str | None:
-            flow = (await self.client.get(f"/api/v1/flows/{flow_id}")).json()
-            return str(flow["status"]) if flow.get("ended_at") else None
-
-        return await until(probe, f"the end of {flow_id}")
 
 
 @asynccontextmanager
 async def platform_over(folder: Path) -> AsyncIterator[Platform]:
-    async with (
-        running(Settings(port=0, data=folder)) as platform,
-        httpx.AsyncClient(base_url=platform.url, trust_env=False, timeout=PATIENCE_S) as client,
-    ):
-        flows = platform.ports.store
-        assert isinstance(flows, SqliteFlows)
-        yield Platform(client, flows)
+    database = SqliteDatabase(folder)
+    with patch.object(SqliteStore, "open", lambda _folder: SqliteStore(database)):
+        async with one_machine(folder) as at:
+            yield Platform(at, await database.write(lambda connection: connection))
 
 
 @asynccontextmanager
 async def worker_for(platform: Platform) -> AsyncIterator[None]:
     """Run a worker that completes everything, and repeats a report until it is taken."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def report(assignment: dict[str, Any]) -> None:
-        media, body = write_structured(report_event(assignment, status="COMPLETED"))
-        headers = {**media, "authorization": f"Bearer {assignment['token']}"}
-        for _ in range(200):
-            answer = await platform.client.post(assignment["callback_url"], content=body, headers=headers)
-            if answer.status_code != 503:
-                return
-            await asyncio.sleep(0.05)  # as the answer's Retry-After asks for, only shorter
-
-    async def take(request: Request) -> LoopbackAnswer:
-        if request.json.get("token"):
-            reporting = asyncio.create_task(report(request.json))
-            tasks.add(reporting)
-            reporting.add_done_callback(tasks.discard)
-        return LoopbackAnswer()
-
-    async with Loopback() as loopback:
-        loopback.answer = take
-        worker = {"worker_id": "w", "endpoint": f"{loopback.url}/w", "capabilities": ["python"]}
-        assert (await platform.client.post("/api/v1/workers", json=worker)).status_code == 201
+    async with HttpWorkers() as workers:
+        await platform.at.register("w", endpoint=f"{workers.url}/w")
         yield
 
 
@@ -111,25 +85,25 @@ async def test_what_cannot_be_kept_is_refused_with_the_reason_and_taken_when_the
 ) -> None:
     async with platform_over(tmp_path) as platform, worker_for(platform):
         assert (await platform.submit("before")).status_code == 202
-        assert await platform.ended(flow_id_of("before")) == "COMPLETED"
-        assert (await platform.client.get("/ready")).status_code == 200
-        heal = await platform.hinder(how)
+        assert (await platform.at.ended(flow_id_of("before")))["status"] == "COMPLETED"
+        assert (await platform.at.client.get("/ready")).status_code == 200
+        heal = platform.hinder(how)
 
         for _ in range(3):
             answer = await platform.submit("meanwhile", 1_000_000)
             assert WORDS[how] in problem_of(answer, 503, "unavailable")["detail"]
             assert answer.headers["retry-after"] == "1"
-        assert WORDS[how] in problem_of(await platform.client.get("/ready"), 503, "unavailable")["detail"]
+        assert WORDS[how] in problem_of(await platform.at.client.get("/ready"), 503, "unavailable")["detail"]
         # Nothing of it is there, and what there was can still be read.
-        problem_of(await platform.client.get(f"/api/v1/flows/{flow_id_of('meanwhile')}"), 404, "unknown_flow")
-        assert len((await platform.client.get("/api/v1/flows")).json()["items"]) == 1
-        assert (await platform.client.get("/health")).status_code == 200
-        assert (await platform.client.get("/metrics")).status_code == 200
+        problem_of(await platform.at.client.get(f"/api/v1/flows/{flow_id_of('meanwhile')}"), 404, "unknown_flow")
+        assert len((await platform.at.client.get("/api/v1/flows")).json()["items"]) == 1
+        assert (await platform.at.client.get("/health")).status_code == 200
+        assert (await platform.at.client.get("/metrics")).status_code == 200
 
         heal()
-        assert (await platform.client.get("/ready")).json()["ready"] is True
+        assert (await platform.at.client.get("/ready")).json()["ready"] is True
         assert (await platform.submit("meanwhile", 1_000_000)).status_code == 202
-        assert await platform.ended(flow_id_of("meanwhile")) == "COMPLETED"
+        assert (await platform.at.ended(flow_id_of("meanwhile")))["status"] == "COMPLETED"
     check = sqlite3.connect(tmp_path / "flowc.db")
     assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert check.execute("SELECT count(*) FROM flow").fetchone() == (2,)
@@ -141,32 +115,35 @@ async def test_a_flow_that_was_under_way_when_the_disk_filled_up_is_done_once_th
     async with platform_over(tmp_path) as platform:
         flows = [flow_id_of(f"d-{number}") for number in range(5)]
         assert [(await platform.submit(f"d-{number}")).status_code for number in range(5)] == [202] * 5
-        heal = await platform.hinder("read-only")
+        heal = platform.hinder("read-only")
         media = {"content-type": "application/json"}
         worker = {"worker_id": "w", "endpoint": "http://127.0.0.1:1/", "capabilities": ["python"]}
-        problem_of(await platform.client.post("/api/v1/workers", json=worker, headers=media), 503, "unavailable")
+        problem_of(await platform.at.client.post("/api/v1/workers", json=worker, headers=media), 503, "unavailable")
         heal()
         async with worker_for(platform):
-            assert {await platform.ended(flow_id) for flow_id in flows} == {"COMPLETED"}
-        letters = (await platform.client.get("/api/v1/dead-letters")).json()["items"]
-        assert letters == []
+            assert {(await platform.at.ended(flow_id))["status"] for flow_id in flows} == {"COMPLETED"}
+        assert await platform.at.letters() == []
 
 
 async def test_a_full_queue_is_a_503_that_says_when_to_come_again(tmp_path: Path) -> None:
-    async with running_api(tmp_path, queue_memory=100) as api:
+    stores, store = slowed(MemoryStore().stores)
+    go_on = asyncio.Event()
+
+    async def slow(_step: ChangeSet) -> None:
+        await go_on.wait()
+
+    async with running_api(tmp_path, stores=stores, queue_memory=100) as api:
         flow_id = await api.world.submit(decision(task("a")))
-        executor = api.world.platform._executor
-        go_on = asyncio.Event()
-        # One flow that is busy holds up what it is told, as a slow disk would.
-        jobs = [executor.submit(flow_id, go_on.wait)]
-        while executor.queued < 200:
-            jobs.append(executor.submit(flow_id, go_on.wait))
-            await asyncio.sleep(0)
+        store.before = slow
+        # One flow whose commit takes its time holds up what it is told.
+        jobs = [asyncio.create_task(api.world.cancel(flow_id)) for _ in range(250)]
+        await until_true(lambda: any(job.done() for job in jobs), "nothing more to be taken")
         answer = await api.client.post(f"/api/v1/flows/{flow_id}/cancel", json={})
         assert "too much is queued" in problem_of(answer, 503, "unavailable")["detail"]
         assert answer.headers["retry-after"] == "1"
         go_on.set()
-        await asyncio.gather(*jobs)
+        done = await asyncio.gather(*jobs, return_exceptions=True)
+        assert {type(one) for one in done} == {Flow, Unavailable}
         assert (await api.client.post(f"/api/v1/flows/{flow_id}/cancel", json={})).status_code == 202
 
 

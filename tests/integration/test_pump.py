@@ -15,7 +15,7 @@ from functions._core.records.models import Reason
 from functions._core.records.values import FlowStatus
 from functions._engine import local_broker
 from tests.support.builders import T0
-from tests.support.world import World, decision, running_world, task, until
+from tests.support.world import LocalWorld, decision, running_world, task, until
 
 
 class Subscriber:
@@ -34,7 +34,7 @@ class Subscriber:
 
 
 @asynccontextmanager
-async def subscribed(tmp_path: Path, subscriber: Subscriber) -> AsyncIterator[World]:
+async def subscribed(tmp_path: Path, subscriber: Subscriber) -> AsyncIterator[LocalWorld]:
     """Run a world whose transitions go to `subscriber`."""
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/") as world:
         world.platform.local_broker.subscriber = subscriber
@@ -55,9 +55,9 @@ def event(event_id: str, event_type: str = "ticket.completed", flow_id: str = "n
     )
 
 
-async def drained(world: World) -> bool | None:
+async def drained(world: LocalWorld) -> bool | None:
     """Tell whether the queue is empty."""
-    depth = await world.platform._queue.depth()
+    depth = await world.platform.instruments.queue.depth()
     return True if depth == 0 and world.platform.local_broker.held == 0 else None
 
 
@@ -66,7 +66,7 @@ async def test_subscribers_get_every_transition_once_and_in_order(tmp_path: Path
     async with subscribed(tmp_path, subscriber) as world:
         flow = await world.run(task("a"))
         await until(lambda: drained(world), "the queue to empty")
-        history = [kind for kind, _ in await world.history(flow.flow_id)]
+        history = [kind for kind, _ in await world.transitions(flow.flow_id)]
     assert [e.event_type for e in subscriber.events] == history
     assigned = next(e for e in subscriber.events if e.event_type == "ticket.assigned")
     assert (assigned.data["token"], assigned.data["worker_id"]) == (None, "w1")
@@ -86,7 +86,7 @@ async def test_an_event_that_a_subscriber_cannot_take_yet_is_sent_again(tmp_path
 async def test_an_event_that_a_subscriber_refuses_becomes_a_dead_letter_and_can_be_replayed(tmp_path: Path) -> None:
     subscriber = Subscriber(Rejected("no such thing", code="refused_by_subscriber"))
     async with subscribed(tmp_path, subscriber) as world:
-        await world.platform._queue.enqueue([event("e1")])
+        await world.platform.instruments.queue.enqueue([event("e1")])
         world.platform.local_broker.take([event("e1")])
         await until(lambda: drained(world), "the queue to empty")
         letters, _ = await world.ports.dead_letters.letters(None, 10)
@@ -124,7 +124,7 @@ async def test_more_events_than_fit_into_memory_are_all_handled(tmp_path: Path) 
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/", queue_memory=100) as world:
         world.platform.local_broker.subscriber = subscriber
         events = [event(f"e{n}", flow_id=f"flow-{n % 7}") for n in range(1000)]
-        await world.platform._queue.enqueue(events)
+        await world.platform.instruments.queue.enqueue(events)
         world.platform.local_broker.take(events)
         assert world.platform.local_broker.held <= 100
         await until(lambda: drained(world), "the queue to empty")
@@ -175,6 +175,6 @@ async def test_a_subscriber_that_hangs_holds_up_no_flow(tmp_path: Path) -> None:
     assert {flow.status for flow in flows} == {FlowStatus.COMPLETED}
 
 
-async def sent(world: World) -> bool | None:
+async def sent(world: LocalWorld) -> bool | None:
     """Tell whether the sink has anything."""
     return True if world.sink.events else None

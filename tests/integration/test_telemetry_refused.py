@@ -28,7 +28,7 @@ from functions._engine.telemetry_flush import FIRST_PAUSE, LONGEST_PAUSE, Teleme
 from tests.support.builders import T0, make_event, make_flow
 from tests.support.http_api import Api, running_api
 from tests.support.loopback import Answer, Loopback, Request
-from tests.support.world import World, decision, task, until
+from tests.support.world import LocalWorld, decision, task, until
 
 Judge = Callable[[dict[str, Any]], int]
 
@@ -89,7 +89,7 @@ async def nothing() -> None:
     """Do nothing."""
 
 
-async def letters_of(world: World) -> list[DeadLetter]:
+async def letters_of(world: LocalWorld) -> list[DeadLetter]:
     return list((await world.ports.dead_letters.letters(None, 500))[0])
 
 
@@ -277,6 +277,6 @@ async def _logged(lines: Sequence[Any], event: str) -> bool | None:
     return any(line["event"] == event for line in lines) or None
 
 
-async def _empty(world: World) -> bool | None:
+async def _empty(world: LocalWorld) -> bool | None:
     await asyncio.sleep(0.01)
-    return True if await world.platform._queue.depth() == 0 else None
+    return True if await world.platform.instruments.queue.depth() == 0 else None

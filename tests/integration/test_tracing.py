@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from functions._adapters.http.cloudevents import write_binary, write_structured
@@ -19,11 +18,11 @@ from functions._core.errors import Unavailable
 from functions._core.placement.workers import Registration
 from functions._core.records.models import Flow
 from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import RunningPlatform, running
 from functions._hosts.serving import recorder_of
 from tests.conftest import ROOT
 from tests.support.loopback import Answer, Loopback, Request
-from tests.support.world import decision, decision_event, report_event, task, until
+from tests.support.one_machine import OneMachine, one_machine
+from tests.support.world import decision, decision_event, report_event, task
 
 USER_TRACE, USER_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 USER = f"00-{USER_TRACE}-{USER_SPAN}-01"
@@ -34,8 +33,7 @@ OTHER = "00-11111111111111111111111111111111-2222222222222222-01"
 class Traced:
     """A platform whose spans are kept, a worker that completes everything, and a client."""
 
-    platform: RunningPlatform
-    client: httpx.AsyncClient
+    at: OneMachine
     reports_under: str | None = None
     assignments: list[Request] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -50,15 +48,12 @@ class Traced:
     async def run(self, *tasks: Mapping[str, Any], headers: Mapping[str, str] | None = None, **more: Any) -> Flow:
         """POST a decision and wait for the end of its flow."""
         event_headers, body = write_binary(decision_event(decision(*tasks, **more)))
-        answer = await self.client.post("/", content=body, headers={**event_headers, **(headers or {})})
+        answer = await self.at.client.post("/", content=body, headers={**event_headers, **(headers or {})})
         assert answer.status_code == 202, answer.text
-        flow_id = answer.json()["flow_id"]
-
-        async def ended() -> Flow | None:
-            flow = await self.platform.ports.store.flow(flow_id)
-            return flow if flow is not None and flow.ended_at is not None else None
-
-        return await until(ended, "the end of the flow")
+        ended = await self.at.ended(answer.json()["flow_id"])
+        flow = await self.at.running.ports.store.flow(ended["flow_id"])
+        assert flow is not None
+        return flow
 
     async def _report(self, assignment: Mapping[str, Any]) -> None:
         event = report_event(assignment, status="COMPLETED")
@@ -67,18 +62,17 @@ class Traced:
             headers, body = write_binary(event)
             headers = {**headers, "ce-traceparent": self.reports_under}
         headers = {**headers, "authorization": f"Bearer {assignment['token']}"}
-        answer = await self.client.post(assignment["callback_url"], content=body, headers=headers)
+        answer = await self.at.client.post(assignment["callback_url"], content=body, headers=headers)
         assert answer.status_code == 200, answer.text
 
 
 @asynccontextmanager
 async def traced(tmp_path: Path, **settings: Any) -> AsyncIterator[Traced]:
     """Run a platform with traces; what it recorded is complete when the context is left."""
-    read = Settings.from_mapping({}, port=0, data=tmp_path / "data", **settings)
-    async with Loopback() as worker, running(read) as platform, httpx.AsyncClient(base_url=platform.url) as client:
-        world = Traced(platform, client)
+    async with Loopback() as worker, one_machine(tmp_path / "data", **settings) as at:
+        world = Traced(at)
         worker.answer = world.accept
-        await platform.engine.register(Registration(worker_id="w1", endpoint=worker.url, capabilities=("python",)))
+        await at.register("w1", endpoint=worker.url)
         yield world
         await asyncio.gather(*world.tasks)
 
@@ -182,7 +176,7 @@ async def test_a_worker_that_is_away_leaves_an_error(tmp_path: Path) -> None:
     file = tmp_path / "spans.jsonl"
     async with traced(tmp_path, trace_file=file) as world:
         gone = Registration(worker_id="w0", endpoint="http://127.0.0.1:1", capabilities=("gone",))
-        await world.platform.engine.register(gone)
+        await world.at.running.engine.register(gone)
         await world.run(task("a", required_capabilities=["gone"]), sla_deadline_seconds=0.5)
     failed = [span for span in spans_of(file) if span["status"] == "ERROR"]
     assert {span["name"] for span in failed} >= {"deliver ticket.assigned"}

@@ -9,20 +9,16 @@ from pathlib import Path
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.sql.sqlite.folder import DATABASE
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
-from tests.support.world import World, decision, running_world, task, until
+from tests.support.ordering import ticket_at
+from tests.support.world import LocalWorld, decision, running_world, task
 
 KIB = 1024
 
 
-async def nothing_to_do(world: World, flow_id: str) -> None:
+async def nothing_to_do(world: LocalWorld, flow_id: str) -> None:
     """Wait until the task `pay` waits for a worker and the task `book` is done."""
-
-    async def probe() -> bool | None:
-        found = await world.tickets(flow_id)
-        ready = "pay" in found and found["pay"].waiting is Waiting.WORKER
-        return (ready and found["book"].status is TicketStatus.COMPLETED) or None
-
-    await until(probe, "a ticket to wait for a worker")
+    await ticket_at(world, flow_id, "pay", waiting=Waiting.WORKER)
+    await ticket_at(world, flow_id, "book", status=TicketStatus.COMPLETED)
 
 
 def change_parameters(database: Path, task_id: str) -> None:

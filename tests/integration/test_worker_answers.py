@@ -22,7 +22,7 @@ from functions._engine.platform import Platform
 from functions._engine.tokens import JwtTokens
 from tests.support.loopback import Answer, Loopback, Request
 from tests.support.loopback import until as until_true
-from tests.support.world import World, decision, running_world, task, until
+from tests.support.world import LocalWorld, decision, running_world, task, until
 
 LIMITS = {"redeliver": 0.2, "unreachable": 20, "breaker_pause": 1.5}
 PATIENCE = 60
@@ -33,7 +33,7 @@ NEVER = {"initial_ms": 3_600_000, "max_ms": 3_600_000}
 @asynccontextmanager
 async def world_of(
     tmp_path: Path, subscriber: Loopback | None = None, stores: Stores | None = None
-) -> AsyncIterator[World]:
+) -> AsyncIterator[LocalWorld]:
     """Run a platform that calls workers over HTTP, with short limits."""
     clock, client = SystemClock(), HttpClient()
     limits = {name: timedelta(seconds=seconds) for name, seconds in LIMITS.items()}
@@ -65,7 +65,7 @@ def suspensions(subscriber: Loopback) -> list[Request]:
     return [request for request in subscriber.requests if "worker.suspended" in request.headers["ce-type"]]
 
 
-async def only_ticket(world: World, flow_id: str) -> Ticket:
+async def only_ticket(world: LocalWorld, flow_id: str) -> Ticket:
     """Return the ticket of a plan with one task."""
 
     async def found() -> Ticket | None:

@@ -1,6 +1,7 @@
 """How tasks are run and what becomes of their ends: functions, commands, simulations, time and size limits."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ async def test_what_is_no_function_is_refused_before_anything_runs(target: str) 
 
 
 async def test_a_thread_that_outlives_its_task_keeps_its_slot(
-    platform: StandIn, function: Callable[[str], CallableExecutor]
+    platform: StandIn, function: Callable[[str], CallableExecutor], tmp_path: Path
 ) -> None:
     executor = function("wait")
     async with working(platform, executor, slots=1) as desk:
@@ -150,7 +151,7 @@ async def test_a_thread_that_outlives_its_task_keeps_its_slot(
         [report] = await platform.reported("FAILED")
         assert report["error"]["type"] == "timeout"
         assert (executor.abandoned, await desk.assign("t-2")) == (1, 429)
-        executor._function.__globals__["go"].set()
+        sys.modules[f"tasks_{tmp_path.name}"].go.set()
         await until(lambda: executor.abandoned == 0, "the thread to end")
         assert await desk.assign("t-2") == 202
         await platform.reported("FAILED", "COMPLETED")

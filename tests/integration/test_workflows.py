@@ -6,16 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from functions._core.records.values import flow_id_of
 from functions._engine.flow_waiters import FlowWaiters
-from functions._engine.settings import Settings
-from functions._hosts.one_machine.process import running
-from functions._worker import SimulatedExecutor, WorkerConfig, WorkerProcess
+from functions._worker import SimulatedExecutor
 from tests.support.builders import T0, later, make_flow, make_step, make_ticket, seconds
 from tests.support.http_api import Api, problem_of, running_api
+from tests.support.one_machine import one_machine
 from tests.support.world import decision, task, until
 
 START = "/api/v1/workflows/start"
@@ -187,7 +185,7 @@ async def test_nobody_is_remembered_as_waiting_after_the_wait() -> None:
     assert not any(wait.done() for wait in waits)
     flow_waiters.observe(make_step(flow))
     await asyncio.gather(*waits)
-    assert flow_waiters._waiting == {}
+    assert flow_waiters.waiting == 0
 
 
 async def test_a_workflow_is_the_flow_of_the_same_id(api: Api) -> None:
@@ -366,7 +364,7 @@ async def test_nobody_waits_for_a_flow_on_a_platform_that_stops(api: Api) -> Non
     waiting = asyncio.create_task(api.client.post(EXECUTE, json=decision(task("a"))))
 
     async def waits() -> object:
-        return api.world.platform.flow_waiters._waiting or None
+        return api.world.platform.flow_waiters.waiting or None
 
     await until(waits, "somebody who waits")
     api.world.platform.flow_waiters.close()
@@ -375,16 +373,9 @@ async def test_nobody_waits_for_a_flow_on_a_platform_that_stops(api: Api) -> Non
 
 
 async def test_over_a_real_server_and_a_real_store_everything_is_the_same(tmp_path: Path) -> None:
-    config = Settings.from_mapping({}, data=tmp_path, port=0)
-    async with running(config) as platform, httpx.AsyncClient(base_url=platform.url) as client:
-        worker = WorkerConfig(
-            worker_id="w1",
-            platform_url=platform.url,
-            capabilities=("python",),
-            executor=SimulatedExecutor(1000),
-            slots=4,
-        )
-        async with WorkerProcess(worker) as started:
+    async with one_machine(tmp_path) as at:
+        client = at.client
+        async with at.worker("w1", SimulatedExecutor(1000)) as started:
             await started.registered.wait()
             executed = await client.post(EXECUTE, json=decision(task("a"), task("b", "a")))
             assert (executed.status_code, executed.json()["success"]) == (200, True)

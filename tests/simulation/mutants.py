@@ -97,8 +97,8 @@ def wakeup_not_set_again(patch: Patch) -> None:
 
 def dependant_released_early(patch: Patch) -> None:
     """The end of one dependency releases a ticket that has others."""
-    real: Callable[[Any, Ticket], Ticket] = ending._without_dependency
-    patch.setattr(ending, "_without_dependency", lambda step, dependant: real(step, dependant.but(open_dependencies=1)))
+    real: Callable[[Any, Ticket], Ticket] = ending.without_dependency
+    patch.setattr(ending, "without_dependency", lambda step, dependant: real(step, dependant.but(open_dependencies=1)))
 
 
 def compensation_in_plan_order(patch: Patch) -> None:

@@ -116,25 +116,25 @@ class Stack:
                 return INTRINSICS[name](self, said)
         return {key: one for key, one in ((k, self.plain(v)) for k, v in value.items()) if one is not NO_VALUE}
 
-    def _ref(self, name: str) -> Any:
+    def reference(self, name: str) -> Any:
         if name not in self.parameters:
             return self._pseudo.get(name, {"Ref": name})
         text = self.parameters[name]
         return text.split(",") if self._template["Parameters"][name]["Type"] == "CommaDelimitedList" else text
 
-    def _if(self, said: Any) -> Any:
+    def either(self, said: Any) -> Any:
         condition, yes, no = said
         return self.plain(yes if self.holds({"Condition": condition}) else no)
 
-    def _join(self, said: Any) -> str:
+    def joined(self, said: Any) -> str:
         between, parts = said
         return str(between).join(map(str, self.plain(parts)))
 
-    def _sub(self, text: str) -> str:
+    def substituted(self, text: str) -> str:
         known = {**self._pseudo, **self.parameters}
         return re.sub(r"\$\{([^}!]+)\}", lambda place: str(known.get(place[1], place[0])), text)
 
-    def _in_map(self, keys: Any) -> Any:
+    def mapped(self, keys: Any) -> Any:
         found = self._template["Mappings"]
         for key in keys:
             found = found[key]
@@ -150,11 +150,11 @@ class Stack:
 
 
 INTRINSICS: Mapping[str, Callable[[Stack, Any], Any]] = {
-    "Ref": Stack._ref,
-    "Fn::If": Stack._if,
-    "Fn::Join": Stack._join,
-    "Fn::Sub": Stack._sub,
-    "Fn::FindInMap": Stack._in_map,
+    "Ref": Stack.reference,
+    "Fn::If": Stack.either,
+    "Fn::Join": Stack.joined,
+    "Fn::Sub": Stack.substituted,
+    "Fn::FindInMap": Stack.mapped,
 }
 
 

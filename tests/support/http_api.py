@@ -19,7 +19,8 @@ from functions._engine.settings import Settings
 from functions._hosts.api_app import api_services
 from functions.api.app import create_app
 from functions.api.services import MAX_BODY
-from tests.support.world import World, running_world
+from tests.support.http_world import ClientWorld
+from tests.support.world import LocalWorld, running_world
 
 PROBLEM = "application/problem+json"
 
@@ -28,18 +29,11 @@ _CHECKS: list["Documented"] = []
 
 
 @dataclass
-class Api:
-    """A client of an app over `world`."""
+class Api(ClientWorld):
+    """A client of an app without a network, and the platform behind it."""
 
-    client: httpx.AsyncClient
     app: FastAPI
-    world: World
-
-    async def get(self, path: str, **parameters: Any) -> Any:
-        """Return the JSON at `path`, which must be there."""
-        answer = await self.client.get(path, params=parameters)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+    world: LocalWorld
 
     async def post(self, *events: CloudEvent, token: str | None = None, batch: bool = False) -> httpx.Response:
         """Send events to the ingress."""

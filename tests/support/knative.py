@@ -19,7 +19,9 @@ from functions._engine.settings import Settings
 from functions._hosts.knative.function import KnativeFunction, Served
 from functions._hosts.knative.process import RunningFunction, read_environment
 from functions._hosts.serving import listen, serving, url_of
+from tests.support.http_world import ClientWorld
 from tests.support.loopback import Answer, Loopback, Request
+from tests.support.world import PATIENCE_S
 
 KEY = "k" * 32
 NOBODY = "http://127.0.0.1:9"
@@ -68,25 +70,23 @@ class SharedStore:
 
 
 @dataclass
-class Function:
-    """A function that is being served."""
+class Function(ClientWorld):
+    """A function that is being served; the one named `api` has all that `HttpWorld` calls."""
 
-    url: str
     function: KnativeFunction
-    client: httpx.AsyncClient
 
     async def running(self) -> RunningFunction:
         """Return what it is made of."""
-        return await self.function._running()
+        return await self.function.running()
 
-    async def send(self, event: CloudEvent) -> httpx.Response:
-        """POST an event in binary mode."""
+    async def deliver(self, event: CloudEvent) -> httpx.Response:
+        """POST an event in binary mode, as a broker does."""
         headers, body = write_binary(event)
-        return await self.client.post(self.url, content=body, headers=headers)
+        return await self.client.post("/", content=body, headers=headers)
 
-    async def get(self, path: str) -> int:
+    async def status(self, path: str) -> int:
         """Return the status of a GET."""
-        return (await self.client.get(self.url + path)).status_code
+        return (await self.client.get(path)).status_code
 
 
 @asynccontextmanager
@@ -99,8 +99,9 @@ async def served(
     with listen(told) as listener:
         function.begin(told, binding)
         try:
-            async with httpx.AsyncClient() as client, serving(Served(function), told, listener):
-                yield Function(url_of(told, listener), function, client)
+            client = httpx.AsyncClient(base_url=url_of(told, listener), trust_env=False, timeout=PATIENCE_S)
+            async with client, serving(Served(function), told, listener):
+                yield Function(client, function)
         finally:
             await function.close()
 

@@ -1,6 +1,5 @@
 """A real HTTP server on loopback whose answers a test writes, and which keeps what it was asked."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from functions._worker.http_server import HttpServer
 from tests.support.world import PATIENCE_S
+from tests.support.world import until as eventually
 
 Message = MutableMapping[str, Any]
 
@@ -93,9 +93,9 @@ class Loopback:
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
-    """Wait for something that another task does and does not announce; polling is the only way to see it."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"waited {seconds} s for: {what}")
-        await asyncio.sleep(0.005)
+    """Wait for something that can be seen at once, such as a request that has come."""
+
+    async def probe() -> bool | None:
+        return bool(condition()) or None
+
+    await eventually(probe, what, seconds)

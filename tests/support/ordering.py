@@ -5,7 +5,7 @@ from typing import Any
 
 from functions._core.machine.replay import TicketState, differences, fold
 from functions._core.records.models import Ticket
-from tests.support.world import World, report_event, task, until
+from tests.support.world import LocalWorld, report_event, task, until
 
 SAID: Mapping[str, Any] = {"requested_by": "ada", "reason": "because"}
 DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
@@ -32,7 +32,7 @@ def done(_assignment: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"status": "COMPLETED"}
 
 
-async def taken(world: World, task_id: str, attempt: int = 1) -> Mapping[str, Any]:
+async def taken(world: LocalWorld, task_id: str, attempt: int = 1) -> Mapping[str, Any]:
     """Wait until a worker has taken an attempt at a task and the platform knows it; return the assignment."""
 
     async def look() -> Mapping[str, Any] | None:
@@ -45,22 +45,21 @@ async def taken(world: World, task_id: str, attempt: int = 1) -> Mapping[str, An
     return await until(look, f"attempt {attempt} at {task_id}")
 
 
-async def ticket_at(world: World, flow_id: str, task_id: str, **wanted: Any) -> Ticket:
+async def ticket_at(world: LocalWorld, flow_id: str, task_id: str, **wanted: Any) -> Ticket:
     """Wait until a ticket has the wanted values."""
 
-    async def look() -> Ticket | None:
-        ticket = (await world.tickets(flow_id)).get(task_id)
-        return ticket if ticket and all(getattr(ticket, k) == v for k, v in wanted.items()) else None
+    def there(ticket: Ticket) -> bool:
+        return ticket.task_id == task_id and all(getattr(ticket, name) == value for name, value in wanted.items())
 
-    return await until(look, f"{task_id} to be {wanted}")
+    return await world.ticket(flow_id, there, f"is {task_id} with {wanted}")
 
 
-async def finish(world: World, assignment: Mapping[str, Any], status: str = "COMPLETED") -> str:
+async def finish(world: LocalWorld, assignment: Mapping[str, Any], status: str = "COMPLETED") -> str:
     """Report the end of an assignment and return what came of it."""
     return (await world.platform.report(report_event(assignment, status=status))).result
 
 
-async def assert_history_tells_all(world: World, flow_id: str) -> None:
+async def assert_history_tells_all(world: LocalWorld, flow_id: str) -> None:
     """Check that history alone leads to the records, in whatever pages it is read."""
     entries = await world.ports.views.history(flow_id, 0, 10_000)
     flow = await world.ports.store.flow(flow_id)

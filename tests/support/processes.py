@@ -1,21 +1,20 @@
 """The platform and workers as real processes, which a test may kill and start again."""
 
-import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
 
+import httpx
+
+from tests.support.http_world import ClientWorld, HttpWorld
 from tests.support.world import PATIENCE_S, until
 
 PORTS = random.SystemRandom()
@@ -71,69 +70,38 @@ class Process:
 
 
 @dataclass
-class Platform(Process):
+class Platform(Process, HttpWorld):
     """`flowc up` on a port and a data folder of its own."""
 
     url: str = ""
+    hired: list[Process] = field(default_factory=list)
+
+    def hire(self, name: str, *how: str, slots: int = 4) -> Process:
+        """Start a worker that ends with `running_platform`; `how` is what it does with tickets, and what it offers."""
+        worker = worker_process(self.log.parent, self.url, name, *how, slots=slots)
+        self.hired.append(worker)
+        worker.start()
+        return worker
+
+    @property
+    def where(self) -> str:
+        """See `LocalWorld.where`."""
+        return str(self.log)
 
     async def ready(self) -> None:
-        """Wait until it takes requests."""
+        """Wait until it takes requests, or has ended."""
         await until(self._answers, f"the platform at {self.url} (see {self.log})")
 
-    def get(self, path: str) -> Any:
-        """Return the JSON at `path`."""
-        with urllib.request.urlopen(self.url + path, timeout=PATIENCE_S) as answer:  # noqa: S310 always http
-            return json.load(answer)
-
-    def post(self, path: str, body: object, **headers: str) -> tuple[int, Any]:
-        """POST JSON and return status and answer, whatever the status."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json", **headers})  # noqa: S310 always http
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 always http
-                return answer.status, json.load(answer)
-        except HTTPError as refusal:
-            return refusal.code, json.loads(refusal.read() or b"null")
-
-    def submit(self, decision: Mapping[str, Any]) -> str:
-        """POST a decision in binary mode and return its flow id."""
-        headers = {
-            "ce-id": decision["decision_id"],
-            "ce-source": "/tests",
-            "ce-specversion": "1.0",
-            "ce-type": "io.neuralhive.decision.consolidated.v1",
-        }
-        status, answer = self.post("/", decision, **headers)
-        assert status == 202, answer
-        return str(answer["flow_id"])
-
-    def history(self, flow_id: str) -> list[dict[str, Any]]:
-        """Return the whole history of a flow."""
-        entries: list[dict[str, Any]] = []
-        while page := self.get(f"/api/v1/flows/{flow_id}/history?after={entries[-1]['seq'] if entries else 0}")[
-            "items"
-        ]:
-            entries += page
-        return entries
-
-    def tickets(self, flow_id: str) -> list[dict[str, Any]]:
-        """Return all tickets of a flow."""
-        found, cursor = [], ""
-        while True:
-            page = self.get(f"/api/v1/flows/{flow_id}/tickets?limit=500{cursor}")
-            found += page["items"]
-            if not page["cursor"]:
-                return found
-            cursor = f"&cursor={page['cursor']}"
+    async def call(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        """See `HttpWorld.call`; no connection stays open, for the process may be killed at any time."""
+        plain = httpx.AsyncHTTPTransport(verify=False)
+        async with httpx.AsyncClient(base_url=self.url, transport=plain, timeout=PATIENCE_S) as client:
+            return await ClientWorld(client).call(method, path, body, **headers)
 
     async def _answers(self) -> bool | None:
-        assert self.running is not None
-        assert self.running.poll() is None, f"the platform has ended: {self.log.read_text()[-3000:]}"
-        try:
-            await asyncio.to_thread(self.get, "/ready")
-        except (URLError, ConnectionError, TimeoutError):
-            return None
-        return True
+        ended = self.running is not None and self.running.poll() is not None
+        assert not ended, f"the platform has ended: {self.log.read_text()[-3000:]}"
+        return (await self.call("GET", "/ready"))[0] == 200 or None
 
 
 @contextlib.contextmanager
@@ -144,6 +112,19 @@ def processes() -> Iterator[list[Process]]:
         yield started
     finally:
         for process in started:
+            process.kill()
+
+
+@contextlib.asynccontextmanager
+async def running_platform(folder: Path, **settings: object) -> AsyncIterator[Platform]:
+    """Run a platform that takes requests, for as long as the context is open."""
+    platform = platform_process(folder, **settings)
+    try:
+        platform.start()
+        await platform.ready()
+        yield platform
+    finally:
+        for process in (*platform.hired, platform):
             process.kill()
 
 

@@ -1,16 +1,17 @@
-"""A whole platform over the memory adapters, with workers that live in the same process.
+"""One interface to a platform under test, wherever it runs: `World`. The host behind it is a subclass.
 
-`running_world` starts a real `Platform`: the real functions, state machine, queue and clock. Only the wire to the
-workers is short: `LocalWorkers` implements the gateway port and reports straight to the engine.
+`LocalWorld` is a platform over the memory adapters in this process. `HttpWorld` (`http_world.py`) is any platform that
+has an api: the app without a network, `flowc up`, the processes of a cluster, the functions in an emulated AWS.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from functions._adapters.memory.sink import MemorySink
@@ -23,7 +24,6 @@ from functions._core.placement.workers import Registration
 from functions._core.ports import Answer, Ports, WorkerGateway
 from functions._core.records.change_set import Delivery
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import FlowStatus, flow_id_of
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
 from functions._engine.clock import SystemClock
@@ -36,7 +36,11 @@ PATIENCE_S = 180.0
 
 ACCEPTED = Answer(202)
 T = TypeVar("T")
+FlowT = TypeVar("FlowT")
+TicketT = TypeVar("TicketT")
 Task = Mapping[str, Any]
+Document = dict[str, Any]
+"""What the api shows of a record."""
 
 
 def task(task_id: str, *after: str, **more: Any) -> dict[str, Any]:
@@ -122,61 +126,153 @@ def report_event(assignment: Mapping[str, Any], **said: Any) -> CloudEvent:
     )
 
 
+async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: float = PATIENCE_S) -> T:
+    """Wait for something that happens by itself; polling is all that an outside observer can do.
+
+    A pause is a tenth of the time that was waited already: a long wait leaves the processor to what it waits for.
+    """
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    try:
+        async with asyncio.timeout(seconds):
+            while (found := await probe()) is None:
+                await asyncio.sleep(min(max(0.005, (clock() - begun) / 10), 0.1))
+    except TimeoutError:
+        raise AssertionError(f"waited {seconds} s without success for {what}") from None
+    return found
+
+
+def said(record: object, name: str) -> Any:
+    """Return a field of a record, or of the document that the api shows of it."""
+    return record.get(name) if isinstance(record, Mapping) else getattr(record, name)
+
+
+class World(ABC, Generic[FlowT, TicketT]):
+    """A platform that runs somewhere; a host reads and writes, all waiting is here.
+
+    Flows and tickets are records where the host shares the process with the test, else documents of the api. History
+    and dead letters are documents everywhere.
+    """
+
+    @abstractmethod
+    async def register(
+        self, worker_id: str = "w1", *capabilities: str, slots: int = 10, endpoint: str | None = None
+    ) -> object:
+        """Register a worker; without capabilities it offers `python`."""
+
+    @abstractmethod
+    async def submit(self, data: Mapping[str, Any]) -> str:
+        """Send a decision and return its flow id."""
+
+    @abstractmethod
+    async def flow(self, flow_id: str) -> FlowT | None:
+        """Return a flow, None if it is not there or nobody answers."""
+
+    @abstractmethod
+    async def tickets(self, flow_id: str) -> dict[str, TicketT]:
+        """Return all tickets of a flow by task id."""
+
+    @abstractmethod
+    async def history(self, flow_id: str) -> list[Document]:
+        """Return the whole history of a flow."""
+
+    @abstractmethod
+    async def letters(self) -> list[Document]:
+        """Return the dead letters."""
+
+    @property
+    def where(self) -> str:
+        """Where to look when a wait was without success."""
+        return "this process"
+
+    async def ended(self, flow_id: str, seconds: float = PATIENCE_S) -> FlowT:
+        """Wait for the end of a flow."""
+        return await self._flow_when(lambda flow: said(flow, "ended_at") is not None, flow_id, "end", seconds)
+
+    async def reached(self, flow_id: str, *statuses: str, seconds: float = PATIENCE_S) -> FlowT:
+        """Wait until a flow has one of these statuses."""
+        what = f"become {' or '.join(statuses)}"
+        return await self._flow_when(lambda flow: said(flow, "status") in statuses, flow_id, what, seconds)
+
+    async def ticket(self, flow_id: str, wanted: Callable[[TicketT], bool], what: str) -> TicketT:
+        """Wait for a ticket of a flow that is as `wanted`."""
+
+        async def probe() -> TicketT | None:
+            return next(filter(wanted, (await self.tickets(flow_id)).values()), None)
+
+        return await until(probe, f"a ticket of {flow_id} that {what} (see {self.where})")
+
+    async def run(self, *tasks: Task, **more: Any) -> FlowT:
+        """Send a plan of `tasks` and wait for the end of its flow."""
+        return await self.ended(await self.submit(decision(*tasks, **more)))
+
+    async def transitions(self, flow_id: str) -> list[tuple[str, str | None]]:
+        """Return type and task of every transition."""
+        return [(entry["type"], entry.get("task_id")) for entry in await self.history(flow_id)]
+
+    async def _flow_when(
+        self, wanted: Callable[[FlowT], bool], flow_id: str, what: str, seconds: float = PATIENCE_S
+    ) -> FlowT:
+        async def probe() -> FlowT | None:
+            flow = await self.flow(flow_id)
+            return flow if flow is not None and wanted(flow) else None
+
+        return await until(probe, f"flow {flow_id} to {what} (see {self.where})", seconds)
+
+
 @dataclass
-class World:
-    """A running platform and what surrounds it."""
+class LocalWorld(World[Flow, Ticket]):
+    """A real `Platform` in this process: the real functions, state machine, queue and clock.
+
+    Only the wire to the workers is short: `LocalWorkers` implements the gateway port and reports to the engine.
+    """
 
     platform: Platform
     workers: LocalWorkers
     sink: MemorySink
     ports: Ports
 
-    async def register(self, worker_id: str = "w1", *capabilities: str, slots: int = 10) -> Worker:
-        """Register a worker; without capabilities it offers `python`."""
+    async def register(
+        self, worker_id: str = "w1", *capabilities: str, slots: int = 10, endpoint: str | None = None
+    ) -> Worker:
+        """See `World.register`."""
         return await self.platform.register(
             Registration(
                 worker_id=worker_id,
-                endpoint=f"http://127.0.0.1:1/{worker_id}",
+                endpoint=endpoint or f"http://127.0.0.1:1/{worker_id}",
                 capabilities=capabilities or ("python",),
                 slots=slots,
             )
         )
 
     async def submit(self, data: Mapping[str, Any]) -> str:
-        """Send a decision and return its flow id."""
+        """See `World.submit`."""
         return await self.platform.admit(decision_event(data))
+
+    async def flow(self, flow_id: str) -> Flow | None:
+        """See `World.flow`."""
+        return await self.ports.store.flow(flow_id)
+
+    async def tickets(self, flow_id: str) -> dict[str, Ticket]:
+        """See `World.tickets`."""
+        return {ticket.task_id: ticket for ticket in await self.ports.store.tickets_of(flow_id)}
+
+    async def history(self, flow_id: str) -> list[Document]:
+        """See `World.history`."""
+        entries: list[Document] = []
+        while page := await self.ports.views.history(flow_id, entries[-1]["seq"] if entries else 0, 500):
+            entries += [entry.model_dump(mode="json") for entry in page]
+        return entries
+
+    async def letters(self) -> list[Document]:
+        """See `World.letters`."""
+        found, _ = await self.ports.dead_letters.letters(None, 500)
+        return [letter.model_dump(mode="json") for letter in found]
 
     async def cancel(self, flow_id: str, requested_by: str = "ada", reason: str = "enough") -> Flow:
         """Stop a flow."""
         order = CancelRequest(flow_id=flow_id, requested_by=requested_by, reason=reason)
         return (await self.platform.order(order)).flow
-
-    async def ended(self, flow_id: str, seconds: float = PATIENCE_S) -> Flow:
-        """Wait for the end of a flow."""
-        return await until(lambda: self._end_of(flow_id), f"the end of flow {flow_id}", seconds)
-
-    async def at(self, flow_id: str, status: FlowStatus) -> Flow | None:
-        """Return the flow if it is in a status."""
-        flow = await self.ports.store.flow(flow_id)
-        return flow if flow is not None and flow.status is status else None
-
-    async def run(self, *tasks: Task, **more: Any) -> Flow:
-        """Send a plan of `tasks` and wait for the end of its flow."""
-        data = decision(*tasks, **more)
-        await self.submit(data)
-        return await self.ended(flow_id_of(data["decision_id"]))
-
-    async def tickets(self, flow_id: str) -> dict[str, Ticket]:
-        """Return the tickets of a flow by task id."""
-        return {ticket.task_id: ticket for ticket in await self.ports.store.tickets_of(flow_id)}
-
-    async def history(self, flow_id: str) -> Sequence[tuple[str, str | None]]:
-        """Return type and task of every transition."""
-        return [(entry.type, entry.task_id) for entry in await self.ports.views.history(flow_id, 0, 500)]
-
-    async def _end_of(self, flow_id: str) -> Flow | None:
-        flow = await self.ports.store.flow(flow_id)
-        return flow if flow is not None and flow.ended_at is not None else None
 
 
 class Impatient(Settings):
@@ -193,7 +289,7 @@ class Impatient(Settings):
 @asynccontextmanager
 async def running_world(
     tmp_path: Path, stores: Stores | None = None, gateway: WorkerGateway | None = None, **settings: Any
-) -> AsyncIterator[World]:
+) -> AsyncIterator[LocalWorld]:
     """Run a platform, over the memory adapters if no others are given; `limits` changes `Rules`.
 
     Workers are local ones, unless `gateway` is the way to others.
@@ -215,7 +311,7 @@ async def running_world(
     await platform.start()
     clock_task = asyncio.create_task(platform.sweeper.run())
     try:
-        yield World(platform, workers, sink, ports)
+        yield LocalWorld(platform, workers, sink, ports)
     finally:
         clock_task.cancel()
         with suppress(asyncio.CancelledError):
@@ -231,19 +327,3 @@ class ClosedBreaker:
 
     async def answered(self, _worker: Worker, _delivery: Delivery, _answer: Answer) -> None:
         return
-
-
-async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: float = PATIENCE_S) -> T:
-    """Wait for something that happens by itself; polling is all that an outside observer can do.
-
-    A pause is a tenth of the time that was waited already: a long wait leaves the processor to what it waits for.
-    """
-    clock = asyncio.get_running_loop().time
-    begun = clock()
-    try:
-        async with asyncio.timeout(seconds):
-            while (found := await probe()) is None:
-                await asyncio.sleep(min(max(0.005, (clock() - begun) / 10), 0.1))
-    except TimeoutError:
-        raise AssertionError(f"waited {seconds} s without success for {what}") from None
-    return found

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from functions._core.decision.model import DEFAULT_ESTIMATE_MS
@@ -215,7 +215,6 @@ def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in inside for place in places(item, (*path, key)))]
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(place=st.sampled_from(places(FULL)[1:]), value=JSON)
 def test_whatever_stands_anywhere_is_read_or_refused_in_our_own_words(place: tuple[Any, ...], value: object) -> None:
     document = copy.deepcopy(FULL)

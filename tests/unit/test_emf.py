@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.metrics import Metrics as Powertools
 
 from functions._observability.catalogue import CATALOGUE
 from functions._observability.emf import DURATION, ENDS, FAILED, NAMES, EmbeddedMetrics
@@ -18,7 +19,8 @@ def test_only_what_was_counted_since_the_last_time_is_told(capsys: pytest.Captur
     metrics = Metrics()
     metrics.count("ticket_retries_total", by=5)
     embedded = EmbeddedMetrics(metrics, "monitor", "Test")
-    embedded._embedded.clear_metrics()  # Powertools keeps one set for a process, which other tests have filled
+    # Powertools keeps one set for a process, which other tests have filled.
+    Powertools(namespace="Test", service="monitor").clear_metrics()
     metrics.count("flowc_events_handled_total", "monitor", "Settled")
     metrics.count("flowc_events_handled_total", "monitor", "Duplicate")
     metrics.count("orchestration_workflows_completed_total", "TIMED_OUT")

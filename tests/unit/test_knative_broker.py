@@ -100,10 +100,12 @@ async def test_telemetry_that_the_broker_refuses_is_refused_for_good(
         await BrokerTelemetrySink(broker).send([make_event()])
 
 
-async def test_a_broker_whose_address_is_never_called_is_away_and_refuses_nothing(broker: KnativeBroker) -> None:
-    broker._sink = "http://169.254.169.254/"
+async def test_a_broker_whose_address_is_never_called_is_away_and_refuses_nothing() -> None:
+    client = HttpClient()
+    broker = KnativeBroker(client, "http://169.254.169.254/", {}, SystemClock())
     with pytest.raises(Unavailable, match="never called"):
         await broker.publish([make_event()])
+    await client.aclose()
 
 
 def test_a_problem_is_written_as_the_api_writes_it() -> None:

@@ -15,12 +15,13 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.machine.outcomes import Duplicate
 from functions._core.records.change_set import ChangeSet
 from functions._engine.clock import SystemClock
+from functions._engine.worker_tracker import WorkerTracker
 from functions._hosts.knative.edge import EventEdge
 from functions._observability import logs
 from functions._observability.dispatch_result import Handling
 from tests.support.builders import T0, make_event, make_flow
 from tests.support.command_line import logs_as_before
-from tests.support.world import World, running_world, task, until
+from tests.support.world import LocalWorld, running_world, task, until
 
 ACKNOWLEDGED_FIRST = [("assign", "ticket.answered", "Delivered"), ("monitor", "ticket.reported", "Reported")]
 """The answer to the assignment and the report race."""
@@ -38,7 +39,7 @@ def configuration() -> Iterator[None]:
         yield
 
 
-async def lines_of_a_flow(tmp_path: Path, **said: Any) -> tuple[list[Any], World]:
+async def lines_of_a_flow(tmp_path: Path, **said: Any) -> tuple[list[Any], LocalWorld]:
     with structlog.testing.capture_logs() as lines:
         async with running_world(tmp_path) as world:
             await world.register()
@@ -91,8 +92,8 @@ async def test_what_fails_in_the_background_has_the_ids_of_what_it_is_about(
     with structlog.testing.capture_logs() as lines:
         async with running_world(tmp_path) as world:
             monkeypatch.setattr(world.platform.dispatcher, "delivered", broken)
-            monkeypatch.setattr(world.platform._worker_tracker, "judge", broken)
-            monkeypatch.setattr(world.platform._worker_tracker, "counts", lambda _verdict: True)
+            monkeypatch.setattr(WorkerTracker, "judge", broken)
+            monkeypatch.setattr(WorkerTracker, "counts", lambda _tracker, _verdict: True)
             await world.register()
             flow = await world.run(task("a"))
             (ticket,) = (await world.tickets(flow.flow_id)).values()

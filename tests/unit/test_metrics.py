@@ -45,7 +45,7 @@ from functions._observability.metrics import GAUGES_LAST, MOST_SERIES, Metrics
 from functions._observability.step_metrics import failure_reason, refusal
 from tests.support.builders import T0, later, make_event, make_flow, make_step, make_worker, seconds
 from tests.support.http_api import Api, running_api
-from tests.support.world import World, decision, decision_event, running_world, task, until
+from tests.support.world import LocalWorld, decision, decision_event, running_world, task, until
 
 BY_NAME = {metric.name: metric for metric in CATALOGUE}
 
@@ -262,9 +262,10 @@ async def test_a_round_sets_the_gauges(tmp_path: Path) -> None:
     assert shown["flowc_queue_depth"] == 0
 
 
-async def _shown(world: World, name: str, value: float) -> dict[str, float]:
+async def _shown(world: LocalWorld, name: str, value: float) -> dict[str, float]:
     async def probe() -> dict[str, float] | None:
-        await world.platform._round()
+        await world.platform.instruments.gauges.refresh()
+        await world.platform.catch_up()
         shown = values(world.platform.metrics)
         return shown if shown.get(name) == value else None
 

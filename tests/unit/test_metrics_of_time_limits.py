@@ -11,16 +11,15 @@ import pytest
 
 from functions._core.events.commands import PauseRequest
 from functions._core.ports import Answer, Due
-from functions._core.records.values import FlowStatus
 from functions._observability.catalogue import LIMITS
 from tests.conftest import ROOT
 from tests.support.builders import T0, make_worker
-from tests.support.world import World, decision, running_world, task, until
+from tests.support.world import LocalWorld, decision, running_world, task, until
 
 SHORT = timedelta(seconds=0.1)
 
 
-def run_out(world: World) -> dict[str, float]:
+def run_out(world: LocalWorld) -> dict[str, float]:
     """Return how often which time limit has run out."""
     shown = world.platform.metrics.text().decode()
     found = re.findall(r'^flowc_timeouts_total\{limit="(\w+)"\} (\S+)$', shown, re.MULTILINE)
@@ -33,7 +32,7 @@ def silent(*task_ids: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any] | 
     return lambda a: None if not task_ids or a["task_id"] in task_ids else {"status": "COMPLETED"}
 
 
-def lose(world: World, event_type: str) -> None:
+def lose(world: LocalWorld, event_type: str) -> None:
     """Lose the first event of a kind."""
     take, lost = world.platform.local_broker.take, list[str]()
 
@@ -49,32 +48,32 @@ def lose(world: World, event_type: str) -> None:
     world.platform.local_broker.take = losing  # type: ignore[method-assign]
 
 
-async def first_event_lost(world: World) -> None:
+async def first_event_lost(world: LocalWorld) -> None:
     lose(world, "decision.consolidated")
     await world.register()
     await world.run(task("a"))
 
 
-async def nobody_approves(world: World) -> None:
+async def nobody_approves(world: LocalWorld) -> None:
     await world.run(task("a"), final_decision="review_required")
 
 
-async def deadline_passes(world: World) -> None:
+async def deadline_passes(world: LocalWorld) -> None:
     await world.register()
     world.workers.behave = silent()
     await world.run(task("a", estimated_duration_ms=10), sla_deadline_seconds=0.2)
 
 
-async def nobody_resumes(world: World) -> None:
+async def nobody_resumes(world: LocalWorld) -> None:
     await world.register()
     world.workers.behave = silent()
     flow_id = await world.submit(decision(task("a")))
-    await until(lambda: world.at(flow_id, FlowStatus.EXECUTING), "the flow to execute")
+    await world.reached(flow_id, "EXECUTING")
     await world.platform.order(PauseRequest(flow_id=flow_id, requested_by="ada", reason=""))
-    await until(lambda: world.at(flow_id, FlowStatus.EXECUTING), "the flow to go on")
+    await world.reached(flow_id, "EXECUTING")
 
 
-async def undoing_takes_too_long(world: World) -> None:
+async def undoing_takes_too_long(world: LocalWorld) -> None:
     await world.register()
     error = {"type": "no", "message": "no", "retryable": False}
     world.workers.behave = lambda a: (
@@ -83,50 +82,50 @@ async def undoing_takes_too_long(world: World) -> None:
     await world.run(task("a", compensation=True), task("b", "a"))
 
 
-async def telemetry_is_not_sent(world: World) -> None:
+async def telemetry_is_not_sent(world: LocalWorld) -> None:
     lose(world, "flow.consolidated")
     await world.register()
     await world.run(task("a"))
 
 
-async def nobody_registers(world: World) -> None:
+async def nobody_registers(world: LocalWorld) -> None:
     await world.run(task("a"))
 
 
-async def all_are_busy(world: World) -> None:
+async def all_are_busy(world: LocalWorld) -> None:
     await world.register(slots=1)
     world.workers.behave = silent()
     await world.run(task("a", estimated_duration_ms=10), task("b", estimated_duration_ms=10), sla_deadline_seconds=0.3)
 
 
-async def worker_does_not_answer(world: World) -> None:
+async def worker_does_not_answer(world: LocalWorld) -> None:
     await world.register()
     world.workers.answer = lambda _worker, _event: Answer(0, "connection refused", reached=False)
     flow_id = await world.submit(decision(task("a")))
 
     async def passed_on() -> bool | None:
-        return ("ticket.reassigned", "a") in await world.history(flow_id) or None
+        return ("ticket.reassigned", "a") in await world.transitions(flow_id) or None
 
     await until(passed_on, "the ticket to be taken from its worker")
 
 
-async def worker_hangs(world: World) -> None:
+async def worker_hangs(world: LocalWorld) -> None:
     await world.register()
     world.workers.behave = silent()
     await world.run(task("a", timeout_ms=100, retry={"max_retries": 0}))
 
 
-async def worker_says_nothing(world: World) -> None:
+async def worker_says_nothing(world: LocalWorld) -> None:
     await world.register()
     world.workers.behave = silent()
     await world.run(task("a", heartbeat_timeout_ms=100, retry={"max_retries": 0}))
 
 
-async def nobody_begins(world: World) -> None:
+async def nobody_begins(world: LocalWorld) -> None:
     await world.run(task("a", schedule_to_start_ms=100))
 
 
-async def worker_falls_silent(world: World) -> None:
+async def worker_falls_silent(world: LocalWorld) -> None:
     await world.register()
 
     async def forgotten() -> bool | None:
@@ -140,7 +139,7 @@ class Case:
     """What is waited for in vain, and what is counted beside it."""
 
     limit: str
-    provoke: Callable[[World], Awaitable[None]]
+    provoke: Callable[[LocalWorld], Awaitable[None]]
     limits: Mapping[str, timedelta] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
 

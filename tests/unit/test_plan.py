@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from functions._core.planning.graph import Schedule, dependants, find_cycle, schedule, topological_levels
@@ -59,7 +59,6 @@ class TestOrder:
         edges = {"a": (), "b": ("c",), "c": ("b",), "behind": ("c", "a")}
         assert topological_levels(edges) == {"a": 0}
 
-    @settings(deadline=None)  # a busy machine is no failure
     @given(graphs())
     def test_every_task_stands_one_level_above_its_highest_dependency(self, tasks: tuple[Piece, ...]) -> None:
         levels = topological_levels({task.task_id: task.dependencies for task in tasks})
@@ -86,7 +85,6 @@ class TestCycles:
     def test_unknown_dependencies_do_not_matter(self) -> None:
         assert find_cycle({"a": ("x",), "b": ("a",)}) == ()
 
-    @settings(deadline=None)  # a busy machine is no failure
     @given(graphs(), st.data())
     def test_whatever_closes_a_cycle_is_found(self, tasks: tuple[Piece, ...], data: st.DataObject) -> None:
         edges: dict[str, tuple[str, ...]] = {task.task_id: task.dependencies for task in tasks}
@@ -151,7 +149,6 @@ class TestSchedule:
         with pytest.raises(ValueError, match="not a directed acyclic graph"):
             planned(tasks, 1_000)
 
-    @settings(deadline=None)  # a busy machine is no failure
     @given(graphs(), windows)
     def test_deadlines_follow_the_dependencies(self, tasks: tuple[Piece, ...], window: int) -> None:
         plan = planned(tasks, window)
@@ -167,7 +164,6 @@ class TestSchedule:
             if task.task_id not in awaited:
                 assert timing.latest_finish == deadline
 
-    @settings(deadline=None)  # a busy machine is no failure
     @given(graphs(), windows)
     def test_a_plan_that_takes_its_scaled_estimates_misses_nothing(self, tasks: tuple[Piece, ...], window: int) -> None:
         plan = planned(tasks, window)
@@ -181,7 +177,6 @@ class TestSchedule:
             assert begin <= after_start(timing.latest_start) * plan.critical_path_ms
             assert done[task_id] <= after_start(timing.latest_finish) * plan.critical_path_ms
 
-    @settings(deadline=None)  # a busy machine is no failure
     @given(graphs())
     def test_the_critical_path_is_a_longest_path(self, tasks: tuple[Piece, ...]) -> None:
         plan = planned(tasks, 1_000)

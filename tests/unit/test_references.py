@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from functions._core.decision.references import (
@@ -224,7 +224,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.dictionaries(NAMES, JSON, max_size=5))
 def test_parameters_without_references_pass_unchanged(parameters: dict[str, Any]) -> None:
     before = json.dumps(parameters)
@@ -242,7 +241,6 @@ def places(value: object, path: str = "") -> list[tuple[str, object]]:
     return [(path, value), *(place for at, item in below for place in places(item, at))]
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(JSON)
 def test_every_place_of_an_output_can_be_pointed_at(output: object) -> None:
     for path, value in places(output):

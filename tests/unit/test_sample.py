@@ -28,7 +28,7 @@ def edges(decision: Decision) -> dict[int, list[int]]:
 @pytest.mark.parametrize("shape", Shape)
 @pytest.mark.parametrize("tasks", [1, 2, 3, 10, 97, 1000])
 def test_validation_finds_nothing_wrong_with_any_sample(shape: Shape, tasks: int) -> None:
-    for seed in range(3):
+    for seed in range(3 if tasks < 1000 else 1):
         decision = read(json.dumps(sample_decision(tasks, shape, seed, ["python", "go"])))
         errors, warnings = check_plan(decision, NOW)
         assert (errors, warnings, refusal_reasons(decision), approval_reasons(decision)) == ((), (), (), ())

@@ -2,7 +2,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from functions._core.planning.graph import schedule
@@ -185,7 +185,6 @@ def test_the_hash_survives_storing_and_reading_the_ticket() -> None:
     assert ticket_hash(Ticket.model_validate_json(ticket.model_dump_json())) == ticket.hash
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.lists(st.integers(0, 30), max_size=3), min_size=1, max_size=15))
 def test_every_plan_gives_tickets_that_agree_with_each_other(shape: list[list[int]]) -> None:
     tasks = [

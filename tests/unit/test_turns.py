@@ -1,24 +1,24 @@
 """In which turn a ticket waits for a slot: the rule by itself, and the functions that apply it."""
 
+from datetime import datetime
 from operator import attrgetter
 
 import pytest
 
 from functions._adapters.memory.store import MemoryStore
-from functions._core.events.data import TicketsReady, WorkersDiscovered
+from functions._core.events.data import WorkersDiscovered
 from functions._core.machine.advance import advance
-from functions._core.machine.assignment import Assigned, Discovered
+from functions._core.machine.assignment import Assigned
 from functions._core.machine.context import Context
 from functions._core.placement.fair_queue import QueuePosition, next_turn
 from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
-from functions._core.rules import TICKETS_PER_TURN
-from functions._engine.clock import SystemClock
+from functions._core.rules import TICKETS_PER_TURN, Rules
+from functions._engine.dispatch import Dispatcher
 from functions.assign.function import assign
-from functions.discover.function import discover
-from tests.support.builders import T0, make_flow, make_plan, make_ticket, make_worker, seconds
+from tests.support.builders import T0, make_event, make_flow, make_plan, make_ticket, make_worker, seconds
 
 FULL = TICKETS_PER_TURN
 
@@ -63,7 +63,14 @@ async def world(*tickets: Ticket, slots: int = 1) -> Ports:
     await stores.store.commit(ChangeSet(flow_id=held.flow_id, tickets=(held, *tickets)))
     unused = dict.fromkeys(("telemetry_sink", "gateway", "tokens"))
     ports = {name: getattr(stores, name) for name in Ports.__slots__ if name not in unused | {"clock": None}}
-    return Ports(**ports, **unused, clock=SystemClock())  # type: ignore[arg-type]
+    return Ports(**ports, **unused, clock=AtT0())  # type: ignore[arg-type]
+
+
+class AtT0:
+    """A clock that stands still."""
+
+    def now(self) -> datetime:
+        return T0
 
 
 def context(flow: Flow, *tickets: Ticket) -> Context:
@@ -72,13 +79,13 @@ def context(flow: Flow, *tickets: Ticket) -> Context:
 
 
 async def discovered(ports: Ports, flow: Flow, *tickets: Ticket) -> ChangeSet:
-    """Let C3 look at the tickets, and commit what follows."""
-    event = TicketsReady(flow_id=flow.flow_id, ticket_ids=tuple(ticket.ticket_id for ticket in tickets))
-    outcome = await discover(event, context(flow, *tickets), ports)
-    assert isinstance(outcome, Discovered)
-    step = advance(context(flow, *tickets), outcome)
-    await ports.store.commit(step)
-    return step
+    """Let the dispatcher bring the tickets to C3, and return what was committed."""
+    if await ports.store.flow(flow.flow_id) is None:
+        await ports.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow))
+    ready = {"flow_id": flow.flow_id, "ticket_ids": [ticket.ticket_id for ticket in tickets]}
+    event = make_event(event_type="tickets.ready", data=ready, extensions={"partitionkey": flow.flow_id})
+    dispatcher = Dispatcher(ports, Rules(), committed=lambda _step: None, observed=lambda _handling: None)
+    return (await dispatcher.handle(event)).step
 
 
 def turns(step: ChangeSet) -> list[int | None]:

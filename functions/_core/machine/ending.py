@@ -247,13 +247,13 @@ def complete(
     )
     compensated(builder, ticket, around)
     dependants = [builder.latest(around.dependants[i]) for i in ticket.dependants if i in around.dependants]
-    waiting = [_without_dependency(builder, other) for other in dependants if other.status is TicketStatus.PENDING]
+    waiting = [without_dependency(builder, other) for other in dependants if other.status is TicketStatus.PENDING]
     if not waiting:
         settle(builder, ended, around)
     return [other for other in waiting if other.waiting is Waiting.DISCOVERY]
 
 
-def _without_dependency(builder: StepBuilder, dependant: Ticket) -> Ticket:
+def without_dependency(builder: StepBuilder, dependant: Ticket) -> Ticket:
     left = dependant.open_dependencies - 1
     if left:
         return builder.change_ticket(dependant, open_dependencies=left)

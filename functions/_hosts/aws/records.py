@@ -45,7 +45,7 @@ class Records:
     def handled(self, event: Mapping[str, Any], context: Any) -> Any:  # noqa: ANN401 as Powertools has it
         """Handle a batch; return which of its messages have to stay in the queue."""
         return async_process_partial_response(
-            event=dict(event), record_handler=self._record, processor=self._processor, context=context
+            event=dict(event), record_handler=self.record, processor=self._processor, context=context
         )
 
     def flows(self, event: Mapping[str, Any]) -> set[str]:
@@ -58,7 +58,8 @@ class Records:
                 continue
         return found - {""}
 
-    async def _record(self, record: SQSRecord) -> None:
+    async def record(self, record: SQSRecord) -> None:
+        """Handle one message; raise what leaves it in the queue."""
         begun = perf_counter()
         try:
             event = self._read(record)

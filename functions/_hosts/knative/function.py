@@ -71,7 +71,7 @@ class KnativeFunction:
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         try:
-            found = await self._running()
+            found = await self.running()
         except Exception as error:  # noqa: BLE001 func-python would answer with the text of what is raised here
             logs.log.warning("function.not_open", function=self.name, error=repr(error))
             await not_now()(scope, receive, send_of(send))
@@ -126,7 +126,7 @@ class KnativeFunction:
                 logs.log.warning("function.not_open", function=self.name, error=str(away))
                 await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _running(self) -> RunningFunction:
+    async def running(self) -> RunningFunction:
         if self._opening is None:
             raise Unavailable("the function was not started")
         try:

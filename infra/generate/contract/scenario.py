@@ -17,9 +17,6 @@ from functions._core.events.assignment import assignment_event, cancellation_eve
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.subscribers import subscriber_events
-from functions._core.machine.advance import advance
-from functions._core.machine.context import CLOCK, Context
-from functions._core.machine.outcomes import AnyOutcome
 from functions._core.placement.workers import (
     Deregistration,
     Heartbeat,
@@ -38,8 +35,9 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import format_time, ticket_id_of
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
+from functions._engine.dispatch import Dispatcher, DispatchResult
 from functions._engine.tokens import KEY_BYTES, JwtTokens
-from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, track_workers
+from functions._engine.wiring import track_workers
 from infra.generate.contract.folder import pretty
 
 PLATFORM = "https://flowc.example.com"
@@ -82,6 +80,9 @@ class Scenario:
             clock=self,
             tokens=JwtTokens(bytes(KEY_BYTES), self),
         )
+        self._dispatcher = Dispatcher(
+            self.ports, self._rules, committed=lambda _step: None, observed=lambda _handling: None
+        )
 
     def now(self) -> datetime:
         """Return the time of this course; implements `ports.Clock`."""
@@ -106,13 +107,7 @@ class Scenario:
 
     async def handle(self, event: CloudEvent) -> None:
         """Let its function handle an event about the flow."""
-        route = ROUTES[event.event_type]
-        data = route.model.model_validate(event.data)
-
-        async def decide(context: Context) -> AnyOutcome:
-            return await FUNCTIONS[route.function](data, context, self.ports)
-
-        await self._settle(route.tickets(data), decide, route.function, event.id)
+        await self._settle(self._dispatcher.handle(event))
 
     def say(
         self,
@@ -178,12 +173,8 @@ class Scenario:
         for due in await self.ports.wakeups.claim_due(self.time, 100, timedelta(minutes=1)):
             if due.flow_id is None:
                 await self._track(due)
-                continue
-
-            async def decide(context: Context, due: Any = due) -> AnyOutcome:  # noqa: ANN401 as the loop has it
-                return await enforce_sla(due, context, self.ports)
-
-            await self._settle((due.record_id,) if due.kind == "ticket" else (), decide, "enforce_sla", CLOCK)
+            else:
+                await self._settle(self._dispatcher.due(due))
         await self.run()
 
     async def later(self, seconds: float) -> None:
@@ -197,33 +188,16 @@ class Scenario:
         tickets = await self.ports.store.tickets_of(self.flow_id)
         return next(ticket for ticket in reversed(tickets) if ticket.task_id == task_id)
 
-    async def _settle(
-        self,
-        ticket_ids: Collection[str],
-        decide: Callable[[Context], Awaitable[AnyOutcome]],
-        function: str,
-        cause: str,
-    ) -> None:
-        """Decide, commit, send: the life of one event."""
+    async def _settle(self, handling: Awaitable[DispatchResult | None]) -> None:
+        """Let the dispatcher handle something, and send what was committed."""
         self.time += MOMENT
-        store, known = self.ports.store, len(self._sink.events)
-        flow = await store.flow(self.flow_id)
-        if flow is None:
-            raise LookupError(f"flow {self.flow_id} is not there")
-        context = Context(
-            flow=flow,
-            tickets=await store.tickets(ticket_ids, self.flow_id),
-            now=self.time,
-            rules=self._rules,
-            function=function,
-            cause=cause,
-        )
-        step = advance(context, await decide(context))
-        if not step.changes:
+        known = len(self._sink.events)
+        handled = await handling
+        if handled is None or not handled.step.changes:
             return
-        await store.commit(step)
+        step = handled.step
         self.sent.extend(self._sink.events[known:])
-        self.sent.extend(subscriber_events(step, step.flow or flow))
+        self.sent.extend(subscriber_events(step, step.flow or handled.context.flow))
         self._queue(step.events)
         await self._judge(step)
         await self._deliver(step.deliveries)
@@ -254,11 +228,7 @@ class Scenario:
                 self.sent.append(cancellation_event(ticket, attempt, self.time))
                 continue
             answers = {ticket.ticket_id: (attempt, await self._answer(delivery))}
-
-            async def decide(context: Context, answers: Any = answers) -> AnyOutcome:  # noqa: ANN401 as the loop has it
-                return await answered(answers, context, self.ports)
-
-            await self._settle((ticket.ticket_id,), decide, "assign", CLOCK)
+            await self._settle(self._dispatcher.delivered(ticket.flow_id, answers))
 
     async def _answer(self, delivery: Delivery) -> Answer:
         """Send an assignment if the circuit breaker lets it through, and return what the worker says."""
