@@ -11,7 +11,7 @@
 A host says by its `RetryLimits` how often it delivers itself; a broker that counts for it is no limit at all.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.records.models import Reason
@@ -23,35 +23,32 @@ PASSING_REASONS = frozenset({"unavailable", "unreadable_record"})
 """Codes of dead letters whose flow is not broken off: its next wake-up may find again what was missing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryLimits:
+# Named tuples: a dataclass takes ten times as long to define, which every cold start pays.
+class RetryLimits(NamedTuple):
     """How a host repeats events. `first` and `longest` are seconds; a limit of None leaves the counting to a broker."""
 
-    unavailable: int | None = None
-    broken: int | None = None
     first: float
     longest: float
+    unavailable: int | None = None
+    broken: int | None = None
 
     def pause(self, attempts: int) -> float:
         """Return the seconds before the next delivery of an event that has failed `attempts` times."""
         return min(self.longest, self.first * 2.0**attempts)
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The event has had its effect; it leaves the queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryAfter:
+class RetryAfter(NamedTuple):
     """The event is delivered again in `seconds`; `broken` when its function failed, not what the function needs."""
 
     seconds: float
     broken: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(NamedTuple):
     """The event becomes a dead letter; `breaks_flow` ends the step of the flow that waits for it."""
 
     reason: Reason

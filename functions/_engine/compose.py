@@ -1,8 +1,9 @@
 """Puts one process of the platform together: the same parts on every host, which says only where it differs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from functions._adapters.http.client import HttpClient
 from functions._adapters.http.knative import BrokerTelemetrySink
@@ -20,8 +21,7 @@ from functions._engine.tokens import JwtTokens, load_or_create_key
 from functions._observability.instruments import Recorder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(NamedTuple):
     """Where a process runs: its store, the URL that workers report to, and what stands in for the defaults.
 
     `broker` makes the way to a broker over the HTTP client of the process; without one the process is its own broker.
@@ -37,8 +37,7 @@ class Host:
     gateway: WorkerGateway | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Composition:
+class Composition(NamedTuple):
     """The parts that a host runs. `aclose` it after use."""
 
     platform: Platform

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -46,8 +46,7 @@ class ReportMessage:
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchResult:
+class DispatchResult(NamedTuple):
     """What became of an event: the records it was decided on, and the committed step."""
 
     context: Context

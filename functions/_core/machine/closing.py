@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from functions._core.machine.incidents import raise_incident
 from functions._core.machine.step_builder import StepBuilder
@@ -67,8 +67,7 @@ def risk(builder: StepBuilder, why: Reason) -> None:
     builder.note("sla.at_risk", cause=why.code, detail=detail)
 
 
-@dataclass(frozen=True, slots=True)
-class AtRisk:
+class AtRisk(NamedTuple):
     """SLA: most of the flow's time is used up."""
 
     def apply(self, builder: StepBuilder) -> None:
@@ -88,8 +87,7 @@ def executing_wakeup(builder: StepBuilder) -> datetime:
     return flow.sla_deadline
 
 
-@dataclass(frozen=True, slots=True)
-class NobodyDecided:
+class NobodyDecided(NamedTuple):
     """SLA: nobody has approved the flow in time."""
 
     def apply(self, builder: StepBuilder) -> None:

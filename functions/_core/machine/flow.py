@@ -1,7 +1,7 @@
 """How outcomes move a flow along the chain: C1, C2, C6, and events that are sent again. One class for each outcome."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from functions._core.events.data import DecisionStored, PlanValidated
 from functions._core.events.envelope import CloudEvent
@@ -168,8 +168,7 @@ class TelemetryKept:
         _finish(builder, FlowTrigger.BUFFERED, self, waiting=tuple(event.id for event in self.events))
 
 
-@dataclass(frozen=True, slots=True)
-class NothingHappened:
+class NothingHappened(NamedTuple):
     """SLA: an event of the flow's present status had no effect so far; it is sent again."""
 
     def apply(self, builder: StepBuilder) -> None:
@@ -198,8 +197,7 @@ def emit_again(builder: StepBuilder) -> None:
     emit_chain(builder)
 
 
-@dataclass(frozen=True, slots=True)
-class WokenEarly:
+class WokenEarly(NamedTuple):
     """SLA: the flow's wake-up fired before its time; it is only set again."""
 
     def apply(self, builder: StepBuilder) -> None:

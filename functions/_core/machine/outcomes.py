@@ -3,8 +3,7 @@
 Its name says that something has happened, never that something is to be done: that is in `apply`, beside the fields.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from functions._core.machine.step_builder import StepBuilder
 
@@ -16,8 +15,7 @@ class AnyOutcome(Protocol):
         """Make the changes that follow; a conclusion that comes too late changes nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(NamedTuple):
     """The event had been handled before, or came too late: nothing changes, and that is a success."""
 
     def apply(self, builder: StepBuilder) -> None:
