@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from functions._core.delivery import MISDIRECTED
+from functions._core.delivery import MISDIRECTED, PASSING_REASONS
 from functions._core.errors import Rejected, Unreadable
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
@@ -96,9 +96,11 @@ class EventWork:
             if name.startswith(KNATIVE_ERROR)
         }
         kept = {name: value for name, value in event.extensions.items() if not name.startswith(KNATIVE_ERROR)}
-        await self.dead_letter(replace(event, extensions=kept), _reason(said), hopeless=said.get("code") in HOPELESS)
+        reason = _reason(said)
+        breaks_flow = said.get("code") in HOPELESS and reason.code not in PASSING_REASONS
+        await self.dead_letter(replace(event, extensions=kept), reason, breaks_flow=breaks_flow)
 
-    async def dead_letter(self, event: CloudEvent, reason: Reason, *, hopeless: bool, outside: bool = False) -> None:
+    async def dead_letter(self, event: CloudEvent, reason: Reason, *, breaks_flow: bool, outside: bool = False) -> None:
         """Keep an event as a dead letter; a flow that waits for one that can never be handled is broken off.
 
         For what came from `outside` no flow waits, whatever it says.
@@ -111,7 +113,7 @@ class EventWork:
         )
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         # The flow first: were it the other way round, a crash in between would leave it to its deadline.
-        if hopeless and not outside:
+        if breaks_flow and not outside:
             await self._break_off(event, reason)
         letter_id = id_from_outside(event) if outside else None
         await dead_letter(event, function, reason, self._platform.ports, letter_id=letter_id)

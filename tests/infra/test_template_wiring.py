@@ -97,7 +97,7 @@ def test_what_is_away_for_minutes_makes_no_dead_letters() -> None:
         if name == "DeadLetter":  # it never asks for a message sooner
             lasts = received * queue["VisibilityTimeout"]
         else:
-            lasts = sum(min(2**times, LIMITS.longest) for times in range(received))
+            lasts = sum(LIMITS.pause(attempts) for attempts in range(1, received + 1))
         assert 600 <= lasts <= 1800, name
 
 

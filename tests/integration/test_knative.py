@@ -226,7 +226,7 @@ async def test_after_a_crash_between_commit_and_publication_the_redelivery_publi
     event, other = await admitted(store), await admitted(store)
     async with served("validate", store, sink.url) as doomed:
         platform = (await doomed.running()).platform
-        platform.local_broker.take = lambda events: None  # type: ignore[method-assign]  # noqa: ARG005
+        platform.outbox.take = lambda events: None  # type: ignore[method-assign]  # noqa: ARG005
         assert (await doomed.deliver(event)).status_code == 202  # nobody hears it: the process is gone
         assert (await doomed.deliver(other)).status_code == 202
     committed = [q.event for q in await store.stores.queue.pending(0, 100)]
@@ -394,6 +394,17 @@ async def test_a_flow_goes_on_when_the_event_was_given_up_for_what_passes(code: 
         assert (await function.deliver(gone)).status_code == 202
     letters, _ = await store.stores.dead_letters.letters(None, 10)
     assert [letter.letter_id for letter in letters] == [event.id]
+    assert await status_of(store, event) is FlowStatus.VALIDATING
+
+
+async def test_a_flow_is_not_broken_off_for_a_record_that_could_not_be_read() -> None:
+    store = SharedStore()
+    event = await admitted(store)
+    said = {"code": "unreadable_record", "detail": "the stored ticket cannot be read"}
+    async with served("dead_letter", store) as function:
+        assert (await function.deliver(given_up(event, "400", said))).status_code == 202
+    (letter,), _ = await store.stores.dead_letters.letters(None, 10)
+    assert letter.reason.code == "unreadable_record"
     assert await status_of(store, event) is FlowStatus.VALIDATING
 
 

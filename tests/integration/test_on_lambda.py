@@ -15,14 +15,14 @@ from functions._adapters.aws.messages import read_message
 from functions._adapters.dynamodb.client import meaning
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.http.cloudevents import write_structured
-from functions._core.errors import Unavailable
+from functions._core.errors import Unavailable, Unreadable
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import flow_id_of
 from functions._engine.settings import SettingsError
 from functions._hosts.aws.environment import gateway, read_environment
 from functions._hosts.aws.function import LambdaFunction
-from functions._hosts.aws.records import LIMITS, Records
+from functions._hosts.aws.records import Records
 from functions._hosts.aws.timers import SOURCE
 from functions._observability import logs
 from functions._observability.emf import EmbeddedMetrics
@@ -394,16 +394,36 @@ async def test_a_function_that_breaks_is_tried_again_and_then_its_flow_is_broken
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(validate.made, "_handle", broken)
-    for times in range(1, (LIMITS.broken or 0)):
+    for times in (1, 2):
         with pytest.raises(RuntimeError, match="a bug"):
             await validate.takes(body_of(event), times=times)
     assert await validate.letters() == []
-    await validate.takes(body_of(event), times=(LIMITS.broken or 0))
+    await validate.takes(body_of(event), times=3)
     (letter,) = await validate.letters()
     assert (letter["reason"]["code"], letter["function"]) == ("internal", "validate")
+    assert letter["reason"]["message"] == "RuntimeError: a bug"
     flow = await api.made.platform.ports.store.flow(event.extensions["partitionkey"])
     assert flow is not None
     assert flow.outcome == "FAILED"
+
+
+async def test_a_record_that_cannot_be_read_makes_a_dead_letter_and_breaks_off_no_flow(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, validate = await deployed.function("api"), await deployed.function("validate")
+    await api.takes(body_of(decided()))
+    (event,) = await deployed.published(1)
+
+    async def unreadable(_event: CloudEvent) -> None:
+        raise Unreadable("the stored ticket cannot be read")
+
+    monkeypatch.setattr(validate.made, "_handle", unreadable)
+    await validate.takes(body_of(event))
+    (letter,) = await validate.letters()
+    assert letter["reason"]["code"] == "unreadable_record"
+    flow = await api.made.platform.ports.store.flow(event.extensions["partitionkey"])
+    assert flow is not None
+    assert flow.outcome is None
 
 
 async def test_what_nobody_took_is_kept_and_its_flow_goes_on(deployed: Deployed) -> None:
