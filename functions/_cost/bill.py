@@ -53,17 +53,17 @@ class Bill:
     prices: Prices
 
     @classmethod
-    def of(cls, course: CountedRun, prices: Prices) -> Self:
-        """Price what was counted."""
-        lines = [*_steps(course, prices), *_around(course, prices)]
+    def of(cls, run: CountedRun, prices: Prices) -> Self:
+        """Price what was run."""
+        lines = [*_steps(run, prices), *_around(run, prices)]
         return cls(
-            tasks=course.tasks,
+            tasks=run.tasks,
             lines=lines,
             steps=sum(line.dollars for line in lines if not line.around),
             whole=sum(line.dollars for line in lines),
-            idle=_idle(course, CLOCK, prices),
-            worker=_idle(course, WORKERS, prices),
-            rivals=rivals(course.tasks, prices),
+            idle=_idle(run, CLOCK, prices),
+            worker=_idle(run, WORKERS, prices),
+            rivals=rivals(run.tasks, prices),
             prices=prices,
         )
 
@@ -86,40 +86,40 @@ def rivals(tasks: int, prices: Prices) -> Mapping[str, float]:
     }
 
 
-def _steps(course: CountedRun, prices: Prices) -> Iterator[BillLine]:
+def _steps(run: CountedRun, prices: Prices) -> Iterator[BillLine]:
     for what, service in SERVICES:
-        number = course.of(FLOWS, what) - (_telemetry(course) if what == PUBLISHED else 0)
+        number = run.of(FLOWS, what) - (_telemetry(run) if what == PUBLISHED else 0)
         yield BillLine(f"{service}: {what}", number, number * prices.dollars[what])
-    number = course.of(FLOWS, INVOCATIONS)
+    number = run.of(FLOWS, INVOCATIONS)
     yield BillLine(f"Lambda: {INVOCATIONS}", number, number * prices.dollars[INVOCATIONS])
-    yield BillLine("Lambda: compute of these", number, prices.compute(number, course.of(FLOWS, REQUESTS)))
+    yield BillLine("Lambda: compute of these", number, prices.compute(number, run.of(FLOWS, REQUESTS)))
 
 
-def _around(course: CountedRun, prices: Prices) -> Iterator[BillLine]:
-    number = course.of(FLOWS, REQUESTS)
+def _around(run: CountedRun, prices: Prices) -> Iterator[BillLine]:
+    number = run.of(FLOWS, REQUESTS)
     yield BillLine("HTTP API: the decision, the reports", number, number * prices.dollars[REQUESTS], around=True)
-    number = _telemetry(course)
+    number = _telemetry(run)
     yield BillLine("EventBridge: telemetry", number, number * prices.dollars[PUBLISHED], around=True)
-    number = course.of(CLOCK, INVOCATIONS)
-    yield BillLine("Timers, and the sweeps that they begin", number, _each(course, CLOCK, prices), around=True)
-    number = course.of(RETENTION, WRITES)
-    kept = course.of(RETENTION, STORED) / GB * prices.dollars["stored GB for a month"]
-    yield BillLine("Kept for a month, then removed", number, _each(course, RETENTION, prices) + kept, around=True)
-    number = course.of(FLOWS, INVOCATIONS) + course.of(CLOCK, INVOCATIONS)
+    number = run.of(CLOCK, INVOCATIONS)
+    yield BillLine("Timers, and the sweeps that they begin", number, _each(run, CLOCK, prices), around=True)
+    number = run.of(RETENTION, WRITES)
+    kept = run.of(RETENTION, STORED) / GB * prices.dollars["stored GB for a month"]
+    yield BillLine("Kept for a month, then removed", number, _each(run, RETENTION, prices) + kept, around=True)
+    number = run.of(FLOWS, INVOCATIONS) + run.of(CLOCK, INVOCATIONS)
     logs = number * prices.assumed["bytes of logs of an invocation"] / GB
     yield BillLine("CloudWatch: logs of all invocations", number, logs * prices.dollars["GB of logs"], around=True)
 
 
-def _telemetry(course: CountedRun) -> float:
-    return sum(course.of(FLOWS, PUBLISHED, event_type) for event_type in TELEMETRY)
+def _telemetry(run: CountedRun) -> float:
+    return sum(run.of(FLOWS, PUBLISHED, event_type) for event_type in TELEMETRY)
 
 
-def _each(course: CountedRun, account: str, prices: Prices) -> float:
-    return _dollars({what: course.of(account, what) for what in COUNTED}, prices)
+def _each(run: CountedRun, account: str, prices: Prices) -> float:
+    return _dollars({what: run.of(account, what) for what in COUNTED}, prices)
 
 
-def _idle(course: CountedRun, account: str, prices: Prices) -> float:
-    return _dollars({what: course.idle(account, what) for what in COUNTED}, prices)
+def _idle(run: CountedRun, account: str, prices: Prices) -> float:
+    return _dollars({what: run.idle(account, what) for what in COUNTED}, prices)
 
 
 def _dollars(numbers: Mapping[str, float], prices: Prices) -> float:

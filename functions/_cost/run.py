@@ -71,10 +71,10 @@ def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: s
         return CountedRun(flows, tasks, seconds, quiet, ledger)
 
     with listening(loop.broken):
-        course = loop.run(whole())
+        run = loop.run(whole())
     if loop.broken:
         raise Broken(loop.broken[0])
-    return course
+    return run
 
 
 async def _ended(deployment: Deployment, ids: Sequence[str]) -> int:

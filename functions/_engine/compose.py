@@ -69,10 +69,10 @@ def compose(settings: Settings, host: Host) -> Composition:
     if host.gateway is not None:
         ports = replace(ports, gateway=host.gateway)
     platform = Platform(
-        settings, ports, host.stores.queue, host.base_url, host.recorder, outlet=relay, alarm=host.alarm
+        settings, ports, host.stores.queue, host.base_url, host.recorder, outbox=relay, alarm=host.alarm
     )
     if relay is None and settings.subscriber_url is not None:
-        platform.local_broker.subscriber = HttpBroker(client, str(settings.subscriber_url))
+        platform.outbox.subscriber = HttpBroker(client, str(settings.subscriber_url))
     retention = RetentionJob(
         platform.ports.retention,
         clock,

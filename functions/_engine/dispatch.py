@@ -68,7 +68,7 @@ class Dispatcher:
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
-        `observed` is told how each event went. `subscribed` adds events for transitions, those whose noun it wants;
+        `observed` is told how each event went. `subscribed` adds events for transitions, those whose type it wants;
         with `chain_told` also for those that are named like a chain event.
         """
         self._chain_told = chain_told
@@ -202,7 +202,7 @@ class Dispatcher:
     ) -> tuple[DispatchResult, AnyOutcome]:
         """Decide and commit, again on newer records when they moved in between.
 
-        What a function reads for itself may be newer than the situation, so a step that no table has may be one of
+        What a function reads for itself may be newer than the context, so a step that no table has may be one of
         records that do not belong together; it is believed when it comes every time.
         """
         moved: FlowcError = Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")

@@ -27,7 +27,7 @@ class KeyedExecutor:
         self._queued = 0
         self._jobs: dict[str, deque[tuple[Job, asyncio.Future[Any]]]] = {}
         self._turns: asyncio.Queue[str] = asyncio.Queue()
-        self._tasks = [asyncio.create_task(self._run(), name=f"mailbox-{n}") for n in range(concurrency)]
+        self._tasks = [asyncio.create_task(self._run(), name=f"executor-{n}") for n in range(concurrency)]
 
     @property
     def queued(self) -> int:
@@ -91,7 +91,7 @@ class Gathering(Generic[T, R]):
     """What is told of a key while it is busy; the key's next turn takes all of it together.
 
     So a flow whose tickets report at once costs one step, not one for each; nobody waits for others to come. What is
-    gathered counts as one job of the mailbox: those who add to it are bounded elsewhere, by connections and deliveries.
+    gathered counts as one job of the executor: those who add to it are bounded by connections and deliveries.
     """
 
     def __init__(self, executor: KeyedExecutor, take: Callable[[str, Sequence[T]], Awaitable[R]]) -> None:
@@ -101,7 +101,7 @@ class Gathering(Generic[T, R]):
         self._gathered: dict[str, tuple[list[T], asyncio.Future[R]]] = {}
 
     def add(self, key: str, item: T) -> asyncio.Future[R]:
-        """Add an item and return what comes of all that are taken with it; raise `Unavailable` like the mailbox.
+        """Add an item and return what comes of all that are taken with it; raise `Unavailable` like the executor.
 
         The future is shared: shield it, so that who stops waiting does not stop the others.
         """

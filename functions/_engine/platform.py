@@ -1,7 +1,7 @@
 """One process of the platform: what an entry point may ask of it, done by the functions over its ports.
 
 On one machine it is the only one; in a cluster there are many over one store. Implements `Engine`. Everything that one
-flow is told goes through the mailbox under the flow's id.
+flow is told goes through the executor under the flow's id.
 """
 
 import asyncio
@@ -52,12 +52,12 @@ class Platform:
         recorder: Recorder | None = None,
         *,
         chance: Random = CHANCE,
-        outlet: EventOutbox | None = None,
+        outbox: EventOutbox | None = None,
         alarm: Callable[[ChangeSet], None] | None = None,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
-        Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outlet`, else to a broker
+        Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
         in this process. `alarm` is told what is due next, else the sweeper is.
         """
         self._chance = chance
@@ -68,19 +68,19 @@ class Platform:
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
         self._executor = KeyedExecutor(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
-        subscribed = settings.tells if settings.subscriber_url or outlet else None
+        subscribed = settings.tells if settings.subscriber_url or outbox else None
         self.dispatcher = Dispatcher(
             ports,
             self.rules,
             committed=self._committed,
             observed=self.instruments.handled,
             subscribed=subscribed,
-            chain_told=outlet is None,
+            chain_told=outbox is None,
         )
         self._reporting = Reporting(self._executor, self.dispatcher)
         self._raised: set[str] = set()
         self._answers = Gathering(self._executor, self._take_answers)
-        self.local_broker: EventOutbox = outlet or self._own_broker(settings.queue_memory)
+        self.outbox: EventOutbox = outbox or self._own_broker(settings.queue_memory)
         self._worker_tracker = WorkerTracker(
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
@@ -120,18 +120,18 @@ class Platform:
         """Take up what an earlier process has left; nobody is blamed for what happened while there was none."""
         self.dispatcher.up_since = self.ports.clock.now()
         await self._worker_tracker.excuse()
-        await self.local_broker.recover()
+        await self.outbox.recover()
 
     async def close(self) -> None:
         """Stop; whatever is not done is in the store."""
-        await self.local_broker.close()
+        await self.outbox.close()
         await self._assignment_sender.close()
         await self._executor.close()
 
     @property
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
-        return self._executor.busy or self._assignment_sender.busy or self.local_broker.held > 0
+        return self._executor.busy or self._assignment_sender.busy or self.outbox.held > 0
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
@@ -212,13 +212,13 @@ class Platform:
             raise Rejected(f"letter {letter_id} holds no event that can be replayed", code="not_replayable", status=422)
         if BY_TYPE[event.event_type].handled_by == SINK:
             await replay_telemetry(event, self.ports)
-        elif handler_of(event) is None and self.local_broker.subscriber is None:
+        elif handler_of(event) is None and self.outbox.subscriber is None:
             raise Rejected(
                 f"nobody takes {event.event_type} events now: set FLOWC_SUBSCRIBER_URL", code="no_receiver", status=422
             )
         else:
             await self._queue.enqueue([event])
-            self.local_broker.take([event])
+            self.outbox.take([event])
         await self.ports.dead_letters.drop(letter_id)
         return letter
 
@@ -229,7 +229,7 @@ class Platform:
 
     def _publish(self, step: ChangeSet) -> None:
         """Send events to their functions."""
-        self.local_broker.take(step.events)
+        self.outbox.take(step.events)
 
     def _deliver(self, step: ChangeSet) -> None:
         """Send assignments and cancellations to their workers."""
@@ -326,7 +326,7 @@ class Platform:
     async def _send(self, events: tuple[CloudEvent, ...]) -> None:
         if events:
             await self._queue.enqueue(events)
-            self.local_broker.take(events)
+            self.outbox.take(events)
 
     async def _in_turn(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> DispatchResult:
         result: DispatchResult = await self._executor.submit(flow_id, job)

@@ -95,7 +95,7 @@ class WorkerTracker:
         return verdict.succeeded is False or verdict.worker_id in self._doubted
 
     async def admits(self, worker: Worker, delivery: Delivery) -> bool:
-        """See `courier.Breaker`: a half-open circuit breaker lets one attempt through, of all processes together."""
+        """See `assignment_sender.Breaker`: half-open, it lets one attempt through, of all processes together."""
         if worker.suspended_until is None:
             return True
         now, attempt = self._ports.clock.now(), attempt_key(delivery.ticket.ticket_id, delivery.attempt)
@@ -108,7 +108,7 @@ class WorkerTracker:
         return tracked.worker is not None and admits(tracked.worker, attempt, now)
 
     async def answered(self, worker: Worker, delivery: Delivery, answer: Answer) -> None:
-        """See `courier.Breaker`."""
+        """See `assignment_sender.Breaker`."""
         verdict = verdict_of(answer, worker, attempt_key(delivery.ticket.ticket_id, delivery.attempt))
         if verdict is not None:
             await self.judge(verdict)

@@ -28,7 +28,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
 
     async def ready() -> Mapping[str, object]:
         await check()
-        return {"queue": platform.local_broker.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
+        return {"queue": platform.outbox.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
 
     async def metrics() -> bytes:
         await platform.instruments.gauges.fresh()

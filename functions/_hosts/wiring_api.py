@@ -1,4 +1,4 @@
-"""Hands the runtime the api function, apart from the others: its web framework is slow to import."""
+"""Hands the hosts the api function, apart from the others: its web framework is slow to import."""
 
 from functions.api.app import create_app
 from functions.api.ingress import take

@@ -141,7 +141,7 @@ class MeasuredQueue:
         await self._behind.postpone(event_id, attempts, not_before)
 
     async def dead_letter(self, event_id: str, letter: DeadLetter) -> None:
-        """See `EventQueue.bury`."""
+        """See `EventQueue.dead_letter`."""
         await self._behind.dead_letter(event_id, letter)
         _dead_lettered(letter, self._metrics)
 

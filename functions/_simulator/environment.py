@@ -121,7 +121,7 @@ async def changed_ticket(world: "World") -> None:
 
 
 def events_of(world: "World") -> Mapping[str, Any]:
-    """Return what may happen in the surroundings, by the name of its fault."""
+    """Return what may happen in the environment, by the name of its fault."""
     return {
         "sink-down": lambda: outage(world, "sink-down", world.sink),
         "subscriber-down": lambda: outage(world, "subscriber-down", world.subscriber),

@@ -50,7 +50,7 @@ class Shaky(Platform):
             return True
         if faults.strikes("delay"):
             late = faults.chance("delay").random() * LATEST
-            asyncio.get_running_loop().call_later(late, self.local_broker.take, [event])
+            asyncio.get_running_loop().call_later(late, self.outbox.take, [event])
             return True
         return False
 
@@ -108,14 +108,14 @@ class SimulatedHost:
         services = self.services
         if services is not None:
             await self._queue.enqueue([event])
-            services.engine.local_broker.take([event])  # type: ignore[attr-defined]
+            services.engine.outbox.take([event])  # type: ignore[attr-defined]
 
     async def _serve(self, process: Process) -> None:
         chance = Random(f"{self._seed}/{process.name}")
         ports, queue = disturbed(self._ports, self._queue, Trouble(process, self._faults, chance))
         platform = Shaky(self.settings, ports, queue, URL, chance=chance)
         platform.faults = self._faults
-        platform.local_broker.subscriber = self._subscriber
+        platform.outbox.subscriber = self._subscriber
         try:
             await platform.start()
         except Unavailable:

@@ -1,6 +1,6 @@
 """An observer's own account of a simulated world: every committed step is entered, and each invariant checked on it.
 
-The books are kept apart from the store: what the store holds is believed only as far as it agrees with them.
+The ledger is kept apart from the store: what the store holds is believed only as far as it agrees with it.
 """
 
 from collections import Counter, defaultdict

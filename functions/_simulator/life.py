@@ -30,7 +30,7 @@ REST = 1800.0
 
 
 async def live(world: World) -> None:
-    """Let everything happen; the books say afterwards what was broken."""
+    """Let everything happen; the ledger says afterwards what was broken."""
     for host in world.hosts:
         world.outside.spawn(host.run())
     for registration in world.scenario.fleet:

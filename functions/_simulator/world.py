@@ -41,7 +41,7 @@ BRISK: Mapping[str, Any] = {"approval_seconds": 180, "pause_seconds": 180, "comp
 
 
 class Observed:
-    """A `FlowStore` that enters every step it has taken in the books."""
+    """A `FlowStore` that enters every step it has taken in the ledger."""
 
     def __init__(self, behind: FlowStore, ledger: Ledger) -> None:
         self._behind = behind

@@ -69,7 +69,7 @@ def json_body(model: type[BaseModel] | str, *, required: bool = True) -> Documen
 
 
 def events_body(*event_types: str, batch: bool) -> Document:
-    """Return the documentation of a body that holds one of the events `nouns`, with the headers of its forms."""
+    """Return the documentation of a body that holds one of the events `event_types`, with the headers of its forms."""
     entries = [entry for entry in TAKEN if entry.event_type in event_types]
     event = {"oneOf": [ref(_event_name(entry)) for entry in entries]}
     data = {"anyOf": [ref(entry.model.__name__) for entry in entries]}

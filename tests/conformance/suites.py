@@ -7,7 +7,7 @@ from tests.conformance.registry import RegistrySuite
 from tests.conformance.retention import RetentionSuite
 from tests.conformance.statistics import StatisticsSuite
 from tests.conformance.telemetry_buffer import TelemetryBufferSuite
-from tests.conformance.ticket_counts import TallySuite
+from tests.conformance.ticket_counts import TicketCountsSuite
 from tests.conformance.unreadable import UnreadableSuite
 from tests.conformance.views import ViewsSuite
 from tests.conformance.wakeups import WakeupsSuite
@@ -19,8 +19,8 @@ __all__ = [
     "RegistrySuite",
     "RetentionSuite",
     "StatisticsSuite",
-    "TallySuite",
     "TelemetryBufferSuite",
+    "TicketCountsSuite",
     "UnreadableSuite",
     "ViewsSuite",
     "WakeupsSuite",

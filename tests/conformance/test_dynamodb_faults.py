@@ -49,7 +49,7 @@ def open_stores(dynamodb_client: Client, dynamodb_table: str) -> OpenStores:
     return opened
 
 
-class TestByThreads(suites.RegistrySuite, suites.TallySuite):
+class TestByThreads(suites.RegistrySuite, suites.TicketCountsSuite):
     """The other SDK, behind the same adapter."""
 
     @pytest.fixture

@@ -19,7 +19,7 @@ def held(number: int, worker_id: str, since: float, status: TicketStatus = Ticke
     return make_ticket(FLOW, number, status=status, worker_id=worker_id, assigned_at=T0 + seconds(since))
 
 
-class TallySuite(StoresSuite):
+class TicketCountsSuite(StoresSuite):
     async def test_every_status_is_counted_and_absent_ones_are_zero(self, stores: Stores) -> None:
         zeros = {status.value: 0 for status in TicketStatus}
         first, second, third = make_plan(FLOW, 3)

@@ -131,7 +131,7 @@ async def test_a_lost_event_does_not_keep_a_flow_from_undoing(tmp_path: Path, lo
     async with running_world(tmp_path, limits={"reemit": timedelta(seconds=0.1)}) as world:
         await world.register()
         world.workers.behave = failing("c")
-        take = world.platform.local_broker.take
+        take = world.platform.outbox.take
         dropped: list[Any] = []
 
         def lossy(events: Any) -> None:
@@ -140,7 +140,7 @@ async def test_a_lost_event_does_not_keep_a_flow_from_undoing(tmp_path: Path, lo
             dropped.extend(here)
             take([event for event in events if event not in here])
 
-        world.platform.local_broker.take = lossy  # type: ignore[method-assign]
+        world.platform.outbox.take = lossy  # type: ignore[method-assign]
         flow = await world.run(*CHAIN)
     assert dropped
     assert flow.tally == {"COMPENSATED": 2, "FAILED": 1}

@@ -37,7 +37,7 @@ class Subscriber:
 async def subscribed(tmp_path: Path, subscriber: Subscriber) -> AsyncIterator[LocalWorld]:
     """Run a world whose transitions go to `subscriber`."""
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/") as world:
-        world.platform.local_broker.subscriber = subscriber
+        world.platform.outbox.subscriber = subscriber
         await world.register()
         yield world
 
@@ -58,7 +58,7 @@ def event(event_id: str, event_type: str = "ticket.completed", flow_id: str = "n
 async def drained(world: LocalWorld) -> bool | None:
     """Tell whether the queue is empty."""
     depth = await world.platform.instruments.queue.depth()
-    return True if depth == 0 and world.platform.local_broker.held == 0 else None
+    return True if depth == 0 and world.platform.outbox.held == 0 else None
 
 
 async def test_subscribers_get_every_transition_once_and_in_order(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ async def test_subscribers_get_every_transition_once_and_in_order(tmp_path: Path
 async def test_an_event_that_a_subscriber_cannot_take_yet_is_sent_again(tmp_path: Path) -> None:
     subscriber = Subscriber(Unavailable(), Unavailable())
     async with subscribed(tmp_path, subscriber) as world:
-        world.platform.local_broker.take([event("e1")])
+        world.platform.outbox.take([event("e1")])
         await until(lambda: drained(world), "the queue to empty")
         letters, _ = await world.ports.dead_letters.letters(None, 10)
     assert [e.id for e in subscriber.events] == ["e1"]
@@ -87,7 +87,7 @@ async def test_an_event_that_a_subscriber_refuses_becomes_a_dead_letter_and_can_
     subscriber = Subscriber(Rejected("no such thing", code="refused_by_subscriber"))
     async with subscribed(tmp_path, subscriber) as world:
         await world.platform.instruments.queue.enqueue([event("e1")])
-        world.platform.local_broker.take([event("e1")])
+        world.platform.outbox.take([event("e1")])
         await until(lambda: drained(world), "the queue to empty")
         letters, _ = await world.ports.dead_letters.letters(None, 10)
         assert [(x.letter_id, x.function, x.reason.code) for x in letters] == [
@@ -122,11 +122,11 @@ async def test_a_function_that_raises_three_times_is_given_up(tmp_path: Path, mo
 async def test_more_events_than_fit_into_memory_are_all_handled(tmp_path: Path) -> None:
     subscriber = Subscriber()
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/", queue_memory=100) as world:
-        world.platform.local_broker.subscriber = subscriber
+        world.platform.outbox.subscriber = subscriber
         events = [event(f"e{n}", flow_id=f"flow-{n % 7}") for n in range(1000)]
         await world.platform.instruments.queue.enqueue(events)
-        world.platform.local_broker.take(events)
-        assert world.platform.local_broker.held <= 100
+        world.platform.outbox.take(events)
+        assert world.platform.outbox.held <= 100
         await until(lambda: drained(world), "the queue to empty")
     assert sorted(e.id for e in subscriber.events) == sorted(f"e{n}" for n in range(1000))
 
@@ -169,7 +169,7 @@ async def test_a_subscriber_that_hangs_holds_up_no_flow(tmp_path: Path) -> None:
             await asyncio.Event().wait()
 
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/", queue_memory=100) as world:
-        world.platform.local_broker.subscriber = Hanging()
+        world.platform.outbox.subscriber = Hanging()
         await world.register()
         flows = await asyncio.gather(*(world.run(task("a"), task("b", "a")) for _ in range(60)))
     assert {flow.status for flow in flows} == {FlowStatus.COMPLETED}

@@ -102,10 +102,10 @@ async def test_an_event_that_the_subscriber_does_not_take_holds_up_none_of_its_f
     tmp_path: Path, receiver: Loopback, client: HttpClient
 ) -> None:
     async with running_world(tmp_path, subscriber_url=receiver.url) as world:
-        world.platform.local_broker.subscriber = HttpBroker(client, receiver.url)
+        world.platform.outbox.subscriber = HttpBroker(client, receiver.url)
         sent = events(50)
         await world.platform.instruments.queue.enqueue(sent)
-        world.platform.local_broker.take(sent)
+        world.platform.outbox.take(sent)
 
         async def others() -> bool | None:
             return True if await world.platform.instruments.queue.depth() == 1 else None

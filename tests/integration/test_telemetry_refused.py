@@ -255,13 +255,13 @@ async def test_a_subscriber_with_a_wrong_address_loses_nothing_and_one_that_refu
 
     sink.answer = judged
     async with running_api(tmp_path, subscriber_url=sink.url) as api:
-        api.world.platform.local_broker.subscriber = HttpBroker(client, "http://169.254.169.254/")
+        api.world.platform.outbox.subscriber = HttpBroker(client, "http://169.254.169.254/")
         await api.world.register()
         with capture_logs() as lines:
             flow = await api.world.run(task("a"))
             await until(lambda: _logged(lines, "event.failed"), "a try to tell the subscriber")
         assert await letters_of(api.world) == []
-        api.world.platform.local_broker.subscriber = HttpBroker(client, sink.url)
+        api.world.platform.outbox.subscriber = HttpBroker(client, sink.url)
         with capture_logs() as lines:
             await until(lambda: _empty(api.world), "the queue to empty")
         letters = await letters_of(api.world)

@@ -42,7 +42,7 @@ async def world_of(
     try:
         async with running_world(tmp_path, stores, gateway, limits=limits, **given) as world:
             if subscriber:
-                world.platform.local_broker.subscriber = HttpBroker(client, subscriber.url)
+                world.platform.outbox.subscriber = HttpBroker(client, subscriber.url)
             yield world
     finally:
         await client.aclose()

@@ -320,7 +320,7 @@ async def running_world(
 
 
 class ClosedBreaker:
-    """Circuit breakers that let everything through; `Breaker` of the courier."""
+    """Circuit breakers that let everything through; `Breaker` of the assignment sender."""
 
     async def admits(self, _worker: Worker, _delivery: Delivery) -> bool:
         return True

@@ -34,7 +34,7 @@ def silent(*task_ids: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any] | 
 
 def lose(world: LocalWorld, event_type: str) -> None:
     """Lose the first event of a kind."""
-    take, lost = world.platform.local_broker.take, list[str]()
+    take, lost = world.platform.outbox.take, list[str]()
 
     def losing(events: Any) -> None:
         kept = []
@@ -45,7 +45,7 @@ def lose(world: LocalWorld, event_type: str) -> None:
                 kept.append(event)
         take(kept)
 
-    world.platform.local_broker.take = losing  # type: ignore[method-assign]
+    world.platform.outbox.take = losing  # type: ignore[method-assign]
 
 
 async def first_event_lost(world: LocalWorld) -> None:

@@ -98,7 +98,7 @@ class Registration(Record):
 class Heartbeat(Record):
     """Data of `worker.heartbeat`: a sign of life, with what the worker thinks of itself.
 
-    `running` are all tickets that it has accepted and not reported as ended; what it holds by our books and does
+    `running` are all tickets that it has accepted and not reported as ended; what it holds by our records and does
     not name is given to another worker. None says nothing about it.
     """
 

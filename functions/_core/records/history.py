@@ -7,7 +7,7 @@ from functions._core.records.values import Record, Timestamp
 
 
 class HistoryEntry(Record):
-    """One transition. `seq` is given by the store and grows within it; `type` is the noun of the event.
+    """One transition. `seq` is given by the store and grows within it; `type` is the event type.
 
     `event_id` is the event that was being handled, or `clock`.
     """

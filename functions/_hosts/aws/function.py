@@ -32,7 +32,7 @@ LONGEST_WAIT = 20.0
 """Seconds that a request may wait for a flow; HTTP APIs give up after 30."""
 
 ROUNDS = 10
-"""Rounds of forgetting at one tick."""
+"""Rounds of retention at one tick."""
 
 Handler = Callable[[CloudEvent], Awaitable[object]]
 
@@ -130,10 +130,10 @@ class LambdaFunction:
         return event if self.claims is None else await self.claims.fetched(event)
 
     async def dead_letter(
-        self, event: CloudEvent, reason: Reason, *, hopeless: bool = False, outside: bool = False
+        self, event: CloudEvent, reason: Reason, *, breaks_flow: bool = False, outside: bool = False
     ) -> None:
-        """See `EventWork.bury`; all that the api gets by its queue is from outside."""
-        await self._work.dead_letter(event, reason, hopeless=hopeless, outside=outside or self.app is not None)
+        """See `EventWork.dead_letter`; all that the api gets by its queue is from outside."""
+        await self._work.dead_letter(event, reason, breaks_flow=breaks_flow, outside=outside or self.app is not None)
 
     async def settle(self) -> None:
         """Wait, up to `until`, for all that was set going; then ask for what is due next."""

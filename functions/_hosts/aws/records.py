@@ -96,7 +96,7 @@ class Records:
                 case GiveUp(reason, breaks_flow):
                     if not isinstance(error, Rejected):
                         log.error("event.failed", **ids_of(event), exc_info=error)
-                    await self._function.dead_letter(event, reason, hopeless=breaks_flow)
+                    await self._function.dead_letter(event, reason, breaks_flow=breaks_flow)
                     return
                 case RetryAfter(broken=True):
                     log.error("event.failed", **ids_of(event), exc_info=error)

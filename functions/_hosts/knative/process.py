@@ -35,7 +35,7 @@ LONGEST_SLEEP = timedelta(seconds=1)
 """Other processes arm wake-ups, too: this is how late the timer may notice."""
 
 ROUNDS = 50
-"""Rounds of forgetting at one tick, where no timer runs."""
+"""Rounds of retention at one tick, where no timer runs."""
 
 EXTENSION = re.compile(r"[a-z0-9]{1,20}")
 REQUIRED = {

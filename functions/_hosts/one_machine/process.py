@@ -14,7 +14,7 @@ from functions._core.ports import Ports
 from functions._engine.clock import fresh_id
 from functions._engine.compose import Composition, Host, compose
 from functions._engine.platform import Platform
-from functions._engine.queue_heartbeat import keep
+from functions._engine.queue_heartbeat import queue_heartbeat
 from functions._engine.settings import Settings
 from functions._hosts.api_app import api_app
 from functions._hosts.open_store import open_store
@@ -111,7 +111,11 @@ async def _serving(
     try:
         async with serving(api_app(platform, settings, store.check), settings, listener):
             # The clock last: reports that waited for the platform to come back are heard before anything times out.
-            works = (platform.sweeper.run(), made.retention.run(), keep(store.stores.queue, platform.local_broker))
+            works = (
+                platform.sweeper.run(),
+                made.retention.run(),
+                queue_heartbeat(store.stores.queue, platform.outbox),
+            )
             clocks += [asyncio.create_task(work, name="clock") for work in works]
             try:
                 yield
