@@ -6,8 +6,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from functions._adapters.http.client import HttpClient
-from functions._adapters.http.knative import BrokerTelemetrySink
-from functions._adapters.http.telemetry import FileTelemetrySink, HttpTelemetrySink
+from functions._adapters.http.telemetry import BrokerTelemetrySink, FileTelemetrySink, HttpTelemetrySink
 from functions._adapters.http.workers import HttpBroker, HttpWorkerGateway
 from functions._adapters.stores import Stores
 from functions._core.ports import Broker, Clock, Ports, TelemetrySink, WorkerGateway

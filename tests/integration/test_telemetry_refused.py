@@ -13,8 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from functions._adapters.http.client import HttpClient
-from functions._adapters.http.knative import BrokerTelemetrySink
-from functions._adapters.http.telemetry import HttpTelemetrySink
+from functions._adapters.http.telemetry import BrokerTelemetrySink, HttpTelemetrySink
 from functions._adapters.http.workers import HttpBroker
 from functions._adapters.memory.store import MemoryStore
 from functions._core.events.envelope import type_of

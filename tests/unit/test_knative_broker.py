@@ -8,7 +8,8 @@ from email.utils import format_datetime
 import pytest
 
 from functions._adapters.http.client import HttpClient
-from functions._adapters.http.knative import PAUSES, BrokerTelemetrySink, KnativeBroker
+from functions._adapters.http.knative import PAUSES, KnativeBroker
+from functions._adapters.http.telemetry import BrokerTelemetrySink
 from functions._core.errors import Rejected, Unavailable
 from functions._engine.clock import SystemClock
 from functions._hosts.plain_answers import problem

@@ -11,7 +11,7 @@ from functions._adapters.http.cloudevents import write_binary
 from functions._adapters.http.reply import Reply
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
-from functions._core.ports import Broker, Clock
+from functions._core.ports import Clock
 
 PAUSES = (0.1, 0.4)
 """Seconds before a second and a third try; who calls tries again later, with longer pauses."""
@@ -72,17 +72,6 @@ class KnativeBroker:
             self._peace_until = _now() + asked
             return Unavailable(f"the broker answered {reply.status}"), asked
         raise Rejected(f"the broker answered {reply.status}", code="refused_by_broker", status=reply.status)
-
-
-class BrokerTelemetrySink:
-    """Publishes telemetry as events like all others; implements `ports.TelemetrySink`."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-
-    async def send(self, events: Sequence[CloudEvent]) -> None:
-        """Publish the events in order; raises `Rejected` when the broker refuses one of them."""
-        await self._broker.publish(events)
 
 
 def _now() -> float:

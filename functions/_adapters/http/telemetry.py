@@ -1,4 +1,4 @@
-"""Where telemetry goes: an HTTP endpoint that takes batches, or a file of JSON lines."""
+"""Telemetry sinks: an HTTP endpoint that takes batches, a broker that takes events, a file of JSON lines."""
 
 import asyncio
 import os
@@ -10,9 +10,21 @@ from functions._adapters.http.client import HttpClient, post_to_setting
 from functions._adapters.http.cloudevents import write_batch, write_structured
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
+from functions._core.ports import Broker
 
 EVENTS_PER_POST = 100
 """Keeps a POST well below the body limits that collectors and gateways have."""
+
+
+class BrokerTelemetrySink:
+    """Publishes telemetry as events like all others; implements `ports.TelemetrySink`."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def send(self, events: Sequence[CloudEvent]) -> None:
+        """Publish the events in order; raises `Rejected` when the broker refuses one of them."""
+        await self._broker.publish(events)
 
 
 class HttpTelemetrySink:
