@@ -22,10 +22,11 @@ from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.flow import Broke
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Answer, Due, Ports
-from functions._core.records.change_set import ChangeSet
+from functions._core.records.change_set import ChangeSet, joined
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
+from functions._engine.joined_steps import Ahead, StepJoiner, StepTaken
 from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out, reported
 from functions._observability.dispatch_result import Handling
 
@@ -47,10 +48,23 @@ class ReportMessage:
 
 
 class DispatchResult(NamedTuple):
-    """What became of an event: the records it was decided on, and the committed step."""
+    """What became of an event: the records it was decided on, and its own step; others may have followed from it."""
 
     context: Context
     step: ChangeSet
+
+
+Decide = Callable[[Context, Ports], Awaitable[AnyOutcome]]
+"""What a function concludes from the records and through the ports that it is given."""
+
+
+class FunctionWork(NamedTuple):
+    """The work of one function on one flow: the tickets that it names, its decision, and the events behind it."""
+
+    function: str
+    tickets: Collection[str]
+    decide: Decide
+    causes: Sequence[CloudEvent] = ()
 
 
 class Dispatcher:
@@ -65,11 +79,13 @@ class Dispatcher:
         observed: Callable[[Handling], None],
         subscribed: Callable[[str], bool] | None = None,
         chain_told: bool = False,
+        joins: bool = False,
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
         `observed` is told how each event went. `subscribed` adds events for transitions, those whose type it wants;
-        with `chain_told` also for those that are named like a chain event.
+        with `chain_told` also for those that are named like a chain event. With `joins` the steps that follow from one
+        are committed with it, as far as `StepJoiner` takes them.
         """
         self._chain_told = chain_told
         self._observed = observed
@@ -78,6 +94,7 @@ class Dispatcher:
         self._rules = rules
         self.up_since: datetime | None = None
         self._committed = committed
+        self._joiner = StepJoiner(ports, self.told) if joins else None
 
     async def handle(self, event: CloudEvent, *, queued: bool = False) -> DispatchResult:
         """Handle one event of a route; `queued` removes it from the queue in the same write."""
@@ -88,22 +105,23 @@ class Dispatcher:
         flow_id = flow_of(event)
         function = FUNCTIONS[route.function]
 
-        async def decide(context: Context) -> AnyOutcome:
-            return await function(data, context, self._ports)
+        async def decide(context: Context, ports: Ports) -> AnyOutcome:
+            return await function(data, context, ports)
 
-        return await self._settle(
-            flow_id, route.tickets(data), decide, function=route.function, causes=(event,), queued=queued
-        )
+        work = FunctionWork(route.function, route.tickets(data), decide, (event,))
+        return await self._settle(flow_id, work, queued=queued)
 
-    async def reported(self, flow_id: str, told: Sequence[ReportMessage]) -> DispatchResult:
-        """Take in what workers report on tickets of one flow, on each ticket once."""
+    async def reported(
+        self, flow_id: str, told: Sequence[ReportMessage], answers: Mapping[str, tuple[int, Answer]] | None = None
+    ) -> DispatchResult:
+        """Take in what workers report on tickets of one flow, on each ticket once; before that what they `answered`."""
         reports = [one.report for one in told]
 
-        async def decide(context: Context) -> AnyOutcome:
-            return await reported(reports, context, self._ports)
+        async def decide(context: Context, ports: Ports) -> AnyOutcome:
+            return await reported(reports, context, ports)
 
-        tickets = [report.ticket_id for report in reports]
-        return await self._settle(flow_id, tickets, decide, function="monitor", causes=[one.event for one in told])
+        work = FunctionWork("monitor", [report.ticket_id for report in reports], decide, [one.event for one in told])
+        return await self._settle(flow_id, *([_answers(answers)] if answers else []), work)
 
     async def preview(self, event: CloudEvent) -> DispatchResult:
         """Return what handling an event of a route would change, and change nothing."""
@@ -119,87 +137,62 @@ class Dispatcher:
         if due.flow_id is None:
             return None
 
-        async def decide(context: Context) -> AnyOutcome:
-            return await enforce_sla(due, context, self._ports)
+        async def decide(context: Context, ports: Ports) -> AnyOutcome:
+            return await enforce_sla(due, context, ports)
 
         tickets = (due.record_id,) if due.kind == "ticket" else ()
-        return await self._settle(due.flow_id, tickets, decide, function="enforce_sla")
+        return await self._settle(due.flow_id, FunctionWork("enforce_sla", tickets, decide))
 
     async def delivered(self, flow_id: str, answers: Mapping[str, tuple[int, Answer]]) -> DispatchResult:
         """Record what workers answered."""
-
-        async def decide(context: Context) -> AnyOutcome:
-            return await answered(answers, context, self._ports)
-
-        return await self._settle(flow_id, tuple(answers), decide, function="assign")
+        return await self._settle(flow_id, _answers(answers))
 
     async def left_out(self, flow_id: str, tickets: Sequence[UnreadableRecord]) -> DispatchResult:
         """Raise an incident, if none was raised, for each of the tickets of a flow that cannot be read."""
 
-        async def decide(context: Context) -> AnyOutcome:
-            return await left_out(tickets, context, self._ports)
+        async def decide(context: Context, ports: Ports) -> AnyOutcome:
+            return await left_out(tickets, context, ports)
 
-        return await self._settle(flow_id, (), decide, function="monitor")
+        return await self._settle(flow_id, FunctionWork("monitor", (), decide))
 
     async def broke(self, flow_id: str, reason: Reason) -> DispatchResult:
         """Give up the step that a flow is at."""
 
-        async def decide(_context: Context) -> AnyOutcome:
+        async def decide(_context: Context, _ports: Ports) -> AnyOutcome:
             return Broke(reason)
 
-        return await self._settle(flow_id, (), decide, function="dead_letter")
+        return await self._settle(flow_id, FunctionWork("dead_letter", (), decide))
 
-    async def _settle(
-        self,
-        flow_id: str,
-        ticket_ids: Collection[str],
-        decide: Callable[[Context], Awaitable[AnyOutcome]],
-        *,
-        function: str,
-        causes: Sequence[CloudEvent] = (),
-        queued: bool = False,
-    ) -> DispatchResult:
-        """Decide and commit, and tell how it went with each of the events that are handled together."""
+    async def begin(self, step: ChangeSet, flow: Flow, event: CloudEvent) -> None:
+        """Commit the step by which `event` makes a new flow; raise `Conflict` when there is one."""
+        first = StepTaken("api", (event,), self._context(flow, {}, "api", event.id), None, step, perf_counter())
+        taken = await self._commit([first])
+        self._observe(taken[1:])
+
+    async def _settle(self, flow_id: str, *works: FunctionWork, queued: bool = False) -> DispatchResult:
+        """Decide and commit, and tell how it went with each of the events that are handled together.
+
+        The works are done one after the other and committed as one; the result is that of the last.
+        """
         begun, begun_at = perf_counter(), self._ports.clock.now()
-
-        def told(handled: DispatchResult | None, outcome: AnyOutcome | None, error: Exception | None = None) -> None:
-            seconds = perf_counter() - begun
-            for cause in causes or (None,):
-                self._observed(
-                    Handling(
-                        function=function,
-                        type=cause.event_type if cause else KINDS.get(function, "clock.ticked"),
-                        flow_id=flow_id,
-                        begun_at=begun_at,
-                        seconds=seconds,
-                        event=cause,
-                        flow=handled.context.flow if handled else None,
-                        outcome=outcome,
-                        step=handled.step if handled else None,
-                        error=error,
-                    )
-                )
-
         try:
-            handled, outcome = await self._decided(
-                flow_id, ticket_ids, decide, function=function, cause=causes[-1] if causes else None, queued=queued
-            )
+            taken = await self._decided(flow_id, works, queued=queued)
         except Exception as error:
-            told(None, None, error)
+            for work in works:
+                for cause in work.causes or (None,):
+                    self._observed(_handling(flow_id, work.function, cause, begun, begun_at, error=error))
             raise
-        told(handled, outcome)
-        return handled
+        self._observe(taken)
+        return DispatchResult(taken[len(works) - 1].context, taken[len(works) - 1].step)
 
-    async def _decided(
-        self,
-        flow_id: str,
-        ticket_ids: Collection[str],
-        decide: Callable[[Context], Awaitable[AnyOutcome]],
-        *,
-        function: str,
-        cause: CloudEvent | None,
-        queued: bool,
-    ) -> tuple[DispatchResult, AnyOutcome]:
+    def _observe(self, taken: Sequence[StepTaken]) -> None:
+        """Tell how it went with the events of committed steps."""
+        for one in taken:
+            for cause in one.causes or (None,):
+                flow_id, begun_at = one.context.flow.flow_id, one.context.now
+                self._observed(_handling(flow_id, one.function, cause, one.begun, begun_at, taken=one))
+
+    async def _decided(self, flow_id: str, works: Sequence[FunctionWork], *, queued: bool) -> Sequence[StepTaken]:
         """Decide and commit, again on newer records when they moved in between.
 
         What a function reads for itself may be newer than the context, so a step that no table has may be one of
@@ -207,23 +200,37 @@ class Dispatcher:
         """
         moved: FlowcError = Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")
         for _ in range(COMMIT_TRIES):
-            context = await self._load(flow_id, ticket_ids, function, cause.id if cause else CLOCK)
-            outcome = await decide(context)
+            ahead = Ahead(self._ports)
             try:
-                step = self.told(advance(context, outcome), context.flow)
-                if queued and cause is not None:
-                    step = replace(step, handled=cause.id)
-                if not step.changes:
-                    return DispatchResult(context, step), outcome
-                await self._ports.store.commit(step)
+                return await self._commit([await self._take(flow_id, work, ahead, queued=queued) for work in works])
             except Conflict:
                 continue
             except IllegalTransition as illegal:
                 moved = illegal
-                continue
-            self._committed(step)
-            return DispatchResult(context, step), outcome
         raise moved
+
+    async def _commit(self, taken: Sequence[StepTaken]) -> Sequence[StepTaken]:
+        """Commit steps of one flow, and those that follow from them; return all of them."""
+        if self._joiner is not None:
+            taken = await self._joiner.follow(taken)
+        changing = [one.step for one in taken if one.step.changes]
+        if changing:
+            await self._ports.store.commit(joined(changing))
+        for step in changing:
+            self._committed(step)
+        return taken
+
+    async def _take(self, flow_id: str, work: FunctionWork, ahead: Ahead, *, queued: bool) -> StepTaken:
+        """Decide on the records as the works before leave them."""
+        begun, cause = perf_counter(), work.causes[-1] if work.causes else None
+        context = await self._load(flow_id, work.tickets, work.function, cause.id if cause else CLOCK, ahead)
+        outcome = await work.decide(context, self._ports)
+        step = self.told(advance(context, outcome), context.flow)
+        if queued and cause is not None:
+            step = replace(step, handled=cause.id)
+        taken = StepTaken(work.function, work.causes, context, outcome, step, begun)
+        ahead.add(taken)
+        return taken
 
     def told(self, step: ChangeSet, flow: Flow) -> ChangeSet:
         """Return a step with the events by which its transitions are told to subscribers."""
@@ -233,11 +240,16 @@ class Dispatcher:
         events = subscriber_events(step, step.flow or flow, chain=self._chain_told)
         return replace(step, events=(*step.events, *(event for event in events if wanted(event.event_type))))
 
-    async def _load(self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str) -> Context:
-        flow: Flow | None = await self._ports.store.flow(flow_id)
+    async def _load(
+        self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str, ahead: Ahead | None = None
+    ) -> Context:
+        known = ahead or Ahead(self._ports)
+        flow = known.flow or await self._ports.store.flow(flow_id)
         if flow is None:
             raise Unavailable(f"flow {flow_id} is not visible")
-        tickets: Mapping[str, Ticket] = await self._ports.store.tickets(ticket_ids, flow_id) if ticket_ids else {}
+        return self._context(flow, await known.tickets(ticket_ids, flow_id), function, cause)
+
+    def _context(self, flow: Flow, tickets: Mapping[str, Ticket], function: str, cause: str) -> Context:
         return Context(
             flow=flow,
             tickets=tickets,
@@ -248,6 +260,37 @@ class Dispatcher:
             cause=cause,
             up_since=self.up_since,
         )
+
+
+def _answers(answers: Mapping[str, tuple[int, Answer]]) -> FunctionWork:
+    async def decide(context: Context, ports: Ports) -> AnyOutcome:
+        return await answered(answers, context, ports)
+
+    return FunctionWork("assign", tuple(answers), decide)
+
+
+def _handling(
+    flow_id: str,
+    function: str,
+    cause: CloudEvent | None,
+    begun: float,
+    begun_at: datetime,
+    *,
+    taken: StepTaken | None = None,
+    error: Exception | None = None,
+) -> Handling:
+    return Handling(
+        function=function,
+        type=cause.event_type if cause else KINDS.get(function, "clock.ticked"),
+        flow_id=flow_id,
+        begun_at=begun_at,
+        seconds=perf_counter() - begun,
+        event=cause,
+        flow=taken.context.flow if taken else None,
+        outcome=taken.outcome if taken else None,
+        step=taken.step if taken else None,
+        error=error,
+    )
 
 
 def flow_of(event: CloudEvent) -> str:

@@ -28,9 +28,9 @@ from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
-from functions._engine.keyed_executor import Gathering, KeyedExecutor
+from functions._engine.keyed_executor import KeyedExecutor
 from functions._engine.outbox import EventOutbox
-from functions._engine.report_intake import Reporting
+from functions._engine.report_intake import ReportIntake
 from functions._engine.settings import Settings
 from functions._engine.sweep import Sweeper
 from functions._engine.telemetry_flush import TelemetryFlush
@@ -54,11 +54,13 @@ class Platform:
         chance: Random = CHANCE,
         outbox: EventOutbox | None = None,
         alarm: Callable[[ChangeSet], None] | None = None,
+        joins: bool = True,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
         Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
-        in this process. `alarm` is told what is due next, else the sweeper is.
+        in this process, which commits steps that follow from each other together if it `joins` them. `alarm` is told
+        what is due next, else the sweeper is.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
@@ -68,6 +70,7 @@ class Platform:
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
         self._executor = KeyedExecutor(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
+        self._joins = joins and outbox is None
         subscribed = settings.tells if settings.subscriber_url or outbox else None
         self.dispatcher = Dispatcher(
             ports,
@@ -76,10 +79,10 @@ class Platform:
             observed=self.instruments.handled,
             subscribed=subscribed,
             chain_told=outbox is None,
+            joins=self._joins,
         )
-        self._reporting = Reporting(self._executor, self.dispatcher)
+        self._intake = ReportIntake(self._executor, self.dispatcher, self._overdue)
         self._raised: set[str] = set()
-        self._answers = Gathering(self._executor, self._take_answers)
         self.outbox: EventOutbox = outbox or self._own_broker(settings.queue_memory)
         self._worker_tracker = WorkerTracker(
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
@@ -126,12 +129,13 @@ class Platform:
         """Stop; whatever is not done is in the store."""
         await self.outbox.close()
         await self._assignment_sender.close()
+        await self._intake.close()
         await self._executor.close()
 
     @property
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
-        return self._executor.busy or self._assignment_sender.busy or self.outbox.held > 0
+        return self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.outbox.held > 0
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
@@ -149,24 +153,20 @@ class Platform:
     async def _admit(self, event: CloudEvent) -> str:
         decision_id_of(event.data)  # what cannot become a flow is not written out first
         text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=False).encode()
-        step = admit(event, text, self.ports.clock.now(), self.rules)
-        if step.flow is not None:
-            step = self.dispatcher.told(step, step.flow)
-        known = await self.ports.store.flow(step.flow_id)
+        flow, step = admit(event, text, self.ports.clock.now(), self.rules)
+        known = await self.ports.store.flow(flow.flow_id)
         if known is None:
             try:
-                await self.ports.store.commit(step)
+                await self.dispatcher.begin(self.dispatcher.told(step, flow), flow, event)
             except Conflict:
-                known = await self.ports.store.flow(step.flow_id)
-            else:
-                self._committed(step)
-        if known is not None and step.flow is not None and known.content_hash != step.flow.content_hash:
+                known = await self.ports.store.flow(flow.flow_id)
+        if known is not None and known.content_hash != flow.content_hash:
             await self._refuse_conflict(event, known)
-        return step.flow_id
+        return flow.flow_id
 
     async def report(self, event: CloudEvent) -> ReportResult:
         """See `Engine.report`."""
-        return await self._reporting.hear(event)
+        return await self._intake.hear(event)
 
     async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:
         """See `Engine.order`."""
@@ -244,12 +244,14 @@ class Platform:
             )
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
+        if self._joins and answer.accepted:
+            self._intake.acknowledged(delivery, answer)
+            return
         about, flow_id = ids_of_delivery(delivery), delivery.ticket.flow_id
-        self._unwatched(about, self._answers.add, flow_id, (delivery, answer))
+        self._unwatched(about, self._intake.answered, flow_id, (delivery, answer))
 
-    async def _take_answers(self, flow_id: str, answers: Sequence[tuple[Delivery, Answer]]) -> DispatchResult:
-        newest = {delivery.ticket.ticket_id: (delivery.attempt, answer) for delivery, answer in answers}
-        return await self.dispatcher.delivered(flow_id, newest)
+    def _overdue(self, flow_id: str) -> None:
+        self._unwatched({"flow_id": flow_id}, self._intake.answered, flow_id, None)
 
     def _unresolved(self, delivery: Delivery, why: Undeliverable) -> None:
         ticket = delivery.ticket

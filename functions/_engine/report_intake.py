@@ -1,27 +1,65 @@
-"""Takes the reports of workers to C5: those that wait for the turn of their flow are one step, with one commit."""
+"""Takes the reports of workers to C5, and their answers to C4: those that wait for the turn of their flow together.
+
+Nobody waits for an acknowledgement. Where steps are joined it stays here for a moment, as a report on the same flow
+often follows at once, and one commit holds both. One that is lost in a crash is asked for again.
+"""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from functions._core.engine import ReportResult
 from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.ports import Answer
+from functions._core.records.change_set import Delivery
 from functions._engine.dispatch import Dispatcher, DispatchResult, ReportMessage, read
 from functions._engine.keyed_executor import Gathering, KeyedExecutor
 
 MOST_TOGETHER = 64
 """Reports in one step: a commit stays short, however many wait and however large their outputs are."""
 
-Answers = Mapping[ReportMessage, ReportResult | Exception]
+ACKNOWLEDGEMENT_SECONDS = 0.05
+"""How long an acknowledgement waits for a report."""
+
+Results = Mapping[ReportMessage, ReportResult | Exception]
+Answers = dict[str, tuple[int, Answer]]
+"""Attempts and the answers to them, by ticket id."""
 
 
-class Reporting:
-    """Hears reports, and gives each caller the answer to its own."""
+class ReportIntake:
+    """Hears reports, and gives each caller the answer to its own; hears what workers answer to assignments, too."""
 
-    def __init__(self, executor: KeyedExecutor, dispatcher: Dispatcher) -> None:
+    def __init__(self, executor: KeyedExecutor, dispatcher: Dispatcher, overdue: Callable[[str], None]) -> None:
+        """Call `overdue` with the flow whose acknowledgements have waited long enough."""
         self._dispatcher = dispatcher
-        self._waiting: Gathering[ReportMessage, Answers] = Gathering(executor, self._take)
+        self._waiting: Gathering[ReportMessage, Results] = Gathering(executor, self._take)
+        self._answers = Gathering(executor, self._take_answers)
+        self._overdue = overdue
+        self._acknowledged: dict[str, Answers] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether an acknowledgement waits."""
+        return bool(self._acknowledged)
+
+    def answered(self, flow_id: str, answer: tuple[Delivery, Answer] | None) -> asyncio.Future[DispatchResult]:
+        """Record an answer in the next turn of its flow, and all acknowledgements of that flow."""
+        return self._answers.add(flow_id, answer)
+
+    def acknowledged(self, delivery: Delivery, answer: Answer) -> None:
+        """Record an answer with the next report on its flow, or when it is overdue."""
+        flow_id = delivery.ticket.flow_id
+        self._acknowledged.setdefault(flow_id, {})[delivery.ticket.ticket_id] = delivery.attempt, answer
+        if flow_id not in self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers[flow_id] = loop.call_later(ACKNOWLEDGEMENT_SECONDS, self._overdue, flow_id)
+
+    async def close(self) -> None:
+        """Record all acknowledgements."""
+        turns = [self.answered(flow_id, None) for flow_id in self._acknowledged]
+        await asyncio.gather(*turns, return_exceptions=True)
 
     async def hear(self, event: CloudEvent) -> ReportResult:
         """See `Engine.report`."""
@@ -32,15 +70,27 @@ class Reporting:
             raise answer
         return answer
 
-    async def _take(self, flow_id: str, waiting: Sequence[ReportMessage]) -> Answers:
-        answers: dict[ReportMessage, ReportResult | Exception] = {}
+    async def _take(self, flow_id: str, waiting: Sequence[ReportMessage]) -> Results:
+        results: dict[ReportMessage, ReportResult | Exception] = {}
         for together in rounds(waiting):
-            answers |= await self._heard(flow_id, together)
-        return answers
+            results |= await self._heard(flow_id, together)
+        return results
 
-    async def _heard(self, flow_id: str, together: Sequence[ReportMessage]) -> Answers:
+    async def _take_answers(self, flow_id: str, told: Sequence[tuple[Delivery, Answer] | None]) -> DispatchResult:
+        answers = self._held(flow_id)
+        answers |= {one[0].ticket.ticket_id: (one[0].attempt, one[1]) for one in told if one is not None}
+        return await self._dispatcher.delivered(flow_id, answers)
+
+    def _held(self, flow_id: str) -> Answers:
+        """Return the acknowledgements of a flow, which wait no longer."""
+        timer = self._timers.pop(flow_id, None)
+        if timer is not None:
+            timer.cancel()
+        return self._acknowledged.pop(flow_id, {})
+
+    async def _heard(self, flow_id: str, together: Sequence[ReportMessage]) -> Results:
         try:
-            handled = await self._dispatcher.reported(flow_id, together)
+            handled = await self._dispatcher.reported(flow_id, together, self._held(flow_id))
         except (Conflict, Unavailable) as error:
             return dict.fromkeys(together, error)
         except Exception as error:  # noqa: BLE001 handed to whoever sent the report that is to blame

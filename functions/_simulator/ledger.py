@@ -67,8 +67,12 @@ class Ledger:
     violations: list[Violation] = field(default_factory=list)
     steps: int = 0
 
-    def committed(self, step: ChangeSet) -> None:
-        """Enter a step that the store has taken, and check it."""
+    def committed(self, changes: ChangeSet) -> None:
+        """Enter what the store has taken, and check it step by step."""
+        for step in changes.outcomes:
+            self._enter(step)
+
+    def _enter(self, step: ChangeSet) -> None:
         self.steps += 1
         before = {ticket.ticket_id: self.tickets.get(ticket.ticket_id) for ticket in step.tickets}
         change = CommittedChange(step, self.flows.get(step.flow_id), before)

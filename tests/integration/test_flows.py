@@ -406,7 +406,7 @@ async def test_heartbeats_name_the_tickets_to_stop(tmp_path: Path) -> None:
 async def _admit_validated(world: LocalWorld, event: CloudEvent, text: bytes) -> None:
     """Store a flow that waits for C2 with another decision than the one that was validated."""
     now = world.ports.clock.now()
-    step = admit(event, text, now, world.platform.rules)
+    _, step = admit(event, text, now, world.platform.rules)
     assert step.flow is not None
     flow = step.flow.but(
         status=FlowStatus.GENERATING,

@@ -42,7 +42,7 @@ async def sink() -> AsyncIterator[Loopback]:
 async def admitted(store: SharedStore, *, received: timedelta = timedelta()) -> CloudEvent:
     """Put a flow into the store as the api does, and return the event that C1 is sent."""
     data = decision(task("a"))
-    step = admit(decision_event(data), json.dumps(data).encode(), datetime.now(UTC) - received, Rules())
+    _, step = admit(decision_event(data), json.dumps(data).encode(), datetime.now(UTC) - received, Rules())
     await store.stores.store.commit(replace(step, events=()))
     return step.events[0]
 

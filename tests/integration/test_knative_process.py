@@ -61,7 +61,7 @@ async def admitted(database_url: str) -> CloudEvent:
 
 async def put_into(stores: Stores) -> CloudEvent:
     data = decision(task("a"))
-    step = admit(decision_event(data), json.dumps(data).encode(), datetime.now(UTC), Rules())
+    _, step = admit(decision_event(data), json.dumps(data).encode(), datetime.now(UTC), Rules())
     await stores.store.commit(replace(step, events=()))
     return step.events[0]
 

@@ -268,18 +268,13 @@ async def test_bodies_that_never_end_hold_little_and_give_it_back(tmp_path: Path
         await platform.ready()
         assert platform.running is not None
         before = resident(platform.running.pid)
-        async with AsyncExitStack() as stack, httpx.AsyncClient(base_url=platform.url, trust_env=False) as client:
-            bodies = (never_ending(client.base_url, MAX_BODY - PIECE, stack) for _ in range(60))
-            assert sum(await asyncio.gather(*bodies)) <= MAX_HELD // (MAX_BODY - 2 * PIECE)
-            assert resident(platform.running.pid) - before < 2 * MAX_HELD + 60 * MIB
-            # Whoever needs little is served meanwhile.
-            assert (await client.post("/api/v1/telemetry/flush", timeout=PATIENCE_S)).status_code == 200
-
-        async def given_back() -> bool | None:
-            assert platform.running is not None
-            return resident(platform.running.pid) - before < 60 * MIB or None
-
-        await until(given_back, "the memory to be given back")
+        for _ in range(2):  # what was held for the first ones is there for the next ones
+            async with AsyncExitStack() as stack, httpx.AsyncClient(base_url=platform.url, trust_env=False) as client:
+                bodies = (never_ending(client.base_url, MAX_BODY - PIECE, stack) for _ in range(60))
+                assert 0 < sum(await asyncio.gather(*bodies)) <= MAX_HELD // (MAX_BODY - 2 * PIECE)
+                assert resident(platform.running.pid) - before < 2 * MAX_HELD + 60 * MIB
+                # Whoever needs little is served meanwhile.
+                assert (await client.post("/api/v1/telemetry/flush", timeout=PATIENCE_S)).status_code == 200
         async with httpx.AsyncClient(base_url=platform.url, trust_env=False) as client:
             answer = await client.post("/", content=b" " * 8 * MIB, headers=STRUCTURED, timeout=PATIENCE_S)
             assert answer.json()["code"] == "malformed_json"

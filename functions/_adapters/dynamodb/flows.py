@@ -137,7 +137,7 @@ class DynamoFlows:
 
     async def _prepare(self, step: ChangeSet) -> None:
         """Write what never changes and is found by nobody before the step is done."""
-        new = [ticket for ticket in step.tickets if ticket.version == 1]
+        new = [ticket for ticket in step.tickets if not step.base_of(ticket.ticket_id, ticket.version)]
         pointers = [
             {**address(keys.pointer_key(ticket.ticket_id)), "fl": text(ticket.flow_id)}
             for ticket in {ticket.ticket_id: ticket for ticket in new}.values()
@@ -164,12 +164,14 @@ class DynamoFlows:
         changes: dict[keys.Key, ItemChange] = {}
         carriers: dict[str, keys.Key] = {}
         for offset, ticket in enumerate(step.tickets):
-            change = await ticket_change(self._writer, ticket, first + offset)
+            base = step.base_of(ticket.ticket_id, ticket.version)
+            change = await ticket_change(self._writer, ticket, base, first + offset)
             changes[change.key] = carriers_change = change
             carriers[ticket.ticket_id] = carriers_change.key
             carriers.setdefault("", change.key)
         if step.flow:
-            change = await flow_change(self._writer, step.flow, first)
+            base = step.base_of(step.flow_id, step.flow.version)
+            change = await flow_change(self._writer, step.flow, base, first)
             changes[change.key] = change
             carriers[""] = change.key
         self._tell(step.flow_id, step.history, carriers, changes, first)

@@ -48,8 +48,8 @@ NO_FLOW = "NOFLOW"
 """Partition of `standing` for actions that concern no flow."""
 
 
-async def flow_change(writer: Writer, flow: Flow, stamp: int) -> ItemChange:
-    """Return the change that writes a flow's row."""
+async def flow_change(writer: Writer, flow: Flow, base: int, stamp: int) -> ItemChange:
+    """Return the change that writes a flow's row, which is at version `base` in the table."""
     under_way = flow.status in FLOWS_UNDER_WAY
     indexed = dict(keys.flow_entry(flow, under_way=under_way))
     more: dict[str, Item] = {"st": text(flow.status.value)}
@@ -61,7 +61,7 @@ async def flow_change(writer: Writer, flow: Flow, stamp: int) -> ItemChange:
     listing = keys.listing_entry("FLOW", flow.flow_id, stamp)
     change = ItemChange(
         keys.flow_key(flow.flow_id),
-        flow.version - 1,
+        base,
         sets=sets,
         keeps={"p": integer(stamp), **texts(listing)},
         removes=_unless(sets, "eo", "ms", "d", "dp"),
@@ -70,8 +70,8 @@ async def flow_change(writer: Writer, flow: Flow, stamp: int) -> ItemChange:
     return writer.due.entered(change, "flow", flow.flow_id, flow.next_wakeup_at, lasts=lasts)
 
 
-async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> ItemChange:
-    """Return the change that writes a ticket; `stamp` is its position if it is new."""
+async def ticket_change(writer: Writer, ticket: Ticket, base: int, stamp: int) -> ItemChange:
+    """Return the change that writes a ticket, at version `base` in the table; `stamp` is its position if it is new."""
     indexed: dict[str, str] = {}
     if (since := held_since(ticket)) and ticket.worker_id:
         indexed |= keys.held_entry(ticket, since)
@@ -84,7 +84,7 @@ async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> ItemChang
     }
     change = ItemChange(
         keys.ticket_key(ticket.flow_id, ticket.ticket_id),
-        ticket.version - 1,
+        base,
         sets=sets,
         removes=_unless(sets, "sp", "ss", "fu", "d", "dp"),
     )
@@ -92,7 +92,7 @@ async def ticket_change(writer: Writer, ticket: Ticket, stamp: int) -> ItemChang
         sets["co"] = text(ticket.compensates)
     lasts = ticket.acknowledged_at is not None and _long(ticket.estimated_duration_ms)
     change = writer.due.entered(change, "ticket", ticket.ticket_id, ticket.next_wakeup_at, lasts=lasts)
-    return change if ticket.version > 1 else change.but(keeps={"p": integer(stamp)})
+    return change if base else change.but(keeps={"p": integer(stamp)})
 
 
 async def worker_change(writer: Writer, worker: Worker, stamp: int) -> ItemChange:

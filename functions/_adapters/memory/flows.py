@@ -47,9 +47,9 @@ class MemoryFlows:
         """Apply `step`, or raise `Conflict` and change nothing."""
         state = self._state
         if step.flow:
-            expect(state.flows.get(step.flow_id), step.flow)
+            expect(state.flows.get(step.flow_id), step.base_of(step.flow_id, step.flow.version))
         for ticket in step.tickets:
-            expect(state.tickets.get(ticket.ticket_id), ticket)
+            expect(state.tickets.get(ticket.ticket_id), step.base_of(ticket.ticket_id, ticket.version))
 
         if step.flow:
             state.flows.put(step.flow_id, step.flow)

@@ -22,7 +22,7 @@ class MemoryRegistry:
 
     async def put(self, worker: Worker) -> None:
         """Store a worker; raise `Conflict` when the stored version is not `version - 1`."""
-        expect(self._state.workers.get(worker.worker_id), worker)
+        expect(self._state.workers.get(worker.worker_id), worker.version - 1)
         self._state.workers.put(worker.worker_id, worker)
         self._state.wake("worker", worker.worker_id, None, worker.next_wakeup_at)
 

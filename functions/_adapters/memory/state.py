@@ -63,9 +63,9 @@ class RecordTable(Generic[T]):
         return (entry for entry in reversed(self._rows.values()) if entry[0] < position)
 
 
-def expect(stored: Flow | Ticket | Worker | None, record: Flow | Ticket | Worker) -> None:
-    """Raise `Conflict` unless `record` is the next version of `stored`."""
-    if (stored.version if stored else 0) != record.version - 1:
+def expect(stored: Flow | Ticket | Worker | None, version: int) -> None:
+    """Raise `Conflict` unless the stored record is at `version`; one that is not there is at 0."""
+    if (stored.version if stored else 0) != version:
         raise Conflict
 
 

@@ -27,14 +27,14 @@ TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-
 """A W3C trace context of version 00; ids of zeros only are none."""
 
 
-def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> ChangeSet:
-    """Return the step that creates the flow of a decision; `text` is the decision as JSON.
+def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> tuple[Flow, ChangeSet]:
+    """Return the flow of a decision and the step that creates it; `text` is the decision as JSON.
 
     Raises `Rejected` as `decision_id_of` does.
     """
     data = event.data
     flow = _new_flow(event, decision_id_of(data), data, now, rules)
-    return ChangeSet(
+    return flow, ChangeSet(
         flow_id=flow.flow_id,
         flow=flow,
         decision=text,

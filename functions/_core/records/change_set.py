@@ -1,6 +1,8 @@
-"""The changes of one outcome: the unit that a store applies as a whole."""
+"""The changes of one outcome, or of several that follow each other: the unit that a store applies as a whole."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.audits import AnyAudit
@@ -50,6 +52,10 @@ class ChangeSet:
     """Messages to workers, made after the commit; they can be made again."""
     handled: str | None = None
     """Id of the queued event that this change set answers; the queue removes it in the same write."""
+    parts: tuple["ChangeSet", ...] = ()
+    """The change sets that were joined to this one, in order; empty for that of one outcome."""
+    bases: Mapping[str, int] = field(default_factory=dict)
+    """The versions that joined changes were decided on, by the id of the record, 0 for a new one."""
 
     @property
     def changes(self) -> bool:
@@ -57,3 +63,42 @@ class ChangeSet:
         return bool(
             self.flow or self.tickets or self.history or self.audit or self.events or self.telemetry or self.handled
         )
+
+    @property
+    def outcomes(self) -> Sequence["ChangeSet"]:
+        """The change sets of the single outcomes, in order."""
+        return self.parts or (self,)
+
+    def base_of(self, record_id: str, version: int) -> int:
+        """Return the version that a record, at `version` here, must have in the store; 0 for a new one."""
+        return self.bases.get(record_id, version - 1)
+
+
+def joined(parts: Sequence[ChangeSet]) -> ChangeSet:
+    """Return change sets of one flow as one; each was decided on the records as the one before leaves them."""
+    if len(parts) == 1:
+        return parts[0]
+    bases: dict[str, int] = {}
+    tickets: dict[str, Ticket] = {}
+    flow: Flow | None = None
+    for part in parts:
+        if part.flow is not None:
+            flow = part.flow
+            bases.setdefault(flow.flow_id, flow.version - 1)
+        for ticket in part.tickets:
+            tickets[ticket.ticket_id] = ticket
+            bases.setdefault(ticket.ticket_id, ticket.version - 1)
+    return ChangeSet(
+        flow_id=parts[0].flow_id,
+        flow=flow,
+        tickets=tuple(tickets.values()),
+        decision=parts[0].decision,
+        history=tuple(chain.from_iterable(part.history for part in parts)),
+        audit=tuple(chain.from_iterable(part.audit for part in parts)),
+        events=tuple(chain.from_iterable(part.events for part in parts)),
+        telemetry=tuple(chain.from_iterable(part.telemetry for part in parts)),
+        deliveries=tuple(chain.from_iterable(part.deliveries for part in parts)),
+        handled=parts[0].handled,
+        parts=tuple(parts),
+        bases=bases,
+    )

@@ -50,8 +50,9 @@ def writing_of(step: ChangeSet, owner: str | None) -> Writing:
         # First of all: those who write the same flow take turns, and so never wait for each other in a circle.
         writing.guard("turn", "turn", {"flow_id": step.flow_id})
     if step.flow:
-        part = "flow_insert" if step.flow.version == 1 else "flow_update"
-        writing.guard("flow_written", part, flow_row(step.flow))
+        base = step.base_of(step.flow_id, step.flow.version)
+        based = {"flow_base": base} if base else {}
+        writing.guard("flow_written", "flow_update" if base else "flow_insert", {**flow_row(step.flow), **based})
     _add_tickets(writing, step)
     if step.decision is not None:
         writing.add("decided", "decision_insert", {"flow_id": step.flow_id, "decision": step.decision})
@@ -75,8 +76,9 @@ def queueing(events: Iterable[CloudEvent], owner: str | None) -> Writing:
 
 
 def _add_tickets(writing: Writing, step: ChangeSet) -> None:
-    new = [ticket_row(ticket) for ticket in step.tickets if ticket.version == 1]
-    changed = [changing(ticket) for ticket in step.tickets if ticket.version > 1]
+    based = [(ticket, step.base_of(ticket.ticket_id, ticket.version)) for ticket in step.tickets]
+    new = [ticket_row(ticket) for ticket, base in based if not base]
+    changed = [{**changing(ticket), "base": base} for ticket, base in based if base]
     if new:
         writing.guard("tickets_written", "ticket_insert", columns("new", new), len(new))
     if changed:

@@ -1,6 +1,6 @@
 -- `:name` stands for a parameter. What a step writes is put together from the parts below as one statement, so that a
 -- commit is one round trip: `WITH turn AS (…), flow_written AS (…), … SELECT flowc_expect(…)`. A record is inserted as
--- version 1 and updated from the version before; a part that touches too few rows is how a conflict shows.
+-- new and updated from the version it was decided on; a part that touches too few rows is how a conflict shows.
 
 -- name: turn
 SELECT flowc_turn(:flow_id)
@@ -22,7 +22,7 @@ SET plan_id = :flow_plan_id, intent_id = :flow_intent_id, status = :flow_status,
     deadline = :flow_deadline, ended_at = :flow_ended_at, duration_ms = :flow_duration_ms,
     tickets_generated = :flow_tickets_generated, redrives = :flow_redrives, next_wakeup_at = :flow_next_wakeup_at,
     version = :flow_version, updated_at = now(), doc = :flow_doc
-WHERE flow_id = :flow_flow_id AND version = :flow_version - 1 RETURNING 1
+WHERE flow_id = :flow_flow_id AND version = :flow_base RETURNING 1
 
 -- name: ticket_insert
 INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, decision_id, correlation_id, trace_id, span_id, task_id,
@@ -66,11 +66,11 @@ FROM unnest(
     :changed_worker_id::text[], :changed_error_message::text[], :changed_compensation_ticket_id::text[],
     :changed_held_since::timestamptz[], :changed_requirement::text[], :changed_turn::bigint[],
     :changed_latest_start::timestamptz[], :changed_precedence::integer[], :changed_next_wakeup_at::timestamptz[], :changed_version::integer[],
-    :changed_doc::json[]
+    :changed_doc::json[], :changed_base::integer[]
 ) AS n (ticket_id, status, waiting, priority, priority_score, sla, sla_deadline, required_capabilities, assigned_at,
         acknowledged_at, started_at, completed_at, actual_duration_ms, attempt, retry_count, worker_id, error_message,
-        compensation_ticket_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc)
-WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.version - 1 RETURNING 1
+        compensation_ticket_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc, base)
+WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.base RETURNING 1
 
 -- name: decision_insert
 -- The first decision of a flow wins.

@@ -57,8 +57,9 @@ def changes_of(step: ChangeSet) -> Iterator[BulkStatement]:
     What it handled leaves the queue before its events enter: a step may send an event of the same id again.
     """
     if step.flow:
-        yield _guarded("flow", step.flow.version, [flow_row(step.flow)])
-    yield from _ticket_changes(step.tickets)
+        base = step.base_of(step.flow_id, step.flow.version)
+        yield _guarded("flow", base, [{**flow_row(step.flow), "base": base}])
+    yield from _ticket_changes(step)
     if step.decision is not None:
         yield BulkStatement(SQL["decision_insert"], [{"flow_id": step.flow_id, "doc": step.decision}])
     if step.history:
@@ -74,18 +75,19 @@ def changes_of(step: ChangeSet) -> Iterator[BulkStatement]:
         yield BulkStatement(SQL["telemetry_insert"], [{"doc": document(event)} for event in step.telemetry])
 
 
-def _ticket_changes(tickets: Sequence[Ticket]) -> Iterator[BulkStatement]:
-    new: Collection[Row] = TicketRows([ticket for ticket in tickets if ticket.version == 1])
-    changed = [ticket_row(ticket) for ticket in tickets if ticket.version > 1]
+def _ticket_changes(step: ChangeSet) -> Iterator[BulkStatement]:
+    based = [(ticket, step.base_of(ticket.ticket_id, ticket.version)) for ticket in step.tickets]
+    new: Collection[Row] = TicketRows([ticket for ticket, base in based if not base])
+    changed = [{**ticket_row(ticket), "base": base} for ticket, base in based if base]
     if new:
-        yield _guarded("ticket", 1, new)
+        yield _guarded("ticket", 0, new)
     if changed:
-        yield _guarded("ticket", 2, changed)
+        yield _guarded("ticket", 1, changed)
 
 
 def worker_change(worker: Worker) -> BulkStatement:
     """Return what storing `worker` writes."""
-    return _guarded("worker", worker.version, [worker_row(worker)])
+    return _guarded("worker", worker.version - 1, [worker_row(worker)])
 
 
 def queue_change(events: Iterable[CloudEvent]) -> BulkStatement:
@@ -100,6 +102,6 @@ def letter_change(letter: DeadLetter) -> BulkStatement:
     )
 
 
-def _guarded(table: str, version: int, rows: Collection[Row]) -> BulkStatement:
-    verb = "insert" if version == 1 else "update"
+def _guarded(table: str, base: int, rows: Collection[Row]) -> BulkStatement:
+    verb = "update" if base else "insert"
     return BulkStatement(SQL[f"{table}_{verb}"], rows, guarded=True)

@@ -1,4 +1,4 @@
--- A record is inserted as version 1 and updated from the version before; a statement that touches no row is how a
+-- A record is inserted when it is new and updated from the version it was decided on; a statement that touches no row is how a
 -- conflict shows.
 
 -- name: flow_insert
@@ -10,7 +10,7 @@ ON CONFLICT (flow_id) DO NOTHING;
 UPDATE flow
 SET status = :status, risk_band = :risk_band, deadline = :deadline, next_wakeup_at = :next_wakeup_at,
     ended_at = :ended_at, outcome = :outcome, duration_ms = :duration_ms, version = :version, doc = :doc
-WHERE flow_id = :flow_id AND version = :version - 1;
+WHERE flow_id = :flow_id AND version = :base;
 
 -- name: ticket_insert
 INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, worker_id, held_since, requirement,
@@ -25,7 +25,7 @@ UPDATE ticket
 SET status = :status, priority = :priority, worker_id = :worker_id, held_since = :held_since,
     requirement = :requirement, turn = :turn, latest_start = :latest_start, precedence = :precedence, offered_until = NULL,
     next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
-WHERE ticket_id = :ticket_id AND version = :version - 1;
+WHERE ticket_id = :ticket_id AND version = :base;
 
 -- name: worker_insert
 INSERT INTO worker (worker_id, next_wakeup_at, version, doc) VALUES (:worker_id, :next_wakeup_at, :version, :doc)
