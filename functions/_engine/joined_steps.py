@@ -71,9 +71,9 @@ class Ahead:
         self.flow = taken.step.flow or self.flow or taken.context.flow
         for ticket in taken.step.tickets:
             before = self._tickets.get(ticket.ticket_id) or taken.context.tickets.get(ticket.ticket_id)
-            if before is not None or ticket.version == 1:
-                self._held.subtract(_holder(before))
-                self._held.update(_holder(ticket))
+            if ticket.status in HELD and ticket.worker_id and (before is None or before.status not in HELD):
+                # Slots that become free are not counted: tickets of other flows may wait for them.
+                self._held[ticket.worker_id] += 1
             self._tickets[ticket.ticket_id] = ticket
 
     async def tickets(self, ticket_ids: Collection[str], flow_id: str) -> Mapping[str, Ticket]:
@@ -86,16 +86,11 @@ class Ahead:
     def ports(self) -> Ports:
         """Return the ports of a function whose step is joined: it reads the decision, and what workers hold."""
         ports = self._ports
-        if any(self._held.values()):
+        if self._held:
             ports = replace(ports, ticket_counts=cast("TicketCounts", _CountsAhead(ports.ticket_counts, self._held)))
         if self._decision is not None:
             ports = replace(ports, store=cast("FlowStore", _StoreAhead(ports.store, self._decision)))
         return ports
-
-
-def _holder(ticket: Ticket | None) -> Sequence[str]:
-    """Return the worker that holds a ticket, if one does."""
-    return (ticket.worker_id,) if ticket is not None and ticket.status in HELD and ticket.worker_id else ()
 
 
 class _StoreAhead:
@@ -183,17 +178,17 @@ class StepJoiner:
 
 
 def _may_join(before: StepTaken, event: CloudEvent, flow: Flow) -> bool:
-    """Whether an event that a step leads to may be handled in its commit.
-
-    Tickets of other flows that wait for the slots which the step frees come first.
-    """
-    if event.event_type not in JOINED or event.source == TRANSITIONS:
+    """Whether an event that a step leads to may be handled in its commit."""
+    if (
+        event.event_type not in JOINED
+        or event.source == TRANSITIONS
+        or event.extensions["partitionkey"] != flow.flow_id
+    ):
         return False
     step, outcome = before.step, before.outcome
-    others = any(other.extensions.get("partitionkey") != flow.flow_id for other in step.events)
     large = step.decision is not None and len(step.decision) > LARGEST_DECISION
     many = outcome.tasks if isinstance(outcome, Validated) else len(step.tickets)
-    return not others and not large and many <= MOST_TICKETS
+    return not large and many <= MOST_TICKETS
 
 
 def _somebody_waits(outcome: AnyOutcome) -> bool:

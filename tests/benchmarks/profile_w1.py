@@ -1,13 +1,14 @@
 """Where the CPU of a W1 flow goes, by what it is for: `python -m tests.benchmarks.profile_w1 [FLOWS] [IN_FLIGHT]`.
 
-The parts add up to all that the platform's process has used; `sampled.py` says how they are counted. The profiler's own
-thread is left out.
+It needs `py-spy` (`pip install py-spy`), which looks a few hundred times a second at what each thread is doing. The
+parts share out all the CPU that the platform's process has used, so they add up.
 """
 
 import asyncio
-import json
+import shutil
 import signal
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -15,11 +16,13 @@ from tempfile import TemporaryDirectory
 
 from tests.benchmarks.bench_w1 import started
 from tests.benchmarks.load import Stub, drive
+from tests.benchmarks.measure import TICKS
 from tests.support.processes import platform_process, processes
-from tests.support.world import until
 
 FLOWS, IN_FLIGHT = 300, 64
-FUNCTIONS_SHOWN = 25
+ROOT = str(Path(__file__).parents[2]) + "/"
+FUNCTIONS_SHOWN = 30
+LOOKS_A_SECOND = 400
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "logs": ("structlog/", "functions/_observability/logs.py"),
@@ -67,42 +70,53 @@ def part_of(stack: Sequence[str]) -> str:
     return OTHER
 
 
-async def profile(folder: Path, flows: int, in_flight: int) -> Sequence[Mapping[str, object]]:
-    """Run W1 and return the profile of its platform."""
-    out = folder / "profile.json"
-    stub = Stub()
+async def profile(folder: Path, flows: int, in_flight: int) -> Mapping[str, float]:
+    """Run W1; return the CPU in ms of each stack of the platform, the thread first and the innermost frame last."""
+    stub, out = Stub(), folder / "profile.txt"
     async with stub.serving():
         with processes() as all_processes:
             platform = platform_process(
                 folder, telemetry_url=f"{stub.url}/telemetry", log_level="warning", heartbeat_seconds=600
             )
-            platform.module, platform.arguments = "tests.benchmarks.sampled", [str(out), *platform.arguments]
             all_processes.append(platform)
-            await started(platform, stub)
+            pid = await started(platform, stub)
             await drive(platform.url, stub, flows=50, in_flight=8)  # warm
-            assert platform.running is not None
-            platform.running.send_signal(signal.SIGUSR1)
-            result = await drive(platform.url, stub, flows=flows, in_flight=in_flight)
-            platform.running.send_signal(signal.SIGUSR2)
-            await until(lambda: _there(out), "the profile")
-    print(f"{flows} flows, {in_flight} in flight: {result.rate:.1f} flows/s with the profiler beside them")
-    rows: Sequence[Mapping[str, object]] = json.loads(out.read_text())
-    return rows
+            command = ("record", "--pid", str(pid), "--rate", str(LOOKS_A_SECOND), "--format", "raw", "--threads")
+            spy = await asyncio.create_subprocess_exec("py-spy", *command, "--full-filenames", "--output", str(out))
+            await asyncio.sleep(1)  # it has to find its way into the process
+            before = cpu_of_threads(pid)
+            await drive(platform.url, stub, flows=flows, in_flight=in_flight)
+            after = cpu_of_threads(pid)
+            spy.send_signal(signal.SIGINT)
+            await spy.wait()
+    lines = (line.rpartition(" ") for line in out.read_text().splitlines())
+    seen = {stack: int(times) for stack, _, times in lines}
+    looks = Counter[str]()
+    for stack, times in seen.items():
+        looks[thread_of(stack)] += times
+    used = {thread: after[thread] - before.get(thread, 0.0) for thread in after}
+    return {stack: times * used.get(thread_of(stack), 0.0) / looks[thread_of(stack)] for stack, times in seen.items()}
 
 
-async def _there(out: Path) -> bool | None:
-    return out.exists() or None  # noqa: ASYNC240 a look at a file
+def cpu_of_threads(pid: int) -> Mapping[str, float]:
+    """Return what each thread of a process has used so far, in ms, by its id."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    stats = {task.name: (task / "stat").read_text().rpartition(")")[2].split() for task in tasks}
+    return {thread: (int(fields[11]) + int(fields[12])) * 1000 / TICKS for thread, fields in stats.items()}
 
 
-def table(rows: Sequence[Mapping[str, object]], flows: int) -> str:
+def thread_of(stack: str) -> str:
+    """Return the id of the thread of a stack, which begins as `thread (7): name`."""
+    return stack.partition("(")[2].partition(")")[0]
+
+
+def table(used: Mapping[str, float], flows: int) -> str:
     """Return the parts, the largest first, and the functions that take the most themselves."""
     parts, functions = dict[str, float](), dict[str, float]()
-    for row in rows:
-        stack, ms = row["stack"], row["ms"]
-        assert isinstance(stack, list)
-        assert isinstance(ms, float)
-        own = next((frame for frame in stack if frame.startswith("functions/")), stack[0])
-        for counts, name in ((parts, part_of(stack)), (functions, own)):
+    for stack, ms in used.items():
+        frames = [short(frame) for frame in reversed(stack.split(";"))]
+        own = next((frame for frame in frames if frame.startswith("functions/")), frames[0])
+        for counts, name in ((parts, part_of(frames)), (functions, own)):
             counts[name] = counts.get(name, 0.0) + ms / flows
     whole = sum(parts.values())
     lines = ["| for | CPU ms/flow | share |", "| --- | --- | --- |"]
@@ -110,6 +124,13 @@ def table(rows: Sequence[Mapping[str, object]], flows: int) -> str:
     lines += [f"| all | {whole:.2f} | 100% |", ""]
     lines += [f"{ms:8.3f} {name}" for name, ms in _largest(functions)[:FUNCTIONS_SHOWN]]
     return "\n".join(lines)
+
+
+def short(frame: str) -> str:
+    """Return a frame, `function (path:line)`, as `path:function`, the path from the project or a package on."""
+    function, _, place = frame.partition(" (")
+    path = place.rpartition(":")[0]
+    return f"{path.removeprefix(ROOT).rpartition('site-packages/')[2]}:{function}"
 
 
 def _largest(counts: Mapping[str, float]) -> Sequence[tuple[str, float]]:
@@ -120,9 +141,10 @@ def main() -> None:
     """Print the profile."""
     given = [int(word) for word in sys.argv[1:]]
     flows, in_flight = (given + [FLOWS, IN_FLIGHT][len(given) :])[:2]
+    if shutil.which("py-spy") is None:
+        sys.exit("py-spy is not there: pip install py-spy")
     with TemporaryDirectory() as folder:
-        rows = asyncio.run(profile(Path(folder), flows, in_flight))
-    print(table(rows, flows))
+        print(table(asyncio.run(profile(Path(folder), flows, in_flight)), flows))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ async def test_a_flow_that_succeeds_undoes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["compensation.requested", "tickets.ready"])
 async def test_a_lost_event_does_not_keep_a_flow_from_undoing(tmp_path: Path, lost: str) -> None:
-    async with running_world(tmp_path, limits={"reemit": timedelta(seconds=0.1)}) as world:
+    async with running_world(tmp_path, joins=False, limits={"reemit": timedelta(seconds=0.1)}) as world:
         await world.register()
         world.workers.behave = failing("c")
         take = world.platform.outbox.take

@@ -24,7 +24,12 @@ async def crowded(world: LocalWorld, *tasks: Task, slots: int = SLOTS) -> str:
     flow_id = await world.submit(decision(*tasks, sla_deadline_seconds=LONG))
     free = sum(1 for one in tasks if not one["dependencies"])
     await waiting(world, flow_id, free - slots)
+    await until(lambda: _given(world, slots), "the slots to be taken")
     return flow_id
+
+
+async def _given(world: LocalWorld, number: int) -> bool | None:
+    return len(world.workers.assignments) == number or None
 
 
 async def waiting(world: LocalWorld, flow_id: str, number: int) -> None:

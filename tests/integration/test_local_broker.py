@@ -102,7 +102,7 @@ async def test_an_event_that_a_subscriber_refuses_becomes_a_dead_letter_and_can_
 
 async def test_a_function_that_raises_three_times_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_broker, "FIRST_PAUSE", 0.001)
-    async with running_world(tmp_path) as world:
+    async with running_world(tmp_path, joins=False) as world:
         calls = 0
 
         async def broken(_flow_id: str) -> bytes:

@@ -40,14 +40,13 @@ class Process:
     arguments: list[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    module: str = "functions"
     running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, or start it again."""
         with self.log.open("ab") as out:
             self.running = subprocess.Popen(
-                [sys.executable, "-m", self.module, *self.arguments],
+                [sys.executable, "-m", "functions", *self.arguments],
                 stdout=out,
                 stderr=out,
                 env={**os.environ, **self.environment},

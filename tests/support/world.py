@@ -288,11 +288,16 @@ class Impatient(Settings):
 
 @asynccontextmanager
 async def running_world(
-    tmp_path: Path, stores: Stores | None = None, gateway: WorkerGateway | None = None, **settings: Any
+    tmp_path: Path,
+    stores: Stores | None = None,
+    gateway: WorkerGateway | None = None,
+    *,
+    joins: bool = True,
+    **settings: Any,
 ) -> AsyncIterator[LocalWorld]:
     """Run a platform, over the memory adapters if no others are given; `limits` changes `Rules`.
 
-    Workers are local ones, unless `gateway` is the way to others.
+    Workers are local ones, unless `gateway` is the way to others. Unless it `joins` steps, each is a commit of its own.
 
     One worker, `w1`, is not registered yet.
     """
@@ -305,7 +310,7 @@ async def running_world(
         tokens=JwtTokens(b"k" * 32, clock),
     )
     platform = Platform(
-        Impatient.from_mapping({}, data=tmp_path, **settings), ports, stores.queue, "http://127.0.0.1:1"
+        Impatient.from_mapping({}, data=tmp_path, **settings), ports, stores.queue, "http://127.0.0.1:1", joins=joins
     )
     workers.report = platform.report
     await platform.start()

@@ -90,7 +90,7 @@ async def test_what_fails_in_the_background_has_the_ids_of_what_it_is_about(
         raise OSError("broken")
 
     with structlog.testing.capture_logs() as lines:
-        async with running_world(tmp_path) as world:
+        async with running_world(tmp_path, joins=False) as world:
             monkeypatch.setattr(world.platform.dispatcher, "delivered", broken)
             monkeypatch.setattr(WorkerTracker, "judge", broken)
             monkeypatch.setattr(WorkerTracker, "counts", lambda _tracker, _verdict: True)

@@ -163,7 +163,7 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.limit)
 async def test_a_time_limit_that_runs_out_is_counted_once_by_its_name(case: Case, tmp_path: Path) -> None:
-    async with running_world(tmp_path, limits=case.limits) as world:
+    async with running_world(tmp_path, joins=False, limits=case.limits) as world:
         assert run_out(world) == {}
         await case.provoke(world)
 
