@@ -58,7 +58,7 @@ class Shaky(Platform):
 class SimulatedHost:
     """One place where the platform runs; `services` is what its api serves with, None while it is down."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a world
         self,
         name: str,
         seed: int,
@@ -68,6 +68,7 @@ class SimulatedHost:
         settings: Settings,
         faults: Faults,
         subscriber: Broker,
+        joins: bool,
     ) -> None:
         self.services: ApiServices | None = None
         self.settings = settings
@@ -78,6 +79,7 @@ class SimulatedHost:
         self._queue = queue
         self._faults = faults
         self._subscriber = subscriber
+        self._joins = joins
         self._process: Process | None = None
 
     async def run(self) -> None:
@@ -113,7 +115,7 @@ class SimulatedHost:
     async def _serve(self, process: Process) -> None:
         chance = Random(f"{self._seed}/{process.name}")
         ports, queue = disturbed(self._ports, self._queue, Trouble(process, self._faults, chance))
-        platform = Shaky(self.settings, ports, queue, URL, chance=chance)
+        platform = Shaky(self.settings, ports, queue, URL, chance=chance, joins=self._joins)
         platform.faults = self._faults
         platform.outbox.subscriber = self._subscriber
         try:

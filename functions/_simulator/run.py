@@ -49,15 +49,20 @@ def simulate(
     scenario: Scenario | None = None,
     start: datetime = START,
     *,
+    joins: bool | None = None,
     keep_history: bool = False,
 ) -> Result:
-    """Run one world; without a scenario it is drawn from the seed."""
+    """Run one world; without a scenario it is drawn from the seed.
+
+    `joins`: steps that follow from each other are one commit; where it is not said, they are in every other world.
+    """
     chosen = Faults(seed, faults)
     loop = VirtualLoop(Random(f"{seed}/order"))
     loop.set_task_factory(adopting)
 
     async def whole() -> World:
-        world = World(scenario or drawn_scenario(seed), seed, chosen, start)
+        joined = seed % 2 == 1 if joins is None else joins
+        world = World(scenario or drawn_scenario(seed), seed, chosen, start, joins=joined)
         world.broken = broken
         await live(world)
         return world
@@ -74,9 +79,11 @@ def simulate_many(
     scenario: Scenario | None = None,
     start: datetime = START,
     jobs: int = 1,
+    *,
+    joins: bool | None = None,
 ) -> Iterator[Result]:
     """Yield the result of each seed, in order; `jobs` processes share the work."""
-    one = partial(simulate, faults=faults, scenario=scenario, start=start)
+    one = partial(simulate, faults=faults, scenario=scenario, start=start, joins=joins)
     if jobs == 1 or len(seeds) == 1:
         yield from map(one, seeds)
         return

@@ -59,7 +59,9 @@ class Observed:
 class World:
     """Everything there is in one run; make it within the loop that it is to live in."""
 
-    def __init__(self, scenario: Scenario, seed: int, faults: Faults, start: datetime = START) -> None:
+    def __init__(
+        self, scenario: Scenario, seed: int, faults: Faults, start: datetime = START, *, joins: bool = False
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.seconds = loop.time
         self.faults = faults
@@ -75,6 +77,7 @@ class World:
         self.flow_id = flow_id_of(str(self.decision.get("decision_id")))
         self.scenario = scenario
         self.seed = seed
+        self.joins = joins
         self.hosts = [self._host(name) for name in ("a", "b") if name == "a" or "second-process" in faults.active]
         self.faults.struck["second-process"] += len(self.hosts) - 1
         self.outside.hosts = self.hosts
@@ -127,4 +130,5 @@ class World:
             settings=self.settings(),
             faults=self.faults,
             subscriber=self.subscriber,
+            joins=self.joins,
         )

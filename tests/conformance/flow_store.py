@@ -7,7 +7,7 @@ import pytest
 
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Unavailable
-from functions._core.records.change_set import ChangeSet
+from functions._core.records.change_set import ChangeSet, joined
 from functions._core.records.values import FlowStatus, TicketStatus
 from tests.conformance.suite import StoresSuite
 from tests.support.builders import (
@@ -228,6 +228,42 @@ class FlowStoreSuite(StoresSuite):
         assert len(await stores.views.audits(None, 10)) == 1
         assert [queued.event.id for queued in await stores.queue.pending(0, 10)] == ["event-2"]
         assert await stores.telemetry_buffer.size() == 1
+
+    async def test_joined_steps_are_one_commit(self, stores: Stores) -> None:
+        flow = make_flow()
+        plan = make_plan(flow, 3)
+        moved, given = later(flow, status=FlowStatus.EXECUTING), later(plan[1], status=TicketStatus.ASSIGNED, attempt=1)
+        first = make_step(flow, decision=b"{}", history=(make_history(flow),), events=(make_event(1),))
+        second = ChangeSet(
+            flow_id=flow.flow_id, flow=moved, tickets=tuple(plan), history=(make_history(flow, type="b"),)
+        )
+        third = ChangeSet(flow_id=flow.flow_id, tickets=(given,), history=(make_history(flow, type="c"),))
+        await stores.store.commit(joined([first, second, third]))
+        assert await stores.store.flow(flow.flow_id) == moved
+        assert await stores.store.tickets_of(flow.flow_id) == [plan[0], given, plan[2]]
+        assert await stores.store.decision(flow.flow_id) == b"{}"
+        told = await stores.views.history(flow.flow_id, 0, 10)
+        assert [entry.type for entry in told] == [make_history(flow).type, "b", "c"]
+        assert [queued.event.id for queued in await stores.queue.pending(0, 10)] == ["event-1"]
+        taken = later(given, status=TicketStatus.RUNNING)
+        done = later(taken, status=TicketStatus.COMPLETED)
+        await stores.store.commit(joined([ChangeSet(flow_id=flow.flow_id, tickets=(one,)) for one in (taken, done)]))
+        assert await stores.store.tickets([given.ticket_id]) == {given.ticket_id: done}
+
+    async def test_joined_steps_that_were_decided_on_an_old_version_are_a_conflict(self, stores: Stores) -> None:
+        flow = make_flow()
+        ticket, other = make_plan(flow, 2)
+        await stores.store.commit(make_step(flow, ticket, other))
+        moved = [later(ticket, attempt=1), later(later(ticket, attempt=1), attempt=2)]
+        steps = joined([ChangeSet(flow_id=flow.flow_id, tickets=(one,)) for one in moved])
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(moved[0],)))
+        with pytest.raises(Conflict):
+            await stores.store.commit(steps)
+        again = [ChangeSet(flow_id=flow.flow_id, flow=one) for one in (flow, later(flow))]
+        with pytest.raises(Conflict):
+            await stores.store.commit(joined(again))
+        assert await stores.store.tickets_of(flow.flow_id) == [moved[0], other]
+        assert await stores.store.flow(flow.flow_id) == flow
 
     async def test_a_large_plan_is_one_commit(self, stores: Stores) -> None:
         flow = make_flow()
