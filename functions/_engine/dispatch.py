@@ -27,6 +27,7 @@ from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
 from functions._engine.joined_steps import Ahead, StepJoiner, StepTaken
+from functions._engine.remembered import KnownRecords, RememberedRecords, seen_by
 from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out, reported
 from functions._observability.dispatch_result import Handling
 
@@ -70,7 +71,7 @@ class FunctionWork(NamedTuple):
 class Dispatcher:
     """Handles events against the ports; what is committed goes to `committed`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a process
         self,
         ports: Ports,
         rules: Rules,
@@ -80,12 +81,14 @@ class Dispatcher:
         subscribed: Callable[[str], bool] | None = None,
         chain_told: bool = False,
         joins: bool = False,
+        remembers: bool = False,
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
         `observed` is told how each event went. `subscribed` adds events for transitions, those whose type it wants;
         with `chain_told` also for those that are named like a chain event. With `joins` the steps that follow from one
-        are committed with it, as far as `StepJoiner` takes them.
+        are committed with it, as far as `StepJoiner` takes them. A process that `remembers` records does not read them
+        from the store for each decision.
         """
         self._chain_told = chain_told
         self._observed = observed
@@ -94,7 +97,9 @@ class Dispatcher:
         self._rules = rules
         self.up_since: datetime | None = None
         self._committed = committed
-        self._joiner = StepJoiner(ports, self.told) if joins else None
+        self._remembered = RememberedRecords(ports.store) if remembers else None
+        self._records: KnownRecords = self._remembered or ports.store
+        self._joiner = StepJoiner(ports, self._records, self.told) if joins else None
 
     async def handle(self, event: CloudEvent, *, queued: bool = False) -> DispatchResult:
         """Handle one event of a route; `queued` removes it from the queue in the same write."""
@@ -199,14 +204,20 @@ class Dispatcher:
         records that do not belong together; it is believed when it comes every time.
         """
         moved: FlowcError = Conflict(f"flow {flow_id} changed {COMMIT_TRIES} times while it was being decided on")
+        fresh = self._remembered is None
         for _ in range(COMMIT_TRIES):
-            ahead = Ahead(self._ports)
+            ahead = Ahead(self._ports, self._records)
             try:
-                return await self._commit([await self._take(flow_id, work, ahead, queued=queued) for work in works])
+                taken = await self._commit([await self._take(flow_id, work, ahead, queued=queued) for work in works])
+                if fresh or any(one.step.changes for one in taken):
+                    return taken
             except Conflict:
-                continue
+                pass
             except IllegalTransition as illegal:
                 moved = illegal
+            fresh = True
+            if self._remembered is not None:
+                self._remembered.forget(flow_id)
         raise moved
 
     async def _commit(self, taken: Sequence[StepTaken]) -> Sequence[StepTaken]:
@@ -215,7 +226,12 @@ class Dispatcher:
             taken = await self._joiner.follow(taken)
         changing = [one.step for one in taken if one.step.changes]
         if changing:
-            await self._ports.store.commit(joined(changing))
+            step = joined(changing)
+            if self._remembered is not None:
+                step = replace(step, seen=seen_by((one.context for one in taken if one.outcome is not None), step))
+            await self._ports.store.commit(step)
+            if self._remembered is not None:
+                self._remembered.committed(step)
         for step in changing:
             self._committed(step)
         return taken
@@ -243,8 +259,8 @@ class Dispatcher:
     async def _load(
         self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str, ahead: Ahead | None = None
     ) -> Context:
-        known = ahead or Ahead(self._ports)
-        flow = known.flow or await self._ports.store.flow(flow_id)
+        known = ahead or Ahead(self._ports, self._records)
+        flow = known.flow or await self._records.flow(flow_id)
         if flow is None:
             raise Unavailable(f"flow {flow_id} is not visible")
         return self._context(flow, await known.tickets(ticket_ids, flow_id), function, cause)

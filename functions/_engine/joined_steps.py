@@ -22,6 +22,7 @@ from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import FlowStore, Ports, TicketCounts
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
+from functions._engine.remembered import KnownRecords
 from functions._engine.wiring import FUNCTIONS
 from functions._observability.logs import ids_of, log
 
@@ -57,9 +58,10 @@ class StepTaken:
 class Ahead:
     """The records of one flow as steps that are not committed yet leave them."""
 
-    def __init__(self, ports: Ports) -> None:
-        """Begin with the stored records."""
+    def __init__(self, ports: Ports, records: KnownRecords) -> None:
+        """Begin with `records`."""
         self._ports = ports
+        self._records = records
         self._tickets: dict[str, Ticket] = {}
         self._held: Counter[str] = Counter()
         self._decision: bytes | None = None
@@ -79,7 +81,7 @@ class Ahead:
     async def tickets(self, ticket_ids: Collection[str], flow_id: str) -> Mapping[str, Ticket]:
         """See `FlowStore.tickets`."""
         unknown = [one for one in ticket_ids if one not in self._tickets]
-        stored = await self._ports.store.tickets(unknown, flow_id) if unknown else {}
+        stored = await self._records.tickets(unknown, flow_id) if unknown else {}
         found = {one: self._tickets.get(one) or stored.get(one) for one in ticket_ids}
         return {one: ticket for one, ticket in found.items() if ticket is not None}
 
@@ -128,14 +130,15 @@ class _CountsAhead:
 class StepJoiner:
     """Takes the steps that follow from one, as far as they can be joined to it."""
 
-    def __init__(self, ports: Ports, told: Told) -> None:
+    def __init__(self, ports: Ports, records: KnownRecords, told: Told) -> None:
         """Let `told` add to each step the events for subscribers."""
         self._ports = ports
+        self._records = records
         self._told = told
 
     async def follow(self, first: Sequence[StepTaken]) -> Sequence[StepTaken]:
         """Return steps of one flow, and those that follow from them; an event that is handled leaves its step."""
-        ahead, taken = Ahead(self._ports), list(first)
+        ahead, taken = Ahead(self._ports, self._records), list(first)
         for one in first:
             ahead.add(one)
         for place, one in enumerate(taken):  # it grows meanwhile

@@ -80,6 +80,7 @@ class Platform:
             subscribed=subscribed,
             chain_told=outbox is None,
             joins=self._joins,
+            remembers=self._joins and settings.database_url is not None,
         )
         self._intake = ReportIntake(self._executor, self.dispatcher, self._overdue)
         self._raised: set[str] = set()

@@ -32,6 +32,24 @@ PAYLOADS: dict[str, Any] = {
 }
 
 
+class SharedFlowStoreSuite(StoresSuite):
+    """What a store must do whose records a process may remember while others write them."""
+
+    async def test_a_record_that_was_decided_on_as_it_was_is_a_conflict(self, stores: Stores) -> None:
+        flow = make_flow()
+        ticket, other = make_plan(flow, 2)
+        await stores.store.commit(make_step(flow, ticket, other))
+        moved = (later(ticket, attempt=1),)
+        for seen in ({flow.flow_id: 2}, {other.ticket_id: 2}, {flow.flow_id: 1, other.ticket_id: 2}, {"nobody": 1}):
+            with pytest.raises(Conflict):
+                await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=moved, seen=seen))
+        assert await stores.store.tickets_of(flow.flow_id) == [ticket, other]
+        seen = {flow.flow_id: 1, other.ticket_id: 1}
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, seen=seen, handled="an event"))
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=moved, seen=seen))
+        assert await stores.store.tickets_of(flow.flow_id) == [*moved, other]
+
+
 class FlowStoreSuite(StoresSuite):
     large = 2000
     """Tickets of a large plan: more than any store writes at once."""

@@ -2,7 +2,7 @@
 
 from tests.conformance.dead_letters import DeadLettersSuite
 from tests.conformance.event_queue import EventQueueSuite
-from tests.conformance.flow_store import FlowStoreSuite
+from tests.conformance.flow_store import FlowStoreSuite, SharedFlowStoreSuite
 from tests.conformance.registry import RegistrySuite
 from tests.conformance.retention import RetentionSuite
 from tests.conformance.statistics import StatisticsSuite
@@ -18,6 +18,7 @@ __all__ = [
     "FlowStoreSuite",
     "RegistrySuite",
     "RetentionSuite",
+    "SharedFlowStoreSuite",
     "StatisticsSuite",
     "TelemetryBufferSuite",
     "TicketCountsSuite",

@@ -12,10 +12,11 @@ from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Due, Ports
 from functions._core.records.change_set import ChangeSet
+from functions._core.records.values import add_time
 from functions._core.rules import Rules
 from functions._engine import dispatch
 from functions._engine.dispatch import Dispatcher
-from tests.support.builders import T0, make_flow
+from tests.support.builders import T0, later, make_flow
 
 READ = timedelta(seconds=5)
 FLOW = make_flow(next_wakeup_at=T0)
@@ -82,3 +83,38 @@ async def test_a_step_that_is_illegal_every_time_is_an_error(
     monkeypatch.setattr(dispatch, "advance", illegal)
     with pytest.raises(IllegalTransition):
         await dispatcher.due(DUE)
+
+
+@pytest.fixture
+async def remembering() -> tuple[Dispatcher, SlowWorld]:
+    """Give a dispatcher that has just decided on a flow and remembers it, and the world of which it is one process."""
+    world = SlowWorld()
+    await world.commit(ChangeSet(flow_id=FLOW.flow_id, flow=FLOW))
+    dispatcher = Dispatcher(
+        cast("Ports", world), Rules(), committed=lambda _step: None, observed=lambda _handling: None, remembers=True
+    )
+    await dispatcher.due(DUE)
+    return dispatcher, world
+
+
+async def test_a_record_that_another_process_has_changed_is_read_again(
+    remembering: tuple[Dispatcher, SlowWorld],
+) -> None:
+    dispatcher, world = remembering
+    known = await world.flow(FLOW.flow_id)
+    changed = later(known, correlation_id="of another process")
+    await world.commit(ChangeSet(flow_id=FLOW.flow_id, flow=changed))
+    world.time = add_time(known.next_wakeup_at, READ)
+    handled = await dispatcher.due(DUE)
+    assert handled is not None
+    assert handled.context.flow == changed
+    assert [entry.type for entry in handled.step.history] == ["flow.reemitted"]
+
+
+async def test_nothing_to_do_is_believed_only_of_what_is_stored(remembering: tuple[Dispatcher, SlowWorld]) -> None:
+    dispatcher, world = remembering
+    known = await world.flow(FLOW.flow_id)
+    await world.commit(ChangeSet(flow_id=FLOW.flow_id, flow=later(known, next_wakeup_at=T0)))
+    handled = await dispatcher.due(DUE)
+    assert handled is not None
+    assert [entry.type for entry in handled.step.history] == ["flow.reemitted"]

@@ -11,6 +11,7 @@ from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, TicketStatus
 from functions._engine import joined_steps, report_intake
+from functions._engine.wiring import FUNCTIONS
 from tests.support.world import LocalWorld, decision, running_world, task, until
 
 MIDDLE = [f"middle-{number}" for number in range(3)]
@@ -128,8 +129,8 @@ async def test_a_function_that_fails_leaves_its_event_to_the_queue(
             raise Unavailable("not now")
         return await real(*given)
 
-    real = joined_steps.FUNCTIONS["generate_tickets"]
-    monkeypatch.setitem(joined_steps.FUNCTIONS, "generate_tickets", failing)  # type: ignore[arg-type]
+    real = FUNCTIONS["generate_tickets"]
+    monkeypatch.setitem(FUNCTIONS, "generate_tickets", failing)
     async with running_world(tmp_path) as world:
         await world.register()
         commits = commits_of(world, monkeypatch)

@@ -43,14 +43,19 @@ class MemoryFlows:
             if (chosen is None or ticket_id in chosen) and (ticket := self._state.tickets.get(ticket_id))
         ]
 
-    async def commit(self, step: ChangeSet) -> None:
-        """Apply `step`, or raise `Conflict` and change nothing."""
+    def _expect(self, step: ChangeSet) -> None:
         state = self._state
         if step.flow:
             expect(state.flows.get(step.flow_id), step.base_of(step.flow_id, step.flow.version))
         for ticket in step.tickets:
             expect(state.tickets.get(ticket.ticket_id), step.base_of(ticket.ticket_id, ticket.version))
+        for record_id, version in step.seen.items():
+            expect(state.flows.get(record_id) or state.tickets.get(record_id), version)
 
+    async def commit(self, step: ChangeSet) -> None:
+        """Apply `step`, or raise `Conflict` and change nothing."""
+        state = self._state
+        self._expect(step)
         if step.flow:
             state.flows.put(step.flow_id, step.flow)
             state.wake("flow", step.flow_id, step.flow_id, step.flow.next_wakeup_at)

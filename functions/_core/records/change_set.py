@@ -54,6 +54,11 @@ class ChangeSet:
     """Id of the queued event that this change set answers; the queue removes it in the same write."""
     parts: tuple["ChangeSet", ...] = ()
     """The change sets that were joined to this one, in order; empty for that of one outcome."""
+    seen: Mapping[str, int] = field(default_factory=dict)
+    """The versions of the flow and of tickets that are not changed, but were decided on as they were remembered.
+
+    A store that several processes write refuses the change set when one of them has another version by now.
+    """
     bases: Mapping[str, int] = field(default_factory=dict)
     """The versions that joined changes were decided on, by the id of the record, 0 for a new one."""
 

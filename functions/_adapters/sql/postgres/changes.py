@@ -54,6 +54,8 @@ def writing_of(step: ChangeSet, owner: str | None) -> Writing:
         based = {"flow_base": base} if base else {}
         writing.guard("flow_written", "flow_update" if base else "flow_insert", {**flow_row(step.flow), **based})
     _add_tickets(writing, step)
+    if step.seen:
+        _add_seen(writing, step)
     if step.decision is not None:
         writing.add("decided", "decision_insert", {"flow_id": step.flow_id, "decision": step.decision})
     if step.history:
@@ -83,6 +85,16 @@ def _add_tickets(writing: Writing, step: ChangeSet) -> None:
         writing.guard("tickets_written", "ticket_insert", columns("new", new), len(new))
     if changed:
         writing.guard("tickets_changed", "ticket_update", columns("changed", changed), len(changed))
+
+
+def _add_seen(writing: Writing, step: ChangeSet) -> None:
+    """Let records that are not changed be at the versions that were decided on."""
+    tickets = {record_id: version for record_id, version in step.seen.items() if record_id != step.flow_id}
+    if len(tickets) < len(step.seen):
+        writing.guard("flow_looked_at", "flow_seen", {"flow_id": step.flow_id, "flow_seen": step.seen[step.flow_id]})
+    if tickets:
+        values = {"seen_ids": list(tickets), "seen_versions": list(tickets.values())}
+        writing.guard("tickets_looked_at", "tickets_seen", values, len(tickets))
 
 
 def _add_events(writing: Writing, events: Iterable[CloudEvent], handled: str | None) -> None:

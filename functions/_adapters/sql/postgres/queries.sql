@@ -72,6 +72,13 @@ FROM unnest(
         compensation_ticket_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc, base)
 WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.base RETURNING 1
 
+-- name: flow_seen
+SELECT 1 FROM flow WHERE flow_id = :flow_id AND version = :flow_seen
+
+-- name: tickets_seen
+SELECT 1 FROM ticket JOIN unnest(:seen_ids::text[], :seen_versions::integer[]) AS n (ticket_id, version)
+ON ticket.ticket_id = n.ticket_id AND ticket.version = n.version
+
 -- name: decision_insert
 -- The first decision of a flow wins.
 INSERT INTO decision (flow_id, doc) VALUES (:flow_id, :decision) ON CONFLICT (flow_id) DO NOTHING
