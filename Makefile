@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench requirements emulators events reference diagrams observability knative sam clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators events reference diagrams observability knative sam clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -58,6 +58,9 @@ fmt: $(ready) ## format, and fix what can be fixed
 
 bench: $(ready) ## run the benchmarks (tests/benchmarks/bench_*.py)
 	@$(python) -m pytest tests/benchmarks -o python_files='bench_*.py' -p no:randomly --timeout 0 -s
+
+bench-quick: $(ready) ## compare what a W1 flow costs with what is recorded (a minute; CI does it, too)
+	@$(python) -m tests.benchmarks.quick
 
 requirements: $(ready) ## pin the newest versions that fit pyproject.toml
 	@infra/requirements/compile
