@@ -48,25 +48,8 @@ class JwtTokens:
         }
         return self._signed(_encoded(json.dumps(claims, separators=(",", ":")).encode())).decode()
 
-    def verify(
-        self,
-        token: str,
-        *,
-        ticket_id: str,
-        attempt: int,  # noqa: ARG002 - the port's; a report of an old attempt is superseded, not forbidden
-    ) -> Mapping[str, Any]:
-        """Return the claims, whose `attempt` the caller compares with that of the report.
-
-        Raises `Rejected` with status 401 for a token that is not ours or has expired, 403 for one that was
-        made for another ticket.
-        """
-        claims = self.claims(token)
-        if claims["ticket_id"] != ticket_id:
-            raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
-        return claims
-
     def claims(self, token: str) -> Mapping[str, Any]:
-        """See `ports.Tokens.claims`."""
+        """Return the claims; raise `Rejected`, status 401, for a token that is not ours or has expired."""
         given = token.encode(errors="replace")
         payload = given.partition(b".")[2].rpartition(b".")[0]
         # Nothing in it is believed, not even its header, before it is known to be what was minted here.
@@ -78,6 +61,11 @@ class JwtTokens:
         if claims["exp"] <= self._clock.now().timestamp():
             raise Rejected("the token has expired", code="expired_token", status=401)
         return claims
+
+    def verify(self, claims: Mapping[str, Any], *, ticket_id: str) -> None:
+        """See `ports.Tokens.verify`; the caller compares the attempt with that of the report."""
+        if claims["ticket_id"] != ticket_id:
+            raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
 
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """See `ports.Tokens.worker_secret`."""
