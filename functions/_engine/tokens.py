@@ -3,6 +3,7 @@
 Tokens are minted when an assignment is POSTed and live nowhere but in that POST.
 """
 
+import hmac
 import json
 import os
 import secrets
@@ -10,7 +11,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from hmac import compare_digest, digest
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class JwtTokens:
         if len(key) < KEY_BYTES:
             raise ValueError(f"the token key has {len(key)} bytes, it needs at least {KEY_BYTES}")
         self._key = key
+        self._mac = hmac.new(key, digestmod="sha256")  # copied for each token: to set it up costs most
         self._clock = clock
 
     def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
@@ -53,9 +54,9 @@ class JwtTokens:
         given = token.encode(errors="replace")
         payload = given.partition(b".")[2].rpartition(b".")[0]
         # Nothing in it is believed, not even its header, before it is known to be what was minted here.
-        if not compare_digest(given, self._signed(payload)):
+        if not hmac.compare_digest(given, self._signed(payload)):
             raise Rejected("the token is not valid", code="bad_token", status=401)
-        claims: dict[str, Any] = json.loads(urlsafe_b64decode(payload + PADDING))
+        claims: dict[str, Any] = json.loads(urlsafe_b64decode(payload + PADDING).decode())
         if not claims.keys() >= CLAIMS:
             raise Rejected("the token lacks a claim", code="bad_token", status=401)
         if claims["exp"] <= self._clock.now().timestamp():
@@ -74,7 +75,9 @@ class JwtTokens:
     def _signed(self, payload: bytes) -> bytes:
         """Return the token of a payload: a JWT signed with HMAC-SHA256 (RFC 7515 §3.1)."""
         text = HEADER + b"." + payload
-        return text + b"." + _encoded(digest(self._key, text, "sha256"))
+        mac = self._mac.copy()
+        mac.update(text)
+        return text + b"." + _encoded(mac.digest())
 
 
 def _encoded(data: bytes) -> bytes:

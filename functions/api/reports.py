@@ -51,12 +51,12 @@ async def read_report(request: Request, services: ApiServices) -> CloudEvent:
 
     Raises `Rejected`, see `read_events`; 422 for an event of another type.
     """
-    now = services.ports.clock.now()
     headers = headers_of(request)
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
     async with HeldBody(request, services.max_report) as body:
         if media == "application/json" and not any(name.startswith("ce-") for name in headers):
             data = await unhurried(body, lambda parse: parse(body))
+            now = services.ports.clock.now()
             # Two plain reports are two events, as heartbeats of an attempt are alike.
             event_id = sha256(body + format_time(now).encode()).hexdigest()[:32]
             return CloudEvent(id=event_id, source="/workers", type=REPORTED, time=now, data=data)

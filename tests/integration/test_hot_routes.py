@@ -217,8 +217,8 @@ def strange_bodies(path: str, *headers: Header) -> Iterator[bytes]:
         for size in (70_000, MAX_REPORT + 1, MAX_BODY + 1):
             yield request(path, b'"' + b"x" * size + b'"', media, *headers)
             yield request(path, b'"' + b"x" * size + b'"', media, *headers, chunked=True)
-    for media in ("text/plain", "application/json; charset=latin-1", "application/cloudevents+avro", "a/b+json", ""):
-        yield request(path, b"{}", ("content-type", media), *headers)
+    for other in ("text/plain", "application/json; charset=latin-1", "application/cloudevents+avro", "a/b+json", ""):
+        yield request(path, b"{}", ("content-type", other), *headers)
     yield request(path, b"{}", *headers)
 
 

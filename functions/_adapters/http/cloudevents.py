@@ -237,8 +237,7 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _require_json(content_type: str) -> None:
-    media = _media_type(content_type)
+def _require_json(media: str) -> None:
     if media and not _JSON_MEDIA.fullmatch(media):
         raise Rejected(f"data of type {media} is not JSON", code="unsupported_media_type", status=415)
 
