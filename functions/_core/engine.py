@@ -5,6 +5,7 @@ from typing import Protocol
 
 from functions._core.events.commands import AnyCommand
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.reports import Report
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
@@ -58,8 +59,8 @@ class Engine(Protocol):
         other content; the first content stays, the second is kept as a dead letter.
         """
 
-    async def report(self, event: CloudEvent) -> ReportResult:
-        """Take in a worker's report whose token has been verified and removed.
+    async def report(self, event: CloudEvent, report: Report | None = None) -> ReportResult:
+        """Take in a worker's report whose token has been verified and removed; `report` is its data, where it was read.
 
         Raises `Rejected` when its data is no report, or (status 404) the ticket is unknown.
         """

@@ -297,11 +297,11 @@ class Tokens(Protocol):
     def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
         """Return a token for one attempt at one ticket."""
 
-    def verify(self, token: str, *, ticket_id: str, attempt: int) -> Mapping[str, Any]:
-        """Return the claims; raise `Rejected` with status 401, or 403 when it was made for something else."""
-
     def claims(self, token: str) -> Mapping[str, Any]:
         """Return the claims of a token that was made here for any ticket; raise `Rejected` with status 401."""
+
+    def verify(self, claims: Mapping[str, Any], *, ticket_id: str) -> None:
+        """Raise `Rejected`, status 403, when a token of these claims was made for another ticket."""
 
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """Return the secret, `whsec_…`, that messages to this registration of a worker are signed by."""

@@ -17,6 +17,7 @@ from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable, 
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
 from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.reports import Report
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerVerdict, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
@@ -165,9 +166,9 @@ class Platform:
             await self._refuse_conflict(event, known)
         return flow.flow_id
 
-    async def report(self, event: CloudEvent) -> ReportResult:
+    async def report(self, event: CloudEvent, report: Report | None = None) -> ReportResult:
         """See `Engine.report`."""
-        return await self._intake.hear(event)
+        return await self._intake.hear(event, report)
 
     async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:
         """See `Engine.order`."""

@@ -61,9 +61,9 @@ class ReportIntake:
         turns = [self.answered(flow_id, None) for flow_id in self._acknowledged]
         await asyncio.gather(*turns, return_exceptions=True)
 
-    async def hear(self, event: CloudEvent) -> ReportResult:
+    async def hear(self, event: CloudEvent, report: Report | None = None) -> ReportResult:
         """See `Engine.report`."""
-        told = ReportMessage(event, read(Report, event))
+        told = ReportMessage(event, report or read(Report, event))
         answers = await asyncio.shield(self._waiting.add(event.extensions["partitionkey"], told))
         answer = answers[told]
         if isinstance(answer, Exception):

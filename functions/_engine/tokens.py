@@ -3,6 +3,7 @@
 Tokens are minted when an assignment is POSTed and live nowhere but in that POST.
 """
 
+import hmac
 import json
 import os
 import secrets
@@ -10,7 +11,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from hmac import compare_digest, digest
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class JwtTokens:
         if len(key) < KEY_BYTES:
             raise ValueError(f"the token key has {len(key)} bytes, it needs at least {KEY_BYTES}")
         self._key = key
+        self._mac = hmac.new(key, digestmod="sha256")  # copied for each token: to set it up costs most
         self._clock = clock
 
     def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
@@ -48,36 +49,24 @@ class JwtTokens:
         }
         return self._signed(_encoded(json.dumps(claims, separators=(",", ":")).encode())).decode()
 
-    def verify(
-        self,
-        token: str,
-        *,
-        ticket_id: str,
-        attempt: int,  # noqa: ARG002 - the port's; a report of an old attempt is superseded, not forbidden
-    ) -> Mapping[str, Any]:
-        """Return the claims, whose `attempt` the caller compares with that of the report.
-
-        Raises `Rejected` with status 401 for a token that is not ours or has expired, 403 for one that was
-        made for another ticket.
-        """
-        claims = self.claims(token)
-        if claims["ticket_id"] != ticket_id:
-            raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
-        return claims
-
     def claims(self, token: str) -> Mapping[str, Any]:
-        """See `ports.Tokens.claims`."""
+        """Return the claims; raise `Rejected`, status 401, for a token that is not ours or has expired."""
         given = token.encode(errors="replace")
         payload = given.partition(b".")[2].rpartition(b".")[0]
         # Nothing in it is believed, not even its header, before it is known to be what was minted here.
-        if not compare_digest(given, self._signed(payload)):
+        if not hmac.compare_digest(given, self._signed(payload)):
             raise Rejected("the token is not valid", code="bad_token", status=401)
-        claims: dict[str, Any] = json.loads(urlsafe_b64decode(payload + PADDING))
+        claims: dict[str, Any] = json.loads(urlsafe_b64decode(payload + PADDING).decode())
         if not claims.keys() >= CLAIMS:
             raise Rejected("the token lacks a claim", code="bad_token", status=401)
         if claims["exp"] <= self._clock.now().timestamp():
             raise Rejected("the token has expired", code="expired_token", status=401)
         return claims
+
+    def verify(self, claims: Mapping[str, Any], *, ticket_id: str) -> None:
+        """See `ports.Tokens.verify`; the caller compares the attempt with that of the report."""
+        if claims["ticket_id"] != ticket_id:
+            raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
 
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """See `ports.Tokens.worker_secret`."""
@@ -86,7 +75,9 @@ class JwtTokens:
     def _signed(self, payload: bytes) -> bytes:
         """Return the token of a payload: a JWT signed with HMAC-SHA256 (RFC 7515 §3.1)."""
         text = HEADER + b"." + payload
-        return text + b"." + _encoded(digest(self._key, text, "sha256"))
+        mac = self._mac.copy()
+        mac.update(text)
+        return text + b"." + _encoded(mac.digest())
 
 
 def _encoded(data: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """The ports of the platform, counted: each class does what the port behind it does, and measures it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
@@ -205,21 +204,22 @@ class MeasuredTokens:
 
     def claims(self, token: str) -> Mapping[str, Any]:
         """See `Tokens.claims`."""
-        with self._refusals():
-            return self._behind.claims(token)
-
-    def verify(self, token: str, *, ticket_id: str, attempt: int) -> Mapping[str, Any]:
-        """See `Tokens.verify`."""
-        with self._refusals():
-            return self._behind.verify(token, ticket_id=ticket_id, attempt=attempt)
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
         try:
-            yield
+            return self._behind.claims(token)
         except Rejected as refusal:
-            self._metrics.count("jwt_validation_failures_total", refusal.code)
+            self._refused(refusal)
             raise
+
+    def verify(self, claims: Mapping[str, Any], *, ticket_id: str) -> None:
+        """See `Tokens.verify`."""
+        try:
+            self._behind.verify(claims, ticket_id=ticket_id)
+        except Rejected as refusal:
+            self._refused(refusal)
+            raise
+
+    def _refused(self, refusal: Rejected) -> None:
+        self._metrics.count("jwt_validation_failures_total", refusal.code)
 
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """See `Tokens.worker_secret`."""

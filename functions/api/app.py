@@ -1,10 +1,8 @@
 """The HTTP function, put together."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
 
 from functions.api import (
@@ -25,6 +23,7 @@ from functions.api import (
 from functions.api.access import FrontDoor
 from functions.api.documents import BINARY, TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
+from functions.api.hot_routes import HotRoute, HotRoutes
 from functions.api.ingress import BatchTaken, Taken, receive_events
 from functions.api.questions import known_parameters
 from functions.api.reports import ReportAnswer, receive_report
@@ -51,20 +50,6 @@ MODULES = (
 )
 
 
-class PlainRoute(APIRoute):
-    """A documented route whose endpoint answers the request by itself: nothing is injected or serialised."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the endpoint, behind the check of its parameters."""
-
-        async def answer(request: Request) -> Response:
-            await known_parameters(request)
-            response: Response = await self.endpoint(request)
-            return response
-
-        return answer
-
-
 def create_app(services: ApiServices) -> FastAPI:
     """Return the ASGI application over `services`."""
     app = Api(
@@ -77,6 +62,7 @@ def create_app(services: ApiServices) -> FastAPI:
         responses=problem_answers(),
         dependencies=[Depends(known_parameters)],
         generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the platform has its own
     )
     app.state.services = services
     problems.install(app)
@@ -86,6 +72,7 @@ def create_app(services: ApiServices) -> FastAPI:
         app.include_router(module.router)
         routes += module.router.routes
     app.state.methods = _methods(routes)
+    app.add_middleware(HotRoutes, routes=[route for route in routes if isinstance(route, HotRoute)])
     key = None if services.api_key is None else services.api_key.get_secret_value()
     app.add_middleware(FrontDoor, key=key, hosts=services.hosts, origins=services.origins)
     return app
@@ -114,7 +101,7 @@ def _add_hot_routes(app: FastAPI) -> None:
         response_model=None,
         responses={**problem_answers(400, 401, 403, 404, 413, 415, 422, 503), 200: {"model": ReportAnswer}},
         openapi_extra={**reports, "security": [{"assignment": []}]},
-        route_class_override=PlainRoute,
+        route_class_override=HotRoute,
     )
     app.router.add_api_route(
         "/",
@@ -132,5 +119,5 @@ def _add_hot_routes(app: FastAPI) -> None:
             **events_body(*(entry.event_type for entry in TAKEN), batch=True),
             "security": [{}, {"assignment": []}],
         },
-        route_class_override=PlainRoute,
+        route_class_override=HotRoute,
     )

@@ -1,15 +1,15 @@
-"""Reading a body within a limit, and writing small answers: what the hot paths do by hand."""
+"""Reading headers, and a body within a limit, and writing small answers: what the hot paths do by hand."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
@@ -30,36 +30,88 @@ Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
 
 _READER = ThreadPoolExecutor(1, "heavy-json")
+_COMPACT = json.JSONEncoder(separators=(",", ":")).encode
 
 
-@asynccontextmanager
-async def body_of(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """Give the body; raise `Rejected`, status 413, as soon as it is known to be longer than `limit` bytes.
+def header(request: Request, name: bytes) -> str:
+    """Return the first header of a name, which is lower-case; an empty text when there is none."""
+    for given, value in request.scope["headers"]:
+        if given == name:
+            return str(value, "latin-1")
+    return ""
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """Return all headers by their lower-case names, of each name the last."""
+    return {str(name, "latin-1"): str(value, "latin-1") for name, value in request.scope["headers"]}
+
+
+class HeldBody:
+    """The body of a request, for as long as the context is open: `async with HeldBody(request, limit) as body`.
+
+    Raises `Rejected`, status 413, as soon as the body is known to be longer than `limit` bytes.
 
     While the context is open, what is more than `SMALL` counts for all requests together, and raises `Rejected`, status
     503, where that is too much: many bodies that never end cost no more memory than a few. What is not read is left to
     the server, which passes over it before it takes the next request.
     """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > limit):
-        raise _too_large(limit)
-    held, counted, body = services_of(request).held, 0, bytearray()
-    try:
-        async with aclosing(request.stream()) as stream:
-            async for part in stream:
-                if len(body) + len(part) > limit:
-                    raise _too_large(limit)
-                more = max(0, len(body) + len(part) - SMALL) - counted
-                if more and held.size + more > max(held.limit, 2 * limit):
-                    raise Rejected("too many large bodies arrive at once; try again", code="overloaded", status=503)
-                held.size += more
-                counted += more
-                body += part
-        whole = bytes(body)
-        body.clear()
-        yield whole
-    finally:
-        held.size -= counted
+
+    __slots__ = ("_counted", "_held", "_limit", "_request")
+
+    def __init__(self, request: Request, limit: int) -> None:
+        self._request = request
+        self._limit = limit
+        self._held = services_of(request).held
+        self._counted = 0
+
+    async def __aenter__(self) -> bytes:
+        """Return the whole body."""
+        announced = header(self._request, b"content-length")
+        if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > self._limit):
+            raise _too_large(self._limit)
+        try:
+            return await self._read()
+        except BaseException:
+            self._release()
+            raise
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Count it no more."""
+        self._release()
+
+    async def _read(self) -> bytes:
+        receive = self._request.receive
+        part, more = self._part(await receive(), 0)
+        if not more:
+            return part
+        body = bytearray(part)
+        while more:
+            part, more = self._part(await receive(), len(body))
+            body += part
+        return bytes(body)
+
+    def _part(self, message: Mapping[str, Any], before: int) -> tuple[bytes, bool]:
+        """Return the part of the body in a message, which comes after `before` bytes, and whether there are more."""
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        size = before + len(part)
+        if size > self._limit:
+            raise _too_large(self._limit)
+        if size > SMALL:
+            self._count(size - SMALL)
+        return part, message.get("more_body", False)
+
+    def _count(self, large: int) -> None:
+        more = large - self._counted
+        if more and self._held.size + more > max(self._held.limit, 2 * self._limit):
+            raise Rejected("too many large bodies arrive at once; try again", code="overloaded", status=503)
+        self._held.size += more
+        self._counted = large
+
+    def _release(self) -> None:
+        self._held.size -= self._counted
+        self._counted = 0
 
 
 async def unhurried(body: bytes, read: Callable[[Parse], T]) -> T:
@@ -74,8 +126,8 @@ async def unhurried(body: bytes, read: Callable[[Parse], T]) -> T:
 
 async def read_message(request: Request, limit: int) -> tuple[list[CloudEvent], bool]:
     """Return the events in a body of at most `limit` bytes, and whether they are a batch; see `ReadEvents`."""
-    async with body_of(request, limit) as body:
-        return await read_events(services_of(request), dict(request.headers.items()), body)
+    async with HeldBody(request, limit) as body:
+        return await read_events(services_of(request), headers_of(request), body)
 
 
 async def read_events(services: ApiServices, headers: Mapping[str, str], body: bytes) -> tuple[list[CloudEvent], bool]:
@@ -90,10 +142,10 @@ async def read_json(request: Request, model: type[Model], *, limit: int = MAX_JS
     Raises `Rejected`: 413 when it is too large, 415 when it does not say that it is JSON, 400 when it is not,
     422 with every wrong field.
     """
-    async with body_of(request, min(services_of(request).max_body, limit)) as body:
+    async with HeldBody(request, min(services_of(request).max_body, limit)) as body:
         if not body:
             return checked(model, {}, "body")
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media = header(request, b"content-type").partition(";")[0].strip().lower()
         if media != "application/json" and not media.endswith("+json"):
             raise Rejected("the body has to be JSON, with content-type: application/json", code="not_json", status=415)
         value = await unhurried(body, lambda parse: parse(body))
@@ -102,7 +154,7 @@ async def read_json(request: Request, model: type[Model], *, limit: int = MAX_JS
 
 def json_answer(status: int, value: object) -> Response:
     """Return `value` as compact JSON."""
-    return Response(json.dumps(value, separators=(",", ":")), status_code=status, media_type="application/json")
+    return Response(_COMPACT(value), status_code=status, media_type="application/json")
 
 
 def _too_large(limit: int) -> Rejected:

@@ -91,9 +91,9 @@ def events_body(*event_types: str, batch: bool) -> Document:
     }
 
 
-def path_parameter(name: str) -> Document:
-    """Return the documentation of a path parameter that is read by hand."""
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def path_parameter(name: str, **schema: str) -> Document:
+    """Return the documentation of a path parameter, a text, that is read by hand; `schema` says more of it."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", **schema}}
 
 
 def _header(name: str, schema: Document) -> Document:

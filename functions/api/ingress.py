@@ -16,7 +16,7 @@ from functions._core.events.commands import ORDERS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
 from functions._core.records.values import Record
-from functions.api.bodies import json_answer, read_message
+from functions.api.bodies import header, json_answer, read_message
 from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
 from functions.api.reports import REPORTED, bearer, prove, take_report
@@ -66,7 +66,7 @@ class BatchTaken(Record):
 async def receive_events(request: Request) -> Response:
     """Take in one event or a batch."""
     services, token = services_of(request), bearer(request)
-    if request.headers.get("ce-type") == REPORTED:
+    if header(request, b"ce-type") == REPORTED:
         prove(services, token)
     events, batch = await read_message(request, services.max_body)
     if len(events) > MAX_BATCH:

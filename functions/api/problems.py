@@ -98,29 +98,29 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Answer every error of `app` with a problem document."""
-    app.add_exception_handler(Rejected, _rejected)
-    app.add_exception_handler(Unavailable, _try_again)
-    app.add_exception_handler(Conflict, _try_again)
-    app.add_exception_handler(RequestValidationError, _wrong_parameters)
+    for expected in (Rejected, Unavailable, Conflict, RequestValidationError, ClientDisconnect):
+        app.add_exception_handler(expected, _expected)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(ClientDisconnect, _cut_off)
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _rejected(_request: Request, error: Exception) -> Response:
-    status = getattr(error, "status", 400)
-    members: Mapping[str, object] = getattr(error, "members", {})
-    return problem(status, getattr(error, "code", "rejected"), str(error), HEADERS.get(status), **members)
+def answer_to(error: Exception) -> Response | None:
+    """Return the answer to an error that is expected; None for one that is not."""
+    if isinstance(error, RequestValidationError):
+        error = _invalid(error.errors(), "")
+    if isinstance(error, Rejected):
+        members: Mapping[str, object] = getattr(error, "members", {})
+        return problem(error.status, error.code, str(error), HEADERS.get(error.status), **members)
+    if isinstance(error, Unavailable | Conflict):
+        code = "conflict" if isinstance(error, Conflict) else "unavailable"
+        return problem(503, code, str(error), HEADERS[503])
+    if isinstance(error, ClientDisconnect):
+        return problem(400, "cut_off", "the connection was closed before the whole body had arrived")
+    return None
 
 
-async def _try_again(_request: Request, error: Exception) -> Response:
-    code = "conflict" if isinstance(error, Conflict) else "unavailable"
-    return problem(503, code, str(error), HEADERS[503])
-
-
-async def _wrong_parameters(request: Request, error: Exception) -> Response:
-    faults = error.errors() if isinstance(error, RequestValidationError) else ()
-    return await _rejected(request, _invalid(faults, ""))
+async def _expected(request: Request, error: Exception) -> Response:
+    return answer_to(error) or await _unexpected(request, error)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -143,10 +143,6 @@ def _allowed(request: Request) -> list[str]:
     route = request.scope.get("route")
     path = route.path_format if isinstance(route, APIRoute) else request.url.path  # of the document itself
     return sorted(request.app.state.methods.get(path, ()))
-
-
-async def _cut_off(_request: Request, _error: Exception) -> Response:
-    return problem(400, "cut_off", "the connection was closed before the whole body had arrived")
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:

@@ -6,14 +6,16 @@ from hashlib import sha256
 from typing import Any
 
 from fastapi import Request, Response
+from pydantic_core import to_json
 
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.reports import Report
 from functions._core.machine.step_builder import derived_id
+from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
 from functions._core.records.values import Record, format_time
-from functions.api.bodies import body_of, json_answer, read_events, unhurried
+from functions.api.bodies import HeldBody, header, headers_of, json_answer, read_events, unhurried
 from functions.api.problems import checked, not_found
 from functions.api.refused_reports import note_refusal
 from functions.api.services import ApiServices, services_of
@@ -36,12 +38,12 @@ async def receive_report(request: Request) -> Response:
     services = services_of(request)
     given, flow_id = bearer(request), request.path_params["flow_id"]
     try:
-        token = prove(services, given)
+        claims = prove(services, given)
         event = await read_report(request, services)
     except Rejected as refusal:
         await note_refusal(services, refusal, given, flow_id)
         raise
-    return json_answer(200, await take_report(services, event, token, flow_id))
+    return json_answer(200, await take_report(services, event, given, flow_id, claims))
 
 
 async def read_report(request: Request, services: ApiServices) -> CloudEvent:
@@ -49,12 +51,12 @@ async def read_report(request: Request, services: ApiServices) -> CloudEvent:
 
     Raises `Rejected`, see `read_events`; 422 for an event of another type.
     """
-    now = services.ports.clock.now()
-    headers = dict(request.headers.items())
+    headers = headers_of(request)
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
-    async with body_of(request, services.max_report) as body:
+    async with HeldBody(request, services.max_report) as body:
         if media == "application/json" and not any(name.startswith("ce-") for name in headers):
             data = await unhurried(body, lambda parse: parse(body))
+            now = services.ports.clock.now()
             # Two plain reports are two events, as heartbeats of an attempt are alike.
             event_id = sha256(body + format_time(now).encode()).hexdigest()[:32]
             return CloudEvent(id=event_id, source="/workers", type=REPORTED, time=now, data=data)
@@ -65,61 +67,77 @@ async def read_report(request: Request, services: ApiServices) -> CloudEvent:
 
 
 async def take_report(
-    services: ApiServices, event: CloudEvent, token: str | None, flow_id: str | None = None
+    services: ApiServices,
+    event: CloudEvent,
+    token: str | None,
+    flow_id: str | None = None,
+    claims: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Take in a report and return the answer to it; `flow_id` is the flow that it was sent to, if to one.
+
+    `claims` are those of the token, where it is known to be ours and to hold.
 
     Raises `Rejected`: 422 for wrong data, 413 for an output over `MAX_OUTPUT`, 401 and 403 for a token that is
     missing or proves something else, 404 when there is no such ticket (in that flow).
     """
     try:
-        return await _take(services, event, token, flow_id)
+        return await _take(services, event, token, flow_id, claims)
     except Rejected as refusal:
         await note_refusal(services, refusal, token, flow_id, event.data)
         raise
 
 
-async def _take(services: ApiServices, event: CloudEvent, token: str | None, flow_id: str | None) -> dict[str, Any]:
+async def _take(
+    services: ApiServices,
+    event: CloudEvent,
+    token: str | None,
+    flow_id: str | None,
+    claims: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     if token is None:
         raise _no_token()
     report = checked(Report, event.data, "data")
-    if report.output is not None and _size(report.output) > MAX_OUTPUT:
+    text = to_json(event.data)
+    # Half, as the text that is measured exactly may write a number in more bytes.
+    if len(text) > MAX_OUTPUT // 2 and report.output is not None and json_size(report.output) > MAX_OUTPUT:
         limit = f"the output is larger than {MAX_OUTPUT} bytes of JSON: store it elsewhere and report where"
         raise Rejected(limit, code="output_too_large", status=413)
-    claims = services.ports.tokens.verify(token, ticket_id=report.ticket_id, attempt=report.attempt)
-    if claims.get("attempt", report.attempt) != report.attempt:
+    tokens = services.ports.tokens
+    claims = tokens.claims(token) if claims is None else claims
+    tokens.verify(claims, ticket_id=report.ticket_id)
+    if claims["attempt"] != report.attempt:
         raise Rejected("the token was made for another attempt", code="foreign_token", status=403)
-    report = _without(token, report, event.data)
+    if token.encode() in text:  # a worker that hands back all it was given must not get its token kept and shown
+        report = Report.model_validate(json.loads(text.replace(token.encode(), b"[token]")))
+    report = report.but(worker_id=claims["sub"])
     ticket = (await services.ports.store.tickets([report.ticket_id], flow_id)).get(report.ticket_id)
     if ticket is None or flow_id not in {None, ticket.flow_id}:
         raise not_found("ticket", report.ticket_id)
-    heard = await services.engine.report(_trusted(event, report, ticket, claims))
+    heard = await services.engine.report(_trusted(event, report, ticket), report)
     return {"result": heard.result, "cancel": ticket.ticket_id in heard.cancel}
 
 
-def prove(services: ApiServices, token: str | None) -> str:
-    """Return a token that is ours and holds, of whichever ticket; raise `Rejected`, status 401, for any other.
+def prove(services: ApiServices, token: str | None) -> Mapping[str, Any]:
+    """Return the claims of a token that is ours and holds, of whichever ticket; raise `Rejected`, status 401, else.
 
     This comes before the body: who brings no such token may not make the platform read one.
     """
     if token is None:
         raise _no_token()
-    services.ports.tokens.claims(token)
-    return token
+    return services.ports.tokens.claims(token)
 
 
 def bearer(request: Request) -> str | None:
     """Return the bearer token of a request, or None."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = header(request, b"authorization").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _trusted(event: CloudEvent, report: Report, ticket: Ticket, claims: Mapping[str, Any]) -> CloudEvent:
+def _trusted(event: CloudEvent, report: Report, ticket: Ticket) -> CloudEvent:
     """Return the report as our own event: nothing in it but what was checked, and routed to its flow.
 
     Its id tells reports apart even if two workers number theirs alike.
     """
-    proven = report.but(worker_id=claims.get("sub", report.worker_id))
     key = f"{report.ticket_id}:{report.attempt}:{report.status}:{event.source}:{event.id}"
     return CloudEvent(
         id=derived_id(ticket.flow_id, "ticket.reported", key),
@@ -127,7 +145,7 @@ def _trusted(event: CloudEvent, report: Report, ticket: Ticket, claims: Mapping[
         type=event.type,
         time=event.time,
         subject=ticket.ticket_id,
-        data=proven.model_dump(mode="json", exclude_none=True),
+        data=report.model_dump(mode="json", exclude_none=True),
         extensions={
             "partitionkey": ticket.flow_id,
             "correlationid": ticket.correlation_id,
@@ -135,16 +153,6 @@ def _trusted(event: CloudEvent, report: Report, ticket: Ticket, claims: Mapping[
             "traceparent": f"00-{ticket.trace_id}-{ticket.span_id}-01",
         },
     )
-
-
-def _without(token: str, report: Report, data: object) -> Report:
-    """Return the report without its token: a worker that hands back all it was given must not get it kept and shown."""
-    text = json.dumps(data, ensure_ascii=False)
-    return Report.model_validate(json.loads(text.replace(token, "[token]"))) if token in text else report
-
-
-def _size(output: object) -> int:
-    return len(json.dumps(output, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def _no_token() -> Rejected:

@@ -12,12 +12,13 @@ from functions._core.records.set_aside import LISTED, RecordKind
 from functions._core.records.values import Health
 from functions._core.records.worker import Worker
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
-from functions.api.bodies import read_json
-from functions.api.documents import json_body, problems
+from functions.api.bodies import json_answer, read_json
+from functions.api.documents import json_body, path_parameter, problems
 from functions.api.forms import Wanted
+from functions.api.hot_routes import HotRoute
 from functions.api.problems import not_found
 from functions.api.questions import Id, found, sound
-from functions.api.services import ApiServices, Services
+from functions.api.services import ApiServices, Services, services_of
 from functions.api.views import (
     Discovery,
     HeartbeatAnswer,
@@ -105,16 +106,25 @@ async def get_worker(services: Services, worker_id: str) -> WorkerView:
     return worker_view(worker, active, services.ports.clock.now(), services.rules)
 
 
-@router.post(
-    "/{worker_id}/heartbeat",
-    responses=problems(404, *BODY_PROBLEMS),
-    openapi_extra=json_body(Heartbeat, required=False),
-)
-async def take_heartbeat(services: Services, request: Request, worker_id: str) -> HeartbeatAnswer:
+async def take_heartbeat(request: Request) -> Response:
     """Take in a heartbeat. A 404 says that the worker is not known (any more) and has to register."""
     heartbeat = await read_json(request, Heartbeat)
-    heard = await services.engine.heartbeat(sound("worker", worker_id), heartbeat)
-    return HeartbeatAnswer(status=heartbeat.status, cancel=heard.cancel)
+    heard = await services_of(request).engine.heartbeat(sound("worker", request.path_params["worker_id"]), heartbeat)
+    return json_answer(200, {"status": heartbeat.status, "cancel": heard.cancel})
+
+
+router.add_api_route(
+    "/{worker_id}/heartbeat",
+    take_heartbeat,
+    methods=["POST"],
+    response_model=None,
+    responses={**problems(404, *BODY_PROBLEMS), 200: {"model": HeartbeatAnswer}},
+    openapi_extra={
+        "parameters": [path_parameter("worker_id", title="Worker Id")],
+        **json_body(Heartbeat, required=False),
+    },
+    route_class_override=HotRoute,
+)
 
 
 @router.delete("/{worker_id}", status_code=204, responses=problems(404, 422))

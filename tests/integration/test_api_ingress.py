@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from functions._adapters.http.cloudevents import write_binary
 from functions._core.engine import Engine, ReportResult
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.reports import Report
 from functions._core.records.values import TicketStatus, flow_id_of
 from functions._engine.settings import Settings
 from functions._hosts.one_machine.process import running
@@ -502,9 +503,11 @@ class Overheard:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    async def report(self, event: CloudEvent) -> ReportResult:
+    async def report(self, event: CloudEvent, report: Report | None = None) -> ReportResult:
+        assert report is not None
+        assert report.model_dump(mode="json", exclude_none=True) == event.data
         self.heard.append(event)
-        return await self.engine.report(event)
+        return await self.engine.report(event, report)
 
 
 def overhear(api: Api) -> list[CloudEvent]:

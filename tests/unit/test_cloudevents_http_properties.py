@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from functions._adapters.http.cloudevents import (
     BATCHED,
     STRUCTURED,
+    _in_order,
     read_events,
     write_batch,
     write_binary,
@@ -107,6 +108,21 @@ def test_what_the_official_sdk_writes_is_read(event: CloudEvent, data: dict[str,
 def test_whatever_comes_is_an_event_or_rejected(headers: dict[str, str], body: bytes) -> None:
     for kind in ({}, {"content-type": STRUCTURED}, {"content-type": BATCHED}, {"content-type": "application/json"}):
         assert outcome({**HEADERS, **headers, **kind}, body) in {200, 400, 413, 415}
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["id", "source", "type", "specversion", "time", "subject", "dataschema", "data", "x", "X", "a_b", ""]
+        )
+        | st.text(max_size=4),
+        st.sampled_from(["1.0", "", "2026-03-01T12:00:00Z", "é", "a b", "\x7f"]) | st.text(max_size=4),
+    )
+)
+def test_attributes_that_are_plainly_in_order_are_so_for_the_official_sdk(given_ones: dict[str, str]) -> None:
+    attributes = {name[3:]: value for name, value in HEADERS.items()} | given_ones
+    if _in_order(attributes):
+        OfficialEvent({**attributes, "time": NOW})  # it raises for what it refuses
 
 
 def outcome(headers: dict[str, str], body: bytes) -> int:

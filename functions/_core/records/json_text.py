@@ -59,7 +59,8 @@ def parse_json(text: bytes) -> object:
 
 def is_light(text: bytes) -> bool:
     """Whether `parse_json` reads `text` so fast that an event loop may wait for it."""
-    return len(text) <= LIGHT_BYTES and count_parts(text) <= LIGHT_PARTS
+    size = len(text)  # no fewer than its parts
+    return size <= LIGHT_PARTS or (size <= LIGHT_BYTES and count_parts(text) <= LIGHT_PARTS)
 
 
 def count_parts(text: bytes) -> int:
