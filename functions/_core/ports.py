@@ -280,8 +280,12 @@ class Answer:
 class WorkerGateway(Protocol):
     """Calls workers."""
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
-        """POST an event to a worker; never raises, an unreachable worker is an `Answer` of status 0."""
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
+        """POST an event to a worker, or several in one batch, for which there is one answer.
+
+        Never raises: an unreachable worker is an `Answer` of status 0. Only a worker that `accepts_batches` is sent
+        several, at most `events.assignment.BATCH_SIZE`.
+        """
 
 
 class Clock(Protocol):

@@ -100,9 +100,10 @@ class Deployment:
             while await retention.forget_ended(self._clock.now(), PAGE):
                 pass
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:  # noqa: ARG002 there is but one
-        """Take a task, as its worker; implements `ports.WorkerGateway`."""
-        self.services.spawn(self._work(event.data))
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:  # noqa: ARG002 there is but one
+        """Take tasks, as their worker; implements `ports.WorkerGateway`."""
+        for event in events:
+            self.services.spawn(self._work(event.data))
         return Answer(202)
 
     async def _work(self, assignment: Mapping[str, Any]) -> None:

@@ -178,15 +178,16 @@ class MeasuredGateway:
         self._behind = behind
         self._metrics = metrics
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
-        """See `WorkerGateway.deliver`."""
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
+        """See `WorkerGateway.deliver`; each event of a batch counts."""
         begun = perf_counter()
-        answer = await self._behind.deliver(worker, event)
+        answer = await self._behind.deliver(worker, *events)
         self._metrics.time("webhooks_duration_seconds", perf_counter() - begun)
-        if answer.accepted:
-            self._metrics.count("webhooks_sent_total", event.event_type)
-        else:
-            self._metrics.count("webhooks_failed_total", failure_of(answer))
+        for event in events:
+            if answer.accepted:
+                self._metrics.count("webhooks_sent_total", event.event_type)
+            else:
+                self._metrics.count("webhooks_failed_total", failure_of(answer))
         return answer
 
 

@@ -168,12 +168,18 @@ class TracedGateway:
         self._behind = behind
         self._tracing = tracing
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
         """See `WorkerGateway.deliver`."""
-        begun, flow_id = time_ns(), event.extensions.get("partitionkey", "")
-        answer = await self._behind.deliver(worker, event)
+        begun = time_ns()
+        answer = await self._behind.deliver(worker, *events)
+        for event in events:
+            self._record(worker, event, begun, answer)
+        return answer
+
+    def _record(self, worker: Worker, event: CloudEvent, begun: int, answer: Answer) -> None:
+        flow_id = event.extensions.get("partitionkey", "")
         if not self._tracing.recorded(flow_id):
-            return answer
+            return
         attributes: Attributes = {
             "flowc.flow_id": flow_id,
             "flowc.ticket_id": event.subject or "",
@@ -183,7 +189,6 @@ class TracedGateway:
         error = None if answer.accepted else answer.detail or str(answer.status)
         parent = event.extensions.get("traceparent", "")
         self._tracing.record(f"deliver {event.event_type}", parent, begun, SpanKind.CLIENT, attributes, error)
-        return answer
 
 
 class TracedSink:

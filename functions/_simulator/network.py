@@ -90,8 +90,9 @@ class Outside:
         self._tasks.pop(task, None)
         tell_if_broken(task)
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
-        """Bring a message of the platform to a worker, and the answer back."""
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
+        """Bring a message of the platform to a worker, and the answer back; its workers take no batches."""
+        (event,) = events
         self._ledger.delivered(worker, event)
         faults = self._faults
         if faults.strikes("drop"):

@@ -1,7 +1,7 @@
 """The HTTP face of a worker: takes CloudEvents on `POST /`, answers `GET /health`."""
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from functions._adapters.http.cloudevents import read_events
 from functions._core.errors import Rejected
+from functions._core.events.assignment import BATCH_SIZE
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import Record
 from functions._observability.logs import log
@@ -76,7 +77,7 @@ class Inbox:
     async def _route(self, scope: Message, receive: Receive) -> InboxAnswer:
         match scope["path"], scope["method"]:
             case "/", "POST":
-                return self._take(await self._proven(scope, receive))
+                return self._take(*await self._proven(scope, receive))
             case "/health", "GET":
                 return InboxAnswer(HTTPStatus.OK, self._health())
             case "/" | "/health" as path, _:
@@ -86,26 +87,24 @@ class Inbox:
                 return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "see Allow", (b"allow", allowed))
         return _problem(HTTPStatus.NOT_FOUND, "there is / and /health")
 
-    async def _proven(self, scope: Message, receive: Receive) -> CloudEvent:
-        """Return the event of a message that the platform has signed; raise `Rejected` for any other."""
+    async def _proven(self, scope: Message, receive: Receive) -> Sequence[CloudEvent]:
+        """Return the events of a message that the platform has signed; raise `Rejected` for any other."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             message = await self._trust.opened(headers)
             body = await _read(receive)
             self._trust.verify(message, body)
-            event = _single(headers, body)
-            self._trust.is_about(message, event)
+            events = _events(headers, body)
+            self._trust.is_about(message, events)
         except Rejected as refusal:
             client = (scope.get("client") or ("unknown",))[0]
             log.warning("message.refused", code=refusal.code, reason=str(refusal), client=client)
             raise
-        return event
+        return events
 
-    def _take(self, event: CloudEvent) -> InboxAnswer:
-        if event.type == type_of("ticket.assigned"):
-            assignment = Assignment.of(event)
-            self._trust.check_callback(assignment.callback_url)
-            verdict = self._runs.take(assignment)
+    def _take(self, event: CloudEvent, *others: CloudEvent) -> InboxAnswer:
+        if others or event.type == type_of("ticket.assigned"):
+            verdict = self._runs.take_all([self._assignment(each) for each in (event, *others)])
             if refusal := REFUSALS.get(verdict):
                 retry = (b"retry-after", str(RETRY_AFTER_SECONDS).encode())
                 return _problem(refusal, f"the worker is {verdict}", retry)
@@ -118,6 +117,13 @@ class Inbox:
             self._runs.cancel(cancellation.ticket_id, cancellation.attempt)
             return InboxAnswer(HTTPStatus.ACCEPTED, {"result": "cancelled"})
         raise Rejected(f"a worker takes no {event.type}", code="unknown_type")
+
+    def _assignment(self, event: CloudEvent) -> Assignment:
+        if event.type != type_of("ticket.assigned"):
+            raise Rejected(f"there are assignments in a batch, and no {event.type}", code="unknown_type")
+        assignment = Assignment.of(event)
+        self._trust.check_callback(assignment.callback_url)
+        return assignment
 
     def _health(self) -> dict[str, object]:
         return {
@@ -139,11 +145,14 @@ def _problem(status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> 
     return InboxAnswer(status, body, headers)
 
 
-def _single(headers: dict[str, str], body: bytes) -> CloudEvent:
-    events, batched = read_events(headers, body, received_at=datetime.now(UTC))
-    if batched:
-        raise Rejected("one event at a time", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-    return events[0]
+def _events(headers: dict[str, str], body: bytes) -> Sequence[CloudEvent]:
+    """Return the event of a message, or those of a batch, each about another ticket."""
+    events, _ = read_events(headers, body, received_at=datetime.now(UTC))
+    if not events:
+        raise Rejected("the batch is empty", code="empty_batch")
+    if len(events) > BATCH_SIZE:
+        raise Rejected(f"a batch has at most {BATCH_SIZE} assignments", code="batch_too_large", status=413)
+    return events
 
 
 async def _read(receive: Receive) -> bytes:

@@ -6,6 +6,7 @@ is delivered again is answered with the same report instead of the same work.
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
@@ -125,11 +126,24 @@ class Runs:
         """How many ends of tasks the platform has not heard of yet."""
         return self._reporter.owed
 
+    def take_all(self, assignments: Sequence[Assignment]) -> RunVerdict:
+        """Start all assignments of a message, or none of them where one would be refused."""
+        if len(assignments) == 1:
+            return self.take(assignments[0])
+        fresh = [assignment for assignment in assignments if assignment.attempt > self._newest(assignment.ticket_id)]
+        if fresh and self.stopping:
+            return RunVerdict.STOPPING
+        replaced = sum(assignment.ticket_id in self._runs for assignment in fresh)
+        if fresh and not self._has_room(len(self._runs) - replaced + len(fresh) - 1):
+            return RunVerdict.BUSY
+        verdicts = [self.take(assignment) for assignment in assignments]
+        return RunVerdict.TAKEN if fresh else verdicts[0]
+
     def take(self, assignment: Assignment) -> RunVerdict:
         """Start an assignment, unless it is known, superseded by a newer attempt, or finds no slot."""
         ticket_id, attempt = assignment.ticket_id, assignment.attempt
         run, ended = self._runs.get(ticket_id), self._ended.get(ticket_id)
-        newest = max(run.assignment.attempt if run else 0, ended.attempt if ended else 0)
+        newest = self._newest(ticket_id)
         if attempt < newest:
             return RunVerdict.SUPERSEDED
         if attempt == newest:
@@ -166,6 +180,11 @@ class Runs:
             if not run.task.done():
                 run.stop()
         await settle([run.task for run in runs], STOP_SECONDS)
+
+    def _newest(self, ticket_id: str) -> int:
+        """Return the newest attempt at a ticket that is known; 0 for none."""
+        run, ended = self._runs.get(ticket_id), self._ended.get(ticket_id)
+        return max(run.assignment.attempt if run else 0, ended.attempt if ended else 0)
 
     def _has_room(self, occupied: int) -> bool:
         return occupied + self._executor.abandoned < self._slots and self._reporter.owed < REPORTS_OWED

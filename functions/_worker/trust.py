@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -74,10 +74,10 @@ class Trust:
             raise
         self._once(signature)
 
-    def is_about(self, message: SignedMessage, event: CloudEvent) -> None:
-        """Raise `Rejected`, status 401, when the event's id or type, which are headers, are not what was signed."""
-        if message.message_id != message_id_of(event):
-            raise Rejected("webhook-id does not name this event", code="bad_signature", status=401)
+    def is_about(self, message: SignedMessage, events: Sequence[CloudEvent]) -> None:
+        """Raise `Rejected`, status 401, when the ids or types of the events, which may be headers, were not signed."""
+        if message.message_id != message_id_of(*events):
+            raise Rejected("webhook-id does not name what was sent", code="bad_signature", status=401)
 
     def check_callback(self, url: str) -> None:
         """Raise `Rejected`, status 403, for an address that is not below one of the platform's."""

@@ -131,6 +131,7 @@ class WorkerProcess:
             "capabilities": list(self._config.capabilities),
             "clearance": self._config.clearance.value,
             "slots": self._config.slots,
+            "accepts_batches": True,
             "metadata": dict(self._config.metadata),
             "running": self._running(),
         }

@@ -56,8 +56,9 @@ class Fleet:
     platform: Platform | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
         """Take an assignment, and report its end when it is done; a cancelled one is not missed."""
+        (event,) = events
         if event.event_type == "ticket.assigned":
             slow = SLOWNESS if int(worker.worker_id.removeprefix("w")) < SLOW else 1.0
             seconds = event.data["estimated_duration_ms"] / 1000 * slow * self.draw.lognormvariate(0, 0.3)

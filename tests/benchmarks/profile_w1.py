@@ -29,10 +29,10 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "metrics": ("functions/_observability/",),
     "tokens": ("functions/_engine/tokens.py",),
     "HTTP out": (
-        "aiohttp/",
         "functions/_adapters/http/client.py",
         "functions/_adapters/http/session.py",
-        "functions/_adapters/http/connection",
+        "functions/_adapters/http/connection.py",
+        "functions/_adapters/http/dialing.py",
         "functions/_adapters/http/workers.py",
         "functions/_adapters/http/telemetry.py",
         "functions/_engine/assignment_sender.py",

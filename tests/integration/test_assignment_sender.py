@@ -23,9 +23,9 @@ class Gateway:
         """Begin with nobody asked."""
         self.asked: list[tuple[str, str]] = []
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
         """Answer 202, or never."""
-        self.asked.append((worker.worker_id, event.event_type))
+        self.asked += [(worker.worker_id, event.event_type) for event in events]
         if worker.worker_id.startswith("hung"):
             await asyncio.Event().wait()
         return Answer(202)

@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
-from aiohttp.abc import ResolveResult
 
 from functions._adapters.http.client import HttpClient
 from functions._adapters.http.cloudevents import read_events
@@ -270,10 +268,10 @@ async def test_a_name_that_leads_to_such_an_address_is_not_called_either(
 ) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
-    async def resolve(*_: object) -> list[ResolveResult]:
-        return [ResolveResult(hostname="innocent.test", host=address, port=80, family=family, proto=6, flags=0)]
+    def resolve(*_: object, **__: object) -> list[tuple[Any, ...]]:
+        return [(family, socket.SOCK_STREAM, 6, "", (address, 80))]
 
-    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     answer = await gateway(client).deliver(worker_at("http://innocent.test/"), event())
     assert answer.status == 403
 

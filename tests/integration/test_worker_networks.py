@@ -6,9 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp.abc import ResolveResult
 
 from functions._adapters.http.addresses import EVERY_NETWORK, Networks
 from functions._adapters.http.client import HttpClient
@@ -109,10 +107,10 @@ async def test_a_name_that_leads_elsewhere_is_not_called(
 ) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
-    async def resolve(*_: object) -> list[ResolveResult]:
-        return [ResolveResult(hostname="innocent.test", host=address, port=1, family=family, proto=6, flags=0)]
+    def resolve(*_: object, **__: object) -> list[tuple[Any, ...]]:
+        return [(family, socket.SOCK_STREAM, 6, "", (address, 1))]
 
-    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     client = HttpClient(timeout_seconds=2, networks=frozenset(networks))
     worker = make_worker(endpoint="http://innocent.test:1/")
     answer = await HttpWorkerGateway(client, TOKENS, CLOCK).deliver(worker, make_event())

@@ -50,6 +50,7 @@ async def test_a_worker_registers_where_it_listens_and_leaves_when_it_stops(plat
             "capabilities": ["python"],
             "clearance": "RESTRICTED",
             "slots": 3,
+            "accepts_batches": True,
             "metadata": {"version": "1"},
             "running": [],
         }
@@ -247,7 +248,7 @@ async def test_what_is_no_ticket_is_refused(platform: StandIn, gate: Gate, monke
         assert (await desk.call("POST", "elsewhere", {})).status == 404
         assert (await desk.post(json_type, b"{}")).status == 400
         assert (await desk.post({"content-type": "text/plain"}, b"x")).status == 415
-        assert (await desk.post(*write_batch([]))).status == 415
+        assert (await desk.post(*write_batch([]))).status == 400
         assert (await desk.post(json_type, b"x" * 2_001)).status == 413
         assert (await desk.send("ticket.completed", {})).status == 400
         assert (await desk.send("ticket.assigned", [])).status == 400

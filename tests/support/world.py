@@ -94,8 +94,9 @@ class LocalWorkers:
     report: Callable[[CloudEvent], Awaitable[ReportResult]] | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
         """Take an assignment or a cancellation; implements `WorkerGateway`."""
+        (event,) = events
         if event.event_type == "ticket.cancelled":
             self.cancellations.append(event.data)
             return ACCEPTED

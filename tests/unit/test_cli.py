@@ -77,7 +77,7 @@ READING = [
 ]
 
 
-HEAVY = {"httpx", "pydantic", "rich.live", "uvicorn", "fastapi", "aiohttp", "sqlite3", "typer.rich_utils"}
+HEAVY = {"httpx", "pydantic", "rich.live", "uvicorn", "fastapi", "httptools", "sqlite3", "typer.rich_utils"}
 """What takes longer to import than a light command takes to run."""
 
 IMPORTED = """

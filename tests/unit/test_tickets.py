@@ -185,6 +185,16 @@ def test_the_hash_survives_storing_and_reading_the_ticket() -> None:
     assert ticket_hash(Ticket.model_validate_json(ticket.model_dump_json())) == ticket.hash
 
 
+def test_a_hash_that_is_known_stands_for_the_very_values_it_was_computed_from() -> None:
+    ticket = tickets_of(a_task(parameters={"amount": 1}))["a"]
+    assert intact(ticket)
+    for amount in (1, 1.0, True, 2):
+        stored = Ticket.model_validate_json(ticket.but(parameters={"amount": amount}).model_dump_json())
+        assert intact(stored) == (amount is not True and amount == 1 and isinstance(amount, int))
+        assert not intact(stored.but(hash="0" * 64))
+    assert intact(ticket)
+
+
 @given(st.lists(st.lists(st.integers(0, 30), max_size=3), min_size=1, max_size=15))
 def test_every_plan_gives_tickets_that_agree_with_each_other(shape: list[list[int]]) -> None:
     tasks = [

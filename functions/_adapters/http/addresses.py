@@ -4,12 +4,13 @@ Link-local and cloud metadata addresses are never called. Of the others the call
 their endpoints themselves, so where those may lead is for the platform's owner to say.
 """
 
+import re
 import socket
+from base64 import b64encode
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Literal
-
-from yarl import URL
+from typing import Literal, NamedTuple
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from functions._core.decision.vocabulary import UNPRINTABLE
 from functions._core.errors import Rejected
@@ -43,24 +44,64 @@ ISATAP = frozenset({b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe"})
 LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
 """Translators of a network have their prefixes here (RFC 8215). Nobody else knows how long these are."""
 
+PORTS = {"http": 80, "https": 443}
+"""The port of each scheme where a URL names none."""
+
+PATH_SAFE = "/%:@!$&'()*+,;="
+QUERY_SAFE = f"{PATH_SAFE}?"
+"""Characters of a URL that go onto the request line as they are, beside letters, digits and `-._~`."""
+
+_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+
 STARTS = (6, 7, 8, 11)
 """Octets, the always empty ninth left out, at which a prefix of 48, 56, 64 or 96 bits has the IPv4 address."""
 
 
-def checked_url(url: str, networks: Networks) -> URL:
+class Target(NamedTuple):
+    """Where a request goes, taken from a URL."""
+
+    secure: bool
+    """Whether it is https."""
+    host: str
+    """A name or an address, in ASCII and lower case; an IPv6 address without brackets."""
+    port: int
+    path: str
+    """Path and query as the request line has them."""
+    authority: str
+    """Host and port as the header `host` has them."""
+    authorization: str
+    """The header that name and password in the URL stand for; empty without them."""
+
+    @property
+    def origin(self) -> tuple[bool, str, int]:
+        """All that a connection depends on."""
+        return self[:3]
+
+
+@lru_cache(maxsize=1024)
+def checked_url(url: str, networks: Networks) -> Target:
     """Return `url` taken apart.
 
     Raises `Rejected` with status 400 for what is no HTTP address and 403 for one that may not be called. A name
     that is not resolved here is checked by `refuse_address` when it is.
     """
     try:
-        target = URL(url)
+        parts = urlsplit(url)
+        host, port = _ascii(parts.hostname or ""), parts.port
+        path = quote(parts.path or "/", safe=PATH_SAFE) + (
+            f"?{quote(parts.query, safe=QUERY_SAFE)}" if parts.query else ""
+        )
+        authorization = _authorization(parts)
     except ValueError as error:
         raise _no_address(url) from error
-    if target.scheme not in {"http", "https"} or not target.raw_host or UNPRINTABLE.search(url):
+    if parts.scheme not in PORTS or not host or UNPRINTABLE.search(url):
         raise _no_address(url)
-    refuse_address(target.raw_host, networks)
-    return target
+    refuse_address(host, networks)
+    if not _HOST.fullmatch(host) and not _is_ipv6(host):
+        raise _no_address(url)
+    shown = f"[{host}]" if ":" in host else host
+    authority = shown if port is None else f"{shown}:{port}"
+    return Target(parts.scheme == "https", host, port or PORTS[parts.scheme], path, authority, authorization)
 
 
 def refuse_address(host: str, networks: Networks) -> None:
@@ -133,6 +174,25 @@ def _translated(address: IPv4Address | IPv6Address) -> list[IPv4Address]:
         return []
     octets = address.packed[:8] + address.packed[9:]
     return [IPv4Address(octets[start : start + 4]) for start in STARTS]
+
+
+def _ascii(host: str) -> str:
+    """Return a name as it is looked up; raise `ValueError` where no name is written so."""
+    return host if host.isascii() else host.encode("idna").decode()
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return isinstance(ip_address(host), IPv6Address)
+    except ValueError:
+        return False
+
+
+def _authorization(url: SplitResult) -> str:
+    if url.username is None:
+        return ""
+    said = unquote(f"{url.username}:{url.password or ''}")
+    return f"Basic {b64encode(said.encode()).decode()}"
 
 
 def _no_address(url: str) -> Rejected:

@@ -41,6 +41,8 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _NONCHARACTERS = "".join(chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))
 _NO_TEXT = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}]")
 _HEADER_SAFE = "".join(char for char in map(chr, range(0x21, 0x7F)) if char not in '"%')
+_PLAIN = re.compile(f"[{re.escape(_HEADER_SAFE)}]*")
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def read_events(
@@ -73,7 +75,10 @@ def read_events(
 def write_binary(event: CloudEvent) -> tuple[dict[str, str], bytes]:
     """Return headers and body of the binary mode: attributes in headers, data alone in the body."""
     attributes = _attributes(event)
-    headers = {f"ce-{name}": quote(value, safe=_HEADER_SAFE) for name, value in attributes.items()}
+    headers = {
+        f"ce-{name}": value if _PLAIN.fullmatch(value) else quote(value, safe=_HEADER_SAFE)
+        for name, value in attributes.items()
+    }
     if event.data is None:
         return headers, b""
     headers["content-type"] = JSON
@@ -261,4 +266,4 @@ def _envelope(event: CloudEvent) -> dict[str, Any]:
 
 
 def _encode(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    return _to_json(value).encode()

@@ -1,9 +1,9 @@
-"""Workers and subscribers over HTTP: each event is one binary-mode POST."""
+"""Workers and subscribers over HTTP: an event is one binary-mode POST, several to a worker are one in batched mode."""
 
 from collections.abc import Mapping, Sequence
 
 from functions._adapters.http.client import HttpClient, post_to_setting
-from functions._adapters.http.cloudevents import write_binary
+from functions._adapters.http.cloudevents import write_batch, write_binary
 from functions._adapters.http.reply import NotReached
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
@@ -23,11 +23,11 @@ class HttpWorkerGateway:
         self._tokens = tokens
         self._clock = clock
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
-        """POST `event` to the endpoint; an address that is never called answers 403, a bad one 400."""
-        headers, body = write_binary(event)
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
+        """POST `events` to the endpoint; an address that is never called answers 403, a bad one 400."""
+        headers, body = write_binary(events[0]) if len(events) == 1 else write_batch(events)
         secret = self._tokens.worker_secret(worker.worker_id, worker.registration)
-        headers |= signature_headers(secret, message_id_of(event), self._clock.now(), body)
+        headers |= signature_headers(secret, message_id_of(*events), self._clock.now(), body)
         try:
             reply = await self._client.post(worker.endpoint, headers, body)
         except Rejected as refusal:
@@ -36,13 +36,16 @@ class HttpWorkerGateway:
             return Answer(0, str(failure), reached=False)
         except Unavailable as failure:
             return Answer(0, str(failure))
-        return Answer(reply.status, _without_token(reply.text, event)[:DETAIL_LIMIT])
+        return Answer(reply.status, _without_tokens(reply.text, events)[:DETAIL_LIMIT])
 
 
-def _without_token(text: str, event: CloudEvent) -> str:
-    """Return what a worker said without the token it was sent, should it repeat what it is asked."""
-    token = event.data.get("token") if isinstance(event.data, Mapping) else None
-    return text.replace(token, "[token]") if token else text
+def _without_tokens(text: str, events: Sequence[CloudEvent]) -> str:
+    """Return what a worker said without the tokens it was sent, should it repeat what it is asked."""
+    for event in events:
+        token = event.data.get("token") if isinstance(event.data, Mapping) else None
+        if token:
+            text = text.replace(token, "[token]")
+    return text
 
 
 class HttpBroker:

@@ -13,6 +13,12 @@ from functions._core.records.values import JsonObject, TaskType, Timestamp, form
 TOKEN_GRACE = timedelta(hours=1)
 """One hour: a report that comes so long after the attempt's timeout is still read, and answered 'superseded'."""
 
+BATCH_SIZE = 100
+"""Assignments in one batch at most."""
+
+BATCH_BYTES = 1024 * 1024
+"""Bytes of the data of a batch, as JSON; an assignment that alone has more is sent alone."""
+
 
 class TaskAssignment(TransitionData):
     """Data of `ticket.assigned`: one attempt at one ticket.

@@ -8,6 +8,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
 from hmac import compare_digest, digest
 from typing import Self
 
@@ -23,10 +25,14 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 no secret itself
 VERSION = "v1"
 """The version of Standard Webhooks whose signatures are symmetric."""
 
+SECRETS_REMEMBERED = 1_024
+"""Secrets in memory: each message to a worker needs its secret again."""
+
 MOST_SIGNATURES = 8
 """Signatures of one message that are compared: while a sender changes its secret there are two."""
 
 
+@lru_cache(maxsize=SECRETS_REMEMBERED)
 def secret_of(key: bytes, worker_id: str, registration: str) -> str:
     """Return the secret of a worker's registration: `whsec_` and 32 bytes in base64."""
     # No token is made of such a text: tokens begin with their header in base64.
@@ -42,9 +48,13 @@ def usable(secret: str) -> bool:
         return False
 
 
-def message_id_of(event: CloudEvent) -> str:
-    """Return the id of the message that brings `event`: it names the event's type, too, so that both are signed."""
-    return f"{event.event_type.replace('.', '-')}_{event.id}"
+def message_id_of(*events: CloudEvent) -> str:
+    """Return the id of the message that brings an event: it names the event's type, too, so that both are signed.
+
+    That of a batch of several is derived from theirs.
+    """
+    ids = [f"{event.event_type.replace('.', '-')}_{event.id}" for event in events]
+    return ids[0] if len(ids) == 1 else f"batch_{sha256(' '.join(ids).encode()).hexdigest()}"
 
 
 def signature_headers(secret: str, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
@@ -99,5 +109,11 @@ class SignedMessage:
 
 
 def _signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
-    key = b64decode(secret.removeprefix(SECRET_PREFIX))
-    return b64encode(digest(key, f"{message_id}.{timestamp}.".encode(errors="replace") + body, "sha256")).decode()
+    return b64encode(
+        digest(_key_in(secret), f"{message_id}.{timestamp}.".encode(errors="replace") + body, "sha256")
+    ).decode()
+
+
+@lru_cache(maxsize=SECRETS_REMEMBERED)
+def _key_in(secret: str) -> bytes:
+    return b64decode(secret.removeprefix(SECRET_PREFIX))

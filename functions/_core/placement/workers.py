@@ -82,6 +82,8 @@ class Registration(Record):
     """The highest security level of the tickets that the worker may get; INTERNAL where it is left out."""
     slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
     """How many tickets the worker takes at once."""
+    accepts_batches: bool = False
+    """Whether the worker takes several assignments in one message, a batch of CloudEvents."""
     metadata: JsonObject = Field(default_factory=dict)
     """Anything the sender wants to keep with it; nothing here depends on it."""
     telemetry: StatedTelemetry = StatedTelemetry()
@@ -271,6 +273,7 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
         capabilities=registration.capabilities,
         clearance=registration.clearance,
         slots=registration.slots,
+        accepts_batches=registration.accepts_batches,
         metadata=registration.metadata,
         telemetry=registration.telemetry.kept,
         registered_at=known.registered_at if known else now,

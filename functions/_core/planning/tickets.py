@@ -1,7 +1,9 @@
 """C2: one execution ticket for each task of a checked plan. Pure: the same input gives the same tickets."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from operator import attrgetter, is_
 from typing import Any
 
 from functions._core.decision.model import NOT_UNDONE, Compensation, Decision, Retry, Task
@@ -113,6 +115,12 @@ HASHED = frozenset(
 HASHED_AT_FIRST = HASHED - {"undo"}
 """The fields under the hash of older tickets, which did not cover `undo`; such tickets may still be stored."""
 
+HASHES_KEPT = 1_000
+"""Tickets whose hash is kept with the values that it was computed from: as many as a store keeps in memory."""
+
+_hashed = attrgetter(*sorted(HASHED))
+_hashes: OrderedDict[str, tuple[tuple[object, ...], str]] = OrderedDict()
+
 
 def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules) -> tuple[Ticket, ...]:
     """Return the tickets of the decision's plan in stable topological order, ready to be stored.
@@ -170,8 +178,20 @@ def score_at(ticket: Ticket, now: datetime) -> float:
 
 
 def ticket_hash(ticket: Ticket) -> str:
-    """Return the SHA-256 of the ticket's immutable fields (`HASHED`) as canonical JSON."""
-    return _hash_over(ticket, HASHED)
+    """Return the SHA-256 of the ticket's immutable fields (`HASHED`) as canonical JSON.
+
+    It is computed once for the same values: versions of a ticket that were made one from the other share them, and
+    one that is read from a store has others.
+    """
+    values = _hashed(ticket)
+    known = _hashes.get(ticket.ticket_id)
+    if known is not None and all(map(is_, known[0], values)):
+        return known[1]
+    computed = _hash_over(ticket, HASHED)
+    _hashes[ticket.ticket_id] = values, computed
+    if len(_hashes) > HASHES_KEPT:
+        _hashes.popitem(last=False)
+    return computed
 
 
 def intact(ticket: Ticket) -> bool:

@@ -34,6 +34,8 @@ class Worker(Record):
     """The highest security level of the tickets that it may get."""
     slots: int = 10
     """How many tickets it takes at once."""
+    accepts_batches: bool = False
+    """Whether it takes several assignments in one message."""
     metadata: Mapping[str, Any] = {}
     """Anything that the worker keeps with it; nothing here depends on it."""
     telemetry: WorkerTelemetry = WorkerTelemetry()

@@ -56,9 +56,9 @@ WORDS_OF_WORKERS: Mapping[str, Callable[[Any], Registration | Heartbeat | Deregi
 class Accepting:
     """A gateway to workers that accept whatever they get."""
 
-    async def deliver(self, worker: Worker, event: CloudEvent) -> Answer:
-        """Take any event."""
-        return Answer(202, f"{worker.worker_id} has {event.id}")
+    async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
+        """Take any events."""
+        return Answer(202, f"{worker.worker_id} has {', '.join(event.id for event in events)}")
 
 
 class Scenario:
