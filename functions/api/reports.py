@@ -12,7 +12,7 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.reports import Report
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.models import Ticket
-from functions._core.records.values import Record, format_time
+from functions._core.records.values import Model, format_time
 from functions.api.bodies import body_of, json_answer, read_events, unhurried
 from functions.api.problems import checked, not_found
 from functions.api.refused_reports import note_refusal
@@ -24,7 +24,7 @@ MAX_OUTPUT = 256 * 1024
 """Bytes of an output as JSON: it is kept on the ticket's row and handed to what depends on it."""
 
 
-class ReportAnswer(Record):
+class ReportAnswer(Model):
     """What became of a report: `recorded`, `duplicate` or `superseded`; `cancel`: stop working on the ticket."""
 
     result: str

@@ -91,7 +91,7 @@ class Scenario:
     async def submit(self, event: CloudEvent) -> None:
         """Receive a decision; its first event waits."""
         self.sent.append(event)
-        step = admit(event, pretty(event.data).encode(), self.time, self._rules)
+        _, step = admit(event, pretty(event.data).encode(), self.time, self._rules)
         self.flow_id = step.flow_id
         await self.ports.store.commit(step)
         self._queue(step.events)
