@@ -8,45 +8,50 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError
-
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.audits import AnyAudit
+from functions._core.records.audits import AUDITS, AnyAudit, AuditKind
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Ticket
+from functions._core.records.record import Record, decode, encode
 from functions._core.records.set_aside import RecordKind, SetAside
-from functions._core.records.values import Record
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 Row = tuple[int, object, str | None, str]
 """Position, id, flow and document."""
 
-_EVENT = TypeAdapter(CloudEvent)
+Document = TypeVar("Document", bound=Record | CloudEvent)
 
-AUDIT: TypeAdapter[AnyAudit] = TypeAdapter(AnyAudit)
-"""Reads the document of an audit of any kind."""
+
+class _KindOfAudit(Record):
+    """What tells audits apart; a validation was stored without it at first."""
+
+    kind: AuditKind = AuditKind.VALIDATION
 
 
 def document(value: Record | CloudEvent) -> str:
     """Return a record or event as JSON text; raise `Rejected` for text that no encoding can write."""
     try:
-        return _EVENT.dump_json(value).decode() if isinstance(value, CloudEvent) else value.model_dump_json()
-    except PydanticSerializationError as error:
+        return encode(value).decode()
+    except UnicodeEncodeError as error:
         raise Rejected(f"It cannot be stored: {error}.", code="not_storable") from error
 
 
-def read_event(doc: str) -> CloudEvent:
-    """Return the event of a document."""
-    return _EVENT.validate_json(doc)
+def read_document(model: type[Document], doc: str | bytes) -> Document:
+    """Return the record or event of a document; raise `msgspec.DecodeError` for what is none."""
+    return decode(model, doc)
+
+
+def read_audit(doc: str | bytes) -> AnyAudit:
+    """Return the audit of a document, of whatever kind."""
+    return decode(AUDITS[decode(_KindOfAudit, doc).kind], doc)
 
 
 def read_rows(aside: SetAside, kind: RecordKind, model: type[R], rows: Iterable[Row]) -> list[tuple[int, R]]:
     """Return positions and records of rows of position, id, flow and document; what cannot be read is set aside."""
     parsed = (
-        (position, aside.read(kind, record_id, partial(model.model_validate_json, doc), flow_id=flow_id))
+        (position, aside.read(kind, record_id, partial(read_document, model, doc), flow_id=flow_id))
         for position, record_id, flow_id, doc in rows
     )
     return [(position, record) for position, record in parsed if record is not None]
@@ -66,20 +71,21 @@ def read_history_rows(aside: SetAside, rows: Iterable[tuple[int, str, str]]) -> 
 def read_audits(aside: SetAside, rows: Iterable[tuple[int, str, str]]) -> list[AnyAudit]:
     """Return the audits of rows of position, flow and document; what cannot be read is set aside."""
     parsed = (
-        aside.read(RecordKind.AUDIT, at, partial(AUDIT.validate_json, doc), flow_id=flow_id or None)
-        for at, flow_id, doc in rows
+        aside.read(RecordKind.AUDIT, at, partial(read_audit, doc), flow_id=flow_id or None) for at, flow_id, doc in rows
     )
     return [audit for audit in parsed if audit is not None]
 
 
 def read_queued(aside: SetAside, event_id: str, doc: str) -> CloudEvent | None:
     """Return a queued event; one that cannot be read is set aside with its text."""
-    return aside.read(RecordKind.QUEUED_EVENT, event_id, partial(read_event, doc), raw=doc)
+    return aside.read(RecordKind.QUEUED_EVENT, event_id, partial(read_document, CloudEvent, doc), raw=doc)
 
 
 def read_telemetry(aside: SetAside, rows: Iterable[tuple[int, str]]) -> list[tuple[int, datetime, CloudEvent]]:
     """Return the entries of rows of position and document; what cannot be read is set aside with its text."""
-    parsed = ((at, aside.read(RecordKind.TELEMETRY, at, partial(read_event, doc), raw=doc)) for at, doc in rows)
+    parsed = (
+        (at, aside.read(RecordKind.TELEMETRY, at, partial(read_document, CloudEvent, doc), raw=doc)) for at, doc in rows
+    )
     return [(at, event.time, event) for at, event in parsed if event is not None]
 
 

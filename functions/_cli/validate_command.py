@@ -28,9 +28,11 @@ def validate(
 async def _validate(file: str, *, as_json: bool) -> int:
     errors, warnings, needs = _checked(file)
     if as_json:
+        from functions._core.records.record import fields_of
+
         found = {"valid": not errors, "errors": errors, "warnings": warnings, "approval": needs}
         print_json(
-            {name: [r.model_dump() for r in one] if isinstance(one, tuple) else one for name, one in found.items()}
+            {name: [fields_of(r) for r in one] if isinstance(one, tuple) else one for name, one in found.items()}
         )
         return 1 if errors else 0
     for kind, reasons in (("error", errors), ("warning", warnings), ("approval", needs)):

@@ -50,14 +50,14 @@ def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]
     """What has ended stays as it ended, unless its flow is redriven or its work undone."""
     was, flow = change.flow, change.step.flow
     if was is not None and flow is not None and was.status in ENDED_FLOWS and flow.redrives == was.redrives:
-        names = (name for name in Flow.model_fields if name not in OF_TELEMETRY)
+        names = (name for name in Flow.__struct_fields__ if name not in OF_TELEMETRY)
         changed = [name for name in names if getattr(was, name) != getattr(flow, name)]
         if changed:
             yield f"the flow had ended as {was.status} and got another {', '.join(changed)}"
     for before, after in change.moves():
         if before is None or before.status not in ENDED_TICKETS or before.status is not after.status:
             continue
-        names = (name for name in type(after).model_fields if name not in OF_TIME)
+        names = (name for name in type(after).__struct_fields__ if name not in OF_TIME)
         changed = [name for name in names if getattr(before, name) != getattr(after, name)]
         if changed:
             yield f"ticket {after.task_id} had ended as {before.status} and got another {', '.join(changed)}"

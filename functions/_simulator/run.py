@@ -10,6 +10,7 @@ from functools import partial
 from random import Random
 
 from functions._core.records.models import Flow
+from functions._core.records.record import encode
 from functions._core.records.values import Outcome
 from functions._simulator.clock import START
 from functions._simulator.faults import Faults
@@ -93,7 +94,7 @@ def simulate_many(
 
 def _result(seed: int, world: World, *, keep_history: bool) -> Result:
     flow = world.flow
-    lines = [entry.model_dump_json() for entry in world.ledger.history]
+    lines = [encode(entry).decode() for entry in world.ledger.history]
     ended = flow.ended_at if flow is not None else None
     return Result(
         seed=seed,

@@ -13,7 +13,7 @@ from functions._adapters.http.cloudevents import read_events
 from functions._core.errors import Rejected
 from functions._core.events.assignment import BATCH_SIZE
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.records.values import Record
+from functions._core.records.values import Model
 from functions._observability.logs import log
 from functions._worker.runs import Runs, RunVerdict
 from functions._worker.tasks import Assignment
@@ -31,7 +31,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class Cancellation(Record):
+class Cancellation(Model):
     """Data of `ticket.cancelled`."""
 
     ticket_id: str = Field(min_length=1)

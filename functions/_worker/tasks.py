@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
-from functions._core.records.values import Record, Timestamp
+from functions._core.records.values import Model, Timestamp
 
 OUTPUT_LIMIT = 256 * 1024
 """Bytes of JSON that a task may return; more belongs in a store, with its address as the output."""
@@ -16,7 +16,7 @@ CARRIED = ("correlationid", "partitionkey", "traceparent", "tracestate")
 """Extension attributes of the assignment that its reports repeat."""
 
 
-class Assignment(Record):
+class Assignment(Model):
     """Data of `ticket.assigned` as a worker reads it: what it can do without may be absent or null."""
 
     ticket_id: str = Field(min_length=1)

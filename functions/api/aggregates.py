@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from functions._core.errors import Unavailable
-from functions._core.records.values import Record, Timestamp
+from functions._core.records.values import Model, Timestamp
 from functions.api.documents import problems
 from functions.api.services import ApiServices, Services
 
@@ -18,14 +18,14 @@ LONGEST_WINDOW_HOURS = 24 * 366
 """Beyond this, 0 asks for everything."""
 
 
-class Consumer(Record):
+class Consumer(Model):
     """Whether events are handled, and how many wait for it; null when that is not known."""
 
     status: Literal["running", "stopped", "unavailable"]
     lag: int | None
 
 
-class FlowCStatus(Record):
+class FlowCStatus(Model):
     """Flows that ended within the window: how many, the share that COMPLETED (0..1), and how long they took.
 
     `active_executions` are those that have not ended, whenever they began. Without an ended flow there are no rates

@@ -5,11 +5,12 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
 from functions._core.placement.workers import Heartbeat, Registration
+from functions._core.records.models import TaskLog
 from functions.api import problems as problem_documents
 from functions.api.forms import Flush, OrderForm, RedriveForm, SkipForm, Wanted
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
@@ -123,7 +124,7 @@ def _schemas() -> Mapping[str, Document]:
         Heartbeat,
         *(entry.model for entry in TAKEN),
     )
-    answers: tuple[type[BaseModel], ...] = (problem_documents.Problem, problem_documents.BatchProblem)
+    answers: tuple[type, ...] = (problem_documents.Problem, problem_documents.BatchProblem, TaskLog)
     return (
         {model.__name__: _schema(model, "validation") for model in models}
         | {model.__name__: _schema(model, "serialization") for model in answers}
@@ -131,10 +132,10 @@ def _schemas() -> Mapping[str, Document]:
     )
 
 
-def _schema(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> Document:
+def _schema(model: type, mode: Literal["validation", "serialization"]) -> Document:
     # A name of its own for each part, until `_hoist`: FastAPI may use the same for what it returns.
     template = f"#/components/schemas/{model.__name__}{{model}}"
-    return model.model_json_schema(mode=mode, ref_template=template)
+    return TypeAdapter(model).json_schema(mode=mode, ref_template=template)
 
 
 def _hoist(schemas: Document) -> None:

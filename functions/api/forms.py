@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
-from functions._core.records.values import Record, SecurityLevel, WholeNumber, a_number
+from functions._core.records.values import Model, SecurityLevel, WholeNumber, a_number
 from functions._core.rules import CANDIDATES_PER_TICKET
 
 
-class OrderForm(Record):
+class OrderForm(Model):
     """Who gives an order, and why.
 
     The same `order_id` again changes nothing. With `dry_run` nothing is changed, and the answer tells what would be.
@@ -42,7 +42,7 @@ class SkipForm(OrderForm):
     """The ticket's output for its dependants, any JSON value."""
 
 
-class Flush(Record):
+class Flush(Model):
     """The intent whose telemetry is to be sent now; without it, all. A field that is not known is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +51,7 @@ class Flush(Record):
     """The intent whose telemetry is sent now; None: all telemetry that waits."""
 
 
-class Wanted(Record):
+class Wanted(Model):
     """What a worker has to offer; without capabilities any worker will do that is cleared for `security_level`.
 
     A field that is not known is refused.

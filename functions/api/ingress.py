@@ -15,7 +15,8 @@ from functions._core.events.catalogue import CATALOGUE
 from functions._core.events.commands import ORDERS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
-from functions._core.records.values import Record
+from functions._core.records.record import as_json
+from functions._core.records.values import Model
 from functions.api.bodies import header, json_answer, read_message
 from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
@@ -31,7 +32,7 @@ Answer = Mapping[str, Any]
 Handler = Callable[[ApiServices, CloudEvent, str | None], Awaitable[Answer]]
 
 
-class Taken(Record):
+class Taken(Model):
     """The answer to one event: the flow of a decision or an order; `result` and `cancel` of a report; a worker.
 
     `changes` are what an order with `dry_run` would change.
@@ -56,7 +57,7 @@ class TakenOfBatch(Taken):
     id: str
 
 
-class BatchTaken(Record):
+class BatchTaken(Model):
     """The answer to a batch: the flows of its decisions and orders, in order, and the answer to every event."""
 
     flows: tuple[str, ...]
@@ -118,7 +119,7 @@ async def _order(services: ApiServices, event: CloudEvent, _token: str | None) -
     answer = {"flow_id": order.flow_id, "status": carried.flow.status}
     if not carried.dry_run:
         return answer
-    return answer | {"dry_run": True, "changes": [change.model_dump(mode="json") for change in changes_of(carried)]}
+    return answer | {"dry_run": True, "changes": [as_json(change) for change in changes_of(carried)]}
 
 
 async def _registered(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:

@@ -17,7 +17,8 @@ from starlette.requests import ClientDisconnect
 
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.records.models import Reason
-from functions._core.records.values import Record
+from functions._core.records.record import fields_of
+from functions._core.records.values import Model
 
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 2_000
@@ -27,10 +28,10 @@ MAX_FAULTS = 5_000
 
 HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}
 
-Model = TypeVar("Model", bound=BaseModel)
+M = TypeVar("M", bound=BaseModel)
 
 
-class Problem(Record):
+class Problem(Model):
     """An error. `errors` lists every single fault, where there can be several."""
 
     type: str = "about:blank"
@@ -69,7 +70,7 @@ def not_found(what: str, record_id: str) -> Rejected:
     return Rejected(f"there is no {what} {record_id[:100]!r}", code=f"unknown_{what.replace(' ', '_')}", status=404)
 
 
-def checked(model: type[Model], value: object, where: str) -> Model:
+def checked(model: type[M], value: object, where: str) -> M:
     """Return `value` as a `model`; raise `Itemised`, status 422, with every fault, `where` being its root."""
     try:
         return model.model_validate(value)
@@ -158,7 +159,7 @@ def _invalid(faults: Sequence[Any], where: str) -> Itemised:
     ]
     first = "; ".join(f"{error.where}: {error.message}" for error in errors[:3])
     more = f" (and {len(faults) - 3} more)" if len(faults) > len(errors[:3]) else ""
-    members = {"errors": [error.model_dump() for error in errors]}
+    members = {"errors": [fields_of(error) for error in errors]}
     return Itemised(f"{first}{more}", code="invalid_data", status=422, members=members)
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from functions._core.decision.vocabulary import shown
 from functions._core.errors import Rejected
 from functions._core.records.models import Flow
-from functions._core.records.values import FlowStatus, Record, flow_id_of
+from functions._core.records.values import FlowStatus, Model, flow_id_of
 from functions.api.problems import not_found
 from functions.api.questions import sound
 from functions.api.services import ApiServices
@@ -23,7 +23,7 @@ NAMED = 5
 """Flows that are named where several are meant."""
 
 
-class FlowReference(Record):
+class FlowReference(Model):
     """The one flow that is meant."""
 
     flow_id: str

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from functions._core.errors import Unavailable
 from functions._core.machine.replay import Folded, TicketState, differences, fold
-from functions._core.records.values import Outcome, Record
+from functions._core.records.record import Record
+from functions._core.records.values import Outcome
 from functions.api.questions import found
 from functions.api.services import ApiServices
 

@@ -14,7 +14,7 @@ from functions._core.events.reports import Report
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
-from functions._core.records.values import Record, format_time
+from functions._core.records.values import Model, format_time
 from functions.api.bodies import HeldBody, header, headers_of, json_answer, read_events, unhurried
 from functions.api.problems import checked, not_found
 from functions.api.refused_reports import note_refusal
@@ -26,7 +26,7 @@ MAX_OUTPUT = 256 * 1024
 """Bytes of an output as JSON: it is kept on the ticket's row and handed to what depends on it."""
 
 
-class ReportAnswer(Record):
+class ReportAnswer(Model):
     """What became of a report: `recorded`, `duplicate` or `superseded`; `cancel`: stop working on the ticket."""
 
     result: str

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from functions._core.records.values import Record, Timestamp
+from functions._core.records.values import Model, Timestamp
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import Flush
@@ -12,7 +12,7 @@ from functions.api.services import Services
 router = APIRouter(prefix="/api/v1/telemetry", tags=["telemetry"])
 
 
-class Flushed(Record):
+class Flushed(Model):
     """How many events the sink has taken now, how many became dead letters, and how many still wait, of any intent."""
 
     flushed: int
@@ -21,7 +21,7 @@ class Flushed(Record):
     sink: str | None = Field(description="Why the sink takes no more; null while it takes everything")
 
 
-class Buffered(Record):
+class Buffered(Model):
     """How many events wait for the sink, and since when the oldest does."""
 
     size: int

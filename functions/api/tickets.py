@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from functions._core.records.models import TaskLog, Ticket
+from functions._core.records.record import fields_of
 from functions._core.records.values import Priority, TicketStatus
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Id, Limit, found, sound
@@ -66,7 +67,7 @@ async def get_logs(services: Services, ticket_id: str) -> LogView:
     """Return the end of what the task of a ticket wrote, from the newest attempt whose worker told it."""
     ticket = await ticket_named(services, ticket_id)
     log = ticket.log or TaskLog(attempt=ticket.attempt, text="")
-    return LogView(ticket_id=ticket_id, flow_id=ticket.flow_id, task_id=ticket.task_id, **dict(log))
+    return LogView(ticket_id=ticket_id, flow_id=ticket.flow_id, task_id=ticket.task_id, **fields_of(log))
 
 
 async def ticket_named(services: ApiServices, ticket_id: str) -> Ticket:

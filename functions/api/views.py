@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.json_schema import SkipJsonSchema
 
 from functions._core.engine import CommandResult
@@ -18,11 +18,12 @@ from functions._core.records.audits import AnyAudit, IncidentRecord
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Candidate, Flow, Refusal, TaskLog, Ticket
+from functions._core.records.record import Record, fields_of, from_json
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import (
     Health,
+    Model,
     Outcome,
-    Record,
     SecurityLevel,
     SlackState,
     TicketStatus,
@@ -95,7 +96,7 @@ class TicketView(Ticket):
     `log_bytes` is how much there is to read of what its task wrote.
     """
 
-    log: SkipJsonSchema[TaskLog | None] = Field(default=None, exclude=True)
+    log: SkipJsonSchema[TaskLog | None] = None
     log_bytes: int = 0
     slack_ms: int | None
     slack_state: SlackState | None
@@ -138,7 +139,7 @@ class RegisteredWorker(WorkerView):
     callback_base_url: str
 
 
-class WorkerList(Record):
+class WorkerList(Model):
     """All workers, by id; `unreadable` are those whose stored records cannot be read."""
 
     items: tuple[WorkerView, ...]
@@ -175,7 +176,7 @@ class HistoryPage(Record):
     after: int
 
 
-class EventView(Record):
+class EventView(Model):
     """A transition as a CloudEvent; extension attributes stand beside the others."""
 
     model_config = ConfigDict(extra="allow")
@@ -190,7 +191,7 @@ class EventView(Record):
     data: Any
 
 
-class EventPage(Record):
+class EventPage(Model):
     """Events in order; `after` asks for those that follow, now or when they have happened."""
 
     items: tuple[EventView, ...]
@@ -255,30 +256,32 @@ class WhyView(Explanation):
 
 def flow_view(flow: Flow, now: datetime) -> FlowView:
     """Return a flow as it is listed."""
-    return FlowView(**dict(flow), **_sla(flow, now))
+    return FlowView(**fields_of(flow), **_sla(flow, now))
 
 
 def order_view(carried: CommandResult, now: datetime) -> OrderView:
     """Return what became of an order, or would become of it."""
-    return OrderView(**dict(flow_view(carried.flow, now)), dry_run=carried.dry_run, changes=changes_of(carried))
+    return OrderView(**fields_of(flow_view(carried.flow, now)), dry_run=carried.dry_run, changes=changes_of(carried))
 
 
 def changes_of(carried: CommandResult) -> tuple[Change, ...]:
     """Return the transitions that an order has led to, or would lead to."""
-    return tuple(Change(**{name: getattr(entry, name) for name in Change.model_fields}) for entry in carried.changes)
+    return tuple(
+        Change(**{name: getattr(entry, name) for name in Change.__struct_fields__}) for entry in carried.changes
+    )
 
 
 def flow_detail(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int], now: datetime) -> FlowDetail:
     """Return everything about a flow; `tally` counts its tickets by status."""
     summary = summary_of(flow.but(tally=tally), tickets, now)
-    known = {*FlowView.model_fields}
+    known = {*FlowView.__struct_fields__}
     more = {name: value for name, value in summary.items() if name not in known}
-    return FlowDetail(**dict(flow), **_sla(flow, now), tickets_by_status=tally, **more)
+    return from_json(FlowDetail, {**fields_of(flow), **_sla(flow, now), "tickets_by_status": tally, **more})
 
 
 def flow_result(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int], now: datetime) -> FlowResult:
     """Return the result of a flow."""
-    return FlowResult.model_validate(summary_of(flow.but(tally=tally), tickets, now))
+    return from_json(FlowResult, summary_of(flow.but(tally=tally), tickets, now))
 
 
 def ticket_view(ticket: Ticket, now: datetime) -> TicketView:
@@ -289,13 +292,13 @@ def ticket_view(ticket: Ticket, now: datetime) -> TicketView:
         "slack_state": slack_state(ticket, now),
         "log_bytes": len(ticket.log.text.encode()) if ticket.log else 0,
     }
-    return TicketView(**dict(ticket) | present)
+    return TicketView(**fields_of(ticket) | present)
 
 
 def worker_view(worker: Worker, active: Mapping[str, int], now: datetime, rules: Rules) -> WorkerView:
     """Return a worker as it stands at `now`; `active` is how many tickets each worker holds."""
     return WorkerView(
-        **dict(worker),
+        **fields_of(worker),
         health=health_of(worker, now, rules),
         silence_seconds=max(0.0, (now - worker.last_seen).total_seconds()),
         active_tickets=active.get(worker.worker_id, 0),
@@ -326,7 +329,7 @@ def why_view(explanation: Explanation, ticket: Ticket | None, now: datetime, las
             "refusals": ticket.refusals,
             "ranked_at": now if ticket.status is TicketStatus.PENDING else ticket.assigned_at,
         }
-    return WhyView(**dict(explanation), text=explanation.sentences, last_events=tuple(last), **of_ticket)
+    return WhyView(**fields_of(explanation), text=explanation.sentences, last_events=tuple(last), **of_ticket)
 
 
 def _sla(flow: Flow, now: datetime) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functions._core.errors import Unreadable
 from functions._core.placement.ranking import health_of, rank_for
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.planning.tickets import capabilities
+from functions._core.records.record import fields_of
 from functions._core.records.set_aside import LISTED, RecordKind
 from functions._core.records.values import Health
 from functions._core.records.worker import Worker
@@ -46,7 +47,7 @@ async def register_worker(services: Services, request: Request, response: Respon
     response.status_code = 201 if worker.version == 1 else 200
     active = await services.ports.ticket_counts.active()
     view = worker_view(worker, active, services.ports.clock.now(), services.rules)
-    return RegisteredWorker(**dict(view), **membership(services, worker))
+    return RegisteredWorker(**fields_of(view), **membership(services, worker))
 
 
 def membership(services: ApiServices, worker: Worker) -> dict[str, Any]:
@@ -86,7 +87,7 @@ async def discover_workers(services: Services, request: Request) -> Discovery:
     return Discovery(
         items=tuple(
             RankedWorker(
-                **dict(candidate),
+                **fields_of(candidate),
                 endpoint=workers[candidate.worker_id].endpoint,
                 capabilities=workers[candidate.worker_id].capabilities,
                 clearance=workers[candidate.worker_id].clearance,

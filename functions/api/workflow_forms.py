@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, RootModel
 from pydantic.config import JsonDict
 
 from functions._core.decision.vocabulary import Id, Seconds
-from functions._core.records.values import FlowStatus, Outcome, Record, Timestamp, WholeNumber
+from functions._core.records.values import FlowStatus, Model, Outcome, Timestamp, WholeNumber
 from functions.api.views import FlowDetail, TicketView
 
 MAX_CORRELATION_ID = 200
@@ -33,7 +33,7 @@ class WholeDecision(RootModel[dict[str, Any]]):
     """A decision as it is sent. What it holds is for the flow's first step to check."""
 
 
-class WorkflowStart(Record):
+class WorkflowStart(Model):
     """A plan to be carried out. Sent again it is the same workflow: by its correlation id, else by its content."""
 
     cognitive_plan: Mapping[str, Any] = Field(json_schema_extra=PLAN_ID)
@@ -42,7 +42,7 @@ class WorkflowStart(Record):
     sla_deadline_seconds: Seconds | None = Field(default=None, description="The platform's if absent: 14400 s")
 
 
-class Arguable(Record):
+class Arguable(Model):
     """Arguments by name; a list with one object in it is taken as well."""
 
     args: Arguments = Field(default_factory=dict)
@@ -66,7 +66,7 @@ class WorkflowSignal(SignalBody):
     signal_name: str = Field(max_length=MAX_NAME)
 
 
-class SignalArguments(Record):
+class SignalArguments(Model):
     """What signals understand: who cancels and why; the ticket that has ended."""
 
     requested_by: str = Field(default="a signal", max_length=255)
@@ -74,7 +74,7 @@ class SignalArguments(Record):
     ticket_id: str | None = Field(default=None, max_length=255)
 
 
-class WorkflowStarted(Record):
+class WorkflowStarted(Model):
     """The workflow that a plan has become."""
 
     workflow_id: str
@@ -88,7 +88,7 @@ class WorkflowView(FlowDetail):
     workflow_id: str
 
 
-class FlowUnderWay(Record):
+class FlowUnderWay(Model):
     """A flow that has not ended yet, and where to ask for it later."""
 
     flow_id: str
@@ -96,7 +96,7 @@ class FlowUnderWay(Record):
     links: Mapping[str, str]
 
 
-class WorkflowStatus(Record):
+class WorkflowStatus(Model):
     """The answer to `get_status`."""
 
     workflow_id: str
@@ -110,13 +110,13 @@ class WorkflowStatus(Record):
     sla_remaining_ms: int
 
 
-class WorkflowTickets(Record):
+class WorkflowTickets(Model):
     """The answer to `get_tickets`: all of them in the order of the plan."""
 
     tickets: tuple[TicketView, ...]
 
 
-class SignalTaken(Record):
+class SignalTaken(Model):
     """What became of a signal: `duplicate` when it was taken before."""
 
     workflow_id: str

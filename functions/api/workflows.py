@@ -12,6 +12,7 @@ from functions._core.errors import FlowcError, Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.planning.slack import closed_at, deadline_at
 from functions._core.records.models import Flow
+from functions._core.records.record import fields_of
 from functions._core.records.values import FlowStatus, TicketStatus, flow_id_of, milliseconds
 from functions.api.bodies import json_answer, read_json
 from functions.api.documents import json_body, problems
@@ -87,7 +88,7 @@ async def get_workflow(services: Services, workflow_id: str) -> WorkflowView:
     tickets = await services.ports.store.tickets_of(flow.flow_id)
     tally = await services.ports.ticket_counts.by_status(flow.flow_id)
     detail = flow_detail(flow, tickets, tally, services.ports.clock.now())
-    return WorkflowView(**dict(detail), workflow_id=flow.flow_id)
+    return WorkflowView(**fields_of(detail), workflow_id=flow.flow_id)
 
 
 @router.post(

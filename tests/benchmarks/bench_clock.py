@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from functions._adapters.documents import document
 from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._adapters.sql.sqlite.store import SqliteStore
 from functions._core.records.change_set import ChangeSet
@@ -80,11 +81,11 @@ async def sweep_cost(folder: Path, open_records: int) -> float:
 async def fill(database: SqliteDatabase, number: int, wakeup: datetime) -> None:
     """Write open flows by the page, past the port: a million commits would be the benchmark then."""
     template = make_flow(0, next_wakeup_at=wakeup)
-    document = template.model_dump_json()
+    text = document(template)
     due = int(wakeup.timestamp() * 1000)
     sql = "INSERT INTO flow (flow_id, status, next_wakeup_at, version, doc) VALUES (?, ?, ?, ?, ?)"
     for start in range(0, number, PAGE):
-        rows = [(f"flow-{n}", "VALIDATING", due, 1, document) for n in range(start, min(start + PAGE, number))]
+        rows = [(f"flow-{n}", "VALIDATING", due, 1, text) for n in range(start, min(start + PAGE, number))]
         await database.write(partial(_insert, sql, rows))
 
 

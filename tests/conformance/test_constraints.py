@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from functions._adapters.documents import document
 from functions._adapters.sql import migrations
 from functions._adapters.sql.postgres import PostgresStore
 from functions._adapters.sql.sqlite import SqliteStore
@@ -179,7 +180,7 @@ async def test_rows_that_an_earlier_version_has_taken_are_kept_and_set_aside(
     for number, script in enumerate(before, 1):
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
     for record_id, wakeup, status, doc in (
-        (FLOW.flow_id, "tomorrow or so", "FROBNICATED", FLOW.model_dump_json()),
+        (FLOW.flow_id, "tomorrow or so", "FROBNICATED", document(FLOW)),
         ("broken", 5, "FROBNICATED", '{"a'),
     ):
         connection.execute(

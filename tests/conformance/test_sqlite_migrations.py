@@ -1,17 +1,25 @@
 """A data folder that an older version wrote is read as if this one had written it."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from functions._adapters.documents import document
 from functions._adapters.sql import migrations
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.sql.sqlite.folder import DATABASE, connect
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.records.audits import AuditRecord
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.record import Record, as_json
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.values import Waiting
 from tests.support.builders import T0, make_audit, make_flow, make_ticket, seconds
+
+
+def without(record: Record, field: str) -> str:
+    """Return the document of a record that was stored when it had no such field."""
+    return json.dumps({name: value for name, value in as_json(record).items() if name != field})
 
 
 def written_by_the_first_version(
@@ -22,12 +30,10 @@ def written_by_the_first_version(
     for flow in flows:
         connection.execute(
             "INSERT INTO flow (flow_id, status, version, doc) VALUES (?, ?, ?, ?)",
-            (flow.flow_id, flow.status, flow.version, flow.model_dump_json()),
+            (flow.flow_id, flow.status, flow.version, document(flow)),
         )
     for audit in audits:
-        connection.execute(
-            "INSERT INTO audit (flow_id, doc) VALUES (?, ?)", (audit.flow_id, audit.model_dump_json(exclude={"kind"}))
-        )
+        connection.execute("INSERT INTO audit (flow_id, doc) VALUES (?, ?)", (audit.flow_id, without(audit, "kind")))
     for ticket in waiting:
         connection.execute(
             "INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, requirement, latest_start,"
@@ -36,7 +42,7 @@ def written_by_the_first_version(
                 ticket.ticket_id,
                 ticket.flow_id,
                 ticket.latest_start.timestamp() * 1000,
-                ticket.model_dump_json(exclude={"turn"}),
+                without(ticket, "turn"),
             ),
         )
     connection.close()

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from functions._core.decision.model import Compensation
 from functions._core.events.data import FlowConsolidated, TransitionData
 from functions._core.planning.compensation import TIMEOUT_MS
+from functions._core.records.record import Record
 from functions._core.records.set_aside import RAW, UnreadableRecord
-from functions._core.records.values import Record
+from functions._core.records.values import Model
 from infra.generate.contract.field_docs import phrase, sentences
 from tests.conftest import ROOT
 
@@ -36,13 +37,15 @@ def classes_of(module: str) -> list[type]:
         value
         for value in vars(import_module(module)).values()
         if isinstance(value, type) and value.__module__ == module
-        if issubclass(value, BaseModel) or dataclasses.is_dataclass(value)
+        if issubclass(value, BaseModel | Record) or dataclasses.is_dataclass(value)
     ]
 
 
 def fields_of(cls: type) -> list[str]:
     if issubclass(cls, BaseModel):
         return list(cls.model_fields)
+    if issubclass(cls, Record):
+        return list(cls.__struct_fields__)
     assert dataclasses.is_dataclass(cls)
     return [field.name for field in dataclasses.fields(cls)]
 
@@ -73,7 +76,7 @@ def test_a_field_that_is_declared_again_keeps_the_sentence_of_its_base_class_unl
 
 
 def test_a_field_without_a_sentence_is_named() -> None:
-    class Silent(Record):
+    class Silent(Model):
         speed: int
 
     with pytest.raises(LookupError, match=r"Silent\.speed has no sentence below it"):

@@ -18,6 +18,7 @@ from functions._adapters.http.cloudevents import write_structured
 from functions._core.errors import Unavailable, Unreadable
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.change_set import ChangeSet
+from functions._core.records.record import as_json
 from functions._core.records.values import flow_id_of
 from functions._engine.settings import SettingsError
 from functions._hosts.aws.environment import gateway, read_environment
@@ -107,7 +108,7 @@ class Function:
 
     async def letters(self) -> list[Mapping[str, Any]]:
         page, _ = await self.made.platform.ports.dead_letters.letters(None, 10)
-        return [letter.model_dump(mode="json") for letter in page]
+        return [as_json(letter) for letter in page]
 
 
 def _answered(app: Any, event: Mapping[str, Any], loop: asyncio.AbstractEventLoop) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.sql.sqlite.folder import DATABASE
+from functions._core.records.audits import IncidentRecord
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from tests.support.ordering import ticket_at
 from tests.support.world import LocalWorld, decision, running_world, task
@@ -66,8 +67,8 @@ async def test_a_ticket_that_was_changed_while_the_platform_was_down_is_never_ex
     assert tickets["thank"].status is TicketStatus.CANCELLED
     assert tickets["book"].status is TicketStatus.COMPENSATED
     assert flow.status is FlowStatus.FAILED
-    raised = [one.model_dump() for one in incidents if one.kind.value == "incident"]
-    assert [(one["incident_type"].value, one["severity"].value) for one in raised] == [("INCONSISTENCY", "CRITICAL")]
+    raised = [one for one in incidents if isinstance(one, IncidentRecord)]
+    assert [(one.incident_type.value, one.severity.value) for one in raised] == [("INCONSISTENCY", "CRITICAL")]
     assert re.search(r"orchestration_incidents_total\{(?=.*INCONSISTENCY)(?=.*CRITICAL).*\} 1\.0", metrics)
 
 

@@ -11,16 +11,17 @@ from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.policies import Qos, Sla
+from functions._core.records.record import Record, fields_of, from_json
 from functions._core.records.values import (
     Consistency,
     DeliveryMode,
     Durability,
     FlowStatus,
     Priority,
-    Record,
     RiskBand,
     TaskType,
     flow_id_of,
+    parse_time,
     ticket_id_of,
 )
 from functions._core.records.worker import Worker
@@ -37,14 +38,16 @@ def seconds(number: float) -> timedelta:
 
 
 def _build(model: type[R], defaults: Mapping[str, object], changes: Mapping[str, object]) -> R:
-    unknown = changes.keys() - model.model_fields.keys()
+    unknown = changes.keys() - set(model.__struct_fields__)
     assert not unknown, f"{model.__name__} has no {', '.join(sorted(unknown))}"
-    return model.model_validate({**defaults, **changes})
+    # Times from outside are brought into the calendar where they are read.
+    read = {name: parse_time(value) if isinstance(value, datetime) else value for name, value in changes.items()}
+    return from_json(model, {**defaults, **read})
 
 
 def later(record: R, **changes: object) -> R:
     """Return the next version of a flow, ticket or worker."""
-    values = {name: getattr(record, name) for name in type(record).model_fields}
+    values = fields_of(record)
     return _build(type(record), values | {"version": values["version"] + 1}, changes)
 
 

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 from functions._cli.app import app
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.history import HistoryEntry
+from functions._core.records.record import Record, encode, from_json
 from functions._observability import logs
 from functions.api.views import flow_detail, ticket_view
 from tests.support.builders import T0, make_flow, make_ticket, seconds
@@ -94,24 +95,29 @@ def problem(status: int, detail: str, code: str, **more: object) -> Answer:
     return Answer(status, json.dumps(document).encode(), {"content-type": "application/problem+json"})
 
 
+def json_object(record: Record) -> dict[str, Any]:
+    """Return a record as a client reads it."""
+    return dict(json.loads(encode(record)))
+
+
 def a_row(status: str = "COMPLETED", **changes: object) -> dict[str, Any]:
     """Return a flow as the API shows it."""
     ended = {"outcome": status, "ended_at": T0 + seconds(2)} if status in ENDED_FLOWS else {}
     flow = make_flow(1, status=status, **{"tickets_generated": 1, "sla_deadline": FAR, **ended, **changes})
-    return flow_detail(flow, (), {}, T0).model_dump(mode="json")
+    return json_object(flow_detail(flow, (), {}, T0))
 
 
 def a_ticket(**changes: object) -> dict[str, Any]:
     """Return the ticket of that flow as the API shows it."""
     ticket = make_ticket(make_flow(), 1, **{"critical": True, "next_wakeup_at": None, **changes})
-    return ticket_view(ticket, T0).model_dump(mode="json")
+    return json_object(ticket_view(ticket, T0))
 
 
 def an_entry(seq: int, kind: str, to_status: str | None, **more: object) -> dict[str, Any]:
     """Return a line of the flow's history; about its ticket, unless the kind says otherwise."""
     about = {"ticket_id": TICKET["ticket_id"], "task_id": "task-1"} if kind.startswith("ticket.") else {}
     line = {"flow_id": FLOW_ID, "at": T0 + timedelta(milliseconds=seq), "cause": "", "seq": seq, "type": kind}
-    return HistoryEntry.model_validate({**line, "to_status": to_status, **about, **more}).model_dump(mode="json")
+    return json_object(from_json(HistoryEntry, {**line, "to_status": to_status, **about, **more}))
 
 
 FAR = T0 + timedelta(days=365_000)

@@ -24,6 +24,7 @@ from functions._core.placement.workers import Registration
 from functions._core.ports import Answer, Ports, WorkerGateway
 from functions._core.records.change_set import Delivery
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.record import as_json
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
 from functions._engine.clock import SystemClock
@@ -262,13 +263,13 @@ class LocalWorld(World[Flow, Ticket]):
         """See `World.history`."""
         entries: list[Document] = []
         while page := await self.ports.views.history(flow_id, entries[-1]["seq"] if entries else 0, 500):
-            entries += [entry.model_dump(mode="json") for entry in page]
+            entries += [as_json(entry) for entry in page]
         return entries
 
     async def letters(self) -> list[Document]:
         """See `World.letters`."""
         found, _ = await self.ports.dead_letters.letters(None, 500)
-        return [letter.model_dump(mode="json") for letter in found]
+        return [as_json(letter) for letter in found]
 
     async def cancel(self, flow_id: str, requested_by: str = "ada", reason: str = "enough") -> Flow:
         """Stop a flow."""

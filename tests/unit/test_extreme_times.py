@@ -29,6 +29,7 @@ from functions._core.planning.slack import (
 from functions._core.planning.tickets import generate_tickets
 from functions._core.records.models import Flow, Phase, Ticket
 from functions._core.records.policies import RetryPolicy, Sla, Undo
+from functions._core.records.record import encode
 from functions._core.records.values import (
     EARLIEST,
     LATEST,
@@ -143,8 +144,8 @@ def test_a_flow_can_be_looked_at_whatever_its_deadline_is(data: st.DataObject, n
     assert FIRST <= deadline_at(flow, now) <= LATEST
     assert EARLIEST <= at_risk_from(flow, rules) <= LATEST
     time_given(flow)
-    assert flow_view(flow, now).model_dump_json()
-    assert flow_detail(flow, (), {}, now).model_dump_json()
+    assert encode(flow_view(flow, now))
+    assert encode(flow_detail(flow, (), {}, now))
     assert explain_flow(flow, (), now, rules).sentences
     assert summary_of(flow, (), now)
     assert telemetry_of(flow, (), now)
@@ -163,7 +164,7 @@ def test_a_ticket_can_be_looked_at_whatever_its_limits_are(data: st.DataObject, 
     slack_state(ticket, now)
     wakeup_of(ticket, flow)
     attempt_limit(ticket, now, now)
-    assert ticket_view(ticket, now).model_dump_json()
+    assert encode(ticket_view(ticket, now))
     assert explain_ticket(ticket, flow, now, rules).sentences
     assert explain_flow(flow, [ticket], now, rules).sentences
     redone = to_redo([ticket.but(status=TicketStatus.FAILED)], now, deadline_at(flow, now))

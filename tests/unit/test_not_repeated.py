@@ -59,7 +59,7 @@ def given() -> Ticket:
 def candidate(worker_id: str) -> Candidate:
     """Return a worker as ranked."""
     scores = {"score": 1, "health_score": 1, "pheromone_score": 1, "telemetry_score": 1, "active": 0, "slots": 1}
-    return Candidate.model_validate({"worker_id": worker_id, **scores})
+    return Candidate(worker_id=worker_id, **scores)
 
 
 def unreached(ticket: Ticket, at: int) -> Ticket:

@@ -2,6 +2,7 @@
 
 from functions._core.events.subscribers import transition_event
 from functions._core.records.history import HistoryEntry
+from functions._core.records.record import as_json, from_json
 from tests.support.builders import T0, make_flow, seconds
 
 FLOW = make_flow()
@@ -9,7 +10,7 @@ FLOW = make_flow()
 
 def incident(**changes: object) -> HistoryEntry:
     line = {"flow_id": FLOW.flow_id, "at": T0, "type": "incident.raised", "cause": "worker_failure", **changes}
-    return HistoryEntry.model_validate(line)
+    return from_json(HistoryEntry, line)
 
 
 def test_two_incidents_of_one_flow_are_two_events() -> None:
@@ -32,6 +33,6 @@ def test_a_transition_says_which_event_led_to_it_beside_its_data() -> None:
 
 def test_a_transition_read_from_the_store_has_the_id_under_which_it_was_told() -> None:
     told = incident(detail={"b": 1, "a": {"y": 2, "x": [1]}})
-    kept = HistoryEntry.model_validate({**told.model_dump(mode="json"), "detail": {"a": {"x": [1], "y": 2}, "b": 1}})
+    kept = from_json(HistoryEntry, {**as_json(told), "detail": {"a": {"x": [1], "y": 2}, "b": 1}})
     later = FLOW.but(redrives=1)
     assert transition_event(kept.but(seq=7), later).id == transition_event(told, FLOW).id

@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from pydantic import TypeAdapter
-
-from functions._adapters.documents import AUDIT, document, read_event
+from functions._adapters.documents import document, read_audit, read_document
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import ItemChange
 from functions._adapters.dynamodb.table import Incomplete, Table
@@ -29,14 +27,13 @@ from functions._core.records.audits import ActionRecord, AnyAudit, AuditRecord
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.record import Record, decode
 from functions._core.records.set_aside import RecordKind
-from functions._core.records.values import FlowStatus, Record, milliseconds
+from functions._core.records.values import FlowStatus, milliseconds
 from functions._core.records.worker import Worker
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
-
-_HISTORY = TypeAdapter(list[HistoryEntry])
 
 LONG = 10_000
 """Milliseconds; an estimate above this says that a record probably lives to see a sweep."""
@@ -161,7 +158,7 @@ def history_of(table: Table, item: Item) -> list[HistoryEntry]:
 
 
 def _lines_of(element: Item) -> list[HistoryEntry]:
-    return _HISTORY.validate_json(inflate(bytes(element["B"])))
+    return decode(list[HistoryEntry], inflate(bytes(element["B"])))
 
 
 async def record_of(table: Table, model: type[R], item: Item) -> R:
@@ -206,17 +203,17 @@ async def stored(table: Table, item: Item, partition: str | None = None) -> Stor
 
 
 def _parsed(model: type[R], found: Stored) -> R:
-    return model.model_validate_json(_text_of(found))
+    return read_document(model, _text_of(found))
 
 
 def event_of(found: Stored) -> CloudEvent:
     """Return the event of a document."""
-    return read_event(_text_of(found).decode())
+    return read_document(CloudEvent, _text_of(found))
 
 
 def audit_of(found: Stored) -> AnyAudit:
     """Return the audit of a document."""
-    return AUDIT.validate_json(_text_of(found))
+    return read_audit(_text_of(found))
 
 
 def _text_of(found: Stored) -> bytes:

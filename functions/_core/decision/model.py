@@ -24,7 +24,7 @@ from functions._core.decision.vocabulary import (
 )
 from functions._core.errors import Rejected
 from functions._core.records.json_text import count_parts, parse_json
-from functions._core.records.values import Priority, Record, RiskBand, SecurityLevel, TaskType, Verdict, add_time
+from functions._core.records.values import Model, Priority, RiskBand, SecurityLevel, TaskType, Verdict, add_time
 from functions._core.rules import DEFAULT_SLA
 
 DEFAULT_ESTIMATE_MS = 60_000
@@ -34,7 +34,7 @@ PLAN_WRAPPERS = ("cognitive_plan", "plan_data")
 """Keys under which approval records and plan ledgers keep the plan itself."""
 
 
-class Input(Record):
+class Input(Model):
     """Base of the input from outside: null counts as absent, and `synonyms` maps other names in use to ours."""
 
     synonyms: ClassVar[Mapping[str, str]] = {}

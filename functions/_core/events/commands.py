@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field
 
 from functions._core.errors import Rejected
-from functions._core.records.values import Record, a_number
+from functions._core.records.values import Model, a_number
 
 
-class Command(Record):
+class Command(Model):
     """What every order says: about which flow, who gives it, and why; with `dry_run` nothing is to be changed."""
 
     verb: ClassVar[str]

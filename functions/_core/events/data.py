@@ -12,9 +12,9 @@ from functions._core.records.models import Candidate, Reason
 from functions._core.records.values import (
     FlowStatus,
     JsonObject,
+    Model,
     Outcome,
     Priority,
-    Record,
     RiskBand,
     TicketStatus,
     Timestamp,
@@ -22,7 +22,7 @@ from functions._core.records.values import (
 from functions._core.rules import TICKETS_PER_EVENT
 
 
-class DecisionStored(Record):
+class DecisionStored(Model):
     """Data of `decision.consolidated` between functions: the decision itself is where `dataref` says."""
 
     event_type: ClassVar[str] = "decision.consolidated"
@@ -35,7 +35,7 @@ class DecisionStored(Record):
     """Id of the plan, if the decision names a usable one."""
 
 
-class TransitionData(Record):
+class TransitionData(Model):
     """What any transition says: of which flow or ticket, from where to where."""
 
     flow_id: str
@@ -71,7 +71,7 @@ class PlanValidated(TransitionData):
     """What moved it: a trigger of the state machine or the code of a reason."""
 
 
-class TicketsReady(Record):
+class TicketsReady(Model):
     """Data of `tickets.ready` and `worker.recovered`: tickets of one flow that need a worker."""
 
     event_type: ClassVar[str] = "tickets.ready"
@@ -82,7 +82,7 @@ class TicketsReady(Record):
     """Ids of the tickets."""
 
 
-class WorkersDiscovered(Record):
+class WorkersDiscovered(Model):
     """Data of `workers.discovered`: for each ticket the ranked candidates, the best first."""
 
     event_type: ClassVar[str] = "workers.discovered"
@@ -93,7 +93,7 @@ class WorkersDiscovered(Record):
     """Ranked workers by ticket id, the best first."""
 
 
-class WorkerUnhealthy(Record):
+class WorkerUnhealthy(Model):
     """Data of `worker.unhealthy`: tickets of one flow that a lost worker holds."""
 
     worker_id: str
@@ -108,7 +108,7 @@ class WorkerUnhealthy(Record):
     """What is the matter with it, following its id in a sentence."""
 
 
-class CompensationRequested(Record):
+class CompensationRequested(Model):
     """Data of `compensation.requested`: what the flow did has to be undone."""
 
     event_type: ClassVar[str] = "compensation.requested"
@@ -153,7 +153,7 @@ ChainEvent = (
 """Data of the events by which one function hands a flow to the next."""
 
 
-class Step(Record):
+class Step(Model):
     """One of the six steps of a flow, as telemetry tells it."""
 
     step: Literal["C1", "C2", "C3", "C4", "C5", "C6"]
@@ -189,7 +189,7 @@ class StepCompleted(Step):
     """The trace that the flow belongs to, 32 hexadecimal digits."""
 
 
-class TelemetryFrame(Record):
+class TelemetryFrame(Model):
     """Data of `telemetry.frame`: the whole flow in one event."""
 
     flow_id: str
@@ -244,5 +244,5 @@ class TelemetryFrame(Record):
     """The steps as far as the flow came."""
 
 
-class Tick(Record):
+class Tick(Model):
     """Data of `clock.ticked`: none; the event's arrival is the message."""

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from functions._core.records.models import Ticket
-from functions._core.records.values import Record, ReportStatus, TicketStatus
+from functions._core.records.values import Model, ReportStatus, TicketStatus
 
 KEYS_REMEMBERED = 10_000
 """Refused reports that a process remembers, so that one which repeats is kept once; a bound on its memory."""
@@ -24,7 +24,7 @@ def end_of(text: str) -> str:
     return text.replace("\0", "?").encode(errors="replace")[-LOG_LIMIT:].decode(errors="ignore")
 
 
-class ReportError(Record):
+class ReportError(Model):
     """Why a worker could not do the task."""
 
     type: str = "error"
@@ -35,7 +35,7 @@ class ReportError(Record):
     """False: another attempt is pointless."""
 
 
-class Report(Record):
+class Report(Model):
     """Data of `ticket.reported`: what a worker says about one attempt at a ticket."""
 
     ticket_id: str = Field(min_length=1)
@@ -77,7 +77,7 @@ class Report(Record):
         return self.attempt == ticket.attempt and self.status.value == ticket.status.value
 
 
-class RefusedReport(Record):
+class RefusedReport(Model):
     """A report that was refused."""
 
     flow_id: str

@@ -13,10 +13,14 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.json_text import content_hash, parse_json
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.record import as_json
 from functions._core.records.values import format_time, stored_decision
 
 DECISION_BYTES = 64 * 1024
 """Bytes of a decision that its event carries whole; with a larger one not every receiver would take the event."""
+
+OF_THE_EVENT = frozenset({"seq", "at", "type", "event_id"})
+"""Fields of a history line that its event has as attributes, or not at all."""
 
 
 def subscriber_events(step: ChangeSet, flow: Flow, *, chain: bool = False) -> Iterator[CloudEvent]:
@@ -38,7 +42,7 @@ def transition_event(
     Its data are the line's, and those that its type has besides: for these `ticket.assigned` needs the `ticket`, and
     `decision.consolidated` the `decision`, without which the event says where that is stored.
     """
-    line = entry.model_dump(mode="json", exclude={"seq", "at", "type", "event_id"}, exclude_none=True)
+    line = {name: value for name, value in as_json(entry).items() if value is not None and name not in OF_THE_EVENT}
     # The id follows from the line alone, so that a later reader of the history gets the same id.
     key = content_hash({**line, "at": format_time(entry.at)})
     data: Any = {"plan_id": flow.plan_id, "decision_id": flow.decision_id, **line}

@@ -147,7 +147,7 @@ def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datet
         "ticket_duration_ms": sum(ticket.actual_duration_ms or 0 for ticket in planned),
         "retries": sum(ticket.retry_count for ticket in planned),
         "reassignments": sum(max(0, ticket.attempt - 1 - ticket.retry_count) for ticket in planned),
-        "reasons": [reason.model_dump(exclude_none=True) for reason in flow.reasons],
+        "reasons": [reason.told for reason in flow.reasons],
         "steps": steps,
     }
     return (*events, _event(flow, "telemetry.frame", frame, key="", now=now))

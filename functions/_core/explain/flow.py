@@ -14,6 +14,7 @@ from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.record import from_json
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
@@ -167,7 +168,7 @@ def _risk(flow: Flow, now: datetime, rules: Rules, history: Sequence[HistoryEntr
         return ""
     told = next((entry.detail.get("reason") for entry in reversed(history) if entry.type == "sla.at_risk"), None)
     if told and told["code"] != IMPOSSIBLE:
-        return said(Reason.model_validate(told))
+        return said(from_json(Reason, told))
     if any(warning.code == IMPOSSIBLE for warning in flow.warnings):
         return "by its estimates it could not be met from the start"
     if now >= at_risk_from(flow, rules):

@@ -63,7 +63,7 @@ def risk(builder: StepBuilder, why: Reason) -> None:
     if flow.announced is not SlackState.ON_TRACK or flow.outcome is not None:
         return
     builder.change_flow(announced=SlackState.AT_RISK)
-    detail = {"sla_deadline": format_time(flow.sla_deadline), "reason": why.model_dump(exclude_none=True)}
+    detail = {"sla_deadline": format_time(flow.sla_deadline), "reason": why.told}
     builder.note("sla.at_risk", cause=why.code, detail=detail)
 
 

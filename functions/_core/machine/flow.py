@@ -69,7 +69,7 @@ class Validated:
         if self.approval:
             trigger, kind = FlowTrigger.APPROVAL_NEEDED, "flow.approval_requested"
             wakeup = earliest(add_time(builder.now, builder.context.rules.approval), self.sla_limit)
-            detail["reasons"] = [r.model_dump(exclude_none=True) for r in self.approval]
+            detail["reasons"] = [r.told for r in self.approval]
         builder.move_flow(
             trigger,
             kind,
@@ -111,7 +111,7 @@ class Refused:
         builder.note(
             "plan.rejected",
             cause="validation",
-            detail={"reasons": [r.model_dump(exclude_none=True) for r in bounded(self.reasons)]},
+            detail={"reasons": [r.told for r in bounded(self.reasons)]},
         )
         builder.end(FlowTrigger.REFUSED, Outcome.REJECTED, *self.reasons)
 

@@ -11,6 +11,7 @@ from functions._core.machine.step_builder import StepBuilder, derived_id
 from functions._core.planning.tickets import CORRUPTED
 from functions._core.records.audits import IncidentRecord, IncidentType, Severity
 from functions._core.records.json_text import content_hash
+from functions._core.records.record import from_json
 from functions._core.records.values import format_time
 
 AFFECTED_KEPT = 100
@@ -76,11 +77,9 @@ def raise_incident(
         "escalation_required": kind in ESCALATED or severity is Severity.CRITICAL,
         "created_at": format_time(builder.now),
     }
-    record = IncidentRecord.model_validate({**text, "hash": content_hash(text), "flow_id": flow.flow_id})
-    builder.audit(record)
-    builder.note(
-        "incident.raised", cause=kind.value, detail=record.model_dump(mode="json", exclude={"kind", "flow_id"})
-    )
+    told = {**text, "hash": content_hash(text)}
+    builder.audit(from_json(IncidentRecord, {**told, "flow_id": flow.flow_id}))
+    builder.note("incident.raised", cause=kind.value, detail=told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Self
 
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import Outcome, Record, TicketStatus
+from functions._core.records.record import Record
+from functions._core.records.values import Outcome, TicketStatus
 
 MAKING = frozenset({"tickets.generated", "compensation.planned"})
 """Lines that say how many new tickets there are; these begin PENDING, and have no line of their own until they move."""

@@ -125,7 +125,7 @@ class StepBuilder:
         """Add a line to the history."""
         more: dict[str, Any] = dict(detail or {})
         if ticket is not None and ticket.reason is not None and "reason" not in more:
-            more["reason"] = ticket.reason.model_dump(exclude_none=True)
+            more["reason"] = ticket.reason.told
         self._history.append(
             HistoryEntry(
                 flow_id=self.flow.flow_id,
@@ -179,7 +179,7 @@ class StepBuilder:
         self.move_flow(
             trigger,
             "flow.consolidated",
-            detail={"outcome": outcome, "reasons": [r.model_dump(exclude_none=True) for r in named]},
+            detail={"outcome": outcome, "reasons": [r.told for r in named]},
             outcome=outcome,
             reasons=named,
             tally=dict(tally or self.flow.tally),

@@ -12,7 +12,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import (
     Health,
     JsonObject,
-    Record,
+    Model,
     SecurityLevel,
     Timestamp,
     WholeNumber,
@@ -42,13 +42,16 @@ MAX_COUNT = 10**15
 """The largest count, and the longest time in milliseconds, that a worker may say of itself: all stores can hold it."""
 
 
-class StatedTelemetry(WorkerTelemetry):
+class StatedTelemetry(Model):
     """What a worker states of its own record, as it arrives; unknown is None, never zero."""
 
     # The bounds are not those of a row: one that was stored before they were there is still read.
     success_rate: Annotated[float, Field(ge=0, le=1), A_NUMBER] | None = None
+    """Share of its tasks that succeed, 0 to 1; null: unknown."""
     total_executions: Annotated[int, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
+    """How many tasks it has done; null: unknown."""
     avg_duration_ms: Annotated[float, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
+    """Average duration of its tasks, in milliseconds; null: unknown."""
 
     @property
     def kept(self) -> WorkerTelemetry:
@@ -56,7 +59,7 @@ class StatedTelemetry(WorkerTelemetry):
         return WorkerTelemetry(**dict(self))
 
 
-class Running(Record):
+class Running(Model):
     """One ticket that a worker says it is working on."""
 
     ticket_id: str
@@ -65,7 +68,7 @@ class Running(Record):
     """The attempt that it works on."""
 
 
-class Registration(Record):
+class Registration(Model):
     """Data of `worker.registered`: who a worker is and what it can do.
 
     `clearance` is the highest security level that it may see. `slots` is how many tickets it takes at once; `running`
@@ -97,7 +100,7 @@ class Registration(Record):
         return tuple(sorted({capability.strip().lower() for capability in value if capability.strip()}))
 
 
-class Heartbeat(Record):
+class Heartbeat(Model):
     """Data of `worker.heartbeat`: a sign of life, with what the worker thinks of itself.
 
     `running` are all tickets that it has accepted and not reported as ended; what it holds by our records and does
@@ -114,7 +117,7 @@ class Heartbeat(Record):
     """All tickets that the worker has accepted and not reported as ended; null or absent says nothing."""
 
 
-class Deregistration(Record):
+class Deregistration(Model):
     """Data of `worker.deregistered`: a worker leaves in good order."""
 
     worker_id: str
@@ -123,7 +126,7 @@ class Deregistration(Record):
     """Why it leaves, for people."""
 
 
-class WorkerVerdict(Record):
+class WorkerVerdict(Model):
     """The word of an attempt on the worker that made it: it went well, or the worker was to blame, and for what."""
 
     worker_id: str
@@ -136,7 +139,7 @@ class WorkerVerdict(Record):
     """Ticket and attempt, as `attempt_key` writes them."""
 
 
-class Trial(Record):
+class Trial(Model):
     """An attempt that asks for the one place behind a half-open circuit breaker, for so long at most."""
 
     worker_id: str
@@ -251,7 +254,7 @@ def suspended(worker: Worker, now: datetime) -> bool:
     return worker.suspended_until is not None and now < worker.suspended_until
 
 
-class Suspension(Record):
+class Suspension(Model):
     """Data of `worker.suspended`: a worker gets nothing until then, after so many failures in a row."""
 
     worker_id: str

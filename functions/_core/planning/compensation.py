@@ -13,6 +13,7 @@ from functions._core.planning.graph import Timing, Work, dependants, schedule
 from functions._core.planning.tickets import intact, ticket_hash
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.policies import Sla, Undo
+from functions._core.records.record import defaults_of
 from functions._core.records.values import Priority, TaskType, TicketStatus, Waiting, add_time, name_uuid
 
 TIMEOUT_MS = 120_000
@@ -136,8 +137,10 @@ def _parameters(original: Ticket, undo: Undo) -> Mapping[str, Any]:
     return {**said, "compensates": {"ticket_id": original.ticket_id, "task_id": original.task_id}}
 
 
+DEFAULTS = defaults_of(Ticket)
+
 BLANK: Mapping[str, Any] = {
-    name: Ticket.model_fields[name].default
+    name: DEFAULTS[name]
     for name in (
         "assigned_at",
         "acknowledged_at",

@@ -1,9 +1,13 @@
 """Audits: the findings of C1 in decisions, the actions of people, and incidents."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import WithJsonSchema
 
 from functions._core.records.models import Reason
-from functions._core.records.values import Record, Timestamp, Word
+from functions._core.records.record import Record
+from functions._core.records.values import Timestamp, Word
 
 
 class AuditKind(Word):
@@ -14,10 +18,15 @@ class AuditKind(Word):
     INCIDENT = "incident"
 
 
+def only(kind: AuditKind) -> WithJsonSchema:
+    """Return the schema of a field that is always the same."""
+    return WithJsonSchema({"const": kind.value, "title": "Kind", "type": "string"})
+
+
 class AuditRecord(Record):
     """What C1 found in one decision, kept for success and refusal alike."""
 
-    kind: Literal[AuditKind.VALIDATION] = AuditKind.VALIDATION
+    kind: Annotated[AuditKind, only(AuditKind.VALIDATION)] = AuditKind.VALIDATION
     """The kind of audit: a validation."""
     audit_id: str
     """Id of the audit; one for each flow."""
@@ -47,7 +56,7 @@ class ActionRecord(Record):
     It is kept before the action is taken, or together with it. `flow_id` is empty where no flow is concerned.
     """
 
-    kind: Literal[AuditKind.ACTION] = AuditKind.ACTION
+    kind: Annotated[AuditKind, only(AuditKind.ACTION)] = AuditKind.ACTION
     """The kind of audit: an action of a person."""
     audit_id: str
     """Id of the audit; a command that comes twice has one."""
@@ -84,7 +93,7 @@ class Severity(Word):
 class IncidentRecord(Record):
     """Trouble that a flow's own rules could not mend, in the fields of the contract `orchestration-incident`."""
 
-    kind: Literal[AuditKind.INCIDENT] = AuditKind.INCIDENT
+    kind: Annotated[AuditKind, only(AuditKind.INCIDENT)] = AuditKind.INCIDENT
     """The kind of audit: an incident."""
     incident_id: str
     """Id of the incident; the same trouble has the same."""
@@ -128,3 +137,10 @@ class IncidentRecord(Record):
 
 AnyAudit = AuditRecord | ActionRecord | IncidentRecord
 """Any audit, told apart by `kind`."""
+
+AUDITS: Mapping[AuditKind, type[AnyAudit]] = {
+    AuditKind.VALIDATION: AuditRecord,
+    AuditKind.ACTION: ActionRecord,
+    AuditKind.INCIDENT: IncidentRecord,
+}
+"""The record of each kind of audit."""

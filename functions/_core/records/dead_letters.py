@@ -7,8 +7,9 @@ from typing import Any
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.models import Reason
+from functions._core.records.record import Record
 from functions._core.records.set_aside import UnreadableRecord
-from functions._core.records.values import Record, Timestamp, format_time, name_uuid, parse_time
+from functions._core.records.values import Timestamp, format_time, name_uuid, parse_time
 
 LETTERS = "5f0c0e0a-9d2b-5f0e-8a53-1d7a5e0c6b1e"
 """Namespace of the ids of dead letters of events from outside; fixed, as the same event keeps the same id."""

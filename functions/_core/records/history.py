@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.records.values import Record, Timestamp
+from functions._core.records.record import Record
+from functions._core.records.values import Timestamp
 
 
 class HistoryEntry(Record):

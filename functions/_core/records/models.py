@@ -11,12 +11,12 @@ from typing import Any
 
 from functions._core.records.ordering import precedence_of, urgency_of
 from functions._core.records.policies import Qos, RetryPolicy, Sla, Undo
+from functions._core.records.record import Record, fields_of
 from functions._core.records.values import (
     CLEARANCES,
     FlowStatus,
     Outcome,
     Priority,
-    Record,
     RiskBand,
     SecurityLevel,
     SlackState,
@@ -37,6 +37,11 @@ class Reason(Record):
     """A sentence for people."""
     where: str | None = None
     """The place in the decision, e.g. cognitive_plan.tasks[3].task_id, or a task id."""
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The reason as history and events tell it: without the place where there is none."""
+        return {name: value for name, value in fields_of(self).items() if value is not None}
 
 
 class Phase(Record):

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.records.values import Consistency, DeliveryMode, Durability, Record, Timestamp
+from functions._core.records.record import Record
+from functions._core.records.values import Consistency, DeliveryMode, Durability, Timestamp
 
 
 class Sla(Record):

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from msgspec import DecodeError, ValidationError
+from pydantic import Field
 
 from functions._core.errors import Unreadable
-from functions._core.records.values import Record
+from functions._core.records.values import Model
 
 T = TypeVar("T")
 
@@ -23,6 +24,10 @@ LISTED = 100
 
 RAW = 200_000
 """Characters of a record's stored text that are kept for its dead letter."""
+
+
+REPEATING = "Invalid enum value"
+"""The beginning of the one fault that goes on with a piece of the record."""
 
 
 class RecordKind(StrEnum):
@@ -39,7 +44,7 @@ class RecordKind(StrEnum):
     AUDIT = "audit"
 
 
-class UnreadableRecord(Record):
+class UnreadableRecord(Model):
     """A record that was set aside: what it is, its id or position, the flow that it is of if that is known, and why.
 
     `raw` is its stored text where that is moved to a dead letter.
@@ -137,13 +142,14 @@ class SetAside:
 
 def _why(error: Exception) -> str:
     """Return the fault of a record, without repeating any of it."""
-    if not isinstance(error, ValidationError):
+    if not isinstance(error, DecodeError):
         return type(error).__name__
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    first = faults[0]
-    where = ".".join(map(str, first["loc"]))
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{where}: {first['msg']}{more}" if where else f"{first['msg']}{more}"
+    if not isinstance(error, ValidationError):
+        return f"it is no JSON: {error}"
+    fault, found, place = str(error).rpartition(" - at `$")
+    if not found:
+        return place
+    return f"{place.strip('.`') or 'all of it'}: {REPEATING if fault.startswith(REPEATING) else fault}"
 
 
 def _text(raw: object) -> str:

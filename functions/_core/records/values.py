@@ -1,4 +1,4 @@
-"""The shared vocabulary: enumerations, times and the base class of every record.
+"""The shared vocabulary: enumerations, times and the base class of everything that is read from outside.
 
 Enumerations are read in any letter case and written in one: upper case, except `RiskBand` and `Verdict`.
 Times are timezone-aware UTC; they are read as RFC 3339 text or epoch milliseconds and written as RFC 3339
@@ -14,6 +14,7 @@ from hashlib import sha1
 from typing import Annotated, Any, Self
 from uuid import UUID
 
+from msgspec import Meta
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 NAMESPACE = UUID("6f1c3f0e-58a5-5d0c-9a51-1f2b7c0d4e11")
@@ -141,6 +142,8 @@ def milliseconds(span: timedelta) -> int:
 
 
 Timestamp = Annotated[
+    datetime,
+    Meta(tz=True),
     AwareDatetime,
     BeforeValidator(parse_time),
     PlainSerializer(format_time, return_type=str, when_used="json"),
@@ -333,11 +336,11 @@ class ReportStatus(Word):
 
 
 NO_FIELDS: frozenset[str] = frozenset()
-"""The set that all records share in place of their own sets of given fields."""
+"""The set that all models share in place of their own sets of given fields."""
 
 
-class Record(BaseModel):
-    """Base of our own records and event data: frozen; unknown fields are refused on output, ignored on input."""
+class Model(BaseModel):
+    """Base of input, commands and event data: frozen; unknown fields are ignored on input."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 

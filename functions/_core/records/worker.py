@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.records.values import CLEARANCES, Health, Number, Record, SecurityLevel, Timestamp, WholeNumber
+from functions._core.records.record import Record
+from functions._core.records.values import CLEARANCES, Health, Number, SecurityLevel, Timestamp, WholeNumber
 
 
 class WorkerTelemetry(Record):

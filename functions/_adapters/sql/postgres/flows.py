@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
-from functions._adapters.documents import found_or_unreadable, read_tickets
+from functions._adapters.documents import found_or_unreadable, read_document, read_tickets
 from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import SQL, PostgresDatabase
 from functions._core.errors import Unavailable
@@ -25,7 +25,7 @@ class PostgresFlows:
         doc = await self._database.value("flow", flow_id=flow_id)
         if doc is None:
             return None
-        return self._database.set_aside.read_one(RecordKind.FLOW, flow_id, partial(Flow.model_validate_json, doc))
+        return self._database.set_aside.read_one(RecordKind.FLOW, flow_id, partial(read_document, Flow, doc))
 
     async def tickets(
         self,

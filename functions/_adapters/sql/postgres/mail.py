@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from functions._adapters.documents import read_queued, read_telemetry
+from functions._adapters.documents import read_document, read_queued, read_telemetry
 from functions._adapters.pages import MAX_POSITION, position_of
 from functions._adapters.sql.postgres.changes import queueing
 from functions._adapters.sql.postgres.database import SQL, PostgresDatabase, Rows
@@ -109,7 +109,7 @@ class PostgresDeadLetters:
         doc = await self._database.value("letter", letter_id=key(letter_id))
         if doc is None:
             return None
-        parse = partial(DeadLetter.model_validate_json, doc)
+        parse = partial(read_document, DeadLetter, doc)
         return self._database.set_aside.read_one(RecordKind.DEAD_LETTER, letter_id, parse)
 
     async def drop(self, letter_id: str) -> bool:

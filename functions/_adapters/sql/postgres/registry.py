@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache, partial
 
+from functions._adapters.documents import read_document
 from functions._adapters.sql.postgres.database import SQL, PostgresDatabase
 from functions._adapters.sql.postgres.rows import worker_row
 from functions._core.errors import Conflict
@@ -12,7 +13,7 @@ from functions._core.records.worker import Worker
 REMEMBERED = 4096
 """Workers whose parsed records are kept: each discovery reads all, and few change in between."""
 
-_worker = lru_cache(REMEMBERED)(Worker.model_validate_json)
+_worker = lru_cache(REMEMBERED)(partial(read_document, Worker))
 
 
 class PostgresRegistry:

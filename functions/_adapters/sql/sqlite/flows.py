@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
-from functions._adapters.documents import fill, found_or_unreadable, read_tickets
+from functions._adapters.documents import fill, found_or_unreadable, read_document, read_tickets
 from functions._adapters.sql.sqlite.changes import apply, changes_of
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.recent import FLOWS, TICKETS, Recent
@@ -33,7 +33,7 @@ class SqliteFlows:
         rows = self._database.rows("flow", flow_id=flow_id)
         if not rows:
             return None
-        parse = partial(Flow.model_validate_json, rows[0][0])
+        parse = partial(read_document, Flow, rows[0][0])
         return self._flows.put(flow_id, self._database.set_aside.read_one(RecordKind.FLOW, flow_id, parse))
 
     async def tickets(
@@ -103,7 +103,7 @@ class SqliteFlows:
     def _current(self, ticket_id: str, version: int, doc: str) -> Ticket:
         """Return the ticket of a row, parsed only if it is not at hand in this very version."""
         known = self._tickets.peek(ticket_id)
-        return known if known is not None and known.version == version else Ticket.model_validate_json(doc)
+        return known if known is not None and known.version == version else read_document(Ticket, doc)
 
 
 class SqliteTicketCounts:

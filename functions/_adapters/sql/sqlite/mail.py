@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from functions._adapters.documents import fill, read_queued, read_telemetry
+from functions._adapters.documents import fill, read_document, read_queued, read_telemetry
 from functions._adapters.pages import MAX_POSITION, position_of
 from functions._adapters.sql.sqlite.changes import BulkStatement, apply, letter_change, queue_change
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
@@ -111,7 +111,7 @@ class SqliteDeadLetters:
         rows = self._database.rows("letter", letter_id=letter_id)
         if not rows:
             return None
-        parse = partial(DeadLetter.model_validate_json, rows[0][0])
+        parse = partial(read_document, DeadLetter, rows[0][0])
         return self._database.set_aside.read_one(RecordKind.DEAD_LETTER, letter_id, parse)
 
     async def drop(self, letter_id: str) -> bool:

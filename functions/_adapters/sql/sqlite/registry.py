@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache, partial
 
+from functions._adapters.documents import read_document
 from functions._adapters.sql.sqlite.changes import apply, worker_change
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._core.records.set_aside import RecordKind
@@ -11,7 +12,7 @@ from functions._core.records.worker import Worker
 REMEMBERED = 4096
 """Workers whose parsed records are kept: each discovery reads all, and few change in between."""
 
-_worker = lru_cache(REMEMBERED)(Worker.model_validate_json)
+_worker = lru_cache(REMEMBERED)(partial(read_document, Worker))
 
 
 class SqliteRegistry:

@@ -10,8 +10,8 @@ from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._core.records.audits import AnyAudit, AuditKind
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.record import Record
 from functions._core.records.set_aside import RecordKind, SetAside
-from functions._core.records.values import Record
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
