@@ -49,8 +49,21 @@ class DueEntries:
             return change.but(most={"ws": text(exact["ws"])})
         return change.but(sets={**change.sets, **texts(self._early(kind, record_id, at, exact))})
 
+    def lowered(self, change: ItemChange, kind: str, record_id: str, at: datetime | None) -> ItemChange:
+        """Return `change` with the entry no later than `at`: of an entry that stands for other wake-ups, too."""
+        version, entry = self._seen.pop(change.key, (None, ""))
+        if version != change.version or not entry:
+            return change.but(sets={**change.sets, **texts(due_entry(kind, record_id, self._now()))})
+        exact = due_entry(kind, record_id, at)["ws"] if at else entry
+        if entry <= exact:
+            return change.but(most={"ws": text(exact)}) if at else change
+        return change.but(sets={**change.sets, "ws": text(exact)})
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._stamps.now() / 1_000_000, tz=UTC)
+
     def _early(self, kind: str, record_id: str, at: datetime, exact: Mapping[str, str]) -> Mapping[str, str]:
-        now = datetime.fromtimestamp(self._stamps.now() / 1_000_000, tz=UTC)
+        now = self._now()
         return due_entry(kind, record_id, now + EARLY) if now + EARLY < at <= now + SOON else exact
 
 
