@@ -169,7 +169,10 @@ class Wire:
         if call.name in WRITTEN:
             self._note("item", max(map(size_of_item, WRITTEN[call.name](call.json)), default=0))
         if call.name == "sqs.SendMessage":
-            self._note("message", len(call.json["MessageBody"].encode()))
+            body = call.json["MessageBody"]
+            self._note("message", len(body.encode()))
+            said = json.loads(body)
+            self.published[body] = {"Source": said["source"], "DetailType": said["type"], "Detail": body}
         return None
 
     def _shortened(self, call: Call) -> Call:

@@ -10,6 +10,7 @@ from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.client import Clients
 from functions._adapters.aws.eventbridge import EventBridgeBroker
 from functions._adapters.aws.messages import Queue
+from functions._adapters.aws.queues import FunctionQueues
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.dynamodb.client import meaning
 from functions._core.errors import Rejected, Unavailable
@@ -70,7 +71,9 @@ class LambdaFunction:
         clock = clock or SystemClock()
         table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock, name=fresh_id())
         claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
-        broker = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
+        bus = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
+        urls = dict(one.split("=") for one in (settings.queues or "").split())
+        broker = FunctionQueues(clients.of("sqs"), urls, bus, claims, settings.tells)
         timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
         composed = compose(
             settings,
