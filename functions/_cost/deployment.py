@@ -116,6 +116,7 @@ class Deployment:
         event = self._event("ticket.reported", said, assignment["ticket_id"])
         async with self._invocation("api", FLOWS):
             self.ledger.add(REQUESTS, 1, "report")
+            self._functions["api"].store.remember()
             await take_report(self._api, event, assignment["token"], assignment["flow_id"])
 
     async def _beat(self) -> None:

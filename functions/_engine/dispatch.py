@@ -4,6 +4,7 @@ Within a process the events of one flow are handled one after the other; between
 records decide. An event is answered only when its effect is durable.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +23,7 @@ from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.flow import Broke
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Answer, Due, Ports
-from functions._core.records.change_set import ChangeSet, joined
+from functions._core.records.change_set import ChangeSet, joined, singly
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
@@ -31,6 +32,9 @@ from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out,
 from functions._observability.dispatch_result import Handling
 
 Model = TypeVar("Model", bound=BaseModel)
+
+AT_ONCE = 16
+"""Commits of parts of one step at the same time."""
 
 COMMIT_TRIES = 8
 """Reloads after a conflict before the event goes back to the queue."""
@@ -80,12 +84,13 @@ class Dispatcher:
         subscribed: Callable[[str], bool] | None = None,
         chain_told: bool = False,
         joins: bool = False,
+        commits_singly: bool = False,
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
         `observed` is told how each event went. `subscribed` adds events for transitions, those whose type it wants;
         with `chain_told` also for those that are named like a chain event. With `joins` the steps that follow from one
-        are committed with it, as far as `StepJoiner` takes them.
+        are committed with it, as far as `StepJoiner` takes them; `commits_singly` commits by itself what needs no other.
         """
         self._chain_told = chain_told
         self._observed = observed
@@ -94,6 +99,7 @@ class Dispatcher:
         self._rules = rules
         self.up_since: datetime | None = None
         self._committed = committed
+        self._singly = commits_singly
         self._joiner = StepJoiner(ports, self.told) if joins else None
 
     async def handle(self, event: CloudEvent, *, queued: bool = False) -> DispatchResult:
@@ -214,11 +220,24 @@ class Dispatcher:
         if self._joiner is not None:
             taken = await self._joiner.follow(taken)
         changing = [one.step for one in taken if one.step.changes]
+        if self._singly and len(changing) == 1 and len(parts := singly(changing[0])) > 1:
+            await self._commit_singly(parts)
+            return taken
         if changing:
             await self._ports.store.commit(joined(changing))
         for step in changing:
             self._committed(step)
         return taken
+
+    async def _commit_singly(self, parts: Sequence[ChangeSet]) -> None:
+        """Commit parts of a step that need not be one; raise what kept one of them from being committed."""
+        for some in (parts[start : start + AT_ONCE] for start in range(0, len(parts), AT_ONCE)):
+            answers = await asyncio.gather(*map(self._ports.store.commit, some), return_exceptions=True)
+            for part, answer in zip(some, answers, strict=True):
+                if answer is None:
+                    self._committed(part)
+            if failed := next(filter(None, answers), None):
+                raise failed
 
     async def _take(self, flow_id: str, work: FunctionWork, ahead: Ahead, *, queued: bool) -> StepTaken:
         """Decide on the records as the works before leave them."""

@@ -214,16 +214,17 @@ class DynamoFlows:
         }
         fitting = {ticket_id: one for ticket_id, one in new.items() if fits_a_page(one.ticket)}
         flow = step.flow
-        if flow is None or flow.ended_at or (fitting and await self._has_tickets(keys.of_flow(flow.flow_id))):
+        if flow is None or flow.ended_at or (fitting and await self._has_tickets(step, flow)):
             fitting = {}
         others = [keys.ticket_key(step.flow_id, ticket_id) for ticket_id in new.keys() - fitting.keys()]
         if others and await self._writer.plans.find(others):
             raise Conflict
         return fitting
 
-    async def _has_tickets(self, partition: str) -> bool:
-        of_plan = await self._writer.plans.of(partition)
-        return of_plan is not None or bool(await self._query(partition, "T#", 1))
+    async def _has_tickets(self, step: ChangeSet, flow: Flow) -> bool:
+        partition, base = keys.of_flow(flow.flow_id), step.base_of(flow.flow_id, flow.version)
+        plan = await self._writer.plans.of(partition, base)
+        return plan is not None or bool(await self._query(partition, "T#", 1))
 
     def _tell(
         self,

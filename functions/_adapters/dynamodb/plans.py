@@ -100,7 +100,7 @@ class Plans:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, tuple[int, Plan | None]] = {}
         self._pages: dict[Key, Page] = {}
 
     async def put(self, partition: str, tickets: Sequence[PlannedTicket]) -> Mapping[str, Item]:
@@ -124,7 +124,9 @@ class Plans:
         partition, sort_key = key_of(item)
         if sort_key == keys.FLOW:
             plan = plan_of(item)
-            _remember(self._plans, partition, plan) if plan else self.forget(partition)
+            if plan is None:
+                self.forget(partition)
+            _remember(self._plans, partition, (to_integer(item, "v"), plan))
         elif sort_key.startswith("P#"):
             self._open(item)
 
@@ -133,11 +135,18 @@ class Plans:
         if self._plans.pop(partition, None):
             self._pages = {key: page for key, page in self._pages.items() if key[0] != partition}
 
-    async def of(self, partition: str) -> Plan | None:
-        """Return the plan of a flow. One that was found stays: no other is ever made for the flow."""
-        if partition not in self._plans and (row := await self._table.get((partition, keys.FLOW))):
-            self.saw(row)
-        return self._plans.get(partition)
+    async def of(self, partition: str, version: int | None = None) -> Plan | None:
+        """Return the plan of a flow, whose row is perhaps known to be at a `version`.
+
+        One that was found stays: no other is ever made for the flow. None was found at a version of the row.
+        """
+        found_at, plan = self._plans.get(partition, (None, None))
+        if plan is None and (found_at is None or found_at != version):
+            row = await self._table.get((partition, keys.FLOW))
+            plan = plan_of(row) if row else None
+            if row:
+                self.saw(row)
+        return plan
 
     async def find(self, wanted: Collection[Key]) -> Mapping[Key, Item]:
         """Return those of the tickets that are on pages, whether or not they have items of their own, too."""

@@ -78,7 +78,7 @@ async def flow_change(
     if planned:
         times = [flow.next_wakeup_at, *(one.ticket.next_wakeup_at for one in planned)]
         return writer.due.entered(change, "flow", flow.flow_id, min(filter(None, times), default=None))
-    if base and flow.status in MAY_BE_UNTOUCHED and await writer.plans.of(partition):
+    if base and flow.status in MAY_BE_UNTOUCHED and await writer.plans.of(partition, base):
         return writer.due.lowered(change, "flow", flow.flow_id, flow.next_wakeup_at)
     lasts = flow.status is FlowStatus.EXECUTING and _long(flow.critical_path_ms)
     return writer.due.entered(change, "flow", flow.flow_id, flow.next_wakeup_at, lasts=lasts)
