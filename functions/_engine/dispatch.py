@@ -74,7 +74,7 @@ class FunctionWork(NamedTuple):
 class Dispatcher:
     """Handles events against the ports; what is committed goes to `committed`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a process
         self,
         ports: Ports,
         rules: Rules,
@@ -90,7 +90,7 @@ class Dispatcher:
 
         `observed` is told how each event went. `subscribed` adds events for transitions, those whose type it wants;
         with `chain_told` also for those that are named like a chain event. With `joins` the steps that follow from one
-        are committed with it, as far as `StepJoiner` takes them; `commits_singly` commits by itself what needs no other.
+        are committed with it, as far as `StepJoiner` takes them. With `commits_singly` assignments are committed alone.
         """
         self._chain_told = chain_told
         self._observed = observed

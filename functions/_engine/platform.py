@@ -61,7 +61,8 @@ class Platform:
 
         Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
         in this process, which commits steps that follow from each other together if it `joins` them. `alarm` is told
-        what is due next, else the sweeper is. `commits_singly` suits a store where a commit of several records costs more.
+        what is due next, else the sweeper is. `commits_singly` is for a store where a commit of several records costs
+        more than one for each.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)

@@ -124,7 +124,7 @@ class Plans:
         partition, sort_key = key_of(item)
         if sort_key == keys.FLOW:
             plan = plan_of(item)
-            if plan is None:
+            if plan is None or "eo" in item:  # pages of a flow that has ended may go
                 self.forget(partition)
             _remember(self._plans, partition, (to_integer(item, "v"), plan))
         elif sort_key.startswith("P#"):

@@ -86,10 +86,15 @@ class DynamoWakeups:
             return None  # somebody else was faster than the index
         due = await self._due(item)
         at = until if due.at <= now else due.at
-        if PLAN in item and (planned := await self._writer.plans.next_after(key[0], keys.moment(now))):
+        if PLAN in item and (planned := await self._next_on_pages(key[0], keys.moment(now))):
             at = min(at, keys.read_moment(planned))
         change = ItemChange(key, to_integer(item, "v"), sets={"ws": moved_to(at, kind)}, equal={"ws": entry["ws"]})
         return due if await self._claim(change) else None
+
+    async def _next_on_pages(self, partition: str, now: str) -> str:
+        """Return the next wake-up of tickets on pages: of one that is due and was not claimed, or one to come."""
+        left = await self._writer.plans.untouched(partition, now)
+        return wakes(left[0]) if left else await self._writer.plans.next_after(partition, now)
 
     async def _finished(self, head: keys.Key) -> bool:
         """Bring a step to its end; tell whether that went well."""

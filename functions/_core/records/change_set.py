@@ -11,9 +11,6 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 
 
-ASSIGNED, SEVERAL = TicketStatus.ASSIGNED, 2
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A message owed to a worker after a commit: an assignment, or the notice that a ticket is cancelled."""
@@ -85,7 +82,7 @@ def singly(step: ChangeSet) -> Sequence[ChangeSet]:
     """
     told = [*step.history, *step.deliveries]
     others = step.flow or step.decision or step.audit or step.events or step.telemetry or step.handled
-    if others or len(step.tickets) < SEVERAL or any(ticket.status is not ASSIGNED for ticket in step.tickets):
+    if others or any(ticket.status is not TicketStatus.ASSIGNED for ticket in step.tickets):
         return [step]
     found = [
         replace(

@@ -129,10 +129,10 @@ class LambdaFunction:
 
     def _remembering(self, app: AsgiApp) -> AsgiApp:
         """Let the report of a worker be one event; all other requests read what they show."""
-        from functions.api.access import REPORTS
+        from functions._hosts.api_app import is_report
 
         async def answered(scope: Scope, receive: Receive, send: Send) -> None:
-            if REPORTS.fullmatch(scope.get("path", "")):
+            if is_report(scope):
                 self.store.remember()
             await app(scope, receive, send)
 
