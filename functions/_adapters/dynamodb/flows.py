@@ -32,6 +32,9 @@ from functions._core.records.values import TicketStatus
 DECISION = "dd"
 """Attribute of a flow's row that leads to its decision, which is written before it and never changes."""
 
+REMEMBERED = 128
+"""Flows whose way to the decision is remembered."""
+
 FIRST_PAGE = 16
 """Tickets that are looked at first for live ones."""
 
@@ -46,11 +49,22 @@ class DynamoFlows:
         self._table = writer.table
         self._outbox = outbox
         self._requirements: set[str] = set()
+        self._decisions: dict[str, Item] = {}
 
     async def flow(self, flow_id: str) -> Flow | None:
         """Return the flow's row, or None."""
-        item = await self._writer.read(keys.flow_key(flow_id))
+        item = await self._row(flow_id)
         return await record_of(self._table, Flow, item) if item and is_record(item) else None
+
+    async def _row(self, flow_id: str) -> Item | None:
+        """Return the item of a flow's row, and remember the way to its decision."""
+        item = await self._writer.read(keys.flow_key(flow_id))
+        self._decisions.pop(flow_id, None)
+        if item and f"{DECISION}p" in item:
+            self._decisions[flow_id] = {name: item[name] for name in ("pk", f"{DECISION}p")}
+            if len(self._decisions) > REMEMBERED:
+                del self._decisions[next(iter(self._decisions))]
+        return item
 
     async def tickets(self, ticket_ids: Collection[str], flow_id: str | None = None) -> Mapping[str, Ticket]:
         """Return those of the named tickets that exist, by id; of an unknown flow, pointers lead to them."""
@@ -68,7 +82,7 @@ class DynamoFlows:
 
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text."""
-        item = await self._writer.read(keys.flow_key(flow_id))
+        item = self._decisions.get(flow_id) or await self._row(flow_id)
         found = await self._table.document(item, DECISION) if item else None
         if found is None:
             raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")

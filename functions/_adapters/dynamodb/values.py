@@ -74,7 +74,7 @@ def inflate(stored: bytes) -> bytes:
 
 def digest(stored: bytes) -> str:
     """Return the text that names stored bytes: a flow has few that it could be taken for."""
-    return sha256(stored).hexdigest()[:16]
+    return sha256(stored).hexdigest()[:12]
 
 
 def cut(stored: bytes) -> tuple[str, Sequence[bytes]]:
