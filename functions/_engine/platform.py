@@ -61,8 +61,7 @@ class Platform:
 
         Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
         in this process, which commits steps that follow from each other together if it `joins` them. `alarm` is told
-        what is due next, else the sweeper is. `commits_singly` is for a store where a commit of several records costs
-        more than one for each.
+        what is due next, else the sweeper is. `commits_singly` is for a store that charges more for several at once.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)

@@ -56,8 +56,8 @@ def test_each_function_that_handles_events_of_others_is_sent_them_by_its_queue()
     functions = {route.function for route in ROUTES.values()}
     queues = {function: name for name, function in NAMED.items()}
     wanted = {f"{function}=${{{queues[function]}Queue}}" for function in functions}
-    for function in STACK.functions.values():
-        assert set(function["Environment"]["Variables"]["FLOWC_QUEUES"].split()) == wanted
+    for properties in STACK.functions.values():
+        assert set(properties["Environment"]["Variables"]["FLOWC_QUEUES"].split()) == wanted
     for function in functions:
         assert consumer(arn(f"{queues[function]}Queue")) == function
 
