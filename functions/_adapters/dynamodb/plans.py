@@ -83,7 +83,7 @@ class Plan(NamedTuple):
 def fits_a_page(ticket: Ticket) -> bool:
     """Whether a new ticket can do without an item of its own: no index has to find it."""
     waits = ticket.status is TicketStatus.PENDING and not waits_for_a_worker(ticket)
-    return waits and ticket.version == 1 and ticket.compensates is None and len(document(ticket)) <= LONGEST
+    return waits and ticket.version == 1 and not ticket.compensates and len(document(ticket).encode()) <= LONGEST
 
 
 def plan_of(row: Item) -> Plan | None:
