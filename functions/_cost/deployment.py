@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import MAX_SLOTS, Heartbeat, Registration
 from functions._core.ports import Answer, Clock
@@ -23,7 +24,7 @@ from functions._cost.ledger import (
     WORKERS,
     CostLedger,
 )
-from functions._cost.services import Services
+from functions._cost.services import QUEUES, Services
 from functions._engine.clock import fresh_id
 from functions._engine.settings import Settings
 from functions._hosts.api_app import api_services
@@ -41,7 +42,8 @@ PAGE = 1000
 ENVIRONMENT = {
     "FLOWC_TABLE": "flowc",
     "FLOWC_BUS": "flowc",
-    "FLOWC_TIMER_QUEUE": "https://sqs.example/EnforceSlaQueue",
+    "FLOWC_TIMER_QUEUE": f"{QUEUES}enforce_sla",
+    "FLOWC_QUEUES": " ".join(f"{name}={QUEUES}{name}" for name in sorted({one.function for one in ROUTES.values()})),
     "FLOWC_PUBLIC_URL": "https://flowc.example",
     "FLOWC_WORKER_KEY": "k" * 48,
 }
@@ -86,6 +88,7 @@ class Deployment:
         """Return a flow when it has ended."""
         while True:
             async with self._turn:
+                self.ledger.account = NOBODY
                 flow = await self._functions["api"].platform.ports.store.flow(flow_id)
             if flow is not None and flow.ended_at is not None:
                 return flow
@@ -114,6 +117,7 @@ class Deployment:
         event = self._event("ticket.reported", said, assignment["ticket_id"])
         async with self._invocation("api", FLOWS):
             self.ledger.add(REQUESTS, 1, "report")
+            self._functions["api"].store.remember()
             await take_report(self._api, event, assignment["token"], assignment["flow_id"])
 
     async def _beat(self) -> None:

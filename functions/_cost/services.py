@@ -23,6 +23,9 @@ HOP = 0.1
 PER_MESSAGE = 3
 """Requests of a message: it is sent, received and deleted, in a batch of its own where little is going on."""
 
+QUEUES = "https://sqs.example/"
+"""The address of a queue begins so; the name of its function follows."""
+
 Consumer = Callable[[str, CloudEvent, str], Awaitable[None]]
 """Takes a function, an event for it, and the account of what follows."""
 
@@ -79,7 +82,9 @@ class Services(Clients):
 
     async def _send_message(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         event = read_message(arguments["MessageBody"], self._clock.now())
-        self.send("enforce_sla", event, len(arguments["MessageBody"]), CLOCK, arguments["DelaySeconds"])
+        account, hop = (CLOCK, 0.0) if event.source == SOURCE else (self._ledger.account, HOP)
+        function = arguments["QueueUrl"].removeprefix(QUEUES)
+        self.send(function, event, len(arguments["MessageBody"]), account, arguments["DelaySeconds"] + hop)
         return {}
 
 

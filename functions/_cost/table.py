@@ -170,7 +170,7 @@ def _key(item: Mapping[str, Any]) -> Key:
     return item["pk"]["S"], item["sk"]["S"]
 
 
-KINDS = {"F": "flow", "T": "ticket", "A": "audit", "B": "decision", "H": "history", "C": "head of a step"}
+KINDS = {"F": "flow", "T": "ticket", "A": "audit", "B": "decision", "H": "history", "C": "head of a step", "P": "page"}
 
 
 def _kind(key: Key) -> str:

@@ -25,6 +25,7 @@ class Host(NamedTuple):
 
     `broker` makes the way to a broker over the HTTP client of the process; without one the process is its own broker.
     `alarm` is told each commit, to wake the process for what is due next; without one the sweeper's timer is.
+    `commits_singly` commits by itself what needs no other record.
     """
 
     stores: Stores
@@ -34,6 +35,7 @@ class Host(NamedTuple):
     alarm: Callable[[ChangeSet], None] | None = None
     clock: Clock | None = None
     gateway: WorkerGateway | None = None
+    commits_singly: bool = False
 
 
 class Composition(NamedTuple):
@@ -68,7 +70,14 @@ def compose(settings: Settings, host: Host) -> Composition:
     if host.gateway is not None:
         ports = replace(ports, gateway=host.gateway)
     platform = Platform(
-        settings, ports, host.stores.queue, host.base_url, host.recorder, outbox=relay, alarm=host.alarm
+        settings,
+        ports,
+        host.stores.queue,
+        host.base_url,
+        host.recorder,
+        outbox=relay,
+        alarm=host.alarm,
+        commits_singly=host.commits_singly,
     )
     if relay is None and settings.subscriber_url is not None:
         platform.outbox.subscriber = HttpBroker(client, str(settings.subscriber_url))

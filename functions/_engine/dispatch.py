@@ -4,6 +4,7 @@ Within a process the events of one flow are handled one after the other; between
 records decide. An event is answered only when its effect is durable.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +23,7 @@ from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.flow import Broke
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.ports import Answer, Due, Ports
-from functions._core.records.change_set import ChangeSet, joined
+from functions._core.records.change_set import ChangeSet, joined, singly
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
@@ -32,6 +33,9 @@ from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out,
 from functions._observability.dispatch_result import Handling
 
 Model = TypeVar("Model", bound=BaseModel)
+
+AT_ONCE = 16
+"""Commits of parts of one step at the same time."""
 
 COMMIT_TRIES = 8
 """Reloads after a conflict before the event goes back to the queue."""
@@ -82,13 +86,14 @@ class Dispatcher:
         chain_told: bool = False,
         joins: bool = False,
         remembers: bool = False,
+        commits_singly: bool = False,
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
         `observed` is told how each event went. `subscribed` adds events for transitions, those whose type it wants;
         with `chain_told` also for those that are named like a chain event. With `joins` the steps that follow from one
         are committed with it, as far as `StepJoiner` takes them. A process that `remembers` records does not read them
-        from the store for each decision.
+        from the store for each decision. With `commits_singly` assignments are committed alone.
         """
         self._chain_told = chain_told
         self._observed = observed
@@ -97,6 +102,7 @@ class Dispatcher:
         self._rules = rules
         self.up_since: datetime | None = None
         self._committed = committed
+        self._singly = commits_singly
         self._remembered = RememberedRecords(ports.store) if remembers else None
         self._records: KnownRecords = self._remembered or ports.store
         self._joiner = StepJoiner(ports, self._records, self.told) if joins else None
@@ -225,6 +231,9 @@ class Dispatcher:
         if self._joiner is not None:
             taken = await self._joiner.follow(taken)
         changing = [one.step for one in taken if one.step.changes]
+        if self._singly and len(changing) == 1 and len(parts := singly(changing[0])) > 1:
+            await self._commit_singly(parts)
+            return taken
         if changing:
             step = joined(changing)
             if self._remembered is not None:
@@ -235,6 +244,16 @@ class Dispatcher:
         for step in changing:
             self._committed(step)
         return taken
+
+    async def _commit_singly(self, parts: Sequence[ChangeSet]) -> None:
+        """Commit parts of a step that need not be one; raise what kept one of them from being committed."""
+        for some in (parts[start : start + AT_ONCE] for start in range(0, len(parts), AT_ONCE)):
+            answers = await asyncio.gather(*map(self._ports.store.commit, some), return_exceptions=True)
+            for part, answer in zip(some, answers, strict=True):
+                if answer is None:
+                    self._committed(part)
+            if failed := next(filter(None, answers), None):
+                raise failed
 
     async def _take(self, flow_id: str, work: FunctionWork, ahead: Ahead, *, queued: bool) -> StepTaken:
         """Decide on the records as the works before leave them."""

@@ -56,12 +56,13 @@ class Platform:
         outbox: EventOutbox | None = None,
         alarm: Callable[[ChangeSet], None] | None = None,
         joins: bool = True,
+        commits_singly: bool = False,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
         Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
         in this process, which commits steps that follow from each other together if it `joins` them. `alarm` is told
-        what is due next, else the sweeper is.
+        what is due next, else the sweeper is. `commits_singly` is for a store that charges more for several at once.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
@@ -82,6 +83,7 @@ class Platform:
             chain_told=outbox is None,
             joins=self._joins,
             remembers=self._joins and settings.database_url is not None,
+            commits_singly=commits_singly,
         )
         self._intake = ReportIntake(self._executor, self.dispatcher, self._overdue)
         self._raised: set[str] = set()

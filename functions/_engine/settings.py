@@ -76,6 +76,11 @@ class Settings(BaseModel):
     timer_queue: AnyHttpUrl | None = Field(
         None, description="On AWS: queue of enforce_sla, for what is due before the next tick of the schedule"
     )
+    queues: str | None = Field(
+        None,
+        pattern=r"^[a-z_]+=https?://[^\s=]+( [a-z_]+=https?://[^\s=]+)*$",
+        description="On AWS: queues of functions, as `function=URL` with spaces between; other events go to the bus",
+    )
     claims_bucket: str | None = Field(
         None, pattern=r"^[a-z0-9.-]{3,63}$", description="On AWS: bucket for the data of events that no bus would take"
     )

@@ -7,8 +7,8 @@ from functions._core.events.reports import RefusedReport
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
-from functions._hosts.wiring_api import ApiServices, create_app
-from functions._observability.http_metrics import AsgiApp
+from functions._hosts.wiring_api import REPORTS, ApiServices, create_app
+from functions._observability.http_metrics import AsgiApp, Scope
 from functions._observability.logs import log
 from functions._observability.query_metrics import QueryMetrics
 
@@ -57,3 +57,8 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         queried=QueryMetrics(platform.metrics),
         report_refused=refused,
     )
+
+
+def is_report(scope: Scope) -> bool:
+    """Whether a request is the report of a worker."""
+    return bool(scope.get("method") == "POST" and REPORTS.fullmatch(scope["path"]))

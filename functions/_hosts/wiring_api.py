@@ -1,8 +1,9 @@
 """Hands the hosts the api function, apart from the others: its web framework is slow to import."""
 
+from functions.api.access import REPORTS
 from functions.api.app import create_app
 from functions.api.ingress import take
 from functions.api.reports import take_report
 from functions.api.services import ApiServices
 
-__all__ = ["ApiServices", "create_app", "take", "take_report"]
+__all__ = ["REPORTS", "ApiServices", "create_app", "take", "take_report"]

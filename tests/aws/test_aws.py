@@ -135,7 +135,7 @@ async def test_clients_need_the_key_and_whoever_watches_does_not(aws: AwsWorld) 
 
 async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows(aws: AwsWorld) -> None:
     refused = event("plan.validated", {"no": "flow"})
-    await aws.deployment.put("Bus", refused)
+    await aws.deployment.send("GenerateTicketsQueue", json.dumps(refused))
     letter = await letter_of(aws, refused["id"])
     assert letter["function"] == "generate_tickets"
     await aws.nothing_dead()
@@ -143,7 +143,7 @@ async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows
 
 async def test_an_event_that_no_function_can_ever_handle_comes_to_the_dead_letters_by_its_queue(aws: AwsWorld) -> None:
     lost = event("tickets.ready", {"flow_id": str(uuid4()), "ticket_ids": [str(uuid4())]})
-    await aws.deployment.put("Bus", lost)
+    await aws.deployment.send("DiscoverQueue", json.dumps(lost))
     letter = await letter_of(aws, lost["id"])
     assert letter["reason"]["code"] == "undeliverable"
     assert aws.deployment.functions["DeadLetter"].counts["invocations"] >= 1

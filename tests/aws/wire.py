@@ -30,6 +30,9 @@ SERVICES = {
     "secretsmanager": "secretsmanager",
 }
 CREDENTIAL = re.compile(r"Credential=([^/]+)/")
+TIMERS = "/flowc/timer"
+"""Source of the messages that enforce_sla gets from itself: no event of the catalogue."""
+
 SENDING = frozenset({"events.PutEvents", "sqs.SendMessage", "sqs.ChangeMessageVisibility"})
 LARGE = 1024 * 1024
 """Bytes of a body that aiohttp does not want in one piece."""
@@ -169,7 +172,11 @@ class Wire:
         if call.name in WRITTEN:
             self._note("item", max(map(size_of_item, WRITTEN[call.name](call.json)), default=0))
         if call.name == "sqs.SendMessage":
-            self._note("message", len(call.json["MessageBody"].encode()))
+            body = call.json["MessageBody"]
+            self._note("message", len(body.encode()))
+            said = json.loads(body)
+            if said["source"] != TIMERS:
+                self.published[body] = {"Source": said["source"], "DetailType": said["type"], "Detail": body}
         return None
 
     def _shortened(self, call: Call) -> Call:

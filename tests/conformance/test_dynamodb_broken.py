@@ -120,7 +120,10 @@ async def _half_done(client: Client, table: str, *tickets: Ticket) -> tuple[Flow
 
     flow = make_flow(2, next_wakeup_at=None)
     stores = DynamoStore(Between(client, dies), table, "dying", SystemClock(), settle=0).stores
-    plan = (*tickets, *(make_ticket(flow, number, next_wakeup_at=None) for number in range(1000, 1120)))
+    plan = (
+        *tickets,
+        *(make_ticket(flow, number, next_wakeup_at=None, waiting=Waiting.WORKER) for number in range(1000, 1120)),
+    )
     with pytest.raises(Died):
         await stores.store.commit(ChangeSet(flow_id=flow.flow_id, flow=flow, tickets=plan))
     return flow, heads[0]

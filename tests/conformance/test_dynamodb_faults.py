@@ -104,6 +104,8 @@ async def test_a_transition_of_one_record_is_one_conditional_write(
     await open_stores().store.commit(make_step(flow, ticket))
     counting = Counting(dynamodb_client)
     stores = open_stores(counting)
+    assert await stores.store.tickets([ticket.ticket_id], flow.flow_id) == {ticket.ticket_id: ticket}
+    counting.calls.clear()
     changed = later(ticket, status=TicketStatus.COMPLETED, next_wakeup_at=None)
     entry = make_history(flow, 1, ticket_id=ticket.ticket_id)
     step = ChangeSet(flow_id=flow.flow_id, tickets=(changed,), history=(entry,), events=(make_event(1), make_event(2)))

@@ -13,7 +13,7 @@ from functions._adapters.stores import Stores
 from functions._core.errors import Conflict
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import FlowStatus, TicketStatus
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._engine.clock import SystemClock
 from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Died
 from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
@@ -106,7 +106,7 @@ async def test_who_dies_before_the_head_has_done_nothing(opened: Opened, clock: 
 @pytest.mark.parametrize("drafts", [1, SIZE - 1])
 async def test_a_plan_that_was_not_stored_to_its_end_is_stored_anew(opened: Opened, clock: Ahead, drafts: int) -> None:
     flow = make_flow()
-    plan = make_plan(flow, SIZE)
+    plan = make_plan(flow, SIZE, waiting=Waiting.WORKER)  # what an index has to find is not on a page
     with pytest.raises(Died):
         await opened(dying("update_item", drafts)).store.commit(make_step(flow, *plan))
     assert await state(opened(), flow) == NOTHING
@@ -141,7 +141,7 @@ async def test_who_dies_behind_the_head_has_done_everything(opened: Opened, firs
 
 async def test_the_sweep_brings_a_step_to_its_end_when_nobody_else_looks(opened: Opened, clock: Ahead) -> None:
     flow = make_flow(next_wakeup_at=None)
-    plan = make_plan(flow, SIZE, next_wakeup_at=T0)
+    plan = make_plan(flow, SIZE, next_wakeup_at=T0, waiting=Waiting.WORKER)
     with pytest.raises(Died):
         await opened(dying("update_item", SIZE)).store.commit(make_step(flow, *plan))
     claimed = await opened().wakeups.claim_due(clock.now() + seconds(60), 500, LEASE)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from functions._adapters.dynamodb.schema import create_table
+from functions._core.events.catalogue import ROUTES
 from functions._hosts.entry import NAMES
 from infra.generate.manifests import calls_out
 from tests.support.cloudformation import EVERYTHING, Stack, listed
@@ -38,6 +39,9 @@ SHARED = {
     "secretsmanager:GetSecretValue": "WorkerKey",
 }
 """What every function may do to what, beside its own queue and log group."""
+
+CHAIN = {name for name, function in NAMED.items() if function in {route.function for route in ROUTES.values()}}
+"""Functions that others send events to."""
 
 RECEIVE = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes", "GetQueueUrl")
 KEY = (
@@ -86,7 +90,7 @@ def target(resource: Any) -> str:
 
 def expected(name: str, *, traced: bool, in_vpc: bool, key: str) -> set[tuple[str, str]]:
     """Return what a function may do."""
-    found = {*SHARED.items()}
+    found = {*SHARED.items()} | {("sqs:SendMessage", f"{queue}Queue") for queue in CHAIN}
     found |= {("dynamodb:Query", f"${{Table.Arn}}/index/{index}") for index in INDEXES}
     found |= {(f"s3:{action}", "${Claims.Arn}/claims/*") for action in ("GetObject", "PutObject")}
     found |= {(f"sqs:{action}", f"{name}Queue") for action in RECEIVE}

@@ -52,9 +52,18 @@ def test_every_deployable_function_is_there_and_its_handler_can_be_imported() ->
         assert function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == NAMED[name]
 
 
-def test_the_rules_are_the_routes() -> None:
-    routes = {(f"{TYPE_PREFIX}{event_type}.v1", route.function) for event_type, route in ROUTES.items()}
-    routes |= {(TICK, name) for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
+def test_each_function_that_handles_events_of_others_is_sent_them_by_its_queue() -> None:
+    functions = {route.function for route in ROUTES.values()}
+    queues = {function: name for name, function in NAMED.items()}
+    wanted = {f"{function}=${{{queues[function]}Queue}}" for function in functions}
+    for properties in STACK.functions.values():
+        assert set(properties["Environment"]["Variables"]["FLOWC_QUEUES"].split()) == wanted
+    for function in functions:
+        assert consumer(arn(f"{queues[function]}Queue")) == function
+
+
+def test_the_rules_of_the_bus_bring_the_ticks() -> None:
+    routes = {(TICK, name) for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
     found = []
     for rule in RULES.values():
         if rule["EventBusName"] == ref("Bus"):
@@ -174,14 +183,19 @@ def test_the_clock_puts_a_tick_on_the_bus_each_minute_and_gives_up_to_the_dead_l
 
 
 def test_a_function_that_may_write_to_its_own_queue_is_not_stopped_as_a_loop() -> None:
-    """Lambda stops, after 16 links, a chain of messages that a function sends to itself; timers are such a chain."""
+    """Lambda stops, after 16 links, a chain of messages that leads back to a function: a flow, and timers, are such."""
     loops = set()
     for name, role in STACK.of("AWS::IAM::Role").items():
         for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
             own = arn(name.replace("Role", "Queue"))
-            if "sqs:SendMessage" in statement["Action"] and statement["Resource"] == own:
+            targets = statement.get("Resource")
+            if "sqs:SendMessage" in statement.get("Action", "") and own in (
+                targets if isinstance(targets, list) else [targets]
+            ):
                 loops.add(name.removesuffix("Role"))
-    assert loops == {"EnforceSla"}
+    assert loops == {name for name in NAMED if NAMED[name] in {route.function for route in ROUTES.values()}} | {
+        "EnforceSla"
+    }
     allowed = {name for name, function in STACK.functions.items() if function.get("RecursiveLoop") == "Allow"}
     assert allowed == loops
 
@@ -236,7 +250,9 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
     }
     for name, function in Stack(**given).functions.items():
         variables = {
-            key: made[value.get("Ref") or value["Fn::GetAtt"][0]] if isinstance(value, dict) else str(value)
+            key: made[value.get("Ref") or value["Fn::GetAtt"][0]]
+            if isinstance(value, dict)
+            else re.sub(r"\$\{(\w+Queue)\}", r"https://sqs.eu-central-1.amazonaws.com/1/\1", str(value))
             for key, value in function["Environment"]["Variables"].items()
         }
         secrets = {"worker_key": "w" * 48} | ({"api_key": "a" * 48} if "FLOWC_API_KEY_SECRET" in variables else {})
@@ -244,6 +260,7 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         assert ("FLOWC_API_KEY_SECRET" in variables) is (name == "Api")
         assert str(settings.public_url).rstrip("/") == given.get("PublicUrl", made["HttpApi"])
         assert settings.timer_queue is not None
+        assert settings.queues is not None
         assert settings.claims_bucket is not None
         assert (settings.outside_queue == made["ApiQueue"]) is (name == "DeadLetter")
         assert settings.telemetry_url is None, "without it telemetry goes to the bus"

@@ -11,8 +11,10 @@ import pytest
 from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.eventbridge import BYTES, EventBridgeBroker
 from functions._adapters.aws.messages import Queue, queue_of, read_message
+from functions._adapters.aws.queues import FunctionQueues
 from functions._adapters.aws.secrets import secret
 from functions._core.errors import Rejected, Unavailable
+from functions._core.events.envelope import type_of
 from tests.support.aws_emulator import Aws
 from tests.support.builders import make_event
 from tests.support.loopback import Answer, Loopback, Request
@@ -40,6 +42,34 @@ async def test_the_data_of_a_large_event_lies_in_the_bucket_and_is_fetched_from_
     arrived = read_message(message["Body"], NOW)
     assert arrived.data is None
     assert await claims.fetched(arrived) == large
+
+
+async def test_what_a_function_handles_goes_into_its_queue_and_the_bus_gets_what_others_want(aws_services: Aws) -> None:
+    direct, _ = await aws_services.queue("discover")
+    others, arn = await aws_services.queue("others")
+    bus = EventBridgeBroker(aws_services.of("events"), await aws_services.bus_into(arn), None)
+    claims = Claims(aws_services.of("s3"), await aws_services.bucket())
+    urls = {"discover": direct}
+    broker = FunctionQueues(
+        aws_services.of("sqs"), urls, bus, claims, {"worker.recovered", "flow.completed"}.__contains__
+    )
+    kinds = ("tickets.ready", "worker.recovered", "plan.validated", "flow.completed")
+    sent = [replace(make_event(number), type=type_of(kind)) for number, kind in enumerate(kinds)]
+    large = replace(make_event(9), type=type_of("tickets.ready"), data={"text": "ä" * BYTES})
+    await broker.publish([*sent, large])
+    got = [await claims.fetched(read_message(one["Body"], NOW)) for one in await aws_services.messages(direct, 3)]
+    assert sorted(got, key=lambda event: event.id) == [*sent[:2], large]
+    got = [read_message(message["Body"], NOW) for message in await aws_services.messages(others, 3)]
+    assert sorted(got, key=lambda event: event.id) == sent[1:]
+
+
+async def test_an_event_whose_queue_is_away_is_not_published(aws_services: Aws) -> None:
+    _, arn = await aws_services.queue("others")
+    bus = EventBridgeBroker(aws_services.of("events"), await aws_services.bus_into(arn), None)
+    url, _ = await aws_services.queue("discover")
+    broker = FunctionQueues(aws_services.of("sqs"), {"discover": f"{url}-gone"}, bus, None, bool)
+    with pytest.raises(Unavailable, match="sqs"):
+        await broker.publish([replace(make_event(), type=type_of("tickets.ready"))])
 
 
 async def test_only_the_bucket_of_the_platform_is_read(aws_services: Aws) -> None:

@@ -3,7 +3,8 @@
 The base table, `pk / sk`, is where the truth is, and what decisions read is read from it consistently:
 
     F#<flow>       F                  the flow's row, its history `h`, unpublished events `ob`, decision `ddp`
-                   T#<ticket>         a ticket, likewise
+                   T#<ticket>         a ticket, likewise, from its first change on
+                   P#<digest>#<page>  tickets as their plan has made them (see `plans`)
                    A#<position>       an audit
                    H#<position>       history that has no record to be kept in, or for which there was no room there
                    B#<digest>#<part>  a part of a decision, or of a document that is too large for one item

@@ -15,11 +15,13 @@ HISTORY_BYTES = 16_000
 class ItemChange:
     """A change of the item at `key`; a `version` of None is not looked at, 0 is an item without a record.
 
+    A `planned` one may be without an item so far: the version is then that of the record on its page (see `plans`).
     `keeps` are set where there is nothing yet, `appends` go behind lists, `equal` must be as told, `most` no more.
     """
 
     key: Key
     version: int | None = None
+    planned: bool = False
     sets: Mapping[str, Item] = field(default_factory=dict)
     keeps: Mapping[str, Item] = field(default_factory=dict)
     appends: Mapping[str, Sequence[Item]] = field(default_factory=dict)
@@ -83,7 +85,9 @@ class _Expression:
         if change.version == 0:
             self.conditions.append(f"attribute_not_exists({self._name('v')})")
         elif change.version is not None:
-            self.conditions.append(f"{self._name('v')} = {self._value(integer(change.version))}")
+            same = f"{self._name('v')} = {self._value(integer(change.version))}"
+            none = f"attribute_not_exists({self._name('v')})"
+            self.conditions.append(f"({none} OR {same})" if change.planned else same)
         for name, value in change.equal.items():
             self.conditions.append(f"{self._name(name)} = {self._value(value)}")
         for name, value in change.most.items():

@@ -67,7 +67,7 @@ class Drafts:
 
     async def _builder(self, change: ItemChange, head: Key) -> None:
         draft = {"M": {"pk": text(head[0]), "sk": text(head[1]), "to": draft_of(change)}}
-        sketch = ItemChange(change.key, change.version, sets={"dr": draft}, equal=change.equal, most=change.most)
+        sketch = change.but(sets={"dr": draft}, keeps={}, appends={}, adds={}, removes=(), delete=False)
         for attempt in range(PATIENCE):
             try:
                 await self._table.client.call("update_item", request(sketch, self._table.name))

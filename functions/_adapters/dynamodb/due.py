@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functions._adapters.dynamodb.changes import ItemChange, key_of
 from functions._adapters.dynamodb.keys import Key, due_entry, moment
 from functions._adapters.dynamodb.stamps import Stamps
-from functions._adapters.dynamodb.values import Item, text, texts, to_integer
+from functions._adapters.dynamodb.values import Item, text, texts, to_integer, to_text
 
 SOON = timedelta(minutes=1)
 EARLY = timedelta(seconds=5)
@@ -29,10 +29,7 @@ class DueEntries:
 
     def saw(self, item: Item) -> None:
         """Remember the entry of an item that was read."""
-        if "ws" in item:
-            self._seen[key_of(item)] = to_integer(item, "v"), item["ws"]["S"]
-            if len(self._seen) > REMEMBERED:
-                del self._seen[next(iter(self._seen))]
+        self._remember(key_of(item), to_integer(item, "v"), to_text(item, "ws"))
 
     def entered(
         self, change: ItemChange, kind: str, record_id: str, at: datetime | None, *, lasts: bool = False
@@ -41,16 +38,51 @@ class DueEntries:
 
         An entry is left where it is unless the record `lasts`: unless it probably lives to see the entry's time.
         """
-        version, entry = self._seen.pop(change.key, (None, ""))
+        entry = self._known(change)
         if at is None:
             return change.but(removes=[*change.removes, "wp", "ws"])
         exact = due_entry(kind, record_id, at)
-        if version == change.version and entry and entry <= exact["ws"] and not lasts:
-            return change.but(most={"ws": text(exact["ws"])})
-        return change.but(sets={**change.sets, **texts(self._early(kind, record_id, at, exact))})
+        if entry and entry <= exact["ws"] and not lasts:
+            return self._left(change, entry, exact["ws"])
+        return self._set(change, self._early(kind, record_id, at, exact))
+
+    def lowered(self, change: ItemChange, kind: str, record_id: str, at: datetime | None) -> ItemChange:
+        """Return `change` with the entry no later than `at`: of an entry that stands for other wake-ups, too."""
+        entry = self._known(change)
+        if not entry:
+            return self._set(change, due_entry(kind, record_id, self._now()))
+        exact = due_entry(kind, record_id, at) if at else {"ws": entry}
+        if entry <= exact["ws"]:
+            return self._left(change, entry, exact["ws"] if at else None)
+        return self._set(change, exact)
+
+    def _known(self, change: ItemChange) -> str | None:
+        """Return the entry of the record that is changed, if it was read or written here."""
+        version, entry = self._seen.pop(change.key, (None, None))
+        return entry if version == change.version else None
+
+    def _left(self, change: ItemChange, entry: str, latest: str | None) -> ItemChange:
+        """Return `change` with the entry as it is, which must be no later than `latest`."""
+        self._remember(change.key, to_integer(change.sets, "v"), entry)
+        return change.but(most={"ws": text(latest)}) if latest else change
+
+    def _set(self, change: ItemChange, entry: Mapping[str, str]) -> ItemChange:
+        self._remember(change.key, to_integer(change.sets, "v"), entry["ws"])
+        return change.but(sets={**change.sets, **texts(entry)})
+
+    def _remember(self, key: Key, version: int, entry: str | None) -> None:
+        """Remember the entry of a record at a version. After a failed commit it is wrong, as the condition tells."""
+        self._seen.pop(key, None)
+        if entry:
+            self._seen[key] = version, entry
+            if len(self._seen) > REMEMBERED:
+                del self._seen[next(iter(self._seen))]
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._stamps.now() / 1_000_000, tz=UTC)
 
     def _early(self, kind: str, record_id: str, at: datetime, exact: Mapping[str, str]) -> Mapping[str, str]:
-        now = datetime.fromtimestamp(self._stamps.now() / 1_000_000, tz=UTC)
+        now = self._now()
         return due_entry(kind, record_id, now + EARLY) if now + EARLY < at <= now + SOON else exact
 
 

@@ -6,6 +6,7 @@ from functions._adapters.documents import document, found_or_unreadable
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import ItemChange, address, key_of
 from functions._adapters.dynamodb.outbox import Outbox
+from functions._adapters.dynamodb.plans import FROM_PAGE, PlannedTicket, fits_a_page
 from functions._adapters.dynamodb.records import (
     audit_change,
     flow_change,
@@ -22,7 +23,7 @@ from functions._adapters.dynamodb.table import PATIENCE
 from functions._adapters.dynamodb.values import Item, integer, listed, text, texts, to_integer, to_text
 from functions._adapters.dynamodb.writing import Moved, Writer
 from functions._adapters.worker_claims import waits_for_a_worker
-from functions._core.errors import Unavailable
+from functions._core.errors import Conflict, Unavailable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import LIVE_TICKETS, Flow, Ticket
@@ -30,6 +31,9 @@ from functions._core.records.values import TicketStatus
 
 DECISION = "dd"
 """Attribute of a flow's row that leads to its decision, which is written before it and never changes."""
+
+REMEMBERED = 128
+"""Flows whose way to the decision is remembered."""
 
 FIRST_PAGE = 16
 """Tickets that are looked at first for live ones."""
@@ -45,11 +49,22 @@ class DynamoFlows:
         self._table = writer.table
         self._outbox = outbox
         self._requirements: set[str] = set()
+        self._decisions: dict[str, Item] = {}
 
     async def flow(self, flow_id: str) -> Flow | None:
         """Return the flow's row, or None."""
-        item = await self._writer.read(keys.flow_key(flow_id))
+        item = await self._row(flow_id)
         return await record_of(self._table, Flow, item) if item and is_record(item) else None
+
+    async def _row(self, flow_id: str) -> Item | None:
+        """Return the item of a flow's row, and remember the way to its decision."""
+        item = await self._writer.read(keys.flow_key(flow_id))
+        self._decisions.pop(flow_id, None)
+        if item and f"{DECISION}p" in item:
+            self._decisions[flow_id] = {name: item[name] for name in ("pk", f"{DECISION}p")}
+            if len(self._decisions) > REMEMBERED:
+                del self._decisions[next(iter(self._decisions))]
+        return item
 
     async def tickets(self, ticket_ids: Collection[str], flow_id: str | None = None) -> Mapping[str, Ticket]:
         """Return those of the named tickets that exist, by id; of an unknown flow, pointers lead to them."""
@@ -67,7 +82,7 @@ class DynamoFlows:
 
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text."""
-        item = await self._writer.read(keys.flow_key(flow_id))
+        item = self._decisions.get(flow_id) or await self._row(flow_id)
         found = await self._table.document(item, DECISION) if item else None
         if found is None:
             raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")
@@ -90,11 +105,14 @@ class DynamoFlows:
 
         Keys are in no order that the tickets end in, so where many are live the first pages show enough of them.
         """
-        found, first, limit = 0, "T#", FIRST_PAGE
+        found, touched, first, limit = 0, 0, "T#", FIRST_PAGE
         while found < at_most:
-            items = await self._tickets_in(keys.of_flow(flow_id), first, limit)
+            items = await self._query(keys.of_flow(flow_id), first, limit)
             found += sum(map(_is_live, items))
+            touched += sum(FROM_PAGE in item for item in items)
             if len(items) < limit:
+                plan = await self._writer.plans.of(keys.of_flow(flow_id))
+                found += plan.tickets - touched if plan else 0
                 break
             first, limit = key_of(items[-1])[1] + "\0", 4 * limit
         return min(found, at_most)
@@ -104,11 +122,12 @@ class DynamoFlows:
         return await self.items_in(keys.of_flow(flow_id))
 
     async def items_in(self, partition: str) -> list[Item]:
-        """Return the items of the tickets of the flow in a partition."""
-        return [item for item in await self._tickets_in(partition) if is_record(item)]
+        """Return the items of the tickets of the flow in a partition, those of its pages included."""
+        own = {key_of(item): item for item in await self._query(partition, "T#") if is_record(item)}
+        return list({**await self._writer.plans.all_of(partition), **own}.values())
 
-    async def _tickets_in(self, partition: str, first: str = "T#", limit: int | None = None) -> list[Item]:
-        """Return items of tickets; a step that is done but not brought up is brought up first."""
+    async def _query(self, partition: str, first: str, limit: int | None = None) -> list[Item]:
+        """Return items up to the last ticket; a step that is done but not brought up is brought up first."""
         last = "T#" + keys.LAST
         items = await self._table.query(partition, first, last, limit=limit)
         again = [key_of(item) for item in items if "dr" in item and await self._writer.drafts.finished(item)]
@@ -163,15 +182,18 @@ class DynamoFlows:
         first = self._writer.stamps.take(count, step.flow_id)
         changes: dict[keys.Key, ItemChange] = {}
         carriers: dict[str, keys.Key] = {}
+        planned = await self._planned(step, first)
         for offset, ticket in enumerate(step.tickets):
+            if ticket.ticket_id in planned:
+                continue
             base = step.base_of(ticket.ticket_id, ticket.version)
             change = await ticket_change(self._writer, ticket, base, first + offset)
-            changes[change.key] = carriers_change = change
-            carriers[ticket.ticket_id] = carriers_change.key
+            changes[change.key] = change
+            carriers[ticket.ticket_id] = change.key
             carriers.setdefault("", change.key)
         if step.flow:
             base = step.base_of(step.flow_id, step.flow.version)
-            change = await flow_change(self._writer, step.flow, base, first)
+            change = await flow_change(self._writer, step.flow, base, first, list(planned.values()))
             changes[change.key] = change
             carriers[""] = change.key
         self._tell(step.flow_id, step.history, carriers, changes, first)
@@ -193,6 +215,30 @@ class DynamoFlows:
         if step.handled is not None:
             changes = await self._outbox.without(step.handled, changes)
         return await self._outbox.carry(changes, step.events, carriers, first)
+
+    async def _planned(self, step: ChangeSet, first: int) -> Mapping[str, PlannedTicket]:
+        """Return the new tickets that go onto pages: of a flow that has no tickets yet, and whose row leads to them.
+
+        All other new tickets are ones that the flow does not have, or it is a `Conflict`.
+        """
+        new = {
+            ticket.ticket_id: PlannedTicket(ticket, first + offset)
+            for offset, ticket in enumerate(step.tickets)
+            if not step.base_of(ticket.ticket_id, ticket.version)
+        }
+        fitting = {ticket_id: one for ticket_id, one in new.items() if fits_a_page(one.ticket)}
+        flow = step.flow
+        if flow is None or flow.ended_at or (fitting and await self._has_tickets(step, flow)):
+            fitting = {}
+        others = [keys.ticket_key(step.flow_id, ticket_id) for ticket_id in new.keys() - fitting.keys()]
+        if others and await self._writer.plans.find(others):
+            raise Conflict
+        return fitting
+
+    async def _has_tickets(self, step: ChangeSet, flow: Flow) -> bool:
+        partition, base = keys.of_flow(flow.flow_id), step.base_of(flow.flow_id, flow.version)
+        plan = await self._writer.plans.of(partition, base)
+        return plan is not None or bool(await self._query(partition, "T#", 1))
 
     def _tell(
         self,

@@ -7,6 +7,7 @@ from typing import TypeVar
 from functions._adapters.documents import document, read_audit, read_document
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import ItemChange
+from functions._adapters.dynamodb.plans import FROM_PAGE, PlannedTicket
 from functions._adapters.dynamodb.table import Incomplete, Table
 from functions._adapters.dynamodb.values import (
     Item,
@@ -41,12 +42,17 @@ LONG = 10_000
 Stored = bytes | Exception
 """A document, or what kept it from being unpacked."""
 
+MAY_BE_UNTOUCHED = FLOWS_UNDER_WAY - {FlowStatus.PUBLISHING}
+"""Statuses of a flow that may have tickets without items; later all tickets have ended."""
+
 NO_FLOW = "NOFLOW"
 """Partition of `standing` for actions that concern no flow."""
 
 
-async def flow_change(writer: Writer, flow: Flow, base: int, stamp: int) -> ItemChange:
-    """Return the change that writes a flow's row, which is at version `base` in the table."""
+async def flow_change(
+    writer: Writer, flow: Flow, base: int, stamp: int, planned: Sequence[PlannedTicket]
+) -> ItemChange:
+    """Return the change that writes a flow's row, which is at version `base` in the table, and `planned` tickets."""
     under_way = flow.status in FLOWS_UNDER_WAY
     indexed = dict(keys.flow_entry(flow, under_way=under_way))
     more: dict[str, Item] = {"st": text(flow.status.value)}
@@ -54,6 +60,9 @@ async def flow_change(writer: Writer, flow: Flow, base: int, stamp: int) -> Item
         outcome = flow.outcome.value if flow.outcome else ""
         more |= {"eo": text(outcome), "ms": integer(milliseconds(flow.ended_at - flow.received_at))}
     written = await _written(writer.table, keys.of_flow(flow.flow_id), flow, stamp)
+    partition = keys.of_flow(flow.flow_id)
+    if planned:
+        more |= await writer.plans.put(partition, planned)
     sets = {**written, **more, **texts(indexed)}
     listing = keys.listing_entry("FLOW", flow.flow_id, stamp)
     change = ItemChange(
@@ -63,6 +72,11 @@ async def flow_change(writer: Writer, flow: Flow, base: int, stamp: int) -> Item
         keeps={"p": integer(stamp), **texts(listing)},
         removes=_unless(sets, "eo", "ms", "d", "dp"),
     )
+    if planned:
+        times = [flow.next_wakeup_at, *(one.ticket.next_wakeup_at for one in planned)]
+        return writer.due.entered(change, "flow", flow.flow_id, min(filter(None, times), default=None))
+    if base and flow.status in MAY_BE_UNTOUCHED and await writer.plans.of(partition, base):
+        return writer.due.lowered(change, "flow", flow.flow_id, flow.next_wakeup_at)
     lasts = flow.status is FlowStatus.EXECUTING and _long(flow.critical_path_ms)
     return writer.due.entered(change, "flow", flow.flow_id, flow.next_wakeup_at, lasts=lasts)
 
@@ -89,6 +103,9 @@ async def ticket_change(writer: Writer, ticket: Ticket, base: int, stamp: int) -
         sets["co"] = text(ticket.compensates)
     lasts = ticket.acknowledged_at is not None and _long(ticket.estimated_duration_ms)
     change = writer.due.entered(change, "ticket", ticket.ticket_id, ticket.next_wakeup_at, lasts=lasts)
+    if base == 1 and (page := await writer.plans.find([change.key])):
+        sets = {**change.sets, FROM_PAGE: {"BOOL": True}}
+        return change.but(planned=True, sets=sets, keeps={"p": page[change.key]["p"]})
     return change if base else change.but(keeps={"p": integer(stamp)})
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from functions._adapters.dynamodb import keys
-from functions._adapters.dynamodb.changes import ItemChange, key_of
+from functions._adapters.dynamodb.changes import ItemChange, address, key_of
 from functions._adapters.dynamodb.flows import DECISION
 from functions._adapters.dynamodb.mail import drop_letter
-from functions._adapters.dynamodb.records import NO_FLOW, history_element, history_of
+from functions._adapters.dynamodb.plans import as_stored
+from functions._adapters.dynamodb.records import NO_FLOW, history_element, history_of, is_record
 from functions._adapters.dynamodb.table import Table, parts_of
 from functions._adapters.dynamodb.values import Item, listed, to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
@@ -49,7 +50,7 @@ class DynamoRetention:
         row = await self._writer.read((partition, keys.FLOW))
         if row is None:
             return 0
-        items = [item for item in await self._table.query(partition) if item["sk"]["S"] != keys.FLOW]
+        items = await self._own_items(row, await self._table.query(partition))
         left = limit
         for item in [item for item in items if item["sk"]["S"][:2] in {"T#", "H#", "A#"}]:
             left -= await self._remove(item, left)
@@ -65,6 +66,21 @@ class DynamoRetention:
         if left:
             left -= await self._remove_row(row, items, left)
         return limit - left
+
+    async def _own_items(self, row: Item, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the items of a flow beside its row, with one for each ticket that had none, and without pages.
+
+        Pages go first: what is removed after them must not be found on them again.
+        """
+        own = {key_of(item): item for item in items if item["sk"]["S"] != keys.FLOW and item["sk"]["S"][:2] != "P#"}
+        planned = self._writer.plans.among(items, row)
+        untouched = [
+            {**address(key), **as_stored(item)} for key, item in planned.items() if not is_record(own.get(key))
+        ]
+        await self._table.put_all(untouched)
+        await self._table.delete_all([key_of(item) for item in items if item["sk"]["S"][:2] == "P#"])
+        self._writer.plans.forget(row["pk"]["S"])
+        return [*own.values(), *untouched]
 
     async def _remove(self, item: Item, limit: int) -> int:
         """Remove lines of history, then the record that they are kept in."""

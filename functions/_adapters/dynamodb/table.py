@@ -18,6 +18,9 @@ PATIENCE = 8
 """How often what a batch left over, or what a transaction kept away from, is asked for again."""
 AT_ONCE = 16
 
+PLAIN = "dt"
+"""Attribute of an item that holds its document as it is; such an item is shown and not stored (see `plans`)."""
+
 
 def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Yield `values` in pieces of at most `size`."""
@@ -185,6 +188,8 @@ class Table:
 
     async def document(self, item: Item, name: str = "d", partition: str | None = None) -> bytes | None:
         """Return the document that `packed` put into an item, None where there is none."""
+        if PLAIN in item and name == "d":
+            return bytes(item[PLAIN]["B"])
         if name in item:
             return inflate(bytes(item[name]["B"]))
         reference = to_text(item, f"{name}p")

@@ -72,6 +72,11 @@ def inflate(stored: bytes) -> bytes:
     return zlib.decompressobj(zdict=BY_CHECKSUM[checksum]).decompress(stored)
 
 
+def digest(stored: bytes) -> str:
+    """Return the text that names stored bytes: a flow has few that it could be taken for."""
+    return sha256(stored).hexdigest()[:12]
+
+
 def cut(stored: bytes) -> tuple[str, Sequence[bytes]]:
     """Cut what is too large for one item; return the digest by which its parts are named, and the parts."""
-    return sha256(stored).hexdigest()[:32], [stored[at : at + PART] for at in range(0, len(stored), PART)]
+    return digest(stored), [stored[at : at + PART] for at in range(0, len(stored), PART)]

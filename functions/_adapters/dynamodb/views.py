@@ -10,6 +10,7 @@ from functions._adapters.dynamodb.changes import key_of
 from functions._adapters.dynamodb.flows import DynamoFlows
 from functions._adapters.dynamodb.history import History
 from functions._adapters.dynamodb.listing import PAGE, listed_items
+from functions._adapters.dynamodb.plans import FROM_PAGE, PLAN, plan_of
 from functions._adapters.dynamodb.records import audit_of, is_record, parsed, readable
 from functions._adapters.dynamodb.records import position_of as place_of
 from functions._adapters.dynamodb.table import AT_ONCE, chunks
@@ -19,6 +20,7 @@ from functions._adapters.pages import MAX_POSITION, flow_status, page, position_
 from functions._core.records.audits import AnyAudit, AuditKind
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import TicketStatus
 
 OF_A_FLOW = MAX_POSITION + 1
 """Positions that one flow has room for, where its own comes before that of a ticket."""
@@ -109,15 +111,26 @@ class DynamoViews:
         """Return how many flows and tickets there are by status."""
         items = await self._table.scan(
             {
-                "ProjectionExpression": "#pk, #sk, #st, #v",
+                "ProjectionExpression": "#pk, #sk, #st, #v, #pl, #pt",
                 "FilterExpression": "attribute_exists(#v) AND begins_with(#pk, :f)",
-                "ExpressionAttributeNames": {"#pk": "pk", "#sk": "sk", "#st": "st", "#v": "v"},
+                "ExpressionAttributeNames": {
+                    "#pk": "pk",
+                    "#sk": "sk",
+                    "#st": "st",
+                    "#v": "v",
+                    "#pl": PLAN,
+                    "#pt": FROM_PAGE,
+                },
                 "ExpressionAttributeValues": {":f": text("F#")},
             }
         )
-        found = {"F": Counter[str](), "T": Counter[str]()}
+        found, untouched = {"F": Counter[str](), "T": Counter[str]()}, 0
         for item in items:
             kind, status = key_of(item)[1][:1], to_text(item, "st")
             if status and kind in found:
                 found[kind][status] += 1
+            plan = plan_of(item)
+            untouched += plan.tickets if plan else -1 if FROM_PAGE in item else 0
+        if untouched:
+            found["T"][TicketStatus.PENDING.value] += untouched
         return {"flows": found["F"], "tickets": found["T"]}

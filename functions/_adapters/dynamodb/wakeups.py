@@ -17,9 +17,10 @@ from functions._adapters.dynamodb.changes import ItemChange, key_of, request
 from functions._adapters.dynamodb.client import RequestRefused
 from functions._adapters.dynamodb.drafts import HEAD
 from functions._adapters.dynamodb.due import entry_of, moved_to
+from functions._adapters.dynamodb.plans import PLAN, as_stored, wakes
 from functions._adapters.dynamodb.records import readable, record_of
 from functions._adapters.dynamodb.table import AT_ONCE, PATIENCE, chunks
-from functions._adapters.dynamodb.values import Item, text, to_integer
+from functions._adapters.dynamodb.values import Item, text, texts, to_integer
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.worker_claims import in_one_line, readable_requirements
 from functions._core.placement.fair_queue import QueuePosition
@@ -27,6 +28,8 @@ from functions._core.ports import Due
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.worker import Worker
 from functions._core.rules import TICKETS_PER_TURN
+
+NEVER = keys.read_moment(keys.NEVER)
 
 LOOKED_AT = 4
 """Entries that are looked at first for the next wake-up; when all of them are early, more are."""
@@ -46,22 +49,34 @@ class DynamoWakeups:
         while patience and len(claimed) < limit:
             last, wanted = keys.moment(now) + keys.LAST, limit - len(claimed)
             entries = await self._table.sharded("due", "W", last=last, limit=wanted)
-            moved = await self._claim_all(entries, now, now + lease)
+            moved = await self._claim_all(entries, now, now + lease, wanted)
             claimed += [due for due in moved if due.at <= now]
             if len(entries) < wanted and not any(key_of(entry)[1].startswith(HEAD) for entry in entries):
                 break
             patience -= not moved
         return sorted(claimed, key=lambda due: (due.at, due.kind, due.record_id))
 
-    async def _claim_all(self, entries: Sequence[Item], now: datetime, until: datetime) -> list[Due]:
+    async def _claim_all(self, entries: Sequence[Item], now: datetime, until: datetime, limit: int) -> list[Due]:
         """Move entries that are due; return those that this process has moved, with the times of their records."""
         items = await self._table.get_all([key_of(entry) for entry in entries])
         moved: list[Due] = []
-        for some in chunks(entries, AT_ONCE):
+        for item in [item for item in items.values() if PLAN in item]:
+            moved += await self._claim_untouched(item, now, until, limit - len(moved))
+        for some in chunks(entries[: limit - len(moved)], AT_ONCE):
             claims = (self._claim_due(entry, items.get(key_of(entry)), now, until) for entry in some)
             answers = await asyncio.gather(*claims)
             moved += [due for due in answers if due]
         return moved
+
+    async def _claim_untouched(self, row: Item, now: datetime, until: datetime, limit: int) -> list[Due]:
+        """Give items of their own, which come due again `until`, to tickets on the pages of a plan that are due."""
+        due = await self._writer.plans.untouched(row["pk"]["S"], keys.moment(now))
+        items = [{**item, "ws": moved_to(keys.read_moment(wakes(item)), "ticket")} for item in due[:limit]]
+        return [await self._due(item) for item in items if await self._touch(item, until)]
+
+    async def _touch(self, item: Item, until: datetime) -> Item | None:
+        entry = keys.due_entry("ticket", key_of(item)[1].removeprefix("T#"), until)
+        return await self._claim(ItemChange(key_of(item), 0, sets={**as_stored(item), **texts(entry)}))
 
     async def _claim_due(self, entry: Item, item: Item | None, now: datetime, until: datetime) -> Due | None:
         key, kind = key_of(entry), entry_of(entry)[1]
@@ -70,9 +85,16 @@ class DynamoWakeups:
         if item is None or item.get("ws") != entry["ws"]:
             return None  # somebody else was faster than the index
         due = await self._due(item)
-        moved = moved_to(until if due.at <= now else due.at, kind)
-        change = ItemChange(key, to_integer(item, "v"), sets={"ws": moved}, equal={"ws": entry["ws"]})
+        at = until if due.at <= now else due.at
+        if PLAN in item and (planned := await self._next_on_pages(key[0], keys.moment(now))):
+            at = min(at, keys.read_moment(planned))
+        change = ItemChange(key, to_integer(item, "v"), sets={"ws": moved_to(at, kind)}, equal={"ws": entry["ws"]})
         return due if await self._claim(change) else None
+
+    async def _next_on_pages(self, partition: str, now: str) -> str:
+        """Return the next wake-up of tickets on pages: of one that is due and was not claimed, or one to come."""
+        left = await self._writer.plans.untouched(partition, now)
+        return wakes(left[0]) if left else await self._writer.plans.next_after(partition, now)
 
     async def _finished(self, head: keys.Key) -> bool:
         """Bring a step to its end; tell whether that went well."""
@@ -99,7 +121,8 @@ class DynamoWakeups:
             return Due(kind, worker.worker_id, None, _later(found, worker.next_wakeup_at))
         if kind == "flow":
             flow = await record_of(self._table, Flow, item)
-            return Due(kind, flow.flow_id, flow.flow_id, _later(found, flow.next_wakeup_at))
+            never = NEVER if PLAN in item else None  # its entry is there for the tickets on its pages
+            return Due(kind, flow.flow_id, flow.flow_id, _later(found, flow.next_wakeup_at or never))
         ticket = await record_of(self._table, Ticket, item)
         return Due(kind, ticket.ticket_id, ticket.flow_id, _later(found, ticket.next_wakeup_at))
 
@@ -119,7 +142,9 @@ class DynamoWakeups:
                     earliest = min(found, earliest or found)
                 elif "ws" in item:
                     at = (await self._due(item)).at
-                    earliest = min(at, earliest or at)
+                    if PLAN in item and (first := await self._writer.plans.untouched(item["pk"]["S"], keys.moment(at))):
+                        at = keys.read_moment(wakes(first[0]))
+                    earliest = min(at, earliest or at) if at < NEVER else earliest
             if len(entries) < limit:
                 return earliest
             limit *= 4

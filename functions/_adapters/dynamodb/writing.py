@@ -8,7 +8,8 @@ from functions._adapters.dynamodb.changes import HISTORY_BYTES, ItemChange, key_
 from functions._adapters.dynamodb.client import AGAIN, RequestRefused
 from functions._adapters.dynamodb.drafts import Drafts
 from functions._adapters.dynamodb.due import DueEntries
-from functions._adapters.dynamodb.keys import TELEMETRY, Key, number
+from functions._adapters.dynamodb.keys import FLOW, TELEMETRY, Key, number
+from functions._adapters.dynamodb.plans import Plans
 from functions._adapters.dynamodb.stamps import Stamps
 from functions._adapters.dynamodb.table import PATIENCE, Table, pause
 from functions._adapters.dynamodb.values import Item, integer, to_integer
@@ -35,6 +36,7 @@ class Writer:
         self.stamps = stamps
         self.drafts = Drafts(table, stamps)
         self.due = DueEntries(stamps)
+        self.plans = Plans(table)
 
     async def read(self, key: Key) -> Item | None:
         """Return an item as the steps that are done left it."""
@@ -48,10 +50,19 @@ class Writer:
         found = {key_of(single): single} if single else {} if len(keys) == 1 else await self.table.get_all(keys)
         stale = [key for key, item in found.items() if "dr" in item and await self.drafts.finished(item)]
         again = await self.table.get_all(stale) if stale else {}
-        for item in [*found.values(), *again.values()]:
-            self.stamps.seen(to_integer(item, "c"))
-            self.due.saw(item)
-        return {**found, **again}
+        found = {**found, **again}
+        for item in found.values():
+            self.saw(item)
+        for partition in (key[0] for key in keys if key[1] == FLOW and key not in found):
+            self.plans.forget(partition)
+        none = [key for key in keys if key[1].startswith("T#") and not to_integer(found.get(key, {}), "v")]
+        return {**found, **await self.plans.find(none)} if none else found
+
+    def saw(self, item: Item) -> None:
+        """Take note of what an item says that was read."""
+        self.stamps.seen(to_integer(item, "c"))
+        self.due.saw(item)
+        self.plans.saw(item)
 
     async def write(self, changes: Sequence[ItemChange]) -> None:
         """Apply all changes or none; raise `Conflict` when a version is another one, `Moved` for other conditions."""

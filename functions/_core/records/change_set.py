@@ -1,13 +1,14 @@
 """The changes of one outcome, or of several that follow each other: the unit that a store applies as a whole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.audits import AnyAudit
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import TicketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,28 @@ class ChangeSet:
     def base_of(self, record_id: str, version: int) -> int:
         """Return the version that a record, at `version` here, must have in the store; 0 for a new one."""
         return self.bases.get(record_id, version - 1)
+
+
+def singly(step: ChangeSet) -> Sequence[ChangeSet]:
+    """Return one change set for each ticket of a step where none needs another; else the step itself.
+
+    An assignment, and its acknowledgement, concern one ticket: it is true whether or not those beside it are committed.
+    """
+    told = [*step.history, *step.deliveries]
+    others = step.flow or step.decision or step.audit or step.events or step.telemetry or step.handled
+    if others or any(ticket.status is not TicketStatus.ASSIGNED for ticket in step.tickets):
+        return [step]
+    found = [
+        replace(
+            step,
+            tickets=(ticket,),
+            history=tuple(entry for entry in step.history if entry.ticket_id == ticket.ticket_id),
+            deliveries=tuple(one for one in step.deliveries if one.ticket.ticket_id == ticket.ticket_id),
+            parts=(),
+        )
+        for ticket in step.tickets
+    ]
+    return found if sum(len(one.history) + len(one.deliveries) for one in found) == len(told) else [step]
 
 
 def joined(parts: Sequence[ChangeSet]) -> ChangeSet:

@@ -10,9 +10,11 @@ from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.client import Clients
 from functions._adapters.aws.eventbridge import EventBridgeBroker
 from functions._adapters.aws.messages import Queue
+from functions._adapters.aws.queues import FunctionQueues
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.dynamodb.client import meaning
 from functions._core.errors import Rejected, Unavailable
+from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Clock, WorkerGateway
 from functions._core.records.models import Reason
@@ -24,8 +26,9 @@ from functions._engine.outbox_skipping_store import OutboxSkippingStore
 from functions._engine.platform import Platform
 from functions._engine.retention_job import RetentionJob
 from functions._engine.settings import Settings
+from functions._hosts.aws.remembering_store import RememberingStore
 from functions._hosts.aws.timers import SOURCE, Timers
-from functions._observability.http_metrics import AsgiApp
+from functions._observability.http_metrics import AsgiApp, Receive, Scope, Send
 from functions._observability.logs import log
 
 LONGEST_WAIT = 20.0
@@ -48,6 +51,7 @@ class LambdaFunction:
     settings: Settings
     platform: Platform
     relay: OutboxRelay
+    store: RememberingStore
     timers: Timers
     claims: Claims | None
     retention: RetentionJob
@@ -70,17 +74,21 @@ class LambdaFunction:
         clock = clock or SystemClock()
         table = DynamoStore(clients.of("dynamodb", meaning), str(settings.table), None, clock, name=fresh_id())
         claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
-        broker = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
+        bus = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
+        urls = dict(one.split("=") for one in (settings.queues or "").split())
+        broker = FunctionQueues(clients.of("sqs"), urls, bus, claims, settings.tells)
         timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
+        store = RememberingStore(OutboxSkippingStore(table.stores.store))
         composed = compose(
             settings,
             Host(
-                stores=replace(table.stores, store=OutboxSkippingStore(table.stores.store)),
+                stores=replace(table.stores, store=store),
                 base_url=str(settings.public_url),
                 broker=lambda _client: broker,
                 alarm=timers.observe,
                 clock=clock,
                 gateway=gateway,
+                commits_singly=True,  # a write in a transaction costs twice as much
             ),
         )
         platform, relay = composed.platform, composed.relay
@@ -89,6 +97,7 @@ class LambdaFunction:
             settings=settings,
             platform=platform,
             relay=relay,
+            store=store,
             timers=timers,
             claims=claims,
             retention=composed.retention,
@@ -104,7 +113,7 @@ class LambdaFunction:
 
         services = api_services(self.platform, self.settings, check)
         services = replace(services, longest_wait=LONGEST_WAIT, fetched=self._fetched)
-        self.app = served(self.platform, services)
+        self.app = self._remembering(served(self.platform, services))
 
         async def taken(event: CloudEvent) -> None:
             try:
@@ -118,12 +127,25 @@ class LambdaFunction:
 
         self._handle = taken
 
+    def _remembering(self, app: AsgiApp) -> AsgiApp:
+        """Let the report of a worker be one event; all other requests read what they show."""
+        from functions._hosts.api_app import is_report
+
+        async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+            if is_report(scope):
+                self.store.remember()
+            await app(scope, receive, send)
+
+        return answered
+
     async def handle(self, event: CloudEvent) -> None:
         """Handle an event; see `EventWork`. To the api it is one from outside: see `POST /`."""
         if event.source == SOURCE and self.app is None:  # what comes from outside may say anything of its source
             self.timers.came(event)
             await self._sweep()
         else:
+            if event.event_type in ROUTES:
+                self.store.remember()
             await self._handle(await self._fetched(event))
 
     async def _fetched(self, event: CloudEvent) -> CloudEvent:
@@ -146,6 +168,7 @@ class LambdaFunction:
         else:
             await self.timers.set()
         self._swept = False
+        self.store.forget()
 
     async def _tick(self) -> None:
         """Act on what is due, publish what was left, forget what is old."""
