@@ -24,16 +24,17 @@ pytestmark = pytest.mark.timeout(6 * MINUTES)
 
 
 async def test_plans_take_the_same_course_as_on_one_machine(tmp_path: Path, new_database_url: str) -> None:
-    """Run the generated plans, and the recorded ones where they are at hand."""
-    generated = [seeded_decision(shape, 1) for shape in SHAPES]
+    """Run the generated plans, and the recorded ones where they are at hand: the mosaic is a recorded plan's shape."""
+    plans = recorded(RECORDED)
+    shapes = [shape for shape in SHAPES if shape != "mosaic" or not plans]
     async with cluster(tmp_path, new_database_url) as running:
-        for decision in (*generated, *recorded(RECORDED).values()):
+        for decision in (*(seeded_decision(shape, 1) for shape in shapes), *plans.values()):
             await same_course(running, decision, tmp_path)
         assert running.broker.dead == []
         assert running.broker.largest <= LIMIT
 
 
-@pytest.mark.parametrize("tickets", [500, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tickets", [300, pytest.param(2000, marks=pytest.mark.slow)])
 async def test_a_large_plan_completes_and_no_event_is_too_large(
     tmp_path: Path, new_database_url: str, tickets: int
 ) -> None:
