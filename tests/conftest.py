@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 # How long an example takes says what else the machine does; each run draws other examples, so a few are enough in one.
 settings.register_profile("busy", deadline=None, max_examples=40)
 settings.load_profile("busy")
+
+# Lines of the log as plain text: to colour them takes longer than most of what they tell of, a traceback a hundredfold.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(key_order=["ts", "level", "event"]),
+    ]
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 

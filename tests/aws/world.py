@@ -24,7 +24,7 @@ TICK_S = 10.0
 SPEED, HASTE = 60.0, 60.0
 """How many times sooner than it should what failed comes again: 3 s for 180, 1 s for up to 60."""
 
-AT_ONCE = {"Api": 4, "Assign": 2, "Monitor": 2}
+AT_ONCE = {"Api": 2, "Assign": 2, "Monitor": 2}
 """How many environments a function may have; the others have one."""
 
 PARAMETERS = {"LogLevel": "warning"}

@@ -30,7 +30,7 @@ class TestEventQueue(Dynamo, suites.EventQueueSuite): ...
 
 
 class TestFlowStore(Dynamo, suites.FlowStoreSuite):
-    large = 500  # five transactions; the table in memory, which answers at once, gets more
+    large = 220  # three transactions; the table in memory, which answers at once, gets more
 
 
 class TestRegistry(Dynamo, suites.RegistrySuite): ...

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions._adapters.aws.client import Client
-from functions._adapters.dynamodb import DynamoStore
+from functions._adapters.dynamodb import DynamoStore, table, writing
 from functions._adapters.dynamodb.client import RequestRefused
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict
@@ -18,12 +18,17 @@ from functions._engine.clock import SystemClock
 from tests.conformance.dynamodb_clients import WRITES, Ahead, Answer, Arguments, Between, Call, Died
 from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
 
-pytestmark = pytest.mark.timeout(300)  # an emulator takes its time for a plan of thousands
-
-SIZE = 120
+SIZE = 24
 LEASE = seconds(10)
 
 Opened = Callable[..., Stores]
+
+
+@pytest.fixture(autouse=True)
+def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fewer items than `SIZE` be a transaction and a batch; `test_dynamodb.py` goes beyond the real limits."""
+    monkeypatch.setattr(writing, "ITEMS", 20)
+    monkeypatch.setattr(table, "GET_BATCH", 20)
 
 
 @pytest.fixture

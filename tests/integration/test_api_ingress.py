@@ -442,8 +442,12 @@ def ingress(tmp_path: Path) -> Iterator[Callable[[bytes, dict[str, bytes]], int]
         runner.run(context.__aexit__(None, None, None))
 
 
-def test_no_data_makes_the_ingress_fail(ingress: Callable[[bytes, dict[str, bytes]], int]) -> None:
-    @settings(max_examples=200, deadline=None)
+EXAMPLES = pytest.mark.parametrize("examples", [50, pytest.param(500, marks=pytest.mark.slow)])
+
+
+@EXAMPLES
+def test_no_data_makes_the_ingress_fail(ingress: Callable[[bytes, dict[str, bytes]], int], examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
     @given(
         event_type=st.sampled_from(NOUNS),
         data=st.dictionaries(st.sampled_from(FIELDS), JSON) | JSON | st.binary(max_size=40),
@@ -456,10 +460,11 @@ def test_no_data_makes_the_ingress_fail(ingress: Callable[[bytes, dict[str, byte
     check()
 
 
-def test_no_header_makes_the_ingress_fail(ingress: Callable[[bytes, dict[str, bytes]], int]) -> None:
+@EXAMPLES
+def test_no_header_makes_the_ingress_fail(ingress: Callable[[bytes, dict[str, bytes]], int], examples: int) -> None:
     names = (*HEADERS, "ce-time", "ce-subject", "ce-x", "authorization")
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples, deadline=None)
     @given(headers=st.dictionaries(st.sampled_from(names), st.binary(max_size=30)))
     def check(headers: dict[str, bytes]) -> None:
         assert ingress(b'{"decision_id":"d"}', headers) in {202, 400, 401, 403, 415, 422}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,11 @@ def changing(paths: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]
 async def test_no_route_takes_an_order_from_a_page_of_elsewhere(platform: httpx.AsyncClient) -> None:
     operations = [*changing(await routes(platform)), ("put", "/"), ("patch", "/nowhere"), ("post", "/nowhere")]
     assert len(operations) > 25
+    said = cycle(({}, {"content-type": "application/json", **EVENT}))
+    assert len(FROM_ELSEWHERE) % 2, "so that each of them comes with and without a content type"
     for method, path in operations:
-        for headers in FROM_ELSEWHERE:
-            for more in ({}, {"content-type": "application/json", **EVENT}):
-                answer = await platform.request(method, path, headers={**headers, **more})
-                problem_of(answer, 403, "cross_site")
+        for headers, more in zip(FROM_ELSEWHERE, said, strict=False):
+            problem_of(await platform.request(method, path, headers={**headers, **more}), 403, "cross_site")
 
 
 async def test_no_route_takes_what_a_form_can_send(platform: httpx.AsyncClient) -> None:

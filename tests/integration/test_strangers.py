@@ -131,7 +131,7 @@ async def too_expensive(api: Api, requests: Mapping[str, Request], *, refused: b
         for _ in range(TRIES):
             cost, status = await request.cost(api)
             took = min(took, cost)
-            if took < limit / 4:
+            if took <= limit:
                 break
         if took > limit or status >= 500 or (refused and status < 400):
             offences.append(f"{name}: {took:.0f} ms of {limit:.0f}, answered {status}")
@@ -270,7 +270,7 @@ async def test_bodies_that_never_end_hold_little_and_give_it_back(tmp_path: Path
         before = resident(platform.running.pid)
         for _ in range(2):  # what was held for the first ones is there for the next ones
             async with AsyncExitStack() as stack, httpx.AsyncClient(base_url=platform.url, trust_env=False) as client:
-                bodies = (never_ending(client.base_url, MAX_BODY - PIECE, stack) for _ in range(60))
+                bodies = (never_ending(client.base_url, MAX_BODY - PIECE, stack) for _ in range(24))
                 assert 0 < sum(await asyncio.gather(*bodies)) <= MAX_HELD // (MAX_BODY - 2 * PIECE)
                 assert resident(platform.running.pid) - before < 2 * MAX_HELD + 60 * MIB
                 # Whoever needs little is served meanwhile.

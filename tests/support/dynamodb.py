@@ -12,9 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 from urllib.error import URLError
 from urllib.request import urlopen
+
+import botocore.session
 
 from tests.conftest import ROOT
 
@@ -55,7 +59,16 @@ def free_port() -> int:
 
 @contextmanager
 def serving() -> Iterator[Emulator]:
-    """Give the emulator of the tests; one that was started is stopped in the end."""
+    """Give the emulator of the tests; one that was started is stopped in the end.
+
+    Meanwhile all clients share what botocore reads about services: to read it takes longer than most tests.
+    """
+    with patch.object(botocore.session, "create_loader", cache(botocore.session.create_loader)), _serving() as emulator:
+        yield emulator
+
+
+@contextmanager
+def _serving() -> Iterator[Emulator]:
     if url := os.environ.get("FLOWC_TEST_DYNAMODB_URL"):
         yield Emulator(url)
         return

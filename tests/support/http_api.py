@@ -83,6 +83,7 @@ async def running_api(
         )
         if not _CHECKS:
             _CHECKS.append(Documented(app.openapi()))
+        app.openapi_schema = _CHECKS[0].document
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://api",
@@ -94,8 +95,8 @@ async def running_api(
 class Documented:
     """Checks that an answer to a documented path is one that the document announces."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self._document = document
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
         patterns = ((re.sub(r"\{letter_id\}", ".+", path), path) for path in document["paths"])
         self._paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", pattern)), path) for pattern, path in patterns]
 
@@ -112,13 +113,13 @@ class Documented:
         media = answer.headers["content-type"].partition(";")[0]
         assert media in described["content"], f"{answer.request.url} answers {answer.status_code} with {media}"
         if media.endswith("json"):
-            schema = described["content"][media]["schema"] | {"components": self._document["components"]}
+            schema = described["content"][media]["schema"] | {"components": self.document["components"]}
             jsonschema.Draft202012Validator(schema).validate(json.loads(answer.content))
 
     def _operation(self, request: httpx.Request) -> Mapping[str, Any] | None:
         for pattern, path in self._paths:
             if pattern.fullmatch(request.url.path):
-                operation: Mapping[str, Any] | None = self._document["paths"][path].get(request.method.lower())
+                operation: Mapping[str, Any] | None = self.document["paths"][path].get(request.method.lower())
                 if operation is not None:
                     return operation
         return None
