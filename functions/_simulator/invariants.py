@@ -85,11 +85,14 @@ def versions_grow_by_one(change: CommittedChange, _ledger: Ledger) -> Iterator[s
 
 def live_has_a_wakeup(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """No live record is without a wake-up."""
+    state = ledger.state
     for ticket in change.step.tickets:
-        if ticket.live and ("ticket", ticket.ticket_id) not in ledger.state.wakeups:
+        stored = state.tickets.get(ticket.ticket_id) == ticket  # a later step of the same commit may have changed it
+        if stored and ticket.live and ("ticket", ticket.ticket_id) not in state.wakeups:
             yield f"ticket {ticket.task_id} is {ticket.status} and nothing will wake it"
     flow = change.step.flow
-    if flow is not None and flow.status not in ENDED_FLOWS and ("flow", flow.flow_id) not in ledger.state.wakeups:
+    stored = flow is not None and state.flows.get(flow.flow_id) == flow
+    if stored and flow is not None and flow.status not in ENDED_FLOWS and ("flow", flow.flow_id) not in state.wakeups:
         yield f"the flow is {flow.status} and nothing will wake it"
 
 
