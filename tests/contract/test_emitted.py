@@ -51,7 +51,7 @@ async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         enqueue(state, event)
 
     monkeypatch.setattr(State, "enqueue", listen)
-    async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/") as world:
+    async with running_world(tmp_path, joins=False, subscriber_url="http://127.0.0.1:1/") as world:
         deliver = world.workers.deliver
 
         async def overhear(worker: Worker, event: CloudEvent) -> Answer:
