@@ -6,14 +6,14 @@ Documents hold every field, defaults included: what was stored stays what it was
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.audits import AUDITS, AnyAudit, AuditKind
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Ticket
-from functions._core.records.record import Record, decode, encode
+from functions._core.records.record import Record, decode, defaults_of, encode, encode_fields
 from functions._core.records.set_aside import RecordKind, SetAside
 
 R = TypeVar("R", bound=Record)
@@ -23,6 +23,11 @@ Row = tuple[int, object, str | None, str]
 
 Document = TypeVar("Document", bound=Record | CloudEvent)
 
+NOTHING: Mapping[str, Any] = {}
+
+UNKNOWN = defaults_of(HistoryEntry)
+"""Fields of a transition that are left out where it has nothing to say of them."""
+
 
 class _KindOfAudit(Record):
     """What tells audits apart; a validation was stored without it at first."""
@@ -30,12 +35,28 @@ class _KindOfAudit(Record):
     kind: AuditKind = AuditKind.VALIDATION
 
 
-def document(value: Record | CloudEvent) -> str:
-    """Return a record or event as JSON text; raise `Rejected` for text that no encoding can write."""
+def document(
+    value: Record | CloudEvent,
+    names: Iterable[str] | None = None,
+    *,
+    without: Mapping[str, Any] = NOTHING,
+    compact: Iterable[str] = (),
+) -> str:
+    """Return a record or event, or some fields of a record (see `encode_fields`), as JSON text.
+
+    Raises `Rejected` for text that no encoding can write.
+    """
     try:
+        if names is not None and isinstance(value, Record):
+            return encode_fields(value, names, without, compact).decode()
         return encode(value).decode()
     except UnicodeEncodeError as error:
         raise Rejected(f"It cannot be stored: {error}.", code="not_storable") from error
+
+
+def history_document(entry: HistoryEntry) -> str:
+    """Return a transition as JSON text without what it does not have."""
+    return document(entry, HistoryEntry.__struct_fields__, without=UNKNOWN)
 
 
 def read_document(model: type[Document], doc: str | bytes) -> Document:

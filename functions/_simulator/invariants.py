@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from functions._adapters.ticket_parts import CONSTANT
 from functions._core.events.catalogue import ROUTES
 from functions._core.machine.tables import (
     BACK,
@@ -61,6 +62,14 @@ def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]
         changed = [name for name in names if getattr(before, name) != getattr(after, name)]
         if changed:
             yield f"ticket {after.task_id} had ended as {before.status} and got another {', '.join(changed)}"
+
+
+def constants_stay(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
+    """A ticket keeps what stores write once: its work, its care and its place in the plan."""
+    for before, after in change.moves():
+        changed = [name for name in CONSTANT if before is not None and getattr(before, name) != getattr(after, name)]
+        if changed:
+            yield f"ticket {after.task_id} got another {', '.join(changed)}"
 
 
 def outcome_is_set_once(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
@@ -239,6 +248,7 @@ def changed_is_not_done(about: tuple[str, int, str], ledger: Ledger) -> Iterator
 AT_EACH_STEP: tuple[Invariant, ...] = (
     moves_along_edges,
     ended_stays_ended,
+    constants_stay,
     outcome_is_set_once,
     versions_grow_by_one,
     live_has_a_wakeup,

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from threading import Event
 from typing import Any
 
@@ -165,7 +166,10 @@ async def test_a_full_disk_is_unavailable_to_all_who_wait_and_nothing_is_half_wr
 ) -> None:
     flow, small = make_flow(1), make_flow(2)
     await stores.store.commit(make_step(flow, make_ticket(flow)))
-    large = make_step(later(flow), *(make_ticket(flow, n, description="x" * 20_000) for n in range(2, 40)))
+    noise = Random(7).randbytes(400_000).hex()  # it does not shrink
+    large = make_step(
+        later(flow), *(make_ticket(flow, n, description=noise[n * 20_000 :][:20_000]) for n in range(2, 40))
+    )
     (pages,) = writer.execute("PRAGMA page_count").fetchone()
     writer.execute(f"PRAGMA max_page_count = {pages + 3}")
     answers = await together(database, store, make_step(small), large)

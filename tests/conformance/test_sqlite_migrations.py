@@ -10,11 +10,12 @@ from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.sql.sqlite.folder import DATABASE, connect
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.records.audits import AuditRecord
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import Record, as_json
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.values import Waiting
-from tests.support.builders import T0, make_audit, make_flow, make_ticket, seconds
+from tests.support.builders import T0, later, make_audit, make_flow, make_history, make_ticket, seconds
 
 
 def without(record: Record, field: str) -> str:
@@ -104,4 +105,33 @@ async def test_deadlines_of_flows_that_an_older_version_began_count(tmp_path: Pa
     written_by_the_first_version(tmp_path, [open_one, decided], [])
     store = SqliteStore.open(tmp_path)
     assert await store.stores.statistics.deadlines() == {"high": deadline}
+    await store.close()
+
+
+async def test_a_ticket_of_an_older_version_changes_and_keeps_its_whole_document(tmp_path: Path) -> None:
+    flow = make_flow()
+    old = make_ticket(flow, waiting=Waiting.SLOT, parameters={"a": [1]})
+    written_by_the_first_version(tmp_path, [flow], [], [old])
+    store = SqliteStore.open(tmp_path)
+    assert await store.stores.store.tickets([old.ticket_id]) == {old.ticket_id: old}
+    changed = later(old, worker_id="worker-1", status="ASSIGNED", waiting=None)
+    added = make_ticket(flow, 2)
+    await store.stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(changed, added)))
+    await store.close()
+    store = SqliteStore.open(tmp_path)
+    assert await store.stores.store.tickets_of(flow.flow_id) == [changed, added]
+    await store.close()
+
+
+async def test_the_history_of_an_older_version_is_found_by_its_flow(tmp_path: Path) -> None:
+    flow = make_flow()
+    written_by_the_first_version(tmp_path, [flow, make_flow(2)], [])
+    connection = connect(tmp_path / DATABASE, writes=True)
+    for one in (flow, make_flow(2)):
+        row = (one.flow_id, document(make_history(one)))
+        connection.execute("INSERT INTO history (flow_id, doc) VALUES (?, ?)", row)
+    connection.close()
+    store = SqliteStore.open(tmp_path)
+    assert await store.stores.views.history(flow.flow_id, 0, 9) == [make_history(flow, seq=1)]
+    assert len(await store.stores.views.history(None, 0, 9)) == 2
     await store.close()

@@ -3,13 +3,14 @@
 import json
 import re
 import sqlite3
+import zlib
 from contextlib import closing
 from pathlib import Path
 
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.sql.sqlite.folder import DATABASE
 from functions._core.records.audits import IncidentRecord
-from functions._core.records.values import FlowStatus, TicketStatus, Waiting
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting, ticket_id_of
 from tests.support.ordering import ticket_at
 from tests.support.world import LocalWorld, decision, running_world, task
 
@@ -22,13 +23,17 @@ async def nothing_to_do(world: LocalWorld, flow_id: str) -> None:
     await ticket_at(world, flow_id, "book", status=TicketStatus.COMPLETED)
 
 
-def change_parameters(database: Path, task_id: str) -> None:
+def change_parameters(database: Path, ticket_id: str) -> None:
     """Change what a stored ticket asks for, as somebody with access to the file could."""
     with closing(sqlite3.connect(database)) as connection, connection:
+        ((part, place, packed),) = connection.execute(
+            "SELECT part, place, ticket_part.doc FROM ticket JOIN ticket_part USING (part) WHERE ticket_id = ?",
+            (ticket_id,),
+        ).fetchall()
+        tickets = json.loads(zlib.decompress(packed))
+        tickets[place]["parameters"]["amount"] = 1_000_000
         changed = connection.execute(
-            "UPDATE ticket SET doc = json_set(doc, '$.parameters.amount', 1000000)"
-            " WHERE json_extract(doc, '$.task_id') = ?",
-            (task_id,),
+            "UPDATE ticket_part SET doc = ? WHERE part = ?", (zlib.compress(json.dumps(tickets).encode()), part)
         )
         assert changed.rowcount == 1
 
@@ -45,7 +50,7 @@ async def test_a_ticket_that_was_changed_while_the_platform_was_down_is_never_ex
         flow_id = await world.submit(decision(*plan))
         await nothing_to_do(world, flow_id)
     await store.close()
-    change_parameters(tmp_path / DATABASE, "pay")
+    change_parameters(tmp_path / DATABASE, ticket_id_of(flow_id, "pay"))
 
     store = SqliteStore.open(tmp_path)
     async with running_world(tmp_path, store.stores) as world:

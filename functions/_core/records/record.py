@@ -4,7 +4,7 @@ Records are plain slotted values; nothing checks them where they are made, as th
 checked: `decode` and `from_json` raise `msgspec.ValidationError`, or `msgspec.DecodeError` for a text that is no JSON.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Self, TypeVar, cast, dataclass_transform, get_args, get_origin
@@ -63,6 +63,23 @@ def encode(value: object) -> bytes:
     Raises `UnicodeEncodeError` for text that no encoding can write.
     """
     return _ENCODER.encode(_plain(value))
+
+
+def encode_fields(
+    record: Record, names: Iterable[str], without: Mapping[str, Any], compact: Iterable[str] = ()
+) -> bytes:
+    """Return some fields of a record as a JSON object, without those that have the value in `without`.
+
+    Records in the fields `compact` are arrays of their fields.
+    """
+    plain = _plain(record)
+    fields = {name: getattr(plain, name) for name in names}
+    kept = {name: value for name, value in fields.items() if name not in without or value != without[name]}
+    return _ENCODER.encode(kept | {name: _compact(kept[name]) for name in compact if name in kept})
+
+
+def _compact(value: Any) -> object:
+    return structs.astuple(value) if isinstance(value, Record) else [structs.astuple(one) for one in value]
 
 
 def decode(model: type[T], text: str | bytes) -> T:

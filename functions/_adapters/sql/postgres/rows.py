@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 
-from functions._adapters.documents import document
+from functions._adapters.documents import document, history_document
 from functions._adapters.worker_claims import held_since, waits_for_a_worker
 from functions._core.records.audits import AnyAudit, AuditRecord
 from functions._core.records.dead_letters import DeadLetter
@@ -137,7 +137,7 @@ def ticket_row(ticket: Ticket) -> Row:
 def history_row(entry: HistoryEntry) -> Row:
     """Return the row of a transition; its number is given by the database."""
     return {
-        "doc": document(entry),
+        "doc": history_document(entry),
         "flow_id": entry.flow_id,
         "at": entry.at,
         "type": entry.type,

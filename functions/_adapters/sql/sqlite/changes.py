@@ -1,18 +1,23 @@
 """What a step writes, as a list of statements: made by the caller, run by the committer."""
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+from zlib import compress
 
-from functions._adapters.documents import document
+from functions._adapters.documents import document, history_document
 from functions._adapters.sql.sqlite.database import SQL
 from functions._adapters.sql.sqlite.rows import Row, audit_row, flow_row, ticket_row, worker_row
+from functions._adapters.ticket_parts import TICKETS, part_of
 from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import DeadLetter
-from functions._core.records.models import Ticket
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.worker import Worker
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +28,42 @@ class BulkStatement:
     rows: Collection[Row]
     guarded: bool = False
 
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """Run it."""
+        touched = connection.executemany(self.sql, self.rows).rowcount
+        if self.guarded and touched != len(self.rows):
+            raise Conflict
 
-class TicketRows:
-    """The rows of new tickets, made one by one as they are written: those of a large plan are never all in memory."""
 
-    def __init__(self, tickets: Sequence[Ticket]) -> None:
+@dataclass(frozen=True, slots=True)
+class RowUpdate:
+    """The update of one flow or ticket, which must be at the version `base`; only columns that change are set."""
+
+    record: Flow | Ticket
+    base: int
+    row: Row
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """Run it."""
+        table = "ticket" if isinstance(self.record, Ticket) else "flow"
+        row = {**self.row, "base": self.base}
+        cursor = connection.execute(SQL[f"{table}_columns"], row)
+        before = cursor.fetchone()
+        if before is None:
+            raise Conflict
+        found = dict(zip((column[0] for column in cursor.description), before, strict=True))
+        if found.pop("whole", False):  # it was stored before there were parts
+            row["doc"] = document(self.record)
+        changes = "".join(f", {name} = :{name}" for name, value in found.items() if row[name] != value)
+        connection.execute(SQL[f"{table}_update"].replace("/* changes */", changes), row)
+
+
+class LaterRows(Collection[Row]):
+    """Rows of tickets that are made one by one as they are written: those of a large plan are never all in memory."""
+
+    def __init__(self, tickets: Sequence[T], row: Callable[[T], Row]) -> None:
         self._tickets = tickets
+        self._row = row
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -36,34 +71,36 @@ class TicketRows:
 
     def __iter__(self) -> Iterator[Row]:
         """Make them."""
-        return map(ticket_row, self._tickets)
+        return map(self._row, self._tickets)
 
     def __contains__(self, row: object) -> bool:
         """Tell whether a row is among them."""
         return any(row == made for made in self)
 
 
-def apply(connection: sqlite3.Connection, changes: Iterable[BulkStatement]) -> None:
+Change = BulkStatement | RowUpdate
+
+
+def apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
     """Run the changes; raise `Conflict` when a record was not at the version before."""
     for change in changes:
-        cursor = connection.executemany(change.sql, change.rows)
-        if change.guarded and cursor.rowcount != len(change.rows):
-            raise Conflict
+        change.apply(connection)
 
 
-def changes_of(step: ChangeSet) -> Iterator[BulkStatement]:
+def changes_of(step: ChangeSet) -> Iterator[Change]:
     """Yield what `step` writes.
 
     What it handled leaves the queue before its events enter: a step may send an event of the same id again.
     """
     if step.flow:
         base = step.base_of(step.flow_id, step.flow.version)
-        yield _guarded("flow", base, [{**flow_row(step.flow), "base": base}])
+        row = flow_row(step.flow)
+        yield RowUpdate(step.flow, base, row) if base else _guarded("flow", 0, [row])
     yield from _ticket_changes(step)
     if step.decision is not None:
-        yield BulkStatement(SQL["decision_insert"], [{"flow_id": step.flow_id, "doc": step.decision}])
+        yield BulkStatement(SQL["decision_insert"], [{"flow_id": step.flow_id, "doc": compress(step.decision)}])
     if step.history:
-        rows = [{"flow_id": entry.flow_id, "doc": document(entry)} for entry in step.history]
+        rows = [{"flow_id": entry.flow_id, "doc": history_document(entry)} for entry in step.history]
         yield BulkStatement(SQL["history_insert"], rows)
     if step.audit:
         yield BulkStatement(SQL["audit_insert"], [audit_row(audit) for audit in step.audit])
@@ -75,14 +112,24 @@ def changes_of(step: ChangeSet) -> Iterator[BulkStatement]:
         yield BulkStatement(SQL["telemetry_insert"], [{"doc": document(event)} for event in step.telemetry])
 
 
-def _ticket_changes(step: ChangeSet) -> Iterator[BulkStatement]:
+def _ticket_changes(step: ChangeSet) -> Iterator[Change]:
     based = [(ticket, step.base_of(ticket.ticket_id, ticket.version)) for ticket in step.tickets]
-    new: Collection[Row] = TicketRows([ticket for ticket, base in based if not base])
-    changed = [{**ticket_row(ticket), "base": base} for ticket, base in based if base]
-    if new:
-        yield _guarded("ticket", 0, new)
-    if changed:
-        yield _guarded("ticket", 1, changed)
+    new = [ticket for ticket, base in based if not base]
+    for start in range(0, len(new), TICKETS):
+        together = new[start : start + TICKETS]
+        yield BulkStatement(SQL["part_insert"], LaterRows([together], _part_row))
+        yield _guarded("ticket", 0, LaterRows([*enumerate(together)], _new_row))
+    for ticket, base in based:
+        if base:
+            yield RowUpdate(ticket, base, ticket_row(ticket))
+
+
+def _part_row(tickets: Sequence[Ticket]) -> Row:
+    return {"doc": part_of(tickets)}
+
+
+def _new_row(placed: tuple[int, Ticket]) -> Row:
+    return {**ticket_row(placed[1]), "place": placed[0]}
 
 
 def worker_change(worker: Worker) -> BulkStatement:

@@ -10,6 +10,7 @@ from typing import Any
 from functions._adapters.sql import queries
 from functions._adapters.sql.sqlite.committer import Committer, Query, T, unavailable
 from functions._adapters.sql.sqlite.folder import claim, connect, migrate
+from functions._adapters.sql.sqlite.tickets import TicketReader
 from functions._core.records.set_aside import SetAside
 
 SQL = queries("sqlite")
@@ -22,6 +23,7 @@ class SqliteDatabase:
 
     def __init__(self, folder: Path) -> None:
         self.set_aside = SetAside()
+        self.tickets = TicketReader(self.set_aside)
         with ExitStack() as stack:
             path = claim(folder, stack)
             try:

@@ -4,8 +4,10 @@ import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
+from zlib import decompress
 
-from functions._adapters.documents import fill, found_or_unreadable, read_document, read_tickets
+from functions._adapters.documents import fill, found_or_unreadable, read_document
 from functions._adapters.sql.sqlite.changes import apply, changes_of
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.recent import FLOWS, TICKETS, Recent
@@ -14,6 +16,9 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import TicketStatus
+
+PACKED = b"x"
+"""How a compressed decision begins; JSON begins otherwise. A decision of earlier versions is not compressed."""
 
 
 class SqliteFlows:
@@ -46,10 +51,10 @@ class SqliteFlows:
         unknown = [ticket_id for ticket_id in ticket_ids if ticket_id not in found]
         if not unknown:
             return found
-        rows = self._database.rows("tickets", ticket_ids=json.dumps(unknown))
-        for ticket in read_tickets(self._database.set_aside, rows):
+        stored, tickets = self._database.read(partial(_read, self._database, "tickets", ticket_ids=json.dumps(unknown)))
+        for ticket in tickets:
             found[ticket.ticket_id] = self._tickets.put(ticket.ticket_id, ticket)
-        return found_or_unreadable(self._database.set_aside, found, ticket_ids, {row[0] for row in rows})
+        return found_or_unreadable(self._database.set_aside, found, ticket_ids, stored)
 
     async def decision(self, flow_id: str) -> bytes:
         """Return the stored decision as JSON text."""
@@ -57,7 +62,8 @@ class SqliteFlows:
         if not rows:
             raise Unavailable(f"The decision of flow {flow_id} is not visible yet.")
         doc = rows[0][0]
-        return doc.encode() if isinstance(doc, str) else bytes(doc)
+        text = doc.encode() if isinstance(doc, str) else bytes(doc)
+        return decompress(text) if text.startswith(PACKED) else text
 
     async def tickets_of(self, flow_id: str, *, live_only: bool = False) -> Sequence[Ticket]:
         """Return the tickets of a flow in the order of the plan."""
@@ -66,9 +72,9 @@ class SqliteFlows:
         def tickets(connection: sqlite3.Connection) -> list[Ticket]:
             found = [
                 self._database.set_aside.read(
-                    RecordKind.TICKET, ticket_id, partial(self._current, ticket_id, version, doc), flow_id=flow_id
+                    RecordKind.TICKET, ticket_id, partial(self._current, connection, ticket_id, *row), flow_id=flow_id
                 )
-                for ticket_id, version, doc in connection.execute(query, {"flow_id": flow_id})
+                for ticket_id, *row in connection.execute(query, {"flow_id": flow_id}).fetchall()
             ]
             return [ticket for ticket in found if ticket is not None]
 
@@ -100,10 +106,19 @@ class SqliteFlows:
         for ticket_id in ticket_ids:
             self._tickets.forget(ticket_id)
 
-    def _current(self, ticket_id: str, version: int, doc: str) -> Ticket:
+    def _current(self, connection: sqlite3.Connection, ticket_id: str, version: int, *row: Any) -> Ticket:
         """Return the ticket of a row, parsed only if it is not at hand in this very version."""
         known = self._tickets.peek(ticket_id)
-        return known if known is not None and known.version == version else read_document(Ticket, doc)
+        at_hand = known is not None and known.version == version
+        return known if known is not None and at_hand else self._database.tickets.ticket(connection, *row)
+
+
+def _read(
+    database: SqliteDatabase, name: str, connection: sqlite3.Connection, **values: object
+) -> tuple[list[str], list[Ticket]]:
+    """Return the ids that a query for tickets finds, and the tickets that can be read."""
+    rows = connection.execute(SQL[name], values).fetchall()
+    return [row[0] for row in rows], database.tickets.tickets(connection, rows)
 
 
 class SqliteTicketCounts:
@@ -130,7 +145,8 @@ class SqliteTicketCounts:
         """Return tickets that the worker holds, the oldest assignment first."""
 
         def held(number: int) -> tuple[int, list[Ticket]]:
-            rows = self._database.rows("held_by", worker_id=worker_id, limit=number)
-            return len(rows), read_tickets(self._database.set_aside, rows)
+            query = partial(_read, self._database, "held_by", worker_id=worker_id, limit=number)
+            stored, tickets = self._database.read(query)
+            return len(stored), tickets
 
         return fill(limit, held)

@@ -6,26 +6,34 @@ INSERT INTO flow (flow_id, status, risk_band, deadline, next_wakeup_at, ended_at
 VALUES (:flow_id, :status, :risk_band, :deadline, :next_wakeup_at, :ended_at, :outcome, :duration_ms, :version, :doc)
 ON CONFLICT (flow_id) DO NOTHING;
 
--- name: flow_update
-UPDATE flow
-SET status = :status, risk_band = :risk_band, deadline = :deadline, next_wakeup_at = :next_wakeup_at,
-    ended_at = :ended_at, outcome = :outcome, duration_ms = :duration_ms, version = :version, doc = :doc
+-- name: flow_columns
+SELECT status, risk_band, deadline, next_wakeup_at, ended_at, outcome, duration_ms FROM flow
 WHERE flow_id = :flow_id AND version = :base;
+
+-- name: flow_update
+-- `/* changes */` stands for the columns that change: the indexes of the others are not written.
+UPDATE flow SET version = :version, doc = :doc /* changes */ WHERE flow_id = :flow_id;
 
 -- name: ticket_insert
 INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, worker_id, held_since, requirement,
-                    turn, latest_start, precedence, next_wakeup_at, compensates, version, doc)
+                    turn, latest_start, precedence, next_wakeup_at, compensates, version, part, place, doc)
 VALUES (:ticket_id, :flow_id, :plan_id, :intent_id, :status, :priority, :worker_id, :held_since, :requirement,
-        :turn, :latest_start, :precedence, :next_wakeup_at, :compensates, :version, :doc)
+        :turn, :latest_start, :precedence, :next_wakeup_at, :compensates, :version,
+        (SELECT max(part) FROM ticket_part), :place, :doc)
 ON CONFLICT (ticket_id) DO NOTHING;
 
+-- name: ticket_columns
+SELECT status, priority, worker_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, offered_until,
+    part IS NULL AS whole
+FROM ticket WHERE ticket_id = :ticket_id AND version = :base;
+
 -- name: ticket_update
--- The ids of flow, plan, intent and of what it compensates never change; leaving them out spares their indexes.
-UPDATE ticket
-SET status = :status, priority = :priority, worker_id = :worker_id, held_since = :held_since,
-    requirement = :requirement, turn = :turn, latest_start = :latest_start, precedence = :precedence, offered_until = NULL,
-    next_wakeup_at = :next_wakeup_at, version = :version, doc = :doc
-WHERE ticket_id = :ticket_id AND version = :base;
+-- The ids of flow, plan, intent and of what it compensates never change.
+UPDATE ticket SET version = :version, doc = :doc /* changes */ WHERE ticket_id = :ticket_id;
+
+-- name: part_insert
+-- The tickets that are inserted next are of this part, the newest.
+INSERT INTO ticket_part (doc) VALUES (:doc);
 
 -- name: worker_insert
 INSERT INTO worker (worker_id, next_wakeup_at, version, doc) VALUES (:worker_id, :next_wakeup_at, :version, :doc)
@@ -43,7 +51,8 @@ DELETE FROM worker WHERE worker_id = :worker_id AND version = :version;
 INSERT INTO decision (flow_id, doc) VALUES (:flow_id, :doc) ON CONFLICT (flow_id) DO NOTHING;
 
 -- name: history_insert
-INSERT INTO history (flow_id, doc) VALUES (:flow_id, :doc);
+INSERT INTO history (flow_id, flow, doc)
+VALUES (:flow_id, coalesce((SELECT position FROM flow WHERE flow_id = :flow_id), 0), :doc);
 
 -- name: audit_insert
 INSERT INTO audit (flow_id, kind, valid, doc) VALUES (:flow_id, :kind, :valid, :doc);
@@ -77,13 +86,19 @@ DELETE FROM dead_letter WHERE letter_id = :letter_id;
 SELECT flow_id FROM flow WHERE ended_at < :before ORDER BY ended_at LIMIT 1;
 
 -- name: tickets_to_forget
-SELECT ticket_id FROM ticket WHERE flow_id = :flow_id LIMIT :limit;
+SELECT ticket_id, part FROM ticket WHERE flow_id = :flow_id ORDER BY position LIMIT :limit;
+
+-- name: part_forget
+DELETE FROM ticket_part WHERE part = :part;
 
 -- name: ticket_forget
 DELETE FROM ticket WHERE ticket_id = :ticket_id;
 
 -- name: history_forget
-DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE flow_id = :flow_id LIMIT :limit);
+DELETE FROM history WHERE seq IN (
+    SELECT seq FROM history
+    WHERE flow = (SELECT position FROM flow WHERE flow_id = :flow_id) AND flow_id = :flow_id LIMIT :limit
+);
 
 -- name: audits_forget
 DELETE FROM audit WHERE position IN (SELECT position FROM audit WHERE flow_id = :flow_id LIMIT :limit);
@@ -137,11 +152,15 @@ SELECT doc FROM decision WHERE flow_id = :flow_id;
 
 -- name: tickets
 -- One statement for any number of ids, so that all are read from one snapshot.
-SELECT ticket_id, flow_id, doc FROM ticket WHERE ticket_id IN (SELECT value FROM json_each(:ticket_ids));
+SELECT ticket_id, flow_id, part, place, doc FROM ticket WHERE ticket_id IN (SELECT value FROM json_each(:ticket_ids));
+
+-- name: part
+SELECT doc FROM ticket_part WHERE part = :part;
 
 -- name: live_tickets
 SELECT count(*) FROM (
-    SELECT 1 FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') LIMIT :at_most
+    SELECT 1 FROM ticket
+    WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') AND status <> 'COMPLETED' LIMIT :at_most
 );
 
 -- name: tickets_by_status
@@ -151,7 +170,7 @@ SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id AND compensates IS 
 SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL GROUP BY worker_id;
 
 -- name: held_by
-SELECT ticket_id, flow_id, doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
+SELECT ticket_id, flow_id, part, place, doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
 ORDER BY held_since, ticket_id LIMIT :limit;
 
 -- name: worker
@@ -242,10 +261,10 @@ UPDATE ticket SET offered_until = :until WHERE ticket_id = :ticket_id;
 -- Pages and longer reads: made in the reading thread.
 
 -- name: tickets_of
-SELECT ticket_id, version, doc FROM ticket WHERE flow_id = :flow_id ORDER BY position;
+SELECT ticket_id, version, part, place, doc FROM ticket WHERE flow_id = :flow_id ORDER BY position;
 
 -- name: live_tickets_of
-SELECT ticket_id, version, doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position;
+SELECT ticket_id, version, part, place, doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position;
 
 -- name: flows_page
 SELECT position, flow_id, flow_id, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit;
@@ -256,7 +275,7 @@ SELECT position, flow_id, flow_id, doc FROM flow WHERE status = :status AND posi
 -- name: tickets_page
 -- `/* filters */` stands for equalities on searchable columns. The inner query sorts bare positions out of an index; only
 -- the rows of the page are read.
-SELECT position, ticket_id, flow_id, doc FROM ticket WHERE position IN (
+SELECT position, ticket_id, flow_id, part, place, doc FROM ticket WHERE position IN (
     SELECT position FROM ticket WHERE position > :after /* filters */ ORDER BY position LIMIT :limit
 )
 ORDER BY position;
@@ -265,7 +284,9 @@ ORDER BY position;
 SELECT seq, flow_id, doc FROM history WHERE seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: history_page_of_flow
-SELECT seq, flow_id, doc FROM history WHERE flow_id = :flow_id AND seq > :after ORDER BY seq LIMIT :limit;
+SELECT seq, flow_id, doc FROM history
+WHERE flow = coalesce((SELECT position FROM flow WHERE flow_id = :flow_id), 0) AND flow_id = :flow_id AND seq > :after
+ORDER BY seq LIMIT :limit;
 
 -- name: audits_page
 -- `/* filters */` stands for equalities. What is rare has an index; the rest is met soon on the way back.
@@ -288,7 +309,13 @@ FROM json_each(:risk_bands);
 SELECT status, count(*) FROM flow GROUP BY status;
 
 -- name: ticket_counts
-SELECT status, count(*) FROM ticket GROUP BY status;
+-- The index of statuses holds all but the most frequent one.
+SELECT status, count(*) FROM ticket WHERE status <> 'COMPLETED' GROUP BY status
+UNION ALL
+SELECT 'COMPLETED', completed FROM (
+    SELECT (SELECT count(*) FROM ticket) - (SELECT count(*) FROM ticket WHERE status <> 'COMPLETED') AS completed
+)
+WHERE completed > 0;
 
 -- name: letters_page
 SELECT position, letter_id, flow_id, doc FROM dead_letter WHERE position < :before ORDER BY position DESC LIMIT :limit;

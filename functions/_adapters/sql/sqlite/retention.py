@@ -56,8 +56,12 @@ def _forget_ended(connection: sqlite3.Connection, *, before: datetime, limit: in
 def _forget(connection: sqlite3.Connection, flow_id: str, limit: int, tickets: list[str]) -> int:
     """Remove up to `limit` records of a flow, its own last: as long as something is left, it is found again."""
     query = {"flow_id": flow_id, "limit": limit}
-    tickets += (ticket_id for (ticket_id,) in connection.execute(SQL["tickets_to_forget"], query))
+    rows = connection.execute(SQL["tickets_to_forget"], {"flow_id": flow_id, "limit": limit + 1}).fetchall()
+    tickets += (ticket_id for ticket_id, _ in rows[:limit])
     connection.executemany(SQL["ticket_forget"], [{"ticket_id": ticket_id} for ticket_id in tickets])
+    # Tickets of a part follow each other: of those seen here only the part of the first that stays is still needed.
+    parts = {part for _, part in rows} - {None, *(part for _, part in rows[limit:])}
+    connection.executemany(SQL["part_forget"], [{"part": part} for part in parts])
     left = limit - len(tickets)
     for part in PARTS:
         if left:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from functions._adapters.documents import document
+from functions._adapters.ticket_parts import state_of
 from functions._adapters.worker_claims import held_since, waits_for_a_worker
 from functions._core.records.audits import AnyAudit, AuditRecord
 from functions._core.records.models import Flow, Ticket
@@ -73,9 +74,10 @@ def ticket_row(ticket: Ticket) -> Row:
         "latest_start": to_ms(ticket.urgency),
         "precedence": ticket.precedence,
         "next_wakeup_at": _optional_ms(ticket.next_wakeup_at),
+        "offered_until": None,
         "compensates": ticket.compensates,
         "version": ticket.version,
-        "doc": document(ticket),
+        "doc": state_of(ticket),
     }
 
 

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from functions._adapters.documents import read_tickets
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.rows import from_ms, requirement_key, to_ms
+from functions._adapters.sql.sqlite.tickets import TicketReader
 from functions._adapters.worker_claims import in_one_line, readable_requirements, requirement_of
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
@@ -124,11 +124,12 @@ def _claim_waiting(
 ) -> list[Ticket]:
     """Offer tickets; those that cannot be read are passed over, and come up again after the lease like all others."""
     claimed: list[Ticket] = []
+    tickets = TicketReader(aside)  # its own: a part that is not committed yet must not be kept
     while len(claimed) < limit and (
         ids := _waiting(aside, connection, covered=covered, now=now, limit=limit - len(claimed))
     ):
         connection.executemany(SQL["offer"], [{"ticket_id": ticket_id, "until": until} for ticket_id in ids])
         rows = connection.execute(SQL["tickets"], {"ticket_ids": json.dumps(ids)}).fetchall()
-        found = {ticket.ticket_id: ticket for ticket in read_tickets(aside, rows)}
+        found = {ticket.ticket_id: ticket for ticket in tickets.tickets(connection, rows)}
         claimed += [found[ticket_id] for ticket_id in ids if ticket_id in found]
     return claimed
