@@ -73,13 +73,12 @@ class Platform:
         self._queue = queue = self.instruments.queue
         self._executor = KeyedExecutor(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
         self._joins = joins and outbox is None
-        subscribed = settings.tells if settings.subscriber_url or outbox else None
         self.dispatcher = Dispatcher(
             ports,
             self.rules,
             committed=self._committed,
             observed=self.instruments.handled,
-            subscribed=subscribed,
+            subscribed=settings.tells if settings.subscriber_url or outbox else None,
             chain_told=outbox is None,
             joins=self._joins,
             remembers=self._joins and settings.database_url is not None,
