@@ -22,7 +22,7 @@ from tests.support.processes import platform_process, processes
 FLOWS, IN_FLIGHT = 300, 64
 ROOT = str(Path(__file__).parents[2]) + "/"
 FUNCTIONS_SHOWN = 30
-LOOKS_A_SECOND = 400
+LOOKS_A_SECOND = 150
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "logs": ("structlog/", "functions/_observability/logs.py"),
