@@ -5,6 +5,7 @@ cannot be handled so goes to the queue: too much is to be done, a ticket has to 
 fails. So a flow's history never depends on which of its steps were joined.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -152,6 +153,8 @@ class StepJoiner:
                     taken.append(after)
             if len(kept) < len(one.step.events):
                 taken[place] = replace(one, step=replace(one.step, events=tuple(kept)))
+        if len(taken) > len(first):
+            await asyncio.sleep(0)  # a store in memory never waits: a large flow would keep all others from their turn
         return taken
 
     async def _after(self, before: StepTaken, event: CloudEvent, ahead: Ahead) -> StepTaken | None:

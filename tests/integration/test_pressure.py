@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from unittest.mock import patch
 
 import httpx
@@ -37,9 +38,9 @@ class Platform:
     connection: sqlite3.Connection
 
     async def submit(self, decision_id: str, size: int = 100_000) -> httpx.Response:
-        """POST a decision of `size` bytes."""
+        """POST a decision of `size` bytes, which takes at least half of that when it is compressed."""
         media, body = write_structured(
-            decision_event(decision(task("a", description="x" * size), decision_id=decision_id))
+            decision_event(decision(task("a", parameters={"text": token_hex(size // 2)}), decision_id=decision_id))
         )
         return await self.at.client.post("/", content=body, headers=media)
 

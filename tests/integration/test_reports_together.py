@@ -29,7 +29,7 @@ async def at_the_middle(
 ) -> AsyncIterator[tuple[LocalWorld, SlowStore, str, Assignments]]:
     """Run a diamond until its middle is with the worker, which says nothing by itself from then on."""
     stores, store = slowed(stores or MemoryStore().stores)
-    async with running_world(tmp_path, stores) as world:
+    async with running_world(tmp_path, stores, joins=False) as world:
         await world.register()
         world.workers.behave = lambda said: {"status": "COMPLETED"} if said["task_id"] in {"a", "z"} else None
         flow_id = await world.submit(decision(*DIAMOND))
