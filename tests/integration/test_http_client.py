@@ -451,6 +451,30 @@ def test_a_client_that_closes_ends_its_calls(run: Run[None]) -> None:
     run(closed())
 
 
+def test_a_client_that_closes_while_it_connects_makes_no_call(run: Run[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    connecting, go_on = asyncio.Event(), asyncio.Event()
+    connect = dialing.Dialer.connect
+
+    async def slow(dialer: dialing.Dialer, *given: Any) -> Any:
+        connection = await connect(dialer, *given)
+        connecting.set()
+        await go_on.wait()
+        return connection
+
+    monkeypatch.setattr(dialing.Dialer, "connect", slow)
+
+    async def closed() -> None:
+        async with Server(each(ANSWER)).serving() as server, calling() as client:
+            call = asyncio.create_task(client.post(server.url, {}, b""))
+            await connecting.wait()
+            await client.aclose()
+            go_on.set()
+            with pytest.raises(Unavailable):
+                await call
+
+    run(closed())
+
+
 @pytest.mark.parametrize(
     "headers", [{"a": "b\r\nc: d"}, {"a": "b\nc: d"}, {"a": "b\rc"}, {"a": "b\0"}, {"a\r\nb": "c"}, {"a": "\ud800"}]
 )

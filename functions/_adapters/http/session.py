@@ -43,6 +43,7 @@ class HttpSession:
         self._hosts: WeakValueDictionary[tuple[bool, str, int], _Host] = WeakValueDictionary()
         self._connections: set[Connection] = set()
         self._dialing = 0
+        self._closed = False
         self._idle: dict[Connection, _Host] = {}
         """The first one has been idle for the longest time."""
         self._sweep: asyncio.TimerHandle | None = None
@@ -75,6 +76,7 @@ class HttpSession:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         self._dialer.close()
@@ -121,6 +123,9 @@ class HttpSession:
             raise NotReached(f"{target.host} cannot be reached: {error}") from error
         finally:
             self._dialing -= 1
+        if self._closed:
+            connection.abort()
+            raise NotReached(f"{target.host} was not called: the client was closed meanwhile")
         self._connections.add(connection)
         return connection
 
