@@ -13,7 +13,7 @@ from functions._adapters.sql.sqlite.recent import Recent
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import RecordKind
-from functions._core.records.values import FlowStatus, flow_id_of, ticket_id_of
+from functions._core.records.values import FlowStatus, Waiting, flow_id_of, ticket_id_of
 from tests.conformance.damage import in_sqlite
 from tests.support.builders import make_event
 from tests.support.http_api import Api, problem_of, running_api
@@ -122,7 +122,7 @@ async def test_a_ticket_that_cannot_be_read_is_named_by_its_flow(rig: Rig) -> No
 
     async def both_wait() -> Any:
         tickets = await world.tickets(flow_id)
-        return len(tickets) == 2 or None
+        return [ticket.waiting for ticket in tickets.values()] == [Waiting.WORKER] * 2 or None
 
     await until(both_wait, "the tickets")
     bad = ticket_id_of(flow_id, "a")
