@@ -44,7 +44,6 @@ CONSTANT = (
     "metadata",
     "schema_version",
     "hash",
-    "tail_ms",
     "retry",
     "schedule_to_start_ms",
     "heartbeat_timeout_ms",

@@ -64,11 +64,11 @@ def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]
             yield f"ticket {after.task_id} had ended as {before.status} and got another {', '.join(changed)}"
 
 
-def constants_stay(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
+def constants_stay(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """A ticket keeps what stores write once: its work, its care and its place in the plan."""
     for before, after in change.moves():
         changed = [name for name in CONSTANT if before is not None and getattr(before, name) != getattr(after, name)]
-        if changed:
+        if changed and after.ticket_id not in ledger.tampered:
             yield f"ticket {after.task_id} got another {', '.join(changed)}"
 
 
