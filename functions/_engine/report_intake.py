@@ -6,6 +6,7 @@ often follows at once, and one commit holds both. One that is lost in a crash is
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from functions._core.engine import ReportResult
 from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable
@@ -45,20 +46,28 @@ class ReportIntake:
         return bool(self._acknowledged)
 
     def answered(self, flow_id: str, answer: tuple[Delivery, Answer] | None) -> asyncio.Future[DispatchResult]:
-        """Record an answer in the next turn of its flow, and all acknowledgements of that flow."""
-        return self._answers.add(flow_id, answer)
+        """Record an answer in the next turn of its flow, and all acknowledgements of that flow.
+
+        Raises `Unavailable` like the executor: what was to be recorded is lost then, and asked for again.
+        """
+        try:
+            return self._answers.add(flow_id, answer)
+        except Unavailable:
+            self._held(flow_id)
+            raise
 
     def acknowledged(self, delivery: Delivery, answer: Answer) -> None:
         """Record an answer with the next report on its flow, or when it is overdue."""
-        flow_id = delivery.ticket.flow_id
-        self._acknowledged.setdefault(flow_id, {})[delivery.ticket.ticket_id] = delivery.attempt, answer
-        if flow_id not in self._timers:
-            loop = asyncio.get_running_loop()
-            self._timers[flow_id] = loop.call_later(ACKNOWLEDGEMENT_SECONDS, self._overdue, flow_id)
+        ticket = delivery.ticket
+        self._acknowledged.get(ticket.flow_id, {}).pop(ticket.ticket_id, None)
+        self._hold(ticket.flow_id, {ticket.ticket_id: (delivery.attempt, answer)})
 
     async def close(self) -> None:
-        """Record all acknowledgements."""
-        turns = [self.answered(flow_id, None) for flow_id in self._acknowledged]
+        """Record all acknowledgements, as far as there is room for them."""
+        turns = []
+        for flow_id in tuple(self._acknowledged):
+            with suppress(Unavailable):
+                turns.append(self.answered(flow_id, None))
         await asyncio.gather(*turns, return_exceptions=True)
 
     async def hear(self, event: CloudEvent, report: Report | None = None) -> ReportResult:
@@ -73,13 +82,21 @@ class ReportIntake:
     async def _take(self, flow_id: str, waiting: Sequence[ReportMessage]) -> Results:
         results: dict[ReportMessage, ReportResult | Exception] = {}
         for together in rounds(waiting):
-            results |= await self._heard(flow_id, together)
+            results |= await self._heard(flow_id, together, self._held(flow_id))
         return results
 
     async def _take_answers(self, flow_id: str, told: Sequence[tuple[Delivery, Answer] | None]) -> DispatchResult:
         answers = self._held(flow_id)
         answers |= {one[0].ticket.ticket_id: (one[0].attempt, one[1]) for one in told if one is not None}
         return await self._dispatcher.delivered(flow_id, answers)
+
+    def _hold(self, flow_id: str, answers: Answers) -> None:
+        """Let acknowledgements wait, the first of them so long; of one ticket the one that waits already is newer."""
+        if answers:
+            self._acknowledged[flow_id] = answers | self._acknowledged.get(flow_id, {})
+        if answers and flow_id not in self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers[flow_id] = loop.call_later(ACKNOWLEDGEMENT_SECONDS, self._overdue, flow_id)
 
     def _held(self, flow_id: str) -> Answers:
         """Return the acknowledgements of a flow, which wait no longer."""
@@ -88,15 +105,18 @@ class ReportIntake:
             timer.cancel()
         return self._acknowledged.pop(flow_id, {})
 
-    async def _heard(self, flow_id: str, together: Sequence[ReportMessage]) -> Results:
+    async def _heard(self, flow_id: str, together: Sequence[ReportMessage], answers: Answers) -> Results:
+        """Record reports and acknowledgements; these wait on when that fails, as reports may be to blame or they."""
         try:
-            handled = await self._dispatcher.reported(flow_id, together, self._held(flow_id))
+            handled = await self._dispatcher.reported(flow_id, together, answers)
         except (Conflict, Unavailable) as error:
+            self._hold(flow_id, answers)
             return dict.fromkeys(together, error)
         except Exception as error:  # noqa: BLE001 handed to whoever sent the report that is to blame
-            if len(together) == 1:
+            self._hold(flow_id, answers)
+            if len(together) == 1 and not answers:
                 return {together[0]: error}
-            return {told: answer for told in together for answer in (await self._heard(flow_id, [told])).values()}
+            return {told: answer for told in together for answer in (await self._heard(flow_id, [told], {})).values()}
         return {told: _answer(told.report, handled) for told in together}
 
 

@@ -12,7 +12,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, TicketStatus
 from functions._engine import joined_steps, report_intake
 from functions._engine.wiring import FUNCTIONS
-from tests.support.world import LocalWorld, decision, running_world, task, until
+from tests.support.world import LocalWorld, decision, report_event, running_world, task, until
 
 MIDDLE = [f"middle-{number}" for number in range(3)]
 DIAMOND = (task("first"), *(task(name, "first") for name in MIDDLE), task("last", *MIDDLE))
@@ -115,6 +115,36 @@ async def test_an_acknowledgement_that_waits_is_recorded_when_the_platform_stops
         await until(waits, "the worker to have answered")
     (ticket,) = (await world.tickets(flow_id)).values()
     assert ticket.acknowledged_at is not None
+
+
+@pytest.mark.parametrize("error", [Unavailable("not now"), OSError("broken")])
+async def test_an_acknowledgement_outlives_a_report_that_could_not_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(report_intake, "ACKNOWLEDGEMENT_SECONDS", 60)
+    async with running_world(tmp_path) as world:
+        world.workers.behave = lambda _assignment: None
+        await world.register()
+        flow_id = await world.submit(decision(task("a")))
+
+        async def waits() -> bool | None:
+            return world.platform._intake.busy or None  # noqa: SLF001 seen from nowhere else
+
+        await until(waits, "the worker to have answered")
+        report = report_event(world.workers.assignments[0], status="COMPLETED")
+        with monkeypatch.context() as broken:
+
+            async def refuse(_step: ChangeSet) -> None:
+                raise error
+
+            broken.setattr(world.ports.store, "commit", refuse)
+            with pytest.raises(type(error)):
+                await world.platform.report(report)
+        assert world.platform._intake.busy  # noqa: SLF001 likewise
+        await world.platform.report(report)
+        (ticket,) = (await world.tickets(flow_id)).values()
+        assert ticket.status is TicketStatus.COMPLETED
+        assert ticket.acknowledged_at is not None
 
 
 async def test_a_function_that_fails_leaves_its_event_to_the_queue(
