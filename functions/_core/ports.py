@@ -45,8 +45,9 @@ class FlowStore(Protocol):
     async def commit(self, step: ChangeSet) -> None:
         """Apply `step` at once, with its events, or not at all.
 
-        Raises `Conflict`, with nothing changed, when a record's stored version is not `version - 1` (absent
-        counts as 0). Histories and audits are only ever added to.
+        Raises `Conflict`, with nothing changed, when a record's stored version is not that which it was decided on:
+        `version - 1`, or as `ChangeSet.bases` has it (absent counts as 0). A store that several processes write also
+        raises it when a record in `ChangeSet.seen` has another version. Histories and audits are only ever added to.
         """
 
 

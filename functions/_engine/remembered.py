@@ -14,8 +14,8 @@ from functions._core.ports import FlowStore
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 
-FLOWS = 500
-TICKETS = 200
+FLOWS = 100
+TICKETS = 20
 """Flows that are remembered, and tickets of each: those that steps under way name, in some ten megabytes."""
 
 
