@@ -11,7 +11,7 @@ from functions._core.ports import FlowStore
 from functions._core.records.change_set import ChangeSet, singly
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
-from functions._hosts.aws.remembering_store import RememberingStore
+from functions._hosts.aws.read_once_store import ReadOnceStore
 from tests.support.builders import later, make_event, make_flow, make_history, make_plan, make_step, make_ticket
 
 
@@ -34,7 +34,7 @@ class Counting:
 
 async def test_a_record_is_read_once_and_is_then_as_it_was_committed() -> None:
     behind = Counting(MemoryStore().stores.store)
-    store = RememberingStore(behind)
+    store = ReadOnceStore(behind)
     flow = make_flow()
     ticket = make_ticket(flow)
     await behind.commit(make_step(flow, ticket))
@@ -51,7 +51,7 @@ async def test_a_record_is_read_once_and_is_then_as_it_was_committed() -> None:
 
 async def test_nothing_is_remembered_from_before_an_event_nor_after_the_invocation() -> None:
     behind = Counting(MemoryStore().stores.store)
-    store = RememberingStore(behind)
+    store = ReadOnceStore(behind)
     flow = make_flow()
     await behind.commit(make_step(flow))
     for event in (store.remember, store.remember, store.forget):
@@ -63,7 +63,7 @@ async def test_nothing_is_remembered_from_before_an_event_nor_after_the_invocati
 
 async def test_after_a_conflict_everything_is_read_again() -> None:
     behind = Counting(MemoryStore().stores.store)
-    store = RememberingStore(behind)
+    store = ReadOnceStore(behind)
     flow = make_flow()
     await behind.commit(make_step(flow))
     store.remember()
@@ -77,7 +77,7 @@ async def test_after_a_conflict_everything_is_read_again() -> None:
 
 async def test_what_is_not_there_is_asked_for_again() -> None:
     behind = Counting(MemoryStore().stores.store)
-    store = RememberingStore(behind)
+    store = ReadOnceStore(behind)
     flow = make_flow()
     store.remember()
     assert await store.flow(flow.flow_id) is None

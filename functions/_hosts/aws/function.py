@@ -26,7 +26,7 @@ from functions._engine.outbox_skipping_store import OutboxSkippingStore
 from functions._engine.platform import Platform
 from functions._engine.retention_job import RetentionJob
 from functions._engine.settings import Settings
-from functions._hosts.aws.remembering_store import RememberingStore
+from functions._hosts.aws.read_once_store import ReadOnceStore
 from functions._hosts.aws.timers import SOURCE, Timers
 from functions._observability.http_metrics import AsgiApp, Receive, Scope, Send
 from functions._observability.logs import log
@@ -51,7 +51,7 @@ class LambdaFunction:
     settings: Settings
     platform: Platform
     relay: OutboxRelay
-    store: RememberingStore
+    store: ReadOnceStore
     timers: Timers
     claims: Claims | None
     retention: RetentionJob
@@ -78,7 +78,7 @@ class LambdaFunction:
         urls = dict(one.split("=") for one in (settings.queues or "").split())
         broker = FunctionQueues(clients.of("sqs"), urls, bus, claims, settings.tells)
         timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
-        store = RememberingStore(OutboxSkippingStore(table.stores.store))
+        store = ReadOnceStore(OutboxSkippingStore(table.stores.store))
         composed = compose(
             settings,
             Host(

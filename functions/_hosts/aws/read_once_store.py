@@ -12,7 +12,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 
 
-class RememberingStore:
+class ReadOnceStore:
     """A `FlowStore` over another one, for a process that handles one invocation at a time."""
 
     def __init__(self, store: FlowStore) -> None:
