@@ -1,7 +1,8 @@
 """W1: flows per second, latency, CPU and disk of the one-machine platform; and `kill -9` with 64 flows in flight."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,21 @@ async def started(platform: Platform, stub: Stub) -> int:
     await platform.staff(stub.url, count=4, slots=1000)
     assert platform.running is not None
     return platform.running.pid
+
+
+@asynccontextmanager
+async def warm_platform(folder: Path) -> AsyncIterator[tuple[Platform, Stub, int]]:
+    """Run the platform over SQLite, its workers and its sink; give its process id, too. Some flows are done already."""
+    stub = Stub()
+    async with stub.serving():
+        with processes() as all_processes:
+            platform = platform_process(
+                folder, telemetry_url=f"{stub.url}/telemetry", log_level="warning", heartbeat_seconds=600
+            )
+            all_processes.append(platform)
+            pid = await started(platform, stub)
+            await drive(platform.url, stub, flows=50, in_flight=8)
+            yield platform, stub, pid
 
 
 async def measured(platform: Platform, stub: Stub, more: Callable[[], Sequence[int]] = tuple) -> None:

@@ -14,10 +14,9 @@ from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.benchmarks.bench_w1 import started
-from tests.benchmarks.load import Stub, drive
+from tests.benchmarks.bench_w1 import warm_platform
+from tests.benchmarks.load import drive
 from tests.benchmarks.measure import TICKS
-from tests.support.processes import platform_process, processes
 
 FLOWS, IN_FLIGHT = 300, 64
 ROOT = str(Path(__file__).parents[2]) + "/"
@@ -72,23 +71,16 @@ def part_of(stack: Sequence[str]) -> str:
 
 async def profile(folder: Path, flows: int, in_flight: int) -> Mapping[str, float]:
     """Run W1; return the CPU in ms of each stack of the platform, the thread first and the innermost frame last."""
-    stub, out = Stub(), folder / "profile.txt"
-    async with stub.serving():
-        with processes() as all_processes:
-            platform = platform_process(
-                folder, telemetry_url=f"{stub.url}/telemetry", log_level="warning", heartbeat_seconds=600
-            )
-            all_processes.append(platform)
-            pid = await started(platform, stub)
-            await drive(platform.url, stub, flows=50, in_flight=8)  # warm
-            command = ("record", "--pid", str(pid), "--rate", str(LOOKS_A_SECOND), "--format", "raw", "--threads")
-            spy = await asyncio.create_subprocess_exec("py-spy", *command, "--full-filenames", "--output", str(out))
-            await asyncio.sleep(1)  # it has to find its way into the process
-            before = cpu_of_threads(pid)
-            await drive(platform.url, stub, flows=flows, in_flight=in_flight)
-            after = cpu_of_threads(pid)
-            spy.send_signal(signal.SIGINT)
-            await spy.wait()
+    out = folder / "profile.txt"
+    async with warm_platform(folder) as (platform, stub, pid):
+        command = ("record", "--pid", str(pid), "--rate", str(LOOKS_A_SECOND), "--format", "raw", "--threads")
+        spy = await asyncio.create_subprocess_exec("py-spy", *command, "--full-filenames", "--output", str(out))
+        await asyncio.sleep(1)  # it has to find its way into the process
+        before = cpu_of_threads(pid)
+        await drive(platform.url, stub, flows=flows, in_flight=in_flight)
+        after = cpu_of_threads(pid)
+        spy.send_signal(signal.SIGINT)
+        await spy.wait()
     lines = (line.rpartition(" ") for line in out.read_text().splitlines())
     seen = {stack: int(times) for stack, _, times in lines}
     looks = Counter[str]()
