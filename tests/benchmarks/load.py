@@ -55,6 +55,7 @@ class Seen:
     assignments: Counter[str] = field(default_factory=Counter)
     frames: Counter[str] = field(default_factory=Counter)
     frame_ids: dict[str, set[str]] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
     refused_callbacks: int = 0
 
 
@@ -130,6 +131,7 @@ class Stub:
                 plan_id = event["data"]["plan_id"]
                 self.seen.frames[plan_id] += 1
                 self.seen.frame_ids.setdefault(plan_id, set()).add(event["id"])
+                self.seen.outcomes[event["data"]["outcome"]] += 1
                 self.expect(plan_id).set()
         return web.Response(status=202)
 
@@ -171,6 +173,8 @@ async def drive(url: str, stub: Stub, *, flows: int, in_flight: int, limit_s: fl
     async with aiohttp.ClientSession() as client:
         begun = time.perf_counter()
         await asyncio.gather(*(one(client, number) for number in range(flows)))
+        # A flow that fails early is cheap: its speed says nothing.
+        assert set(stub.seen.outcomes) == {"COMPLETED"}, stub.seen.outcomes
         return Result(flows, time.perf_counter() - begun, latencies)
 
 

@@ -218,13 +218,13 @@ TICKET_TIMEOUTS: Mapping[TicketStatus, TicketTrigger] = {
 }
 """A COMPENSATING ticket has no wake-up of its own: its compensation, a ticket itself, has one."""
 
-ENDED_FLOWS = frozenset(FlowStatus) - FLOW_TIMEOUTS.keys()
+ENDED_FLOWS = frozenset(FlowStatus).difference(FLOW_TIMEOUTS)
 """Statuses of a flow that nothing but a redrive leads out of."""
 
 FLOWS_UNDER_WAY = frozenset(FLOW_TIMEOUTS)
 """Statuses of a flow that has not ended."""
 
-ENDED_TICKETS = frozenset(TicketStatus) - TICKET_TIMEOUTS.keys()
+ENDED_TICKETS = frozenset(TicketStatus).difference(TICKET_TIMEOUTS)
 """Statuses of a ticket that no timeout leads out of."""
 
 
