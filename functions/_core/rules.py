@@ -10,6 +10,12 @@ from functions._core.records.values import time_span
 TICKETS_PER_EVENT = 25
 """Ticket ids in one chain event: keeps it far below the smallest broker limit (64 KiB) with 5 candidates each."""
 
+LARGE_DECISION = 64 * 1024
+"""Bytes of a decision beyond which reading its plan takes so long that an event loop should not wait for it."""
+
+LARGE_STEP = 200
+"""Tickets beyond which to move them all takes so long that an event loop should not wait for it."""
+
 DEFAULT_SLA = timedelta(hours=4)
 """The deadline of a decision that brings none, from its arrival."""
 

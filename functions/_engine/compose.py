@@ -78,6 +78,7 @@ def compose(settings: Settings, host: Host) -> Composition:
         outbox=relay,
         alarm=host.alarm,
         commits_singly=host.commits_singly,
+        threads=True,
     )
     if relay is None and settings.subscriber_url is not None:
         platform.outbox.subscriber = HttpBroker(client, str(settings.subscriber_url))

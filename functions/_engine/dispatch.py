@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple, TypeVar
 
@@ -21,12 +22,13 @@ from functions._core.events.subscribers import subscriber_events
 from functions._core.machine.advance import advance
 from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.flow import Broke
-from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.outcomes import AnyOutcome, Heavy, concluded
 from functions._core.ports import Answer, Due, Ports
 from functions._core.records.change_set import ChangeSet, joined, singly
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
+from functions._engine.heavy_work import HeavyWork
 from functions._engine.joined_steps import Ahead, StepJoiner, StepTaken
 from functions._engine.remembered import KnownRecords, RememberedRecords, seen_by
 from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out, reported
@@ -87,13 +89,15 @@ class Dispatcher:
         joins: bool = False,
         remembers: bool = False,
         commits_singly: bool = False,
+        heavy: HeavyWork | None = None,
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
         `observed` is told how each event went. `subscribed` adds events for transitions, those whose type it wants;
         with `chain_told` also for those that are named like a chain event. With `joins` the steps that follow from one
         are committed with it, as far as `StepJoiner` takes them. A process that `remembers` records does not read them
-        from the store for each decision. With `commits_singly` assignments are committed alone.
+        from the store for each decision. With `commits_singly` assignments are committed alone. `heavy` runs what takes
+        long.
         """
         self._chain_told = chain_told
         self._observed = observed
@@ -103,6 +107,7 @@ class Dispatcher:
         self.up_since: datetime | None = None
         self._committed = committed
         self._singly = commits_singly
+        self._heavy = heavy or HeavyWork(threads=False)
         self._remembered = RememberedRecords(ports.store) if remembers else None
         self._records: KnownRecords = self._remembered or ports.store
         self._joiner = StepJoiner(ports, self._records, self.told) if joins else None
@@ -260,12 +265,19 @@ class Dispatcher:
         begun, cause = perf_counter(), work.causes[-1] if work.causes else None
         context = await self._load(flow_id, work.tickets, work.function, cause.id if cause else CLOCK, ahead)
         outcome = await work.decide(context, self._ports)
-        step = self.told(advance(context, outcome), context.flow)
+        if isinstance(outcome, Heavy):
+            outcome, step = await self._heavy.run(partial(self._advanced, context, outcome))
+        else:
+            outcome, step = self._advanced(context, outcome)
         if queued and cause is not None:
             step = replace(step, handled=cause.id)
         taken = StepTaken(work.function, work.causes, context, outcome, step, begun)
         ahead.add(taken)
         return taken
+
+    def _advanced(self, context: Context, outcome: AnyOutcome) -> tuple[AnyOutcome, ChangeSet]:
+        found = concluded(outcome)
+        return found, self.told(advance(context, found), context.flow)
 
     def told(self, step: ChangeSet, flow: Flow) -> ChangeSet:
         """Return a step with the events by which its transitions are told to subscribers."""

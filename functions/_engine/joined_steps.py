@@ -19,10 +19,11 @@ from functions._core.machine.advance import advance
 from functions._core.machine.assignment import Assigned, Discovered
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Validated
-from functions._core.machine.outcomes import AnyOutcome
+from functions._core.machine.outcomes import AnyOutcome, concluded
 from functions._core.ports import FlowStore, Ports, TicketCounts
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
+from functions._core.rules import LARGE_DECISION
 from functions._engine.remembered import KnownRecords
 from functions._engine.wiring import FUNCTIONS
 from functions._observability.logs import ids_of, log
@@ -35,9 +36,6 @@ MOST_STEPS = 16
 
 MOST_TICKETS = 64
 """Tickets that a joined step changes: a commit stays short, and the event loop free for others."""
-
-LARGEST_DECISION = 64 * 1024
-"""Bytes of a decision that is validated in the commit which takes it in."""
 
 Told = Callable[[ChangeSet, Flow], ChangeSet]
 """Adds to a step the events for subscribers."""
@@ -173,7 +171,7 @@ class StepJoiner:
                 function=route.function,
                 cause=event.id,
             )
-            outcome = await FUNCTIONS[route.function](data, context, ahead.ports())
+            outcome = concluded(await FUNCTIONS[route.function](data, context, ahead.ports()))
             step = self._told(advance(context, outcome), flow)
         except Exception as error:  # noqa: BLE001 the queue tries again, and gives up what cannot be done
             log.debug("step.not_joined", **ids_of(event), error=repr(error))
@@ -192,7 +190,7 @@ def _may_join(before: StepTaken, event: CloudEvent, flow: Flow) -> bool:
     ):
         return False
     step, outcome = before.step, before.outcome
-    large = step.decision is not None and len(step.decision) > LARGEST_DECISION
+    large = step.decision is not None and len(step.decision) > LARGE_DECISION
     many = outcome.tasks if isinstance(outcome, Validated) else len(step.tickets)
     return not large and many <= MOST_TICKETS
 

@@ -7,6 +7,7 @@ flow is told goes through the executor under the flow's id.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from random import Random
 from typing import Any
@@ -25,10 +26,12 @@ from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of, 
 from functions._core.records.models import Flow, Reason
 from functions._core.records.set_aside import RecordKind, UnreadableRecord
 from functions._core.records.worker import Worker
+from functions._core.rules import Rules
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
+from functions._engine.heavy_work import HeavyWork, is_large
 from functions._engine.keyed_executor import KeyedExecutor
 from functions._engine.outbox import EventOutbox
 from functions._engine.report_intake import ReportIntake
@@ -57,12 +60,14 @@ class Platform:
         alarm: Callable[[ChangeSet], None] | None = None,
         joins: bool = True,
         commits_singly: bool = False,
+        threads: bool = False,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
         Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
         in this process, which commits steps that follow from each other together if it `joins` them. `alarm` is told
         what is due next, else the sweeper is. `commits_singly` is for a store that charges more for several at once.
+        With `threads` large plans are read and planned in one.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
@@ -72,18 +77,8 @@ class Platform:
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
         self._executor = KeyedExecutor(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
-        self._joins = joins and outbox is None
-        self.dispatcher = Dispatcher(
-            ports,
-            self.rules,
-            committed=self._committed,
-            observed=self.instruments.handled,
-            subscribed=settings.tells if settings.subscriber_url or outbox else None,
-            chain_told=outbox is None,
-            joins=self._joins,
-            remembers=self._joins and settings.database_url is not None,
-            commits_singly=commits_singly,
-        )
+        self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
+        self.dispatcher = self._new_dispatcher(settings, own_broker=outbox is None, commits_singly=commits_singly)
         self._intake = ReportIntake(self._executor, self.dispatcher, self._overdue)
         self._raised: set[str] = set()
         self.outbox: EventOutbox = outbox or self._own_broker(settings.queue_memory)
@@ -97,13 +92,20 @@ class Platform:
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
-        return (
-            self.metrics.observe,
-            self.flow_waiters.observe,
-            self._publish,
-            self._deliver,
-            self._judge,
-            alarm,
+        return (self.metrics.observe, self.flow_waiters.observe, self._publish, self._deliver, self._judge, alarm)
+
+    def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
+        return Dispatcher(
+            self.ports,
+            self.rules,
+            committed=self._committed,
+            observed=self.instruments.handled,
+            subscribed=settings.tells if settings.subscriber_url or not own_broker else None,
+            chain_told=own_broker,
+            joins=self._joins,
+            remembers=self._joins and settings.database_url is not None,
+            commits_singly=commits_singly,
+            heavy=self._heavy,
         )
 
     def _own_broker(self, memory: int) -> EventOutbox:
@@ -155,8 +157,8 @@ class Platform:
 
     async def _admit(self, event: CloudEvent) -> str:
         decision_id_of(event.data)  # what cannot become a flow is not written out first
-        text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=False).encode()
-        flow, step = admit(event, text, self.ports.clock.now(), self.rules)
+        admitted = partial(_admitted, event, self.ports.clock.now(), self.rules)
+        flow, step = await self._heavy.run(admitted) if is_large(event.data) else admitted()
         known = await self.ports.store.flow(flow.flow_id)
         if known is None:
             try:
@@ -378,6 +380,12 @@ class Platform:
                 "traceparent": flow.traceparent,
             },
         )
+
+
+def _admitted(event: CloudEvent, now: datetime, rules: Rules) -> tuple[Flow, ChangeSet]:
+    """Return the flow of a decision, and the step that makes it."""
+    text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=False).encode()
+    return admit(event, text, now, rules)
 
 
 def _ids_of(verdict: WorkerVerdict, step: ChangeSet) -> Mapping[str, object]:

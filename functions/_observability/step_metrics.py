@@ -9,7 +9,7 @@ from functions._core.machine.context import CLOCK
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FlowTrigger
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
-from functions._core.records.models import Flow
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._observability.catalogue import USER_FAILURES
 
@@ -54,6 +54,7 @@ LIMITS = {
 
 def counts_of(step: ChangeSet) -> Iterator[Count]:
     """Yield the measurements of a step."""
+    tickets = {ticket.ticket_id: ticket for ticket in step.tickets}
     for entry in step.history:
         yield "count", "flowc_transitions_total", 1, (entry.type,)
         limit = limit_run_out(entry)
@@ -65,7 +66,7 @@ def counts_of(step: ChangeSet) -> Iterator[Count]:
             labels = entry.detail["incident_type"], entry.detail["severity"]
             yield "count", "orchestration_incidents_total", 1, labels
         elif entry.ticket_id is not None:
-            yield from _ticket_moved(entry, step)
+            yield from _ticket_moved(entry, tickets.get(entry.ticket_id))
         elif step.flow is not None:
             yield from _flow_moved(entry, step.flow, step)
     for event_type, number in Counter(delivery.cancelled for delivery in step.deliveries).items():
@@ -111,8 +112,7 @@ def refusal(code: str) -> str:
     return word if word in USER_FAILURES else "invalid_plan"
 
 
-def _ticket_moved(entry: HistoryEntry, step: ChangeSet) -> Iterator[Count]:
-    ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == entry.ticket_id), None)
+def _ticket_moved(entry: HistoryEntry, ticket: Ticket | None) -> Iterator[Count]:
     band = ticket.risk_band.value if ticket is not None else ""
     if entry.type == "sla.violated":
         yield "count", "orchestration_sla_violations_total", 1, (band, "ticket")
@@ -123,9 +123,9 @@ def _ticket_moved(entry: HistoryEntry, step: ChangeSet) -> Iterator[Count]:
         yield "count", "orchestration_compensations_total", 1, (undone,)
     if entry.from_status and entry.to_status and entry.from_status != entry.to_status:
         yield "count", "ticket_status_transitions_total", 1, (entry.from_status, entry.to_status)
-    if entry.to_status in ENDED_TICKETS and entry.from_status not in ENDED_TICKETS:
-        kinds = (ticket.task_type.value for ticket in step.tickets if ticket.ticket_id == entry.ticket_id)
-        yield "count", "orchestration_tickets_completed_total", 1, (next(kinds), entry.to_status)
+    ended = entry.to_status in ENDED_TICKETS and entry.from_status not in ENDED_TICKETS
+    if ended and entry.to_status is not None and ticket is not None:
+        yield "count", "orchestration_tickets_completed_total", 1, (ticket.task_type.value, entry.to_status)
 
 
 def _flow_moved(entry: HistoryEntry, flow: Flow, step: ChangeSet) -> Iterator[Count]:

@@ -13,7 +13,7 @@ from functions._core.machine.context import Context
 from functions._core.machine.ending import may_retry
 from functions._core.machine.flow import NothingHappened, TelemetryKept, WokenEarly
 from functions._core.machine.integrity import findings_of
-from functions._core.machine.outcomes import AnyOutcome, Duplicate
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, moving
 from functions._core.machine.overdue import TicketOverdue, too_late_to_start, waited_out
 from functions._core.machine.related_tickets import RelatedTickets, all_tickets, around_failure, undone_by
 from functions._core.placement.ranking import rank
@@ -30,7 +30,7 @@ async def enforce_sla(due: Due, context: Context, ports: Ports) -> AnyOutcome:
     flow = context.flow
     if flow.outcome is None and flow.deadline is not None and context.now >= flow.deadline:
         live = await ports.store.tickets_of(flow.flow_id, live_only=True)
-        return DeadlinePassed(live, await ports.ticket_counts.by_status(flow.flow_id))
+        return moving(live, DeadlinePassed(live, await ports.ticket_counts.by_status(flow.flow_id)))
     if due.kind == "ticket":
         return await _ticket_due(due, context, ports)
     return await _flow_due(context, ports)
@@ -58,10 +58,11 @@ async def _waited_out(context: Context, ports: Ports) -> AnyOutcome:
         return NobodyDecided()
     if flow.status is FlowStatus.PAUSED:
         live = await ports.store.tickets_of(flow_id, live_only=True)
-        return PauseOver(live, await ports.ticket_counts.by_status(flow_id))
+        return moving(live, PauseOver(live, await ports.ticket_counts.by_status(flow_id)))
     if flow.status is FlowStatus.COMPENSATING and _undoing_overdue(flow, context):
         live = await ports.store.tickets_of(flow_id, live_only=True)
-        return CompensationOverdue(live, await ports.ticket_counts.by_status(flow_id), await undone_by(live, ports))
+        counts = await ports.ticket_counts.by_status(flow_id)
+        return moving(live, CompensationOverdue(live, counts, await undone_by(live, ports)))
     if flow.status is FlowStatus.EXECUTING:
         return AtRisk()
     return NothingHappened()
@@ -84,7 +85,8 @@ async def _ticket_due(due: Due, context: Context, ports: Ports) -> AnyOutcome:
         return TicketOverdue(ticket.ticket_id)
     if ticket.waiting is Waiting.WORKER and await _somebody_can(ticket, context, ports):
         return TicketOverdue(ticket.ticket_id, capable=True)
-    return TicketOverdue(ticket.ticket_id, await around_failure(ticket, ports))
+    around = await around_failure(ticket, ports)
+    return moving(around.touched, TicketOverdue(ticket.ticket_id, around))
 
 
 async def _somebody_can(ticket: Ticket, context: Context, ports: Ports) -> bool:

@@ -4,14 +4,17 @@ Consumes plan.validated. Emits tickets.ready for the tickets that depend on noth
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
+from functools import partial
+
 from functions._core.decision.reading import read_decision
 from functions._core.events.data import PlanValidated
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Generated
-from functions._core.machine.outcomes import AnyOutcome, Duplicate
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy
 from functions._core.planning.tickets import generate_tickets as tickets_of_plan
 from functions._core.ports import Ports
 from functions._core.records.values import FlowStatus
+from functions._core.rules import LARGE_DECISION
 
 
 async def generate_tickets(event: PlanValidated, context: Context, ports: Ports) -> AnyOutcome:
@@ -21,6 +24,11 @@ async def generate_tickets(event: PlanValidated, context: Context, ports: Ports)
     """
     if context.flow.status is not FlowStatus.GENERATING:
         return Duplicate()
-    decision = read_decision(await ports.store.decision(event.flow_id))
+    text = await ports.store.decision(event.flow_id)
+    generated = partial(_generated, text, context)
+    return Heavy(generated) if len(text) > LARGE_DECISION else generated()
+
+
+def _generated(text: bytes, context: Context) -> AnyOutcome:
     since = context.flow.phase.entered_at
-    return Generated(tickets_of_plan(context.flow, decision, since, context.rules))
+    return Generated(tickets_of_plan(context.flow, read_decision(text), since, context.rules))

@@ -20,7 +20,7 @@ from functions._core.machine.compensation import CompensationPlanned
 from functions._core.machine.context import Context
 from functions._core.machine.ending import Reported, counted, may_retry, retryable
 from functions._core.machine.incidents import LeftOut, incident_of_unreadable
-from functions._core.machine.outcomes import AnyOutcome, Duplicate
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy, moving
 from functions._core.machine.redrive import new_deadline, to_redo, work_stands
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
 from functions._core.machine.tables import ENDED_FLOWS
@@ -30,6 +30,7 @@ from functions._core.records.audits import AuditKind
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import FlowStatus, ReportStatus
+from functions._core.rules import LARGE_STEP
 
 OFFER_LEASE = timedelta(seconds=5)
 """A waiting ticket that was offered a slot is not offered another one for this long."""
@@ -56,7 +57,8 @@ async def monitor(event: Event, context: Context, ports: Ports) -> AnyOutcome:
 async def _lost(event: WorkerUnhealthy, context: Context, ports: Ports) -> AnyOutcome:
     failing = [t for t in context.tickets.values() if may_fail_when_lost(t, context)]
     around = {ticket.ticket_id: await around_failure(ticket, ports) for ticket in failing}
-    return WorkerLost(event.worker_id, event.why, event.attempts, around)
+    touched = [one for related in around.values() for one in related.touched]
+    return moving(touched, WorkerLost(event.worker_id, event.why, event.attempts, around))
 
 
 async def _to_undo(context: Context, ports: Ports) -> AnyOutcome:
@@ -64,9 +66,13 @@ async def _to_undo(context: Context, ports: Ports) -> AnyOutcome:
     if flow.status is not FlowStatus.COMPENSATING or flow.compensations is not None:
         return Duplicate()
     tickets = await ports.store.tickets_of(flow.flow_id)
-    # From when the flow began to undo, not from now: a repetition makes the same tickets.
-    made, originals = compensations(flow, tickets, flow.phase.entered_at, context.rules.compensation)
-    return CompensationPlanned(made, originals)
+
+    def planned() -> AnyOutcome:
+        # From when the flow began to undo, not from now: a repetition makes the same tickets.
+        made, originals = compensations(flow, tickets, flow.phase.entered_at, context.rules.compensation)
+        return CompensationPlanned(made, originals)
+
+    return Heavy(planned) if len(tickets) > LARGE_STEP else planned()
 
 
 async def _bare(order: AnyCommand, context: Context, _ports: Ports) -> AnyOutcome:
@@ -76,13 +82,13 @@ async def _bare(order: AnyCommand, context: Context, _ports: Ports) -> AnyOutcom
 async def _with_live(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     flow_id = context.flow.flow_id
     live = await ports.store.tickets_of(flow_id, live_only=True)
-    return Commanded(order, context.cause, live, await ports.ticket_counts.by_status(flow_id))
+    return moving(live, Commanded(order, context.cause, live, await ports.ticket_counts.by_status(flow_id)))
 
 
 async def _with_end(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     ticket = context.tickets.get(order.target)
     around = await around_ends((ticket,), (), ports) if ticket is not None else RelatedTickets()
-    return Commanded(order, context.cause, around=around)
+    return moving(around.touched, Commanded(order, context.cause, around=around))
 
 
 async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
@@ -91,9 +97,13 @@ async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> Any
         return Commanded(order, context.cause)
     deadline = new_deadline(flow, order, context.now)
     tickets = await ports.store.tickets_of(flow.flow_id)
-    again = to_redo(tickets, context.now, deadline)
-    not_compensatable = tuple(filter(work_stands, tickets))
-    return Commanded(order, context.cause, redriven=again, not_compensatable=not_compensatable, deadline=deadline)
+
+    def redriven() -> AnyOutcome:
+        again = to_redo(tickets, context.now, deadline)
+        stand = tuple(filter(work_stands, tickets))
+        return Commanded(order, context.cause, redriven=again, not_compensatable=stand, deadline=deadline)
+
+    return Heavy(redriven) if len(tickets) > LARGE_STEP else redriven()
 
 
 LOADED: Mapping[type[Command], Callable[[AnyCommand, Context, Ports], Awaitable[AnyOutcome]]] = {
@@ -116,7 +126,8 @@ async def reported(reports: Sequence[Report], context: Context, ports: Ports) ->
     given_up = [ticket for report, ticket in failed if not _will_retry(report, ticket, context)]
     around = await around_ends(done, given_up, ports) if done or given_up else RelatedTickets()
     slots = Counter(ticket.worker_id for ticket in (*done, *(ticket for _, ticket in failed)))
-    return Reported(reports, around, [t for who, n in slots.items() for t in await _next_for(who, n, context, ports)])
+    following = [t for who, n in slots.items() for t in await _next_for(who, n, context, ports)]
+    return moving(around.touched, Reported(reports, around, following))
 
 
 async def left_out(tickets: Sequence[UnreadableRecord], context: Context, ports: Ports) -> AnyOutcome:

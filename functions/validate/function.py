@@ -5,6 +5,8 @@ person has to approve the plan first.
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
+from functools import partial
+
 from functions._core.decision.checks import IMPOSSIBLE, check_plan
 from functions._core.decision.model import Decision
 from functions._core.decision.reading import (
@@ -18,19 +20,26 @@ from functions._core.decision.unknown_fields import unknown_fields
 from functions._core.events.data import DecisionStored
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Refused, Validated
-from functions._core.machine.outcomes import AnyOutcome, Duplicate
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy
 from functions._core.planning.graph import schedule
 from functions._core.ports import Ports
 from functions._core.records.models import Flow, Reason
 from functions._core.records.values import FlowStatus
+from functions._core.rules import LARGE_DECISION
 
 
 async def validate(event: DecisionStored, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Validated`, or `Refused` with every reason."""
     if context.flow.status is not FlowStatus.VALIDATING:
         return Duplicate()
+    text = await ports.store.decision(event.flow_id)
+    checked = partial(_checked, text, context)
+    return Heavy(checked) if len(text) > LARGE_DECISION else checked()
+
+
+def _checked(text: bytes, context: Context) -> AnyOutcome:
     try:
-        document = document_in(await ports.store.decision(event.flow_id))
+        document = document_in(text)
         decision = decision_in(document)
     except InvalidDecision as invalid:
         return Refused(reasons=invalid.reasons, plan_id=context.flow.plan_id, intent_id=context.flow.intent_id)

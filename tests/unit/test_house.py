@@ -31,7 +31,6 @@ SMALL_FILES = {
     "functions/_adapters/sql/postgres/statistics.py": "one file for each port, as in every store",
     "functions/_core/machine/advance.py": "the one entry to the machines, beside what they are made of",
     "functions/_core/machine/context.py": "every function takes it, without the machines",
-    "functions/_core/machine/outcomes.py": "every function returns it, without the transitions of the others",
     "functions/_core/records/statistics.py": "every store returns it",
     "functions/_engine/clock.py": "the one reader of time and chance",
     "functions/_engine/outbox.py": "the port between a commit and the two ways that its events take",

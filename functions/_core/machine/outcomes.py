@@ -3,9 +3,11 @@
 Its name says that something has happened, never that something is to be done: that is in `apply`, beside the fields.
 """
 
+from collections.abc import Callable, Sized
 from typing import NamedTuple, Protocol
 
 from functions._core.machine.step_builder import StepBuilder
+from functions._core.rules import LARGE_STEP
 
 
 class AnyOutcome(Protocol):
@@ -20,3 +22,23 @@ class Duplicate(NamedTuple):
 
     def apply(self, builder: StepBuilder) -> None:
         """Change nothing."""
+
+
+class Heavy(NamedTuple):
+    """A conclusion that takes long to reach, for a thread where there is one; `conclude` is pure and reads no port."""
+
+    conclude: Callable[[], AnyOutcome]
+
+    def apply(self, builder: StepBuilder) -> None:
+        """Reach the conclusion, and make its changes."""
+        self.conclude().apply(builder)
+
+
+def concluded(outcome: AnyOutcome) -> AnyOutcome:
+    """Return the conclusion itself."""
+    return outcome.conclude() if isinstance(outcome, Heavy) else outcome
+
+
+def moving(tickets: Sized, outcome: AnyOutcome) -> AnyOutcome:
+    """Return an outcome that moves `tickets`, as a heavy one when they are many."""
+    return Heavy(lambda: outcome) if len(tickets) > LARGE_STEP else outcome

@@ -24,6 +24,11 @@ class RelatedTickets:
     goes_on: bool = False
     undone: Mapping[str, Ticket] = field(default_factory=dict)
 
+    @property
+    def touched(self) -> Sequence[Ticket]:
+        """The tickets that may change."""
+        return (*self.dependants.values(), *self.live)
+
 
 NONE_RELATED = RelatedTickets()
 """No related tickets: for an outcome that ends no ticket."""

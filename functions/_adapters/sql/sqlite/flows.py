@@ -1,5 +1,6 @@
 """Flows, tickets and everything else that a step changes."""
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import TicketStatus
+from functions._core.rules import LARGE_STEP
 
 PACKED = b"x"
 """How a compressed decision begins; JSON begins otherwise. A decision of earlier versions is not compressed."""
@@ -84,10 +86,12 @@ class SqliteFlows:
         """Apply `step`, or raise `Conflict` and change nothing.
 
         The rows are made here, so that a record which cannot be written is its caller's trouble alone and the
-        committer has nothing to do but SQL.
+        committer has nothing to do but SQL. Those of a large step are made in a thread.
         """
         try:
-            await self._database.write(partial(apply, changes=list(changes_of(step))))
+            large = len(step.tickets) > LARGE_STEP
+            changes = await asyncio.to_thread(list, changes_of(step)) if large else list(changes_of(step))
+            await self._database.write(partial(apply, changes=changes))
         except BaseException:
             # A conflict: what is kept here may be old. Cancelled: the write may go on without us.
             self._flows.forget(step.flow_id)
