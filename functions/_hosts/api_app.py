@@ -6,6 +6,7 @@ from functions._adapters.http.cloudevents import read_events
 from functions._core.events.reports import RefusedReport
 from functions._engine.identity import identified
 from functions._engine.platform import Platform
+from functions._engine.rate_limiter import RateLimiter
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
 from functions._hosts.wiring_api import REPORTS, ApiServices, create_app
@@ -39,6 +40,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         platform.metrics.count("flowc_reports_refused_total", report.code)
         log.warning("report.refused", **report.model_dump(exclude_none=True))
 
+    limits, identify, ports = settings.client_limits, identified(settings), platform.ports
     return ApiServices(
         ports=platform.ports,
         engine=platform,
@@ -50,7 +52,9 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         max_report=min(settings.max_report_bytes, settings.max_body_bytes),
         version=__version__,
         base_url=platform.base_url,
-        identify=identified(settings),
+        identify=identify,
+        # Where access is off only this machine calls, and whoever is on it can do more harm otherwise.
+        limiter=RateLimiter(limits, ports.key_values, ports.clock, platform.metrics) if identify and limits else None,
         hosts=settings.hosts,
         origins=settings.origins,
         ended=platform.flow_waiters.wait,
