@@ -22,7 +22,7 @@ DAY_SECONDS = 86_400.0
 SKEW_SECONDS = 10.0
 """How far the clocks of two processes may be apart. A bucket of later than that is of a clock that went back since."""
 
-MOST_AT_ONCE = 100
+MOST_OF_QUOTA = 100
 """Tokens of a quota that a process takes at once: so many may be counted and not used when it ends."""
 
 
@@ -36,10 +36,9 @@ class Limit:
     at_once: bool = False
 
     @property
-    def block(self) -> int:
-        """Tokens that a process takes from the stored bucket at once."""
-        share = min(self.size // 100, MOST_AT_ONCE) if self.at_once else self.size // 4
-        return max(1, share)
+    def refill(self) -> int:
+        """Tokens that have to come back before an empty bucket is looked at again: a flood must not look each time."""
+        return max(1, self.size // 4)
 
 
 class Bucket(NamedTuple):
@@ -77,11 +76,15 @@ def filled(limit: Limit, bucket: Bucket | None, now: float) -> Bucket:
     return Bucket(min(tokens, limit.size), now)
 
 
-def taken(limit: Limit, bucket: Bucket, number: int) -> tuple[Bucket, int]:
-    """Take `number` tokens; of a quota that has fewer, the rest. Return the bucket, and how many were taken."""
+def block_of(limit: Limit, bucket: Bucket, *, alone: bool) -> int:
+    """Return how many tokens a process takes at once, 0 when there is none.
+
+    A process that is `alone` takes them all. Of several each takes a part, so that the others find some, too.
+    """
     whole = floor(bucket.tokens)
-    number = min(number, whole) if limit.at_once else number if number <= whole else 0
-    return Bucket(bucket.tokens - number, bucket.at), number
+    if limit.at_once:
+        return min(whole, max(1, min(limit.size // 100, MOST_OF_QUOTA)))
+    return whole if alone else min(whole, max(1, limit.size // 20, whole // 8))
 
 
 def wait(limit: Limit, bucket: Bucket, number: int) -> float:

@@ -1,9 +1,9 @@
 """Counts requests against the limits of their clients.
 
 The bucket of a client is in the key-value store, so that all processes share it. A process takes a block of tokens at
-once and spends it by itself: most requests cost neither a read nor a write. When the bucket is empty the process knows
-for how long, and refuses by itself, too. So a client that floods costs a few writes a second, and no more than its
-bucket holds is ever given out; a process that stops leaves at most one block unused.
+once and spends it by itself: most requests cost neither a read nor a write. When the bucket is empty the process
+refuses by itself, too, until a quarter of it is back. So a client that floods costs a few writes a second, and no more
+than its bucket holds is ever given out; a process that stops leaves at most one block unused.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from functions._core.rate_limits import (
     Bucket,
     Limit,
     Verdict,
+    block_of,
     filled,
     full_in,
-    taken,
     wait,
 )
 from functions._core.records.values import add_time
@@ -72,12 +72,16 @@ class RateLimiter:
         clock: Clock,
         metrics: Metrics,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        alone: bool = False,
     ) -> None:
+        """Count by `limits`; `alone` says that no other process uses the store."""
         self._limits = limits
         self._key_values = key_values
         self._clock = clock
         self._metrics = metrics
         self._monotonic = monotonic
+        self._alone = alone
         self._blocks: OrderedDict[tuple[str, str], _Block] = OrderedDict()
 
     async def take(self, client: str, name: str) -> Verdict | None:
@@ -102,16 +106,18 @@ class RateLimiter:
         if block.left < 1:
             return self._refused(limit, block.refused_until - now)
         block.left -= 1
-        refilled = 0.0 if limit.at_once else (now - block.seen) * limit.size / limit.seconds
+        if limit.at_once:
+            return Verdict(True, limit, int(block.left + block.stored), limit.seconds)
+        refilled = (now - block.seen) * limit.size / limit.seconds
         left = min(block.left + block.stored + refilled, limit.size)
-        bucket = Bucket(left, self._clock.now().timestamp() if limit.at_once else 0.0)
-        return Verdict(True, limit, int(left), full_in(limit, bucket))
+        return Verdict(True, limit, int(left), (limit.size - left) * limit.seconds / limit.size)
 
     def _take_alone(self, block: _Block, limit: Limit, now: float) -> Verdict:
         """Take a token of a bucket that this process does not share."""
-        block.bucket, number = taken(limit, filled(limit, block.bucket, now), 1)
-        if number == 0:
-            return self._refused(limit, wait(limit, block.bucket, 1))
+        bucket = block.bucket = filled(limit, block.bucket, now)
+        if bucket.tokens < 1:
+            return self._refused(limit, wait(limit, bucket, 1))
+        block.bucket = Bucket(bucket.tokens - 1, bucket.at)
         return Verdict(True, limit, int(block.bucket.tokens), full_in(limit, block.bucket))
 
     def _refused(self, limit: Limit, seconds: float) -> Verdict:
@@ -139,9 +145,11 @@ class RateLimiter:
             bucket, number = await self._withdraw(_key(client, limit), limit)
         except (Unavailable, Conflict) as error:
             log.warning("rate_limits.not_shared", limit=limit.name, error=repr(error))
-            bucket, number = Bucket(0.0, 0.0), 1 if isinstance(error, Conflict) else limit.block
+            block.left = 1 if isinstance(error, Conflict) else limit.refill
+            block.stored, block.seen, block.refused_until = 0.0, self._monotonic(), 0.0
+            return
         block.left, block.stored, block.seen = number, bucket.tokens, self._monotonic()
-        block.refused_until = 0.0 if number else block.seen + wait(limit, bucket, limit.block)
+        block.refused_until = 0.0 if bucket.tokens >= 1 else block.seen + wait(limit, bucket, limit.refill)
 
     async def _withdraw(self, key: str, limit: Limit) -> tuple[Bucket, int]:
         """Take a block; return the bucket as it is then, and how many tokens were taken."""
@@ -150,9 +158,11 @@ class RateLimiter:
             entry = await self._key_values.get(SPACE, key)
             now = self._clock.now().timestamp()
             known = _read(entry)
-            bucket, number = taken(limit, filled(limit, known, now), limit.block)
+            bucket = filled(limit, known, now)
+            number = block_of(limit, bucket, alone=self._alone)
             if number == 0 and (known is None or bucket.at >= known.at):
                 return bucket, 0  # nothing to keep, unless the clock went back: the bucket refills from then on
+            bucket = Bucket(bucket.tokens - number, bucket.at)
             try:
                 value, version = json.dumps(bucket).encode(), entry.version if entry else 0
                 expires_at = add_time(self._clock.now(), timedelta(seconds=full_in(limit, bucket) + SKEW_SECONDS))

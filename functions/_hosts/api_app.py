@@ -40,7 +40,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         platform.metrics.count("flowc_reports_refused_total", report.code)
         log.warning("report.refused", **report.model_dump(exclude_none=True))
 
-    limits, identify, ports = settings.client_limits, identified(settings), platform.ports
+    identify = identified(settings)
     return ApiServices(
         ports=platform.ports,
         engine=platform,
@@ -54,7 +54,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         base_url=platform.base_url,
         identify=identify,
         # Where access is off only this machine calls, and whoever is on it can do more harm otherwise.
-        limiter=RateLimiter(limits, ports.key_values, ports.clock, platform.metrics) if identify and limits else None,
+        limiter=_limiter(platform, settings) if identify is not None and settings.client_limits else None,
         hosts=settings.hosts,
         origins=settings.origins,
         ended=platform.flow_waiters.wait,
@@ -62,6 +62,11 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         queried=QueryMetrics(platform.metrics),
         report_refused=refused,
     )
+
+
+def _limiter(platform: Platform, settings: Settings) -> RateLimiter:
+    ports, alone = platform.ports, settings.database_url is None and settings.table is None
+    return RateLimiter(settings.client_limits, ports.key_values, ports.clock, platform.metrics, alone=alone)
 
 
 def is_report(scope: Scope) -> bool:

@@ -19,6 +19,7 @@ from functions._core.errors import Conflict, Unavailable
 from functions._core.ports import Entry, KeyValues
 from functions._core.rate_limits import DAY_SECONDS, Limit, Verdict, read_limits
 from functions._engine import rate_limiter
+from functions._engine.clock import SystemClock
 from functions._engine.rate_limiter import SPACE, RateLimiter
 from functions._observability.metrics import Metrics
 from tests.support.builders import T0
@@ -58,10 +59,10 @@ def store(clock: HandClock) -> Counting:
     return Counting(MemoryStore().stores.key_values(clock))
 
 
-def process(store: KeyValues, clock: HandClock, *limits: Limit) -> RateLimiter:
+def process(store: KeyValues, clock: HandClock, *limits: Limit, alone: bool = False) -> RateLimiter:
     """Return the limiter of one more process."""
     named: Mapping[str, Limit] = {limit.name: limit for limit in limits}
-    return RateLimiter(named, store, clock, Metrics(), clock.monotonic)
+    return RateLimiter(named, store, clock, Metrics(), clock.monotonic, alone=alone)
 
 
 async def verdicts(limiter: RateLimiter, number: int, client: str = "key:1", name: str = "write") -> Sequence[Verdict]:
@@ -95,10 +96,8 @@ async def test_over_a_minute_a_flood_gets_the_burst_and_the_rate(store: Counting
     for _ in range(6000):
         allowed += await passed(limiter, 3)
         clock.move(0.01)
-    assert 40 + 60 * 20 - WRITE.block <= allowed <= 40 + 60 * 20
-    # Each block is a read and a write; each time that there was none, one more read.
-    assert store.calls["put"] <= 1240 / WRITE.block
-    assert store.calls["get"] <= 2 * store.calls["put"] + 2
+    assert 40 + 60 * 20 - WRITE.refill <= allowed <= 40 + 60 * 20
+    assert store.calls["put"] == store.calls["get"] <= 1240 / 2
 
 
 async def test_a_flood_asks_the_store_no_more_until_there_may_be_a_block(store: Counting, clock: HandClock) -> None:
@@ -110,16 +109,16 @@ async def test_a_flood_asks_the_store_no_more_until_there_may_be_a_block(store: 
     assert store.calls.total() == before
     assert first.retry_after == pytest.approx(0.5)
     clock.move(first.retry_after)
-    assert await passed(limiter, FLOOD) == WRITE.block
+    assert await passed(limiter, FLOOD) == WRITE.refill
 
 
 async def test_ten_thousand_requests_at_once_get_what_ten_thousand_in_turn_get(
     store: Counting, clock: HandClock
 ) -> None:
-    limiter = process(store, clock, READ, DAY)
+    limiter = process(store, clock, READ, DAY, alone=True)
     found = await asyncio.gather(*(limiter.take("key:1", "read") for _ in range(FLOOD)))
     assert sum(verdict.allowed for verdict in found if verdict) == 200
-    assert store.calls["put"] == 4 + 200 / DAY.block
+    assert store.calls["put"] == 1 + 200 / 10
 
 
 async def test_what_is_left_is_told(store: Counting, clock: HandClock) -> None:
@@ -148,11 +147,24 @@ async def share(one: KeyValues, other: KeyValues, clock: HandClock) -> None:
     """Check that two processes with these stores give out one bucket."""
     limiters = [process(store, clock, WRITE, DAY) for store in (one, other)]
     both = await asyncio.gather(*(passed(limiter, 1000) for limiter in limiters))
-    # No more than there is; and of that all but the block that a process may be left with.
-    assert 40 - WRITE.block <= sum(both) <= 40
+    # A process that was slower five times in a row lets one request pass.
+    assert 40 <= sum(both) <= 42
     clock.move(1)
     more = await asyncio.gather(*(passed(limiter, 1000) for limiter in limiters))
-    assert 60 - WRITE.block <= sum(both) + sum(more) <= 60
+    assert 20 <= sum(more) <= 22
+
+
+async def test_of_ten_processes_each_finds_tokens(store: Counting, clock: HandClock) -> None:
+    limiters = [process(store, clock, WRITE) for _ in range(10)]
+    assert [await passed(limiter, 1) for limiter in limiters] == [1] * 10
+
+
+async def test_a_process_that_is_alone_asks_the_store_once_for_a_bucket(store: Counting, clock: HandClock) -> None:
+    limiter = process(store, clock, WRITE, alone=True)
+    for _ in range(10):
+        assert await passed(limiter, 40) == 40
+        clock.move(2)
+    assert store.calls == {"get": 10, "put": 10}
 
 
 async def test_two_processes_share_one_bucket(store: Counting, clock: HandClock) -> None:
@@ -183,7 +195,7 @@ async def test_two_processes_share_one_bucket_on_dynamodb(
 
 async def test_a_process_that_starts_again_finds_the_bucket_as_it_was(store: Counting, clock: HandClock) -> None:
     assert await passed(process(store, clock, WRITE), 33) == 33
-    assert await passed(process(store, clock, WRITE), FLOOD) == 0
+    assert await passed(process(store, clock, WRITE), FLOOD) <= 7
     assert await passed(process(store, clock, READ), 1, name="read") == 1
 
 
@@ -252,7 +264,7 @@ async def test_requests_pass_while_the_store_does_not_answer(store: Counting, cl
     limiter = process(store, clock, WRITE)
     store.error = Unavailable()
     assert await passed(limiter, 1000) == 1000
-    assert store.calls["get"] == 1000 / WRITE.block
+    assert store.calls["get"] == 1000 / WRITE.refill
     store.error = None
     assert await passed(limiter, 1000) == 40
 
@@ -303,14 +315,16 @@ async def test_refusals_are_counted(store: Counting, clock: HandClock) -> None:
     assert 'api_rate_limited_total{limit="stranger"} 0.0' in lines
 
 
-async def test_a_request_that_passes_costs_less_than_twenty_microseconds() -> None:
-    clock = HandClock()
-    huge = read_limits("write=1000000/1000000 day=1000000000")
-    limiter = RateLimiter(huge, MemoryStore().stores.key_values(clock), clock, Metrics())
+async def test_a_request_that_passes_costs_little_with_its_share_of_the_writes(tmp_path: Path) -> None:
+    opened = SqliteStore.open(tmp_path)
+    often = read_limits("write=1000000/40 day=1000000000")
+    limiter = RateLimiter(often, opened.stores.key_values(SystemClock()), SystemClock(), Metrics(), alone=True)
     best = 1.0
-    for _ in range(5):
-        begun = time.process_time()
-        for _ in range(2000):
-            await limiter.take("key:1", "write")
-        best = min(best, (time.process_time() - begun) / 2000)
-    assert best < 20e-6
+    for _ in range(10):
+        begun, allowed = time.process_time(), 0
+        while allowed < 1000:
+            verdict = await limiter.take("key:1", "write")
+            allowed += verdict is not None and verdict.allowed
+        best = min(best, (time.process_time() - begun) / allowed)
+    await opened.close()
+    assert best < 60e-6, "with its share of the write of a block"

@@ -9,10 +9,10 @@ from functions._core.rate_limits import (
     SKEW_SECONDS,
     Bucket,
     Limit,
+    block_of,
     filled,
     full_in,
     read_limits,
-    taken,
     wait,
 )
 
@@ -67,25 +67,27 @@ def test_two_clocks_that_differ_fill_a_bucket_no_faster_than_the_faster_one() ->
     assert bucket.tokens == pytest.approx(10)
 
 
-def test_a_block_is_taken_as_a_whole_and_a_quota_to_its_last_token() -> None:
-    assert taken(READ, Bucket(50.5, NOW), 50) == (Bucket(0.5, NOW), 50)
-    assert taken(READ, Bucket(49.9, NOW), 50) == (Bucket(49.9, NOW), 0)
-    assert wait(READ, Bucket(40, NOW), 50) == pytest.approx(0.1)
-    assert taken(DAY, Bucket(3, NOW), 50) == (Bucket(0, NOW), 3)
+def test_a_process_that_is_alone_takes_all_and_one_of_several_a_part() -> None:
+    def blocks(limit: Limit, tokens: float) -> tuple[int, int]:
+        bucket = Bucket(tokens, NOW)
+        return block_of(limit, bucket, alone=True), block_of(limit, bucket, alone=False)
+
+    assert [blocks(READ, tokens) for tokens in (200, 100.9, 5.9, 0.9, 0)] == [
+        (200, 25),
+        (100, 12),
+        (5, 5),
+        (0, 0),
+        (0, 0),
+    ]
+    assert [blocks(DAY, tokens) for tokens in (1000, 10, 3, 0)] == [(10, 10), (10, 10), (3, 3), (0, 0)]
+    assert blocks(Limit("write", 1, 1), 1) == (1, 1)
+    assert blocks(Limit("day", 10**9, DAY_SECONDS, at_once=True), 10**9) == (100, 100)
 
 
-@pytest.mark.parametrize(
-    ("limit", "block"),
-    [
-        (READ, 50),
-        (Limit("write", 40, 2), 10),
-        (Limit("write", 1, 1), 1),
-        (DAY, 10),
-        (Limit("day", 10**9, 1, True), 100),
-    ],
-)
-def test_a_block_is_a_quarter_of_a_bucket_or_a_hundredth_of_a_quota(limit: Limit, block: int) -> None:
-    assert limit.block == block
+def test_an_empty_bucket_is_looked_at_again_when_a_quarter_is_back() -> None:
+    assert wait(READ, Bucket(40, NOW), READ.refill) == pytest.approx(0.1)
+    assert wait(READ, Bucket(60, NOW), READ.refill) == 0
+    assert Limit("write", 1, 1).refill == 1
 
 
 times = st.floats(0, 4e9)
@@ -100,7 +102,9 @@ def test_never_more_is_taken_than_was_there_and_came_back(
     for seconds, number in steps:
         now += seconds
         ahead += max(0.0, seconds)
-        bucket, count = taken(limit, filled(limit, bucket, now), number)
+        bucket = filled(limit, bucket, now)
+        count = min(number, int(bucket.tokens))
+        bucket = Bucket(bucket.tokens - count, bucket.at)
         sum_of_taken += count
         assert 0 <= bucket.tokens <= limit.size
     # A quota comes back at each end of a period that the clock has gone over.
