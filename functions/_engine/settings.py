@@ -60,7 +60,7 @@ class Settings(BaseModel):
         None,
         min_length=16,
         validate_default=True,
-        description="Key that clients beyond this machine send; the command line and workers read it, too",
+        description="Key of the first administrator, which switches access control on; the command line sends it, too",
     )
     data: Path = Field(HERE, description="Folder that holds the database, the worker key and telemetry")
     database_url: SecretStr | None = Field(
@@ -202,6 +202,11 @@ class Settings(BaseModel):
         if problems:
             raise SettingsError(problems)
         return settings
+
+    @property
+    def access_is_off(self) -> bool:
+        """Whether everybody who reaches the platform may do everything; only this machine reaches it then."""
+        return self.api_key is None
 
     @property
     def networks(self) -> Networks:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from functions._adapters.http.cloudevents import read_events
 from functions._core.events.reports import RefusedReport
+from functions._engine.api_keys import ApiKeys
 from functions._engine.identity import identified
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
@@ -39,6 +40,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         platform.metrics.count("flowc_reports_refused_total", report.code)
         log.warning("report.refused", **report.model_dump(exclude_none=True))
 
+    keys = ApiKeys(platform.ports.key_values, platform.ports.clock)
     return ApiServices(
         ports=platform.ports,
         engine=platform,
@@ -50,7 +52,8 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         max_report=min(settings.max_report_bytes, settings.max_body_bytes),
         version=__version__,
         base_url=platform.base_url,
-        identify=identified(settings),
+        identify=identified(settings, keys),
+        keys=keys,
         hosts=settings.hosts,
         origins=settings.origins,
         ended=platform.flow_waiters.wait,

@@ -10,6 +10,7 @@ from functions.api import (
     dead_letters,
     flows,
     history,
+    keys,
     orders,
     problems,
     signals,
@@ -47,6 +48,7 @@ MODULES = (
     dead_letters,
     history,
     telemetry,
+    keys,
     aggregates,
     system,
 )
