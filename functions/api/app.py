@@ -17,6 +17,7 @@ from functions.api import (
     system,
     telemetry,
     tickets,
+    tokens,
     why,
     workers,
     workflows,
@@ -40,6 +41,7 @@ flow under `/api/v1/flows/{flow_id}`, and ask `/api/v1/why/{id}` when something 
 MODULES = (
     flows,
     tickets,
+    tokens,
     orders,
     why,
     workers,
