@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from functions._adapters.http.addresses import EVERY_NETWORK, Networks
+from functions._core.rate_limits import DEFAULT, Limit, read_limits
 from functions._core.records.values import time_span
 from functions._core.rules import Rules
 from functions._engine.jose import signing_keys
@@ -134,6 +135,10 @@ class Settings(BaseModel):
     )
     request_seconds: float = Field(30, gt=0, le=3600, description="How long a request may take to arrive as a whole")
     connections: int = Field(1000, ge=1, le=100_000, description="Open connections; beyond it requests get a 503")
+    rate_limits: str = Field(
+        DEFAULT,
+        description="Limits of each client, name=rate/burst in requests a second, and day=number for a quota; or off",
+    )
     retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
     dead_letters_max: int = Field(100_000, ge=1, description="Dead letters kept; beyond it the oldest are dropped")
     in_flight: int = Field(64, ge=1, le=1024, description="Events handled at the same time")
@@ -164,6 +169,12 @@ class Settings(BaseModel):
                 signing_keys(value.get_secret_value())
             except ImportError:
                 raise ValueError("needs the extra `identity`: pip install 'flowc[identity]'") from None
+        return value
+
+    @field_validator("rate_limits")
+    @classmethod
+    def _of_limits(cls, value: str) -> str:
+        read_limits(value)
         return value
 
     @field_validator("subscriber_events")
@@ -249,6 +260,11 @@ class Settings(BaseModel):
             return frozenset()
         port = "" if url.port == {"http": 80, "https": 443}[url.scheme] else f":{url.port}"
         return frozenset({f"{url.scheme}://{url.host}{port}"})
+
+    @property
+    def client_limits(self) -> Mapping[str, Limit]:
+        """The limits of each client's requests, by name."""
+        return read_limits(self.rate_limits)
 
     @property
     def rules(self) -> Rules:

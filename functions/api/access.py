@@ -83,16 +83,18 @@ class FrontDoor:
         origins: Collection[str] = (),
         *,
         off: bool,
+        slow_down: Callable[[Message], Awaitable[Response | None]] | None = None,
     ) -> None:
         """Take the platform's names and origins beside those of loopback, in lower case; `off`: let everybody in.
 
-        Without `hosts` requests may name any.
+        Without `hosts` requests may name any. `slow_down` refuses a client without a credential that asks too often.
         """
         self._app = app
         self._authenticate = authenticate
         self._hosts = hosts
         self._origins = origins
         self._off = off
+        self._slow_down = slow_down
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -102,6 +104,8 @@ class FrontDoor:
             refusal = (self._misdirected(scope, headers) if self._off else None) or self._from_a_page(scope, headers)
             if refusal is None and self._asks(scope):
                 refusal = await self._unknown(scope, headers)
+                if refusal is not None and self._slow_down is not None:
+                    refusal = await self._slow_down(scope) or refusal
         await (self._app if refusal is None else refusal)(scope, receive, send)
 
     def _asks(self, scope: Message) -> bool:

@@ -1,6 +1,7 @@
 """The HTTP function, put together."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
@@ -29,6 +30,7 @@ from functions.api.documents import problems as problem_answers
 from functions.api.hot_routes import HotRoute, HotRoutes
 from functions.api.ingress import BatchTaken, Taken, receive_events
 from functions.api.questions import known_parameters
+from functions.api.rate_limits import RateLimits, stranger_slowed_down
 from functions.api.reports import ReportAnswer, receive_report
 from functions.api.roles import allowed
 from functions.api.services import ApiServices
@@ -79,12 +81,16 @@ def create_app(services: ApiServices) -> FastAPI:
         routes += module.router.routes
     app.state.methods = _methods(routes)
     app.add_middleware(HotRoutes, routes=[route for route in routes if isinstance(route, HotRoute)])
+    limiter = services.limiter
+    if limiter is not None:
+        app.add_middleware(RateLimits, limiter=limiter)
     app.add_middleware(
         FrontDoor,
         authenticate=credentials(services),
         hosts=services.hosts,
         origins=services.origins,
         off=services.identify is None,
+        slow_down=None if limiter is None else partial(stranger_slowed_down, limiter),
     )
     return app
 

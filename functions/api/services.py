@@ -17,6 +17,7 @@ from functions._core.records.json_text import Parse, parse_json
 from functions._core.records.principal import ApiKey, Role
 from functions._core.rules import Rules
 from functions.api.access import Authenticate
+from functions.api.rate_limits import Limiter
 
 MAX_BODY = 16 * 1024 * 1024
 MAX_REPORT = 1024 * 1024
@@ -94,13 +95,12 @@ class ApiServices:
     ready while it raises `Unavailable` or says `ready: False` in it. `base_url` is where workers reach the platform.
     `max_body` and `max_report` are in bytes, `held` counts those of all bodies that are being read. `identify` returns
     whom a credential proves; None: access is off, and nobody is asked. Then clients have to name loopback or one of
-    `hosts` (lower case); None lets them name any. `origins` (scheme://host, with a port that is not the scheme's) are
-    those of web pages that are the platform's own. `ended` returns when a flow may have ended, after the given seconds
-    at the latest. `up_since` returns when the platform began to take reports, if it can be down.
-    `queried` is told of each query of a workflow: its name, its seconds, why it failed; `report_refused` of each report
-    that is not taken, of which `refusals` are known to be kept. `longest_wait` is how many seconds a call may wait for
-    a flow, whatever it asks for. `keys` are the API keys; None: none are kept. `fetched` returns an event with its
-    data, wherever that was left.
+    `hosts` (lower case); None lets them name any. `limiter` counts the requests of each client; None: nobody is
+    limited. `origins` (scheme://host, with a port that is not the scheme's) are those of web pages that are the
+    platform's own. `ended` returns when a flow may have ended, after the given seconds at the latest. `up_since`
+    returns when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
+    its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
+    known to be kept. `longest_wait` is how many seconds a call may wait X an event with its data, wherever that was left.
     """
 
     ports: Ports
@@ -121,6 +121,7 @@ class ApiServices:
     queried: Callable[[str, float, str | None], None] = _unobserved
     identify: Authenticate | None = None
     keys: KeyKeeper | None = None
+    limiter: Limiter | None = None
     hosts: Collection[str] | None = None
     origins: Collection[str] = ()
     longest_wait: float = inf

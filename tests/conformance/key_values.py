@@ -1,7 +1,6 @@
 """What every `KeyValues` must do."""
 
 import asyncio
-from datetime import datetime
 
 import pytest
 
@@ -10,16 +9,7 @@ from functions._core.errors import Conflict, Rejected
 from functions._core.ports import KEY_BYTES, VALUE_BYTES, Entry, KeyValues
 from tests.conformance.suite import StoresSuite
 from tests.support.builders import T0, seconds
-
-
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.time = T0
-
-    def now(self) -> datetime:
-        return self.time
+from tests.support.clocks import HandClock
 
 
 class KeyValuesSuite(StoresSuite):
