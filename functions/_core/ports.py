@@ -340,14 +340,25 @@ class Clock(Protocol):
 class Tokens(Protocol):
     """Proofs that a report comes from the worker that holds the attempt, and a message to it from the platform."""
 
-    def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
-        """Return a token for one attempt at one ticket."""
+    def mint(
+        self,
+        *,
+        ticket_id: str,
+        attempt: int,
+        worker_id: str,
+        expires_at: datetime,
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return a token for one attempt at one ticket, with `more` claims for whoever reads it."""
 
     def claims(self, token: str) -> Mapping[str, Any]:
         """Return the claims of a token that was made here for any ticket; raise `Rejected` with status 401."""
 
     def verify(self, claims: Mapping[str, Any], *, ticket_id: str) -> None:
         """Raise `Rejected`, status 403, when a token of these claims was made for another ticket."""
+
+    def public_keys(self) -> Sequence[Mapping[str, str]]:
+        """Return the keys that verify tokens, each as a JWK; none where the key is a secret."""
 
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """Return the secret, `whsec_…`, that messages to this registration of a worker are signed by."""

@@ -24,6 +24,7 @@ from functions._adapters.http.addresses import EVERY_NETWORK, Networks
 from functions._core.rate_limits import DEFAULT, Limit, read_limits
 from functions._core.records.values import time_span
 from functions._core.rules import Rules
+from functions._engine.jose import signing_keys
 
 PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
@@ -61,7 +62,7 @@ class Settings(BaseModel):
         None,
         min_length=16,
         validate_default=True,
-        description="Key that clients beyond this machine send; the command line and workers read it, too",
+        description="Key of the first administrator, which switches access control on; the command line sends it, too",
     )
     data: Path = Field(HERE, description="Folder that holds the database, the worker key and telemetry")
     database_url: SecretStr | None = Field(
@@ -101,6 +102,11 @@ class Settings(BaseModel):
     )
     worker_key: SecretStr | None = Field(
         None, min_length=32, description="Key of the workers' tokens; without it a file in the data folder"
+    )
+    token_keys: SecretStr | None = Field(
+        None,
+        description="Private keys, PEM, Ed25519 or P-256, that sign the workers' tokens in place of FLOWC_WORKER_KEY: "
+        "the first signs, the others are still believed; needs the extra `identity`",
     )
     worker_networks: str | None = Field(
         None,
@@ -153,6 +159,16 @@ class Settings(BaseModel):
             raise ValueError(f"a key is required to listen on {host}, where others can reach the platform")
         if value is not None and not VISIBLE.fullmatch(value.get_secret_value()):
             raise ValueError("a key is sent in a header: letters, digits and signs of ASCII, without spaces")
+        return value
+
+    @field_validator("token_keys")
+    @classmethod
+    def _usable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                signing_keys(value.get_secret_value())
+            except ImportError:
+                raise ValueError("needs the extra `identity`: pip install 'flowc[identity]'") from None
         return value
 
     @field_validator("rate_limits")
@@ -213,6 +229,11 @@ class Settings(BaseModel):
         if problems:
             raise SettingsError(problems)
         return settings
+
+    @property
+    def access_is_off(self) -> bool:
+        """Whether everybody who reaches the platform may do everything; only this machine reaches it then."""
+        return self.api_key is None
 
     @property
     def networks(self) -> Networks:

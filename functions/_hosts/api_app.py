@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from functions._adapters.http.cloudevents import read_events
 from functions._core.events.reports import RefusedReport
+from functions._engine.api_keys import ApiKeys
 from functions._engine.identity import identified
 from functions._engine.platform import Platform
 from functions._engine.rate_limiter import RateLimiter
@@ -40,7 +41,8 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         platform.metrics.count("flowc_reports_refused_total", report.code)
         log.warning("report.refused", **report.model_dump(exclude_none=True))
 
-    identify = identified(settings)
+    keys = ApiKeys(platform.ports.key_values, platform.ports.clock)
+    identify = identified(settings, keys)
     return ApiServices(
         ports=platform.ports,
         engine=platform,
@@ -53,6 +55,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         version=__version__,
         base_url=platform.base_url,
         identify=identify,
+        keys=keys,
         # Where access is off only this machine calls, and whoever is on it can do more harm otherwise.
         limiter=_limiter(platform, settings) if identify is not None and settings.client_limits else None,
         hosts=settings.hosts,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.errors import Rejected
 from functions._core.records.principal import Principal, Role
 from functions.api.access import Authenticate
 from functions.api.services import ApiServices
@@ -16,15 +15,9 @@ def credentials(services: ApiServices) -> Authenticate:
     identify = services.identify
 
     async def authenticate(credential: str) -> Principal | None:
-        refusal: Rejected | None = None
-        if credential.count(".") == DOTS_OF_A_TOKEN:
-            try:
-                return worker_of(services.ports.tokens.claims(credential))
-            except Rejected as error:
-                refusal = error
         principal = await identify(credential) if identify is not None else None
-        if principal is None and refusal is not None:
-            raise refusal
+        if principal is None and credential.count(".") == DOTS_OF_A_TOKEN:
+            return worker_of(services.ports.tokens.claims(credential))
         return principal
 
     return authenticate

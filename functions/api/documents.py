@@ -12,7 +12,7 @@ from functions._core.events.envelope import type_of
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
 from functions.api import problems as problem_documents
-from functions.api.forms import Flush, OrderForm, RedriveForm, SkipForm, Wanted
+from functions.api.forms import Flush, KeyForm, OrderForm, RedriveForm, SkipForm, Wanted
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
 BINARY, STRUCTURED, BATCHED = (
@@ -114,6 +114,7 @@ def _schemas() -> Mapping[str, Document]:
         RedriveForm,
         SkipForm,
         Flush,
+        KeyForm,
         Wanted,
         WorkflowStart,
         WorkflowQuery,

@@ -21,6 +21,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /": EVERYBODY,
     "GET /health": EVERYBODY,
     "GET /ready": EVERYBODY,
+    "GET /.well-known/jwks.json": EVERYBODY,
     "GET /metrics": READ,
     "GET /api/v1/flows": READ,
     "GET /api/v1/flows/resolve": READ,
@@ -41,6 +42,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/tickets/by-plan/{plan_id}": READ,
     "GET /api/v1/tickets/{ticket_id}": READ_OWN,
     "GET /api/v1/tickets/{ticket_id}/logs": READ_OWN,
+    "GET /api/v1/tickets/{ticket_id}/token": WORK,
     "POST /api/v1/tickets/{ticket_id}/retry": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/reassign": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/skip": COMMAND,
@@ -67,6 +69,9 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/events": READ,
     "GET /api/v1/incidents": READ,
     "GET /api/v1/audits": READ,
+    "GET /api/v1/keys": MANAGE,
+    "POST /api/v1/keys": MANAGE,
+    "DELETE /api/v1/keys/{key_id}": MANAGE,
     "GET /api/v1/telemetry/buffer": READ,
     "POST /api/v1/telemetry/flush": COMMAND,
     "GET /api/v1/flow-c/status": READ,
@@ -83,7 +88,7 @@ def area_of(path: str) -> str:
     return parts[1] or "events"
 
 
-AREAS = frozenset(area_of(route.partition(" ")[2]) for route in ROLES)
+AREAS = frozenset(area_of(route.partition(" ")[2]) for route, roles in ROLES.items() if roles) | {"events"}
 """All areas, which are the scopes that a key may have."""
 
 

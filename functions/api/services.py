@@ -1,7 +1,7 @@
 """What the api is given by whoever starts it, and how a request reaches it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
@@ -14,6 +14,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import KnownRefusals, RefusedReport
 from functions._core.ports import Ports
 from functions._core.records.json_text import Parse, parse_json
+from functions._core.records.principal import ApiKey, Role
 from functions._core.rules import Rules
 from functions.api.access import Authenticate
 from functions.api.rate_limits import Limiter
@@ -62,6 +63,30 @@ def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None
     """Count nothing."""
 
 
+class KeyKeeper(Protocol):
+    """The API keys."""
+
+    async def create(
+        self,
+        name: str,
+        roles: Sequence[Role],
+        *,
+        scopes: Sequence[str] = (),
+        expires_at: datetime | None = None,
+        created_by: str,
+    ) -> tuple[ApiKey, str]:
+        """Make a key; return its record, and the key itself, which is nowhere else."""
+
+    async def page(self, after: str | None, limit: int) -> Sequence[ApiKey]:
+        """Return up to `limit` keys that hold, by id, from behind `after`."""
+
+    async def knows(self, key_id: str) -> bool:
+        """Whether there is a key of this id."""
+
+    async def revoke(self, key_id: str) -> bool:
+        """Forget a key; tell whether there was one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """Everything the api may use.
@@ -75,8 +100,7 @@ class ApiServices:
     platform's own. `ended` returns when a flow may have ended, after the given seconds at the latest. `up_since`
     returns when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
     its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
-    known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `fetched`
-    returns an event with its data, wherever that was left.
+    known to be kept. `longest_wait` is how many seconds a call may wait X an event with its data, wherever that was left.
     """
 
     ports: Ports
@@ -96,6 +120,7 @@ class ApiServices:
     refusals: KnownRefusals = field(default_factory=KnownRefusals)
     queried: Callable[[str, float, str | None], None] = _unobserved
     identify: Authenticate | None = None
+    keys: KeyKeeper | None = None
     limiter: Limiter | None = None
     hosts: Collection[str] | None = None
     origins: Collection[str] = ()
