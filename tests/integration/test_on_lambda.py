@@ -44,7 +44,7 @@ class Deployed:
     """The services and the settings that every function of a test shares."""
 
     aws: Aws
-    environment: Mapping[str, str]
+    environment: dict[str, str]
     events: str
     timers: str
     queue_arn: str
