@@ -108,6 +108,24 @@ class Settings(BaseModel):
         description="Private keys, PEM, Ed25519 or P-256, that sign the workers' tokens in place of FLOWC_WORKER_KEY: "
         "the first signs, the others are still believed; needs the extra `identity`",
     )
+    oidc_issuer: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="OpenID Connect provider whose bearer tokens are taken; needs the extra `identity`",
+    )
+    oidc_audience: str | None = Field(
+        None, validate_default=True, description="Name of the platform in the provider's tokens (`aud`)"
+    )
+    oidc_jwks_url: AnyHttpUrl | None = Field(
+        None, description="Where the provider's keys are; without it its discovery document says it"
+    )
+    oidc_roles_claim: str = Field("roles", description="Claim that holds the roles; points lead into objects")
+    oidc_roles: str = Field(
+        "",
+        pattern=r"^(\s*[^\s=]+=(viewer|operator|worker|admin))*\s*$",
+        description="What that claim holds, as `group=role` with spaces between; empty: the names of the roles",
+    )
+    oidc_name_claim: str = Field("sub", description="Claim with the name that is kept with what the caller does")
     worker_networks: str | None = Field(
         None,
         pattern=r"^\s*(loopback|private|public)\s*(,\s*(loopback|private|public)\s*)*$",
@@ -159,6 +177,13 @@ class Settings(BaseModel):
             raise ValueError(f"a key is required to listen on {host}, where others can reach the platform")
         if value is not None and not VISIBLE.fullmatch(value.get_secret_value()):
             raise ValueError("a key is sent in a header: letters, digits and signs of ASCII, without spaces")
+        return value
+
+    @field_validator("oidc_audience")
+    @classmethod
+    def _for_us(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value is None and others.data.get("oidc_issuer") is not None:
+            raise ValueError("FLOWC_OIDC_ISSUER needs it: the provider makes tokens for others, too")
         return value
 
     @field_validator("token_keys")
@@ -233,7 +258,7 @@ class Settings(BaseModel):
     @property
     def access_is_off(self) -> bool:
         """Whether everybody who reaches the platform may do everything; only this machine reaches it then."""
-        return self.api_key is None
+        return self.api_key is None and self.oidc_issuer is None
 
     @property
     def networks(self) -> Networks:

@@ -42,7 +42,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         log.warning("report.refused", **report.model_dump(exclude_none=True))
 
     keys = ApiKeys(platform.ports.key_values, platform.ports.clock)
-    identify = identified(settings, keys)
+    identify = identified(settings, keys, platform.ports.clock)
     return ApiServices(
         ports=platform.ports,
         engine=platform,

@@ -100,7 +100,8 @@ class ApiServices:
     platform's own. `ended` returns when a flow may have ended, after the given seconds at the latest. `up_since`
     returns when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
     its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
-    known to be kept. `longest_wait` is how many seconds a call may wait X an event with its data, wherever that was left.
+    known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
+    the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left.
     """
 
     ports: Ports
