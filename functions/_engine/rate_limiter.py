@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from hashlib import sha256
+from math import isfinite
 
 from functions._core.errors import Conflict, Unavailable
 from functions._core.ports import Clock, Entry, KeyValues
@@ -20,7 +21,6 @@ from functions._core.rate_limits import (
     DAY,
     READ,
     SKEW_SECONDS,
-    WORKER,
     WRITE,
     Allowance,
     Bucket,
@@ -85,8 +85,11 @@ class RateLimiter:
         self._blocks: OrderedDict[tuple[str, str], _Block] = OrderedDict()
 
     async def take(self, client: str, name: str) -> Allowance | None:
-        """Take a token of the limit `name`, and one of the client's quota; None where nothing is limited."""
-        limit, quota = self._limits.get(name), self._limits.get(DAY) if name != WORKER else None
+        """Take a token of the limit `name`, and for a read or a write one of the client's quota.
+
+        Returns None where nothing is limited.
+        """
+        limit, quota = self._limits.get(name), self._limits.get(DAY) if name in SHARED else None
         allowance = None if limit is None else await self._take(client, limit)
         if quota is None or (allowance is not None and not allowance.allowed):
             return allowance
@@ -185,6 +188,7 @@ def _read(entry: Entry | None) -> Bucket | None:
         return None
     try:
         tokens, at = json.loads(entry.value)
-        return Bucket(float(tokens), float(at))
-    except (ValueError, TypeError):
+        bucket = Bucket(float(tokens), float(at))
+    except (ValueError, TypeError, OverflowError):
         return None
+    return bucket if all(map(isfinite, bucket)) else None

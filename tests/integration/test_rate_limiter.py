@@ -242,7 +242,18 @@ async def test_a_quota_is_used_up_to_its_last_request_and_comes_back_the_next_da
 
 async def test_a_bucket_that_is_removed_or_damaged_is_full(store: Counting, clock: HandClock) -> None:
     limiter = process(store, clock, WRITE)
-    for value in (None, b"", b"{}", b"[1]", b'["x", 1]', b"[1, 2, 3]", b"\xff"):
+    for value in (
+        None,
+        b"",
+        b"{}",
+        b"[1]",
+        b'["x", 1]',
+        b"[1, 2, 3]",
+        b"\xff",
+        b"[NaN, 1]",
+        b"[0, Infinity]",
+        b"[0, 1%s]" % (b"0" * 400),
+    ):
         assert await passed(limiter, FLOOD) == 40
         (entry,) = await store.page(SPACE, None, 10)
         if value is None:
@@ -296,7 +307,7 @@ async def test_the_blocks_that_a_process_keeps_are_bounded(
 
 
 async def test_workers_and_strangers_are_counted_without_the_store(store: Counting, clock: HandClock) -> None:
-    limiter = process(store, clock, *read_limits("").values())
+    limiter = process(store, clock, *read_limits("day=20").values())
     assert await passed(limiter, FLOOD, "worker:1", "worker") == 400
     assert await passed(limiter, FLOOD, "address:192.0.2.1", "stranger") == 40
     clock.move(0.5)
