@@ -28,6 +28,7 @@ class Commands(LazyGroup):
             PLATFORM, "worker", f"{ROOM}.worker_command:worker", "Run a worker, which takes tickets and does them."
         ),
         CommandEntry(PLATFORM, "workers", f"{ROOM}.worker_list:workers", "List the workers that the platform knows."),
+        CommandEntry(PLATFORM, "keys", f"{ROOM}.key_commands:keys", "Make, list or revoke API keys."),
         CommandEntry(PLATFORM, "version", f"{ROOM}.app:version", "Print the version of Flow C."),
         CommandEntry(
             FLOWS, "sample", f"{ROOM}.sample_command:sample", "Print a valid decision to try things out with."

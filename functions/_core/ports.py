@@ -162,6 +162,47 @@ class Retention(Protocol):
     async def drop_letters(self, keep: int, limit: int) -> int:
         """Drop up to `limit` dead letters so that the `keep` newest are left; return how many were dropped."""
 
+    async def forget_expired(self, now: datetime, limit: int) -> int:
+        """Remove up to `limit` entries of `KeyValues` that have expired; return how many."""
+
+
+KEY_BYTES, VALUE_BYTES = 512, 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A small record: `value` is JSON text. `version` grows with each put, and no version of a key comes twice."""
+
+    key: str
+    value: bytes
+    version: int
+    expires_at: datetime | None = None
+
+
+class KeyValues(Protocol):
+    """Small records that belong to no flow, by space (a fixed word of the code) and key.
+
+    An entry is not there any more from `expires_at` on, which is kept to the millisecond.
+    """
+
+    async def get(self, space: str, key: str) -> Entry | None:
+        """Return the entry of a key, None when there is none."""
+
+    async def put(
+        self, space: str, key: str, value: bytes, *, version: int, expires_at: datetime | None = None
+    ) -> Entry:
+        """Store a value in place of that of `version`, 0 where there is none; return the new entry.
+
+        Raises `Conflict` when the stored version is another one, `Rejected` with code `not_storable` for a key of
+        more than `KEY_BYTES` (UTF-8) or with a NUL, and for a value of more than `VALUE_BYTES`.
+        """
+
+    async def remove(self, space: str, key: str, version: int) -> bool:
+        """Remove the entry that is at `version`; tell whether it was there at that version."""
+
+    async def page(self, space: str, after: str | None, limit: int) -> Sequence[Entry]:
+        """Return up to `limit` entries whose keys are above `after` (None: from the first), by the bytes of keys."""
+
 
 class DeadLetters(Protocol):
     """Events that could not be handled."""
@@ -299,14 +340,25 @@ class Clock(Protocol):
 class Tokens(Protocol):
     """Proofs that a report comes from the worker that holds the attempt, and a message to it from the platform."""
 
-    def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
-        """Return a token for one attempt at one ticket."""
+    def mint(
+        self,
+        *,
+        ticket_id: str,
+        attempt: int,
+        worker_id: str,
+        expires_at: datetime,
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return a token for one attempt at one ticket, with `more` claims for whoever reads it."""
 
     def claims(self, token: str) -> Mapping[str, Any]:
         """Return the claims of a token that was made here for any ticket; raise `Rejected` with status 401."""
 
     def verify(self, claims: Mapping[str, Any], *, ticket_id: str) -> None:
         """Raise `Rejected`, status 403, when a token of these claims was made for another ticket."""
+
+    def public_keys(self) -> Sequence[Mapping[str, str]]:
+        """Return the keys that verify tokens, each as a JWK; none where the key is a secret."""
 
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """Return the secret, `whsec_…`, that messages to this registration of a worker are signed by."""
@@ -323,6 +375,7 @@ class Ports:
     views: Views
     statistics: Statistics
     retention: Retention
+    key_values: KeyValues
     dead_letters: DeadLetters
     telemetry_buffer: TelemetryBuffer
     telemetry_sink: TelemetrySink

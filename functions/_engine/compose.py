@@ -12,6 +12,7 @@ from functions._adapters.stores import Stores
 from functions._core.ports import Broker, Clock, Ports, TelemetrySink, WorkerGateway
 from functions._core.records.change_set import ChangeSet
 from functions._engine.clock import SystemClock
+from functions._engine.jose import signing_keys
 from functions._engine.outbox_relay import OutboxRelay
 from functions._engine.platform import Platform
 from functions._engine.retention_job import RetentionJob
@@ -101,7 +102,8 @@ def ports_of(
     settings name no sink.
     """
     key = settings.worker_key.get_secret_value().encode() if settings.worker_key else None
-    tokens = JwtTokens(key or load_or_create_key(settings.data / "worker.key"), clock)
+    pem = settings.token_keys.get_secret_value() if settings.token_keys else None
+    tokens = JwtTokens(key or load_or_create_key(settings.data / "worker.key"), clock, signing_keys(pem) if pem else ())
     named = settings.telemetry_url
     return stores.ports(
         telemetry_sink=sink if named is None else HttpTelemetrySink(client, str(named)),

@@ -21,8 +21,10 @@ from pydantic import (
 )
 
 from functions._adapters.http.addresses import EVERY_NETWORK, Networks
+from functions._core.rate_limits import DEFAULT, Limit, read_limits
 from functions._core.records.values import time_span
 from functions._core.rules import Rules
+from functions._engine.jose import signing_keys
 
 PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
@@ -60,7 +62,7 @@ class Settings(BaseModel):
         None,
         min_length=16,
         validate_default=True,
-        description="Key that clients beyond this machine send; the command line and workers read it, too",
+        description="Key of the first administrator, which switches access control on; the command line sends it, too",
     )
     data: Path = Field(HERE, description="Folder that holds the database, the worker key and telemetry")
     database_url: SecretStr | None = Field(
@@ -101,6 +103,29 @@ class Settings(BaseModel):
     worker_key: SecretStr | None = Field(
         None, min_length=32, description="Key of the workers' tokens; without it a file in the data folder"
     )
+    token_keys: SecretStr | None = Field(
+        None,
+        description="Private keys, PEM, Ed25519 or P-256, that sign the workers' tokens in place of FLOWC_WORKER_KEY: "
+        "the first signs, the others are still believed; needs the extra `identity`",
+    )
+    oidc_issuer: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="OpenID Connect provider whose bearer tokens are taken; needs the extra `identity`",
+    )
+    oidc_audience: str | None = Field(
+        None, validate_default=True, description="Name of the platform in the provider's tokens (`aud`)"
+    )
+    oidc_jwks_url: AnyHttpUrl | None = Field(
+        None, description="Where the provider's keys are; without it its discovery document says it"
+    )
+    oidc_roles_claim: str = Field("roles", description="Claim that holds the roles; points lead into objects")
+    oidc_roles: str = Field(
+        "",
+        pattern=r"^(\s*[^\s=]+=(viewer|operator|worker|admin))*\s*$",
+        description="What that claim holds, as `group=role` with spaces between; empty: the names of the roles",
+    )
+    oidc_name_claim: str = Field("sub", description="Claim with the name that is kept with what the caller does")
     worker_networks: str | None = Field(
         None,
         pattern=r"^\s*(loopback|private|public)\s*(,\s*(loopback|private|public)\s*)*$",
@@ -128,6 +153,10 @@ class Settings(BaseModel):
     )
     request_seconds: float = Field(30, gt=0, le=3600, description="How long a request may take to arrive as a whole")
     connections: int = Field(1000, ge=1, le=100_000, description="Open connections; beyond it requests get a 503")
+    rate_limits: str = Field(
+        DEFAULT,
+        description="Limits of each client, name=rate/burst in requests a second, and day=number for a quota; or off",
+    )
     retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
     dead_letters_max: int = Field(100_000, ge=1, description="Dead letters kept; beyond it the oldest are dropped")
     in_flight: int = Field(64, ge=1, le=1024, description="Events handled at the same time")
@@ -148,6 +177,29 @@ class Settings(BaseModel):
             raise ValueError(f"a key is required to listen on {host}, where others can reach the platform")
         if value is not None and not VISIBLE.fullmatch(value.get_secret_value()):
             raise ValueError("a key is sent in a header: letters, digits and signs of ASCII, without spaces")
+        return value
+
+    @field_validator("oidc_audience")
+    @classmethod
+    def _for_us(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value is None and others.data.get("oidc_issuer") is not None:
+            raise ValueError("FLOWC_OIDC_ISSUER needs it: the provider makes tokens for others, too")
+        return value
+
+    @field_validator("token_keys")
+    @classmethod
+    def _usable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                signing_keys(value.get_secret_value())
+            except ImportError:
+                raise ValueError("needs the extra `identity`: pip install 'flowc[identity]'") from None
+        return value
+
+    @field_validator("rate_limits")
+    @classmethod
+    def _of_limits(cls, value: str) -> str:
+        read_limits(value)
         return value
 
     @field_validator("subscriber_events")
@@ -204,6 +256,11 @@ class Settings(BaseModel):
         return settings
 
     @property
+    def access_is_off(self) -> bool:
+        """Whether everybody who reaches the platform may do everything; only this machine reaches it then."""
+        return self.api_key is None and self.oidc_issuer is None
+
+    @property
     def networks(self) -> Networks:
         """Where workers may be.
 
@@ -228,6 +285,11 @@ class Settings(BaseModel):
             return frozenset()
         port = "" if url.port == {"http": 80, "https": 443}[url.scheme] else f":{url.port}"
         return frozenset({f"{url.scheme}://{url.host}{port}"})
+
+    @property
+    def client_limits(self) -> Mapping[str, Limit]:
+        """The limits of each client's requests, by name."""
+        return read_limits(self.rate_limits)
 
     @property
     def rules(self) -> Rules:

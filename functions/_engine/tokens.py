@@ -1,14 +1,16 @@
-"""Report tokens: HS256 proofs that a report comes from the worker that holds the attempt, and their key.
+"""Tickets' tokens: proofs that a report comes from the worker that holds the attempt, and their key.
 
-Tokens are minted when an assignment is POSTed and live nowhere but in that POST.
+They are minted when an assignment is POSTed, or when somebody who may asks for one, and live nowhere else. By default
+they are signed by HS256 with the platform's own secret. Where private keys are given the first of them signs, and the
+others are still believed; so are tokens by the secret, which workers may hold from before.
 """
 
 import hmac
 import json
 import os
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from math import ceil
@@ -18,11 +20,18 @@ from typing import Any
 from functions._core.errors import Rejected
 from functions._core.events.signatures import secret_of
 from functions._core.ports import Clock
+from functions._engine.jose import Malformed, PublicKey, SigningKey, encoded, taken_apart, verified
 
 KEY_BYTES = 32
 """The shortest key allowed: RFC 7518 §3.2 wants as many bits as the hash has."""
 
 CLAIMS = frozenset({"ticket_id", "attempt", "sub", "exp", "iat"})
+
+AUDIENCE = "execution-ticket-service"
+"""Who the tokens are for; they are taken here alone. One without an audience comes from an earlier version."""
+
+SKEW_SECONDS = 30
+"""How far the clock of another process of the platform may be ahead."""
 
 PADDING = b"=="
 """What a token leaves out of base64; reading passes over what is too much of it."""
@@ -31,35 +40,60 @@ PADDING = b"=="
 class JwtTokens:
     """Mints and verifies tokens; implements `ports.Tokens`."""
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
+    def __init__(self, key: bytes, clock: Clock, keys: Sequence[SigningKey | PublicKey] = ()) -> None:
+        """Sign by the first of `keys`, else by the secret `key`."""
         if len(key) < KEY_BYTES:
             raise ValueError(f"the token key has {len(key)} bytes, it needs at least {KEY_BYTES}")
         self._key = key
         self._mac = hmac.new(key, digestmod="sha256")  # copied for each token: to set it up costs most
         self._clock = clock
+        self._signer = next((one for one in keys if isinstance(one, SigningKey)), None)
+        public = [one.public if isinstance(one, SigningKey) else one for one in keys]
+        self._public = {one.kid: one for one in public}
 
-    def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
+    def mint(
+        self,
+        *,
+        ticket_id: str,
+        attempt: int,
+        worker_id: str,
+        expires_at: datetime,
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
         """Return a token for one attempt at one ticket; it holds up to a second past `expires_at`."""
-        claims = {
+        claims: dict[str, Any] = {
+            "aud": AUDIENCE,
             "ticket_id": ticket_id,
             "attempt": attempt,
             "sub": worker_id,
             "exp": ceil(expires_at.timestamp()),
             "iat": int(self._clock.now().timestamp()),
         }
-        return self._signed(_encoded(json.dumps(claims, separators=(",", ":")).encode())).decode()
+        if more is not None:
+            claims |= {name: value for name, value in more.items() if name not in claims}
+        payload = json.dumps(claims, separators=(",", ":")).encode()
+        token = self._signed(encoded(payload)) if self._signer is None else self._signer.token(payload)
+        return token.decode()
 
     def claims(self, token: str) -> Mapping[str, Any]:
         """Return the claims; raise `Rejected`, status 401, for a token that is not ours or has expired."""
         given = token.encode(errors="replace")
-        payload = given.partition(b".")[2].rpartition(b".")[0]
-        # Nothing in it is believed, not even its header, before it is known to be what was minted here.
-        if not hmac.compare_digest(given, self._signed(payload)):
-            raise Rejected("the token is not valid", code="bad_token", status=401)
-        claims: dict[str, Any] = json.loads(urlsafe_b64decode(payload + PADDING).decode())
+        if self._public and not given.startswith(HEADER + b"."):
+            claims = self._of_public_key(token)
+        else:
+            payload = given.partition(b".")[2].rpartition(b".")[0]
+            # Nothing in it is believed, not even its header, before it is known to be what was minted here.
+            if not hmac.compare_digest(given, self._signed(payload)):
+                raise _bad("the token is not valid")
+            claims = json.loads(urlsafe_b64decode(payload + PADDING).decode())
         if not claims.keys() >= CLAIMS:
-            raise Rejected("the token lacks a claim", code="bad_token", status=401)
-        if claims["exp"] <= self._clock.now().timestamp():
+            raise _bad("the token lacks a claim")
+        if claims.get("aud", AUDIENCE) != AUDIENCE:
+            raise _bad("the token was made for somebody else")
+        now = self._clock.now().timestamp()
+        if claims.get("nbf", 0) > now + SKEW_SECONDS:
+            raise _bad("the token does not hold yet")
+        if claims["exp"] <= now:
             raise Rejected("the token has expired", code="expired_token", status=401)
         return claims
 
@@ -68,23 +102,35 @@ class JwtTokens:
         if claims["ticket_id"] != ticket_id:
             raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
 
+    def public_keys(self) -> Sequence[Mapping[str, str]]:
+        """See `ports.Tokens.public_keys`."""
+        return [one.jwk for one in self._public.values()]
+
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """See `ports.Tokens.worker_secret`."""
         return secret_of(self._key, worker_id, registration)
+
+    def _of_public_key(self, token: str) -> dict[str, Any]:
+        """Return the claims of a token that one of the keys has signed, by the algorithm of that key alone."""
+        try:
+            raw = taken_apart(token)
+            return verified(raw, self._public.get(raw.header.get("kid", "")), types={"JWT"})
+        except Malformed:
+            raise _bad("the token is not valid") from None
 
     def _signed(self, payload: bytes) -> bytes:
         """Return the token of a payload: a JWT signed with HMAC-SHA256 (RFC 7515 §3.1)."""
         text = HEADER + b"." + payload
         mac = self._mac.copy()
         mac.update(text)
-        return text + b"." + _encoded(mac.digest())
+        return text + b"." + encoded(mac.digest())
 
 
-def _encoded(data: bytes) -> bytes:
-    return urlsafe_b64encode(data).rstrip(b"=")
+def _bad(why: str) -> Rejected:
+    return Rejected(why, code="bad_token", status=401)
 
 
-HEADER = _encoded(b'{"alg":"HS256","typ":"JWT"}')
+HEADER = encoded(b'{"alg":"HS256","typ":"JWT"}')
 
 
 def load_or_create_key(path: Path) -> bytes:

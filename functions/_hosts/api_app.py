@@ -4,7 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from functions._adapters.http.cloudevents import read_events
 from functions._core.events.reports import RefusedReport
+from functions._engine.api_keys import ApiKeys
+from functions._engine.identity import identified
 from functions._engine.platform import Platform
+from functions._engine.rate_limiter import RateLimiter
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
 from functions._hosts.wiring_api import REPORTS, ApiServices, create_app
@@ -38,6 +41,8 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         platform.metrics.count("flowc_reports_refused_total", report.code)
         log.warning("report.refused", **report.model_dump(exclude_none=True))
 
+    keys = ApiKeys(platform.ports.key_values, platform.ports.clock)
+    identify = identified(settings, keys, platform.ports.clock)
     return ApiServices(
         ports=platform.ports,
         engine=platform,
@@ -49,7 +54,10 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         max_report=min(settings.max_report_bytes, settings.max_body_bytes),
         version=__version__,
         base_url=platform.base_url,
-        api_key=settings.api_key,
+        identify=identify,
+        keys=keys,
+        # Where access is off only this machine calls, and whoever is on it can do more harm otherwise.
+        limiter=_limiter(platform, settings) if identify is not None and settings.client_limits else None,
         hosts=settings.hosts,
         origins=settings.origins,
         ended=platform.flow_waiters.wait,
@@ -57,6 +65,11 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         queried=QueryMetrics(platform.metrics),
         report_refused=refused,
     )
+
+
+def _limiter(platform: Platform, settings: Settings) -> RateLimiter:
+    ports, alone = platform.ports, settings.database_url is None and settings.table is None
+    return RateLimiter(settings.client_limits, ports.key_values, ports.clock, platform.metrics, alone=alone)
 
 
 def is_report(scope: Scope) -> bool:

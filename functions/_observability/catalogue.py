@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from functions._core.events.telemetry import STEPS
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS
+from functions._core.rate_limits import DAY, READ, STRANGER, WORKER, WRITE
 from functions._core.records.audits import IncidentType, Severity
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import Health, RiskBand, TaskType, TicketStatus
@@ -92,6 +93,7 @@ USER_FAILURES = (
     "plan_expired",
     "policy_denied",
 )
+RATE_LIMITS = (READ, WRITE, WORKER, STRANGER, DAY)
 REGISTRY_OPERATIONS = ("discover", "get", "register", "deregister")
 
 
@@ -191,6 +193,7 @@ PLATFORM: Sequence[Metric] = (
     counter("flowc_records_forgotten_total", "Records of ended flows removed after their retention"),
     counter("api_requests_total", "HTTP requests", method=OPEN, route=OPEN, code=OPEN),
     seconds("api_request_duration_seconds", "HTTP requests", method=OPEN, route=OPEN),
+    counter("api_rate_limited_total", "HTTP requests refused by a limit, see FLOWC_RATE_LIMITS", limit=RATE_LIMITS),
     counter("api_errors_total", "HTTP requests answered 4xx or 5xx", method=OPEN, route=OPEN, code=OPEN),
     counter("flowc_metrics_errors_total", "Measurements that could not be taken: a fault of the platform's code"),
 )

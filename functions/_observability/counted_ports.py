@@ -198,10 +198,24 @@ class MeasuredTokens:
         self._behind = behind
         self._metrics = metrics
 
-    def mint(self, *, ticket_id: str, attempt: int, worker_id: str, expires_at: datetime) -> str:
+    def mint(
+        self,
+        *,
+        ticket_id: str,
+        attempt: int,
+        worker_id: str,
+        expires_at: datetime,
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
         """See `Tokens.mint`."""
         self._metrics.count("jwt_tokens_generated_total")
-        return self._behind.mint(ticket_id=ticket_id, attempt=attempt, worker_id=worker_id, expires_at=expires_at)
+        return self._behind.mint(
+            ticket_id=ticket_id, attempt=attempt, worker_id=worker_id, expires_at=expires_at, more=more
+        )
+
+    def public_keys(self) -> Sequence[Mapping[str, str]]:
+        """See `Tokens.public_keys`."""
+        return self._behind.public_keys()
 
     def claims(self, token: str) -> Mapping[str, Any]:
         """See `Tokens.claims`."""

@@ -1,6 +1,7 @@
 """The HTTP function, put together."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
@@ -10,23 +11,28 @@ from functions.api import (
     dead_letters,
     flows,
     history,
+    keys,
     orders,
     problems,
     signals,
     system,
     telemetry,
     tickets,
+    tokens,
     why,
     workers,
     workflows,
 )
 from functions.api.access import FrontDoor
+from functions.api.credentials import credentials
 from functions.api.documents import BINARY, TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.hot_routes import HotRoute, HotRoutes
 from functions.api.ingress import BatchTaken, Taken, receive_events
 from functions.api.questions import known_parameters
+from functions.api.rate_limits import RateLimits, stranger_slowed_down
 from functions.api.reports import ReportAnswer, receive_report
+from functions.api.roles import allowed
 from functions.api.services import ApiServices
 
 DESCRIPTION = """
@@ -37,6 +43,7 @@ flow under `/api/v1/flows/{flow_id}`, and ask `/api/v1/why/{id}` when something 
 MODULES = (
     flows,
     tickets,
+    tokens,
     orders,
     why,
     workers,
@@ -45,6 +52,7 @@ MODULES = (
     dead_letters,
     history,
     telemetry,
+    keys,
     aggregates,
     system,
 )
@@ -60,7 +68,7 @@ def create_app(services: ApiServices) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses=problem_answers(),
-        dependencies=[Depends(known_parameters)],
+        dependencies=[Depends(allowed), Depends(known_parameters)],
         generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the platform has its own
     )
@@ -73,8 +81,17 @@ def create_app(services: ApiServices) -> FastAPI:
         routes += module.router.routes
     app.state.methods = _methods(routes)
     app.add_middleware(HotRoutes, routes=[route for route in routes if isinstance(route, HotRoute)])
-    key = None if services.api_key is None else services.api_key.get_secret_value()
-    app.add_middleware(FrontDoor, key=key, hosts=services.hosts, origins=services.origins)
+    limiter = services.limiter
+    if limiter is not None:
+        app.add_middleware(RateLimits, limiter=limiter)
+    app.add_middleware(
+        FrontDoor,
+        authenticate=credentials(services),
+        hosts=services.hosts,
+        origins=services.origins,
+        off=services.identify is None,
+        slow_down=None if limiter is None else partial(stranger_slowed_down, limiter),
+    )
     return app
 
 

@@ -12,7 +12,7 @@ from functions._core.events.envelope import type_of
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
 from functions.api import problems as problem_documents
-from functions.api.forms import Flush, OrderForm, RedriveForm, SkipForm, Wanted
+from functions.api.forms import Flush, KeyForm, OrderForm, RedriveForm, SkipForm, Wanted
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
 BINARY, STRUCTURED, BATCHED = (
@@ -21,7 +21,7 @@ BINARY, STRUCTURED, BATCHED = (
     "application/cloudevents-batch+json",
 )
 JSON_MEDIA = r"^[^/\s;]+/([^/\s;]+\+)?json(\s*;.*)?$"
-KEY = "FLOWC_API_KEY; also taken as a bearer token. Asked of clients that are not on the platform's machine"
+KEY = "FLOWC_API_KEY or a key made by an administrator; also taken as a bearer token. Not asked where access is off"
 TAKEN = tuple(entry for entry in CATALOGUE if entry.outside)
 
 Document = dict[str, Any]
@@ -114,6 +114,7 @@ def _schemas() -> Mapping[str, Document]:
         RedriveForm,
         SkipForm,
         Flush,
+        KeyForm,
         Wanted,
         WorkflowStart,
         WorkflowQuery,

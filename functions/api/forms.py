@@ -2,11 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_validator
 
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
-from functions._core.records.values import Model, SecurityLevel, WholeNumber, a_number
+from functions._core.records.principal import Role
+from functions._core.records.values import Model, Number, SecurityLevel, WholeNumber, a_number
 from functions._core.rules import CANDIDATES_PER_TICKET
+from functions.api.actions import PRINTABLE
+from functions.api.roles import AREAS
 
 
 class OrderForm(Model):
@@ -65,3 +68,30 @@ class Wanted(Model):
     """The clearance that a worker must have at least."""
     limit: WholeNumber = Field(default=CANDIDATES_PER_TICKET, ge=1, le=CANDIDATES_PER_TICKET)
     """How many workers are named at most."""
+
+
+LONGEST_SECONDS = 10 * 365 * 86_400
+"""How long a key may hold at most; one that is to hold longer says nothing."""
+
+
+class KeyForm(Model):
+    """A key that is to be made. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100, pattern=PRINTABLE)
+    """The name that is kept with everything that the holder does."""
+    roles: tuple[Role, ...] = Field(min_length=1, max_length=len(Role))
+    """The roles of the holder."""
+    scopes: tuple[str, ...] = Field(default=(), max_length=len(AREAS))
+    """Areas of the API that the key opens, such as `flows` or `metrics`; empty: all."""
+    expires_in_seconds: Annotated[Number, Field(gt=0, le=LONGEST_SECONDS)] | None = None
+    """How long the key holds, in seconds; None: until it is revoked."""
+
+    @field_validator("scopes")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - AREAS)
+        if unknown:
+            raise ValueError(f"no such scope: {unknown[0][:100]!r}; known are {', '.join(sorted(AREAS))}")
+        return value

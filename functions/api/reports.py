@@ -17,6 +17,7 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import Model, format_time
 from functions.api.bodies import HeldBody, header, headers_of, json_answer, read_events, unhurried
 from functions.api.problems import checked, not_found
+from functions.api.rate_limits import slowed_down
 from functions.api.refused_reports import note_refusal
 from functions.api.services import ApiServices, services_of
 
@@ -39,6 +40,8 @@ async def receive_report(request: Request) -> Response:
     given, flow_id = bearer(request), request.path_params["flow_id"]
     try:
         claims = prove(services, given)
+        if services.limiter is not None and (refused := await slowed_down(services.limiter, claims["sub"])) is not None:
+            return refused
         event = await read_report(request, services)
     except Rejected as refusal:
         await note_refusal(services, refusal, given, flow_id)

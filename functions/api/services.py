@@ -1,21 +1,23 @@
 """What the api is given by whoever starts it, and how a request reaches it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
-from pydantic import SecretStr
 
 from functions._core.engine import Engine
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import KnownRefusals, RefusedReport
 from functions._core.ports import Ports
 from functions._core.records.json_text import Parse, parse_json
+from functions._core.records.principal import ApiKey, Role
 from functions._core.rules import Rules
+from functions.api.access import Authenticate
+from functions.api.rate_limits import Limiter
 
 MAX_BODY = 16 * 1024 * 1024
 MAX_REPORT = 1024 * 1024
@@ -61,20 +63,45 @@ def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None
     """Count nothing."""
 
 
+class KeyKeeper(Protocol):
+    """The API keys."""
+
+    async def create(
+        self,
+        name: str,
+        roles: Sequence[Role],
+        *,
+        scopes: Sequence[str] = (),
+        expires_at: datetime | None = None,
+        created_by: str,
+    ) -> tuple[ApiKey, str]:
+        """Make a key; return its record, and the key itself, which is nowhere else."""
+
+    async def page(self, after: str | None, limit: int) -> Sequence[ApiKey]:
+        """Return up to `limit` keys that hold, by id, from behind `after`."""
+
+    async def knows(self, key_id: str) -> bool:
+        """Whether there is a key of this id."""
+
+    async def revoke(self, key_id: str) -> bool:
+        """Forget a key; tell whether there was one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """Everything the api may use.
 
     `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform is not
     ready while it raises `Unavailable` or says `ready: False` in it. `base_url` is where workers reach the platform.
-    `max_body` and `max_report` are in bytes, `held` counts those of all bodies that are being read. `api_key` is asked
-    of clients that are not on this machine; None asks nobody. Clients that are let in without it have to name loopback
-    or one of `hosts` (lower case); None lets them name any. `origins` (scheme://host, with a port that is not the
-    scheme's) are those of web pages that are the platform's own. `ended` returns when a flow may have ended, after the
-    given seconds at the latest. `up_since` returns when the platform began to take reports, if it can be down.
-    `queried` is told of each query of a workflow: its name, its seconds, why it failed; `report_refused` of each report
-    that is not taken, of which `refusals` are known to be kept. `longest_wait` is how many seconds a call may wait for
-    a flow, whatever it asks for. `fetched` returns an event with its data, wherever that was left.
+    `max_body` and `max_report` are in bytes, `held` counts those of all bodies that are being read. `identify` returns
+    whom a credential proves; None: access is off, and nobody is asked. Then clients have to name loopback or one of
+    `hosts` (lower case); None lets them name any. `limiter` counts the requests of each client; None: nobody is
+    limited. `origins` (scheme://host, with a port that is not the scheme's) are those of web pages that are the
+    platform's own. `ended` returns when a flow may have ended, after the given seconds at the latest. `up_since`
+    returns when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
+    its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
+    known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
+    the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left.
     """
 
     ports: Ports
@@ -93,7 +120,9 @@ class ApiServices:
     report_refused: Callable[[RefusedReport], None] = _untold
     refusals: KnownRefusals = field(default_factory=KnownRefusals)
     queried: Callable[[str, float, str | None], None] = _unobserved
-    api_key: SecretStr | None = None
+    identify: Authenticate | None = None
+    keys: KeyKeeper | None = None
+    limiter: Limiter | None = None
     hosts: Collection[str] | None = None
     origins: Collection[str] = ()
     longest_wait: float = inf

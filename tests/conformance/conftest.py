@@ -9,6 +9,7 @@ pytest.register_assert_rewrite(
             "dead_letters",
             "event_queue",
             "flow_store",
+            "key_values",
             "registry",
             "retention",
             "statistics",

@@ -33,6 +33,9 @@ class TestFlowStore(Dynamo, suites.FlowStoreSuite):
     large = 220  # three transactions; the table in memory, which answers at once, gets more
 
 
+class TestKeyValues(Dynamo, suites.KeyValuesSuite): ...
+
+
 class TestRegistry(Dynamo, suites.RegistrySuite): ...
 
 

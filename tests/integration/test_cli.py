@@ -50,6 +50,27 @@ class TestAgainstAPlatform:
         told = asyncio.run(until(greeting, "the platform to say what comes next"))
         assert f"Flow C is ready at {platform.url} (data in {platform.log.parent / 'data'})\n" in told
 
+    def test_access_that_is_off_is_said_with_the_command_that_switches_it_on(self, platform: Platform) -> None:
+        told = platform.log.read_text(encoding="utf-8")
+        assert "Access is off" in told
+        assert "FLOWC_API_KEY=$(openssl rand -hex 24) flowc up" in told
+        assert '"event":"access.off"' in told.replace('": "', '":"')
+
+    def test_keys_are_made_listed_and_revoked(self, run: Run) -> None:
+        made = run("keys", "create", "--name", "ci", "--role", "operator", "--scope", "flows", "--expires", "30d")
+        assert made.exit_code == 0, made.output
+        key = made.stdout.strip()
+        assert key.startswith("flowc_")
+        key_id = key.split("_")[1]
+        listed = run("keys", "list").output
+        assert key_id in listed
+        assert key not in listed
+        assert run("keys", "revoke", key_id).output.strip() == f"revoked {key_id}"
+        assert "no keys" in run("keys", "list").output
+        assert run("keys", "revoke", key_id).exit_code == 1
+        assert run("keys", "create", "--name", "x", "--role", "root").exit_code == 2
+        assert run("keys", "create", "--name", "x", "--role", "viewer", "--expires", "soon").exit_code == 2
+
     def test_a_decision_is_watched_until_it_is_done(self, run: Run, tmp_path: Path) -> None:
         file, _ = written(tmp_path, task("a"), task("b", "a"))
         result = run("submit", file, "--watch")

@@ -64,7 +64,7 @@ def problem_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]
 
 @asynccontextmanager
 async def running_api(
-    tmp_path: Path, *, max_body: int = MAX_BODY, api_key: str | None = None, **settings: Any
+    tmp_path: Path, *, max_body: int = MAX_BODY, api_key: str | None = None, rate_limits: str = "off", **settings: Any
 ) -> AsyncIterator[Api]:
     """Run a platform over the memory adapters and serve its api without a network."""
 
@@ -72,12 +72,12 @@ async def running_api(
         """The memory is always there."""
 
     async with running_world(tmp_path, **settings) as world:
+        key = SecretStr(api_key) if api_key else None
         app = create_app(
             replace(
-                api_services(world.platform, Settings(data=tmp_path), check),
+                api_services(world.platform, Settings(data=tmp_path, api_key=key, rate_limits=rate_limits), check),
                 max_body=max_body,
                 version="1.2.3",
-                api_key=SecretStr(api_key) if api_key else None,
                 hosts=None,
             )
         )

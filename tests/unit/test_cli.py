@@ -53,6 +53,10 @@ COMMANDS = [
     ("dead-letters", "list"),
     ("dead-letters", "replay"),
     ("dead-letters", "drop"),
+    ("keys",),
+    ("keys", "create"),
+    ("keys", "list"),
+    ("keys", "revoke"),
     ("version",),
 ]
 READING = [
@@ -74,6 +78,8 @@ READING = [
     ("dead-letters", "list"),
     ("dead-letters", "replay", "x"),
     ("dead-letters", "drop", "x"),
+    ("keys", "list"),
+    ("keys", "revoke", "x"),
 ]
 
 

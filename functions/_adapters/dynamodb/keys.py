@@ -90,6 +90,11 @@ def letter_key(letter_id: str) -> Key:
     return f"LETTER#{short(letter_id)}", ALONE
 
 
+def space(name: str) -> str:
+    """Return the partition of the small records of a space."""
+    return f"KV#{name}"
+
+
 def event_key(event_id: str) -> Key:
     """Return the key of the item of an event that is carried by no other."""
     return f"E#{short(event_id)}", ALONE

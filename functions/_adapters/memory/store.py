@@ -1,6 +1,9 @@
 """The storage ports over one `State`."""
 
+from functools import partial
+
 from functions._adapters.memory.flows import MemoryFlows
+from functions._adapters.memory.key_values import MemoryKeyValues
 from functions._adapters.memory.mail import MemoryDeadLetters, MemoryQueue, MemoryTelemetryBuffer
 from functions._adapters.memory.registry import MemoryRegistry
 from functions._adapters.memory.retention import MemoryRetention
@@ -25,6 +28,7 @@ class MemoryStore:
             views=MemoryViews(state),
             statistics=MemoryStatistics(state),
             retention=MemoryRetention(state),
+            key_values=partial(MemoryKeyValues, state),
             dead_letters=MemoryDeadLetters(state),
             telemetry_buffer=MemoryTelemetryBuffer(state),
             queue=MemoryQueue(state),

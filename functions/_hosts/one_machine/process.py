@@ -24,6 +24,9 @@ from functions._observability import logs
 DEFAULT_URL = "http://127.0.0.1:8080"
 """Where the command line looks for a platform."""
 
+SWITCH_ON = "To switch it on: FLOWC_API_KEY=$(openssl rand -hex 24) flowc up"
+"""The command that asks for keys from the next start on."""
+
 SWITCH_INTERVAL = 0.0005
 """Seconds after which one thread gives way to another: the committer must not wait 5 ms for the event loop."""
 
@@ -95,7 +98,11 @@ async def _until_stopped(settings: Settings) -> None:
         shared = "DynamoDB" if settings.table else "PostgreSQL" if settings.database_url else None
         where = shared or str(settings.data.absolute())
         logs.log.info("platform.ready", url=platform.url, store=where)
+        if settings.access_is_off:
+            logs.log.warning("access.off", switch_on=SWITCH_ON)
         print(f"Flow C is ready at {platform.url} (data in {where})", flush=True)  # noqa: T201 for people
+        if settings.access_is_off:
+            print(f"Access is off: everybody on this machine may do everything. {SWITCH_ON}", flush=True)  # noqa: T201 likewise
         print(next_steps(platform.url), flush=True)  # noqa: T201 likewise
         await stopped.wait()
 
