@@ -172,6 +172,7 @@ def test_no_header_gets_a_token_believed(algorithm: str) -> None:
     ("changed", "code"),
     [
         ({"aud": "somebody-else"}, "bad_token"),
+        ({"aud": ["somebody-else"]}, "bad_token"),
         ({"aud": [AUDIENCE, "other"]}, "bad_token"),
         ({"exp": NOON.timestamp()}, "expired_token"),
         ({"nbf": NOON.timestamp() + 31}, "bad_token"),
