@@ -3,11 +3,10 @@
 import os
 import stat
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
-from functions._core.errors import Rejected, Unavailable
-from functions._core.ports import Secret
+from functions._core.errors import Unavailable
+from functions._core.secrets import Secret, unknown, version_of
 
 MAX_BYTES = 64 * 1024
 
@@ -66,13 +65,3 @@ def _as_secret(name: str, text: bytes) -> Secret:
     if not value or len(text) > MAX_BYTES:
         raise unknown(f"{name} is empty, or larger than {MAX_BYTES} bytes")
     return Secret(value, version_of(value))
-
-
-def unknown(why: str) -> Rejected:
-    """Return the refusal of a secret that is not there."""
-    return Rejected(why, code="unknown_secret", status=404)
-
-
-def version_of(value: str) -> str:
-    """Return a version for a secret that has none: the beginning of its hash, which tells changes and no more."""
-    return sha256(b"version of a secret\0" + value.encode()).hexdigest()[:16]

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from functions._adapters.http.outbound import OutboundClient
-from functions._adapters.secrets import FileSecrets, unknown, version_of
+from functions._adapters.secrets import FileSecrets
 from functions._core.errors import Rejected, Unavailable
-from functions._core.ports import Clock, Secret
+from functions._core.ports import Clock
 from functions._core.records.values import add_time
+from functions._core.secrets import Secret, unknown, version_of
 
 UNLEASED = timedelta(minutes=1)
 """How long a secret without a lease is remembered: so soon a new version of it is seen."""

@@ -364,25 +364,6 @@ class Tokens(Protocol):
         """Return the secret, `whsec_…`, that messages to this registration of a worker are signed by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """A secret: `version` changes with its value; `expires_at` is the end of its lease, if it has one."""
-
-    value: str = field(repr=False)
-    version: str
-    expires_at: datetime | None = None
-
-
-class Secrets(Protocol):
-    """Secrets that are kept elsewhere."""
-
-    async def get(self, name: str) -> Secret:
-        """Return a secret that holds now, renewed if that was due.
-
-        Raises `Rejected`, code `unknown_secret`, when there is none or it may not be read.
-        """
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """Everything a function may use."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from functions._core.errors import Rejected, Unavailable
-from functions._core.ports import Clock, Secrets
+from functions._core.ports import Clock
+from functions._core.secrets import Secrets
 from functions._engine.clock import SystemClock
 from functions._engine.settings import PREFIX, SettingsError
 
@@ -20,20 +21,20 @@ NAMED = ("worker_key", "api_key", "token_keys")
 AWS, ENV, FILE, VAULT = "aws", "env", "file", "vault"
 
 
-class Place(NamedTuple):
+class SecretPlace(NamedTuple):
     """Where a secret is."""
 
     kind: str
     name: str
 
 
-def place_of(text: str) -> Place:
+def place_of(text: str) -> SecretPlace:
     """Return the place that a setting names."""
     kind, _, name = text.partition(":")
-    return Place(kind, name) if kind in {AWS, ENV, FILE, VAULT} else Place(AWS, text)
+    return SecretPlace(kind, name) if kind in {AWS, ENV, FILE, VAULT} else SecretPlace(AWS, text)
 
 
-def places_in(environment: Mapping[str, str]) -> Mapping[str, Place]:
+def places_in(environment: Mapping[str, str]) -> Mapping[str, SecretPlace]:
     """Return the places of the settings that are kept elsewhere, by the names of their variables."""
     texts = {f"{PREFIX}{name.upper()}": environment.get(f"{PREFIX}{name.upper()}_SECRET", "").strip() for name in NAMED}
     return {variable: place_of(text) for variable, text in texts.items() if text}

@@ -10,7 +10,7 @@ from functions._adapters.http.outbound import OutboundClient
 from functions._adapters.secrets import EnvironmentSecrets, FileSecrets
 from functions._adapters.vault import VaultSecrets
 from functions._core.errors import Rejected, Unavailable
-from functions._core.ports import Secrets
+from functions._core.secrets import Secrets
 from functions._engine.secrets import environment_with_secrets, place_of, with_secrets
 from functions._engine.settings import Settings, SettingsError
 from tests.support.loopback import Loopback

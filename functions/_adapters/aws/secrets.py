@@ -1,7 +1,7 @@
 """Secrets in AWS Secrets Manager, each the whole text of one."""
 
 from functions._adapters.aws.client import Client
-from functions._core.ports import Secret
+from functions._core.secrets import Secret
 
 
 class AwsSecrets:
