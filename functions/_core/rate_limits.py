@@ -48,7 +48,7 @@ class Bucket(NamedTuple):
     at: float
 
 
-class Verdict(NamedTuple):
+class Allowance(NamedTuple):
     """Whether a request may pass, and what is left of its limit."""
 
     allowed: bool

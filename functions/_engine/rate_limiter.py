@@ -22,9 +22,9 @@ from functions._core.rate_limits import (
     SKEW_SECONDS,
     WORKER,
     WRITE,
+    Allowance,
     Bucket,
     Limit,
-    Verdict,
     block_of,
     filled,
     full_in,
@@ -84,16 +84,16 @@ class RateLimiter:
         self._alone = alone
         self._blocks: OrderedDict[tuple[str, str], _Block] = OrderedDict()
 
-    async def take(self, client: str, name: str) -> Verdict | None:
+    async def take(self, client: str, name: str) -> Allowance | None:
         """Take a token of the limit `name`, and one of the client's quota; None where nothing is limited."""
         limit, quota = self._limits.get(name), self._limits.get(DAY) if name != WORKER else None
-        verdict = None if limit is None else await self._take(client, limit)
-        if quota is None or (verdict is not None and not verdict.allowed):
-            return verdict
+        allowance = None if limit is None else await self._take(client, limit)
+        if quota is None or (allowance is not None and not allowance.allowed):
+            return allowance
         of_day = await self._take(client, quota)
-        return of_day if verdict is None or not of_day.allowed else verdict
+        return of_day if allowance is None or not of_day.allowed else allowance
 
-    async def _take(self, client: str, limit: Limit) -> Verdict:
+    async def _take(self, client: str, limit: Limit) -> Allowance:
         block = self._block(client, limit)
         now = self._monotonic()
         if limit.name not in SHARED:
@@ -107,22 +107,22 @@ class RateLimiter:
             return self._refused(limit, block.refused_until - now)
         block.left -= 1
         if limit.at_once:
-            return Verdict(True, limit, int(block.left + block.stored), limit.seconds)
+            return Allowance(True, limit, int(block.left + block.stored), limit.seconds)
         refilled = (now - block.seen) * limit.size / limit.seconds
         left = min(block.left + block.stored + refilled, limit.size)
-        return Verdict(True, limit, int(left), (limit.size - left) * limit.seconds / limit.size)
+        return Allowance(True, limit, int(left), (limit.size - left) * limit.seconds / limit.size)
 
-    def _take_alone(self, block: _Block, limit: Limit, now: float) -> Verdict:
+    def _take_alone(self, block: _Block, limit: Limit, now: float) -> Allowance:
         """Take a token of a bucket that this process does not share."""
         bucket = block.bucket = filled(limit, block.bucket, now)
         if bucket.tokens < 1:
             return self._refused(limit, wait(limit, bucket, 1))
         block.bucket = Bucket(bucket.tokens - 1, bucket.at)
-        return Verdict(True, limit, int(block.bucket.tokens), full_in(limit, block.bucket))
+        return Allowance(True, limit, int(block.bucket.tokens), full_in(limit, block.bucket))
 
-    def _refused(self, limit: Limit, seconds: float) -> Verdict:
+    def _refused(self, limit: Limit, seconds: float) -> Allowance:
         self._metrics.count("api_rate_limited_total", limit.name)
-        return Verdict(False, limit, 0, seconds, seconds)
+        return Allowance(False, limit, 0, seconds, seconds)
 
     def _block(self, client: str, limit: Limit) -> _Block:
         name = client, limit.name

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from fastapi import Response
 
-from functions._core.rate_limits import READ, STRANGER, WORKER, WRITE, Limit, Verdict, whole_seconds
+from functions._core.rate_limits import READ, STRANGER, WORKER, WRITE, Allowance, Limit, whole_seconds
 from functions._core.records.principal import Principal, Role
 from functions.api.access import SAFE, Asgi, Message, Receive, Send
 from functions.api.problems import problem
@@ -24,7 +24,7 @@ IPV6_PREFIX = 64
 class Limiter(Protocol):
     """Counts the requests of clients."""
 
-    async def take(self, client: str, name: str) -> Verdict | None:
+    async def take(self, client: str, name: str) -> Allowance | None:
         """Take a token of the limit `name`; None where nothing is limited."""
 
 
@@ -45,13 +45,13 @@ class RateLimits:
             await self._app(scope, receive, send)
             return
         name = limit_of(principal, scope)
-        verdict = await self._limiter.take(client_of(principal), name)
-        if verdict is None:
+        allowance = await self._limiter.take(client_of(principal), name)
+        if allowance is None:
             await self._app(scope, receive, send)
-        elif verdict.allowed:
-            await self._app(scope, receive, send if name == WORKER else _showing(verdict, send))
+        elif allowance.allowed:
+            await self._app(scope, receive, send if name == WORKER else _showing(allowance, send))
         else:
-            await refusal(verdict)(scope, receive, send)
+            await refusal(allowance)(scope, receive, send)
 
 
 def limit_of(principal: Principal, scope: Message) -> str:
@@ -72,21 +72,21 @@ def client_of(principal: Principal) -> str:
 
 async def slowed_down(limiter: Limiter, worker_id: str) -> Response | None:
     """Return the refusal of a report by a worker that has sent too many; None: it may pass."""
-    verdict = await limiter.take(f"worker:{worker_id}", WORKER)
-    return None if verdict is None or verdict.allowed else refusal(verdict)
+    allowance = await limiter.take(f"worker:{worker_id}", WORKER)
+    return None if allowance is None or allowance.allowed else refusal(allowance)
 
 
 async def stranger_slowed_down(limiter: Limiter, scope: Message) -> Response | None:
     """Return the refusal of a client that has sent too many requests without a good credential; None otherwise."""
     client = scope.get("client")
-    verdict = await limiter.take(f"address:{_network(client[0] if client else '')}", STRANGER)
-    return None if verdict is None or verdict.allowed else refusal(verdict)
+    allowance = await limiter.take(f"address:{_network(client[0] if client else '')}", STRANGER)
+    return None if allowance is None or allowance.allowed else refusal(allowance)
 
 
-def refusal(verdict: Verdict) -> Response:
+def refusal(allowance: Allowance) -> Response:
     """Return the answer to a request that has no token left."""
-    limit, seconds = verdict.limit, whole_seconds(verdict.retry_after)
-    headers = {"retry-after": str(seconds), **headers_of(verdict)}
+    limit, seconds = allowance.limit, whole_seconds(allowance.retry_after)
+    headers = {"retry-after": str(seconds), **headers_of(allowance)}
     if limit.at_once:
         text = f"the quota of {limit.size} requests a day is used up; it is full again in {seconds} s"
         return problem(429, "quota_exceeded", text, headers)
@@ -97,14 +97,14 @@ def refusal(verdict: Verdict) -> Response:
     return problem(429, "rate_limited", text, headers)
 
 
-def headers_of(verdict: Verdict) -> Mapping[str, str]:
+def headers_of(allowance: Allowance) -> Mapping[str, str]:
     """Return the RateLimit headers: those of the IETF's draft, and the older ones that many clients read."""
-    limit, reset = verdict.limit, whole_seconds(verdict.reset)
+    limit, reset = allowance.limit, whole_seconds(allowance.reset)
     return {
         "ratelimit-policy": _policy(limit),
-        "ratelimit": f'"{limit.name}";r={verdict.remaining};t={reset}',
+        "ratelimit": f'"{limit.name}";r={allowance.remaining};t={reset}',
         "x-ratelimit-limit": str(limit.size),
-        "x-ratelimit-remaining": str(verdict.remaining),
+        "x-ratelimit-remaining": str(allowance.remaining),
         "x-ratelimit-reset": str(reset),
     }
 
@@ -113,12 +113,12 @@ def _policy(limit: Limit) -> str:
     return f'"{limit.name}";q={limit.size};w={whole_seconds(limit.seconds)}'
 
 
-def _showing(verdict: Verdict, send: Send) -> Send:
+def _showing(allowance: Allowance, send: Send) -> Send:
     """Return `send` that adds the RateLimit headers to an answer."""
 
     async def showing(message: Message) -> None:
         if message["type"] == "http.response.start":
-            lines = [(name.encode(), value.encode()) for name, value in headers_of(verdict).items()]
+            lines = [(name.encode(), value.encode()) for name, value in headers_of(allowance).items()]
             message["headers"] = [*message.get("headers", ()), *lines]
         await send(message)
 

@@ -28,7 +28,7 @@ AT_ONCE = {"Api": 2, "Assign": 2, "Monitor": 2}
 """How many environments a function may have; the others have one."""
 
 PARAMETERS = {"LogLevel": "warning"}
-SETTINGS = {"FLOWC_WORKER_NETWORKS": "loopback"}
+SETTINGS = {"FLOWC_WORKER_NETWORKS": "loopback", "FLOWC_RATE_LIMITS": "off"}
 """The workers of tests are where the template lets none be."""
 
 WORKERS = 2

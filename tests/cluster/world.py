@@ -68,6 +68,7 @@ async def cluster(
             "FLOWC_WORKER_KEY": KEY,
             "FLOWC_API_KEY": KEY,
             "FLOWC_WORKER_NETWORKS": "loopback",
+            "FLOWC_RATE_LIMITS": "off",
             "FLOWC_LOG_LEVEL": "warning",
             "FLOWC_HEARTBEAT_SECONDS": "600",
             **{f"FLOWC_{name.upper()}": str(value) for name, value in settings.items()},

@@ -44,7 +44,7 @@ class Deployed:
     """The services and the settings that every function of a test shares."""
 
     aws: Aws
-    environment: Mapping[str, str]
+    environment: dict[str, str]
     events: str
     timers: str
     queue_arn: str
@@ -157,6 +157,14 @@ def decided(**data: object) -> CloudEvent:
 
 def body_of(event: CloudEvent) -> str:
     return write_structured(event)[1].decode()
+
+
+async def test_the_processes_of_the_api_share_the_limits_of_a_client(deployed: Deployed) -> None:
+    deployed.environment["FLOWC_RATE_LIMITS"] = "day=6"
+    processes = [await deployed.function("api") for _ in range(2)]
+    answers = [await processes[number % 2].asks("GET", "/api/v1/flows") for number in range(9)]
+    assert [status for status, _ in answers] == [200] * 6 + [429] * 3
+    assert answers[-1][1]["code"] == "quota_exceeded"
 
 
 async def test_a_decision_that_is_posted_goes_from_function_to_function(deployed: Deployed) -> None:

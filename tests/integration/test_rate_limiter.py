@@ -17,7 +17,7 @@ from functions._adapters.sql.postgres import PostgresStore
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._core.errors import Conflict, Unavailable
 from functions._core.ports import Entry, KeyValues
-from functions._core.rate_limits import DAY_SECONDS, Limit, Verdict, read_limits
+from functions._core.rate_limits import DAY_SECONDS, Allowance, Limit, read_limits
 from functions._engine import rate_limiter
 from functions._engine.clock import SystemClock
 from functions._engine.rate_limiter import SPACE, RateLimiter
@@ -65,13 +65,15 @@ def process(store: KeyValues, clock: HandClock, *limits: Limit, alone: bool = Fa
     return RateLimiter(named, store, clock, Metrics(), clock.monotonic, alone=alone)
 
 
-async def verdicts(limiter: RateLimiter, number: int, client: str = "key:1", name: str = "write") -> Sequence[Verdict]:
+async def allowances(
+    limiter: RateLimiter, number: int, client: str = "key:1", name: str = "write"
+) -> Sequence[Allowance]:
     found = [await limiter.take(client, name) for _ in range(number)]
-    return [verdict for verdict in found if verdict is not None]
+    return [allowance for allowance in found if allowance is not None]
 
 
 async def passed(limiter: RateLimiter, number: int, client: str = "key:1", name: str = "write") -> int:
-    return sum(verdict.allowed for verdict in await verdicts(limiter, number, client, name))
+    return sum(allowance.allowed for allowance in await allowances(limiter, number, client, name))
 
 
 async def test_a_burst_passes_and_then_the_rate(store: Counting, clock: HandClock) -> None:
@@ -102,9 +104,9 @@ async def test_over_a_minute_a_flood_gets_the_burst_and_the_rate(store: Counting
 
 async def test_a_flood_asks_the_store_no_more_until_there_may_be_a_block(store: Counting, clock: HandClock) -> None:
     limiter = process(store, clock, WRITE)
-    await verdicts(limiter, 41)
+    await allowances(limiter, 41)
     before = store.calls.total()
-    (first,) = await verdicts(limiter, 1)
+    (first,) = await allowances(limiter, 1)
     assert await passed(limiter, FLOOD) == 0
     assert store.calls.total() == before
     assert first.retry_after == pytest.approx(0.5)
@@ -117,16 +119,16 @@ async def test_ten_thousand_requests_at_once_get_what_ten_thousand_in_turn_get(
 ) -> None:
     limiter = process(store, clock, READ, DAY, alone=True)
     found = await asyncio.gather(*(limiter.take("key:1", "read") for _ in range(FLOOD)))
-    assert sum(verdict.allowed for verdict in found if verdict) == 200
+    assert sum(allowance.allowed for allowance in found if allowance) == 200
     assert store.calls["put"] == 1 + 200 / 10
 
 
 async def test_what_is_left_is_told(store: Counting, clock: HandClock) -> None:
     limiter = process(store, clock, WRITE)
-    told = await verdicts(limiter, 41)
-    assert [verdict.remaining for verdict in told] == [*range(39, -1, -1), 0]
+    told = await allowances(limiter, 41)
+    assert [allowance.remaining for allowance in told] == [*range(39, -1, -1), 0]
     assert told[19].reset == pytest.approx(1)
-    assert [verdict.allowed for verdict in told[-2:]] == [True, False]
+    assert [allowance.allowed for allowance in told[-2:]] == [True, False]
 
 
 async def test_clients_and_limits_are_apart(store: Counting, clock: HandClock) -> None:
@@ -230,7 +232,7 @@ async def test_a_quota_is_used_up_to_its_last_request_and_comes_back_the_next_da
 ) -> None:
     limiter = process(store, clock, Limit("day", 101, DAY_SECONDS, at_once=True), READ)
     assert await passed(limiter, 150, name="read") == 101
-    (refused,) = await verdicts(limiter, 1, name="read")
+    (refused,) = await allowances(limiter, 1, name="read")
     assert (refused.limit.name, refused.retry_after) == ("day", DAY_SECONDS / 2)
     assert await passed(limiter, 10, "worker:1", "worker") == 0  # not limited at all: see below
     assert await limiter.take("worker:1", "worker") is None
@@ -253,7 +255,7 @@ async def test_a_bucket_that_is_removed_or_damaged_is_full(store: Counting, cloc
 
 async def test_a_bucket_is_kept_no_longer_than_it_says_anything(store: Counting, clock: HandClock) -> None:
     limiter = process(store, clock, WRITE, DAY)
-    await verdicts(limiter, 50)
+    await allowances(limiter, 50)
     expiry = {entry.key.partition("/")[0]: entry.expires_at for entry in await store.page(SPACE, None, 10)}
     assert expiry == {"write": T0 + timedelta(seconds=12), "day": T0 + timedelta(seconds=DAY_SECONDS / 2 + 10)}
     clock.move(12)
@@ -306,9 +308,9 @@ async def test_workers_and_strangers_are_counted_without_the_store(store: Counti
 async def test_refusals_are_counted(store: Counting, clock: HandClock) -> None:
     metrics = Metrics()
     limiter = RateLimiter(read_limits("day=50"), store, clock, metrics, clock.monotonic)
-    await verdicts(limiter, 45)
+    await allowances(limiter, 45)
     clock.move(60)
-    await verdicts(limiter, 45)
+    await allowances(limiter, 45)
     lines = metrics.text().decode().splitlines()
     assert 'api_rate_limited_total{limit="write"} 10.0' in lines
     assert 'api_rate_limited_total{limit="day"} 30.0' in lines
@@ -323,8 +325,8 @@ async def test_a_request_that_passes_costs_little_with_its_share_of_the_writes(t
     for _ in range(10):
         begun, allowed = time.process_time(), 0
         while allowed < 1000:
-            verdict = await limiter.take("key:1", "write")
-            allowed += verdict is not None and verdict.allowed
+            allowance = await limiter.take("key:1", "write")
+            allowed += allowance is not None and allowance.allowed
         best = min(best, (time.process_time() - begun) / allowed)
     await opened.close()
     assert best < 60e-6, "with its share of the write of a block"

@@ -38,6 +38,7 @@ def environment(sink: str = NOBODY, **settings: object) -> dict[str, str]:
         "worker_key": KEY,
         "api_key": KEY,
         "worker_networks": "loopback",
+        "rate_limits": "off",
         "log_level": "error",
         **settings,
     }
