@@ -29,7 +29,7 @@ MAX_NAME = 255
 HTTP_OK = 200
 
 
-class Answer(Protocol):
+class Fetched(Protocol):
     """An answer over HTTP."""
 
     @property
@@ -38,7 +38,7 @@ class Answer(Protocol):
     def body(self) -> bytes: ...
 
 
-Fetch = Callable[[str], Awaitable[Answer]]
+Fetch = Callable[[str], Awaitable[Fetched]]
 """GETs a URL that the settings or the provider name; raises `Unavailable`, or `Rejected` for an address not allowed."""
 
 

@@ -89,8 +89,17 @@ class Settings(BaseModel):
     outside_queue: str | None = Field(
         None, description="On AWS: ARN of the api's queue, by which dead_letter knows what came from outside"
     )
-    worker_key_secret: str | None = Field(None, description="On AWS: secret that holds FLOWC_WORKER_KEY")
-    api_key_secret: str | None = Field(None, description="On AWS: secret that holds FLOWC_API_KEY")
+    worker_key_secret: str | None = Field(
+        None,
+        description="Where FLOWC_WORKER_KEY is kept: env:NAME, file:PATH, vault:PATH#FIELD, or aws:NAME; "
+        "a name without a kind is AWS's",
+    )
+    api_key_secret: str | None = Field(None, description="Where FLOWC_API_KEY is kept, likewise")
+    token_keys_secret: str | None = Field(None, description="Where FLOWC_TOKEN_KEYS is kept, likewise")
+    vault_url: AnyHttpUrl | None = Field(
+        None, description="Vault-compatible server that secrets of the kind vault are in"
+    )
+    vault_token_file: Path | None = Field(None, description="File with the token for it, of mode 0600")
     public_url: AnyHttpUrl | None = Field(None, description="Base URL that workers reach the platform at")
     telemetry_url: AnyHttpUrl | None = Field(None, description="Telemetry sink; without it a file in the data folder")
     subscriber_url: AnyHttpUrl | None = Field(None, description="Gets every transition as a CloudEvent")

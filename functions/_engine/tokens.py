@@ -28,7 +28,8 @@ KEY_BYTES = 32
 CLAIMS = frozenset({"ticket_id", "attempt", "sub", "exp", "iat"})
 
 AUDIENCE = "execution-ticket-service"
-"""Who the tokens are for; they are taken here alone. One without an audience comes from an earlier version."""
+"""Who the tokens are for; they are taken here alone. An assignment's token by the platform's own secret is spared it:
+that secret is used for nothing else."""
 
 SKEW_SECONDS = 30
 """How far the clock of another process of the platform may be ahead."""
@@ -62,15 +63,14 @@ class JwtTokens:
     ) -> str:
         """Return a token for one attempt at one ticket; it holds up to a second past `expires_at`."""
         claims: dict[str, Any] = {
-            "aud": AUDIENCE,
             "ticket_id": ticket_id,
             "attempt": attempt,
             "sub": worker_id,
             "exp": ceil(expires_at.timestamp()),
             "iat": int(self._clock.now().timestamp()),
         }
-        if more is not None:
-            claims |= {name: value for name, value in more.items() if name not in claims}
+        if more is not None or self._signer is not None:
+            claims = {"aud": AUDIENCE, **(more or {}), **claims}
         payload = json.dumps(claims, separators=(",", ":")).encode()
         token = self._signed(encoded(payload)) if self._signer is None else self._signer.token(payload)
         return token.decode()
@@ -88,11 +88,9 @@ class JwtTokens:
             claims = json.loads(urlsafe_b64decode(payload + PADDING).decode())
         if not claims.keys() >= CLAIMS:
             raise _bad("the token lacks a claim")
-        if claims.get("aud", AUDIENCE) != AUDIENCE:
-            raise _bad("the token was made for somebody else")
         now = self._clock.now().timestamp()
-        if claims.get("nbf", 0) > now + SKEW_SECONDS:
-            raise _bad("the token does not hold yet")
+        if len(claims) > len(CLAIMS):
+            _check_more(claims, now)
         if claims["exp"] <= now:
             raise Rejected("the token has expired", code="expired_token", status=401)
         return claims
@@ -114,9 +112,10 @@ class JwtTokens:
         """Return the claims of a token that one of the keys has signed, by the algorithm of that key alone."""
         try:
             raw = taken_apart(token)
-            return verified(raw, self._public.get(raw.header.get("kid", "")), types={"JWT"})
+            claims = verified(raw, self._public.get(raw.header.get("kid", "")), types={"JWT"})
         except Malformed:
             raise _bad("the token is not valid") from None
+        return {"aud": None, **claims}
 
     def _signed(self, payload: bytes) -> bytes:
         """Return the token of a payload: a JWT signed with HMAC-SHA256 (RFC 7515 §3.1)."""
@@ -124,6 +123,14 @@ class JwtTokens:
         mac = self._mac.copy()
         mac.update(text)
         return text + b"." + encoded(mac.digest())
+
+
+def _check_more(claims: Mapping[str, Any], now: float) -> None:
+    """Raise `Rejected` for what a token says beside that which every one says."""
+    if claims.get("aud", AUDIENCE) != AUDIENCE:
+        raise _bad("the token was made for somebody else")
+    if claims.get("nbf", 0) > now + SKEW_SECONDS:
+        raise _bad("the token does not hold yet")
 
 
 def _bad(why: str) -> Rejected:

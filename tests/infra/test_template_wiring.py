@@ -256,8 +256,9 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
             else re.sub(r"\$\{(\w+Queue)\}", r"https://sqs.eu-central-1.amazonaws.com/1/\1", str(value))
             for key, value in function["Environment"]["Variables"].items()
         }
-        secrets = {"worker_key": "w" * 48} | ({"api_key": "a" * 48} if "FLOWC_API_KEY_SECRET" in variables else {})
-        settings = read_environment(NAMED[name], variables, secrets)
+        secrets = {"FLOWC_WORKER_KEY": "w" * 48}
+        secrets |= {"FLOWC_API_KEY": "a" * 48} if "FLOWC_API_KEY_SECRET" in variables else {}
+        settings = read_environment(NAMED[name], {**variables, **secrets})
         assert ("FLOWC_API_KEY_SECRET" in variables) is (name == "Api")
         assert str(settings.public_url).rstrip("/") == given.get("PublicUrl", made["HttpApi"])
         assert settings.timer_queue is not None

@@ -12,7 +12,7 @@ from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.eventbridge import BYTES, EventBridgeBroker
 from functions._adapters.aws.messages import Queue, queue_of, read_message
 from functions._adapters.aws.queues import FunctionQueues
-from functions._adapters.aws.secrets import secret
+from functions._adapters.aws.secrets import AwsSecrets
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import type_of
 from tests.support.aws_emulator import Aws
@@ -111,10 +111,12 @@ def test_a_message_that_is_no_event_is_refused(body: str) -> None:
 
 
 async def test_a_secret_is_read_and_one_that_is_not_there_is_named(aws_services: Aws) -> None:
-    client = aws_services.of("secretsmanager")
-    assert await secret(client, await aws_services.secret("key", "the key")) == "the key"
+    secrets = AwsSecrets(aws_services.of("secretsmanager"))
+    found = await secrets.get(await aws_services.secret("key", "the key"))
+    assert (found.value, bool(found.version), found.expires_at) == ("the key", True, None)
+    assert "the key" not in repr(found)
     with pytest.raises(Unavailable, match="ResourceNotFound"):
-        await secret(client, "no-such-secret")
+        await secrets.get("no-such-secret")
 
 
 class Bus(Loopback):

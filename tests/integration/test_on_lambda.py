@@ -51,7 +51,7 @@ class Deployed:
     functions: list[LambdaFunction] = field(default_factory=list)
 
     async def function(self, name: str) -> "Function":
-        settings = read_environment(name, self.environment, {})
+        settings = read_environment(name, self.environment)
         made = await LambdaFunction.made(name, settings, self.aws.clients)
         self.functions.append(made)
         metrics = EmbeddedMetrics(made.platform.metrics, name, "FlowC")
@@ -486,16 +486,16 @@ async def test_a_tick_publishes_what_a_process_that_died_has_left(deployed: Depl
 
 def test_the_environment_is_named_where_it_is_wrong() -> None:
     with pytest.raises(SettingsError) as wrong:
-        read_environment("api", {"FLOWC_TABLE": "x", "FLOWC_BUSS": "y"}, {})
+        read_environment("api", {"FLOWC_TABLE": "x", "FLOWC_BUSS": "y"})
     assert [problem.split(":")[0] for problem in wrong.value.problems] == ["FLOWC_BUSS", "FLOWC_TABLE"]
     with pytest.raises(SettingsError) as missing:
-        read_environment("api", {"FLOWC_TABLE": "table"}, {"worker_key": "w" * 32})
+        read_environment("api", {"FLOWC_TABLE": "table", "FLOWC_WORKER_KEY": "w" * 32})
     names = [problem.split(":")[0] for problem in missing.value.problems]
     assert names == ["FLOWC_BUS", "FLOWC_PUBLIC_URL", "FLOWC_API_KEY"]
 
 
 async def test_two_environments_of_a_function_give_other_positions_at_the_same_moment(deployed: Deployed) -> None:
-    settings = read_environment("enforce_sla", deployed.environment, {})
+    settings = read_environment("enforce_sla", deployed.environment)
     flow = make_flow()
     for number in range(3):
         made = await LambdaFunction.made("enforce_sla", settings, deployed.aws.clients, Ahead(NOW))

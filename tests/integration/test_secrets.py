@@ -35,6 +35,8 @@ class Parrot:
         if not assignment.get("token"):
             return Answer(202)
         self.tokens.add(assignment["token"])
+        if assignment["task_id"] == "hold":
+            return Answer(202)
         if assignment["task_id"] == "refuse":
             return Answer(400, b"refused: " + json.dumps({"token": assignment["token"]}).encode() + request.body)
         report = asyncio.create_task(self._report(assignment))
@@ -94,11 +96,20 @@ async def drive(platform: Platform, parrot: Parrot, endpoint: str) -> str:
             secret = answer.json()["signing_secret"]
             parrot.tokens |= {secret, secret.removeprefix("whsec_")}
         flows = []
-        plans = ([task("ok")], [task("fail")], [task("refuse")])
+        plans = ([task("ok")], [task("fail")], [task("refuse")], [task("hold")])
         for number, tasks in enumerate(plans):
             sent = decision(*tasks, decision_id=f"d-{number}", risk_band="low")
             media, body = write_structured(decision_event(sent))
             flows.append((await client.post("/", content=body, headers=media)).json()["flow_id"])
+
+        async def held() -> str | None:
+            tickets = (await client.get(f"/api/v1/flows/{flows[3]}/tickets")).json()["items"]
+            token = await client.get(f"/api/v1/tickets/{tickets[0]['ticket_id']}/token") if tickets else None
+            return token.json()["access_token"] if token is not None and token.status_code == 200 else None
+
+        parrot.tokens.add(await until(held, "a token that was asked for"))
+        made = await client.post("/api/v1/keys", json={"name": "ci", "roles": ["operator"]})
+        parrot.tokens.add(made.json()["key"].rpartition("_")[2])
         media, body = write_structured(decision_event(decision(task("other"), decision_id="d-0")))
         assert (await client.post("/", content=body, headers=media)).status_code == 422  # a dead letter
         for headers in ({"x-api-key": f"{API_KEY}?"}, {"x-forwarded-for": "1.2.3.4"}):
@@ -116,7 +127,7 @@ async def drive(platform: Platform, parrot: Parrot, endpoint: str) -> str:
             for flow in flows
             for path in (f"/api/v1/flows/{flow}{part}" for part in ("", "/tickets", "/history", "/result", "/decision"))
         ]
-        pages = ("events", "dead-letters", "audits", "workers", "tickets", "flows")
+        pages = ("events", "dead-letters", "audits", "workers", "tickets", "flows", "keys")
         shown += [await client.get(f"/api/v1/{page}") for page in pages]
         shown += [await client.get(path) for path in ("/metrics", "/ready", "/openapi.json")]
         assert {answer.status_code for answer in shown} == {200}

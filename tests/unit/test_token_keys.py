@@ -1,6 +1,8 @@
 """Tokens by public keys, with a library for such tokens as the other side; and what nobody may get believed."""
 
 import json
+import subprocess
+import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -172,6 +174,7 @@ def test_no_header_gets_a_token_believed(algorithm: str) -> None:
     ("changed", "code"),
     [
         ({"aud": "somebody-else"}, "bad_token"),
+        ({"aud": ["somebody-else"]}, "bad_token"),
         ({"aud": [AUDIENCE, "other"]}, "bad_token"),
         ({"exp": NOON.timestamp()}, "expired_token"),
         ({"nbf": NOON.timestamp() + 31}, "bad_token"),
@@ -234,3 +237,17 @@ def test_a_key_is_not_shown() -> None:
     key = signing_keys(pem)[0]
     assert isinstance(key, SigningKey)
     assert pem.splitlines()[1] not in f"{key} {Settings.from_mapping({'FLOWC_TOKEN_KEYS': pem})!r}"
+
+
+def test_nothing_for_public_keys_is_imported_where_there_is_none() -> None:
+    """A cold start pays for what it uses alone."""
+    code = "import functions._hosts.api_app, functions._hosts.one_machine.process, sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rooms = {
+        "cryptography",
+        "jwt",
+        "functions._engine.oidc",
+        "functions._adapters.vault",
+        "functions._adapters.secrets",
+    }
+    assert rooms & set(run.stdout.split()) == set()

@@ -1,8 +1,16 @@
-"""Keys that lie in AWS Secrets Manager, each the whole text of a secret."""
+"""Secrets in AWS Secrets Manager, each the whole text of one."""
 
 from functions._adapters.aws.client import Client
+from functions._core.secrets import Secret
 
 
-async def secret(client: Client, name: str) -> str:
-    """Return the text of a secret, by its name or ARN."""
-    return str((await client.call("get_secret_value", {"SecretId": name}))["SecretString"])
+class AwsSecrets:
+    """Secrets by name or ARN; implements `ports.Secrets`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def get(self, name: str) -> Secret:
+        """Return the text of a secret."""
+        answer = await self._client.call("get_secret_value", {"SecretId": name})
+        return Secret(str(answer["SecretString"]), str(answer.get("VersionId", "")))

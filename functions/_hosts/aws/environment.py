@@ -13,15 +13,14 @@ from typing import Any
 import structlog
 
 from functions._adapters.aws.client import Clients
-from functions._adapters.aws.secrets import secret
+from functions._adapters.aws.secrets import AwsSecrets
+from functions._engine.clock import SystemClock
+from functions._engine.secrets import with_secrets
 from functions._engine.settings import PREFIX, Settings, SettingsError
 from functions._hosts.aws.function import LambdaFunction
 from functions._hosts.aws.records import Records
 from functions._observability import logs
 from functions._observability.emf import EmbeddedMetrics
-
-SECRETS = ("worker_key", "api_key")
-"""Settings that may lie in a secret, which another setting names: `FLOWC_WORKER_KEY_SECRET` for one."""
 
 REQUIRED = {
     "table": "the functions share a DynamoDB table",
@@ -51,9 +50,9 @@ def _entry(name: str) -> "LambdaEntry":
     return LambdaEntry(name, os.environ)
 
 
-def read_environment(function: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> Settings:
-    """Return the settings, with what the secrets hold; raise `SettingsError` naming all that is wrong or missing."""
-    settings = Settings.from_mapping({**environment, **{PREFIX + name.upper(): key for name, key in secrets.items()}})
+def read_environment(function: str, environment: Mapping[str, str]) -> Settings:
+    """Return the settings; raise `SettingsError` naming all that is wrong or missing."""
+    settings = Settings.from_mapping(environment)
     required = REQUIRED | OF_FUNCTIONS.get(function, {})
     missing = {name: why for name, why in required.items() if getattr(settings, name) is None}
     if missing:
@@ -69,8 +68,9 @@ class LambdaEntry:
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)  # Powertools and Mangum run what they are given in the current one
         clients = Clients()
-        found = self._loop.run_until_complete(_secrets(clients, environment))
-        settings = read_environment(name, environment, found)
+        secrets = AwsSecrets(clients.of("secretsmanager"))
+        whole = self._loop.run_until_complete(with_secrets(environment, SystemClock(), lambda: secrets))
+        settings = read_environment(name, whole)
         logs.configure(settings.log_level)
         self._function = self._loop.run_until_complete(LambdaFunction.made(name, settings, clients))
         self._metrics = EmbeddedMetrics(self._function.platform.metrics, name, NAMESPACE)
@@ -119,11 +119,6 @@ def gateway(app: Any) -> Any:  # noqa: ANN401 Mangum has types of its own for th
     from mangum import Mangum
 
     return Mangum(app, lifespan="off", text_mime_types=TEXT)
-
-
-async def _secrets(clients: Clients, environment: Mapping[str, str]) -> Mapping[str, str]:
-    named = {name: environment.get(f"{PREFIX}{name.upper()}_SECRET", "").strip() for name in SECRETS}
-    return {name: await secret(clients.of("secretsmanager"), where) for name, where in named.items() if where}
 
 
 def _tracer(name: str, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 it is imported where it is wanted

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from functions._core.errors import Unavailable
+from functions._engine.secrets import environment_with_secrets
 from functions._engine.settings import Settings, SettingsError
 from functions._hosts.knative.edge import not_now, send_of
 from functions._hosts.knative.process import DRAIN_SECONDS, Binding, Opens, RunningFunction, read_environment, running
@@ -164,7 +165,7 @@ class Served:
 def serve(function: KnativeFunction, environment: Mapping[str, str]) -> None:
     """Serve a function until SIGTERM or SIGINT; then take no more, let what runs end, and leave."""
     try:
-        settings, binding = read_environment(function.name, environment)
+        settings, binding = read_environment(function.name, environment_with_secrets(environment))
     except SettingsError as error:
         print(f"flowc {function.name}: {error}", file=sys.stderr)  # noqa: T201 for people
         raise SystemExit(WRONG_SETTINGS) from error

@@ -15,6 +15,7 @@ from functions._engine.clock import fresh_id
 from functions._engine.compose import Composition, Host, compose
 from functions._engine.platform import Platform
 from functions._engine.queue_heartbeat import queue_heartbeat
+from functions._engine.secrets import environment_with_secrets
 from functions._engine.settings import Settings
 from functions._hosts.api_app import api_app
 from functions._hosts.open_store import open_store
@@ -73,8 +74,8 @@ def run(settings: Settings) -> None:
 
 
 def environment() -> Mapping[str, str]:
-    """Return the environment that settings are read from."""
-    return os.environ
+    """Return the environment that settings are read from, with the secrets that it names; raise `SettingsError`."""
+    return environment_with_secrets(os.environ)
 
 
 def next_steps(url: str) -> str:

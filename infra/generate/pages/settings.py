@@ -7,6 +7,7 @@ import annotated_types
 from pydantic.fields import FieldInfo
 
 from functions._cli.options import DEFAULT_URL
+from functions._engine.secrets import NAMED
 from functions._engine.settings import HERE, PREFIX, Settings
 from functions._hosts.aws import environment as aws
 from functions._hosts.knative import process as knative
@@ -109,5 +110,5 @@ def _lambda() -> Iterator[str]:
         for function, needed in aws.OF_FUNCTIONS.items()
         for name, why in needed.items()
     )
-    secrets = " and ".join(f"{named(name)} ({named(f'{name}_secret')})" for name in aws.SECRETS)
+    secrets = ", ".join(f"{named(name)} ({named(f'{name}_secret')})" for name in NAMED)
     yield text(f"A secret may hold {secrets}: the setting in brackets names it.")

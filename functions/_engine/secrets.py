@@ -1,0 +1,103 @@
+"""Secrets that settings only name: in the environment, a file, AWS Secrets Manager or a Vault-compatible server.
+
+`FLOWC_WORKER_KEY_SECRET=vault:secret/data/flowc#worker_key` is `FLOWC_WORKER_KEY`, kept elsewhere. Before the first
+colon stands the kind: `env`, `file`, `aws` or `vault`; a name without one is AWS's, as its ARNs are.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from functions._core.errors import Rejected, Unavailable
+from functions._core.ports import Clock
+from functions._core.secrets import Secrets
+from functions._engine.clock import SystemClock
+from functions._engine.settings import PREFIX, SettingsError
+
+NAMED = ("worker_key", "api_key", "token_keys")
+"""Settings that another one, with `_secret` behind its name, may say the place of."""
+
+AWS, ENV, FILE, VAULT = "aws", "env", "file", "vault"
+
+
+class SecretPlace(NamedTuple):
+    """Where a secret is."""
+
+    kind: str
+    name: str
+
+
+def place_of(text: str) -> SecretPlace:
+    """Return the place that a setting names."""
+    kind, _, name = text.partition(":")
+    return SecretPlace(kind, name) if kind in {AWS, ENV, FILE, VAULT} else SecretPlace(AWS, text)
+
+
+def places_in(environment: Mapping[str, str]) -> Mapping[str, SecretPlace]:
+    """Return the places of the settings that are kept elsewhere, by the names of their variables."""
+    texts = {f"{PREFIX}{name.upper()}": environment.get(f"{PREFIX}{name.upper()}_SECRET", "").strip() for name in NAMED}
+    return {variable: place_of(text) for variable, text in texts.items() if text}
+
+
+async def with_secrets(
+    environment: Mapping[str, str], clock: Clock, of_aws: Callable[[], Secrets] | None = None
+) -> Mapping[str, str]:
+    """Return the environment with the values of all secrets that it names; raise `SettingsError`, `Unavailable`.
+
+    What reads a kind of secret is imported only where one is named. `of_aws` reads those of AWS.
+    """
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    for variable, place in places_in(environment).items():
+        try:
+            found[variable] = (await _source(place.kind, environment, clock, of_aws).get(place.name)).value
+        except Rejected as error:
+            problems.append(f"{variable}_SECRET: {error}")
+    if problems:
+        raise SettingsError(problems)
+    return {**environment, **found} if found else environment
+
+
+def environment_with_secrets(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with all secrets that it names, before an event loop runs; raise `SettingsError`."""
+    if not places_in(environment):
+        return environment
+    try:
+        return asyncio.run(with_secrets(environment, SystemClock()))
+    except Unavailable as error:
+        raise SettingsError([f"a secret cannot be read: {error}"]) from error
+
+
+def _source(kind: str, environment: Mapping[str, str], clock: Clock, of_aws: Callable[[], Secrets] | None) -> Secrets:
+    if kind == ENV:
+        from functions._adapters.secrets import EnvironmentSecrets
+
+        return EnvironmentSecrets(environment)
+    if kind == FILE:
+        from functions._adapters.secrets import FileSecrets
+
+        return FileSecrets()
+    if kind == VAULT:
+        return vault_of(environment, clock)
+    return _from_aws() if of_aws is None else of_aws()
+
+
+def vault_of(environment: Mapping[str, str], clock: Clock) -> Secrets:
+    """Return the secrets of the server that FLOWC_VAULT_URL names; raise `SettingsError`."""
+    from functions._adapters.http.addresses import EVERY_NETWORK
+    from functions._adapters.http.outbound import OutboundClient
+    from functions._adapters.vault import VaultSecrets
+
+    url, token = (environment.get(f"{PREFIX}{name}", "").strip() for name in ("VAULT_URL", "VAULT_TOKEN_FILE"))
+    missing = [f"{PREFIX}{name}" for name, given in (("VAULT_URL", url), ("VAULT_TOKEN_FILE", token)) if not given]
+    if missing:
+        raise SettingsError([f"{name}: not set; a secret is kept in Vault" for name in missing])
+    return VaultSecrets(OutboundClient(EVERY_NETWORK), url, Path(token), clock)
+
+
+def _from_aws() -> Secrets:
+    from functions._adapters.aws.client import Clients
+    from functions._adapters.aws.secrets import AwsSecrets
+
+    return AwsSecrets(Clients().of("secretsmanager"))
