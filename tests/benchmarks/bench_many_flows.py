@@ -52,7 +52,10 @@ async def _copy(world: OneMachine, flow_id: str, start: int, end: int) -> None:
         return ChangeSet(
             flow_id=new,
             flow=flow.but(flow_id=new, decision_id=f"d-{number}", version=1),
-            tickets=tuple(ticket.but(ticket_id=ids[ticket.ticket_id], flow_id=new, version=1, next_wakeup_at=None) for ticket in tickets),
+            tickets=tuple(
+                ticket.but(ticket_id=ids[ticket.ticket_id], flow_id=new, version=1, next_wakeup_at=None)
+                for ticket in tickets
+            ),
             history=tuple(line.but(flow_id=new, ticket_id=ids.get(line.ticket_id or "")) for line in history),
         )
 
