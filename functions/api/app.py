@@ -15,6 +15,7 @@ from functions.api import (
     signals,
     system,
     telemetry,
+    ticket_changes,
     tickets,
     why,
     workers,
@@ -37,6 +38,7 @@ flow under `/api/v1/flows/{flow_id}`, and ask `/api/v1/why/{id}` when something 
 MODULES = (
     flows,
     tickets,
+    ticket_changes,
     orders,
     why,
     workers,

@@ -7,12 +7,14 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, TypeAdapter
 
+from functions._core.decision.single import NewTicket
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
 from functions.api import problems as problem_documents
 from functions.api.forms import Flush, OrderForm, RedriveForm, SkipForm, Wanted
+from functions.api.ticket_forms import RetryForm, StatusChange
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
 BINARY, STRUCTURED, BATCHED = (
@@ -113,6 +115,9 @@ def _schemas() -> Mapping[str, Document]:
         OrderForm,
         RedriveForm,
         SkipForm,
+        RetryForm,
+        NewTicket,
+        StatusChange,
         Flush,
         Wanted,
         WorkflowStart,
