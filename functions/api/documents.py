@@ -22,6 +22,7 @@ BINARY, STRUCTURED, BATCHED = (
     "application/cloudevents+json",
     "application/cloudevents-batch+json",
 )
+AVRO = "application/avro"
 JSON_MEDIA = r"^[^/\s;]+/([^/\s;]+\+)?json(\s*;.*)?$"
 KEY = "FLOWC_API_KEY; also taken as a bearer token. Asked of clients that are not on the platform's machine"
 TAKEN = tuple(entry for entry in CATALOGUE if entry.outside)
@@ -69,6 +70,14 @@ def json_body(model: type[BaseModel] | str, *, required: bool = True) -> Documen
     """Return the documentation of a JSON body that is read by hand; a text names a schema of the document."""
     name = model if isinstance(model, str) else model.__name__
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": ref(name)}}}}
+
+
+def avro_too(body: Document, schema: str) -> Document:
+    """Return the documentation of a body that may also be one Avro object of `schema`, in single-object encoding."""
+    text = f"One object in Avro's single-object encoding, of the schema {schema}; at most 1 MiB"
+    content = body["requestBody"]["content"]
+    content[AVRO] = {"schema": {"type": "string", "format": "binary", "description": text}}
+    return body
 
 
 def events_body(*event_types: str, batch: bool) -> Document:

@@ -16,8 +16,8 @@ from functions._core.machine.claim import allowed
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.record import fields_of
 from functions._core.records.values import TicketStatus, format_time
-from functions.api.bodies import json_answer, read_json
-from functions.api.documents import json_body, problems
+from functions.api.bodies import json_answer, read_json, read_json_or_avro
+from functions.api.documents import avro_too, json_body, problems
 from functions.api.preconditions import IdempotencyKey, IfMatch, matched_version, tagged
 from functions.api.problems import Itemised
 from functions.api.questions import sound
@@ -45,7 +45,7 @@ KNOWN: dict[int | str, Any] = {200: {"model": TicketView, "description": "Known 
     status_code=201,
     response_model=TicketView,
     responses=problems(409, *BODY_PROBLEMS) | ACCEPTED | KNOWN,
-    openapi_extra=json_body(NewTicket),
+    openapi_extra=avro_too(json_body(NewTicket), "events/execution_ticket.v1.avsc"),
 )
 async def create_ticket(
     services: Services, request: Request, response: Response, idempotency_key: IdempotencyKey = None
@@ -54,7 +54,7 @@ async def create_ticket(
 
     It is carried out like every other ticket: capable workers that are registered get it, others may claim it.
     """
-    decision = decision_of(await read_json(request, NewTicket, limit=services.max_body), idempotency_key)
+    decision = decision_of(await read_json_or_avro(request, NewTicket, "execution_ticket"), idempotency_key)
     flow_id, ticket_id = ticket_of(decision)
     known = await services.ports.store.flow(flow_id)
     if known is None:

@@ -58,7 +58,7 @@ class Payload(Input):
     template_id: Id | None = None
     """Id of a template that the worker knows."""
     parameters: Mapping[str, Any] = {}
-    """Input of the work, where `parameters` of the ticket itself is absent."""
+    """Input of the work, where `parameters` of the ticket itself is empty."""
 
 
 class NewTicket(Input):
@@ -103,7 +103,7 @@ class NewTicket(Input):
     """Capabilities that a worker must offer, all of them."""
     sla: NewSla = NewSla()
     """Its time and its tries."""
-    parameters: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = {}
     """Input of the work, any JSON object."""
     payload: Payload = Payload()
     """The work in the words of older clients."""
@@ -151,7 +151,7 @@ def _work_of(new: NewTicket) -> dict[str, Any]:
     retry, tries = new.retry, new.sla.max_retries
     if tries is not None:
         retry = (retry or Retry()).but(max_retries=tries)
-    parameters = new.payload.parameters if new.parameters is None else new.parameters
+    parameters = new.parameters or new.payload.parameters
     of_decision = {"decision_id": new.decision_id} if new.decision_id else {}
     task = Task(
         task_id=new.task_id or new.plan_id,
