@@ -4,8 +4,7 @@ Its decision is named after it, `flowc-ticket:<ticket id>`, and C2 gives the tic
 ticket can be computed, as every flow can, and the same ticket sent again is the same flow.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar
 
@@ -14,18 +13,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from functions._core.decision.model import Compensation, Input, Retry, Task
 from functions._core.decision.vocabulary import DurationMs, Id, Moment, PriorityWord, TaskWord
 from functions._core.records.json_text import content_hash
-from functions._core.records.values import RiskBand, SecurityLevel, TicketStatus, flow_id_of, format_time
-
-PREFIX = "flowc-ticket:"
-"""How the decisions of tickets that were created alone begin."""
-
-TICKET_ID = re.compile(r"(?!(?i:[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]{21}$))[A-Za-z0-9][A-Za-z0-9._-]{0,35}")
-"""Ids that a client may choose: 36 characters that are safe in addresses, headers and logs. No UUID of version 5: these
-are the ids of all other tickets, and nobody may take one of them beforehand."""
+from functions._core.records.values import (
+    OWN_TICKET_ID,
+    TICKET_DECISION,
+    RiskBand,
+    SecurityLevel,
+    TicketStatus,
+    flow_id_of,
+    format_time,
+)
 
 
 def _a_ticket_id(value: str) -> str:
-    if not TICKET_ID.fullmatch(value):
+    if not OWN_TICKET_ID.fullmatch(value):
         raise ValueError("must be 1 to 36 letters, digits, dots, dashes and underscores, and no UUID of version 5")
     return value
 
@@ -130,20 +130,13 @@ def decision_of(new: NewTicket, idempotency_key: str | None) -> dict[str, Any]:
         name = key[:32]
     task = {"task_id": name, **work.pop("task")}
     plan = {"plan_id": new.plan_id, "tasks": [task]}
-    return {"decision_id": PREFIX + name, **work, "final_decision": "approve", "cognitive_plan": plan}
+    return {"decision_id": TICKET_DECISION + name, **work, "final_decision": "approve", "cognitive_plan": plan}
 
 
 def ticket_of(decision: Mapping[str, Any]) -> tuple[str, str]:
     """Return the ids of the flow and of the ticket that a decision of `decision_of` leads to."""
     decision_id: str = decision["decision_id"]
-    return flow_id_of(decision_id), decision_id.removeprefix(PREFIX)
-
-
-def own_ticket_id(decision_id: str, tasks: Sequence[Task]) -> str | None:
-    """Return the id of the one ticket of a decision that is named after it; None for every other decision."""
-    name = decision_id.removeprefix(PREFIX)
-    alone = len(tasks) == 1 and decision_id.startswith(PREFIX)
-    return name if alone and TICKET_ID.fullmatch(name) else None
+    return flow_id_of(decision_id), decision_id.removeprefix(TICKET_DECISION)
 
 
 def _work_of(new: NewTicket) -> dict[str, Any]:

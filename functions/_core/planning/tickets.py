@@ -7,7 +7,6 @@ from operator import attrgetter, is_
 from typing import Any
 
 from functions._core.decision.model import NOT_UNDONE, Compensation, Decision, Retry, Task
-from functions._core.decision.single import own_ticket_id
 from functions._core.errors import Undeliverable
 from functions._core.planning.graph import dependants, schedule
 from functions._core.planning.slack import wakeup_of
@@ -22,6 +21,7 @@ from functions._core.records.values import (
     RiskBand,
     TaskType,
     Waiting,
+    own_ticket_id,
     ticket_id_of,
     time_span,
 )
@@ -132,7 +132,7 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
     """
     tasks = decision.cognitive_plan.tasks
     by_id = {task.task_id: task for task in tasks}
-    own = own_ticket_id(decision.decision_id, tasks)
+    own = own_ticket_id(decision.decision_id, len(tasks))
     ids = {task_id: own or ticket_id_of(flow.flow_id, task_id) for task_id in by_id}
     followers = dependants(tasks)
     timings = schedule(tasks, now, flow.sla_deadline).timings
