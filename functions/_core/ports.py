@@ -66,6 +66,12 @@ class TicketCounts(Protocol):
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
         """Return tickets that the worker holds, the oldest assignment first."""
 
+    async def fitting(self, filters: Mapping[str, str], at_most: int) -> int:
+        """Return how many tickets `Views.find_tickets` finds for these filters, counting no further than `at_most`.
+
+        For people: it may be milliseconds old, and a store without an index for a filter looks at all tickets.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Due:

@@ -1,6 +1,7 @@
 """The api over one process of the platform."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from functions._adapters.http.cloudevents import read_events
 from functions._core.events.reports import RefusedReport
@@ -64,12 +65,20 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         up_since=lambda: platform.dispatcher.up_since,
         queried=QueryMetrics(platform.metrics),
         report_refused=refused,
+        read_avro=read_avro,
     )
 
 
 def _limiter(platform: Platform, settings: Settings) -> RateLimiter:
     ports, alone = platform.ports, settings.database_url is None and settings.table is None
     return RateLimiter(settings.client_limits, ports.key_values, ports.clock, platform.metrics, alone=alone)
+
+
+def read_avro(body: bytes, kind: str) -> dict[str, Any]:
+    """Return the JSON object of an Avro body."""
+    from functions._adapters.http.avro import read_avro as read  # cold start: few bodies are Avro
+
+    return read(body, kind)
 
 
 def is_report(scope: Scope) -> bool:

@@ -61,7 +61,9 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITE = frozenset({b"same-origin", b"none"})
 """Values of Sec-Fetch-Site for a page of the platform itself, and for a person who typed the address."""
 
-JSON = re.compile(rb"[^/\s;,]+/(?:[^/\s;,]+\+)?json|application/cloudevents(?:-batch)?\+[a-z]+")
+JSON = re.compile(
+    rb"[^/\s;,]+/(?:[^/\s;,]+\+)?json|application/cloudevents(?:-batch)?\+[a-z]+|application/avro|avro/binary"
+)
 """Media types that a page of elsewhere cannot send; a form has three others, and they are always refused."""
 
 NOT_OF_A_FORM = frozenset({b"ce-specversion", b"ce-type", b"x-api-key", b"x-requested-with", b"authorization"})

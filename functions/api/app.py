@@ -17,6 +17,7 @@ from functions.api import (
     signals,
     system,
     telemetry,
+    ticket_changes,
     tickets,
     tokens,
     why,
@@ -25,7 +26,7 @@ from functions.api import (
 )
 from functions.api.access import FrontDoor
 from functions.api.credentials import credentials
-from functions.api.documents import BINARY, TAKEN, Api, batch_problem, events_body, path_parameter
+from functions.api.documents import BINARY, TAKEN, Api, avro_too, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.hot_routes import HotRoute, HotRoutes
 from functions.api.ingress import BatchTaken, Taken, receive_events
@@ -44,6 +45,7 @@ MODULES = (
     flows,
     tickets,
     tokens,
+    ticket_changes,
     orders,
     why,
     workers,
@@ -133,7 +135,10 @@ def _add_hot_routes(app: FastAPI) -> None:
             202: {"model": Taken | BatchTaken},
         },
         openapi_extra={
-            **events_body(*(entry.event_type for entry in TAKEN), batch=True),
+            **avro_too(
+                events_body(*(entry.event_type for entry in TAKEN), batch=True),
+                "events/decision.consolidated.v1.avsc",
+            ),
             "security": [{}, {"assignment": []}],
         },
         route_class_override=HotRoute,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from functions._core.errors import Rejected
-from functions._core.events.envelope import CloudEvent
+from functions._core.events.envelope import AVRO_MEDIA, CloudEvent
 from functions._core.records.json_text import Parse, is_light, parse_in_steps, parse_json
 from functions.api.problems import checked
 from functions.api.services import ApiServices, services_of
@@ -149,6 +149,19 @@ async def read_json(request: Request, model: type[Model], *, limit: int = MAX_JS
         if media != "application/json" and not media.endswith("+json"):
             raise Rejected("the body has to be JSON, with content-type: application/json", code="not_json", status=415)
         value = await unhurried(body, lambda parse: parse(body))
+    return checked(model, value, "body")
+
+
+async def read_json_or_avro(request: Request, model: type[Model], kind: str, *, limit: int = MAX_JSON) -> Model:
+    """Return a body as a `model`: JSON, see `read_json`, or Avro of a kind, see `ApiServices.read_avro`."""
+    if header(request, b"content-type").partition(";")[0].strip().lower() not in AVRO_MEDIA:
+        return await read_json(request, model, limit=limit)
+    services = services_of(request)
+    async with HeldBody(request, min(services.max_body, limit)) as body:
+        if len(body) <= SMALL:
+            value = services.read_avro(body, kind)
+        else:
+            value = await asyncio.get_running_loop().run_in_executor(_READER, services.read_avro, body, kind)
     return checked(model, value, "body")
 
 

@@ -7,12 +7,14 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, TypeAdapter
 
+from functions._core.decision.single import NewTicket
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
 from functions.api import problems as problem_documents
 from functions.api.forms import Flush, KeyForm, OrderForm, RedriveForm, SkipForm, Wanted
+from functions.api.ticket_forms import RetryForm, StatusChange
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
 BINARY, STRUCTURED, BATCHED = (
@@ -20,6 +22,7 @@ BINARY, STRUCTURED, BATCHED = (
     "application/cloudevents+json",
     "application/cloudevents-batch+json",
 )
+AVRO = "application/avro"
 JSON_MEDIA = r"^[^/\s;]+/([^/\s;]+\+)?json(\s*;.*)?$"
 KEY = "FLOWC_API_KEY or a key made by an administrator; also taken as a bearer token. Not asked where access is off"
 TAKEN = tuple(entry for entry in CATALOGUE if entry.outside)
@@ -69,6 +72,14 @@ def json_body(model: type[BaseModel] | str, *, required: bool = True) -> Documen
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": ref(name)}}}}
 
 
+def avro_too(body: Document, schema: str) -> Document:
+    """Return the documentation of a body that may also be one Avro object of `schema`, in single-object encoding."""
+    text = f"One object in Avro's single-object encoding, of the schema {schema}; at most 1 MiB"
+    content = body["requestBody"]["content"]
+    content[AVRO] = {"schema": {"type": "string", "format": "binary", "description": text}}
+    return body
+
+
 def events_body(*event_types: str, batch: bool) -> Document:
     """Return the documentation of a body that holds one of the events `event_types`, with the headers of its forms."""
     entries = [entry for entry in TAKEN if entry.event_type in event_types]
@@ -113,6 +124,9 @@ def _schemas() -> Mapping[str, Document]:
         OrderForm,
         RedriveForm,
         SkipForm,
+        RetryForm,
+        NewTicket,
+        StatusChange,
         Flush,
         KeyForm,
         Wanted,

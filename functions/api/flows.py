@@ -11,6 +11,7 @@ from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Limit, found
 from functions.api.references import ASKED, FlowReference, flow_meant
 from functions.api.replay import ReplayView, replayed
 from functions.api.services import Services
+from functions.api.tickets import ticket_page
 from functions.api.views import (
     FlowDetail,
     FlowPage,
@@ -20,7 +21,6 @@ from functions.api.views import (
     flow_detail,
     flow_result,
     flow_view,
-    ticket_view,
 )
 
 router = APIRouter(prefix="/api/v1/flows", tags=["flows"])
@@ -62,10 +62,7 @@ async def list_tickets_of_flow(
 ) -> TicketPage:
     """Return the tickets of a flow in the order of its plan."""
     await found("flow", flow_id, services.ports.store.flow)
-    filters = {"flow_id": flow_id}
-    tickets, following = await services.ports.views.find_tickets(filters, cursor, limit)
-    now = services.ports.clock.now()
-    return TicketPage(items=tuple(ticket_view(ticket, now) for ticket in tickets), cursor=following)
+    return await ticket_page(services, {"flow_id": flow_id}, cursor, limit)
 
 
 @router.get("/{flow_id}/history", responses=problems(404, 422))

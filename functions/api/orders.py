@@ -11,8 +11,10 @@ from functions.api.access import acting
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import OrderForm, RedriveForm, SkipForm
+from functions.api.preconditions import IdempotencyKey
 from functions.api.questions import found
 from functions.api.services import ApiServices, Services
+from functions.api.ticket_forms import RetryForm
 from functions.api.tickets import ticket_named
 from functions.api.views import OrderView, order_view
 
@@ -42,7 +44,7 @@ OF_FLOWS = (
     Verb("redrive", commands.RedriveRequest, "Let a flow that did not succeed go on where it failed.", RedriveForm),
 )
 OF_TICKETS = (
-    Verb("retry", commands.RetryRequest, "Try a ticket that waits now instead of later."),
+    Verb("retry", commands.RetryRequest, "Try a ticket now that waits, or once more if it FAILED.", RetryForm),
     Verb("reassign", commands.ReassignRequest, "Take a ticket from its worker and give it to another one."),
     Verb("skip", commands.SkipRequest, "Take a ticket as done, with the given output.", SkipForm),
 )
@@ -52,8 +54,10 @@ Endpoint = Callable[..., Awaitable[OrderView]]
 
 
 def _of_flow(verb: Verb) -> Endpoint:
-    async def carry_out(services: Services, request: Request, response: Response, flow_id: str) -> OrderView:
-        form = await read_json(request, verb.form)
+    async def carry_out(
+        services: Services, request: Request, response: Response, flow_id: str, idempotency_key: IdempotencyKey = None
+    ) -> OrderView:
+        form = await _said(request, verb, idempotency_key)
         flow = await found("flow", flow_id, services.ports.store.flow)
         return await _carried(services, request, response, verb, form, flow_id=flow.flow_id)
 
@@ -61,14 +65,22 @@ def _of_flow(verb: Verb) -> Endpoint:
 
 
 def _of_ticket(verb: Verb) -> Endpoint:
-    async def carry_out(services: Services, request: Request, response: Response, ticket_id: str) -> OrderView:
-        form = await read_json(request, verb.form)
+    async def carry_out(
+        services: Services, request: Request, response: Response, ticket_id: str, idempotency_key: IdempotencyKey = None
+    ) -> OrderView:
+        form = await _said(request, verb, idempotency_key)
         ticket = await ticket_named(services, ticket_id)
         return await _carried(
             services, request, response, verb, form, flow_id=ticket.flow_id, ticket_id=ticket.ticket_id
         )
 
     return carry_out
+
+
+async def _said(request: Request, verb: Verb, key: str | None) -> OrderForm:
+    """Return the body of an order; a key in a header is the order's id where the body names none."""
+    form = await read_json(request, verb.form)
+    return form if form.order_id is not None else form.but(order_id=key)
 
 
 async def _carried(

@@ -99,25 +99,31 @@ async def _take(
 ) -> dict[str, Any]:
     if token is None:
         raise _no_token()
-    report = checked(Report, event.data, "data")
-    text = to_json(event.data)
-    # Half, as the text that is measured exactly may write a number in more bytes.
-    if len(text) > MAX_OUTPUT // 2 and report.output is not None and json_size(report.output) > MAX_OUTPUT:
-        limit = f"the output is larger than {MAX_OUTPUT} bytes of JSON: store it elsewhere and report where"
-        raise Rejected(limit, code="output_too_large", status=413)
+    report = read_words(event.data, token)
     tokens = services.ports.tokens
     claims = tokens.claims(token) if claims is None else claims
     tokens.verify(claims, ticket_id=report.ticket_id)
     if claims["attempt"] != report.attempt:
         raise Rejected("the token was made for another attempt", code="foreign_token", status=403)
-    if token.encode() in text:  # a worker that hands back all it was given must not get its token kept and shown
-        report = Report.model_validate(json.loads(text.replace(token.encode(), b"[token]")))
     report = report.but(worker_id=claims["sub"])
     ticket = (await services.ports.store.tickets([report.ticket_id], flow_id)).get(report.ticket_id)
     if ticket is None or flow_id not in {None, ticket.flow_id}:
         raise not_found("ticket", report.ticket_id)
-    heard = await services.engine.report(_trusted(event, report, ticket), report)
+    heard = await services.engine.report(trusted(event, report, ticket), report)
     return {"result": heard.result, "cancel": ticket.ticket_id in heard.cancel}
+
+
+def read_words(data: object, token: str | None) -> Report:
+    """Return a report of its data; raise `Rejected`: 422 for wrong data, 413 for an output over `MAX_OUTPUT`."""
+    report = checked(Report, data, "data")
+    text = to_json(data)
+    # Half, as the text that is measured exactly may write a number in more bytes.
+    if len(text) > MAX_OUTPUT // 2 and report.output is not None and json_size(report.output) > MAX_OUTPUT:
+        limit = f"the output is larger than {MAX_OUTPUT} bytes of JSON: store it elsewhere and report where"
+        raise Rejected(limit, code="output_too_large", status=413)
+    if token and token.encode() in text:  # a worker that hands back all it was given must not get its token kept
+        return Report.model_validate(json.loads(text.replace(token.encode(), b"[token]")))
+    return report
 
 
 def prove(services: ApiServices, token: str | None) -> Mapping[str, Any]:
@@ -136,7 +142,7 @@ def bearer(request: Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _trusted(event: CloudEvent, report: Report, ticket: Ticket) -> CloudEvent:
+def trusted(event: CloudEvent, report: Report, ticket: Ticket) -> CloudEvent:
     """Return the report as our own event: nothing in it but what was checked, and routed to its flow.
 
     Its id tells reports apart even if two workers number theirs alike.

@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
 from functions._core.engine import Engine
+from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import KnownRefusals, RefusedReport
 from functions._core.ports import Ports
@@ -49,6 +50,11 @@ async def _pause(_flow_id: str, seconds: float) -> None:
 async def _whole(event: CloudEvent) -> CloudEvent:
     """Return an event as it is: it has its data with it."""
     return event
+
+
+def _no_avro(_body: bytes, _kind: str) -> dict[str, Any]:
+    """Read no Avro."""
+    raise Rejected("Avro is not read here", code="unsupported_media_type", status=415)
 
 
 def _never_down() -> datetime | None:
@@ -101,7 +107,8 @@ class ApiServices:
     returns when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
     its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
     known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
-    the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left.
+    the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
+    returns the JSON object of an Avro body of a kind, such as `execution_ticket`.
     """
 
     ports: Ports
@@ -127,6 +134,7 @@ class ApiServices:
     origins: Collection[str] = ()
     longest_wait: float = inf
     fetched: Callable[[CloudEvent], Awaitable[CloudEvent]] = _whole
+    read_avro: Callable[[bytes, str], dict[str, Any]] = _no_avro
 
 
 def services_of(request: Request) -> ApiServices:

@@ -1,17 +1,26 @@
 """Tickets, of one flow or of all."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
+from functions._core.records.history import HistoryEntry
 from functions._core.records.models import TaskLog, Ticket
 from functions._core.records.record import fields_of
 from functions._core.records.values import Priority, TicketStatus
 from functions.api.access import check_attempt
 from functions.api.documents import problems
-from functions.api.questions import DEFAULT_LIMIT, Cursor, Id, Limit, found, sound
+from functions.api.preconditions import IfNoneMatch, etag_of, matches, tagged
+from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Id, Limit, found, sound
 from functions.api.services import ApiServices, Services
-from functions.api.views import LogView, TicketPage, TicketView, ticket_view
+from functions.api.views import LogView, TicketHistory, TicketPage, TicketView, ticket_view
+
+MOST_COUNTED = 1_000
+"""Tickets that are counted for one answer: a store may have to look at each of them."""
+
+HISTORY_PAGE, HISTORY_PAGES = 500, 10
+"""Lines of a flow's history that are read at once, and how often for one request, to find those of one ticket."""
 
 router = APIRouter(prefix="/api/v1/tickets", tags=["tickets"])
 
@@ -39,9 +48,19 @@ async def list_tickets(  # noqa: PLR0913 - each is a filter of the query
         "worker_id": worker_id,
     }
     given = {name: str(value) for name, value in filters.items() if value is not None}
-    tickets, following = await services.ports.views.find_tickets(given, cursor, limit)
+    return await ticket_page(services, given, cursor, limit)
+
+
+async def ticket_page(services: ApiServices, filters: Mapping[str, str], cursor: str | None, limit: int) -> TicketPage:
+    """Return a page of the tickets that all `filters` fit, the first one with their number."""
+    tickets, following = await services.ports.views.find_tickets(filters, cursor, limit)
+    total: int | None = None
+    if cursor is None:
+        more = following is not None
+        total = await services.ports.ticket_counts.fitting(filters, MOST_COUNTED + 1) if more else len(tickets)
+        total = total if total <= MOST_COUNTED else None
     now = services.ports.clock.now()
-    return TicketPage(items=tuple(ticket_view(ticket, now) for ticket in tickets), cursor=following)
+    return TicketPage(items=tuple(ticket_view(ticket, now) for ticket in tickets), cursor=following, total=total)
 
 
 @router.get("/by-plan/{plan_id:path}", responses=problems(400, 422))
@@ -57,12 +76,46 @@ async def list_tickets_of_plan(
     return await list_tickets(services, plan_id=sound("plan", plan_id), status=status, cursor=cursor, limit=limit)
 
 
-@router.get("/{ticket_id}", responses=problems(404))
-async def get_ticket(services: Services, request: Request, ticket_id: str) -> TicketView:
-    """Return a ticket."""
+@router.get(
+    "/{ticket_id}",
+    response_model=TicketView,
+    responses=problems(400, 404, 422) | {304: {"description": "It is as it was: see If-None-Match"}},
+)
+async def get_ticket(
+    services: Services, request: Request, response: Response, ticket_id: str, if_none_match: IfNoneMatch = None
+) -> TicketView | Response:
+    """Return a ticket, and its version as the ETag."""
     ticket = await ticket_named(services, ticket_id)
     check_attempt(request, ticket)
+    if if_none_match is not None and matches(if_none_match, ticket):
+        return Response(status_code=304, headers={"etag": etag_of(ticket)})
+    tagged(response, ticket)
     return ticket_view(ticket, services.ports.clock.now())
+
+
+@router.get("/{ticket_id}/history", responses=problems(404, 422))
+async def get_ticket_history(
+    services: Services, ticket_id: str, since_seq: After = 0, limit: Limit = DEFAULT_LIMIT
+) -> TicketHistory:
+    """Return the transitions of a ticket, in order; asked again with the `after` of the answer, those that follow.
+
+    An answer may have few or no items although more follow: `complete` tells whether that was all.
+    """
+    ticket = await ticket_named(services, ticket_id)
+    items: list[HistoryEntry] = []
+    after, complete = since_seq, False
+    for _ in range(HISTORY_PAGES):
+        entries = await services.ports.views.history(ticket.flow_id, after, HISTORY_PAGE)
+        for entry in entries:
+            after = entry.seq
+            if entry.ticket_id == ticket_id:
+                items.append(entry)
+                if len(items) == limit:
+                    return TicketHistory(items=tuple(items), after=after, complete=False)
+        if len(entries) < HISTORY_PAGE:
+            complete = True
+            break
+    return TicketHistory(items=tuple(items), after=after, complete=complete)
 
 
 @router.get("/{ticket_id}/logs", responses=problems(404))

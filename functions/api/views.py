@@ -102,6 +102,14 @@ class TicketView(Ticket):
     slack_state: SlackState | None
 
 
+class TicketHistory(Record):
+    """Transitions of one ticket, in order; `after` continues behind what was looked at, unless it is `complete`."""
+
+    items: tuple[HistoryEntry, ...]
+    after: int
+    complete: bool
+
+
 class LogView(Record):
     """The end of what a task wrote to standard output and standard error in one attempt, 64 KiB at most."""
 
@@ -113,10 +121,14 @@ class LogView(Record):
 
 
 class TicketPage(Record):
-    """Tickets, the oldest first; `cursor` asks for the next page, null means that there is none."""
+    """Tickets, the oldest first; `cursor` asks for the next page, null means that there is none.
+
+    `total`, on the first page, is how many there are on all pages, null for more than 1000.
+    """
 
     items: tuple[TicketView, ...]
     cursor: str | None
+    total: int | None = None
 
 
 class WorkerView(Worker):

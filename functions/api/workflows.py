@@ -52,7 +52,7 @@ Answered = WorkflowStatus | WorkflowTickets
 async def start_workflow(services: Services, request: Request, response: Response) -> WorkflowStarted:
     """Carry out a plan as if it were decided on: 202, or 200 when it is known already."""
     asked = await read_json(request, WorkflowStart, limit=services.max_body)
-    flow, known = await _admitted(services, request, _decision_of(asked))
+    flow, known = await admitted(services, request, _decision_of(asked))
     response.status_code = 200 if known else 202
     return WorkflowStarted(workflow_id=flow.flow_id, status=flow.status, correlation_id=flow.correlation_id)
 
@@ -70,8 +70,8 @@ async def execute_flow(
 ) -> FlowResult | Response:
     """Carry out a decision and wait for the end of its flow. Sent again it waits for the same flow."""
     decision = (await read_json(request, WholeDecision, limit=services.max_body)).root
-    admitted, _ = await _admitted(services, request, decision)
-    flow = await end_of(services, admitted.flow_id, wait_seconds)
+    taken, _ = await admitted(services, request, decision)
+    flow = await end_of(services, taken.flow_id, wait_seconds)
     if flow.ended_at is None:
         path = f"/api/v1/flows/{flow.flow_id}"
         links = {"self": path, "result": f"{path}/result"}
@@ -132,7 +132,7 @@ def _decision_of(asked: WorkflowStart) -> Mapping[str, Any]:
     return {"decision_id": f"{DECISION_PREFIX}{key}", **decision}
 
 
-async def _admitted(services: ApiServices, request: Request, decision: Mapping[str, Any]) -> tuple[Flow, bool]:
+async def admitted(services: ApiServices, request: Request, decision: Mapping[str, Any]) -> tuple[Flow, bool]:
     """Take a decision in as the ingress does; return its flow, and whether that was known before."""
     ports = services.ports
     known = await ports.store.flow(flow_id_of(decision_id_of(decision))) is not None

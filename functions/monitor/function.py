@@ -21,7 +21,7 @@ from functions._core.machine.context import Context
 from functions._core.machine.ending import Reported, counted, may_retry, retryable
 from functions._core.machine.incidents import LeftOut, incident_of_unreadable
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy, moving
-from functions._core.machine.redrive import new_deadline, to_redo, work_stands
+from functions._core.machine.redrive import new_deadline, to_redo, to_retry, work_stands
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.compensation import compensations
@@ -29,7 +29,7 @@ from functions._core.ports import Ports
 from functions._core.records.audits import AuditKind
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import UnreadableRecord
-from functions._core.records.values import FlowStatus, ReportStatus
+from functions._core.records.values import FlowStatus, ReportStatus, TicketStatus
 from functions._core.rules import LARGE_STEP
 
 OFFER_LEASE = timedelta(seconds=5)
@@ -93,9 +93,9 @@ async def _with_end(order: AnyCommand, context: Context, ports: Ports) -> AnyOut
 
 async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     flow = context.flow
-    if not isinstance(order, commands.RedriveRequest) or flow.outcome is None:
+    if not isinstance(order, commands.RedriveRequest | commands.RetryRequest) or flow.outcome is None:
         return Commanded(order, context.cause)
-    deadline = new_deadline(flow, order, context.now)
+    deadline = new_deadline(flow, getattr(order, "sla_seconds", None), context.now)
     tickets = await ports.store.tickets_of(flow.flow_id)
 
     def redriven() -> AnyOutcome:
@@ -106,12 +106,39 @@ async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> Any
     return Heavy(redriven) if len(tickets) > LARGE_STEP else redriven()
 
 
+async def _with_retried(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
+    ticket, flow = context.tickets.get(order.target), context.flow
+    if ticket is None or ticket.status is not TicketStatus.FAILED:
+        return Commanded(order, context.cause)
+    if flow.outcome is not None:
+        return await _with_redone(order, context, ports)
+    tickets = await ports.store.tickets_of(flow.flow_id)
+    again = to_retry(ticket, tickets, context.now, flow.sla_deadline)
+    needed = {ticket_id for other in again for ticket_id in other.dependencies}
+    live = tuple(other for other in tickets if other.live and other.ticket_id in needed)
+    return Commanded(order, context.cause, redriven=again, around=RelatedTickets(live=live))
+
+
+async def _with_after(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
+    ticket = context.tickets.get(order.target)
+    around = await around_failure(ticket, ports) if ticket is not None and ticket.live else RelatedTickets()
+    return Commanded(order, context.cause, around=around)
+
+
+async def _with_worker(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
+    worker = await ports.registry.worker(order.worker_id) if isinstance(order, commands.ClaimRequest) else None
+    return Commanded(order, context.cause, worker=worker)
+
+
 LOADED: Mapping[type[Command], Callable[[AnyCommand, Context, Ports], Awaitable[AnyOutcome]]] = {
     commands.CancelRequest: _with_live,
     commands.PauseRequest: _with_live,
     commands.ResumeRequest: _with_live,
     commands.SkipRequest: _with_end,
     commands.RedriveRequest: _with_redone,
+    commands.RetryRequest: _with_retried,
+    commands.TicketCancelRequest: _with_after,
+    commands.ClaimRequest: _with_worker,
 }
 """What is loaded for an order beside what it names."""
 

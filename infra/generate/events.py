@@ -4,16 +4,20 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from functions._core.events.avro import decision_schema, ticket_schema
 from functions._core.events.catalogue import CATALOGUE
+from functions._core.events.execution_ticket import ExecutionTicket
 from infra.generate.contract import asyncapi
 from infra.generate.contract.catalogue import readme
 from infra.generate.contract.envelopes import envelopes, structured
 from infra.generate.contract.examples import examples
+from infra.generate.contract.field_docs import phrase
 from infra.generate.contract.folder import ROOT, differences, pretty, write
-from infra.generate.contract.schemas import Document, incoming_schema, outgoing_schema
+from infra.generate.contract.schemas import Document, incoming_schema, outgoing_schema, paragraph, record_schema
 from infra.generate.contract.tolerant import Tolerant
 
 FOLDER = ROOT / "events"
+TICKET = "execution_ticket.v1"
 
 
 def schemas() -> Mapping[str, Document]:
@@ -27,11 +31,21 @@ def schemas() -> Mapping[str, Document]:
     return found
 
 
+def avro_schemas() -> Mapping[str, Document]:
+    """Return every Avro schema by the start of its file's name; that of a ticket has the sentences of its fields."""
+    ticket = ticket_schema()
+    fields = [{**field, "doc": phrase(ExecutionTicket, field["name"])} for field in ticket["fields"]]
+    described = {**ticket, "doc": paragraph(ExecutionTicket), "fields": fields}
+    return {TICKET: described, "decision.consolidated.v1": decision_schema()}
+
+
 def files() -> Mapping[str, str]:
     """Return the text of every file in `events/` by its name."""
     return {
         "README.md": readme(),
         asyncapi.NAME: pretty(asyncapi.document()) + "\n",
+        **{f"{stem}.avsc": pretty(schema) + "\n" for stem, schema in avro_schemas().items()},
+        f"{TICKET}.schema.json": pretty(record_schema(ExecutionTicket, "execution_ticket")) + "\n",
         **{f"{stem}.schema.json": pretty(schema) + "\n" for stem, schema in schemas().items()},
         **{f"{stem}.example.json": pretty(structured(event)) + "\n" for stem, event in examples().items()},
         **{f"envelopes/{name}": text for name, text in envelopes().items()},

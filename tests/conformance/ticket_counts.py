@@ -1,6 +1,9 @@
 """What every `TicketCounts` must do."""
 
+import pytest
+
 from functions._adapters.stores import Stores
+from functions._core.errors import Rejected
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
@@ -68,3 +71,23 @@ class TicketCountsSuite(StoresSuite):
         await put(stores, later(ticket, status=TicketStatus.PENDING))
         assert await stores.ticket_counts.held_by("worker-1", 10) == []
         assert await stores.ticket_counts.active() == {}
+
+    async def test_tickets_that_fit_are_counted_no_further_than_asked(self, stores: Stores) -> None:
+        first, second, third = make_plan(FLOW, 3)
+        other = make_flow(2)
+        await stores.store.commit(ChangeSet(flow_id=other.flow_id, flow=other, tickets=make_plan(other, 2)))
+        await stores.store.commit(ChangeSet(flow_id=FLOW.flow_id, flow=FLOW, tickets=(first, second, third)))
+        await put(stores, later(third, status=TicketStatus.COMPLETED))
+        counts: list[tuple[dict[str, str], int]] = [
+            ({}, 5),
+            ({"flow_id": FLOW.flow_id}, 3),
+            ({"flow_id": FLOW.flow_id, "status": "pending"}, 2),
+            ({"status": "COMPLETED"}, 1),
+            ({"flow_id": NO_FLOW}, 0),
+            ({"plan_id": FLOW.plan_id or "", "status": "FAILED"}, 0),
+        ]
+        for filters, count in counts:
+            assert await stores.ticket_counts.fitting(filters, 10) == count, filters
+        assert await stores.ticket_counts.fitting({}, 4) == 4
+        with pytest.raises(Rejected, match="Unknown filter"):
+            await stores.ticket_counts.fitting({"colour": "red"}, 4)

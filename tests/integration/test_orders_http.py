@@ -270,7 +270,8 @@ async def test_a_workflow_is_paused_and_resumed_as_a_flow_is(api: Api) -> None:
 
 
 async def test_the_verbs_are_those_of_the_contract(api: Api) -> None:
-    assert sorted(verb.event_type for verb in VERBS) == sorted(ORDERS)
+    by_patch = {"ticket.claim_requested", "ticket.cancel_requested"}
+    assert {*by_patch, *(verb.event_type for verb in VERBS)} == ORDERS.keys()
     paths: Mapping[str, Any] = api.app.openapi()["paths"]
     for verb in VERBS:
         path = verb.path(Target("{flow_id}", "{ticket_id}"))

@@ -51,13 +51,14 @@ class DynamoStore:
         self._resources = AsyncExitStack()
         outbox = Outbox(writer, owner or EVERYBODY)
         flows = DynamoFlows(writer, outbox)
+        views = DynamoViews(writer, flows, History(writer, settle))
         self.queue = DynamoQueue(writer, outbox)
         self.stores = Stores(
             store=flows,
-            ticket_counts=DynamoTicketCounts(writer, flows),
+            ticket_counts=DynamoTicketCounts(writer, flows, views),
             wakeups=DynamoWakeups(writer),
             registry=DynamoRegistry(writer),
-            views=DynamoViews(writer, flows, History(writer, settle)),
+            views=views,
             statistics=DynamoStatistics(writer),
             retention=DynamoRetention(writer),
             key_values=partial(DynamoKeyValues, writer),

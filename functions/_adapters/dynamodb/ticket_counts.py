@@ -8,6 +8,7 @@ from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import key_of
 from functions._adapters.dynamodb.flows import DynamoFlows
 from functions._adapters.dynamodb.records import is_record, readable, readable_all
+from functions._adapters.dynamodb.views import DynamoViews
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.worker_claims import held_since
 from functions._core.records.models import Ticket
@@ -16,9 +17,10 @@ from functions._core.records.models import Ticket
 class DynamoTicketCounts:
     """The `TicketCounts`."""
 
-    def __init__(self, writer: Writer, flows: DynamoFlows) -> None:
+    def __init__(self, writer: Writer, flows: DynamoFlows, views: DynamoViews) -> None:
         self._writer = writer
         self._flows = flows
+        self._views = views
 
     async def by_status(self, flow_id: str) -> Mapping[str, int]:
         """Return how many tickets of the flow's plan are in each status, zeros included."""
@@ -62,3 +64,7 @@ class DynamoTicketCounts:
             return len(entries), [one for one in tickets if one.worker_id == worker_id and held_since(one)]
 
         return await fill_async(limit, first)
+
+    async def fitting(self, filters: Mapping[str, str], at_most: int) -> int:
+        """Return how many tickets all `filters` fit, counting no further than `at_most`: a walk over them."""
+        return len((await self._views.find_tickets(filters, None, at_most))[0])

@@ -1,9 +1,10 @@
 """CloudEvents 1.0 over HTTP in binary, structured and batched mode: read strictly, written in one form.
 
-Data is JSON and nothing else. The official SDK judges the names of attributes and what may be empty, where they are
-not plainly in order: it takes as long as all the rest. What it lets pass is judged here: it would invent a missing id
-and time, accept specversion 0.3 and lax dates, keep data that is not JSON as text, and it knows no batches. Writing is
-done here, because it writes times with microseconds and data that is not an object as Python text.
+Data is JSON, or Avro in the binary mode for the types that have a schema. The official SDK judges the names of
+attributes and what may be empty, where they are not plainly in order: it takes as long as all the rest. What it lets
+pass is judged here: it would invent a missing id and time, accept specversion 0.3 and lax dates, keep data that is not
+JSON as text, and it knows no batches. Writing is done here, because it writes times with microseconds and data that is
+not an object as Python text.
 """
 
 import json
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from functions._core.errors import Rejected
-from functions._core.events.envelope import CloudEvent
+from functions._core.events.envelope import AVRO_MEDIA, TYPE_PREFIX, CloudEvent
 from functions._core.records.json_text import Parse, parse_json
 from functions._core.records.values import format_time
 
@@ -52,8 +53,8 @@ def read_events(
 
     `headers` have lower-case names. An event without `time` gets `received_at`. `dataschema` is kept among
     the extensions. `parse` reads JSON. Raises `Rejected`: 400 for what is malformed (every missing attribute
-    is named; of a batch nothing is taken then), 413 for a batch over `BATCH_LIMIT`, 415 for data that is not
-    JSON in UTF-8.
+    is named; of a batch nothing is taken then), 413 for a batch over `BATCH_LIMIT`, 415 for data that is neither
+    JSON in UTF-8 nor Avro with a schema of ours.
     """
     media = _media_type(headers.get("content-type", ""))
     if media == BATCHED:
@@ -62,13 +63,16 @@ def read_events(
         return [_read_structured(parse(body), received_at, parse)], False
     if media.startswith("application/cloudevents"):
         raise Rejected(f"{media} is not supported", code="unsupported_media_type", status=415)
-    _require_json(media)
+    if media not in AVRO_MEDIA:
+        _require_json(media)
     attributes = {
         name[3:]: _unquote(name, value)
         for name, value in headers.items()
         if name.startswith("ce-") and name != "ce-datacontenttype"  # Content-Type is what says it
     }
     time = _checked_time(attributes, received_at)
+    if media in AVRO_MEDIA:
+        return [_event(attributes, time, _read_avro(attributes["type"], body))], False
     return [_event(attributes, time, parse(body) if body else None)], False
 
 
@@ -93,6 +97,15 @@ def write_structured(event: CloudEvent) -> tuple[dict[str, str], bytes]:
 def write_batch(events: Sequence[CloudEvent]) -> tuple[dict[str, str], bytes]:
     """Return headers and body of the batched mode: a JSON array of structured events."""
     return {"content-type": BATCHED}, _encode([_envelope(event) for event in events])
+
+
+def _read_avro(event_type: str, body: bytes) -> object:
+    from functions._adapters.http.avro import SCHEMAS, read_avro  # cold start: hardly any event is Avro
+
+    kind = event_type.removeprefix(TYPE_PREFIX).removesuffix(".v1")
+    if kind not in SCHEMAS:
+        raise Rejected("events of this type have no Avro schema", code="unsupported_media_type", status=415)
+    return read_avro(body, kind)
 
 
 def _read_batch(batch: object, received_at: datetime, parse: Parse) -> list[CloudEvent]:

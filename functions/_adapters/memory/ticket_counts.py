@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 
 from functions._adapters.memory.state import State
+from functions._adapters.pages import ticket_filters
 from functions._adapters.worker_claims import held_since
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
@@ -36,6 +38,12 @@ class MemoryTicketCounts:
             (since, ticket.ticket_id, ticket) for since, ticket in self._held() if ticket.worker_id == worker_id
         )
         return [ticket for _, _, ticket in held[:limit]]
+
+    async def fitting(self, filters: Mapping[str, str], at_most: int) -> int:
+        """Return how many tickets all `filters` fit, counting no further than `at_most`."""
+        wanted = ticket_filters(filters).items()
+        fitting = (t for t in self._state.tickets if all(getattr(t, name) == value for name, value in wanted))
+        return sum(1 for _ in islice(fitting, at_most))
 
     def _held(self) -> Iterator[tuple[datetime, Ticket]]:
         return ((since, ticket) for ticket in self._state.live_tickets() if (since := held_since(ticket)))

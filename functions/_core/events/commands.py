@@ -84,9 +84,29 @@ class TicketCommand(Command):
 
 
 class RetryRequest(TicketCommand):
-    """Data of `ticket.retry_requested`: a waiting ticket is to be tried now."""
+    """Data of `ticket.retry_requested`: a waiting ticket is to be tried now, and one that FAILED once more."""
 
     verb = "retry_ticket"
+    force: bool = False
+    """Whether a ticket that FAILED is tried again although its retries are used up or its task is not idempotent."""
+
+
+class ClaimRequest(TicketCommand):
+    """Data of `ticket.claim_requested`: a worker takes a ticket that no worker holds, and begins it."""
+
+    verb = "claim_ticket"
+    worker_id: str = Field(min_length=1, max_length=255)
+    """Id of the worker that takes the ticket, registered or not."""
+    version: int | None = None
+    """The version of the ticket that the worker has seen; with another one the claim is refused. None: any."""
+
+
+class TicketCancelRequest(TicketCommand):
+    """Data of `ticket.cancel_requested`: the ticket is to stop, and all that depends on it."""
+
+    verb = "cancel_ticket"
+    version: int | None = None
+    """The version of the ticket that the sender has seen; with another one the command is refused. None: any."""
 
 
 class ReassignRequest(TicketCommand):
@@ -113,6 +133,8 @@ AnyCommand = (
     | RetryRequest
     | ReassignRequest
     | SkipRequest
+    | ClaimRequest
+    | TicketCancelRequest
 )
 """Any command: the data of an event that carries one."""
 
@@ -126,6 +148,8 @@ ORDERS: Mapping[str, type[AnyCommand]] = {
     "ticket.retry_requested": RetryRequest,
     "ticket.reassign_requested": ReassignRequest,
     "ticket.skip_requested": SkipRequest,
+    "ticket.claim_requested": ClaimRequest,
+    "ticket.cancel_requested": TicketCancelRequest,
 }
 """The commands by the types of the events that carry them."""
 

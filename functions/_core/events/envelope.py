@@ -8,6 +8,9 @@ from typing import Any
 TYPE_PREFIX = "io.neuralhive."
 """The beginning of every event type; part of the wire contract."""
 
+AVRO_MEDIA = frozenset({"application/avro", "avro/binary"})
+"""Media types of data in Avro, for the types of events that `events/*.avsc` describe."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudEvent:

@@ -29,7 +29,7 @@ class Settled:
     tally: Mapping[str, int]
 
     def apply(self, builder: StepBuilder) -> None:
-        """All tickets have ended: the flow has succeeded when all are COMPLETED; or compensation is over."""
+        """All tickets have ended: the flow succeeds if all are COMPLETED; or compensation is over."""
         tally = self.tally
         if builder.flow.status is FlowStatus.COMPENSATING:
             undone(builder, FlowTrigger.COMPENSATED, tally)
@@ -38,6 +38,11 @@ class Settled:
         failed, cancelled = tally.get(TicketStatus.FAILED, 0), tally.get(TicketStatus.CANCELLED, 0)
         if failed + cancelled == 0:
             builder.end(FlowTrigger.SETTLED, Outcome.COMPLETED, tally=tally)
+            return
+        if failed == 0:
+            message = f"{cancelled} of {builder.flow.tickets_generated} tickets were cancelled"
+            why = Reason(code="ticket_cancelled", message=message)
+            builder.end(FlowTrigger.SETTLED, Outcome.CANCELLED, why, tally=tally)
             return
         others = f"{cancelled} {'was' if cancelled == 1 else 'were'} cancelled because of that"
         message = f"{failed} of {builder.flow.tickets_generated} tickets failed, {others}"

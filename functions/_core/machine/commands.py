@@ -14,10 +14,11 @@ from functions._core.errors import Rejected
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand, given_by, refusal, said
 from functions._core.machine.assignment import reassign
+from functions._core.machine.claim import claim, expected
 from functions._core.machine.closing import Settled, cancel_all, executing_wakeup, recount
-from functions._core.machine.ending import complete, readied
+from functions._core.machine.ending import cancel, complete, readied
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
-from functions._core.machine.redrive import redrive
+from functions._core.machine.redrive import redrive, redrive_ticket
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
@@ -33,6 +34,7 @@ from functions._core.records.values import (
     format_time,
     name_uuid,
 )
+from functions._core.records.worker import Worker
 
 ORDERS_KEPT = 20
 """Commands that a flow remembers, so that one which comes twice counts once; a bound on the row."""
@@ -45,6 +47,7 @@ class Commanded:
     `live` are the live tickets of the flow and `tally` the counts by status where it touches them all, `around`
     is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
     dependencies that they have then, by the flow's new `deadline`; the work of `not_compensatable` stays done.
+    `worker` is the one that claims, if it is registered.
     """
 
     command: AnyCommand
@@ -55,10 +58,15 @@ class Commanded:
     redriven: Sequence[Ticket] = ()
     not_compensatable: Sequence[Ticket] = ()
     deadline: datetime | None = None
+    worker: Worker | None = None
 
     def apply(self, builder: StepBuilder) -> None:
         """C5: the command of a person; raises `Rejected`, status 409, when it cannot be carried out."""
         command, flow = self.command, builder.flow
+        if isinstance(command, commands.ClaimRequest):
+            # A worker's, not a person's: the ticket says who has it, and claims do not fight over the flow's row.
+            claim(builder, _ticket(builder, self), command, self.worker)
+            return
         # The id includes verb and target: two senders may count from 1, and a cancel must not pass for a pause.
         known_as = name_uuid(flow.flow_id, f"order/{command.verb}/{command.target}/{self.command_id}")
         if known_as in flow.orders:
@@ -220,7 +228,17 @@ def _later(builder: StepBuilder, ticket: Ticket, shift: timedelta) -> Ticket:
 
 
 def _retry(builder: StepBuilder, outcome: Commanded) -> bool:
-    ticket = _ticket(builder, outcome)
+    ticket, command = _ticket(builder, outcome), outcome.command
+    if isinstance(command, commands.RetryRequest) and ticket.status is TicketStatus.FAILED:
+        return redrive_ticket(
+            builder,
+            ticket,
+            command,
+            outcome.redriven,
+            outcome.not_compensatable,
+            outcome.deadline or builder.flow.sla_deadline,
+            outcome.around.live,
+        )
     if ticket.status is not TicketStatus.PENDING:
         raise refusal(f"ticket {ticket.task_id} is {ticket.status}: {_instead(ticket)}")
     if ticket.open_dependencies:
@@ -230,7 +248,7 @@ def _retry(builder: StepBuilder, outcome: Commanded) -> bool:
     again = builder.change_ticket(
         ticket, emissions=ticket.emissions + 1, refusals=(), refused_by={}, **readied(builder)
     )
-    builder.note("ticket.retry_forced", ticket=again, cause=outcome.command.verb, detail=given_by(outcome.command))
+    builder.note("ticket.retry_forced", ticket=again, cause=command.verb, detail=given_by(command))
     builder.ready([again])
     return True
 
@@ -267,6 +285,19 @@ def _skip(builder: StepBuilder, outcome: Commanded) -> bool:
     return True
 
 
+def _cancel_ticket(builder: StepBuilder, outcome: Commanded) -> bool:
+    ticket, command = _ticket(builder, outcome), outcome.command
+    if ticket.status is TicketStatus.CANCELLED:
+        return False
+    if isinstance(command, commands.TicketCancelRequest):
+        expected(ticket, command.version)
+    if not ticket.live or ticket.compensates is not None:
+        which = "a compensation" if ticket.compensates is not None else str(ticket.status)
+        raise refusal(f"ticket {ticket.task_id} is {which}: it cannot be cancelled")
+    cancel(builder, ticket, Reason(code="cancelled", message=f"cancelled by {said(command)}"), outcome.around)
+    return True
+
+
 def _ticket(builder: StepBuilder, outcome: Commanded) -> Ticket:
     ticket = builder.context.tickets.get(outcome.command.target)
     if ticket is None or ticket.flow_id != builder.flow.flow_id:
@@ -281,6 +312,8 @@ def _instead(ticket: Ticket) -> str:
         return "a worker holds it; reassign it to take it away"
     if ticket.status in {TicketStatus.FAILED, TicketStatus.CANCELLED, TicketStatus.COMPENSATED}:
         return "it has ended; redrive its flow once that has ended, too"
+    if ticket.status is TicketStatus.COMPENSATING:
+        return "its work is being undone"
     return "it is done"
 
 
@@ -294,5 +327,6 @@ STEPS: Mapping[type[commands.Command], Callable[[StepBuilder, Commanded], bool]]
     commands.RetryRequest: _retry,
     commands.ReassignRequest: _reassign,
     commands.SkipRequest: _skip,
+    commands.TicketCancelRequest: _cancel_ticket,
 }
 """Each step tells whether it has changed anything."""

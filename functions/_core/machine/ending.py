@@ -51,7 +51,7 @@ class Reported:
             # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
             around = replace(self.around, goes_on=True) if place < len(counting) else self.around
             if report.status is ReportStatus.RUNNING:
-                _start(builder, ticket, report.progress)
+                start(builder, ticket, report.progress)
             elif report.status is ReportStatus.COMPLETED:
                 freed += complete(builder, _logged(ticket, report), report.output, around)
             else:
@@ -123,12 +123,30 @@ def fail(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTi
         ticket, TicketTrigger.FAIL, "ticket.failed", cause=reason.code, **ending(builder.now, reason)
     )
     not_compensated(builder, ticket, around, reason)
-    message = f"task {ticket.task_id} failed: {reason.message}"
-    because = Reason(code="dependency_failed", message=message, where=ticket.task_id)
     after = descendants(ticket, around.live)
     grave = ticket.compensates is not None or reason.code == CORRUPTED
     kind, severity = CAUSES.get(reason.code, IncidentType.INCONSISTENCY), Severity.CRITICAL if grave else None
     raise_incident(builder, kind, [_told(ticket, reason)], [t.ticket_id for t in (ticket, *after)], severity=severity)
+    message = f"task {ticket.task_id} failed: {reason.message}"
+    _cancel_after(builder, after, Reason(code="dependency_failed", message=message, where=ticket.task_id), around)
+    settle(builder, ended, around)
+
+
+def cancel(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets) -> None:
+    """End a live ticket as CANCELLED, tell its worker, and cancel the tickets that can never run now."""
+    ended = builder.move_ticket(
+        ticket, TicketTrigger.CANCEL, "ticket.cancelled", cause=reason.code, **ending(builder.now, reason)
+    )
+    if ticket.worker_id is not None:
+        builder.deliver(ended, ticket.worker_id, ticket.attempt, cancelled=True)
+    message = f"task {ticket.task_id} was cancelled: {reason.message}"
+    because = Reason(code="dependency_cancelled", message=message, where=ticket.task_id)
+    _cancel_after(builder, descendants(ticket, around.live), because, around)
+    settle(builder, ended, around)
+
+
+def _cancel_after(builder: StepBuilder, after: Iterable[Ticket], because: Reason, around: RelatedTickets) -> None:
+    """Cancel the tickets that wait for one that will never be done."""
     for other in after:
         latest = builder.latest(other)
         if latest.status is TicketStatus.PENDING:
@@ -140,7 +158,6 @@ def fail(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTi
                 **ending(builder.now, because),
             )
             not_compensated(builder, latest, around, because)
-    settle(builder, ended, around)
 
 
 def _told(ticket: Ticket, reason: Reason) -> str:
@@ -207,7 +224,8 @@ def taken_back(ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def _start(builder: StepBuilder, ticket: Ticket, progress: float | None) -> None:
+def start(builder: StepBuilder, ticket: Ticket, progress: float | None) -> None:
+    """Note that the worker which has the ticket works on it: its lease is renewed."""
     acknowledged = ticket.acknowledged_at or builder.now
     builder.move_ticket(
         ticket,

@@ -1,10 +1,11 @@
 """Redrive: a flow that did not succeed continues where it failed, with the tickets to do again and a new deadline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions._core.events.commands import RedriveRequest, given_by, refusal
+from functions._core.errors import Rejected
+from functions._core.events.commands import Command, RetryRequest, given_by, refusal
 from functions._core.machine.closing import Settled, executing_wakeup
 from functions._core.machine.compensation import NOT_COMPENSATED
 from functions._core.machine.ending import readied, taken_back
@@ -20,9 +21,13 @@ TO_DO_AGAIN = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED, TicketStat
 """Statuses of tickets whose work is not there: a redrive does them again."""
 
 
-def new_deadline(flow: Flow, order: RedriveRequest, now: datetime) -> datetime:
+WAITED = frozenset({"dependency_failed", "dependency_cancelled"})
+"""Reasons of a ticket that was cancelled because of another one."""
+
+
+def new_deadline(flow: Flow, sla_seconds: float | None, now: datetime) -> datetime:
     """Return the deadline of a redriven flow: the time that the command names, or as much as it had before."""
-    return add_time(now, timedelta(seconds=order.sla_seconds) if order.sla_seconds else time_given(flow))
+    return add_time(now, timedelta(seconds=sla_seconds) if sla_seconds else time_given(flow))
 
 
 def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Sequence[Ticket]:
@@ -30,16 +35,40 @@ def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Seq
     again = {
         t.ticket_id: t for t in tickets if t.compensates is None and t.status in TO_DO_AGAIN and not work_stands(t)
     }
+    return _scheduled(again, {i: sum(d in again for d in t.dependencies) for i, t in again.items()}, now, deadline)
+
+
+def to_retry(ticket: Ticket, tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Sequence[Ticket]:
+    """Return a ticket that FAILED while its flow goes on, and the tickets that were cancelled for that alone.
+
+    `tickets` are all of the flow, in the order of the plan.
+    """
+    by_id, again = {other.ticket_id: other for other in tickets}, {ticket.ticket_id: ticket}
+
+    def comes(ticket_id: str) -> bool:
+        return ticket_id in again or by_id[ticket_id].live
+
+    for other in tickets:
+        waited = other.status is TicketStatus.CANCELLED and other.reason is not None and other.reason.code in WAITED
+        if waited and all(comes(d) or by_id[d].status is TicketStatus.COMPLETED for d in other.dependencies):
+            again[other.ticket_id] = other
+    return _scheduled(again, {i: sum(map(comes, t.dependencies)) for i, t in again.items()}, now, deadline)
+
+
+def _scheduled(
+    again: Mapping[str, Ticket], waits_for: Mapping[str, int], now: datetime, deadline: datetime
+) -> Sequence[Ticket]:
+    """Return tickets with new shares of the time up to `deadline`; `waits_for` counts their open dependencies."""
     tasks = [Work(i, tuple(d for d in t.dependencies if d in again), t.estimated_duration_ms) for i, t in again.items()]
     timings = schedule(tasks, now, deadline).timings if tasks else {}
     return [
-        again[task.task_id].but(
-            open_dependencies=len(task.dependencies),
-            latest_start=timings[task.task_id].latest_start,
-            tail_ms=timings[task.task_id].tail_ms,
-            sla=again[task.task_id].sla.but(deadline=timings[task.task_id].latest_finish),
+        ticket.but(
+            open_dependencies=waits_for[ticket_id],
+            latest_start=timings[ticket_id].latest_start,
+            tail_ms=timings[ticket_id].tail_ms,
+            sla=ticket.sla.but(deadline=timings[ticket_id].latest_finish),
         )
-        for task in tasks
+        for ticket_id, ticket in again.items()
     ]
 
 
@@ -51,14 +80,17 @@ def work_stands(ticket: Ticket) -> bool:
 
 def redrive(
     builder: StepBuilder,
-    command: RedriveRequest,
+    command: Command,
     again: Sequence[Ticket],
     not_compensatable: Sequence[Ticket],
     deadline: datetime,
+    *,
+    retried: Ticket | None = None,
 ) -> bool:
     """Begin the flow again with the tickets `again`, by a new `deadline`; False when it has been redriven already.
 
-    The work of `not_compensatable` could not be compensated: those tickets count as done.
+    The work of `not_compensatable` could not be compensated: those tickets count as done. All retries are there again,
+    but for a ticket that is `retried`: there this counts as one.
     """
     flow = builder.flow
     if flow.redrives and flow.outcome is None:
@@ -80,17 +112,55 @@ def redrive(
             error_message=None,
             compensation_ticket_id=None,
         )
-    redriven = [
-        builder.move_ticket(ticket, TicketTrigger.REDRIVE, "ticket.redriven", **_blank(ticket, builder))
-        for ticket in again
-    ]
-    builder.ready(ticket for ticket in redriven if not ticket.open_dependencies)
-    if not redriven:
+    if not _do_again(builder, again, retried):
         Settled({TicketStatus.COMPLETED: builder.flow.tickets_generated}).apply(builder)
     return True
 
 
-def _reopen(builder: StepBuilder, command: RedriveRequest, tickets: int, deadline: datetime) -> None:
+def redrive_ticket(
+    builder: StepBuilder,
+    ticket: Ticket,
+    command: RetryRequest,
+    again: Sequence[Ticket],
+    not_compensatable: Sequence[Ticket],
+    deadline: datetime,
+    live: Sequence[Ticket] = (),
+) -> bool:
+    """Try a ticket that FAILED once more: its flow goes on with it, or is redriven if that has ended.
+
+    `live` are the live tickets that those to be done `again` wait for: their ends must not pass unseen.
+    Raises `Rejected`, status 409, code `no_retry_left`: the command has to say `force`.
+    """
+    if ticket.compensates is not None or work_stands(ticket):
+        raise refusal(f"ticket {ticket.task_id} is about work that is done and was to be undone: look at it yourself")
+    if not command.force and not (ticket.idempotent and ticket.retry_count < ticket.sla.max_retries):
+        why = "has no retry left" if ticket.idempotent else "is not idempotent"
+        raise Rejected(f"task {ticket.task_id} {why}: say force to try it again", code="no_retry_left", status=409)
+    if builder.flow.outcome is not None:
+        return redrive(builder, command, again, not_compensatable, deadline, retried=ticket)
+    for other in live:
+        builder.change_ticket(other)
+    _do_again(builder, again, ticket)
+    return True
+
+
+def _do_again(builder: StepBuilder, again: Sequence[Ticket], retried: Ticket | None) -> bool:
+    """Let tickets be PENDING again, and tell whether there are any."""
+    retries = {} if retried is None else {retried.ticket_id: retried.retry_count + 1}
+    redriven = [
+        builder.move_ticket(
+            ticket,
+            TicketTrigger.REDRIVE,
+            "ticket.redriven",
+            **_blank(ticket, builder, retry_count=retries.get(ticket.ticket_id, 0)),
+        )
+        for ticket in again
+    ]
+    builder.ready(ticket for ticket in redriven if ticket.waiting is Waiting.DISCOVERY)
+    return bool(redriven)
+
+
+def _reopen(builder: StepBuilder, command: Command, tickets: int, deadline: datetime) -> None:
     """Let the flow be as if it had not ended, with a new deadline."""
     flow = builder.flow
     builder.change_flow(
@@ -115,14 +185,14 @@ def _reopen(builder: StepBuilder, command: RedriveRequest, tickets: int, deadlin
     )
 
 
-def _blank(ticket: Ticket, builder: StepBuilder) -> dict[str, Any]:
+def _blank(ticket: Ticket, builder: StepBuilder, *, retry_count: int) -> dict[str, Any]:
     """Return the changes of a ticket that is done again; its attempts count on, so that old reports stay old."""
     waits = {"waiting": Waiting.DEPENDENCIES, "waiting_since": builder.now, "until": builder.flow.sla_deadline}
     return {
         **taken_back(ticket),
         "excluded_workers": (),
         "refused_by": {},
-        "retry_count": 0,
+        "retry_count": retry_count,
         "reason": None,
         "error_message": None,
         "completed_at": None,

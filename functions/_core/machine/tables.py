@@ -92,6 +92,7 @@ class TicketTrigger(StrEnum):
 
     WAIT = "no worker or slot free"
     ASSIGN = "worker chosen"
+    CLAIM = "claimed by a worker"
     ACKNOWLEDGE = "worker accepted"
     START = "worker reports RUNNING"
     COMPLETE = "worker reports COMPLETED"
@@ -99,7 +100,7 @@ class TicketTrigger(StrEnum):
     FAIL = "no retry left or possible"
     RETRY = "failed or timed out, retry fits"
     REASSIGN = "worker refused or lost"
-    CANCEL = "dependency failed or flow ended"
+    CANCEL = "cancelled, dependency failed or flow ended"
     COMPENSATE = "flow did not succeed"
     UNDONE = "compensation completed"
     NOT_UNDONE = "compensation failed"
@@ -173,6 +174,7 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
     TicketStatus.PENDING: {
         TicketTrigger.WAIT: TicketStatus.PENDING,
         TicketTrigger.ASSIGN: TicketStatus.ASSIGNED,
+        TicketTrigger.CLAIM: TicketStatus.RUNNING,
         TicketTrigger.SKIP: TicketStatus.COMPLETED,
         TicketTrigger.FAIL: TicketStatus.FAILED,
         TicketTrigger.CANCEL: TicketStatus.CANCELLED,

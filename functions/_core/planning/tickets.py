@@ -21,6 +21,7 @@ from functions._core.records.values import (
     RiskBand,
     TaskType,
     Waiting,
+    own_ticket_id,
     ticket_id_of,
     time_span,
 )
@@ -131,7 +132,8 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
     """
     tasks = decision.cognitive_plan.tasks
     by_id = {task.task_id: task for task in tasks}
-    ids = {task_id: ticket_id_of(flow.flow_id, task_id) for task_id in by_id}
+    own = own_ticket_id(decision.decision_id, len(tasks))
+    ids = {task_id: own or ticket_id_of(flow.flow_id, task_id) for task_id in by_id}
     followers = dependants(tasks)
     timings = schedule(tasks, now, flow.sla_deadline).timings
     of_flow = _of_flow(flow, decision, now)

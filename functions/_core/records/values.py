@@ -35,6 +35,14 @@ LONGEST = timedelta(days=999_999_999)
 """The longest duration whose negative is a duration, too."""
 
 
+TICKET_DECISION = "flowc-ticket:"
+"""How the id of the decision of a ticket begins that was created alone; the id of the ticket follows."""
+
+OWN_TICKET_ID = re.compile(r"(?!(?i:[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]{21}$))[A-Za-z0-9][A-Za-z0-9._-]{0,35}")
+"""Ids of such tickets: 36 characters that are safe in addresses, headers and logs. No UUID of version 5: these are the
+ids of all other tickets, and nobody may take one of them beforehand."""
+
+
 def flow_id_of(decision_id: str) -> str:
     """Return the flow id of a decision: a pure function, so that clients can compute it."""
     return name_uuid(str(NAMESPACE), decision_id)
@@ -43,6 +51,14 @@ def flow_id_of(decision_id: str) -> str:
 def ticket_id_of(flow_id: str, task_id: str) -> str:
     """Return the ticket id of a task within a flow."""
     return name_uuid(flow_id, task_id)
+
+
+def own_ticket_id(decision_id: str, tasks: int) -> str | None:
+    """Return the id of the one ticket of a decision that is named after it; None for every other decision."""
+    if tasks != 1 or not decision_id.startswith(TICKET_DECISION):
+        return None
+    name = decision_id.removeprefix(TICKET_DECISION)
+    return name if OWN_TICKET_ID.fullmatch(name) else None
 
 
 def stored_decision(flow_id: str) -> dict[str, str]:

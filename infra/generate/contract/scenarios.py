@@ -233,6 +233,17 @@ async def event_lost() -> Scenario:
     return course
 
 
+async def claimed() -> Scenario:
+    """No worker is registered: one that comes for work takes the build; a person then stops the deployment."""
+    course = await submitted()
+    await course.run()
+    await course.later(20)
+    await course.order("ticket.claim_requested", "forge-1", "it has nothing to do", "build", worker_id="forge-1")
+    await course.later(80)
+    await course.order("ticket.cancel_requested", MANAGER, "the release is postponed", "deploy")
+    return course
+
+
 COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     completed,
     worker_lost,
@@ -249,4 +260,5 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     timed_out,
     rejected,
     event_lost,
+    claimed,
 )

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
+from functions._core.records.record import Record
 from functions._core.records.values import format_time
 from infra.generate.contract.field_docs import phrase
 
@@ -69,6 +70,20 @@ def incoming_schema(entry: EventType, generator: type[GenerateJsonSchema]) -> Do
     document = _document(entry, entry.model, entry.model.model_json_schema(schema_generator=generator))
     document["description"] += f" {UNKNOWN_ALLOWED}"
     return document
+
+
+def record_schema(model: type[Record], name: str) -> Document:
+    """Return the strict schema of a record that is no event, under the `name` in its id."""
+    generated = TypeAdapter(model).json_schema(schema_generator=Strict, mode="serialization")
+    definitions: Document = {part: _tidy(schema, {}) for part, schema in generated.pop("$defs", {}).items()}
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:neuralhive:{name}:v1",
+        "title": model.__name__,
+        **_tidy(generated, definitions),
+        "description": paragraph(model),
+        "$defs": {part: definitions[part] for part in sorted(definitions)},
+    }
 
 
 def paragraph(documented: object) -> str:

@@ -380,6 +380,9 @@ SELECT position, flow_id, flow_id, doc FROM flow WHERE status = :status AND posi
 -- `/* filters */` stands for equalities on searchable columns.
 SELECT position, ticket_id, flow_id, doc FROM ticket WHERE position > :after /* filters */ ORDER BY position LIMIT :limit
 
+-- name: tickets_fitting
+SELECT count(*) FROM (SELECT FROM ticket WHERE position > 0 /* filters */ LIMIT :at_most) AS fitting
+
 -- name: history_settled
 SELECT flowc_history_settled()
 

@@ -1,6 +1,6 @@
 """Pages for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from functions._adapters.documents import read_audits, read_history_rows, read_rows
@@ -22,6 +22,12 @@ def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) ->
     filters += [] if kind is None else [f"AND kind = '{kind.value}'"]
     filters += [] if valid is None else ["AND valid" if valid else "AND NOT valid"]
     return SQL["audits_page"].replace("/* filters */", " ".join(filters))
+
+
+def filtered(name: str, filters: Collection[str]) -> str:
+    """Return a query for tickets that all `filters` fit."""
+    equalities = "".join(f"AND {column} = :{column} " for column in sorted(filters))
+    return SQL[name].replace("/* filters */", equalities)
 
 
 async def read_page(
@@ -53,8 +59,7 @@ class PostgresViews:
     ) -> tuple[Sequence[Ticket], str | None]:
         """Return tickets that all `filters` fit, oldest first."""
         wanted = {name: text(value) for name, value in ticket_filters(filters).items()}
-        equalities = "".join(f"AND {name} = :{name} " for name in sorted(wanted))
-        sql = SQL["tickets_page"].replace("/* filters */", equalities)
+        sql = filtered("tickets_page", wanted)
         values = {**wanted, "after": position_of(cursor, start=0)}
         return await read_page(self._database, RecordKind.TICKET, Ticket, sql, values, limit)
 

@@ -280,6 +280,9 @@ SELECT position, ticket_id, flow_id, part, place, doc FROM ticket WHERE position
 )
 ORDER BY position;
 
+-- name: tickets_fitting
+SELECT count(*) FROM (SELECT 1 FROM ticket WHERE position > 0 /* filters */ LIMIT :at_most);
+
 -- name: history_page
 SELECT seq, flow_id, doc FROM history WHERE seq > :after ORDER BY seq LIMIT :limit;
 

@@ -31,11 +31,16 @@ def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) ->
 
 
 def tickets_page(filters: Mapping[str, str]) -> str:
-    """Return the query for a page of tickets; the index of statuses holds all but the most frequent one."""
+    """Return the query for a page of tickets."""
+    return filtered("tickets_page", filters)
+
+
+def filtered(name: str, filters: Mapping[str, str]) -> str:
+    """Return a query for tickets that all `filters` fit; the index of statuses holds all but the most frequent one."""
     equalities = [f"AND {name} = :{name}" for name in sorted(filters)]
     if filters.get("status", COMPLETED) != COMPLETED:
         equalities.append(f"AND status <> '{COMPLETED}'")
-    return SQL["tickets_page"].replace("/* filters */", " ".join(equalities))
+    return SQL[name].replace("/* filters */", " ".join(equalities))
 
 
 async def read_page(

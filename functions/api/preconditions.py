@@ -1,0 +1,71 @@
+"""Headers that make a request conditional: ETag, If-Match, If-None-Match, and the key that makes a repeat harmless.
+
+The ETag of a ticket is its version. What follows from the time, such as its slack, is not part of it.
+"""
+
+import re
+from typing import Annotated
+
+from fastapi import Header, Response
+
+from functions._core.errors import Rejected
+from functions._core.records.models import Ticket
+
+MAX_TAGS = 1_000
+"""Characters of a header that lists ETags."""
+
+TAG = re.compile(r'\s*(?:W/)?"([^"\x00-\x1f\x7f]*)"\s*(?:,|$)')
+VERSION = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+IfMatch = Annotated[
+    str | None,
+    Header(max_length=MAX_TAGS, description="ETags, in quotation marks, or *: 412 when the ticket has another one"),
+]
+IfNoneMatch = Annotated[
+    str | None, Header(max_length=MAX_TAGS, description="ETags: 304 when the ticket still has one of them")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
+        description="The same key again does the same thing no second time",
+    ),
+]
+
+
+def tagged(response: Response, ticket: Ticket) -> None:
+    """Give an answer the ETag of the ticket in it."""
+    response.headers["etag"] = etag_of(ticket)
+
+
+def etag_of(ticket: Ticket) -> str:
+    """Return the ETag of a ticket."""
+    return f'"{ticket.version}"'
+
+
+def matches(given: str, ticket: Ticket) -> bool:
+    """Whether a list of ETags names that of the ticket; raise `Rejected`, status 400, for what is no such list."""
+    return given.strip() == "*" or str(ticket.version) in _tags(given)
+
+
+def matched_version(given: str | None, ticket: Ticket) -> int | None:
+    """Return the version that If-Match asks for, None for any; raise `Rejected`, status 412, for another one."""
+    if given is None or given.strip() == "*":
+        return None
+    if not matches(given, ticket):
+        message = f"the ticket is in version {ticket.version}, not in {given[:100]}: read it again"
+        raise Rejected(message, code="version_moved", status=412)
+    return ticket.version
+
+
+def _tags(given: str) -> list[str]:
+    tags, place = [], 0
+    while place < len(given):
+        tag = TAG.match(given, place)
+        if tag is None:
+            raise Rejected("ETags are written in quotation marks, and listed with commas", code="malformed_etag")
+        tags.append(tag[1])
+        place = tag.end()
+    return tags
