@@ -10,6 +10,7 @@ from typing import Protocol
 from functions._core.ports import (
     Clock,
     DeadLetters,
+    Deliveries,
     EventQueue,
     FlowStore,
     Ports,
@@ -39,6 +40,7 @@ class Stores:
     statistics: Statistics
     retention: Retention
     dead_letters: DeadLetters
+    deliveries: Deliveries
     telemetry_buffer: TelemetryBuffer
     queue: EventQueue
     set_aside: SetAside = field(default_factory=SetAside)
@@ -63,6 +65,7 @@ class Stores:
             statistics=self.statistics,
             retention=self.retention,
             dead_letters=self.dead_letters,
+            deliveries=self.deliveries,
             telemetry_buffer=self.telemetry_buffer,
             telemetry_sink=telemetry_sink,
             gateway=gateway,

@@ -22,6 +22,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Worker
+from functions._core.webhooks.delivery import WebhookDelivery
 
 
 class FlowStore(Protocol):
@@ -162,6 +163,9 @@ class Retention(Protocol):
     async def drop_letters(self, keep: int, limit: int) -> int:
         """Drop up to `limit` dead letters so that the `keep` newest are left; return how many were dropped."""
 
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        """Remove up to `limit` deliveries to webhooks that were made before `before`; return how many."""
+
 
 class DeadLetters(Protocol):
     """Events that could not be handled."""
@@ -200,6 +204,32 @@ class Queued:
     event: CloudEvent
     attempts: int
     not_before: datetime | None
+
+
+class Deliveries(Protocol):
+    """The queue of each webhook subscriber, and the log of its deliveries."""
+
+    async def put(self, delivery: WebhookDelivery) -> None:
+        """Store a delivery; raise `Conflict` when the stored version is not `version - 1` (absent counts as 0)."""
+
+    async def claim_due(
+        self, subscription_ids: Collection[str], now: datetime, limit: int, lease: timedelta
+    ) -> Sequence[WebhookDelivery]:
+        """Return up to `limit` deliveries of each subscription that are due at `now`, those due first before others.
+
+        They come due again after `lease`; two processes never get the same one in between.
+        """
+
+    async def delivery(self, subscription_id: str, delivery_id: str) -> WebhookDelivery | None:
+        """Return one delivery."""
+
+    async def page(
+        self, subscription_id: str, cursor: str | None, limit: int
+    ) -> tuple[Sequence[WebhookDelivery], str | None]:
+        """Return the deliveries of a subscription, the newest first; see `Views` for cursors."""
+
+    async def waiting(self, subscription_ids: Collection[str]) -> Mapping[str, int]:
+        """Return how many deliveries of each subscription have not ended; absent ones are zero."""
 
 
 class EventQueue(Protocol):
@@ -311,6 +341,9 @@ class Tokens(Protocol):
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """Return the secret, `whsec_…`, that messages to this registration of a worker are signed by."""
 
+    def subscription_secret(self, subscription_id: str, number: int) -> str:
+        """Return a secret, `whsec_…`, of a webhook subscription: that of this number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
@@ -324,6 +357,7 @@ class Ports:
     statistics: Statistics
     retention: Retention
     dead_letters: DeadLetters
+    deliveries: Deliveries
     telemetry_buffer: TelemetryBuffer
     telemetry_sink: TelemetrySink
     gateway: WorkerGateway

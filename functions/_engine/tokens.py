@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from functions._core.errors import Rejected
-from functions._core.events.signatures import secret_of
+from functions._core.events.signatures import secret_of, subscription_secret_of
 from functions._core.ports import Clock
 
 KEY_BYTES = 32
@@ -71,6 +71,10 @@ class JwtTokens:
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """See `ports.Tokens.worker_secret`."""
         return secret_of(self._key, worker_id, registration)
+
+    def subscription_secret(self, subscription_id: str, number: int) -> str:
+        """See `ports.Tokens.subscription_secret`."""
+        return subscription_secret_of(self._key, subscription_id, number)
 
     def _signed(self, payload: bytes) -> bytes:
         """Return the token of a payload: a JWT signed with HMAC-SHA256 (RFC 7515 §3.1)."""

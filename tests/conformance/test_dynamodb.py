@@ -26,6 +26,9 @@ class Dynamo:
 class TestDeadLetters(Dynamo, suites.DeadLettersSuite): ...
 
 
+class TestDeliveries(Dynamo, suites.DeliveriesSuite): ...
+
+
 class TestEventQueue(Dynamo, suites.EventQueueSuite): ...
 
 

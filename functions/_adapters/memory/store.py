@@ -1,5 +1,6 @@
 """The storage ports over one `State`."""
 
+from functions._adapters.memory.deliveries import MemoryDeliveries
 from functions._adapters.memory.flows import MemoryFlows
 from functions._adapters.memory.mail import MemoryDeadLetters, MemoryQueue, MemoryTelemetryBuffer
 from functions._adapters.memory.registry import MemoryRegistry
@@ -26,6 +27,7 @@ class MemoryStore:
             statistics=MemoryStatistics(state),
             retention=MemoryRetention(state),
             dead_letters=MemoryDeadLetters(state),
+            deliveries=MemoryDeliveries(state),
             telemetry_buffer=MemoryTelemetryBuffer(state),
             queue=MemoryQueue(state),
         )

@@ -33,6 +33,10 @@ class PostgresRetention:
         """Drop the oldest letters beyond `keep`."""
         return len(await self._database.rows("letters_drop", keep=keep, limit=limit))
 
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        """Remove deliveries to webhooks that were made before `before`."""
+        return len(await self._database.rows("webhooks_forget", before=before, limit=limit))
+
 
 async def _forget(connection: Any, flow_id: str, limit: int) -> int:
     """Remove up to `limit` records of a flow; return how many."""

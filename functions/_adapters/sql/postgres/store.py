@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Self
 
 from functions._adapters.sql.postgres.database import PostgresDatabase
+from functions._adapters.sql.postgres.deliveries import PostgresDeliveries
 from functions._adapters.sql.postgres.flows import PostgresFlows, PostgresTicketCounts
 from functions._adapters.sql.postgres.mail import PostgresDeadLetters, PostgresQueue, PostgresTelemetryBuffer
 from functions._adapters.sql.postgres.migrations import migrate
@@ -31,6 +32,7 @@ class PostgresStore:
             statistics=PostgresStatistics(database),
             retention=PostgresRetention(database),
             dead_letters=PostgresDeadLetters(database),
+            deliveries=PostgresDeliveries(database),
             telemetry_buffer=PostgresTelemetryBuffer(database),
             queue=PostgresQueue(database, owner),
             set_aside=database.set_aside,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from functions._adapters.sql.sqlite.database import SqliteDatabase
+from functions._adapters.sql.sqlite.deliveries import SqliteDeliveries
 from functions._adapters.sql.sqlite.flows import SqliteFlows, SqliteTicketCounts
 from functions._adapters.sql.sqlite.mail import SqliteDeadLetters, SqliteQueue, SqliteTelemetryBuffer
 from functions._adapters.sql.sqlite.registry import SqliteRegistry
@@ -29,6 +30,7 @@ class SqliteStore:
             statistics=SqliteStatistics(database),
             retention=SqliteRetention(database, flows.forget),
             dead_letters=SqliteDeadLetters(database),
+            deliveries=SqliteDeliveries(database),
             telemetry_buffer=SqliteTelemetryBuffer(database),
             queue=SqliteQueue(database),
             set_aside=database.set_aside,
