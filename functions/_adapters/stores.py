@@ -4,6 +4,7 @@ Two ports may use one method name for different things (`WorkerRegistry.put`, `D
 technology implements them in small classes over one shared state and hands them out as `Stores`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from functions._core.ports import (
     Deliveries,
     EventQueue,
     FlowStore,
+    KeyValues,
     Ports,
     Retention,
     Statistics,
@@ -30,7 +32,10 @@ from functions._core.records.set_aside import SetAside
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
-    """All storage ports over the same state: what is committed through one is seen by the others."""
+    """All storage ports over the same state: what is committed through one is seen by the others.
+
+    `key_values` makes its port with the clock by which entries expire.
+    """
 
     store: FlowStore
     ticket_counts: TicketCounts
@@ -39,6 +44,7 @@ class Stores:
     views: Views
     statistics: Statistics
     retention: Retention
+    key_values: Callable[[Clock], KeyValues]
     dead_letters: DeadLetters
     deliveries: Deliveries
     telemetry_buffer: TelemetryBuffer
@@ -64,6 +70,7 @@ class Stores:
             views=self.views,
             statistics=self.statistics,
             retention=self.retention,
+            key_values=self.key_values(clock),
             dead_letters=self.dead_letters,
             deliveries=self.deliveries,
             telemetry_buffer=self.telemetry_buffer,

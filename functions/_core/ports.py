@@ -166,6 +166,47 @@ class Retention(Protocol):
     async def forget_deliveries(self, before: datetime, limit: int) -> int:
         """Remove up to `limit` deliveries to webhooks that were made before `before`; return how many."""
 
+    async def forget_expired(self, now: datetime, limit: int) -> int:
+        """Remove up to `limit` entries of `KeyValues` that have expired; return how many."""
+
+
+KEY_BYTES, VALUE_BYTES = 512, 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A small record: `value` is JSON text. `version` grows with each put, and no version of a key comes twice."""
+
+    key: str
+    value: bytes
+    version: int
+    expires_at: datetime | None = None
+
+
+class KeyValues(Protocol):
+    """Small records that belong to no flow, by space (a fixed word of the code) and key.
+
+    An entry is not there any more from `expires_at` on, which is kept to the millisecond.
+    """
+
+    async def get(self, space: str, key: str) -> Entry | None:
+        """Return the entry of a key, None when there is none."""
+
+    async def put(
+        self, space: str, key: str, value: bytes, *, version: int, expires_at: datetime | None = None
+    ) -> Entry:
+        """Store a value in place of that of `version`, 0 where there is none; return the new entry.
+
+        Raises `Conflict` when the stored version is another one, `Rejected` with code `not_storable` for a key of
+        more than `KEY_BYTES` (UTF-8) or with a NUL, and for a value of more than `VALUE_BYTES`.
+        """
+
+    async def remove(self, space: str, key: str, version: int) -> bool:
+        """Remove the entry that is at `version`; tell whether it was there at that version."""
+
+    async def page(self, space: str, after: str | None, limit: int) -> Sequence[Entry]:
+        """Return up to `limit` entries whose keys are above `after` (None: from the first), by the bytes of keys."""
+
 
 class DeadLetters(Protocol):
     """Events that could not be handled."""
@@ -356,6 +397,7 @@ class Ports:
     views: Views
     statistics: Statistics
     retention: Retention
+    key_values: KeyValues
     dead_letters: DeadLetters
     deliveries: Deliveries
     telemetry_buffer: TelemetryBuffer

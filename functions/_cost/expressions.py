@@ -75,7 +75,7 @@ class Expression:
         if not left or sign == "=":
             return left == right
         one, other = _plain(left), _plain(right)
-        return bool({"<": one < other, "<=": one <= other, ">=": one >= other}[sign])
+        return bool({"<": one < other, "<=": one <= other, ">": one > other, ">=": one >= other}[sign])
 
     def _sum(self) -> Value:
         total = self._operand()

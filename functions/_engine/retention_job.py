@@ -1,4 +1,4 @@
-"""Removes what has been kept long enough: ended flows with all that belongs to them, dead letters beyond a bound.
+"""Removes ended flows with all that belongs to them, dead letters beyond a bound, small records that have expired.
 
 Every round is short, so that it delays no other write; only while there is more do rounds follow each other closely.
 """
@@ -40,10 +40,12 @@ class RetentionJob:
 
     async def round(self) -> bool:
         """Remove a bounded number of records; tell whether there may be more."""
-        forgotten = await self._retention.forget_ended(self._clock.now() - self._keep, RECORDS)
+        now = self._clock.now()
+        expired = await self._retention.forget_expired(now, RECORDS)
+        forgotten = await self._retention.forget_ended(now - self._keep, RECORDS)
         self._metrics.count("flowc_records_forgotten_total", by=forgotten)
         dropped = await self._retention.drop_letters(self._letters, RECORDS)
         if dropped:
             self._metrics.count("flowc_dead_letters_dropped_total", by=dropped)
             log.error("dead_letters.dropped", dropped=dropped, kept=self._letters, why="FLOWC_DEAD_LETTERS_MAX")
-        return RECORDS in {forgotten, dropped}
+        return RECORDS in {expired, forgotten, dropped}

@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
             "deliveries",
             "event_queue",
             "flow_store",
+            "key_values",
             "registry",
             "retention",
             "statistics",

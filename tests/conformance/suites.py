@@ -4,6 +4,7 @@ from tests.conformance.dead_letters import DeadLettersSuite
 from tests.conformance.deliveries import DeliveriesSuite
 from tests.conformance.event_queue import EventQueueSuite
 from tests.conformance.flow_store import FlowStoreSuite, SharedFlowStoreSuite
+from tests.conformance.key_values import KeyValuesSuite, SweptKeyValuesSuite
 from tests.conformance.registry import RegistrySuite
 from tests.conformance.retention import RetentionSuite
 from tests.conformance.statistics import StatisticsSuite
@@ -18,10 +19,12 @@ __all__ = [
     "DeliveriesSuite",
     "EventQueueSuite",
     "FlowStoreSuite",
+    "KeyValuesSuite",
     "RegistrySuite",
     "RetentionSuite",
     "SharedFlowStoreSuite",
     "StatisticsSuite",
+    "SweptKeyValuesSuite",
     "TelemetryBufferSuite",
     "TicketCountsSuite",
     "UnreadableSuite",

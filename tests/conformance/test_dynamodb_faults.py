@@ -130,6 +130,32 @@ async def test_a_ticket_with_its_history_is_paid_for_as_one_unit(
     assert sizes[0] < 1024
 
 
+async def test_a_small_record_whose_answer_was_lost_was_put(dynamodb_client: Client, open_stores: OpenStores) -> None:
+    async def twice(call: Call, operation: str, arguments: Arguments) -> Answer:
+        if operation in WRITES:
+            await call(operation, arguments)  # its answer is lost, so the SDK sends it again
+        return await call(operation, arguments)
+
+    entries = open_stores(Between(dynamodb_client, twice)).key_values(SystemClock())
+    first = await entries.put("space", "key", b"1", version=0)
+    second = await entries.put("space", "key", b"2", version=first.version)
+    assert await entries.get("space", "key") == second
+    with pytest.raises(Conflict):
+        await entries.put("space", "key", b"2", version=first.version)
+
+
+async def test_what_has_expired_is_told_to_the_table(
+    dynamodb_client: Client, open_stores: OpenStores, dynamodb_table: str
+) -> None:
+    entries = open_stores().key_values(Ahead(T0))
+    entry = await entries.put("space", "key", b"1", version=0, expires_at=T0 + seconds(0.5))
+    page = await dynamodb_client.call("scan", {"TableName": dynamodb_table})
+    assert page["Items"][0]["ttl"] == {"N": str(int(T0.timestamp()) + 1)}
+    await entries.put("space", "key", b"1", version=entry.version)
+    page = await dynamodb_client.call("scan", {"TableName": dynamodb_table})
+    assert not {"ttl", "x"} & page["Items"][0].keys()
+
+
 @pytest.mark.parametrize("tickets", [1, 3])
 async def test_a_commit_whose_answer_was_lost_is_a_commit(
     dynamodb_client: Client, open_stores: OpenStores, tickets: int

@@ -18,6 +18,7 @@ from functions._adapters.sql.postgres.database import fetch
 from functions._adapters.stores import Stores
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
+from functions._engine.clock import SystemClock
 from tests.conftest import ROOT
 from tests.support.builders import T0, later, make_event, make_flow, make_history, make_plan, make_step, seconds
 from tests.support.world import PATIENCE_S
@@ -96,6 +97,17 @@ async def test_of_commits_by_two_processes_exactly_one_wins(database_url: str) -
             )
             assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "NoneType"]
             flow = later(flow)
+
+
+async def test_of_puts_of_one_key_by_two_processes_exactly_one_wins(database_url: str) -> None:
+    async with opened(database_url, "one", "two") as both:
+        rivals = [stores.key_values(SystemClock()) for stores in both]
+        version = 0
+        for _ in range(10):
+            puts = (one.put("space", "key", b"{}", version=version) for one in rivals)
+            answers = await asyncio.gather(*puts, return_exceptions=True)
+            assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "Entry"]
+            (version,) = {entry.version for entry in [await one.get("space", "key") for one in rivals] if entry}
 
 
 async def test_a_reader_of_all_flows_misses_nothing_that_is_committed_late(database_url: str) -> None:

@@ -43,7 +43,7 @@ def plan_of(database: sqlite3.Connection, sql: str) -> list[str]:
 
 
 def walks(plan: list[str]) -> list[str]:
-    tables = "flow|ticket|worker|decision|history|audit|event_queue|ticket_part|telemetry_buffer|dead_letter"
+    tables = "flow|ticket|worker|decision|history|audit|event_queue|ticket_part|telemetry_buffer|dead_letter|key_value"
     return [step for step in plan if re.match(rf"SCAN ({tables})\b", step)]
 
 

@@ -204,6 +204,7 @@ def test_the_table_is_the_one_that_the_code_creates() -> None:
     resource = STACK.resources["Table"]
     table = dict(resource["Properties"])
     assert table.pop("PointInTimeRecoverySpecification") == {"PointInTimeRecoveryEnabled": True}
+    assert table.pop("TimeToLiveSpecification") == {"AttributeName": "ttl", "Enabled": True}
     assert table.pop("DeletionProtectionEnabled") == "true"
     assert ordered(table) == ordered({**create_table("any"), "TableName": None})
     assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"

@@ -90,6 +90,16 @@ async def test_too_many_dead_letters_cost_the_oldest_loudly(stores: Stores) -> N
     assert [letter.letter_id for letter in kept] == [f"letter-{number}" for number in range(24, 4, -1)]
 
 
+async def test_small_records_go_when_they_expire(stores: Stores) -> None:
+    entries = stores.key_values(AtOnce(0))
+    for number in range(RECORDS + 1):
+        await entries.put("space", f"{number}", b"{}", version=0, expires_at=T0 + timedelta(hours=1))
+    await entries.put("space", "stays", b"{}", version=0)
+    assert (await rounds(stores, 0))[0] == 1
+    assert (await rounds(stores, 1 / 24))[0] == 2
+    assert [entry.key for entry in await entries.page("space", None, 10)] == ["stays"]
+
+
 async def test_a_running_platform_forgets_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention_job, "ROUND", 0.02)
     store = SqliteStore.open(tmp_path)

@@ -16,6 +16,7 @@ The base table, `pk / sk`, is where the truth is, and what decisions read is rea
     PROCESSES      <owner>            until when a process counts as alive
     E#<event>      -                  queued events that no other item carries
     LETTER#<id>    -                  a dead letter
+    KV#<space>     <key>              a small record that belongs to no flow
 
 Sparse indexes find items; an item is in one only while it has the index's two keys. They are eventually consistent:
 

@@ -1,12 +1,15 @@
 """The storage ports over one table."""
 
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Self
 
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb.client import connected
+from functions._adapters.dynamodb.deliveries import DynamoDeliveries
 from functions._adapters.dynamodb.flows import DynamoFlows
 from functions._adapters.dynamodb.history import History
+from functions._adapters.dynamodb.key_values import DynamoKeyValues
 from functions._adapters.dynamodb.keys import PROCESSES
 from functions._adapters.dynamodb.mail import DynamoDeadLetters, DynamoQueue, DynamoTelemetryBuffer
 from functions._adapters.dynamodb.outbox import EVERYBODY, Outbox
@@ -58,7 +61,9 @@ class DynamoStore:
             views=DynamoViews(writer, flows, History(writer, settle)),
             statistics=DynamoStatistics(writer),
             retention=DynamoRetention(writer),
+            key_values=partial(DynamoKeyValues, writer),
             dead_letters=DynamoDeadLetters(writer),
+            deliveries=DynamoDeliveries(writer),
             telemetry_buffer=DynamoTelemetryBuffer(writer),
             queue=self.queue,
             set_aside=writer.table.set_aside,

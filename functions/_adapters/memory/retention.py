@@ -5,6 +5,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
+from functions._adapters.key_values import is_there
 from functions._adapters.memory.state import State
 from functions._core.records.audits import ActionRecord, AnyAudit
 from functions._core.records.models import Flow
@@ -44,6 +45,14 @@ class MemoryRetention:
             self._state.deliveries.pop(name)
             self._state.deliveries_due.pop(name, None)
         return len(old)
+
+    async def forget_expired(self, now: datetime, limit: int) -> int:
+        """Remove small records that have expired."""
+        entries = self._state.entries
+        expired = list(islice((name for name, entry in entries.items() if not is_there(entry, now)), limit))
+        for name in expired:
+            del entries[name]
+        return len(expired)
 
     def _forget(self, flow: Flow, limit: int) -> int:
         """Remove up to `limit` records of a flow, its own last."""

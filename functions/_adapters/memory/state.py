@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
-from functions._core.ports import Due, Queued
+from functions._core.ports import Due, Entry, Queued
 from functions._core.records.audits import AnyAudit
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
@@ -81,6 +81,7 @@ class State:
     deliveries: RecordTable[WebhookDelivery] = field(default_factory=RecordTable)
     deliveries_due: dict[str, datetime | None] = field(default_factory=dict)
     queue: RecordTable[Queued] = field(default_factory=RecordTable)
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     telemetry: dict[int, CloudEvent] = field(default_factory=dict)
     telemetry_taken: int = 0
     decisions: dict[str, bytes] = field(default_factory=dict)

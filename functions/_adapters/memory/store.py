@@ -1,7 +1,10 @@
 """The storage ports over one `State`."""
 
+from functools import partial
+
 from functions._adapters.memory.deliveries import MemoryDeliveries
 from functions._adapters.memory.flows import MemoryFlows
+from functions._adapters.memory.key_values import MemoryKeyValues
 from functions._adapters.memory.mail import MemoryDeadLetters, MemoryQueue, MemoryTelemetryBuffer
 from functions._adapters.memory.registry import MemoryRegistry
 from functions._adapters.memory.retention import MemoryRetention
@@ -26,6 +29,7 @@ class MemoryStore:
             views=MemoryViews(state),
             statistics=MemoryStatistics(state),
             retention=MemoryRetention(state),
+            key_values=partial(MemoryKeyValues, state),
             dead_letters=MemoryDeadLetters(state),
             deliveries=MemoryDeliveries(state),
             telemetry_buffer=MemoryTelemetryBuffer(state),

@@ -26,6 +26,9 @@ SCHEDULE = tuple(
 )
 """The pause before each try, as Standard Webhooks has them: ten tries in four days."""
 
+KEPT = timedelta(days=7)
+"""How long a delivery is kept after it was made: longer than it can be tried."""
+
 JITTER = 0.2
 """The share of a pause that is added at random: subscribers that come back are not called all at once."""
 

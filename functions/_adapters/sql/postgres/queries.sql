@@ -419,6 +419,39 @@ SELECT count(*) FROM event_queue
 -- name: telemetry_size
 SELECT count(*) FROM telemetry_buffer
 
+-- name: entry
+SELECT key, value, version, expires_at FROM key_value
+WHERE space = :space AND key = :key AND (expires_at IS NULL OR expires_at > :now)
+
+-- name: entry_insert
+-- An expired entry is in nobody's way.
+INSERT INTO key_value (space, key, value, version, expires_at) VALUES (:space, :key, :value, :version, :expires_at)
+ON CONFLICT (space, key) DO UPDATE
+SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at
+WHERE key_value.expires_at <= :now
+RETURNING 1
+
+-- name: entry_update
+UPDATE key_value SET value = :value, version = :version, expires_at = :expires_at
+WHERE space = :space AND key = :key AND version = :base AND (expires_at IS NULL OR expires_at > :now)
+RETURNING 1
+
+-- name: entry_delete
+DELETE FROM key_value
+WHERE space = :space AND key = :key AND version = :version AND (expires_at IS NULL OR expires_at > :now)
+RETURNING 1
+
+-- name: entries
+SELECT key, value, version, expires_at FROM key_value
+WHERE space = :space AND key > :after AND (expires_at IS NULL OR expires_at > :now) ORDER BY key LIMIT :limit
+
+-- name: expired_forget
+DELETE FROM key_value
+WHERE (space, key) IN (
+    SELECT space, key FROM key_value WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+RETURNING 1
+
 -- Webhooks.
 
 -- name: webhook_insert

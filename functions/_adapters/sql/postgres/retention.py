@@ -37,6 +37,10 @@ class PostgresRetention:
         """Remove deliveries to webhooks that were made before `before`."""
         return len(await self._database.rows("webhooks_forget", before=before, limit=limit))
 
+    async def forget_expired(self, now: datetime, limit: int) -> int:
+        """Remove small records that have expired."""
+        return len(await self._database.rows("expired_forget", now=now, limit=limit))
+
 
 async def _forget(connection: Any, flow_id: str, limit: int) -> int:
     """Remove up to `limit` records of a flow; return how many."""

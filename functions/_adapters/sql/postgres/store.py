@@ -1,11 +1,13 @@
 """The storage ports over one database."""
 
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
 from functions._adapters.sql.postgres.database import PostgresDatabase
 from functions._adapters.sql.postgres.deliveries import PostgresDeliveries
 from functions._adapters.sql.postgres.flows import PostgresFlows, PostgresTicketCounts
+from functions._adapters.sql.postgres.key_values import PostgresKeyValues
 from functions._adapters.sql.postgres.mail import PostgresDeadLetters, PostgresQueue, PostgresTelemetryBuffer
 from functions._adapters.sql.postgres.migrations import migrate
 from functions._adapters.sql.postgres.registry import PostgresRegistry
@@ -31,6 +33,7 @@ class PostgresStore:
             views=PostgresViews(database),
             statistics=PostgresStatistics(database),
             retention=PostgresRetention(database),
+            key_values=partial(PostgresKeyValues, database),
             dead_letters=PostgresDeadLetters(database),
             deliveries=PostgresDeliveries(database),
             telemetry_buffer=PostgresTelemetryBuffer(database),

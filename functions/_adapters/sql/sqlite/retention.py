@@ -45,6 +45,13 @@ class SqliteRetention:
         query = {"before": to_ms(before), "limit": limit}
         return await self._database.write(lambda c: c.execute(SQL["webhooks_forget"], query).rowcount)
 
+    async def forget_expired(self, now: datetime, limit: int) -> int:
+        """Remove small records that have expired."""
+        row = {"now": to_ms(now), "limit": limit}
+        if not self._database.rows("expired_entry", now=row["now"]):
+            return 0
+        return await self._database.write(lambda c: c.execute(SQL["expired_forget"], row).rowcount)
+
 
 def _forget_ended(connection: sqlite3.Connection, *, before: datetime, limit: int, gone: dict[str, list[str]]) -> int:
     gone.clear()

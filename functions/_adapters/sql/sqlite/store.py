@@ -1,11 +1,13 @@
 """The storage ports over one data folder."""
 
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from functions._adapters.sql.sqlite.database import SqliteDatabase
 from functions._adapters.sql.sqlite.deliveries import SqliteDeliveries
 from functions._adapters.sql.sqlite.flows import SqliteFlows, SqliteTicketCounts
+from functions._adapters.sql.sqlite.key_values import SqliteKeyValues
 from functions._adapters.sql.sqlite.mail import SqliteDeadLetters, SqliteQueue, SqliteTelemetryBuffer
 from functions._adapters.sql.sqlite.registry import SqliteRegistry
 from functions._adapters.sql.sqlite.retention import SqliteRetention
@@ -29,6 +31,7 @@ class SqliteStore:
             views=SqliteViews(database),
             statistics=SqliteStatistics(database),
             retention=SqliteRetention(database, flows.forget),
+            key_values=partial(SqliteKeyValues, database),
             dead_letters=SqliteDeadLetters(database),
             deliveries=SqliteDeliveries(database),
             telemetry_buffer=SqliteTelemetryBuffer(database),
