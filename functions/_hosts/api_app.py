@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from functions._adapters.http.cloudevents import read_events
 from functions._core.events.reports import RefusedReport
+from functions._engine.identity import identified
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
@@ -49,7 +50,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         max_report=min(settings.max_report_bytes, settings.max_body_bytes),
         version=__version__,
         base_url=platform.base_url,
-        api_key=settings.api_key,
+        identify=identified(settings),
         hosts=settings.hosts,
         origins=settings.origins,
         ended=platform.flow_waiters.wait,

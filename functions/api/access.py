@@ -1,7 +1,8 @@
-"""Who may call: clients on this machine freely, all others with the platform's key; and no page in a browser.
+"""Who may call: whoever proves who it is; where access is off, all clients of this machine; and no page in a browser.
 
-Where a client is follows from its connection alone. A header never lets anybody in because of what it says about
-that; one that says that a proxy passed the request on keeps it from counting as made on this machine.
+Access is off on a platform that only this machine reaches and that was given no key. Everywhere else a request brings
+a credential, which is looked at before anything else of it is: a key, the token of an identity provider, or the token
+of a ticket. What the credential proves is the `Principal`, which the routes ask for roles (see `roles`).
 
 A browser on this machine is a client, too, and the pages in it come from anywhere. Two things keep them out:
 
@@ -9,20 +10,23 @@ A browser on this machine is a client, too, and the pages in it come from anywhe
   is from (`Origin`, `Sec-Fetch-Site`), and a form cannot say that its body is JSON. Both are asked of every request
   that may change something.
 - A page can let its own name lead here (DNS rebinding). Then it is of the same origin, but its requests name its host.
-  Only a client that is let in without a key is asked for the host: whoever sends the key is no page, and the hosts of
-  a cluster's ingress or of a gateway are not known here.
+  It is asked for where access is off: whoever sends a credential is no page, and the hosts of a cluster's ingress or
+  of a gateway are not known here.
 """
 
-import hmac
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from itertools import islice
 from typing import Any
 
-from fastapi import Response
+from fastapi import Request, Response
 
-from functions.api.problems import HEADERS, problem
+from functions._core.errors import Rejected, Unavailable
+from functions._core.records.models import Ticket
+from functions._core.records.principal import Principal
+from functions.api.problems import HEADERS, answer_to, problem
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -30,16 +34,26 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+Authenticate = Callable[[str], Awaitable[Principal | None]]
+"""Returns whom a credential proves, None for none; raises `Rejected`, status 401, or `Unavailable`."""
+
 OPEN = frozenset({"/health", "/ready"})
 """Whoever watches over the platform has no key, and learns no more than whether it works."""
+
+TICKETS = "/api/v1/tickets/"
+"""Paths at which the token of a ticket is looked at even where access is off: it must not open another ticket."""
+
+MAX_CREDENTIAL = 16 * 1024
+"""Characters of a credential; a longer one is no key, and no identity provider makes such a token."""
+
+MAX_CREDENTIALS = 4
+"""Credentials of one request that are looked at: each may cost a read of the store."""
 
 REPORTS = re.compile(r"/api/v1/flows/[^/]+/reports")
 """Authorised by the token of the assignment, which proves more than a key does."""
 
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::(\d*))?", re.ASCII)
 PORTS = {"http": "80", "https": "443"}
-
-FORWARDED = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing here. A page of elsewhere may send them; its browser keeps the answer from it."""
@@ -55,46 +69,79 @@ NOT_OF_A_FORM = frozenset({b"ce-specversion", b"ce-type", b"x-api-key", b"x-requ
 
 
 class FrontDoor:
-    """ASGI middleware that refuses a request, without reading its body, for where it comes from.
+    """ASGI middleware that refuses a request, without reading its body, for where it comes from or whose it is.
 
-    421 for a host that is not the platform's, 403 and 415 for what a page in a browser may have sent, 401 for a client
-    elsewhere without the key.
+    421 for a host that is not the platform's, 403 and 415 for what a page in a browser may have sent, 401 without a
+    credential that is good, 503 when that cannot be found out. `scope["state"]["principal"]` is the caller, if known.
     """
 
     def __init__(
-        self, app: Asgi, key: str | None, hosts: Collection[str] | None, origins: Collection[str] = ()
+        self,
+        app: Asgi,
+        authenticate: Authenticate,
+        hosts: Collection[str] | None,
+        origins: Collection[str] = (),
+        *,
+        off: bool,
     ) -> None:
-        """Take the key as it is sent, and the platform's names and origins beside those of loopback, in lower case.
+        """Take the platform's names and origins beside those of loopback, in lower case; `off`: let everybody in.
 
-        Without a key nobody is asked for one. Without `hosts` requests may name any.
+        Without `hosts` requests may name any.
         """
         self._app = app
-        self._key = None if key is None else key.encode()
+        self._authenticate = authenticate
         self._hosts = hosts
         self._origins = origins
+        self._off = off
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        refusal: Response | None = None
+        if scope["type"] == "http":
+            headers: Headers = scope["headers"]
+            refusal = (self._misdirected(scope, headers) if self._off else None) or self._from_a_page(scope, headers)
+            if refusal is None and self._asks(scope):
+                refusal = await self._unknown(scope, headers)
         await (self._app if refusal is None else refusal)(scope, receive, send)
 
-    def _refusal(self, scope: Message) -> Response | None:
-        headers: Headers = scope["headers"]
-        # All keys are compared, each in constant time: how long it takes says nothing about the key.
-        known = self._key is not None and sum([hmac.compare_digest(given, self._key) for given in _keys(headers)]) > 0
-        misdirected = None if known else self._misdirected(scope, headers)
-        return misdirected or self._from_a_page(scope, headers) or (None if known else self._without_key(scope))
+    def _asks(self, scope: Message) -> bool:
+        """Whether credentials are looked at."""
+        path: str = scope["path"]
+        if self._off:
+            return path.startswith(TICKETS)
+        return path not in OPEN and not (scope["method"] == "POST" and REPORTS.fullmatch(path))
+
+    async def _unknown(self, scope: Message, headers: Headers) -> Response | None:
+        """Return the refusal of a caller that is not known; keep one that is.
+
+        Where access is off only the token of a ticket counts, which restricts.
+        """
+        refusal: Response | None = None
+        for credential in islice(_credentials(headers), MAX_CREDENTIALS):
+            if self._off and credential.count(".") != 2:  # noqa: PLR2004 parts of a token
+                continue
+            try:
+                principal = await self._authenticate(credential) if len(credential) <= MAX_CREDENTIAL else None
+            except (Rejected, Unavailable) as error:
+                refusal = answer_to(error)
+                continue
+            if principal is not None:
+                scope.setdefault("state", {})["principal"] = principal
+                return None
+        if refusal is not None or self._off:
+            return refusal
+        text = "a client has to send its key: X-API-Key: <key>, or a bearer token"
+        return problem(401, "missing_key", text, HEADERS[401])
 
     def _misdirected(self, scope: Message, headers: Headers) -> Response | None:
-        asked = self._key is None or on_this_machine(scope)
-        if self._hosts is None or not asked or scope["path"] == "/health":
+        if self._hosts is None or scope["path"] == "/health":
             return None
         named = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if named and all(self._is_ours(split_host(value)[0]) for value in named):
             return None
         text = (
             f"the platform is not known as {', '.join(named)[:200]!r}: call it as localhost, "
-            "start it with FLOWC_PUBLIC_URL, or send FLOWC_API_KEY with the request"
+            "or start it with FLOWC_PUBLIC_URL, or with FLOWC_API_KEY and send that"
         )
         return problem(421, "misdirected_request", text)
 
@@ -128,23 +175,27 @@ class FrontDoor:
                 return bool(theirs[0])
         return False
 
-    def _without_key(self, scope: Message) -> Response | None:
-        path: str = scope["path"]
-        if self._key is None or path in OPEN or (scope["method"] == "POST" and REPORTS.fullmatch(path)):
-            return None
-        if on_this_machine(scope):
-            return None
-        text = "a client that is not on the platform's machine has to send its key: X-API-Key: <key>"
-        return problem(401, "missing_key", text, HEADERS[401])
-
     def _is_ours(self, host: str) -> bool:
         return _is_local(host) or (self._hosts is not None and host in self._hosts)
 
 
-def on_this_machine(scope: Message) -> bool:
-    """Whether a request was made on this machine, and not passed on by a proxy on it."""
-    client = scope.get("client")
-    return client is not None and on_loopback(client[0]) and FORWARDED.isdisjoint(name for name, _ in scope["headers"])
+def principal_of(request: Request) -> Principal | None:
+    """Return the caller of a request; None where access is off."""
+    principal: Principal | None = request.scope.get("state", {}).get("principal")
+    return principal
+
+
+def acting(request: Request, otherwise: str) -> str:
+    """Return the name under which what a request asks for is kept: the caller's if known, whatever the request says."""
+    principal = principal_of(request)
+    return otherwise if principal is None else principal.name
+
+
+def check_attempt(request: Request, ticket: Ticket) -> None:
+    """Raise `Rejected`, status 403, when the caller is known by the token of an attempt that is over."""
+    principal = principal_of(request)
+    if principal is not None and principal.attempt not in {None, ticket.attempt}:
+        raise Rejected("the token was made for another attempt", code="foreign_token", status=403)
 
 
 @lru_cache(maxsize=1024)
@@ -181,10 +232,10 @@ def _needs_none(headers: Headers) -> bool:
     return b"transfer-encoding" not in names and not length.strip(b"0 ")
 
 
-def _keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
-    """Yield what may be a key: `X-API-Key: <key>` and `Authorization: Bearer <key>`."""
+def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[str]:
+    """Yield what may be a credential: `X-API-Key: <key>` and `Authorization: Bearer <key or token>`."""
     for name, value in headers:
         if name == b"x-api-key":
-            yield value
+            yield value.decode("latin-1")
         elif name == b"authorization" and value[:7].lower() == b"bearer ":
-            yield value[7:].strip()
+            yield value[7:].strip().decode("latin-1")

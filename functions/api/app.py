@@ -21,12 +21,14 @@ from functions.api import (
     workflows,
 )
 from functions.api.access import FrontDoor
+from functions.api.credentials import credentials
 from functions.api.documents import BINARY, TAKEN, Api, batch_problem, events_body, path_parameter
 from functions.api.documents import problems as problem_answers
 from functions.api.hot_routes import HotRoute, HotRoutes
 from functions.api.ingress import BatchTaken, Taken, receive_events
 from functions.api.questions import known_parameters
 from functions.api.reports import ReportAnswer, receive_report
+from functions.api.roles import allowed
 from functions.api.services import ApiServices
 
 DESCRIPTION = """
@@ -60,7 +62,7 @@ def create_app(services: ApiServices) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses=problem_answers(),
-        dependencies=[Depends(known_parameters)],
+        dependencies=[Depends(allowed), Depends(known_parameters)],
         generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the platform has its own
     )
@@ -73,8 +75,13 @@ def create_app(services: ApiServices) -> FastAPI:
         routes += module.router.routes
     app.state.methods = _methods(routes)
     app.add_middleware(HotRoutes, routes=[route for route in routes if isinstance(route, HotRoute)])
-    key = None if services.api_key is None else services.api_key.get_secret_value()
-    app.add_middleware(FrontDoor, key=key, hosts=services.hosts, origins=services.origins)
+    app.add_middleware(
+        FrontDoor,
+        authenticate=credentials(services),
+        hosts=services.hosts,
+        origins=services.origins,
+        off=services.identify is None,
+    )
     return app
 
 

@@ -2,10 +2,11 @@
 
 from contextlib import suppress
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from functions._core.errors import Unreadable
 from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of
+from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.documents import problems
 from functions.api.ingress import take
@@ -31,7 +32,7 @@ async def list_dead_letters(services: Services, cursor: Cursor = None, limit: Li
 
 @router.post("/{letter_id:path}/replay", status_code=202, responses=problems(404, 422))
 async def replay_dead_letter(
-    services: Services, letter_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
+    services: Services, request: Request, letter_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
 ) -> DeadLetter:
     """Queue the event of a dead letter again and drop the letter. Who wants it and why is kept.
 
@@ -39,7 +40,9 @@ async def replay_dead_letter(
     """
     letter = await found("dead letter", letter_id, services.ports.dead_letters.letter)
     about = letter.flow_id or ""
-    await record(services, "replay_dead_letter", letter.letter_id, who=requested_by, why=why, flow_id=about)
+    await record(
+        services, "replay_dead_letter", letter.letter_id, who=acting(request, requested_by), why=why, flow_id=about
+    )
     if letter.function != OUTSIDE or letter.reason.code in NEVER_AGAIN:
         return await services.engine.replay(letter.letter_id)
     await take(services, await services.fetched(event_of(letter)), None)
@@ -55,12 +58,12 @@ async def get_dead_letter(services: Services, letter_id: str) -> DeadLetter:
 
 @router.delete("/{letter_id:path}", status_code=204, responses=problems(404, 422))
 async def drop_dead_letter(
-    services: Services, letter_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
+    services: Services, request: Request, letter_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
 ) -> None:
     """Drop a dead letter; its event is gone then. Who wants it and why is kept."""
     flow_id = ""
     with suppress(Unreadable):  # what cannot be read can be dropped all the same
         flow_id = (await found("dead letter", letter_id, services.ports.dead_letters.letter)).flow_id or ""
-    await record(services, "drop_dead_letter", letter_id, who=requested_by, why=why, flow_id=flow_id)
+    await record(services, "drop_dead_letter", letter_id, who=acting(request, requested_by), why=why, flow_id=flow_id)
     if not await services.ports.dead_letters.drop(letter_id):
         raise not_found("dead letter", letter_id)

@@ -21,7 +21,7 @@ BINARY, STRUCTURED, BATCHED = (
     "application/cloudevents-batch+json",
 )
 JSON_MEDIA = r"^[^/\s;]+/([^/\s;]+\+)?json(\s*;.*)?$"
-KEY = "FLOWC_API_KEY; also taken as a bearer token. Asked of clients that are not on the platform's machine"
+KEY = "FLOWC_API_KEY or a key made by an administrator; also taken as a bearer token. Not asked where access is off"
 TAKEN = tuple(entry for entry in CATALOGUE if entry.outside)
 
 Document = dict[str, Any]

@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from functions.api.access import Asgi, Message, Receive, Send
+from functions.api.access import Asgi, Message, Receive, Send, principal_of
 from functions.api.problems import answer_to
 from functions.api.questions import known_parameters
+from functions.api.roles import allowed, check
 
 
 class HotRoute(APIRoute):
@@ -21,6 +22,7 @@ class HotRoute(APIRoute):
         """Return the endpoint, behind the check of its parameters."""
 
         async def answer(request: Request) -> Response:
+            await allowed(request)
             await known_parameters(request)
             response: Response = await self.endpoint(request)
             return response
@@ -54,6 +56,9 @@ class HotRoutes:
 
 async def _answer(route: HotRoute, request: Request, send: Send) -> None:
     try:
+        principal = principal_of(request)
+        if principal is not None:
+            check(principal, request)
         answer: Response = await route.endpoint(request)
     except Exception as error:
         refusal = answer_to(error)

@@ -6,6 +6,7 @@ why, and which were taken. Sending a batch again is safe: what was taken is reco
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -15,12 +16,15 @@ from functions._core.events.catalogue import CATALOGUE
 from functions._core.events.commands import ORDERS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
+from functions._core.records.principal import Principal
 from functions._core.records.record import as_json
 from functions._core.records.values import Model
+from functions.api.access import principal_of
 from functions.api.bodies import header, json_answer, read_message
 from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
 from functions.api.reports import REPORTED, bearer, prove, take_report
+from functions.api.roles import check_event
 from functions.api.services import ApiServices, services_of
 from functions.api.views import Change, changes_of
 from functions.api.workers import membership
@@ -69,22 +73,26 @@ async def receive_events(request: Request) -> Response:
     services, token = services_of(request), bearer(request)
     if header(request, b"ce-type") == REPORTED:
         prove(services, token)
-    events, batch = await read_message(request, services.max_body)
+    principal = principal_of(request)
+    bound = principal is not None and principal.ticket_id is not None
+    events, batch = await read_message(request, services.max_report if bound else services.max_body)
     if len(events) > MAX_BATCH:
         message = f"{len(events)} events are too many for one batch; up to {MAX_BATCH} are taken"
         raise Rejected(message, code="batch_too_large", status=413)
     if batch:
-        return json_answer(202, await _take_all(services, events, token))
-    return json_answer(202, await take(services, events[0], token))
+        return json_answer(202, await _take_all(services, events, token, principal))
+    return json_answer(202, await take(services, events[0], token, principal))
 
 
-async def _take_all(services: ApiServices, events: Sequence[CloudEvent], token: str | None) -> Answer:
+async def _take_all(
+    services: ApiServices, events: Sequence[CloudEvent], token: str | None, principal: Principal | None
+) -> Answer:
     taken: list[Answer] = []
     refused: list[Answer] = []
     for index, event in enumerate(events):
         place = {"index": index, "id": event.id}
         try:
-            answer = await take(services, event, token)
+            answer = await take(services, event, token, principal)
         except Rejected as error:
             refused.append({**place, "type": event.type, "code": error.code, "message": str(error), "where": None})
         else:
@@ -96,8 +104,16 @@ async def _take_all(services: ApiServices, events: Sequence[CloudEvent], token: 
     return {"flows": [answer["flow_id"] for answer in taken if "flow_id" in answer], "taken": taken}
 
 
-async def take(services: ApiServices, event: CloudEvent, token: str | None) -> Answer:
-    """Take in one event from outside, with the token of its sender if that sent one; raise `Rejected`."""
+async def take(
+    services: ApiServices, event: CloudEvent, token: str | None, principal: Principal | None = None
+) -> Answer:
+    """Take in one event from outside, with the token of its sender if that sent one; raise `Rejected`.
+
+    A `principal` needs the role that the type asks for, and gives the orders that are taken.
+    """
+    if principal is not None:
+        check_event(principal, event.type)
+        event = _as_given_by(principal, event)
     handler = HANDLERS.get(event.type)
     if handler is not None:
         return await handler(services, event, token)
@@ -105,6 +121,13 @@ async def take(services: ApiServices, event: CloudEvent, token: str | None) -> A
         raise Rejected(f"{event.type} is sent by the platform itself only", code="internal_type", status=403)
     known = ", ".join(HANDLERS)
     raise Rejected(f"{event.type[:100]!r} is not known; taken are {known}", code="unknown_type", status=422)
+
+
+def _as_given_by(principal: Principal, event: CloudEvent) -> CloudEvent:
+    """Return an order as the principal's, whoever it says has given it; any other event as it is."""
+    if event.type not in OF_PEOPLE or not isinstance(event.data, Mapping):
+        return event
+    return replace(event, data={**event.data, "requested_by": principal.name})
 
 
 async def _decision(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
@@ -152,4 +175,5 @@ _BY_NOUN: Mapping[str, Handler] = {
     "worker.deregistered": _deregistered,
 }
 HANDLERS = {type_of(event_type): handler for event_type, handler in _BY_NOUN.items()}
+OF_PEOPLE = frozenset(type_of(event_type) for event_type in ORDERS)
 INTERNAL = frozenset(type_of(entry.event_type) for entry in CATALOGUE if not entry.outside)

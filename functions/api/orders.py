@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand
+from functions.api.access import acting
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import OrderForm, RedriveForm, SkipForm
@@ -54,7 +55,7 @@ def _of_flow(verb: Verb) -> Endpoint:
     async def carry_out(services: Services, request: Request, response: Response, flow_id: str) -> OrderView:
         form = await read_json(request, verb.form)
         flow = await found("flow", flow_id, services.ports.store.flow)
-        return await _carried(services, response, verb, form, flow_id=flow.flow_id)
+        return await _carried(services, request, response, verb, form, flow_id=flow.flow_id)
 
     return carry_out
 
@@ -63,13 +64,18 @@ def _of_ticket(verb: Verb) -> Endpoint:
     async def carry_out(services: Services, request: Request, response: Response, ticket_id: str) -> OrderView:
         form = await read_json(request, verb.form)
         ticket = await ticket_named(services, ticket_id)
-        return await _carried(services, response, verb, form, flow_id=ticket.flow_id, ticket_id=ticket.ticket_id)
+        return await _carried(
+            services, request, response, verb, form, flow_id=ticket.flow_id, ticket_id=ticket.ticket_id
+        )
 
     return carry_out
 
 
-async def _carried(services: ApiServices, response: Response, verb: Verb, form: OrderForm, **target: str) -> OrderView:
-    order = verb.order.model_validate({**target, **form.model_dump(exclude={"order_id"})})
+async def _carried(
+    services: ApiServices, request: Request, response: Response, verb: Verb, form: OrderForm, **target: str
+) -> OrderView:
+    given = form.model_dump(exclude={"order_id"}) | {"requested_by": acting(request, form.requested_by)}
+    order = verb.order.model_validate({**target, **given})
     carried = await services.engine.order(order, order_id=form.order_id)
     if carried.dry_run:
         response.status_code = 200

@@ -8,7 +8,6 @@ from math import inf
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
-from pydantic import SecretStr
 
 from functions._core.engine import Engine
 from functions._core.events.envelope import CloudEvent
@@ -16,6 +15,7 @@ from functions._core.events.reports import KnownRefusals, RefusedReport
 from functions._core.ports import Ports
 from functions._core.records.json_text import Parse, parse_json
 from functions._core.rules import Rules
+from functions.api.access import Authenticate
 
 MAX_BODY = 16 * 1024 * 1024
 MAX_REPORT = 1024 * 1024
@@ -67,11 +67,11 @@ class ApiServices:
 
     `metrics` returns the Prometheus text. `ready` returns what is known of the platform's state; the platform is not
     ready while it raises `Unavailable` or says `ready: False` in it. `base_url` is where workers reach the platform.
-    `max_body` and `max_report` are in bytes, `held` counts those of all bodies that are being read. `api_key` is asked
-    of clients that are not on this machine; None asks nobody. Clients that are let in without it have to name loopback
-    or one of `hosts` (lower case); None lets them name any. `origins` (scheme://host, with a port that is not the
-    scheme's) are those of web pages that are the platform's own. `ended` returns when a flow may have ended, after the
-    given seconds at the latest. `up_since` returns when the platform began to take reports, if it can be down.
+    `max_body` and `max_report` are in bytes, `held` counts those of all bodies that are being read. `identify` returns
+    whom a credential proves; None: access is off, and nobody is asked. Then clients have to name loopback or one of
+    `hosts` (lower case); None lets them name any. `origins` (scheme://host, with a port that is not the scheme's) are
+    those of web pages that are the platform's own. `ended` returns when a flow may have ended, after the given seconds
+    at the latest. `up_since` returns when the platform began to take reports, if it can be down.
     `queried` is told of each query of a workflow: its name, its seconds, why it failed; `report_refused` of each report
     that is not taken, of which `refusals` are known to be kept. `longest_wait` is how many seconds a call may wait for
     a flow, whatever it asks for. `fetched` returns an event with its data, wherever that was left.
@@ -93,7 +93,7 @@ class ApiServices:
     report_refused: Callable[[RefusedReport], None] = _untold
     refusals: KnownRefusals = field(default_factory=KnownRefusals)
     queried: Callable[[str, float, str | None], None] = _unobserved
-    api_key: SecretStr | None = None
+    identify: Authenticate | None = None
     hosts: Collection[str] | None = None
     origins: Collection[str] = ()
     longest_wait: float = inf

@@ -8,6 +8,7 @@ from functions._core.errors import Rejected
 from functions._core.events.commands import CancelRequest
 from functions._core.records.models import Flow
 from functions._core.records.values import Outcome
+from functions.api.access import acting
 from functions.api.actions import record, taken
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
@@ -25,7 +26,7 @@ PROBLEMS = (400, 404, 409, 413, 415, 422)
 async def signal_workflow(services: Services, request: Request, workflow_id: str) -> SignalTaken:
     """Tell a workflow what the body names: `ticket_completed` or `cancel_workflow`. 409 when it has ended."""
     signal = await read_json(request, WorkflowSignal)
-    return await _signalled(services, workflow_id, signal.signal_name, signal)
+    return await _signalled(services, request, workflow_id, signal.signal_name, signal)
 
 
 @router.post(
@@ -38,15 +39,18 @@ async def signal_workflow_by_name(
     services: Services, request: Request, workflow_id: str, signal_name: str
 ) -> SignalTaken:
     """Tell a workflow what the path names."""
-    return await _signalled(services, workflow_id, signal_name, await read_json(request, SignalBody))
+    return await _signalled(services, request, workflow_id, signal_name, await read_json(request, SignalBody))
 
 
-async def _signalled(services: ApiServices, workflow_id: str, name: str, signal: SignalBody) -> SignalTaken:
+async def _signalled(
+    services: ApiServices, request: Request, workflow_id: str, name: str, signal: SignalBody
+) -> SignalTaken:
     act = SIGNALS.get(name)
     if act is None:
         known = ", ".join(SIGNALS)
         raise Rejected(f"there is no signal {name[:100]!r}; known are {known}", code="unknown_signal", status=404)
     arguments = checked(SignalArguments, dict(signal.args), "body.args")
+    arguments = arguments.model_copy(update={"requested_by": acting(request, arguments.requested_by)})
     flow = await found("workflow", workflow_id, services.ports.store.flow)
     answer = SignalTaken(
         workflow_id=flow.flow_id, signal_name=name, signal_id=signal.signal_id, result="duplicate", status=flow.status

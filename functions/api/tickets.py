@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from functions._core.records.models import TaskLog, Ticket
 from functions._core.records.record import fields_of
 from functions._core.records.values import Priority, TicketStatus
+from functions.api.access import check_attempt
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Id, Limit, found, sound
 from functions.api.services import ApiServices, Services
@@ -57,15 +58,18 @@ async def list_tickets_of_plan(
 
 
 @router.get("/{ticket_id}", responses=problems(404))
-async def get_ticket(services: Services, ticket_id: str) -> TicketView:
+async def get_ticket(services: Services, request: Request, ticket_id: str) -> TicketView:
     """Return a ticket."""
-    return ticket_view(await ticket_named(services, ticket_id), services.ports.clock.now())
+    ticket = await ticket_named(services, ticket_id)
+    check_attempt(request, ticket)
+    return ticket_view(ticket, services.ports.clock.now())
 
 
 @router.get("/{ticket_id}/logs", responses=problems(404))
-async def get_logs(services: Services, ticket_id: str) -> LogView:
+async def get_logs(services: Services, request: Request, ticket_id: str) -> LogView:
     """Return the end of what the task of a ticket wrote, from the newest attempt whose worker told it."""
     ticket = await ticket_named(services, ticket_id)
+    check_attempt(request, ticket)
     log = ticket.log or TaskLog(attempt=ticket.attempt, text="")
     return LogView(ticket_id=ticket_id, flow_id=ticket.flow_id, task_id=ticket.task_id, **fields_of(log))
 

@@ -12,6 +12,7 @@ from functions._core.records.record import fields_of
 from functions._core.records.set_aside import LISTED, RecordKind
 from functions._core.records.values import Health
 from functions._core.records.worker import Worker
+from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
 from functions.api.bodies import json_answer, read_json
 from functions.api.documents import json_body, path_parameter, problems
@@ -130,7 +131,7 @@ router.add_api_route(
 
 @router.delete("/{worker_id}", status_code=204, responses=problems(404, 422))
 async def deregister_worker(
-    services: Services, worker_id: str, reason: Id = None, requested_by: RequestedBy = NOBODY
+    services: Services, request: Request, worker_id: str, reason: Id = None, requested_by: RequestedBy = NOBODY
 ) -> None:
     """Forget a worker; its tickets are given to others. Who wants it and why is kept."""
     readable = True
@@ -138,6 +139,7 @@ async def deregister_worker(
         await found("worker", worker_id, services.ports.registry.worker)
     except Unreadable:  # who cannot be read can be forgotten all the same
         readable = False
-    await record(services, "deregister_worker", worker_id, who=requested_by, why=reason or NO_REASON)
+    who = acting(request, requested_by)
+    await record(services, "deregister_worker", worker_id, who=who, why=reason or NO_REASON)
     if not await services.engine.deregister(worker_id, reason or "") and readable:
         raise not_found("worker", worker_id)

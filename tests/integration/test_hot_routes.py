@@ -168,7 +168,7 @@ async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
             max_report=MAX_REPORT,
             hosts=frozenset({"flowc.example"}),
             origins=frozenset({ORIGIN}),
-            api_key=None,
+            identify=None,
         )
 
         async def door(make: Any) -> Door:

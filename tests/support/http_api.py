@@ -72,12 +72,12 @@ async def running_api(
         """The memory is always there."""
 
     async with running_world(tmp_path, **settings) as world:
+        key = SecretStr(api_key) if api_key else None
         app = create_app(
             replace(
-                api_services(world.platform, Settings(data=tmp_path), check),
+                api_services(world.platform, Settings(data=tmp_path, api_key=key), check),
                 max_body=max_body,
                 version="1.2.3",
-                api_key=SecretStr(api_key) if api_key else None,
                 hosts=None,
             )
         )

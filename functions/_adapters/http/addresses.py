@@ -155,7 +155,7 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(name)
     except ValueError:
         try:
-            return IPv4Address(socket.inet_aton(name))  # systems also read "2852039166" and "0xa9fe.43518"
+            return IPv4Address(socket.inet_aton(name))  # systems also read "2852039166" and "0xa9.0xfea9fe"
         except (OSError, ValueError):
             return None
     if isinstance(address, IPv4Address):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from functions._adapters.http.addresses import EVERY_NETWORK, Networks
-from functions._adapters.http.reply import Reply
+from functions._adapters.http.reply import Bounds, Reply
 from functions._core.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -33,17 +33,20 @@ class HttpClient:
         """POST `body`; see `request`."""
         return await self.request("POST", url, headers, body)
 
-    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", bounds: Bounds | None = None
+    ) -> Reply:
         """Return the answer, whatever its status, and whatever becomes of its body.
 
-        `method` is any but HEAD. Raises `Rejected` with status 403 for an address that is never called and 400 for what
-        is no HTTP address, `Unavailable` when no answer came, `NotReached` of it when nothing was sent.
+        `method` is any but HEAD, `bounds` are those of this call alone. Raises `Rejected` with status 403 for an
+        address that is never called and 400 for what is no HTTP address, `Unavailable` when no answer came,
+        `NotReached` of it when nothing was sent.
         """
         if self._session is None:
             from functions._adapters.http.session import HttpSession  # noqa: PLC0415 see above
 
             self._session = HttpSession(self._timeout_seconds, self._networks)
-        return await self._session.request(method, url, headers, body)
+        return await self._session.request(method, url, headers, body, bounds)
 
     async def aclose(self) -> None:
         """Close all connections; a later call opens new ones."""

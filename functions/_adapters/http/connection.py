@@ -19,6 +19,9 @@ HEAD_LIMIT = 64 * 1024
 HEADER_LIMIT = 8 * 1024
 """Bytes of the value of one header."""
 
+FRAMED = frozenset({"content-length", "transfer-encoding"})
+"""Headers by which a body says where it ends; without them it ends with the connection."""
+
 HEADERS_LIMIT = 128
 """Headers of an answer, those of interim answers and those after a chunked body included."""
 
@@ -39,16 +42,18 @@ class Connection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._busy = False
-        self._begin()
+        self._begin(ANSWER_LIMIT)
 
-    def _begin(self) -> None:
-        """Forget the last answer."""
+    def _begin(self, limit: int) -> None:
+        """Forget the last answer; of the next body up to `limit` bytes are read."""
+        self._limit = limit
         self._status = 0
         self._headers: dict[str, str] = {}
         self._header_count = 0
         self._body: list[bytes] = []
         self._received = 0
         self._ended = False
+        self._complete = False
 
     @property
     def reusable(self) -> bool:
@@ -63,14 +68,19 @@ class Connection(asyncio.Protocol):
     @property
     def reply(self) -> Reply | None:
         """The answer with as much of its body as has come; None before its head."""
-        return Reply(self._status, self._headers, b"".join(self._body)[:ANSWER_LIMIT]) if self._status else None
+        if not self._status:
+            return None
+        body = b"".join(self._body)
+        return Reply(self._status, self._headers, body[: self._limit], self._complete and len(body) <= self._limit)
 
-    async def ask(self, request: bytes) -> None:
+    async def ask(self, request: bytes, limit: int = ANSWER_LIMIT) -> None:
         """Send a request and wait for the head of its answer; most answers are there as a whole by then.
+
+        Of the body up to `limit` bytes are read.
 
         Raises `OSError` when the connection ends before, or when something else than an answer comes.
         """
-        self._begin()
+        self._begin(limit)
         self._busy = True
         self._transport.write(request)
         while not self._status:
@@ -100,13 +110,14 @@ class Connection(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade) as error:
             self._cut(MalformedAnswer(f"the answer is not HTTP: {error}"))
             return
-        if self._received > (HEAD_LIMIT + ANSWER_LIMIT if self._status else HEAD_LIMIT) and not self._ended:
+        if self._received > (HEAD_LIMIT + self._limit if self._status else HEAD_LIMIT) and not self._ended:
             self._cut(MalformedAnswer(f"the head of the answer has more than {HEAD_LIMIT} bytes"))
         elif self._status:
             self._tell(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything; a body without a length ends here."""
+        self._complete = self._complete or (exc is None and not self._ended and FRAMED.isdisjoint(self._headers))
         self._cut(exc if isinstance(exc, OSError) else ConnectionResetError("the server closed the connection"))
         del self._parser  # it refers to this object
         self._lost(self)
@@ -138,7 +149,7 @@ class Connection(asyncio.Protocol):
         if not self._status:
             self._headers.clear()
             return
-        self._ended = True
+        self._ended = self._complete = True
         self._busy = not self._parser.should_keep_alive() or self._transport.get_write_buffer_size() > 0
 
     async def _news(self) -> None:

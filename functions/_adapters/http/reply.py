@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import NamedTuple
 
 from functions._core.errors import Unavailable
 
@@ -17,13 +18,26 @@ class NotReached(Unavailable):
     """There was no connection, so nothing was sent."""
 
 
+class Bounds(NamedTuple):
+    """What a call may cost."""
+
+    seconds: float
+    """From waiting for a connection to the last byte read."""
+    body_seconds: float
+    """From the head of the answer to the last byte read, within `seconds`."""
+    answer_bytes: int = ANSWER_LIMIT
+    """Read of the body; the rest is left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered; `body` is cut at `ANSWER_LIMIT`, and where the server did not go on with it."""
+    """What a server answered; `body` is cut at its bound, and where the server did not go on with it."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    complete: bool = True
+    """Whether nothing of the body is missing."""
 
     @property
     def ok(self) -> bool:

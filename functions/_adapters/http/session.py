@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 from functions._adapters.http.addresses import Networks, Target, checked_url
 from functions._adapters.http.connection import Connection
 from functions._adapters.http.dialing import Dialer
-from functions._adapters.http.reply import NotReached, Reply
+from functions._adapters.http.reply import Bounds, NotReached, Reply
 from functions._core.errors import Rejected, Unavailable
 
 BODY_SECONDS = 1.0
@@ -36,7 +36,7 @@ class HttpSession:
     def __init__(self, timeout_seconds: float, networks: Networks) -> None:
         """Open nothing yet; belongs to the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._timeout_seconds = timeout_seconds
+        self._bounds = Bounds(timeout_seconds, BODY_SECONDS)
         self._networks = networks
         self._dialer = Dialer(networks)
         self._turns = asyncio.Semaphore(CONNECTIONS)
@@ -48,26 +48,29 @@ class HttpSession:
         """The first one has been idle for the longest time."""
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, bounds: Bounds | None = None
+    ) -> Reply:
         """See `HttpClient.request`."""
+        bounds = bounds or self._bounds
         target = checked_url(url, self._networks)
         message = _head(method, target, headers, len(body)) + body
         host = self._hosts.get(target.origin) or self._hosts.setdefault(target.origin, _Host())
         reply = None
         try:
-            async with asyncio.timeout(self._timeout_seconds) as limit, host.turns, self._turns:
+            async with asyncio.timeout(bounds.seconds) as limit, host.turns, self._turns:
                 connection = self._take(host) or await self._connect(target)
                 try:
-                    await connection.ask(message)
+                    await connection.ask(message, bounds.answer_bytes)
                     if not connection.ended:
-                        self._hurry(limit)
+                        self._hurry(limit, bounds.body_seconds)
                         await connection.rest()
                 finally:
                     reply = connection.reply
                     self._release(connection, host)
         except TimeoutError as error:
             if reply is None:
-                raise Unavailable(f"{target.host} did not answer in {self._timeout_seconds:g} s") from error
+                raise Unavailable(f"{target.host} did not answer in {bounds.seconds:g} s") from error
         except OSError as error:
             raise Unavailable(f"{target.host} cannot be reached: {error}") from error
         if reply is None:
@@ -84,9 +87,9 @@ class HttpSession:
             connection.abort()
         await asyncio.sleep(0)  # the event loop closes the sockets
 
-    def _hurry(self, limit: asyncio.Timeout) -> None:
+    def _hurry(self, limit: asyncio.Timeout, seconds: float) -> None:
         """Leave the rest of an answer its time, within that of the whole call."""
-        until = self._loop.time() + BODY_SECONDS
+        until = self._loop.time() + seconds
         limit.reschedule(min(until, limit.when() or until))
 
     def _take(self, host: _Host) -> Connection | None:

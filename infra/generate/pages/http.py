@@ -37,7 +37,7 @@ EVENT_OF = {entry.model.__name__: entry.event_type for entry in CATALOGUE}
 def http() -> str:
     """Return the page."""
     # The document follows from routes and models alone: nothing of a platform is asked for.
-    nothing = SimpleNamespace(version=__version__, api_key=None, hosts=None, origins=())
+    nothing = SimpleNamespace(version=__version__, identify=None, hosts=None, origins=())
     document = create_app(cast("ApiServices", nothing)).openapi()
     first = ("## Every request", paragraphs(EVERYWHERE))
     return page("HTTP API", INTRODUCTION, first, _routes(document), _bodies(document))

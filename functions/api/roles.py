@@ -1,0 +1,127 @@
+"""The roles that each route asks for. A route that is not listed asks for an administrator."""
+
+from collections.abc import Mapping
+
+from fastapi import Request
+
+from functions._core.errors import Rejected
+from functions._core.events.envelope import type_of
+from functions._core.records.principal import Principal, Role
+from functions.api.access import principal_of
+
+READ = (Role.VIEWER,)
+READ_OWN = (Role.VIEWER, Role.WORKER)
+COMMAND = (Role.OPERATOR,)
+WORK = (Role.WORKER,)
+MANAGE = (Role.ADMIN,)
+EVERYBODY: tuple[Role, ...] = ()
+"""Open, or authorised by more than a role: a report by its token, an event by its type."""
+
+ROLES: Mapping[str, tuple[Role, ...]] = {
+    "POST /": EVERYBODY,
+    "GET /health": EVERYBODY,
+    "GET /ready": EVERYBODY,
+    "GET /metrics": READ,
+    "GET /api/v1/flows": READ,
+    "GET /api/v1/flows/resolve": READ,
+    "GET /api/v1/flows/{flow_id}": READ,
+    "GET /api/v1/flows/{flow_id}/tickets": READ,
+    "GET /api/v1/flows/{flow_id}/history": READ,
+    "GET /api/v1/flows/{flow_id}/decision": READ,
+    "GET /api/v1/flows/{flow_id}/result": READ,
+    "GET /api/v1/flows/{flow_id}/replay": READ,
+    "POST /api/v1/flows/{flow_id}/reports": EVERYBODY,
+    "POST /api/v1/flows/{flow_id}/cancel": COMMAND,
+    "POST /api/v1/flows/{flow_id}/approve": COMMAND,
+    "POST /api/v1/flows/{flow_id}/deny": COMMAND,
+    "POST /api/v1/flows/{flow_id}/pause": COMMAND,
+    "POST /api/v1/flows/{flow_id}/resume": COMMAND,
+    "POST /api/v1/flows/{flow_id}/redrive": COMMAND,
+    "GET /api/v1/tickets": READ,
+    "GET /api/v1/tickets/by-plan/{plan_id}": READ,
+    "GET /api/v1/tickets/{ticket_id}": READ_OWN,
+    "GET /api/v1/tickets/{ticket_id}/logs": READ_OWN,
+    "POST /api/v1/tickets/{ticket_id}/retry": COMMAND,
+    "POST /api/v1/tickets/{ticket_id}/reassign": COMMAND,
+    "POST /api/v1/tickets/{ticket_id}/skip": COMMAND,
+    "GET /api/v1/why/{record_id}": READ,
+    "POST /api/v1/workers": WORK,
+    "GET /api/v1/workers": READ,
+    "POST /api/v1/workers/discover": READ,
+    "GET /api/v1/workers/{worker_id}": READ_OWN,
+    "DELETE /api/v1/workers/{worker_id}": WORK,
+    "POST /api/v1/workers/{worker_id}/heartbeat": WORK,
+    "POST /api/v1/workflows/start": COMMAND,
+    "POST /api/v1/flow-c/execute": COMMAND,
+    "GET /api/v1/workflows/{workflow_id}": READ,
+    "POST /api/v1/workflows/{workflow_id}/query": READ,
+    "POST /api/v1/workflows/{workflow_id}/query/{query_name}": READ,
+    "POST /api/v1/workflows/{workflow_id}/signal": COMMAND,
+    "POST /api/v1/workflows/{workflow_id}/signal/{signal_name}": COMMAND,
+    "POST /api/v1/workflows/{flow_id}/pause": COMMAND,
+    "POST /api/v1/workflows/{flow_id}/resume": COMMAND,
+    "GET /api/v1/dead-letters": READ,
+    "POST /api/v1/dead-letters/{letter_id}/replay": COMMAND,
+    "GET /api/v1/dead-letters/{letter_id}": READ,
+    "DELETE /api/v1/dead-letters/{letter_id}": COMMAND,
+    "GET /api/v1/events": READ,
+    "GET /api/v1/incidents": READ,
+    "GET /api/v1/audits": READ,
+    "GET /api/v1/telemetry/buffer": READ,
+    "POST /api/v1/telemetry/flush": COMMAND,
+    "GET /api/v1/flow-c/status": READ,
+}
+"""By method and path of a route, as /openapi.json has them; the caller needs one of the roles."""
+
+REPORT = type_of("ticket.reported")
+OF_WORKERS = frozenset(type_of(f"worker.{word}") for word in ("registered", "heartbeat", "deregistered"))
+
+
+def area_of(path: str) -> str:
+    """Return the area of the API that the path of a route is in, for scopes: `flows`, `metrics`; `events` for `/`."""
+    parts = path.removeprefix("/api/v1").split("/")
+    return parts[1] or "events"
+
+
+AREAS = frozenset(area_of(route.partition(" ")[2]) for route in ROLES)
+"""All areas, which are the scopes that a key may have."""
+
+
+async def allowed(request: Request) -> None:
+    """Raise `Rejected`, status 403, when the caller may not use the route of `request`.
+
+    The route is the one that the router has found, so no path means one thing here and another there.
+    """
+    principal = principal_of(request)
+    if principal is not None:
+        check(principal, request)
+
+
+def check(principal: Principal, request: Request) -> None:
+    """Raise `Rejected`, status 403, when `principal` may not use the route of `request`."""
+    path = request.scope["route"].path_format
+    needed = ROLES.get(f"{request.method} {path}", MANAGE)
+    if not needed:
+        return
+    if principal.ticket_id not in {None, request.path_params.get("ticket_id")}:
+        raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
+    demand(principal, area_of(path), needed)
+
+
+def check_event(principal: Principal, event_type: str) -> None:
+    """Raise `Rejected`, status 403, when `principal` may not send events of this type."""
+    if event_type == REPORT:
+        return  # by the token of its assignment
+    if principal.ticket_id is not None:
+        raise Rejected("the token of a ticket is taken with its reports alone", code="foreign_token", status=403)
+    demand(principal, "events", WORK if event_type in OF_WORKERS else COMMAND)
+
+
+def demand(principal: Principal, area: str, any_of: tuple[Role, ...]) -> None:
+    """Raise `Rejected`, status 403, when `principal` has none of the roles, or no scope for the area."""
+    if not principal.may(*any_of):
+        text = f"this takes the role {' or '.join(any_of)}, which {principal.name[:100]!r} does not have"
+        raise Rejected(text, code="insufficient_role", status=403)
+    if principal.scopes and area not in principal.scopes:
+        text = f"the key {principal.name[:100]!r} has no scope for {area}"
+        raise Rejected(text, code="insufficient_scope", status=403)
