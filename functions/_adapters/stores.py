@@ -11,7 +11,6 @@ from typing import Protocol
 from functions._core.ports import (
     Clock,
     DeadLetters,
-    Deliveries,
     EventQueue,
     FlowStore,
     KeyValues,
@@ -28,6 +27,7 @@ from functions._core.ports import (
     WorkerRegistry,
 )
 from functions._core.records.set_aside import SetAside
+from functions._core.webhooks.delivery import Deliveries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Worker
-from functions._core.webhooks.delivery import WebhookDelivery
+from functions._core.webhooks.delivery import Deliveries
 
 
 class FlowStore(Protocol):
@@ -245,32 +245,6 @@ class Queued:
     event: CloudEvent
     attempts: int
     not_before: datetime | None
-
-
-class Deliveries(Protocol):
-    """The queue of each webhook subscriber, and the log of its deliveries."""
-
-    async def put(self, delivery: WebhookDelivery) -> None:
-        """Store a delivery; raise `Conflict` when the stored version is not `version - 1` (absent counts as 0)."""
-
-    async def claim_due(
-        self, subscription_ids: Collection[str], now: datetime, limit: int, lease: timedelta
-    ) -> Sequence[WebhookDelivery]:
-        """Return up to `limit` deliveries of each subscription that are due at `now`, those due first before others.
-
-        They come due again after `lease`; two processes never get the same one in between.
-        """
-
-    async def delivery(self, subscription_id: str, delivery_id: str) -> WebhookDelivery | None:
-        """Return one delivery."""
-
-    async def page(
-        self, subscription_id: str, cursor: str | None, limit: int
-    ) -> tuple[Sequence[WebhookDelivery], str | None]:
-        """Return the deliveries of a subscription, the newest first; see `Views` for cursors."""
-
-    async def waiting(self, subscription_ids: Collection[str]) -> Mapping[str, int]:
-        """Return how many deliveries of each subscription have not ended; absent ones are zero."""
 
 
 class EventQueue(Protocol):

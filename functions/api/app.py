@@ -13,9 +13,11 @@ from functions.api import (
     orders,
     problems,
     signals,
+    subscriptions,
     system,
     telemetry,
     tickets,
+    webhooks,
     why,
     workers,
     workflows,
@@ -48,6 +50,8 @@ MODULES = (
     history,
     telemetry,
     aggregates,
+    subscriptions,
+    webhooks,
     system,
 )
 

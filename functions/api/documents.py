@@ -11,8 +11,10 @@ from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
+from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.forms import Flush, OrderForm, RedriveForm, SkipForm, Wanted
+from functions.api.webhook_forms import PipelineCompleted, Rotation
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
 BINARY, STRUCTURED, BATCHED = (
@@ -120,6 +122,9 @@ def _schemas() -> Mapping[str, Document]:
         WorkflowSignal,
         Arguable,
         SignalBody,
+        SubscriptionForm,
+        Rotation,
+        PipelineCompleted,
         Registration,
         Heartbeat,
         *(entry.model for entry in TAKEN),

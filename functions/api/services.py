@@ -1,7 +1,7 @@
 """What the api is given by whoever starts it, and how a request reaches it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
@@ -62,6 +62,25 @@ def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookServices:
+    """What subscriptions and incoming webhooks need.
+
+    `check` raises `Rejected` for a URL that is never called; `consent` asks a sink for the handshake and returns the
+    requests per minute that it allows. `changed` is told of each subscription that is another now, or has something to
+    be delivered. `told` says whether the platform tells a type of event at all. `pipeline_secrets` prove those who send
+    webhooks here; `refused` is told why a signature was not good.
+    """
+
+    check: Callable[[str], None]
+    consent: Callable[[str], Awaitable[int | None]]
+    changed: Callable[[str], Awaitable[None]]
+    told: Callable[[str], bool]
+    fresh_id: Callable[[], str]
+    pipeline_secrets: Sequence[str]
+    refused: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """Everything the api may use.
 
@@ -75,6 +94,7 @@ class ApiServices:
     `queried` is told of each query of a workflow: its name, its seconds, why it failed; `report_refused` of each report
     that is not taken, of which `refusals` are known to be kept. `longest_wait` is how many seconds a call may wait for
     a flow, whatever it asks for. `fetched` returns an event with its data, wherever that was left.
+    `webhooks` is None where there are none.
     """
 
     ports: Ports
@@ -98,6 +118,7 @@ class ApiServices:
     origins: Collection[str] = ()
     longest_wait: float = inf
     fetched: Callable[[CloudEvent], Awaitable[CloudEvent]] = _whole
+    webhooks: WebhookServices | None = None
 
 
 def services_of(request: Request) -> ApiServices:

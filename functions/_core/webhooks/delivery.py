@@ -8,10 +8,10 @@ none                            likewise
 other 4xx                       FAILED
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.records.dead_letters import members_of
@@ -110,6 +110,32 @@ class WebhookAnswer(NamedTuple):
         status = self.status or 0
         refusal = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in PASSING
         return self.refused or refusal
+
+
+class Deliveries(Protocol):
+    """The port to the queue of each webhook subscriber, and the log of its deliveries."""
+
+    async def put(self, delivery: WebhookDelivery) -> None:
+        """Store a delivery; raise `Conflict` when the stored version is not `version - 1` (absent counts as 0)."""
+
+    async def claim_due(
+        self, subscription_ids: Collection[str], now: datetime, limit: int, lease: timedelta
+    ) -> Sequence[WebhookDelivery]:
+        """Return up to `limit` deliveries of each subscription that are due at `now`, those due first before others.
+
+        They come due again after `lease`; two processes never get the same one in between.
+        """
+
+    async def delivery(self, subscription_id: str, delivery_id: str) -> WebhookDelivery | None:
+        """Return one delivery."""
+
+    async def page(
+        self, subscription_id: str, cursor: str | None, limit: int
+    ) -> tuple[Sequence[WebhookDelivery], str | None]:
+        """Return the deliveries of a subscription, the newest first; see `ports.Views` for cursors."""
+
+    async def waiting(self, subscription_ids: Collection[str]) -> Mapping[str, int]:
+        """Return how many deliveries of each subscription have not ended; absent ones are zero."""
 
 
 def delivery_id_of(subscription_id: str, event_id: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, StrictBool, field_validator
 
-from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS
+from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS, WORKER
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import JsonObject, Model, Timestamp, WholeNumber, Word
 from functions._core.webhooks.filters import check_filters, fits
@@ -32,10 +32,11 @@ TESTED = "subscription.tested"
 def told_types() -> frozenset[str]:
     """Return the types of events that subscriptions may have, without prefix and version.
 
-    They are the transitions, but not those that are named like an event of the chain between functions.
+    They are the transitions of flows and tickets, but not those that are named like an event of the chain between
+    functions: with a broker these are no events of their own.
     """
-    told = (entry.event_type for entry in BY_TYPE.values() if entry.handled_by in {SUBSCRIBERS, HOLDER})
-    return frozenset(told) - ROUTES.keys()
+    entries = (entry for entry in BY_TYPE.values() if entry.handled_by in {SUBSCRIBERS, HOLDER})
+    return frozenset(entry.event_type for entry in entries if entry.subject != WORKER) - ROUTES.keys()
 
 
 class SubscriptionStatus(Word):
@@ -51,7 +52,7 @@ class SubscriptionConfig(Model):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     concurrency: WholeNumber = Field(default=1, ge=1, le=MAX_CONCURRENCY)
-    """Deliveries that are under way at a time; 1 keeps events in order as long as none has to be repeated."""
+    """Deliveries that are begun together; 1 keeps events in order as long as none has to be repeated."""
     x_webhook_signature: StrictBool = False
     """Whether the header `X-Webhook-Signature: sha256=<hex>` is sent, too: HMAC-SHA256 of the body."""
 
