@@ -101,6 +101,7 @@ class Settings(BaseModel):
     worker_key: SecretStr | None = Field(
         None, min_length=32, description="Key of the workers' tokens; without it a file in the data folder"
     )
+    webhooks: bool = Field(True, description="Whether webhooks can subscribe to events; off spares what looks for them")
     webhook_secret: SecretStr | None = Field(
         None, description="Secret of pipelines that send webhooks here; while it is replaced two, with a space between"
     )

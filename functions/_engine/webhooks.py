@@ -5,6 +5,7 @@ has thousands of events to come, delays no other. What a process does not live t
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -70,7 +71,9 @@ class Webhooks:
         self._ports, self._calls, self._metrics, self._chance = ports, calls, metrics, chance
         self._wants, self._also, self._also_wanted = wants, also, also_wanted
         self._known: Mapping[str, Subscription] = {}
-        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._lanes: dict[str, deque[tuple[float, WebhookDelivery]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fresh_until = 0.0
         self._called_for: set[str] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._woken = asyncio.Event()
@@ -78,10 +81,11 @@ class Webhooks:
     @property
     def busy(self) -> bool:
         """Whether a delivery is under way."""
-        return bool(self._lanes)
+        return bool(self._tasks)
 
     async def refresh(self) -> None:
         """Learn which subscriptions there are."""
+        self._fresh_until = asyncio.get_running_loop().time() + 2 * ROUND_SECONDS
         found = await subscriptions(self._ports.key_values)
         self._known = {one.id: one for one in found if one.active}
         types = frozenset(name for name in told_types() if any(one.tells(name) for one in self._known.values()))
@@ -94,14 +98,22 @@ class Webhooks:
         self._wake([subscription_id])
 
     async def publish(self, events: Sequence[CloudEvent]) -> None:
-        """Put events into the queues of their subscribers; see `Broker`."""
+        """Put events into the queues of their subscribers, and begin to send where nothing is ahead; see `Broker`."""
+        if asyncio.get_running_loop().time() > self._fresh_until:  # where no round does it
+            await self.refresh()
         for event in events:
             if self._known:
-                new = await notify(event, self._known.values(), self._ports)
-                self._metrics.count("flowc_webhooks_enqueued_total", by=len(new))
-                self._wake([delivery.subscription_id for delivery in new])
+                await self._notify(event)
             if self._also is not None and (self._also_wanted is None or self._also_wanted(event.event_type)):
                 await self._also.publish([event])
+
+    async def _notify(self, event: CloudEvent) -> None:
+        idle = self._known.keys() - self._lanes.keys()
+        new = await notify(event, self._known.values(), self._ports, claims=idle, lease=LEASE)
+        self._metrics.count("flowc_webhooks_enqueued_total", by=len(new))
+        for delivery in new:
+            if delivery.subscription_id in idle:
+                self._hand_over(delivery.subscription_id, [delivery])
 
     async def run(self, *, first: timedelta = timedelta()) -> None:
         """Deliver until cancelled; the `first` round takes also what is due only so much later."""
@@ -133,16 +145,16 @@ class Webhooks:
     async def drain(self, in_time: Callable[[], bool]) -> None:
         """Deliver all that is due now, as long as there is time; for a process that stands still afterwards."""
         await self.round()
-        while (self._lanes or self._called_for) and in_time():
+        while (self._tasks or self._called_for) and in_time():
             await self._begin_called_for()
-            if self._lanes:
-                await asyncio.wait(self._lanes.values(), timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
         """Give up what is under way; it comes due again."""
-        for lane in self._lanes.values():
+        for lane in self._tasks:
             lane.cancel()
-        await asyncio.gather(*self._lanes.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def gauges(self) -> Mapping[Gauge, float]:
         """Return how many deliveries wait."""
@@ -163,18 +175,33 @@ class Webhooks:
         for delivery in claimed:
             by_subscription.setdefault(delivery.subscription_id, []).append(delivery)
         for subscription_id, deliveries in by_subscription.items():
-            if subscription := self._known.get(subscription_id):
-                self._lanes[subscription_id] = asyncio.create_task(self._lane(subscription, deliveries))
+            self._hand_over(subscription_id, deliveries)
 
-    async def _lane(self, subscription: Subscription, deliveries: Sequence[WebhookDelivery]) -> None:
+    def _hand_over(self, subscription_id: str, deliveries: Sequence[WebhookDelivery]) -> None:
+        """Put claimed deliveries into the lane of their subscriber."""
+        subscription = self._known.get(subscription_id)
+        if subscription is None:
+            return  # it was removed meanwhile
+        begin_by = asyncio.get_running_loop().time() + LATEST_START
+        if subscription_id not in self._lanes:
+            self._lanes[subscription_id] = deque()
+            task = asyncio.create_task(self._lane(subscription))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._lanes[subscription_id].extend((begin_by, delivery) for delivery in deliveries)
+
+    async def _lane(self, subscription: Subscription) -> None:
         """Send claimed deliveries in their order; after one without an answer the others wait for the next claim."""
-        loop, width = asyncio.get_running_loop(), subscription.config.concurrency
-        begun, answered = loop.time(), True
+        loop, width, lane = asyncio.get_running_loop(), subscription.config.concurrency, self._lanes[subscription.id]
+        answered = True
         try:
-            for start in range(0, len(deliveries), width):
-                if not answered or loop.time() > begun + LATEST_START:
-                    break
-                some, at = deliveries[start : start + width], loop.time()
+            while lane and answered:
+                at, some = (
+                    loop.time(),
+                    [lane.popleft()[1] for _ in range(min(width, len(lane))) if lane[0][0] > loop.time()],
+                )
+                if not some:
+                    break  # what is left was claimed too long ago, and comes due again
                 answered = all(await asyncio.gather(*(self._deliver(subscription, one) for one in some)))
                 if subscription.rate_per_minute:
                     await asyncio.sleep(max(0.0, at + 60 * len(some) / subscription.rate_per_minute - loop.time()))

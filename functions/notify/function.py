@@ -8,6 +8,7 @@ Gives up on a delivery that is refused for good or was tried ten times: a dead l
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 
 from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
@@ -35,10 +36,21 @@ Send = Callable[[str, Mapping[str, str], bytes], Awaitable[WebhookAnswer]]
 """POSTs a body with headers to a URL; whatever goes wrong is an answer, too."""
 
 
-async def notify(event: CloudEvent, subscriptions: Collection[Subscription], ports: Ports) -> Sequence[WebhookDelivery]:
-    """Put an event into the queue of each subscriber that wants it, durable before return; return what is new."""
+async def notify(
+    event: CloudEvent,
+    subscriptions: Collection[Subscription],
+    ports: Ports,
+    *,
+    claims: Collection[str],
+    lease: timedelta,
+) -> Sequence[WebhookDelivery]:
+    """Put an event into the queue of each subscriber that wants it, durable before return; return what is new.
+
+    Of the subscriptions in `claims` it is claimed by whoever calls: it comes due for others after `lease`.
+    """
     attributes, now = attributes_of(event), ports.clock.now()
-    made = [delivery_of(event, one.id, now) for one in subscriptions if one.wants(event, attributes)]
+    wanting = [one for one in subscriptions if one.wants(event, attributes)]
+    made = [delivery_of(event, one.id, now, now + lease if one.id in claims else now) for one in wanting]
     answers = await asyncio.gather(*(ports.deliveries.put(delivery) for delivery in made), return_exceptions=True)
     for answer in answers:
         if answer is not None and not isinstance(answer, Conflict):

@@ -143,8 +143,8 @@ def delivery_id_of(subscription_id: str, event_id: str) -> str:
     return name_uuid(DELIVERIES, f"{subscription_id} {event_id}")
 
 
-def delivery_of(event: CloudEvent, subscription_id: str, now: datetime) -> WebhookDelivery:
-    """Return the new delivery of an event to a subscriber, due at once."""
+def delivery_of(event: CloudEvent, subscription_id: str, now: datetime, due: datetime | None = None) -> WebhookDelivery:
+    """Return the new delivery of an event to a subscriber; without `due` it is due at once."""
     return WebhookDelivery(
         delivery_id=delivery_id_of(subscription_id, event.id),
         subscription_id=subscription_id,
@@ -152,7 +152,7 @@ def delivery_of(event: CloudEvent, subscription_id: str, now: datetime) -> Webho
         event_type=event.event_type,
         flow_id=event.extensions.get("partitionkey"),
         created_at=now,
-        next_attempt_at=now,
+        next_attempt_at=due or now,
         event=members_of(event),
     )
 

@@ -111,17 +111,19 @@ async def _serving(
     """Start the queue, HTTP and the clock, in this order; stop HTTP first."""
     platform, calls = made.platform, OutboundClient(settings.networks)
     webhooks = local_webhooks(platform, settings, calls)
-    await webhooks.refresh()  # before anything is committed, or taken out of the queue
+    if settings.webhooks:
+        await webhooks.refresh()  # before anything is committed, or taken out of the queue
     await platform.start()
     clocks: list[asyncio.Task[None]] = []
     try:
-        app = api_app(platform, settings, store.check, webhook_services(platform, settings, calls, webhooks))
+        offered = webhook_services(platform, settings, calls, webhooks) if settings.webhooks else None
+        app = api_app(platform, settings, store.check, offered)
         async with serving(app, settings, listener):
             # The clock last: reports that waited for the platform to come back are heard before anything times out.
             works = (
                 platform.sweeper.run(),
                 made.retention.run(),
-                _deliver(webhooks, settings),
+                *([_deliver(webhooks, settings)] if settings.webhooks else []),
                 queue_heartbeat(store.stores.queue, platform.outbox),
             )
             clocks += [asyncio.create_task(work, name="clock") for work in works]
