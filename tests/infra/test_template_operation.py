@@ -19,7 +19,7 @@ ALARMS = WHOLE.of("AWS::CloudWatch::Alarm")
 FUNCTIONS = set(WHOLE.functions)
 QUEUES = {f"{name}Queue" for name in FUNCTIONS}
 WATCHED = FUNCTIONS - {"Notify"}
-"""Functions in the alarms over all of them, which take ten: what notify cannot handle is a dead letter, and told as one."""
+"""Functions in the alarms over all of them, which take ten: what notify cannot handle is told as a dead letter."""
 
 METRICS = {
     NAMESPACE: {*NAMES.values(), *ENDS.values(), FAILED, DURATION},
