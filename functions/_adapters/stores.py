@@ -27,6 +27,7 @@ from functions._core.ports import (
     WorkerRegistry,
 )
 from functions._core.records.set_aside import SetAside
+from functions._core.webhooks.delivery import Deliveries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Stores:
     retention: Retention
     key_values: Callable[[Clock], KeyValues]
     dead_letters: DeadLetters
+    deliveries: Deliveries
     telemetry_buffer: TelemetryBuffer
     queue: EventQueue
     set_aside: SetAside = field(default_factory=SetAside)
@@ -70,6 +72,7 @@ class Stores:
             retention=self.retention,
             key_values=self.key_values(clock),
             dead_letters=self.dead_letters,
+            deliveries=self.deliveries,
             telemetry_buffer=self.telemetry_buffer,
             telemetry_sink=telemetry_sink,
             gateway=gateway,

@@ -64,6 +64,12 @@ class Commands(LazyGroup):
         ),
         CommandEntry(EVENTS, "incidents", f"{ROOM}.audit_command:incidents", "List what went wrong."),
         CommandEntry(
+            EVENTS,
+            "subscriptions",
+            f"{ROOM}.subscription_commands:subscriptions",
+            "Send events to webhooks, and see what became of them.",
+        ),
+        CommandEntry(
             EVENTS, "dead-letters", f"{ROOM}.event_commands:dead_letters", "See, replay or drop dead letters."
         ),
     )

@@ -22,6 +22,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Worker
+from functions._core.webhooks.delivery import Deliveries
 
 
 class FlowStore(Protocol):
@@ -167,6 +168,9 @@ class Retention(Protocol):
 
     async def drop_letters(self, keep: int, limit: int) -> int:
         """Drop up to `limit` dead letters so that the `keep` newest are left; return how many were dropped."""
+
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        """Remove up to `limit` deliveries to webhooks that were made before `before`; return how many."""
 
     async def forget_expired(self, now: datetime, limit: int) -> int:
         """Remove up to `limit` entries of `KeyValues` that have expired; return how many."""
@@ -369,6 +373,9 @@ class Tokens(Protocol):
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """Return the secret, `whsec_…`, that messages to this registration of a worker are signed by."""
 
+    def subscription_secret(self, subscription_id: str, number: int) -> str:
+        """Return a secret, `whsec_…`, of a webhook subscription: that of this number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
@@ -383,6 +390,7 @@ class Ports:
     retention: Retention
     key_values: KeyValues
     dead_letters: DeadLetters
+    deliveries: Deliveries
     telemetry_buffer: TelemetryBuffer
     telemetry_sink: TelemetrySink
     gateway: WorkerGateway

@@ -93,15 +93,15 @@ class Dispatcher:
     ) -> None:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
-        `observed` is told how each event went. `subscribed` adds events for transitions, those whose type it wants;
-        with `chain_told` also for those that are named like a chain event. With `joins` the steps that follow from one
-        are committed with it, as far as `StepJoiner` takes them. A process that `remembers` records does not read them
-        from the store for each decision. With `commits_singly` assignments are committed alone. `heavy` runs what takes
-        long.
+        `observed` is told how each event went. `subscribed`, which may change, adds events for transitions, those whose
+        type it wants; with `chain_told` also for those that are named like a chain event. With `joins` the steps that
+        follow from one are committed with it, as far as `StepJoiner` takes them. A process that `remembers` records
+        does not read them from the store for each decision. With `commits_singly` assignments are committed alone.
+        `heavy` runs what takes long.
         """
         self._chain_told = chain_told
         self._observed = observed
-        self._subscribed = subscribed
+        self.subscribed = subscribed
         self._ports = ports
         self._rules = rules
         self.up_since: datetime | None = None
@@ -281,7 +281,7 @@ class Dispatcher:
 
     def told(self, step: ChangeSet, flow: Flow) -> ChangeSet:
         """Return a step with the events by which its transitions are told to subscribers."""
-        wanted = self._subscribed
+        wanted = self.subscribed
         if wanted is None or not step.history:
             return step
         events = subscriber_events(step, step.flow or flow, chain=self._chain_told)

@@ -7,13 +7,13 @@ no effect; what its flow has committed and not published is published then.
 import json
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from functions._core.delivery import MISDIRECTED, PASSING_REASONS
 from functions._core.errors import Rejected, Unreadable
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.flow import CHAIN
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
@@ -43,8 +43,19 @@ class EventWork:
     Raises `Rejected` for an event that is never handled, `Unavailable` and `Conflict` for one that may be later.
     """
 
-    def __init__(self, function: str, platform: Platform, publisher: OutboxRelay, tick: Tick) -> None:
-        """Do the work of `function`; `tick` is what is done when time has passed."""
+    def __init__(
+        self,
+        function: str,
+        platform: Platform,
+        publisher: OutboxRelay,
+        tick: Tick,
+        notify: Callable[[Sequence[CloudEvent]], Awaitable[None]] | None = None,
+    ) -> None:
+        """Do the work of `function`; `tick` is what is done when time has passed.
+
+        `notify` brings transitions to webhooks, where the function does that.
+        """
+        self._notify = notify
         self._function = function
         self._platform = platform
         self._publisher = publisher
@@ -53,6 +64,7 @@ class EventWork:
             "enforce_sla": self._ticked,
             "track_workers": self._tracked,
             "dead_letter": self._given_up,
+            "notify": self._notified,
         }
         self._job = jobs.get(function, self._chained)
 
@@ -74,6 +86,12 @@ class EventWork:
         if event.type not in TICKS:
             raise self._misdirected(event)
         await self._tick()
+
+    async def _notified(self, event: CloudEvent) -> None:
+        if self._notify is None or event.source != TRANSITIONS:
+            await self._ticked(event)
+        else:
+            await self._notify([event])
 
     async def _tracked(self, event: CloudEvent) -> None:
         if event.type == type_of("worker.registered"):

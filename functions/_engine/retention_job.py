@@ -7,6 +7,7 @@ import asyncio
 from datetime import timedelta
 
 from functions._core.ports import Clock, Retention
+from functions._core.webhooks.delivery import KEPT
 from functions._observability.logs import log
 from functions._observability.metrics import Metrics
 
@@ -44,8 +45,9 @@ class RetentionJob:
         expired = await self._retention.forget_expired(now, RECORDS)
         forgotten = await self._retention.forget_ended(now - self._keep, RECORDS)
         self._metrics.count("flowc_records_forgotten_total", by=forgotten)
+        delivered = await self._retention.forget_deliveries(now - KEPT, RECORDS)
         dropped = await self._retention.drop_letters(self._letters, RECORDS)
         if dropped:
             self._metrics.count("flowc_dead_letters_dropped_total", by=dropped)
             log.error("dead_letters.dropped", dropped=dropped, kept=self._letters, why="FLOWC_DEAD_LETTERS_MAX")
-        return RECORDS in {expired, forgotten, dropped}
+        return RECORDS in {delivered, expired, forgotten, dropped}

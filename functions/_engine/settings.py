@@ -135,6 +135,10 @@ class Settings(BaseModel):
         description="What that claim holds, as `group=role` with spaces between; empty: the names of the roles",
     )
     oidc_name_claim: str = Field("sub", description="Claim with the name that is kept with what the caller does")
+    webhooks: bool = Field(True, description="Whether webhooks can subscribe to events; off spares what looks for them")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Secret of pipelines that send webhooks here; while it is replaced two, with a space between"
+    )
     worker_networks: str | None = Field(
         None,
         pattern=r"^\s*(loopback|private|public)\s*(,\s*(loopback|private|public)\s*)*$",
@@ -226,6 +230,19 @@ class Settings(BaseModel):
         return self.subscriber_events == "all" or event_type in {
             word.strip() for word in self.subscriber_events.split(",")
         }
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        said = value.get_secret_value().split() if value is not None else []
+        if value is not None and (not 1 <= len(said) <= 2 or min(map(len, said)) < 16):  # noqa: PLR2004
+            raise ValueError("one secret, or two with a space between, of at least 16 characters each")
+        return value
+
+    @property
+    def webhook_secrets(self) -> Sequence[str]:
+        """The secrets by which pipelines prove themselves; any of them will do."""
+        return self.webhook_secret.get_secret_value().split() if self.webhook_secret is not None else ()
 
     @field_validator("database_url")
     @classmethod

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from functions._core.errors import Rejected
-from functions._core.events.signatures import secret_of
+from functions._core.events.signatures import secret_of, subscription_secret_of
 from functions._core.ports import Clock
 from functions._engine.jose import Malformed, PublicKey, SigningKey, encoded, taken_apart, verified
 
@@ -107,6 +107,10 @@ class JwtTokens:
     def worker_secret(self, worker_id: str, registration: str) -> str:
         """See `ports.Tokens.worker_secret`."""
         return secret_of(self._key, worker_id, registration)
+
+    def subscription_secret(self, subscription_id: str, number: int) -> str:
+        """See `ports.Tokens.subscription_secret`."""
+        return subscription_secret_of(self._key, subscription_id, number)
 
     def _of_public_key(self, token: str) -> dict[str, Any]:
         """Return the claims of a token that one of the keys has signed, by the algorithm of that key alone."""

@@ -1,6 +1,7 @@
 """The api over one process of the platform."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from functions._adapters.http.cloudevents import read_events
@@ -11,15 +12,20 @@ from functions._engine.platform import Platform
 from functions._engine.rate_limiter import RateLimiter
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
-from functions._hosts.wiring_api import REPORTS, ApiServices, create_app
+from functions._hosts.wiring_api import REPORTS, ApiServices, WebhookServices, create_app
 from functions._observability.http_metrics import AsgiApp, Scope
 from functions._observability.logs import log
 from functions._observability.query_metrics import QueryMetrics
 
 
-def api_app(platform: Platform, settings: Settings, check: Callable[[], Awaitable[None]]) -> AsgiApp:
+def api_app(
+    platform: Platform,
+    settings: Settings,
+    check: Callable[[], Awaitable[None]],
+    webhooks: WebhookServices | None = None,
+) -> AsgiApp:
     """Return the api; it is ready while `check` raises nothing."""
-    return served(platform, api_services(platform, settings, check))
+    return served(platform, replace(api_services(platform, settings, check), webhooks=webhooks))
 
 
 def served(platform: Platform, services: ApiServices) -> AsgiApp:

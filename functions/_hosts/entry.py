@@ -23,6 +23,7 @@ NAMES = (
     "enforce_sla",
     "track_workers",
     "dead_letter",
+    "notify",
     "api",
 )
 """The deployable functions; `python -m functions <name>` serves one."""

@@ -182,6 +182,17 @@ TELEMETRY: Sequence[Metric] = (
     gauge("neural_hive_flow_c_telemetry_buffer_size", "Telemetry events that wait for the sink", "events"),
 )
 
+WEBHOOKS: Sequence[Metric] = (
+    counter("flowc_webhooks_enqueued_total", "Events put into the queues of webhook subscribers"),
+    counter("flowc_webhooks_delivered_total", "Events that a webhook has taken"),
+    counter("flowc_webhooks_repeated_total", "Tries of a webhook that failed and are repeated"),
+    counter("flowc_webhooks_failed_total", "Events that a webhook refused, or has not taken in ten tries"),
+    counter("flowc_webhooks_disabled_total", "Subscriptions disabled, as their webhook answered 410"),
+    seconds("flowc_webhooks_duration_seconds", "POST to a webhook, to its answer"),
+    gauge("flowc_webhooks_waiting", "Events that wait for a webhook", "events"),
+    counter("signature_validation_failures_total", "Incoming webhooks whose signature was refused", code=OPEN),
+)
+
 PLATFORM: Sequence[Metric] = (
     counter("flowc_events_handled_total", "Events handled", function=OPEN, outcome=OPEN),
     seconds("flowc_event_duration_seconds", "From taking an event up to its commit", function=OPEN),
@@ -198,4 +209,4 @@ PLATFORM: Sequence[Metric] = (
     counter("flowc_metrics_errors_total", "Measurements that could not be taken: a fault of the platform's code"),
 )
 
-CATALOGUE: Sequence[Metric] = (*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *PLATFORM)
+CATALOGUE: Sequence[Metric] = (*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *WEBHOOKS, *PLATFORM)

@@ -240,6 +240,10 @@ class MeasuredTokens:
         """See `Tokens.worker_secret`."""
         return self._behind.worker_secret(worker_id, registration)
 
+    def subscription_secret(self, subscription_id: str, number: int) -> str:
+        """See `Tokens.subscription_secret`."""
+        return self._behind.subscription_secret(subscription_id, number)
+
 
 def failure_of(answer: Answer) -> str:
     """Return why a message was not taken, in one word."""

@@ -5,6 +5,7 @@ rounds. Of the others, which handle events alone, they are absent; so is a numbe
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 
 from functions._core.errors import FlowcError
@@ -25,7 +26,10 @@ FRESH_SECONDS = 1.0
 
 
 class Gauges:
-    """Shows the gauges, each time `refresh` is called; the counts of a large store are not taken every time."""
+    """Shows the gauges, each time `refresh` is called; the counts of a large store are not taken every time.
+
+    `more` are counts of a part that not every process has.
+    """
 
     def __init__(self, ports: Ports, queue: EventQueue, metrics: Metrics, rules: Rules) -> None:
         self._ports = ports
@@ -36,6 +40,7 @@ class Gauges:
         self._counts_at = 0.0
         self._refreshed_at = -FRESH_SECONDS
         self._turn = asyncio.Lock()
+        self.more: Callable[[], Awaitable[Mapping[Gauge, float]]] | None = None
 
     async def refresh(self) -> None:
         """Show every gauge, or none: what cannot be counted is absent rather than as it was; then raises why."""
@@ -71,6 +76,8 @@ class Gauges:
         begun = perf_counter()
         if begun >= self._counts_at:
             self._counts = await self._counts_of_the_store()
+            if self.more is not None:
+                self._counts |= await self.more()
             ended = perf_counter()
             self._counts_at = ended + (ended - begun) / SHARE
         return found | self._counts

@@ -52,6 +52,9 @@ MAX_CREDENTIALS = 4
 REPORTS = re.compile(r"/api/v1/flows/[^/]+/reports")
 """Authorised by the token of the assignment, which proves more than a key does."""
 
+SIGNED = "/api/v1/webhooks/pipeline-completed"
+"""Authorised by the signature of its body."""
+
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::(\d*))?", re.ASCII)
 PORTS = {"http": "80", "https": "443"}
 
@@ -115,7 +118,7 @@ class FrontDoor:
         path: str = scope["path"]
         if self._off:
             return path.startswith(TICKETS)
-        return path not in OPEN and not (scope["method"] == "POST" and REPORTS.fullmatch(path))
+        return path not in OPEN and not (scope["method"] == "POST" and (path == SIGNED or REPORTS.fullmatch(path)))
 
     async def _unknown(self, scope: Message, headers: Headers) -> Response | None:
         """Return the refusal of a caller that is not known; keep one that is.

@@ -15,11 +15,13 @@ from functions.api import (
     orders,
     problems,
     signals,
+    subscriptions,
     system,
     telemetry,
     ticket_changes,
     tickets,
     tokens,
+    webhooks,
     why,
     workers,
     workflows,
@@ -56,6 +58,8 @@ MODULES = (
     telemetry,
     keys,
     aggregates,
+    subscriptions,
+    webhooks,
     system,
 )
 

@@ -13,12 +13,16 @@ from functions.api.ingress import take
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Limit, found
 from functions.api.services import Services
+from functions.api.subscriptions import resend
 from functions.api.views import LetterPage
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
 
 NEVER_AGAIN = frozenset({"decision_conflict", "unreadable"})
 """Reasons for which the same event would only make another letter, or is none."""
+
+NOTIFY = "notify"
+"""The function whose letters are deliveries to webhooks: they are replayed for their subscriber alone."""
 
 # A letter has the id of its event, and those may hold slashes: hence `:path`.
 
@@ -43,6 +47,10 @@ async def replay_dead_letter(
     await record(
         services, "replay_dead_letter", letter.letter_id, who=acting(request, requested_by), why=why, flow_id=about
     )
+    if letter.function == NOTIFY and letter.reason.where is not None:
+        await resend(services, letter.reason.where, letter.letter_id)
+        await services.ports.dead_letters.drop(letter.letter_id)
+        return letter
     if letter.function != OUTSIDE or letter.reason.code in NEVER_AGAIN:
         return await services.engine.replay(letter.letter_id)
     await take(services, await services.fetched(event_of(letter)), None)

@@ -12,9 +12,11 @@ from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
+from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.forms import Flush, KeyForm, OrderForm, RedriveForm, SkipForm, Wanted
 from functions.api.ticket_forms import RetryForm, StatusChange
+from functions.api.webhook_forms import PipelineCompleted, Rotation
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
 BINARY, STRUCTURED, BATCHED = (
@@ -135,6 +137,9 @@ def _schemas() -> Mapping[str, Document]:
         WorkflowSignal,
         Arguable,
         SignalBody,
+        SubscriptionForm,
+        Rotation,
+        PipelineCompleted,
         Registration,
         Heartbeat,
         *(entry.model for entry in TAKEN),

@@ -15,7 +15,7 @@ COMMAND = (Role.OPERATOR,)
 WORK = (Role.WORKER,)
 MANAGE = (Role.ADMIN,)
 EVERYBODY: tuple[Role, ...] = ()
-"""Open, or authorised by more than a role: a report by its token, an event by its type."""
+"""Open, or authorised by more than a role: a report by its token, an event by its type, a webhook by its signature."""
 
 ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /": EVERYBODY,
@@ -69,6 +69,17 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/dead-letters/{letter_id}/replay": COMMAND,
     "GET /api/v1/dead-letters/{letter_id}": READ,
     "DELETE /api/v1/dead-letters/{letter_id}": COMMAND,
+    "GET /api/v1/subscriptions": READ,
+    "POST /api/v1/subscriptions": COMMAND,
+    "GET /api/v1/subscriptions/{subscription_id}": READ,
+    "PUT /api/v1/subscriptions/{subscription_id}": COMMAND,
+    "DELETE /api/v1/subscriptions/{subscription_id}": COMMAND,
+    "POST /api/v1/subscriptions/{subscription_id}/rotate-secret": COMMAND,
+    "POST /api/v1/subscriptions/{subscription_id}/test": COMMAND,
+    "GET /api/v1/subscriptions/{subscription_id}/deliveries": READ,
+    "GET /api/v1/subscriptions/{subscription_id}/deliveries/{delivery_id}": READ,
+    "POST /api/v1/subscriptions/{subscription_id}/deliveries/{delivery_id}/resend": COMMAND,
+    "POST /api/v1/webhooks/pipeline-completed": EVERYBODY,
     "GET /api/v1/events": READ,
     "GET /api/v1/incidents": READ,
     "GET /api/v1/audits": READ,

@@ -94,6 +94,25 @@ class KeyKeeper(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookServices:
+    """What subscriptions and incoming webhooks need.
+
+    `check` raises `Rejected` for a URL that is never called; `consent` asks a sink for the handshake and returns the
+    requests per minute that it allows. `changed` is told of each subscription that is another now, or has something to
+    be delivered. `told` says whether the platform tells a type of event at all. `pipeline_secrets` prove those who send
+    webhooks here; `refused` is told why a signature was not good.
+    """
+
+    check: Callable[[str], None]
+    consent: Callable[[str], Awaitable[int | None]]
+    changed: Callable[[str], Awaitable[None]]
+    told: Callable[[str], bool]
+    fresh_id: Callable[[], str]
+    pipeline_secrets: Sequence[str]
+    refused: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """Everything the api may use.
 
@@ -108,7 +127,8 @@ class ApiServices:
     its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
     known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
-    returns the JSON object of an Avro body of a kind, such as `execution_ticket`.
+    returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
+    none.
     """
 
     ports: Ports
@@ -135,6 +155,7 @@ class ApiServices:
     longest_wait: float = inf
     fetched: Callable[[CloudEvent], Awaitable[CloudEvent]] = _whole
     read_avro: Callable[[bytes, str], dict[str, Any]] = _no_avro
+    webhooks: WebhookServices | None = None
 
 
 def services_of(request: Request) -> ApiServices:

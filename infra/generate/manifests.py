@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HOLDER, ROUTES, SINK
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HOLDER, ROUTES, SINK, TRANSITIONS
 from functions._core.events.envelope import TYPE_PREFIX
 
 NAMESPACE = BROKER = IMAGE = "flow-c"
 TICK = "dev.knative.sources.ping"
 """The type of a PingSource's events, which cannot be chosen; the functions map it to `clock.ticked`."""
+
+NOTIFY = "notify"
+"""The function that gets all transitions, whatever their type: by their source."""
 
 TICKED = BY_TYPE["clock.ticked"].handled_by.split(", ")
 
@@ -36,10 +39,11 @@ SCALES: Mapping[str, Scale] = {
     "discover": Scale(),
     "assign": Scale(most=5),
     "monitor": Scale(most=5),
-    "publish_telemetry": Scale(),
+    "publish_telemetry": Scale(concurrency=24, most=2),
     "enforce_sla": Scale(concurrency=4, least=1, most=2),
     "track_workers": Scale(concurrency=4, most=2),
     "dead_letter": Scale(most=1),
+    "notify": Scale(concurrency=48, most=1),
     # A call may wait 300 s for its flow (`/api/v1/flow-c/execute`). One pod stays up, as workers report at any time.
     "api": Scale(concurrency=100, least=1, most=5, seconds=330, public=True),
 }
@@ -69,16 +73,18 @@ def types(function: str) -> Mapping[str, Delivery]:
 
 
 def calls_out(function: str) -> bool:
-    """Return whether `function` calls workers or the telemetry sink, wherever these are."""
+    """Return whether `function` calls workers, webhooks or the telemetry sink, wherever these are."""
     senders = {name for entry in CATALOGUE if entry.handled_by in {HOLDER, SINK} for name in entry.sent_by.split(", ")}
     # Who gets a tick sweeps whatever is due; the api carries out orders and flushes the telemetry buffer.
-    return function in senders or function in TICKED or function == "api"
+    return function in senders or function in TICKED or function in {"api", NOTIFY}
 
 
 def manifest(function: str) -> str:
     """Return the file about one function."""
     parts = [_service(function, SCALES[function]), _sink_binding(hyphened(function))]
     parts += [_trigger(hyphened(function), kind, delivery) for kind, delivery in types(function).items()]
+    if function == NOTIFY:
+        parts.append(_trigger(NOTIFY, TRANSITIONS, PATIENT, attribute="source"))
     return f"{MADE}\n" + "---\n".join(parts)
 
 
@@ -199,8 +205,8 @@ spec:
 """
 
 
-def _trigger(name: str, kind: str, delivery: Delivery) -> str:
-    event_type = kind.removeprefix(TYPE_PREFIX).removesuffix(".v1").replace(".", "-").replace("_", "-")
+def _trigger(name: str, kind: str, delivery: Delivery, *, attribute: str = "type") -> str:
+    event_type = kind.removeprefix(TYPE_PREFIX).removesuffix(".v1").replace(".", "-").replace("_", "-").strip("/")
     return f"""\
 apiVersion: eventing.knative.dev/v1
 kind: Trigger
@@ -211,7 +217,7 @@ spec:
   broker: {BROKER}
   filter:
     attributes:
-      type: {kind}
+      {attribute}: {kind}
   subscriber:
     ref: {{apiVersion: serving.knative.dev/v1, kind: Service, name: {name}}}
   delivery:

@@ -7,6 +7,7 @@ pytest.register_assert_rewrite(
         f"tests.conformance.{suite}"
         for suite in (
             "dead_letters",
+            "deliveries",
             "event_queue",
             "flow_store",
             "key_values",

@@ -1,6 +1,7 @@
 """All suites for the storage ports, for an adapter to take one by one."""
 
 from tests.conformance.dead_letters import DeadLettersSuite
+from tests.conformance.deliveries import DeliveriesSuite
 from tests.conformance.event_queue import EventQueueSuite
 from tests.conformance.flow_store import FlowStoreSuite, SharedFlowStoreSuite
 from tests.conformance.key_values import KeyValuesSuite, SweptKeyValuesSuite
@@ -15,6 +16,7 @@ from tests.conformance.wakeups import WakeupsSuite
 
 __all__ = [
     "DeadLettersSuite",
+    "DeliveriesSuite",
     "EventQueueSuite",
     "FlowStoreSuite",
     "KeyValuesSuite",

@@ -10,6 +10,7 @@ from functions._engine.clock import SystemClock
 from tests.conformance import suites
 from tests.conformance.damage import in_dynamodb
 from tests.conformance.unreadable import Damage
+from tests.support.builders import T0
 
 pytestmark = pytest.mark.timeout(300)  # an emulator takes its time for a plan of thousands
 
@@ -24,6 +25,12 @@ class Dynamo:
 
 
 class TestDeadLetters(Dynamo, suites.DeadLettersSuite): ...
+
+
+class TestDeliveries(Dynamo, suites.DeliveriesSuite):
+    async def test_old_deliveries_are_forgotten_a_bounded_number_at_a_time(self, stores: Stores) -> None:
+        """The table does it, by the attribute `ttl`."""
+        assert await stores.retention.forget_deliveries(T0, 2) == 0
 
 
 class TestEventQueue(Dynamo, suites.EventQueueSuite): ...

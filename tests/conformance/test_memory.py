@@ -14,6 +14,9 @@ class Memory:
 class TestDeadLetters(Memory, suites.DeadLettersSuite): ...
 
 
+class TestDeliveries(Memory, suites.DeliveriesSuite): ...
+
+
 class TestEventQueue(Memory, suites.EventQueueSuite): ...
 
 

@@ -21,6 +21,9 @@ class Postgres:
 class TestDeadLetters(Postgres, suites.DeadLettersSuite): ...
 
 
+class TestDeliveries(Postgres, suites.DeliveriesSuite): ...
+
+
 class TestEventQueue(Postgres, suites.EventQueueSuite): ...
 
 

@@ -29,6 +29,9 @@ class Sqlite:
 class TestDeadLetters(Sqlite, suites.DeadLettersSuite): ...
 
 
+class TestDeliveries(Sqlite, suites.DeliveriesSuite): ...
+
+
 class TestEventQueue(Sqlite, suites.EventQueueSuite): ...
 
 

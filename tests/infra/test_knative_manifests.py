@@ -218,7 +218,15 @@ def test_only_what_calls_workers_or_sinks_may_call_anywhere() -> None:
         for service in functions(resources)
         if label.items() <= service["spec"]["template"]["metadata"]["labels"].items()
     ]
-    assert sorted(callers) == ["api", "assign", "enforce-sla", "monitor", "publish-telemetry", "track-workers"]
+    assert sorted(callers) == [
+        "api",
+        "assign",
+        "enforce-sla",
+        "monitor",
+        "notify",
+        "publish-telemetry",
+        "track-workers",
+    ]
 
 
 def test_an_sla_is_watched_at_all_times_unless_everything_scales_to_zero() -> None:

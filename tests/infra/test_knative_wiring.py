@@ -36,19 +36,21 @@ def test_the_triggers_are_the_routes(resources: list[Resource]) -> None:
     ticked = {name.replace("_", "-") for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
     assert ticked == {"enforce-sla", "track-workers"}
     triggers = [
-        (t["spec"]["filter"]["attributes"]["type"], t["spec"]["subscriber"]["ref"]["name"])
+        (*t["spec"]["filter"]["attributes"].values(), t["spec"]["subscriber"]["ref"]["name"])
         for t in of_kind(resources, "Trigger")
     ]
-    assert sorted(triggers) == sorted(routes | {(PING, name) for name in ticked})
+    transitions = {("/flowc", "notify")}
+    assert sorted(triggers) == sorted(routes | {(PING, name) for name in ticked} | transitions)
 
 
-def test_every_trigger_filters_by_one_exact_type_of_the_one_broker(resources: list[Resource]) -> None:
+def test_every_trigger_filters_by_one_exact_type_or_source_of_the_one_broker(resources: list[Resource]) -> None:
     [broker] = of_kind(resources, "Broker")
     for trigger in of_kind(resources, "Trigger"):
         assert trigger["spec"]["broker"] == broker["metadata"]["name"]
         assert trigger["spec"]["filter"].keys() == {"attributes"}
-        assert trigger["spec"]["filter"]["attributes"].keys() == {"type"}
         subscriber = trigger["spec"]["subscriber"]["ref"]
+        by = "source" if subscriber["name"] == "notify" else "type"
+        assert trigger["spec"]["filter"]["attributes"].keys() == {by}
         assert (subscriber["apiVersion"], subscriber["kind"]) == ("serving.knative.dev/v1", "Service")
 
 
@@ -62,7 +64,7 @@ def check_delivery(delivery: dict[str, Any], least: int) -> None:
 
 def test_every_consumer_has_retries_and_a_dead_letter_sink(resources: list[Resource]) -> None:
     for trigger in of_kind(resources, "Trigger"):
-        is_tick = trigger["spec"]["filter"]["attributes"]["type"] == PING
+        is_tick = trigger["spec"]["filter"]["attributes"].get("type") == PING
         check_delivery(trigger["spec"]["delivery"], 3 if is_tick else 10)
     [broker] = of_kind(resources, "Broker")
     check_delivery(broker["spec"]["delivery"], 10)

@@ -9,7 +9,7 @@ import pytest
 
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.http.cloudevents import STRUCTURED, read_events
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES, TRANSITIONS
 from functions._core.events.envelope import TYPE_PREFIX
 from functions._engine.clock import SystemClock
 from functions._hosts.aws.environment import read_environment
@@ -62,15 +62,24 @@ def test_each_function_that_handles_events_of_others_is_sent_them_by_its_queue()
         assert consumer(arn(f"{queues[function]}Queue")) == function
 
 
-def test_the_rules_of_the_bus_bring_the_ticks() -> None:
+def test_the_rules_of_the_bus_bring_the_ticks_and_the_transitions() -> None:
     routes = {(TICK, name) for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
     found = []
     for rule in RULES.values():
         if rule["EventBusName"] == ref("Bus"):
-            assert rule["EventPattern"].keys() == {"detail-type"}
+            [(by, kinds)] = rule["EventPattern"].items()
             [target] = rule["Targets"]
-            found += [(kind, consumer(target["Arn"])) for kind in rule["EventPattern"]["detail-type"]]
-    assert sorted(found) == sorted(routes)
+            assert by == ("source" if consumer(target["Arn"]) == "notify" else "detail-type")
+            found += [(kind, consumer(target["Arn"])) for kind in kinds]
+    assert sorted(found) == sorted(routes | {(TRANSITIONS, "notify")})
+
+
+def test_without_webhooks_nothing_is_brought_to_them_or_polled_for_them() -> None:
+    for state, stack in (("DISABLED", STACK), ("ENABLED", Stack(Webhooks="on"))):
+        assert stack.of("AWS::Events::Rule")["NotifyRule"]["State"] == state
+        assert stack.of("AWS::Lambda::EventSourceMapping")["NotifyEvents"]["Enabled"] is (state == "ENABLED")
+        said = {function["Environment"]["Variables"]["FLOWC_WEBHOOKS"] for function in stack.functions.values()}
+        assert said == {"true" if state == "ENABLED" else "false"}
 
 
 def test_users_put_on_their_own_bus_what_the_catalogue_opens_but_reports() -> None:
@@ -338,9 +347,9 @@ def test_reserved_concurrency_of_zero_stops_everything_and_takes_nothing_out_of_
     assert {mapping["Enabled"] for mapping in stopped.of("AWS::Lambda::EventSourceMapping").values()} == {False}
     assert stopped.of("AWS::Scheduler::Schedule")["Clock"]["State"] == "DISABLED"
     assert not any("ReservedConcurrentExecutions" in function for function in STACK.functions.values())
-    assert {mapping["Enabled"] for mapping in MAPPINGS.values()} == {True}
+    assert {name for name, mapping in MAPPINGS.items() if not mapping["Enabled"]} == {"NotifyEvents"}
     assert STACK.of("AWS::Scheduler::Schedule")["Clock"]["State"] == "ENABLED"
-    limited = Stack(ReservedConcurrency="50")
+    limited = Stack(ReservedConcurrency="50", Webhooks="on")
     assert {function["ReservedConcurrentExecutions"] for function in limited.functions.values()} == {"50"}
     assert {mapping["Enabled"] for mapping in limited.of("AWS::Lambda::EventSourceMapping").values()} == {True}
 

@@ -14,13 +14,18 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from functions._adapters.http.cloudevents import write_batch, write_structured
+from functions._adapters.http.outbound import OutboundClient
 from functions._core.events.envelope import CloudEvent
 from functions._engine.settings import Settings
+from functions._engine.webhooks import Webhooks
 from functions._hosts.api_app import api_services
+from functions._hosts.webhooks import local_webhooks, webhook_services
 from functions.api.app import create_app
 from functions.api.services import MAX_BODY
 from tests.support.http_world import ClientWorld
 from tests.support.world import LocalWorld, running_world
+
+WEBHOOK_SECRET = "a-secret-of-pipelines"
 
 PROBLEM = "application/problem+json"
 
@@ -34,6 +39,7 @@ class Api(ClientWorld):
 
     app: FastAPI
     world: LocalWorld
+    webhooks: Webhooks
 
     async def post(self, *events: CloudEvent, token: str | None = None, batch: bool = False) -> httpx.Response:
         """Send events to the ingress."""
@@ -72,10 +78,18 @@ async def running_api(
         """The memory is always there."""
 
     async with running_world(tmp_path, **settings) as world:
-        key = SecretStr(api_key) if api_key else None
+        chosen = Settings(
+            data=tmp_path,
+            api_key=SecretStr(api_key) if api_key else None,
+            webhook_secret=SecretStr(WEBHOOK_SECRET),
+            rate_limits=rate_limits,
+        )
+        calls = OutboundClient(chosen.networks)
+        webhooks = local_webhooks(world.platform, chosen, calls)
         app = create_app(
             replace(
-                api_services(world.platform, Settings(data=tmp_path, api_key=key, rate_limits=rate_limits), check),
+                api_services(world.platform, chosen, check),
+                webhooks=webhook_services(world.platform, chosen, calls, webhooks),
                 max_body=max_body,
                 version="1.2.3",
                 hosts=None,
@@ -89,7 +103,9 @@ async def running_api(
             base_url="http://api",
             event_hooks={"response": [*_CHECKS]},
         ) as client:
-            yield Api(client, app, world)
+            yield Api(client, app, world, webhooks)
+        await webhooks.close()
+        await calls.aclose()
 
 
 class Documented:

@@ -49,6 +49,8 @@ COMMANDS = [
     ("events",),
     ("audits",),
     ("incidents",),
+    ("subscriptions",),
+    *(("subscriptions", verb) for verb in ("create", "list", "test", "deliveries", "resend", "rotate", "delete")),
     ("dead-letters",),
     ("dead-letters", "list"),
     ("dead-letters", "replay"),

@@ -223,7 +223,8 @@ async def scraped(api: Api) -> dict[str, float]:
 async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gauges = [metric.name for metric in CATALOGUE if metric.kind is Kind.GAUGE]
+    of_webhooks = "flowc_webhooks_waiting"  # which this process has none of
+    gauges = [metric.name for metric in CATALOGUE if metric.kind is Kind.GAUGE and metric.name != of_webhooks]
     assert len(gauges) == 6
 
     def seen() -> set[str]:

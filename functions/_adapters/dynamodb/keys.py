@@ -90,6 +90,16 @@ def letter_key(letter_id: str) -> Key:
     return f"LETTER#{short(letter_id)}", ALONE
 
 
+def webhooks_of(subscription_id: str) -> str:
+    """Return the partition of a subscription's deliveries."""
+    return f"HOOK#{short(subscription_id)}"
+
+
+def webhook_key(subscription_id: str, delivery_id: str) -> Key:
+    """Return the key of a delivery."""
+    return webhooks_of(subscription_id), short(delivery_id)
+
+
 def space(name: str) -> str:
     """Return the partition of the small records of a space."""
     return f"KV#{name}"

@@ -243,8 +243,8 @@ def _text_of(found: Stored) -> bytes:
 def identity(item: Item) -> tuple[RecordKind, str, str | None]:
     """Return what an item holds, its id as far as its key tells it, and the flow that it is of."""
     partition, key = item["pk"]["S"], item["sk"]["S"]
-    if partition == keys.WORKERS:
-        return RecordKind.WORKER, key, None
+    if partition == keys.WORKERS or partition.startswith("HOOK#"):
+        return RecordKind.WORKER if partition == keys.WORKERS else RecordKind.WEBHOOK_DELIVERY, key, None
     if partition == keys.TELEMETRY:
         return RecordKind.TELEMETRY, str(int(key)), None
     if partition.startswith("LETTER#"):

@@ -49,6 +49,10 @@ class DynamoRetention:
         """Do nothing: the table removes what has expired (its `ttl`)."""
         return 0
 
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:  # noqa: ARG002 likewise
+        """Do nothing: the table removes what is old."""
+        return 0
+
     async def _forget(self, partition: str, limit: int) -> int:
         """Remove up to `limit` records of a flow, its own last; return how many."""
         row = await self._writer.read((partition, keys.FLOW))

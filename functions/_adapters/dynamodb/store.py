@@ -6,6 +6,7 @@ from typing import Self
 
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb.client import connected
+from functions._adapters.dynamodb.deliveries import DynamoDeliveries
 from functions._adapters.dynamodb.flows import DynamoFlows
 from functions._adapters.dynamodb.history import History
 from functions._adapters.dynamodb.key_values import DynamoKeyValues
@@ -63,6 +64,7 @@ class DynamoStore:
             retention=DynamoRetention(writer),
             key_values=partial(DynamoKeyValues, writer),
             dead_letters=DynamoDeadLetters(writer),
+            deliveries=DynamoDeliveries(writer),
             telemetry_buffer=DynamoTelemetryBuffer(writer),
             queue=self.queue,
             set_aside=writer.table.set_aside,

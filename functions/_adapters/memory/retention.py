@@ -37,6 +37,15 @@ class MemoryRetention:
             self._state.letters.pop(letter.letter_id)
         return excess
 
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        """Remove deliveries to webhooks that were made before `before`."""
+        old = [delivery for delivery in self._state.deliveries if delivery.created_at < before][:limit]
+        for delivery in old:
+            name = f"{delivery.subscription_id} {delivery.delivery_id}"
+            self._state.deliveries.pop(name)
+            self._state.deliveries_due.pop(name, None)
+        return len(old)
+
     async def forget_expired(self, now: datetime, limit: int) -> int:
         """Remove small records that have expired."""
         entries = self._state.entries

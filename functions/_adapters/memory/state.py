@@ -17,6 +17,7 @@ from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.worker import Worker
+from functions._core.webhooks.delivery import WebhookDelivery
 
 T = TypeVar("T")
 
@@ -77,6 +78,8 @@ class State:
     tickets: RecordTable[Ticket] = field(default_factory=RecordTable)
     workers: RecordTable[Worker] = field(default_factory=RecordTable)
     letters: RecordTable[DeadLetter] = field(default_factory=RecordTable)
+    deliveries: RecordTable[WebhookDelivery] = field(default_factory=RecordTable)
+    deliveries_due: dict[str, datetime | None] = field(default_factory=dict)
     queue: RecordTable[Queued] = field(default_factory=RecordTable)
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     telemetry: dict[int, CloudEvent] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from functions._adapters.memory.deliveries import MemoryDeliveries
 from functions._adapters.memory.flows import MemoryFlows
 from functions._adapters.memory.key_values import MemoryKeyValues
 from functions._adapters.memory.mail import MemoryDeadLetters, MemoryQueue, MemoryTelemetryBuffer
@@ -30,6 +31,7 @@ class MemoryStore:
             retention=MemoryRetention(state),
             key_values=partial(MemoryKeyValues, state),
             dead_letters=MemoryDeadLetters(state),
+            deliveries=MemoryDeliveries(state),
             telemetry_buffer=MemoryTelemetryBuffer(state),
             queue=MemoryQueue(state),
         )

@@ -36,7 +36,16 @@ MOST_SIGNATURES = 8
 def secret_of(key: bytes, worker_id: str, registration: str) -> str:
     """Return the secret of a worker's registration: `whsec_` and 32 bytes in base64."""
     # No token is made of such a text: tokens begin with their header in base64.
-    text = f"flowc worker secret\0{worker_id}\0{registration}"
+    return _derived(key, f"flowc worker secret\0{worker_id}\0{registration}")
+
+
+@lru_cache(maxsize=SECRETS_REMEMBERED)
+def subscription_secret_of(key: bytes, subscription_id: str, number: int) -> str:
+    """Return a secret of a webhook subscription, that of this number, in the form of `secret_of`."""
+    return _derived(key, f"flowc subscription secret\0{subscription_id}\0{number}")
+
+
+def _derived(key: bytes, text: str) -> str:
     return SECRET_PREFIX + b64encode(digest(key, text.encode(), "sha256")).decode()
 
 
@@ -57,14 +66,23 @@ def message_id_of(*events: CloudEvent) -> str:
     return ids[0] if len(ids) == 1 else f"batch_{sha256(' '.join(ids).encode()).hexdigest()}"
 
 
-def signature_headers(secret: str, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the three headers that prove the sender of `body` and the time."""
+def signature_headers(secret: str, message_id: str, at: datetime, body: bytes, *others: str) -> dict[str, str]:
+    """Return the three headers that prove the sender of `body` and the time; `others` are secrets that sign, too."""
     timestamp = str(int(at.timestamp()))
+    signatures = (f"{VERSION},{_signature(one, message_id, timestamp, body)}" for one in (secret, *others))
     return {
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": f"{VERSION},{_signature(secret, message_id, timestamp, body)}",
+        "webhook-signature": " ".join(signatures),
     }
+
+
+def plain_signature(secret: str, body: bytes) -> str:
+    """Return the value of the header `X-Webhook-Signature`: `sha256=` and the HMAC of `body` in hex.
+
+    The key is the text of the secret.
+    """
+    return f"sha256={digest(secret.encode(), body, 'sha256').hex()}"
 
 
 @dataclass(frozen=True, slots=True)

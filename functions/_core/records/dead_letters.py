@@ -68,18 +68,22 @@ def letter_of(
         first_seen=event.time,
         last_seen=now,
         flow_id=event.extensions.get("partitionkey"),
-        event={
-            "specversion": "1.0",
-            "id": event.id,
-            "source": event.source,
-            "type": event.type,
-            "subject": event.subject,
-            "time": format_time(event.time),
-            **({} if event.data is None else {"datacontenttype": "application/json"}),
-            "data": event.data,
-            **event.extensions,
-        },
+        event={"subject": None, "data": None, **members_of(event)},
     )
+
+
+def members_of(event: CloudEvent) -> dict[str, Any]:
+    """Return a CloudEvent in its JSON form."""
+    return {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        **({} if event.subject is None else {"subject": event.subject}),
+        "time": format_time(event.time),
+        **({} if event.data is None else {"datacontenttype": "application/json", "data": event.data}),
+        **event.extensions,
+    }
 
 
 def unreadable_letter(record: UnreadableRecord, now: datetime) -> DeadLetter:

@@ -42,6 +42,7 @@ class RecordKind(StrEnum):
     TELEMETRY = "telemetry"
     HISTORY = "history"
     AUDIT = "audit"
+    WEBHOOK_DELIVERY = "webhook_delivery"
 
 
 class UnreadableRecord(Model):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.client import Clients
@@ -31,8 +31,15 @@ from functions._hosts.aws.timers import SOURCE, Timers
 from functions._observability.http_metrics import AsgiApp, Receive, Scope, Send
 from functions._observability.logs import log
 
+if TYPE_CHECKING:  # imported by the functions that call webhooks, and by the api
+    from functions._engine.webhooks import Webhooks
+    from functions._hosts.wiring_api import WebhookServices
+
 LONGEST_WAIT = 20.0
 """Seconds that a request may wait for a flow; HTTP APIs give up after 30."""
+
+CALLS_WEBHOOKS = frozenset({"notify", "enforce_sla"})
+"""The functions that call webhooks."""
 
 ROUNDS = 10
 """Rounds of retention at one tick."""
@@ -58,6 +65,7 @@ class LambdaFunction:
     app: AsgiApp | None = None
     _handle: Handler = field(init=False)
     _work: EventWork = field(init=False)
+    _webhooks: "Webhooks | None" = field(init=False, default=None)
     _swept: bool = field(init=False, default=False)
     until: float = field(init=False, default=inf)
 
@@ -102,7 +110,10 @@ class LambdaFunction:
             claims=claims,
             retention=composed.retention,
         )
-        made._handle = made._work = EventWork(name, platform, relay, made._tick)
+        webhooks = made._webhooks = _webhooks(name, platform, settings)
+        made._handle = made._work = EventWork(
+            name, platform, relay, made._tick, None if webhooks is None else webhooks.publish
+        )
         if name == "api":
             made._open_api(table.check)
         return made
@@ -112,7 +123,7 @@ class LambdaFunction:
         from functions._hosts.wiring_api import take
 
         services = api_services(self.platform, self.settings, check)
-        services = replace(services, longest_wait=LONGEST_WAIT, fetched=self._fetched)
+        services = replace(services, longest_wait=LONGEST_WAIT, fetched=self._fetched, webhooks=self._offered())
         self.app = self._remembering(served(self.platform, services))
 
         async def taken(event: CloudEvent) -> None:
@@ -126,6 +137,16 @@ class LambdaFunction:
                 log.info("worker.unknown", source=event.source, event_type=event.event_type)
 
         self._handle = taken
+
+    def _offered(self) -> "WebhookServices | None":
+        """Return what subscribers need of the api; it delivers nothing itself."""
+        from functions._adapters.http.outbound import OutboundClient
+        from functions._hosts.webhooks import webhook_services
+
+        if not self.settings.webhooks:
+            return None
+        calls = OutboundClient(self.settings.networks)
+        return webhook_services(self.platform, self.settings, calls, None, self.settings.tells)
 
     def _remembering(self, app: AsgiApp) -> AsgiApp:
         """Let the report of a worker be one event; all other requests read what they show."""
@@ -161,6 +182,9 @@ class LambdaFunction:
         """Wait, up to `until`, for all that was set going; then ask for what is due next."""
         while self.platform.busy and self._in_time():  # noqa: ASYNC110 many things, none of which tells
             await asyncio.sleep(0.002)
+        if self._webhooks is not None and self._webhooks.busy:
+            await self._webhooks.drain(self._in_time)
+            await self._webhooks.close()  # what is cut off comes due again
         if self.platform.busy:
             log.warning("invocation.cut_off")
         if self._swept:
@@ -176,6 +200,8 @@ class LambdaFunction:
         if self._in_time():
             await self.platform.catch_up()
             await self.relay.recover()
+            if self._webhooks is not None:
+                await self._webhooks.round()
         for _ in range(ROUNDS):
             if not self._in_time() or not await self.retention.round():
                 return
@@ -187,3 +213,13 @@ class LambdaFunction:
     def _in_time(self) -> bool:
         """Whether the invocation has time for more; what is due then is asked for once more."""
         return asyncio.get_running_loop().time() < self.until
+
+
+def _webhooks(name: str, platform: Platform, settings: Settings) -> "Webhooks | None":
+    """Return the webhooks of a function that calls them: with an event, or at a tick when a repetition is due."""
+    if name not in CALLS_WEBHOOKS or not settings.webhooks:
+        return None
+    from functions._adapters.http.outbound import OutboundClient
+    from functions._engine.webhooks import Webhooks
+
+    return Webhooks(platform.ports, OutboundClient(settings.networks), platform.metrics)

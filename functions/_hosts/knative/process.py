@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from functions._adapters.http.knative import KnativeBroker
 from functions._adapters.stores import OpenStore
@@ -27,12 +27,18 @@ from functions._hosts.serving import recorder_of
 from functions._observability.http_metrics import AsgiApp
 from functions._observability.logs import log
 
+if TYPE_CHECKING:  # imported by the functions that call webhooks
+    from functions._engine.webhooks import Webhooks
+
 DRAIN_SECONDS = 20
 """How long what runs may take to end when the process is to stop; Knative waits longer than this."""
 
 LOOK_AROUND = timedelta(seconds=5)
 LONGEST_SLEEP = timedelta(seconds=1)
 """Other processes arm wake-ups, too: this is how late the timer may notice."""
+
+CALLS_WEBHOOKS = frozenset({"notify", "enforce_sla"})
+"""The functions that call webhooks: with an event, and when a repetition is due."""
 
 ROUNDS = 50
 """Rounds of retention at one tick, where no timer runs."""
@@ -128,8 +134,10 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
         )
         stack.push_async_callback(made.aclose)
         platform, relay = made.platform, made.relay
-        keeper = _Keeper(platform, relay, made.retention, timer=settings.sla_timer)
-        app = _app(function, platform, settings, store, EventWork(function, platform, relay, keeper.tick))
+        webhooks = await _webhooks(function, platform, settings, stack)
+        keeper = _Keeper(platform, relay, made.retention, webhooks, timer=settings.sla_timer)
+        notify = webhooks.publish if webhooks is not None else None
+        app = _app(function, platform, settings, store, EventWork(function, platform, relay, keeper.tick, notify))
         clocks = [asyncio.create_task(loop, name="clock") for loop in keeper.loops(function)]
         try:
             yield RunningFunction(app, platform, store)
@@ -144,16 +152,44 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
 def _app(function: str, platform: Platform, settings: Settings, store: OpenStore, work: EventWork) -> AsgiApp:
     if function != "api":
         return EventEdge(work, platform.ports.clock, settings.max_body_bytes, platform.metrics.text)
+    from functions._adapters.http.outbound import OutboundClient
     from functions._hosts.api_app import api_app
+    from functions._hosts.webhooks import webhook_services
 
-    return api_app(platform, settings, store.check)
+    calls = OutboundClient(settings.networks)  # it lives as long as the process
+    offered = webhook_services(platform, settings, calls, None, settings.tells) if settings.webhooks else None
+    return api_app(platform, settings, store.check, offered)
+
+
+async def _webhooks(function: str, platform: Platform, settings: Settings, stack: AsyncExitStack) -> "Webhooks | None":
+    """Return the webhooks of a function that calls them: as an event comes, or when a repetition is due."""
+    if function not in CALLS_WEBHOOKS or not settings.webhooks:
+        return None
+    from functions._adapters.http.outbound import OutboundClient
+    from functions._engine.webhooks import Webhooks
+
+    calls = OutboundClient(settings.networks)
+    stack.push_async_callback(calls.aclose)
+    webhooks = Webhooks(platform.ports, calls, platform.metrics)
+    stack.push_async_callback(webhooks.close)
+    platform.instruments.gauges.more = webhooks.gauges
+    return webhooks
 
 
 class _Keeper:
     """Does what is to be done as time passes: all of it at a tick, or each thing in a loop of its own."""
 
-    def __init__(self, platform: Platform, relay: OutboxRelay, retention: RetentionJob, *, timer: bool) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        relay: OutboxRelay,
+        retention: RetentionJob,
+        webhooks: "Webhooks | None",
+        *,
+        timer: bool,
+    ) -> None:
         self._platform = platform
+        self._webhooks = webhooks
         self._relay = relay
         self._retention = retention
         self._timer = timer
@@ -162,6 +198,9 @@ class _Keeper:
         """Act on what is due, publish what was left, forget what is old."""
         await self._platform.sweeper.tick()
         await self._relay.recover()
+        if self._webhooks is not None:
+            until = asyncio.get_running_loop().time() + DRAIN_SECONDS
+            await self._webhooks.drain(lambda: asyncio.get_running_loop().time() < until)
         for _ in range(ROUNDS):
             if not await self._retention.round():
                 return
@@ -172,7 +211,8 @@ class _Keeper:
             return [_every(LOOK_AROUND, self._platform.look_around)]
         if function == "enforce_sla" and self._timer:
             self._platform.sweeper.longest_sleep = LONGEST_SLEEP
-            return [self._platform.sweeper.run(), _every(STALE, self._relay.recover), self._retention.run()]
+            webhooks = [self._webhooks.run()] if self._webhooks is not None else []
+            return [self._platform.sweeper.run(), _every(STALE, self._relay.recover), self._retention.run(), *webhooks]
         return []
 
 

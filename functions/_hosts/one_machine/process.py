@@ -8,7 +8,9 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
+from functions._adapters.http.outbound import OutboundClient
 from functions._adapters.stores import OpenStore
 from functions._core.ports import Ports
 from functions._engine.clock import fresh_id
@@ -17,9 +19,11 @@ from functions._engine.platform import Platform
 from functions._engine.queue_heartbeat import queue_heartbeat
 from functions._engine.secrets import environment_with_secrets
 from functions._engine.settings import Settings
+from functions._engine.webhooks import LEASE, Webhooks
 from functions._hosts.api_app import api_app
 from functions._hosts.open_store import open_store
 from functions._hosts.serving import listen, new_event_loop, recorder_of, serving, tune, url_of
+from functions._hosts.webhooks import local_webhooks, webhook_services
 from functions._observability import logs
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -113,15 +117,21 @@ async def _serving(
     made: Composition, settings: Settings, listener: socket.socket, store: OpenStore
 ) -> AsyncIterator[None]:
     """Start the queue, HTTP and the clock, in this order; stop HTTP first."""
-    platform = made.platform
+    platform, calls = made.platform, OutboundClient(settings.networks)
+    webhooks = local_webhooks(platform, settings, calls)
+    if settings.webhooks:
+        await webhooks.refresh()  # before anything is committed, or taken out of the queue
     await platform.start()
     clocks: list[asyncio.Task[None]] = []
     try:
-        async with serving(api_app(platform, settings, store.check), settings, listener):
+        offered = webhook_services(platform, settings, calls, webhooks) if settings.webhooks else None
+        app = api_app(platform, settings, store.check, offered)
+        async with serving(app, settings, listener):
             # The clock last: reports that waited for the platform to come back are heard before anything times out.
             works = (
                 platform.sweeper.run(),
                 made.retention.run(),
+                *([_deliver(webhooks, settings)] if settings.webhooks else []),
                 queue_heartbeat(store.stores.queue, platform.outbox),
             )
             clocks += [asyncio.create_task(work, name="clock") for work in works]
@@ -133,4 +143,12 @@ async def _serving(
         for clock in clocks:
             clock.cancel()
         await asyncio.gather(*clocks, return_exceptions=True)
+        await webhooks.close()
         await platform.close()
+        await calls.aclose()
+
+
+async def _deliver(webhooks: Webhooks, settings: Settings) -> None:
+    """Deliver to webhooks; what an earlier process had claimed is nobody's any more, where there is but one process."""
+    alone = settings.database_url is None and settings.table is None
+    await webhooks.run(first=LEASE if alone else timedelta())

@@ -454,3 +454,46 @@ WHERE (space, key) IN (
     SELECT space, key FROM key_value WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 RETURNING 1
+
+-- Webhooks.
+
+-- name: webhook_insert
+INSERT INTO webhook_delivery (subscription_id, delivery_id, due_at, created_at, version, doc)
+VALUES (:subscription_id, :delivery_id, :due_at, :created_at, :version, :doc)
+ON CONFLICT (subscription_id, delivery_id) DO NOTHING RETURNING 1
+
+-- name: webhook_update
+UPDATE webhook_delivery SET due_at = :due_at, version = :version, doc = :doc
+WHERE subscription_id = :subscription_id AND delivery_id = :delivery_id AND version = :version - 1 RETURNING 1
+
+-- name: webhooks_claim
+WITH due AS MATERIALIZED (
+    SELECT found.* FROM unnest(:ids::text[]) AS asked (id) CROSS JOIN LATERAL (
+        SELECT position, due_at FROM webhook_delivery
+        WHERE subscription_id = asked.id AND due_at <= :now::timestamptz
+        ORDER BY due_at, position LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) AS found
+), claimed AS (
+    UPDATE webhook_delivery AS delivery SET due_at = :until::timestamptz FROM due
+    WHERE delivery.position = due.position
+    RETURNING delivery.delivery_id, delivery.doc, due.due_at, due.position
+)
+SELECT delivery_id, doc FROM claimed ORDER BY due_at, position
+
+-- name: webhook
+SELECT doc FROM webhook_delivery WHERE subscription_id = :subscription_id AND delivery_id = :delivery_id
+
+-- name: webhooks_page
+SELECT position, delivery_id, NULL, doc FROM webhook_delivery
+WHERE subscription_id = :subscription_id AND position < :before ORDER BY position DESC LIMIT :limit
+
+-- name: webhooks_waiting
+SELECT asked.id, found.count FROM unnest(:ids::text[]) AS asked (id) CROSS JOIN LATERAL (
+    SELECT count(*) FROM webhook_delivery WHERE subscription_id = asked.id AND due_at IS NOT NULL
+) AS found WHERE found.count > 0
+
+-- name: webhooks_forget
+DELETE FROM webhook_delivery WHERE position IN (
+    SELECT position FROM webhook_delivery WHERE created_at < :before ORDER BY created_at LIMIT :limit
+)
+RETURNING 1

@@ -33,6 +33,10 @@ class PostgresRetention:
         """Drop the oldest letters beyond `keep`."""
         return len(await self._database.rows("letters_drop", keep=keep, limit=limit))
 
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        """Remove deliveries to webhooks that were made before `before`."""
+        return len(await self._database.rows("webhooks_forget", before=before, limit=limit))
+
     async def forget_expired(self, now: datetime, limit: int) -> int:
         """Remove small records that have expired."""
         return len(await self._database.rows("expired_forget", now=now, limit=limit))

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Self
 
 from functions._adapters.sql.postgres.database import PostgresDatabase
+from functions._adapters.sql.postgres.deliveries import PostgresDeliveries
 from functions._adapters.sql.postgres.flows import PostgresFlows, PostgresTicketCounts
 from functions._adapters.sql.postgres.key_values import PostgresKeyValues
 from functions._adapters.sql.postgres.mail import PostgresDeadLetters, PostgresQueue, PostgresTelemetryBuffer
@@ -34,6 +35,7 @@ class PostgresStore:
             retention=PostgresRetention(database),
             key_values=partial(PostgresKeyValues, database),
             dead_letters=PostgresDeadLetters(database),
+            deliveries=PostgresDeliveries(database),
             telemetry_buffer=PostgresTelemetryBuffer(database),
             queue=PostgresQueue(database, owner),
             set_aside=database.set_aside,

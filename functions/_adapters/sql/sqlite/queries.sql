@@ -357,3 +357,45 @@ SELECT 1 FROM key_value WHERE expires_at <= :now LIMIT 1;
 
 -- name: expired_forget
 DELETE FROM key_value WHERE (space, key) IN (SELECT space, key FROM key_value WHERE expires_at <= :now LIMIT :limit);
+
+-- Webhooks.
+
+-- name: webhook_insert
+INSERT INTO webhook_delivery (subscription_id, delivery_id, due_at, created_at, version, doc)
+VALUES (:subscription_id, :delivery_id, :due_at, :created_at, :version, :doc)
+ON CONFLICT (subscription_id, delivery_id) DO NOTHING;
+
+-- name: webhook_update
+UPDATE webhook_delivery SET due_at = :due_at, version = :version, doc = :doc
+WHERE subscription_id = :subscription_id AND delivery_id = :delivery_id AND version = :version - 1;
+
+-- name: webhooks_with_due
+SELECT value FROM json_each(:ids) WHERE EXISTS (
+    SELECT 1 FROM webhook_delivery WHERE subscription_id = value AND due_at <= :now
+);
+
+-- name: webhooks_due
+SELECT position, delivery_id, doc FROM webhook_delivery
+WHERE subscription_id = :subscription_id AND due_at <= :now ORDER BY due_at, position LIMIT :limit;
+
+-- name: webhook_claim
+UPDATE webhook_delivery SET due_at = :until WHERE position = :position;
+
+-- name: webhook
+SELECT doc FROM webhook_delivery WHERE subscription_id = :subscription_id AND delivery_id = :delivery_id;
+
+-- name: webhooks_page
+SELECT position, delivery_id, NULL, doc FROM webhook_delivery
+WHERE subscription_id = :subscription_id AND position < :before ORDER BY position DESC LIMIT :limit;
+
+-- name: webhooks_waiting
+SELECT value, count(*) FROM json_each(:ids) JOIN webhook_delivery ON subscription_id = value
+WHERE due_at IS NOT NULL GROUP BY value;
+
+-- name: webhooks_forget
+DELETE FROM webhook_delivery WHERE position IN (
+    SELECT position FROM webhook_delivery WHERE created_at < :before ORDER BY created_at LIMIT :limit
+);
+
+-- name: old_webhook
+SELECT 1 FROM webhook_delivery WHERE created_at < :before LIMIT 1;

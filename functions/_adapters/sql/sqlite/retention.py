@@ -38,6 +38,13 @@ class SqliteRetention:
             return 0
         return await self._database.write(partial(_drop_letters, keep=keep, limit=limit))
 
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        """Remove deliveries to webhooks that were made before `before`."""
+        if not self._database.rows("old_webhook", before=to_ms(before)):
+            return 0
+        query = {"before": to_ms(before), "limit": limit}
+        return await self._database.write(lambda c: c.execute(SQL["webhooks_forget"], query).rowcount)
+
     async def forget_expired(self, now: datetime, limit: int) -> int:
         """Remove small records that have expired."""
         row = {"now": to_ms(now), "limit": limit}

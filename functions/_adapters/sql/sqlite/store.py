@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from functions._adapters.sql.sqlite.database import SqliteDatabase
+from functions._adapters.sql.sqlite.deliveries import SqliteDeliveries
 from functions._adapters.sql.sqlite.flows import SqliteFlows, SqliteTicketCounts
 from functions._adapters.sql.sqlite.key_values import SqliteKeyValues
 from functions._adapters.sql.sqlite.mail import SqliteDeadLetters, SqliteQueue, SqliteTelemetryBuffer
@@ -32,6 +33,7 @@ class SqliteStore:
             retention=SqliteRetention(database, flows.forget),
             key_values=partial(SqliteKeyValues, database),
             dead_letters=SqliteDeadLetters(database),
+            deliveries=SqliteDeliveries(database),
             telemetry_buffer=SqliteTelemetryBuffer(database),
             queue=SqliteQueue(database),
             set_aside=database.set_aside,

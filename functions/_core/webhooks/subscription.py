@@ -1,0 +1,141 @@
+"""A subscription: which events go to which webhook, in the shape of the CloudEvents Subscriptions API."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from typing import Literal
+
+from pydantic import ConfigDict, Field, StrictBool, field_validator
+
+from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS, WORKER
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.records.values import JsonObject, Model, Timestamp, WholeNumber, Word
+from functions._core.webhooks.filters import check_filters, fits
+
+SPACE = "subscription"
+"""The space of `KeyValues` that holds subscriptions, by id."""
+
+MAX_SUBSCRIPTIONS = 200
+"""Subscriptions of a platform: each event that is told is compared with all of them."""
+
+MAX_CONCURRENCY = 8
+"""Deliveries under way to one subscriber at a time."""
+
+OVERLAP = timedelta(days=1)
+"""How long the secret before the newest one still signs."""
+
+TESTED = "subscription.tested"
+"""The event that a subscriber gets to try its webhook."""
+
+
+@cache
+def told_types() -> frozenset[str]:
+    """Return the types of events that subscriptions may have, without prefix and version.
+
+    They are the transitions of flows and tickets, but not those that are named like an event of the chain between
+    functions: with a broker these are no events of their own.
+    """
+    entries = (entry for entry in BY_TYPE.values() if entry.handled_by in {SUBSCRIBERS, HOLDER})
+    return frozenset(entry.event_type for entry in entries if entry.subject != WORKER) - ROUTES.keys()
+
+
+class SubscriptionStatus(Word):
+    """Whether a subscriber gets events."""
+
+    ACTIVE = "ACTIVE"
+    DISABLED = "DISABLED"
+
+
+class SubscriptionConfig(Model):
+    """How events are delivered. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    concurrency: WholeNumber = Field(default=1, ge=1, le=MAX_CONCURRENCY)
+    """Deliveries that are begun together; 1 keeps events in order as long as none has to be repeated."""
+    x_webhook_signature: StrictBool = False
+    """Whether the header `X-Webhook-Signature: sha256=<hex>` is sent, too: HMAC-SHA256 of the body."""
+
+
+class ProtocolSettings(Model):
+    """Settings of HTTP. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["POST"] = "POST"
+    """The method of a delivery."""
+    handshake: StrictBool = False
+    """Whether the sink has to consent, by the handshake of the CloudEvents webhook, before it gets anything."""
+
+
+class SubscriptionForm(Model):
+    """What a client sends to subscribe. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sink: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#@]+([/?][^\s#]*)?$")
+    """The URL to which events are POSTed, without name and password."""
+    protocol: Literal["HTTP"] = "HTTP"
+    """The protocol of deliveries."""
+    source: str | None = Field(default=None, max_length=512)
+    """Where events have to be from; absent: any source."""
+    types: tuple[str, ...] = Field(default=(), max_length=100)
+    """Types of events, in full or as `flow.completed`; none: all transitions."""
+    config: SubscriptionConfig = SubscriptionConfig()
+    """How events are delivered."""
+    filters: tuple[JsonObject, ...] = Field(default=(), max_length=64)
+    """Filters of the CloudEvents Subscriptions API that all have to fit."""
+    protocolsettings: ProtocolSettings = ProtocolSettings()
+    """Settings of the protocol."""
+
+    @field_validator("types")
+    @classmethod
+    def _known_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = {form: type_of(name) for name in told_types() for form in (name, type_of(name))}
+        if unknown := [name for name in value if name not in known]:
+            raise ValueError(f"subscribers get no events of type {unknown[0][:100]!r}; a type is flow.completed")
+        return tuple(sorted({known[name] for name in value}))
+
+    @field_validator("filters")
+    @classmethod
+    def _checked_filters(cls, value: tuple[JsonObject, ...]) -> tuple[JsonObject, ...]:
+        check_filters(value)
+        return value
+
+
+class Subscription(SubscriptionForm):
+    """A subscription as it is stored, and shown: its secrets are not part of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    """Id of the subscription."""
+    status: SubscriptionStatus = SubscriptionStatus.ACTIVE
+    """Whether its subscriber gets events."""
+    reason: str | None = None
+    """Why it is disabled; null while it is active."""
+    created_at: Timestamp
+    """When it was made."""
+    updated_at: Timestamp
+    """When it changed last."""
+    secret_number: int = 1
+    """Number of the secret that signs; each rotation adds one."""
+    previous_secret_until: Timestamp | None = None
+    """Until when the secret before signs, too; null: it does not."""
+    rate_per_minute: int | None = None
+    """Requests per minute to which the sink has consented in its handshake; null: no limit."""
+
+    @property
+    def active(self) -> bool:
+        """Whether its subscriber gets events."""
+        return self.status is SubscriptionStatus.ACTIVE
+
+    def tells(self, event_type: str) -> bool:
+        """Whether events of a type, without prefix and version, may be wanted."""
+        return type_of(event_type) in self.types if self.types else event_type in told_types()
+
+    def wants(self, event: CloudEvent, attributes: Mapping[str, str]) -> bool:
+        """Whether an event with these attributes (`attributes_of`) goes to the sink."""
+        if not self.active or not self.tells(event.event_type) or self.source not in {None, event.source}:
+            return False
+        return all(fits(one, attributes) for one in self.filters)

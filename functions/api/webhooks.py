@@ -1,0 +1,194 @@
+"""Webhooks that come in: a pipeline of the code forge has ended, and so has the ticket that it was for.
+
+The sender proves itself by a signature over the raw body, which is checked before anything in it is read. Both forms
+are taken: the headers of Standard Webhooks, or `X-Webhook-Signature: sha256=<hex>` with `X-Webhook-Timestamp`, which
+is part of what is signed then: `<timestamp>.<body>`. A message is taken once, and within five minutes of its timestamp;
+one without a timestamp, which cannot be old, is remembered for as long as its flow may be known.
+"""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from functions._core.errors import Conflict, Rejected
+from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.reports import Report
+from functions._core.events.signatures import TOLERANCE, SignedMessage, usable
+from functions._core.machine.step_builder import derived_id
+from functions._core.records.models import Ticket
+from functions._core.records.values import Model, TicketStatus
+from functions.api.bodies import HeldBody, headers_of, unhurried
+from functions.api.documents import json_body, problems
+from functions.api.problems import checked, not_found
+from functions.api.questions import sound
+from functions.api.services import ApiServices, Services
+from functions.api.subscriptions import webhooks_of
+from functions.api.webhook_forms import PipelineCompleted, PipelineStatus
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+
+MAX_BODY = 256 * 1024
+"""Bytes of a message: a pipeline names its artifacts, and does not send them."""
+
+SPACE = "webhook-received"
+"""The space of `KeyValues` that holds which messages were taken."""
+
+FRESH = 2 * TOLERANCE + timedelta(minutes=1)
+"""How long a message with a timestamp may come again, with a minute to spare."""
+
+REMEMBERED = timedelta(days=30)
+"""How long a message without a timestamp is remembered."""
+
+Proof = tuple[str, timedelta]
+"""What tells a message from others, and how long it has to be remembered."""
+
+REPORTED: Mapping[PipelineStatus, str] = {
+    PipelineStatus.COMPLETED: "COMPLETED",
+    PipelineStatus.FAILED: "FAILED",
+    PipelineStatus.REJECTED: "FAILED",
+    PipelineStatus.REQUIRES_APPROVAL: "RUNNING",
+}
+"""What each means for the ticket, as a report says it."""
+
+
+class PipelineAnswer(Model):
+    """What became of the message: see the answer to a report."""
+
+    ticket_id: str
+    result: str
+
+
+@router.post(
+    "/pipeline-completed",
+    status_code=202,
+    responses=problems(400, 401, 404, 409, 413, 415, 422, 503),
+    openapi_extra={**json_body(PipelineCompleted), "security": [{}]},
+)
+async def pipeline_completed(services: Services, request: Request) -> PipelineAnswer:
+    """Report the end of a pipeline as that of the ticket which the body names."""
+    secrets = webhooks_of(services).pipeline_secrets
+    if not secrets:
+        text = "no pipeline can prove itself here: the platform has no FLOWC_WEBHOOK_SECRET"
+        raise Rejected(text, code="no_webhook_secret", status=503)
+    headers = headers_of(request)
+    async with HeldBody(request, MAX_BODY) as body:
+        key, fresh = _proved(services, headers, body, secrets)
+        value = await unhurried(body, lambda parse: parse(body))
+    told = checked(PipelineCompleted, value, "body")
+    ticket = await _ticket(services, told)
+    await _once(services, key, fresh)
+    try:
+        return await _reported(services, told, ticket, key)
+    except BaseException:
+        await _forget(services, key)  # it was not taken, and may be sent again
+        raise
+
+
+def _proved(services: ApiServices, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> Proof:
+    """Return what tells this message from others, and how long it is good for.
+
+    Raises `Rejected`, status 401, for one without a good signature.
+    """
+    try:
+        if "webhook-signature" in headers:
+            signed = SignedMessage.of(headers, services.ports.clock.now())
+            signed.verify(body, [secret for secret in secrets if usable(secret)])
+            return sha256(signed.message_id.encode(errors="replace")).hexdigest(), FRESH
+        return _plainly_proved(services, headers, body, secrets)
+    except Rejected as refusal:
+        webhooks_of(services).refused(refusal.code)
+        raise
+
+
+def _plainly_proved(services: ApiServices, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> Proof:
+    given, stamp = headers.get("x-webhook-signature", ""), headers.get("x-webhook-timestamp")
+    if not given:
+        text = "the message is not signed: X-Webhook-Signature: sha256=<hex>, or the webhook-… headers, are missing"
+        raise Rejected(text, code="not_signed", status=401)
+    if stamp is not None:
+        _check_time(stamp, services.ports.clock.now())
+    message = body if stamp is None else stamp.encode() + b"." + body
+    expected = [f"sha256={hmac.new(secret.encode(), message, sha256).hexdigest()}" for secret in secrets]
+    # All are compared, each in constant time; hexadecimal digits may be in either case, the name of the hash may not.
+    name, _, digits = given.partition("=")
+    theirs = f"{name}={digits.lower()}".encode(errors="replace")
+    if not sum([hmac.compare_digest(ours.encode(), theirs) for ours in expected]):
+        raise Rejected("the signature does not fit", code="bad_signature", status=401)
+    return sha256(message).hexdigest(), REMEMBERED if stamp is None else FRESH
+
+
+def _check_time(stamp: str, now: datetime) -> None:
+    if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= len("9999999999999")):
+        raise Rejected("X-Webhook-Timestamp is not in seconds since 1970", code="not_signed", status=401)
+    off = abs(int(stamp) - now.timestamp())
+    if off > TOLERANCE.total_seconds():
+        raise Rejected(f"X-Webhook-Timestamp is {off:.0f} s off", code="stale_signature", status=401)
+
+
+async def _ticket(services: ApiServices, told: PipelineCompleted) -> Ticket:
+    """Return the ticket; raise `Rejected`: 404 where there is none, 409 where none has begun it."""
+    ticket_id = sound("ticket", told.ticket_id)
+    ticket = (await services.ports.store.tickets([ticket_id])).get(ticket_id)
+    if ticket is None:
+        raise not_found("ticket", ticket_id)
+    if ticket.attempt < 1 or ticket.status is TicketStatus.PENDING:
+        text = f"ticket {ticket_id} is {ticket.status}: no attempt at it is under way"
+        raise Rejected(text, code="ticket_not_begun", status=409)
+    return ticket
+
+
+async def _once(services: ApiServices, key: str, fresh: timedelta) -> None:
+    """Raise `Rejected`, status 409, for a message that was taken before; longer than it is `fresh` none is kept."""
+    entries, until = services.ports.key_values, services.ports.clock.now() + fresh
+    try:
+        await entries.put(SPACE, key, b"{}", version=0, expires_at=until)
+    except Conflict as known:
+        raise Rejected("this message was taken before", code="replayed", status=409) from known
+
+
+async def _forget(services: ApiServices, key: str) -> None:
+    entry = await services.ports.key_values.get(SPACE, key)
+    if entry is not None:
+        await services.ports.key_values.remove(SPACE, key, entry.version)
+
+
+async def _reported(services: ApiServices, told: PipelineCompleted, ticket: Ticket, key: str) -> PipelineAnswer:
+    report = Report.model_validate(_data(told, ticket))
+    event = CloudEvent(
+        id=derived_id(ticket.flow_id, "ticket.reported", f"pipeline/{key}"),
+        source="/webhooks/pipeline-completed",
+        type=type_of("ticket.reported"),
+        time=services.ports.clock.now(),
+        subject=ticket.ticket_id,
+        data=report.model_dump(mode="json", exclude_none=True),
+        extensions={
+            "partitionkey": ticket.flow_id,
+            "correlationid": ticket.correlation_id,
+            "traceparent": f"00-{ticket.trace_id}-{ticket.span_id}-01",
+        },
+    )
+    heard = await services.engine.report(event, report)
+    return PipelineAnswer(ticket_id=ticket.ticket_id, result=heard.result)
+
+
+def _data(told: PipelineCompleted, ticket: Ticket) -> dict[str, Any]:
+    """Return the report that a message stands for."""
+    said = told.model_dump(mode="json", exclude_none=True)
+    data: dict[str, Any] = {
+        "ticket_id": ticket.ticket_id,
+        "attempt": told.attempt or ticket.attempt,
+        "status": REPORTED[told.status],
+        "worker_id": ticket.worker_id,
+    }
+    if told.status is PipelineStatus.COMPLETED:
+        data["output"] = said
+    elif data["status"] == "FAILED":
+        message = told.error or f"pipeline {told.pipeline_id} ended {told.status}"
+        # A pipeline that somebody rejected is rejected again; one that failed may succeed the next time.
+        retryable = told.status is PipelineStatus.FAILED
+        data["error"] = {"type": f"pipeline_{told.status.lower()}", "message": message, "retryable": retryable}
+    return data
