@@ -6,7 +6,14 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from functions._core.errors import Conflict, Rejected, Unavailable
-from functions._core.events.commands import ORDERS, ApprovalGrant, PauseRequest, ResumeRequest, TicketCommand
+from functions._core.events.commands import (
+    ORDERS,
+    ApprovalGrant,
+    ClaimRequest,
+    PauseRequest,
+    ResumeRequest,
+    TicketCommand,
+)
 from functions._core.records.values import FlowStatus
 from functions._engine.clock import fresh_id
 from functions._hosts.wiring_api import ApiServices
@@ -16,7 +23,9 @@ if TYPE_CHECKING:
 
 MOMENTS = 60.0
 APPROVED_WITHIN = 5.0
-ANY_ORDER = tuple(ORDERS.values())
+ANY_ORDER = tuple(model for model in ORDERS.values() if model is not ClaimRequest)
+"""What people may order; a claim is a worker's."""
+
 Action = Callable[[ApiServices, "World"], Awaitable[object]]
 
 
