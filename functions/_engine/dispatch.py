@@ -28,8 +28,8 @@ from functions._core.records.change_set import ChangeSet, joined, singly
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
-from functions._engine.heavy_work import HeavyWork
 from functions._engine.joined_steps import Ahead, StepJoiner, StepTaken
+from functions._engine.keyed_executor import HeavyWork
 from functions._engine.remembered import KnownRecords, RememberedRecords, seen_by
 from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out, reported
 from functions._observability.dispatch_result import Handling

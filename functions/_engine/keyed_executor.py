@@ -114,3 +114,18 @@ class Gathering(Generic[T, R]):
     async def _turn(self, key: str) -> R:
         items, _ = self._gathered.pop(key)
         return await self._take(key, items)
+
+
+class HeavyWork:
+    """Runs pure computations. One at a time bounds the memory that they hold."""
+
+    def __init__(self, *, threads: bool) -> None:
+        """Without `threads` each runs at once, which keeps a simulation the same every time."""
+        self._turn = asyncio.Lock() if threads else None
+
+    async def run(self, compute: Callable[[], T]) -> T:
+        """Return the result of `compute`; raises its error."""
+        if self._turn is None:
+            return compute()
+        async with self._turn:
+            return await asyncio.to_thread(compute)

@@ -5,12 +5,12 @@ flow is told goes through the executor under the flow's id.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from random import Random
 from typing import Any
+
+import msgspec
 
 from functions._core.decision.admission import admit, decision_id_of
 from functions._core.engine import CommandResult, ReportResult
@@ -26,13 +26,12 @@ from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of, 
 from functions._core.records.models import Flow, Reason
 from functions._core.records.set_aside import RecordKind, UnreadableRecord
 from functions._core.records.worker import Worker
-from functions._core.rules import Rules
+from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
-from functions._engine.heavy_work import HeavyWork, is_large
-from functions._engine.keyed_executor import KeyedExecutor
+from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
 from functions._engine.report_intake import ReportIntake
 from functions._engine.settings import Settings
@@ -157,8 +156,9 @@ class Platform:
 
     async def _admit(self, event: CloudEvent) -> str:
         decision_id_of(event.data)  # what cannot become a flow is not written out first
-        admitted = partial(_admitted, event, self.ports.clock.now(), self.rules)
-        flow, step = await self._heavy.run(admitted) if is_large(event.data) else admitted()
+        text = msgspec.json.encode(event.data)
+        admitted = partial(admit, event, text, self.ports.clock.now(), self.rules)
+        flow, step = await self._heavy.run(admitted) if len(text) > LARGE_DECISION else admitted()
         known = await self.ports.store.flow(flow.flow_id)
         if known is None:
             try:
@@ -380,12 +380,6 @@ class Platform:
                 "traceparent": flow.traceparent,
             },
         )
-
-
-def _admitted(event: CloudEvent, now: datetime, rules: Rules) -> tuple[Flow, ChangeSet]:
-    """Return the flow of a decision, and the step that makes it."""
-    text = json.dumps(event.data, separators=(",", ":"), ensure_ascii=False).encode()
-    return admit(event, text, now, rules)
 
 
 def _ids_of(verdict: WorkerVerdict, step: ChangeSet) -> Mapping[str, object]:
