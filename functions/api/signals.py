@@ -50,7 +50,7 @@ async def _signalled(
         known = ", ".join(SIGNALS)
         raise Rejected(f"there is no signal {name[:100]!r}; known are {known}", code="unknown_signal", status=404)
     arguments = checked(SignalArguments, dict(signal.args), "body.args")
-    arguments = arguments.model_copy(update={"requested_by": acting(request, arguments.requested_by)})
+    arguments = arguments.but(requested_by=acting(request, arguments.requested_by))
     flow = await found("workflow", workflow_id, services.ports.store.flow)
     answer = SignalTaken(
         workflow_id=flow.flow_id, signal_name=name, signal_id=signal.signal_id, result="duplicate", status=flow.status

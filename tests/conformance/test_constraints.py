@@ -19,6 +19,7 @@ from functions._adapters.stores import Stores
 from functions._core.errors import Rejected
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.set_aside import RecordKind
+from tests.conformance.deliveries import make_delivery
 from tests.support.builders import (
     T0,
     make_audit,
@@ -48,6 +49,7 @@ REFUSED = [
     ("ticket", "retry_count", -1),
     ("ticket", "version", 0),
     ("worker", "version", 0),
+    ("webhook_delivery", "version", 0),
 ]
 """Table, column, and a value that is refused."""
 
@@ -82,6 +84,7 @@ async def fill(stores: Stores) -> None:
     await stores.store.commit(step)
     await stores.registry.put(make_worker())
     await stores.dead_letters.put(make_letter())
+    await stores.deliveries.put(make_delivery())
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def test_sqlite_refuses_it_as_well(sqlite: sqlite3.Connection, table: str, colum
     wrong = f"json_set(doc, '$.{column}', ?)" if where == "doc" else "?"
     with pytest.raises(sqlite3.IntegrityError, match=f"CHECK constraint failed: {table}"):
         sqlite.execute(f"UPDATE {table} SET {where} = {wrong}", (value,))  # noqa: S608
-    key = {"flow": "flow_id", "ticket": "ticket_id", "worker": "worker_id"}[table]
+    key = {"flow": "flow_id", "ticket": "ticket_id", "worker": "worker_id", "webhook_delivery": "delivery_id"}[table]
     copied |= {key: "'another'", where: wrong} | ({"position": "NULL"} if "position" in copied else {})
     with pytest.raises(sqlite3.IntegrityError, match=f"CHECK constraint failed: {table}"):
         sqlite.execute(

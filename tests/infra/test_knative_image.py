@@ -21,7 +21,7 @@ def test_what_is_installed_is_pinned_by_hash_or_is_ours() -> None:
         assert "--require-hashes" in install or "--no-index" in install
     for name in re.findall(r"requirements/([a-z]+)\.txt", TEXT):
         assert (INFRA / "requirements" / f"{name}.txt").is_file()
-    assert set(re.findall(r"requirements/([a-z]+)\.txt", TEXT)) == {"build", "knative", "otel", "postgres"}
+    assert set(re.findall(r"requirements/([a-z]+)\.txt", TEXT)) == {"build", "identity", "knative", "otel", "postgres"}
 
 
 def test_the_tool_that_makes_the_wheel_is_the_one_of_the_tests() -> None:

@@ -54,7 +54,9 @@ BY_A_FORM = [
 @pytest.fixture
 async def platform(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Run a platform on loopback without a key, and give a client of it."""
-    async with one_machine(tmp_path, {"FLOWC_PUBLIC_URL": "https://flows.example/base"}) as at:
+    async with one_machine(
+        tmp_path, {"FLOWC_PUBLIC_URL": "https://flows.example/base", "FLOWC_WEBHOOK_SECRET": "s" * 32}
+    ) as at:
         yield at.client
 
 
@@ -151,7 +153,8 @@ async def test_a_page_is_refused_where_a_key_is_set_as_well(tmp_path: Path) -> N
         for headers in ({}, {"x-api-key": KEY}):
             page = {"origin": "http://evil.example", **headers}
             problem_of(await client.post("/api/v1/telemetry/flush", headers=page), 403, "cross_site")
-        assert (await client.post("/api/v1/telemetry/flush")).status_code == 200
+        problem_of(await client.post("/api/v1/telemetry/flush"), 401, "missing_key")
+        assert (await client.post("/api/v1/telemetry/flush", headers={"x-api-key": KEY})).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ async def served(
     with listen(told) as listener:
         function.begin(told, binding)
         try:
-            client = httpx.AsyncClient(base_url=url_of(told, listener), trust_env=False, timeout=PATIENCE_S)
+            client = httpx.AsyncClient(
+                base_url=url_of(told, listener), headers={"x-api-key": KEY}, trust_env=False, timeout=PATIENCE_S
+            )
             async with client, serving(Served(function), told, listener):
                 yield Function(client, function)
         finally:

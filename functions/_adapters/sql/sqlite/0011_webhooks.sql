@@ -5,7 +5,7 @@ CREATE TABLE webhook_delivery (
     delivery_id     TEXT NOT NULL,
     due_at          INTEGER CHECK (typeof(due_at) IN ('integer', 'null')),   -- null: it has ended
     created_at      INTEGER NOT NULL CHECK (typeof(created_at) = 'integer'),
-    version         INTEGER NOT NULL CHECK (typeof(version) = 'integer' AND version >= 1),
+    version         INTEGER NOT NULL CONSTRAINT webhook_delivery_version CHECK (typeof(version) = 'integer' AND version >= 1),
     doc             TEXT NOT NULL CHECK (json_valid(doc)),
     UNIQUE (subscription_id, delivery_id)
 );
