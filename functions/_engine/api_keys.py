@@ -46,6 +46,7 @@ class ApiKeys:
         roles: Sequence[Role],
         *,
         scopes: Sequence[str] = (),
+        worker_id: str | None = None,
         expires_at: datetime | None = None,
         created_by: str,
     ) -> tuple[ApiKey, str]:
@@ -56,6 +57,7 @@ class ApiKeys:
             name=name,
             roles=tuple(roles),
             scopes=tuple(scopes),
+            worker_id=worker_id,
             digest=_digest(secret),
             created_at=self._clock.now(),
             created_by=created_by,

@@ -1,8 +1,8 @@
 """What people and tools may ask for in a body, beside the events of the catalogue."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
 
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
 from functions._core.records.principal import Role
@@ -85,6 +85,8 @@ class KeyForm(Model):
     """The roles of the holder."""
     scopes: tuple[str, ...] = Field(default=(), max_length=len(AREAS))
     """Areas of the API that the key opens, such as `flows` or `metrics`; empty: all."""
+    worker_id: str | None = Field(default=None, min_length=1, max_length=255, pattern=PRINTABLE)
+    """The only worker that the holder acts for, where the one role is `worker`; None: any."""
     expires_in_seconds: Annotated[Number, Field(gt=0, le=LONGEST_SECONDS)] | None = None
     """How long the key holds, in seconds; None: until it is revoked."""
 
@@ -95,3 +97,9 @@ class KeyForm(Model):
         if unknown:
             raise ValueError(f"no such scope: {unknown[0][:100]!r}; known are {', '.join(sorted(AREAS))}")
         return value
+
+    @model_validator(mode="after")
+    def _of_a_worker(self) -> Self:
+        if self.worker_id is not None and set(self.roles) != {Role.WORKER}:
+            raise ValueError("a key for one worker has the role worker alone")
+        return self
