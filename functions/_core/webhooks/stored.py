@@ -14,7 +14,7 @@ TRIES = 5
 
 async def subscriptions(entries: KeyValues) -> Sequence[Subscription]:
     """Return all subscriptions that can be read, by id."""
-    page = await entries.page(SPACE, None, MAX_SUBSCRIPTIONS)
+    page = await entries.page(SPACE, None, 2 * MAX_SUBSCRIPTIONS)  # more are there for a moment at most
     return [found for entry in page if (found := _read(entry)) is not None]
 
 
