@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_valid
 
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
 from functions._core.records.principal import Role
-from functions._core.records.values import Model, Number, SecurityLevel, WholeNumber, a_number
+from functions._core.records.values import FIRST_FAULT, Model, Number, SecurityLevel, Texts, WholeNumber, a_number
 from functions._core.rules import CANDIDATES_PER_TICKET
 from functions.api.actions import PRINTABLE
 from functions.api.roles import AREAS
@@ -62,7 +62,7 @@ class Wanted(Model):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    capabilities: Texts = Field(default=(), max_length=MAX_CAPABILITIES)
     """Capabilities that a worker has to offer, all of them."""
     security_level: Clearance = SecurityLevel.INTERNAL
     """The clearance that a worker must have at least."""
@@ -81,9 +81,9 @@ class KeyForm(Model):
 
     name: str = Field(min_length=1, max_length=100, pattern=PRINTABLE)
     """The name that is kept with everything that the holder does."""
-    roles: tuple[Role, ...] = Field(min_length=1, max_length=len(Role))
+    roles: Annotated[tuple[Role, ...], FIRST_FAULT] = Field(min_length=1, max_length=len(Role))
     """The roles of the holder."""
-    scopes: tuple[str, ...] = Field(default=(), max_length=len(AREAS))
+    scopes: Texts = Field(default=(), max_length=len(AREAS))
     """Areas of the API that the key opens, such as `flows` or `metrics`; empty: all."""
     worker_id: str | None = Field(default=None, min_length=1, max_length=255, pattern=PRINTABLE)
     """The only worker that the holder acts for, where the one role is `worker`; None: any."""

@@ -31,8 +31,8 @@ from functions.api.webhook_forms import Rotation
 
 router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"])
 
-MAX_FORM = 32 * 1024
-"""Bytes of a subscription: it is one small record of the store."""
+MAX_FORM = 8 * 1024
+"""Bytes of a subscription: it is one small record of the store, and all are read and listed together."""
 
 BODY_PROBLEMS = (400, 403, 413, 415, 422)
 

@@ -81,6 +81,7 @@ def deep(depth: int) -> dict[str, Any]:
         [deep(900)],
         [{"exact": {"id": "x"}}] * (MAX_FILTERS + 1),
         [{"any": [{"exact": {"id": "x"}}] * MAX_FILTERS}],
+        [{"exact": {f"a{number}": "x" for number in range(MAX_FILTERS // 2 + 1)}}] * 2,
     ],
 )
 def test_other_filters_are_refused(filters: list[Any]) -> None:

@@ -1,6 +1,7 @@
 """Subscriptions in the store: small records by their ids, changed by whoever changes first."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from pydantic import ValidationError
 
@@ -58,8 +59,13 @@ async def removed(entries: KeyValues, subscription_id: str) -> bool:
 
 
 def _read(entry: Entry) -> Subscription | None:
+    return _parsed(entry.value)
+
+
+@lru_cache(maxsize=2 * MAX_SUBSCRIPTIONS)  # all are read each few seconds, and seldom change
+def _parsed(value: bytes) -> Subscription | None:
     try:
-        return Subscription.model_validate_json(entry.value)
+        return Subscription.model_validate_json(value)
     except ValidationError:
         return None
 
