@@ -13,7 +13,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from functions._core.records.principal import INCLUDED, Principal, Role
 from functions._core.webhooks.filters import MAX_FILTERS
 from functions._core.webhooks.subscription import MAX_SUBSCRIPTIONS
-from functions.api.app import create_app
 from functions.api.roles import ROLES
-from tests.support.http_api import running_api
 from tests.support.one_machine import OneMachine, one_machine
 from tests.support.turns import Turns, measured_turns
 from tests.support.webhook_receiver import WebhookReceiver
@@ -86,7 +83,8 @@ async def attacked(folder: Path, limits: str = "off", **environment: str) -> Asy
     settings = {**ENVIRONMENT, "FLOWC_RATE_LIMITS": limits, **environment}
     async with one_machine(folder, settings) as at:
         with httpx.Client(base_url=at.url, trust_env=False, timeout=60) as client:
-            await asyncio.to_thread(client.get, "/health")  # what is only done once is no attack
+            for path in ("/health", "/metrics"):  # what is only done once is no attack
+                await asyncio.to_thread(client.get, path, headers={"x-api-key": KEY})
             with measured_turns() as turns:
                 target = Target(at, client, turns, {})
                 yield target
@@ -232,21 +230,20 @@ async def test_bodies_that_never_end_keep_nobody_waiting(tmp_path: Path) -> None
             one.close()
 
 
-HOSTS = (
-    ("127.0.0.1", "127.1", "0", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "127。0。0。1")
-    + ("0.0.0.0", "①②⑦.⓪.⓪.①", "localhost", "LOCALHOST", "localhost.", "a.localhost", "ⓛocalhost")  # noqa: S104
-    + ("[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[::ffff:0:127.0.0.1]", "[::1")
-    + ("[2002:7f00:1::]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[0:0:0:0:0:ffff:7f00:0001]")
-    + ("169.254.169.254", "0xa9fea9fe", "[::ffff:a9fe:a9fe]", "[fe80::1]", "[fe80::1%25lo]")
-    + ("metadata.google.internal", "x@127.0.0.1", "127.0.0.1#@example.com", "a.example@[::1]")
-    + ("127.0.0.1%00.example.com", "127.0.0.1\r\nx: y", "127.0.0.1 example.com")
-)
+HOSTS = """
+127.0.0.1, 127.1, 0, 0.0.0.0, 2130706433, 0x7f000001, 0x7f.1, 0177.0.0.1, 127.0.0.1., 127。0。0。1, ①②⑦.⓪.⓪.①,
+localhost, LOCALHOST, localhost., a.localhost, ⓛocalhost, [::1], [::], [::ffff:127.0.0.1], [::ffff:7f00:1], [::1,
+[::127.0.0.1], [::ffff:0:127.0.0.1], [2002:7f00:1::], [64:ff9b::7f00:1], [64:ff9b:1::7f00:1], [fe80::1],
+[0:0:0:0:0:ffff:7f00:0001], [fe80::1%25lo], 169.254.169.254, 0xa9fea9fe, [::ffff:a9fe:a9fe],
+metadata.google.internal, x@127.0.0.1, 127.0.0.1#@example.com, a.example@[::1], 127.0.0.1%00.example.com,
+127.0.0.1 example.com, 127.0.0.1\r\nx: y
+"""
 
 
 @pytest.mark.parametrize("network", ["public", "private,public"])
 async def test_no_notation_of_an_address_gets_it_called(tmp_path: Path, network: str) -> None:
     async with WebhookReceiver() as receiver, attacked(tmp_path, FLOWC_WORKER_NETWORKS=network) as target:
-        for host in HOSTS:
+        for host in map(str.strip, HOSTS.split(",")):
             for sink in (f"http://{host}:{receiver.port}/x", f"http://{host}/x"):
                 form = {"sink": sink, "protocolsettings": {"handshake": True}}
                 answer = await target.send("sink", "POST", SUBSCRIPTIONS, json=form)
@@ -325,7 +322,7 @@ async def test_of_twenty_that_claim_at_once_one_has_the_ticket(tmp_path: Path) -
         assert {answer.status_code for answer in ended} <= {200, 409}
         assert ended[0].status_code == 200
         history = (await target.send("look", "GET", f"{path}/history")).json()["items"]
-        assert len([entry for entry in history if entry["to_status"] == "COMPLETED"]) == 1
+        assert len([entry for entry in history if entry["type"] == "ticket.completed"]) == 1
 
 
 async def test_a_message_of_a_pipeline_that_is_altered_or_sent_again_does_nothing(tmp_path: Path) -> None:
@@ -352,40 +349,6 @@ async def test_a_message_of_a_pipeline_that_is_altered_or_sent_again_does_nothin
         assert (await target.send("look", "GET", path)).json()["status"] == "RUNNING"
 
 
-CALLERS: Mapping[str, Principal] = {
-    **{role.value: Principal(f"the {role}", frozenset({role})) for role in Role},
-    "bound": Principal("one worker", frozenset({Role.WORKER}), worker_id="w1"),
-    "scoped": Principal("scoped", frozenset({Role.ADMIN}), scopes=frozenset({"metrics"})),
-    "nobody": Principal("nobody", frozenset()),
-}
-
-
-async def test_no_role_gets_further_than_the_table_of_roles_says(tmp_path: Path) -> None:
-    """Every route, every caller: what is refused is refused with a 403, whatever the body is."""
-
-    async def identify(credential: str) -> Principal | None:
-        return CALLERS.get(credential)
-
-    async with running_api(tmp_path) as api:
-        app = create_app(replace(api.app.state.services, identify=identify))
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
-            for route, needed in ROLES.items():
-                method, _, path = route.partition(" ")
-                for caller, principal in CALLERS.items():
-                    answer = await client.request(
-                        method,
-                        path.replace("{", "").replace("}", ""),
-                        headers={**JSON, "x-api-key": caller},
-                        content=b"\xff",
-                    )
-                    may = any(INCLUDED[role] & set(needed) for role in principal.roles) or not needed
-                    closed = needed and principal.scopes and not path.startswith("/metrics")
-                    bound = principal.worker_id is not None and "{worker_id}" in path
-                    refused = not may or bool(closed) or bound
-                    assert (answer.status_code == 403) == refused, (route, caller, answer.text)
-
-
 def files_in(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file()]
 
@@ -403,8 +366,17 @@ async def test_secrets_are_in_no_answer_no_file_and_no_line(tmp_path: Path, caps
         await target.send("wrong", "GET", TICKETS, key=key + "0")
         await target.send("tampered", "GET", path, key=None, headers={"authorization": f"Bearer {token}x"})
         await target.send("test", "POST", f"{SUBSCRIPTIONS}/{subscription['id']}/test")
-        area = ["audits?limit=500", "events?limit=500", "keys", "tickets", "subscriptions", "dead-letters", "incidents", "why/t-1"]
-        doors = ["/metrics", "/openapi.json", "/ready", *(f"/api/v1/{name}" for name in area)]
+        areas = (
+            "audits?limit=500",
+            "events",
+            "keys",
+            "tickets",
+            "subscriptions",
+            "dead-letters",
+            "incidents",
+            "why/t-1",
+        )
+        doors = ["/metrics", "/openapi.json", "/ready", *(f"/api/v1/{name}" for name in areas)]
         doors += [path, f"{path}/history", f"{SUBSCRIPTIONS}/{subscription['id']}/deliveries"]
         told = "".join([(await target.send("read", "GET", door)).text for door in doors])
     told += "".join(capsys.readouterr())
