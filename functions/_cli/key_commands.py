@@ -26,6 +26,9 @@ Scopes = Annotated[
     list[str] | None,
     typer.Option("--scope", help="Only this area of the API, such as flows or metrics; may be repeated."),
 ]
+Worker = Annotated[
+    str, typer.Option("--worker", metavar="ID", help="Only this worker; for a key whose one role is worker.")
+]
 Expires = Annotated[
     str | None,
     typer.Option(
@@ -35,18 +38,21 @@ Expires = Annotated[
 
 
 @keys.command("create")
-def create_key(
+def create_key(  # noqa: PLR0913 an option each
     name: Name,
     role: Roles,
     *,
     expires: Expires = None,
     scope: Scopes = None,
+    worker: Worker = "",
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
     """Make a key and print it: it is shown this once."""
     asked: dict[str, Any] = {"name": name, "roles": role, "scopes": scope or []}
+    if worker:
+        asked["worker_id"] = worker
     if expires is not None:
         asked["expires_in_seconds"] = int(expires[:-1]) * SECONDS[expires[-1]]
     run(_create(asked, url, api_key, as_json=as_json))
@@ -92,9 +98,10 @@ async def _list(url: str, api_key: str, *, as_json: bool) -> int:
     for key in items:
         expires = date_and_time(key["expires_at"]) if key["expires_at"] else "never"
         scopes = ", ".join(key["scopes"]) or "all"
-        listing.add_row(
-            key["key_id"], ", ".join(key["roles"]), scopes, expires, clean(key["created_by"]), clean(key["name"])
-        )
+        roles = ", ".join(key["roles"])
+        if key["worker_id"] is not None:
+            roles = f"{roles} {clean(key['worker_id'])}"
+        listing.add_row(key["key_id"], roles, scopes, expires, clean(key["created_by"]), clean(key["name"]))
     console().print(listing if items else "no keys")
     return 0
 

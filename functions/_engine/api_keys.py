@@ -46,6 +46,7 @@ class ApiKeys:
         roles: Sequence[Role],
         *,
         scopes: Sequence[str] = (),
+        worker_id: str | None = None,
         expires_at: datetime | None = None,
         created_by: str,
     ) -> tuple[ApiKey, str]:
@@ -56,6 +57,7 @@ class ApiKeys:
             name=name,
             roles=tuple(roles),
             scopes=tuple(scopes),
+            worker_id=worker_id,
             digest=_digest(secret),
             created_at=self._clock.now(),
             created_by=created_by,
@@ -96,7 +98,7 @@ class ApiKeys:
     async def _key(self, key_id: str) -> ApiKey | None:
         now = self._clock.now()
         read_at, key = self._known.get(key_id, (None, None))
-        if read_at is not None and now - read_at < REMEMBERED:
+        if read_at is not None and timedelta() <= now - read_at < REMEMBERED:  # a clock may go back
             return key
         async with self._reads:
             entry = await self._store.get(SPACE, key_id)

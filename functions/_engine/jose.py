@@ -6,7 +6,7 @@ does the mathematics; it is imported where there is such a key, and nowhere else
 
 import json
 from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -89,7 +89,7 @@ def taken_apart(token: str) -> RawToken:
     return RawToken(header, decoded(parts[1]), parts[0] + b"." + parts[1], decoded(parts[2]))
 
 
-def verified(raw: RawToken, key: PublicKey | None, *, types: Collection[str | None]) -> dict[str, Any]:
+def verified(raw: RawToken, key: PublicKey | None, *, types: Sequence[str | None]) -> dict[str, Any]:
     """Return the claims of a token of one of the `types` that `key` has signed by its own algorithm; raise `Malformed`.
 
     Whoever wrote the header had the choice of the key at most, never of how it is used.

@@ -9,7 +9,7 @@ than its bucket holds is ever given out; a process that stops leaves at most one
 import asyncio
 import json
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from hashlib import sha256
@@ -37,7 +37,7 @@ from functions._observability.metrics import Metrics
 SPACE = "rate_limits"
 
 CLIENTS = 10_000
-"""Clients whose blocks a process keeps; those that were seen last."""
+"""Clients whose blocks a process keeps for each limit; those that were seen last."""
 
 TRIES = 5
 """How often a process tries to take a block of a bucket that others take from, too."""
@@ -82,7 +82,8 @@ class RateLimiter:
         self._metrics = metrics
         self._monotonic = monotonic
         self._alone = alone
-        self._blocks: OrderedDict[tuple[str, str], _Block] = OrderedDict()
+        # Each limit has its own: strangers with many addresses must not drive out those who are known.
+        self._blocks: dict[str, OrderedDict[str, _Block]] = defaultdict(OrderedDict)
 
     async def take(self, client: str, name: str) -> Allowance | None:
         """Take a token of the limit `name`, and for a read or a write one of the client's quota.
@@ -128,14 +129,14 @@ class RateLimiter:
         return Allowance(False, limit, 0, seconds, seconds)
 
     def _block(self, client: str, limit: Limit) -> _Block:
-        name = client, limit.name
-        block = self._blocks.get(name)
+        blocks = self._blocks[limit.name]
+        block = blocks.get(client)
         if block is None:
-            block = self._blocks[name] = _Block()
-            if len(self._blocks) > CLIENTS:
-                self._blocks.popitem(last=False)
+            block = blocks[client] = _Block()
+            if len(blocks) > CLIENTS:
+                blocks.popitem(last=False)
         else:
-            self._blocks.move_to_end(name)
+            blocks.move_to_end(client)
         return block
 
     async def _refill(self, block: _Block, client: str, limit: Limit) -> None:

@@ -116,7 +116,7 @@ class JwtTokens:
         """Return the claims of a token that one of the keys has signed, by the algorithm of that key alone."""
         try:
             raw = taken_apart(token)
-            claims = verified(raw, self._public.get(raw.header.get("kid", "")), types={"JWT"})
+            claims = verified(raw, self._public.get(raw.header.get("kid", "")), types=("JWT",))
         except Malformed:
             raise _bad("the token is not valid") from None
         return {"aud": None, **claims}

@@ -1,10 +1,13 @@
 """The parts of /openapi.json that no signature shows: bodies that are read by hand, events, problems."""
 
+import asyncio
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from threading import Lock
 from typing import Any, Literal
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, TypeAdapter
 
 from functions._core.decision.single import NewTicket
@@ -34,6 +37,22 @@ Document = dict[str, Any]
 
 class Api(FastAPI):
     """FastAPI whose document also holds the schemas that `ref` points to."""
+
+    def setup(self) -> None:
+        """Serve the document. It is made in a thread, as that takes half a second, and once."""
+        once: list[bytes] = []
+        lock = Lock()
+
+        def made() -> bytes:
+            with lock:
+                if not once:
+                    once.append(json.dumps(self.openapi(), ensure_ascii=False).encode())
+            return once[0]
+
+        async def document(_request: Request) -> Response:
+            return Response(await asyncio.to_thread(made), media_type="application/json")
+
+        self.add_route("/openapi.json", document, include_in_schema=False)
 
     def openapi(self) -> Document:
         """Return the OpenAPI document."""

@@ -1,12 +1,12 @@
 """What people and tools may ask for in a body, beside the events of the catalogue."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
 
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
 from functions._core.records.principal import Role
-from functions._core.records.values import Model, Number, SecurityLevel, WholeNumber, a_number
+from functions._core.records.values import FIRST_FAULT, Model, Number, SecurityLevel, Texts, WholeNumber, a_number
 from functions._core.rules import CANDIDATES_PER_TICKET
 from functions.api.actions import PRINTABLE
 from functions.api.roles import AREAS
@@ -62,7 +62,7 @@ class Wanted(Model):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    capabilities: Texts = Field(default=(), max_length=MAX_CAPABILITIES)
     """Capabilities that a worker has to offer, all of them."""
     security_level: Clearance = SecurityLevel.INTERNAL
     """The clearance that a worker must have at least."""
@@ -81,10 +81,12 @@ class KeyForm(Model):
 
     name: str = Field(min_length=1, max_length=100, pattern=PRINTABLE)
     """The name that is kept with everything that the holder does."""
-    roles: tuple[Role, ...] = Field(min_length=1, max_length=len(Role))
+    roles: Annotated[tuple[Role, ...], FIRST_FAULT] = Field(min_length=1, max_length=len(Role))
     """The roles of the holder."""
-    scopes: tuple[str, ...] = Field(default=(), max_length=len(AREAS))
+    scopes: Texts = Field(default=(), max_length=len(AREAS))
     """Areas of the API that the key opens, such as `flows` or `metrics`; empty: all."""
+    worker_id: str | None = Field(default=None, min_length=1, max_length=255, pattern=PRINTABLE)
+    """The only worker that the holder acts for, where the one role is `worker`; None: any."""
     expires_in_seconds: Annotated[Number, Field(gt=0, le=LONGEST_SECONDS)] | None = None
     """How long the key holds, in seconds; None: until it is revoked."""
 
@@ -95,3 +97,9 @@ class KeyForm(Model):
         if unknown:
             raise ValueError(f"no such scope: {unknown[0][:100]!r}; known are {', '.join(sorted(AREAS))}")
         return value
+
+    @model_validator(mode="after")
+    def _of_a_worker(self) -> Self:
+        if self.worker_id is not None and set(self.roles) != {Role.WORKER}:
+            raise ValueError("a key for one worker has the role worker alone")
+        return self

@@ -7,13 +7,13 @@ why, and which were taken. Sending a batch again is safe: what was taken is reco
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request, Response
 
 from functions._core.errors import Rejected
 from functions._core.events.catalogue import CATALOGUE
-from functions._core.events.commands import ORDERS
+from functions._core.events.commands import ORDERS, ClaimRequest
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
 from functions._core.records.principal import Principal
@@ -24,7 +24,7 @@ from functions.api.bodies import header, json_answer, read_message
 from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
 from functions.api.reports import REPORTED, bearer, prove, take_report
-from functions.api.roles import check_event
+from functions.api.roles import check_event, check_worker
 from functions.api.services import ApiServices, services_of
 from functions.api.views import Change, changes_of
 from functions.api.workers import membership
@@ -33,7 +33,14 @@ MAX_BATCH = 1000
 """Events of one request: they are taken one after the other, and the answer names each."""
 
 Answer = Mapping[str, Any]
-Handler = Callable[[ApiServices, CloudEvent, str | None], Awaitable[Answer]]
+Handler = Callable[[ApiServices, CloudEvent, "Sender"], Awaitable[Answer]]
+
+
+class Sender(NamedTuple):
+    """Who has sent an event: the token of a report, and the caller if known."""
+
+    token: str | None
+    principal: Principal | None
 
 
 class Taken(Model):
@@ -116,7 +123,7 @@ async def take(
         event = _as_given_by(principal, event)
     handler = HANDLERS.get(event.type)
     if handler is not None:
-        return await handler(services, event, token)
+        return await handler(services, event, Sender(token, principal))
     if event.type in INTERNAL:
         raise Rejected(f"{event.type} is sent by the platform itself only", code="internal_type", status=403)
     known = ", ".join(HANDLERS)
@@ -130,14 +137,16 @@ def _as_given_by(principal: Principal, event: CloudEvent) -> CloudEvent:
     return replace(event, data={**event.data, "requested_by": principal.name})
 
 
-async def _decision(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+async def _decision(services: ApiServices, event: CloudEvent, _sender: Sender) -> Answer:
     return {"flow_id": await services.engine.admit(event)}
 
 
-async def _order(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+async def _order(services: ApiServices, event: CloudEvent, sender: Sender) -> Answer:
     """Carry out a person's order; the event's id recognises one that comes twice."""
     order = checked(ORDERS[event.event_type], event.data, "data")
     sound("flow", order.flow_id)
+    if isinstance(order, ClaimRequest):
+        check_worker(sender.principal, order.worker_id)
     carried = await services.engine.order(order, order_id=event.id)
     answer = {"flow_id": order.flow_id, "status": carried.flow.status}
     if not carried.dry_run:
@@ -145,22 +154,30 @@ async def _order(services: ApiServices, event: CloudEvent, _token: str | None) -
     return answer | {"dry_run": True, "changes": [as_json(change) for change in changes_of(carried)]}
 
 
-async def _registered(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
-    worker = await services.engine.register(checked(Registration, event.data, "data"))
+async def _report(services: ApiServices, event: CloudEvent, sender: Sender) -> Answer:
+    return await take_report(services, event, sender.token)
+
+
+async def _registered(services: ApiServices, event: CloudEvent, sender: Sender) -> Answer:
+    registration = checked(Registration, event.data, "data")
+    check_worker(sender.principal, registration.worker_id)
+    worker = await services.engine.register(registration)
     return {"worker_id": worker.worker_id, **membership(services, worker)}
 
 
-async def _heartbeat(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+async def _heartbeat(services: ApiServices, event: CloudEvent, sender: Sender) -> Answer:
     heartbeat = checked(Heartbeat, event.data, "data")
     worker_id = heartbeat.worker_id or event.subject
     if not worker_id:
         raise Rejected("data.worker_id: names the worker, or the event's subject does", code="invalid_data", status=422)
+    check_worker(sender.principal, worker_id)
     heard = await services.engine.heartbeat(sound("worker", worker_id), heartbeat)
     return {"worker_id": worker_id, "status": heartbeat.status, "cancel": heard.cancel}
 
 
-async def _deregistered(services: ApiServices, event: CloudEvent, _token: str | None) -> Answer:
+async def _deregistered(services: ApiServices, event: CloudEvent, sender: Sender) -> Answer:
     leaving = checked(Deregistration, event.data, "data")
+    check_worker(sender.principal, leaving.worker_id)
     if not await services.engine.deregister(sound("worker", leaving.worker_id), leaving.reason):
         raise not_found("worker", leaving.worker_id)
     return {"worker_id": leaving.worker_id}
@@ -169,7 +186,7 @@ async def _deregistered(services: ApiServices, event: CloudEvent, _token: str | 
 _BY_NOUN: Mapping[str, Handler] = {
     "decision.consolidated": _decision,
     **dict.fromkeys(ORDERS, _order),
-    "ticket.reported": take_report,
+    "ticket.reported": _report,
     "worker.registered": _registered,
     "worker.heartbeat": _heartbeat,
     "worker.deregistered": _deregistered,

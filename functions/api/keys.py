@@ -3,13 +3,13 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from functions._core.errors import Rejected
-from functions._core.records.principal import ApiKey, Role
+from functions._core.records.principal import ApiKey, Principal, Role
 from functions._core.records.record import Record, fields_of
 from functions._core.records.values import Timestamp, add_time
-from functions.api.access import acting
+from functions.api.access import acting, principal_of
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
@@ -32,6 +32,8 @@ class KeyView(Record):
     """Roles of the holder."""
     scopes: tuple[str, ...]
     """Areas of the API that it opens; empty: all."""
+    worker_id: str | None
+    """The only worker that the holder acts for; None: any."""
     created_at: Timestamp
     """When it was made."""
     created_by: str
@@ -57,17 +59,19 @@ class KeyPage(Record):
 
 
 @router.post("", status_code=201, responses=problems(400, 413, 415, 422, 503), openapi_extra=json_body(KeyForm))
-async def create_key(services: Services, request: Request) -> NewKey:
-    """Make a key. It is in this answer and nowhere else."""
+async def create_key(services: Services, request: Request, response: Response) -> NewKey:
+    """Make a key. It is in this answer and nowhere else. Who has scopes gives no others."""
     form = await read_json(request, KeyForm)
+    _check_scopes(principal_of(request), form)
     now, lasts = services.ports.clock.now(), form.expires_in_seconds
     expires_at = None if lasts is None else add_time(now, timedelta(seconds=lasts))
     who = acting(request, NOBODY)
     made, key = await _keeper(services).create(
-        form.name, form.roles, scopes=form.scopes, expires_at=expires_at, created_by=who
+        form.name, form.roles, scopes=form.scopes, worker_id=form.worker_id, expires_at=expires_at, created_by=who
     )
     why = f"{made.name}: {', '.join(made.roles)}"
     await record(services, "create_key", made.key_id, who=who, why=why)
+    response.headers["cache-control"] = "no-store"
     return NewKey(**_shown(made), key=key)
 
 
@@ -100,6 +104,14 @@ def _keeper(services: ApiServices) -> KeyKeeper:
     if services.keys is None:
         raise Rejected("keys are not kept here", code="no_keys", status=501)
     return services.keys
+
+
+def _check_scopes(principal: Principal | None, form: KeyForm) -> None:
+    """Raise `Rejected`, status 403, for a key that would open more areas than that of its maker."""
+    own = principal.scopes if principal is not None else frozenset()
+    if own and not (form.scopes and own.issuperset(form.scopes)):
+        text = f"a key with scopes makes keys with some of them: {', '.join(sorted(own))}"
+        raise Rejected(text, code="insufficient_scope", status=403)
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from functions.api.access import acting
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import OrderForm, RedriveForm, SkipForm
-from functions.api.preconditions import IdempotencyKey
+from functions.api.preconditions import IdempotencyKey, own_key
 from functions.api.questions import found
 from functions.api.services import ApiServices, Services
 from functions.api.ticket_forms import RetryForm
@@ -80,7 +80,7 @@ def _of_ticket(verb: Verb) -> Endpoint:
 async def _said(request: Request, verb: Verb, key: str | None) -> OrderForm:
     """Return the body of an order; a key in a header is the order's id where the body names none."""
     form = await read_json(request, verb.form)
-    return form if form.order_id is not None else form.but(order_id=key)
+    return form if form.order_id is not None else form.but(order_id=own_key(request, key))
 
 
 async def _carried(

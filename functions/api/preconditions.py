@@ -4,12 +4,14 @@ The ETag of a ticket is its version. What follows from the time, such as its sla
 """
 
 import re
+from hashlib import sha256
 from typing import Annotated
 
-from fastapi import Header, Response
+from fastapi import Header, Request, Response
 
 from functions._core.errors import Rejected
 from functions._core.records.models import Ticket
+from functions.api.access import principal_of
 
 MAX_TAGS = 1_000
 """Characters of a header that lists ETags."""
@@ -33,6 +35,14 @@ IdempotencyKey = Annotated[
         description="The same key again does the same thing no second time",
     ),
 ]
+
+
+def own_key(request: Request, key: str | None) -> str | None:
+    """Return what stands for an Idempotency-Key of this caller: the same key of another caller is another one."""
+    principal = principal_of(request)
+    if key is None or principal is None:
+        return key
+    return sha256(f"{len(principal.name)}:{principal.name}{key}".encode(errors="surrogatepass")).hexdigest()
 
 
 def tagged(response: Response, ticket: Ticket) -> None:

@@ -72,14 +72,21 @@ def not_found(what: str, record_id: str) -> Rejected:
 
 def checked(model: type[M], value: object, where: str) -> M:
     """Return `value` as a `model`; raise `Itemised`, status 422, with every fault, `where` being its root."""
+    if isinstance(value, dict) and model.model_config.get("extra") == "forbid":
+        unknown = len(value) - len(model.model_fields)
+        if unknown > MAX_FAULTS:  # each would be made into a fault first
+            raise _too_many(unknown, where)
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        count = error.error_count()
-        if count > MAX_FAULTS:
-            text = f"{where}: {count} faults are too many to be named"
-            raise Itemised(text, code="invalid_data", status=422, members={"errors": []}) from None
+        if error.error_count() > MAX_FAULTS:
+            raise _too_many(error.error_count(), where) from None
         raise _invalid(error.errors(include_url=False, include_input=False), where) from None
+
+
+def _too_many(faults: int, where: str) -> Itemised:
+    text = f"{where}: {faults} faults are too many to be named"
+    return Itemised(text, code="invalid_data", status=422, members={"errors": []})
 
 
 def problem(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request, Response
@@ -17,7 +18,7 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import Model, format_time
 from functions.api.bodies import HeldBody, header, headers_of, json_answer, read_events, unhurried
 from functions.api.problems import checked, not_found
-from functions.api.rate_limits import slowed_down
+from functions.api.rate_limits import slowed_down, stranger_slowed_down
 from functions.api.refused_reports import note_refusal
 from functions.api.services import ApiServices, services_of
 
@@ -44,6 +45,9 @@ async def receive_report(request: Request) -> Response:
             return refused
         event = await read_report(request, services)
     except Rejected as refusal:
+        unproven = refusal.status == HTTPStatus.UNAUTHORIZED
+        if unproven and (refused := await stranger_slowed_down(services.limiter, request.scope)) is not None:
+            return refused  # and nothing is noted: a flood must not fill the log
         await note_refusal(services, refusal, given, flow_id)
         raise
     return json_answer(200, await take_report(services, event, given, flow_id, claims))

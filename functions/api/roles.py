@@ -93,7 +93,9 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
 """By method and path of a route, as /openapi.json has them; the caller needs one of the roles."""
 
 REPORT = type_of("ticket.reported")
-OF_WORKERS = frozenset(type_of(f"worker.{word}") for word in ("registered", "heartbeat", "deregistered"))
+OF_WORKERS = frozenset(
+    type_of(name) for name in ("worker.registered", "worker.heartbeat", "worker.deregistered", "ticket.claim_requested")
+)
 
 
 def area_of(path: str) -> str:
@@ -125,6 +127,15 @@ def check(principal: Principal, request: Request) -> None:
     if principal.ticket_id not in {None, request.path_params.get("ticket_id")}:
         raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
     demand(principal, area_of(path), needed)
+    if principal.worker_id is not None and "worker_id" in request.path_params:
+        check_worker(principal, request.path_params["worker_id"])
+
+
+def check_worker(principal: Principal | None, worker_id: object) -> None:
+    """Raise `Rejected`, status 403, when the caller may act for another worker only."""
+    if principal is not None and principal.worker_id not in {None, worker_id}:
+        text = f"the key {principal.name[:100]!r} is for worker {principal.worker_id} alone"
+        raise Rejected(text, code="foreign_worker", status=403)
 
 
 def check_event(principal: Principal, event_type: str) -> None:

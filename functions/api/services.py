@@ -78,6 +78,7 @@ class KeyKeeper(Protocol):
         roles: Sequence[Role],
         *,
         scopes: Sequence[str] = (),
+        worker_id: str | None = None,
         expires_at: datetime | None = None,
         created_by: str,
     ) -> tuple[ApiKey, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from functions._core.errors import Conflict, Rejected
@@ -31,8 +31,8 @@ from functions.api.webhook_forms import Rotation
 
 router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"])
 
-MAX_FORM = 32 * 1024
-"""Bytes of a subscription: it is one small record of the store."""
+MAX_FORM = 8 * 1024
+"""Bytes of a subscription: it is one small record of the store, and all are read and listed together."""
 
 BODY_PROBLEMS = (400, 403, 413, 415, 422)
 
@@ -59,20 +59,28 @@ class DeliveryPage(Model):
 
 @router.post("", status_code=201, responses=problems(409, *BODY_PROBLEMS), openapi_extra=json_body(SubscriptionForm))
 async def create_subscription(
-    services: Services, request: Request, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
+    services: Services,
+    request: Request,
+    response: Response,
+    requested_by: RequestedBy = NOBODY,
+    why: Why = NO_REASON,
 ) -> SubscriptionWithSecret:
     """Subscribe a webhook to events; the answer has the secret that signs them. Who wants it and why is kept."""
     webhooks = webhooks_of(services)
     form = await read_json(request, SubscriptionForm, limit=MAX_FORM)
     rate = await _checked_sink(webhooks, form)
-    if len(await stored.subscriptions(services.ports.key_values)) >= MAX_SUBSCRIPTIONS:
-        text = f"there are {MAX_SUBSCRIPTIONS} subscriptions, which is as many as there may be"
-        raise Rejected(text, code="too_many_subscriptions", status=409)
+    await _check_room(services, 1)
     now = services.ports.clock.now()
     new = Subscription(**dict(form), id=webhooks.fresh_id(), created_at=now, updated_at=now, rate_per_minute=rate)
     await record(services, "create_subscription", new.id, who=acting(request, requested_by), why=why)
     await stored.put_new(services.ports.key_values, new)
+    try:
+        await _check_room(services)
+    except Rejected:  # others have subscribed at the same moment
+        await stored.removed(services.ports.key_values, new.id)
+        raise
     await webhooks.changed(new.id)
+    response.headers["cache-control"] = "no-store"
     return _with_secret(services, new)
 
 
@@ -138,6 +146,7 @@ async def delete_subscription(
 async def rotate_secret(
     services: Services,
     request: Request,
+    response: Response,
     subscription_id: str,
     requested_by: RequestedBy = NOBODY,
     why: Why = NO_REASON,
@@ -155,6 +164,7 @@ async def rotate_secret(
         lambda one: one.but(secret_number=one.secret_number + 1, previous_secret_until=until, updated_at=now),
     )
     await webhooks.changed(subscription_id)
+    response.headers["cache-control"] = "no-store"
     return _with_secret(services, _there(changed, subscription_id))
 
 
@@ -247,6 +257,13 @@ async def _checked_sink(webhooks: WebhookServices, form: SubscriptionForm) -> in
         raise Rejected(text, code="not_told", status=422)
     webhooks.check(form.sink)
     return await webhooks.consent(form.sink) if form.protocolsettings.handshake else None
+
+
+async def _check_room(services: ApiServices, more: int = 0) -> None:
+    """Raise `Rejected`, status 409, when there are, with so many `more`, more subscriptions than there may be."""
+    if len(await stored.subscriptions(services.ports.key_values)) + more > MAX_SUBSCRIPTIONS:
+        text = f"there are {MAX_SUBSCRIPTIONS} subscriptions, which is as many as there may be"
+        raise Rejected(text, code="too_many_subscriptions", status=409)
 
 
 def _there(changed: Subscription | None, subscription_id: str) -> Subscription:

@@ -19,11 +19,11 @@ from functions._core.records.values import TicketStatus, format_time
 from functions.api.access import acting, principal_of
 from functions.api.bodies import json_answer, read_json, read_json_or_avro
 from functions.api.documents import avro_too, json_body, problems
-from functions.api.preconditions import IdempotencyKey, IfMatch, matched_version, tagged
+from functions.api.preconditions import IdempotencyKey, IfMatch, matched_version, own_key, tagged
 from functions.api.problems import Itemised
 from functions.api.questions import sound
 from functions.api.reports import REPORTED, bearer, read_words, trusted
-from functions.api.roles import COMMAND, demand
+from functions.api.roles import COMMAND, check_worker, demand
 from functions.api.services import ApiServices, Services
 from functions.api.ticket_forms import AskedStatus, StatusChange, TicketAccepted
 from functions.api.tickets import ticket_named
@@ -56,7 +56,9 @@ async def create_ticket(
 
     It is carried out like every other ticket: capable workers that are registered get it, others may claim it.
     """
-    decision = decision_of(await read_json_or_avro(request, NewTicket, "execution_ticket"), idempotency_key)
+    decision = decision_of(
+        await read_json_or_avro(request, NewTicket, "execution_ticket"), own_key(request, idempotency_key)
+    )
     flow_id, ticket_id = ticket_of(decision)
     known = await services.ports.store.flow(flow_id)
     if known is None:
@@ -146,6 +148,9 @@ async def change_status(
         if change.attempt not in {None, holder.attempt} or change.worker not in {None, holder.name}:
             raise Rejected("the token was made for another attempt or worker", code="foreign_token", status=403)
         change = change.but(attempt=holder.attempt, worker_id=holder.name)
+    elif principal is not None and principal.worker_id is not None and change.status in REPORTS:
+        check_worker(principal, change.worker or principal.worker_id)
+        change = change.but(worker_id=principal.worker_id)
     changed = await _changed(services, ticket, change, version, token)
     tagged(response, changed)
     return ticket_view(changed, services.ports.clock.now())
@@ -197,6 +202,8 @@ async def _report(
             raise await _impossible(services, ticket, change.status)
         text = "which attempt ends? Name it as `attempt`, or the version of the ticket by If-Match"
         raise Rejected(text, code="attempt_needed", status=428)
+    if attempt > ticket.attempt:
+        raise await _impossible(services, ticket, change.status)
     if change.worker is not None and held and ticket.attempt == attempt and change.worker != ticket.worker_id:
         raise Rejected("another worker holds this attempt", code="foreign_ticket", status=403)
     data = change.report_on(ticket.ticket_id, attempt)

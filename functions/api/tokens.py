@@ -12,9 +12,10 @@ from functions._core.machine.step_builder import derived_id
 from functions._core.records.models import Ticket
 from functions._core.records.record import Record
 from functions._core.records.values import TicketStatus, Timestamp, add_time
-from functions.api.access import acting, check_attempt
+from functions.api.access import acting, check_attempt, principal_of
 from functions.api.actions import NOBODY, record
 from functions.api.documents import problems
+from functions.api.roles import check_worker
 from functions.api.services import Services
 from functions.api.tickets import ticket_named
 
@@ -57,6 +58,7 @@ async def get_ticket_token(services: Services, request: Request, response: Respo
     """Return a token for the attempt that a worker holds now; 409 when none does."""
     ticket = await ticket_named(services, ticket_id)
     check_attempt(request, ticket)
+    check_worker(principal_of(request), ticket.worker_id)
     if ticket.status not in LIVE or ticket.worker_id is None:
         raise Rejected(f"the ticket is {ticket.status}: no worker holds it", code="no_attempt", status=409)
     now = services.ports.clock.now()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from functions._core.records.values import JsonObject, Model, WholeNumber, Word
+from functions._core.records.values import FIRST_FAULT, JsonObject, Model, WholeNumber, Word
 from functions._core.webhooks.subscription import OVERLAP
 
 MAX_ARTIFACTS = 1000
@@ -43,7 +43,7 @@ class PipelineCompleted(Model):
     """The attempt at the ticket that it was for; null: the present one."""
     artifact_id: str | None = Field(default=None, max_length=255)
     """Id of the artifact that it made."""
-    artifacts: tuple[JsonObject, ...] = Field(default=(), max_length=MAX_ARTIFACTS)
+    artifacts: Annotated[tuple[JsonObject, ...], FIRST_FAULT] = Field(default=(), max_length=MAX_ARTIFACTS)
     """The artifacts that it made, each with its place and its checksum."""
     duration_ms: WholeNumber | None = Field(default=None, ge=0)
     """How long it took, in milliseconds."""

@@ -10,9 +10,10 @@ import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from functions._core.errors import Conflict, Rejected
 from functions._core.events.envelope import CloudEvent, type_of
@@ -25,6 +26,7 @@ from functions.api.bodies import HeldBody, headers_of, unhurried
 from functions.api.documents import json_body, problems
 from functions.api.problems import checked, not_found
 from functions.api.questions import sound
+from functions.api.rate_limits import stranger_slowed_down
 from functions.api.services import ApiServices, Services
 from functions.api.subscriptions import webhooks_of
 from functions.api.webhook_forms import PipelineCompleted, PipelineStatus
@@ -42,6 +44,9 @@ FRESH = 2 * TOLERANCE + timedelta(minutes=1)
 
 REMEMBERED = timedelta(days=30)
 """How long a message without a timestamp is remembered."""
+
+Signature = SignedMessage | tuple[str, str | None]
+"""The headers of Standard Webhooks, or those of the original: signature, and timestamp if there is one."""
 
 Proof = tuple[str, timedelta]
 """What tells a message from others, and how long it has to be remembered."""
@@ -65,19 +70,27 @@ class PipelineAnswer(Model):
 @router.post(
     "/pipeline-completed",
     status_code=202,
+    response_model=PipelineAnswer,
     responses=problems(400, 401, 404, 409, 413, 415, 422, 503),
     openapi_extra={**json_body(PipelineCompleted), "security": [{}]},
 )
-async def pipeline_completed(services: Services, request: Request) -> PipelineAnswer:
+async def pipeline_completed(services: Services, request: Request) -> PipelineAnswer | Response:
     """Report the end of a pipeline as that of the ticket which the body names."""
     secrets = webhooks_of(services).pipeline_secrets
     if not secrets:
         text = "no pipeline can prove itself here: the platform has no FLOWC_WEBHOOK_SECRET"
         raise Rejected(text, code="no_webhook_secret", status=503)
-    headers = headers_of(request)
-    async with HeldBody(request, MAX_BODY) as body:
-        key, fresh = _proved(services, headers, body, secrets)
-        value = await unhurried(body, lambda parse: parse(body))
+    try:
+        signature = _signature_in(headers_of(request), services.ports.clock.now())
+        async with HeldBody(request, MAX_BODY) as body:
+            key, fresh = _proved(signature, body, secrets)
+            value = await unhurried(body, lambda parse: parse(body))
+    except Rejected as refusal:
+        if refusal.status == HTTPStatus.UNAUTHORIZED:
+            if (slow := await stranger_slowed_down(services.limiter, request.scope)) is not None:
+                return slow
+            webhooks_of(services).refused(refusal.code)
+        raise
     told = checked(PipelineCompleted, value, "body")
     ticket = await _ticket(services, told)
     await _once(services, key, fresh)
@@ -88,29 +101,28 @@ async def pipeline_completed(services: Services, request: Request) -> PipelineAn
         raise
 
 
-def _proved(services: ApiServices, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> Proof:
-    """Return what tells this message from others, and how long it is good for.
-
-    Raises `Rejected`, status 401, for one without a good signature.
-    """
-    try:
-        if "webhook-signature" in headers:
-            signed = SignedMessage.of(headers, services.ports.clock.now())
-            signed.verify(body, [secret for secret in secrets if usable(secret)])
-            return sha256(signed.message_id.encode(errors="replace")).hexdigest(), FRESH
-        return _plainly_proved(services, headers, body, secrets)
-    except Rejected as refusal:
-        webhooks_of(services).refused(refusal.code)
-        raise
-
-
-def _plainly_proved(services: ApiServices, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> Proof:
+def _signature_in(headers: Mapping[str, str], now: datetime) -> Signature:
+    """Return the signature that a message brings, before there is a body; raise `Rejected`, status 401."""
+    if "webhook-signature" in headers:
+        return SignedMessage.of(headers, now)
     given, stamp = headers.get("x-webhook-signature", ""), headers.get("x-webhook-timestamp")
     if not given:
         text = "the message is not signed: X-Webhook-Signature: sha256=<hex>, or the webhook-… headers, are missing"
         raise Rejected(text, code="not_signed", status=401)
     if stamp is not None:
-        _check_time(stamp, services.ports.clock.now())
+        _check_time(stamp, now)
+    return given, stamp
+
+
+def _proved(signature: Signature, body: bytes, secrets: Sequence[str]) -> Proof:
+    """Return what tells this message from others, and how long it is good for.
+
+    Raises `Rejected`, status 401, where the signature is not that of the body.
+    """
+    if isinstance(signature, SignedMessage):
+        signature.verify(body, [secret for secret in secrets if usable(secret)])
+        return sha256(signature.message_id.encode(errors="replace")).hexdigest(), FRESH
+    given, stamp = signature
     message = body if stamp is None else stamp.encode() + b"." + body
     expected = [f"sha256={hmac.new(secret.encode(), message, sha256).hexdigest()}" for secret in secrets]
     # All are compared, each in constant time; hexadecimal digits may be in either case, the name of the hash may not.

@@ -12,7 +12,7 @@ from functions._core.records.record import fields_of
 from functions._core.records.set_aside import LISTED, RecordKind
 from functions._core.records.values import Health
 from functions._core.records.worker import Worker
-from functions.api.access import acting
+from functions.api.access import acting, principal_of
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
 from functions.api.bodies import json_answer, read_json
 from functions.api.documents import json_body, path_parameter, problems
@@ -20,6 +20,7 @@ from functions.api.forms import Wanted
 from functions.api.hot_routes import HotRoute
 from functions.api.problems import not_found
 from functions.api.questions import Id, found, sound
+from functions.api.roles import check_worker
 from functions.api.services import ApiServices, Services, services_of
 from functions.api.views import (
     Discovery,
@@ -44,7 +45,9 @@ BODY_PROBLEMS = (400, 413, 415, 422)
 )
 async def register_worker(services: Services, request: Request, response: Response) -> RegisteredWorker:
     """Register a worker, or what is new about it: 201 when it was not known. Tickets that wait for it are released."""
-    worker = await services.engine.register(await read_json(request, Registration))
+    registration = await read_json(request, Registration)
+    check_worker(principal_of(request), registration.worker_id)
+    worker = await services.engine.register(registration)
     response.status_code = 201 if worker.version == 1 else 200
     active = await services.ports.ticket_counts.active()
     view = worker_view(worker, active, services.ports.clock.now(), services.rules)

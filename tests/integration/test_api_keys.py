@@ -112,6 +112,16 @@ async def test_a_key_expires_by_the_clock_though_it_is_remembered() -> None:
     assert await keys.page(None, 10) == []
 
 
+async def test_a_revoked_key_holds_no_longer_where_the_clock_goes_back() -> None:
+    clock = Watch()
+    store, keys = kept(clock)
+    key_id, text = await made(keys)
+    assert await keys.identify(text)
+    assert await ApiKeys(store, clock).revoke(key_id)
+    clock.moment -= timedelta(hours=1)
+    assert await keys.identify(text) is None
+
+
 async def test_trying_out_ids_drives_out_no_key_that_is_there() -> None:
     store, keys = kept(Watch())
     _, text = await made(keys)

@@ -18,6 +18,7 @@ from tests.support.world import decision, task
 
 PATH = "/api/v1/webhooks/pipeline-completed"
 JSON = {"content-type": "application/json"}
+ADMIN = {"x-api-key": "a-key-of-the-platform"}
 
 
 @pytest.fixture
@@ -171,3 +172,48 @@ async def test_without_a_secret_nobody_is_believed(api: Api) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
         answer = await client.post(PATH, content=b"{}", headers=JSON | signed(b"{}", ""))
     problem_of(answer, 503, "no_webhook_secret")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-webhook-signature": "sha256=00", "x-webhook-timestamp": "1"},
+        {"x-webhook-signature": "sha256=00", "x-webhook-timestamp": "soon"},
+        {"webhook-signature": "v1,x", "webhook-id": "m", "webhook-timestamp": "1"},
+        {"webhook-signature": "v1,x"},
+    ],
+    ids=str,
+)
+async def test_nothing_of_the_body_is_read_for_headers_that_prove_nothing(api: Api, headers: dict[str, str]) -> None:
+    read: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(b"{}")
+        yield b"{}"
+
+    assert (await api.client.post(PATH, content=body(), headers=JSON | headers)).status_code == 401
+    assert read == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"attempt": 10**30},
+        {"attempt": 2},
+        {"pipeline_id": "\x00", "status": "FAILED"},
+        {"pipeline_id": "p\r\nset-cookie: a=b", "status": "REJECTED"},
+        {"status": "FAILED", "error": "\x00\ud800"},
+        {"duration_ms": 10**400},
+        {"artifacts": [{"a": 10**400}]},
+        {"ticket_id": "\ud800"},
+        {"x": float("nan")},
+    ],
+    ids=str,
+)
+async def test_a_sender_that_proves_itself_breaks_nothing_by_odd_values(api: Api, odd: dict[str, Any]) -> None:
+    ticket = await assigned(api)
+    body = json.dumps({"pipeline_id": "p1", "ticket_id": ticket["ticket_id"], "status": "COMPLETED", **odd}).encode()
+    answer = await send(api, body, signed(body))
+    assert answer.status_code in {202, 400, 404, 409, 422}, answer.text
+    assert (await api.client.get(f"/api/v1/tickets/{ticket['ticket_id']}", headers=ADMIN)).status_code == 200

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from functions._adapters.memory import MemoryStore
-from functions._core.rate_limits import read_limits
+from functions._core.rate_limits import STRANGER, read_limits
 from functions._core.records.principal import Principal, Role
-from functions._engine.rate_limiter import RateLimiter
+from functions._engine.rate_limiter import CLIENTS, RateLimiter
 from functions._engine.settings import Settings, SettingsError
 from functions._observability.metrics import Metrics
 from functions.api.app import create_app
@@ -231,3 +231,20 @@ async def test_the_limits_are_a_setting_of_the_platform(tmp_path: Path) -> None:
 def test_what_is_no_limit_is_a_wrong_setting() -> None:
     with pytest.raises(SettingsError, match="FLOWC_RATE_LIMITS"):
         Settings.from_mapping({"FLOWC_RATE_LIMITS": "read=many"})
+
+
+@pytest.mark.parametrize("path", ["/api/v1/flows/x/reports", "/api/v1/webhooks/pipeline-completed"])
+async def test_strangers_are_limited_at_the_doors_that_ask_for_no_key(api: Api, path: str) -> None:
+    headers = JSON | {"authorization": "Bearer a.b.c", "x-webhook-signature": "sha256=00"}
+    answers = [await api.client.post(path, headers=headers, content=b"{}") for _ in range(45)]
+    assert Counter(answer.status_code for answer in answers) == {401: 40, 429: 5}
+    assert answers[-1].headers["retry-after"] == "1"
+
+
+async def test_many_strangers_take_no_tokens_from_those_who_are_known(api: Api) -> None:
+    """Buckets of strangers drive out buckets of strangers alone: one network has more addresses than we have room."""
+    assert await statuses(api, 1) == {404: 1}
+    limiter = api.app.state.services.limiter
+    for number in range(CLIENTS + 1):
+        await limiter.take(f"address:{number}", STRANGER)
+    assert await statuses(api, 199) == {404: 199}

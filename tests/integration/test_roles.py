@@ -170,3 +170,16 @@ async def test_the_token_of_a_ticket_opens_that_ticket_alone(api: Api) -> None:
 
     await until(moved, "the next attempt")
     problem_of(await api.client.get(own, headers=bearer), 403, "foreign_token")
+
+
+async def test_no_role_gets_further_than_the_table_of_roles_says(guarded: Api) -> None:
+    """Every route, every caller: what is refused is refused before its body is looked at."""
+    for route, needed in ROLES.items():
+        method, _, path = route.partition(" ")
+        for caller, principal in CALLERS.items():
+            headers = {**JSON, "x-api-key": caller}
+            place = path.replace("{", "").replace("}", "")
+            answer = await guarded.client.request(method, place, headers=headers, content=b"\xff")
+            may = not needed or principal.may(*needed)
+            closed = bool(needed and principal.scopes) and area_of(path) not in principal.scopes
+            assert (answer.status_code == 403) == (not may or closed), (route, caller, answer.text)

@@ -1,5 +1,6 @@
 """Subscriptions over HTTP: what is taken, what is refused, and what is kept of it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from functions._core.webhooks import subscription as subscriptions
 from functions._core.webhooks.stored import changed
+from functions.api.actions import record
 from tests.support.http_api import Api, problem_of, running_api
 
 PATH = "/api/v1/subscriptions"
@@ -25,6 +27,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 async def created(api: Api, **form: Any) -> dict[str, Any]:
     answer = await api.client.post(PATH, json={"sink": SINK, **form})
     assert answer.status_code == 201, answer.text
+    assert answer.headers["cache-control"] == "no-store"
     subscription: dict[str, Any] = answer.json()
     return subscription
 
@@ -108,9 +111,9 @@ async def test_a_sink_that_is_never_called_is_refused(api: Api, sink: str) -> No
 
 
 async def test_a_large_or_deep_body_is_refused_before_it_is_looked_at(api: Api) -> None:
-    answer = await api.client.post(PATH, content=b"[" * 40_000, headers=JSON)
+    answer = await api.client.post(PATH, content=b"[" * 10_000, headers=JSON)
     problem_of(answer, 413, "too_large")
-    answer = await api.client.post(PATH, content=b"[" * 30_000, headers=JSON)
+    answer = await api.client.post(PATH, content=b"[" * 8_000, headers=JSON)
     assert answer.status_code in {400, 422}
     deep = '{"sink":"http://x/","filters":[' + '{"not":' * 900 + '{"exact":{"id":"x"}}' + "}" * 900 + "]}"
     answer = await api.client.post(PATH, content=deep.encode(), headers=JSON)
@@ -122,6 +125,22 @@ async def test_there_is_a_bound_on_subscriptions(api: Api, monkeypatch: pytest.M
     for _ in range(2):
         await created(api)
     problem_of(await api.client.post(PATH, json={"sink": SINK}), 409, "too_many_subscriptions")
+
+
+async def test_of_many_that_subscribe_at_once_none_is_taken_and_then_left_out(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def recorded(*given: Any, **more: Any) -> None:
+        await asyncio.sleep(0)  # as every store but the memory does: others get their turn
+        await record(*given, **more)
+
+    monkeypatch.setattr("functions.api.subscriptions.record", recorded)
+    monkeypatch.setattr("functions.api.subscriptions.MAX_SUBSCRIPTIONS", 3)
+    answers = await asyncio.gather(*(api.client.post(PATH, json={"sink": SINK}) for _ in range(20)))
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    listed = [one["id"] for one in (await api.client.get(PATH)).json()["items"]]
+    assert sorted(answer.json()["id"] for answer in answers if answer.status_code == 201) == sorted(listed)
+    assert len(listed) <= 3
 
 
 async def test_every_subscription_and_every_rotation_has_another_secret(api: Api) -> None:

@@ -150,6 +150,8 @@ def test_no_header_gets_a_token_believed(algorithm: str) -> None:
         "a long kid": with_header({"alg": algorithm, "kid": "x" * 10_000, "typ": "JWT"}),
         "a key of its own": with_header({"alg": algorithm, "jwk": published, "typ": "JWT"}),
         "an address of keys": with_header({"alg": algorithm, "kid": kid, "jku": "http://x", "typ": "JWT"}),
+        "a type that is no text": with_header({"alg": algorithm, "kid": kid, "typ": []}),
+        "an algorithm that is no text": with_header({"alg": {}, "kid": kid, "typ": "JWT"}),
         "an extension": with_header({"alg": algorithm, "kid": kid, "crit": ["b64"], "b64": False}),
         "another type": jwt.encode(CLAIMS, key, algorithm=algorithm, headers={"kid": kid, "typ": "at+jwt"}),
         "another key": jwt.encode(CLAIMS, MAKE[algorithm](), algorithm=algorithm, headers={"kid": kid}),

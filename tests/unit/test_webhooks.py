@@ -81,6 +81,7 @@ def deep(depth: int) -> dict[str, Any]:
         [deep(900)],
         [{"exact": {"id": "x"}}] * (MAX_FILTERS + 1),
         [{"any": [{"exact": {"id": "x"}}] * MAX_FILTERS}],
+        [{"exact": {f"a{number}": "x" for number in range(MAX_FILTERS // 2 + 1)}}] * 2,
     ],
 )
 def test_other_filters_are_refused(filters: list[Any]) -> None:
@@ -175,6 +176,15 @@ def test_retry_after_makes_a_pause_longer_within_a_day(asked: timedelta, pause: 
     assert tried.next_attempt_at == NOW + timedelta(seconds=pause)
 
 
+def test_a_delivery_that_is_put_off_again_and_again_is_given_up_while_it_is_kept() -> None:
+    delivery, now = delivery_of(EVENT, "s1", NOW), NOW
+    while delivery.next_attempt_at is not None:
+        now = delivery.next_attempt_at
+        delivery = attempted(delivery, WebhookAnswer(503, retry_after=timedelta(days=1)), now, 0)
+    assert delivery.status is DeliveryStatus.FAILED
+    assert now - NOW < KEPT
+
+
 @pytest.mark.parametrize(
     ("value", "pause"),
     [
@@ -186,6 +196,7 @@ def test_retry_after_makes_a_pause_longer_within_a_day(asked: timedelta, pause: 
         ("", None),
         ("soon", None),
         ("-1", None),
+        (f"Sun, 29 Nov {'9' * 30} 12:01:00 GMT", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, pause: float | None) -> None:

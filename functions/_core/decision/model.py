@@ -24,7 +24,17 @@ from functions._core.decision.vocabulary import (
 )
 from functions._core.errors import Rejected
 from functions._core.records.json_text import count_parts, parse_json
-from functions._core.records.values import Model, Priority, RiskBand, SecurityLevel, TaskType, Verdict, add_time
+from functions._core.records.values import (
+    Model,
+    Priority,
+    RiskBand,
+    SecurityLevel,
+    TaskType,
+    Texts,
+    Verdict,
+    add_time,
+    at_most,
+)
 from functions._core.rules import DEFAULT_SLA
 
 DEFAULT_ESTIMATE_MS = 60_000
@@ -58,7 +68,7 @@ class Compensation(Input):
     """What kind of work undoes the task; any other than COMPENSATE goes along in its parameters."""
     parameters: Mapping[str, Any] = {}
     """What undoing needs to know; `action`, without one, follows from the task's type."""
-    required_capabilities: tuple[str, ...] | None = None
+    required_capabilities: Texts | None = None
     """What a worker has to offer to undo the task; without it what the task asks for."""
     timeout_ms: DurationMs | None = None
     """How long undoing it may take, in milliseconds; 120000 without it."""
@@ -77,7 +87,7 @@ class Retry(Input):
     """The longest pause, in milliseconds, before its jitter."""
     jitter: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.2
     """By what share of itself a pause is made longer or shorter at most, 0 to 1."""
-    non_retryable: tuple[str, ...] = ()
+    non_retryable: Texts = ()
     """Types of errors after which it is not tried again."""
 
 
@@ -105,7 +115,7 @@ class Task(Input):
     """Ids of the tasks that must be done before."""
     estimated_duration_ms: DurationMs | None = None
     """Expected duration in milliseconds; 60000 unless given."""
-    required_capabilities: tuple[str, ...] = ()
+    required_capabilities: Texts = ()
     """What a worker has to offer, all of it."""
     parameters: Mapping[str, Any] = {}
     """Any JSON; {"$output": "<task id>", "path": "<JSON Pointer>"} stands for an upstream output."""
@@ -151,13 +161,13 @@ class CognitivePlan(Input):
 
     plan_id: Id
     """Id of the plan; the same as the decision's plan_id."""
-    tasks: Annotated[tuple[Task, ...], Field(max_length=MAX_TASKS)]
+    tasks: Annotated[tuple[Task, ...], Field(max_length=MAX_TASKS), at_most(MAX_TASKS)]
     """The tasks, in any order; there must be one at least."""
     version: str = "1.0.0"
     """Version of the plan, MAJOR.MINOR.PATCH; the major version 1 is supported."""
     schema_version: int = 1
     """Version of the plan's form; 1 is known, others are read like it, with a warning."""
-    execution_order: tuple[str, ...] = ()
+    execution_order: Texts = ()
     """Task ids in an order that the author has in mind; the order used follows the dependencies."""
     valid_until: Moment | None = None
     """From this moment on it is refused."""
@@ -179,16 +189,16 @@ class CognitivePlan(Input):
     """Whether tasks without `compensation` are undone in the way of their type."""
     is_destructive: bool = False
     """Whether the plan destroys something; then it waits for approval."""
-    destructive_tasks: tuple[str, ...] = ()
+    destructive_tasks: Texts = ()
     """Tasks that destroy something; a plan that names any waits for approval."""
 
 
-def unwrap_plan(value: object) -> tuple[object, tuple[str, ...]]:
+def unwrap_plan(value: object) -> tuple[object, Texts]:
     """Return the plan itself and the keys it lay under, out of JSON text and the recorded nestings.
 
     Raises `Rejected` when a text is not JSON, or is too much of it.
     """
-    keys: tuple[str, ...] = ()
+    keys: Texts = ()
     while True:
         if isinstance(value, str):
             text = value.encode()

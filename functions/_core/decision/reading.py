@@ -61,6 +61,9 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
 }
 """Code and sentence for each kind of error that pydantic finds, by its name or the name's first word."""
 
+MAX_REASONS = 1_000
+"""Errors of a decision that are named; of more nobody needs each."""
+
 OTHERWISE = ("invalid_field", "cannot be read")
 """Code and sentence for an error that no entry of `SENTENCES` names."""
 
@@ -135,6 +138,8 @@ def approval_reasons(decision: Decision) -> tuple[Reason, ...]:
 
 def _reasons(error: ValidationError, document: object) -> tuple[Reason, ...]:
     """Translate the errors that pydantic found, and add those that it could not reach."""
+    if error.error_count() > MAX_REASONS:
+        return (_reason("invalid_field", "", f"has {error.error_count()} faults, too many to be named"),)
     plan, keys = _plan_of(document)
     reasons = []
     for found in error.errors(include_url=False):

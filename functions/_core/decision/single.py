@@ -18,6 +18,7 @@ from functions._core.records.values import (
     TICKET_DECISION,
     RiskBand,
     SecurityLevel,
+    Texts,
     TicketStatus,
     flow_id_of,
     format_time,
@@ -89,7 +90,7 @@ class NewTicket(Input):
     """The span to continue, 16 hexadecimal digits, with `trace_id`."""
     description: str | None = None
     """The work, for people; the task type without it."""
-    dependencies: Annotated[tuple[str, ...], Field(max_length=0)] = ()
+    dependencies: Annotated[Texts, Field(max_length=0)] = ()
     """None: a ticket that is created alone waits for no other. Send a plan for work with dependencies."""
     status: Annotated[str | None, BeforeValidator(_pending)] = None
     """PENDING, if anything."""
@@ -99,7 +100,7 @@ class NewTicket(Input):
     """How dangerous it is; medium without it."""
     security_level: SecurityLevel | None = None
     """The clearance that a worker must have; INTERNAL without it."""
-    required_capabilities: tuple[str, ...] = ()
+    required_capabilities: Texts = ()
     """Capabilities that a worker must offer, all of them."""
     sla: NewSla = NewSla()
     """Its time and its tries."""

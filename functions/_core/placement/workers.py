@@ -10,10 +10,12 @@ from functions._core.placement.ranking import half_open, health_of, on_trial
 from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import (
+    FIRST_FAULT,
     Health,
     JsonObject,
     Model,
     SecurityLevel,
+    Texts,
     Timestamp,
     WholeNumber,
     a_number,
@@ -79,7 +81,7 @@ class Registration(Model):
     """Id of the worker; registering again replaces what is known of it."""
     endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
     """Where assignments are POSTed to."""
-    capabilities: tuple[str, ...] = Field(default=(), max_length=MAX_CAPABILITIES)
+    capabilities: Texts = Field(default=(), max_length=MAX_CAPABILITIES)
     """What the worker can do, in its own words; compared in lower case."""
     clearance: Clearance = SecurityLevel.INTERNAL
     """The highest security level of the tickets that the worker may get; INTERNAL where it is left out."""
@@ -91,7 +93,7 @@ class Registration(Model):
     """Anything the sender wants to keep with it; nothing here depends on it."""
     telemetry: StatedTelemetry = StatedTelemetry()
     """What the worker says of its own record."""
-    running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
+    running: Annotated[tuple[Running, ...], FIRST_FAULT] | None = Field(default=None, max_length=MAX_SLOTS)
     """All tickets that the worker has accepted and not reported as ended; null or absent says nothing."""
 
     @field_validator("capabilities")
@@ -113,7 +115,7 @@ class Heartbeat(Model):
     """How the worker feels; silence counts more than words."""
     telemetry: StatedTelemetry | None = None
     """What the worker says of its own record."""
-    running: tuple[Running, ...] | None = Field(default=None, max_length=MAX_SLOTS)
+    running: Annotated[tuple[Running, ...], FIRST_FAULT] | None = Field(default=None, max_length=MAX_SLOTS)
     """All tickets that the worker has accepted and not reported as ended; null or absent says nothing."""
 
 

@@ -41,6 +41,8 @@ class Principal:
     """The ticket whose token was sent, if one was: the caller may act on no other."""
     attempt: int | None = None
     """The attempt that this token was made for."""
+    worker_id: str | None = None
+    """The only worker that the caller may act for; None: any, as far as the roles go."""
 
     def may(self, *any_of: Role) -> bool:
         """Whether one of the caller's roles is, or includes, one of those given."""
@@ -58,6 +60,8 @@ class ApiKey(Record):
     """Roles of the holder."""
     scopes: tuple[str, ...] = ()
     """Areas of the API that it opens: `flows`, `metrics`; empty: all."""
+    worker_id: str | None = None
+    """The only worker that the holder acts for; None: any."""
     digest: str
     """SHA-256 of the secret part, hexadecimal."""
     created_at: Timestamp
@@ -70,4 +74,10 @@ class ApiKey(Record):
     @property
     def principal(self) -> Principal:
         """The caller who holds it."""
-        return Principal(self.name, frozenset(self.roles), key_id=self.key_id, scopes=frozenset(self.scopes))
+        return Principal(
+            name=self.name,
+            roles=frozenset(self.roles),
+            key_id=self.key_id,
+            scopes=frozenset(self.scopes),
+            worker_id=self.worker_id,
+        )

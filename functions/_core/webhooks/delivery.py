@@ -27,7 +27,7 @@ SCHEDULE = tuple(
 """The pause before each try, as Standard Webhooks has them: ten tries in four days."""
 
 KEPT = timedelta(days=7)
-"""How long a delivery is kept after it was made: longer than it can be tried."""
+"""How long a delivery is kept after it was made; a try that would come later is not made."""
 
 JITTER = 0.2
 """The share of a pause that is added at random: subscribers that come back are not called all at once."""
@@ -170,12 +170,14 @@ def attempted(delivery: WebhookDelivery, answer: WebhookAnswer, now: datetime, c
     )
     if answer.delivered:
         return tried.but(status=DeliveryStatus.DELIVERED, next_attempt_at=None)
+    given_up = tried.but(status=DeliveryStatus.FAILED, next_attempt_at=None)
     if answer.final or attempts >= len(SCHEDULE):
-        return tried.but(status=DeliveryStatus.FAILED, next_attempt_at=None)
+        return given_up
     pause = SCHEDULE[attempts] * (1 + JITTER * chance)
     if answer.retry_after is not None:
         pause = max(pause, min(answer.retry_after, LONGEST_RETRY_AFTER))
-    return tried.but(next_attempt_at=add_time(now, pause))
+    following = add_time(now, pause)
+    return tried.but(next_attempt_at=following) if following < add_time(delivery.created_at, KEPT) else given_up
 
 
 def resent(delivery: WebhookDelivery, now: datetime) -> WebhookDelivery:

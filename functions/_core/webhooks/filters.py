@@ -15,7 +15,8 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.records.values import format_time
 
 MAX_FILTERS = 64
-"""Filters of one subscription, those within others counted, too: each event is compared with all of them."""
+"""Filters of one subscription, those within others counted, too, and one that names several attributes as often: each
+event is compared with all of them."""
 
 MAX_DEPTH = 5
 """How deep filters may lie within each other."""
@@ -41,7 +42,7 @@ Filter = Mapping[str, Any]
 def check_filters(filters: Sequence[Filter]) -> None:
     """Raise `ValueError`, which names the place, for filters that are not understood or too many."""
     if sum(_checked(one, f"filters[{place}]", 1) for place, one in enumerate(filters)) > MAX_FILTERS:
-        raise ValueError(f"a subscription has at most {MAX_FILTERS} filters, with those within others")
+        raise ValueError(f"a subscription has at most {MAX_FILTERS} filters, with those within others, by attribute")
 
 
 def _checked(one: object, place: str, depth: int) -> int:
@@ -52,8 +53,7 @@ def _checked(one: object, place: str, depth: int) -> int:
         raise ValueError(f"{place} is no object with one of the names {', '.join([*COMPARISONS, *sorted(NESTED)])}")
     ((name, value),) = one.items()
     if name in COMPARISONS:
-        _check_texts(value, f"{place}.{name}")
-        return 1
+        return _checked_texts(value, f"{place}.{name}")
     if name == "not":
         return 1 + _checked(value, f"{place}.not", depth + 1)
     if name not in NESTED or not isinstance(value, list | tuple) or not 1 <= len(value) <= MAX_FILTERS:
@@ -61,7 +61,8 @@ def _checked(one: object, place: str, depth: int) -> int:
     return 1 + sum(_checked(inner, f"{place}.{name}[{at}]", depth + 1) for at, inner in enumerate(value))
 
 
-def _check_texts(value: object, place: str) -> None:
+def _checked_texts(value: object, place: str) -> int:
+    """Return how many attributes a filter compares."""
     if not isinstance(value, Mapping) or not 1 <= len(value) <= MAX_FILTERS:
         raise ValueError(f"{place} is no object of attributes and texts")
     for name, text in value.items():
@@ -69,6 +70,7 @@ def _check_texts(value: object, place: str) -> None:
             raise ValueError(f"{place} names an attribute that no event has: small letters and digits")
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT:
             raise ValueError(f"{place}.{name} is no text of 1 to {MAX_TEXT} characters")
+    return len(value)
 
 
 def attributes_of(event: CloudEvent) -> Mapping[str, str]:

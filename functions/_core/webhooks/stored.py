@@ -1,6 +1,7 @@
 """Subscriptions in the store: small records by their ids, changed by whoever changes first."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from pydantic import ValidationError
 
@@ -14,7 +15,7 @@ TRIES = 5
 
 async def subscriptions(entries: KeyValues) -> Sequence[Subscription]:
     """Return all subscriptions that can be read, by id."""
-    page = await entries.page(SPACE, None, MAX_SUBSCRIPTIONS)
+    page = await entries.page(SPACE, None, 2 * MAX_SUBSCRIPTIONS)  # more are there for a moment at most
     return [found for entry in page if (found := _read(entry)) is not None]
 
 
@@ -58,8 +59,13 @@ async def removed(entries: KeyValues, subscription_id: str) -> bool:
 
 
 def _read(entry: Entry) -> Subscription | None:
+    return _parsed(entry.value)
+
+
+@lru_cache(maxsize=2 * MAX_SUBSCRIPTIONS)  # all are read each few seconds, and seldom change
+def _parsed(value: bytes) -> Subscription | None:
     try:
-        return Subscription.model_validate_json(entry.value)
+        return Subscription.model_validate_json(value)
     except ValidationError:
         return None
 

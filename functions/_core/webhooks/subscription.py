@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, field_validator
 
 from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS, WORKER
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.records.values import JsonObject, Model, Timestamp, WholeNumber, Word
+from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Texts, Timestamp, WholeNumber, Word
 from functions._core.webhooks.filters import check_filters, fits
 
 SPACE = "subscription"
@@ -79,11 +79,11 @@ class SubscriptionForm(Model):
     """The protocol of deliveries."""
     source: str | None = Field(default=None, max_length=512)
     """Where events have to be from; absent: any source."""
-    types: tuple[str, ...] = Field(default=(), max_length=100)
+    types: Texts = Field(default=(), max_length=100)
     """Types of events, in full or as `flow.completed`; none: all transitions."""
     config: SubscriptionConfig = SubscriptionConfig()
     """How events are delivered."""
-    filters: tuple[JsonObject, ...] = Field(default=(), max_length=64)
+    filters: Annotated[tuple[JsonObject, ...], FIRST_FAULT] = Field(default=(), max_length=64)
     """Filters of the CloudEvents Subscriptions API that all have to fit."""
     protocolsettings: ProtocolSettings = ProtocolSettings()
     """Settings of the protocol."""
