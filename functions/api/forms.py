@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_valid
 
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
 from functions._core.records.principal import Role
-from functions._core.records.values import Model, Number, SecurityLevel, WholeNumber, a_number
+from functions._core.records.values import Model, SecurityLevel, WholeNumber, a_number
 from functions._core.rules import CANDIDATES_PER_TICKET
 from functions.api.actions import PRINTABLE
 from functions.api.roles import AREAS
@@ -74,6 +74,10 @@ LONGEST_SECONDS = 10 * 365 * 86_400
 """How long a key may hold at most; one that is to hold longer says nothing."""
 
 
+Scope = Annotated[str, Field(json_schema_extra={"enum": sorted(AREAS)})]
+"""An area of the API; `KeyForm` refuses others, and names those that there are."""
+
+
 class KeyForm(Model):
     """A key that is to be made. A field that is not known is refused."""
 
@@ -83,9 +87,9 @@ class KeyForm(Model):
     """The name that is kept with everything that the holder does."""
     roles: tuple[Role, ...] = Field(min_length=1, max_length=len(Role))
     """The roles of the holder."""
-    scopes: tuple[str, ...] = Field(default=(), max_length=len(AREAS))
+    scopes: tuple[Scope, ...] = Field(default=(), max_length=len(AREAS))
     """Areas of the API that the key opens, such as `flows` or `metrics`; empty: all."""
-    expires_in_seconds: Annotated[Number, Field(gt=0, le=LONGEST_SECONDS)] | None = None
+    expires_in_seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS), BeforeValidator(a_number)] | None = None
     """How long the key holds, in seconds; None: until it is revoked."""
 
     @field_validator("scopes")
