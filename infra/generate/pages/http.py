@@ -22,7 +22,7 @@ Every route of the API. A running platform gives the same as an OpenAPI document
 EVERYWHERE = """
 Where access is off, on a platform for its own machine alone, a request needs no credential. Everywhere else it brings
 one, as `X-API-Key` or as a bearer token: the key of `FLOWC_API_KEY`, an API key, the token of an identity provider, or
-the token of a ticket. [Security](../guides/security.md#callers) says who has which.
+the token of a ticket. [Security](../guides/security.md) says who has which.
 
 Each route names the roles of which the caller needs one. `operator` includes `viewer` and `worker`; `admin` includes
 all. The token of a ticket has the role `worker`, for its own ticket alone.
@@ -55,15 +55,14 @@ HEADERS = """
 An Idempotency-Key has 1 to 255 printable ASCII characters. For a command it stands for `order_id` of the body, which
 counts where both are given; it is known for the flow that the command is about. A ticket that is created with
 `ticket_id` is known by that; the key counts only without it, and other content under a known key is a 409.
-[Security](../guides/security.md#rate-limits) has the limits.
+[Security](../guides/security.md) has the limits.
 """
 
 PROVEN = {
     "/": "Events of workers ask for the role `worker`, a report for the token of its assignment as a bearer token, all "
     "others for the role `operator`.",
     "/api/v1/flows/{flow_id}/reports": "The token of the assignment is required, as a bearer token; no key is.",
-    SIGNED: "The signature of the body is required; no key is. "
-    "[Webhooks](../guides/webhooks.md#pipelines-that-report-back) says how it is made.",
+    SIGNED: "The signature of the body is required; no key is. [Webhooks](../guides/webhooks.md) says how it is made.",
 }
 """Routes that ask for no role of their own, and what they ask for instead."""
 
