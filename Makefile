@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators events reference diagrams observability knative sam clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative sam clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -13,6 +13,7 @@ python := .venv/bin/python
 PROCESSES ?= 2
 ready := .venv/ready
 emulators := .venv/emulators/ready
+clients := .venv/clients/ready
 sam := .venv/sam/ready
 
 help: ## list the targets
@@ -30,6 +31,13 @@ $(emulators): infra/requirements/emulators.txt | $(ready)
 	@.venv/emulators/bin/python -m pip install -qq --require-hashes --no-deps -r infra/requirements/emulators.txt
 	@touch $@
 
+clients: $(clients) ## make .venv/clients: the generator of API clients that a test tries
+
+$(clients): infra/requirements/clients.txt | $(ready)
+	@$(python) -m venv --clear .venv/clients
+	@.venv/clients/bin/python -m pip install -qq --require-hashes --no-deps -r infra/requirements/clients.txt
+	@touch $@
+
 $(sam): infra/requirements/sam.txt | $(ready)
 	@$(python) -m venv --clear .venv/sam
 	@.venv/sam/bin/python -m pip install -qq --no-compile --require-hashes --no-deps -r infra/requirements/sam.txt
@@ -38,7 +46,7 @@ $(sam): infra/requirements/sam.txt | $(ready)
 demo: $(ready) ## start everything, submit the sample decision and watch it complete
 	@.venv/bin/flowc demo
 
-test: $(ready) $(emulators) ## run all tests but the slow ones
+test: $(ready) $(emulators) $(clients) ## run all tests but the slow ones
 	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
 test-slow: $(ready) $(emulators) ## run the slow tests

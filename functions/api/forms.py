@@ -74,6 +74,10 @@ LONGEST_SECONDS = 10 * 365 * 86_400
 """How long a key may hold at most; one that is to hold longer says nothing."""
 
 
+Scope = Annotated[str, Field(json_schema_extra={"enum": sorted(AREAS)})]
+"""An area of the API; `KeyForm` refuses others, and names those that there are."""
+
+
 class KeyForm(Model):
     """A key that is to be made. A field that is not known is refused."""
 
@@ -83,7 +87,7 @@ class KeyForm(Model):
     """The name that is kept with everything that the holder does."""
     roles: Annotated[tuple[Role, ...], FIRST_FAULT] = Field(min_length=1, max_length=len(Role))
     """The roles of the holder."""
-    scopes: Texts = Field(default=(), max_length=len(AREAS))
+    scopes: Annotated[tuple[Scope, ...], FIRST_FAULT] = Field(default=(), max_length=len(AREAS))
     """Areas of the API that the key opens, such as `flows` or `metrics`; empty: all."""
     worker_id: str | None = Field(default=None, min_length=1, max_length=255, pattern=PRINTABLE)
     """The only worker that the holder acts for, where the one role is `worker`; None: any."""

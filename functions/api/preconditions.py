@@ -19,12 +19,20 @@ MAX_TAGS = 1_000
 TAG = re.compile(r'\s*(?:W/)?"([^"\x00-\x1f\x7f]*)"\s*(?:,|$)')
 VERSION = re.compile(r"[0-9]{1,18}", re.ASCII)
 
+LIST = {"pattern": r'^(\*|(W/)?"[^"\x00-\x1f\x7f]*"( *, *(W/)?"[^"\x00-\x1f\x7f]*")*)$'}
+"""A list of ETags; only said: `matches` refuses others."""
+
 IfMatch = Annotated[
     str | None,
-    Header(max_length=MAX_TAGS, description="ETags, in quotation marks, or *: 412 when the ticket has another one"),
+    Header(
+        max_length=MAX_TAGS,
+        description="ETags, in quotation marks, or *: 412 when the ticket has another one",
+        json_schema_extra=LIST,
+    ),
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(max_length=MAX_TAGS, description="ETags: 304 when the ticket still has one of them")
+    str | None,
+    Header(max_length=MAX_TAGS, description="ETags: 304 when the ticket still has one of them", json_schema_extra=LIST),
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -72,6 +80,8 @@ def matched_version(given: str | None, ticket: Ticket) -> int | None:
 
 def _tags(given: str) -> list[str]:
     tags, place = [], 0
+    if not given.strip():
+        raise Rejected("the list of ETags is empty", code="malformed_etag")
     while place < len(given):
         tag = TAG.match(given, place)
         if tag is None:

@@ -255,7 +255,12 @@ async def _checked_sink(webhooks: WebhookServices, form: SubscriptionForm) -> in
     if not any(map(webhooks.told, wanted)):
         text = "this platform tells subscribers none of these types: FLOWC_SUBSCRIBER_EVENTS"
         raise Rejected(text, code="not_told", status=422)
-    webhooks.check(form.sink)
+    try:
+        webhooks.check(form.sink)
+    except Rejected as refusal:
+        if refusal.code != "bad_address":
+            raise
+        raise Rejected(f"sink: {refusal}", code=refusal.code, status=422) from refusal
     return await webhooks.consent(form.sink) if form.protocolsettings.handshake else None
 
 

@@ -133,6 +133,7 @@ async def change_status(
     """Change the status of a ticket: claim it (RUNNING), end an attempt (COMPLETED, FAILED), or stop it (CANCELLED).
 
     Of several claims at once one is carried out. A change that is not possible is a 409 that names those that are.
+    CANCELLED takes the role `operator`.
     """
     principal = principal_of(request)
     holder = principal if principal is not None and principal.ticket_id is not None else None

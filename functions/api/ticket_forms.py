@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from functions._core.decision.vocabulary import Id
 from functions._core.events.reports import ReportError
-from functions._core.records.values import Model, Word, a_number
+from functions._core.records.values import Model, WholeNumber, Word, a_number
 from functions.api.forms import OrderForm
 from functions.api.views import TicketView
 
@@ -48,7 +48,7 @@ class StatusChange(Model):
     """The status asked for, in any letter case."""
     worker_id: WorkerId | None = None
     """Id of the worker; `metadata.worker_id` without it."""
-    attempt: int | None = Field(default=None, ge=1)
+    attempt: Annotated[int, Field(ge=1), BeforeValidator(a_number)] | None = None
     """The attempt that this is about, as the answer to the claim or the assignment names it."""
     progress: Annotated[float, Field(ge=0, le=100), BeforeValidator(a_number)] | None = None
     """How far the work is, in percent."""
@@ -60,7 +60,7 @@ class StatusChange(Model):
     """Why it failed."""
     error_message: str | None = None
     """Why it failed, as a sentence alone."""
-    actual_duration_ms: int | None = None
+    actual_duration_ms: WholeNumber | None = None
     """Taken and not used: the platform measures it."""
     metadata: Mapping[str, Any] = {}
     """`worker_id` and `failure_class` (permanent: another attempt is pointless) are read; nothing here is kept."""
@@ -95,7 +95,7 @@ class StatusChange(Model):
 class RetryForm(OrderForm):
     """Who wants a ticket to be tried again, and why."""
 
-    force: bool = False
+    force: StrictBool = False
     """Try a ticket that FAILED although no retry is left, or although its task is not idempotent."""
 
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from functions._core.records.values import FIRST_FAULT, JsonObject, Model, WholeNumber, Word
+from functions._core.records.values import FIRST_FAULT, JsonObject, Model, WholeNumber, Word, a_number
 from functions._core.webhooks.subscription import OVERLAP
 
 MAX_ARTIFACTS = 1000
@@ -15,7 +15,7 @@ class Rotation(Model):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    overlap_seconds: Annotated[WholeNumber, Field(ge=0, le=7 * 86_400)] = int(OVERLAP.total_seconds())
+    overlap_seconds: WholeNumber = Field(default=int(OVERLAP.total_seconds()), ge=0, le=7 * 86_400)
     """Seconds for which deliveries carry the signatures of both secrets."""
 
 
@@ -39,13 +39,13 @@ class PipelineCompleted(Model):
     """Id of the ticket that it was for."""
     status: PipelineStatus
     """How it ended."""
-    attempt: WholeNumber | None = Field(default=None, ge=1)
+    attempt: Annotated[int, Field(ge=1), BeforeValidator(a_number)] | None = None
     """The attempt at the ticket that it was for; null: the present one."""
     artifact_id: str | None = Field(default=None, max_length=255)
     """Id of the artifact that it made."""
     artifacts: Annotated[tuple[JsonObject, ...], FIRST_FAULT] = Field(default=(), max_length=MAX_ARTIFACTS)
     """The artifacts that it made, each with its place and its checksum."""
-    duration_ms: WholeNumber | None = Field(default=None, ge=0)
+    duration_ms: Annotated[int, Field(ge=0), BeforeValidator(a_number)] | None = None
     """How long it took, in milliseconds."""
     error: str | None = Field(default=None, max_length=10_000)
     """Why it failed."""

@@ -416,7 +416,7 @@ async def test_a_405_allows_what_the_document_lists_for_the_path_also_beside_one
     beside = {"workers/discover", "workflows/start", "dead-letters/{letter_id}/replay"}
     assert {f"/api/v1/{path}" for path in beside} <= paths.keys()
     for path, operations in paths.items():
-        answer = await api.client.put(re.sub(r"\{\w+\}", "x", path))
+        answer = await api.client.request("TRACE", re.sub(r"\{\w+\}", "x", path))
         problem_of(answer, 405, "method_not_allowed")
         assert answer.headers["allow"] == ", ".join(sorted(method.upper() for method in operations)), path
 
@@ -469,7 +469,7 @@ async def test_the_document_is_sound_and_names_every_route_and_every_taken_event
     assert all(operation["responses"]["default"] for operation in operations)
     ingress = document["paths"]["/"]["post"]["requestBody"]["content"]
     cloudevents = {"application/cloudevents+json", "application/cloudevents-batch+json"}
-    assert set(ingress) == {"application/json", "application/avro", *cloudevents}
+    assert set(ingress) == {"application/json", *cloudevents}
     assert len(ingress["application/cloudevents+json"]["schema"]["oneOf"]) == len(HANDLERS)
 
 

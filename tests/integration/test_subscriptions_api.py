@@ -110,6 +110,11 @@ async def test_a_sink_that_is_never_called_is_refused(api: Api, sink: str) -> No
     problem_of(answer, 403, "forbidden_address")
 
 
+async def test_a_sink_that_is_no_address_is_a_fault_of_the_body(api: Api) -> None:
+    problem = problem_of(await api.client.post(PATH, json={"sink": f"https://{'0' * 64}"}), 422, "bad_address")
+    assert problem["detail"].startswith("sink: ")
+
+
 async def test_a_large_or_deep_body_is_refused_before_it_is_looked_at(api: Api) -> None:
     answer = await api.client.post(PATH, content=b"[" * 10_000, headers=JSON)
     problem_of(answer, 413, "too_large")

@@ -18,6 +18,7 @@ from functions._core.records.values import (
     TICKET_DECISION,
     RiskBand,
     SecurityLevel,
+    TaskType,
     Texts,
     TicketStatus,
     flow_id_of,
@@ -72,7 +73,7 @@ class NewTicket(Input):
 
     plan_id: Id
     """Id of the plan that the ticket is counted to."""
-    task_type: TaskWord
+    task_type: Annotated[TaskWord, Field(json_schema_extra={"not": {"const": TaskType.COMPENSATE.value}})]
     """The kind of work."""
     ticket_id: Annotated[str, AfterValidator(_a_ticket_id), StringConstraints(max_length=36)] | None = None
     """Id of the ticket: 1 to 36 letters, digits, dots, dashes and underscores, but no UUID of version 5."""

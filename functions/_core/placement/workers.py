@@ -33,7 +33,12 @@ MAX_SLOTS = 10_000
 MAX_CAPABILITIES = 200
 """Capabilities of one worker at most: each ticket that waits is compared with all of them."""
 
-Clearance = Annotated[SecurityLevel, BeforeValidator(lambda word: SecurityLevel.INTERNAL if word is None else word)]
+Clearance = Annotated[
+    SecurityLevel,
+    BeforeValidator(
+        lambda word: SecurityLevel.INTERNAL if word is None else word, json_schema_input_type=SecurityLevel | None
+    ),
+]
 """A security level that may be left out: without one a worker is cleared for INTERNAL."""
 
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, StrictBool, field_validator
 
 from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS, WORKER
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Texts, Timestamp, WholeNumber, Word
+from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Timestamp, WholeNumber, Word
 from functions._core.webhooks.filters import check_filters, fits
 
 SPACE = "subscription"
@@ -37,6 +37,15 @@ def told_types() -> frozenset[str]:
     """
     entries = (entry for entry in BY_TYPE.values() if entry.handled_by in {SUBSCRIBERS, HOLDER})
     return frozenset(entry.event_type for entry in entries if entry.subject != WORKER) - ROUTES.keys()
+
+
+def _known_types() -> Mapping[str, str]:
+    """Return the types of `told_types` in full, by each of their two forms."""
+    return {form: type_of(name) for name in told_types() for form in (name, type_of(name))}
+
+
+ToldType = Annotated[str, Field(json_schema_extra=lambda schema: schema.update(enum=sorted(_known_types())))]
+"""A type of `told_types`, in full or short."""
 
 
 class SubscriptionStatus(Word):
@@ -79,7 +88,7 @@ class SubscriptionForm(Model):
     """The protocol of deliveries."""
     source: str | None = Field(default=None, max_length=512)
     """Where events have to be from; absent: any source."""
-    types: Texts = Field(default=(), max_length=100)
+    types: Annotated[tuple[ToldType, ...], FIRST_FAULT] = Field(default=(), max_length=100)
     """Types of events, in full or as `flow.completed`; none: all transitions."""
     config: SubscriptionConfig = SubscriptionConfig()
     """How events are delivered."""
@@ -90,8 +99,8 @@ class SubscriptionForm(Model):
 
     @field_validator("types")
     @classmethod
-    def _known_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        known = {form: type_of(name) for name in told_types() for form in (name, type_of(name))}
+    def _in_full(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = _known_types()
         if unknown := [name for name in value if name not in known]:
             raise ValueError(f"subscribers get no events of type {unknown[0][:100]!r}; a type is flow.completed")
         return tuple(sorted({known[name] for name in value}))
