@@ -101,6 +101,7 @@ class Platform:
             committed=self._committed,
             observed=self.instruments.handled,
             subscribed=settings.tells if settings.subscriber_url or not own_broker else None,
+            tells_owners=settings.webhooks,
             chain_told=own_broker,
             joins=self._joins,
             remembers=self._joins and settings.database_url is not None,
@@ -217,7 +218,7 @@ class Platform:
             raise Rejected(f"letter {letter_id} holds no event that can be replayed", code="not_replayable", status=422)
         if BY_TYPE[event.event_type].handled_by == SINK:
             await replay_telemetry(event, self.ports)
-        elif handler_of(event) is None and self.outbox.subscriber is None:
+        elif handler_of(event) is None and not (self.outbox.subscriber and self.dispatcher.tells(event)):
             raise Rejected(
                 f"nobody takes {event.event_type} events now: set FLOWC_SUBSCRIBER_URL", code="no_receiver", status=422
             )

@@ -17,10 +17,11 @@ from functions._core.errors import Conflict, FlowcError, Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, Ports
 from functions._core.webhooks.delivery import DeliveryStatus, WebhookAnswer, WebhookDelivery
+from functions._core.webhooks.owners import OWNER
 from functions._core.webhooks.stored import subscriptions
 from functions._core.webhooks.subscription import Subscription, told_types
 from functions._engine.clock import CHANCE
-from functions._engine.wiring_webhooks import deliver, notify
+from functions._engine.wiring_webhooks import deliver, notify, subscribed_host
 from functions._observability.logs import log
 from functions._observability.metrics import Gauge, Metrics
 
@@ -53,22 +54,24 @@ Wanted = Callable[[str], bool]
 class Webhooks:
     """Implements `Broker`: an event that is published goes into the queues of the subscribers that want it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a process
         self,
         ports: Ports,
         calls: OutboundClient,
         metrics: Metrics,
         *,
+        base_url: str,
         wants: Callable[[Wanted | None], None] = lambda _wanted: None,
         also: Broker | None = None,
         also_wanted: Wanted | None = None,
         chance: Random = CHANCE,
     ) -> None:
-        """Tell `wants` which types are wanted, None for none, each time that changes.
+        """Tell `wants` which types are wanted, None for none, each time that changes. The api is at `base_url`.
 
         `also` gets the events that `also_wanted` wants, whether or not there are subscriptions.
         """
         self._ports, self._calls, self._metrics, self._chance = ports, calls, metrics, chance
+        self._base_url = base_url
         self._wants, self._also, self._also_wanted = wants, also, also_wanted
         self._known: Mapping[str, Subscription] = {}
         self._lanes: dict[str, deque[tuple[float, WebhookDelivery]]] = {}
@@ -88,7 +91,8 @@ class Webhooks:
         self._fresh_until = asyncio.get_running_loop().time() + 2 * ROUND_SECONDS
         found = await subscriptions(self._ports.key_values)
         self._known = {one.id: one for one in found if one.active}
-        types = frozenset(name for name in told_types() if any(one.tells(name) for one in self._known.values()))
+        of_all = [one for one in self._known.values() if not one.config.tickets]
+        types = frozenset(name for name in told_types() if any(one.tells(name) for one in of_all))
         also = self._also_wanted
         self._wants((lambda name: name in types or (also is not None and also(name))) if types else also)
 
@@ -106,6 +110,19 @@ class Webhooks:
                 await self._notify(event)
             if self._also is not None and (self._also_wanted is None or self._also_wanted(event.event_type)):
                 await self._also.publish([event])
+            if await self._is_first(event):
+                await self._notify(event)
+
+    async def _is_first(self, event: CloudEvent) -> bool:
+        """Learn the subscription of the host that the ticket of an event names; tell whether it was not known yet."""
+        owner = event.extensions.get(OWNER)
+        if owner is None or owner in self._known:
+            return False
+        found = await subscribed_host(event, self._ports)
+        if found is None or not found.active:
+            return False
+        self._known = {**self._known, found.id: found}
+        return True
 
     async def _notify(self, event: CloudEvent) -> None:
         idle = self._known.keys() - self._lanes.keys()
@@ -214,14 +231,17 @@ class Webhooks:
         """Try a delivery; tell whether there was an answer."""
         async with self._slots:
             try:
-                tried, answer = await deliver(delivery, subscription, self._ports, self._send, self._chance.random())
+                chance = self._chance.random()
+                tried, answer = await deliver(
+                    delivery, subscription, self._ports, self._send, chance, base_url=self._base_url
+                )
             except Conflict:
                 return True  # another process was faster
             except Exception as error:  # noqa: BLE001 one broken delivery must not keep the others waiting
                 log.warning("webhook.not_recorded", **_ids(delivery), error=repr(error))
                 return False
         self._told(tried, answer)
-        if answer.gone:
+        if answer.gone and not subscription.config.tickets:
             log.warning("webhook.disabled", subscription_id=subscription.id, sink=subscription.sink)
             self._metrics.count("flowc_webhooks_disabled_total")
             await self.refresh()

@@ -170,7 +170,7 @@ async def _webhooks(function: str, platform: Platform, settings: Settings, stack
 
     calls = OutboundClient(settings.networks)
     stack.push_async_callback(calls.aclose)
-    webhooks = Webhooks(platform.ports, calls, platform.metrics)
+    webhooks = Webhooks(platform.ports, calls, platform.metrics, base_url=platform.base_url)
     stack.push_async_callback(webhooks.close)
     platform.instruments.gauges.more = webhooks.gauges
     return webhooks
