@@ -22,6 +22,12 @@ MAX_SUBSCRIPTIONS = 200
 MAX_CONCURRENCY = 8
 """Deliveries under way to one subscriber at a time."""
 
+MAX_WAITING = 10_000
+"""Deliveries that may wait for one subscriber; with more it is disabled, as its queue would only grow."""
+
+GRACE = timedelta(minutes=10)
+"""How long a subscription that was made or replaced is not disabled for its queue: it has to get through it first."""
+
 OVERLAP = timedelta(days=1)
 """How long the secret before the newest one still signs."""
 
