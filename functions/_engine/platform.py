@@ -35,6 +35,7 @@ from functions._engine.heavy_work import HeavyWork, is_large
 from functions._engine.keyed_executor import KeyedExecutor
 from functions._engine.outbox import EventOutbox
 from functions._engine.report_intake import ReportIntake
+from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
 from functions._engine.sweep import Sweeper
 from functions._engine.telemetry_flush import TelemetryFlush
@@ -86,6 +87,7 @@ class Platform:
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
         self.base_url = base_url.rstrip("/")
+        self.secret_leases = SecretLeases(settings.leases, ports.store, ports.clock)
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.after_commit = self._acts(alarm or self.sweeper.observe)

@@ -138,7 +138,8 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
         keeper = _Keeper(platform, relay, made.retention, webhooks, timer=settings.sla_timer)
         notify = webhooks.publish if webhooks is not None else None
         app = _app(function, platform, settings, store, EventWork(function, platform, relay, keeper.tick, notify))
-        clocks = [asyncio.create_task(loop, name="clock") for loop in keeper.loops(function)]
+        loops = [platform.secret_leases.run(), *keeper.loops(function)]
+        clocks = [asyncio.create_task(loop, name="clock") for loop in loops]
         try:
             yield RunningFunction(app, platform, store)
         finally:
