@@ -48,4 +48,4 @@ async def every_delivery_arrives(world: ClientWorld, decision: Mapping[str, Any]
         assert ready["data"]["callback"]["status_url"].endswith(f"/api/v1/tickets/{ready['subject']}/status")
         assert all("callback" not in body["data"] for body in receiver.bodies("all"))
         for one in (made, owner):
-            assert (await world.call("DELETE", f"{SUBSCRIPTIONS}/{one['id']}"))[0] == 204  # noqa: PLR2004
+            assert (await world.call("DELETE", f"{SUBSCRIPTIONS}/{one['id']}"))[0] == 204
