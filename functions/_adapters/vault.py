@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
-from functions._adapters.http.outbound import OutboundClient
+from functions._adapters.http.outbound import OutboundAnswer
 from functions._adapters.secrets import FileSecrets
 from functions._core.errors import Rejected, Unavailable
 from functions._core.ports import Clock
@@ -27,6 +27,15 @@ RENEWED_AT = 2 / 3
 LONGEST_LEASE_SECONDS = 10 * 365 * 86_400
 
 
+class Call(Protocol):
+    """A call of the server over HTTP, as `OutboundClient.request` makes it."""
+
+    async def __call__(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> OutboundAnswer:
+        """Return the answer; raise `Unavailable` when none came."""
+
+
 class _Lease(NamedTuple):
     secret: Secret
     lease_id: str
@@ -37,8 +46,8 @@ class _Lease(NamedTuple):
 class VaultSecrets:
     """Secrets by path and field, `secret/data/flowc#worker_key`; implements `ports.Secrets`."""
 
-    def __init__(self, client: OutboundClient, url: str, token_file: Path, clock: Clock) -> None:
-        self._client = client
+    def __init__(self, call: Call, url: str, token_file: Path, clock: Clock) -> None:
+        self._send = call
         self._url = url.rstrip("/")
         self._token_file = str(token_file)
         self._tokens = FileSecrets()
@@ -91,7 +100,7 @@ class VaultSecrets:
         token = (await self._tokens.get(self._token_file)).value
         headers = {"x-vault-token": token, "x-vault-request": "true", "content-type": "application/json"}
         text = b"" if body is None else json.dumps(body).encode()
-        answer = await self._client.request(method, self._url + path, headers=headers, body=text)
+        answer = await self._send(method, self._url + path, headers=headers, body=text)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Unavailable(f"Vault answered {answer.status} to {path}")
         if answer.status != HTTPStatus.OK:

@@ -30,12 +30,17 @@ def create_subscription(  # noqa: PLR0913 as many as a subscription has
     subject: Annotated[str | None, typer.Option("--subject", help="Only events of this flow or ticket.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=8, help="Deliveries that are begun together.")] = 1,
     handshake: Annotated[bool, typer.Option("--handshake", help="Ask the sink for its consent first.")] = False,
+    tickets: Annotated[
+        bool, typer.Option("--tickets", help="Only for tickets that name a webhook on this host; it is sent theirs.")
+    ] = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
     """Subscribe a webhook to events, and print the secret that signs them: it is shown this once."""
     form: dict[str, Any] = {"sink": sink, "types": types, "config": {"concurrency": concurrency}}
+    if tickets:
+        form["config"] |= {"tickets": True, "x_webhook_signature": True}
     form |= {"filters": [{"exact": {"subject": subject}}]} if subject else {}
     form |= {"protocolsettings": {"handshake": True}} if handshake else {}
     run(_shown_with_secret(PATH, form, url, api_key, as_json=as_json))

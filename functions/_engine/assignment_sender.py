@@ -7,24 +7,24 @@ again. The token is made here, when the POST is made, and kept nowhere.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
-from functions._core.decision.references import Resolution
 from functions._core.errors import FlowcError, Undeliverable, Unreadable
 from functions._core.events.assignment import BATCH_BYTES, BATCH_SIZE, TOKEN_GRACE, assignment_event, cancellation_event
 from functions._core.events.envelope import CloudEvent
+from functions._core.machine.related_tickets import resolved_parameters
 from functions._core.placement.ranking import not_cleared
 from functions._core.planning.tickets import TicketCorrupted, check_hash
 from functions._core.ports import Answer, Ports
 from functions._core.records.change_set import Delivery
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
-from functions._core.records.values import TicketStatus, add_time, ticket_id_of
+from functions._core.records.values import TicketStatus, add_time
 from functions._core.records.worker import Worker
 from functions._core.rules import REFERENCES_BYTES
 from functions._observability.logs import ids_of_delivery, log
@@ -34,9 +34,6 @@ SUSPENDED = Answer(0, "its circuit breaker lets nothing through", reached=False,
 
 WORKERS_THAT_HANG = 8
 """So many workers have to hang before they can take up all deliveries."""
-
-OUTPUTS_AT_ONCE = 8
-"""Upstream tickets in memory at once while their outputs are filled in: of each only what is referred to is kept."""
 
 Letter = tuple[str, int, bool]
 """Ticket, attempt, and whether it is the notice that the attempt is cancelled."""
@@ -256,7 +253,7 @@ class AssignmentSender:
     async def _assignment(self, delivery: Delivery, ticket: Ticket) -> CloudEvent:
         """Return the assignment with a token that is valid from now on."""
         now = self._ports.clock.now()
-        parameters = await self._parameters(ticket)
+        parameters = await resolved_parameters(ticket, self._ports.store, self._references_bytes)
         token = self._ports.tokens.mint(
             ticket_id=ticket.ticket_id,
             attempt=delivery.attempt,
@@ -265,17 +262,6 @@ class AssignmentSender:
         )
         url = f"{self._base_url}/api/v1/flows/{ticket.flow_id}/reports"
         return assignment_event(ticket, delivery.attempt, parameters, url, token, now)
-
-    async def _parameters(self, ticket: Ticket) -> Mapping[str, Any]:
-        """Return the ticket's parameters with every reference replaced by the upstream output."""
-        resolution = Resolution(ticket.parameters, self._references_bytes)
-        task_ids = {ticket_id_of(ticket.flow_id, task_id): task_id for task_id in resolution.task_ids}
-        ids = list(task_ids)
-        for start in range(0, len(ids), OUTPUTS_AT_ONCE):
-            upstream = await self._ports.store.tickets(ids[start : start + OUTPUTS_AT_ONCE], ticket.flow_id)
-            for ticket_id, other in upstream.items():
-                resolution.add(task_ids[ticket_id], other.output)
-        return resolution.parameters()
 
 
 def _letter(delivery: Delivery) -> Letter:

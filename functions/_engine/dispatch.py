@@ -28,6 +28,7 @@ from functions._core.records.change_set import ChangeSet, joined, singly
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.rules import Rules
+from functions._core.webhooks.owners import OWNER, for_owner, owners_of, ready_events
 from functions._engine.joined_steps import Ahead, StepJoiner, StepTaken
 from functions._engine.keyed_executor import HeavyWork
 from functions._engine.remembered import KnownRecords, RememberedRecords, seen_by
@@ -85,6 +86,7 @@ class Dispatcher:
         committed: Callable[[ChangeSet], None],
         observed: Callable[[Handling], None],
         subscribed: Callable[[str], bool] | None = None,
+        tells_owners: bool = False,
         chain_told: bool = False,
         joins: bool = False,
         remembers: bool = False,
@@ -94,14 +96,15 @@ class Dispatcher:
         """Call `committed` with every step right after its commit: it publishes and delivers.
 
         `observed` is told how each event went. `subscribed`, which may change, adds events for transitions, those whose
-        type it wants; with `chain_told` also for those that are named like a chain event. With `joins` the steps that
-        follow from one are committed with it, as far as `StepJoiner` takes them. A process that `remembers` records
-        does not read them from the store for each decision. With `commits_singly` assignments are committed alone.
-        `heavy` runs what takes long.
+        type it wants; with `chain_told` also for those that are named like a chain event; with `tells_owners` all of
+        tickets that name a webhook. With `joins` the steps that follow from one are committed with it, as far as
+        `StepJoiner` takes them. A process that `remembers` records does not read them from the store for each decision.
+        With `commits_singly` assignments are committed alone. `heavy` runs what takes long.
         """
         self._chain_told = chain_told
         self._observed = observed
         self.subscribed = subscribed
+        self._tells_owners = tells_owners
         self._ports = ports
         self._rules = rules
         self.up_since: datetime | None = None
@@ -281,11 +284,24 @@ class Dispatcher:
 
     def told(self, step: ChangeSet, flow: Flow) -> ChangeSet:
         """Return a step with the events by which its transitions are told to subscribers."""
-        wanted = self.subscribed
-        if wanted is None or not step.history:
+        wanted, owners = self.subscribed, owners_of(step.tickets) if self._tells_owners else None
+        if not owners and (wanted is None or not step.history):
             return step
         events = subscriber_events(step, step.flow or flow, chain=self._chain_told)
-        return replace(step, events=(*step.events, *(event for event in events if wanted(event.event_type))))
+        if not owners:
+            told = [event for event in events if wanted is None or wanted(event.event_type)]
+        else:
+            told = [
+                for_owner(event, owners)
+                for event in events
+                if event.subject in owners or (wanted is not None and wanted(event.event_type))
+            ]
+            told += ready_events(step, step.flow or flow, owners)
+        return replace(step, events=(*step.events, *told))
+
+    def tells(self, event: CloudEvent) -> bool:
+        """Whether anybody may want an event that no function handles."""
+        return self.subscribed is not None or OWNER in event.extensions
 
     async def _load(
         self, flow_id: str, ticket_ids: Collection[str], function: str, cause: str, ahead: Ahead | None = None

@@ -34,6 +34,7 @@ from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
 from functions._engine.report_intake import ReportIntake
+from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
 from functions._engine.sweep import Sweeper
 from functions._engine.telemetry_flush import TelemetryFlush
@@ -85,6 +86,7 @@ class Platform:
             ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
         )
         self.base_url = base_url.rstrip("/")
+        self.secret_leases = SecretLeases(settings.leases, ports.store, ports.clock)
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
@@ -100,6 +102,7 @@ class Platform:
             committed=self._committed,
             observed=self.instruments.handled,
             subscribed=settings.tells if settings.subscriber_url or not own_broker else None,
+            tells_owners=settings.webhooks,
             chain_told=own_broker,
             joins=self._joins,
             remembers=self._joins and settings.database_url is not None,
@@ -217,7 +220,7 @@ class Platform:
             raise Rejected(f"letter {letter_id} holds no event that can be replayed", code="not_replayable", status=422)
         if BY_TYPE[event.event_type].handled_by == SINK:
             await replay_telemetry(event, self.ports)
-        elif handler_of(event) is None and self.outbox.subscriber is None:
+        elif handler_of(event) is None and not (self.outbox.subscriber and self.dispatcher.tells(event)):
             raise Rejected(
                 f"nobody takes {event.event_type} events now: set FLOWC_SUBSCRIBER_URL", code="no_receiver", status=422
             )

@@ -13,6 +13,7 @@ from functions._core.errors import Rejected, Unavailable
 from functions._core.ports import Clock
 from functions._core.secrets import Secrets
 from functions._engine.clock import SystemClock
+from functions._engine.secret_leases import LeasedEnvironment, SecretLease
 from functions._engine.settings import PREFIX, SettingsError
 
 NAMED = ("worker_key", "api_key", "token_keys")
@@ -43,20 +44,29 @@ def places_in(environment: Mapping[str, str]) -> Mapping[str, SecretPlace]:
 async def with_secrets(
     environment: Mapping[str, str], clock: Clock, of_aws: Callable[[], Secrets] | None = None
 ) -> Mapping[str, str]:
-    """Return the environment with the values of all secrets that it names; raise `SettingsError`, `Unavailable`.
+    """Return the environment with the values of all secrets that it names, and the leases of those that have one.
+
+    Raises `SettingsError`, `Unavailable`.
 
     What reads a kind of secret is imported only where one is named. `of_aws` reads those of AWS.
     """
-    found: dict[str, str] = {}
+    leases: list[SecretLease] = []
     problems: list[str] = []
     for variable, place in places_in(environment).items():
+        source = _source(place.kind, environment, clock, of_aws)
         try:
-            found[variable] = (await _source(place.kind, environment, clock, of_aws).get(place.name)).value
+            secret = await source.get(place.name)
         except Rejected as error:
             problems.append(f"{variable}_SECRET: {error}")
+        else:
+            leases.append(SecretLease(variable, source, place.name, secret, clock.now()))
     if problems:
         raise SettingsError(problems)
-    return {**environment, **found} if found else environment
+    if not leases:
+        return environment
+    whole = LeasedEnvironment({**environment, **{lease.variable: lease.secret.value for lease in leases}})
+    whole.leases = [lease for lease in leases if lease.secret.expires_at is not None]
+    return whole
 
 
 def environment_with_secrets(environment: Mapping[str, str]) -> Mapping[str, str]:
@@ -86,14 +96,25 @@ def _source(kind: str, environment: Mapping[str, str], clock: Clock, of_aws: Cal
 def vault_of(environment: Mapping[str, str], clock: Clock) -> Secrets:
     """Return the secrets of the server that FLOWC_VAULT_URL names; raise `SettingsError`."""
     from functions._adapters.http.addresses import EVERY_NETWORK
-    from functions._adapters.http.outbound import OutboundClient
+    from functions._adapters.http.outbound import OutboundAnswer, OutboundClient
     from functions._adapters.vault import VaultSecrets
 
     url, token = (environment.get(f"{PREFIX}{name}", "").strip() for name in ("VAULT_URL", "VAULT_TOKEN_FILE"))
     missing = [f"{PREFIX}{name}" for name, given in (("VAULT_URL", url), ("VAULT_TOKEN_FILE", token)) if not given]
     if missing:
         raise SettingsError([f"{name}: not set; a secret is kept in Vault" for name in missing])
-    return VaultSecrets(OutboundClient(EVERY_NETWORK), url, Path(token), clock)
+
+    async def call(
+        method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> OutboundAnswer:
+        # A client belongs to one event loop, and leases are renewed on another than that of the start.
+        client = OutboundClient(EVERY_NETWORK)
+        try:
+            return await client.request(method, url, headers=headers, body=body)
+        finally:
+            await client.aclose()
+
+    return VaultSecrets(call, url, Path(token), clock)
 
 
 def _from_aws() -> Secrets:

@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     IPvAnyAddress,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -25,6 +26,7 @@ from functions._core.rate_limits import DEFAULT, Limit, read_limits
 from functions._core.records.values import time_span
 from functions._core.rules import Rules
 from functions._engine.jose import signing_keys
+from functions._engine.secret_leases import SecretLease, leases_of
 
 PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
@@ -177,6 +179,8 @@ class Settings(BaseModel):
     queue_memory: int = Field(20_000, ge=100, description="Queued events held in memory; the rest waits on disk")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown")
 
+    _leases: Sequence[SecretLease] = PrivateAttr(())
+
     @field_validator("host", mode="before")
     @classmethod
     def _known_name(cls, value: object) -> object:
@@ -279,7 +283,13 @@ class Settings(BaseModel):
             problems += [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
         if problems:
             raise SettingsError(problems)
+        settings._leases = leases_of(mapping)  # noqa: SLF001 its own class
         return settings
+
+    @property
+    def leases(self) -> Sequence[SecretLease]:
+        """The leases of the secrets that the settings were read from; they have to be renewed."""
+        return self._leases
 
     @property
     def access_is_off(self) -> bool:

@@ -16,11 +16,13 @@ from functions._adapters.http.outbound import OutboundClient
 from functions._core.errors import Conflict, FlowcError, Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, Ports
+from functions._core.webhooks import subscription
 from functions._core.webhooks.delivery import DeliveryStatus, WebhookAnswer, WebhookDelivery
+from functions._core.webhooks.owners import OWNER
 from functions._core.webhooks.stored import subscriptions
 from functions._core.webhooks.subscription import Subscription, told_types
 from functions._engine.clock import CHANCE
-from functions._engine.wiring_webhooks import deliver, notify
+from functions._engine.wiring_webhooks import deliver, disable, notify, subscribed_host
 from functions._observability.logs import log
 from functions._observability.metrics import Gauge, Metrics
 
@@ -45,6 +47,8 @@ AT_ONCE = 256
 ROUND_SECONDS = 5.0
 """How old the known subscriptions may be, and how late a delivery that another process has left."""
 
+COUNTED_SECONDS = 60.0
+"""How often the queues of the subscribers are counted."""
 
 Wanted = Callable[[str], bool]
 """Whether an event of a type is wanted at all."""
@@ -53,27 +57,29 @@ Wanted = Callable[[str], bool]
 class Webhooks:
     """Implements `Broker`: an event that is published goes into the queues of the subscribers that want it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a process
         self,
         ports: Ports,
         calls: OutboundClient,
         metrics: Metrics,
         *,
+        base_url: str,
         wants: Callable[[Wanted | None], None] = lambda _wanted: None,
         also: Broker | None = None,
         also_wanted: Wanted | None = None,
         chance: Random = CHANCE,
     ) -> None:
-        """Tell `wants` which types are wanted, None for none, each time that changes.
+        """Tell `wants` which types are wanted, None for none, each time that changes. The api is at `base_url`.
 
         `also` gets the events that `also_wanted` wants, whether or not there are subscriptions.
         """
         self._ports, self._calls, self._metrics, self._chance = ports, calls, metrics, chance
+        self._base_url = base_url
         self._wants, self._also, self._also_wanted = wants, also, also_wanted
         self._known: Mapping[str, Subscription] = {}
         self._lanes: dict[str, deque[tuple[float, WebhookDelivery]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._fresh_until = 0.0
+        self._fresh_until = self._counted_until = 0.0
         self._called_for: set[str] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._woken = asyncio.Event()
@@ -88,7 +94,8 @@ class Webhooks:
         self._fresh_until = asyncio.get_running_loop().time() + 2 * ROUND_SECONDS
         found = await subscriptions(self._ports.key_values)
         self._known = {one.id: one for one in found if one.active}
-        types = frozenset(name for name in told_types() if any(one.tells(name) for one in self._known.values()))
+        of_all = [one for one in self._known.values() if not one.config.tickets]
+        types = frozenset(name for name in told_types() if any(one.tells(name) for one in of_all))
         also = self._also_wanted
         self._wants((lambda name: name in types or (also is not None and also(name))) if types else also)
 
@@ -106,6 +113,19 @@ class Webhooks:
                 await self._notify(event)
             if self._also is not None and (self._also_wanted is None or self._also_wanted(event.event_type)):
                 await self._also.publish([event])
+            if await self._is_first(event):
+                await self._notify(event)
+
+    async def _is_first(self, event: CloudEvent) -> bool:
+        """Learn the subscription of the host that the ticket of an event names; tell whether it was not known yet."""
+        owner = event.extensions.get(OWNER)
+        if owner is None or owner in self._known:
+            return False
+        found = await subscribed_host(event, self._ports)
+        if found is None or not found.active:
+            return False
+        self._known = {**self._known, found.id: found}
+        return True
 
     async def _notify(self, event: CloudEvent) -> None:
         idle = self._known.keys() - self._lanes.keys()
@@ -140,7 +160,26 @@ class Webhooks:
     async def round(self, *, now: datetime | None = None) -> None:
         """Look for subscriptions, and for deliveries that are due at `now`, of all subscribers."""
         await self.refresh()
+        loop_now = asyncio.get_running_loop().time()
+        if self._known and loop_now >= self._counted_until:
+            self._counted_until = loop_now + COUNTED_SECONDS
+            await self._disable_overfull()
         await self._begin(self._known, now=now)
+
+    async def _disable_overfull(self) -> None:
+        """Disable subscriptions for which too many deliveries wait."""
+        settled = self._ports.clock.now() - subscription.GRACE
+        most = subscription.MAX_WAITING
+        for subscription_id, waiting in (await self._ports.deliveries.waiting(self._known)).items():
+            one = self._known[subscription_id]
+            if waiting >= most and one.updated_at <= settled:
+                await disable(one, f"{most} events or more wait for it", self._ports)
+                self._was_disabled(one)
+        await self.refresh()
+
+    def _was_disabled(self, one: Subscription) -> None:
+        log.warning("webhook.disabled", subscription_id=one.id, sink=one.sink)
+        self._metrics.count("flowc_webhooks_disabled_total")
 
     async def drain(self, in_time: Callable[[], bool]) -> None:
         """Deliver all that is due now, as long as there is time; for a process that stands still afterwards."""
@@ -179,20 +218,20 @@ class Webhooks:
 
     def _hand_over(self, subscription_id: str, deliveries: Sequence[WebhookDelivery]) -> None:
         """Put claimed deliveries into the lane of their subscriber."""
-        subscription = self._known.get(subscription_id)
-        if subscription is None:
+        to = self._known.get(subscription_id)
+        if to is None:
             return  # it was removed meanwhile
         begin_by = asyncio.get_running_loop().time() + LATEST_START
         if subscription_id not in self._lanes:
             self._lanes[subscription_id] = deque()
-            task = asyncio.create_task(self._lane(subscription))
+            task = asyncio.create_task(self._lane(to))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._lanes[subscription_id].extend((begin_by, delivery) for delivery in deliveries)
 
-    async def _lane(self, subscription: Subscription) -> None:
+    async def _lane(self, to: Subscription) -> None:
         """Send claimed deliveries in their order; after one without an answer the others wait for the next claim."""
-        loop, width, lane = asyncio.get_running_loop(), subscription.config.concurrency, self._lanes[subscription.id]
+        loop, width, lane = asyncio.get_running_loop(), to.config.concurrency, self._lanes[to.id]
         answered = True
         try:
             while lane and answered:
@@ -202,31 +241,31 @@ class Webhooks:
                 )
                 if not some:
                     break  # what is left was claimed too long ago, and comes due again
-                answered = all(await asyncio.gather(*(self._deliver(subscription, one) for one in some)))
-                if subscription.rate_per_minute:
-                    await asyncio.sleep(max(0.0, at + 60 * len(some) / subscription.rate_per_minute - loop.time()))
+                answered = all(await asyncio.gather(*(self._deliver(to, one) for one in some)))
+                if to.rate_per_minute:
+                    await asyncio.sleep(max(0.0, at + 60 * len(some) / to.rate_per_minute - loop.time()))
         finally:
-            del self._lanes[subscription.id]
+            del self._lanes[to.id]
         if answered:
-            self._wake([subscription.id])  # there may be more by now
+            self._wake([to.id])  # there may be more by now
 
-    async def _deliver(self, subscription: Subscription, delivery: WebhookDelivery) -> bool:
+    async def _deliver(self, to: Subscription, delivery: WebhookDelivery) -> bool:
         """Try a delivery; tell whether there was an answer."""
         async with self._slots:
             try:
-                tried, answer = await deliver(delivery, subscription, self._ports, self._send, self._chance.random())
+                chance = self._chance.random()
+                tried, answer = await deliver(delivery, to, self._ports, self._send, chance, base_url=self._base_url)
             except Conflict:
                 return True  # another process was faster
             except Exception as error:  # noqa: BLE001 one broken delivery must not keep the others waiting
                 log.warning("webhook.not_recorded", **_ids(delivery), error=repr(error))
                 return False
         self._told(tried, answer)
-        if answer.gone:
-            log.warning("webhook.disabled", subscription_id=subscription.id, sink=subscription.sink)
-            self._metrics.count("flowc_webhooks_disabled_total")
+        if answer.gone and not to.config.tickets:
+            self._was_disabled(to)
             await self.refresh()
         if tried.next_attempt_at is not None:
-            self._later(subscription.id, tried.next_attempt_at)
+            self._later(to.id, tried.next_attempt_at)
         return answer.status is not None
 
     def _later(self, subscription_id: str, at: datetime) -> None:

@@ -1,5 +1,5 @@
 """The function behind webhooks, as the engine calls it."""
 
-from functions.notify.function import deliver, notify
+from functions.notify.function import deliver, disable, notify, subscribed_host
 
-__all__ = ["deliver", "notify"]
+__all__ = ["deliver", "disable", "notify", "subscribed_host"]

@@ -38,7 +38,9 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
 
     async def ready() -> Mapping[str, object]:
         await check()
-        return {"queue": platform.outbox.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
+        state = {"queue": platform.outbox.held, "telemetry_buffer": await platform.ports.telemetry_buffer.size()}
+        lost = platform.secret_leases.lost
+        return {**state, "lost_secrets": dict(lost)} if lost else state
 
     async def metrics() -> bytes:
         await platform.instruments.gauges.fresh()

@@ -19,16 +19,17 @@ def local_webhooks(platform: Platform, settings: Settings, calls: OutboundClient
 
     def wants(wanted: Wanted | None) -> None:
         platform.dispatcher.subscribed = wanted
-        platform.outbox.subscriber = webhooks if wanted is not None else None
 
     webhooks = Webhooks(
         platform.ports,
         calls,
         platform.metrics,
+        base_url=platform.base_url,
         wants=wants,
         also=also,
         also_wanted=settings.tells if also is not None else None,
     )
+    platform.outbox.subscriber = webhooks  # there may be events of tickets that name a webhook
     platform.instruments.gauges.more = webhooks.gauges
     return webhooks
 

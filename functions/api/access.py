@@ -26,6 +26,7 @@ from fastapi import Request, Response
 from functions._core.errors import Rejected, Unavailable
 from functions._core.records.models import Ticket
 from functions._core.records.principal import Principal
+from functions._core.records.values import TicketStatus
 from functions.api.problems import HEADERS, answer_to, problem
 
 Message = MutableMapping[str, Any]
@@ -201,10 +202,20 @@ def acting(request: Request, otherwise: str) -> str:
 
 
 def check_attempt(request: Request, ticket: Ticket) -> None:
-    """Raise `Rejected`, status 403, when the caller is known by the token of an attempt that is over."""
+    """Raise `Rejected`, status 403, when the caller is known by the token of an attempt that is not the present one.
+
+    The owner of a ticket that no worker holds is known by the token of the next attempt.
+    """
     principal = principal_of(request)
-    if principal is not None and principal.attempt not in {None, ticket.attempt}:
+    if principal is None or principal.attempt is None or invited(principal, ticket):
+        return
+    if principal.attempt != ticket.attempt or ticket.worker_id not in {None, principal.name}:
         raise Rejected("the token was made for another attempt", code="foreign_token", status=403)
+
+
+def invited(principal: Principal, ticket: Ticket) -> bool:
+    """Whether a caller has the token for the attempt that begins when it claims the ticket."""
+    return ticket.status is TicketStatus.PENDING and principal.attempt == ticket.attempt + 1
 
 
 @lru_cache(maxsize=1024)

@@ -113,6 +113,9 @@ async def _take(
     ticket = (await services.ports.store.tickets([report.ticket_id], flow_id)).get(report.ticket_id)
     if ticket is None or flow_id not in {None, ticket.flow_id}:
         raise not_found("ticket", report.ticket_id)
+    if ticket.attempt == report.attempt and ticket.worker_id not in {None, report.worker_id}:
+        # It was made for whoever claims the ticket, and a worker was given it before.
+        raise Rejected("another worker holds this attempt", code="foreign_token", status=403)
     heard = await services.engine.report(trusted(event, report, ticket), report)
     return {"result": heard.result, "cancel": ticket.ticket_id in heard.cancel}
 

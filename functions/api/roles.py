@@ -45,6 +45,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/tickets/{ticket_id}/logs": READ_OWN,
     "GET /api/v1/tickets/{ticket_id}/history": READ_OWN,
     "PATCH /api/v1/tickets/{ticket_id}/status": WORK,
+    "GET /api/v1/tickets/{ticket_id}/assignment": WORK,
     "GET /api/v1/tickets/{ticket_id}/token": WORK,
     "POST /api/v1/tickets/{ticket_id}/retry": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/reassign": COMMAND,

@@ -8,16 +8,17 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from functions._core.errors import Conflict, Rejected
-from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.envelope import type_of
 from functions._core.records.values import Model
 from functions._core.webhooks import stored
 from functions._core.webhooks.delivery import DeliveryStatus, WebhookDelivery, delivery_of, resent
+from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import (
     MAX_SUBSCRIPTIONS,
-    TESTED,
     Subscription,
     SubscriptionForm,
     SubscriptionStatus,
+    tested_event,
     told_types,
 )
 from functions.api.access import acting
@@ -71,9 +72,15 @@ async def create_subscription(
     rate = await _checked_sink(webhooks, form)
     await _check_room(services, 1)
     now = services.ports.clock.now()
-    new = Subscription(**dict(form), id=webhooks.fresh_id(), created_at=now, updated_at=now, rate_per_minute=rate)
+    id_ = owner_of(form.sink) if form.config.tickets else webhooks.fresh_id()
+    new = Subscription(**dict(form), id=id_, created_at=now, updated_at=now, rate_per_minute=rate)
+    if form.config.tickets and await stored.subscription(services.ports.key_values, id_) is not None:
+        raise _of_host_known(id_)
     await record(services, "create_subscription", new.id, who=acting(request, requested_by), why=why)
-    await stored.put_new(services.ports.key_values, new)
+    try:
+        await stored.put_new(services.ports.key_values, new)
+    except Conflict as known:
+        raise _of_host_known(id_) from known
     try:
         await _check_room(services)
     except Rejected:  # others have subscribed at the same moment
@@ -106,8 +113,13 @@ async def replace_subscription(
 ) -> Subscription:
     """Replace what is wanted and where it goes; a subscription that was disabled is active again."""
     webhooks = webhooks_of(services)
-    await _subscription(services, subscription_id)
+    known = await _subscription(services, subscription_id)
     form = await read_json(request, SubscriptionForm, limit=MAX_FORM)
+    if (known.config.tickets or form.config.tickets) and (
+        known.config.tickets != form.config.tickets or owner_of(form.sink) != subscription_id
+    ):
+        text = "a subscription for tickets is for one host: make another one for another host, or for other events"
+        raise Rejected(text, code="other_host", status=422)
     rate = await _checked_sink(webhooks, form)
     now = services.ports.clock.now()
     await record(services, "replace_subscription", subscription_id, who=acting(request, requested_by), why=why)
@@ -177,14 +189,7 @@ async def test_subscription(services: Services, request: Request, subscription_i
         text = f"the subscription is disabled: {subscription.reason}; replace it with PUT"
         raise Rejected(text, code="subscription_disabled", status=409)
     now = services.ports.clock.now()
-    event = CloudEvent(
-        id=webhooks.fresh_id(),
-        source="/flowc",
-        type=type_of(TESTED),
-        time=now,
-        subject=subscription_id,
-        data={"subscription_id": subscription_id, "requested_by": acting(request, NOBODY)},
-    )
+    event = tested_event(subscription_id, acting(request, NOBODY), webhooks.fresh_id(), now)
     delivery = delivery_of(event, subscription_id, now)
     await services.ports.deliveries.put(delivery)
     await webhooks.changed(subscription_id)
@@ -280,6 +285,11 @@ def _there(changed: Subscription | None, subscription_id: str) -> Subscription:
 def _with_secret(services: ApiServices, one: Subscription) -> SubscriptionWithSecret:
     secret = services.ports.tokens.subscription_secret(one.id, one.secret_number)
     return SubscriptionWithSecret(**dict(one), secret=secret)
+
+
+def _of_host_known(subscription_id: str) -> Rejected:
+    text = f"subscription {subscription_id} is for the tickets of this host: rotate its secret, or replace it with PUT"
+    return Rejected(text, code="subscription_exists", status=409)
 
 
 def _not_ended(delivery: WebhookDelivery) -> Rejected:

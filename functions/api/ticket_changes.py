@@ -16,7 +16,8 @@ from functions._core.machine.claim import allowed
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.record import fields_of
 from functions._core.records.values import TicketStatus, format_time
-from functions.api.access import acting, principal_of
+from functions._core.webhooks.owners import NAMED_BY, webhook_of
+from functions.api.access import acting, invited, principal_of
 from functions.api.bodies import json_answer, read_json, read_json_or_avro
 from functions.api.documents import avro_too, json_body, problems
 from functions.api.preconditions import IdempotencyKey, IfMatch, matched_version, own_key, tagged
@@ -56,13 +57,13 @@ async def create_ticket(
 
     It is carried out like every other ticket: capable workers that are registered get it, others may claim it.
     """
-    decision = decision_of(
-        await read_json_or_avro(request, NewTicket, "execution_ticket"), own_key(request, idempotency_key)
-    )
+    new = await read_json_or_avro(request, NewTicket, "execution_ticket")
+    decision = decision_of(new, own_key(request, idempotency_key))
     flow_id, ticket_id = ticket_of(decision)
     known = await services.ports.store.flow(flow_id)
     if known is None:
         _check(services, decision)
+        _check_webhook(services, new)
         flow = await _taken(services, request, decision)
     else:
         flow = known
@@ -88,6 +89,16 @@ def _check(services: ApiServices, decision: dict[str, Any]) -> None:
         errors = invalid.reasons
     if errors:
         raise _refused(errors)
+
+
+def _check_webhook(services: ApiServices, new: NewTicket) -> None:
+    """Raise `Rejected` for a webhook that is never called."""
+    if NAMED_BY not in new.metadata or services.webhooks is None:
+        return
+    url = webhook_of(new.metadata)
+    if url is None:
+        raise Rejected(f"metadata.{NAMED_BY} is no URL that events can be sent to", code="bad_address", status=422)
+    services.webhooks.check(url)
 
 
 def _refused(reasons: tuple[Reason, ...]) -> Itemised:
@@ -148,7 +159,8 @@ async def change_status(
     if holder is not None:
         if change.attempt not in {None, holder.attempt} or change.worker not in {None, holder.name}:
             raise Rejected("the token was made for another attempt or worker", code="foreign_token", status=403)
-        change = change.but(attempt=holder.attempt, worker_id=holder.name)
+        claims = change.status is AskedStatus.RUNNING and invited(holder, ticket)
+        change = change.but(attempt=None if claims else holder.attempt, worker_id=holder.name)
     elif principal is not None and principal.worker_id is not None and change.status in REPORTS:
         check_worker(principal, change.worker or principal.worker_id)
         change = change.but(worker_id=principal.worker_id)

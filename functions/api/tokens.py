@@ -1,4 +1,4 @@
-"""The tokens of tickets: one for whoever may act for the worker of a ticket, and the keys that verify them."""
+"""What the worker of a ticket needs: its assignment, a token to act for it, and the keys that verify tokens."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 
-from functions._core.errors import Rejected
-from functions._core.events.assignment import TOKEN_GRACE
+from functions._core.errors import Rejected, Undeliverable
+from functions._core.events.assignment import TOKEN_GRACE, TaskAssignment, assignment_data
+from functions._core.machine.related_tickets import resolved_parameters
 from functions._core.machine.step_builder import derived_id
+from functions._core.planning.tickets import check_hash
 from functions._core.records.models import Ticket
 from functions._core.records.record import Record
 from functions._core.records.values import TicketStatus, Timestamp, add_time
@@ -96,6 +98,26 @@ def _claims(ticket: Ticket, now: datetime) -> dict[str, Any]:
         "required_capabilities": list(ticket.required_capabilities),
         "scopes": [*SCOPES, f"task:{ticket.task_type}"],
     }
+
+
+@router.get("/api/v1/tickets/{ticket_id}/assignment", responses=problems(404, 409))
+async def get_assignment(services: Services, request: Request, ticket_id: str) -> TaskAssignment:
+    """Return the attempt that a worker holds now, as a worker is sent it, but without a token; 409 when none does.
+
+    References to outputs of other tasks are filled in.
+    """
+    ticket = await ticket_named(services, ticket_id)
+    check_attempt(request, ticket)
+    if ticket.status not in LIVE:
+        raise Rejected(f"the ticket is {ticket.status}: no worker holds it", code="no_attempt", status=409)
+    try:
+        check_hash(ticket)
+        parameters = await resolved_parameters(ticket, services.ports.store, services.rules.references_bytes)
+    except Undeliverable as why:
+        raise Rejected(str(why), code=why.code, status=409) from why
+    callback = f"{services.base_url}/api/v1/flows/{ticket.flow_id}/reports"
+    data = {**assignment_data(ticket, ticket.attempt, parameters), "callback_url": callback}
+    return TaskAssignment.model_validate(data)
 
 
 @router.get("/.well-known/jwks.json")

@@ -224,6 +224,7 @@ TABLE_KEEPS = {
     "SSESpecification",
     "Tags",
     "TableClass",
+    "TimeToLiveSpecification",
 }
 """Of no effect on what the functions see."""
 

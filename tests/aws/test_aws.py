@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 from tests.contract.schemas import attribute_faults, envelope_faults
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
+from tests.support.webhook_course import every_delivery_arrives
 from tests.support.world import until
 
 MINUTES = 240
@@ -258,3 +259,11 @@ async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, cloud: C
         assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
         await running.nothing_dead()
         await sizes_and_schemas_are_kept(running)
+
+
+async def test_every_event_of_a_flow_reaches_its_webhooks_signed_and_once(cloud: Cloud, tmp_path: Path) -> None:
+    told = {"Webhooks": "on", "SubscriberEvents": "all"}
+    async with world(tmp_path, cloud, parameters=told) as running:
+        await every_delivery_arrives(running, two_islands(12), 2 * MINUTES)
+        await running.nothing_dead()
+        assert running.deployment.errors() == {}

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.postgres import Server
 from tests.support.scenarios import recorded, same_course, wide
+from tests.support.webhook_course import every_delivery_arrives
 
 LIMIT = 64 * 1024
 """Bytes of an event that every broker has to take."""
@@ -90,3 +91,8 @@ async def test_a_plan_completes_although_the_broker_was_away(running: Cluster, s
     flow = await running.ended(flow_id, 5 * MINUTES)
     assert flow["status"] == "COMPLETED", flow
     assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
+
+
+@SHARED
+async def test_every_event_of_a_flow_reaches_its_webhooks_signed_and_once(running: Cluster) -> None:
+    await every_delivery_arrives(running, seeded_decision("fork_join", 11), 5 * MINUTES)

@@ -60,7 +60,10 @@ async def cluster(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(workers.serving())
         sink = await stack.enter_async_context(broker.serving())
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S))
+        headers = {"x-api-key": KEY}
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_S)
+        )
         told = {
             "K_SINK": sink,
             "FLOWC_DATABASE_URL": database_url,

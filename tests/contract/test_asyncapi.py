@@ -61,6 +61,7 @@ def test_each_channel_has_the_types_that_the_catalogue_has_for_it() -> None:
     told = {event_type for event_type, entry in BY_TYPE.items() if "subscribers" in entry.handled_by.split(", ")}
     assert CHANNELS["ingress"] == {event_type for event_type, entry in BY_TYPE.items() if entry.outside}
     assert CHANNELS["sink"] == {event_type for event_type, entry in BY_TYPE.items() if entry.handled_by == SINK}
+    assert CHANNELS["webhook"] == {"subscription.tested"}
     assert CHANNELS["worker"] == {"ticket.assigned", "ticket.cancelled"}
     assert CHANNELS["subscriber"] == told | {"decision.consolidated", "plan.validated", "flow.consolidated"}
 

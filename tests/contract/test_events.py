@@ -18,10 +18,12 @@ from functions._core.events.envelope import type_of
 from functions._core.records.audits import IncidentType
 from functions._core.records.values import flow_id_of, format_time, parse_time, ticket_id_of
 from functions._core.rules import Rules
+from functions._core.webhooks.owners import owner_of
 from infra.generate import events as generate_events
 from infra.generate.contract.examples import courses, examples
 from infra.generate.contract.folder import differences, pretty
 from infra.generate.contract.sample import DECISION, IMAGE, START
+from infra.generate.contract.scenarios import WEBHOOK
 from tests.conftest import ROOT
 from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, STEMS, document, faults, faults_of, validator
 
@@ -96,11 +98,12 @@ def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) ->
         "flow id": {FLOW_ID},
         "ticket id": {ticket_id_of(FLOW_ID, task) for task in TASKS},
         "worker id": {"forge-1", "ship-1"},
+        "subscription id": {owner_of(WEBHOOK)},
         "none": {None},
     }
     subjects = {**subjects, "flow or ticket id": subjects["flow id"] | subjects["ticket id"]}
     assert example.get("subject") in subjects[entry.subject]
-    if example["source"].startswith("/flowc") and entry.subject != "worker id":
+    if example["source"].startswith("/flowc") and entry.subject not in {"worker id", "subscription id"}:
         assert example["partitionkey"] == FLOW_ID
         assert example["correlationid"] == DECISION["correlation_id"]
         assert example["traceparent"].startswith("00-")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -429,3 +430,21 @@ async def _beat(world: LocalWorld, worker_id: str) -> None:
     while True:
         await world.platform.heartbeat(worker_id, Heartbeat())
         await asyncio.sleep(0.02)
+
+
+async def test_what_fails_in_passing_is_tried_again_after_pauses_that_grow(tmp_path: Path) -> None:
+    retry = {"max_retries": 2, "initial_ms": 100, "coefficient": 3, "jitter": 0}
+    async with running_world(tmp_path) as world:
+        left = [{"status": "FAILED"}, {"status": "FAILED"}, {"status": "COMPLETED"}]
+        world.workers.behave = lambda _assignment: left.pop(0)
+        await world.register()
+        flow = await world.run(task("a", retry=retry))
+        history = await world.history(flow.flow_id)
+        ticket = (await world.tickets(flow.flow_id))["a"]
+    assert (flow.status, ticket.attempt, ticket.retry_count) == (FlowStatus.COMPLETED, 3, 2)
+    times = [(entry["type"], datetime.fromisoformat(entry["at"])) for entry in history]
+    retried = [at for kind, at in times if kind == "ticket.retried"]
+    again = [at for kind, at in times if kind == "ticket.assigned"][1:]
+    first, second = (later - earlier for earlier, later in zip(retried, again, strict=True))
+    assert first >= timedelta(milliseconds=100)
+    assert second >= timedelta(milliseconds=300)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
 import pytest
 
 from functions._engine.settings import Settings, SettingsError
@@ -92,6 +93,35 @@ async def test_a_platform_that_is_killed_goes_on_where_it_was(tmp_path: Path, da
         assert await platform.letters() == []
     assert not (tmp_path / "data" / "flowc.db").exists()
     assert PLANTED not in platform.log.read_text()
+
+
+async def test_of_claims_at_two_platforms_one_is_carried_out(tmp_path: Path, database_url: str) -> None:
+    platforms: list[Platform] = []
+    with processes() as started:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            platforms.append(platform_process(tmp_path / name, database_url=database_url, worker_key=KEY))
+        started.extend(platforms)
+        for platform in platforms:
+            platform.start()
+        for platform in platforms:
+            await platform.ready()
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
+            for number in range(5):
+                body = {"plan_id": f"p{number}", "task_type": "BUILD"}
+                ticket = (await client.post(f"{platforms[0].url}/api/v1/tickets", json=body)).json()
+                path = f"/api/v1/tickets/{ticket['ticket_id']}"
+                claims = [{"status": "RUNNING", "worker_id": f"w{n}"} for n in range(6)]
+                answers = await asyncio.gather(
+                    *(
+                        client.patch(f"{platforms[n % 2].url}{path}/status", json=claim)
+                        for n, claim in enumerate(claims)
+                    )
+                )
+                assert sorted(answer.status_code for answer in answers) == [200, *[409] * 5]
+                (won,) = [answer.json() for answer in answers if answer.status_code == 200]
+                shown = [(await client.get(f"{platform.url}{path}")).json() for platform in platforms]
+                assert {(one["worker_id"], one["attempt"]) for one in shown} == {(won["worker_id"], 1)}
 
 
 @pytest.mark.timeout(120)

@@ -1,5 +1,6 @@
 """Secrets that are kept elsewhere: the environment, files, and a Vault-like server over real HTTP."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from functions._adapters.http.outbound import OutboundClient
+from functions._adapters.memory.store import MemoryStore
 from functions._adapters.secrets import EnvironmentSecrets, FileSecrets
 from functions._adapters.vault import VaultSecrets
 from functions._core.errors import Rejected, Unavailable
 from functions._core.secrets import Secrets
+from functions._engine.secret_leases import SecretLeases, leases_of
 from functions._engine.secrets import environment_with_secrets, place_of, with_secrets
 from functions._engine.settings import Settings, SettingsError
-from tests.support.loopback import Loopback
+from tests.support.loopback import Loopback, until
+from tests.support.one_machine import one_machine
 from tests.support.vault import TOKEN, Vault
+from tests.support.world import until as eventually
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "k" * 40
@@ -93,7 +98,7 @@ async def clock() -> Watch:
 @pytest.fixture
 async def secrets(vault: Vault, clock: Watch, tmp_path: Path) -> AsyncIterator[VaultSecrets]:
     client = OutboundClient(frozenset({"loopback"}))
-    yield VaultSecrets(client, f"{vault.url}/", written(tmp_path / "token", TOKEN), clock)
+    yield VaultSecrets(client.request, f"{vault.url}/", written(tmp_path / "token", TOKEN), clock)
     await client.aclose()
 
 
@@ -210,3 +215,60 @@ def test_all_secrets_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     ]
     with pytest.raises(SettingsError, match="FLOWC_VAULT_URL"):
         environment_with_secrets({"FLOWC_API_KEY_SECRET": "vault:x#y"})
+
+
+# --- Leases of the secrets that settings were read from ---------------------------------------------------------
+
+
+def leased(vault: Vault, folder: Path) -> dict[str, str]:
+    """Return the environment of a platform whose worker key has a lease."""
+    return {
+        "FLOWC_VAULT_URL": vault.url,
+        "FLOWC_VAULT_TOKEN_FILE": str(written(folder / "token", TOKEN)),
+        "FLOWC_WORKER_KEY_SECRET": "vault:database/creds/flowc",
+    }
+
+
+async def test_a_running_platform_renews_the_leases_of_its_secrets(vault: Vault, tmp_path: Path) -> None:
+    vault.lease_seconds = 3
+    environment = await asyncio.to_thread(environment_with_secrets, leased(vault, tmp_path))
+    async with one_machine(tmp_path, environment) as platform:
+        await until(lambda: vault.asked.count("PUT /v1/sys/leases/renew") >= 2, "the lease is renewed")
+        assert "lost_secrets" not in await platform.get("/ready")
+        vault.leases.clear()  # it is not renewed, and what is read then is another secret
+
+        async def lost() -> dict[str, str] | None:
+            found: dict[str, str] | None = (await platform.get("/ready")).get("lost_secrets")
+            return found
+
+        assert "another value" in (await eventually(lost, "it is said to be lost"))["FLOWC_WORKER_KEY"]
+        audits = (await platform.get("/api/v1/audits"))["items"]
+        assert [(one["action"], one["target"], one["who"]) for one in audits if one["kind"] == "action"] == [
+            ("lose_secret", "FLOWC_WORKER_KEY", "platform")
+        ]
+        assert (await platform.get("/ready"))["ready"] is True
+
+
+async def test_a_lease_that_ends_while_vault_is_away_is_lost_until_it_is_there_again(
+    vault: Vault, clock: Watch, tmp_path: Path
+) -> None:
+    environment = await with_secrets(leased(vault, tmp_path), clock)
+    store = MemoryStore().stores.store
+    leases = SecretLeases(leases_of(environment), store, clock)
+    vault.sealed = True
+    clock.wait(80)
+    await leases.round()
+    assert leases.lost == {}
+    clock.wait(20)
+    await leases.round()
+    await leases.round()
+    assert "503" in leases.lost["FLOWC_WORKER_KEY"]
+    vault.sealed = False
+    await leases.round()
+    assert leases.lost == {}
+
+
+async def test_what_has_no_lease_is_not_asked_for_again(vault: Vault, clock: Watch, tmp_path: Path) -> None:
+    vault.kept["secret/data/flowc"] = 1, {"worker_key": KEY}
+    environment = {**leased(vault, tmp_path), "FLOWC_WORKER_KEY_SECRET": "vault:secret/data/flowc#worker_key"}
+    assert leases_of(await with_secrets(environment, clock)) == []

@@ -468,6 +468,7 @@ class TestReading:
         await claimed(api, ticket)
         moved = await api.client.get(path, headers={"if-none-match": etag})
         assert (moved.status_code, moved.headers["etag"] == etag) == (200, False)
+        problem_of(await api.client.get(f"{TICKETS}/nobody-knows"), 404, "unknown_ticket")
 
     async def test_three_changes_are_three_lines_in_order(self, api: Api) -> None:
         ticket, _ = await created(api), await created(api, plan_id="other")

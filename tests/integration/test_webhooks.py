@@ -13,6 +13,7 @@ import pytest
 from standardwebhooks import WebhookVerificationError
 
 from functions._core.webhooks import delivery as deliveries
+from functions._core.webhooks import subscription as subscriptions
 from functions._engine import webhooks as engine
 from tests.support.http_workers import HttpWorkers
 from tests.support.loopback import Answer, Request, until
@@ -78,14 +79,15 @@ async def test_a_subscriber_gets_the_events_that_it_wants_signed(
 
 
 async def test_without_a_subscription_no_event_is_made_for_anybody(platform: OneMachine) -> None:
-    dispatcher, outbox = platform.running.engine.dispatcher, platform.running.engine.outbox
-    assert [dispatcher.subscribed, outbox.subscriber] == [None, None]
+    def told() -> list[bool] | None:
+        wanted = platform.running.engine.dispatcher.subscribed
+        return None if wanted is None else [wanted(name) for name in ("flow.completed", "ticket.completed")]
+
+    assert told() is None
     subscription = await subscribe(platform, "http://127.0.0.1:9/gone")
-    wanted = dispatcher.subscribed
-    assert wanted is not None
-    assert [wanted(name) for name in ("flow.completed", "ticket.completed")] == [True, False]
+    assert told() == [True, False]
     await platform.call("DELETE", f"{PATH}/{subscription['id']}")
-    assert [dispatcher.subscribed, outbox.subscriber] == [None, None]
+    assert told() is None
 
 
 async def test_filters_choose_by_attributes(platform: OneMachine, receiver: WebhookReceiver) -> None:
@@ -165,6 +167,35 @@ async def test_410_disables_a_subscription_until_it_is_replaced(
     await platform.send(f"{path}/test")
     await until(lambda: len(receiver.received["a"]) == 2, "the test event")
     assert receiver.bodies("a")[1]["type"] == "io.neuralhive.subscription.tested.v1"
+
+
+async def test_a_subscriber_for_whom_too_much_waits_is_disabled_and_loses_nothing(
+    platform: OneMachine, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "MAX_WAITING", 3)
+    monkeypatch.setattr(subscriptions, "GRACE", timedelta())
+    monkeypatch.setattr(engine, "COUNTED_SECONDS", 0.0)
+    receiver.behave["a"] = receiver.hang
+    subscription = await subscribe(platform, receiver.sink("a"))
+    healthy = await subscribe(platform, receiver.sink("b"))
+    for _ in range(4):
+        await completed(platform)
+
+    async def status() -> dict[str, Any] | None:
+        found: dict[str, Any] = await platform.get(f"{PATH}/{subscription['id']}")
+        return found if found["status"] == "DISABLED" else None
+
+    assert "3 events or more wait" in (await eventually(status, "it is disabled"))["reason"]
+    await completed(platform)
+    await until(lambda: len(receiver.received["b"]) == 5, "the other one has all")
+    page = await platform.get(f"{PATH}/{subscription['id']}/deliveries")
+    assert [one["status"] for one in page["items"]] == ["PENDING"] * 4
+    assert (await platform.get(f"{PATH}/{healthy['id']}"))["status"] == "ACTIVE"
+    monkeypatch.setattr(subscriptions, "MAX_WAITING", 100)
+    receiver.behave["a"] = answers(204)
+    form = {"sink": receiver.sink("a"), "types": ENDED}
+    again = await platform.client.put(f"{PATH}/{subscription['id']}", json=form)
+    assert again.json()["status"] == "ACTIVE"
 
 
 async def test_while_a_secret_is_replaced_both_sign(platform: OneMachine, receiver: WebhookReceiver) -> None:

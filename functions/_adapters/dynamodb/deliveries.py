@@ -1,7 +1,7 @@
 """The queues of webhook subscribers: a partition for each, with an item for each delivery.
 
 While a delivery waits, it has an entry in the index `standing` under the moment at which it is due; the index `listing`
-has it under its position for the log. The table removes it by its `ttl`.
+has it under its position for the log. The table removes it by its `ttl`, and the parts of a large one by the same.
 """
 
 import asyncio
@@ -33,11 +33,12 @@ class DynamoDeliveries:
         key = keys.webhook_key(delivery.subscription_id, delivery.delivery_id)
         stamp = self._writer.stamps.take(1, delivery.delivery_id)
         due, position = delivery.next_attempt_at, keys.number(stamp)
+        ends = int((delivery.created_at + KEPT).timestamp())
         sets: dict[str, Item] = {
-            **await self._table.packed(key[0], document(delivery)),
+            **await self._table.packed(key[0], document(delivery), ttl=ends),
             "v": integer(delivery.version),
             "c": integer(stamp),
-            "ttl": integer(int((delivery.created_at + KEPT).timestamp())),
+            "ttl": integer(ends),
             **(texts({"sp": key[0], "ss": f"{keys.moment(due)}#{position}"}) if due else {}),
         }
         removes = [name for name in ("sp", "ss", "d", "dp") if name not in sets]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb.changes import address, key_of
 from functions._adapters.dynamodb.keys import SHARDS, Key
-from functions._adapters.dynamodb.values import INLINE, Item, binary, cut, deflate, inflate, text, to_text
+from functions._adapters.dynamodb.values import INLINE, Item, binary, cut, deflate, inflate, integer, text, to_text
 from functions._core.errors import Unavailable
 from functions._core.records.set_aside import SetAside
 
@@ -165,22 +165,27 @@ class Table:
         entries.sort(key=lambda entry: (entry[keys[1]]["S"], entry["pk"]["S"], entry["sk"]["S"]), reverse=newest)
         return entries if limit is None else entries[:limit]
 
-    async def packed(self, partition: str, document: str | bytes, name: str = "d") -> Mapping[str, Item]:
+    async def packed(
+        self, partition: str, document: str | bytes, name: str = "d", *, ttl: int | None = None
+    ) -> Mapping[str, Item]:
         """Return the attributes that hold a document; what is too large is first put into parts of its own.
 
-        Parts are named by what they hold, so nobody overwrites another's.
+        Parts are named by what they hold, so nobody overwrites another's. The table removes them at `ttl`, in seconds
+        since 1970; None: whoever removes the document does.
         """
         stored = deflate(document)
-        return {name: binary(stored)} if len(stored) <= INLINE else await self._parted(partition, stored, name)
+        return {name: binary(stored)} if len(stored) <= INLINE else await self._parted(partition, stored, name, ttl)
 
     async def parted(self, partition: str, document: str | bytes, name: str) -> Mapping[str, Item]:
         """Put a document that never changes into parts, whatever its size; return the attributes that lead to it."""
         return await self._parted(partition, deflate(document), name)
 
-    async def _parted(self, partition: str, stored: bytes, name: str) -> Mapping[str, Item]:
+    async def _parted(self, partition: str, stored: bytes, name: str, ttl: int | None = None) -> Mapping[str, Item]:
         digest, parts = cut(stored)
+        ends = {} if ttl is None else {"ttl": integer(ttl)}
         items = [
-            {**address((partition, f"B#{digest}#{place:04d}")), "b": binary(part)} for place, part in enumerate(parts)
+            {**address((partition, f"B#{digest}#{place:04d}")), "b": binary(part), **ends}
+            for place, part in enumerate(parts)
         ]
         for item in items:
             await self.put_all([item])

@@ -15,9 +15,11 @@ from functions._core.events.data import (
     FlowConsolidated,
     PlanValidated,
     StepCompleted,
+    SubscriptionTested,
     TelemetryFrame,
     Tick,
     TicketCancelled,
+    TicketReady,
     TicketsReady,
     Transition,
     WorkersDiscovered,
@@ -51,9 +53,11 @@ class EventType:
 
 
 SUBSCRIBERS, SINK, HOLDER = "subscribers", "the telemetry sink", "the worker, subscribers"
+WEBHOOK = "the webhook of one subscription"
 """Receivers that are no function, by their names in the catalogue."""
 
 FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
+SUBSCRIPTION = "subscription id"
 """The kinds of ids that an event may have as its subject."""
 
 ENDS = "publish_telemetry, enforce_sla"
@@ -102,6 +106,14 @@ CATALOGUE: Sequence[EventType] = (
         "discover",
         FLOW,
         "These tickets need a worker.",
+    ),
+    EventType(
+        "ticket.ready",
+        TicketReady,
+        "generate_tickets, assign, monitor, enforce_sla",
+        SUBSCRIBERS,
+        TICKET,
+        "A ticket that names a webhook needs a worker.",
     ),
     EventType("workers.discovered", WorkersDiscovered, "discover", "assign", FLOW, "Ranked candidates."),
     EventType("ticket.assigned", TaskAssignment, "assign", HOLDER, TICKET, "One attempt at one ticket."),
@@ -198,6 +210,14 @@ CATALOGUE: Sequence[EventType] = (
     EventType("worker.recovered", TicketsReady, "track_workers", "discover", FLOW, "A worker can take these tickets."),
     EventType("worker.unhealthy", WorkerUnhealthy, "track_workers", "monitor", FLOW, "Its tickets need another."),
     EventType("worker.suspended", Suspension, "track_workers", SUBSCRIBERS, WORKER, "It gets nothing for a while."),
+    EventType(
+        "subscription.tested",
+        SubscriptionTested,
+        "api",
+        WEBHOOK,
+        SUBSCRIPTION,
+        "Somebody tries the subscriber's webhook.",
+    ),
     EventType("clock.ticked", Tick, "schedule", "enforce_sla, track_workers", "none", "Time has passed."),
 )
 """Every type of event, in the order of a flow, then commands, workers and the clock."""

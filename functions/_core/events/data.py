@@ -16,6 +16,7 @@ from functions._core.records.values import (
     Outcome,
     Priority,
     RiskBand,
+    TaskType,
     TicketStatus,
     Timestamp,
 )
@@ -80,6 +81,44 @@ class TicketsReady(Model):
     """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
     ticket_ids: tuple[str, ...] = Field(max_length=TICKETS_PER_EVENT)
     """Ids of the tickets."""
+
+
+class TicketCallback(Model):
+    """Where and by what the owner of a ticket claims it and reports on it."""
+
+    status_url: str
+    """The status of the ticket, which is changed by PATCH."""
+    token: str | None = None
+    """Bearer token for the attempt that begins with the claim; null when a worker has the ticket meanwhile."""
+
+
+class TicketReady(TransitionData):
+    """Data of `ticket.ready`: a ticket whose metadata names a webhook needs a worker for its next attempt."""
+
+    event_type: ClassVar[str] = "ticket.ready"
+
+    ticket_id: str
+    task_id: str
+    attempt: int
+    task_type: TaskType
+    """What kind of work it is."""
+    priority: Priority
+    """How much it matters to the user."""
+    sla_deadline: Timestamp
+    """When it has to be done."""
+    callback: TicketCallback | None = None
+    """How the ticket is claimed; only the owner is sent it."""
+
+
+class SubscriptionTested(Model):
+    """Data of `subscription.tested`: somebody wants to see whether a webhook takes events."""
+
+    event_type: ClassVar[str] = "subscription.tested"
+
+    subscription_id: str
+    """Id of the subscription."""
+    requested_by: str
+    """Who asked for it."""
 
 
 class WorkersDiscovered(Model):

@@ -3,10 +3,29 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from functions._core.decision.references import Resolution
 from functions._core.events.telemetry import TicketFacts
-from functions._core.ports import Ports
+from functions._core.ports import FlowStore, Ports
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import TicketStatus
+from functions._core.records.values import JsonObject, TicketStatus, ticket_id_of
+
+OUTPUTS_AT_ONCE = 8
+"""Upstream tickets in memory at once while their outputs are filled in: of each only what is referred to is kept."""
+
+
+async def resolved_parameters(ticket: Ticket, store: FlowStore, most: int) -> JsonObject:
+    """Return a ticket's parameters with every reference replaced by the upstream output.
+
+    `most` is how many bytes the references may stand for. Raises `Undeliverable` for one that stands for nothing.
+    """
+    resolution = Resolution(ticket.parameters, most)
+    task_ids = {ticket_id_of(ticket.flow_id, task_id): task_id for task_id in resolution.task_ids}
+    ids = list(task_ids)
+    for start in range(0, len(ids), OUTPUTS_AT_ONCE):
+        upstream = await store.tickets(ids[start : start + OUTPUTS_AT_ONCE], ticket.flow_id)
+        for ticket_id, other in upstream.items():
+            resolution.add(task_ids[ticket_id], other.output)
+    return resolution.parameters()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

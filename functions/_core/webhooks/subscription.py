@@ -1,16 +1,17 @@
 """A subscription: which events go to which webhook, in the shape of the CloudEvents Subscriptions API."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, field_validator
 
-from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS, WORKER
+from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS, TRANSITIONS, WORKER
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Timestamp, WholeNumber, Word
 from functions._core.webhooks.filters import check_filters, fits
+from functions._core.webhooks.owners import OWNER, SINK, SINK_CHARACTERS, host_of, owner_of
 
 SPACE = "subscription"
 """The space of `KeyValues` that holds subscriptions, by id."""
@@ -20,6 +21,12 @@ MAX_SUBSCRIPTIONS = 200
 
 MAX_CONCURRENCY = 8
 """Deliveries under way to one subscriber at a time."""
+
+MAX_WAITING = 10_000
+"""Deliveries that may wait for one subscriber; with more it is disabled, as its queue would only grow."""
+
+GRACE = timedelta(minutes=10)
+"""How long a subscription that was made or replaced is not disabled for its queue: it has to get through it first."""
 
 OVERLAP = timedelta(days=1)
 """How long the secret before the newest one still signs."""
@@ -62,6 +69,9 @@ class SubscriptionConfig(Model):
 
     concurrency: WholeNumber = Field(default=1, ge=1, le=MAX_CONCURRENCY)
     """Deliveries that are begun together; 1 keeps events in order as long as none has to be repeated."""
+    tickets: StrictBool = False
+    """Whether it is for the tickets whose `metadata.webhook_url` is on the host of the sink; it gets no other events,
+    and they go to that URL."""
     x_webhook_signature: StrictBool = False
     """Whether the header `X-Webhook-Signature: sha256=<hex>` is sent, too: HMAC-SHA256 of the body."""
 
@@ -82,7 +92,7 @@ class SubscriptionForm(Model):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sink: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#@]+([/?][^\s#]*)?$")
+    sink: str = Field(min_length=1, max_length=SINK_CHARACTERS, pattern=SINK)
     """The URL to which events are POSTed, without name and password."""
     protocol: Literal["HTTP"] = "HTTP"
     """The protocol of deliveries."""
@@ -147,4 +157,24 @@ class Subscription(SubscriptionForm):
         """Whether an event with these attributes (`attributes_of`) goes to the sink."""
         if not self.active or not self.tells(event.event_type) or self.source not in {None, event.source}:
             return False
+        if self.config.tickets and event.extensions.get(OWNER) != self.id:
+            return False
         return all(fits(one, attributes) for one in self.filters)
+
+
+def tested_event(subscription_id: str, who: str, event_id: str, now: datetime) -> CloudEvent:
+    """Return the event by which somebody tries the webhook of a subscription."""
+    return CloudEvent(
+        id=event_id,
+        source=TRANSITIONS,
+        type=type_of(TESTED),
+        time=now,
+        subject=subscription_id,
+        data={"subscription_id": subscription_id, "requested_by": who},
+    )
+
+
+def subscription_of_host(url: str, now: datetime) -> Subscription:
+    """Return the subscription for the tickets that name a URL of this host, as it is made with the first of them."""
+    config = SubscriptionConfig(tickets=True, concurrency=MAX_CONCURRENCY, x_webhook_signature=True)
+    return Subscription(id=owner_of(url), sink=host_of(url), config=config, created_at=now, updated_at=now)

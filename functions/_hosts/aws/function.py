@@ -222,4 +222,4 @@ def _webhooks(name: str, platform: Platform, settings: Settings) -> "Webhooks | 
     from functions._adapters.http.outbound import OutboundClient
     from functions._engine.webhooks import Webhooks
 
-    return Webhooks(platform.ports, OutboundClient(settings.networks), platform.metrics)
+    return Webhooks(platform.ports, OutboundClient(settings.networks), platform.metrics, base_url=platform.base_url)

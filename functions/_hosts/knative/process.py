@@ -138,7 +138,8 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
         keeper = _Keeper(platform, relay, made.retention, webhooks, timer=settings.sla_timer)
         notify = webhooks.publish if webhooks is not None else None
         app = _app(function, platform, settings, store, EventWork(function, platform, relay, keeper.tick, notify))
-        clocks = [asyncio.create_task(loop, name="clock") for loop in keeper.loops(function)]
+        loops = [platform.secret_leases.run(), *keeper.loops(function)]
+        clocks = [asyncio.create_task(loop, name="clock") for loop in loops]
         try:
             yield RunningFunction(app, platform, store)
         finally:
@@ -170,7 +171,7 @@ async def _webhooks(function: str, platform: Platform, settings: Settings, stack
 
     calls = OutboundClient(settings.networks)
     stack.push_async_callback(calls.aclose)
-    webhooks = Webhooks(platform.ports, calls, platform.metrics)
+    webhooks = Webhooks(platform.ports, calls, platform.metrics, base_url=platform.base_url)
     stack.push_async_callback(webhooks.close)
     platform.instruments.gauges.more = webhooks.gauges
     return webhooks

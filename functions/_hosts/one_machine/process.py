@@ -131,6 +131,7 @@ async def _serving(
             works = (
                 platform.sweeper.run(),
                 made.retention.run(),
+                platform.secret_leases.run(),
                 *([_deliver(webhooks, settings)] if settings.webhooks else []),
                 queue_heartbeat(store.stores.queue, platform.outbox),
             )

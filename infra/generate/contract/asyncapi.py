@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from functions._core.events.catalogue import CATALOGUE, HOLDER, SINK, SUBSCRIBERS, EventType
+from functions._core.events.catalogue import CATALOGUE, HOLDER, SINK, SUBSCRIBERS, WEBHOOK, EventType
 from functions._core.events.envelope import type_of
 from functions._engine.version import __version__
 from infra.generate.contract.schemas import Document
@@ -19,6 +19,7 @@ ADDRESSES = {
     "ingress": ("/", "What users and workers may send. Reports of workers need the token of their assignment."),
     "worker": ("{endpoint}", "What a worker gets at the endpoint of its registration."),
     "subscriber": ("{url}", "What goes to `FLOWC_SUBSCRIBER_URL`, or is on the bus: every transition."),
+    "webhook": ("{sink}", "What the webhook of a subscription gets when it is tried; else it gets transitions."),
     "sink": ("{url}", "What goes to `FLOWC_TELEMETRY_URL`: steps and frames, in batches."),
 }
 """Each channel with its address and what it is for; the platform receives from the first, and sends to the others."""
@@ -81,6 +82,7 @@ def _of(channel: str) -> Iterable[EventType]:
             "ingress": entry.outside,
             "worker": entry.handled_by == HOLDER,
             "subscriber": SUBSCRIBERS in handlers or entry.event_type in TOLD_TOO,
+            "webhook": entry.handled_by == WEBHOOK,
             "sink": SINK in handlers,
         }
         if told[channel]:

@@ -6,6 +6,7 @@ what they get; what they would say is said by whoever plays the course.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,7 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import format_time, ticket_id_of
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
+from functions._core.webhooks.owners import owners_of, ready_events
 from functions._engine.dispatch import Dispatcher, DispatchResult
 from functions._engine.tokens import KEY_BYTES, JwtTokens
 from functions._engine.wiring import track_workers
@@ -197,7 +199,9 @@ class Scenario:
             return
         step = handled.step
         self.sent.extend(self._sink.events[known:])
-        self.sent.extend(subscriber_events(step, step.flow or handled.context.flow))
+        flow = step.flow or handled.context.flow
+        self.sent.extend(subscriber_events(step, flow))
+        self.sent.extend(map(_to_owner, ready_events(step, flow, owners_of(step.tickets))))
         self._queue(step.events)
         await self._judge(step)
         await self._deliver(step.deliveries)
@@ -246,6 +250,12 @@ class Scenario:
         if (verdict := verdict_of(self.answer, worker, key)) is not None:
             await self._track(verdict)
         return self.answer
+
+
+def _to_owner(event: CloudEvent) -> CloudEvent:
+    """Return `ticket.ready` as its owner is sent it."""
+    callback = {"status_url": f"{PLATFORM}/api/v1/tickets/{event.subject}/status", "token": TOKEN}
+    return replace(event, data={**event.data, "callback": callback})
 
 
 def _assigns(event: CloudEvent, ticket: Ticket) -> bool:

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.ports import Answer
+from functions._core.webhooks.owners import owner_of
+from functions._core.webhooks.subscription import tested_event
 from infra.generate.contract.sample import DECISION, IMAGE, START, decision_event
 from infra.generate.contract.scenario import Scenario
 
 MANAGER = "release-manager"
+WEBHOOK = "https://forge.example.com/tickets"
 
 
 async def submitted(start: datetime = START, **changes: Any) -> Scenario:  # noqa: ANN401 fields of any type
@@ -244,6 +247,18 @@ async def claimed() -> Scenario:
     return course
 
 
+async def owner_told() -> Scenario:
+    """No worker is registered, but the build names a webhook: its owner is told. Somebody has tried that before."""
+    plan = DECISION["cognitive_plan"]
+    build, *others = plan["tasks"]
+    tasks = [{**build, "metadata": {"webhook_url": WEBHOOK}}, *others]
+    course = Scenario(START)
+    course.sent.append(tested_event(owner_of(WEBHOOK), MANAGER, "a-test-of-the-webhook", course.time))
+    await course.submit(decision_event(course.time, cognitive_plan={**plan, "tasks": tasks}))
+    await course.run()
+    return course
+
+
 COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     completed,
     worker_lost,
@@ -261,4 +276,5 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     rejected,
     event_lost,
     claimed,
+    owner_told,
 )
