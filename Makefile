@@ -46,10 +46,10 @@ $(sam): infra/requirements/sam.txt | $(ready)
 demo: $(ready) ## start everything, submit the sample decision and watch it complete
 	@.venv/bin/flowc demo
 
-test: $(ready) $(emulators) $(clients) ## run all tests but the slow ones
+test: $(ready) $(emulators) ## run all tests but the slow ones
 	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
-test-slow: $(ready) $(emulators) ## run the slow tests
+test-slow: $(ready) $(emulators) $(clients) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
 
 sim: $(ready) ## simulate 1,000 flows with every fault, and check every invariant at each of their steps

@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT, require
 from tests.support.one_machine import one_machine
 
@@ -66,6 +68,7 @@ def run(folder: Path, *command: str | Path) -> str:
     return ran.stdout
 
 
+@pytest.mark.slow
 async def test_a_generated_client_submits_a_decision_and_does_a_ticket(tmp_path: Path) -> None:
     require(PROGRAMS.is_dir(), "make clients")
     key = "a-key-of-the-administrator"
