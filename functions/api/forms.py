@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_valid
 
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
 from functions._core.records.principal import Role
-from functions._core.records.values import FIRST_FAULT, Model, Number, SecurityLevel, Texts, WholeNumber, a_number
+from functions._core.records.values import FIRST_FAULT, Model, SecurityLevel, Texts, WholeNumber, a_number
 from functions._core.rules import CANDIDATES_PER_TICKET
 from functions.api.actions import PRINTABLE
 from functions.api.roles import AREAS
@@ -91,7 +91,7 @@ class KeyForm(Model):
     """Areas of the API that the key opens, such as `flows` or `metrics`; empty: all."""
     worker_id: str | None = Field(default=None, min_length=1, max_length=255, pattern=PRINTABLE)
     """The only worker that the holder acts for, where the one role is `worker`; None: any."""
-    expires_in_seconds: Annotated[Number, Field(gt=0, le=LONGEST_SECONDS)] | None = None
+    expires_in_seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS), BeforeValidator(a_number)] | None = None
     """How long the key holds, in seconds; None: until it is revoked."""
 
     @field_validator("scopes")

@@ -401,11 +401,20 @@ async def test_every_wrong_field_of_a_registration_is_named(api: Api) -> None:
     ]
 
 
-async def test_a_thousand_faults_are_counted_and_a_hundred_listed(api: Api) -> None:
+async def test_of_a_list_the_first_wrong_entry_alone_is_named(api: Api) -> None:
     body = {"worker_id": "w", "endpoint": "http://x", "running": [{}] * 1000}
     document = problem_of(await api.client.post("/api/v1/workers", json=body), 422, "invalid_data")
+    faults = {fault["where"] for fault in document["errors"]}
+    assert faults >= {"body.running[0].ticket_id", "body.running[0].attempt"}
+    assert not [fault for fault in faults if fault.startswith("body.running[1]")]
+
+
+async def test_a_thousand_faults_are_counted_and_a_hundred_listed(api: Api) -> None:
+    body = {"status": "RUNNING", **{f"unknown_{number}": 1 for number in range(1000)}}
+    answer = await api.client.patch("/api/v1/tickets/x/status", json=body)
+    document = problem_of(answer, 422, "invalid_data")
     assert len(document["errors"]) == 100
-    assert "1997 more" in document["detail"]
+    assert "997 more" in document["detail"]
 
 
 JSON = st.recursive(

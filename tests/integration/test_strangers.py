@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._core.placement.workers import Heartbeat
 from functions._core.records.json_text import LIGHT_BYTES, LIGHT_PARTS
 from functions.api.problems import MAX_FAULTS, Itemised, checked
 from functions.api.services import MAX_BODY, MAX_HELD, MAX_REPORT
+from functions.api.ticket_forms import StatusChange
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.processes import Platform, free_port
 from tests.support.world import PATIENCE_S, decision, report_event, task, until
@@ -229,7 +229,7 @@ async def test_garbage_from_this_machine_keeps_the_loop_no_longer(free: Api, sha
 
 def test_of_very_many_faults_none_is_named() -> None:
     with pytest.raises(Itemised, match="too many") as refusal:
-        checked(Heartbeat, {"running": [1] * (MAX_FAULTS + 1)}, "data")
+        checked(StatusChange, {f"unknown_{number}": 1 for number in range(MAX_FAULTS + 1)}, "data")
     assert refusal.value.members == {"errors": []}
 
 

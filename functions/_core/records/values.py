@@ -379,6 +379,9 @@ JsonObject = Mapping[str, Any]
 class _FailFast(FailFast):
     """The marker of pydantic, which can be part of `X | None` only when it has a hash."""
 
+    fail_fast: bool = True
+    """Whether a list is read no further than to its first fault."""
+
     __hash__ = object.__hash__
 
 
