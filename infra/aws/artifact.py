@@ -28,7 +28,18 @@ SERVICES = frozenset({"dynamodb", "events", "s3", "secretsmanager", "sqs"})
 """What the functions call. botocore describes 430 more services, three quarters of the artifact."""
 
 ELSEWHERE = frozenset(
-    {"aiobotocore", "asyncpg", "func_python", "httpx", "opentelemetry.sdk", "rich", "typer", "uvicorn", "uvloop"}
+    {
+        "aiobotocore",
+        "asyncpg",
+        "cryptography",
+        "func_python",
+        "httpx",
+        "opentelemetry.sdk",
+        "rich",
+        "typer",
+        "uvicorn",
+        "uvloop",
+    }
 )
 """Packages that are absent on Lambda. A module of ours that cannot be imported without one serves other platforms."""
 
