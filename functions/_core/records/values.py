@@ -29,19 +29,16 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 
 EARLIEST = datetime(1, 1, 1, 0, 0, 0, 1_000, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
-"""The ends of all arithmetic of times. A millisecond lies between them and the ends of the calendar, which databases
-read as infinite."""
+"""The ends of all arithmetic of times, a millisecond from those of the calendar, which databases read as infinite."""
 
 LONGEST = timedelta(days=999_999_999)
 """The longest duration whose negative is a duration, too."""
-
 
 TICKET_DECISION = "flowc-ticket:"
 """How the id of the decision of a ticket begins that was created alone; the id of the ticket follows."""
 
 OWN_TICKET_ID = re.compile(r"(?!(?i:[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f-]{21}$))[A-Za-z0-9][A-Za-z0-9._-]{0,35}")
-"""Ids of such tickets: 36 characters that are safe in addresses, headers and logs. No UUID of version 5: these are the
-ids of all other tickets, and nobody may take one of them beforehand."""
+"""Ids of such tickets: 36 safe characters. UUIDs of version 5 are those of all other tickets, and nobody's to take."""
 
 
 def flow_id_of(decision_id: str) -> str:
