@@ -1,13 +1,15 @@
 """Signed tokens with public keys: JWS in its compact form, by EdDSA, ES256 and RS256 (RFC 7515, 7517, 7518, 8037).
 
-A key has one algorithm, which follows from what kind of key it is: a token cannot choose another. `cryptography`
-does the mathematics; it is imported where there is such a key, and nowhere else.
+A key has one algorithm, which follows from what kind of key it is: a token cannot choose another. PyJWT reads keys,
+signs and verifies; it is imported where there is such a key, and nowhere else.
 """
 
 import json
-from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -16,8 +18,19 @@ MAX_TOKEN = 16 * 1024
 
 MAX_KID = 200
 MIN_RSA_BITS = 2048
-ES256_BYTES = 32
-"""Bytes of each of the two numbers of a signature by ES256."""
+
+MAX_PART = 1024
+"""Characters of a number of a key; that of RSA with 6,000 bits has so many."""
+
+ALGORITHMS: Mapping[tuple[object, object], str] = {
+    ("OKP", "Ed25519"): "EdDSA",
+    ("EC", "P-256"): "ES256",
+    ("RSA", None): "RS256",
+}
+"""The algorithm of each kind of key that is used."""
+
+PARTS = ("crv", "e", "kty", "n", "x", "y")
+"""The fields of a JWK that make the public key, in the order of its thumbprint (RFC 7638)."""
 
 
 class Malformed(ValueError):
@@ -116,25 +129,23 @@ def json_object(text: bytes) -> dict[str, Any]:
 
 def public_key(jwk: Mapping[str, Any]) -> PublicKey:
     """Return the key that a JWK describes; raise `Malformed` for a kind that is not used, or a weak one."""
+    from jwt import PyJWK
+    from jwt.exceptions import PyJWTError
+
+    if not isinstance(jwk, Mapping):
+        raise Malformed("no JSON object")
+    parts = {name: jwk[name] for name in PARTS if name in jwk}
+    if not all(isinstance(part, str) and len(part) <= MAX_PART for part in parts.values()):
+        raise Malformed("no usable key")
+    algorithm = _algorithm_of(parts)
+    if jwk.get("alg", algorithm) != algorithm or jwk.get("use", "sig") != "sig":
+        raise Malformed("a key for something else")
     try:
-        kind = jwk["kty"], jwk.get("crv")
-        if kind == ("OKP", "Ed25519"):
-            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-            return _public(Ed25519PublicKey.from_public_bytes(_bytes(jwk["x"])), jwk)
-        if kind == ("EC", "P-256"):
-            from cryptography.hazmat.primitives.asymmetric import ec
-
-            return _public(
-                ec.EllipticCurvePublicNumbers(_int(jwk["x"]), _int(jwk["y"]), ec.SECP256R1()).public_key(), jwk
-            )
-        if kind == ("RSA", None):
-            from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
-
-            return _public(RSAPublicNumbers(_int(jwk["e"]), _int(jwk["n"])).public_key(), jwk)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        key = PyJWK(parts, algorithm).key
+    except (PyJWTError, ValueError) as error:
         raise Malformed("no usable key") from error
-    raise Malformed("a key of a kind that is not used")
+    kid = jwk.get("kid")
+    return _public(key, kid if isinstance(kid, str) else None)
 
 
 def signing_keys(pem: str) -> Sequence[SigningKey | PublicKey]:
@@ -146,7 +157,7 @@ def signing_keys(pem: str) -> Sequence[SigningKey | PublicKey]:
         text = f"-----BEGIN {block}".encode()
         try:
             if block.startswith("PUBLIC KEY"):
-                keys.append(_public(serialization.load_pem_public_key(text), {}))
+                keys.append(_public(serialization.load_pem_public_key(text)))
             else:
                 keys.append(_signing(serialization.load_pem_private_key(text, password=None)))
         except (ValueError, TypeError) as error:
@@ -157,85 +168,42 @@ def signing_keys(pem: str) -> Sequence[SigningKey | PublicKey]:
 
 
 def _signing(private: Any) -> SigningKey:  # noqa: ANN401 of any kind
-    public = _public(private.public_key(), {})
-    if public.algorithm == "EdDSA":
-        return SigningKey(public, private.sign)
-    if public.algorithm != "ES256":
+    from jwt.algorithms import get_default_algorithms
+
+    public = _public(private.public_key())
+    if public.algorithm not in {"EdDSA", "ES256"}:
         raise Malformed("tokens are signed by Ed25519 or P-256")
-    from cryptography.hazmat.primitives.asymmetric import ec, utils
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    def sign(data: bytes) -> bytes:
-        numbers = utils.decode_dss_signature(private.sign(data, ec.ECDSA(SHA256())))
-        return b"".join(number.to_bytes(ES256_BYTES, "big") for number in numbers)
-
-    return SigningKey(public, sign)
+    return SigningKey(public, partial(get_default_algorithms()[public.algorithm].sign, key=private))
 
 
-def _public(key: Any, given: Mapping[str, Any]) -> PublicKey:  # noqa: ANN401 of any kind
-    """Return a key of `cryptography` as ours; `given` is the JWK that it comes from, which may name it."""
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+def _public(key: Any, kid: str | None = None) -> PublicKey:  # noqa: ANN401 of any kind
+    """Return a public key of the library as ours; without a name its thumbprint is its name."""
+    from jwt.algorithms import get_default_algorithms
 
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        algorithm, verify = "EdDSA", _by_ed25519(key)
-        jwk = {"crv": "Ed25519", "kty": "OKP", "x": encoded(key.public_bytes_raw()).decode()}
-    elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1":
-        algorithm, verify = "ES256", _by_p256(key)
-        numbers = key.public_numbers()
-        x, y = (encoded(number.to_bytes(ES256_BYTES, "big")).decode() for number in (numbers.x, numbers.y))
-        jwk = {"crv": "P-256", "kty": "EC", "x": x, "y": y}
-    elif isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
-        algorithm, verify, jwk = "RS256", _by_rsa(key), {}
-    else:
-        raise Malformed("a key of a kind that is not used, or a weak one")
-    if given.get("alg", algorithm) != algorithm or given.get("use", "sig") != "sig":
-        raise Malformed("a key for something else")
-    # RFC 7638: the name of a key is the hash of what it is.
-    kid = given.get("kid") or encoded(sha256(json.dumps(jwk, separators=(",", ":"), sort_keys=True).encode()).digest())
-    name = kid if isinstance(kid, str) else kid.decode()
-    return PublicKey(name, algorithm, verify, {**jwk, "alg": algorithm, "kid": name, "use": "sig"})
+    jwk = _jwk_of(key)
+    parts = {name: jwk[name] for name in PARTS if name in jwk}
+    algorithm = _algorithm_of(parts)
+    if algorithm == "RS256" and key.key_size < MIN_RSA_BITS:
+        raise Malformed("a weak key")
+    thumbprint = encoded(sha256(json.dumps(parts, separators=(",", ":")).encode()).digest()).decode()
+    name = kid or thumbprint
+    verify = get_default_algorithms()[algorithm].verify
+    published = {**parts, "alg": algorithm, "kid": name, "use": "sig"}
+    return PublicKey(name, algorithm, lambda signed, signature: verify(signed, key, signature), published)
 
 
-def _by_ed25519(key: Any) -> Callable[[bytes, bytes], bool]:  # noqa: ANN401 of `cryptography`
-    return lambda signed, signature: _holds(lambda: key.verify(signature, signed))
+def _jwk_of(key: Any) -> Mapping[str, Any]:  # noqa: ANN401 of any kind
+    from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+    from jwt.exceptions import InvalidKeyError
+
+    for kind in (OKPAlgorithm, ECAlgorithm, RSAAlgorithm):
+        with suppress(InvalidKeyError):
+            return kind.to_jwk(key, as_dict=True)
+    raise Malformed("a key of a kind that is not used")
 
 
-def _by_p256(key: Any) -> Callable[[bytes, bytes], bool]:  # noqa: ANN401 of `cryptography`
-    from cryptography.hazmat.primitives.asymmetric import ec, utils
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    def verifies(signed: bytes, signature: bytes) -> bool:
-        if len(signature) != 2 * ES256_BYTES:
-            return False
-        numbers = (int.from_bytes(half, "big") for half in (signature[:ES256_BYTES], signature[ES256_BYTES:]))
-        der = utils.encode_dss_signature(*numbers)
-        return _holds(lambda: key.verify(der, signed, ec.ECDSA(SHA256())))
-
-    return verifies
-
-
-def _by_rsa(key: Any) -> Callable[[bytes, bytes], bool]:  # noqa: ANN401 of `cryptography`
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    return lambda signed, signature: _holds(lambda: key.verify(signature, signed, PKCS1v15(), SHA256()))
-
-
-def _holds(verify: Callable[[], object]) -> bool:
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        verify()
-    except InvalidSignature:
-        return False
-    return True
-
-
-def _bytes(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _int(text: str) -> int:
-    if len(text) > 1024:  # noqa: PLR2004 characters of a key of RSA with 6,000 bits
-        raise Malformed("a number that is too large for a key")
-    return int.from_bytes(_bytes(text), "big")
+def _algorithm_of(parts: Mapping[str, Any]) -> str:
+    algorithm = ALGORITHMS.get((parts.get("kty"), parts.get("crv")))
+    if algorithm is None:
+        raise Malformed("a key of a kind that is not used")
+    return algorithm

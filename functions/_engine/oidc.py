@@ -123,7 +123,7 @@ class Oidc:
         listed = (await self._document(url)).get("keys")
         keys: dict[str, PublicKey] = {}
         for jwk in listed[:MAX_KEYS] if isinstance(listed, list) else ():
-            with suppress(Malformed, AttributeError):  # providers publish keys of other kinds, too
+            with suppress(Malformed):  # providers publish keys of other kinds, too
                 key = public_key(jwk)
                 keys[key.kid] = key
         if not keys:

@@ -101,6 +101,12 @@ def test_the_name_of_a_key_is_its_thumbprint_and_keys_read_from_it_verify(algori
     assert not public_key(published).verifies(raw.signed + b"x", raw.signature)
 
 
+def test_keys_without_a_name_are_told_apart_whatever_their_kind() -> None:
+    rsa_keys = [rsa.generate_private_key(65537, 2048).public_key() for _ in range(2)]
+    jwks = [dict(jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True)) for key in rsa_keys]
+    assert len({public_key(jwk).kid for jwk in jwks}) == len(jwks)
+
+
 def test_keys_are_changed_without_a_token_being_lost() -> None:
     old, new = pem_of(MAKE["EdDSA"]()), pem_of(MAKE["ES256"]())
     by_secret, before, between, after = (
