@@ -10,7 +10,7 @@ from functions._core.decision.reading import read_decision
 from functions._core.events.data import PlanValidated
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Generated
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
 from functions._core.planning.tickets import generate_tickets as tickets_of_plan
 from functions._core.ports import Ports
 from functions._core.records.values import FlowStatus
@@ -25,8 +25,7 @@ async def generate_tickets(event: PlanValidated, context: Context, ports: Ports)
     if context.flow.status is not FlowStatus.GENERATING:
         return Duplicate()
     text = await ports.store.decision(event.flow_id)
-    generated = partial(_generated, text, context)
-    return Heavy(generated) if len(text) > LARGE_DECISION else generated()
+    return reached(partial(_generated, text, context), heavy=len(text) > LARGE_DECISION)
 
 
 def _generated(text: bytes, context: Context) -> AnyOutcome:

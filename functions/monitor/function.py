@@ -20,7 +20,7 @@ from functions._core.machine.compensation import CompensationPlanned
 from functions._core.machine.context import Context
 from functions._core.machine.ending import Reported, counted, may_retry, retryable
 from functions._core.machine.incidents import LeftOut, incident_of_unreadable
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy, moving
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, moving, reached
 from functions._core.machine.redrive import new_deadline, to_redo, to_retry, work_stands
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
 from functions._core.machine.tables import ENDED_FLOWS
@@ -72,7 +72,7 @@ async def _to_undo(context: Context, ports: Ports) -> AnyOutcome:
         made, originals = compensations(flow, tickets, flow.phase.entered_at, context.rules.compensation)
         return CompensationPlanned(made, originals)
 
-    return Heavy(planned) if len(tickets) > LARGE_STEP else planned()
+    return reached(planned, heavy=len(tickets) > LARGE_STEP)
 
 
 async def _bare(order: AnyCommand, context: Context, _ports: Ports) -> AnyOutcome:
@@ -103,7 +103,7 @@ async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> Any
         stand = tuple(filter(work_stands, tickets))
         return Commanded(order, context.cause, redriven=again, not_compensatable=stand, deadline=deadline)
 
-    return Heavy(redriven) if len(tickets) > LARGE_STEP else redriven()
+    return reached(redriven, heavy=len(tickets) > LARGE_STEP)
 
 
 async def _with_retried(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:

@@ -20,7 +20,7 @@ from functions._core.decision.unknown_fields import unknown_fields
 from functions._core.events.data import DecisionStored
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Refused, Validated
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
 from functions._core.planning.graph import schedule
 from functions._core.ports import Ports
 from functions._core.records.models import Flow, Reason
@@ -33,8 +33,7 @@ async def validate(event: DecisionStored, context: Context, ports: Ports) -> Any
     if context.flow.status is not FlowStatus.VALIDATING:
         return Duplicate()
     text = await ports.store.decision(event.flow_id)
-    checked = partial(_checked, text, context)
-    return Heavy(checked) if len(text) > LARGE_DECISION else checked()
+    return reached(partial(_checked, text, context), heavy=len(text) > LARGE_DECISION)
 
 
 def _checked(text: bytes, context: Context) -> AnyOutcome:

@@ -34,6 +34,7 @@ ELSEWHERE = frozenset(
         "cryptography",
         "func_python",
         "httpx",
+        "jwt",
         "opentelemetry.sdk",
         "rich",
         "typer",

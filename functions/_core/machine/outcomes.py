@@ -39,6 +39,11 @@ def concluded(outcome: AnyOutcome) -> AnyOutcome:
     return outcome.conclude() if isinstance(outcome, Heavy) else outcome
 
 
+def reached(conclude: Callable[[], AnyOutcome], *, heavy: bool) -> AnyOutcome:
+    """Return the conclusion, or where that is `heavy` what reaches it."""
+    return Heavy(conclude) if heavy else conclude()
+
+
 def moving(tickets: Sized, outcome: AnyOutcome) -> AnyOutcome:
     """Return an outcome that moves `tickets`, as a heavy one when they are many."""
-    return Heavy(lambda: outcome) if len(tickets) > LARGE_STEP else outcome
+    return reached(lambda: outcome, heavy=len(tickets) > LARGE_STEP)
