@@ -22,6 +22,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Worker
+from functions._core.rules import PASSING
 from functions._core.webhooks.delivery import Deliveries
 
 
@@ -293,10 +294,6 @@ class Broker(Protocol):
 
     async def publish(self, events: Sequence[CloudEvent]) -> None:
         """Hand over the events, durable before return; raise `Unavailable` when that is not certain."""
-
-
-PASSING = frozenset({408, 409, 425, 429})
-"""Refusals of a worker after which the same request may succeed later; any other one is final for the ticket."""
 
 
 @dataclass(frozen=True, slots=True)

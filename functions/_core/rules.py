@@ -27,6 +27,9 @@ REFERENCES_BYTES = 1024 * 1024
 """Bytes of upstream outputs, as JSON, that the references of one ticket may stand for: four outputs of the largest
 size. More belongs in a place that both tasks can reach."""
 
+PASSING = frozenset({408, 409, 425, 429})
+"""Refusals by a worker or a webhook after which the same request may succeed later; any other 4xx is final."""
+
 CANDIDATES_PER_TICKET = 5
 """How many ranked workers discovery hands on: enough to spread and to fall back."""
 

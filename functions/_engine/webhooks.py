@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from random import Random
 
 from functions._adapters.http.outbound import OutboundClient
@@ -284,9 +283,8 @@ class Webhooks:
             return WebhookAnswer(None, str(refusal), refused=True, seconds=loop.time() - begun)
         except FlowcError as failure:
             return WebhookAnswer(None, str(failure), seconds=loop.time() - begun)
-        after = retry_after(answer.headers.get("retry-after", ""), self._ports.clock.now())
-        text = answer.body.decode(errors="replace")
-        return WebhookAnswer(answer.status, text, after, seconds=loop.time() - begun)
+        after = answer.retry_after(self._ports.clock.now())
+        return WebhookAnswer(answer.status, answer.text, after, seconds=loop.time() - begun)
 
     def _told(self, tried: WebhookDelivery, answer: WebhookAnswer) -> None:
         self._metrics.time("flowc_webhooks_duration_seconds", answer.seconds)
@@ -302,17 +300,6 @@ class Webhooks:
             status=answer.status,
             error=tried.last_detail,
         )
-
-
-def retry_after(value: str, now: datetime) -> timedelta | None:
-    """Return the pause that a header `Retry-After` asks for, in seconds or as a date; None where it asks for none."""
-    if value.isascii() and value.isdecimal():
-        return timedelta(seconds=int(value[:9]))
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return max(timedelta(), at - now) if at.tzinfo is not None else None
 
 
 def _ids(delivery: WebhookDelivery) -> Mapping[str, object]:

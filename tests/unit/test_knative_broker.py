@@ -79,7 +79,9 @@ async def test_a_long_pause_that_is_asked_for_is_kept_by_all(form: str, sink: Lo
     assert len(sink.requests) == 1
 
 
-@pytest.mark.parametrize("asked", ["", "soon", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "asked", ["", "soon", "-5", "Thu, 01 Jan 1970 00:00:00 GMT", f"Sun, 29 Nov {'9' * 30} 12:01:00 GMT"]
+)
 async def test_a_pause_that_means_nothing_is_none(asked: str, sink: Loopback, broker: KnativeBroker) -> None:
     answering(sink, Answer(503, headers={"retry-after": asked}), Answer(202))
     await broker.publish([make_event()])

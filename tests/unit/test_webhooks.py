@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from functions._adapters.http.reply import Reply
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.webhooks.delivery import (
@@ -22,7 +23,7 @@ from functions._core.webhooks.delivery import (
 )
 from functions._core.webhooks.filters import MAX_DEPTH, MAX_FILTERS, attributes_of, check_filters, fits
 from functions._core.webhooks.subscription import SubscriptionForm, told_types
-from functions._engine.webhooks import LATEST_START, LEASE, TIMEOUT_SECONDS, retry_after
+from functions._engine.webhooks import LATEST_START, LEASE, TIMEOUT_SECONDS
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 EVENT = CloudEvent(
@@ -200,7 +201,7 @@ def test_a_delivery_that_is_put_off_again_and_again_is_given_up_while_it_is_kept
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, pause: float | None) -> None:
-    assert retry_after(value, NOW) == (None if pause is None else timedelta(seconds=pause))
+    assert Reply(503, {"retry-after": value}).retry_after(NOW) == (None if pause is None else timedelta(seconds=pause))
 
 
 def test_a_call_ends_within_its_lease() -> None:

@@ -3,12 +3,9 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 from functions._adapters.http.client import HttpClient, post_to_setting
 from functions._adapters.http.cloudevents import write_binary
-from functions._adapters.http.reply import Reply
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Clock
@@ -68,7 +65,8 @@ class KnativeBroker:
         if reply.ok:
             return None, 0.0
         if reply.passing:
-            asked = min(_retry_after(reply, self._clock.now()), LONGEST_PEACE)
+            said = reply.retry_after(self._clock.now())
+            asked = min(said.total_seconds(), LONGEST_PEACE) if said is not None else 0.0
             self._peace_until = _now() + asked
             return Unavailable(f"the broker answered {reply.status}"), asked
         raise Rejected(f"the broker answered {reply.status}", code="refused_by_broker", status=reply.status)
@@ -76,14 +74,3 @@ class KnativeBroker:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _retry_after(reply: Reply, now: datetime) -> float:
-    """Return the seconds that `Retry-After` names, as a number or a date; 0 when it names none."""
-    asked = reply.headers.get("retry-after", "").strip()
-    if asked.isdecimal():
-        return float(asked[:9])
-    try:
-        return max(0.0, (parsedate_to_datetime(asked) - now).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0

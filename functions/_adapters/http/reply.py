@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -48,6 +50,17 @@ class Reply:
     def passing(self) -> bool:
         """Whether the same request may succeed later; any other refusal is about what was sent."""
         return self.status in RETRIED or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def retry_after(self, now: datetime) -> timedelta | None:
+        """Return the pause that `Retry-After` asks for, in seconds or as a date; None where it asks for none."""
+        asked = self.headers.get("retry-after", "").strip()
+        if asked.isascii() and asked.isdecimal():
+            return timedelta(seconds=int(asked[:9]))
+        try:
+            at = parsedate_to_datetime(asked)
+        except (ValueError, OverflowError):
+            return None
+        return max(timedelta(), at - now) if at.tzinfo is not None else None
 
     @property
     def text(self) -> str:

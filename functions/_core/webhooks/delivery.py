@@ -17,6 +17,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.records.dead_letters import members_of
 from functions._core.records.record import Record
 from functions._core.records.values import Timestamp, Word, add_time, name_uuid
+from functions._core.rules import PASSING
 
 DELIVERIES = "0b1d3c0e-6a52-5c1f-8f0a-3e5d2a7c9b64"
 """Namespace of the ids of deliveries; fixed, as a repetition has to have the same id."""
@@ -34,9 +35,6 @@ JITTER = 0.2
 
 LONGEST_RETRY_AFTER = timedelta(days=1)
 """The longest pause that a subscriber may ask for."""
-
-PASSING = frozenset({408, 409, 425, 429})
-"""Statuses of 4xx after which the same request may succeed later."""
 
 DETAIL_LIMIT = 500
 """Characters kept of an answer's body, or of why there was none."""
