@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 
 from functions._core.errors import FlowcError
 from functions._core.ports import Clock, FlowStore
-from functions._core.records.audits import ActionRecord
+from functions._core.records.audits import ActionRecord, action_id
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.values import NAMESPACE, name_uuid
 from functions._core.secrets import Secret, Secrets
 from functions._observability.logs import log
 
@@ -89,9 +88,14 @@ class SecretLeases:
         if lease.variable in self.lost:
             return
         now = self._clock.now()
-        key = name_uuid(str(NAMESPACE), f"action/{lease.variable}/lose_secret/{now.isoformat()}")
         action = ActionRecord(
-            audit_id=key, flow_id="", action="lose_secret", target=lease.variable, who=PLATFORM, why=why[:1000], at=now
+            audit_id=action_id(lease.variable, f"lose_secret/{now.isoformat()}"),
+            flow_id="",
+            action="lose_secret",
+            target=lease.variable,
+            who=PLATFORM,
+            why=why[:1000],
+            at=now,
         )
         try:
             await self._store.commit(ChangeSet(flow_id="", audit=(action,)))

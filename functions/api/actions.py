@@ -4,9 +4,8 @@ from typing import Annotated
 
 from fastapi import Query
 
-from functions._core.records.audits import ActionRecord, AuditKind
+from functions._core.records.audits import ActionRecord, AuditKind, action_id
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.values import NAMESPACE, name_uuid
 from functions.api.services import ApiServices
 
 NOBODY = "unnamed"
@@ -51,8 +50,3 @@ async def taken(services: ApiServices, flow_id: str, target: str, key: str) -> b
     wanted = action_id(target, key)
     actions = await services.ports.views.audits(flow_id, ACTIONS_LOOKED_AT, kind=AuditKind.ACTION)
     return any(action.audit_id == wanted for action in actions)
-
-
-def action_id(target: str, key: str) -> str:
-    """Return the id of an action on `target`."""
-    return name_uuid(str(NAMESPACE), f"action/{target}/{key}")

@@ -16,10 +16,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from functions._core.errors import Conflict, Rejected
-from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
 from functions._core.events.signatures import TOLERANCE, SignedMessage, usable
-from functions._core.machine.step_builder import derived_id
 from functions._core.records.models import Ticket
 from functions._core.records.values import Model, TicketStatus
 from functions.api.bodies import HeldBody, headers_of, unhurried
@@ -27,6 +26,7 @@ from functions.api.documents import json_body, problems
 from functions.api.problems import checked, not_found
 from functions.api.questions import sound
 from functions.api.rate_limits import stranger_slowed_down
+from functions.api.reports import REPORTED, trusted
 from functions.api.services import ApiServices, Services
 from functions.api.subscriptions import webhooks_of
 from functions.api.webhook_forms import PipelineCompleted, PipelineStatus
@@ -51,7 +51,7 @@ Signature = SignedMessage | tuple[str, str | None]
 Proof = tuple[str, timedelta]
 """What tells a message from others, and how long it has to be remembered."""
 
-REPORTED: Mapping[PipelineStatus, str] = {
+STATUSES: Mapping[PipelineStatus, str] = {
     PipelineStatus.COMPLETED: "COMPLETED",
     PipelineStatus.FAILED: "FAILED",
     PipelineStatus.REJECTED: "FAILED",
@@ -170,20 +170,9 @@ async def _forget(services: ApiServices, key: str) -> None:
 
 async def _reported(services: ApiServices, told: PipelineCompleted, ticket: Ticket, key: str) -> PipelineAnswer:
     report = Report.model_validate(_data(told, ticket))
-    event = CloudEvent(
-        id=derived_id(ticket.flow_id, "ticket.reported", f"pipeline/{key}"),
-        source="/webhooks/pipeline-completed",
-        type=type_of("ticket.reported"),
-        time=services.ports.clock.now(),
-        subject=ticket.ticket_id,
-        data=report.model_dump(mode="json", exclude_none=True),
-        extensions={
-            "partitionkey": ticket.flow_id,
-            "correlationid": ticket.correlation_id,
-            "traceparent": f"00-{ticket.trace_id}-{ticket.span_id}-01",
-        },
-    )
-    heard = await services.engine.report(event, report)
+    now = services.ports.clock.now()
+    event = CloudEvent(id=key, source="/webhooks/pipeline-completed", type=REPORTED, time=now)
+    heard = await services.engine.report(trusted(event, report, ticket), report)
     return PipelineAnswer(ticket_id=ticket.ticket_id, result=heard.result)
 
 
@@ -193,7 +182,7 @@ def _data(told: PipelineCompleted, ticket: Ticket) -> dict[str, Any]:
     data: dict[str, Any] = {
         "ticket_id": ticket.ticket_id,
         "attempt": told.attempt or ticket.attempt,
-        "status": REPORTED[told.status],
+        "status": STATUSES[told.status],
         "worker_id": ticket.worker_id,
     }
     if told.status is PipelineStatus.COMPLETED:

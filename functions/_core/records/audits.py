@@ -7,7 +7,7 @@ from pydantic import WithJsonSchema
 
 from functions._core.records.models import Reason
 from functions._core.records.record import Record
-from functions._core.records.values import Timestamp, Word
+from functions._core.records.values import NAMESPACE, Timestamp, Word, name_uuid
 
 
 class AuditKind(Word):
@@ -72,6 +72,11 @@ class ActionRecord(Record):
     """The reason, in the words of that person."""
     at: Timestamp
     """When it was done."""
+
+
+def action_id(target: str, key: str) -> str:
+    """Return the id of an action on `target`; the same `key` is the same action."""
+    return name_uuid(str(NAMESPACE), f"action/{target}/{key}")
 
 
 class IncidentType(Word):
