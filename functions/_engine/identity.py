@@ -4,12 +4,9 @@ import hmac
 from collections.abc import Awaitable, Callable
 
 from functions._core.ports import Clock
-from functions._core.records.principal import Principal, Role
+from functions._core.records.principal import FIRST_ADMIN, Principal, Role
 from functions._engine.api_keys import ApiKeys
 from functions._engine.settings import Settings
-
-FIRST_ADMIN = Principal(name="admin", roles=frozenset({Role.ADMIN}))
-"""Whoever has FLOWC_API_KEY."""
 
 Identify = Callable[[str], Awaitable[Principal | None]]
 
@@ -23,7 +20,7 @@ def identified(settings: Settings, keys: ApiKeys, clock: Clock) -> Identify | No
 
     async def identify(credential: str) -> Principal | None:
         if own is not None and hmac.compare_digest(credential.encode("latin-1"), own):
-            return FIRST_ADMIN
+            return Principal(FIRST_ADMIN, frozenset({Role.ADMIN}))
         known = await keys.identify(credential)
         return known or (await by_provider(credential) if by_provider is not None else None)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from functions._core.decision.vocabulary import UNPRINTABLE
 from functions._core.errors import Rejected, Unavailable
 from functions._core.ports import Clock
-from functions._core.records.principal import Principal, Role
+from functions._core.records.principal import FIRST_ADMIN, Principal, Role
 from functions._engine.jose import Malformed, PublicKey, json_object, public_key, taken_apart, verified
 
 SKEW = timedelta(seconds=30)
@@ -158,7 +158,8 @@ class Oidc:
         words = said.split() if isinstance(said, str) else said if isinstance(said, list) else []
         known = provider.roles or {role.value: role for role in Role}
         roles = frozenset(known[word] for word in words if isinstance(word, str) and word in known)
-        return Principal(name, roles)
+        # What a caller does is kept under this name: it must not be taken for that of the administrator.
+        return Principal(f"{name} of {provider.issuer}" if name == FIRST_ADMIN else name, roles)
 
 
 def _at(claims: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 any JSON value

@@ -124,6 +124,12 @@ async def test_roles_and_names_are_where_the_settings_say(issuer: Issuer) -> Non
     assert issuer.asked == ["/keys"]
 
 
+async def test_nobody_who_signs_in_has_the_name_of_the_first_administrator(issuer: Issuer) -> None:
+    async with oidc_of(issuer, Watch()) as oidc:
+        caller = await oidc.identify(issuer.token(sub="admin"))
+    assert caller == Principal(f"admin of {issuer.url}", frozenset({Role.OPERATOR}))
+
+
 @ALGORITHMS
 async def test_no_token_but_the_providers_is_believed(issuer: Issuer, algorithm: str) -> None:
     genuine = issuer.token(algorithm)

@@ -16,6 +16,9 @@ class Role(Word):
     ADMIN = "admin"
 
 
+FIRST_ADMIN = "admin"
+"""Name of whoever has FLOWC_API_KEY."""
+
 INCLUDED: Mapping[Role, frozenset[Role]] = {
     Role.VIEWER: frozenset({Role.VIEWER}),
     Role.WORKER: frozenset({Role.WORKER}),
