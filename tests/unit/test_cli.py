@@ -24,6 +24,8 @@ COMMANDS = [
     ("demo",),
     ("up",),
     ("migrate",),
+    ("backup",),
+    ("restore",),
     ("worker",),
     ("workers",),
     ("sample",),
