@@ -25,6 +25,9 @@ class Commands(LazyGroup):
             PLATFORM, "migrate", f"{ROOM}.migrate_command:migrate", "Bring the database to this version's schema."
         ),
         CommandEntry(
+            PLATFORM, "check", f"{ROOM}.check_command:check", "Check a platform in twelve categories, by a small flow."
+        ),
+        CommandEntry(
             PLATFORM, "backup", f"{ROOM}.backup_commands:backup", "Write a backup of a data folder, in use or not."
         ),
         CommandEntry(PLATFORM, "restore", f"{ROOM}.backup_commands:restore", "Make a new data folder out of a backup."),

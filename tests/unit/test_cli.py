@@ -24,6 +24,7 @@ COMMANDS = [
     ("demo",),
     ("up",),
     ("migrate",),
+    ("check",),
     ("backup",),
     ("restore",),
     ("worker",),
