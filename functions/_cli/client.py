@@ -145,6 +145,9 @@ class PlatformClient:
         except NoAnswer as error:
             if error.late:
                 raise NoPlatform(f"the platform at {self.url} did not answer in time") from error
+            if error.untrusted:
+                text = f"the certificate of {self.url} is not trusted: {error.untrusted}"
+                raise NoPlatform(text, hint="SSL_CERT_FILE names a file of certificates to trust") from error
             raise NoPlatform(f"no platform at {self.url}", hint="start one with `flowc up`") from error
         except ValueError as error:
             raise NoPlatform(f"{self.url} is no address of a platform", exit_status=WRONG_USE) from error
