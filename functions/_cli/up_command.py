@@ -31,7 +31,8 @@ TlsKey = Annotated[Path | None, typer.Option(help="Private key of the certificat
 def up(port: Port = None, data: Data = None, tls_cert: TlsCert = None, tls_key: TlsKey = None) -> None:
     """Run the platform: one port, one folder.
 
-    All other settings come from the environment (FLOWC_…); docs/reference/settings.md lists them.
+    All other settings come from the environment (FLOWC_…) or from a file .env here; docs/reference/settings.md
+    lists them.
     Stops on Ctrl-C or SIGTERM.
     """
     from functions._core.errors import FlowcError
