@@ -16,7 +16,7 @@ from functions._adapters.http.addresses import FORBIDDEN_NETWORKS
 from functions._hosts.knative.process import read_environment
 from infra.generate import knative as generate_knative
 from infra.generate.alerts import rules_file
-from infra.generate.dashboard import dashboard
+from infra.generate.dashboard import DASHBOARDS, dashboard
 from tests.conftest import ROOT, require
 from tests.support.kubernetes import problems
 from tests.support.kustomize import Resource, apply, containers, render
@@ -271,7 +271,8 @@ def test_alerts_and_dashboard_are_those_of_the_catalogue() -> None:
     [rules] = [r for r in resources if r["kind"] == "PrometheusRule"]
     assert rules["spec"] == yaml.safe_load(rules_file())
     [folder] = [r for r in resources if r["kind"] == "ConfigMap"]
-    assert json.loads(folder["data"]["flow-c.json"]) == dashboard()
+    shown = {name: json.loads(text) for name, text in folder["data"].items()}
+    assert shown == {f"{name}.json": dashboard(name) for name in DASHBOARDS}
     [monitor] = [r for r in resources if r["kind"] == "PodMonitor"]
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["path"] == "/metrics"

@@ -95,7 +95,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         with_env_file({}, file)
 
 
-def test_the_sample_lists_every_setting_with_its_default_and_is_itself_a_file_of_settings(tmp_path: Path) -> None:
+def test_the_sample_lists_every_setting_with_its_default(tmp_path: Path) -> None:
     sample = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert sample == env_example()
     uncommented = "".join(f"{line[2:]}\n" for line in sample.splitlines() if line.startswith(f"# {PREFIX}"))
