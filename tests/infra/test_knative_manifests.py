@@ -63,6 +63,7 @@ MISTAKES = {
     "a missing delivery's unit": ("Trigger", "/spec/delivery/backoffDelay", "1"),
     "a filter that is no text": ("Trigger", "/spec/filter/attributes/type", 5),
     "a number in quotes": ("Service", "/spec/template/spec/containerConcurrency", "5"),
+    "a budget of a field that does not exist": ("PodDisruptionBudget", "/spec/maxUnavailabel", 1),
     "a label that is no text": ("NetworkPolicy", "/spec/podSelector", {"matchLabels": {"a": 1}}),
     "a port of the wrong kind": ("NetworkPolicy", "/spec/ingress", [{"ports": [{"prot": 1}]}]),
     "a sink that is no sink": ("PingSource", "/spec/sink", "broker"),
@@ -134,6 +135,28 @@ def test_every_function_is_not_root_has_probes_bounds_and_no_account() -> None:
         assert 0 < spec["timeoutSeconds"] <= 600, "Knative's max-revision-timeout-seconds"
         scale = service["spec"]["template"]["metadata"]["annotations"]
         assert 0 <= int(scale[f"{AUTOSCALING}min-scale"]) <= int(scale[f"{AUTOSCALING}max-scale"])
+
+
+def test_a_function_that_may_have_several_pods_loses_one_at_a_time() -> None:
+    resources = render(FOLDER / "base")
+    budgets = {r["metadata"]["name"]: r["spec"] for r in resources if r["kind"] == "PodDisruptionBudget"}
+    several = {name for name, scale in scales(resources).items() if int(scale["max-scale"]) > 1}
+    assert budgets.keys() == several
+    for name, spec in budgets.items():
+        chosen = {"matchLabels": {"serving.knative.dev/service": name}}  # a label that Knative gives to pods
+        assert spec == {"maxUnavailable": 1, "selector": chosen}
+
+
+def test_every_function_scales_within_bounds_and_has_requests_and_limits() -> None:
+    resources = render(FOLDER / "base")
+    assert {name for name, scale in scales(resources).items() if int(scale["min-scale"]) >= 1} == {"api", "enforce-sla"}
+    for name, scale in scales(resources).items():
+        assert 1 <= int(scale["max-scale"]) <= 10, name  # two to ten are the bounds of the original
+    for container in containers(resources):
+        assert container["resources"] == {
+            "requests": {"cpu": "100m", "memory": "128Mi"},
+            "limits": {"cpu": "1", "memory": "512Mi"},
+        }
 
 
 def test_only_the_api_has_an_address_outside_the_cluster() -> None:
