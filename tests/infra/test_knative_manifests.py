@@ -289,6 +289,23 @@ def test_the_kafka_overlay_keeps_events_in_kafka() -> None:
     assert {"bootstrap.servers", "default.topic.partitions", "default.topic.replication.factor"} <= config.keys()
 
 
+def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
+    [monitor] = [r for r in render(FOLDER / "observability") if r["kind"] == "PodMonitor"]
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    assert (endpoint["path"], endpoint["port"]) == ("/metrics", "user-port")
+    key = endpoint["authorization"]["credentials"]
+    chosen = monitor["spec"]["selector"]["matchLabels"].items()
+    services = functions(render(FOLDER / "base"))
+    assert len(services) == 11
+    for service in services:
+        template = service["spec"]["template"]
+        assert chosen <= template["metadata"]["labels"].items()
+        asked = {
+            entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in template["spec"]["containers"][0]["env"]
+        }
+        assert asked["FLOWC_API_KEY"] == key
+
+
 def test_alerts_and_dashboard_are_those_of_the_catalogue() -> None:
     resources = render(FOLDER / "observability")
     [rules] = [r for r in resources if r["kind"] == "PrometheusRule"]
