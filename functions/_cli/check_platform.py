@@ -31,7 +31,7 @@ from functions._worker.written import WRITTEN
 PYTHON, SQLITE = (3, 11), (3, 35)
 CLOCKS_APART = timedelta(seconds=5)
 TELEMETRY_LATE = timedelta(seconds=60)
-LEAVE_SECONDS = 15.0
+REGISTER_SECONDS, LEAVE_SECONDS = 30.0, 15.0
 MALFORMED = 400
 
 LIBRARY = tuple(m.name for m in CATALOGUE if m.name.startswith(("neural_hive_flow_c", "neural_hive_service_registry")))
@@ -91,7 +91,10 @@ class PlatformChecks:
                 grace_seconds=0,
             )
         )
-        await worker.start()
+        try:
+            await worker.start()
+        except OSError as error:
+            raise CommandFailed(f"its worker cannot listen on {host}: {error.strerror or error}") from error
         try:
             await self._registered(worker, seconds)
             await self._flow(seconds)
@@ -127,8 +130,9 @@ class PlatformChecks:
         check, path = self._report.check, f"/api/v1/workers/{quote(self.id)}"
 
         async def register() -> str:
-            if not await within(min(seconds, 30), lambda: _is_set(worker.registered)):
-                raise CheckFailed(f"worker {self.id} could not register; does the key have the role worker?")
+            if not await within(min(seconds, REGISTER_SECONDS), lambda: _is_set(worker.registered)):
+                await self._ask_why_not(worker)
+                raise CheckFailed(f"worker {self.id} at {worker.endpoint} could not register")
             return f"worker {self.id} at {worker.endpoint}"
 
         async def heartbeat() -> str:
@@ -147,6 +151,12 @@ class PlatformChecks:
         if await check("registry", "register", register):
             for name, work in (("heartbeat", heartbeat), ("discover", discover), ("get", get)):
                 await check("registry", name, work)
+
+    async def _ask_why_not(self, worker: WorkerProcess) -> None:
+        """Register once by hand, which raises what the platform has against it."""
+        path = "/api/v1/workers"
+        await self._client.post(path, {"worker_id": self.id, "endpoint": worker.endpoint, "capabilities": [self.id]})
+        await self._client.delete(f"{path}/{quote(self.id)}")
 
     async def _flow(self, seconds: float) -> None:
         """Check what becomes of a decision."""

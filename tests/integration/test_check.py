@@ -74,6 +74,18 @@ async def test_a_key_is_needed_where_there_is_one_and_its_role_decides(tmp_path:
     assert (workers, flows, letters) == ([], ["COMPLETED"], [])
 
 
+async def test_a_worker_that_may_not_be_where_it_is_and_one_that_cannot_listen_say_why(tmp_path: Path) -> None:
+    async with running_platform(tmp_path, worker_networks="public") as platform:
+        result, report, found = await checked("--timeout", "1", FLOWC_URL=platform.url)
+        deaf = await asyncio.to_thread(flowc, "check", "--host", "192.0.2.1", FLOWC_URL=platform.url)
+        assert (await left_behind(platform))[0] == []
+    assert result.exit_code == 1
+    assert found["registry"]["register"] == "failed"
+    registry = next(one for one in report["categories"] if one["name"] == "registry")
+    assert any("forbidden" in check["detail"] for check in registry["checks"] if check["name"] == "register")
+    assert (deaf.exit_code, "cannot listen on 192.0.2.1" in deaf.stderr) == (1, True)
+
+
 async def test_nobody_at_the_address_is_a_report_as_well() -> None:
     result, report, found = await checked("--url", "http://127.0.0.1:9")
     assert result.exit_code == 1
