@@ -60,6 +60,12 @@ class Settings(BaseModel):
         IPv4Address("127.0.0.1"), description="Address to listen on; beyond this machine a key is required"
     )
     port: int = Field(8080, ge=0, le=65535, description="Port for ingress, API and metrics; 0 picks one")
+    tls_cert: Path | None = Field(
+        None, description="Certificate of the platform with its chain, PEM: it takes TLS alone then, 1.2 or later"
+    )
+    tls_key: Path | None = Field(
+        None, validate_default=True, description="Private key of that certificate, PEM, not encrypted"
+    )
     api_key: SecretStr | None = Field(
         None,
         min_length=16,
@@ -185,6 +191,13 @@ class Settings(BaseModel):
     @classmethod
     def _known_name(cls, value: object) -> object:
         return "127.0.0.1" if value == "localhost" else value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _with_certificate(cls, value: Path | None, others: ValidationInfo) -> Path | None:
+        if (value is None) != (others.data.get("tls_cert") is None):
+            raise ValueError("FLOWC_TLS_CERT and FLOWC_TLS_KEY go together")
+        return value
 
     @field_validator("api_key")
     @classmethod
