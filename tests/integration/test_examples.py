@@ -75,6 +75,21 @@ async def test_a_worker_without_packages_does_the_first_flow(tmp_path: Path, com
     assert "whsec_" not in said
 
 
+async def test_a_worker_that_asks_does_the_first_flow(tmp_path: Path) -> None:
+    async with running_platform(tmp_path) as platform:
+        flow_id = await platform.submit(HELLO)
+        with example(tmp_path, sys.executable, "pull_worker.py", FLOWC_URL=platform.url) as worker:
+            assert (await registered(platform))["delivery"] == "pull"
+            assert (await platform.ended(flow_id))["status"] == "COMPLETED"
+            tickets = await platform.tickets(flow_id)
+            assert tickets["reply"]["output"] == {"done": "answer", "parameters": {"to": "world"}}
+            assert [ticket["attempt"] for ticket in tickets.values()] == [1, 1]
+            worker.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(worker.wait, PATIENCE) == 0, (tmp_path / "example.log").read_text()
+        assert (await platform.get("/api/v1/workers"))["items"] == []
+    assert (tmp_path / "example.log").read_text().count("COMPLETED") == 2
+
+
 async def _refuses_what_is_not_signed(endpoint: str, url: str) -> None:
     forged = {"ticket_id": "forged", "attempt": 1, "task_id": "forged", "callback_url": f"{url}/", "token": "x"}
     body = json.dumps({**forged, "description": "x", "parameters": {}}).encode()
@@ -94,7 +109,7 @@ async def _refuses_what_is_not_signed(endpoint: str, url: str) -> None:
 
 async def test_every_command_of_the_protocols_page_works_as_shown(tmp_path: Path) -> None:
     require(shutil.which("curl") is not None, "apt-get install curl")
-    register, beat, plain, event, leave = COMMANDS
+    register, beat, lease, plain, event, leave = COMMANDS
     async with running_platform(tmp_path) as platform, Loopback() as worker:
         names = {"FLOWC_URL": platform.url, "ENDPOINT": f"{worker.url}/"}
         member = json.loads(await _sh(register, names))
@@ -108,6 +123,10 @@ async def test_every_command_of_the_protocols_page_works_as_shown(tmp_path: Path
         upper = {name.upper(): str(assignment[name]) for name in ("ticket_id", "attempt", "callback_url", "token")}
         names |= upper
         assert json.loads(await _sh(beat, names))["cancel"] == []
+        asks = {"worker_id": "my-worker", "delivery": "pull"}
+        assert (await platform.call("POST", "/api/v1/workers", asks))[0] == 200
+        again = json.loads(await _sh(lease, names))["assignments"]  # it does not name what it has
+        assert [one["data"]["ticket_id"] for one in again] == [assignment["ticket_id"]]
         assert json.loads(await _sh(plain, names)) == {"result": "recorded", "cancel": False}
         assert json.loads(await _sh(event, names)) == {"result": "recorded", "cancel": False}
         assert (await _sh(leave, names)) == ""
