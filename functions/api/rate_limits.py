@@ -14,7 +14,7 @@ from functions.api.problems import problem
 UNLIMITED = frozenset({"/health", "/ready", "/metrics"})
 """Whoever watches over the platform must see it when it is flooded, too."""
 
-WORKERS = "/api/v1/workers"
+WORKERS = ("/api/v1/workers", "/api/v1/agents")
 """Registrations and heartbeats: all workers may have one key."""
 
 IPV6_PREFIX = 64
