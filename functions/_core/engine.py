@@ -48,6 +48,10 @@ class FlushResult:
     away: str | None = None
 
 
+REGISTRY = "the registry"
+"""What to wait for in place of a flow: a change of the registry."""
+
+
 class Engine(Protocol):
     """The platform as the api sees it. Every change is durable when its call returns.
 
@@ -93,6 +97,9 @@ class Engine(Protocol):
 
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """Forget a worker and give its tickets to others; tell whether it was known."""
+
+    async def drain(self, worker_id: str, *, draining: bool) -> Worker:
+        """Give a worker no new tickets, or give it some again; raises `Rejected`, status 404, for an unknown one."""
 
     async def flush_telemetry(self, intent_id: str | None) -> FlushResult:
         """Send the telemetry that waits for the sink, of one intent or all of it; return the result."""

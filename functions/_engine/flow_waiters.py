@@ -30,6 +30,11 @@ class FlowWaiters:
             for woken in self._waiting.get(step.flow_id, ()):
                 woken.set()
 
+    def tell(self, key: str) -> None:
+        """Wake those who wait for something else than a flow."""
+        for woken in self._waiting.get(key, ()):
+            woken.set()
+
     def close(self) -> None:
         """Let nobody wait any longer."""
         self._closed = True

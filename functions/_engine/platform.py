@@ -20,7 +20,7 @@ from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.reports import Report
 from functions._core.placement.leasing import Leased, LeaseRequest
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerVerdict, verdicts_of
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of, unreadable_letter
@@ -35,6 +35,7 @@ from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
+from functions._engine.registry_log import RegistryLog
 from functions._engine.report_intake import ReportIntake
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
@@ -42,9 +43,9 @@ from functions._engine.sweep import Sweeper
 from functions._engine.task_leases import Gone, TaskLeases
 from functions._engine.telemetry_flush import TelemetryFlush
 from functions._engine.wiring import dead_letter, replay_telemetry
-from functions._engine.worker_tracker import WorkerTracker
+from functions._engine.worker_tracker import WorkerTracker, ids_of_verdict
 from functions._observability.instruments import Instruments, Recorder
-from functions._observability.logs import ids_of, ids_of_delivery, ids_of_ticket, log
+from functions._observability.logs import ids_of, ids_of_delivery, log
 
 
 class Platform:
@@ -64,13 +65,14 @@ class Platform:
         joins: bool = True,
         commits_singly: bool = False,
         threads: bool = False,
+        tells_registry: bool = True,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
         Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
         in this process, which commits steps that follow from each other together if it `joins` them. `alarm` is told
         what is due next, else the sweeper is. `commits_singly` is for a store that charges more for several at once.
-        With `threads` large plans are read and planned in one.
+        With `threads` large plans are read and planned in one. It `tells_registry` changes to those who watch it.
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
@@ -85,8 +87,11 @@ class Platform:
         self._intake = ReportIntake(self._executor, self.dispatcher, self._overdue)
         self._raised: set[str] = set()
         self.outbox: EventOutbox = outbox or self._own_broker(settings.queue_memory)
+        told = (
+            RegistryLog(ports, self.rules, self._send, self.dispatcher, self.flow_waiters) if tells_registry else None
+        )
         self._worker_tracker = WorkerTracker(
-            ports, self.rules, settings.networks, self.instruments, send=self._send, stored=self._stored
+            ports, self.rules, settings.networks, self.instruments, told, send=self._send, stored=self._stored
         )
         self.base_url = base_url.rstrip("/")
         self.secret_leases = SecretLeases(settings.leases, ports.store, ports.clock)
@@ -226,6 +231,10 @@ class Platform:
         """See `Engine.deregister`."""
         return (await self._worker_tracker.track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
 
+    async def drain(self, worker_id: str, *, draining: bool) -> Worker:
+        """See `Engine.drain`."""
+        return await self._worker_tracker.drain(worker_id, draining=draining)
+
     async def replay(self, letter_id: str) -> DeadLetter:
         """See `Engine.replay`."""
         letter = await self.ports.dead_letters.letter(letter_id)
@@ -268,7 +277,7 @@ class Platform:
     def _judge(self, step: ChangeSet) -> None:
         """Count for or against a worker how its attempts have ended."""
         for verdict in filter(self._worker_tracker.counts, verdicts_of(step)):
-            about = _ids_of(verdict, step)
+            about = ids_of_verdict(verdict, step)
             self._unwatched(
                 about, self._executor.submit, verdict.worker_id, partial(self._worker_tracker.judge, verdict)
             )
@@ -391,10 +400,3 @@ class Platform:
                 "traceparent": flow.traceparent,
             },
         )
-
-
-def _ids_of(verdict: WorkerVerdict, step: ChangeSet) -> Mapping[str, object]:
-    """Return the fields of a line about what an attempt said of its worker."""
-    ticket_id = verdict.attempt.rpartition("/")[0]
-    ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == ticket_id), None)
-    return {**(ids_of_ticket(ticket) if ticket else {"flow_id": step.flow_id}), "worker_id": verdict.worker_id}

@@ -1,6 +1,6 @@
 """Keeps the registry of workers: applies what `track_workers` concludes, and sends what follows from it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from functions._adapters.http.addresses import Networks, checked_url
@@ -9,10 +9,11 @@ from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.workers import (
     Deregistration,
+    Drain,
     Heartbeat,
     Registration,
     Running,
-    Trial,
+    WorkerEvent,
     WorkerVerdict,
     admits,
     attempt_key,
@@ -20,12 +21,14 @@ from functions._core.placement.workers import (
     trial_of,
     verdict_of,
 )
-from functions._core.ports import Answer, Due, Ports
-from functions._core.records.change_set import Delivery
+from functions._core.ports import Answer, Ports
+from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.worker import Worker
 from functions._core.rules import Rules
+from functions._engine.registry_log import RegistryLog
 from functions._engine.wiring import Tracked, handed_on, release, track_workers
 from functions._observability.instruments import Instruments
+from functions._observability.logs import ids_of_ticket
 
 TRIES = 8
 
@@ -41,17 +44,19 @@ class WorkerTracker:
         rules: Rules,
         networks: Networks,
         instruments: Instruments,
+        registry_log: RegistryLog | None = None,
         *,
         send: Send,
         stored: Callable[[Worker], None],
     ) -> None:
-        """Let `send` queue events, and tell `stored` of every new row."""
+        """Let `send` queue events, and tell `stored` of every new row; changes of rows go to `registry_log`."""
         self._ports = ports
         self._rules = rules
         self._networks = networks
         self._instruments = instruments
         self._send = send
         self._stored = stored
+        self._registry_log = registry_log
         self._doubted: set[str] = set()
 
     async def excuse(self) -> None:
@@ -86,6 +91,13 @@ class WorkerTracker:
         running = {entry.ticket_id: entry.attempt for entry in named}
         tickets = await self._ports.store.tickets(list(running)) if running else {}
         return tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
+
+    async def drain(self, worker_id: str, *, draining: bool) -> Worker:
+        """See `Engine.drain`."""
+        tracked = await self.track(Drain(worker_id=worker_id, draining=draining))
+        if tracked.worker is None:
+            raise Rejected(f"worker {worker_id} is not registered", code="unknown_worker", status=404)
+        return tracked.worker
 
     async def judge(self, verdict: WorkerVerdict) -> None:
         """Count what an attempt says of its worker."""
@@ -125,10 +137,13 @@ class WorkerTracker:
     async def release_waiting(self) -> None:
         """Offer waiting tickets the slots that are free, in case the moment they became free was missed."""
         await self.look_around()
-        for worker in await self._ports.registry.workers():
+        workers = await self._ports.registry.workers()
+        for worker in workers:
             await self._send(await release(worker, self._ports))
+        if self._registry_log is not None:
+            await self._registry_log.catch_up(workers)
 
-    async def track(self, event: Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due) -> Tracked:
+    async def track(self, event: WorkerEvent) -> Tracked:
         """Apply what an event means for its worker; decided again when the worker's row moved in between."""
         for _ in range(TRIES):
             try:
@@ -143,6 +158,8 @@ class WorkerTracker:
             except Conflict:
                 continue
             self._instruments.tracked(event, tracked.known, tracked.worker)
+            if self._registry_log is not None and tracked.worker is not tracked.known:
+                await self._registry_log.changed(tracked.known, tracked.worker)
             return tracked
         raise Conflict("the worker's row changes all the time")
 
@@ -170,3 +187,10 @@ class WorkerTracker:
             await self._send(tracked.events)
             return await self._ports.registry.remove(tracked.known.worker_id, tracked.known.version)
         return True
+
+
+def ids_of_verdict(verdict: WorkerVerdict, step: ChangeSet) -> Mapping[str, object]:
+    """Return the fields of a line about what an attempt said of its worker."""
+    ticket_id = verdict.attempt.rpartition("/")[0]
+    ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == ticket_id), None)
+    return {**(ids_of_ticket(ticket) if ticket else {"flow_id": step.flow_id}), "worker_id": verdict.worker_id}

@@ -12,7 +12,7 @@ from functions._engine.platform import Platform
 from functions._engine.rate_limiter import RateLimiter
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
-from functions._hosts.wiring_api import REPORTS, ApiServices, WebhookServices, create_app
+from functions._hosts.wiring_api import REPORTS, ApiServices, Calls, WebhookServices, create_app
 from functions._observability.http_metrics import AsgiApp, Scope
 from functions._observability.logs import log
 from functions._observability.query_metrics import QueryMetrics
@@ -22,10 +22,11 @@ def api_app(
     platform: Platform,
     settings: Settings,
     check: Callable[[], Awaitable[None]],
+    calls: Calls,
     webhooks: WebhookServices | None = None,
 ) -> AsgiApp:
-    """Return the api; it is ready while `check` raises nothing."""
-    return served(platform, replace(api_services(platform, settings, check), webhooks=webhooks))
+    """Return the api; it is ready while `check` raises nothing, and calls others by `calls`."""
+    return served(platform, replace(api_services(platform, settings, check), webhooks=webhooks, calls=calls))
 
 
 def served(platform: Platform, services: ApiServices) -> AsgiApp:

@@ -28,7 +28,10 @@ QUERIES = {
 """Routes that are questions about one flow."""
 
 
-IDS = {name: name for name in ("flow_id", "ticket_id", "worker_id", "letter_id")} | {"workflow_id": "flow_id"}
+IDS = {name: name for name in ("flow_id", "ticket_id", "worker_id", "letter_id")} | {
+    "workflow_id": "flow_id",
+    "agent_id": "worker_id",
+}
 """Parts of a path that say what a request is about, and the fields of a line that they are."""
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.assignment import Discovered
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Trial, WorkerVerdict
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerEvent, WorkerVerdict
 from functions._core.ports import Due, EventQueue, Ports
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import Health
@@ -98,7 +98,7 @@ class Instruments:
 
     def tracked(
         self,
-        event: Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due,
+        event: WorkerEvent,
         known: Worker | None,
         worker: Worker | None,
     ) -> None:

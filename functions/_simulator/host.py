@@ -115,7 +115,7 @@ class SimulatedHost:
     async def _serve(self, process: Process) -> None:
         chance = Random(f"{self._seed}/{process.name}")
         ports, queue = disturbed(self._ports, self._queue, Trouble(process, self._faults, chance))
-        platform = Shaky(self.settings, ports, queue, URL, chance=chance, joins=self._joins)
+        platform = Shaky(self.settings, ports, queue, URL, chance=chance, joins=self._joins, tells_registry=False)
         platform.faults = self._faults
         platform.outbox.subscriber = self._subscriber
         try:

@@ -7,6 +7,8 @@ from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
 
 from functions.api import (
+    agent_watch,
+    agents,
     aggregates,
     dead_letters,
     flows,
@@ -53,6 +55,8 @@ MODULES = (
     why,
     workers,
     leases,
+    agent_watch,
+    agents,
     workflows,
     signals,
     dead_letters,

@@ -18,6 +18,7 @@ from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
+from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
 from functions.api.forms import Flush, KeyForm, OrderForm, RedriveForm, SkipForm, Wanted
 from functions.api.links import add_links
 from functions.api.ticket_forms import RetryForm, StatusChange
@@ -169,6 +170,10 @@ def _schemas() -> Mapping[str, Document]:
         Registration,
         Heartbeat,
         LeaseRequest,
+        AgentForm,
+        AgentsWanted,
+        CardForm,
+        DrainForm,
         *(entry.model for entry in TAKEN),
     )
     answers: tuple[type, ...] = (problem_documents.Problem, problem_documents.BatchProblem, TaskLog)

@@ -23,11 +23,11 @@ from functions.api.access import principal_of
 from functions.api.bodies import header, json_answer, read_message
 from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
+from functions.api.registry import membership
 from functions.api.reports import REPORTED, bearer, prove, take_report
 from functions.api.roles import check_event, check_worker
 from functions.api.services import ApiServices, services_of
 from functions.api.views import Change, changes_of
-from functions.api.workers import membership
 
 MAX_BATCH = 1000
 """Events of one request: they are taken one after the other, and the answer names each."""

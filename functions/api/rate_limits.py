@@ -14,7 +14,7 @@ from functions.api.problems import problem
 UNLIMITED = frozenset({"/health", "/ready", "/metrics"})
 """Whoever watches over the platform must see it when it is flooded, too."""
 
-WORKERS = ("/api/v1/workers", "/api/v1/tasks")
+WORKERS = ("/api/v1/workers", "/api/v1/agents", "/api/v1/tasks")
 """Registrations, heartbeats and requests for tickets: all workers may have one key."""
 
 IPV6_PREFIX = 64

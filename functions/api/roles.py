@@ -58,6 +58,16 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "DELETE /api/v1/workers/{worker_id}": WORK,
     "POST /api/v1/workers/{worker_id}/heartbeat": WORK,
     "POST /api/v1/tasks/lease": WORK,
+    "POST /api/v1/agents": WORK,
+    "GET /api/v1/agents": READ,
+    "GET /api/v1/agents/watch": READ,
+    "POST /api/v1/agents/discover": READ,
+    "POST /api/v1/agents/import": COMMAND,
+    "GET /api/v1/agents/{agent_id}": READ_OWN,
+    "DELETE /api/v1/agents/{agent_id}": WORK,
+    "POST /api/v1/agents/{agent_id}/heartbeat": WORK,
+    "POST /api/v1/agents/{agent_id}/drain": WORK,
+    "POST /api/v1/agents/{agent_id}/undrain": COMMAND,
     "POST /api/v1/workflows/start": COMMAND,
     "POST /api/v1/flow-c/execute": COMMAND,
     "GET /api/v1/workflows/{workflow_id}": READ,
@@ -94,6 +104,9 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
 }
 """By method and path of a route, as /openapi.json has them; the caller needs one of the roles."""
 
+WORKER_IDS = frozenset({"worker_id", "agent_id"})
+"""Parts of a path that name a worker: a key for one worker opens its own alone."""
+
 REPORT = type_of("ticket.reported")
 OF_WORKERS = frozenset(
     type_of(name) for name in ("worker.registered", "worker.heartbeat", "worker.deregistered", "ticket.claim_requested")
@@ -129,8 +142,8 @@ def check(principal: Principal, request: Request) -> None:
     if principal.ticket_id not in {None, request.path_params.get("ticket_id")}:
         raise Rejected("the token was made for another ticket", code="foreign_token", status=403)
     demand(principal, area_of(path), needed)
-    if principal.worker_id is not None and "worker_id" in request.path_params:
-        check_worker(principal, request.path_params["worker_id"])
+    for name in WORKER_IDS & request.path_params.keys():
+        check_worker(principal, request.path_params[name])
 
 
 def check_worker(principal: Principal | None, worker_id: object) -> None:

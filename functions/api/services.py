@@ -1,7 +1,9 @@
 """What the api is given by whoever starts it, and how a request reaches it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
@@ -23,6 +25,7 @@ from functions.api.rate_limits import Limiter
 MAX_BODY = 16 * 1024 * 1024
 MAX_REPORT = 1024 * 1024
 MAX_HELD = 64 * 1024 * 1024
+MAX_WATCHERS = 64
 
 
 class Held:
@@ -67,6 +70,53 @@ def _untold(_refused: RefusedReport) -> None:
 
 def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None:
     """Count nothing."""
+
+
+class Answered(Protocol):
+    """The answer of a server that a caller has named."""
+
+    @property
+    def status(self) -> int:
+        """The status."""
+
+    @property
+    def body(self) -> bytes:
+        """Its body, or the beginning of it."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether that is all of it."""
+
+
+class Calls(Protocol):
+    """Calls servers that a caller names, within the networks that are allowed; see `OutboundClient`."""
+
+    async def request(self, method: str, url: str, *, timeout: float, limit: int) -> Answered:  # noqa: ASYNC109 as there
+        """Return the answer; raise `Unavailable` for none, `Rejected` for an address that may not be called."""
+
+
+class Watchers:
+    """Those who follow the registry: each holds a connection, so there are so many at once, and so many of a client."""
+
+    def __init__(self, limit: int = MAX_WATCHERS, of_one: int = MAX_WATCHERS // 4) -> None:
+        self._limit, self._of_one = limit, of_one
+        self._clients: Counter[str] = Counter()
+
+    def check(self, client: str) -> None:
+        """Raise `Rejected`, status 503, when one more of a client is one too many."""
+        if self._clients.total() >= self._limit or self._clients[client] >= self._of_one:
+            raise Rejected("too many follow the registry; try again later", code="overloaded", status=503)
+
+    @contextmanager
+    def one(self, client: str) -> Iterator[None]:
+        """Count one more for as long as the context is open; see `check`."""
+        self.check(client)
+        self._clients[client] += 1
+        try:
+            yield
+        finally:
+            self._clients[client] -= 1
+            self._clients += Counter()  # forgets those who follow no more
 
 
 class KeyKeeper(Protocol):
@@ -123,8 +173,9 @@ class ApiServices:
     whom a credential proves; None: access is off, and nobody is asked. Then clients have to name loopback or one of
     `hosts` (lower case); None lets them name any. `limiter` counts the requests of each client; None: nobody is
     limited. `origins` (scheme://host, with a port that is not the scheme's) are those of web pages that are the
-    platform's own. `ended` returns when a flow may have ended, after the given seconds at the latest. `up_since`
-    returns when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
+    platform's own. `ended` returns when a flow may have ended, or `REGISTRY` changed, after the given seconds at the
+    latest. `watchers` counts those who follow the registry, `calls` fetches what others offer. `up_since` returns
+    when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
     its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
     known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
@@ -157,6 +208,8 @@ class ApiServices:
     fetched: Callable[[CloudEvent], Awaitable[CloudEvent]] = _whole
     read_avro: Callable[[bytes, str], dict[str, Any]] = _no_avro
     webhooks: WebhookServices | None = None
+    watchers: Watchers = field(default_factory=Watchers)
+    calls: Calls | None = None
 
 
 def services_of(request: Request) -> ApiServices:

@@ -11,7 +11,7 @@ from functions._core.engine import CommandResult
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.telemetry import summary_of
 from functions._core.explain.flow import Explanation
-from functions._core.placement.ranking import health_of
+from functions._core.placement.ranking import Breaker, breaker_of, health_of
 from functions._core.planning.slack import closed_at, deadline_at, slack_ms, slack_state
 from functions._core.planning.tickets import score_at
 from functions._core.records.audits import AnyAudit, IncidentRecord
@@ -132,9 +132,10 @@ class TicketPage(Record):
 
 
 class WorkerView(Worker):
-    """A worker, its health now, and how many tickets it holds."""
+    """A worker, its health and the state of its circuit breaker now, and how many tickets it holds."""
 
     health: Health
+    breaker: Breaker
     silence_seconds: float
     active_tickets: int
 
@@ -319,6 +320,7 @@ def worker_view(worker: Worker, active: Mapping[str, int], now: datetime, rules:
     return WorkerView(
         **fields_of(worker),
         health=health_of(worker, now, rules),
+        breaker=breaker_of(worker, now),
         silence_seconds=max(0.0, (now - worker.last_seen).total_seconds()),
         active_tickets=active.get(worker.worker_id, 0),
     )

@@ -1,27 +1,24 @@
 """Workers: how they register and stay known, and who could take a ticket."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from functions._core.errors import Unreadable
 from functions._core.placement.ranking import health_of, rank_for
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.planning.tickets import capabilities
 from functions._core.records.record import fields_of
 from functions._core.records.set_aside import LISTED, RecordKind
 from functions._core.records.values import Health
-from functions._core.records.worker import Worker
-from functions.api.access import acting, principal_of
-from functions.api.actions import NO_REASON, NOBODY, RequestedBy, record
+from functions.api.access import acting
+from functions.api.actions import NOBODY, RequestedBy
 from functions.api.bodies import json_answer, read_json
 from functions.api.documents import json_body, path_parameter, problems
 from functions.api.forms import Wanted
 from functions.api.hot_routes import HotRoute
-from functions.api.problems import not_found
-from functions.api.questions import Id, found, sound
-from functions.api.roles import check_worker
-from functions.api.services import ApiServices, Services, services_of
+from functions.api.questions import Id, found
+from functions.api.registry import deregistered, heard, membership, registered
+from functions.api.services import Services
 from functions.api.views import (
     Discovery,
     HeartbeatAnswer,
@@ -40,27 +37,17 @@ BODY_PROBLEMS = (400, 413, 415, 422)
 @router.post(
     "",
     status_code=201,
-    responses=problems(*BODY_PROBLEMS) | {200: {"model": RegisteredWorker, "description": "Known before"}},
+    responses=problems(409, *BODY_PROBLEMS) | {200: {"model": RegisteredWorker, "description": "Known before"}},
     openapi_extra=json_body(Registration),
 )
 async def register_worker(services: Services, request: Request, response: Response) -> RegisteredWorker:
     """Register a worker, or what is new about it: 201 when it was not known. Tickets that wait for it are released."""
     registration = await read_json(request, Registration)
-    check_worker(principal_of(request), registration.worker_id)
-    worker = await services.engine.register(registration)
+    worker = await registered(services, request, registration)
     response.status_code = 201 if worker.version == 1 else 200
     active = await services.ports.ticket_counts.active()
     view = worker_view(worker, active, services.ports.clock.now(), services.rules)
     return RegisteredWorker(**fields_of(view), **membership(services, worker))
-
-
-def membership(services: ApiServices, worker: Worker) -> dict[str, Any]:
-    """Return what a worker is told when it registers, beside what it has said itself."""
-    return {
-        "heartbeat_interval_seconds": services.rules.heartbeat.total_seconds(),
-        "signing_secret": services.ports.tokens.worker_secret(worker.worker_id, worker.registration),
-        "callback_base_url": services.base_url,
-    }
 
 
 @router.get("", responses=problems(400, 422))
@@ -113,9 +100,8 @@ async def get_worker(services: Services, worker_id: str) -> WorkerView:
 
 async def take_heartbeat(request: Request) -> Response:
     """Take in a heartbeat. A 404 says that the worker is not known (any more) and has to register."""
-    heartbeat = await read_json(request, Heartbeat)
-    heard = await services_of(request).engine.heartbeat(sound("worker", request.path_params["worker_id"]), heartbeat)
-    return json_answer(200, {"status": heartbeat.status, "cancel": heard.cancel})
+    heartbeat, told = await heard(request, "worker", request.path_params["worker_id"])
+    return json_answer(200, {"status": heartbeat.status, "cancel": told.cancel})
 
 
 router.add_api_route(
@@ -137,12 +123,4 @@ async def deregister_worker(
     services: Services, request: Request, worker_id: str, reason: Id = None, requested_by: RequestedBy = NOBODY
 ) -> None:
     """Forget a worker; its tickets are given to others. Who wants it and why is kept."""
-    readable = True
-    try:
-        await found("worker", worker_id, services.ports.registry.worker)
-    except Unreadable:  # who cannot be read can be forgotten all the same
-        readable = False
-    who = acting(request, requested_by)
-    await record(services, "deregister_worker", worker_id, who=who, why=reason or NO_REASON)
-    if not await services.engine.deregister(worker_id, reason or "") and readable:
-        raise not_found("worker", worker_id)
+    await deregistered(services, "worker", worker_id, who=acting(request, requested_by), why=reason)

@@ -174,8 +174,8 @@ async def _next_for(worker_id: str | None, slots: int, context: Context, ports: 
         worker = await ports.registry.worker(worker_id) if worker_id else None
     except Unreadable:
         return ()
-    if worker is None or worker.suspended_until is not None:  # such a worker is given its next ticket by its verdicts
-        return ()
+    if worker is None or not worker.takes_tickets or worker.suspended_until is not None:
+        return ()  # one that is suspended is given its next ticket by its verdicts
     return await ports.wakeups.claim_waiting(worker.offers, context.now, slots, OFFER_LEASE)
 
 

@@ -10,17 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.placement.ranking import half_open, on_trial
 from functions._core.placement.workers import (
     Deregistration,
+    Drain,
     Heartbeat,
     Registration,
     Running,
     Suspension,
     Trial,
+    WorkerEvent,
     WorkerVerdict,
+    drained,
     heard,
     judged,
     registered,
@@ -51,22 +55,22 @@ class Tracked:
     events: tuple[CloudEvent, ...] = ()
 
 
-Event = Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due
-
-
-async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
+async def track_workers(event: WorkerEvent, ports: Ports, rules: Rules) -> Tracked:
     """Return what the event means for its worker; a heartbeat of an unknown one means nothing."""
     now = ports.clock.now()
     worker_id = event.record_id if isinstance(event, Due) else event.worker_id
     known = await ports.registry.worker(worker_id)
     if isinstance(event, Registration):
+        if known is not None and known.agent_type is not event.agent_type:
+            text = f"{worker_id} is registered as {known.agent_type}; it has to deregister before it is something else"
+            raise Rejected(text, code="other_agent_type", status=409)
         worker = registered(known, event, now, rules)
         events = (*await _not_held(worker, event.running, ports, rules), *await release(worker, ports))
         return Tracked(worker, known, events)
     if known is None:
         return Tracked(None, None)
-    if isinstance(event, Deregistration):
-        return Tracked(None, known, await handed_on(event, known.version, ports))
+    if isinstance(event, Deregistration | Drain):
+        return await _leaving(known, event, ports)
     if isinstance(event, WorkerVerdict | Trial):
         return await _of_breaker(known, event, ports, rules)
     if isinstance(event, Heartbeat):
@@ -75,6 +79,14 @@ async def track_workers(event: Event, ports: Ports, rules: Rules) -> Tracked:
         released = await release(worker, ports) if back or half_open(worker, now) else ()
         return Tracked(worker, known, (*await _not_held(worker, event.running, ports, rules), *released))
     return await _looked_at(known, ports, rules)
+
+
+async def _leaving(known: Worker, event: Deregistration | Drain, ports: Ports) -> Tracked:
+    """Return what it means that a worker leaves, or that it gets no new tickets from now on, or gets them again."""
+    if isinstance(event, Deregistration):
+        return Tracked(None, known, await handed_on(event, known.version, ports))
+    changed = drained(known, event)
+    return Tracked(changed or known, known, await release(changed, ports) if changed else ())
 
 
 async def _looked_at(known: Worker, ports: Ports, rules: Rules) -> Tracked:
@@ -111,6 +123,8 @@ async def _of_breaker(known: Worker, event: WorkerVerdict | Trial, ports: Ports,
 async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
     """Return `worker.recovered` for waiting tickets, as many as the worker has free slots, or one to try it."""
     now = ports.clock.now()
+    if not worker.takes_tickets:
+        return ()
     held = (await ports.ticket_counts.active()).get(worker.worker_id, 0)
     held_back = suspended(worker, now) or on_trial(worker, now)
     if held >= worker.slots or worker.announced is Health.UNHEALTHY or held_back:

@@ -98,6 +98,7 @@ def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) ->
         "flow id": {FLOW_ID},
         "ticket id": {ticket_id_of(FLOW_ID, task) for task in TASKS},
         "worker id": {"forge-1", "ship-1"},
+        "agent id": {"forge-1"},
         "subscription id": {owner_of(WEBHOOK)},
         "none": {None},
     }

@@ -90,6 +90,7 @@ async def running_api(
             replace(
                 api_services(world.platform, chosen, check),
                 webhooks=webhook_services(world.platform, chosen, calls, webhooks),
+                calls=calls,
                 max_body=max_body,
                 version="1.2.3",
                 hosts=None,

@@ -10,6 +10,7 @@ from functions._core.decision.model import Decision
 from functions._core.events import commands
 from functions._core.events.assignment import TaskAssignment
 from functions._core.events.data import (
+    AgentChanged,
     CompensationRequested,
     DecisionStored,
     FlowConsolidated,
@@ -57,7 +58,7 @@ WEBHOOK = "the webhook of one subscription"
 """Receivers that are no function, by their names in the catalogue."""
 
 FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
-SUBSCRIPTION = "subscription id"
+SUBSCRIPTION, AGENT = "subscription id", "agent id"
 """The kinds of ids that an event may have as its subject."""
 
 ENDS = "publish_telemetry, enforce_sla"
@@ -210,6 +211,9 @@ CATALOGUE: Sequence[EventType] = (
     EventType("worker.recovered", TicketsReady, "track_workers", "discover", FLOW, "A worker can take these tickets."),
     EventType("worker.unhealthy", WorkerUnhealthy, "track_workers", "monitor", FLOW, "Its tickets need another."),
     EventType("worker.suspended", Suspension, "track_workers", SUBSCRIBERS, WORKER, "It gets nothing for a while."),
+    EventType("registry.agent.added", AgentChanged, "track_workers", SUBSCRIBERS, AGENT, "A new agent."),
+    EventType("registry.agent.updated", AgentChanged, "track_workers", SUBSCRIBERS, AGENT, "An agent has changed."),
+    EventType("registry.agent.removed", AgentChanged, "track_workers", SUBSCRIBERS, AGENT, "An agent is gone."),
     EventType(
         "subscription.tested",
         SubscriptionTested,

@@ -11,6 +11,7 @@ from pydantic import Field
 from functions._core.records.models import Candidate, Reason
 from functions._core.records.values import (
     FlowStatus,
+    Health,
     JsonObject,
     Model,
     Outcome,
@@ -20,6 +21,7 @@ from functions._core.records.values import (
     TicketStatus,
     Timestamp,
 )
+from functions._core.records.worker import AgentType
 from functions._core.rules import TICKETS_PER_EVENT
 
 
@@ -281,6 +283,27 @@ class TelemetryFrame(Model):
     """Why the flow did not complete; empty if it did."""
     steps: tuple[Step, ...]
     """The steps as far as the flow came."""
+
+
+class AgentChanged(Model):
+    """Data of `registry.agent.added`, `.updated` and `.removed`: an agent as it is after a change of the registry."""
+
+    revision: int
+    """Revision of the registry: it grows with every change, and a watch continues behind it."""
+    agent_id: str
+    """Id of the agent."""
+    agent_type: AgentType
+    """What it is for; only a WORKER gets tickets."""
+    status: Health | None = None
+    """Its health; null when it is gone."""
+    breaker: Literal["closed", "open", "half_open"] | None = None
+    """The state of its circuit breaker: all attempts pass, none, or one at a time; null when it is gone."""
+    draining: bool = False
+    """Whether it gets no new tickets and only finishes those that it has."""
+    endpoint: str | None = None
+    """Where assignments are POSTed to; null when it is gone."""
+    capabilities: tuple[str, ...] = ()
+    """What it can do; empty when it is gone."""
 
 
 class Tick(Model):

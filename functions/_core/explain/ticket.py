@@ -211,6 +211,8 @@ def _of_worker(ticket: Ticket, workers: Sequence[Worker], now: datetime, rules: 
             continue
         health = health_of(worker, now, rules)
         sentences.append(f"Worker {worker.worker_id} is {health}, last heard of at {ago(worker.last_seen, now)}.")
+        if worker.draining:
+            sentences.append(f"Worker {worker.worker_id} is draining: it finishes this ticket and gets no new ones.")
         if worker.suspended_until is not None:
             sentences.append(_breaker(worker, worker.suspended_until, now))
     limit = schedule_to_start(ticket)

@@ -9,11 +9,12 @@ slots taken goes first. Every worker that is left out is named with the reason.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from zlib import crc32
 
 from functions._core.records.models import Candidate, Refusal, Ticket
 from functions._core.records.values import Health, SecurityLevel
-from functions._core.records.worker import Worker
+from functions._core.records.worker import AgentType, Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
 NEAR = 0.05
@@ -22,8 +23,15 @@ NEAR = 0.05
 UNKNOWN = 0.5
 """The score of a part that is not known: neither praise nor blame."""
 
+LOW_SUCCESS, ENOUGH_EXECUTIONS = 0.7, 10
+"""A worker is DEGRADED with a lower success rate than the first, over at least as many executions as the second."""
+
 HEALTH_SCORES: Mapping[Health, float] = {Health.HEALTHY: 1.0, Health.DEGRADED: 0.5, Health.UNHEALTHY: 0.0}
 """The score of a worker's health; an UNHEALTHY worker is left out anyway."""
+
+
+Breaker = Literal["closed", "open", "half_open"]
+"""The state of a circuit breaker: all attempts pass, none, or one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +49,21 @@ class Ranking:
 
 
 def health_of(worker: Worker, now: datetime, rules: Rules) -> Health:
-    """Return a worker's health: a function of its silence, and of its own word in its last heartbeat."""
+    """Return a worker's health: by its silence, its own word in its last heartbeat, and how often its tasks succeed.
+
+    One that was UNHEALTHY stays so until it has sent the HEALTHY heartbeats that it owes.
+    """
     silence = now - worker.last_seen
-    if silence >= rules.unhealthy:
+    if silence >= rules.unhealthy or worker.reported is Health.UNHEALTHY or worker.beats_owed:
         return Health.UNHEALTHY
-    if silence >= rules.degraded:
-        return Health.DEGRADED if worker.reported is not Health.UNHEALTHY else Health.UNHEALTHY
+    if silence >= rules.degraded or _fails_often(worker):
+        return Health.DEGRADED
     return worker.reported
+
+
+def _fails_often(worker: Worker) -> bool:
+    rate, executions = worker.telemetry.success_rate, worker.telemetry.total_executions
+    return rate is not None and rate < LOW_SUCCESS and (executions or 0) >= ENOUGH_EXECUTIONS
 
 
 def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], now: datetime, rules: Rules) -> Ranking:
@@ -97,7 +113,7 @@ def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of eq
                 doubted.append(worker)
             refusal = _occupied(worker, held, now)
             if refusal is None:
-                candidates.append(_candidate(worker, held, now, rules))
+                candidates.append(candidate_of(worker, held, now, rules))
                 continue
         refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
     return Ranking(_in_order(candidates, salt), tuple(refusals), capable, tuple(doubted))
@@ -119,6 +135,8 @@ def not_cleared(worker: Worker, level: SecurityLevel) -> str | None:
 def _refusal(
     required: Collection[str], level: SecurityLevel, worker: Worker, now: datetime, rules: Rules
 ) -> str | None:
+    if not worker.takes_tickets:
+        return takes_none(worker)
     missing = [capability for capability in required if capability not in worker.capabilities]
     if missing:
         return f"does not offer {', '.join(missing)}"
@@ -126,8 +144,25 @@ def _refusal(
     if uncleared is not None:
         return uncleared
     if health_of(worker, now, rules) is Health.UNHEALTHY:
-        return f"unhealthy: silent for {(now - worker.last_seen).total_seconds():.0f} s"
+        return unhealthy(worker, now, rules)
     return None
+
+
+def takes_none(worker: Worker) -> str:
+    """Return why an agent gets no tickets at all."""
+    if worker.agent_type is not AgentType.WORKER:
+        return f"is of type {worker.agent_type}: only agents of type WORKER get tickets"
+    return "is draining: it finishes its tickets and gets no new ones"
+
+
+def unhealthy(worker: Worker, now: datetime, rules: Rules) -> str:
+    """Return why a worker is UNHEALTHY."""
+    silence = now - worker.last_seen
+    if silence >= rules.unhealthy:
+        return f"unhealthy: silent for {silence.total_seconds():.0f} s"
+    if worker.reported is Health.UNHEALTHY:
+        return "unhealthy: its last heartbeat says so"
+    return f"unhealthy: was lost, and has to send {worker.beats_owed} more HEALTHY heartbeats"
 
 
 def _occupied(worker: Worker, held: int, now: datetime) -> str | None:
@@ -147,6 +182,13 @@ def nothing_until(worker: Worker, now: datetime) -> datetime | None:
     return None if worker.suspended_until is None or half_open(worker, now) else worker.suspended_until
 
 
+def breaker_of(worker: Worker, now: datetime) -> Breaker:
+    """Return the state of the worker's circuit breaker."""
+    if worker.suspended_until is None:
+        return "closed"
+    return "half_open" if half_open(worker, now) else "open"
+
+
 def half_open(worker: Worker, now: datetime) -> bool:
     """Whether the worker's circuit breaker lets one attempt at a time through: its pause is over, but not the doubt."""
     return worker.suspended_until is not None and now >= worker.suspended_until
@@ -158,7 +200,8 @@ def on_trial(worker: Worker, now: datetime) -> bool:
     return half_open(worker, now) and worker.trial is not None and trial_until is not None and now < trial_until
 
 
-def _candidate(worker: Worker, held: int, now: datetime, rules: Rules) -> Candidate:
+def candidate_of(worker: Worker, held: int, now: datetime, rules: Rules) -> Candidate:
+    """Return a worker with the parts of its score."""
     health = HEALTH_SCORES[health_of(worker, now, rules)]
     known = worker.telemetry.success_rate
     telemetry = UNKNOWN if known is None else min(1.0, max(0.0, known))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from functions._core.placement.ranking import half_open, health_of, on_trial
-from functions._core.ports import Answer
+from functions._core.ports import Answer, Due
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import (
     FIRST_FAULT,
@@ -21,7 +21,7 @@ from functions._core.records.values import (
     a_number,
     format_time,
 )
-from functions._core.records.worker import NOT_ASKED_FOR, AssignmentMode, Worker, WorkerTelemetry
+from functions._core.records.worker import NOT_ASKED_FOR, AgentType, AssignmentMode, Worker, WorkerTelemetry
 from functions._core.rules import Rules
 
 DEFAULT_SLOTS = 10
@@ -62,6 +62,14 @@ class StatedTelemetry(Model):
     """How many tasks it has done; null: unknown."""
     avg_duration_ms: Annotated[float, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
     """Average duration of its tasks, in milliseconds; null: unknown."""
+    active_tasks: Annotated[int, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
+    """How many tasks it is doing, by its own count; null: unknown."""
+    cpu: Annotated[float, Field(ge=0, le=1), A_NUMBER] | None = None
+    """Share of its processors in use, 0 to 1; null: unknown."""
+    memory: Annotated[float, Field(ge=0, le=1), A_NUMBER] | None = None
+    """Share of its memory in use, 0 to 1; null: unknown."""
+    latency_ms: Annotated[float, Field(ge=0, le=MAX_COUNT), A_NUMBER] | None = None
+    """How long it takes to answer, in milliseconds; null: unknown."""
 
     @property
     def kept(self) -> WorkerTelemetry:
@@ -91,6 +99,8 @@ class Registration(Model):
     """How tickets get to the worker: `push`, POSTed to its endpoint, or `pull`, when the worker asks for them."""
     endpoint: str = Field(default="", max_length=2048, pattern=r"^(https?://[^\s/?#]+|$)", validate_default=True)
     """Where assignments are POSTed to; required with `push`, not used with `pull`."""
+    agent_type: AgentType = AgentType.WORKER
+    """What it is for; only a WORKER gets tickets."""
     capabilities: Texts = Field(default=(), max_length=MAX_CAPABILITIES)
     """What the worker can do, in its own words; compared in lower case."""
     clearance: Clearance = SecurityLevel.INTERNAL
@@ -152,6 +162,15 @@ class Deregistration(Model):
     """Why it leaves, for people."""
 
 
+class Drain(Model):
+    """The wish that a worker gets no new tickets, or gets them again; it finishes those that it has."""
+
+    worker_id: str
+    """Id of the worker."""
+    draining: bool
+    """True: no new tickets; False: as before."""
+
+
 class WorkerVerdict(Model):
     """The word of an attempt on the worker that made it: it went well, or the worker was to blame, and for what."""
 
@@ -191,6 +210,9 @@ OVER = frozenset({"ticket.retried", "ticket.reassigned", "ticket.failed", "ticke
 TRIAL_LEASE = timedelta(seconds=30)
 """A trial whose process has died holds its place so much longer than the trial can take."""
 
+
+RECOVERY_BEATS = 2
+"""HEALTHY heartbeats in a row after which a worker that was UNHEALTHY is trusted again."""
 
 FREE: Mapping[str, Any] = {"trial": None, "trial_until": None}
 """The place behind a half-open circuit breaker, given up."""
@@ -280,6 +302,10 @@ def suspended(worker: Worker, now: datetime) -> bool:
     return worker.suspended_until is not None and now < worker.suspended_until
 
 
+WorkerEvent = Registration | Heartbeat | Deregistration | Drain | WorkerVerdict | Trial | Due
+"""Everything that a worker's row may change by."""
+
+
 class Suspension(Model):
     """Data of `worker.suspended`: a worker gets nothing until then, after so many failures in a row."""
 
@@ -294,18 +320,20 @@ class Suspension(Model):
 
 
 def registered(known: Worker | None, registration: Registration, now: datetime, rules: Rules) -> Worker:
-    """Return the worker's new row; registering again replaces all that the worker has stated."""
+    """Return the worker's new row; registering again replaces all that the worker has stated, but ends no drain."""
     version = known.version + 1 if known else 1
     return Worker(
         worker_id=registration.worker_id,
         endpoint=registration.endpoint,
         delivery=registration.delivery,
+        agent_type=registration.agent_type,
         capabilities=registration.capabilities,
         clearance=registration.clearance,
         slots=registration.slots,
         accepts_batches=registration.accepts_batches,
         metadata=registration.metadata,
         telemetry=registration.telemetry.kept,
+        draining=known.draining if known else False,
         registered_at=known.registered_at if known else now,
         last_seen=now,
         next_wakeup_at=now + rules.unhealthy,
@@ -315,14 +343,39 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
 
 
 def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> Worker:
-    """Return the worker's row after a heartbeat; the registry's clock counts, not the worker's."""
+    """Return the worker's row after a heartbeat; the registry's clock counts, not the worker's.
+
+    One HEALTHY heartbeat ends DEGRADED, `RECOVERY_BEATS` in a row end UNHEALTHY.
+    """
+    owed = _beats_owed(worker, heartbeat.status, now, rules)
     return worker.but(
         reported=heartbeat.status,
-        announced=Health.HEALTHY if heartbeat.status is not Health.UNHEALTHY else worker.announced,
+        announced=worker.announced if owed else Health.HEALTHY,
+        beats_owed=owed,
         telemetry=heartbeat.telemetry.kept if heartbeat.telemetry else worker.telemetry,
         last_seen=max(now, worker.last_seen),
         next_wakeup_at=_looked_at(worker, now + rules.unhealthy, now),
         version=worker.version + 1,
+    )
+
+
+def _beats_owed(worker: Worker, said: Health, now: datetime, rules: Rules) -> int:
+    """Return how many HEALTHY heartbeats in a row the worker owes after one that `said` how it feels.
+
+    Silence counts once it was announced: a worker that is heard before that has lost nothing.
+    """
+    if said is Health.UNHEALTHY:
+        return RECOVERY_BEATS
+    in_a_row = worker.beats_owed if now - worker.last_seen < rules.unhealthy else 0
+    if not worker.beats_owed and Health.UNHEALTHY not in {worker.announced, worker.reported}:
+        return 0
+    return RECOVERY_BEATS if said is Health.DEGRADED else (in_a_row or RECOVERY_BEATS) - 1
+
+
+def drained(worker: Worker, drain: Drain) -> Worker | None:
+    """Return the worker's row after a drain or its end, or None when it stays as it is."""
+    return (
+        None if worker.draining is drain.draining else worker.but(draining=drain.draining, version=worker.version + 1)
     )
 
 

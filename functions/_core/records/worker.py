@@ -18,6 +18,18 @@ NOT_ASKED_FOR = "not_asked_for"
 """Why a ticket is taken from a worker that asks for its tickets, and has not done so in time."""
 
 
+class AgentType(Word):
+    """What an agent is for. Only a WORKER gets tickets; the others are registered to be found."""
+
+    WORKER = "WORKER"
+    SCOUT = "SCOUT"
+    GUARD = "GUARD"
+    ANALYST = "ANALYST"
+    OPTIMIZER = "OPTIMIZER"
+    QUEEN = "QUEEN"
+    FORGE = "FORGE"
+
+
 class WorkerTelemetry(Record):
     """What a worker says of its own record; unknown is None, never zero."""
 
@@ -27,10 +39,18 @@ class WorkerTelemetry(Record):
     """How many tasks it has done; null: unknown."""
     avg_duration_ms: Number | None = None
     """Average duration of its tasks, in milliseconds; null: unknown."""
+    active_tasks: WholeNumber | None = None
+    """How many tasks it is doing, by its own count; null: unknown."""
+    cpu: Number | None = None
+    """Share of its processors in use, 0 to 1; null: unknown."""
+    memory: Number | None = None
+    """Share of its memory in use, 0 to 1; null: unknown."""
+    latency_ms: Number | None = None
+    """How long it takes to answer, in milliseconds; null: unknown."""
 
 
 class Worker(Record):
-    """A registered worker. It gets tickets up to the security level of its `clearance`.
+    """A registered agent. A worker gets tickets up to the security level of its `clearance`.
 
     Its health follows from `last_seen` and the clock, and from its own word in `reported`. The fields `failures`,
     `successes`, `suspended_until`, `doubt`, `trial` and `trial_until` are the state of its circuit breaker.
@@ -42,6 +62,8 @@ class Worker(Record):
     """The URL to which assignments are POSTed; empty where the worker asks for them and names none."""
     delivery: AssignmentMode = AssignmentMode.PUSH
     """Whether assignments are POSTed to it (`push`), or it asks for them (`pull`)."""
+    agent_type: AgentType = AgentType.WORKER
+    """What it is for; only a WORKER gets tickets."""
     capabilities: tuple[str, ...] = ()
     """The capabilities that it offers; lower case, sorted."""
     clearance: SecurityLevel = SecurityLevel.INTERNAL
@@ -58,6 +80,10 @@ class Worker(Record):
     """The health that its last heartbeat stated."""
     announced: Health = Health.HEALTHY
     """The health that was announced last, so that each loss of the worker is announced once."""
+    beats_owed: int = 0
+    """HEALTHY heartbeats in a row that it still owes since it was UNHEALTHY; it stays UNHEALTHY until then."""
+    draining: bool = False
+    """Whether it gets no new tickets and only finishes those that it has."""
     failures: int = 0
     """Failures in a row that it was to blame for, beside its tasks' own errors."""
     successes: int = 0
@@ -80,6 +106,11 @@ class Worker(Record):
     """Ticket and attempt that its half-open circuit breaker lets through; None when the place is free."""
     trial_until: Timestamp | None = None
     """Until when that attempt holds the place at most."""
+
+    @property
+    def takes_tickets(self) -> bool:
+        """Whether it may get new tickets at all: it is a WORKER, and not drained."""
+        return self.agent_type is AgentType.WORKER and not self.draining
 
     @property
     def offers(self) -> frozenset[str]:

@@ -32,6 +32,7 @@ from functions._observability.http_metrics import AsgiApp, Receive, Scope, Send
 from functions._observability.logs import log
 
 if TYPE_CHECKING:  # imported by the functions that call webhooks, and by the api
+    from functions._adapters.http.outbound import OutboundClient
     from functions._engine.webhooks import Webhooks
     from functions._hosts.wiring_api import WebhookServices
 
@@ -119,11 +120,14 @@ class LambdaFunction:
         return made
 
     def _open_api(self, check: Callable[[], Awaitable[None]]) -> None:
+        from functions._adapters.http.outbound import OutboundClient
         from functions._hosts.api_app import api_services, served
         from functions._hosts.wiring_api import take
 
         services = api_services(self.platform, self.settings, check)
-        services = replace(services, longest_wait=LONGEST_WAIT, fetched=self._fetched, webhooks=self._offered())
+        calls = OutboundClient(self.settings.networks)
+        offered = self._offered(calls)
+        services = replace(services, longest_wait=LONGEST_WAIT, fetched=self._fetched, webhooks=offered, calls=calls)
         self.app = self._remembering(served(self.platform, services))
 
         async def taken(event: CloudEvent) -> None:
@@ -138,14 +142,12 @@ class LambdaFunction:
 
         self._handle = taken
 
-    def _offered(self) -> "WebhookServices | None":
+    def _offered(self, calls: "OutboundClient") -> "WebhookServices | None":
         """Return what subscribers need of the api; it delivers nothing itself."""
-        from functions._adapters.http.outbound import OutboundClient
         from functions._hosts.webhooks import webhook_services
 
         if not self.settings.webhooks:
             return None
-        calls = OutboundClient(self.settings.networks)
         return webhook_services(self.platform, self.settings, calls, None, self.settings.tells)
 
     def _remembering(self, app: AsgiApp) -> AsgiApp:

@@ -159,7 +159,7 @@ def _app(function: str, platform: Platform, settings: Settings, store: OpenStore
 
     calls = OutboundClient(settings.networks)  # it lives as long as the process
     offered = webhook_services(platform, settings, calls, None, settings.tells) if settings.webhooks else None
-    return api_app(platform, settings, store.check, offered)
+    return api_app(platform, settings, store.check, calls, offered)
 
 
 async def _webhooks(function: str, platform: Platform, settings: Settings, stack: AsyncExitStack) -> "Webhooks | None":

@@ -126,7 +126,7 @@ async def _serving(
     clocks: list[asyncio.Task[None]] = []
     try:
         offered = webhook_services(platform, settings, calls, webhooks) if settings.webhooks else None
-        app = api_app(platform, settings, store.check, offered)
+        app = api_app(platform, settings, store.check, calls, offered)
         async with serving(app, settings, listener):
             # The clock last: reports that waited for the platform to come back are heard before anything times out.
             works = (

@@ -20,17 +20,17 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.subscribers import subscriber_events
 from functions._core.placement.workers import (
     Deregistration,
+    Drain,
     Heartbeat,
     Registration,
-    Trial,
-    WorkerVerdict,
+    WorkerEvent,
     admits,
     attempt_key,
     trial_of,
     verdict_of,
     verdicts_of,
 )
-from functions._core.ports import Answer, Due
+from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import format_time, ticket_id_of
@@ -75,7 +75,7 @@ class Scenario:
         self.answer = Answer(202)
         self._chain: deque[CloudEvent] = deque()
         self._sink = MemorySink()
-        self._rules = Rules()
+        self.rules = Rules()
         self.ports = stores.ports(
             telemetry_sink=self._sink,
             gateway=Accepting(),
@@ -83,7 +83,7 @@ class Scenario:
             tokens=JwtTokens(bytes(KEY_BYTES), self),
         )
         self._dispatcher = Dispatcher(
-            self.ports, self._rules, committed=lambda _step: None, observed=lambda _handling: None
+            self.ports, self.rules, committed=lambda _step: None, observed=lambda _handling: None
         )
 
     def now(self) -> datetime:
@@ -93,7 +93,7 @@ class Scenario:
     async def submit(self, event: CloudEvent) -> None:
         """Receive a decision; its first event waits."""
         self.sent.append(event)
-        _, step = admit(event, pretty(event.data).encode(), self.time, self._rules)
+        _, step = admit(event, pretty(event.data).encode(), self.time, self.rules)
         self.flow_id = step.flow_id
         await self.ports.store.commit(step)
         self._queue(step.events)
@@ -138,6 +138,10 @@ class Scenario:
         read = WORDS_OF_WORKERS[event_type](event.data)
         await self._track(read)
         await self.run()
+
+    async def drained(self, worker_id: str) -> None:
+        """Let a person see to it that a worker gets no new tickets."""
+        await self._track(Drain(worker_id=worker_id, draining=True))
 
     async def report(self, task_id: str, status: str, **data: Any) -> None:  # noqa: ANN401 fields of any type
         """Let the worker that holds a task's ticket report."""
@@ -215,9 +219,9 @@ class Scenario:
         for verdict in verdicts_of(step):
             await self._track(verdict)
 
-    async def _track(self, event: Registration | Heartbeat | Deregistration | WorkerVerdict | Trial | Due) -> None:
+    async def _track(self, event: WorkerEvent) -> None:
         """Keep what an event means for its worker, and send what follows from it."""
-        tracked = await track_workers(event, self.ports, self._rules)
+        tracked = await track_workers(event, self.ports, self.rules)
         if tracked.worker is None and tracked.known is not None:
             await self.ports.registry.remove(tracked.known.worker_id, tracked.known.version)
         elif tracked.worker is not None and tracked.worker is not tracked.known:

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
 from functions._core.ports import Answer
+from functions._core.records.worker import AgentType
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
 from infra.generate.contract.sample import DECISION, IMAGE, START, decision_event
@@ -259,6 +261,23 @@ async def owner_told() -> Scenario:
     return course
 
 
+async def registry_changed() -> Scenario:
+    """A worker registers, gets no new tickets for a while, and leaves: subscribers hear of each change."""
+    course = Scenario(START)
+    for revision, kind in enumerate(ChangeKind, 1):
+        if kind is ChangeKind.ADDED:
+            await registered(course)
+        elif kind is ChangeKind.UPDATED:
+            await course.drained("forge-1")
+        else:
+            await course.worker_says("worker.deregistered", "forge-1", reason="its machine is replaced")
+        worker = await course.ports.registry.worker("forge-1")
+        change = AgentChange(kind=kind, agent_id="forge-1", agent_type=AgentType.WORKER)
+        course.sent.append(agent_event(change, worker, revision, course.time, course.rules))
+        course.time += timedelta(seconds=20)
+    return course
+
+
 COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     completed,
     worker_lost,
@@ -277,4 +296,5 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     event_lost,
     claimed,
     owner_told,
+    registry_changed,
 )
