@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from functions._adapters.http.client import HttpClient
 from functions._adapters.http.telemetry import BrokerTelemetrySink, FileTelemetrySink, HttpTelemetrySink
-from functions._adapters.http.workers import HttpBroker, HttpWorkerGateway
+from functions._adapters.http.workers import HttpBroker, HttpProbe, HttpWorkerGateway
 from functions._adapters.stores import Stores
 from functions._core.ports import Broker, Clock, Ports, TelemetrySink, WorkerGateway
 from functions._core.records.change_set import ChangeSet
@@ -81,6 +81,8 @@ def compose(settings: Settings, host: Host) -> Composition:
         commits_singly=host.commits_singly,
         threads=True,
     )
+    if settings.probe_agents:
+        platform.probe_by(HttpProbe(to_workers))
     if relay is None and settings.subscriber_url is not None:
         platform.outbox.subscriber = HttpBroker(client, str(settings.subscriber_url))
     retention = RetentionJob(

@@ -43,7 +43,7 @@ from functions._engine.sweep import Sweeper
 from functions._engine.task_leases import Gone, TaskLeases
 from functions._engine.telemetry_flush import TelemetryFlush
 from functions._engine.wiring import dead_letter, replay_telemetry
-from functions._engine.worker_tracker import WorkerTracker, ids_of_verdict
+from functions._engine.worker_tracker import Probe, WorkerTracker, ids_of_verdict
 from functions._observability.instruments import Instruments, Recorder
 from functions._observability.logs import ids_of, ids_of_delivery, log
 
@@ -234,6 +234,10 @@ class Platform:
     async def drain(self, worker_id: str, *, draining: bool) -> Worker:
         """See `Engine.drain`."""
         return await self._worker_tracker.drain(worker_id, draining=draining)
+
+    def probe_by(self, probe: Probe) -> None:
+        """Ask silent agents by `probe` whether they are well."""
+        self._worker_tracker.probe = probe
 
     async def replay(self, letter_id: str) -> DeadLetter:
         """See `Engine.replay`."""

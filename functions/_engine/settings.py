@@ -158,6 +158,9 @@ class Settings(BaseModel):
     trace_file: Path | None = Field(None, description="File that gets each span as a line of JSON; needs `otel`, too")
     sla_seconds: float = Field(14_400, gt=0, description="Deadline of a decision that brings none")
     heartbeat_seconds: float = Field(30, gt=0, le=3600, description="How often workers report that they are alive")
+    probe_agents: bool = Field(
+        False, description="Ask agents that are silent for their `/health`; an answer of 2xx counts as a heartbeat"
+    )
     no_worker_seconds: float = Field(600, gt=0, description="How long a ticket waits for a capable worker to register")
     approval_seconds: float = Field(86_400, gt=0, description="How long a flow waits for somebody to approve it")
     pause_seconds: float = Field(

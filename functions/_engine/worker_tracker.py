@@ -1,7 +1,9 @@
 """Keeps the registry of workers: applies what `track_workers` concludes, and sends what follows from it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 
 from functions._adapters.http.addresses import Networks, checked_url
 from functions._core.engine import ReportResult
@@ -32,6 +34,12 @@ from functions._observability.logs import ids_of_ticket
 
 TRIES = 8
 
+PROBED, PROBES_AT_ONCE = 64, 16
+"""Agents that one round probes at most, those first that were silent for longest, and how many at the same time."""
+
+Probe = Callable[[Worker], Awaitable[bool]]
+"""Asks an agent whether it is well; never raises."""
+
 Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
 
 
@@ -58,6 +66,7 @@ class WorkerTracker:
         self._stored = stored
         self._registry_log = registry_log
         self._doubted: set[str] = set()
+        self.probe: Probe | None = None
 
     async def excuse(self) -> None:
         """Take no worker's silence amiss while there was no platform to speak to."""
@@ -140,8 +149,24 @@ class WorkerTracker:
         workers = await self._ports.registry.workers()
         for worker in workers:
             await self._send(await release(worker, self._ports))
+        await self._probe_silent(workers)
         if self._registry_log is not None:
             await self._registry_log.catch_up(workers)
+
+    async def _probe_silent(self, workers: Sequence[Worker]) -> None:
+        """Ask those that were silent for a heartbeat's time whether they are well; if so, that is a heartbeat."""
+        if self.probe is None:
+            return
+        before, turns = self._ports.clock.now() - self._rules.heartbeat, asyncio.Semaphore(PROBES_AT_ONCE)
+        silent = sorted((w for w in workers if w.endpoint and w.last_seen <= before), key=attrgetter("last_seen"))[:PROBED]
+
+        async def probed(worker: Worker, probe: Probe) -> None:
+            async with turns:
+                if await probe(worker):
+                    with suppress(Conflict, Unavailable):
+                        await self.track(Heartbeat(worker_id=worker.worker_id))
+
+        await asyncio.gather(*(probed(worker, self.probe) for worker in silent))
 
     async def track(self, event: WorkerEvent) -> Tracked:
         """Apply what an event means for its worker; decided again when the worker's row moved in between."""

@@ -3,6 +3,7 @@
 import pytest
 
 from functions._core.placement.ranking import choose, health_of, rank
+from functions._core.placement.workers import Heartbeat, heard, silent
 from functions._core.records.values import Health
 from functions._core.records.worker import Worker, WorkerTelemetry
 from functions._core.rules import Rules
@@ -94,3 +95,36 @@ def test_the_choice_falls_on_the_first_candidate_with_a_free_slot() -> None:
     assert choose(candidates, {}) == first
     assert choose(candidates, {first.worker_id: 1}) == second
     assert choose(candidates, {"worker-1": 1, "worker-2": 1}) is None
+
+
+def test_one_heartbeat_ends_degraded_and_two_in_a_row_end_unhealthy() -> None:
+    def beat(known: Worker, at: float, status: Health = Health.HEALTHY) -> tuple[Worker, Health]:
+        now = T0 + seconds(at)
+        after = heard(known, Heartbeat(status=status), now, RULES)
+        return after, health_of(after, now, RULES)
+
+    degraded, health = beat(worker(1), 0, Health.DEGRADED)
+    assert health is Health.DEGRADED
+    assert beat(degraded, 30)[1] is Health.HEALTHY
+    lost = silent(worker(1), T0 + seconds(95), RULES)
+    assert lost is not None
+    assert lost.announced is Health.UNHEALTHY
+    for ill, at in ((lost, 100.0), (beat(worker(1), 0, Health.UNHEALTHY)[0], 30.0)):
+        first, health = beat(ill, at)
+        assert health is Health.UNHEALTHY
+        assert beat(first, at + 30)[1] is Health.HEALTHY
+        not_in_a_row, health = beat(first, at + 30, Health.DEGRADED)
+        assert health is Health.UNHEALTHY
+        again, health = beat(not_in_a_row, at + 60)
+        assert health is Health.UNHEALTHY
+        assert beat(again, at + 90)[1] is Health.HEALTHY
+        assert beat(first, at + 200)[1] is Health.UNHEALTHY, "silent for too long in between"
+
+
+@pytest.mark.parametrize(
+    ("rate", "executions", "health"),
+    [(0.69, 10, Health.DEGRADED), (0.7, 10, Health.HEALTHY), (0.1, 9, Health.HEALTHY), (0.1, None, Health.HEALTHY)],
+)
+def test_a_worker_whose_tasks_fail_often_is_degraded(rate: float, executions: int | None, health: Health) -> None:
+    telemetry = WorkerTelemetry(success_rate=rate, total_executions=executions)
+    assert health_of(worker(1).but(telemetry=telemetry), T0, RULES) is health

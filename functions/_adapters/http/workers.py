@@ -1,10 +1,11 @@
 """Workers and subscribers over HTTP: an event is one binary-mode POST, several to a worker are one in batched mode."""
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 from functions._adapters.http.client import HttpClient, post_to_setting
 from functions._adapters.http.cloudevents import write_batch, write_binary
-from functions._adapters.http.reply import NotReached
+from functions._adapters.http.reply import Bounds, NotReached
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.signatures import message_id_of, signature_headers
@@ -37,6 +38,26 @@ class HttpWorkerGateway:
         except Unavailable as failure:
             return Answer(0, str(failure))
         return Answer(reply.status, _without_tokens(reply.text, events)[:DETAIL_LIMIT])
+
+
+PROBE_SECONDS, PROBE_BYTES = 2.0, 1024
+"""How long a probe may take, and how much of its answer is read."""
+
+
+class HttpProbe:
+    """Asks agents whether they are well: `GET /health` at the server of their endpoint."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    async def __call__(self, worker: Worker) -> bool:
+        """Return whether the agent answers with a 2xx within two seconds; never raises."""
+        parts = urlsplit(worker.endpoint)
+        bounds = Bounds(PROBE_SECONDS, PROBE_SECONDS, PROBE_BYTES)
+        try:
+            return (await self._client.request("GET", f"{parts.scheme}://{parts.netloc}/health", {}, b"", bounds)).ok
+        except (Rejected, Unavailable):
+            return False
 
 
 def _without_tokens(text: str, events: Sequence[CloudEvent]) -> str:
