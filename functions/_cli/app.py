@@ -28,6 +28,9 @@ class Commands(LazyGroup):
             PLATFORM, "worker", f"{ROOM}.worker_command:worker", "Run a worker, which takes tickets and does them."
         ),
         CommandEntry(PLATFORM, "workers", f"{ROOM}.worker_list:workers", "List the workers that the platform knows."),
+        CommandEntry(
+            PLATFORM, "doctor", f"{ROOM}.doctor_command:doctor", "Look for what keeps flows from getting done."
+        ),
         CommandEntry(PLATFORM, "keys", f"{ROOM}.key_commands:keys", "Make, list or revoke API keys."),
         CommandEntry(PLATFORM, "version", f"{ROOM}.app:version", "Print the version of Flow C."),
         CommandEntry(

@@ -40,6 +40,8 @@ class Rules:
 
     default_sla: timedelta = DEFAULT_SLA
     """The time of a flow whose decision names no deadline."""
+    least_timeout_ms: int = 60_000
+    """Milliseconds that an attempt may take at least: lower limits took many slow attempts for lost ones."""
     reemit: timedelta = timedelta(seconds=30)
     """A chain event that had no effect is sent again after this, then after twice as long, and so on."""
     reemit_most: timedelta = timedelta(minutes=16)

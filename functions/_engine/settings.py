@@ -151,6 +151,12 @@ class Settings(BaseModel):
     )
     trace_file: Path | None = Field(None, description="File that gets each span as a line of JSON; needs `otel`, too")
     sla_seconds: float = Field(14_400, gt=0, description="Deadline of a decision that brings none")
+    default_timeout_ms: int = Field(
+        60_000,
+        ge=1000,
+        le=10**12,
+        description="How long an attempt may take at least, in new tickets without timeout_ms",
+    )
     heartbeat_seconds: float = Field(30, gt=0, le=3600, description="How often workers report that they are alive")
     no_worker_seconds: float = Field(600, gt=0, description="How long a ticket waits for a capable worker to register")
     approval_seconds: float = Field(86_400, gt=0, description="How long a flow waits for somebody to approve it")
@@ -270,6 +276,7 @@ class Settings(BaseModel):
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str], **given: Any) -> "Settings":
         """Read `FLOWC_*` of `mapping`, `given` values first; raise `SettingsError` naming everything that is wrong."""
+        mapping = {SYNONYMS.get(name, name): value for name, value in mapping.items() if name in SYNONYMS} | {**mapping}
         found: dict[str, Any] = {
             name: mapping[PREFIX + name.upper()]
             for name in cls.model_fields
@@ -332,6 +339,7 @@ class Settings(BaseModel):
         """The time limits that follow from the settings."""
         return Rules(
             default_sla=time_span(1000 * self.sla_seconds),
+            least_timeout_ms=self.default_timeout_ms,
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
             no_worker=time_span(1000 * self.no_worker_seconds),
             approval=time_span(1000 * self.approval_seconds),
@@ -341,6 +349,9 @@ class Settings(BaseModel):
             references_bytes=self.references_bytes,
         )
 
+
+SYNONYMS = {"SLA_DEFAULT_TIMEOUT_MS": "FLOWC_DEFAULT_TIMEOUT_MS"}
+"""Other names of settings, which the original has; ours counts where both are given."""
 
 CLIENT_SETTINGS = frozenset({"FLOWC_URL"})
 """Read by the command line and by workers, not by the platform."""

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route
 from functions.api import (
     aggregates,
     dead_letters,
+    diagnose,
     flows,
     history,
     keys,
@@ -50,6 +51,7 @@ MODULES = (
     ticket_changes,
     orders,
     why,
+    diagnose,
     workers,
     workflows,
     signals,

@@ -51,6 +51,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/tickets/{ticket_id}/reassign": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/skip": COMMAND,
     "GET /api/v1/why/{record_id}": READ,
+    "GET /api/v1/diagnose/{case}": READ,
     "POST /api/v1/workers": WORK,
     "GET /api/v1/workers": READ,
     "POST /api/v1/workers/discover": READ,

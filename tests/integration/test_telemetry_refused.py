@@ -279,3 +279,19 @@ async def _logged(lines: Sequence[Any], event: str) -> bool | None:
 async def _empty(world: LocalWorld) -> bool | None:
     await asyncio.sleep(0.01)
     return True if await world.platform.instruments.queue.depth() == 0 else None
+
+
+async def test_what_is_not_taken_for_an_hour_leaves_the_buffer_and_is_counted(
+    tmp_path: Path, sink: Sink, client: HttpClient
+) -> None:
+    clock, stores = Clock(), MemoryStore().stores
+    ports = ports_of(Settings(data=tmp_path), stores, client, client, HttpTelemetrySink(client, sink.url), clock)
+    await stores.store.commit(ChangeSet(flow_id=make_flow().flow_id, telemetry=(make_event(1, data={}),)))
+    flush = TelemetryFlush(ports)
+    sink.judge = lambda _event: 500
+    for second, lost, left in ((3599, 0, 1), (3601, 1, 0)):
+        clock.time = T0 + timedelta(seconds=second)
+        assert (await flush()).lost == lost
+        assert await ports.telemetry_buffer.size() == left
+    (letter,), _ = await ports.dead_letters.letters(None, 10)
+    assert (letter.reason.code, letter.event["id"]) == ("sink_unavailable", make_event(1, data={}).id)

@@ -22,6 +22,7 @@ from tests.support.world import PATIENCE_S
 
 COMMANDS = [
     ("demo",),
+    ("doctor",),
     ("up",),
     ("migrate",),
     ("worker",),
