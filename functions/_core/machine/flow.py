@@ -52,6 +52,8 @@ class Validated:
     critical_path_ms: int
     schema_version: int
     warnings: tuple[Reason, ...]
+    redundant_edges: tuple[str, ...] = ()
+    duration_ms: float | None = None
 
     def apply(self, builder: StepBuilder) -> None:
         """C1 is done: C2 is asked for the tickets, or a person for approval."""
@@ -101,6 +103,7 @@ class Refused:
     plan_id: str | None = None
     intent_id: str | None = None
     schema_version: int = 1
+    duration_ms: float | None = None
 
     def apply(self, builder: StepBuilder) -> None:
         """C1 has refused: the flow ends REJECTED with every reason."""
@@ -257,6 +260,7 @@ def emit_chain(builder: StepBuilder) -> None:
 
 def _audit(builder: StepBuilder, outcome: Validated | Refused, *, valid: bool, errors: tuple[Reason, ...]) -> None:
     flow = builder.flow
+    plan = outcome if isinstance(outcome, Validated) else None
     builder.audit(
         AuditRecord(
             audit_id=name_uuid(flow.flow_id, "validation"),
@@ -269,5 +273,9 @@ def _audit(builder: StepBuilder, outcome: Validated | Refused, *, valid: bool, e
             checked_at=builder.now,
             schema_version=outcome.schema_version,
             content_hash=flow.content_hash,
+            levels=plan and plan.levels,
+            critical_path_ms=plan and plan.critical_path_ms,
+            redundant_edges=plan.redundant_edges if plan else (),
+            duration_ms=outcome.duration_ms,
         )
     )

@@ -52,7 +52,12 @@ def to_retry(ticket: Ticket, tickets: Sequence[Ticket], now: datetime, deadline:
         waited = other.status is TicketStatus.CANCELLED and other.reason is not None and other.reason.code in WAITED
         if waited and all(comes(d) or by_id[d].status is TicketStatus.COMPLETED for d in other.dependencies):
             again[other.ticket_id] = other
-    return _scheduled(again, {i: sum(map(comes, t.dependencies)) for i, t in again.items()}, now, deadline)
+
+    def waited_for(ticket_id: str, by: Ticket) -> bool:
+        return ticket_id in again or (by_id[ticket_id].live and by.ticket_id in by_id[ticket_id].dependants)
+
+    waits_for = {i: sum(waited_for(d, t) for d in t.dependencies) for i, t in again.items()}
+    return _scheduled(again, waits_for, now, deadline)
 
 
 def _scheduled(
@@ -147,6 +152,7 @@ def redrive_ticket(
 def _do_again(builder: StepBuilder, again: Sequence[Ticket], retried: Ticket | None) -> bool:
     """Let tickets be PENDING again, and tell whether there are any."""
     retries = {} if retried is None else {retried.ticket_id: retried.retry_count + 1}
+    again = _all_followers(builder, again)
     redriven = [
         builder.move_ticket(
             ticket,
@@ -158,6 +164,20 @@ def _do_again(builder: StepBuilder, again: Sequence[Ticket], retried: Ticket | N
     ]
     builder.ready(ticket for ticket in redriven if ticket.waiting is Waiting.DISCOVERY)
     return bool(redriven)
+
+
+def _all_followers(builder: StepBuilder, again: Sequence[Ticket]) -> Sequence[Ticket]:
+    """Return the tickets, each with all of them that depend on it: an edge that was redundant may not be any more.
+
+    The ticket between the two may be done, and stay so.
+    """
+    by_id, lacking = {ticket.ticket_id: ticket for ticket in again}, dict[str, list[str]]()
+    for ticket in again:
+        for one in ticket.dependencies:
+            if one in by_id and ticket.ticket_id not in by_id[one].dependants:
+                lacking.setdefault(one, []).append(ticket.ticket_id)
+    builder.rewrite(lacking)
+    return [ticket.but(dependants=(*ticket.dependants, *lacking.get(ticket.ticket_id, ()))) for ticket in again]
 
 
 def _reopen(builder: StepBuilder, command: Command, tickets: int, deadline: datetime) -> None:

@@ -131,11 +131,12 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
     by_id = {task.task_id: task for task in tasks}
     own = own_ticket_id(decision.decision_id, len(tasks))
     ids = {task_id: own or ticket_id_of(flow.flow_id, task_id) for task_id in by_id}
-    followers = dependants(tasks)
-    timings = schedule(tasks, now, flow.sla_deadline).timings
+    plan = schedule(tasks, now, flow.sla_deadline)
+    redundant = plan.redundant(tasks)
+    followers = dependants(tasks, redundant)
     of_flow = _of_flow(flow, decision, now)
     tickets = []
-    for task_id, timing in timings.items():
+    for task_id, timing in plan.timings.items():
         task = by_id[task_id]
         # The event that starts the discovery of ready tickets may be lost.
         until = flow.sla_deadline if task.dependencies else now + rules.reemit_after(0)
@@ -149,7 +150,7 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
             level=timing.level,
             critical=timing.critical,
             dependencies=tuple(ids[dependency] for dependency in task.dependencies),
-            open_dependencies=len(task.dependencies),
+            open_dependencies=len(task.dependencies) - len(redundant.get(task_id, ())),
             dependants=tuple(ids[follower] for follower in followers[task_id]),
             waiting=Waiting.DEPENDENCIES if task.dependencies else Waiting.DISCOVERY,
             ready_at=None if task.dependencies else now,
