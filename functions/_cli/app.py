@@ -56,6 +56,10 @@ class Commands(LazyGroup):
         CommandEntry(ORDERS, "pause", f"{ROOM}.order_commands:pause", "Pause a flow."),
         CommandEntry(ORDERS, "resume", f"{ROOM}.order_commands:resume", "Let a paused flow go on."),
         CommandEntry(ORDERS, "redrive", f"{ROOM}.order_commands:redrive", "Let a flow go on where it failed."),
+        CommandEntry(
+            ORDERS, "adjust", f"{ROOM}.order_commands:adjust", "Change priority, retries or deadline of a flow."
+        ),
+        CommandEntry(ORDERS, "replan", f"{ROOM}.order_commands:replan", "Let a flow go on by another plan."),
         CommandEntry(ORDERS, "retry", f"{ROOM}.order_commands:retry", "Try a ticket that waits now instead of later."),
         CommandEntry(ORDERS, "reassign", f"{ROOM}.order_commands:reassign", "Give a ticket to another worker."),
         CommandEntry(ORDERS, "skip", f"{ROOM}.order_commands:skip", "Take a ticket as done without its being done."),

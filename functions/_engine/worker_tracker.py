@@ -120,6 +120,8 @@ class WorkerTracker:
     async def release_waiting(self) -> None:
         """Offer waiting tickets the slots that are free, in case the moment they became free was missed."""
         await self.look_around()
+        if self._rules.in_flight is not None and self._rules.in_flight.tickets is not None:
+            return  # what waits for a place, too, is offered by `InFlight`
         for worker in await self._ports.registry.workers():
             await self._send(await release(worker, self._ports))
 

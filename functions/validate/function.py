@@ -89,6 +89,7 @@ def _validated(
         risk_band=decision.flow_risk_band,
         sla_deadline=deadline,
         sla_limit=decision.sla_deadline,
+        tenant_id=decision.tenant_id,
         approval=approval_reasons(decision),
         impossible=impossible,
         tasks=len(plan.timings),

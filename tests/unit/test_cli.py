@@ -23,6 +23,8 @@ from tests.support.world import PATIENCE_S
 COMMANDS = [
     ("demo",),
     ("doctor",),
+    ("adjust",),
+    ("replan",),
     ("up",),
     ("migrate",),
     ("worker",),

@@ -45,6 +45,7 @@ class Validated:
     risk_band: RiskBand
     sla_deadline: Timestamp
     sla_limit: Timestamp | None = None
+    tenant_id: str | None = None
     approval: tuple[Reason, ...] = ()
     impossible: Reason | None = None
     tasks: int
@@ -84,6 +85,7 @@ class Validated:
             sla_deadline=deadline,
             sla_limit=self.sla_limit,
             critical_path_ms=self.critical_path_ms,
+            tenant_id=self.tenant_id,
             reasons=self.approval,
             warnings=self.warnings[:20],
             next_wakeup_at=wakeup,
@@ -136,9 +138,23 @@ class Generated:
             detail={"tickets": len(self.tickets)},
             tickets_generated=len(self.tickets),
             compensable=sum(ticket.undo is not None for ticket in self.tickets),
+            reasons=(),
         )
         builder.change_flow(next_wakeup_at=executing_wakeup(builder))
         builder.ready(ticket for ticket in self.tickets if ticket.open_dependencies == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """C2: as many flows are in flight as may be; the flow waits for a place."""
+
+    reason: Reason
+
+    def apply(self, builder: StepBuilder) -> None:
+        """Say, once, why there are no tickets yet; a place that becomes free, or the wake-up, brings C2 here again."""
+        if builder.flow.status is FlowStatus.GENERATING and builder.flow.reasons != (self.reason,):
+            builder.change_flow(reasons=(self.reason,))
+            builder.note("flow.held_back", cause=self.reason.code, detail={"reason": self.reason.told})
 
 
 @dataclass(frozen=True, slots=True)

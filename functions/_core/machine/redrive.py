@@ -13,6 +13,7 @@ from functions._core.machine.flow import emit_again
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.graph import Work, schedule
+from functions._core.planning.replan import left_out
 from functions._core.planning.slack import time_given
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
@@ -33,7 +34,9 @@ def new_deadline(flow: Flow, sla_seconds: float | None, now: datetime) -> dateti
 def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Sequence[Ticket]:
     """Return the tickets of the plan that have to be done again, with new shares of the time up to `deadline`."""
     again = {
-        t.ticket_id: t for t in tickets if t.compensates is None and t.status in TO_DO_AGAIN and not work_stands(t)
+        t.ticket_id: t
+        for t in tickets
+        if t.compensates is None and t.status in TO_DO_AGAIN and not work_stands(t) and not left_out(t)
     }
     return _scheduled(again, {i: sum(d in again for d in t.dependencies) for i, t in again.items()}, now, deadline)
 
