@@ -147,8 +147,8 @@ class Platform:
     @property
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
-        parts = (self._executor, self._intake, self._assignment_sender, *self._limited)
-        return any(part.busy for part in parts) or self.outbox.held > 0
+        at_work = self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.outbox.held > 0
+        return at_work or any(one.busy for one in self._limited)
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""

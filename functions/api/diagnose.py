@@ -16,10 +16,10 @@ from functions._core.errors import Rejected, Unavailable
 from functions._core.explain.wording import ago, counted, listed, plain, said, span
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.placement.ranking import health_of, nothing_until
-from functions._core.planning.slack import closed_at, deadline_at
+from functions._core.planning.slack import missed
 from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, DeadLetter
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import FlowStatus, Health, Model, Outcome, TicketStatus, Timestamp, Waiting
+from functions._core.records.values import FlowStatus, Health, Model, TicketStatus, Timestamp, Waiting
 from functions._core.records.worker import Worker
 from functions.api.documents import problems
 from functions.api.services import ApiServices, Services
@@ -279,7 +279,7 @@ REPLAY = "make the receiver take events, then replay what was given up: `flowc d
 
 async def _sla(services: ApiServices, found: _Findings) -> None:
     flows = [flow for flow in await _flows(services) if flow.status in ENDED_FLOWS]
-    late = [flow for flow in flows if _missed(flow)]
+    late = [flow for flow in flows if missed(flow)]
     found.fact(f"Of the newest {counted(len(flows), 'ended flow')}, {len(late)} missed the deadline.")
     for name, seconds in _slowest(flows):
         found.fact(f"{name}: {span(timedelta(seconds=seconds))} on average.")
@@ -296,11 +296,6 @@ async def _sla(services: ApiServices, found: _Findings) -> None:
             longer,
             "give flows more time (`sla_deadline_seconds`, FLOWC_SLA_SECONDS), or more workers",
         )
-
-
-def _missed(flow: Flow) -> bool:
-    closed = closed_at(flow)
-    return flow.outcome is Outcome.TIMED_OUT or (closed is not None and closed > deadline_at(flow, closed))
 
 
 def _slowest(flows: Sequence[Flow]) -> list[tuple[str, float]]:

@@ -94,6 +94,8 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/telemetry/buffer": READ,
     "POST /api/v1/telemetry/flush": COMMAND,
     "GET /api/v1/flow-c/status": READ,
+    "GET /api/v1/flow-c/executions": READ,
+    "GET /api/v1/flow-c/executions/{flow_id}": READ,
 }
 """By method and path of a route, as /openapi.json has them; the caller needs one of the roles."""
 

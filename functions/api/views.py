@@ -66,6 +66,9 @@ class FlowDetail(FlowView):
     tickets_compensated: int
     steps: tuple[StepView, ...]
     error: str | None
+    retries: int
+    reassignments: int
+    sla_violations: int
     levels: int
     """How many levels the plan has; 0 while there are no tickets."""
     redundant_edges: tuple[str, ...]
@@ -87,6 +90,9 @@ class FlowResult(Record):
     sla_violated: bool
     steps: tuple[StepView, ...]
     error: str | None
+    retries: int
+    reassignments: int
+    sla_violations: int
 
 
 class FlowPage(Record):

@@ -73,9 +73,9 @@ async def test_telemetry_that_is_not_taken_is_counted_by_intent_with_the_reason(
     for case in ("telemetry", "buffer"):
         status, findings, remedy = await ask(api, case)
         assert status == "problem"
-        assert "6 events wait in the buffer" in findings
+        assert "7 events wait in the buffer" in findings
         assert any("FLOWC_TELEMETRY_URL" in one for one in remedy)
-    assert "Intent intent-1: 6" in (await ask(api, "buffer"))[1]
+    assert "Intent intent-1: 7" in (await ask(api, "buffer"))[1]
     api.world.sink.down = False
     await api.world.platform.flush_telemetry()
     assert (await ask(api, "telemetry"))[0] == (await ask(api, "buffer"))[0] == "ok"

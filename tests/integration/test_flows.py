@@ -50,9 +50,9 @@ async def test_telemetry_has_one_event_for_each_step_and_one_frame_with_full_cor
         await world.register()
         flow = await world.run(*DIAMOND)
         events = world.sink.events
-    assert [event.event_type for event in events] == ["flow.step.completed"] * 5 + ["telemetry.frame"]
-    assert [event.data["step"] for event in events[:5]] == ["C1", "C2", "C3", "C4", "C5"]
-    assert all(event.data["status"] == "completed" for event in events[:5])
+    assert [event.event_type for event in events] == ["flow.step.completed"] * 6 + ["telemetry.frame"]
+    assert [event.data["step"] for event in events[:6]] == ["C1", "C2", "C3", "C4", "C5", "C6"]
+    assert all(event.data["status"] == "completed" for event in events[:6])
     for event in events:
         correlation = {name: event.data[name] for name in ("flow_id", "plan_id", "intent_id", "decision_id")}
         assert correlation == {
@@ -62,7 +62,10 @@ async def test_telemetry_has_one_event_for_each_step_and_one_frame_with_full_cor
             "decision_id": flow.decision_id,
         }
         assert event.data["trace_id"] == flow.trace_id
-    assert len(events[-1].data["ticket_ids"]) == 4
+    named = [len(event.data["ticket_ids"]) for event in events]
+    assert named == [0, 4, 4, 4, 4, 4, 4]
+    assert all(event.data["metadata"] for event in events[:6])
+    assert (events[-1].data["retries"], events[-1].data["sla_violations"]) == (0, 0)
     assert events[-1].data["tickets_by_status"] == {"COMPLETED": 4}
 
 
@@ -373,7 +376,7 @@ async def test_telemetry_waits_in_order_while_the_sink_is_away_and_the_flow_ends
         third = await world.run(task("a"))
         await until(lambda: _empty(world), "the buffer to drain")
         frames = [event.subject for event in world.sink.events if event.event_type == "telemetry.frame"]
-    assert (first.status, first.telemetry_published, buffered) == (FlowStatus.COMPLETED, False, 6)
+    assert (first.status, first.telemetry_published, buffered) == (FlowStatus.COMPLETED, False, 7)
     assert third.telemetry_published is False
     assert frames == [first.flow_id, second.flow_id, third.flow_id]
 

@@ -42,7 +42,7 @@ class Watched:
             self.now[name] += 1
             self.most[name] = max(self.most[name], self.now[name])
         done = asyncio.create_task(self.finish(assignment, tenant))
-        self.world.workers.tasks.add(done)  # type: ignore[arg-type]
+        self.world.workers.tasks.add(done)
 
     async def finish(self, assignment: Mapping[str, Any], tenant: str) -> None:
         await asyncio.sleep(0.01)
@@ -76,7 +76,7 @@ async def test_a_load_never_exceeds_the_limits_and_everything_is_done(tmp_path: 
 
 
 async def test_a_tenant_at_its_limit_leaves_room_for_the_others(tmp_path: Path) -> None:
-    limits = {"max_flows": 6, "tenant_max_flows": 2, "max_tickets": 6, "tenant_max_tickets": 2}
+    limits: dict[str, Any] = {"max_flows": 6, "tenant_max_flows": 2, "max_tickets": 6, "tenant_max_tickets": 2}
     async with running_world(tmp_path, **limits) as world:
         watched = Watched(world)
         await world.register(slots=50)
@@ -116,7 +116,7 @@ async def test_who_waits_is_told_why_and_a_flow_that_was_cancelled_waits_no_long
 
 async def test_two_processes_over_one_store_stay_within_the_limits(tmp_path: Path, database_url: str) -> None:
     first, second = [await PostgresStore.open(database_url, owner=f"process-{n}") for n in (1, 2)]
-    limits = {"max_flows": 2, "max_tickets": 3}
+    limits: dict[str, Any] = {"max_flows": 2, "max_tickets": 3}
     async with (
         running_world(tmp_path / "1", first.stores, **limits) as one,
         running_world(tmp_path / "2", second.stores, **limits) as two,

@@ -289,8 +289,8 @@ def _audit(builder: StepBuilder, outcome: Validated | Refused, *, valid: bool, e
             checked_at=builder.now,
             schema_version=outcome.schema_version,
             content_hash=flow.content_hash,
-            levels=plan and plan.levels,
-            critical_path_ms=plan and plan.critical_path_ms,
+            levels=plan.levels if plan else None,
+            critical_path_ms=plan.critical_path_ms if plan else None,
             redundant_edges=plan.redundant_edges if plan else (),
             duration_ms=outcome.duration_ms,
         )

@@ -171,7 +171,7 @@ async def adjusted() -> Scenario:
     """What is left of the flow becomes critical, with more retries and half an hour more."""
     course = await begun()
     await course.later(10)
-    changes = {"priority": "CRITICAL", "max_retries": 5, "sla_seconds": 1800}
+    changes: dict[str, Any] = {"priority": "CRITICAL", "max_retries": 5, "sla_seconds": 1800}
     await course.order("flow.adjust_requested", MANAGER, "the customer waits for it", **changes)
     return course
 
