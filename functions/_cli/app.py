@@ -35,6 +35,9 @@ class Commands(LazyGroup):
             PLATFORM, "worker", f"{ROOM}.worker_command:worker", "Run a worker, which takes tickets and does them."
         ),
         CommandEntry(PLATFORM, "workers", f"{ROOM}.worker_list:workers", "List the workers that the platform knows."),
+        CommandEntry(
+            PLATFORM, "doctor", f"{ROOM}.doctor_command:doctor", "Look for what keeps flows from getting done."
+        ),
         CommandEntry(PLATFORM, "keys", f"{ROOM}.key_commands:keys", "Make, list or revoke API keys."),
         CommandEntry(PLATFORM, "version", f"{ROOM}.app:version", "Print the version of Flow C."),
         CommandEntry(
@@ -60,6 +63,10 @@ class Commands(LazyGroup):
         CommandEntry(ORDERS, "pause", f"{ROOM}.order_commands:pause", "Pause a flow."),
         CommandEntry(ORDERS, "resume", f"{ROOM}.order_commands:resume", "Let a paused flow go on."),
         CommandEntry(ORDERS, "redrive", f"{ROOM}.order_commands:redrive", "Let a flow go on where it failed."),
+        CommandEntry(
+            ORDERS, "adjust", f"{ROOM}.order_commands:adjust", "Change priority, retries or deadline of a flow."
+        ),
+        CommandEntry(ORDERS, "replan", f"{ROOM}.order_commands:replan", "Let a flow go on by another plan."),
         CommandEntry(ORDERS, "retry", f"{ROOM}.order_commands:retry", "Try a ticket that waits now instead of later."),
         CommandEntry(ORDERS, "reassign", f"{ROOM}.order_commands:reassign", "Give a ticket to another worker."),
         CommandEntry(ORDERS, "skip", f"{ROOM}.order_commands:skip", "Take a ticket as done without its being done."),

@@ -83,6 +83,52 @@ def redrive(  # noqa: PLR0913 - each is an option
     run(_ordered("redrive", flow_id, said, url, api_key, as_json=as_json))
 
 
+def adjust(  # noqa: PLR0913 - each is an option
+    flow_id: FlowId,
+    *,
+    priority: Annotated[str | None, typer.Option(help="LOW, NORMAL, HIGH or CRITICAL.")] = None,
+    max_retries: Annotated[int | None, typer.Option(min=0, help="Retries of each open ticket at most.")] = None,
+    sla_seconds: Annotated[float | None, typer.Option(help="The time that the flow has from now on.")] = None,
+    by: By = "",
+    reason: Why = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Change priority, retries or deadline of a flow.
+
+    It is for the tickets that are open; what is not named stays as it is.
+    """
+    given = {"priority": priority, "max_retries": max_retries, "sla_seconds": sla_seconds}
+    said = _said(by, reason, dry_run=dry_run) | {name: value for name, value in given.items() if value is not None}
+    run(_ordered("adjust", flow_id, said, url, api_key, as_json=as_json))
+
+
+def replan(  # noqa: PLR0913 - each is an option
+    flow_id: FlowId,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The new plan, or a decision with it, as JSON; - is stdin.")
+    ],
+    *,
+    force: Annotated[bool, typer.Option(help="Also take away what workers have begun.")] = False,
+    by: By = "",
+    reason: Why = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Let a flow go on by another plan.
+
+    Tickets whose tasks are the same stay; others are cancelled, changed or made.
+    """
+    from functions._cli.submission import read_decision_file
+
+    said = _said(by, reason, dry_run=dry_run) | {"cognitive_plan": read_decision_file(file).data}
+    run(_ordered("replan", flow_id, said | ({"force": True} if force else {}), url, api_key, as_json=as_json))
+
+
 def skip(  # noqa: PLR0913 - each is an option
     ticket_id: TicketId,
     *,
@@ -156,6 +202,8 @@ DONE = {
     "pause": "paused",
     "resume": "resumed",
     "redrive": "redriven",
+    "adjust": "adjusted",
+    "replan": "replanned",
     "retry": "tried now",
     "reassign": "reassigned",
     "skip": "skipped",

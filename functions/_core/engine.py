@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Literal, Protocol
 
 from functions._core.events.commands import AnyCommand
 from functions._core.events.envelope import CloudEvent
@@ -50,6 +51,22 @@ class FlushResult:
 
 REGISTRY = "the registry"
 """What to wait for in place of a flow: a change of the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """The state of a process that can be told without asking anybody.
+
+    `consumer` says whether this process handles events of the chain, or others do. `lag` is how many wait here, None
+    where others do. The last event that was handled, and the last decision, are those of this process. `sink_away` says
+    why the telemetry sink took nothing when it was tried last; None when it did, or was not tried here.
+    """
+
+    consumer: Literal["running", "stopped", "elsewhere"] = "elsewhere"
+    lag: int | None = None
+    last_event_at: datetime | None = None
+    last_decision_at: datetime | None = None
+    sink_away: str | None = None
 
 
 class Engine(Protocol):

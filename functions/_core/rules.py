@@ -35,11 +35,40 @@ CANDIDATES_PER_TICKET = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InFlightLimits:
+    """How many flows and tickets may be in flight at once, of all and of one tenant; None: any number.
+
+    A flow is in flight from its tickets on to its end, a ticket while a worker has it.
+    """
+
+    flows: int | None = None
+    """Flows of all tenants."""
+    tickets: int | None = None
+    """Tickets of all flows."""
+    tenant_flows: int | None = None
+    """Flows of one tenant; only where `flows` is set."""
+    tenant_tickets: int | None = None
+    """Tickets of one tenant; only where `tickets` is set."""
+
+    def of(self, kind: str) -> tuple[int | None, int | None]:
+        """Return the limits of `flows` or of `tickets`: of all, and of one tenant."""
+        return (self.flows, self.tenant_flows) if kind == "flows" else (self.tickets, self.tenant_tickets)
+
+    def told(self, kind: str) -> str:
+        """Return the limit of a kind as the beginning of a sentence."""
+        of_all, of_tenant = self.of(kind)
+        own = f", {of_tenant} of one tenant" if of_tenant is not None else ""
+        return f"as many {kind} are in flight as the platform allows ({of_all}{own})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """Limits of every wait. The defaults are those of the documents; settings may change some of them."""
 
     default_sla: timedelta = DEFAULT_SLA
     """The time of a flow whose decision names no deadline."""
+    least_timeout_ms: int = 60_000
+    """Milliseconds that an attempt may take at least: lower limits took many slow attempts for lost ones."""
     reemit: timedelta = timedelta(seconds=30)
     """A chain event that had no effect is sent again after this, then after twice as long, and so on."""
     reemit_most: timedelta = timedelta(minutes=16)
@@ -66,6 +95,8 @@ class Rules:
     """The part of the SLA after which a flow that still works is at risk."""
     refuse_impossible: bool = False
     """Whether C1 refuses a plan whose critical path does not fit into its SLA; else it is at risk from the start."""
+    in_flight: InFlightLimits | None = None
+    """How many flows and tickets may be in flight at once; None: any number, and nothing is counted."""
     breaker_failures: int = 5
     """Failures in a row of one worker, beside its tasks' own errors, after which it gets nothing for a while."""
     breaker_pause: timedelta = timedelta(seconds=30)

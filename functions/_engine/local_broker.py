@@ -71,6 +71,7 @@ class LocalBroker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self.subscriber: Broker | None = None
+        self.handles: bool | None = True
 
     @property
     def held(self) -> int:
@@ -89,6 +90,7 @@ class LocalBroker:
 
     async def close(self) -> None:
         """Stop; what is left is in the table."""
+        self.handles = False
         for timer in self._timers:
             timer.cancel()
         await self._outgoing.executor.close()

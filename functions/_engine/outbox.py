@@ -14,6 +14,8 @@ class EventOutbox(Protocol):
     """
 
     subscriber: Broker | None
+    handles: bool | None
+    """Whether events are handled in this process, now: None where they go to a broker."""
 
     @property
     def held(self) -> int:

@@ -41,6 +41,7 @@ class OutboxRelay:
         self._failed: dict[str, None] = {}
         self._resume = 0
         self.subscriber: Broker | None = broker
+        self.handles: bool | None = None
         self._broker = broker
 
     @property

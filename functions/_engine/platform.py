@@ -33,6 +33,7 @@ from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
+from functions._engine.in_flight import in_flight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
 from functions._engine.registry_log import RegistryLog
@@ -98,12 +99,14 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
+        self._limited = in_flight(self.rules, ports, self._send, partial(fresh_id, chance))
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.flow_waiters.observe, self.task_leases.observe)
-        return (*told, self._publish, self._deliver, self._judge, alarm)
+        acts = (*told, self._publish, self._deliver, self._judge, alarm)
+        return (*acts, *(one.observe for one in self._limited))
 
     def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
         return Dispatcher(
@@ -157,6 +160,8 @@ class Platform:
 
     async def close(self) -> None:
         """Stop; whatever is not done is in the store."""
+        for one in self._limited:
+            await one.close()
         await self.outbox.close()
         await self._assignment_sender.close()
         await self._intake.close()
@@ -165,7 +170,8 @@ class Platform:
     @property
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
-        return self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.outbox.held > 0
+        at_work = self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.outbox.held > 0
+        return at_work or any(one.busy for one in self._limited)
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
@@ -320,6 +326,8 @@ class Platform:
         """Look for what may have been missed since the last round."""
         await self.give_up_unreadable()
         await self._raise_incidents()
+        for one in self._limited:
+            await one.round()
         await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
 

@@ -24,7 +24,7 @@ from pydantic import (
 from functions._adapters.http.addresses import EVERY_NETWORK, Networks
 from functions._core.rate_limits import DEFAULT, Limit, read_limits
 from functions._core.records.values import time_span
-from functions._core.rules import Rules
+from functions._core.rules import InFlightLimits, Rules
 from functions._engine.jose import signing_keys
 from functions._engine.secret_leases import SecretLease, leases_of
 
@@ -157,6 +157,12 @@ class Settings(BaseModel):
     )
     trace_file: Path | None = Field(None, description="File that gets each span as a line of JSON; needs `otel`, too")
     sla_seconds: float = Field(14_400, gt=0, description="Deadline of a decision that brings none")
+    default_timeout_ms: int = Field(
+        60_000,
+        ge=1000,
+        le=10**12,
+        description="How long an attempt may take at least, in new tickets without timeout_ms",
+    )
     heartbeat_seconds: float = Field(30, gt=0, le=3600, description="How often workers report that they are alive")
     probe_agents: bool = Field(
         False, description="Ask agents that are silent for their `/health`; an answer of 2xx counts as a heartbeat"
@@ -180,6 +186,16 @@ class Settings(BaseModel):
     rate_limits: str = Field(
         DEFAULT,
         description="Limits of each client, name=rate/burst in requests a second, and day=number for a quota; or off",
+    )
+    max_flows: int | None = Field(None, ge=1, le=500, description="Flows in flight at once; without it any number")
+    max_tickets: int | None = Field(
+        None, ge=1, le=500, description="Tickets with workers at once; without it any number"
+    )
+    tenant_max_flows: int | None = Field(
+        None, ge=1, le=500, validate_default=True, description="Of FLOWC_MAX_FLOWS, as many for one `tenant_id` at most"
+    )
+    tenant_max_tickets: int | None = Field(
+        None, ge=1, le=500, validate_default=True, description="Of FLOWC_MAX_TICKETS, as many for one tenant at most"
     )
     retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
     dead_letters_max: int = Field(100_000, ge=1, description="Dead letters kept; beyond it the oldest are dropped")
@@ -228,6 +244,25 @@ class Settings(BaseModel):
             except ImportError:
                 raise ValueError("needs the extra `identity`: pip install 'flowc[identity]'") from None
         return value
+
+    @field_validator("tenant_max_flows", "tenant_max_tickets")
+    @classmethod
+    def _within_all(cls, value: int | None, others: ValidationInfo) -> int | None:
+        name = str(others.field_name).removeprefix("tenant_")
+        if value is not None and others.data.get(name) is None:
+            raise ValueError(f"{PREFIX}{name.upper()} has to be set, too")
+        return value
+
+    @property
+    def _in_flight(self) -> InFlightLimits | None:
+        if self.max_flows is None and self.max_tickets is None:
+            return None
+        return InFlightLimits(
+            flows=self.max_flows,
+            tickets=self.max_tickets,
+            tenant_flows=self.tenant_max_flows,
+            tenant_tickets=self.tenant_max_tickets,
+        )
 
     @field_validator("rate_limits")
     @classmethod
@@ -286,6 +321,7 @@ class Settings(BaseModel):
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str], **given: Any) -> "Settings":
         """Read `FLOWC_*` of `mapping`, `given` values first; raise `SettingsError` naming everything that is wrong."""
+        mapping = {SYNONYMS.get(name, name): value for name, value in mapping.items() if name in SYNONYMS} | {**mapping}
         found: dict[str, Any] = {
             name: mapping[PREFIX + name.upper()]
             for name in cls.model_fields
@@ -348,6 +384,8 @@ class Settings(BaseModel):
         """The time limits that follow from the settings."""
         return Rules(
             default_sla=time_span(1000 * self.sla_seconds),
+            least_timeout_ms=self.default_timeout_ms,
+            in_flight=self._in_flight,
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
             no_worker=time_span(1000 * self.no_worker_seconds),
             approval=time_span(1000 * self.approval_seconds),
@@ -357,6 +395,9 @@ class Settings(BaseModel):
             references_bytes=self.references_bytes,
         )
 
+
+SYNONYMS = {"SLA_DEFAULT_TIMEOUT_MS": "FLOWC_DEFAULT_TIMEOUT_MS"}
+"""Other names of settings, which the original has; ours counts where both are given."""
 
 CLIENT_SETTINGS = frozenset({"FLOWC_URL"})
 """Read by the command line and by workers, not by the platform."""

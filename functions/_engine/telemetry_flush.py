@@ -20,6 +20,8 @@ class TelemetryFlush:
         self._turn = asyncio.Lock()
         self._pause = FIRST_PAUSE
         self._not_before: datetime | None = None
+        self.away: str | None = None
+        """Why the sink took no more when it was tried last; None when it did, or was not tried."""
 
     async def __call__(self, intent_id: str | None = None) -> FlushResult:
         """Try now, and return what moved; with an intent's id, only what belongs to it is sent."""
@@ -36,6 +38,7 @@ class TelemetryFlush:
 
     async def _flush(self, intent_id: str | None) -> FlushResult:
         flushed = await flush_telemetry(self._ports, intent_id)
+        self.away = flushed.away
         if flushed.away is None:
             self._pause, self._not_before = FIRST_PAUSE, None
         else:

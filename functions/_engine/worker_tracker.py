@@ -147,8 +147,10 @@ class WorkerTracker:
         """Offer waiting tickets the slots that are free, in case the moment they became free was missed."""
         await self.look_around()
         workers = await self._ports.registry.workers()
-        for worker in workers:
-            await self._send(await release(worker, self._ports))
+        limits = self._rules.in_flight
+        if limits is None or limits.tickets is None:  # else those that wait for a place, too, are offered by `InFlight`
+            for worker in workers:
+                await self._send(await release(worker, self._ports))
         await self._probe_silent(workers)
         if self._registry_log is not None:
             await self._registry_log.catch_up(workers)
@@ -158,7 +160,7 @@ class WorkerTracker:
         if self.probe is None:
             return
         before, turns = self._ports.clock.now() - self._rules.heartbeat, asyncio.Semaphore(PROBES_AT_ONCE)
-        silent = sorted((w for w in workers if w.endpoint and w.last_seen <= before), key=attrgetter("last_seen"))[:PROBED]
+        silent = sorted((w for w in workers if w.endpoint and w.last_seen <= before), key=attrgetter("last_seen"))
 
         async def probed(worker: Worker, probe: Probe) -> None:
             async with turns:
@@ -166,7 +168,7 @@ class WorkerTracker:
                     with suppress(Conflict, Unavailable):
                         await self.track(Heartbeat(worker_id=worker.worker_id))
 
-        await asyncio.gather(*(probed(worker, self.probe) for worker in silent))
+        await asyncio.gather(*(probed(worker, self.probe) for worker in silent[:PROBED]))
 
     async def track(self, event: WorkerEvent) -> Tracked:
         """Apply what an event means for its worker; decided again when the worker's row moved in between."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from functions._adapters.http.cloudevents import read_events
+from functions._core.engine import ProcessState
 from functions._core.events.reports import RefusedReport
 from functions._engine.api_keys import ApiKeys
 from functions._engine.identity import identified
@@ -75,6 +76,18 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         queried=QueryMetrics(platform.metrics),
         report_refused=refused,
         read_avro=read_avro,
+        state=lambda: _state(platform),
+    )
+
+
+def _state(platform: Platform) -> ProcessState:
+    handles, instruments = platform.outbox.handles, platform.instruments
+    return ProcessState(
+        consumer="elsewhere" if handles is None else "running" if handles else "stopped",
+        lag=None if handles is None else platform.outbox.held,
+        last_event_at=instruments.last_event_at,
+        last_decision_at=instruments.last_decision_at,
+        sink_away=platform.flush_telemetry.away,
     )
 
 

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 from functions._core.events.envelope import CloudEvent
@@ -62,6 +63,8 @@ class Instruments:
         self.queue = MeasuredQueue(queue, self.metrics)
         self.gauges = Gauges(ports, queue, self.metrics, rules)
         self._recorder = recorder
+        self.last_event_at: datetime | None = None
+        self.last_decision_at: datetime | None = None
         ports.set_aside.told = self._set_aside
 
     def _set_aside(self, record: UnreadableRecord) -> None:
@@ -85,7 +88,9 @@ class Instruments:
 
     def handled(self, handling: Handling) -> None:
         """Tell metrics, log and traces of one event; never raises."""
-        metrics = self.metrics
+        metrics, self.last_event_at = self.metrics, handling.begun_at
+        if handling.function == "validate":
+            self.last_decision_at = handling.begun_at
         metrics.count("flowc_events_handled_total", handling.function, handling.result)
         metrics.time("flowc_event_duration_seconds", handling.seconds, handling.function)
         if handling.function in WORKED:

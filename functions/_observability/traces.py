@@ -30,9 +30,10 @@ from opentelemetry.trace import (
 
 from functions._core.decision.admission import TRACEPARENT
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.telemetry import error_of
 from functions._core.ports import Answer, Ports, TelemetrySink, WorkerGateway
 from functions._core.records.models import Flow
-from functions._core.records.values import flow_id_of
+from functions._core.records.values import Outcome, flow_id_of
 from functions._core.records.worker import Worker
 from functions._observability.dispatch_result import Handling
 from functions._observability.http_metrics import AsgiApp, Receive, Scope, Send
@@ -109,15 +110,29 @@ class Tracing:
         return flow_id not in self._unsampled
 
     def record(
-        self, name: str, parent: str, begun_ns: int, kind: SpanKind, attributes: Attributes, error: str | None = None
+        self,
+        name: str,
+        parent: str,
+        begun_ns: int,
+        kind: SpanKind,
+        attributes: Attributes,
+        error: str | None = None,
+        *,
+        ended_ns: int | None = None,
     ) -> None:
-        """Record a span that has just ended, under the trace of its event; without one there is nothing to say."""
+        """Record a span that has ended just now, or at `ended_ns`, under the trace of its event, if it has one."""
         if not TRACEPARENT.fullmatch(parent):
             return
         span = self._tracer.start_span(name, _context(parent), kind, attributes, start_time=begun_ns)
         if error is not None:
             span.set_status(Status(StatusCode.ERROR, error))
-        span.end()
+        span.end(ended_ns)
+
+    def _flow_ended(self, flow: Flow) -> None:
+        """Record a span as long as the flow, from its decision to its end."""
+        error = None if flow.outcome is Outcome.COMPLETED else error_of(flow.reasons) or flow.status.value
+        begun_ns, ended_ns = (int(at.timestamp() * 1e9) for at in (flow.received_at, flow.ended_at or flow.received_at))
+        self.record("flow", flow.traceparent, begun_ns, SpanKind.INTERNAL, _of_flow(flow), error, ended_ns=ended_ns)
 
     def _parent(self, given: str, flow: Flow) -> str:
         """Return the span above: the event's, or the flow's where a worker reports under a trace of its own."""
@@ -139,6 +154,9 @@ class Tracing:
         if flow is not None and step is not None:
             attributes["flowc.status"] = (step.flow or flow).status.value
             attributes["flowc.tickets"] = len(step.tickets)
+        ended = step.flow if step is not None else None
+        if ended is not None and flow is not None and ended.ended_at is not None and flow.ended_at is None:
+            self._flow_ended(ended)
         self.record(
             f"{handling.function} {handling.type}",
             parent,
@@ -147,6 +165,18 @@ class Tracing:
             attributes,
             str(handling.error) if handling.error is not None else None,
         )
+
+
+def _of_flow(flow: Flow) -> Attributes:
+    named = {
+        "flowc.flow_id": flow.flow_id,
+        "flowc.decision_id": flow.decision_id,
+        "flowc.plan_id": flow.plan_id,
+        "flowc.intent_id": flow.intent_id,
+        "flowc.status": flow.status.value,
+        "flowc.tickets": flow.tickets_generated,
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def open_tracing(endpoint: str | None, file: Path | None, version: str) -> Tracing:

@@ -19,7 +19,7 @@ from functions._core.records.models import TaskLog
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
-from functions.api.forms import Flush, KeyForm, OrderForm, RedriveForm, SkipForm, Wanted
+from functions.api.forms import AdjustForm, Flush, KeyForm, OrderForm, RedriveForm, ReplanForm, SkipForm, Wanted
 from functions.api.links import add_links
 from functions.api.ticket_forms import RetryForm, StatusChange
 from functions.api.webhook_forms import PipelineCompleted, Rotation
@@ -151,7 +151,9 @@ def _schemas() -> Mapping[str, Document]:
     """Return what is referred to by name: problems, bodies, events."""
     models: tuple[type[BaseModel], ...] = (
         OrderForm,
+        AdjustForm,
         RedriveForm,
+        ReplanForm,
         SkipForm,
         RetryForm,
         NewTicket,

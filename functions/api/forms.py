@@ -4,9 +4,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
 
+from functions._core.decision.vocabulary import PriorityWord
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
 from functions._core.records.principal import Role
-from functions._core.records.values import FIRST_FAULT, Model, SecurityLevel, Texts, WholeNumber, a_number
+from functions._core.records.values import FIRST_FAULT, JsonObject, Model, SecurityLevel, Texts, WholeNumber, a_number
 from functions._core.rules import CANDIDATES_PER_TICKET
 from functions.api.actions import PRINTABLE
 from functions.api.roles import AREAS
@@ -36,6 +37,26 @@ class RedriveForm(OrderForm):
 
     sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
     """The time that the flow has from now on, in seconds; None: as much as it had before."""
+
+
+class AdjustForm(OrderForm):
+    """What the open tickets of a flow get from now on; what is absent stays as it is."""
+
+    priority: PriorityWord | None = None
+    """How much the open tickets matter."""
+    max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(a_number)] | None = None
+    """How often each open ticket is tried again at most, those before included."""
+    sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
+    """How long the flow has from now on, in seconds."""
+
+
+class ReplanForm(OrderForm):
+    """Another plan. Work that workers have begun stays, or `force` takes it from them; what is done stays done."""
+
+    cognitive_plan: JsonObject
+    """The new plan, in the form of that in a decision; its `plan_id` stays that of the decision."""
+    force: StrictBool = False
+    """Whether work that workers have begun may be taken from them where its task is another one, or gone."""
 
 
 class SkipForm(OrderForm):

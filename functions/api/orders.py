@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request, Response
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand
 from functions.api.access import acting
-from functions.api.bodies import read_json
+from functions.api.bodies import MAX_JSON, read_json
 from functions.api.documents import json_body, problems
-from functions.api.forms import OrderForm, RedriveForm, SkipForm
+from functions.api.forms import AdjustForm, OrderForm, RedriveForm, ReplanForm, SkipForm
 from functions.api.preconditions import IdempotencyKey, own_key
 from functions.api.questions import found
-from functions.api.services import ApiServices, Services
+from functions.api.services import ApiServices, Services, services_of
 from functions.api.ticket_forms import RetryForm
 from functions.api.tickets import ticket_named
 from functions.api.views import OrderView, order_view
@@ -42,13 +42,25 @@ OF_FLOWS = (
     Verb("pause", commands.PauseRequest, "Assign nothing more of a flow; what runs goes on."),
     Verb("resume", commands.ResumeRequest, "Let a paused flow go on, with the time that it had left."),
     Verb("redrive", commands.RedriveRequest, "Let a flow that did not succeed go on where it failed.", RedriveForm),
+    Verb(
+        "adjust",
+        commands.AdjustRequest,
+        "Give the open tickets of a flow another priority, other retries, or the flow another deadline.",
+        AdjustForm,
+    ),
+    Verb(
+        "replan",
+        commands.ReplanRequest,
+        "Let a flow go on by another plan: tickets of the same tasks stay, others are cancelled, changed or made.",
+        ReplanForm,
+    ),
 )
 OF_TICKETS = (
     Verb("retry", commands.RetryRequest, "Try a ticket now that waits, or once more if it FAILED.", RetryForm),
     Verb("reassign", commands.ReassignRequest, "Take a ticket from its worker and give it to another one."),
     Verb("skip", commands.SkipRequest, "Take a ticket as done, with the given output.", SkipForm),
 )
-OF_WORKFLOWS = ("pause", "resume")
+OF_WORKFLOWS = ("pause", "resume", "replan")
 
 Endpoint = Callable[..., Awaitable[OrderView]]
 
@@ -79,7 +91,8 @@ def _of_ticket(verb: Verb) -> Endpoint:
 
 async def _said(request: Request, verb: Verb, key: str | None) -> OrderForm:
     """Return the body of an order; a key in a header is the order's id where the body names none."""
-    form = await read_json(request, verb.form)
+    limit = services_of(request).max_body if verb.form is ReplanForm else MAX_JSON
+    form = await read_json(request, verb.form, limit=limit)
     return form if form.order_id is not None else form.but(order_id=own_key(request, key))
 
 
@@ -105,7 +118,7 @@ def _route(path: str, name: str, tag: str, verb: Verb, endpoint: Endpoint) -> No
         status_code=202,
         responses=problems(400, 404, 409, 413, 415, 422)
         | {200: {"model": OrderView, "description": "A dry run: nothing was changed"}},
-        openapi_extra=json_body(verb.form, required=False),
+        openapi_extra=json_body(verb.form, required=verb.form is ReplanForm),
     )
 
 

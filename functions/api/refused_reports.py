@@ -43,6 +43,8 @@ async def note_refusal(
         reason=reason[:WHY_LIMIT],
     )
     services.report_refused(refused)
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        services.refused_proofs.note(refusal.code, services.ports.clock.now())
     try:
         await _keep(services, refused)
     except FlowcError:

@@ -38,6 +38,8 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/flows/{flow_id}/pause": COMMAND,
     "POST /api/v1/flows/{flow_id}/resume": COMMAND,
     "POST /api/v1/flows/{flow_id}/redrive": COMMAND,
+    "POST /api/v1/flows/{flow_id}/adjust": COMMAND,
+    "POST /api/v1/flows/{flow_id}/replan": COMMAND,
     "GET /api/v1/tickets": READ,
     "POST /api/v1/tickets": COMMAND,
     "GET /api/v1/tickets/by-plan/{plan_id}": READ,
@@ -51,6 +53,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/tickets/{ticket_id}/reassign": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/skip": COMMAND,
     "GET /api/v1/why/{record_id}": READ,
+    "GET /api/v1/diagnose/{case}": READ,
     "POST /api/v1/workers": WORK,
     "GET /api/v1/workers": READ,
     "POST /api/v1/workers/discover": READ,
@@ -77,6 +80,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/workflows/{workflow_id}/signal/{signal_name}": COMMAND,
     "POST /api/v1/workflows/{flow_id}/pause": COMMAND,
     "POST /api/v1/workflows/{flow_id}/resume": COMMAND,
+    "POST /api/v1/workflows/{flow_id}/replan": COMMAND,
     "GET /api/v1/dead-letters": READ,
     "POST /api/v1/dead-letters/{letter_id}/replay": COMMAND,
     "GET /api/v1/dead-letters/{letter_id}": READ,
@@ -101,6 +105,8 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/telemetry/buffer": READ,
     "POST /api/v1/telemetry/flush": COMMAND,
     "GET /api/v1/flow-c/status": READ,
+    "GET /api/v1/flow-c/executions": READ,
+    "GET /api/v1/flow-c/executions/{flow_id}": READ,
 }
 """By method and path of a route, as /openapi.json has them; the caller needs one of the roles."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
-from functions._core.engine import Engine
+from functions._core.engine import Engine, ProcessState
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import KnownRefusals, RefusedReport
@@ -34,6 +34,17 @@ class Held:
     def __init__(self, limit: int = MAX_HELD) -> None:
         self.limit = limit
         self.size = 0
+
+
+class RefusedProofs:
+    """The signatures and tokens that this process has refused: of each code how many, and when the last one came."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[int, datetime]] = {}
+
+    def note(self, code: str, at: datetime) -> None:
+        """Count one; the codes are those of the platform, so there are few."""
+        self.seen[code] = self.seen.get(code, (0, at))[0] + 1, at
 
 
 class ReadEvents(Protocol):
@@ -180,7 +191,7 @@ class ApiServices:
     known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
     returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
-    none.
+    none. `state` returns the state of this process, and asks nobody for it.
     """
 
     ports: Ports
@@ -210,6 +221,8 @@ class ApiServices:
     webhooks: WebhookServices | None = None
     watchers: Watchers = field(default_factory=Watchers)
     calls: Calls | None = None
+    state: Callable[[], ProcessState] = ProcessState
+    refused_proofs: RefusedProofs = field(default_factory=RefusedProofs)
 
 
 def services_of(request: Request) -> ApiServices:

@@ -1,8 +1,11 @@
 """Whether the platform is there, whether it can work, and its numbers."""
 
+from typing import Literal
+
 from fastapi import APIRouter, Response
 
 from functions._core.records.set_aside import LISTED
+from functions._core.records.values import Model, Timestamp
 from functions.api.documents import problems
 from functions.api.problems import Itemised
 from functions.api.services import Services
@@ -12,10 +15,37 @@ router = APIRouter(tags=["system"])
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class ConsumerState(Model):
+    """Whether this process handles the events of flows, how many wait in it, and when the last one came.
+
+    In a cluster others handle them (`elsewhere`). Times are null for what this process has not seen.
+    """
+
+    status: Literal["running", "stopped", "elsewhere"]
+    lag: int | None
+    last_event_at: Timestamp | None
+    last_decision_at: Timestamp | None
+
+
+class HealthView(Model):
+    """That the process answers, its version, and its part in the handling of events."""
+
+    status: Literal["ok"]
+    version: str
+    consumer: ConsumerState
+
+
 @router.get("/health")
-async def get_health(services: Services) -> dict[str, str]:
-    """Return that the process answers, and its version. Looks at nothing else."""
-    return {"status": "ok", "version": services.version}
+async def get_health(services: Services) -> HealthView:
+    """Return that the process answers, its version and the state of its consumer. Asks nobody for it."""
+    state = services.state()
+    consumer = ConsumerState(
+        status=state.consumer,
+        lag=state.lag,
+        last_event_at=state.last_event_at,
+        last_decision_at=state.last_decision_at,
+    )
+    return HealthView(status="ok", version=services.version, consumer=consumer)
 
 
 @router.get("/ready", responses=problems(503))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -12,6 +13,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.events.telemetry import summary_of
 from functions._core.explain.flow import Explanation
 from functions._core.placement.ranking import Breaker, breaker_of, health_of
+from functions._core.planning.graph import EDGES_NAMED
 from functions._core.planning.slack import closed_at, deadline_at, slack_ms, slack_state
 from functions._core.planning.tickets import score_at
 from functions._core.records.audits import AnyAudit, IncidentRecord
@@ -64,6 +66,13 @@ class FlowDetail(FlowView):
     tickets_compensated: int
     steps: tuple[StepView, ...]
     error: str | None
+    retries: int
+    reassignments: int
+    sla_violations: int
+    levels: int
+    """How many levels the plan has; 0 while there are no tickets."""
+    redundant_edges: tuple[str, ...]
+    """Dependencies that nothing waits for, as others imply them, as `a → c`; the first 100."""
 
 
 class FlowResult(Record):
@@ -81,6 +90,9 @@ class FlowResult(Record):
     sla_violated: bool
     steps: tuple[StepView, ...]
     error: str | None
+    retries: int
+    reassignments: int
+    sla_violations: int
 
 
 class FlowPage(Record):
@@ -296,7 +308,20 @@ def flow_detail(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int],
     summary = summary_of(flow.but(tally=tally), tickets, now)
     known = {*FlowView.__struct_fields__}
     more = {name: value for name, value in summary.items() if name not in known}
+    more |= {"levels": max((t.level + 1 for t in tickets if t.compensates is None), default=0)}
+    more |= {"redundant_edges": _redundant_edges(tickets)}
     return from_json(FlowDetail, {**fields_of(flow), **_sla(flow, now), "tickets_by_status": tally, **more})
+
+
+def _redundant_edges(tickets: Sequence[Ticket]) -> tuple[str, ...]:
+    by_id = {ticket.ticket_id: ticket for ticket in tickets if ticket.compensates is None}
+    edges = (
+        f"{by_id[one].task_id} → {ticket.task_id}"
+        for ticket in by_id.values()
+        for one in ticket.dependencies
+        if one in by_id and ticket.ticket_id not in by_id[one].dependants
+    )
+    return tuple(islice(edges, EDGES_NAMED))
 
 
 def flow_result(flow: Flow, tickets: Sequence[Ticket], tally: Mapping[str, int], now: datetime) -> FlowResult:

@@ -7,6 +7,7 @@ one without a timestamp, which cannot be old, is remembered for as long as its f
 """
 
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -44,6 +45,9 @@ FRESH = 2 * TOLERANCE + timedelta(minutes=1)
 
 REMEMBERED = timedelta(days=30)
 """How long a message without a timestamp is remembered."""
+
+PLAIN = re.compile(r"sha256=[0-9a-fA-F]{64}")
+"""The form of the header `X-Webhook-Signature`."""
 
 Signature = SignedMessage | tuple[str, str | None]
 """The headers of Standard Webhooks, or those of the original: signature, and timestamp if there is one."""
@@ -90,6 +94,7 @@ async def pipeline_completed(services: Services, request: Request) -> PipelineAn
             if (slow := await stranger_slowed_down(services.limiter, request.scope)) is not None:
                 return slow
             webhooks_of(services).refused(refusal.code)
+            services.refused_proofs.note(refusal.code, services.ports.clock.now())
         raise
     told = checked(PipelineCompleted, value, "body")
     ticket = await _ticket(services, told)
@@ -109,6 +114,9 @@ def _signature_in(headers: Mapping[str, str], now: datetime) -> Signature:
     if not given:
         text = "the message is not signed: X-Webhook-Signature: sha256=<hex>, or the webhook-… headers, are missing"
         raise Rejected(text, code="not_signed", status=401)
+    if not PLAIN.fullmatch(given):
+        text = "X-Webhook-Signature has to be `sha256=` and 64 hexadecimal digits"
+        raise Rejected(text, code="malformed_signature", status=401)
     if stamp is not None:
         _check_time(stamp, now)
     return given, stamp
@@ -126,8 +134,7 @@ def _proved(signature: Signature, body: bytes, secrets: Sequence[str]) -> Proof:
     message = body if stamp is None else stamp.encode() + b"." + body
     expected = [f"sha256={hmac.new(secret.encode(), message, sha256).hexdigest()}" for secret in secrets]
     # All are compared, each in constant time; hexadecimal digits may be in either case, the name of the hash may not.
-    name, _, digits = given.partition("=")
-    theirs = f"{name}={digits.lower()}".encode(errors="replace")
+    theirs = given.lower().encode()
     if not sum([hmac.compare_digest(ours.encode(), theirs) for ours in expected]):
         raise Rejected("the signature does not fit", code="bad_signature", status=401)
     return sha256(message).hexdigest(), REMEMBERED if stamp is None else FRESH

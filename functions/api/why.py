@@ -11,6 +11,7 @@ from functions._core.errors import Unavailable, Unreadable
 from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
 from functions._core.explain.ticket import Explanation
 from functions._core.explain.unreadable import explain_unreadable, with_unreadable
+from functions._core.placement.limits import TICKETS, places, room_for, tenant_of
 from functions._core.placement.ranking import rank
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
@@ -89,12 +90,25 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     explanation = explain_ticket(
         ticket, flow, now, services.rules, upstream=upstream, workers=workers, up_since=services.up_since()
     )
+    explanation = await _with_limit(services, explanation, ticket, flow)
     explanation = await _with_refused(services, explanation, ticket.flow_id)
     left_out = ports.set_aside.records(RecordKind.WORKER)
     about = [one for one in left_out if ticket.status is TicketStatus.PENDING or one.record_id == ticket.worker_id]
     needs = ports.set_aside.records(RecordKind.REQUIREMENT, flow_id=ticket.flow_id)
     about += [one for one in needs if one.record_id == ticket.ticket_id]
     return why_view(with_unreadable(explanation, about), ticket, now, last)
+
+
+async def _with_limit(services: ApiServices, explanation: Explanation, ticket: Ticket, flow: Flow) -> Explanation:
+    """Return the explanation with the limit of tickets in flight, where the ticket waits for that."""
+    limits = services.rules.in_flight
+    if limits is None or limits.tickets is None or ticket.waiting is not Waiting.SLOT:
+        return explanation
+    held, _ = await places(TICKETS, services.ports.key_values)
+    if room_for({ticket.ticket_id: tenant_of(flow)}, held, limits.of(TICKETS)):
+        return explanation
+    text = limits.told(TICKETS)
+    return explanation.but(details=(*explanation.details, f"{text[0].upper()}{text[1:]}."))
 
 
 async def _with_refused(services: ApiServices, explanation: Explanation, flow_id: str) -> Explanation:

@@ -13,6 +13,7 @@ from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.related_tickets import around_failure
 from functions._core.placement.fair_queue import FairQueue
+from functions._core.placement.limits import with_place
 from functions._core.placement.ranking import choose
 from functions._core.ports import Answer, Ports
 
@@ -32,6 +33,11 @@ async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> An
             continue
         chosen[ticket_id] = choice.worker_id
         taken[choice.worker_id] = taken.get(choice.worker_id, 0) + 1
+    begin = [context.tickets[ticket_id] for ticket_id in chosen]
+    allowed = await with_place(begin, context.flow, context.rules.in_flight, ports, context.now)
+    for ticket_id in chosen.keys() - {*allowed}:
+        del chosen[ticket_id]
+        crowded[ticket_id] = await turns.of(context.tickets[ticket_id])
     return Assigned(chosen, event.candidates, crowded)
 
 

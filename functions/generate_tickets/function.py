@@ -9,8 +9,9 @@ from functools import partial
 from functions._core.decision.reading import read_decision
 from functions._core.events.data import PlanValidated
 from functions._core.machine.context import Context
-from functions._core.machine.flow import Generated
+from functions._core.machine.flow import Generated, HeldBack
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
+from functions._core.placement.limits import may_begin
 from functions._core.planning.tickets import generate_tickets as tickets_of_plan
 from functions._core.ports import Ports
 from functions._core.records.values import FlowStatus
@@ -24,6 +25,9 @@ async def generate_tickets(event: PlanValidated, context: Context, ports: Ports)
     """
     if context.flow.status is not FlowStatus.GENERATING:
         return Duplicate()
+    held_back = await may_begin(context.flow, context.rules.in_flight, ports, context.now)
+    if held_back is not None:
+        return HeldBack(held_back)
     text = await ports.store.decision(event.flow_id)
     return reached(partial(_generated, text, context), heavy=len(text) > LARGE_DECISION)
 

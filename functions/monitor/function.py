@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
+from functions._core.decision.reading import document_in
 from functions._core.errors import Unreadable
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand, Command
@@ -23,8 +24,11 @@ from functions._core.machine.incidents import LeftOut, incident_of_unreadable
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, moving, reached
 from functions._core.machine.redrive import new_deadline, to_redo, to_retry, work_stands
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
+from functions._core.machine.replanning import check_under_way
 from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.placement.limits import FLOWS, TICKETS, take, tenant_of, with_place
 from functions._core.planning.compensation import compensations
+from functions._core.planning.replan import new_decision, replan
 from functions._core.ports import Ports
 from functions._core.records.audits import AuditKind
 from functions._core.records.models import Ticket
@@ -95,6 +99,7 @@ async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> Any
     flow = context.flow
     if not isinstance(order, commands.RedriveRequest | commands.RetryRequest) or flow.outcome is None:
         return Commanded(order, context.cause)
+    await _take_place(context, ports)
     deadline = new_deadline(flow, getattr(order, "sla_seconds", None), context.now)
     tickets = await ports.store.tickets_of(flow.flow_id)
 
@@ -104,6 +109,15 @@ async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> Any
         return Commanded(order, context.cause, redriven=again, not_compensatable=stand, deadline=deadline)
 
     return reached(redriven, heavy=len(tickets) > LARGE_STEP)
+
+
+async def _take_place(context: Context, ports: Ports) -> None:
+    """Take a place for a flow that begins again; raise `Rejected`, status 409, where there is none."""
+    flow, limits = context.flow, context.rules.in_flight
+    if limits is None or limits.flows is None:
+        return
+    if not await take(FLOWS, {flow.flow_id: tenant_of(flow)}, limits, ports.key_values, context.now):
+        raise commands.refusal(f"{limits.told(FLOWS)}: redrive flow {flow.flow_id} later")
 
 
 async def _with_retried(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
@@ -119,6 +133,23 @@ async def _with_retried(order: AnyCommand, context: Context, ports: Ports) -> An
     return Commanded(order, context.cause, redriven=again, around=RelatedTickets(live=live))
 
 
+async def _with_plan(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
+    flow = context.flow
+    check_under_way(flow)
+    if not isinstance(order, commands.ReplanRequest):
+        raise TypeError(order)
+    document = document_in(await ports.store.decision(flow.flow_id))
+    decision = new_decision(document if isinstance(document, dict) else {}, order.cognitive_plan, context.now)
+    tickets = [ticket for ticket in await ports.store.tickets_of(flow.flow_id) if ticket.compensates is None]
+    tally = await ports.ticket_counts.by_status(flow.flow_id)
+
+    def planned() -> AnyOutcome:
+        difference = replan(flow, tickets, decision, context.now, context.rules, force=order.force)
+        return Commanded(order, context.cause, tally=tally, replan=difference)
+
+    return reached(planned, heavy=len(tickets) > LARGE_STEP)
+
+
 async def _with_after(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     ticket = context.tickets.get(order.target)
     around = await around_failure(ticket, ports) if ticket is not None and ticket.live else RelatedTickets()
@@ -127,6 +158,10 @@ async def _with_after(order: AnyCommand, context: Context, ports: Ports) -> AnyO
 
 async def _with_worker(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     worker = await ports.registry.worker(order.worker_id) if isinstance(order, commands.ClaimRequest) else None
+    ticket, limits = context.tickets.get(order.target), context.rules.in_flight
+    free = limits is None or ticket is None or ticket.status is not TicketStatus.PENDING
+    if not free and limits and ticket and not await with_place([ticket], context.flow, limits, ports, context.now):
+        raise commands.refusal(f"{limits.told(TICKETS)}: claim ticket {ticket.task_id} later")
     return Commanded(order, context.cause, worker=worker)
 
 
@@ -134,6 +169,8 @@ LOADED: Mapping[type[Command], Callable[[AnyCommand, Context, Ports], Awaitable[
     commands.CancelRequest: _with_live,
     commands.PauseRequest: _with_live,
     commands.ResumeRequest: _with_live,
+    commands.AdjustRequest: _with_live,
+    commands.ReplanRequest: _with_plan,
     commands.SkipRequest: _with_end,
     commands.RedriveRequest: _with_redone,
     commands.RetryRequest: _with_retried,
@@ -153,6 +190,9 @@ async def reported(reports: Sequence[Report], context: Context, ports: Ports) ->
     given_up = [ticket for report, ticket in failed if not _will_retry(report, ticket, context)]
     around = await around_ends(done, given_up, ports) if done or given_up else RelatedTickets()
     slots = Counter(ticket.worker_id for ticket in (*done, *(ticket for _, ticket in failed)))
+    limits = context.rules.in_flight
+    if limits is not None and limits.tickets is not None:
+        slots.clear()  # a place has to be given back first: then waiting tickets are released
     following = [t for who, n in slots.items() for t in await _next_for(who, n, context, ports)]
     return moving(around.touched, Reported(reports, around, following))
 

@@ -5,6 +5,8 @@ person has to approve the plan first.
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from functions._core.decision.checks import IMPOSSIBLE, check_plan
@@ -21,8 +23,8 @@ from functions._core.events.data import DecisionStored
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Refused, Validated
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
-from functions._core.planning.graph import schedule
-from functions._core.ports import Ports
+from functions._core.planning.graph import named_edges, schedule
+from functions._core.ports import Clock, Ports
 from functions._core.records.models import Flow, Reason
 from functions._core.records.values import FlowStatus
 from functions._core.rules import LARGE_DECISION
@@ -33,10 +35,16 @@ async def validate(event: DecisionStored, context: Context, ports: Ports) -> Any
     if context.flow.status is not FlowStatus.VALIDATING:
         return Duplicate()
     text = await ports.store.decision(event.flow_id)
-    return reached(partial(_checked, text, context), heavy=len(text) > LARGE_DECISION)
+    return reached(partial(_timed, text, context, ports.clock), heavy=len(text) > LARGE_DECISION)
 
 
-def _checked(text: bytes, context: Context) -> AnyOutcome:
+def _timed(text: bytes, context: Context, clock: Clock) -> AnyOutcome:
+    """Return the finding with the time that it took."""
+    begun = clock.now()
+    return replace(_checked(text, context), duration_ms=(clock.now() - begun) / timedelta(milliseconds=1))
+
+
+def _checked(text: bytes, context: Context) -> Refused | Validated:
     try:
         document = document_in(text)
         decision = decision_in(document)
@@ -81,6 +89,7 @@ def _validated(
         risk_band=decision.flow_risk_band,
         sla_deadline=deadline,
         sla_limit=decision.sla_deadline,
+        tenant_id=decision.tenant_id,
         approval=approval_reasons(decision),
         impossible=impossible,
         tasks=len(plan.timings),
@@ -88,4 +97,5 @@ def _validated(
         critical_path_ms=plan.critical_path_ms,
         schema_version=decision.schema_version,
         warnings=warnings,
+        redundant_edges=named_edges(plan.redundant(decision.cognitive_plan.tasks)),
     )

@@ -8,7 +8,7 @@ import pytest
 from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Unavailable
 from functions._core.records.change_set import ChangeSet, joined
-from functions._core.records.values import FlowStatus, TicketStatus
+from functions._core.records.values import FlowStatus, Priority, TicketStatus
 from tests.conformance.suite import StoresSuite
 from tests.support.builders import (
     T0,
@@ -53,6 +53,21 @@ class SharedFlowStoreSuite(StoresSuite):
 class FlowStoreSuite(StoresSuite):
     large = 2000
     """Tickets of a large plan: more than any store writes at once."""
+
+    async def test_a_ticket_that_is_written_whole_changes_in_what_otherwise_never_changes(self, stores: Stores) -> None:
+        flow = make_flow()
+        ticket, other = make_plan(flow, 2)
+        await stores.store.commit(make_step(flow, ticket, other))
+        task = {"description": "Do it another way.", "parameters": {"a": [1]}, "dependants": (), "hash": "e" * 64}
+        changed = later(ticket, priority=Priority.CRITICAL, **task)
+        step = ChangeSet(flow_id=flow.flow_id, tickets=(changed,), rewritten=frozenset({ticket.ticket_id}))
+        await stores.store.commit(step)
+        assert await stores.store.tickets_of(flow.flow_id) == [changed, other]
+        moved = later(changed, attempt=1)
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(moved,)))
+        assert await stores.store.tickets([ticket.ticket_id]) == {ticket.ticket_id: moved}
+        with pytest.raises(Conflict):
+            await stores.store.commit(step)
 
     async def test_a_flow_that_was_never_committed_is_none(self, stores: Stores) -> None:
         assert await stores.store.flow(make_flow().flow_id) is None

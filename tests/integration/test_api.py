@@ -422,7 +422,8 @@ async def test_a_405_allows_what_the_document_lists_for_the_path_also_beside_one
 
 
 async def test_health_readiness_and_metrics_are_there(api: Api) -> None:
-    assert await api.get("/health") == {"status": "ok", "version": "1.2.3"}
+    health = await api.get("/health")
+    assert (health["status"], health["version"], health["consumer"]["status"]) == ("ok", "1.2.3", "running")
     assert (await api.get("/ready"))["ready"] is True
     metrics = await api.client.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")

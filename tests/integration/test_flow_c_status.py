@@ -1,9 +1,10 @@
 """The numbers of all flows over HTTP."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,3 +85,29 @@ async def test_the_status_is_given_even_where_events_are_not_handled(api: Api) -
     assert (await api.get(STATUS))["consumer"] == {"status": "stopped", "lag": 7}
     api.app.state.services = replace(services, ready=away)
     assert (await api.get(STATUS))["consumer"] == {"status": "unavailable", "lag": None}
+
+
+async def test_each_flow_that_has_ended_is_one_document(api: Api) -> None:
+    await put(api, 1, took=2)
+    await put(api, 2, took=3, ok=False)
+    await put(api, 3, took=None)
+    page = await api.get("/api/v1/flow-c/executions")
+    assert [(one["status"], one["duration_ms"]) for one in page["items"]] == [("FAILED", 3000), ("COMPLETED", 2000)]
+    first = page["items"][0]
+    assert await api.get(f"/api/v1/flow-c/executions/{first['flow_id']}") == first
+    running = make_flow(3).flow_id
+    problem_of(await api.client.get(f"/api/v1/flow-c/executions/{running}"), 404, "unknown_execution")
+
+
+async def test_the_result_of_a_flow_counts_retries_and_violations(api: Api) -> None:
+    await api.world.register()
+    tries: list[str] = []
+
+    def behave(assignment: Mapping[str, Any]) -> dict[str, str]:
+        tries.append(assignment["task_id"])
+        return {"status": "FAILED" if len(tries) == 1 else "COMPLETED"}
+
+    api.world.workers.behave = behave
+    flow = await api.world.run(task("a", retry={"initial_ms": 1}))
+    result = await api.get(f"/api/v1/flows/{flow.flow_id}/result")
+    assert (result["success"], result["retries"], result["reassignments"], result["sla_violations"]) == (True, 1, 0, 0)

@@ -1,7 +1,7 @@
 """Whole flows through the real platform over the memory adapters: what users see in the end, and why."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from functions._adapters.memory.registry import MemoryRegistry
+from functions._adapters.memory.state import State
+from functions._adapters.memory.store import MemoryStore
 from functions._core.decision.admission import admit
-from functions._core.errors import Rejected
+from functions._core.errors import Rejected, Unavailable
 from functions._core.events.commands import ApprovalGrant
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.workers import Heartbeat
@@ -18,6 +21,7 @@ from functions._core.ports import Answer
 from functions._core.records.audits import AuditRecord
 from functions._core.records.models import Flow, Phase
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting, flow_id_of, ticket_id_of
+from functions._core.records.worker import Worker
 from tests.support.world import LocalWorld, decision, decision_event, report_event, running_world, task, until
 
 DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
@@ -46,9 +50,9 @@ async def test_telemetry_has_one_event_for_each_step_and_one_frame_with_full_cor
         await world.register()
         flow = await world.run(*DIAMOND)
         events = world.sink.events
-    assert [event.event_type for event in events] == ["flow.step.completed"] * 5 + ["telemetry.frame"]
-    assert [event.data["step"] for event in events[:5]] == ["C1", "C2", "C3", "C4", "C5"]
-    assert all(event.data["status"] == "completed" for event in events[:5])
+    assert [event.event_type for event in events] == ["flow.step.completed"] * 6 + ["telemetry.frame"]
+    assert [event.data["step"] for event in events[:6]] == ["C1", "C2", "C3", "C4", "C5", "C6"]
+    assert all(event.data["status"] == "completed" for event in events[:6])
     for event in events:
         correlation = {name: event.data[name] for name in ("flow_id", "plan_id", "intent_id", "decision_id")}
         assert correlation == {
@@ -58,7 +62,10 @@ async def test_telemetry_has_one_event_for_each_step_and_one_frame_with_full_cor
             "decision_id": flow.decision_id,
         }
         assert event.data["trace_id"] == flow.trace_id
-    assert len(events[-1].data["ticket_ids"]) == 4
+    named = [len(event.data["ticket_ids"]) for event in events]
+    assert named == [0, 4, 4, 4, 4, 4, 4]
+    assert all(event.data["metadata"] for event in events[:6])
+    assert (events[-1].data["retries"], events[-1].data["sla_violations"]) == (0, 0)
     assert events[-1].data["tickets_by_status"] == {"COMPLETED": 4}
 
 
@@ -369,7 +376,7 @@ async def test_telemetry_waits_in_order_while_the_sink_is_away_and_the_flow_ends
         third = await world.run(task("a"))
         await until(lambda: _empty(world), "the buffer to drain")
         frames = [event.subject for event in world.sink.events if event.event_type == "telemetry.frame"]
-    assert (first.status, first.telemetry_published, buffered) == (FlowStatus.COMPLETED, False, 6)
+    assert (first.status, first.telemetry_published, buffered) == (FlowStatus.COMPLETED, False, 7)
     assert third.telemetry_published is False
     assert frames == [first.flow_id, second.flow_id, third.flow_id]
 
@@ -448,3 +455,29 @@ async def test_what_fails_in_passing_is_tried_again_after_pauses_that_grow(tmp_p
     first, second = (later - earlier for earlier, later in zip(retried, again, strict=True))
     assert first >= timedelta(milliseconds=100)
     assert second >= timedelta(milliseconds=300)
+
+
+class AwayRegistry(MemoryRegistry):
+    """A registry that does not answer while it is `away`."""
+
+    away = True
+
+    async def workers(self) -> Sequence[Worker]:
+        if self.away:
+            raise Unavailable("the registry does not answer")
+        return await super().workers()
+
+
+async def test_while_the_registry_is_away_tickets_wait_and_go_on_when_it_is_back(tmp_path: Path) -> None:
+    stores = MemoryStore().stores
+    registry = AwayRegistry(State())
+    registry.away = False
+    async with running_world(tmp_path, replace(stores, registry=registry)) as world:
+        await world.register()
+        registry.away = True
+        flow_id = await world.submit(decision(task("a")))
+        await world.reached(flow_id, "EXECUTING")
+        (ticket,) = (await world.tickets(flow_id)).values()
+        assert (ticket.status, ticket.waiting) == ("PENDING", "DISCOVERY")
+        registry.away = False
+        assert (await world.ended(flow_id)).status == "COMPLETED"

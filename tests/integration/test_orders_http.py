@@ -99,6 +99,20 @@ class Verb:
 
 VERBS = (
     Verb(
+        "adjust",
+        held,
+        "flow.adjust_requested",
+        (("flow.adjusted", None, None, None),),
+        (("priority", "CRITICAL"),),
+    ),
+    Verb(
+        "replan",
+        held,
+        "flow.replan_requested",
+        (("flow.replanned", None, None, None), ("ticket.cancelled", "b", "PENDING", "CANCELLED")),
+        (("cognitive_plan", {"plan_id": "p", "tasks": [task("a")]}),),
+    ),
+    Verb(
         "cancel",
         held,
         "flow.cancel_requested",

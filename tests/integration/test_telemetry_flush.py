@@ -44,13 +44,13 @@ async def test_what_could_not_be_sent_waits_and_is_sent_in_order_when_asked_for(
     flow = await api.world.run(task("a"))
     assert flow.telemetry_published is False
     waiting = await api.get(BUFFER)
-    assert waiting["size"] == 6
+    assert waiting["size"] == 7
     assert waiting["oldest_at"].endswith("Z")
     api.world.sink.down = False
     answer = await api.client.post(FLUSH)
-    assert (answer.status_code, answer.json()) == (200, FLUSHED | {"flushed": 6})
+    assert (answer.status_code, answer.json()) == (200, FLUSHED | {"flushed": 7})
     event_types = [event.event_type for event in api.world.sink.events]
-    assert event_types == ["flow.step.completed"] * 5 + ["telemetry.frame"]
+    assert event_types == ["flow.step.completed"] * 6 + ["telemetry.frame"]
     assert await api.get(BUFFER) == {"size": 0, "oldest_at": None}
 
 

@@ -113,7 +113,7 @@ async def test_telemetry_that_is_refused_keeps_that_of_no_other_flow(
         shown = api.world.platform.metrics.text().decode()
         assert await api.world.ports.telemetry_buffer.size() == 0
         said = await published(api, bad)
-    assert [event["subject"] for event in sink.taken] == [flow.flow_id for flow in good for _ in range(6)]
+    assert [event["subject"] for event in sink.taken] == [flow.flow_id for flow in good for _ in range(7)]
     assert {(letter.function, letter.reason.code, letter.flow_id) for letter in letters} == {
         ("publish_telemetry", "refused_by_sink", bad.flow_id)
     }
@@ -123,11 +123,11 @@ async def test_telemetry_that_is_refused_keeps_that_of_no_other_flow(
     assert {(line["flow_id"], line["correlation_id"], line["code"]) for line in told} == {
         (bad.flow_id, bad.correlation_id, "refused_by_sink")
     }
-    assert len(told) == len(letters) == 6
-    assert "neural_hive_flow_c_telemetry_lost_total 6.0" in shown
-    assert 'flowc_dead_letters_total{code="refused_by_sink",function="publish_telemetry"} 6.0' in shown
+    assert len(told) == len(letters) == 7
+    assert "neural_hive_flow_c_telemetry_lost_total 7.0" in shown
+    assert 'flowc_dead_letters_total{code="refused_by_sink",function="publish_telemetry"} 7.0' in shown
     assert said[0] is False
-    assert "did not take 6 events of its telemetry" in said[1]
+    assert "did not take 7 events of its telemetry" in said[1]
     assert "buffer" not in said[1]
 
 
@@ -191,7 +191,15 @@ async def test_a_flow_whose_telemetry_waited_says_so_until_it_is_sent(
         after = await published(api, flow)
     assert after[0] is True
     assert "telemetry" not in after[1]
-    assert sorted(event["data"].get("step", "frame") for event in sink.taken) == ["C1", "C2", "C3", "C4", "C5", "frame"]
+    assert sorted(event["data"].get("step", "frame") for event in sink.taken) == [
+        "C1",
+        "C2",
+        "C3",
+        "C4",
+        "C5",
+        "C6",
+        "frame",
+    ]
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/", "http://nowhere.invalid/", "http://127.0.0.1:1/"])
@@ -199,7 +207,7 @@ async def test_a_sink_with_a_wrong_address_loses_nothing(tmp_path: Path, client:
     async with sending(tmp_path, HttpTelemetrySink(client, url)) as api:
         flow = await api.world.run(task("a"))
         answer = (await api.client.post("/api/v1/telemetry/flush")).json()
-        assert (flow.telemetry_published, answer["left"], answer["dead_letters"]) == (False, 6, 0)
+        assert (flow.telemetry_published, answer["left"], answer["dead_letters"]) == (False, 7, 0)
         assert answer["sink"]
         assert await letters_of(api.world) == []
 
@@ -243,7 +251,7 @@ async def test_telemetry_that_goes_through_a_broker_is_refused_like_any_other(
     assert flow.telemetry_published is False
     assert [letter.event["data"]["step"] for letter in letters] == ["C3"]
     steps = [data.get("step", "frame") for data in sink.taken]
-    assert list(dict.fromkeys(steps)) == ["C1", "C2", "C4", "C5", "frame"]
+    assert list(dict.fromkeys(steps)) == ["C1", "C2", "C4", "C5", "C6", "frame"]
 
 
 async def test_a_subscriber_with_a_wrong_address_loses_nothing_and_one_that_refuses_loses_that_alone(
@@ -279,3 +287,19 @@ async def _logged(lines: Sequence[Any], event: str) -> bool | None:
 async def _empty(world: LocalWorld) -> bool | None:
     await asyncio.sleep(0.01)
     return True if await world.platform.instruments.queue.depth() == 0 else None
+
+
+async def test_what_is_not_taken_for_an_hour_leaves_the_buffer_and_is_counted(
+    tmp_path: Path, sink: Sink, client: HttpClient
+) -> None:
+    clock, stores = Clock(), MemoryStore().stores
+    ports = ports_of(Settings(data=tmp_path), stores, client, client, HttpTelemetrySink(client, sink.url), clock)
+    await stores.store.commit(ChangeSet(flow_id=make_flow().flow_id, telemetry=(make_event(1, data={}),)))
+    flush = TelemetryFlush(ports)
+    sink.judge = lambda _event: 500
+    for second, lost, left in ((3599, 0, 1), (3601, 1, 0)):
+        clock.time = T0 + timedelta(seconds=second)
+        assert (await flush()).lost == lost
+        assert await ports.telemetry_buffer.size() == left
+    (letter,), _ = await ports.dead_letters.letters(None, 10)
+    assert (letter.reason.code, letter.event["id"]) == ("sink_unavailable", make_event(1, data={}).id)

@@ -14,9 +14,10 @@ from functions._adapters.memory.store import MemoryStore
 from functions._adapters.sql.postgres import PostgresStore
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.stores import Stores
+from functions._core.records.models import Ticket
 from functions._engine.clock import SystemClock
 from tests.support.http_api import Api, problem_of, running_api
-from tests.support.world import decision, task, until
+from tests.support.world import decision, report_event, task, until
 
 TICKETS = "/api/v1/tickets"
 
@@ -32,6 +33,11 @@ async def change(api: Api, ticket: Mapping[str, Any], status: str, **more: Any) 
     headers = more.pop("headers", {})
     path = f"{TICKETS}/{ticket['ticket_id']}/status"
     return await api.client.patch(path, json={"status": status, **more}, headers=headers)
+
+
+async def ticket_of(api: Api, ticket: Ticket) -> Ticket:
+    """Return a ticket as it is stored."""
+    return (await api.world.ports.store.tickets([ticket.ticket_id]))[ticket.ticket_id]
 
 
 class TicketsSuite:
@@ -66,6 +72,32 @@ class TicketsSuite:
         history = (await api.client.get(f"{TICKETS}/{ticket['ticket_id']}/history")).json()["items"]
         kinds = [entry["type"] for entry in history]
         assert kinds == ["ticket.started", "ticket.failed", "ticket.redriven", "ticket.started", "ticket.completed"]
+
+    async def test_a_flow_is_adjusted_and_goes_on_by_another_plan(self, api: Api) -> None:
+        api.world.workers.behave = lambda _assignment: None
+        await api.world.register(slots=50)
+        flow_id = await api.submit(decision(task("a"), task("b", "a"), task("c", "b")))
+        held = await api.world.ticket(flow_id, lambda one: one.acknowledged_at is not None, "a worker has it")
+        adjusted = await api.client.post(f"/api/v1/flows/{flow_id}/adjust", json={"priority": "HIGH"})
+        assert adjusted.status_code == 202, adjusted.text
+        new = {"plan_id": "p", "tasks": [task("a"), task("c", "a", parameters={"n": 2}), task("d", "a", "c")]}
+        replanned = await api.client.post(f"/api/v1/flows/{flow_id}/replan", json={"cognitive_plan": new})
+        assert replanned.status_code == 202, replanned.text
+        tickets = await api.world.tickets(flow_id)
+        found = {name: (one.status.value, one.open_dependencies, one.priority.value) for name, one in tickets.items()}
+        assert found == {
+            "a": ("ASSIGNED", 0, "HIGH"),
+            "b": ("CANCELLED", 1, "HIGH"),
+            "c": ("PENDING", 1, "NORMAL"),
+            "d": ("PENDING", 1, "NORMAL"),
+        }
+        assert (tickets["c"].parameters, tickets["a"].hash) == ({"n": 2}, (await ticket_of(api, held)).hash)
+        api.world.workers.behave = lambda _assignment: {"status": "COMPLETED"}
+        for assignment in api.world.workers.assignments:
+            await api.world.platform.report(report_event(assignment, status="COMPLETED"))
+        flow = await api.world.ended(flow_id)
+        assert (flow.status.value, flow.dropped) == ("COMPLETED", 1)
+        assert (await api.get(f"/api/v1/flows/{flow_id}/replay"))["agrees"]
 
     async def test_of_many_claims_at_once_one_is_carried_out(self, api: Api) -> None:
         ticket = await created(api)

@@ -112,7 +112,26 @@ async def test_one_flow_is_one_tree_from_the_post_to_the_telemetry_frame(tmp_pat
         "monitor ticket.reported": 2,
         "publish_telemetry flow.consolidated": 1,
         "publish telemetry.frame": 1,
+        "flow": 1,
     }
+
+
+async def test_a_flow_is_one_span_as_long_as_it_took_with_its_ids_and_an_error_when_it_failed(tmp_path: Path) -> None:
+    file = tmp_path / "spans.jsonl"
+    async with traced(tmp_path, trace_file=file) as world:
+        good = await world.run(task("a"))
+        bad = await world.run(task("a", "a"))
+    flows = {span["attributes"]["flowc.flow_id"]: span for span in spans_of(file) if span["name"] == "flow"}
+    for flow, status in ((good, "UNSET"), (bad, "ERROR")):
+        span = flows[flow.flow_id]
+        assert span["status"] == status
+        assert span["parent_span_id"] == flow.span_id
+        assert flow.ended_at is not None
+        took = (flow.ended_at - flow.received_at).total_seconds()
+        assert abs((span["end_ns"] - span["start_ns"]) / 1e9 - took) < 0.001
+        named = {name: span["attributes"][f"flowc.{name}"] for name in ("plan_id", "intent_id", "decision_id")}
+        assert named == {"plan_id": flow.plan_id, "intent_id": "intent-1", "decision_id": flow.decision_id}
+    assert "self_dependency" in flows[bad.flow_id]["error"]
 
 
 async def test_spans_say_whose_they_are_how_long_they_took_and_what_came_out(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from tests.support.world import PATIENCE_S
 
 COMMANDS = [
     ("demo",),
+    ("doctor",),
+    ("adjust",),
+    ("replan",),
     ("up",),
     ("migrate",),
     ("check",),

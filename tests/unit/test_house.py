@@ -33,7 +33,6 @@ SMALL_FILES = {
     "functions/_core/machine/context.py": "every function takes it, without the machines",
     "functions/_core/records/statistics.py": "every store returns it",
     "functions/_engine/clock.py": "the one reader of time and chance",
-    "functions/_engine/outbox.py": "the port between a commit and the two ways that its events take",
     "functions/_engine/queue_heartbeat.py": "only a process that is its own broker runs it",
     "functions/_engine/version.py": "the build reads it without importing anything",
     "functions/_engine/wiring_webhooks.py": "only a process that calls webhooks imports their function",

@@ -133,7 +133,7 @@ async def test_a_flow_that_completes_leaves_its_numbers(tmp_path: Path) -> None:
     assert shown["flowc_metrics_errors_total"] == 0
     for step in ("C1", "C2", "C3", "C4", "C5", "C6"):
         assert shown[f'neural_hive_flow_c_steps_duration_seconds_count{{step="{step}"}}'] == 1, step
-    for step in ("C1", "C2", "C3", "C4", "C5", "frame"):
+    for step in ("C1", "C2", "C3", "C4", "C5", "C6", "frame"):
         assert shown[f'neural_hive_flow_c_telemetry_published_total{{step="{step}"}}'] == 1, step
 
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions._core.planning.graph import Schedule, dependants, find_cycle, schedule, topological_levels
+from functions._core.planning.graph import (
+    Schedule,
+    dependants,
+    find_cycle,
+    named_edges,
+    redundant_edges,
+    schedule,
+    topological_levels,
+)
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -190,6 +198,47 @@ class TestSchedule:
         for before, after in pairwise(plan.critical_path):
             assert before in by_id[after].dependencies
         assert {t.task_id for t in plan.timings.values() if t.critical} >= set(plan.critical_path)
+
+
+def reachable(edges: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """Return all tasks that each task waits for, directly or not."""
+    found: dict[str, set[str]] = {}
+    for task_id in topological_levels(edges):
+        found[task_id] = {*edges[task_id]}.union(*(found[one] for one in edges[task_id]))
+    return found
+
+
+class TestRedundantEdges:
+    def test_a_task_does_not_wait_by_an_edge_that_others_imply(self) -> None:
+        tasks = (Piece("a"), Piece("b", ("a",)), Piece("c", ("a", "b")))
+        plan = planned(tasks, 1000)
+        assert plan.redundant(tasks) == {"c": frozenset({"a"})}
+        assert named_edges(plan.redundant(tasks)) == ("a → c",)
+        assert dependants(tasks, plan.redundant(tasks)) == {"a": ("b",), "b": ("c",), "c": ()}
+
+    def test_a_diamond_has_none(self) -> None:
+        assert planned(DIAMOND, 1000).redundant(DIAMOND) == {}
+
+    @given(graphs())
+    def test_what_is_left_leads_to_the_same_order_and_no_edge_of_it_can_be_spared(
+        self, tasks: tuple[Piece, ...]
+    ) -> None:
+        edges = {task.task_id: task.dependencies for task in tasks}
+        redundant = redundant_edges(tasks, topological_levels(edges))
+        left = {
+            task_id: [one for one in ids if one not in redundant.get(task_id, ())] for task_id, ids in edges.items()
+        }
+        assert reachable(left) == reachable(edges)
+        assert topological_levels(left) == topological_levels(edges)
+        for task_id, ids in left.items():
+            for one in ids:
+                spared = {**left, task_id: [other for other in ids if other != one]}
+                assert one not in reachable(spared)[task_id]
+
+    def test_a_dense_plan_is_reduced_in_little_memory(self) -> None:
+        tasks = [Piece(f"t{n}", tuple(f"t{i}" for i in range(max(0, n - 8), n))) for n in range(6_000)]
+        redundant = redundant_edges(tasks, topological_levels({task.task_id: task.dependencies for task in tasks}))
+        assert sum(map(len, redundant.values())) == sum(max(0, len(task.dependencies) - 1) for task in tasks)
 
 
 class TestSize:

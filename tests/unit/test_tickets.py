@@ -23,6 +23,7 @@ from functions._core.records.values import (
     ticket_id_of,
 )
 from functions._core.rules import Rules
+from functions._engine.settings import Settings
 from tests.support.decisions import NOW, a_decision, a_flow, a_task
 
 
@@ -232,3 +233,13 @@ def test_the_score_grows_as_the_time_to_the_deadline_passes() -> None:
     done = ticket.but(status=TicketStatus.COMPLETED, completed_at=ticket.created_at + 0.6 * given)
     assert score_at(done, ticket.created_at + 9 * given) == 0.91
     assert score_at(ticket.but(created_at=ticket.sla.deadline), ticket.sla.deadline) == 1.0
+
+
+def test_a_longer_least_timeout_holds_for_new_tickets_that_name_none() -> None:
+    rules = Settings.from_mapping({"SLA_DEFAULT_TIMEOUT_MS": "7200000"}).rules
+    both = Settings.from_mapping({"SLA_DEFAULT_TIMEOUT_MS": "7200000", "FLOWC_DEFAULT_TIMEOUT_MS": "90000"}).rules
+    assert (both.least_timeout_ms, Settings.from_mapping({}).rules) == (90_000, Rules())
+    decision = a_decision(a_task("a"), a_task("b", timeout_ms=5_000), a_task("c", estimated_duration_ms=10**9))
+    made = generate_tickets(a_flow(decision), decision, NOW, rules)
+    assert {ticket.task_id: ticket.sla.timeout_ms for ticket in made} == {"a": 7_200_000, "b": 5_000, "c": 3 * 10**9}
+    assert tickets_of()["a"].sla.timeout_ms == 180_000  # one that was made before keeps its own

@@ -238,6 +238,8 @@ class Decision(Input):
     """The plan: an object, or its JSON text; either may lie under cognitive_plan or plan_data."""
     correlation_id: Id | None = None
     """What ties this to other work; without one the event's correlationid or the flow id."""
+    tenant_id: Id | None = None
+    """For whom the work is done; limits may hold for each tenant."""
     schema_version: int = 1
     """Version of the decision's form; 1 is known, others are read like it, with a warning."""
     requires_human_review: bool = False

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
+from functions._core.decision.vocabulary import PriorityWord
 from functions._core.errors import Rejected
 from functions._core.records.values import Model, a_number
 
@@ -71,6 +72,34 @@ class RedriveRequest(Command):
     """How long the flow has from now on, in seconds; without it as long as it had before."""
 
 
+class AdjustRequest(Command):
+    """Data of `flow.adjust_requested`: the open tickets of a flow get another priority, more retries, more time.
+
+    What is absent stays as it is.
+    """
+
+    verb = "adjust_flow"
+    priority: PriorityWord | None = None
+    """How much the open tickets matter from now on."""
+    max_retries: Annotated[int, Field(ge=0, le=100), BeforeValidator(a_number)] | None = None
+    """How often each open ticket is tried again at most, those before included."""
+    sla_seconds: Annotated[float, Field(gt=0, le=365 * 86_400), BeforeValidator(a_number)] | None = None
+    """How long the flow has from now on, in seconds."""
+
+
+class ReplanRequest(Command):
+    """Data of `flow.replan_requested`: a flow that is under way goes on by another plan.
+
+    Tickets whose tasks are the same stay as they are; those of tasks that are gone are cancelled.
+    """
+
+    verb = "replan_flow"
+    cognitive_plan: Mapping[str, Any]
+    """The new plan, in the form of that in a decision."""
+    force: bool = False
+    """Whether work that workers have begun may be taken from them where its task is another one, or gone."""
+
+
 class TicketCommand(Command):
     """An order about one ticket."""
 
@@ -130,6 +159,8 @@ AnyCommand = (
     | PauseRequest
     | ResumeRequest
     | RedriveRequest
+    | AdjustRequest
+    | ReplanRequest
     | RetryRequest
     | ReassignRequest
     | SkipRequest
@@ -145,6 +176,8 @@ ORDERS: Mapping[str, type[AnyCommand]] = {
     "flow.pause_requested": PauseRequest,
     "flow.resume_requested": ResumeRequest,
     "flow.redrive_requested": RedriveRequest,
+    "flow.adjust_requested": AdjustRequest,
+    "flow.replan_requested": ReplanRequest,
     "ticket.retry_requested": RetryRequest,
     "ticket.reassign_requested": ReassignRequest,
     "ticket.skip_requested": SkipRequest,

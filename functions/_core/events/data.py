@@ -228,6 +228,10 @@ class StepCompleted(Step):
     """The decision's correlation id; without one the flow id."""
     trace_id: str
     """The trace that the flow belongs to, 32 hexadecimal digits."""
+    ticket_ids: tuple[str, ...] = ()
+    """Ids of the plan's tickets that the step was about, the first 100; none of C1."""
+    metadata: JsonObject = Field(default_factory=dict)
+    """More facts about the step, by name; they may grow."""
 
 
 class TelemetryFrame(Model):
@@ -273,10 +277,14 @@ class TelemetryFrame(Model):
     """How many tickets were to be undone, because the flow did not complete."""
     ticket_ids: tuple[str, ...]
     """Ids of the plan's tickets; of a large plan the first 500."""
+    tickets_ref: str | None = None
+    """Where all of them are, page by page, relative to the platform; only where `ticket_ids` is not all."""
     ticket_duration_ms: int
     """Sum of the tickets' actual durations, in milliseconds."""
     retries: int
     """How often tickets were tried again."""
+    sla_violations: int = 0
+    """How often the SLA was violated: by the flow, and by tickets beyond their shares of it."""
     reassignments: int
     """How often tickets were taken from one worker to be given to another."""
     reasons: tuple[Reason, ...]

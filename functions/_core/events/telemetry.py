@@ -10,7 +10,7 @@ from functions._core.machine.step_builder import derived_id
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.slack import closed_at, deadline_at
 from functions._core.records.models import Flow, Phase, Reason, Ticket
-from functions._core.records.values import FlowStatus, Outcome, TicketStatus, format_time, milliseconds
+from functions._core.records.values import FlowStatus, Outcome, SlackState, TicketStatus, format_time, milliseconds
 
 STEPS: Sequence[tuple[str, str]] = (
     ("C1", "validate"),
@@ -22,6 +22,9 @@ STEPS: Sequence[tuple[str, str]] = (
 )
 """The six steps of a flow, each with the function that does it."""
 
+
+IDS_OF_STEP = 100
+"""Ticket ids that a step event names."""
 
 IDS_KEPT = 500
 """Ticket ids that a frame names: with more it would pass 64 KiB, which is all that every broker has to take."""
@@ -49,6 +52,8 @@ class TicketFacts:
     """When the worker reported RUNNING."""
     actual_duration_ms: int | None
     """Duration of the attempt that succeeded, in milliseconds."""
+    announced: SlackState
+    """The slack state that was announced last."""
 
     @classmethod
     def of(cls, ticket: Ticket) -> Self:
@@ -114,7 +119,23 @@ def summary_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetim
         "sla_violated": flow.outcome is Outcome.TIMED_OUT or _late(flow, closed_at(flow) or now),
         "steps": steps_of(flow, tickets),
         "error": error_of(flow.reasons),
+        **_retried(of_plan(tickets)),
+        "sla_violations": violations_of(flow, tickets, now),
     }
+
+
+def _retried(planned: Sequence[Ticket | TicketFacts]) -> dict[str, int]:
+    """Return how often tickets were tried again, and given to another worker."""
+    return {
+        "retries": sum(ticket.retry_count for ticket in planned),
+        "reassignments": sum(max(0, ticket.attempt - 1 - ticket.retry_count) for ticket in planned),
+    }
+
+
+def violations_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datetime) -> int:
+    """Return how often the SLA was violated: by the flow, and by tickets beyond their shares of it."""
+    late = flow.outcome is Outcome.TIMED_OUT or _late(flow, closed_at(flow) or now)
+    return late + sum(ticket.announced is SlackState.BREACHED for ticket in of_plan(tickets))
 
 
 def error_of(reasons: Sequence[Reason]) -> str | None:
@@ -126,9 +147,9 @@ def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datet
     """Return the step events and the frame, in order; repeated, they have the same ids, redriven, others."""
     planned = of_plan(tickets)
     steps = [step for step in steps_of(flow, tickets) if step["status"] != "skipped" and step["step"] != "C6"]
-    events = [
-        _event(flow, "flow.step.completed", _correlation(flow) | step, key=step["step"], now=now) for step in steps
-    ]
+    ids = [ticket.ticket_id for ticket in planned]
+    told = [_correlation(flow) | step | _about(step["step"], flow, ids) for step in (*steps, _publishing(flow, now))]
+    events = [_event(flow, "flow.step.completed", data, key=data["step"], now=now) for data in told]
     frame = _correlation(flow) | {
         "outcome": flow.outcome,
         "risk_band": flow.risk_band.value,
@@ -143,14 +164,35 @@ def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datet
         "tickets_by_status": dict(flow.tally),
         "tickets_compensated": flow.tally.get(TicketStatus.COMPENSATED, 0),
         "compensations": flow.compensations or 0,
-        "ticket_ids": [ticket.ticket_id for ticket in planned[:IDS_KEPT]],
+        "ticket_ids": ids[:IDS_KEPT],
+        **_rest(flow, ids),
         "ticket_duration_ms": sum(ticket.actual_duration_ms or 0 for ticket in planned),
-        "retries": sum(ticket.retry_count for ticket in planned),
-        "reassignments": sum(max(0, ticket.attempt - 1 - ticket.retry_count) for ticket in planned),
+        **_retried(planned),
+        "sla_violations": violations_of(flow, tickets, now),
         "reasons": [reason.told for reason in flow.reasons],
         "steps": steps,
     }
     return (*events, _event(flow, "telemetry.frame", frame, key="", now=now))
+
+
+def _publishing(flow: Flow, now: datetime) -> dict[str, Any]:
+    """Return C6 as far as it can tell of itself: it ends with the events that say so."""
+    return _step("C6", "publish_telemetry", (flow.phase.entered_at, max(now, flow.phase.entered_at)), 1, failed=False)
+
+
+def _about(step: str, flow: Flow, ids: Sequence[str]) -> dict[str, Any]:
+    """Return what a step event says beyond the step: the first tickets that the step is about, and facts by name."""
+    metadata: dict[str, Any] = {"tickets": len(ids), "outcome": flow.outcome}
+    if step == "C1":
+        metadata = {"critical_path_ms": flow.critical_path_ms, "warnings": len(flow.warnings)}
+    elif step == "C5":
+        metadata["tickets_by_status"] = dict(flow.tally)
+    return {"ticket_ids": [] if step == "C1" else ids[:IDS_OF_STEP], "metadata": metadata}
+
+
+def _rest(flow: Flow, ids: Sequence[str]) -> dict[str, str]:
+    """Return where the tickets are that a frame does not name."""
+    return {"tickets_ref": f"/api/v1/flows/{flow.flow_id}/tickets"} if len(ids) > IDS_KEPT else {}
 
 
 def _correlation(flow: Flow) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from functions._core.decision.checks import IMPOSSIBLE
 from functions._core.explain.ticket import Explanation, explain_ticket, waiting_since
 from functions._core.explain.wording import ago, ahead, counted, listed, plain, said, span
 from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.placement.limits import OVER_LIMIT
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Reason, Ticket
@@ -68,12 +69,18 @@ def explain_flow(
         subject=flow.flow_id,
         status=flow.status.value,
         headline=_headline(flow, counts),
-        waits_for=WAITS_FOR.get(flow.status),
+        waits_for=_waits_for(flow),
         since=since,
         next_wakeup_at=flow.next_wakeup_at,
         then=_then(flow, now, rules),
         details=tuple(details),
     )
+
+
+def _waits_for(flow: Flow) -> str | None:
+    if flow.status is FlowStatus.GENERATING and any(reason.code == OVER_LIMIT for reason in flow.reasons):
+        return "another flow to end, as too many are in flight"
+    return WAITS_FOR.get(flow.status)
 
 
 def _headline(flow: Flow, counts: Mapping[str, int]) -> str:
@@ -88,7 +95,7 @@ def _headline(flow: Flow, counts: Mapping[str, int]) -> str:
             return f"{name} has no open tickets left; its own end is recorded next."
         return f"{name} waits for {open_ones} of its {counted(flow.tickets_generated, 'ticket')} to end."
     paused = "is paused and " if flow.status is FlowStatus.PAUSED else ""
-    return f"{name} {paused}waits for {WAITS_FOR[flow.status]}."
+    return f"{name} {paused}waits for {_waits_for(flow)}."
 
 
 def _undone(flow: Flow, counts: Mapping[str, int]) -> str:

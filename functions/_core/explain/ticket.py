@@ -143,7 +143,8 @@ def _waits_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
 
 def _pending_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
     if ticket.waiting is Waiting.DEPENDENCIES:
-        open_ones = [f"{plain(t.task_id)} ({t.status})" for t in upstream if t.status is not TicketStatus.COMPLETED]
+        waited_for = [t for t in upstream if ticket.ticket_id in t.dependants]  # not those that others wait for anyway
+        open_ones = [f"{plain(t.task_id)} ({t.status})" for t in waited_for if t.status is not TicketStatus.COMPLETED]
         total = counted(len(ticket.dependencies), "dependency", "dependencies")
         named = f": {listed(open_ones)}" if open_ones else ""
         return f"{ticket.open_dependencies} of its {total}{named}"

@@ -35,7 +35,8 @@ class Settled:
             undone(builder, FlowTrigger.COMPENSATED, tally)
         if builder.flow.status is not FlowStatus.EXECUTING:
             return
-        failed, cancelled = tally.get(TicketStatus.FAILED, 0), tally.get(TicketStatus.CANCELLED, 0)
+        failed = tally.get(TicketStatus.FAILED, 0)
+        cancelled = tally.get(TicketStatus.CANCELLED, 0) - builder.flow.dropped
         if failed + cancelled == 0:
             builder.end(FlowTrigger.SETTLED, Outcome.COMPLETED, tally=tally)
             return

@@ -20,8 +20,10 @@ from functions._core.machine.ending import cancel, complete, readied
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
 from functions._core.machine.redrive import redrive, redrive_ticket
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
+from functions._core.machine.replanning import adjust, replan
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
+from functions._core.planning.replan import Replan
 from functions._core.planning.slack import deadline_at
 from functions._core.records.audits import ActionRecord
 from functions._core.records.models import Reason, Ticket
@@ -47,7 +49,7 @@ class Commanded:
     `live` are the live tickets of the flow and `tally` the counts by status where it touches them all, `around`
     is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
     dependencies that they have then, by the flow's new `deadline`; the work of `not_compensatable` stays done.
-    `worker` is the one that claims, if it is registered.
+    `worker` is the one that claims, if it is registered. `replan` is the difference that another plan makes.
     """
 
     command: AnyCommand
@@ -59,6 +61,7 @@ class Commanded:
     not_compensatable: Sequence[Ticket] = ()
     deadline: datetime | None = None
     worker: Worker | None = None
+    replan: Replan | None = None
 
     def apply(self, builder: StepBuilder) -> None:
         """C5: the command of a person; raises `Rejected`, status 409, when it cannot be carried out."""
@@ -211,6 +214,18 @@ def _redrive(builder: StepBuilder, outcome: Commanded) -> bool:
     return redrive(builder, command, outcome.redriven, outcome.not_compensatable, deadline)
 
 
+def _replan(builder: StepBuilder, outcome: Commanded) -> bool:
+    if not isinstance(outcome.command, commands.ReplanRequest) or outcome.replan is None:
+        raise TypeError(outcome.command)
+    return replan(builder, outcome.command, outcome.replan, outcome.tally)
+
+
+def _adjust(builder: StepBuilder, outcome: Commanded) -> bool:
+    if not isinstance(outcome.command, commands.AdjustRequest):
+        raise TypeError(outcome.command)
+    return adjust(builder, outcome.command, outcome.live)
+
+
 def _later(builder: StepBuilder, ticket: Ticket, shift: timedelta) -> Ticket:
     """Move a ticket's share of the SLA by the time for which the flow stood."""
     changes: dict[str, Any] = {
@@ -324,6 +339,8 @@ STEPS: Mapping[type[commands.Command], Callable[[StepBuilder, Commanded], bool]]
     commands.PauseRequest: _pause,
     commands.ResumeRequest: _resume,
     commands.RedriveRequest: _redrive,
+    commands.AdjustRequest: _adjust,
+    commands.ReplanRequest: _replan,
     commands.RetryRequest: _retry,
     commands.ReassignRequest: _reassign,
     commands.SkipRequest: _skip,

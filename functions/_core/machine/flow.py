@@ -45,6 +45,7 @@ class Validated:
     risk_band: RiskBand
     sla_deadline: Timestamp
     sla_limit: Timestamp | None = None
+    tenant_id: str | None = None
     approval: tuple[Reason, ...] = ()
     impossible: Reason | None = None
     tasks: int
@@ -52,6 +53,8 @@ class Validated:
     critical_path_ms: int
     schema_version: int
     warnings: tuple[Reason, ...]
+    redundant_edges: tuple[str, ...] = ()
+    duration_ms: float | None = None
 
     def apply(self, builder: StepBuilder) -> None:
         """C1 is done: C2 is asked for the tickets, or a person for approval."""
@@ -82,6 +85,7 @@ class Validated:
             sla_deadline=deadline,
             sla_limit=self.sla_limit,
             critical_path_ms=self.critical_path_ms,
+            tenant_id=self.tenant_id,
             reasons=self.approval,
             warnings=self.warnings[:20],
             next_wakeup_at=wakeup,
@@ -101,6 +105,7 @@ class Refused:
     plan_id: str | None = None
     intent_id: str | None = None
     schema_version: int = 1
+    duration_ms: float | None = None
 
     def apply(self, builder: StepBuilder) -> None:
         """C1 has refused: the flow ends REJECTED with every reason."""
@@ -133,9 +138,23 @@ class Generated:
             detail={"tickets": len(self.tickets)},
             tickets_generated=len(self.tickets),
             compensable=sum(ticket.undo is not None for ticket in self.tickets),
+            reasons=(),
         )
         builder.change_flow(next_wakeup_at=executing_wakeup(builder))
         builder.ready(ticket for ticket in self.tickets if ticket.open_dependencies == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """C2: as many flows are in flight as may be; the flow waits for a place."""
+
+    reason: Reason
+
+    def apply(self, builder: StepBuilder) -> None:
+        """Say, once, why there are no tickets yet; a place that becomes free, or the wake-up, brings C2 here again."""
+        if builder.flow.status is FlowStatus.GENERATING and builder.flow.reasons != (self.reason,):
+            builder.change_flow(reasons=(self.reason,))
+            builder.note("flow.held_back", cause=self.reason.code, detail={"reason": self.reason.told})
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +276,7 @@ def emit_chain(builder: StepBuilder) -> None:
 
 def _audit(builder: StepBuilder, outcome: Validated | Refused, *, valid: bool, errors: tuple[Reason, ...]) -> None:
     flow = builder.flow
+    plan = outcome if isinstance(outcome, Validated) else None
     builder.audit(
         AuditRecord(
             audit_id=name_uuid(flow.flow_id, "validation"),
@@ -269,5 +289,9 @@ def _audit(builder: StepBuilder, outcome: Validated | Refused, *, valid: bool, e
             checked_at=builder.now,
             schema_version=outcome.schema_version,
             content_hash=flow.content_hash,
+            levels=plan.levels if plan else None,
+            critical_path_ms=plan.critical_path_ms if plan else None,
+            redundant_edges=plan.redundant_edges if plan else (),
+            duration_ms=outcome.duration_ms,
         )
     )

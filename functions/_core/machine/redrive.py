@@ -13,6 +13,7 @@ from functions._core.machine.flow import emit_again
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.graph import Work, schedule
+from functions._core.planning.replan import left_out
 from functions._core.planning.slack import time_given
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
@@ -33,7 +34,9 @@ def new_deadline(flow: Flow, sla_seconds: float | None, now: datetime) -> dateti
 def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Sequence[Ticket]:
     """Return the tickets of the plan that have to be done again, with new shares of the time up to `deadline`."""
     again = {
-        t.ticket_id: t for t in tickets if t.compensates is None and t.status in TO_DO_AGAIN and not work_stands(t)
+        t.ticket_id: t
+        for t in tickets
+        if t.compensates is None and t.status in TO_DO_AGAIN and not work_stands(t) and not left_out(t)
     }
     return _scheduled(again, {i: sum(d in again for d in t.dependencies) for i, t in again.items()}, now, deadline)
 
@@ -52,7 +55,12 @@ def to_retry(ticket: Ticket, tickets: Sequence[Ticket], now: datetime, deadline:
         waited = other.status is TicketStatus.CANCELLED and other.reason is not None and other.reason.code in WAITED
         if waited and all(comes(d) or by_id[d].status is TicketStatus.COMPLETED for d in other.dependencies):
             again[other.ticket_id] = other
-    return _scheduled(again, {i: sum(map(comes, t.dependencies)) for i, t in again.items()}, now, deadline)
+
+    def waited_for(ticket_id: str, by: Ticket) -> bool:
+        return ticket_id in again or (by_id[ticket_id].live and by.ticket_id in by_id[ticket_id].dependants)
+
+    waits_for = {i: sum(waited_for(d, t) for d in t.dependencies) for i, t in again.items()}
+    return _scheduled(again, waits_for, now, deadline)
 
 
 def _scheduled(
@@ -147,6 +155,7 @@ def redrive_ticket(
 def _do_again(builder: StepBuilder, again: Sequence[Ticket], retried: Ticket | None) -> bool:
     """Let tickets be PENDING again, and tell whether there are any."""
     retries = {} if retried is None else {retried.ticket_id: retried.retry_count + 1}
+    again = _all_followers(builder, again)
     redriven = [
         builder.move_ticket(
             ticket,
@@ -158,6 +167,20 @@ def _do_again(builder: StepBuilder, again: Sequence[Ticket], retried: Ticket | N
     ]
     builder.ready(ticket for ticket in redriven if ticket.waiting is Waiting.DISCOVERY)
     return bool(redriven)
+
+
+def _all_followers(builder: StepBuilder, again: Sequence[Ticket]) -> Sequence[Ticket]:
+    """Return the tickets, each with all of them that depend on it: an edge that was redundant may not be any more.
+
+    The ticket between the two may be done, and stay so.
+    """
+    by_id, lacking = {ticket.ticket_id: ticket for ticket in again}, dict[str, list[str]]()
+    for ticket in again:
+        for one in ticket.dependencies:
+            if one in by_id and ticket.ticket_id not in by_id[one].dependants:
+                lacking.setdefault(one, []).append(ticket.ticket_id)
+    builder.rewrite(lacking)
+    return [ticket.but(dependants=(*ticket.dependants, *lacking.get(ticket.ticket_id, ()))) for ticket in again]
 
 
 def _reopen(builder: StepBuilder, command: Command, tickets: int, deadline: datetime) -> None:

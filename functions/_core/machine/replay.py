@@ -9,7 +9,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import Record
 from functions._core.records.values import Outcome, TicketStatus
 
-MAKING = frozenset({"tickets.generated", "compensation.planned"})
+MAKING = frozenset({"tickets.generated", "compensation.planned", "flow.replanned"})
 """Lines that say how many new tickets there are; these begin PENDING, and have no line of their own until they move."""
 
 

@@ -44,6 +44,7 @@ class StepBuilder:
         self._events: list[CloudEvent] = []
         self._telemetry: list[CloudEvent] = []
         self._deliveries: list[Delivery] = []
+        self._rewritten: set[str] = set()
 
     def move_flow(
         self, trigger: FlowTrigger, kind: str, *, detail: Mapping[str, Any] | None = None, **changes: Any
@@ -97,6 +98,10 @@ class StepBuilder:
             changed = changed.but(next_wakeup_at=wakeup_of(changed, self.flow))
         self._tickets[ticket.ticket_id] = changed
         return changed
+
+    def rewrite(self, ticket_ids: Iterable[str]) -> None:
+        """Let stores write these tickets whole: a field changes that otherwise never does."""
+        self._rewritten.update(ticket_ids)
 
     def add_tickets(self, tickets: Iterable[Ticket]) -> None:
         """Add new tickets, version 1."""
@@ -210,6 +215,7 @@ class StepBuilder:
             events=tuple(self._events),
             telemetry=tuple(self._telemetry),
             deliveries=tuple(self._deliveries),
+            rewritten=frozenset(self._rewritten),
         )
 
 

@@ -106,6 +106,7 @@ class TicketTrigger(StrEnum):
     NOT_UNDONE = "compensation failed"
     REDRIVE = "flow redriven"
     STANDS = "flow redriven, work stands"
+    REPLAN = "another plan"
 
 
 FLOW_TRANSITIONS: Mapping[FlowStatus, Mapping[FlowTrigger, FlowStatus | str]] = {
@@ -175,6 +176,7 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
         TicketTrigger.WAIT: TicketStatus.PENDING,
         TicketTrigger.ASSIGN: TicketStatus.ASSIGNED,
         TicketTrigger.CLAIM: TicketStatus.RUNNING,
+        TicketTrigger.REPLAN: TicketStatus.PENDING,
         TicketTrigger.SKIP: TicketStatus.COMPLETED,
         TicketTrigger.FAIL: TicketStatus.FAILED,
         TicketTrigger.CANCEL: TicketStatus.CANCELLED,
@@ -188,6 +190,7 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
         TicketTrigger.RETRY: TicketStatus.PENDING,
         TicketTrigger.REASSIGN: TicketStatus.PENDING,
         TicketTrigger.CANCEL: TicketStatus.CANCELLED,
+        TicketTrigger.REPLAN: TicketStatus.PENDING,
     },
     TicketStatus.RUNNING: {
         TicketTrigger.START: TicketStatus.RUNNING,
@@ -197,6 +200,7 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
         TicketTrigger.RETRY: TicketStatus.PENDING,
         TicketTrigger.REASSIGN: TicketStatus.PENDING,
         TicketTrigger.CANCEL: TicketStatus.CANCELLED,
+        TicketTrigger.REPLAN: TicketStatus.PENDING,
     },
     TicketStatus.COMPLETED: {TicketTrigger.COMPENSATE: TicketStatus.COMPENSATING},
     TicketStatus.COMPENSATING: {
@@ -206,9 +210,15 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
     TicketStatus.COMPENSATED: {TicketTrigger.REDRIVE: TicketStatus.PENDING},
     TicketStatus.FAILED: {
         TicketTrigger.REDRIVE: TicketStatus.PENDING,
+        TicketTrigger.REPLAN: TicketStatus.PENDING,
+        TicketTrigger.CANCEL: TicketStatus.CANCELLED,
         TicketTrigger.STANDS: TicketStatus.COMPLETED,
     },
-    TicketStatus.CANCELLED: {TicketTrigger.REDRIVE: TicketStatus.PENDING},
+    TicketStatus.CANCELLED: {
+        TicketTrigger.REDRIVE: TicketStatus.PENDING,
+        TicketTrigger.REPLAN: TicketStatus.PENDING,
+        TicketTrigger.CANCEL: TicketStatus.CANCELLED,
+    },
 }
 """Every edge of the machine of tickets; a pair that is absent is illegal."""
 

@@ -6,6 +6,8 @@ An edge leads from a task to one it depends on. Nothing here recurses, so no pla
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
+from types import MappingProxyType
 from typing import Protocol
 
 from functions._core.records.values import add_time, milliseconds, time_span
@@ -64,10 +66,51 @@ class Schedule:
     critical_path: tuple[str, ...]
     critical_path_ms: int
 
+    def redundant(self, tasks: Iterable[Plannable]) -> dict[str, frozenset[str]]:
+        """Return the edges of `tasks`, those that are scheduled, that nothing has to wait for."""
+        return redundant_edges(tasks, {timing.task_id: timing.level for timing in self.timings.values()})
 
-def dependants(tasks: Iterable[Plannable]) -> dict[str, tuple[str, ...]]:
-    """Return, for every task, those that depend on it, as the plan lists them."""
-    return {task_id: tuple(ids) for task_id, ids in _followers({t.task_id: t.dependencies for t in tasks}).items()}
+
+def dependants(
+    tasks: Iterable[Plannable], redundant: Mapping[str, frozenset[str]] = MappingProxyType({})
+) -> dict[str, tuple[str, ...]]:
+    """Return, for every task, those that wait for it, as the plan lists them; nothing waits by a `redundant` edge."""
+    edges = {
+        task.task_id: [one for one in task.dependencies if one not in redundant.get(task.task_id, ())] for task in tasks
+    }
+    return {task_id: tuple(ids) for task_id, ids in _followers(edges).items()}
+
+
+AT_ONCE = 2_048
+"""Dependencies whose dependants are looked for in one walk over the plan: it bounds the memory of a walk."""
+
+
+def redundant_edges(tasks: Iterable[Plannable], levels: Mapping[str, int]) -> dict[str, frozenset[str]]:
+    """Return, by task, the dependencies that another dependency of the task waits for anyway: A of C in A → B → C.
+
+    What is left leads to the same order. `levels` are those of all tasks, in topological order; a task without such an
+    edge is absent. Only an edge below another one of its task can be redundant: most plans need no walk at all.
+    """
+    dependencies = {task.task_id: task.dependencies for task in tasks}
+    doubtful: dict[str, list[str]] = {}
+    for task_id, ids in dependencies.items():
+        highest = max((levels[one] for one in ids), default=0)
+        if below := [one for one in ids if levels[one] < highest]:
+            doubtful[task_id] = below
+    candidates = list(dict.fromkeys(one for below in doubtful.values() for one in below))
+    found: dict[str, set[str]] = {}
+    for start in range(0, len(candidates), AT_ONCE):
+        bits = {task_id: 1 << place for place, task_id in enumerate(candidates[start : start + AT_ONCE])}
+        before: dict[str, int] = {}
+        for task_id in levels:
+            reached = 0
+            for one in dependencies[task_id]:
+                reached |= before[one]
+            for one in doubtful.get(task_id, ()):
+                if reached & bits.get(one, 0):
+                    found.setdefault(task_id, set()).add(one)
+            before[task_id] = reached | sum(bits.get(one, 0) for one in {*dependencies[task_id]})
+    return {task_id: frozenset(ids) for task_id, ids in found.items()}
 
 
 def topological_levels(dependencies: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -148,6 +191,16 @@ def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) ->
     }
     path = _critical_path(order, ends, {task_id for task_id, timing in timings.items() if timing.critical})
     return Schedule(timings, max(levels.values(), default=-1) + 1, path, share.critical_ms)
+
+
+def named_edges(redundant: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+    """Return redundant edges as `A → C`, in a stable order, at most `EDGES_NAMED`."""
+    edges = (f"{one} → {task_id}" for task_id, ids in redundant.items() for one in sorted(ids))
+    return tuple(islice(edges, EDGES_NAMED))
+
+
+EDGES_NAMED = 100
+"""Redundant edges that are named; all of them are counted."""
 
 
 @dataclass(frozen=True, slots=True)

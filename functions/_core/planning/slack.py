@@ -10,7 +10,15 @@ from itertools import pairwise
 
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.models import STANDING_FLOWS, Flow, Ticket
-from functions._core.records.values import FlowStatus, SlackState, TicketStatus, add_time, milliseconds, time_span
+from functions._core.records.values import (
+    FlowStatus,
+    Outcome,
+    SlackState,
+    TicketStatus,
+    add_time,
+    milliseconds,
+    time_span,
+)
 from functions._core.rules import Rules
 
 WORKING = frozenset({FlowStatus.VALIDATING, FlowStatus.GENERATING, FlowStatus.EXECUTING})
@@ -116,6 +124,12 @@ def closed_at(flow: Flow) -> datetime | None:
     if flow.outcome is None:
         return None
     return closing.entered_at if closing else flow.ended_at
+
+
+def missed(flow: Flow) -> bool:
+    """Whether a flow that is over missed its deadline."""
+    closed = closed_at(flow)
+    return flow.outcome is Outcome.TIMED_OUT or (closed is not None and closed > deadline_at(flow, closed))
 
 
 def _last_wait(flow: Flow, now: datetime) -> timedelta:

@@ -27,9 +27,6 @@ from functions._core.records.values import (
 )
 from functions._core.rules import Rules
 
-MIN_TIMEOUT_MS = 60_000
-"""Milliseconds that an attempt may take at least: lower limits took many slow attempts for lost ones."""
-
 TIMEOUT_FACTOR = 3
 """Times its estimate that an attempt may take: a slow worker is not a dead one."""
 
@@ -134,17 +131,18 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
     by_id = {task.task_id: task for task in tasks}
     own = own_ticket_id(decision.decision_id, len(tasks))
     ids = {task_id: own or ticket_id_of(flow.flow_id, task_id) for task_id in by_id}
-    followers = dependants(tasks)
-    timings = schedule(tasks, now, flow.sla_deadline).timings
+    plan = schedule(tasks, now, flow.sla_deadline)
+    redundant = plan.redundant(tasks)
+    followers = dependants(tasks, redundant)
     of_flow = _of_flow(flow, decision, now)
     tickets = []
-    for task_id, timing in timings.items():
+    for task_id, timing in plan.timings.items():
         task = by_id[task_id]
         # The event that starts the discovery of ready tickets may be lost.
         until = flow.sla_deadline if task.dependencies else now + rules.reemit_after(0)
         ticket = Ticket(
             **of_flow,
-            **_of_task(task, decision, timing.latest_finish),
+            **_of_task(task, decision, timing.latest_finish, rules.least_timeout_ms),
             ticket_id=ids[task_id],
             latest_start=timing.latest_start,
             tail_ms=timing.tail_ms,
@@ -152,7 +150,7 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
             level=timing.level,
             critical=timing.critical,
             dependencies=tuple(ids[dependency] for dependency in task.dependencies),
-            open_dependencies=len(task.dependencies),
+            open_dependencies=len(task.dependencies) - len(redundant.get(task_id, ())),
             dependants=tuple(ids[follower] for follower in followers[task_id]),
             waiting=Waiting.DEPENDENCIES if task.dependencies else Waiting.DISCOVERY,
             ready_at=None if task.dependencies else now,
@@ -243,7 +241,7 @@ def _of_flow(flow: Flow, decision: Decision, now: datetime) -> dict[str, Any]:
     }
 
 
-def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[str, Any]:
+def _of_task(task: Task, decision: Decision, latest_finish: datetime, least_timeout_ms: int) -> dict[str, Any]:
     """Return the fields that the task decides: the work, its care and its time."""
     risk_band = task.risk_band or decision.flow_risk_band
     qos = QOS[risk_band]
@@ -266,7 +264,7 @@ def _of_task(task: Task, decision: Decision, latest_finish: datetime) -> dict[st
         "qos": qos,
         "sla": Sla(
             deadline=latest_finish,
-            timeout_ms=task.timeout_ms or max(MIN_TIMEOUT_MS, TIMEOUT_FACTOR * task.estimate_ms),
+            timeout_ms=task.timeout_ms or max(least_timeout_ms, TIMEOUT_FACTOR * task.estimate_ms),
             max_retries=retries,
         ),
         "retry": DEFAULT_RETRY if task.retry is None else RetryPolicy(**retry.model_dump(exclude={"max_retries"})),

@@ -48,6 +48,17 @@ class AuditRecord(Record):
     """Version of the form of the plan."""
     content_hash: str
     """SHA-256 of the decision as canonical JSON."""
+    levels: int | None = None
+    """How many levels the plan has; None when it cannot be carried out."""
+    critical_path_ms: int | None = None
+    """Length of the critical path by estimates, in milliseconds; None when it cannot be carried out."""
+    redundant_edges: tuple[str, ...] = ()
+    """Dependencies that nothing waits for, as others imply them: `a → c` where c also waits for b, and b for a.
+
+    The first 100.
+    """
+    duration_ms: float | None = None
+    """How long the check took, in milliseconds; None of a check that was stored without it."""
 
 
 class ActionRecord(Record):

@@ -60,6 +60,8 @@ class ChangeSet:
 
     A store that several processes write refuses the change set when one of them has another version by now.
     """
+    rewritten: frozenset[str] = frozenset()
+    """Ids of tickets of which fields change that otherwise never do; a store that keeps those apart writes all."""
     bases: Mapping[str, int] = field(default_factory=dict)
     """The versions that joined changes were decided on, by the id of the record, 0 for a new one."""
 
@@ -128,5 +130,6 @@ def joined(parts: Sequence[ChangeSet]) -> ChangeSet:
         deliveries=tuple(chain.from_iterable(part.deliveries for part in parts)),
         handled=parts[0].handled,
         parts=tuple(parts),
+        rewritten=frozenset().union(*(part.rewritten for part in parts)),
         bases=bases,
     )

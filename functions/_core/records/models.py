@@ -101,6 +101,8 @@ class Flow(Record):
     """How many tickets are to be undone; None until that is planned."""
     redrives: int = 0
     """How often the flow was redriven."""
+    dropped: int = 0
+    """How many of its tickets another plan has left out; they are CANCELLED, and do not count for the outcome."""
     orders: tuple[str, ...] = ()
     """Audit ids of the last 20 commands, so that one which comes twice counts once."""
     ended_at: Timestamp | None = None
@@ -111,6 +113,8 @@ class Flow(Record):
     """How many tickets the plan has."""
     critical_path_ms: int | None = None
     """Length of the critical path by estimates, in milliseconds; None until C1 has read the plan."""
+    tenant_id: str | None = None
+    """The tenant that the decision names, for limits; None when it names none."""
     tally: Mapping[str, int] = {}
     """How many tickets of the plan are in each status, counted when the outcome was set; absent ones are zero."""
     telemetry_published: bool | None = None

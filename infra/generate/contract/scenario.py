@@ -66,7 +66,7 @@ class Accepting:
 class Scenario:
     """A platform at one moment, and everything that has been sent so far."""
 
-    def __init__(self, start: datetime) -> None:
+    def __init__(self, start: datetime, rules: Rules | None = None) -> None:
         """Begin at `start` with nobody there; `answer` is what workers say to an assignment."""
         stores = MemoryStore().stores
         self.time = start
@@ -75,7 +75,7 @@ class Scenario:
         self.answer = Answer(202)
         self._chain: deque[CloudEvent] = deque()
         self._sink = MemorySink()
-        self.rules = Rules()
+        self.rules = rules or Rules()
         self.ports = stores.ports(
             telemetry_sink=self._sink,
             gateway=Accepting(),

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
+from functions._core.placement.limits import FLOWS, take
 from functions._core.ports import Answer
 from functions._core.records.worker import AgentType
+from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
 from infra.generate.contract.sample import DECISION, IMAGE, START, decision_event
@@ -167,6 +169,40 @@ async def paused() -> Scenario:
     return course
 
 
+async def adjusted() -> Scenario:
+    """What is left of the flow becomes critical, with more retries and half an hour more."""
+    course = await begun()
+    await course.later(10)
+    changes: dict[str, Any] = {"priority": "CRITICAL", "max_retries": 5, "sla_seconds": 1800}
+    await course.order("flow.adjust_requested", MANAGER, "the customer waits for it", **changes)
+    return course
+
+
+async def replanned() -> Scenario:
+    """The build runs; the scan is not wanted any more, and a review comes before the deployment."""
+    course = await begun()
+    await course.later(10)
+    plan = DECISION["cognitive_plan"]
+    review = {"task_id": "review", "task_type": "VALIDATE", "description": "Look at it", "dependencies": ["build"]}
+    tasks = [one for one in plan["tasks"] if one["task_id"] != "scan"]
+    deploy = next(one for one in tasks if one["task_id"] == "deploy")
+    tasks[tasks.index(deploy)] = {**deploy, "dependencies": ["test", "review"]}
+    await course.order(
+        "flow.replan_requested", MANAGER, "a person looks at it", cognitive_plan={**plan, "tasks": [*tasks, review]}
+    )
+    return course
+
+
+async def held_back() -> Scenario:
+    """One flow may be in flight, and another one is: the flow waits before it gets its tickets."""
+    limits = InFlightLimits(flows=1)
+    course = await registered(Scenario(START, Rules(in_flight=limits)))
+    await take(FLOWS, {"another-flow": ""}, limits, course.ports.key_values, course.time)
+    await course.submit(decision_event(course.time))
+    await course.run()
+    return course
+
+
 async def late() -> Scenario:
     """Workers come late: the build is at risk, then the whole flow; all is done in time all the same."""
     course = await submitted()
@@ -287,6 +323,9 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     approved,
     denied,
     paused,
+    adjusted,
+    replanned,
+    held_back,
     late,
     helped,
     worker_suspended,

@@ -80,11 +80,14 @@ def queueing(events: Iterable[CloudEvent], owner: str | None) -> Writing:
 def _add_tickets(writing: Writing, step: ChangeSet) -> None:
     based = [(ticket, step.base_of(ticket.ticket_id, ticket.version)) for ticket in step.tickets]
     new = [ticket_row(ticket) for ticket, base in based if not base]
-    changed = [{**changing(ticket), "base": base} for ticket, base in based if base]
+    rewritten = [{**ticket_row(t), "base": base} for t, base in based if base and t.ticket_id in step.rewritten]
+    changed = [{**changing(t), "base": base} for t, base in based if base and t.ticket_id not in step.rewritten]
     if new:
         writing.guard("tickets_written", "ticket_insert", columns("new", new), len(new))
     if changed:
         writing.guard("tickets_changed", "ticket_update", columns("changed", changed), len(changed))
+    if rewritten:
+        writing.guard("tickets_rewritten", "ticket_rewrite", columns("rewritten", rewritten), len(rewritten))
 
 
 def _add_seen(writing: Writing, step: ChangeSet) -> None:

@@ -72,6 +72,44 @@ FROM unnest(
         compensation_ticket_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc, base)
 WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.base RETURNING 1
 
+-- name: ticket_rewrite
+-- As `ticket_update`, with what otherwise never changes; ids stay.
+UPDATE ticket
+SET
+    task_type = n.task_type, description = n.description, dependencies = n.dependencies, risk_band = n.risk_band,
+    qos = n.qos, security_level = n.security_level, template_id = n.template_id,
+    estimated_duration_ms = n.estimated_duration_ms, hash = n.hash, status = n.status, waiting = n.waiting,
+    priority = n.priority, priority_score = n.priority_score, sla = n.sla, sla_deadline = n.sla_deadline,
+    required_capabilities = n.required_capabilities, assigned_at = n.assigned_at,
+    acknowledged_at = n.acknowledged_at, started_at = n.started_at, completed_at = n.completed_at,
+    actual_duration_ms = n.actual_duration_ms, attempt = n.attempt, retry_count = n.retry_count,
+    worker_id = n.worker_id, error_message = n.error_message, compensation_ticket_id = n.compensation_ticket_id,
+    held_since = n.held_since, requirement = n.requirement, turn = n.turn, latest_start = n.latest_start,
+    precedence = n.precedence, next_wakeup_at = n.next_wakeup_at, version = n.version, doc = n.doc,
+    offered_until = NULL, updated_at = now()
+FROM unnest(
+    :rewritten_ticket_id::text[], :rewritten_task_type::text[], :rewritten_description::text[],
+    :rewritten_dependencies::json[], :rewritten_risk_band::text[], :rewritten_qos::json[],
+    :rewritten_security_level::text[], :rewritten_template_id::text[], :rewritten_estimated_duration_ms::bigint[],
+    :rewritten_hash::text[], :rewritten_status::text[], :rewritten_waiting::text[], :rewritten_priority::text[],
+    :rewritten_priority_score::float8[], :rewritten_sla::json[], :rewritten_sla_deadline::timestamptz[],
+    :rewritten_required_capabilities::json[], :rewritten_assigned_at::timestamptz[],
+    :rewritten_acknowledged_at::timestamptz[], :rewritten_started_at::timestamptz[],
+    :rewritten_completed_at::timestamptz[], :rewritten_actual_duration_ms::bigint[], :rewritten_attempt::integer[],
+    :rewritten_retry_count::integer[], :rewritten_worker_id::text[], :rewritten_error_message::text[],
+    :rewritten_compensation_ticket_id::text[], :rewritten_held_since::timestamptz[], :rewritten_requirement::text[],
+    :rewritten_turn::bigint[], :rewritten_latest_start::timestamptz[], :rewritten_precedence::integer[],
+    :rewritten_next_wakeup_at::timestamptz[], :rewritten_version::integer[], :rewritten_doc::json[],
+    :rewritten_base::integer[]
+) AS n (
+    ticket_id, task_type, description, dependencies, risk_band, qos, security_level, template_id,
+    estimated_duration_ms, hash, status, waiting, priority, priority_score, sla, sla_deadline, required_capabilities,
+    assigned_at, acknowledged_at, started_at, completed_at, actual_duration_ms, attempt, retry_count, worker_id,
+    error_message, compensation_ticket_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at,
+    version, doc, base
+)
+WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.base RETURNING 1
+
 -- name: flow_seen
 SELECT 1 FROM flow WHERE flow_id = :flow_id AND version = :flow_seen
 

@@ -42,6 +42,8 @@ class RowUpdate:
     record: Flow | Ticket
     base: int
     row: Row
+    whole: bool = False
+    """Whether a ticket is written whole, without a part, because what is on its part does not hold any more."""
 
     def apply(self, connection: sqlite3.Connection) -> None:
         """Run it."""
@@ -52,9 +54,10 @@ class RowUpdate:
         if before is None:
             raise Conflict
         found = dict(zip((column[0] for column in cursor.description), before, strict=True))
-        if found.pop("whole", False):  # it was stored before there were parts
+        if found.pop("whole", False) or self.whole:  # it was stored before there were parts, or leaves its part
             row["doc"] = document(self.record)
         changes = "".join(f", {name} = :{name}" for name, value in found.items() if row[name] != value)
+        changes += ", place = NULL" if self.whole else ""
         connection.execute(SQL[f"{table}_update"].replace("/* changes */", changes), row)
 
 
@@ -121,7 +124,7 @@ def _ticket_changes(step: ChangeSet) -> Iterator[Change]:
         yield _guarded("ticket", 0, LaterRows([*enumerate(together)], _new_row))
     for ticket, base in based:
         if base:
-            yield RowUpdate(ticket, base, ticket_row(ticket))
+            yield RowUpdate(ticket, base, ticket_row(ticket), whole=ticket.ticket_id in step.rewritten)
 
 
 def _part_row(tickets: Sequence[Ticket]) -> Row:

@@ -24,7 +24,7 @@ ON CONFLICT (ticket_id) DO NOTHING;
 
 -- name: ticket_columns
 SELECT status, priority, worker_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, offered_until,
-    part IS NULL AS whole
+    place IS NULL AS whole
 FROM ticket WHERE ticket_id = :ticket_id AND version = :base;
 
 -- name: ticket_update
