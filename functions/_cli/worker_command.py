@@ -1,8 +1,6 @@
 """`flowc worker`: a worker process."""
 
-import asyncio
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -107,22 +105,17 @@ def _clearance(word: str) -> "SecurityLevel":
 
 def _check(config: "WorkerConfig") -> None:
     """Refuse what the platform would never register."""
-    from pydantic import ValidationError
+    from functions._worker.worker import checked
 
-    from functions._core.placement.workers import Registration
-
-    endpoint = config.endpoint or "http://127.0.0.1"
     try:
-        Registration(
-            worker_id=config.worker_id, endpoint=endpoint, capabilities=config.capabilities, slots=config.slots
-        )
-    except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
-        raise typer.BadParameter("; ".join(faults)) from error
+        checked(config)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 async def _work(config: "WorkerConfig") -> int:
     from functions._worker import WorkerProcess
+    from functions._worker.worker import told_to_stop
 
     worker = WorkerProcess(config)
     try:
@@ -132,19 +125,7 @@ async def _work(config: "WorkerConfig") -> int:
     offered = ", ".join(config.capabilities) or "no capability"
     # On standard output, as `flowc up` does it: standard error is the log.
     typer.echo(f"worker {config.worker_id} listens at {worker.endpoint}, offers {offered}, {config.slots} at once")
-    await _told_to_stop()
+    await told_to_stop()
     typer.echo(f"worker {config.worker_id} lets running tickets end, up to {config.grace_seconds:g} s")
     await worker.stop()
     return 0
-
-
-async def _told_to_stop() -> None:
-    """Wait for the first SIGTERM or SIGINT; a second one has its usual effect."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
-    for number in signals:
-        loop.remove_signal_handler(number)
