@@ -47,7 +47,9 @@ class AgentConfig(Sent):
         """Read the settings from variables; raises `ValueError` that names all that are wrong."""
         given = os.environ if environment is None else environment
         names = {"url": "FLOWC_URL", "api_key": "FLOWC_API_KEY"}
-        names |= {field: f"AGENT_{field.upper()}" for field in cls.model_fields if field not in names}
+        names |= {
+            field: f"AGENT_{field.removeprefix('agent_').upper()}" for field in cls.model_fields if field not in names
+        }
         values: dict[str, Any] = {field: given[name] for field, name in names.items() if given.get(name)}
         if "agent_type" in values:
             values["agent_type"] = values["agent_type"].upper()

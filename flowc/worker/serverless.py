@@ -15,11 +15,10 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Any, Protocol
 
-from flowc.worker.worker import DEFAULT_URL, Handler
+from flowc.worker.worker import DEFAULT_URL, Handler, TracedExecutor
 from functions._adapters.http.client import HttpClient
 from functions._core.errors import FlowcError
 from functions._core.placement.workers import Registration
-from functions._worker import CallableExecutor
 from functions._worker.ended import EndedTickets
 from functions._worker.inbox import Inbox
 from functions._worker.platform import PlatformRegistry
@@ -124,7 +123,7 @@ class ServerlessWorker:
         )
         self._registration = registration.model_dump(mode="json", exclude_none=True, exclude={"telemetry"})
         self._worker_id, self._slots = worker_id, slots
-        self._executor = CallableExecutor(handler)
+        self._executor = TracedExecutor(handler)
         self._heartbeat = HeartbeatMode(heartbeat)
         self._store = secrets or InstanceMemory()
         self._task_seconds = task_seconds

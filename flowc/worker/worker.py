@@ -1,16 +1,23 @@
 """A Python function as a worker, in a process of its own or as a part of a program."""
 
 import asyncio
+import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
+
+from flowc.client.tracing import traced
 from functions._core.records.values import SecurityLevel
 from functions._observability import logs
-from functions._worker import CallableExecutor, WorkerConfig, WorkerProcess
+from functions._worker import Assignment, CallableExecutor, WorkerConfig, WorkerProcess
 from functions._worker.worker import GRACE_SECONDS, checked, told_to_stop
+from functions._worker.written import beside
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_SLOTS = 4
@@ -20,6 +27,15 @@ Handler = Callable[..., object]
 
 It may be async. What it returns is the output; an exception fails the attempt. A plain function runs in a thread.
 """
+
+
+class TracedExecutor(CallableExecutor):
+    """Lets the calls that a function makes by `flowc.client` belong to the trace of its flow."""
+
+    async def run(self, assignment: Assignment) -> object:
+        """See `CallableExecutor`."""
+        with traced(assignment.extensions.get("traceparent")):
+            return await super().run(assignment)
 
 
 class Worker:
@@ -58,7 +74,7 @@ class Worker:
                 capabilities=tuple(capabilities),
                 slots=slots,
                 clearance=SecurityLevel(clearance),
-                executor=CallableExecutor(handler),
+                executor=TracedExecutor(handler),
                 host=host,
                 port=port,
                 endpoint=endpoint,
@@ -85,7 +101,8 @@ class Worker:
 
         Sets the log of the process: JSON lines on standard error.
         """
-        logs.configure(log_level)
+        with redirect_stderr(beside(sys.stderr)):  # lines of the worker are no output of its tasks
+            logs.configure(log_level)
         asyncio.run(self._run())
 
     async def _run(self) -> None:
@@ -96,6 +113,11 @@ class Worker:
         """Listen and register. It takes tasks when the platform knows it: see `registered`. Raises `OSError`."""
         if self._process is not None:
             raise RuntimeError("the worker has started already")
+        if not structlog.is_configured():  # the program has no form of its own for the lines of the worker
+            structlog.configure(
+                wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+                logger_factory=structlog.PrintLoggerFactory(beside(sys.stderr)),
+            )
         self._process = WorkerProcess(self._config)
         await self._process.start()
 

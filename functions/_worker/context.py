@@ -7,12 +7,12 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from time import monotonic
 
 from functions._observability.logs import log
 from functions._worker.tasks import Assignment, TaskFailed
-from functions._worker.written import Written
+from functions._worker.written import WRITTEN, Written
 
 PROGRESS_SECONDS = 1.0
 """Between two reports of progress: a task may say more often how far it is, and the newest word is sent."""
@@ -79,13 +79,17 @@ class TaskContext:
             raise ValueError(f"progress is 0 to 100 percent, not {percent}")
         self.percent = float(percent)
         with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
-            self._loop.call_soon_threadsafe(self._tell)
+            self._loop.call_soon_threadsafe(self._tell, context=Context())
 
     def log(self, message: str, **fields: object) -> None:
         """Write a line to the log of the ticket, which goes to the platform with the end, and to that of the worker."""
         more = "".join(f" {name}={value}" for name, value in fields.items())
         self.written.add(f"{message}{more}\n".encode(errors="replace"))
-        log.info("task.log", line=f"{message}{more}", **self.assignment.ids)
+        hearing = WRITTEN.set(None)  # the worker's own line is no output of the task
+        try:
+            log.info("task.log", line=f"{message}{more}", **self.assignment.ids)
+        finally:
+            WRITTEN.reset(hearing)
 
     def end(self) -> None:
         """Let whoever looks know that the run is over; in the loop's thread."""

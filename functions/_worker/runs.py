@@ -251,6 +251,7 @@ class Runs:
 
     async def _say_that_it_runs(self, assignment: Assignment) -> None:
         """Report RUNNING once if the task is long, and again and again if its lease asks for it."""
+        WRITTEN.set(None)  # lines about reports are no output of the task
         lease = assignment.heartbeat_timeout_ms
         long = self._announce_from_ms is not None and assignment.estimated_duration_ms >= self._announce_from_ms
         if long or lease:
