@@ -250,9 +250,9 @@ class TestWorkerAgents:
         async with StandIn() as stand_in, working(stand_in, Gate()) as desk:
             await desk.assign("t-1")
             await desk.assign("t-2")
-            with SyncWorkerAgentClient(desk.worker.endpoint, signing_secret="whsec_c3RyYW5nZXI=") as stranger:
-                with pytest.raises(Unauthorized):
-                    await asyncio.to_thread(stranger.get_task_status, "t-1")
+            stranger = SyncWorkerAgentClient(desk.worker.endpoint, signing_secret="whsec_c3RyYW5nZXI=")
+            with stranger, pytest.raises(Unauthorized):
+                await asyncio.to_thread(stranger.get_task_status, "t-1")
             assert (await desk.call("GET", "api/v1/tasks/t-1", {})).status == 401
             ours = SyncWorkerAgentClient(desk.worker.endpoint, signing_secret=SECRET)
             [headers] = [ours._signed("task-status_t-1_once", b"")]  # noqa: SLF001 - to send it twice

@@ -33,6 +33,7 @@ from flowc.worker import (
 from functions._core.events.signatures import signature_headers
 from functions._worker import context as contexts
 from tests.conftest import ROOT
+from tests.support.documents import blocks
 from tests.support.loopback import Answer, Loopback, Request, until
 from tests.support.one_machine import OneMachine, one_machine
 from tests.support.stand_in_platform import SECRET, StandIn
@@ -461,3 +462,23 @@ class TestServerless:
             assert await beat_for(endpoints, platform.url) == ["w-1"]
             assert len(platform.heartbeats) == 1
             assert [request.path for request in well.requests] == ["/health"]
+
+
+async def test_the_blocks_of_the_guide_that_its_session_does_not_run_work_as_well(
+    platform: OneMachine, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "guides" / "python.md").read_text(encoding="utf-8")
+    files = {block.file: block.text for block in blocks(page) if block.file}
+    strict: dict[str, Any] = {}
+    exec(files["strict.py"], strict)  # noqa: S102 - a page of ours
+    there = tmp_path / "there.txt"
+    there.write_text("its text", encoding="utf-8")
+    run = await done_by(platform, strict["read"], "strict", parameters={"path": str(there)})
+    assert run.ticket["output"] == "its text"
+    run = await done_by(platform, strict["read"], "strict-2", parameters={"path": str(tmp_path / "nowhere")})
+    assert (run.ticket["attempt"], run.ticket["reason"]["code"]) == (1, "no_such_file")
+    function: dict[str, Any] = {}
+    exec(files["function.py"], function)  # noqa: S102 - a page of ours
+    status, _, body = await function["answer"]("GET", "/health", {}, b"")
+    assert (status, json.loads(body)["worker_id"]) == (200, "greeter-function")
+    assert await function["greet"]({"parameters": {"name": "you"}}) == {"text": "Hello, you!"}
