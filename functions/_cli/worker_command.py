@@ -34,6 +34,7 @@ ClearanceLevel = Annotated[
 Slots = Annotated[int, typer.Option(min=1, help="Tickets at once.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one.")]
+Pull = Annotated[bool, typer.Option("--pull", help="Ask for tickets and listen nowhere: for behind a firewall.")]
 Endpoint = Annotated[
     str | None, typer.Option(metavar="URL", help="Where the platform reaches it, if not at host and port.")
 ]
@@ -51,6 +52,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
     host: Host = "127.0.0.1",
     port: Port = 0,
     endpoint: Endpoint = None,
+    pull: Pull = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
@@ -73,6 +75,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
         host=host,
         port=port,
         endpoint=endpoint,
+        pull=pull,
         api_key=api_key or None,
     )
     _check(config)
@@ -107,6 +110,8 @@ def _check(config: "WorkerConfig") -> None:
     """Refuse what the platform would never register."""
     from functions._worker.worker import checked
 
+    if config.pull and config.endpoint:
+        raise typer.BadParameter("a worker that asks for its tickets has no endpoint", param_hint="--pull")
     try:
         checked(config)
     except ValueError as error:
@@ -124,7 +129,8 @@ async def _work(config: "WorkerConfig") -> int:
         raise CommandFailed(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
     offered = ", ".join(config.capabilities) or "no capability"
     # On standard output, as `flowc up` does it: standard error is the log.
-    typer.echo(f"worker {config.worker_id} listens at {worker.endpoint}, offers {offered}, {config.slots} at once")
+    where = f"asks {config.platform_url} for tickets" if config.pull else f"listens at {worker.endpoint}"
+    typer.echo(f"worker {config.worker_id} {where}, offers {offered}, {config.slots} at once")
     await told_to_stop()
     typer.echo(f"worker {config.worker_id} lets running tickets end, up to {config.grace_seconds:g} s")
     await worker.stop()

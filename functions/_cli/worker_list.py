@@ -40,7 +40,7 @@ def _print_workers(found: "Sequence[JsonObject]") -> None:
             worker["health"],
             f"{worker['active_tickets']} of {worker['slots']}",
             f"{span_of_seconds(worker['silence_seconds'])} ago",
-            clean(worker["endpoint"]),
+            clean(worker["endpoint"] or "asks for its tickets"),
             clean(", ".join(worker["capabilities"])),
         )
     console().print(listing if found else "no workers; start one with `flowc worker`")

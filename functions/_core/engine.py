@@ -1,11 +1,13 @@
 """The operations of the platform for an entry point: HTTP, a broker's subscription, a schedule."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from functions._core.events.commands import AnyCommand
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
@@ -80,6 +82,14 @@ class Engine(Protocol):
 
     async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> ReportResult:
         """Take in a heartbeat; raises `Rejected`, status 404, when the worker has to register first."""
+
+    async def lease(self, asked: LeaseRequest, gone: Callable[[], Awaitable[bool]]) -> Leased:
+        """Give a worker that asks for its tickets some of them, as soon as there are any or its wait is over.
+
+        They are acknowledged. A client that is `gone` while it waits is given none, and neither is one that has been
+        followed by a newer request of its worker. Raises `Rejected`: status 404 when the worker has to register first,
+        409 when it is sent its tickets.
+        """
 
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """Forget a worker and give its tickets to others; tell whether it was known."""

@@ -3,34 +3,32 @@
 A worker that takes batches is sent all assignments that wait for it when its turn comes; none waits for others.
 
 Nothing is lost when it dies: a ticket that was not acknowledged keeps its wake-up, which delivers the same attempt
-again. The token is made here, when the POST is made, and kept nowhere.
+again. Nothing is POSTed to a worker that asks for its tickets: see `task_leases`.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 from itertools import islice
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 from functions._core.errors import FlowcError, Undeliverable, Unreadable
-from functions._core.events.assignment import BATCH_BYTES, BATCH_SIZE, TOKEN_GRACE, assignment_event, cancellation_event
+from functions._core.events.assignment import BATCH_BYTES, BATCH_SIZE, cancellation_event
 from functions._core.events.envelope import CloudEvent
-from functions._core.machine.related_tickets import resolved_parameters
-from functions._core.placement.ranking import not_cleared
 from functions._core.planning.tickets import TicketCorrupted, check_hash
 from functions._core.ports import Answer, Ports
 from functions._core.records.change_set import Delivery
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
-from functions._core.records.values import TicketStatus, add_time
-from functions._core.records.worker import Worker
+from functions._core.records.values import TicketStatus
+from functions._core.records.worker import AssignmentMode, Worker
 from functions._core.rules import REFERENCES_BYTES
+from functions._engine.assignment_messages import AssignmentMessages, Breaker
 from functions._observability.logs import ids_of_delivery, log
 
 GONE = Answer(410, "not registered any more")
-SUSPENDED = Answer(0, "its circuit breaker lets nothing through", reached=False, suspended=True)
+ASKS = Answer(0, "it asks for its tickets, and has not done so yet", reached=False)
+"""Of a worker that was to be sent its tickets when it was chosen, and has registered again since."""
 
 WORKERS_THAT_HANG = 8
 """So many workers have to hang before they can take up all deliveries."""
@@ -43,16 +41,6 @@ Wanted = tuple[Delivery, Ticket]
 
 Message = tuple[Delivery, CloudEvent]
 """A delivery and the event that is sent for it."""
-
-
-class Breaker(Protocol):
-    """The circuit breakers of the workers."""
-
-    async def admits(self, worker: Worker, delivery: Delivery) -> bool:
-        """Whether the delivery may be made now; it takes the place of the one trial behind a half-open breaker."""
-
-    async def answered(self, worker: Worker, delivery: Delivery, answer: Answer) -> None:
-        """Count, durably, what the answer to an assignment says of the worker."""
 
 
 @dataclass(slots=True)
@@ -90,7 +78,7 @@ class AssignmentSender:
         """
         self._ports = ports
         self._breaker = breaker
-        self._base_url = base_url.rstrip("/")
+        self._messages = AssignmentMessages(ports, breaker, base_url, references_bytes)
         self._slots = asyncio.Semaphore(limit)
         self._share = max(1, limit // WORKERS_THAT_HANG)
         self._by_worker: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -98,7 +86,6 @@ class AssignmentSender:
         self._under_way: set[Letter] = set()
         self._answered = answered
         self._unresolved = unresolved
-        self._references_bytes = references_bytes
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -222,14 +209,14 @@ class AssignmentSender:
 
     async def _message(self, worker: Worker, delivery: Delivery, ticket: Ticket) -> CloudEvent | Answer:
         """Return what the worker is sent, or the answer where it is not to be asked."""
-        if not await self._breaker.admits(worker, delivery):
-            return SUSPENDED
+        if worker.delivery is AssignmentMode.PULL:
+            return ASKS
+        refusal = await self._messages.refusal(worker, delivery, ticket)
+        if refusal is not None:
+            return refusal
         if delivery.cancelled:
             return cancellation_event(ticket, delivery.attempt, self._ports.clock.now())
-        uncleared = not_cleared(worker, ticket.security_level)
-        if uncleared is not None:
-            return Answer(HTTPStatus.FORBIDDEN, f"not asked: it {uncleared}", reached=False)
-        return await self._assignment(delivery, ticket)
+        return await self._messages.assignment(delivery, ticket)
 
     async def _wanted(self, turn: Turn, delivery: Delivery) -> list[Wanted]:
         """Return the delivery with the ticket as it is stored, or nothing when the assignment does not hold any more.
@@ -249,19 +236,6 @@ class AssignmentSender:
             turn.ends.append((delivery, why))
             return []
         return [(delivery, ticket)]
-
-    async def _assignment(self, delivery: Delivery, ticket: Ticket) -> CloudEvent:
-        """Return the assignment with a token that is valid from now on."""
-        now = self._ports.clock.now()
-        parameters = await resolved_parameters(ticket, self._ports.store, self._references_bytes)
-        token = self._ports.tokens.mint(
-            ticket_id=ticket.ticket_id,
-            attempt=delivery.attempt,
-            worker_id=delivery.worker_id,
-            expires_at=add_time(add_time(now, ticket.timeout), TOKEN_GRACE),
-        )
-        url = f"{self._base_url}/api/v1/flows/{ticket.flow_id}/reports"
-        return assignment_event(ticket, delivery.attempt, parameters, url, token, now)
 
 
 def _letter(delivery: Delivery) -> Letter:

@@ -19,6 +19,11 @@ class FlowWaiters:
         """How many flows somebody waits for."""
         return len(self._waiting)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nobody waits any longer."""
+        return self._closed
+
     def observe(self, step: ChangeSet) -> None:
         """Wake those who wait for the flow that has ended with a committed step."""
         if step.flow is not None and step.flow.ended_at is not None:

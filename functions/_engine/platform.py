@@ -19,6 +19,7 @@ from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
 from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.reports import Report
+from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerVerdict, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
@@ -27,6 +28,7 @@ from functions._core.records.models import Flow, Reason
 from functions._core.records.set_aside import RecordKind, UnreadableRecord
 from functions._core.records.worker import Worker
 from functions._core.rules import LARGE_DECISION
+from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
@@ -37,6 +39,7 @@ from functions._engine.report_intake import ReportIntake
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
 from functions._engine.sweep import Sweeper
+from functions._engine.task_leases import Gone, TaskLeases
 from functions._engine.telemetry_flush import TelemetryFlush
 from functions._engine.wiring import dead_letter, replay_telemetry
 from functions._engine.worker_tracker import WorkerTracker
@@ -88,12 +91,14 @@ class Platform:
         self.base_url = base_url.rstrip("/")
         self.secret_leases = SecretLeases(settings.leases, ports.store, ports.clock)
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
+        self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
-        return (self.metrics.observe, self.flow_waiters.observe, self._publish, self._deliver, self._judge, alarm)
+        told = (self.metrics.observe, self.flow_waiters.observe, self.task_leases.observe)
+        return (*told, self._publish, self._deliver, self._judge, alarm)
 
     def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
         return Dispatcher(
@@ -124,6 +129,19 @@ class Platform:
             answered=self._answered,
             unresolved=self._unresolved,
             references_bytes=self.rules.references_bytes,
+        )
+
+    def _new_task_leases(self) -> TaskLeases:
+        return TaskLeases(
+            self.ports,
+            self.rules,
+            self._worker_tracker,
+            self.base_url,
+            self.metrics,
+            acknowledge=self._intake.answered,
+            answered=self._answered,
+            unresolved=self._unresolved,
+            stopping=lambda: self.flow_waiters.closed,
         )
 
     async def start(self) -> None:
@@ -200,6 +218,10 @@ class Platform:
         """See `Engine.heartbeat`."""
         return await self._worker_tracker.heartbeat(worker_id, heartbeat)
 
+    async def lease(self, asked: LeaseRequest, gone: Gone) -> Leased:
+        """See `Engine.lease`."""
+        return await self.task_leases.lease(asked, gone)
+
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """See `Engine.deregister`."""
         return (await self._worker_tracker.track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
@@ -262,23 +284,9 @@ class Platform:
         self._unwatched({"flow_id": flow_id}, self._intake.answered, flow_id, None)
 
     def _unresolved(self, delivery: Delivery, why: Undeliverable) -> None:
-        ticket = delivery.ticket
-        data = {
-            "ticket_id": ticket.ticket_id,
-            "attempt": delivery.attempt,
-            "status": "FAILED",
-            "error": {"type": why.code, "message": str(why), "retryable": False},
-        }
-        event = CloudEvent(
-            id=fresh_id(self._chance),
-            source="/flowc/assign",
-            type=type_of("ticket.reported"),
-            time=self.ports.clock.now(),
-            subject=ticket.ticket_id,
-            data=data,
-            extensions={"partitionkey": ticket.flow_id, "correlationid": ticket.correlation_id},
-        )
-        self._unwatched(ids_of(event), self._executor.submit, ticket.flow_id, partial(self.dispatcher.handle, event))
+        event = failure_event(delivery, why, fresh_id(self._chance), self.ports.clock.now())
+        job = partial(self.dispatcher.handle, event)
+        self._unwatched(ids_of(event), self._executor.submit, delivery.ticket.flow_id, job)
 
     async def _due(self, due: Due) -> None:
         if due.flow_id is None:

@@ -1,6 +1,6 @@
 """Keeps the registry of workers: applies what `track_workers` concludes, and sends what follows from it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from functions._adapters.http.addresses import Networks, checked_url
@@ -11,6 +11,7 @@ from functions._core.placement.workers import (
     Deregistration,
     Heartbeat,
     Registration,
+    Running,
     Trial,
     WorkerVerdict,
     admits,
@@ -64,7 +65,8 @@ class WorkerTracker:
     async def register(self, registration: Registration) -> Worker:
         """See `Engine.register`."""
         try:
-            checked_url(registration.endpoint, self._networks)
+            if registration.endpoint:
+                checked_url(registration.endpoint, self._networks)
         except Rejected as refusal:
             raise Rejected(f"endpoint: {refusal}", code=refusal.code, status=422) from refusal
         tracked = await self.track(registration)
@@ -77,10 +79,13 @@ class WorkerTracker:
         tracked = await self.track(heartbeat.but(worker_id=worker_id))
         if tracked.known is None:
             raise Rejected(f"worker {worker_id} is not registered", code="unknown_worker", status=404)
-        running = {entry.ticket_id: entry.attempt for entry in heartbeat.running or ()}
+        return ReportResult("recorded", cancel=await self.stale(heartbeat.running or ()))
+
+    async def stale(self, named: Sequence[Running]) -> tuple[str, ...]:
+        """Return the ids of the tickets, of those that a worker names, whose attempts are over."""
+        running = {entry.ticket_id: entry.attempt for entry in named}
         tickets = await self._ports.store.tickets(list(running)) if running else {}
-        stale = tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
-        return ReportResult("recorded", cancel=stale)
+        return tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
 
     async def judge(self, verdict: WorkerVerdict) -> None:
         """Count what an attempt says of its worker."""

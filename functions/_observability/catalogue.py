@@ -169,6 +169,8 @@ WORKERS: Sequence[Metric] = (
     counter("agents_removed_total", "Workers forgotten", type=(WORKER_TYPE,), reason=("silent",)),
     gauge("agents_active", "Registered workers", type=(WORKER_TYPE,), status=tuple(health.value for health in Health)),
     counter("heartbeats_received_total", "Signs of life", status=tuple(health.value for health in Health)),
+    counter("flowc_leases_total", "Requests of workers that ask for their tickets", result=("given", "empty")),
+    counter("flowc_leased_tickets_total", "Tickets that such workers were given", time=("first", "again")),
     counter("discovery_requests_total", "C3 asked for workers", result=("found", "waiting", "error")),
     seconds("discovery_duration_seconds", "C3 at work"),
     Metric(

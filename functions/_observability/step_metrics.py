@@ -45,6 +45,7 @@ LIMITS = {
     "no_worker": "no_worker",
     "no_capacity": "no_capacity",
     "worker_unreachable": "acknowledgement",
+    "not_asked_for": "acknowledgement",
     "timed_out": "start_to_close",
     "heartbeat_lost": "heartbeat",
     "schedule_to_start": "schedule_to_start",

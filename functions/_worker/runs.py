@@ -7,6 +7,7 @@ is delivered again is answered with the same report instead of the same work.
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -33,6 +34,9 @@ STOP_SECONDS = 10.0
 
 BEAT_SHARE = 1 / 3
 """The part of a heartbeat lease after which RUNNING is said again: one report that is lost does no harm."""
+
+FREED_SECONDS = 1.0
+"""How long a worker without a free slot waits before it looks whether one is free."""
 
 BEAT_AT_LEAST = 0.05
 """Seconds between two reports that a task runs, however short its lease."""
@@ -128,6 +132,7 @@ class Runs:
         self._longest_ms = longest_ms
         self._runs: dict[str, Run] = {}
         self._ended = ended or EndedTickets()
+        self._ends = asyncio.Event()
 
     @property
     def running(self) -> list[tuple[str, int]]:
@@ -138,6 +143,24 @@ class Runs:
     def held(self) -> list[tuple[str, int]]:
         """The tickets, with their attempts, that are being worked on or whose end the platform has not heard of."""
         return list(dict.fromkeys([*self.running, *self._reporter.unheard]))
+
+    @property
+    def free(self) -> int:
+        """How many assignments find a slot now."""
+        if self.stopping or self._reporter.owed >= REPORTS_OWED:
+            return 0
+        return max(0, self._slots - len(self._runs) - self._executor.abandoned)
+
+    async def freed(self) -> None:
+        """Wait for the end of a run; slots that become free otherwise are seen a little later."""
+        self._ends.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FREED_SECONDS):
+                await self._ends.wait()
+
+    def named(self) -> list[dict[str, Any]]:
+        """Name what this process has: what the platform believes it has beyond that is lost."""
+        return [{"ticket_id": ticket_id, "attempt": attempt} for ticket_id, attempt in self.held]
 
     @property
     def owed(self) -> int:
@@ -262,6 +285,7 @@ class Runs:
 
     def _end(self, run: Run) -> None:
         """Free the slot, remember the end and report it."""
+        self._ends.set()
         assignment = run.assignment
         ticket_id, attempt = assignment.ticket_id, assignment.attempt
         if self._runs.get(ticket_id) is run:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from functions._core.placement.workers import Registration
 from functions._core.records.values import SecurityLevel
 from functions._hosts.bounded_http import bounded
 from functions._observability.logs import log
+from functions._worker.asking import Asking
 from functions._worker.http_server import HttpServer
 from functions._worker.inbox import Inbox
 from functions._worker.platform import PlatformRegistry
@@ -37,7 +39,10 @@ FLUSH_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """All that a worker is told. `endpoint` is where the platform reaches it, if not at `host` and `port`."""
+    """All that a worker is told. `endpoint` is where the platform reaches it, if not at `host` and `port`.
+
+    One that is to `pull` asks for its tickets, and listens nowhere.
+    """
 
     worker_id: str
     platform_url: str
@@ -47,6 +52,7 @@ class WorkerConfig:
     executor: Executor
     host: str = "127.0.0.1"
     port: int = 0
+    pull: bool = False
     heartbeat_seconds: float = 30.0
     api_key: str | None = field(default=None, repr=False)
     endpoint: str | None = None
@@ -64,11 +70,10 @@ class WorkerConfig:
 
 def checked(config: WorkerConfig) -> WorkerConfig:
     """Return a configuration; raise `ValueError` that names all in it that the platform would never register."""
-    endpoint = config.endpoint or "http://127.0.0.1"
+    way = {"delivery": "pull"} if config.pull else {"endpoint": config.endpoint or "http://127.0.0.1"}
+    about = {"worker_id": config.worker_id, "capabilities": config.capabilities, "slots": config.slots}
     try:
-        Registration(
-            worker_id=config.worker_id, endpoint=endpoint, capabilities=config.capabilities, slots=config.slots
-        )
+        Registration.model_validate(about | way)
     except ValidationError as error:
         raise ValueError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from error
     return config
@@ -91,6 +96,7 @@ class WorkerProcess:
 
     def __init__(self, config: WorkerConfig) -> None:
         self.registered = asyncio.Event()
+        self._forgotten = asyncio.Event()
         self.endpoint = config.endpoint or ""
         self._config = config
         self._client = HttpClient()
@@ -101,18 +107,22 @@ class WorkerProcess:
         inbox = Inbox(config.worker_id, config.slots, self._runs, self._trust)
         self._server = HttpServer(inbox, config.host, config.port, BOUNDS)
         self._presence: asyncio.Task[None] | None = None
+        self._asking = Asking(self._platform, self._runs, self._trust, self._forget)
+        self._asks: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Serve, and register in the background; `registered` is set while the platform knows the worker."""
-        port = self._server.start()
-        if not self.endpoint:
-            host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-            self.endpoint = f"http://{host}:{port}/"
+        """Serve or ask, and register in the background; `registered` is set while the platform knows the worker."""
+        if self._config.pull:
+            self._asks = asyncio.create_task(self._asking.run(self.registered))
+        else:
+            self._serve()
         log.info("worker.started", worker_id=self._config.worker_id, endpoint=self.endpoint)
         self._presence = asyncio.create_task(self._stay_present())
 
     async def stop(self) -> None:
         """Let running tasks end within the grace, report what is left as worth a retry, and deregister."""
+        if self._asks is not None:
+            await self._asking.stop(self._asks, FLUSH_SECONDS)
         await self._runs.stop(self._config.grace_seconds)
         await self._reporter.flush(FLUSH_SECONDS)
         if self._presence is not None:
@@ -121,7 +131,8 @@ class WorkerProcess:
         if self.registered.is_set():
             await self._platform.deregister()
             self.registered.clear()
-        await self._server.stop()
+        if self._asks is None:
+            await self._server.stop()
         await self._client.aclose()
         log.info("worker.stopped", worker_id=self._config.worker_id)
 
@@ -136,32 +147,51 @@ class WorkerProcess:
         """Stop."""
         await self.stop()
 
+    def _serve(self) -> None:
+        port = self._server.start()
+        if not self.endpoint:
+            host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+            self.endpoint = f"http://{host}:{port}/"
+
     async def _stay_present(self) -> None:
         """Register, then send heartbeats; register again when the platform has forgotten the worker."""
         while True:
             self._trust.renewing()
             membership = await self._platform.register(self._registration())
             self._trust.renew(membership)
+            self._forgotten.clear()
             self.registered.set()
             wanted = membership.heartbeat_seconds
             while self.registered.is_set():
-                await asyncio.sleep(min(wanted or self._config.heartbeat_seconds, self._config.heartbeat_seconds))
+                await self._pause(min(wanted or self._config.heartbeat_seconds, self._config.heartbeat_seconds))
+                if not self.registered.is_set():
+                    break
                 orders = await self._platform.heartbeat(self._beat())
                 for ticket_id in orders.cancel:
                     self._runs.cancel(ticket_id)
                 if not orders.known or self._trust.doubted:
                     self.registered.clear()
 
+    async def _pause(self, seconds: float) -> None:
+        """Wait for the next heartbeat; less long when the platform is found to have forgotten the worker."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._forgotten.wait()
+
+    def _forget(self) -> None:
+        self.registered.clear()
+        self._forgotten.set()
+
     def _registration(self) -> dict[str, Any]:
+        way = {"delivery": "pull"} if self._config.pull else {"endpoint": self.endpoint, "accepts_batches": True}
         return {
             "worker_id": self._config.worker_id,
-            "endpoint": self.endpoint,
+            **way,
             "capabilities": list(self._config.capabilities),
             "clearance": self._config.clearance.value,
             "slots": self._config.slots,
-            "accepts_batches": True,
             "metadata": dict(self._config.metadata),
-            "running": self._running(),
+            "running": self._runs.named(),
         }
 
     def _beat(self) -> dict[str, Any]:
@@ -174,9 +204,5 @@ class WorkerProcess:
                 "total_executions": executions,
                 "avg_duration_ms": round(totals.seconds * 1000 / executions, 3) if executions else None,
             },
-            "running": self._running(),
+            "running": self._runs.named(),
         }
-
-    def _running(self) -> list[dict[str, Any]]:
-        """Name what this process has: what the platform believes it has beyond that is lost and goes to others."""
-        return [{"ticket_id": ticket_id, "attempt": attempt} for ticket_id, attempt in self._runs.held]

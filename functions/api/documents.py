@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from functions._core.decision.single import NewTicket
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
+from functions._core.placement.leasing import LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
 from functions._core.webhooks.subscription import SubscriptionForm
@@ -167,6 +168,7 @@ def _schemas() -> Mapping[str, Document]:
         PipelineCompleted,
         Registration,
         Heartbeat,
+        LeaseRequest,
         *(entry.model for entry in TAKEN),
     )
     answers: tuple[type, ...] = (problem_documents.Problem, problem_documents.BatchProblem, TaskLog)

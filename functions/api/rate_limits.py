@@ -14,8 +14,8 @@ from functions.api.problems import problem
 UNLIMITED = frozenset({"/health", "/ready", "/metrics"})
 """Whoever watches over the platform must see it when it is flooded, too."""
 
-WORKERS = "/api/v1/workers"
-"""Registrations and heartbeats: all workers may have one key."""
+WORKERS = ("/api/v1/workers", "/api/v1/tasks")
+"""Registrations, heartbeats and requests for tickets: all workers may have one key."""
 
 IPV6_PREFIX = 64
 """Bits of an IPv6 address that tell clients apart: one client has all addresses behind them."""

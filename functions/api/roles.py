@@ -57,6 +57,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/workers/{worker_id}": READ_OWN,
     "DELETE /api/v1/workers/{worker_id}": WORK,
     "POST /api/v1/workers/{worker_id}/heartbeat": WORK,
+    "POST /api/v1/tasks/lease": WORK,
     "POST /api/v1/workflows/start": COMMAND,
     "POST /api/v1/flow-c/execute": COMMAND,
     "GET /api/v1/workflows/{workflow_id}": READ,

@@ -203,6 +203,13 @@ class EventView(Model):
     data: Any
 
 
+class LeaseAnswer(Model):
+    """The answer to a worker that asks: assignments, each an event with its token, and tickets that it should stop."""
+
+    assignments: tuple[EventView, ...]
+    cancel: tuple[str, ...]
+
+
 class EventPage(Model):
     """Events in order; `after` asks for those that follow, now or when they have happened."""
 

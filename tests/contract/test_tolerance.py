@@ -181,6 +181,8 @@ def test_a_schema_refuses_what_the_code_does_not_read_where_it_can_say_so(stem: 
         for path, value, data in variations(stem)
         if any(value is odd for odd in sayable) and not read(stem, data) and not faults(stem, data)
     ]
+    # That an endpoint is left out only by a worker that asks for its tickets, ours does not say.
+    wide = [(path, value) for path, value in wide if path != ("endpoint",)]
     # That two ids have to be the same, no schema can say, nor what a text that is a plan holds.
     assert [(path, value) for path, value in wide if path[-1] not in {"plan_id", "cognitive_plan"}] == []
     assert [value for _, value in wide if not isinstance(value, str)] == []

@@ -75,6 +75,21 @@ async def test_a_worker_without_packages_does_the_first_flow(tmp_path: Path, com
     assert "whsec_" not in said
 
 
+async def test_a_worker_that_asks_does_the_first_flow(tmp_path: Path) -> None:
+    async with running_platform(tmp_path) as platform:
+        flow_id = await platform.submit(HELLO)
+        with example(tmp_path, sys.executable, "pull_worker.py", FLOWC_URL=platform.url) as worker:
+            assert (await registered(platform))["delivery"] == "pull"
+            assert (await platform.ended(flow_id))["status"] == "COMPLETED"
+            tickets = await platform.tickets(flow_id)
+            assert tickets["reply"]["output"] == {"done": "answer", "parameters": {"to": "world"}}
+            assert [ticket["attempt"] for ticket in tickets.values()] == [1, 1]
+            worker.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(worker.wait, PATIENCE) == 0, (tmp_path / "example.log").read_text()
+        assert (await platform.get("/api/v1/workers"))["items"] == []
+    assert (tmp_path / "example.log").read_text().count("COMPLETED") == 2
+
+
 async def _refuses_what_is_not_signed(endpoint: str, url: str) -> None:
     forged = {"ticket_id": "forged", "attempt": 1, "task_id": "forged", "callback_url": f"{url}/", "token": "x"}
     body = json.dumps({**forged, "description": "x", "parameters": {}}).encode()

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from functions._core.explain.wording import ahead, clock_time, plain, span, undone_task
+from functions._core.machine.assignment import pulls
 from functions._core.machine.ending import may_retry
 from functions._core.machine.overdue import too_late_to_start
 from functions._core.planning.slack import fits, limit_of, needed
@@ -124,6 +125,8 @@ def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
 
 def _then_not_accepted(ticket: Ticket, flow: Flow, due: datetime, now: datetime, rules: Rules) -> str:
     by, worker = ahead(due, now), ticket.worker_id
+    if pulls(ticket):
+        return f"If worker {worker} has not asked for it by {by}, the ticket goes elsewhere."
     patience = add_time(ticket.assigned_at or now, rules.unreachable)
     moment = max(due, now, patience)
     why = _no_other(ticket, flow, moment, rules)

@@ -20,7 +20,7 @@ from functions._core.explain.wording import (
     span,
     undone_task,
 )
-from functions._core.machine.assignment import schedule_to_start
+from functions._core.machine.assignment import pulls, schedule_to_start
 from functions._core.machine.tables import ENDED_TICKETS
 from functions._core.placement.ranking import health_of, nothing_until, rank
 from functions._core.planning.slack import fits, limit_of, needed
@@ -135,7 +135,7 @@ def _waits_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
         return f"its compensation {f'{plain(found.task_id)} ({found.status})' if found else 'to end'}"
     if ticket.status is not TicketStatus.PENDING:
         if ticket.acknowledged_at is None:
-            return f"worker {ticket.worker_id} to accept it"
+            return f"worker {ticket.worker_id} to {'ask for' if pulls(ticket) else 'accept'} it"
         done = f", {ticket.progress:g} % done" if ticket.progress is not None else ""
         return f"worker {ticket.worker_id} to report its end{done}"
     return _pending_for(ticket, upstream)

@@ -15,6 +15,7 @@ from functions._core.planning.slack import earliest, fits, limit_of, needed
 from functions._core.ports import Answer
 from functions._core.records.models import Candidate, Reason, Refusal, Ticket
 from functions._core.records.values import TicketStatus, Waiting, add_time, time_span
+from functions._core.records.worker import NOT_ASKED_FOR, AssignmentMode
 from functions._core.rules import retry_after
 
 REFUSALS_KEPT = 10
@@ -52,27 +53,31 @@ class Assigned:
     crowded: Mapping[str, int]
 
     def apply(self, builder: StepBuilder) -> None:
-        """C4: the attempt number grows, and the worker is owed the assignment."""
+        """C4: the attempt number grows, and the worker is owed the assignment, or asks for it."""
         for ticket_id, worker_id in self.chosen.items():
             ticket = builder.context.tickets[ticket_id]
             if waits_for_worker(ticket):
+                named = ticket.but(
+                    attempt=ticket.attempt + 1, worker_id=worker_id, candidates=self.candidates[ticket_id]
+                )
+                pulled, rules = pulls(named), builder.context.rules
                 moved = builder.move_ticket(
-                    ticket.but(attempt=ticket.attempt + 1, worker_id=worker_id),
+                    named,
                     TicketTrigger.ASSIGN,
                     "ticket.assigned",
-                    candidates=self.candidates[ticket_id],
                     refusals=(),
                     reason=None,
                     assigned_at=builder.now,
                     perhaps_begun=False,
-                    asked=not ticket.idempotent,
+                    asked=not ticket.idempotent and not pulled,
                     waiting=None,
                     waiting_since=None,
                     turn=None,
                     emissions=0,
-                    until=builder.now + builder.context.rules.redeliver,
+                    until=builder.now + (rules.unreachable if pulled else rules.redeliver),
                 )
-                builder.deliver(moved, worker_id, moved.attempt)
+                if not pulled:
+                    builder.deliver(moved, worker_id, moved.attempt)
         for ticket_id, turn in self.crowded.items():
             if waits_for_worker(builder.context.tickets[ticket_id]):
                 _wait(builder, builder.context.tickets[ticket_id], Waiting.SLOT, turn)
@@ -158,7 +163,8 @@ class WorkerLost:
             held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING} and ticket.worker_id == self.worker_id
             if held and self.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
                 reason = Reason(code="worker_lost", message=f"worker {self.worker_id} {self.why}")
-                begun = ticket.but(perhaps_begun=True)
+                never_given = pulls(ticket) and awaits_acknowledgement(ticket)
+                begun = ticket if never_given else ticket.but(perhaps_begun=True)
                 pass_on(builder, begun, reason, self.around.get(ticket.ticket_id))
 
 
@@ -225,6 +231,18 @@ def waits_for_worker(ticket: Ticket) -> bool:
 def awaits_acknowledgement(ticket: Ticket) -> bool:
     """Whether the worker still owes the acknowledgement of the present attempt."""
     return ticket.status is TicketStatus.ASSIGNED and ticket.acknowledged_at is None
+
+
+def pulls(ticket: Ticket) -> bool:
+    """Whether the worker of the ticket asks for it, as it was ranked: then nothing is sent to it."""
+    return any(one.delivery is AssignmentMode.PULL for one in ticket.candidates if one.worker_id == ticket.worker_id)
+
+
+def not_asked_for(builder: StepBuilder, ticket: Ticket) -> None:
+    """Give a ticket to another worker: its own has not asked for it in its time, so it has certainly not begun it."""
+    waited = builder.context.rules.unreachable.total_seconds()
+    message = f"worker {ticket.worker_id} has not asked for it within {waited:g} s"
+    pass_on(builder, ticket, Reason(code=NOT_ASKED_FOR, message=message))
 
 
 def _wait(builder: StepBuilder, ticket: Ticket, waiting: Waiting, turn: int | None) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from functions._core.machine.assignment import schedule_to_start
+from functions._core.machine.assignment import not_asked_for, pulls, schedule_to_start
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import fail, readied, retry_or_fail, settle
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
@@ -98,6 +98,8 @@ def _act(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
         builder.change_ticket(ticket, until=ticket.until)
     elif ticket.status is TicketStatus.PENDING:
         _pending(builder, ticket, outcome)
+    elif ticket.acknowledged_at is None and pulls(ticket):
+        not_asked_for(builder, ticket)
     elif ticket.acknowledged_at is None:
         # The same attempt to the same worker, which knows it by ticket and attempt; its answer decides what follows.
         # An answer that never came, the platform may have died with it, leaves open whether the worker has begun.

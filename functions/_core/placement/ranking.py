@@ -170,6 +170,7 @@ def _candidate(worker: Worker, held: int, now: datetime, rules: Rules) -> Candid
         telemetry_score=telemetry,
         active=held,
         slots=held + 1 if half_open(worker, now) else worker.slots,
+        delivery=worker.delivery,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from functions._core.placement.ranking import half_open, health_of, on_trial
 from functions._core.ports import Answer
@@ -21,7 +21,7 @@ from functions._core.records.values import (
     a_number,
     format_time,
 )
-from functions._core.records.worker import Worker, WorkerTelemetry
+from functions._core.records.worker import NOT_ASKED_FOR, AssignmentMode, Worker, WorkerTelemetry
 from functions._core.rules import Rules
 
 DEFAULT_SLOTS = 10
@@ -29,6 +29,9 @@ DEFAULT_SLOTS = 10
 
 MAX_SLOTS = 10_000
 """Slots of one worker at most; more is a mistake, and the list of running tickets must stay readable."""
+
+MAX_PULL_SLOTS = 1_000
+"""Slots of a worker that asks for its tickets: all that it holds are looked at whenever it asks."""
 
 MAX_CAPABILITIES = 200
 """Capabilities of one worker at most: each ticket that waits is compared with all of them."""
@@ -84,8 +87,10 @@ class Registration(Model):
 
     worker_id: str = Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")
     """Id of the worker; registering again replaces what is known of it."""
-    endpoint: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
-    """Where assignments are POSTed to."""
+    delivery: AssignmentMode = AssignmentMode.PUSH
+    """How tickets get to the worker: `push`, POSTed to its endpoint, or `pull`, when the worker asks for them."""
+    endpoint: str = Field(default="", max_length=2048, pattern=r"^(https?://[^\s/?#]+|$)", validate_default=True)
+    """Where assignments are POSTed to; required with `push`, not used with `pull`."""
     capabilities: Texts = Field(default=(), max_length=MAX_CAPABILITIES)
     """What the worker can do, in its own words; compared in lower case."""
     clearance: Clearance = SecurityLevel.INTERNAL
@@ -100,6 +105,20 @@ class Registration(Model):
     """What the worker says of its own record."""
     running: Annotated[tuple[Running, ...], FIRST_FAULT] | None = Field(default=None, max_length=MAX_SLOTS)
     """All tickets that the worker has accepted and not reported as ended; null or absent says nothing."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _where_to_push(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("delivery") is AssignmentMode.PUSH:
+            raise ValueError("is missing: say where assignments are POSTed to, or ask for them with delivery: pull")
+        return value
+
+    @field_validator("slots")
+    @classmethod
+    def _as_many_as_are_leased(cls, value: int, info: ValidationInfo) -> int:
+        if value > MAX_PULL_SLOTS and info.data.get("delivery") is AssignmentMode.PULL:
+            raise ValueError(f"a worker that asks for its tickets has at most {MAX_PULL_SLOTS} slots")
+        return value
 
     @field_validator("capabilities")
     @classmethod
@@ -157,10 +176,10 @@ class Trial(Model):
     """Until when it holds the place at most."""
 
 
-BLAMED = frozenset({"timed_out", "heartbeat_lost"})
+BLAMED = frozenset({"timed_out", "heartbeat_lost", NOT_ASKED_FOR})
 """Ends of an attempt that the worker is to blame for; a failure that it reports is the task's own."""
 
-DELIVERY = frozenset({"worker_unreachable", "worker_refused"})
+DELIVERY = frozenset({"worker_unreachable", "worker_refused", NOT_ASKED_FOR})
 """Failures of a delivery, each of which counts at once; when they are the doubt, an acknowledgement is a success."""
 
 ACKNOWLEDGED = "acknowledged"
@@ -271,7 +290,7 @@ class Suspension(Model):
     until: Timestamp
     """From when on it is tried again."""
     why: str
-    """What the last of them was: timed_out, heartbeat_lost, worker_unreachable or worker_refused."""
+    """What the last of them was: timed_out, heartbeat_lost, not_asked_for, worker_unreachable or worker_refused."""
 
 
 def registered(known: Worker | None, registration: Registration, now: datetime, rules: Rules) -> Worker:
@@ -280,6 +299,7 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
     return Worker(
         worker_id=registration.worker_id,
         endpoint=registration.endpoint,
+        delivery=registration.delivery,
         capabilities=registration.capabilities,
         clearance=registration.clearance,
         slots=registration.slots,

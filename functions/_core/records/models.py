@@ -26,6 +26,7 @@ from functions._core.records.values import (
     Waiting,
     time_span,
 )
+from functions._core.records.worker import AssignmentMode
 
 
 class Reason(Record):
@@ -170,6 +171,8 @@ class Candidate(Record):
     """How many tickets it held when it was ranked."""
     slots: int
     """How many tickets the worker takes at once."""
+    delivery: AssignmentMode = AssignmentMode.PUSH
+    """Whether the assignment is POSTed to the worker (`push`), or the worker asks for it (`pull`)."""
 
 
 class Refusal(Record):

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions._core.records.record import Record
-from functions._core.records.values import CLEARANCES, Health, Number, SecurityLevel, Timestamp, WholeNumber
+from functions._core.records.values import CLEARANCES, Health, Number, SecurityLevel, Timestamp, WholeNumber, Word
+
+
+class AssignmentMode(Word):
+    """How tickets get to a worker; lower case on every wire."""
+
+    PUSH = "push"
+    PULL = "pull"
+
+
+NOT_ASKED_FOR = "not_asked_for"
+"""Why a ticket is taken from a worker that asks for its tickets, and has not done so in time."""
 
 
 class WorkerTelemetry(Record):
@@ -28,7 +39,9 @@ class Worker(Record):
     worker_id: str
     """Id of the worker, as it chose it."""
     endpoint: str
-    """The URL to which assignments are POSTed."""
+    """The URL to which assignments are POSTed; empty where the worker asks for them and names none."""
+    delivery: AssignmentMode = AssignmentMode.PUSH
+    """Whether assignments are POSTed to it (`push`), or it asks for them (`pull`)."""
     capabilities: tuple[str, ...] = ()
     """The capabilities that it offers; lower case, sorted."""
     clearance: SecurityLevel = SecurityLevel.INTERNAL
