@@ -21,6 +21,7 @@ from flowc.client.errors import (
     Unauthorized,
 )
 from flowc.client.models import (
+    AgentChanges,
     AgentInfo,
     AgentRegistration,
     AgentTelemetry,
@@ -51,6 +52,7 @@ from flowc.client.tracing import traced
 from flowc.client.worker_agent import SyncWorkerAgentClient, WorkerAgentClient
 
 __all__ = [
+    "AgentChanges",
     "AgentInfo",
     "AgentRegistration",
     "AgentTelemetry",

@@ -222,6 +222,14 @@ class AgentRegistration(Answered):
     callback_base_url: str = ""
 
 
+class AgentChanges(Answered):
+    """Changes of the registry in their order, and the revision from which to go on watching."""
+
+    changes: tuple[Mapping[str, Any], ...] = ()
+    """Each with its revision and kind, and the agent where it is there."""
+    revision: int
+
+
 class HeartbeatTaken(Answered):
     """The registry's answer to a heartbeat."""
 

@@ -5,10 +5,14 @@ from typing import Any
 
 from flowc.client.calls import Steps, read
 from flowc.client.errors import BadAnswer, NotFound
-from flowc.client.models import AgentInfo, AgentRegistration, HealthStatus, HeartbeatTaken
+from flowc.client.models import AgentChanges, AgentInfo, AgentRegistration, HealthStatus, HeartbeatTaken
 from flowc.client.service import AsyncServiceClient, Operation, ServiceClient, SyncServiceClient, in_path
 
 AGENTS = "/api/v1/agents"
+WATCH_SECONDS = 25.0
+MARGIN_SECONDS = 15.0
+"""How much longer than it waits the answer of a watch may take."""
+
 REGISTERED = ("agent_id", "agent_type", "capabilities", "endpoint", "metadata")
 
 
@@ -30,10 +34,15 @@ class RegistryOperations(ServiceClient):
 
     @Operation
     def register_agent(self, agent: AgentInfo, /, **more: Any) -> Steps[AgentRegistration]:  # noqa: ANN401 - JSON
-        """Register an agent, or again what is new about it; `more` are further fields, such as `slots`."""
+        """Register an agent, or again what is new about it; `more` are further fields, such as `slots`.
+
+        An agent without an endpoint is registered as one that asks (`delivery` is `pull`); it needs an id.
+        """
         said = agent.model_dump(mode="json", include={*REGISTERED, *(agent.model_extra or {})})
         body = {name: value for name, value in said.items() if value not in ("", [], {})} | more
-        return (yield from self._call("POST", AGENTS, body, repeatable=bool(agent.agent_id))).as_a(AgentRegistration)
+        if "endpoint" not in body:
+            body.setdefault("delivery", "pull")
+        return (yield from self._call("POST", AGENTS, body, repeatable=True)).as_a(AgentRegistration)
 
     @Operation
     def discover_agents(
@@ -77,6 +86,26 @@ class RegistryOperations(ServiceClient):
         except NotFound:
             return False
         return True
+
+    @Operation
+    def drain_agent(self, agent_id: str, reason: str | None = None, *, undo: bool = False) -> Steps[AgentInfo]:
+        """Give a worker no new tickets, so that it finishes those that it has; `undo`: give it tickets again."""
+        path = f"{AGENTS}/{in_path(agent_id)}/{'undrain' if undo else 'drain'}"
+        body = {} if reason is None else {"reason": reason}
+        return (yield from self._call("POST", path, body, repeatable=True)).as_a(AgentInfo)
+
+    @Operation
+    def watch_agents(
+        self, from_revision: int, timeout_seconds: float = WATCH_SECONDS, *, agent_type: str | None = None
+    ) -> Steps[AgentChanges]:
+        """Wait for changes that follow a revision, and return them with the revision to go on from.
+
+        Nothing is missed as long as each call goes on where the one before has ended. Raises `Refused` with status 410
+        when the revision is too old: `list_agents` then, and begin again.
+        """
+        asked = {"from_revision": from_revision, "timeout": timeout_seconds, "type": agent_type}
+        seconds = timeout_seconds + MARGIN_SECONDS
+        return (yield from self._call("GET", f"{AGENTS}/watch", parameters=asked, seconds=seconds)).as_a(AgentChanges)
 
     @Operation
     def get_agent(self, agent_id: str) -> Steps[AgentInfo]:

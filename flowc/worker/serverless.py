@@ -2,7 +2,8 @@
 
 Its heartbeat has two modes. *piggyback*: each request that it serves sends one, at most each 15 s. *scheduled*: a
 timer calls `beat`, of the function itself or of another one that shares its `SecretStore`. (*process*, the heartbeat in
-the background, is that of `Worker`.)
+the background, is that of `Worker`.) A function that asks for its tasks has an address only for its timer: `work` is
+heartbeat and work in one.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from flowc.worker.worker import DEFAULT_URL, Handler, TracedExecutor
 from functions._adapters.http.client import HttpClient
 from functions._core.errors import FlowcError
 from functions._core.placement.workers import Registration
+from functions._worker.asking import Asking
 from functions._worker.ended import EndedTickets
 from functions._worker.inbox import Inbox
 from functions._worker.platform import PlatformRegistry
@@ -102,31 +104,31 @@ class ServerlessWorker:
         url: str | None = None,
         *,
         worker_id: str,
-        endpoint: str,
+        endpoint: str | None = None,
         capabilities: Sequence[str],
         handler: Handler,
         slots: int = 1,
         api_key: str | None = None,
         heartbeat: HeartbeatMode = HeartbeatMode.PIGGYBACK,
         secrets: SecretStore | None = None,
-        task_seconds: float = TASK_SECONDS,
+        task_seconds: float | None = None,
     ) -> None:
         """Take the settings of `Worker`; `endpoint` is the function's address. Raises `ValueError`.
 
-        A task that takes longer than `task_seconds` fails. The platform has to be able to reach as many instances as
-        there are slots.
+        Without an endpoint the function asks for its tasks. A task that takes longer than `task_seconds` fails: 4 s for
+        one that is sent, and for one that is asked for the time of its ticket, where nothing is said.
         """
         self._url = url or os.environ.get("FLOWC_URL") or DEFAULT_URL
         self._key = api_key or os.environ.get("FLOWC_API_KEY") or None
-        registration = Registration(
-            worker_id=worker_id, endpoint=endpoint, capabilities=tuple(capabilities), slots=slots
-        )
-        self._registration = registration.model_dump(mode="json", exclude_none=True, exclude={"telemetry"})
+        way = {"endpoint": endpoint} if endpoint is not None else {"delivery": "pull"}
+        about = {"worker_id": worker_id, "capabilities": list(capabilities), "slots": slots, **way}
+        self._registration = Registration.model_validate(about).model_dump(mode="json", include=set(about))
         self._worker_id, self._slots = worker_id, slots
         self._executor = TracedExecutor(handler)
         self._heartbeat = HeartbeatMode(heartbeat)
         self._store = secrets or InstanceMemory()
-        self._task_seconds = task_seconds
+        limit = TASK_SECONDS if task_seconds is None and endpoint is not None else task_seconds
+        self._longest_ms = None if limit is None else max(1, round(limit * 1000))
         self._ended = EndedTickets()
         self._trust = Trust(self._url)
         self._loaded: str | None = None
@@ -136,16 +138,7 @@ class ServerlessWorker:
         """Answer one request: a message of the platform is verified, done and reported first."""
         client = HttpClient()
         try:
-            registry = PlatformRegistry(client, self._url, self._worker_id, self._key)
-            reporter = Reporter(client, self._worker_id)
-            runs = Runs(
-                self._executor,
-                reporter,
-                slots=self._slots,
-                announce_from_ms=None,
-                ended=self._ended,
-                longest_ms=round(self._task_seconds * 1000),
-            )
+            registry, reporter, runs = self._parts(client)
             fresh = await self._known(registry) if request.method == "POST" else False
             answer = await self._answer(runs, request)
             if answer.status == HTTPStatus.UNAUTHORIZED:
@@ -160,6 +153,45 @@ class ServerlessWorker:
             return answer
         finally:
             await client.aclose()
+
+    async def work(self, wait_seconds: float = 0.0) -> int:
+        """Ask for as many tasks as there are slots, do and report them, and return how many were done.
+
+        `wait_seconds`, up to 30, is how long the platform may keep the question while there is nothing to do. It counts
+        as a heartbeat. For a function without an endpoint, called by a timer.
+        """
+        client = HttpClient()
+        try:
+            registry, reporter, runs = self._parts(client)
+            known = True
+
+            def forgotten() -> None:
+                nonlocal known
+                known = False
+
+            await self._known(registry)
+            asking = Asking(registry, runs, self._trust, forgotten)
+            await asking.ask(self._slots, wait_seconds)
+            if not known and await self._register(registry):
+                await asking.ask(self._slots, wait_seconds)
+            await runs.finished()
+            await reporter.flush(REPORT_SECONDS)
+            return runs.totals.completed + runs.totals.failed
+        finally:
+            await client.aclose()
+
+    def _parts(self, client: HttpClient) -> tuple[PlatformRegistry, Reporter, Runs]:
+        """Return the parts of a worker for one request; what has ended is remembered from one to the next."""
+        reporter = Reporter(client, self._worker_id)
+        runs = Runs(
+            self._executor,
+            reporter,
+            slots=self._slots,
+            announce_from_ms=None,
+            ended=self._ended,
+            longest_ms=self._longest_ms,
+        )
+        return PlatformRegistry(client, self._url, self._worker_id, self._key), reporter, runs
 
     async def beat(self) -> None:
         """Send one heartbeat, and register where the platform does not know the worker (any more)."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import structlog
 
@@ -52,6 +52,7 @@ class Worker:
         capabilities: Sequence[str],
         handler: Handler,
         worker_id: str | None = None,
+        delivery: Literal["push", "pull"] = "push",
         slots: int = DEFAULT_SLOTS,
         api_key: str | None = None,
         host: str = "127.0.0.1",
@@ -64,9 +65,14 @@ class Worker:
     ) -> None:
         """Open nothing yet. Without a URL or key, FLOWC_URL and FLOWC_API_KEY of the environment hold.
 
+        With `delivery="pull"` it asks for its tasks and listens nowhere, so it needs no way in to where it runs.
         `endpoint` is where the platform reaches the worker, if not at `host` and `port`. `grace_seconds` is how long
         running tasks may go on when it stops. Raises `ValueError` for what the platform would not register.
         """
+        if delivery not in {"push", "pull"}:
+            raise ValueError(f"delivery is push or pull, not {delivery!r}")
+        if delivery == "pull" and endpoint:
+            raise ValueError("a worker that asks for its tasks has no endpoint")
         self._config = checked(
             WorkerConfig(
                 worker_id=worker_id or f"{socket.gethostname()}-{os.getpid()}",
@@ -78,6 +84,7 @@ class Worker:
                 host=host,
                 port=port,
                 endpoint=endpoint,
+                pull=delivery == "pull",
                 api_key=api_key or os.environ.get("FLOWC_API_KEY") or None,
                 metadata=metadata or {},
                 heartbeat_seconds=heartbeat_seconds,
@@ -110,7 +117,7 @@ class Worker:
             await told_to_stop()
 
     async def start(self) -> None:
-        """Listen and register. It takes tasks when the platform knows it: see `registered`. Raises `OSError`."""
+        """Listen, or ask, and register; it takes tasks once the platform knows it. Raises `OSError`."""
         if self._process is not None:
             raise RuntimeError("the worker has started already")
         if not structlog.is_configured():  # the program has no form of its own for the lines of the worker

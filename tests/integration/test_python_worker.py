@@ -187,6 +187,47 @@ class TestFunctions:
                 Worker("http://127.0.0.1:1", **given)
 
 
+class TestPull:
+    async def test_a_worker_asks_for_its_tasks_and_listens_nowhere(self, platform: OneMachine) -> None:
+        def work(task: dict[str, Any]) -> object:
+            return task["task_id"]
+
+        worker = Worker(platform.url, capabilities=["pull"], handler=work, worker_id="pull", delivery="pull")
+        async with worker:
+            await worker.registered()
+            assert worker.endpoint == ""
+            tasks = [task("a", required_capabilities=["pull"]), task("b", "a", required_capabilities=["pull"])]
+            flow_id = await platform.submit(decision(*tasks))
+            assert (await platform.ended(flow_id))["status"] == "COMPLETED"
+            assert {each["worker_id"] for each in (await platform.tickets(flow_id)).values()} == {"pull"}
+        assert "pull" not in {each["worker_id"] for each in (await platform.get("/api/v1/workers"))["items"]}
+
+    async def test_a_function_asks_for_its_tasks_when_its_timer_calls_it(self, platform: OneMachine) -> None:
+        function = ServerlessWorker(platform.url, worker_id="timed", capabilities=["timed"], handler=work, slots=2)
+        assert await function.work() == 0
+        flow_id = await platform.submit(decision(task("a", required_capabilities=["timed"])))
+        assert await function.work(wait_seconds=20) == 1
+        assert (await platform.ended(flow_id))["status"] == "COMPLETED"
+        assert (await platform.tickets(flow_id))["a"]["output"] == {"done": "a"}
+
+    async def test_a_function_that_was_forgotten_registers_again(self, platform: OneMachine) -> None:
+        function = ServerlessWorker(platform.url, worker_id="gone", capabilities=["gone"], handler=work)
+        await function.work()
+        await platform.call("DELETE", "/api/v1/workers/gone")
+        flow_id = await platform.submit(decision(task("a", required_capabilities=["gone"])))
+        assert await function.work(wait_seconds=20) == 1
+        assert (await platform.ended(flow_id))["status"] == "COMPLETED"
+
+    async def test_a_worker_that_asks_has_no_endpoint(self) -> None:
+        for wrong in ({"delivery": "pull", "endpoint": "http://x/"}, {"delivery": "post"}):
+            with pytest.raises(ValueError, match=r"endpoint|push or pull"):
+                Worker("http://127.0.0.1:1", capabilities=[], handler=work, **wrong)  # type: ignore[arg-type]
+
+
+def work(task: dict[str, Any]) -> object:
+    return {"done": task["task_id"]}
+
+
 PROGRAM = """
 from flowc.worker import Worker
 
@@ -269,7 +310,8 @@ class TestAgents:
                 clock.passes()
                 await until(lambda: len(clock.asked) == 2, "the first heartbeat")
             assert registry.said() == ["POST ", "POST /given/heartbeat", "DELETE /given"]
-            assert registry.requests[0].json == {"agent_type": "SCOUT", "capabilities": ["python", "terraform"]}
+            said = {"agent_type": "SCOUT", "capabilities": ["python", "terraform"], "delivery": "pull"}
+            assert registry.requests[0].json == said
             beat = registry.requests[1].json
             assert beat == {"status": "HEALTHY", "telemetry": {"success_rate": 0.95, "active_tasks": 2}}
 
@@ -347,10 +389,6 @@ class Shared:
 
     def save(self, text: str) -> None:
         self.text = text
-
-
-def work(task: dict[str, Any]) -> object:
-    return {"done": task["task_id"]}
 
 
 def function_of(server: Loopback, url: str, name: str, **more: Any) -> ServerlessWorker:
