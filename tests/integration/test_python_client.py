@@ -204,7 +204,7 @@ class TestTickets:
 
         assert await asyncio.to_thread(program) == ["FAILED", "PENDING"]
 
-    async def test_the_platform_assigns_and_to_say_so_again_changes_nothing(self, platform: OneMachine) -> None:
+    async def test_to_say_assigned_of_an_assigned_ticket_changes_nothing(self, platform: OneMachine) -> None:
         gate = Gate()
         async with (
             platform.worker("assigned", gate, "assigned", announce_from_ms=None),
