@@ -148,7 +148,9 @@ class ServerlessWorker:
                     answer = _later()
             await runs.finished()
             await reporter.flush(REPORT_SECONDS)
-            if self._heartbeat is HeartbeatMode.PIGGYBACK and monotonic() - self._beaten >= BEAT_SECONDS:
+            # A stranger's question may make it say that it is there, but never register.
+            due = self._loaded is not None and monotonic() - self._beaten >= BEAT_SECONDS
+            if due and self._heartbeat is HeartbeatMode.PIGGYBACK:
                 await self._beat(registry)
             return answer
         finally:

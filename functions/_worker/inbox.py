@@ -96,7 +96,7 @@ class Inbox:
         """Return how a task fares, to whoever has the secret of the registration."""
         message = await self._trust.opened(_headers(scope))
         self._trust.verify(message, b"")
-        if not message.message_id.startswith(f"task-status_{ticket_id}_"):
+        if message.message_id.rpartition("_")[0] != f"task-status_{ticket_id}":
             raise Rejected("webhook-id does not name the task", code="bad_signature", status=401)
         status = self._runs.status_of(ticket_id)
         if status is None:
