@@ -1,4 +1,4 @@
-"""A worker that cannot be reached: it asks for its tickets. Python 3.8 or newer, no packages; see docs/guides/workers.md."""
+"""A worker that asks for its tickets. Python 3.8 or newer, no packages; see docs/guides/workers.md."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from threading import Thread
 from urllib.request import Request, urlopen
 
 API, ME = os.environ.get("FLOWC_URL", "http://127.0.0.1:8080") + "/api/v1", f"pull-{os.getpid()}"
+KEY = os.environ.get("FLOWC_API_KEY", "")
 REPORTS = {}  # by ticket and attempt: what is given again, as an answer was lost, is not done again
 
 
@@ -16,7 +17,7 @@ def work(task):  # what this worker is for; an exception fails the attempt
     return {"done": task["description"], "parameters": task["parameters"]}
 
 
-def call(method, url, body=None, bearer=os.environ.get("FLOWC_API_KEY", "")):
+def call(method, url, body=None, bearer=KEY):
     headers = {"content-type": "application/json", "authorization": f"Bearer {bearer}"}
     with urlopen(Request(url, json.dumps(body).encode(), headers, method=method), timeout=60) as answer:
         return json.loads(answer.read() or b"{}")

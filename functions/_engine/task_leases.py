@@ -16,6 +16,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.machine.assignment import awaits_acknowledgement
 from functions._core.placement.leasing import HeldTickets, Leased, LeaseRequest, held_tickets
 from functions._core.placement.workers import MAX_PULL_SLOTS, Heartbeat, Running
+from functions._core.planning.tickets import check_hash
 from functions._core.ports import Answer, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.json_text import json_size
@@ -184,6 +185,7 @@ class TaskLeases:
     async def _message(self, worker: Worker, delivery: Delivery) -> CloudEvent | None:
         """Return the assignment; None, and word of it, where the worker is not to have the ticket."""
         try:
+            check_hash(delivery.ticket)
             refusal = await self._messages.refusal(worker, delivery, delivery.ticket)
             if refusal is None:
                 return await self._messages.assignment(delivery, delivery.ticket)

@@ -16,7 +16,6 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
-from functions._core.records.worker import Worker
 
 Invariant = Callable[[Any, "Ledger"], Iterator[str]]
 """A check: the first line of its docstring is the sentence shown, what it yields says how it was broken."""
@@ -87,12 +86,12 @@ class Ledger:
         self.check(self.step_invariants, change)
         self.sent.update(event.id for event in step.events if event.event_type not in ROUTES)
 
-    def delivered(self, worker: Worker, event: CloudEvent) -> None:
+    def delivered(self, worker_id: str, event: CloudEvent) -> None:
         """Enter that a message goes to a worker, and check that an attempt is given to one worker only."""
         if event.event_type == "ticket.assigned":
             key = event.data["ticket_id"], event.data["attempt"]
-            self.given.setdefault(key, worker.worker_id)
-            self.check(self.start_invariants, (*key, worker.worker_id))
+            self.given.setdefault(key, worker_id)
+            self.check(self.start_invariants, (*key, worker_id))
 
     def begun(self, worker_id: str, assignment: Mapping[str, Any]) -> None:
         """Enter that a worker has begun an attempt."""

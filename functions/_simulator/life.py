@@ -11,6 +11,7 @@ from functions._core.errors import Conflict, Unavailable
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus
+from functions._core.records.worker import AssignmentMode
 from functions._core.rules import Rules
 from functions._engine.sweep import LEASE
 from functions._simulator.actions import approver, people
@@ -19,7 +20,7 @@ from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
 from functions._simulator.ports import LATE
 from functions._simulator.quiescence import AT_THE_END
-from functions._simulator.workers import SimulatedWorker
+from functions._simulator.workers import AskingWorker, SimulatedWorker
 from functions._simulator.world import World
 
 STORM = 30.0
@@ -34,7 +35,8 @@ async def live(world: World) -> None:
     for host in world.hosts:
         world.outside.spawn(host.run())
     for registration in world.scenario.fleet:
-        worker = SimulatedWorker(
+        kind = AskingWorker if registration.delivery is AssignmentMode.PULL else SimulatedWorker
+        worker = kind(
             registration,
             world.outside,
             world.faults,
@@ -42,7 +44,7 @@ async def live(world: World) -> None:
             world.hosts[0].settings.heartbeat_seconds,
         )
         world.outside.workers[worker.worker_id] = worker
-        world.outside.spawn(worker.live())
+        world.outside.spawn(worker.work())
     for name, begin in events_of(world).items():
         if name in world.faults.active:
             world.outside.spawn(begin())

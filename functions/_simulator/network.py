@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from functions._core.engine import ReportResult
 from functions._core.errors import Unavailable
 from functions._core.events.envelope import CloudEvent
+from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.ports import Answer, Clock
 from functions._core.records.worker import Worker
@@ -93,7 +94,7 @@ class Outside:
     async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
         """Bring a message of the platform to a worker, and the answer back; its workers take no batches."""
         (event,) = events
-        self._ledger.delivered(worker, event)
+        self._ledger.delivered(worker.worker_id, event)
         faults = self._faults
         if faults.strikes("drop"):
             return NOT_REACHED if faults.chance("drop").random() < 0.5 else await self._silence()
@@ -132,6 +133,17 @@ class Outside:
         """Bring a heartbeat to the platform."""
         return await self._there_and_back(lambda services: services.engine.heartbeat(worker_id, heartbeat))
 
+    async def lease(self, asked: LeaseRequest) -> Leased:
+        """Bring the question of a worker for its tickets to the platform, and the answer back, which may be lost."""
+
+        async def once(services: ApiServices) -> Leased:
+            leased = await services.engine.lease(asked, _listens)
+            for event in leased.assignments:
+                self._ledger.delivered(asked.worker_id, event)
+            return leased
+
+        return await self._there_and_back(once)
+
     async def ask(self, question: Callable[[ApiServices], Awaitable[T]]) -> T:
         """Do something at the api of a process that is up, on a way without faults."""
         up = [host for host in self.hosts if host.services is not None]
@@ -162,3 +174,8 @@ class Outside:
     async def _silence(self) -> Answer:
         await asyncio.sleep(self._chance.choice((1, 5, 10)))
         return NO_ANSWER
+
+
+async def _listens() -> bool:
+    """Whether a client is gone: the platform is never told."""
+    return False

@@ -12,6 +12,7 @@ from typing import Any
 
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration, Running
 from functions._core.ports import Answer
 from functions._core.records.values import Health
@@ -72,6 +73,10 @@ class SimulatedWorker:
         """Whether something it took is not settled yet."""
         return not self.gone and any(not run.heard and not run.stopped for run in self.runs.values())
 
+    async def work(self) -> None:
+        """Do all that it does by itself, for ever."""
+        await self.live()
+
     async def live(self) -> None:
         """Register and send heartbeats for ever, as far as it can."""
         known = False
@@ -110,10 +115,14 @@ class SimulatedWorker:
             return self.refused[key]
         if sum(run.busy for run in self.runs.values()) >= self.registration.slots:
             return Answer(429, "all slots are taken")
-        self.outside.begun(self.worker_id, data)
-        run = self.runs[key] = SimulatedRun(data)
-        run.task = self.outside.spawn(self._work(run))
+        self._begin(data)
         return Answer(202)
+
+    def _begin(self, assignment: Mapping[str, Any]) -> None:
+        """Work on an attempt that is new."""
+        self.outside.begun(self.worker_id, assignment)
+        run = self.runs[assignment["ticket_id"], assignment["attempt"]] = SimulatedRun(assignment)
+        run.task = self.outside.spawn(self._work(run))
 
     async def _work(self, run: SimulatedRun) -> None:
         await self._misfortunes()
@@ -247,3 +256,43 @@ class SimulatedWorker:
             run.stopped, run.busy = True, False
             if run.task is not None:
                 run.task.cancel()
+
+
+@dataclass
+class AskingWorker(SimulatedWorker):
+    """A worker that is sent nothing: it asks for its tickets."""
+
+    async def work(self) -> None:
+        """See `SimulatedWorker.work`."""
+        self.outside.spawn(self._ask())
+        await self.live()
+
+    async def _ask(self) -> None:
+        while True:
+            free = self.registration.slots - sum(run.busy for run in self.runs.values())
+            leased = await self._leased(free) if free > 0 and self.reachable else None
+            if leased is None:
+                await asyncio.sleep(self.chance.uniform(0.2, 2))
+                continue
+            for key in list(self.runs):
+                if key[0] in leased.cancel:
+                    self._stop(key)
+            for event in leased.assignments:
+                self._take_or_know(event.data)
+
+    async def _leased(self, free: int) -> Leased | None:
+        """Return the answer of the platform, None when it is lost on its way."""
+        patience = self.chance.choice((0, 0.5, 20))
+        asked = LeaseRequest(worker_id=self.worker_id, limit=free, wait_seconds=patience, running=self._running())
+        try:
+            leased = await self.outside.lease(asked)
+        except (Unavailable, Conflict, Rejected):
+            return None
+        return leased if self.reachable and (leased.assignments or leased.cancel) else None
+
+    def _take_or_know(self, assignment: Mapping[str, Any]) -> None:
+        key = assignment["ticket_id"], assignment["attempt"]
+        if key in self.runs:
+            self.runs[key].assignment = assignment
+        else:
+            self._begin(assignment)

@@ -113,7 +113,7 @@ async def _refuses_what_is_not_signed(endpoint: str, url: str) -> None:
 
 async def test_every_command_of_the_protocols_page_works_as_shown(tmp_path: Path) -> None:
     require(shutil.which("curl") is not None, "apt-get install curl")
-    register, beat, plain, event, leave = COMMANDS
+    register, beat, lease, plain, event, leave = COMMANDS
     async with running_platform(tmp_path) as platform, Loopback() as worker:
         names = {"FLOWC_URL": platform.url, "ENDPOINT": f"{worker.url}/"}
         member = json.loads(await _sh(register, names))
@@ -127,6 +127,10 @@ async def test_every_command_of_the_protocols_page_works_as_shown(tmp_path: Path
         upper = {name.upper(): str(assignment[name]) for name in ("ticket_id", "attempt", "callback_url", "token")}
         names |= upper
         assert json.loads(await _sh(beat, names))["cancel"] == []
+        asks = {"worker_id": "my-worker", "delivery": "pull"}
+        assert (await platform.call("POST", "/api/v1/workers", asks))[0] == 200
+        again = json.loads(await _sh(lease, names))["assignments"]  # it does not name what it has
+        assert [one["data"]["ticket_id"] for one in again] == [assignment["ticket_id"]]
         assert json.loads(await _sh(plain, names)) == {"result": "recorded", "cancel": False}
         assert json.loads(await _sh(event, names)) == {"result": "recorded", "cancel": False}
         assert (await _sh(leave, names)) == ""

@@ -186,6 +186,30 @@ async def test_a_decision_that_is_posted_goes_from_function_to_function(deployed
     assert await api.made.platform.ports.dead_letters.letters(None, 1) == ([], None)
 
 
+async def test_a_worker_that_asks_is_sent_nothing_and_given_its_tickets(deployed: Deployed) -> None:
+    api = await deployed.function("api")
+    json_body = {"content-type": "application/json"}
+    decision = decided()
+    needed = [word for task in decision.data["cognitive_plan"]["tasks"] for word in task["required_capabilities"]]
+    about = {"worker_id": "p1", "delivery": "pull", "capabilities": needed, "clearance": "RESTRICTED"}
+    assert (await api.asks("POST", "/api/v1/workers", json.dumps(about), **json_body))[0] == 201
+    event = {"content-type": "application/cloudevents+json"}
+    _, answer = await api.asks("POST", "/", body_of(decision), **event)
+    for name in ("validate", "generate_tickets", "discover", "assign"):
+        (event_of_chain,) = await deployed.published(1)
+        await (await deployed.function(name)).takes(body_of(event_of_chain))
+    asked = json.dumps({"worker_id": "p1", "wait_seconds": 2, "running": []})
+    for _ in range(2):  # the second time as its answer was lost
+        status, leased = await api.asks("POST", "/api/v1/tasks/lease", asked, **json_body)
+        assert status == 200
+        [given] = leased["assignments"]
+        assert (given["data"]["flow_id"], given["data"]["attempt"]) == (answer["flow_id"], 1)
+    report = {**{name: given["data"][name] for name in ("ticket_id", "attempt")}, "status": "COMPLETED"}
+    path = given["data"]["callback_url"].removeprefix("https://flowc.example")
+    headers = {**json_body, "authorization": f"Bearer {given['data']['token']}"}
+    assert (await api.asks("POST", path, json.dumps(report), **headers))[0] == 200
+
+
 async def test_who_has_no_key_is_turned_away_and_who_is_watching_is_not(deployed: Deployed) -> None:
     api = await deployed.function("api")
     assert (await api.asks("GET", "/api/v1/flows", **{"x-api-key": "wrong"}))[0] == 401

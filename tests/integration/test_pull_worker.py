@@ -6,7 +6,7 @@ from typing import Any
 
 from functions._worker import SimulatedExecutor, WorkerConfig, WorkerProcess
 from tests.conftest import ROOT
-from tests.support.loopback import Answer
+from tests.support.loopback import Answer, Request
 from tests.support.loopback import until as until_true
 from tests.support.processes import Platform, Process, running_platform
 from tests.support.stand_in_platform import TOKEN, Gate, StandIn
@@ -52,7 +52,10 @@ async def test_it_says_what_it_has_and_asks_for_as_much_as_it_can_take() -> None
         async with worker(platform, gate) as running:
             await running.registered.wait()
             assert running.endpoint == ""
-            asked = lambda: platform.told("POST", "/api/v1/tasks/lease")  # noqa: E731 - what is waited for
+
+            def asked() -> list[Request]:
+                return platform.told("POST", "/api/v1/tasks/lease")
+
             await until_true(lambda: len(asked()) > 1, "a second request", PATIENCE)
             assert platform.registrations[0].json["delivery"] == "pull"
             assert "endpoint" not in platform.registrations[0].json

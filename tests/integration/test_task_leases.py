@@ -1,7 +1,7 @@
 """Workers that ask for their tickets: nothing is sent to them, what they are given is theirs, and nothing is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,12 @@ async def test_what_a_worker_has_lost_goes_to_another_one(tmp_path: Path) -> Non
 
 async def test_push_pull_and_claim_at_once_and_each_ticket_runs_once(api: Api) -> None:
     starts: list[tuple[str, int]] = []
-    api.world.workers.behave = lambda one: starts.append((one["task_id"], one["attempt"])) or {"status": "COMPLETED"}  # type: ignore[func-returns-value]
+
+    def sent(one: Mapping[str, Any]) -> Mapping[str, Any]:
+        starts.append((one["task_id"], one["attempt"]))
+        return {"status": "COMPLETED"}
+
+    api.world.workers.behave = sent
     await api.world.register("w1", "python", slots=2)
     await register_pulling(api, slots=2)
     shared = [task(f"shared-{number}") for number in range(20)]
@@ -236,7 +241,12 @@ async def test_who_is_sent_tickets_or_is_not_known_cannot_ask(api: Api) -> None:
 async def test_a_worker_that_asks_now_is_not_sent_what_was_to_be_sent(api: Api) -> None:
     """It registers for the other way between the choice and the sending."""
     asked = asyncio.Event()
-    api.world.workers.answer = lambda _worker, _event: asked.set() or Answer(503)  # type: ignore[func-returns-value]
+
+    def away(_worker: object, _event: object) -> Answer:
+        asked.set()
+        return Answer(503)
+
+    api.world.workers.answer = away
     await api.world.register("p1")
     flow_id = await api.submit(decision(task("a")))
     await asked.wait()
