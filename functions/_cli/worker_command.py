@@ -1,8 +1,6 @@
 """`flowc worker`: a worker process."""
 
-import asyncio
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -110,23 +108,19 @@ def _clearance(word: str) -> "SecurityLevel":
 
 def _check(config: "WorkerConfig") -> None:
     """Refuse what the platform would never register."""
-    from pydantic import ValidationError
-
-    from functions._core.placement.workers import Registration
+    from functions._worker.worker import checked
 
     if config.pull and config.endpoint:
         raise typer.BadParameter("a worker that asks for its tickets has no endpoint", param_hint="--pull")
-    way = {"delivery": "pull"} if config.pull else {"endpoint": config.endpoint or "http://127.0.0.1"}
-    about = {"worker_id": config.worker_id, "capabilities": config.capabilities, "slots": config.slots}
     try:
-        Registration.model_validate(about | way)
-    except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
-        raise typer.BadParameter("; ".join(faults)) from error
+        checked(config)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 async def _work(config: "WorkerConfig") -> int:
     from functions._worker import WorkerProcess
+    from functions._worker.worker import told_to_stop
 
     worker = WorkerProcess(config)
     try:
@@ -137,19 +131,7 @@ async def _work(config: "WorkerConfig") -> int:
     # On standard output, as `flowc up` does it: standard error is the log.
     where = f"asks {config.platform_url} for tickets" if config.pull else f"listens at {worker.endpoint}"
     typer.echo(f"worker {config.worker_id} {where}, offers {offered}, {config.slots} at once")
-    await _told_to_stop()
+    await told_to_stop()
     typer.echo(f"worker {config.worker_id} lets running tickets end, up to {config.grace_seconds:g} s")
     await worker.stop()
     return 0
-
-
-async def _told_to_stop() -> None:
-    """Wait for the first SIGTERM or SIGINT; a second one has its usual effect."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
-    for number in signals:
-        loop.remove_signal_handler(number)

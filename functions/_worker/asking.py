@@ -44,7 +44,7 @@ class Asking:
                 await self._runs.freed()
                 continue
             begun = monotonic()
-            if await self._ask(free, WAIT_SECONDS):
+            if await self.ask(free, WAIT_SECONDS):
                 waits = backoff()
             elif monotonic() - begun < WAIT_SECONDS:
                 # The platform is in trouble, or another process asks by the same name: the two must not race.
@@ -54,12 +54,12 @@ class Asking:
         """Ask no more. A request that waits is ended by a newer one, so that no answer is lost on its way."""
         self._stopping = True
         if self._runs.free:
-            await self._ask(1, 0)
+            await self.ask(1, 0)
         await asyncio.wait({running}, timeout=seconds)
         running.cancel()
         await asyncio.wait({running})
 
-    async def _ask(self, limit: int, wait_seconds: float) -> bool:
+    async def ask(self, limit: int, wait_seconds: float) -> bool:
         """Ask once and begin what is given; tell whether anything came of it."""
         leased = await self._platform.lease(
             {"limit": min(limit, BATCH_SIZE), "wait_seconds": wait_seconds, "running": self._runs.named()}, wait_seconds

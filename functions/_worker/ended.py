@@ -17,6 +17,7 @@ class Ended:
     attempt: int
     report: CloudEvent | None = None
     size: int = 0
+    task_id: str = ""
 
 
 class EndedTickets:

@@ -8,8 +8,8 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from pkgutil import resolve_name
-from typing import Any
 
+from functions._worker.context import CONTEXT
 from functions._worker.tasks import Assignment, TaskFailed
 from functions._worker.written import listen_to_python
 
@@ -17,21 +17,19 @@ from functions._worker.written import listen_to_python
 class CallableExecutor:
     """Calls a function with the assignment as a dict; what it returns is the output.
 
-    Async functions are awaited, others run in a thread of their own. A thread cannot be stopped: when its
-    task is cancelled or times out, the thread is abandoned, and its slot stays taken until it ends.
+    A function with a second parameter gets the `TaskContext`, too. Async functions are awaited, others run in a thread
+    of their own. A thread cannot be stopped: when its task is cancelled or times out, the thread is abandoned, and its
+    slot stays taken until it ends.
     """
 
-    def __init__(self, target: str) -> None:
-        """Import `target`, written `module:function`; raises `ValueError` when it is no function."""
-        if ":" not in target:
-            raise ValueError(f"{target!r} is not written module:function")
+    def __init__(self, target: str | Callable[..., object]) -> None:
+        """Take a function, or import one that is written `module:function`; raises `ValueError` when it is none."""
         listen_to_python()
-        try:
-            self._function: Callable[[dict[str, Any]], object] = resolve_name(target)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"{target!r} cannot be imported: {error}") from error
+        self._function = _imported(target) if isinstance(target, str) else target
         if not callable(self._function):
             raise ValueError(f"{target!r} cannot be called")  # noqa: TRY004 - a setting
+        self._takes_context = _positional(self._function) > 1
+        self._is_async = _is_async(self._function)
         self._threads: set[asyncio.Future[object]] = set()
 
     @property
@@ -41,9 +39,9 @@ class CallableExecutor:
 
     async def run(self, assignment: Assignment) -> object:
         """Call the function; any exception of it fails the task."""
-        call = partial(self._function, assignment.for_task())
+        call = partial(self._function, assignment.for_task(), *([CONTEXT.get()] if self._takes_context else []))
         try:
-            result = call() if inspect.iscoroutinefunction(self._function) else await self._in_thread(call)
+            result = call() if self._is_async else await self._in_thread(call)
             return await result if inspect.isawaitable(result) else result
         except (Exception, SystemExit) as error:  # whatever a task raises is its failure, not the worker's
             raise TaskFailed.of(error) from error
@@ -91,3 +89,31 @@ class SimulatedExecutor:
         seconds = assignment.estimated_duration_ms / 1000 / self._speed
         await asyncio.sleep(seconds)
         return {"simulated": True, "task_id": assignment.task_id, "waited_ms": round(seconds * 1000)}
+
+
+def _imported(target: str) -> Callable[..., object]:
+    if ":" not in target:
+        raise ValueError(f"{target!r} is not written module:function")
+    try:
+        function: Callable[..., object] = resolve_name(target)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{target!r} cannot be imported: {error}") from error
+    return function
+
+
+def _positional(function: Callable[..., object]) -> int:
+    """Return how many arguments a function needs by their place, a parameter named `context` included."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some that are written in C do not say
+        return 1
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(
+        each.kind in by_place and (each.default is inspect.Parameter.empty or each.name == "context")
+        for each in parameters
+    )
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    """Whether calling gives a coroutine: also for a `partial`, and for an object whose `__call__` is async."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

@@ -24,6 +24,9 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 RETRY_AFTER_SECONDS = 1
 
+TASKS = "/api/v1/tasks/"
+"""Where a worker is asked how a task fares, by the id of its ticket."""
+
 REFUSALS = {RunVerdict.BUSY: HTTPStatus.TOO_MANY_REQUESTS, RunVerdict.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE}
 
 Message = MutableMapping[str, Any]
@@ -80,16 +83,29 @@ class Inbox:
                 return self._take(*await self._proven(scope, receive))
             case "/health", "GET":
                 return InboxAnswer(HTTPStatus.OK, self._health())
+            case path, "GET" if path.startswith(TASKS):
+                return await self._status(scope, path.removeprefix(TASKS))
             case "/" | "/health" as path, _:
                 allowed = b"POST, OPTIONS" if path == "/" else b"GET, OPTIONS"
                 if scope["method"] == "OPTIONS":
                     return InboxAnswer(HTTPStatus.OK, {}, ((b"allow", allowed),))
                 return _problem(HTTPStatus.METHOD_NOT_ALLOWED, "see Allow", (b"allow", allowed))
-        return _problem(HTTPStatus.NOT_FOUND, "there is / and /health")
+        return _problem(HTTPStatus.NOT_FOUND, f"there is /, /health and {TASKS}<ticket id>")
+
+    async def _status(self, scope: Message, ticket_id: str) -> InboxAnswer:
+        """Return how a task fares, to whoever has the secret of the registration."""
+        message = await self._trust.opened(_headers(scope))
+        self._trust.verify(message, b"")
+        if message.message_id.rpartition("_")[0] != f"task-status_{ticket_id}":
+            raise Rejected("webhook-id does not name the task", code="bad_signature", status=401)
+        status = self._runs.status_of(ticket_id)
+        if status is None:
+            return _problem(HTTPStatus.NOT_FOUND, "there is no such task")
+        return InboxAnswer(HTTPStatus.OK, status)
 
     async def _proven(self, scope: Message, receive: Receive) -> Sequence[CloudEvent]:
         """Return the events of a message that the platform has signed; raise `Rejected` for any other."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers(scope)
         try:
             message = await self._trust.opened(headers)
             body = await _read(receive)
@@ -133,6 +149,10 @@ class Inbox:
             "running": len(self._runs.running),
             "reports_owed": self._runs.owed,
         }
+
+
+def _headers(scope: Message) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def _problem(status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> InboxAnswer:

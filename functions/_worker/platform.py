@@ -59,14 +59,20 @@ class PlatformRegistry:
         """Register, again and again until the platform takes it; an answer without a secret is no use either."""
         waits = backoff()
         while True:
-            reply = await self._call("POST", self._workers, registration)
-            membership = _membership(reply) if reply and reply.ok else None
+            membership = await self.register_once(registration)
             if membership is not None:
-                log.info("worker.registered")
                 return membership
-            wait = next(waits)
-            log.warning("worker.not_registered", status=reply.status if reply else 0, wait_s=round(wait, 3))
-            await asyncio.sleep(wait)
+            await asyncio.sleep(next(waits))
+
+    async def register_once(self, registration: Mapping[str, Any]) -> Membership | None:
+        """Register; return None when the platform did not take it."""
+        reply = await self._call("POST", self._workers, registration)
+        membership = _membership(reply) if reply and reply.ok else None
+        if membership is None:
+            log.warning("worker.not_registered", status=reply.status if reply else 0)
+        else:
+            log.info("worker.registered")
+        return membership
 
     async def heartbeat(self, beat: Mapping[str, Any]) -> Orders:
         """Send one heartbeat; one that fails is made up for by the next."""

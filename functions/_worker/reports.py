@@ -74,7 +74,7 @@ class Reporter:
         """The tickets, with their attempts, whose end the platform has not heard of yet."""
         return list(self._owed)
 
-    def event(self, assignment: Assignment, status: ReportStatus, beat: int = 0, **what: object) -> CloudEvent:
+    def event(self, assignment: Assignment, status: ReportStatus, beat: object = 0, **what: object) -> CloudEvent:
         """Return the report; its id is the same whenever the same thing is said again, and another for each `beat`."""
         return CloudEvent(
             id=f"{assignment.ticket_id}/{assignment.attempt}/{status}" + (f"/{beat}" if beat else ""),
@@ -92,9 +92,12 @@ class Reporter:
             extensions=assignment.extensions,
         )
 
-    def announce(self, assignment: Assignment, on_cancel: Callable[[str, int], None], beat: int = 0) -> None:
+    def announce(
+        self, assignment: Assignment, on_cancel: Callable[[str, int], None], beat: object = 0, **what: object
+    ) -> None:
         """Say, without repeating it, that the task is running; if the platform says that it should not: `on_cancel`."""
-        task = asyncio.create_task(self._announce(assignment, on_cancel, beat))
+        report = self.event(assignment, ReportStatus.RUNNING, beat, **what)
+        task = asyncio.create_task(self._announce(assignment, on_cancel, report))
         self._announcing.add(task)
         task.add_done_callback(self._announcing.discard)
 
@@ -119,9 +122,11 @@ class Reporter:
             task.cancel()
         await settle(left)
 
-    async def _announce(self, assignment: Assignment, on_cancel: Callable[[str, int], None], beat: int) -> None:
+    async def _announce(
+        self, assignment: Assignment, on_cancel: Callable[[str, int], None], report: CloudEvent
+    ) -> None:
         try:
-            reply = await self._post(assignment, self.event(assignment, ReportStatus.RUNNING, beat))
+            reply = await self._post(assignment, report)
         except FlowcError as error:
             log.info("report.skipped", **assignment.ids, reason=str(error))
             return

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import Any, cast
@@ -19,6 +20,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import ReportStatus
 from functions._observability.logs import log
+from functions._worker.context import CONTEXT, TaskContext
 from functions._worker.ended import Ended, EndedTickets
 from functions._worker.reports import Reporter, settle
 from functions._worker.tasks import OUTPUT_LIMIT, Assignment, Executor, TaskFailed
@@ -69,6 +71,7 @@ class Run:
     assignment: Assignment
     task: asyncio.Task[RunOutcome]
     written: Written
+    context: TaskContext
     began: float = field(default_factory=monotonic)
     cancelled: bool = False
     stopped: bool = False
@@ -76,11 +79,13 @@ class Run:
     def cancel(self) -> None:
         """End the run; nobody is to be told."""
         self.cancelled = True
+        self.context.end()
         self.task.cancel()
 
     def stop(self) -> None:
         """End the run because the worker stops, which the platform is to be told."""
         self.stopped = True
+        self.context.end()
         self.task.cancel()
 
     def outcome(self) -> RunOutcome:
@@ -104,16 +109,29 @@ class Totals:
 class Runs:
     """All runs of a worker, at most `slots` at a time."""
 
-    def __init__(self, executor: Executor, reporter: Reporter, *, slots: int, announce_from_ms: int | None) -> None:
-        """Say RUNNING for tasks that are estimated to take at least `announce_from_ms`; None: never."""
+    def __init__(
+        self,
+        executor: Executor,
+        reporter: Reporter,
+        *,
+        slots: int,
+        announce_from_ms: int | None,
+        longest_ms: int | None = None,
+        ended: EndedTickets | None = None,
+    ) -> None:
+        """Say RUNNING for tasks that are estimated to take at least `announce_from_ms`; None: never.
+
+        No task may take more than `longest_ms`, whatever its assignment says. `ended` is what is known from before.
+        """
         self.totals = Totals()
         self.stopping = False
         self._executor = executor
         self._reporter = reporter
         self._slots = slots
         self._announce_from_ms = announce_from_ms
+        self._longest_ms = longest_ms
         self._runs: dict[str, Run] = {}
-        self._ended = EndedTickets()
+        self._ended = ended or EndedTickets()
         self._ends = asyncio.Event()
 
     @property
@@ -149,6 +167,21 @@ class Runs:
         """How many ends of tasks the platform has not heard of yet."""
         return self._reporter.owed
 
+    def status_of(self, ticket_id: str) -> dict[str, Any] | None:
+        """Return how the newest attempt at a ticket fares; None for a ticket that is not known."""
+        run, ended = self._runs.get(ticket_id), self._ended.get(ticket_id)
+        if run is not None:
+            about = {"task_id": run.assignment.task_id, "attempt": run.assignment.attempt}
+            return {**about, "ticket_id": ticket_id, "status": "RUNNING", "progress": run.context.percent}
+        if ended is None:
+            return None
+        if ended.report is None:
+            said: dict[str, Any] = {"status": "CANCELLED"}
+        else:
+            data = ended.report.data
+            said = {"status": data["status"], "result": data.get("output"), "error": data.get("error")}
+        return {"task_id": ended.task_id, "attempt": ended.attempt, "ticket_id": ticket_id, **said}
+
     def take_all(self, assignments: Sequence[Assignment]) -> RunVerdict:
         """Start all assignments of a message, or none of them where one would be refused."""
         if len(assignments) == 1:
@@ -180,8 +213,9 @@ class Runs:
         if not self._has_room(len(self._runs) - bool(run)):
             return RunVerdict.BUSY
         written = Written()
-        task = asyncio.create_task(self._perform(assignment, run, written))
-        self._runs[ticket_id] = started = Run(assignment, task, written)
+        context = TaskContext(assignment, written, partial(self._reporter.announce, assignment, self.cancel))
+        task = asyncio.create_task(self._perform(run, context))
+        self._runs[ticket_id] = started = Run(assignment, task, written, context)
         task.add_done_callback(lambda _: self._end(started))
         log.info("task.started", **assignment.ids, task_type=assignment.task_type)
         return RunVerdict.TAKEN
@@ -193,6 +227,10 @@ class Runs:
             self._ended.put(ticket_id, Ended(attempt))
         if run and (attempt is None or run.assignment.attempt <= attempt):
             run.cancel()
+
+    async def finished(self) -> None:
+        """Wait until nothing runs."""
+        await settle([run.task for run in self._runs.values()])
 
     async def stop(self, grace_seconds: float) -> None:
         """Take nothing new, let what runs end for so long, then stop it and report it as retryable."""
@@ -212,26 +250,31 @@ class Runs:
     def _has_room(self, occupied: int) -> bool:
         return occupied + self._executor.abandoned < self._slots and self._reporter.owed < REPORTS_OWED
 
-    async def _perform(self, assignment: Assignment, former: Run | None, written: Written) -> RunOutcome:
+    async def _perform(self, former: Run | None, context: TaskContext) -> RunOutcome:
         """Do the task in its time, after the former attempt at the ticket has let go of it."""
-        WRITTEN.set(written)
+        assignment = context.assignment
+        WRITTEN.set(context.written)
+        CONTEXT.set(context)
         if former:
             await settle([former.task])
         beating = asyncio.create_task(self._say_that_it_runs(assignment))
-        limit = asyncio.timeout(assignment.timeout_ms / 1000)
+        timeout_ms = min(assignment.timeout_ms, self._longest_ms or assignment.timeout_ms)
+        limit = asyncio.timeout(timeout_ms / 1000)
         try:
             async with limit:
                 output = await self._executor.run(assignment)
         except Exception as error:  # noqa: BLE001 - a faulty executor fails its task, never the worker
             if limit.expired():
-                return RunOutcome(failure=TaskFailed("timeout", f"no end within {assignment.timeout_ms} ms"))
+                return RunOutcome(failure=TaskFailed("timeout", f"no end within {timeout_ms} ms"))
             return RunOutcome(failure=TaskFailed.of(error))
         finally:
             beating.cancel()
+            context.end()
         return _checked(output)
 
     async def _say_that_it_runs(self, assignment: Assignment) -> None:
         """Report RUNNING once if the task is long, and again and again if its lease asks for it."""
+        WRITTEN.set(None)  # lines about reports are no output of the task
         lease = assignment.heartbeat_timeout_ms
         long = self._announce_from_ms is not None and assignment.estimated_duration_ms >= self._announce_from_ms
         if long or lease:
@@ -250,13 +293,13 @@ class Runs:
         seconds = monotonic() - run.began
         about = {**assignment.ids, "seconds": round(seconds, 3)}
         if run.cancelled:
-            self._ended.put(ticket_id, Ended(attempt))
+            self._ended.put(ticket_id, Ended(attempt, task_id=assignment.task_id))
             log.info("task.cancelled", **about)
             return
         outcome = run.outcome()
         log_text = run.written.text()
         report = self._report(assignment, outcome, log_text)
-        self._ended.put(ticket_id, Ended(attempt, report, outcome.size + len(log_text)))
+        self._ended.put(ticket_id, Ended(attempt, report, outcome.size + len(log_text), assignment.task_id))
         self.totals.seconds += seconds
         if outcome.failure:
             self.totals.failed += 1

@@ -1,13 +1,17 @@
 """A worker process: its server, its slots, and its place in the platform's registry."""
 
 import asyncio
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from functions._adapters.http.client import HttpClient
+from functions._core.placement.workers import Registration
 from functions._core.records.values import SecurityLevel
 from functions._hosts.bounded_http import bounded
 from functions._observability.logs import log
@@ -62,6 +66,29 @@ class WorkerConfig:
             raise ValueError("a worker has at least one slot")
         if self.heartbeat_seconds <= 0:
             raise ValueError("the seconds between heartbeats are above 0")
+
+
+def checked(config: WorkerConfig) -> WorkerConfig:
+    """Return a configuration; raise `ValueError` that names all in it that the platform would never register."""
+    way = {"delivery": "pull"} if config.pull else {"endpoint": config.endpoint or "http://127.0.0.1"}
+    about = {"worker_id": config.worker_id, "capabilities": config.capabilities, "slots": config.slots}
+    try:
+        Registration.model_validate(about | way)
+    except ValidationError as error:
+        raise ValueError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from error
+    return config
+
+
+async def told_to_stop() -> None:
+    """Wait for the first SIGTERM or SIGINT; a second one has its usual effect."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    for number in signals:
+        loop.remove_signal_handler(number)
 
 
 class WorkerProcess:

@@ -35,21 +35,26 @@ class Listening:
     """Stands before a stream, which it neither owns nor closes, and tells the run that writes."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.beside = stream
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as many types as a stream has attributes
-        return getattr(self._stream, name)
+        return getattr(self.beside, name)
 
     def write(self, text: str) -> int:
         """Write."""
         written = WRITTEN.get()
         if written is not None:
             written.add(text.encode(errors="replace"))
-        return self._stream.write(text)
+        return self.beside.write(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several lines."""
         self.write("".join(lines))
+
+
+def beside(stream: TextIO) -> TextIO:
+    """Return the stream behind one that is listened to: what is written there is no output of a task."""
+    return stream.beside if isinstance(stream, Listening) else stream
 
 
 def listen_to_python() -> None:

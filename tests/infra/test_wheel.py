@@ -85,6 +85,25 @@ def test_data_is_found_in_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert "SqliteStore" in run(sys.executable, "-c", opens, cwd=tmp_path, path=installed)
 
 
+def test_clients_and_workers_are_imported_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    code = "import flowc.client, flowc.worker; print(flowc.client.FlowCOrchestrator, flowc.worker.Worker)"
+    assert "flowc.worker.worker.Worker" in run(sys.executable, "-c", code, cwd=tmp_path, path=installed)
+
+
+def test_a_client_imports_nothing_of_the_platform_and_no_event_loop(installed: Path, tmp_path: Path) -> None:
+    """Its own part of an import takes about 45 ms of CPU beyond httpx and pydantic."""
+    code = (
+        "import sys, httpx, pydantic; before = set(sys.modules); import flowc.client; print(*set(sys.modules) - before)"
+    )
+    loaded = run(sys.executable, "-c", code, cwd=tmp_path, path=installed).split()
+    assert {name for name in loaded if name.startswith("functions")} == {
+        "functions",
+        "functions._engine",
+        "functions._engine.version",
+    }
+    assert {"asyncio", "msgspec", "structlog", "uvicorn"} & set(loaded) == set()
+
+
 def test_the_public_package_is_thin(installed: Path, tmp_path: Path) -> None:
     code = "import sys; before = set(sys.modules); import flowc; print(*sorted(set(sys.modules) - before))"
     loaded = run(sys.executable, "-c", code, cwd=tmp_path, path=installed).split()

@@ -75,10 +75,14 @@ async def test_a_worker_without_packages_does_the_first_flow(tmp_path: Path, com
     assert "whsec_" not in said
 
 
-async def test_a_worker_that_asks_does_the_first_flow(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [(sys.executable, "pull_worker.py"), ("node", "pull_worker.mjs")], ids=["python", "node"]
+)
+async def test_a_worker_that_asks_does_the_first_flow(tmp_path: Path, command: tuple[str, str]) -> None:
+    require(shutil.which(command[0]) is not None, "apt-get install nodejs")
     async with running_platform(tmp_path) as platform:
         flow_id = await platform.submit(HELLO)
-        with example(tmp_path, sys.executable, "pull_worker.py", FLOWC_URL=platform.url) as worker:
+        with example(tmp_path, *command, FLOWC_URL=platform.url) as worker:
             assert (await registered(platform))["delivery"] == "pull"
             assert (await platform.ended(flow_id))["status"] == "COMPLETED"
             tickets = await platform.tickets(flow_id)

@@ -50,6 +50,12 @@ class Block:
         """Why it is not run, or None."""
         return self.info.removeprefix("needs=") or None
 
+    @property
+    def file(self) -> str | None:
+        """The name of the file that it is, or None."""
+        name = self.info.removeprefix("file=")
+        return name if name != self.info and Path(name).name == name else None
+
 
 def documents() -> list[Path]:
     """Return every document of the project."""
@@ -95,8 +101,12 @@ def session(page: Collection[Block], also: str | None = None) -> Iterator[list[B
 def run_session(page: Collection[Block], folder: Path, environment: Mapping[str, str], also: str | None = None) -> str:
     """Run the commands of a document as one shell session in `folder`, and return all that was printed.
 
-    A command that fails ends the session. What the session has left running is stopped with it.
+    A command that fails ends the session. What the session has left running is stopped with it. Blocks that name a file
+    are there as files.
     """
+    for block in page:
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
     steps = [AT_THE_END]
     for number, (block, *_) in enumerate(session(page, also)):
         starts = "flowc up" in block.text and "&\n" in block.text

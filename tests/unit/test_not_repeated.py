@@ -1,5 +1,7 @@
 """Tasks that must not be repeated: what is known, and not known, of whether a worker has begun."""
 
+from typing import Any
+
 import pytest
 
 from functions._core.machine.advance import advance
@@ -58,7 +60,14 @@ def given() -> Ticket:
 
 def candidate(worker_id: str) -> Candidate:
     """Return a worker as ranked."""
-    scores = {"score": 1, "health_score": 1, "pheromone_score": 1, "telemetry_score": 1, "active": 0, "slots": 1}
+    scores: dict[str, Any] = {
+        "score": 1,
+        "health_score": 1,
+        "pheromone_score": 1,
+        "telemetry_score": 1,
+        "active": 0,
+        "slots": 1,
+    }
     return Candidate(worker_id=worker_id, **scores)
 
 
