@@ -217,7 +217,7 @@ class TestDrain:
         workers.behave = lambda _assignment: None
         await api.register("w1")
         first = await api.submit(decision(task("a")))
-        await until(lambda: asyncio.sleep(0, workers.assignments), "the first assignment")
+        await until(lambda: asyncio.sleep(0, workers.assignments or None), "the first assignment")
         answer = await api.client.post(f"{AGENTS}/w1/drain", json={"reason": "upgrade"})
         assert (answer.status_code, answer.json()["draining"]) == (200, True)
         second = await api.submit(decision(task("a")))
@@ -236,9 +236,9 @@ class TestDrain:
         assert {"drain_worker", "undrain_worker"} <= set(actions)
 
 
-async def ended(api: Api, flow_id: str) -> bool:
+async def ended(api: Api, flow_id: str) -> bool | None:
     flow = await api.flow(flow_id)
-    return flow is not None and flow["status"] == "COMPLETED"
+    return (flow is not None and flow["status"] == "COMPLETED") or None
 
 
 class TestWatch:

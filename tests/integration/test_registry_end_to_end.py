@@ -161,8 +161,8 @@ async def test_an_agent_that_answers_its_probe_stays_healthy(tmp_path: Path) -> 
 
         first = (await client.get(f"{AGENTS}/well")).json()["last_seen"]
 
-        async def heard_again() -> bool:
-            return bool((await client.get(f"{AGENTS}/well")).json()["last_seen"] > first)
+        async def heard_again() -> bool | None:
+            return (await client.get(f"{AGENTS}/well")).json()["last_seen"] > first or None
 
         await until(heard_again, "the agent to be probed")
         silent = (await client.get(f"{AGENTS}/worker-1")).json()
