@@ -234,11 +234,13 @@ async def test_what_is_unknown_or_malformed_is_refused(api: Api, verb: Verb) -> 
     what = verb.event_type.partition(".")[0]
     for nobody in ("nobody", "a%00b"):
         path = f"/api/v1/{what}s/{nobody}/{verb.name}"
-        problem_of(await api.client.post(path), 404, f"unknown_{what}")
+        problem_of(await api.client.post(path, json=dict(verb.more)), 404, f"unknown_{what}")
     target = await verb.begin(api)
     before = await stored(api, target)
     for wrong in ({"requested_by": 7}, {"reason": "x" * 1001}, {"order_id": ""}, {"dry_run": "perhaps"}):
-        document = problem_of(await api.client.post(verb.path(target), json=wrong), 422, "invalid_data")
+        document = problem_of(
+            await api.client.post(verb.path(target), json=dict(verb.more) | wrong), 422, "invalid_data"
+        )
         assert document["errors"][0]["where"] == f"body.{next(iter(wrong))}"
     assert await stored(api, target) == before
 
@@ -260,7 +262,7 @@ async def test_what_is_not_possible_is_refused_with_the_reason(api: Api, dry_run
     }
     before = await stored(api, target)
     for verb in VERBS:
-        answer = await api.client.post(verb.path(target), json={"dry_run": dry_run})
+        answer = await api.client.post(verb.path(target), json=dict(verb.more) | {"dry_run": dry_run})
         if verb.name == "cancel":
             assert (answer.status_code, answer.json()["changes"]) == (200 if dry_run else 202, [])
             continue

@@ -66,8 +66,9 @@ def replan(builder: StepBuilder, command: ReplanRequest, plan: Replan, tally: Ma
 def _leave_out(builder: StepBuilder, removed: Sequence[Ticket], reason: Reason) -> None:
     for ticket in removed:
         was_held = ticket.status in BEGUN
+        trigger = TicketTrigger.CANCEL if ticket.live else TicketTrigger.LEAVE_OUT
         ended = builder.move_ticket(
-            ticket, TicketTrigger.CANCEL, "ticket.cancelled", cause=reason.code, **ending(builder.now, reason)
+            ticket, trigger, "ticket.cancelled", cause=reason.code, **ending(builder.now, reason)
         )
         if was_held and ticket.worker_id is not None:
             builder.deliver(ended, ticket.worker_id, ticket.attempt, cancelled=True)

@@ -107,6 +107,7 @@ class TicketTrigger(StrEnum):
     REDRIVE = "flow redriven"
     STANDS = "flow redriven, work stands"
     REPLAN = "another plan"
+    LEAVE_OUT = "left out by another plan"
 
 
 FLOW_TRANSITIONS: Mapping[FlowStatus, Mapping[FlowTrigger, FlowStatus | str]] = {
@@ -211,13 +212,13 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
     TicketStatus.FAILED: {
         TicketTrigger.REDRIVE: TicketStatus.PENDING,
         TicketTrigger.REPLAN: TicketStatus.PENDING,
-        TicketTrigger.CANCEL: TicketStatus.CANCELLED,
+        TicketTrigger.LEAVE_OUT: TicketStatus.CANCELLED,
         TicketTrigger.STANDS: TicketStatus.COMPLETED,
     },
     TicketStatus.CANCELLED: {
         TicketTrigger.REDRIVE: TicketStatus.PENDING,
         TicketTrigger.REPLAN: TicketStatus.PENDING,
-        TicketTrigger.CANCEL: TicketStatus.CANCELLED,
+        TicketTrigger.LEAVE_OUT: TicketStatus.CANCELLED,
     },
 }
 """Every edge of the machine of tickets; a pair that is absent is illegal."""
