@@ -6,6 +6,7 @@ flow is told goes through the executor under the flow's id.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -33,6 +34,7 @@ from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
+from functions._engine.pheromones import LearnedPheromones
 from functions._engine.report_intake import ReportIntake
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
@@ -71,8 +73,10 @@ class Platform:
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
-        self.metrics, self.ports = self.instruments.metrics, self.instruments.ports
-        ports, self.rules = self.ports, settings.rules
+        self.metrics, ports = self.instruments.metrics, self.instruments.ports
+        self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
+        self.ports = ports = replace(ports, pheromones=self.pheromones)
+        self.rules = settings.rules
         self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
@@ -93,7 +97,8 @@ class Platform:
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
-        return (self.metrics.observe, self.flow_waiters.observe, self._publish, self._deliver, self._judge, alarm)
+        learned = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe)
+        return (*learned, self._publish, self._deliver, self._judge, alarm)
 
     def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
         return Dispatcher(
@@ -138,11 +143,13 @@ class Platform:
         await self._assignment_sender.close()
         await self._intake.close()
         await self._executor.close()
+        await self.pheromones.close()
 
     @property
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
-        return self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.outbox.held > 0
+        works = (self._executor, self._intake, self._assignment_sender, self.pheromones)
+        return any(work.busy for work in works) or self.outbox.held > 0
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""

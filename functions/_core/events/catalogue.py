@@ -27,6 +27,7 @@ from functions._core.events.data import (
 )
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.placement.signals import DEPOSITED, PheromoneDeposited
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Suspension
 
 
@@ -210,6 +211,14 @@ CATALOGUE: Sequence[EventType] = (
     EventType("worker.recovered", TicketsReady, "track_workers", "discover", FLOW, "A worker can take these tickets."),
     EventType("worker.unhealthy", WorkerUnhealthy, "track_workers", "monitor", FLOW, "Its tickets need another."),
     EventType("worker.suspended", Suspension, "track_workers", SUBSCRIBERS, WORKER, "It gets nothing for a while."),
+    EventType(
+        DEPOSITED,
+        PheromoneDeposited,
+        "assign, monitor, enforce_sla",
+        SUBSCRIBERS,
+        TICKET,
+        "An attempt has left a signal on its worker's trail; made where somebody names this type.",
+    ),
     EventType(
         "subscription.tested",
         SubscriptionTested,
