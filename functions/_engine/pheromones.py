@@ -15,7 +15,7 @@ from random import Random
 
 import msgspec
 
-from functions._core.errors import Conflict, FlowcError
+from functions._core.errors import Conflict, FlowcError, Rejected
 from functions._core.placement.pheromones import CAP, EXPIRY, NO_TRAILS, Trail, Trails, added
 from functions._core.placement.signals import signals_of
 from functions._core.ports import Clock, Entry, KeyValues
@@ -175,7 +175,8 @@ class LearnedPheromones:
         failed = [error for error in saved if error is not None]
         for key, error in zip(keys, saved, strict=True):
             del self._unsaved[key]
-            if error is not None or self._rows[key].new is not None:
+            again = error is not None and not isinstance(error, Rejected)
+            if again or self._rows[key].new is not None:
                 self._unsaved[key] = None  # behind the others
         if failed:
             log.warning("pheromones.not_saved", trails=len(failed), error=repr(failed[0]))
@@ -199,6 +200,9 @@ class LearnedPheromones:
                 put = await self._key_values.put(SPACE, "/".join(key), value, version=version, expires_at=expires_at)
             except Conflict:
                 continue
+            except Rejected:  # a name that no store can keep: it stays with this process
+                row.sent, row.write = None, ""
+                raise
             row.stored, row.version, row.writes, row.sent, row.write = whole, put.version, writes, None, ""
             return
         raise Conflict("other processes put the trail all the time")
