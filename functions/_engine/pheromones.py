@@ -1,8 +1,9 @@
 """The trails that this process knows: learned from what it commits, shared with other processes through the store.
 
 Nothing is read or written for a single event. A deposit counts in this process at once; once a second the trails that
-have new deposits are put into the store, each added to what other processes have put there. What they have put is read
-when somebody ranks workers and the last reading is old. A process that is killed loses the deposits of its last second.
+have changed visibly are put into the store, each added to what other processes have put there. What they have put is
+read when somebody ranks workers and the last reading is old. A process that is killed loses the deposits of its last
+second, and those that have not changed a score by `VISIBLE` yet: a worker that does well all the time costs no puts.
 
 A put whose answer is lost is not repeated blindly: an entry names its last writes, so the process finds out whether
 its own was one of them. Where that cannot be known any more, the deposits are dropped: none is ever counted twice.
@@ -11,6 +12,7 @@ its own was one of them. Where that cannot be known any more, the deposits are d
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from random import Random
 
 import msgspec
@@ -30,6 +32,9 @@ SPACE = "pheromones"
 
 PAUSE_SECONDS = 1.0
 """Between two rounds of puts; so a trail is put once a second at most."""
+
+VISIBLE = 0.01
+"""The change of a score, or of the trust in a worker, that is worth a put: a tenth of the least that a ranking sees."""
 
 AT_ONCE = 100
 """Trails that one round puts; those with the oldest deposits first, the others wait for the next round."""
@@ -83,12 +88,26 @@ class _Row:
             whole = added(whole, more)
         return whole
 
+    def changed(self, *, trust_alone: bool) -> bool:
+        """Whether the deposits that are not stored yet change how the worker is seen."""
+        whole = self.trail
+        if whole is None or (self.new is None and self.sent is None):
+            return False
+        known = self.stored.at(whole.updated_at) if self.stored is not None else UNKNOWN
+        change = abs(whole.trust - known.trust)
+        return change >= VISIBLE or (not trust_alone and abs(whole.score - known.score) >= VISIBLE)
+
 
 class LearnedPheromones:
     """The trails of one process; implements `Pheromones`. It belongs to one event loop."""
 
     def __init__(self, key_values: KeyValues, clock: Clock, metrics: Metrics, chance: Random = CHANCE) -> None:
-        """Know nothing yet: the first question reads."""
+        """Know nothing yet: the first question reads.
+
+        A `thrifty` process puts nothing by itself, and a trail only when it changes the order of workers: for a store
+        that charges for each put, and a process that does not run all the time.
+        """
+        self.thrifty = False
         self._key_values = key_values
         self._clock = clock
         self._metrics = metrics
@@ -116,9 +135,10 @@ class LearnedPheromones:
             row = self._rows.get(key) or self._new_row(key)
             row.new = added(row.new, signal.trail)
             self._show(key, row)
-            self._unsaved[key] = None
+            if key not in self._unsaved and row.changed(trust_alone=self.thrifty):
+                self._unsaved[key] = None
             self._metrics.count("pheromone_deposits_total", signal.kind.value)
-        if self._unsaved and (self._saver is None or self._saver.done()):
+        if self._unsaved and not self.thrifty and (self._saver is None or self._saver.done()):
             self._saver = asyncio.create_task(self._save_now_and_then())
 
     async def trails(self, domain: str) -> Trails:
@@ -149,7 +169,7 @@ class LearnedPheromones:
         self._forget(len(self._rows) - TRAILS)
 
     async def save(self) -> None:
-        """Put the trails with new deposits, unless that was done less than `PAUSE_SECONDS` ago; never raises."""
+        """Put the trails that have changed, unless that was done less than `PAUSE_SECONDS` ago; never raises."""
         async with self._save_turn:
             now = _monotonic()
             if self._unsaved and (self._saved_at is None or now >= self._saved_at + PAUSE_SECONDS):
@@ -165,7 +185,7 @@ class LearnedPheromones:
         await self._save(list(self._unsaved))
 
     async def _save_now_and_then(self) -> None:
-        """Put trails about once a second, until there are no new deposits."""
+        """Put trails about once a second, until none has changed."""
         while self._unsaved:
             await asyncio.sleep(PAUSE_SECONDS)
             await self.save()
@@ -176,7 +196,7 @@ class LearnedPheromones:
         for key, error in zip(keys, saved, strict=True):
             del self._unsaved[key]
             again = error is not None and not isinstance(error, Rejected)
-            if again or self._rows[key].new is not None:
+            if again or self._rows[key].changed(trust_alone=self.thrifty):
                 self._unsaved[key] = None  # behind the others
         if failed:
             log.warning("pheromones.not_saved", trails=len(failed), error=repr(failed[0]))
@@ -250,13 +270,17 @@ class LearnedPheromones:
     def _forget(self, too_many: int) -> None:
         """Forget expired trails, and as many of the oldest as are too many, but none with new deposits."""
         expired = self._clock.now() - EXPIRY
-        stored = {key: row.stored for key, row in self._rows.items() if row.new is None and row.sent is None}
+        stored = {key: row.trail for key, row in self._rows.items() if key not in self._unsaved and row.sent is None}
         ages = sorted((trail.updated_at if trail else expired, key) for key, trail in stored.items())
         for number, (at, key) in enumerate(ages):
             if number >= too_many and at > expired:
                 break
             del self._rows[key]
             self._by_domain.get(key[0], {}).pop(key[1], None)
+
+
+UNKNOWN = Trail(pos=0.0, neg=0.0, updated_at=datetime.min.replace(tzinfo=UTC))
+"""The trail of a worker without signals."""
 
 
 def _lost_track(base: int, row: _Row) -> bool:

@@ -189,7 +189,19 @@ class TestSharing:
             for number in range(100):
                 one.learn(ended("ticket.completed", number=number))
             await one.save()
-        assert store.calls == {"get": 1, "put": 3}
+        assert store.calls == {"get": 1, "put": 1}, "after ten successes others change nothing"
+
+    async def test_a_thrifty_process_puts_what_changes_the_order_of_workers(
+        self, store: Shaky, clock: HandClock
+    ) -> None:
+        one = process(store, clock)
+        one.thrifty = True
+        one.learn(ended("ticket.completed"))
+        await one.save()
+        assert not store.calls
+        one.learn(ended("ticket.failed"))
+        await one.save()
+        assert await signals(process(store, clock)) == (1, 1)
 
     async def test_a_trail_is_forgotten_a_day_after_its_last_signal(self, store: Shaky, clock: HandClock) -> None:
         one = process(store, clock)

@@ -18,7 +18,7 @@ from functions._core.records.values import Health, SecurityLevel
 from functions._core.records.worker import Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
-NEAR = 0.05
+NEAR = 0.03
 """Standings that differ by no more than this are equal: the figures behind them are not more exact."""
 
 UNKNOWN = 0.5

@@ -100,6 +100,7 @@ class LambdaFunction:
             ),
         )
         platform, relay = composed.platform, composed.relay
+        platform.pheromones.thrifty = True
         made = cls(
             name=name,
             settings=settings,
