@@ -217,7 +217,7 @@ CATALOGUE: Sequence[EventType] = (
         "assign, monitor, enforce_sla",
         SUBSCRIBERS,
         TICKET,
-        "An attempt has left a signal on its worker's trail; made where somebody names this type.",
+        "A signal on a worker's trail; told by name alone.",
     ),
     EventType(
         "subscription.tested",
