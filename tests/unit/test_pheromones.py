@@ -49,7 +49,7 @@ class TestTrail:
     def test_a_half_life_of_an_hour_halves_the_value(self) -> None:
         faded = trail(4, 1).at(T0 + HALF_LIFE)
         assert timedelta(hours=1) == HALF_LIFE
-        assert (faded.pos, faded.neg) == (pytest.approx(2), pytest.approx(0.5))
+        assert [faded.pos, faded.neg] == pytest.approx([2, 0.5])
 
     def test_a_deposit_is_added_to_what_is_left_and_ten_is_the_most(self) -> None:
         assert added(trail(4, 0), trail(1, 0, HOUR)).pos == pytest.approx(3)
@@ -77,8 +77,8 @@ class TestTrail:
         for pos, neg, minutes in signals:
             whole = added(whole, trail(pos, neg, timedelta(minutes=minutes)))
         assert whole is not None
-        in_order = 1 + 2 ** (-310 / 60) + 2 ** (-400 / 60), 2 ** (-370 / 60) + 0.5 * 2 ** (-310 / 60)
-        assert (whole.pos, whole.neg) == (pytest.approx(in_order[0]), pytest.approx(in_order[1]))
+        in_order = [1 + 2 ** (-310 / 60) + 2 ** (-400 / 60), 2 ** (-370 / 60) + 0.5 * 2 ** (-310 / 60)]
+        assert [whole.pos, whole.neg] == pytest.approx(in_order)
 
 
 class TestSignals:
