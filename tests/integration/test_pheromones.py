@@ -265,7 +265,7 @@ class TestOnEveryStore:
 async def shared(store: KeyValues) -> None:
     """Let processes whose replies get lost add to the same trail at once; nothing is lost or counted twice."""
     clock, shaky = SystemClock(), [Shaky(store) for _ in range(3)]
-    processes = [LearnedPheromones(behind, clock, Metrics()) for behind in shaky]  # type: ignore[arg-type]
+    processes = [LearnedPheromones(behind, clock, Metrics()) for behind in shaky]
     step = ended("ticket.retried")
     step = ChangeSet(
         flow_id=step.flow_id, tickets=step.tickets, history=tuple(e.but(at=clock.now()) for e in step.history)
