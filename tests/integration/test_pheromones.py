@@ -297,7 +297,7 @@ class TestPlatform:
         await one.close()
         assert await signals(process(store, clock)) == (2, 0)
 
-    async def test_a_completed_ticket_raises_the_score_and_a_failed_one_lowers_it(self, tmp_path: Path) -> None:
+    async def test_completed_raises_and_failed_lowers_the_score(self, tmp_path: Path) -> None:
         async with running_world(tmp_path) as world:
             await world.register("w1")
             await world.run(task("a"), task("b", "a"))
