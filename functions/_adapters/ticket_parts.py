@@ -42,6 +42,7 @@ CONSTANT = (
     "created_at",
     "estimated_duration_ms",
     "metadata",
+    "domain",
     "schema_version",
     "hash",
     "retry",

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.fair_queue import QueuePosition
+from functions._core.placement.pheromones import NoPheromones, Pheromones
 from functions._core.records.audits import AnyAudit, AuditKind
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import DeadLetter
@@ -394,3 +395,4 @@ class Ports:
     clock: Clock
     tokens: Tokens
     set_aside: SetAside = field(default_factory=SetAside)
+    pheromones: Pheromones = field(default_factory=NoPheromones)

@@ -18,11 +18,12 @@ from functions._core.errors import Conflict, FlowcError, IllegalTransition, Reje
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
-from functions._core.events.subscribers import subscriber_events
+from functions._core.events.subscribers import signal_events, subscriber_events
 from functions._core.machine.advance import advance
 from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.flow import Broke
 from functions._core.machine.outcomes import AnyOutcome, Heavy, concluded
+from functions._core.placement.signals import DEPOSITED
 from functions._core.ports import Answer, Due, Ports
 from functions._core.records.change_set import ChangeSet, joined, singly
 from functions._core.records.models import Flow, Reason, Ticket
@@ -297,6 +298,8 @@ class Dispatcher:
                 if event.subject in owners or (wanted is not None and wanted(event.event_type))
             ]
             told += ready_events(step, step.flow or flow, owners)
+        if wanted is not None and wanted(DEPOSITED):
+            told += signal_events(step, step.flow or flow)
         return replace(step, events=(*step.events, *told))
 
     def tells(self, event: CloudEvent) -> bool:

@@ -20,6 +20,8 @@ from functions._core.machine.assignment import Assigned, Discovered
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Validated
 from functions._core.machine.outcomes import AnyOutcome, concluded
+from functions._core.placement.pheromones import Pheromones, Trails, added
+from functions._core.placement.signals import Signal, signals_of
 from functions._core.ports import FlowStore, Ports, TicketCounts
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
@@ -63,6 +65,7 @@ class Ahead:
         self._records = records
         self._tickets: dict[str, Ticket] = {}
         self._held: Counter[str] = Counter()
+        self._signals: list[Signal] = []
         self._decision: bytes | None = None
         self.flow: Flow | None = None
 
@@ -70,6 +73,7 @@ class Ahead:
         """Take note of a step."""
         self._decision = taken.step.decision or self._decision
         self.flow = taken.step.flow or self.flow or taken.context.flow
+        self._signals += signals_of(taken.step)
         for ticket in taken.step.tickets:
             before = self._tickets.get(ticket.ticket_id) or taken.context.tickets.get(ticket.ticket_id)
             if ticket.status in HELD and ticket.worker_id and (before is None or before.status not in HELD):
@@ -89,6 +93,8 @@ class Ahead:
         ports = self._ports
         if self._held:
             ports = replace(ports, ticket_counts=cast("TicketCounts", _CountsAhead(ports.ticket_counts, self._held)))
+        if self._signals:
+            ports = replace(ports, pheromones=_PheromonesAhead(ports.pheromones, self._signals))
         if self._decision is not None:
             ports = replace(ports, store=cast("FlowStore", _StoreAhead(ports.store, self._decision)))
         return ports
@@ -107,6 +113,22 @@ class _StoreAhead:
     async def decision(self, _flow_id: str) -> bytes:
         """See `FlowStore.decision`."""
         return self._decision
+
+
+class _PheromonesAhead:
+    """`Pheromones` with the signals of steps that are not committed yet."""
+
+    def __init__(self, behind: Pheromones, signals: Sequence[Signal]) -> None:
+        self._behind = behind
+        self._signals = signals
+
+    async def trails(self, domain: str) -> Trails:
+        """See `Pheromones.trails`."""
+        trails = dict(await self._behind.trails(domain))
+        for signal in self._signals:
+            if signal.domain == domain:
+                trails[signal.worker_id] = added(trails.get(signal.worker_id), signal.trail)
+        return trails
 
 
 class _CountsAhead:

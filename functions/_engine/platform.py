@@ -6,6 +6,7 @@ flow is told goes through the executor under the flow's id.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 
 from functions._core.decision.admission import admit, decision_id_of
 from functions._core.engine import CommandResult, ReportResult
-from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable, Undeliverable, Unreadable
+from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
 from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
@@ -23,9 +24,8 @@ from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, verdicts_of
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
-from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of, unreadable_letter
+from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of
 from functions._core.records.models import Flow, Reason
-from functions._core.records.set_aside import RecordKind, UnreadableRecord
 from functions._core.records.worker import Worker
 from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
@@ -36,6 +36,7 @@ from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.in_flight import in_flight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
+from functions._engine.pheromones import LearnedPheromones
 from functions._engine.registry_log import RegistryLog
 from functions._engine.report_intake import ReportIntake
 from functions._engine.secret_leases import SecretLeases
@@ -43,6 +44,7 @@ from functions._engine.settings import Settings
 from functions._engine.sweep import Sweeper
 from functions._engine.task_leases import Gone, TaskLeases
 from functions._engine.telemetry_flush import TelemetryFlush
+from functions._engine.unreadable_round import UnreadableRound
 from functions._engine.wiring import dead_letter, replay_telemetry
 from functions._engine.worker_tracker import Probe, WorkerTracker, ids_of_verdict
 from functions._observability.instruments import Instruments, Recorder
@@ -77,8 +79,10 @@ class Platform:
         """
         self._chance = chance
         self.instruments = Instruments(ports, queue, settings.rules, recorder)
-        self.metrics, self.ports = self.instruments.metrics, self.instruments.ports
-        ports, self.rules = self.ports, settings.rules
+        self.metrics, ports = self.instruments.metrics, self.instruments.ports
+        self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
+        self.ports = ports = replace(ports, pheromones=self.pheromones)
+        self.rules = settings.rules
         self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
@@ -86,7 +90,7 @@ class Platform:
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
         self.dispatcher = self._new_dispatcher(settings, own_broker=outbox is None, commits_singly=commits_singly)
         self._intake = ReportIntake(self._executor, self.dispatcher, self._overdue)
-        self._raised: set[str] = set()
+        self.unreadable = UnreadableRound(self.ports, queue, self.dispatcher, self._in_turn)
         self.outbox: EventOutbox = outbox or self._own_broker(settings.queue_memory)
         told = (
             RegistryLog(ports, self.rules, self._send, self.dispatcher, self.flow_waiters) if tells_registry else None
@@ -104,7 +108,7 @@ class Platform:
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
-        told = (self.metrics.observe, self.flow_waiters.observe, self.task_leases.observe)
+        told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
         return (*acts, *(one.observe for one in self._limited))
 
@@ -166,12 +170,13 @@ class Platform:
         await self._assignment_sender.close()
         await self._intake.close()
         await self._executor.close()
+        await self.pheromones.close()
 
     @property
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
-        at_work = self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.outbox.held > 0
-        return at_work or any(one.busy for one in self._limited)
+        at_work = self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.pheromones.busy
+        return at_work or self.outbox.held > 0 or any(one.busy for one in self._limited)
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
@@ -324,40 +329,12 @@ class Platform:
 
     async def catch_up(self) -> None:
         """Look for what may have been missed since the last round."""
-        await self.give_up_unreadable()
-        await self._raise_incidents()
+        await self.unreadable.give_up()
+        await self.unreadable.raise_incidents()
         for one in self._limited:
             await one.round()
         await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
-
-    async def give_up_unreadable(self) -> None:
-        """Make dead letters of queued events and buffered telemetry that cannot be read, with their raw text."""
-        for record in self.ports.set_aside.records(RecordKind.QUEUED_EVENT, RecordKind.TELEMETRY):
-            letter = unreadable_letter(record, self.ports.clock.now())
-            if record.kind is RecordKind.QUEUED_EVENT:
-                await self._queue.dead_letter(record.record_id, letter)
-            else:
-                await self.ports.dead_letters.put(letter)
-                await self.ports.telemetry_buffer.forget([int(record.record_id)])
-
-    async def _raise_incidents(self) -> None:
-        """Raise an incident, once, for each ticket that cannot be read: its flow waits for a person."""
-        left_out = self.ports.set_aside.records(RecordKind.TICKET)
-        self._raised &= {ticket.record_id for ticket in left_out}
-        by_flow: dict[str, list[UnreadableRecord]] = {}
-        for ticket in left_out:
-            if ticket.flow_id is not None and ticket.record_id not in self._raised:
-                by_flow.setdefault(ticket.flow_id, []).append(ticket)
-        for flow_id, tickets in by_flow.items():
-            try:
-                await self._in_turn(flow_id, partial(self.dispatcher.left_out, flow_id, tickets))
-            except Unreadable:
-                log.warning("incident.failed", flow_id=flow_id, error="its flow cannot be read, either")
-            except FlowcError as error:
-                log.warning("incident.failed", flow_id=flow_id, error=str(error))
-                continue  # the next round tries again
-            self._raised |= {ticket.record_id for ticket in tickets}
 
     def _stored(self, worker: Worker) -> None:
         self.sweeper.arm(worker.next_wakeup_at)

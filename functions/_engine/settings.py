@@ -112,7 +112,9 @@ class Settings(BaseModel):
     telemetry_url: AnyHttpUrl | None = Field(None, description="Telemetry sink; without it a file in the data folder")
     subscriber_url: AnyHttpUrl | None = Field(None, description="Gets every transition as a CloudEvent")
     subscriber_events: str = Field(
-        "all", description="Transitions that subscribers get: all, none, or types with commas between"
+        "all",
+        description="Transitions that subscribers get: all, none, or types with commas between; pheromone.deposited "
+        "is told only by name, as in `all,pheromone.deposited`",
     )
     sla_timer: bool = Field(
         True, description="In a cluster: enforce_sla keeps time itself; off leaves it to the ticks of a schedule"
@@ -282,9 +284,10 @@ class Settings(BaseModel):
 
     def tells(self, event_type: str) -> bool:
         """Whether subscribers get this transition."""
-        return self.subscriber_events == "all" or event_type in {
-            word.strip() for word in self.subscriber_events.split(",")
-        }
+        from functions._core.placement.signals import DEPOSITED
+
+        words = {word.strip() for word in self.subscriber_events.split(",")}
+        return event_type in words or ("all" in words and event_type != DEPOSITED)
 
     @field_validator("webhook_secret")
     @classmethod

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from functions._core.events.telemetry import STEPS
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS
+from functions._core.placement.signals import SignalKind
 from functions._core.rate_limits import DAY, READ, STRANGER, WORKER, WRITE
 from functions._core.records.audits import IncidentType, Severity
 from functions._core.records.set_aside import RecordKind
@@ -98,6 +99,7 @@ SIGNATURE_REFUSALS = ("bad_signature", "not_signed", "stale_signature")
 """Codes of refusals that alerts read, and that have to be there at zero."""
 
 RATE_LIMITS = (READ, WRITE, WORKER, STRANGER, DAY)
+SIGNALS = tuple(kind.value for kind in SignalKind)
 REGISTRY_OPERATIONS = ("discover", "get", "register", "deregister")
 
 
@@ -177,6 +179,7 @@ WORKERS: Sequence[Metric] = (
     counter("flowc_leased_tickets_total", "Tickets that such workers were given", time=("first", "again")),
     counter("discovery_requests_total", "C3 asked for workers", result=("found", "waiting", "error")),
     seconds("discovery_duration_seconds", "C3 at work"),
+    counter("pheromone_deposits_total", "Signals left on the trails of workers", kind=SIGNALS),
     Metric(
         "agents_matched", Kind.HISTOGRAM, "Candidates of a ticket", buckets=(0, 1, 2, 5, 10, 20, 50), unit="workers"
     ),

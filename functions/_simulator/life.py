@@ -42,13 +42,16 @@ async def live(world: World) -> None:
             world.faults,
             Random(f"{world.seed}/{registration.worker_id}"),
             world.hosts[0].settings.heartbeat_seconds,
+            world.scenario.failing.get(registration.worker_id, 0.0),
         )
         world.outside.workers[worker.worker_id] = worker
         world.outside.spawn(worker.work())
     for name, begin in events_of(world).items():
         if name in world.faults.active:
             world.outside.spawn(begin())
-    for decision in world.scenario.decisions:
+    for number, decision in enumerate(world.scenario.decisions):
+        if number and world.scenario.pause:
+            await asyncio.sleep(world.scenario.pause)
         await _admit(world, decision)
     if world.scenario.drawn:
         await people(world, Random(f"{world.seed}/people"))

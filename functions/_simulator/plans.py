@@ -1,7 +1,7 @@
 """What a simulated world is about: a decision, and the workers that are there for it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -19,12 +19,15 @@ LARGE = 50
 class Scenario:
     """Decisions and the fleet for them; the first is the one a run is about, the others compete with it for workers.
 
-    `drawn` says that all comes from the seed, so that people may meddle with it, too.
+    `drawn` says that all comes from the seed, so that people may meddle with it, too. `failing` are workers that fail a
+    share of their tasks, 0 to 1, in a way that another try may fix. `pause` is the time between two decisions, seconds.
     """
 
     decisions: Sequence[Mapping[str, Any]]
     fleet: Sequence[Registration]
     drawn: bool = False
+    failing: Mapping[str, float] = field(default_factory=dict)
+    pause: float = 0.0
 
 
 def worker(

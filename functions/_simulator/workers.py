@@ -46,13 +46,17 @@ class SimulatedRun:
 
 @dataclass
 class SimulatedWorker:
-    """One worker. `runs` and `refused` are its memory, by ticket and attempt: it never changes its mind."""
+    """One worker. `runs` and `refused` are its memory, by ticket and attempt: it never changes its mind.
+
+    `failing` is the share of its tasks that it fails, 0 to 1.
+    """
 
     registration: Registration
     outside: Outside
     faults: Faults
     chance: Random
     heartbeat_seconds: float
+    failing: float = 0.0
     runs: dict[Key, SimulatedRun] = field(default_factory=dict)
     refused: dict[Key, Answer] = field(default_factory=dict)
     cut_off_until: float = 0.0
@@ -163,6 +167,8 @@ class SimulatedWorker:
 
     def _end_of(self, run: SimulatedRun) -> dict[str, Any]:
         attempt = run.assignment["attempt"]
+        if self.failing and self.chance.random() < self.failing:
+            return {"status": "FAILED", "error": {"type": FAILURE, "message": str(attempt)}}
         if self.faults.strikes("failing-task"):
             retryable = self.faults.chance("failing-task").random() < 0.8
             return {"status": "FAILED", "error": {"type": FAILURE, "message": str(attempt), "retryable": retryable}}

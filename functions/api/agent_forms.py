@@ -96,6 +96,8 @@ class AgentsWanted(Model):
     """Capabilities that an agent has to offer; none: any agent will do."""
     filters: AgentFilters | None = None
     """What agents have to be like; left out: HEALTHY."""
+    domain: str | None = Field(None, min_length=1, max_length=64)
+    """The domain of the work, in which the pheromone score is looked up: a plan's `original_domain` or a task type."""
     limit: WholeNumber = Field(CANDIDATES_PER_TICKET, ge=1, le=MAX_FOUND)
     """How many agents are named at most."""
 

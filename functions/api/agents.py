@@ -39,7 +39,7 @@ from functions.api.documents import json_body, path_parameter, problems
 from functions.api.hot_routes import HotRoute
 from functions.api.problems import checked
 from functions.api.questions import DEFAULT_LIMIT, Id, Limit, found
-from functions.api.registry import deregistered, heard, membership, registered
+from functions.api.registry import deregistered, heard, membership, registered, trails_in
 from functions.api.services import ApiServices, Services
 
 router = APIRouter(prefix="/api/v1/agents", tags=["agents"])
@@ -107,7 +107,8 @@ async def discover_agents(services: Services, request: Request) -> AgentDiscover
     asked = await read_json(request, AgentsWanted)
     agents = {agent.worker_id: agent for agent in await services.ports.registry.workers()}
     active, now = await services.ports.ticket_counts.active(), services.ports.clock.now()
-    fitting = discover(_query(asked), [*agents.values()], active, now, services.rules)
+    trails = await trails_in(services, asked.domain)
+    fitting = discover(_query(asked), [*agents.values()], active, now, services.rules, trails)
     return AgentDiscovery(
         agents=tuple(
             RankedAgent(

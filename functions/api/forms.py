@@ -87,6 +87,8 @@ class Wanted(Model):
     """Capabilities that a worker has to offer, all of them."""
     security_level: Clearance = SecurityLevel.INTERNAL
     """The clearance that a worker must have at least."""
+    domain: str | None = Field(None, min_length=1, max_length=64)
+    """The domain of the work, in which the pheromone score is looked up: a plan's `original_domain` or a task type."""
     limit: WholeNumber = Field(default=CANDIDATES_PER_TICKET, ge=1, le=CANDIDATES_PER_TICKET)
     """How many workers are named at most."""
 

@@ -6,6 +6,7 @@ from fastapi import Request
 
 from functions._core.engine import ReportResult
 from functions._core.errors import Unreadable
+from functions._core.placement.pheromones import NO_TRAILS, Trails
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.worker import Worker
 from functions.api.access import principal_of
@@ -21,6 +22,11 @@ async def registered(services: ApiServices, request: Request, registration: Regi
     """Register for the caller, who may be allowed to act for one worker only."""
     check_worker(principal_of(request), registration.worker_id)
     return await services.engine.register(registration)
+
+
+async def trails_in(services: ApiServices, domain: str | None) -> Trails:
+    """Return the pheromone trails of a domain; none without one."""
+    return await services.ports.pheromones.trails(domain) if domain is not None else NO_TRAILS
 
 
 def membership(services: ApiServices, worker: Worker) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
 from functions._core.explain.ticket import Explanation
 from functions._core.explain.unreadable import explain_unreadable, with_unreadable
 from functions._core.placement.limits import TICKETS, places, room_for, tenant_of
+from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import rank
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
@@ -77,18 +78,25 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
         raise Unavailable(f"the flow of ticket {ticket.ticket_id} is not visible")
     upstream = tuple((await ports.store.tickets(_waited_for(ticket), ticket.flow_id)).values())
     last, _ = await _history(services, ticket.flow_id, ticket.ticket_id)
-    now = ports.clock.now()
+    now, trails = ports.clock.now(), await ports.pheromones.trails(domain_of(ticket))
     workers: Sequence[Worker] = ()
     if ticket.status is TicketStatus.PENDING:
         workers = await ports.registry.workers()
-        ranking = rank(ticket, workers, await ports.ticket_counts.active(), now, services.rules)
+        ranking = rank(ticket, workers, await ports.ticket_counts.active(), now, services.rules, trails)
         ticket = ticket.but(candidates=ranking.candidates, refusals=ranking.refusals)
     elif ticket.worker_id is not None:
         with suppress(Unreadable):
             holder = await ports.registry.worker(ticket.worker_id)
             workers = (holder,) if holder else ()
     explanation = explain_ticket(
-        ticket, flow, now, services.rules, upstream=upstream, workers=workers, up_since=services.up_since()
+        ticket,
+        flow,
+        now,
+        services.rules,
+        upstream=upstream,
+        workers=workers,
+        trails=trails,
+        up_since=services.up_since(),
     )
     explanation = await _with_limit(services, explanation, ticket, flow)
     explanation = await _with_refused(services, explanation, ticket.flow_id)

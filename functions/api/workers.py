@@ -17,7 +17,7 @@ from functions.api.documents import json_body, path_parameter, problems
 from functions.api.forms import Wanted
 from functions.api.hot_routes import HotRoute
 from functions.api.questions import Id, found
-from functions.api.registry import deregistered, heard, membership, registered
+from functions.api.registry import deregistered, heard, membership, registered, trails_in
 from functions.api.services import Services
 from functions.api.views import (
     Discovery,
@@ -74,7 +74,10 @@ async def discover_workers(services: Services, request: Request) -> Discovery:
     workers = {worker.worker_id: worker for worker in await services.ports.registry.workers()}
     now = services.ports.clock.now()
     active = await services.ports.ticket_counts.active()
-    ranking = rank_for(required, [*workers.values()], active, now, services.rules, level=asked.security_level)
+    trails = await trails_in(services, asked.domain)
+    ranking = rank_for(
+        required, [*workers.values()], active, now, services.rules, level=asked.security_level, trails=trails
+    )
     return Discovery(
         items=tuple(
             RankedWorker(

@@ -13,6 +13,7 @@ from functions._core.machine.assignment import Discovered, waits_for_worker
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.placement.fair_queue import FairQueue
+from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import half_open, rank
 from functions._core.ports import Ports
 from functions._core.records.models import Candidate, Refusal, Ticket
@@ -33,7 +34,8 @@ async def discover(_event: TicketsReady, context: Context, ports: Ports) -> AnyO
     turns, given = FairQueue(ports.wakeups.line), dict[str, int]()
     tickets = sorted(context.tickets.values(), key=attrgetter("order"))
     for ticket in filter(waits_for_worker, tickets):
-        ranking = rank(ticket, workers, active, context.now, context.rules)
+        trails = await ports.pheromones.trails(domain_of(ticket))
+        ranking = rank(ticket, workers, active, context.now, context.rules, trails)
         if ranking.candidates:
             found[ticket.ticket_id] = ranking.candidates
             best = ranking.candidates[0].worker_id

@@ -8,6 +8,7 @@ from functions._adapters.stores import Stores
 from functions._core.events.data import TicketsReady
 from functions._core.machine.assignment import Discovered
 from functions._core.machine.context import Context
+from functions._core.placement.pheromones import NoPheromones
 from functions._core.placement.ranking import rank_for
 from functions._core.placement.workers import (
     ACKNOWLEDGED,
@@ -42,7 +43,8 @@ LATER = T0 + seconds(100)
 def ports_of(stores: Stores) -> Ports:
     """Return what the functions ask for, at a time when breakers are half-open."""
     known = {name: getattr(stores, name) for name in ("registry", "ticket_counts", "wakeups")}
-    return cast("Ports", SimpleNamespace(clock=SimpleNamespace(now=lambda: LATER), **known))
+    clock = SimpleNamespace(now=lambda: LATER)
+    return cast("Ports", SimpleNamespace(clock=clock, pheromones=NoPheromones(), **known))
 
 
 def after(*verdicts: WorkerVerdict, worker: Worker | None = None, start: int = 0) -> Worker:

@@ -21,6 +21,7 @@ from functions._core.decision.vocabulary import (
     PriorityWord,
     Seconds,
     TaskWord,
+    read_domain,
 )
 from functions._core.errors import Rejected
 from functions._core.records.json_text import count_parts, parse_json
@@ -175,6 +176,9 @@ class CognitivePlan(Input):
     """Priority of tasks that name none."""
     original_priority: PriorityWord | None = None
     """The priority that the intent asked for; counts where no other is given."""
+    original_domain: Annotated[str | None, BeforeValidator(read_domain)] = None
+    """The domain of the intent: BEHAVIOR, BUSINESS, COMPLIANCE, INFRASTRUCTURE, OPERATIONAL, SECURITY or TECHNICAL. It
+    is where workers leave their trails; without one, and with another word, each type of task is a domain."""
     risk_band: RiskBand | None = None
     """Risk band of tasks that name none."""
     security_level: SecurityLevel | None = None

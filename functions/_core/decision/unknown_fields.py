@@ -59,7 +59,6 @@ CARRIED_BY_PLAN = frozenset(
         "created_at",
         "estimated_total_duration_ms",
         "complexity_score",
-        "original_domain",
         "metadata",
         "approved_by",
         "approved_at",

@@ -47,6 +47,9 @@ TASK_TYPES: Mapping[str, TaskType] = {
 COMPENSATION_TYPES: Mapping[str, TaskType] = {**TASK_TYPES, "compensate": TaskType.COMPENSATE}
 """The words for the type of a compensation; COMPENSATE is kept from plain tasks."""
 
+DOMAINS = frozenset({"BEHAVIOR", "BUSINESS", "COMPLIANCE", "INFRASTRUCTURE", "OPERATIONAL", "SECURITY", "TECHNICAL"})
+"""The domains of plans. They are few: each worker leaves a trail in each of them."""
+
 PRIORITY_STEPS = ((2, Priority.LOW), (5, Priority.NORMAL), (8, Priority.HIGH))
 """Numeric priorities up to and including each number; above the last they are CRITICAL."""
 
@@ -92,6 +95,12 @@ def read_priority(value: object) -> Priority:
     except ValueError:
         known = "LOW, NORMAL (also medium), HIGH, CRITICAL and whole numbers"
         raise NotUnderstood("unknown_word", f"is {shown(value)}; known are {known}") from None
+
+
+def read_domain(value: object) -> str | None:
+    """Read the domain of a plan in any letter case; None for a word that names no domain, which is no fault."""
+    word = value.strip().upper() if isinstance(value, str) else ""
+    return word if word in DOMAINS else None
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -28,6 +28,7 @@ from functions._core.events.data import (
 )
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.placement.signals import DEPOSITED, PheromoneDeposited
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Suspension
 
 
@@ -220,6 +221,14 @@ CATALOGUE: Sequence[EventType] = (
     EventType("registry.agent.added", AgentChanged, "track_workers", SUBSCRIBERS, AGENT, "A new agent."),
     EventType("registry.agent.updated", AgentChanged, "track_workers", SUBSCRIBERS, AGENT, "An agent has changed."),
     EventType("registry.agent.removed", AgentChanged, "track_workers", SUBSCRIBERS, AGENT, "An agent is gone."),
+    EventType(
+        DEPOSITED,
+        PheromoneDeposited,
+        "assign, monitor, enforce_sla",
+        SUBSCRIBERS,
+        TICKET,
+        "A signal on a worker's trail; told by name alone.",
+    ),
     EventType(
         "subscription.tested",
         SubscriptionTested,

@@ -9,6 +9,7 @@ from functions._core.events.assignment import assignment_data
 from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
+from functions._core.placement.signals import DEPOSITED, signals_of
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.json_text import content_hash, parse_json
@@ -32,6 +33,26 @@ def subscriber_events(step: ChangeSet, flow: Flow, *, chain: bool = False) -> It
     for entry in step.history:
         if chain or entry.type not in ROUTES:
             yield transition_event(entry, flow, ticket=tickets.get(entry.ticket_id or ""), decision=step.decision)
+
+
+def signal_events(step: ChangeSet, flow: Flow) -> Iterator[CloudEvent]:
+    """Yield one event for each signal that a step deposits on the trail of a worker."""
+    for signal in signals_of(step):
+        entry = signal.entry
+        yield CloudEvent(
+            id=derived_id(entry.flow_id, DEPOSITED, f"{entry.ticket_id}:{entry.attempt}:{entry.type}"),
+            source=TRANSITIONS,
+            type=type_of(DEPOSITED),
+            time=entry.at,
+            subject=entry.ticket_id,
+            data=signal.told.model_dump(mode="json"),
+            extensions={
+                "partitionkey": entry.flow_id,
+                "correlationid": flow.correlation_id,
+                **({"causationid": entry.event_id} if entry.event_id else {}),
+                "traceparent": flow.traceparent,
+            },
+        )
 
 
 def transition_event(

@@ -22,6 +22,7 @@ from functions._core.explain.wording import (
 )
 from functions._core.machine.assignment import pulls, schedule_to_start
 from functions._core.machine.tables import ENDED_TICKETS
+from functions._core.placement.pheromones import NO_TRAILS, Trails, domain_of
 from functions._core.placement.ranking import health_of, nothing_until, rank
 from functions._core.planning.slack import fits, limit_of, needed
 from functions._core.records.models import Flow, Refusal, Ticket
@@ -56,7 +57,7 @@ class Explanation(Record):
         return tuple(filter(None, (self.headline, *self.details, self.then)))
 
 
-def explain_ticket(
+def explain_ticket(  # noqa: PLR0913 the ticket, and all that is known around it
     ticket: Ticket,
     flow: Flow,
     now: datetime,
@@ -64,12 +65,14 @@ def explain_ticket(
     *,
     upstream: Sequence[Ticket] = (),
     workers: Sequence[Worker] = (),
+    trails: Trails = NO_TRAILS,
     up_since: datetime | None = None,
 ) -> Explanation:
     """Return why `ticket` of `flow` is where it is at `now`.
 
     `upstream` are tickets that it waits for, dependencies or its compensation, to name those that are open; `workers`
-    are the one that holds it, or of a pending one all. Both only add sentences. `up_since` as in `Context`.
+    are the one that holds it, or of a pending one all; `trails` are those of its domain. All three only add sentences.
+    `up_since` as in `Context`.
     """
     ended = ticket.status in ENDED_TICKETS
     headline, since = _headline(ticket, flow, upstream, _why_not_yet(ticket, workers, now, rules))
@@ -79,6 +82,7 @@ def explain_ticket(
     details += _past_attempts(ticket, flow, rules)
     if ticket.live:
         details += _of_worker(ticket, workers, now, rules)
+        details += _of_trails(ticket, trails, now)
         details += _slack(ticket, flow, now, rules)
     return Explanation(
         kind="ticket",
@@ -225,6 +229,20 @@ def _of_worker(ticket: Ticket, workers: Sequence[Worker], now: datetime, rules: 
         if ticket.heartbeat_timeout_ms:
             lease = span(time_span(ticket.heartbeat_timeout_ms))
             sentences.append(f"Its worker has to say at least every {lease} that it is still at it (heartbeat lease).")
+    return sentences
+
+
+def _of_trails(ticket: Ticket, trails: Trails, now: datetime) -> list[str]:
+    """Return how the worker that holds the ticket, or each candidate, has done in the ticket's domain of late."""
+    sentences = []
+    for worker_id in [ticket.worker_id] if ticket.worker_id else [one.worker_id for one in ticket.candidates]:
+        if worker_id in trails:
+            trail = trails[worker_id].at(now)
+            sentences.append(
+                f"Worker {worker_id} has a pheromone score of {trail.score:.2f} in the domain {domain_of(ticket)}: "
+                f"{trail.pos:.1f} from tickets completed, {trail.neg:.1f} from failures, timeouts and retries; "
+                "after an hour each counts half."
+            )
     return sentences
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from functions._core.placement.pheromones import NO_TRAILS, Trails
 from functions._core.placement.ranking import candidate_of, health_of, unhealthy
 from functions._core.records.models import Candidate, Refusal
 from functions._core.records.values import Health
@@ -43,14 +44,23 @@ class Found:
     refusals: Sequence[Refusal]
 
 
-def discover(query: Query, agents: Sequence[Worker], active: Mapping[str, int], now: datetime, rules: Rules) -> Found:
-    """Return which of `agents` fit; `active` is how many tickets each holds."""
+def discover(
+    query: Query,
+    agents: Sequence[Worker],
+    active: Mapping[str, int],
+    now: datetime,
+    rules: Rules,
+    trails: Trails = NO_TRAILS,
+) -> Found:
+    """Return which of `agents` fit; `active` is how many tickets each holds, `trails` are theirs in one domain."""
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     for agent in agents:
         refusal = _refusal(query, agent, now, rules)
         if refusal is None:
-            candidates.append(candidate_of(agent, active.get(agent.worker_id, 0), now, rules))
+            candidates.append(
+                candidate_of(agent, active.get(agent.worker_id, 0), now, rules, trails.get(agent.worker_id))
+            )
         else:
             refusals.append(Refusal(worker_id=agent.worker_id, reason=refusal))
     candidates.sort(key=lambda one: (-one.score, one.active, one.worker_id))

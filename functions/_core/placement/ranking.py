@@ -2,8 +2,9 @@
 
     score = 0.4 health + 0.3 pheromone + 0.3 telemetry        each part 0..1, unknown counts as 0.5
 
-Workers whose score lies within `NEAR` of the best are equals; among equals the one with the smallest share of its
-slots taken goes first. Every worker that is left out is named with the reason.
+Workers are compared by their standing: the score with `Trail.trust` in place of the pheromone, so that a worker is set
+back by its failures, never by work that it was not given. Those within `NEAR` of the best are equals; among equals the
+one with the smallest share of its slots taken goes first. Every worker that is left out is named with the reason.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,13 +13,14 @@ from datetime import datetime
 from typing import Literal
 from zlib import crc32
 
+from functions._core.placement.pheromones import NO_TRAILS, Trail, Trails
 from functions._core.records.models import Candidate, Refusal, Ticket
 from functions._core.records.values import Health, SecurityLevel
 from functions._core.records.worker import AgentType, Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
-NEAR = 0.05
-"""Scores that differ by no more than this are equal: the figures behind them are not more exact."""
+NEAR = 0.03
+"""Standings that differ by no more than this are equal: the figures behind them are not more exact."""
 
 UNKNOWN = 0.5
 """The score of a part that is not known: neither praise nor blame."""
@@ -66,8 +68,15 @@ def _fails_often(worker: Worker) -> bool:
     return rate is not None and rate < LOW_SUCCESS and (executions or 0) >= ENOUGH_EXECUTIONS
 
 
-def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], now: datetime, rules: Rules) -> Ranking:
-    """Rank `workers` for `ticket`; `active` is how many tickets each holds, by worker id.
+def rank(
+    ticket: Ticket,
+    workers: Sequence[Worker],
+    active: Mapping[str, int],
+    now: datetime,
+    rules: Rules,
+    trails: Trails = NO_TRAILS,
+) -> Ranking:
+    """Rank `workers` for `ticket`; `active` is how many tickets each holds, by worker id, `trails` those of its domain.
 
     Workers that had the ticket before come last. Where nothing tells workers apart, each ticket has an order of its
     own: a fleet shares the work, not its first few.
@@ -80,7 +89,7 @@ def rank(ticket: Ticket, workers: Sequence[Worker], active: Mapping[str, int], n
         return ticket.refused_by.get(worker.worker_id) == worker.registration
 
     required, level = ticket.required_capabilities, ticket.security_level
-    return rank_for(required, workers, active, now, rules, salt, level=level, declined=declined)
+    return rank_for(required, workers, active, now, rules, salt, level=level, declined=declined, trails=trails)
 
 
 def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of equals
@@ -93,12 +102,14 @@ def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of eq
     *,
     level: SecurityLevel = SecurityLevel.INTERNAL,
     declined: Callable[[Worker], bool] = lambda _worker: False,
+    trails: Trails = NO_TRAILS,
 ) -> Ranking:
     """Rank the `workers` that offer all of `required` and are cleared for `level`.
 
-    `salt` may set some back, and decides between equals. Those that have `declined` are left out.
+    `salt` may set some back, and decides between equals. Those that have `declined` are left out. `trails` are those of
+    the domain of the work.
     """
-    candidates: list[Candidate] = []
+    candidates: list[tuple[Candidate, float]] = []
     refusals: list[Refusal] = []
     doubted: list[Worker] = []
     capable = False
@@ -113,7 +124,9 @@ def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of eq
                 doubted.append(worker)
             refusal = _occupied(worker, held, now)
             if refusal is None:
-                candidates.append(candidate_of(worker, held, now, rules))
+                trail = trails.get(worker.worker_id)
+                candidate = candidate_of(worker, held, now, rules, trail)
+                candidates.append((candidate, _standing(candidate, trail, now)))
                 continue
         refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
     return Ranking(_in_order(candidates, salt), tuple(refusals), capable, tuple(doubted))
@@ -200,16 +213,17 @@ def on_trial(worker: Worker, now: datetime) -> bool:
     return half_open(worker, now) and worker.trial is not None and trial_until is not None and now < trial_until
 
 
-def candidate_of(worker: Worker, held: int, now: datetime, rules: Rules) -> Candidate:
-    """Return a worker with the parts of its score."""
+def candidate_of(worker: Worker, held: int, now: datetime, rules: Rules, trail: Trail | None) -> Candidate:
+    """Return a worker with the parts of its score; `trail` is its own in the domain of the work."""
     health = HEALTH_SCORES[health_of(worker, now, rules)]
     known = worker.telemetry.success_rate
     telemetry = UNKNOWN if known is None else min(1.0, max(0.0, known))
+    pheromone = trail.at(now).score if trail is not None else UNKNOWN
     return Candidate(
         worker_id=worker.worker_id,
-        score=round(0.4 * health + 0.3 * UNKNOWN + 0.3 * telemetry, 6),
+        score=composite(health, pheromone, telemetry),
         health_score=health,
-        pheromone_score=UNKNOWN,
+        pheromone_score=round(pheromone, 6),
         telemetry_score=telemetry,
         active=held,
         slots=held + 1 if half_open(worker, now) else worker.slots,
@@ -217,17 +231,31 @@ def candidate_of(worker: Worker, held: int, now: datetime, rules: Rules) -> Cand
     )
 
 
-def _in_order(candidates: Sequence[Candidate], salt: Callable[[str], tuple[bool, int]]) -> tuple[Candidate, ...]:
-    """Sort: those not set back, then near equals of the best by load, then by score."""
+def _standing(candidate: Candidate, trail: Trail | None, now: datetime) -> float:
+    """Return the score of a candidate with its trust in place of its pheromone."""
+    trust = trail.at(now).trust if trail is not None else 1.0
+    return composite(candidate.health_score, trust, candidate.telemetry_score)
+
+
+def composite(health: float, pheromone: float, telemetry: float) -> float:
+    """Return the weighted sum of the parts of a score, each 0 to 1."""
+    return round(0.4 * health + 0.3 * pheromone + 0.3 * telemetry, 6)
+
+
+def _in_order(
+    candidates: Sequence[tuple[Candidate, float]], salt: Callable[[str], tuple[bool, int]]
+) -> tuple[Candidate, ...]:
+    """Sort: those not set back, then near equals of the best by load, then by standing; the last say has the score."""
     if not candidates:
         return ()
-    best = max(candidate.score for candidate in candidates)
+    best = max(standing for _, standing in candidates)
 
-    def key(candidate: Candidate) -> tuple[bool, bool, float, float, int, str]:
-        near = candidate.score >= best - NEAR
+    def key(ranked: tuple[Candidate, float]) -> tuple[bool, bool, float, float, int, float, str]:
+        candidate, standing = ranked
+        near = standing >= best - NEAR
         load = candidate.active / candidate.slots
         set_back, tie = salt(candidate.worker_id)
-        first, second = (load, -candidate.score) if near else (-candidate.score, load)
-        return set_back, not near, first, second, tie, candidate.worker_id
+        first, second = (load, -standing) if near else (-standing, load)
+        return set_back, not near, first, second, tie, -candidate.score, candidate.worker_id
 
-    return tuple(sorted(candidates, key=key)[:CANDIDATES_PER_TICKET])
+    return tuple(candidate for candidate, _ in sorted(candidates, key=key)[:CANDIDATES_PER_TICKET])

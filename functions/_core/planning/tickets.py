@@ -236,6 +236,7 @@ def _of_flow(flow: Flow, decision: Decision, now: datetime) -> dict[str, Any]:
         "correlation_id": flow.correlation_id,
         "trace_id": flow.trace_id,
         "span_id": flow.span_id,
+        "domain": decision.cognitive_plan.original_domain,
         "created_at": now,
         "waiting_since": now,
     }

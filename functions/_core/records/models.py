@@ -168,7 +168,7 @@ class Candidate(Record):
     health_score: float
     """Its health, 0 to 1."""
     pheromone_score: float
-    """What is known of earlier work of this kind, 0 to 1; unknown is 0.5."""
+    """How well it has done in the ticket's domain of late, 0 to 1; unknown is 0.5."""
     telemetry_score: float
     """Its success rate, 0 to 1; unknown is 0.5."""
     active: int
@@ -273,6 +273,8 @@ class Ticket(Record):
     """Id of the ticket that undoes the work of this one; None when nothing does."""
     metadata: Mapping[str, Any] = {}
     """Anything that the plan keeps with the task; nothing here depends on it."""
+    domain: str | None = None
+    """The domain of the plan, one of `DOMAINS`, in which workers leave their trails; None: the type of the task."""
     schema_version: int = 1
     """Version of the ticket's form."""
     hash: str

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StrictBool, field_validator
 
 from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS, TRANSITIONS, WORKER
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.placement.signals import DEPOSITED
 from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Timestamp, WholeNumber, Word
 from functions._core.webhooks.filters import check_filters, fits
 from functions._core.webhooks.owners import OWNER, SINK, SINK_CHARACTERS, host_of, owner_of
@@ -40,7 +41,7 @@ def told_types() -> frozenset[str]:
     """Return the types of events that subscriptions may have, without prefix and version.
 
     They are the transitions of flows and tickets, but not those that are named like an event of the chain between
-    functions: with a broker these are no events of their own.
+    functions, as with a broker these are no events of their own; and the signals on the trails of workers.
     """
     entries = (entry for entry in BY_TYPE.values() if entry.handled_by in {SUBSCRIBERS, HOLDER})
     return frozenset(entry.event_type for entry in entries if entry.subject != WORKER) - ROUTES.keys()
@@ -99,7 +100,7 @@ class SubscriptionForm(Model):
     source: str | None = Field(default=None, max_length=512)
     """Where events have to be from; absent: any source."""
     types: Annotated[tuple[ToldType, ...], FIRST_FAULT] = Field(default=(), max_length=100)
-    """Types of events, in full or as `flow.completed`; none: all transitions."""
+    """Types of events, in full or as `flow.completed`; none: all transitions, and no `pheromone.deposited`."""
     config: SubscriptionConfig = SubscriptionConfig()
     """How events are delivered."""
     filters: Annotated[tuple[JsonObject, ...], FIRST_FAULT] = Field(default=(), max_length=64)
@@ -151,7 +152,7 @@ class Subscription(SubscriptionForm):
 
     def tells(self, event_type: str) -> bool:
         """Whether events of a type, without prefix and version, may be wanted."""
-        return type_of(event_type) in self.types if self.types else event_type in told_types()
+        return type_of(event_type) in self.types if self.types else event_type in told_types() - {DEPOSITED}
 
     def wants(self, event: CloudEvent, attributes: Mapping[str, str]) -> bool:
         """Whether an event with these attributes (`attributes_of`) goes to the sink."""

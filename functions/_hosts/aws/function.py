@@ -101,6 +101,7 @@ class LambdaFunction:
             ),
         )
         platform, relay = composed.platform, composed.relay
+        platform.pheromones.thrifty = True
         made = cls(
             name=name,
             settings=settings,
@@ -187,6 +188,8 @@ class LambdaFunction:
         if self._webhooks is not None and self._webhooks.busy:
             await self._webhooks.drain(self._in_time)
             await self._webhooks.close()  # what is cut off comes due again
+        if self._in_time():
+            await self.platform.pheromones.save()  # nothing runs between invocations
         if self.platform.busy:
             log.warning("invocation.cut_off")
         if self._swept:

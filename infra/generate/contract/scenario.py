@@ -17,7 +17,7 @@ from functions._core.decision.references import resolve
 from functions._core.events.assignment import assignment_event, cancellation_event
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.events.subscribers import subscriber_events
+from functions._core.events.subscribers import signal_events, subscriber_events
 from functions._core.placement.workers import (
     Deregistration,
     Drain,
@@ -205,6 +205,7 @@ class Scenario:
         self.sent.extend(self._sink.events[known:])
         flow = step.flow or handled.context.flow
         self.sent.extend(subscriber_events(step, flow))
+        self.sent.extend(signal_events(step, flow))
         self.sent.extend(map(_to_owner, ready_events(step, flow, owners_of(step.tickets))))
         self._queue(step.events)
         await self._judge(step)
