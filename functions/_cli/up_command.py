@@ -16,6 +16,9 @@ WRONG_SETTINGS = 2
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one. [env FLOWC_PORT, else 8080]")
 ]
+GrpcPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port for gRPC; 0 picks one. [env FLOWC_GRPC_PORT, else none]")
+]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -24,7 +27,7 @@ Data = Annotated[
 ]
 
 
-def up(port: Port = None, data: Data = None) -> None:
+def up(port: Port = None, data: Data = None, grpc_port: GrpcPort = None) -> None:
     """Run the platform: one port, one folder.
 
     All other settings come from the environment (FLOWC_…); docs/reference/settings.md lists them.
@@ -35,7 +38,7 @@ def up(port: Port = None, data: Data = None) -> None:
     from functions._hosts.one_machine import process
 
     try:
-        settings = Settings.from_mapping(process.environment(), port=port, data=data)
+        settings = Settings.from_mapping(process.environment(), port=port, data=data, grpc_port=grpc_port)
     except SettingsError as error:
         say(f"flowc: {error}")
         raise typer.Exit(WRONG_SETTINGS) from error
