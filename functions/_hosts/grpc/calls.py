@@ -73,7 +73,7 @@ class RefusedCall(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class Caller:
     """The API as one caller sees it: `headers` prove who it is, `client` is its address."""
 
     app: AsgiApp
@@ -160,11 +160,11 @@ class _Answer:
             self.body += message.get("body", b"")
 
 
-def api_of(app: AsgiApp, context: "grpc.aio.ServicerContext[Any, Any]") -> Api:
+def caller_of(app: AsgiApp, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller:
     """Return the API as the caller of a gRPC call sees it."""
     said = dict(context.invocation_metadata() or ())
     headers = tuple((name.encode(), _text(said[name]).encode("latin-1")) for name in CARRIED if name in said)
-    return Api(app, headers, _client(context.peer()))
+    return Caller(app, headers, _client(context.peer()))
 
 
 def _text(value: str | bytes) -> str:

@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from functions._hosts.grpc.calls import Api, RefusedCall
+from functions._hosts.grpc.calls import Caller, RefusedCall
 from functions._hosts.grpc.methods import Asked, Method, absent
 
 SERVICES = frozenset({"", "ticket_service.TicketService", "neural_hive.service_registry.ServiceRegistry"})
 
 
-async def check(asked: Asked, api: Api) -> dict[str, Any]:
+async def check(asked: Asked, caller: Caller) -> dict[str, Any]:
     """GET /ready."""
     if asked.service not in SERVICES:
         raise absent("there is no such service")
     try:
-        await api.get("/ready")
+        await caller.get("/ready")
     except RefusedCall as refused:
         if refused.status != HTTPStatus.SERVICE_UNAVAILABLE:
             raise

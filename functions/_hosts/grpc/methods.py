@@ -17,15 +17,15 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from functions._hosts.grpc.calls import Api, RefusedCall, api_of
+from functions._hosts.grpc.calls import Caller, RefusedCall, caller_of
 from functions._observability.http_metrics import AsgiApp
 
 Asked: TypeAlias = Any
 """A message of a request; its class is made from `services.binpb` when the process starts."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Method = Callable[[Asked, Api], Awaitable[Mapping[str, Any]]]
-Stream = Callable[[Asked, Api], AsyncIterator[Mapping[str, Any]]]
+Method = Callable[[Asked, Caller], Awaitable[Mapping[str, Any]]]
+Stream = Callable[[Asked, Caller], AsyncIterator[Mapping[str, Any]]]
 """A method returns, or yields, messages as dictionaries; names that a message does not have are left out."""
 
 
@@ -81,14 +81,14 @@ def _handler(descriptor: MethodDescriptor, method: Any, app: AsgiApp) -> "grpc.R
 
     async def once(body: bytes, context: Context) -> Any:
         try:
-            answer = await method(read(body), api_of(app, context))
+            answer = await method(read(body), caller_of(app, context))
         except RefusedCall as refused:
             await _abort(context, refused)
         return await _message(answer, answer_of())
 
     async def many(body: bytes, context: Context) -> AsyncIterator[Any]:
         try:
-            async for answer in method(read(body), api_of(app, context)):
+            async for answer in method(read(body), caller_of(app, context)):
                 yield await _message(answer, answer_of())
         except RefusedCall as refused:
             await _abort(context, refused)

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from functions._hosts.grpc.calls import Api
+from functions._hosts.grpc.calls import Caller
 from functions._hosts.grpc.methods import Asked, Method, invalid, segment
 
 TIMES = ("created_at", "assigned_at", "acknowledged_at", "started_at", "completed_at")
@@ -26,12 +26,12 @@ def millis(moment: str | None) -> int | None:
     return None if moment is None else round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
-async def get_ticket(asked: Asked, api: Api) -> dict[str, Any]:
+async def get_ticket(asked: Asked, caller: Caller) -> dict[str, Any]:
     """GET /api/v1/tickets/{ticket_id}."""
-    return {"ticket": ticket_of(await api.get(_path(asked.ticket_id)))}
+    return {"ticket": ticket_of(await caller.get(_path(asked.ticket_id)))}
 
 
-async def list_tickets(asked: Asked, api: Api) -> dict[str, Any]:
+async def list_tickets(asked: Asked, caller: Caller) -> dict[str, Any]:
     """GET /api/v1/tickets; an offset is passed over page by page."""
     if not 0 <= asked.offset <= MAX_OFFSET or (asked.offset and asked.cursor):
         raise invalid(f"offset: 0 to {MAX_OFFSET}, and not together with a cursor")
@@ -39,13 +39,13 @@ async def list_tickets(asked: Asked, api: Api) -> dict[str, Any]:
     filters["worker_id"] = asked.worker_id
     cursor, skip, total = asked.cursor, asked.offset, None
     while skip:
-        page = await api.get(TICKETS, **filters, cursor=cursor, limit=min(skip, PAGE))
+        page = await caller.get(TICKETS, **filters, cursor=cursor, limit=min(skip, PAGE))
         total = page["total"] if total is None else total
         skip -= len(page["items"])
         cursor = page["cursor"]
         if cursor is None:
             return {"tickets": [], "total": total or 0}
-    page = await api.get(TICKETS, **filters, cursor=cursor, limit=asked.limit or None)
+    page = await caller.get(TICKETS, **filters, cursor=cursor, limit=asked.limit or None)
     total = page["total"] if total is None else total
     return {
         "tickets": [ticket_of(view) for view in page["items"]],
@@ -54,7 +54,7 @@ async def list_tickets(asked: Asked, api: Api) -> dict[str, Any]:
     }
 
 
-async def update_ticket_status(asked: Asked, api: Api) -> dict[str, Any]:
+async def update_ticket_status(asked: Asked, caller: Caller) -> dict[str, Any]:
     """PATCH /api/v1/tickets/{ticket_id}/status."""
 
     def change() -> dict[str, Any]:
@@ -64,13 +64,13 @@ async def update_ticket_status(asked: Asked, api: Api) -> dict[str, Any]:
         return {"status": asked.status, **said, **plain, **nested}
 
     based_on = ((b"if-match", f'"{asked.version}"'.encode()),) if asked.HasField("version") else ()
-    view = await api.send("PATCH", f"{_path(asked.ticket_id)}/status", change, headers=based_on)
+    view = await caller.send("PATCH", f"{_path(asked.ticket_id)}/status", change, headers=based_on)
     return {"ticket": ticket_of(view)}
 
 
-async def generate_token(asked: Asked, api: Api) -> dict[str, Any]:
+async def generate_token(asked: Asked, caller: Caller) -> dict[str, Any]:
     """GET /api/v1/tickets/{ticket_id}/token."""
-    token = await api.get(f"{_path(asked.ticket_id)}/token")
+    token = await caller.get(f"{_path(asked.ticket_id)}/token")
     return {**token, "expires_at": millis(token["expires_at"])}
 
 
