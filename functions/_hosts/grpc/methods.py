@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
@@ -46,6 +47,11 @@ def segment(name: str, value: str) -> str:
     if "/" in value:
         raise absent(f"{name}: nothing has an id with a slash")
     return quote(value, safe="")
+
+
+def millis(moment: str | None) -> int | None:
+    """Return a moment as epoch milliseconds."""
+    return None if moment is None else round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def _refusal(status: HTTPStatus, code: str, detail: str) -> RefusedCall:

@@ -1,13 +1,12 @@
 """The calls of `ticket_service.TicketService`."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
 from functions._hosts.grpc.calls import Caller
-from functions._hosts.grpc.methods import Asked, Method, invalid, segment
+from functions._hosts.grpc.methods import Asked, Method, invalid, millis, segment
 
 TIMES = ("created_at", "assigned_at", "acknowledged_at", "started_at", "completed_at")
 MAX_OFFSET = 10_000
@@ -19,11 +18,6 @@ def ticket_of(view: Mapping[str, Any]) -> dict[str, Any]:
     """Return a ticket of the API in the form of `ExecutionTicketProto`, without the fields that are null."""
     ticket = {**view, **{name: millis(view[name]) for name in TIMES}}
     return {name: value for name, value in ticket.items() if value is not None}
-
-
-def millis(moment: str | None) -> int | None:
-    """Return a moment as epoch milliseconds."""
-    return None if moment is None else round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 async def get_ticket(asked: Asked, caller: Caller) -> dict[str, Any]:
