@@ -111,7 +111,6 @@ async def deregister(asked: Asked, caller: Caller) -> dict[str, Any]:
 
 async def discover_agents(asked: Asked, caller: Caller) -> dict[str, Any]:
     """POST /api/v1/agents/discover; without filters only HEALTHY agents are found."""
-
     filters: dict[str, Any] = dict(asked.filters)
     if "exclude" in filters:
         filters["exclude"] = [name.strip() for name in filters["exclude"].split(",") if name.strip()]
