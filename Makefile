@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative protos sam clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative topics protos sam clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -90,6 +90,9 @@ observability: $(ready) ## write infra/observability/ from the metric catalogue
 
 knative: $(ready) ## write the made part of infra/knative/ from routes and metrics
 	@$(python) -m infra.generate.knative
+
+topics: $(ready) ## write infra/topics/ from the catalogue of events
+	@$(python) -m infra.generate.topics
 
 sam: $(ready) $(sam) ## check template.yaml and build what `sam deploy` takes to AWS (RUNTIME=python3.12 for another one)
 	@infra/aws/build

@@ -25,6 +25,13 @@ class Commands(LazyGroup):
             PLATFORM, "migrate", f"{ROOM}.migrate_command:migrate", "Bring the database to this version's schema."
         ),
         CommandEntry(
+            PLATFORM, "check", f"{ROOM}.check_command:check", "Check a platform in twelve categories, by a small flow."
+        ),
+        CommandEntry(
+            PLATFORM, "backup", f"{ROOM}.backup_commands:backup", "Write a backup of a data folder, in use or not."
+        ),
+        CommandEntry(PLATFORM, "restore", f"{ROOM}.backup_commands:restore", "Make a new data folder out of a backup."),
+        CommandEntry(
             PLATFORM, "worker", f"{ROOM}.worker_command:worker", "Run a worker, which takes tickets and does them."
         ),
         CommandEntry(PLATFORM, "workers", f"{ROOM}.worker_list:workers", "List the workers that the platform knows."),

@@ -119,26 +119,46 @@ class PlatformClient:
             if cursor is None or len(items) >= limit:
                 return {"items": items, "cursor": cursor}
 
+    async def text(self, path: str) -> str:
+        """Return the text at `path`, such as that of `/metrics`."""
+        reply = await self._ask("GET", path)
+        if reply.status in SUCCESS:
+            return reply.body.decode(errors="replace")
+        raise self._refusal(reply)
+
     async def _call(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> JsonObject:
-        try:
-            sent = {**self._headers, **(headers or {})}
-            request = Request(self.url + path, body, sent, method=method)  # noqa: S310 - `Url` takes HTTP alone
-            reply = await answer_to(self._opener, request)
-        except NoAnswer as error:
-            if error.late:
-                raise NoPlatform(f"the platform at {self.url} did not answer in time") from error
-            raise NoPlatform(f"no platform at {self.url}", hint="start one with `flowc up`") from error
-        except ValueError as error:
-            raise NoPlatform(f"{self.url} is no address of a platform", exit_status=WRONG_USE) from error
+        reply = await self._ask(method, path, body, headers)
         answer = _json(reply)
         if reply.status in SUCCESS and answer is not None:
             return answer
+        raise self._refusal(reply)
+
+    async def _ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> PlainReply:
+        try:
+            sent = {**self._headers, **(headers or {})}
+            request = Request(self.url + path, body, sent, method=method)  # noqa: S310 - `Url` takes HTTP alone
+            return await answer_to(self._opener, request)
+        except NoAnswer as error:
+            if error.late:
+                raise NoPlatform(f"the platform at {self.url} did not answer in time") from error
+            if error.untrusted:
+                text = f"the certificate of {self.url} is not trusted: {error.untrusted}"
+                raise NoPlatform(text, hint="SSL_CERT_FILE names a file of certificates to trust") from error
+            raise NoPlatform(f"no platform at {self.url}", hint="start one with `flowc up`") from error
+        except ValueError as error:
+            raise NoPlatform(f"{self.url} is no address of a platform", exit_status=WRONG_USE) from error
+
+    def _refusal(self, reply: PlainReply) -> CommandFailed:
+        """Return what an answer without success means."""
+        answer = _json(reply)
         if answer is None or not {"detail", "title"} & answer.keys():
-            raise NoPlatform(f"no platform at {self.url}: what listens there answered {reply.status}")
+            return NoPlatform(f"no platform at {self.url}: what listens there answered {reply.status}")
         kind = PlatformUnavailable if reply.status in AWAY else CommandRefused
-        raise kind(_in_words(answer), reply.status, str(answer.get("code") or ""))
+        return kind(_in_words(answer), reply.status, str(answer.get("code") or ""))
 
 
 def _json(reply: PlainReply) -> JsonObject | None:

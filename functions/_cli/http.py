@@ -4,6 +4,7 @@ import asyncio
 import socket
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from ssl import SSLCertVerificationError
 from threading import Thread
 from urllib.error import HTTPError, URLError
 from urllib.request import (
@@ -22,11 +23,15 @@ ANSWER_SECONDS = 15.0
 
 
 class NoAnswer(Exception):
-    """There was no answer; `late` says that the other side is there but did not answer in time."""
+    """There was no answer; `late` says that the other side is there but did not answer in time.
 
-    def __init__(self, *, late: bool) -> None:
+    `untrusted` says what is wrong with its certificate.
+    """
+
+    def __init__(self, *, late: bool, untrusted: str = "") -> None:
         super().__init__("no answer")
         self.late = late
+        self.untrusted = untrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ def _answer(opened_by: OpenerDirector, request: Request) -> PlainReply:
         raise NoAnswer(late=True) from error
     except URLError as error:
         # An address that takes no connection in time is as good as none: nobody is there.
-        raise NoAnswer(late=False) from error
+        untrusted = error.reason.verify_message if isinstance(error.reason, SSLCertVerificationError) else ""
+        raise NoAnswer(late=False, untrusted=untrusted) from error
     except (OSError, HTTPException, ValueError) as error:
         raise NoAnswer(late=False) from error

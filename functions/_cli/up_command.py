@@ -25,12 +25,23 @@ Data = Annotated[
         help="Folder that holds everything. [env FLOWC_DATA, else .flowc if it is here, else ~/.local/share/flowc]"
     ),
 ]
+TlsCert = Annotated[
+    Path | None, typer.Option(help="Certificate with its chain, PEM: HTTPS alone then. [env FLOWC_TLS_CERT]")
+]
+TlsKey = Annotated[Path | None, typer.Option(help="Private key of the certificate, PEM. [env FLOWC_TLS_KEY]")]
 
 
-def up(port: Port = None, data: Data = None, grpc_port: GrpcPort = None) -> None:
+def up(
+    port: Port = None,
+    data: Data = None,
+    grpc_port: GrpcPort = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+) -> None:
     """Run the platform: one port, one folder.
 
-    All other settings come from the environment (FLOWC_…); docs/reference/settings.md lists them.
+    All other settings come from the environment (FLOWC_…) or from a file .env here; docs/reference/settings.md
+    lists them.
     Stops on Ctrl-C or SIGTERM.
     """
     from functions._core.errors import FlowcError
@@ -38,7 +49,8 @@ def up(port: Port = None, data: Data = None, grpc_port: GrpcPort = None) -> None
     from functions._hosts.one_machine import process
 
     try:
-        settings = Settings.from_mapping(process.environment(), port=port, data=data, grpc_port=grpc_port)
+        given = {"port": port, "data": data, "grpc_port": grpc_port, "tls_cert": tls_cert, "tls_key": tls_key}
+        settings = Settings.from_mapping(process.environment(), **given)
     except SettingsError as error:
         say(f"flowc: {error}")
         raise typer.Exit(WRONG_SETTINGS) from error

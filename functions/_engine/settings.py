@@ -63,6 +63,12 @@ class Settings(BaseModel):
     grpc_port: int | None = Field(
         None, ge=0, le=65535, description="Port for gRPC beside it; 0 picks one; needs the extra `grpc`"
     )
+    tls_cert: Path | None = Field(
+        None, description="Certificate of the platform with its chain, PEM: it takes TLS alone then, 1.2 or later"
+    )
+    tls_key: Path | None = Field(
+        None, validate_default=True, description="Private key of that certificate, PEM, not encrypted"
+    )
     api_key: SecretStr | None = Field(
         None,
         min_length=16,
@@ -188,6 +194,13 @@ class Settings(BaseModel):
     @classmethod
     def _known_name(cls, value: object) -> object:
         return "127.0.0.1" if value == "localhost" else value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _with_certificate(cls, value: Path | None, others: ValidationInfo) -> Path | None:
+        if (value is None) != (others.data.get("tls_cert") is None):
+            raise ValueError("FLOWC_TLS_CERT and FLOWC_TLS_KEY go together")
+        return value
 
     @field_validator("api_key")
     @classmethod

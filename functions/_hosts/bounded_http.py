@@ -157,7 +157,8 @@ class BoundedProtocol(HttpToolsProtocol):
             head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
             self.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n", answer.body)))
             # Closed with something unread, the connection would be reset, and the answer with it.
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # TLS cannot end one direction; the answer has its length
+                self.transport.write_eof()
             self._refused = True
         self.loop.call_later(LINGER, self.transport.abort)
 

@@ -13,6 +13,7 @@ from functions._core.errors import Unavailable
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
 from functions._hosts.bounded_http import bounded
+from functions._hosts.tls import server_context
 from functions._observability.http_metrics import AsgiApp
 from functions._observability.instruments import Recorder
 
@@ -47,7 +48,8 @@ def url_of(settings: Settings, listener: socket.socket) -> str:
     """Return where a listener is for programs on this machine."""
     loopback = "::1" if settings.host.version == IPV6 else "127.0.0.1"
     host = loopback if settings.host.is_unspecified else str(settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
 @asynccontextmanager
@@ -55,7 +57,10 @@ async def serving(
     app: AsgiApp, settings: Settings, listener: socket.socket, *, drain_seconds: int = DRAIN_SECONDS
 ) -> AsyncIterator[None]:
     """Serve `app` for as long as the context is open; then take no more, and let what runs end."""
-    server = _Server(_config(app, settings, drain_seconds))
+    config = _config(app, settings, drain_seconds)
+    config.load()
+    config.ssl = server_context(settings)
+    server = _Server(config)
     http = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         while not server.started:

@@ -93,6 +93,10 @@ USER_FAILURES = (
     "plan_expired",
     "policy_denied",
 )
+TOKEN_REFUSALS = ("bad_token", "expired_token", "foreign_token")
+SIGNATURE_REFUSALS = ("bad_signature", "not_signed", "stale_signature")
+"""Codes of refusals that alerts read, and that have to be there at zero."""
+
 RATE_LIMITS = (READ, WRITE, WORKER, STRANGER, DAY)
 REGISTRY_OPERATIONS = ("discover", "get", "register", "deregister")
 
@@ -150,7 +154,7 @@ TICKETS: Sequence[Metric] = (
     counter("webhooks_failed_total", "Messages not taken", reason=("busy", "refused", "unreachable", "failed")),
     seconds("webhooks_duration_seconds", "POST to a worker, to its answer"),
     counter("jwt_tokens_generated_total", "Tokens made for assignments"),
-    counter("jwt_validation_failures_total", "Tokens of reports that were refused", reason=OPEN),
+    counter("jwt_validation_failures_total", "Tokens of reports that were refused", reason=TOKEN_REFUSALS),
     counter("flowc_reports_refused_total", "Reports of workers that were not taken", code=OPEN),
 )
 
@@ -190,7 +194,9 @@ WEBHOOKS: Sequence[Metric] = (
     counter("flowc_webhooks_disabled_total", "Subscriptions disabled, as their webhook answered 410"),
     seconds("flowc_webhooks_duration_seconds", "POST to a webhook, to its answer"),
     gauge("flowc_webhooks_waiting", "Events that wait for a webhook", "events"),
-    counter("signature_validation_failures_total", "Incoming webhooks whose signature was refused", code=OPEN),
+    counter(
+        "signature_validation_failures_total", "Incoming webhooks whose signature was refused", code=SIGNATURE_REFUSALS
+    ),
 )
 
 PLATFORM: Sequence[Metric] = (
@@ -199,6 +205,7 @@ PLATFORM: Sequence[Metric] = (
     counter("flowc_events_postponed_total", "Failed tries that are repeated after a pause"),
     gauge("flowc_queue_depth", "Events that wait to be handled", "events"),
     counter("flowc_dead_letters_total", "Events given up", function=OPEN, code=OPEN),
+    counter("ticket_dlq_total", "Events given up, of whatever function and for whatever reason"),
     counter("flowc_dead_letters_dropped_total", "Dead letters dropped, the oldest first, because there were too many"),
     counter("flowc_unreadable_records_total", "Stored records that could not be read", kind=tuple(RecordKind)),
     counter("flowc_records_forgotten_total", "Records of ended flows removed after their retention"),

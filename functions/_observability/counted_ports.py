@@ -256,6 +256,7 @@ def failure_of(answer: Answer) -> str:
 
 def _dead_lettered(letter: DeadLetter, metrics: Metrics) -> None:
     metrics.count("flowc_dead_letters_total", letter.function, letter.reason.code)
+    metrics.count("ticket_dlq_total")
     if letter.function == "publish_telemetry" and letter.reason.code in {REFUSED_BY_SINK, SINK_UNAVAILABLE}:
         metrics.count("neural_hive_flow_c_telemetry_lost_total")
         log.error(

@@ -25,7 +25,19 @@ BUFFER = "neural_hive_flow_c_telemetry_buffer_size"
 UNREADABLE = "flowc_unreadable_records_total"
 CALLS = "neural_hive_service_registry_calls_total"
 
+LETTERS = "ticket_dlq_total"
+TOKENS = "jwt_validation_failures_total"
+SIGNATURES = "signature_validation_failures_total"
+DELIVERED = "flowc_webhooks_delivered_total"
+UNDELIVERED = "flowc_webhooks_failed_total"
+QUEUE = "flowc_queue_depth"
+TICKETS = "tickets_by_status"
+DISCOVERY = "discovery_duration_seconds"
+
 NO_DATA = "FlowCNoData"
+
+RUNBOOKS = "docs/operate/runbooks"
+"""Where the pages are that alerts refer to, one for each, in this repository: a page is named like its alert."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +63,11 @@ class Rule:
     def state(self) -> str:
         """The alert's state in PromQL: 1 is bad, 0 is good, no sample is no data. `>= 0` drops NaN."""
         return f"({self.signal} >= 0) {self.comparison} bool {self.threshold:g}"
+
+    @property
+    def runbook(self) -> str:
+        """The page that says what the alert means and what to do."""
+        return f"{RUNBOOKS}/{self.alert}.md"
 
     @property
     def no_data(self) -> str:
@@ -173,6 +190,105 @@ RULES: Sequence[Rule] = (
         description="It is set aside, and what it is about waits for a person: `GET /ready` names it, `flowc why ID` "
         "and the log line `record.set_aside` say what is wrong with it.",
     ),
+    Rule(
+        alert="FlowCDeadLetters",
+        severity="warning",
+        signal=f"sum(increase({LETTERS}[1h]))",
+        comparison=">",
+        threshold=0,
+        lasting="0m",
+        reads=(LETTERS,),
+        summary="An event was given up",
+        description="`flowc dead-letters list` says which and why; `flowc dead-letters replay ID` sends it again.",
+    ),
+    Rule(
+        alert="FlowCTokenFailures",
+        severity="warning",
+        signal=f'sum(increase({TOKENS}{{reason=~"bad_token|foreign_token"}}[5m]))',
+        comparison=">",
+        threshold=5,
+        lasting="0m",
+        reads=(TOKENS,),
+        summary="Reports come with tokens that are not theirs",
+        description="Either processes of the platform have different worker keys, or somebody makes tokens up.",
+    ),
+    Rule(
+        alert="FlowCSignatureFailures",
+        severity="warning",
+        signal=f"sum(increase({SIGNATURES}[5m]))",
+        comparison=">",
+        threshold=5,
+        lasting="0m",
+        reads=(SIGNATURES,),
+        summary="Incoming webhooks have wrong signatures",
+        description="A pipeline has another secret than FLOWC_WEBHOOK_SECRET, its clock is off, or it is a stranger.",
+    ),
+    Rule(
+        alert="FlowCWebhookFailures",
+        severity="warning",
+        signal=f"(sum(rate({UNDELIVERED}[30m])) / (sum(rate({UNDELIVERED}[30m])) + sum(rate({DELIVERED}[30m]))))",
+        comparison=">",
+        threshold=0.05,
+        lasting="10m",
+        reads=(UNDELIVERED, DELIVERED),
+        summary="Webhooks do not take their events",
+        description="More than 5 % were refused, or not taken in ten tries. `flowc subscriptions deliveries ID`.",
+    ),
+    Rule(
+        alert="FlowCQueueBacklog",
+        severity="warning",
+        signal=f"max({QUEUE})",
+        comparison=">",
+        threshold=1000,
+        lasting="10m",
+        reads=(QUEUE,),
+        summary="Events wait to be handled",
+        description="More come in than are handled: look at CPU, disk and database of the platform.",
+    ),
+    Rule(
+        alert="FlowCTicketBacklog",
+        severity="warning",
+        signal=f'max({TICKETS}{{status="PENDING"}})',
+        comparison=">",
+        threshold=10_000,
+        lasting="15m",
+        reads=(TICKETS,),
+        summary="Many tickets wait",
+        description="They wait for other tickets, for capable workers or for free slots; `flowc why ID` says which.",
+    ),
+    Rule(
+        alert="FlowCHeartbeatDrop",
+        severity="critical",
+        signal=f'(sum(max by (status) ({WORKERS}{{status!="HEALTHY"}})) / sum(max by (status) ({WORKERS})))',
+        comparison=">",
+        threshold=0.25,
+        lasting="2m",
+        reads=(WORKERS,),
+        summary="Workers are not heard of",
+        description="More than a quarter of the workers are silent or say that they are not well. `flowc workers`.",
+    ),
+    Rule(
+        alert="FlowCDiscoverySlow",
+        severity="warning",
+        signal=f"histogram_quantile(0.95, sum by (le) (rate({DISCOVERY}_bucket[10m])))",
+        comparison=">",
+        threshold=1,
+        lasting="10m",
+        reads=(f"{DISCOVERY}_bucket",),
+        summary="C3 is slow",
+        description="One discovery in twenty takes longer than 1 s: there are very many workers, or the store is slow.",
+    ),
+    Rule(
+        alert="FlowCStoreErrors",
+        severity="critical",
+        signal=f'(sum(rate({CALLS}{{status="error"}}[5m])) / sum(rate({CALLS}[5m])))',
+        comparison=">",
+        threshold=0.05,
+        lasting="5m",
+        reads=(CALLS,),
+        summary="The store fails",
+        description="More than 5 % of the calls of the registry, which is in the store of all else, end in an error.",
+    ),
 )
 
 
@@ -185,14 +301,15 @@ def rules_file() -> str:
         "    rules:",
     ]
     for rule in RULES:
-        about = {"summary": rule.summary, "description": rule.description}
+        about = {"summary": rule.summary, "description": rule.description, "runbook_url": rule.runbook}
         lines += _alert(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, about)
     for rule in RULES:
         labels = {"severity": "warning", "concerns": rule.alert}
         text = (
             f"{rule.alert} cannot be judged: {', '.join(rule.reads)} is not reported. Is the platform up and scraped?"
         )
-        lines += _alert(NO_DATA, rule.no_data, "5m", labels, {"summary": "No data", "description": text})
+        about = {"summary": "No data", "description": text, "runbook_url": f"{RUNBOOKS}/{NO_DATA}.md"}
+        lines += _alert(NO_DATA, rule.no_data, "5m", labels, about)
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What Kubernetes is told of each function: its Service, its SinkBinding and one Trigger for each route."""
+"""What Kubernetes is told of each function: its Service, its SinkBinding, its budget and one Trigger for each route."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +85,8 @@ def manifest(function: str) -> str:
     parts += [_trigger(hyphened(function), kind, delivery) for kind, delivery in types(function).items()]
     if function == NOTIFY:
         parts.append(_trigger(NOTIFY, TRANSITIONS, PATIENT, attribute="source"))
+    if SCALES[function].most > 1:
+        parts.append(_disruption_budget(hyphened(function)))
     return f"{MADE}\n" + "---\n".join(parts)
 
 
@@ -202,6 +204,21 @@ spec:
   subject: {{apiVersion: serving.knative.dev/v1, kind: Service, name: {name}}}
   sink:
     ref: {{apiVersion: eventing.knative.dev/v1, kind: Broker, name: {BROKER}}}
+"""
+
+
+def _disruption_budget(name: str) -> str:
+    """Return the budget by which nodes that are drained take one pod at a time; one of a single pod would stop them."""
+    return f"""\
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {name}
+  namespace: {NAMESPACE}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels: {{serving.knative.dev/service: {name}}}
 """
 
 

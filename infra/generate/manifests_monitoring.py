@@ -1,10 +1,10 @@
-"""The alert rules and the dashboard as resources of Kubernetes, for the operators of Prometheus and for Grafana."""
+"""The alert rules and the dashboards as resources of Kubernetes, for the operators of Prometheus and for Grafana."""
 
 from textwrap import indent
 
 from infra.generate.alerts import rules_file
 from infra.generate.contract.folder import pretty
-from infra.generate.dashboard import dashboard
+from infra.generate.dashboard import DASHBOARDS, dashboard
 from infra.generate.manifests import NAMESPACE
 
 MADE = "# Made by `make knative` from the catalogue of metrics; do not edit."
@@ -29,7 +29,8 @@ spec:
 
 
 def dashboards() -> str:
-    """Return the dashboard for Grafana's sidecar, which takes ConfigMaps by label."""
+    """Return the dashboards for Grafana's sidecar, which takes ConfigMaps by label."""
+    texts = "".join(f"  {name}.json: |\n{indent(pretty(dashboard(name)), '    ')}\n" for name in DASHBOARDS)
     return f"""\
 {MADE}
 apiVersion: v1
@@ -40,6 +41,4 @@ metadata:
   labels:
     grafana_dashboard: "1"
 data:
-  flow-c.json: |
-{indent(pretty(dashboard()), "    ")}
-"""
+{texts}"""

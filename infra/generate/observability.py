@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 
 from infra.generate.alerts import rules_file
 from infra.generate.contract.folder import ROOT, differences, pretty, write
-from infra.generate.dashboard import dashboard
+from infra.generate.dashboard import DASHBOARDS, dashboard
 
 FOLDER = ROOT / "infra" / "observability"
 
 SCRAPE = """\
 # An example: `prometheus --config.file=infra/observability/prometheus.yaml` beside `flowc up`.
-# Grafana imports grafana-flow-c.json. Made by `make observability`; do not edit.
+# Grafana imports grafana-*.json. Made by `make observability`; do not edit.
 global:
   scrape_interval: 15s
   evaluation_interval: 15s
@@ -34,7 +34,7 @@ def files() -> Mapping[str, str]:
     """Return the text of every file in the folder by its name."""
     return {
         "alerts.yaml": rules_file(),
-        "grafana-flow-c.json": pretty(dashboard()) + "\n",
+        **{f"grafana-{name}.json": pretty(dashboard(name)) + "\n" for name in DASHBOARDS},
         "prometheus.yaml": SCRAPE,
     }
 

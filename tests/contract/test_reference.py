@@ -37,6 +37,7 @@ def test_drift_is_named_and_fixed_and_pages_written_by_hand_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    monkeypatch.setattr(reference, "TOP", tmp_path)
     monkeypatch.setattr(reference, "pages", lambda: {"cli.md": "# Commands\n", "http.md": "# Routes\n"})
     (tmp_path / "plan.md").write_text("# By hand\n", encoding="utf-8")
     assert reference.main([]) == 0

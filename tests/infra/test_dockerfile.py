@@ -1,6 +1,7 @@
 """The Dockerfile by the rules that linters have for one, and the image of the whole platform by its own words."""
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import pytest
 
 from functions._engine.settings import Settings
 from tests.conftest import ROOT
+from tests.support.certificates import Authority
 from tests.support.dockerfile import stages
 from tests.support.processes import Platform, free_port
+from tests.support.world import until
 
 FILE = ROOT / "infra" / "Dockerfile"
 STAGES = stages(FILE.read_text(encoding="utf-8"))
@@ -77,18 +80,28 @@ def test_without_a_key_the_image_says_what_is_missing(tmp_path: Path) -> None:
     assert "FLOWC_API_KEY" in run.stderr
 
 
-async def test_the_health_check_tells_a_platform_that_is_ready_from_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_the_health_check_tells_a_platform_that_is_ready_from_none(tls: bool, tmp_path: Path) -> None:
     stage = STAGES["up"]
     port = free_port()
     _, option, code = stage.command("HEALTHCHECK")
     assert f":{Settings().port}/" in code
     check = [sys.executable, option, code.replace(f":{Settings().port}/", f":{port}/")]
     given = {**stage.environment, "FLOWC_DATA": str(tmp_path), "FLOWC_PORT": str(port), "FLOWC_API_KEY": KEY}
-    platform = Platform(stage.command("CMD"), tmp_path / "log", given, url=f"http://127.0.0.1:{port}")
-    assert (await asyncio.to_thread(subprocess.run, check, capture_output=True, check=False)).returncode == 1
+    if tls:
+        certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+        Authority(tmp_path).issue(certificate, key, "192.0.2.1")
+        given |= {"FLOWC_TLS_CERT": str(certificate), "FLOWC_TLS_KEY": str(key)}
+    platform = Platform(stage.command("CMD"), tmp_path / "log", given)
+
+    async def healthy() -> bool | None:
+        environment = {**os.environ, **given}
+        done = await asyncio.to_thread(subprocess.run, check, env=environment, capture_output=True, check=False)
+        return done.returncode == 0 or None
+
+    assert await healthy() is None
     platform.start()
     try:
-        await platform.ready()
-        assert (await asyncio.to_thread(subprocess.run, check, capture_output=True, check=False)).returncode == 0
+        await until(healthy, "the health check")
     finally:
         platform.stop()

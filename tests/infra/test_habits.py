@@ -47,3 +47,11 @@ def test_what_the_checks_remember_is_kept_and_not_committed() -> None:
         ignored = subprocess.run(["git", "check-ignore", "--quiet", f"{folder}/"], cwd=ROOT, check=False)
         assert ignored.returncode == 0, folder
         assert not any(folder in command or "--no-" in command for command in checks())
+
+
+def test_one_command_runs_all_checks_builds_tests_simulations_and_benchmarks() -> None:
+    last = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
+    command, *targets = last.replace("--keep-going ", "").split()
+    assert (command, targets) == ("make", ["check", "sam", "test", "sim", "bench-quick"])
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{target}: ", makefile, re.MULTILINE) for target in targets)

@@ -16,7 +16,7 @@ from functions._adapters.http.addresses import FORBIDDEN_NETWORKS
 from functions._hosts.knative.process import read_environment
 from infra.generate import knative as generate_knative
 from infra.generate.alerts import rules_file
-from infra.generate.dashboard import dashboard
+from infra.generate.dashboard import DASHBOARDS, dashboard
 from tests.conftest import ROOT, require
 from tests.support.kubernetes import problems
 from tests.support.kustomize import Resource, apply, containers, render
@@ -63,6 +63,7 @@ MISTAKES = {
     "a missing delivery's unit": ("Trigger", "/spec/delivery/backoffDelay", "1"),
     "a filter that is no text": ("Trigger", "/spec/filter/attributes/type", 5),
     "a number in quotes": ("Service", "/spec/template/spec/containerConcurrency", "5"),
+    "a budget of a field that does not exist": ("PodDisruptionBudget", "/spec/maxUnavailabel", 1),
     "a label that is no text": ("NetworkPolicy", "/spec/podSelector", {"matchLabels": {"a": 1}}),
     "a port of the wrong kind": ("NetworkPolicy", "/spec/ingress", [{"ports": [{"prot": 1}]}]),
     "a sink that is no sink": ("PingSource", "/spec/sink", "broker"),
@@ -134,6 +135,28 @@ def test_every_function_is_not_root_has_probes_bounds_and_no_account() -> None:
         assert 0 < spec["timeoutSeconds"] <= 600, "Knative's max-revision-timeout-seconds"
         scale = service["spec"]["template"]["metadata"]["annotations"]
         assert 0 <= int(scale[f"{AUTOSCALING}min-scale"]) <= int(scale[f"{AUTOSCALING}max-scale"])
+
+
+def test_a_function_that_may_have_several_pods_loses_one_at_a_time() -> None:
+    resources = render(FOLDER / "base")
+    budgets = {r["metadata"]["name"]: r["spec"] for r in resources if r["kind"] == "PodDisruptionBudget"}
+    several = {name for name, scale in scales(resources).items() if int(scale["max-scale"]) > 1}
+    assert budgets.keys() == several
+    for name, spec in budgets.items():
+        chosen = {"matchLabels": {"serving.knative.dev/service": name}}  # a label that Knative gives to pods
+        assert spec == {"maxUnavailable": 1, "selector": chosen}
+
+
+def test_every_function_scales_within_bounds_and_has_requests_and_limits() -> None:
+    resources = render(FOLDER / "base")
+    assert {name for name, scale in scales(resources).items() if int(scale["min-scale"]) >= 1} == {"api", "enforce-sla"}
+    for name, scale in scales(resources).items():
+        assert 1 <= int(scale["max-scale"]) <= 10, name  # two to ten are the bounds of the original
+    for container in containers(resources):
+        assert container["resources"] == {
+            "requests": {"cpu": "100m", "memory": "128Mi"},
+            "limits": {"cpu": "1", "memory": "512Mi"},
+        }
 
 
 def test_only_the_api_has_an_address_outside_the_cluster() -> None:
@@ -266,12 +289,30 @@ def test_the_kafka_overlay_keeps_events_in_kafka() -> None:
     assert {"bootstrap.servers", "default.topic.partitions", "default.topic.replication.factor"} <= config.keys()
 
 
+def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
+    [monitor] = [r for r in render(FOLDER / "observability") if r["kind"] == "PodMonitor"]
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    assert (endpoint["path"], endpoint["port"]) == ("/metrics", "user-port")
+    key = endpoint["authorization"]["credentials"]
+    chosen = monitor["spec"]["selector"]["matchLabels"].items()
+    services = functions(render(FOLDER / "base"))
+    assert len(services) == 11
+    for service in services:
+        template = service["spec"]["template"]
+        assert chosen <= template["metadata"]["labels"].items()
+        asked = {
+            entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in template["spec"]["containers"][0]["env"]
+        }
+        assert asked["FLOWC_API_KEY"] == key
+
+
 def test_alerts_and_dashboard_are_those_of_the_catalogue() -> None:
     resources = render(FOLDER / "observability")
     [rules] = [r for r in resources if r["kind"] == "PrometheusRule"]
     assert rules["spec"] == yaml.safe_load(rules_file())
     [folder] = [r for r in resources if r["kind"] == "ConfigMap"]
-    assert json.loads(folder["data"]["flow-c.json"]) == dashboard()
+    shown = {name: json.loads(text) for name, text in folder["data"].items()}
+    assert shown == {f"{name}.json": dashboard(name) for name in DASHBOARDS}
     [monitor] = [r for r in resources if r["kind"] == "PodMonitor"]
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["path"] == "/metrics"

@@ -14,9 +14,9 @@ import pytest
 
 from functions._observability.catalogue import CATALOGUE, Kind, Metric
 from infra.generate import observability as generate_observability
-from infra.generate.alerts import NO_DATA, RULES, Rule, rules_file
-from infra.generate.dashboard import dashboard, queries
-from tests.conftest import require
+from infra.generate.alerts import NO_DATA, RULES, RUNBOOKS, Rule, rules_file
+from infra.generate.dashboard import DASHBOARDS, dashboard, queries
+from tests.conftest import ROOT, require
 from tests.support.http_api import running_api
 from tests.support.promql import UNITS, Labels, Selector, Series, grouped, parse, selectors
 
@@ -43,6 +43,16 @@ ASKED = 'neural_hive_service_registry_calls_total{operation="discover",status="o
 AWAY = 'neural_hive_service_registry_calls_total{operation="discover",status="error"}'
 STORED = 'neural_hive_service_registry_calls_total{operation="register",status="error"}'
 DECISIONS = "flowc_decisions_total"
+LETTERS = "ticket_dlq_total"
+FORGED = 'jwt_validation_failures_total{reason="bad_token"}'
+EXPIRED = 'jwt_validation_failures_total{reason="expired_token"}'
+SIGNATURES = 'signature_validation_failures_total{code="bad_signature"}'
+DELIVERED = "flowc_webhooks_delivered_total"
+UNDELIVERED = "flowc_webhooks_failed_total"
+QUEUE = "flowc_queue_depth"
+WAITING = 'tickets_by_status{status="PENDING"}'
+RUNNING = 'tickets_by_status{status="RUNNING"}'
+DISCOVERY_BUCKET = "discovery_duration_seconds_bucket"
 UNREADABLE = 'flowc_unreadable_records_total{kind="ticket"}'
 
 GOOD, BAD, NOTHING = 0.0, 1.0, None
@@ -75,6 +85,10 @@ def step(name: str, bound: str) -> dict[str, str]:
     return buckets(
         STEP_BUCKET, name, **{"le_300": IDLE, f"le_{bound}": "0+4x120", "le_3600": "0+4x120", "le_inf": "0+4x120"}
     )
+
+
+def discovery(fast: str, every: str) -> dict[str, str]:
+    return {f'{DISCOVERY_BUCKET}{{le="{le}"}}': v for le, v in (("1.0", fast), ("2.5", every), ("+Inf", every))}
 
 
 CASES = (
@@ -138,6 +152,29 @@ CASES = (
     Case("FlowCUnreadableRecords", "a ticket was set aside half an hour ago", True, BAD, {UNREADABLE: "0x30 1x90"}),
     Case("FlowCUnreadableRecords", "one was set aside two hours ago", False, GOOD, {UNREADABLE: "0x5 1x200"}, 120),
     Case("FlowCUnreadableRecords", "all can be read", False, GOOD, {UNREADABLE: IDLE}),
+    Case("FlowCDeadLetters", "an event was given up half an hour ago", True, BAD, {LETTERS: "0x30 1x90"}),
+    Case("FlowCDeadLetters", "one was given up two hours ago", False, GOOD, {LETTERS: "0x5 1x200"}, 120),
+    Case("FlowCDeadLetters", "none was given up", False, GOOD, {LETTERS: IDLE}),
+    Case("FlowCTokenFailures", "two forged tokens come each minute", True, BAD, {FORGED: "0+2x120", EXPIRED: IDLE}),
+    Case("FlowCTokenFailures", "workers are late", False, GOOD, {FORGED: IDLE, EXPIRED: "0+9x120"}),
+    Case("FlowCTokenFailures", "one was forged", False, GOOD, {FORGED: "0x57 1x60"}),
+    Case("FlowCSignatureFailures", "two messages a minute are forged", True, BAD, {SIGNATURES: "0+2x120"}),
+    Case("FlowCSignatureFailures", "one was forged", False, GOOD, {SIGNATURES: "0x57 1x60"}),
+    Case("FlowCWebhookFailures", "one in ten is refused", True, BAD, {DELIVERED: "0+9x120", UNDELIVERED: "0+1x120"}),
+    Case("FlowCWebhookFailures", "all are taken", False, GOOD, {DELIVERED: "0+9x120", UNDELIVERED: IDLE}),
+    Case("FlowCWebhookFailures", "nobody subscribes", False, NOTHING, {DELIVERED: IDLE, UNDELIVERED: IDLE}),
+    Case("FlowCQueueBacklog", "the queue grows", True, BAD, {QUEUE: "0+50x120"}),
+    Case("FlowCQueueBacklog", "a burst has passed", False, GOOD, {QUEUE: "5000x50 10x70"}),
+    Case("FlowCTicketBacklog", "more and more wait", True, BAD, {WAITING: "0+300x120", RUNNING: "9x120"}),
+    Case("FlowCTicketBacklog", "many run", False, GOOD, {WAITING: "10x120", RUNNING: "20000x120"}),
+    Case("FlowCHeartbeatDrop", "a third fell silent", True, BAD, {HEALTHY: "9x50 6x70", SILENT: "0x50 3x70"}),
+    Case("FlowCHeartbeatDrop", "one of ten fell silent", False, GOOD, {HEALTHY: "9x120", SILENT: "1x120"}),
+    Case("FlowCHeartbeatDrop", "there are no workers", False, NOTHING, {HEALTHY: IDLE, SILENT: IDLE}),
+    Case("FlowCDiscoverySlow", "a tenth takes over a second", True, BAD, discovery("0+9x120", "0+10x120")),
+    Case("FlowCDiscoverySlow", "all are fast", False, GOOD, discovery("0+9x120", "0+9x120")),
+    Case("FlowCDiscoverySlow", "nobody asks", False, NOTHING, discovery(IDLE, IDLE)),
+    Case("FlowCStoreErrors", "nothing can be stored", True, BAD, {ASKED: "0+9x120", STORED: "0+9x120"}),
+    Case("FlowCStoreErrors", "one call in a hundred fails", False, GOOD, {ASKED: "0+99x120", STORED: "0+1x120"}),
     Case("FlowCWorkersUnavailable", "the store does not answer", False, NOTHING, {HEALTHY: UNKNOWN, SILENT: UNKNOWN}),
     Case("FlowCTelemetryBufferFull", "the store does not answer", False, NOTHING, {BUFFER: UNKNOWN}),
     Case("FlowCWorkersUnavailable", "who counted has gone", False, NOTHING, {HEALTHY: "1x20 _x100"}),
@@ -261,7 +298,8 @@ def _promtool_case(case: Case) -> dict[str, Any]:
     rule = BY_ALERT[case.alert]
     labels = {"severity": rule.severity, **case.labels}
     summary = rule.summary.replace("{{ $labels.step }}", case.labels.get("step", ""))
-    expected = [{"exp_labels": labels, "exp_annotations": {"summary": summary, "description": rule.description}}]
+    told = {"summary": summary, "description": rule.description, "runbook_url": rule.runbook}
+    expected = [{"exp_labels": labels, "exp_annotations": told}]
     time = f"{case.minutes}m"
     states = [] if case.state is NOTHING else [{"labels": _braces(case, rule), "value": case.state}]
     return {
@@ -278,6 +316,39 @@ def _braces(case: Case, rule: Rule) -> str:
     return f'{{step="{case.what[:2]}"}}' if "by (le, step)" in rule.signal else "{}"
 
 
+def rows_of(name: str) -> list[str]:
+    return [panel["title"] for panel in dashboard(name)["panels"] if panel["type"] == "row"]
+
+
+def test_the_dashboard_of_the_orchestration_has_the_nine_rows_of_the_original() -> None:
+    rows = ["Overview", "Duration", "Tickets", "SLA", "Retry", "Broker", "Validation", "Consolidation", "Telemetry"]
+    assert rows_of("orchestration") == rows  # the broker stands where Kafka stood
+    assert dashboard("orchestration")["refresh"] == "10s"
+    assert sum(panel["type"] != "row" for panel in dashboard("orchestration")["panels"]) >= 21
+
+
+def test_the_dashboards_of_tickets_and_registry_have_their_groups() -> None:
+    assert rows_of("registry") == ["State", "Workers", "Health", "Discovery", "Heartbeat", "Store"]
+    assert {"Tickets", "API", "Webhooks", "Tokens and signatures"} <= {*rows_of("tickets")}
+
+
+@pytest.mark.parametrize("alert", [*BY_ALERT, NO_DATA])
+def test_every_alert_has_a_runbook_with_its_three_parts(alert: str) -> None:
+    page = (ROOT / RUNBOOKS / f"{alert}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {alert}\n")
+    assert re.findall(r"^## (.*)$", page, re.MULTILINE) == ["Meaning", "How to see it", "What to do"]
+    assert f"({alert}.md)" in (ROOT / RUNBOOKS / "README.md").read_text(encoding="utf-8")
+    assert f'runbook_url: "{RUNBOOKS}/{alert}.md"' in rules_file()
+    panels = {panel["title"] for name in DASHBOARDS for panel in dashboard(name)["panels"]}
+    named = re.findall(r"\*([A-Z][^*\n]+)\*", page)
+    assert [title for title in named if title not in panels] == []
+
+
+def test_no_runbook_is_left_of_an_alert_that_is_gone() -> None:
+    pages = {path.stem for path in (ROOT / RUNBOOKS).glob("*.md")}
+    assert pages == {*BY_ALERT, NO_DATA, "README"}
+
+
 def test_every_alert_says_what_to_do_and_has_a_no_data_alert_beside_it() -> None:
     text = rules_file()
     assert text.count(f"alert: {NO_DATA}") == len(RULES)
@@ -286,8 +357,9 @@ def test_every_alert_says_what_to_do_and_has_a_no_data_alert_beside_it() -> None
         assert rule.severity in {"warning", "critical"}
 
 
-def test_the_dashboard_has_places_that_do_not_overlap_and_a_text_for_no_data() -> None:
-    panels = dashboard()["panels"]
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_has_places_that_do_not_overlap_and_a_text_for_no_data(name: str) -> None:
+    panels = dashboard(name)["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:
         place = panel["gridPos"]

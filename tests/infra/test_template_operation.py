@@ -347,6 +347,8 @@ def test_samconfig_names_no_account_no_region_and_what_is_there() -> None:
     assert config["global"]["parameters"] == {"stack_name": "flow-c"}
     assert config["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
     assert config["deploy"]["parameters"]["resolve_s3"] is True
+    assert config["deploy"]["parameters"]["confirm_changeset"] is True, "what would change is shown before it does"
+    assert config["deploy"]["parameters"]["fail_on_empty_changeset"] is False, "the same again is no failure"
     assert re.search(r"region\s*=|profile|s3_bucket|\d{12}", text) is None
 
 

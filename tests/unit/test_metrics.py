@@ -431,6 +431,7 @@ async def test_dead_letters_are_counted_and_those_of_telemetry_as_lost() -> None
     shown = values(metrics)
     assert shown["flowc_events_postponed_total"] == 1
     assert shown['flowc_dead_letters_total{code="internal",function="validate"}'] == 1
+    assert shown["ticket_dlq_total"] == 2
     assert shown["neural_hive_flow_c_telemetry_lost_total"] == 1
 
 

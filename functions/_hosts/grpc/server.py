@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import grpc
 from grpc.aio import server as new_server
 
 from functions._core.errors import Unavailable
@@ -41,9 +42,11 @@ async def serving_grpc(app: AsgiApp, settings: Settings) -> AsyncIterator[int]:
         maximum_concurrent_rpcs=settings.connections,
     )
     server.add_generic_rpc_handlers(tuple(service(name, methods, app) for name, methods in SERVICES.items()))
+    credentials = _credentials(settings)
     host = f"[{settings.host}]" if ":" in str(settings.host) else str(settings.host)
     try:
-        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        address = f"{host}:{settings.grpc_port}"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError as taken:
         raise Unavailable(f"gRPC cannot listen on port {settings.grpc_port}: {taken}") from taken
     await server.start()
@@ -51,3 +54,15 @@ async def serving_grpc(app: AsgiApp, settings: Settings) -> AsyncIterator[int]:
         yield port
     finally:
         await server.stop(DRAIN_SECONDS)
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Return the certificate of the platform, read again at each handshake; None where TLS is off."""
+    certificate, key = settings.tls_cert, settings.tls_key
+    if certificate is None or key is None:
+        return None
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())])
+
+    return grpc.dynamic_ssl_server_credentials(read(), read)

@@ -16,6 +16,7 @@ from functions._core.errors import Unavailable
 from functions._core.ports import Ports
 from functions._engine.clock import fresh_id
 from functions._engine.compose import Composition, Host, compose
+from functions._engine.env_file import with_env_file
 from functions._engine.platform import Platform
 from functions._engine.queue_heartbeat import queue_heartbeat
 from functions._engine.secrets import environment_with_secrets
@@ -81,8 +82,8 @@ def run(settings: Settings) -> None:
 
 
 def environment() -> Mapping[str, str]:
-    """Return the environment that settings are read from, with the secrets that it names; raise `SettingsError`."""
-    return environment_with_secrets(os.environ)
+    """Return what settings are read from: the environment, `.env`, secrets that they name; raise `SettingsError`."""
+    return environment_with_secrets(with_env_file(os.environ))
 
 
 def next_steps(url: str) -> str:

@@ -15,6 +15,10 @@ from infra.generate.pages.markdown import bullets, code, page, sentence, text
 
 INTRODUCTION = """
 The platform reads its settings from environment variables. A setting that is empty counts as not set.
+`flowc up`, `flowc migrate` and `flowc backup` read a file `.env` in the current folder, too, if there is one:
+`NAME=value` lines with the names below, such as those of `.env.example`; lines for other programs are ignored. An
+option counts more than the environment, and the environment, even an empty variable, more than the file. The file is
+refused when it belongs to somebody else, when others may write it, or when it holds a secret that others may read.
 A variable that begins with `FLOWC_` and is not a setting is an error: all that are wrong are named at the start.
 """
 
@@ -60,10 +64,11 @@ def default(field: FieldInfo) -> str:
 
 def _platform() -> Iterator[str]:
     yield "## Platform"
-    yield bullets(f"{named(name)}: {_about(name, field)}" for name, field in Settings.model_fields.items())
+    yield bullets(f"{named(name)}: {about(name, field)}" for name, field in Settings.model_fields.items())
 
 
-def _about(name: str, field: FieldInfo) -> str:
+def about(name: str, field: FieldInfo) -> str:
+    """Return the meaning of a setting, its unit, its default and its limits."""
     unit = UNITS.get(name.rpartition("_")[2])
     facts = [
         f"Unit: {unit}." if unit else "",
