@@ -11,7 +11,8 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from infra.generate.protos import COMPILED, compiled
-from tests.support.grpc_client import channel, modules
+from tests.support.certificates import Authority
+from tests.support.grpc_client import NO_PROXY, channel, modules
 from tests.support.one_machine import OneMachine, one_machine
 
 KEY = "a-key-that-nobody-guesses"
@@ -243,3 +244,18 @@ def _seconds(moment: str) -> float:
     from datetime import datetime
 
     return datetime.fromisoformat(moment).timestamp()
+
+
+async def test_a_platform_with_a_certificate_takes_tls_alone(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    authority.issue(certificate, key)
+    check = health.HealthCheckRequest()
+    async with one_machine(tmp_path / "data", grpc_port=0, tls_cert=str(certificate), tls_key=str(key)) as world:
+        trusted = grpc.ssl_channel_credentials(authority.file.read_bytes())
+        target = f"127.0.0.1:{port_of(world)}"
+        async with grpc.aio.secure_channel(target, trusted, options=NO_PROXY) as opened:
+            answer = await health_stubs.HealthStub(opened).Check(check)
+            assert answer.status == health.HealthCheckResponse.SERVING
+        async with channel(port_of(world)) as plain:
+            assert (await refusal(health_stubs.HealthStub(plain).Check(check))).code() is Code.UNAVAILABLE

@@ -10,6 +10,7 @@ from types import ModuleType
 import grpc.aio
 
 PROTOS = Path(__file__).resolve().parents[2] / "events" / "proto"
+NO_PROXY = (("grpc.enable_http_proxy", 0),)
 
 
 @cache
@@ -35,4 +36,4 @@ def modules(name: str) -> tuple[ModuleType, ModuleType]:
 
 def channel(port: int) -> grpc.aio.Channel:
     """Return a channel to a server on this machine."""
-    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=(("grpc.enable_http_proxy", 0),))
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=NO_PROXY)
