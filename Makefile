@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative topics sam clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative topics protos sam clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -78,6 +78,9 @@ events: $(ready) ## write events/ from the models
 
 reference: $(ready) ## write the generated pages of docs/reference again from the code
 	@$(python) -m infra.generate.reference
+
+protos: $(ready) ## compile events/proto for the gRPC server
+	@$(python) -m infra.generate.protos
 
 diagrams: $(ready) ## draw the diagrams of docs/internals/architecture.md from the tables
 	@$(python) -m infra.generate.diagrams

@@ -16,6 +16,9 @@ WRONG_SETTINGS = 2
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks one. [env FLOWC_PORT, else 8080]")
 ]
+GrpcPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port for gRPC; 0 picks one. [env FLOWC_GRPC_PORT, else none]")
+]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -28,7 +31,13 @@ TlsCert = Annotated[
 TlsKey = Annotated[Path | None, typer.Option(help="Private key of the certificate, PEM. [env FLOWC_TLS_KEY]")]
 
 
-def up(port: Port = None, data: Data = None, tls_cert: TlsCert = None, tls_key: TlsKey = None) -> None:
+def up(
+    port: Port = None,
+    data: Data = None,
+    grpc_port: GrpcPort = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+) -> None:
     """Run the platform: one port, one folder.
 
     All other settings come from the environment (FLOWC_…) or from a file .env here; docs/reference/settings.md
@@ -40,9 +49,8 @@ def up(port: Port = None, data: Data = None, tls_cert: TlsCert = None, tls_key: 
     from functions._hosts.one_machine import process
 
     try:
-        settings = Settings.from_mapping(
-            process.environment(), port=port, data=data, tls_cert=tls_cert, tls_key=tls_key
-        )
+        given = {"port": port, "data": data, "grpc_port": grpc_port, "tls_cert": tls_cert, "tls_key": tls_key}
+        settings = Settings.from_mapping(process.environment(), **given)
     except SettingsError as error:
         say(f"flowc: {error}")
         raise typer.Exit(WRONG_SETTINGS) from error

@@ -20,8 +20,9 @@ from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
 from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.reports import Report
+from functions._core.placement.breaker import verdicts_of
 from functions._core.placement.leasing import Leased, LeaseRequest
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, verdicts_of
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration
 from functions._core.ports import Answer, Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of

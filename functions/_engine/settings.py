@@ -60,6 +60,9 @@ class Settings(BaseModel):
         IPv4Address("127.0.0.1"), description="Address to listen on; beyond this machine a key is required"
     )
     port: int = Field(8080, ge=0, le=65535, description="Port for ingress, API and metrics; 0 picks one")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="Port for gRPC beside it; 0 picks one; needs the extra `grpc`"
+    )
     tls_cert: Path | None = Field(
         None, description="Certificate of the platform with its chain, PEM: it takes TLS alone then, 1.2 or later"
     )

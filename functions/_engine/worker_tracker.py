@@ -9,6 +9,7 @@ from functions._adapters.http.addresses import Networks, checked_url
 from functions._core.engine import ReportResult
 from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
 from functions._core.events.envelope import CloudEvent
+from functions._core.placement.breaker import WorkerVerdict, admits, attempt_key, trial_of, verdict_of
 from functions._core.placement.workers import (
     Deregistration,
     Drain,
@@ -16,12 +17,7 @@ from functions._core.placement.workers import (
     Registration,
     Running,
     WorkerEvent,
-    WorkerVerdict,
-    admits,
-    attempt_key,
     excused,
-    trial_of,
-    verdict_of,
 )
 from functions._core.ports import Answer, Ports
 from functions._core.records.change_set import ChangeSet, Delivery

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.assignment import Discovered
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerEvent, WorkerVerdict
+from functions._core.placement.breaker import WorkerVerdict
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerEvent
 from functions._core.ports import Due, EventQueue, Ports
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import Health

@@ -13,6 +13,7 @@ from datetime import timedelta
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
+from functions._core.placement.breaker import Suspension, Trial, WorkerVerdict, judged, suspended, tried
 from functions._core.placement.ranking import half_open, on_trial
 from functions._core.placement.workers import (
     Deregistration,
@@ -20,17 +21,11 @@ from functions._core.placement.workers import (
     Heartbeat,
     Registration,
     Running,
-    Suspension,
-    Trial,
     WorkerEvent,
-    WorkerVerdict,
     drained,
     heard,
-    judged,
     registered,
     silent,
-    suspended,
-    tried,
 )
 from functions._core.ports import Due, Ports
 from functions._core.records.models import Ticket

@@ -80,6 +80,7 @@ def test_every_type_has_its_schema_and_its_example_and_nothing_else_is_there() -
         "decision.consolidated.v1.avsc",
         "asyncapi.json",
         "envelopes",
+        "proto",
     }
 
 

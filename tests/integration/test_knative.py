@@ -15,7 +15,7 @@ from functions._adapters.http.cloudevents import write_batch, write_binary, writ
 from functions._core.decision.admission import admit
 from functions._core.errors import Conflict, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.placement.workers import WorkerVerdict
+from functions._core.placement.breaker import WorkerVerdict
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, flow_id_of
 from functions._core.rules import CANDIDATES_PER_TICKET, TICKETS_PER_EVENT, Rules

@@ -18,7 +18,8 @@ from functions._adapters.stores import Stores
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.placement.agent_log import BOOKMARK, BOOKMARKS, KEPT, append, newest, read_after
 from functions._core.placement.agents import AgentChange, ChangeKind, mark_of
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerVerdict
+from functions._core.placement.breaker import WorkerVerdict
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration
 from functions._core.ports import KeyValues, Ports
 from functions._core.records.values import Health
 from functions._core.records.worker import AgentType

@@ -8,14 +8,10 @@ from functions._adapters.stores import Stores
 from functions._core.events.data import TicketsReady
 from functions._core.machine.assignment import Discovered
 from functions._core.machine.context import Context
-from functions._core.placement.pheromones import NoPheromones
-from functions._core.placement.ranking import rank_for
-from functions._core.placement.workers import (
+from functions._core.placement.breaker import (
     ACKNOWLEDGED,
-    Heartbeat,
     WorkerVerdict,
     admits,
-    heard,
     judged,
     suspended,
     trial_of,
@@ -23,6 +19,9 @@ from functions._core.placement.workers import (
     verdict_of,
     verdicts_of,
 )
+from functions._core.placement.pheromones import NoPheromones
+from functions._core.placement.ranking import rank_for
+from functions._core.placement.workers import Heartbeat, heard
 from functions._core.ports import Answer, Ports
 from functions._core.records.values import FlowStatus, Waiting
 from functions._core.records.worker import Worker

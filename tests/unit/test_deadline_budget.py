@@ -14,7 +14,7 @@ from functions._core.machine.ending import Reported, may_retry
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.overdue import TicketOverdue
 from functions._core.machine.related_tickets import RelatedTickets
-from functions._core.placement.workers import verdicts_of
+from functions._core.placement.breaker import verdicts_of
 from functions._core.planning.slack import fits, wakeup_of, worsened
 from functions._core.ports import Answer
 from functions._core.records.audits import IncidentRecord, IncidentType

@@ -36,6 +36,7 @@ SMALL_FILES = {
     "functions/_engine/queue_heartbeat.py": "only a process that is its own broker runs it",
     "functions/_engine/version.py": "the build reads it without importing anything",
     "functions/_engine/wiring_webhooks.py": "only a process that calls webhooks imports their function",
+    "functions/_hosts/grpc/health.py": "one file for each service",
     "functions/_hosts/wiring_api.py": "its web framework is imported where the api is served, and nowhere else",
     "functions/_observability/query_metrics.py": "only the api counts queries",
     "functions/_simulator/clock.py": "only the simulator has a clock that jumps",

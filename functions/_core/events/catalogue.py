@@ -28,8 +28,9 @@ from functions._core.events.data import (
 )
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.placement.breaker import Suspension
 from functions._core.placement.signals import DEPOSITED, PheromoneDeposited
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration, Suspension
+from functions._core.placement.workers import Deregistration, Heartbeat, Registration
 
 
 @dataclass(frozen=True, slots=True)

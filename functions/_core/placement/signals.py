@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from functions._core.machine.tables import TicketTrigger
+from functions._core.placement.breaker import BLAMED, DELIVERY
 from functions._core.placement.pheromones import Trail, domain_of
-from functions._core.placement.workers import BLAMED, DELIVERY
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.values import Model, TaskType, TicketStatus, Word

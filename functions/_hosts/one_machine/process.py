@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from functions._adapters.http.outbound import OutboundClient
 from functions._adapters.stores import OpenStore
+from functions._core.errors import Unavailable
 from functions._core.ports import Ports
 from functions._engine.clock import fresh_id
 from functions._engine.compose import Composition, Host, compose
@@ -26,6 +27,7 @@ from functions._hosts.open_store import open_store
 from functions._hosts.serving import listen, new_event_loop, recorder_of, serving, tune, url_of
 from functions._hosts.webhooks import local_webhooks, webhook_services
 from functions._observability import logs
+from functions._observability.http_metrics import AsgiApp
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 """Where the command line looks for a platform."""
@@ -39,11 +41,12 @@ SWITCH_INTERVAL = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class RunningPlatform:
-    """A platform that takes requests at `url`."""
+    """A platform that takes requests at `url`, and at `grpc_port` where the settings ask for gRPC."""
 
     url: str
     engine: Platform
     ports: Ports
+    grpc_port: int | None = None
 
 
 @asynccontextmanager
@@ -59,8 +62,8 @@ async def running(settings: Settings) -> AsyncIterator[RunningPlatform]:
             made = compose(
                 settings, Host(stores=store.stores, base_url=str(settings.public_url or url), recorder=recorder)
             )
-            async with _serving(made, settings, listener, store):
-                yield RunningPlatform(url, made.platform, made.platform.ports)
+            async with _serving(made, settings, listener, store) as grpc_port:
+                yield RunningPlatform(url, made.platform, made.platform.ports, grpc_port)
         finally:
             if recorder is not None:
                 await recorder.close()
@@ -107,6 +110,8 @@ async def _until_stopped(settings: Settings) -> None:
         if settings.access_is_off:
             logs.log.warning("access.off", switch_on=SWITCH_ON)
         print(f"Flow C is ready at {platform.url} (data in {where})", flush=True)  # noqa: T201 for people
+        if platform.grpc_port is not None:
+            print(f"gRPC is at port {platform.grpc_port}", flush=True)  # noqa: T201 likewise
         if settings.access_is_off:
             print(f"Access is off: everybody on this machine may do everything. {SWITCH_ON}", flush=True)  # noqa: T201 likewise
         print(next_steps(platform.url), flush=True)  # noqa: T201 likewise
@@ -116,8 +121,8 @@ async def _until_stopped(settings: Settings) -> None:
 @asynccontextmanager
 async def _serving(
     made: Composition, settings: Settings, listener: socket.socket, store: OpenStore
-) -> AsyncIterator[None]:
-    """Start the queue, HTTP and the clock, in this order; stop HTTP first."""
+) -> AsyncIterator[int | None]:
+    """Start the queue, HTTP and the clock, in this order; stop HTTP first. Yield the port of gRPC."""
     platform, calls = made.platform, OutboundClient(settings.networks)
     webhooks = local_webhooks(platform, settings, calls)
     if settings.webhooks:
@@ -127,7 +132,7 @@ async def _serving(
     try:
         offered = webhook_services(platform, settings, calls, webhooks) if settings.webhooks else None
         app = api_app(platform, settings, store.check, calls, offered)
-        async with serving(app, settings, listener):
+        async with serving(app, settings, listener), _serving_grpc(app, settings) as grpc_port:
             # The clock last: reports that waited for the platform to come back are heard before anything times out.
             works = (
                 platform.sweeper.run(),
@@ -138,7 +143,7 @@ async def _serving(
             )
             clocks += [asyncio.create_task(work, name="clock") for work in works]
             try:
-                yield
+                yield grpc_port
             finally:
                 platform.flow_waiters.close()  # so that nobody who waits for an end keeps HTTP from stopping
     finally:
@@ -148,6 +153,21 @@ async def _serving(
         await webhooks.close()
         await platform.close()
         await calls.aclose()
+
+
+@asynccontextmanager
+async def _serving_grpc(app: AsgiApp, settings: Settings) -> AsyncIterator[int | None]:
+    """Serve gRPC where the settings name a port for it; yield the port."""
+    if settings.grpc_port is None:
+        yield None
+        return
+    try:
+        from functions._hosts.grpc.server import serving_grpc
+    except ImportError as missing:
+        raise Unavailable(f"gRPC needs the packages of infra/requirements/grpc.txt ({missing})") from missing
+    async with serving_grpc(app, settings) as port:
+        logs.log.info("grpc.ready", port=port)
+        yield port
 
 
 async def _deliver(webhooks: Webhooks, settings: Settings) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 """Where the project's files are, when it runs from its own tree."""
 
+BY_HAND = frozenset({"proto"})
+"""Folders among the generated files that people write."""
+
 WIDTH = 110
 STEP = "  "
 
@@ -63,6 +66,6 @@ def save(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def strays(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """Return the names of the files in `folder` that are not among `files`."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(set(found) - files.keys())
+    """Return the names of the files in `folder` that are not among `files`, those of `BY_HAND` aside."""
+    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return sorted({path.as_posix() for path in found if path.parts[0] not in BY_HAND} - files.keys())

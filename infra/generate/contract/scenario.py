@@ -18,18 +18,8 @@ from functions._core.events.assignment import assignment_event, cancellation_eve
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.subscribers import signal_events, subscriber_events
-from functions._core.placement.workers import (
-    Deregistration,
-    Drain,
-    Heartbeat,
-    Registration,
-    WorkerEvent,
-    admits,
-    attempt_key,
-    trial_of,
-    verdict_of,
-    verdicts_of,
-)
+from functions._core.placement.breaker import admits, attempt_key, trial_of, verdict_of, verdicts_of
+from functions._core.placement.workers import Deregistration, Drain, Heartbeat, Registration, WorkerEvent
 from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket

@@ -1,0 +1,68 @@
+"""The gRPC server of a platform."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+from grpc.aio import server as new_server
+
+from functions._core.errors import Unavailable
+from functions._engine.settings import Settings
+from functions._hosts.grpc import health, registry, tickets
+from functions._hosts.grpc.methods import service
+from functions._observability.http_metrics import AsgiApp
+
+SERVICES = {
+    "ticket_service.TicketService": tickets.METHODS,
+    "neural_hive.service_registry.ServiceRegistry": registry.METHODS,
+    "grpc.health.v1.Health": health.METHODS,
+}
+"""Methods by the full name of their service in `events/proto`."""
+
+MAX_MESSAGE = 64 * 1024
+"""Bytes of a request: one of small values takes 30 ms to read; a larger output goes over HTTP."""
+
+MAX_METADATA = 16 * 1024
+STREAMS = 100
+"""Calls at once of one connection."""
+
+DRAIN_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def serving_grpc(app: AsgiApp, settings: Settings) -> AsyncIterator[int]:
+    """Serve `app` over gRPC while the context is open; yield the port. Raises `Unavailable` when the port is taken."""
+    server = new_server(
+        options=(
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.max_metadata_size", MAX_METADATA),
+            ("grpc.max_concurrent_streams", STREAMS),
+            ("grpc.so_reuseport", 0),
+        ),
+        maximum_concurrent_rpcs=settings.connections,
+    )
+    server.add_generic_rpc_handlers(tuple(service(name, methods, app) for name, methods in SERVICES.items()))
+    credentials = _credentials(settings)
+    host = f"[{settings.host}]" if ":" in str(settings.host) else str(settings.host)
+    try:
+        address = f"{host}:{settings.grpc_port}"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    except RuntimeError as taken:
+        raise Unavailable(f"gRPC cannot listen on port {settings.grpc_port}: {taken}") from taken
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(DRAIN_SECONDS)
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Return the certificate of the platform, read again at each handshake; None where TLS is off."""
+    certificate, key = settings.tls_cert, settings.tls_key
+    if certificate is None or key is None:
+        return None
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())])
+
+    return grpc.dynamic_ssl_server_credentials(read(), read)
