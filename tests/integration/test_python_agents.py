@@ -13,8 +13,6 @@ from flowc.client import AgentInfo, HealthStatus, Invalid, NotFound, ServiceRegi
 from flowc.worker import AgentClient, AgentConfig, AgentTelemetry
 from tests.support.one_machine import OneMachine, one_machine
 
-pytest.importorskip("functions.api.agents", reason="the agents API comes with the registry")
-
 
 @pytest_asyncio.fixture
 async def platform(tmp_path: Path) -> AsyncIterator[OneMachine]:
