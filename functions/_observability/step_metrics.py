@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.context import CLOCK
@@ -160,10 +159,8 @@ def _flow_ended(flow: Flow) -> Iterator[Count]:
         yield "count", "neural_hive_flow_c_success_total", 1, ()
     else:
         yield "count", "neural_hive_flow_c_failures_total", 1, (failure_reason(flow),)
-    for phase, following in pairwise(flow.phases):
+    for phase in flow.phases:
         if phase.status is FlowStatus.PUBLISHING:
-            value = (following.entered_at - phase.entered_at).total_seconds()
-            yield "time", "neural_hive_flow_c_steps_duration_seconds", value, ("C6",)
             yield (
                 "time",
                 "orchestration_workflow_duration_seconds",

@@ -105,7 +105,7 @@ def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) ->
     }
     subjects = {**subjects, "flow or ticket id": subjects["flow id"] | subjects["ticket id"]}
     assert example.get("subject") in subjects[entry.subject]
-    if example["source"].startswith("/flowc") and entry.subject not in {"worker id", "subscription id"}:
+    if example["source"].startswith("/flowc") and entry.subject not in {"worker id", "agent id", "subscription id"}:
         assert example["partitionkey"] == FLOW_ID
         assert example["correlationid"] == DECISION["correlation_id"]
         assert example["traceparent"].startswith("00-")

@@ -58,7 +58,9 @@ def test_the_first_page_shows_the_example_which_is_sound() -> None:
 
 
 def test_the_example_can_be_validated_simulated_and_priced() -> None:
-    assert flowc("validate", str(HELLO)).stdout == f"{HELLO}: valid\n"
+    first, second = flowc("validate", str(HELLO)).stdout.splitlines()
+    assert first == f"{HELLO}: valid"
+    assert second.strip().startswith("2 levels, critical path 2 min, checked in ")
     simulated = flowc("simulate", str(HELLO), "--faults", "none", "--runs", "5")
     assert simulated.exit_code == 0
     assert re.search(r"COMPLETED +5 +100\.0%", simulated.stdout)

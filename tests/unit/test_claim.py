@@ -33,6 +33,7 @@ OURS = {
     (S.COMPENSATED, S.PENDING),  # redriven
     (S.CANCELLED, S.PENDING),
     (S.FAILED, S.COMPLETED),  # the work stands, as it could not be undone
+    *product((S.FAILED, S.CANCELLED), (S.CANCELLED,)),  # left out by another plan, so it decides nothing any more
 }
 """The transitions that this machine has beside them."""
 

@@ -101,6 +101,7 @@ def test_a_ticket_that_waits_for_others_names_those_that_are_open() -> None:
     flow = executing()
     others = [make_ticket(flow, 1, status=TicketStatus.COMPLETED), make_ticket(flow, 2)]
     ticket = pending(Waiting.DEPENDENCIES, dependencies=[other.ticket_id for other in others], open_dependencies=1)
+    others = [other.but(dependants=(ticket.ticket_id,)) for other in others]
     assert why(ticket).waits_for == "1 of its 2 dependencies"
     assert why(ticket, upstream=others).waits_for == "1 of its 2 dependencies: task-2 (PENDING)"
 

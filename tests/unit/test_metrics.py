@@ -204,7 +204,7 @@ async def test_the_buffer_gauge_is_what_waits_when_somebody_looks(
         await world.platform.flush_telemetry()
         sent = await scraped(api)
     name = "neural_hive_flow_c_telemetry_buffer_size"
-    assert (kept[name], old[name], sent[name]) == (6, 6, 0)
+    assert (kept[name], old[name], sent[name]) == (7, 7, 0)
     assert kept['neural_hive_flow_c_telemetry_published_total{step="frame"}'] == 0
     assert sent['neural_hive_flow_c_telemetry_published_total{step="frame"}'] == 1
     assert sent['neural_hive_flow_c_steps_duration_seconds_count{step="C5"}'] == 1
