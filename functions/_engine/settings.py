@@ -305,6 +305,7 @@ class Settings(BaseModel):
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str], **given: Any) -> "Settings":
         """Read `FLOWC_*` of `mapping`, `given` values first; raise `SettingsError` naming everything that is wrong."""
+        leases = leases_of(mapping)
         mapping = {SYNONYMS.get(name, name): value for name, value in mapping.items() if name in SYNONYMS} | {**mapping}
         found: dict[str, Any] = {
             name: mapping[PREFIX + name.upper()]
@@ -319,7 +320,7 @@ class Settings(BaseModel):
             problems += [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
         if problems:
             raise SettingsError(problems)
-        settings._leases = leases_of(mapping)  # noqa: SLF001 its own class
+        settings._leases = leases  # noqa: SLF001 its own class
         return settings
 
     @property
