@@ -49,12 +49,15 @@ def configure(level: str) -> None:
 
 
 def ids_of(event: CloudEvent) -> dict[str, str]:
-    """Return the fields of a line about an event: its id and type, and the ids of the flow and ticket that it is of."""
+    """Return the fields of a line about an event: its id and type, and the ids of whatever it is of."""
     data = event.data if isinstance(event.data, Mapping) else {}
+    agent_id = data.get("agent_id")
+    flow_id = data.get("flow_id") if agent_id else event.extensions.get("partitionkey") or data.get("flow_id")
     ids = {
         "event_id": event.id,
         "noun": event.event_type,
-        "flow_id": event.extensions.get("partitionkey") or data.get("flow_id"),
+        "agent_id": agent_id,
+        "flow_id": flow_id,
         "correlation_id": event.extensions.get("correlationid") or data.get("correlation_id"),
         "ticket_id": data.get("ticket_id"),
     }

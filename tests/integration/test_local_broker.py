@@ -37,8 +37,10 @@ class Subscriber:
 async def subscribed(tmp_path: Path, subscriber: Subscriber) -> AsyncIterator[LocalWorld]:
     """Run a world whose transitions go to `subscriber`."""
     async with running_world(tmp_path, subscriber_url="http://127.0.0.1:1/") as world:
-        world.platform.outbox.subscriber = subscriber
+        world.platform.outbox.subscriber = Subscriber()
         await world.register()
+        await until(lambda: drained(world), "the registration to be told")
+        world.platform.outbox.subscriber = subscriber
         yield world
 
 

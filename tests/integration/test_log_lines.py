@@ -155,7 +155,9 @@ async def test_every_line_of_a_platform_and_a_worker_is_json(tmp_path: Path) -> 
             flow_id = await platform.submit(decision(task("a"), correlation_id="c-1"))
 
             async def failed() -> list[dict[str, Any]] | None:
-                return [line for line in lines_of(log) if line["event"] == "event.failed"] or None
+                failures = [line for line in lines_of(log) if line["event"] == "event.failed"]
+                assert all("agent_id" in line for line in failures if "flow_id" not in line)
+                return [line for line in failures if "flow_id" in line] or None
 
             async def done() -> list[dict[str, Any]] | None:
                 return [line for line in lines_of(worker_log) if line["event"] == "task.completed"] or None
