@@ -62,7 +62,7 @@ async def test_the_many_tickets_of_a_tenant_at_its_limit_leave_the_free_place_to
     async with running_world(tmp_path, max_tickets=3, tenant_max_tickets=2) as world:
         world.workers.behave = lambda _assignment: None
         await world.register(slots=50)
-        urgent = {"sla_deadline_seconds": 900, "tenant_id": "a"}
+        urgent: dict[str, Any] = {"sla_deadline_seconds": 900, "tenant_id": "a"}
         flows = [await world.submit(decision(*(task(f"a-{n}") for n in range(20)), **urgent)) for _ in range(3)]
         last = await world.submit(decision(task("c"), tenant_id="c"))
         held = await world.ticket(last, lambda ticket: ticket.acknowledged_at is not None, "a worker has it")
