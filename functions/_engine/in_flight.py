@@ -20,22 +20,22 @@ from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.placement import limits as held_places
 from functions._core.placement.limits import (
     FLOWS,
-    OVER_LIMIT,
     STALE,
     TICKETS,
     WAITING,
     Places,
     flow_of,
     give_back,
+    over_limit,
     place_of,
     places,
     waiting_flow,
 )
-from functions._core.placement.ranking import half_open, nothing_until
+from functions._core.placement.ranking import free_slots
 from functions._core.ports import Entry, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import Health, Waiting
+from functions._core.records.values import Waiting
 from functions._core.records.worker import Worker
 from functions._core.rules import TICKETS_PER_EVENT, InFlightLimits, Rules
 from functions._observability.logs import log
@@ -88,7 +88,7 @@ class InFlight:
         if self._ended[TICKETS]:
             self._offered.clear()
         waits = any(t.waiting is Waiting.SLOT and t.ticket_id not in self._offered for t in step.tickets)
-        held_back = step.flow is not None and any(reason.code == OVER_LIMIT for reason in step.flow.reasons)
+        held_back = step.flow is not None and over_limit(step.flow)
         if waits or held_back or any(self._ended.values()):
             self._look = True
             if not self.busy:
@@ -184,10 +184,8 @@ class InFlight:
         held, _ = await places(TICKETS, self._ports.key_values)
         active, now = await self._ports.ticket_counts.active(), self._ports.clock.now()
         for worker in await self._ports.registry.workers():
-            free = worker.slots - active.get(worker.worker_id, 0)
-            if worker.announced is Health.UNHEALTHY or nothing_until(worker, now) is not None:
-                continue
-            held |= await self._offer(worker, 1 if half_open(worker, now) and free > 0 else free, held)
+            free = free_slots(worker, active.get(worker.worker_id, 0), now)
+            held |= await self._offer(worker, free, held) if free else {}
         if self._passed_over and ended:
             self._passed_over = False
             await asyncio.sleep(OFFER_LEASE.total_seconds())  # until those can be offered again that were passed over

@@ -151,7 +151,7 @@ async def may_begin(flow: Flow, limits: InFlightLimits | None, ports: Ports, now
     held, _ = await places(FLOWS, entries)
     others_first = holder not in held and bool(first) and first[0].key != waiting_key(flow)
     if not others_first and await take(FLOWS, {holder: tenant}, limits, entries, now):
-        if any(reason.code == OVER_LIMIT for reason in flow.reasons):
+        if over_limit(flow):
             await stop_waiting(flow, entries)
         return None
     with suppress(Conflict):  # it waits already
@@ -169,6 +169,11 @@ async def stop_waiting(flow: Flow, entries: KeyValues) -> None:
 def waiting_flow(entry: Entry) -> tuple[str, str]:
     """Return the holder and the tenant of a flow that waits."""
     return entry.key.partition("/")[2], json.decode(entry.value, type=str)
+
+
+def over_limit(flow: Flow) -> bool:
+    """Whether a flow waits for a place."""
+    return any(reason.code == OVER_LIMIT for reason in flow.reasons)
 
 
 def begins(flow: Flow) -> bool:
