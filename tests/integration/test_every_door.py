@@ -145,7 +145,10 @@ async def lively(run: Driven) -> None:
     await send(f"/api/v1/tickets/{ticket}/skip")
     ticket = await run.held(flows["replanned"])
     await send(f"{path('replanned')}/adjust", {"priority": "HIGH", "sla_seconds": 600})
-    other = {**decision()["cognitive_plan"], "tasks": [task("hangs"), task("b", "hangs", parameters={"n": 2}), task("c", "b")]}
+    other = {
+        **decision()["cognitive_plan"],
+        "tasks": [task("hangs"), task("b", "hangs", parameters={"n": 2}), task("c", "b")],
+    }
     await send(f"{path('replanned')}/replan", {"cognitive_plan": other})
     await send(f"/api/v1/tickets/{ticket}/skip")
     await run.platform.register("leaver", "nothing")
