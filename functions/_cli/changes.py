@@ -4,6 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from functions._cli.words import clean, date_and_time, reason_of
+from functions._core.explain.spans import counted
+
+REPLANNED = {"tickets": "added", "changed": "changed", "removed": "removed", "kept": "kept"}
+"""The numbers of tickets in the line of a replan, and the words for them."""
 
 
 def change(entry: Mapping[str, Any]) -> str:
@@ -27,7 +31,9 @@ def _facts(entry: Mapping[str, Any]) -> Iterator[str]:
         yield f"until {date_and_time(detail['until'])} UTC at most"
     if "sla_deadline" in detail:
         yield f"deadline {date_and_time(detail['sla_deadline'])} UTC"
-    if "tickets" in detail:
-        yield f"{detail['tickets']} tickets"
+    if entry["type"] == "flow.replanned":
+        yield ", ".join(f"{detail[name]} {word}" for name, word in REPLANNED.items())
+    elif "tickets" in detail:
+        yield counted(detail["tickets"], "ticket")
     reasons = ({"reason": reason} for reason in detail.get("reasons") or ())
     yield from filter(None, map(reason_of, (detail, *reasons)))

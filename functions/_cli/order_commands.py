@@ -125,8 +125,13 @@ def replan(  # noqa: PLR0913 - each is an option
     """
     from functions._cli.submission import read_decision_file
 
-    said = _said(by, reason, dry_run=dry_run) | {"cognitive_plan": read_decision_file(file).data}
-    run(_ordered("replan", flow_id, said | ({"force": True} if force else {}), url, api_key, as_json=as_json))
+    async def ordered() -> int:
+        said = _said(by, reason, dry_run=dry_run) | {"cognitive_plan": read_decision_file(file).data}
+        return await _ordered(
+            "replan", flow_id, said | ({"force": True} if force else {}), url, api_key, as_json=as_json
+        )
+
+    run(ordered())
 
 
 def skip(  # noqa: PLR0913 - each is an option

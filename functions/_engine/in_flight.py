@@ -6,9 +6,10 @@ which also takes back places whose holders have ended, or never began.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 
 from functions._adapters.worker_claims import HELD
 from functions._core.errors import FlowcError, Unreadable
@@ -17,18 +18,33 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import data_of
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.placement import limits as held_places
-from functions._core.placement.limits import FLOWS, OVER_LIMIT, STALE, TICKETS, WAITING, Places, give_back, places
-from functions._core.placement.ranking import half_open, nothing_until
-from functions._core.ports import Ports
+from functions._core.placement.limits import (
+    FLOWS,
+    STALE,
+    TICKETS,
+    WAITING,
+    Places,
+    flow_of,
+    give_back,
+    over_limit,
+    place_of,
+    places,
+    waiting_flow,
+)
+from functions._core.placement.ranking import free_slots
+from functions._core.ports import Entry, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import Health, Waiting
+from functions._core.records.values import Waiting
 from functions._core.records.worker import Worker
 from functions._core.rules import TICKETS_PER_EVENT, InFlightLimits, Rules
 from functions._observability.logs import log
 
-PAGE, PAGES = 100, 10
-"""Flows that are looked at for one that may begin: those of a tenant at its limit are passed over."""
+PAGE, PAGES = 100, 40
+"""Flows in a page of those that wait, and pages that are looked at: those of a tenant at its limit are passed over.
+
+Of tickets, which are claimed to be offered, a page has `TICKETS_PER_EVENT` at most.
+"""
 
 OFFER_LEASE = timedelta(seconds=1)
 """A waiting ticket that was offered, or passed over for its tenant, is not offered again for this long."""
@@ -65,14 +81,14 @@ class InFlight:
         """Take note of a commit: which places are free by it, and whether something waits by it."""
         for entry in step.history:
             if entry.ticket_id is None:
-                if entry.to_status in ENDED_FLOWS:
-                    self._ended[FLOWS].add(entry.flow_id)
+                if entry.to_status in ENDED_FLOWS and step.flow is not None:
+                    self._ended[FLOWS].add(place_of(step.flow))
             elif entry.from_status in HELD and entry.to_status not in HELD:
                 self._ended[TICKETS].add(f"{entry.ticket_id}/{entry.attempt}")
         if self._ended[TICKETS]:
             self._offered.clear()
         waits = any(t.waiting is Waiting.SLOT and t.ticket_id not in self._offered for t in step.tickets)
-        held_back = step.flow is not None and any(reason.code == OVER_LIMIT for reason in step.flow.reasons)
+        held_back = step.flow is not None and over_limit(step.flow)
         if waits or held_back or any(self._ended.values()):
             self._look = True
             if not self.busy:
@@ -105,31 +121,30 @@ class InFlight:
         """Look again, in case the moment was missed; take stale places back where something waits for them."""
         if self._limits.flows is not None and await self._ports.key_values.page(WAITING, None, 1):
             await self._take_back(FLOWS, self._flow_is_on)
-        if self._limits.tickets is not None and not await self._room(TICKETS):
-            await self._take_back(TICKETS, self._ticket_is_on)
+        if self._limits.tickets is not None:
+            held, _ = await places(TICKETS, self._ports.key_values)
+            if held_places.full(held, self._limits.of(TICKETS)):
+                await self._take_back(TICKETS, self._ticket_is_on)
         await self._again()
-
-    async def _room(self, kind: str) -> int:
-        held, _ = await places(kind, self._ports.key_values)
-        return (self._limits.of(kind)[0] or 0) - len(held)
 
     async def _begin_flows(self) -> None:
         """Give free places to the flows that have waited longest, and let them begin."""
         if self._limits.flows is None:
             return
-        entries, after = self._ports.key_values, None
+        entries, after, unreadable = self._ports.key_values, None, set[str]()
         for _ in range(PAGES):
             page = await entries.page(WAITING, after, PAGE)
             if not page:
                 return
-            waiting = dict(map(held_places.waiting_flow, page))
+            by_holder = {waiting_flow(entry)[0]: entry for entry in page}
+            waiting = {i: tenant for i, tenant in map(waiting_flow, page) if i not in unreadable}
             held, version = await places(FLOWS, entries)
             now = self._ports.clock.now()
             again = {one: at for one, at in held.items() if one in waiting and held_places.since(at, now) >= STALE / 3}
             new = held_places.room_for(
                 {i: t for i, t in waiting.items() if i not in held}, held, self._limits.of(FLOWS)
             )
-            flows = await self._still_waiting([*new, *again])
+            flows = await self._still_waiting([by_holder[one] for one in (*new, *again)], unreadable)
             granted = {one: tenant for one, tenant in new.items() if one in flows}
             renewed = {**granted, **{one: waiting[one] for one in again if one in flows}}
             if renewed and not await held_places.put(
@@ -142,18 +157,20 @@ class InFlight:
             if len(held) + len(granted) >= self._limits.flows:
                 return
 
-    async def _still_waiting(self, flow_ids: list[str]) -> Mapping[str, Flow]:
-        """Return those flows that can begin; the others wait no longer."""
+    async def _still_waiting(self, entries: Iterable[Entry], unreadable: set[str]) -> Mapping[str, Flow]:
+        """Return those flows that can begin; the others wait no longer, but for those that are `unreadable`."""
         found: dict[str, Flow] = {}
-        for flow_id in flow_ids:
+        for entry in entries:
+            holder, _ = waiting_flow(entry)
             try:
-                flow = await self._ports.store.flow(flow_id)
+                flow = await self._ports.store.flow(flow_of(holder))
             except Unreadable:
+                unreadable.add(holder)
                 continue
             if flow is not None and held_places.begins(flow):
-                found[flow_id] = flow
-            elif flow is not None:
-                await held_places.stop_waiting(flow, self._ports.key_values)
+                found[holder] = flow
+            else:
+                await self._ports.key_values.remove(WAITING, entry.key, entry.version)
         return found
 
     def _begins(self, flow: Flow) -> CloudEvent:
@@ -167,10 +184,8 @@ class InFlight:
         held, _ = await places(TICKETS, self._ports.key_values)
         active, now = await self._ports.ticket_counts.active(), self._ports.clock.now()
         for worker in await self._ports.registry.workers():
-            free = worker.slots - active.get(worker.worker_id, 0)
-            if worker.announced is Health.UNHEALTHY or nothing_until(worker, now) is not None:
-                continue
-            held |= await self._offer(worker, 1 if half_open(worker, now) and free > 0 else free, held)
+            free = free_slots(worker, active.get(worker.worker_id, 0), now)
+            held |= await self._offer(worker, free, held) if free else {}
         if self._passed_over and ended:
             self._passed_over = False
             await asyncio.sleep(OFFER_LEASE.total_seconds())  # until those can be offered again that were passed over
@@ -179,30 +194,35 @@ class InFlight:
     async def _offer(self, worker: Worker, free: int, held: Places) -> Places:
         """Offer up to `free` waiting tickets to discovery; return the places that they will take."""
         taken: Places = {}
+        most = 0
         for _ in range(PAGES):
             now, room = self._ports.clock.now(), (self._limits.tickets or 0) - len(held) - len(taken)
-            most = min(free - len(taken), room, TICKETS_PER_EVENT)
-            if most <= 0:
+            usable = min(free - len(taken), room, TICKETS_PER_EVENT)
+            if usable <= 0:
                 break
+            most = max(most, usable)
             claimed = await self._ports.wakeups.claim_waiting(worker.offers, now, most, OFFER_LEASE)
-            tenants = {ticket.ticket_id: await self._tenant(ticket) for ticket in claimed}
-            fitting = held_places.room_for(tenants, {**held, **taken}, self._limits.of(TICKETS))
+            tenants = await self._tenants({ticket.flow_id for ticket in claimed})
+            wanted = {ticket.ticket_id: tenants[ticket.flow_id] for ticket in claimed}
+            room_now = held_places.room_for(wanted, {**held, **taken}, self._limits.of(TICKETS))
+            fitting = dict(islice(room_now.items(), usable))
             self._passed_over |= len(fitting) < len(claimed)
             self._offered |= fitting.keys()
             await self._send(tuple(self._ready(t) for t in claimed if t.ticket_id in fitting))
             taken |= held_places.stamped(fitting, now)
             if len(claimed) < most:
                 break
+            most = 0 if fitting else min(2 * most, TICKETS_PER_EVENT)  # a tenant at its limit is first: look further
         return taken
 
-    async def _tenant(self, ticket: Ticket) -> str:
-        """Return the tenant of a ticket, where a limit of one tenant asks for it."""
-        if self._limits.tenant_tickets is None:
-            return ""
-        with suppress(Unreadable):
-            flow = await self._ports.store.flow(ticket.flow_id)
-            return held_places.tenant_of(flow) if flow is not None else ""
-        return ""
+    async def _tenants(self, flow_ids: Collection[str]) -> Mapping[str, str]:
+        """Return the tenants of flows, where a limit of one tenant asks for them."""
+        found = dict.fromkeys(flow_ids, "")
+        for flow_id in flow_ids if self._limits.tenant_tickets is not None else ():
+            with suppress(Unreadable):
+                flow = await self._ports.store.flow(flow_id)
+                found[flow_id] = held_places.tenant_of(flow) if flow is not None else ""
+        return found
 
     def _ready(self, ticket: Ticket) -> CloudEvent:
         data = TicketsReady(flow_id=ticket.flow_id, ticket_ids=(ticket.ticket_id,))
@@ -230,12 +250,12 @@ class InFlight:
         if stale:
             await give_back(kind, stale, self._ports.key_values)
 
-    async def _flow_is_on(self, flow_id: str) -> bool:
+    async def _flow_is_on(self, holder: str) -> bool:
         try:
-            flow = await self._ports.store.flow(flow_id)
+            flow = await self._ports.store.flow(flow_of(holder))
         except Unreadable:
             return True
-        return flow is not None and flow.status not in ENDED_FLOWS
+        return flow is not None and flow.status not in ENDED_FLOWS and place_of(flow) == holder
 
     async def _ticket_is_on(self, holder: str) -> bool:
         ticket_id, _, attempt = holder.rpartition("/")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.context import CLOCK
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FlowTrigger
+from functions._core.placement.limits import OVER_LIMIT
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
@@ -81,8 +82,8 @@ def limit_run_out(entry: HistoryEntry) -> str | None:
     """
     if entry.event_id != CLOCK:
         return None
-    if entry.type == "flow.reemitted":
-        return "function"
+    if entry.type == "flow.reemitted":  # to wait for a place is no limit that ran out
+        return None if entry.cause == OVER_LIMIT else "function"
     return LIMITS.get(entry.cause) if entry.to_status is not None else None
 
 

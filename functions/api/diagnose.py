@@ -15,6 +15,7 @@ from fastapi import APIRouter
 from functions._core.errors import Rejected, Unavailable
 from functions._core.explain.wording import ago, counted, listed, plain, said, span
 from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.placement.limits import over_limit
 from functions._core.placement.ranking import health_of, nothing_until
 from functions._core.planning.slack import missed
 from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, DeadLetter
@@ -204,18 +205,24 @@ async def _not_starting(services: ApiServices, found: _Findings) -> None:
 
 
 def _not_begun(services: ApiServices, flows: Iterable[Flow], found: _Findings) -> None:
-    """Tell of flows that stay where they have no tickets yet."""
+    """Tell of flows that stay where they have no tickets yet; to wait for a person or for a place is no problem."""
     now = services.ports.clock.now()
     early = {FlowStatus.VALIDATING, FlowStatus.GENERATING, FlowStatus.AWAITING_APPROVAL}
-    stuck = [flow for flow in flows if flow.status in early and now - flow.phase.entered_at >= PATIENCE]
+    late = [flow for flow in flows if flow.status in early and now - flow.phase.entered_at >= PATIENCE]
+    held = [flow for flow in late if flow.status is FlowStatus.AWAITING_APPROVAL or over_limit(flow)]
+    stuck = [flow for flow in late if flow not in held]
+    for flow in held[-NAMED:]:
+        found.fact(_waits(flow, now))
     for flow in stuck[-NAMED:]:
-        why = f": {'; '.join(said(reason) for reason in flow.reasons)}" if flow.reasons else ""
-        found.problem(
-            f"Flow {flow.flow_id} is {flow.status} since {ago(flow.phase.entered_at, now)}{why}.",
-            "`flowc why ID` says what a flow waits for, and what happens next",
-        )
-    if len(stuck) > NAMED:
-        found.problem(f"{counted(len(stuck) - NAMED, 'more flow')} in the same position.")
+        found.problem(_waits(flow, now), "`flowc why ID` says what a flow waits for, and what happens next")
+    for some, tell in ((held, found.fact), (stuck, found.problem)):
+        if len(some) > NAMED:
+            tell(f"{counted(len(some) - NAMED, 'more flow')} in the same position.")
+
+
+def _waits(flow: Flow, now: datetime) -> str:
+    why = f": {'; '.join(said(reason) for reason in flow.reasons)}" if flow.reasons else ""
+    return f"Flow {flow.flow_id} is {flow.status} since {ago(flow.phase.entered_at, now)}{why}."
 
 
 async def _hmac(services: ApiServices, found: _Findings) -> None:

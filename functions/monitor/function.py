@@ -16,6 +16,7 @@ from functions._core.events.commands import AnyCommand, Command
 from functions._core.events.data import CompensationRequested, WorkerUnhealthy
 from functions._core.events.reports import Report
 from functions._core.machine.assignment import WorkerLost, may_fail_when_lost
+from functions._core.machine.claim import claimable
 from functions._core.machine.commands import Commanded
 from functions._core.machine.compensation import CompensationPlanned
 from functions._core.machine.context import Context
@@ -25,8 +26,8 @@ from functions._core.machine.outcomes import AnyOutcome, Duplicate, moving, reac
 from functions._core.machine.redrive import new_deadline, to_redo, to_retry, work_stands
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
 from functions._core.machine.replanning import check_under_way
-from functions._core.machine.tables import ENDED_FLOWS
-from functions._core.placement.limits import FLOWS, TICKETS, take, tenant_of, with_place
+from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger
+from functions._core.placement.limits import FLOWS, TICKETS, place_of, take, tenant_of, with_place
 from functions._core.planning.compensation import compensations
 from functions._core.planning.replan import new_decision, replan
 from functions._core.ports import Ports
@@ -114,9 +115,10 @@ async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> Any
 async def _take_place(context: Context, ports: Ports) -> None:
     """Take a place for a flow that begins again; raise `Rejected`, status 409, where there is none."""
     flow, limits = context.flow, context.rules.in_flight
-    if limits is None or limits.flows is None:
+    if limits is None or limits.flows is None or FlowTrigger.REDRIVEN not in FLOW_TRANSITIONS[flow.status]:
         return
-    if not await take(FLOWS, {flow.flow_id: tenant_of(flow)}, limits, ports.key_values, context.now):
+    holder, before = place_of(flow, flow.redrives + 1), place_of(flow)
+    if not await take(FLOWS, {holder: tenant_of(flow)}, limits, ports.key_values, context.now, instead_of=before):
         raise commands.refusal(f"{limits.told(FLOWS)}: redrive flow {flow.flow_id} later")
 
 
@@ -159,9 +161,10 @@ async def _with_after(order: AnyCommand, context: Context, ports: Ports) -> AnyO
 async def _with_worker(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     worker = await ports.registry.worker(order.worker_id) if isinstance(order, commands.ClaimRequest) else None
     ticket, limits = context.tickets.get(order.target), context.rules.in_flight
-    free = limits is None or ticket is None or ticket.status is not TicketStatus.PENDING
-    if not free and limits and ticket and not await with_place([ticket], context.flow, limits, ports, context.now):
-        raise commands.refusal(f"{limits.told(TICKETS)}: claim ticket {ticket.task_id} later")
+    if limits and ticket and isinstance(order, commands.ClaimRequest):
+        begins = claimable(context.flow, ticket, order, worker)
+        if begins and not await with_place([ticket], context.flow, limits, ports, context.now):
+            raise commands.refusal(f"{limits.told(TICKETS)}: claim ticket {ticket.task_id} later")
     return Commanded(order, context.cause, worker=worker)
 
 

@@ -13,8 +13,8 @@ from datetime import timedelta
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
-from functions._core.placement.breaker import Suspension, Trial, WorkerVerdict, judged, suspended, tried
-from functions._core.placement.ranking import half_open, on_trial
+from functions._core.placement.breaker import Suspension, Trial, WorkerVerdict, judged, tried
+from functions._core.placement.ranking import free_slots, half_open
 from functions._core.placement.workers import (
     Deregistration,
     Drain,
@@ -118,13 +118,9 @@ async def _of_breaker(known: Worker, event: WorkerVerdict | Trial, ports: Ports,
 async def release(worker: Worker, ports: Ports) -> tuple[CloudEvent, ...]:
     """Return `worker.recovered` for waiting tickets, as many as the worker has free slots, or one to try it."""
     now = ports.clock.now()
-    if not worker.takes_tickets:
+    free = free_slots(worker, (await ports.ticket_counts.active()).get(worker.worker_id, 0), now)
+    if not free:
         return ()
-    held = (await ports.ticket_counts.active()).get(worker.worker_id, 0)
-    held_back = suspended(worker, now) or on_trial(worker, now)
-    if held >= worker.slots or worker.announced is Health.UNHEALTHY or held_back:
-        return ()
-    free = 1 if half_open(worker, now) else worker.slots - held
     waiting = await ports.wakeups.claim_waiting(worker.offers, now, free, OFFER_LEASE)
     return tuple(_events("worker.recovered", _row(worker.worker_id, worker.version), waiting, ports, {}))
 

@@ -9,7 +9,9 @@ import pytest
 from functions._adapters.aws.client import Client
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.stores import Stores
+from functions._core.events.commands import ReplanRequest
 from functions._engine.clock import SystemClock
+from tests.integration.test_in_flight import Watched
 from tests.support.world import PATIENCE_S, LocalWorld, decision, running_world, task
 
 PLAN = (task("a"), task("b", "a"), task("c", "a"), task("d", "a"), task("e", "b", "c", "d"))
@@ -73,3 +75,39 @@ async def test_a_table_restored_to_a_point_in_time_is_gone_on_with(
     assert flow.status == "COMPLETED"
     assert [(ticket.worker_id, ticket.attempt) for ticket in done.values()] == [("w1", 1), ("w2", 1)]
     await dynamodb_client.call("delete_table", {"TableName": restored})
+
+
+async def test_a_flow_of_more_tickets_than_a_transaction_holds_gets_another_plan(
+    stores: Stores, tmp_path: Path
+) -> None:
+    async with running_world(tmp_path, stores) as world:
+        tasks = [task(f"t{n}", *([f"t{n - 1}"] if n else []), required_capabilities=["later"]) for n in range(60)]
+        flow_id = await world.submit(decision(*tasks))
+        await world.reached(flow_id, "EXECUTING")
+        other = [*tasks[:10], *(task(f"n{n}", f"t{n % 10}", required_capabilities=["later"]) for n in range(60))]
+        plan = {"plan_id": "any", "tasks": other}
+        await world.platform.order(ReplanRequest(flow_id=flow_id, cognitive_plan=plan))
+        tickets = await world.tickets(flow_id)
+        assert sorted(ticket.status for ticket in tickets.values()) == ["CANCELLED"] * 50 + ["PENDING"] * 70
+        await world.register("w1", "python", "later", slots=200)
+        flow = await world.ended(flow_id)
+    assert (flow.status, flow.tickets_generated, flow.dropped) == ("COMPLETED", 120, 50)
+
+
+async def test_two_processes_over_one_table_give_out_no_more_places_than_there_are(
+    stores: Stores, dynamodb_client: Client, dynamodb_table: str, tmp_path: Path
+) -> None:
+    store = DynamoStore(dynamodb_client, dynamodb_table, "process-2", SystemClock(), settle=0.05)
+    await store.queue.enter()
+    async with (
+        running_world(tmp_path / "1", stores, max_flows=2, max_tickets=2) as one,
+        running_world(tmp_path / "2", store.stores, max_flows=2, max_tickets=2) as two,
+    ):
+        both = Watched(one), Watched(two)
+        both[1].now, both[1].most, both[1].flows = both[0].now, both[0].most, both[0].flows
+        await one.register(slots=50)
+        flows = [await (one, two)[n % 2].submit(decision(*(task(f"t-{i}") for i in range(3)))) for n in range(6)]
+        assert {(await one.ended(flow_id)).status for flow_id in flows} == {"COMPLETED"}
+        assert both[0].most["all"] <= 2
+        assert both[0].most["flows"] <= 2
+    await store.close()

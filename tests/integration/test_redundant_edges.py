@@ -33,7 +33,7 @@ async def test_an_edge_that_others_imply_is_no_wait_and_its_output_is_still_ther
     assert isinstance(audit, AuditRecord)
     assert (audit.levels, audit.critical_path_ms, audit.redundant_edges) == (3, 3000, ("a → c",))
     assert audit.duration_ms is not None
-    assert 0 < audit.duration_ms < 60_000
+    assert 0 <= audit.duration_ms < 60_000  # whole milliseconds
     assert (shown["levels"], shown["critical_path_ms"], shown["redundant_edges"]) == (3, 3000, ["a → c"])
 
 

@@ -3,19 +3,24 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from functions._core.decision.reading import document_in
 from functions._core.errors import Rejected
 from functions._core.events.commands import AdjustRequest, RedriveRequest, ReplanRequest
 from functions._core.machine.replay import TicketState, differences, fold
-from functions._core.planning.replan import left_out
+from functions._core.planning.replan import left_out, new_decision
+from functions._core.planning.replan import replan as difference
 from functions._core.planning.tickets import intact
 from functions._core.records.audits import ActionRecord, AuditKind
 from functions._core.records.values import FlowStatus, Priority, TicketStatus
+from functions._engine.clock import SystemClock
+from tests.support.builders import T0
 from tests.support.http_api import problem_of, running_api
 from tests.support.world import LocalWorld, decision, report_event, running_world, task
 
@@ -238,3 +243,67 @@ async def test_no_sequence_of_plans_and_reports_loses_a_ticket_or_moves_one_wron
         assert {tickets[name].status for name in wanted} == {TicketStatus.COMPLETED}
     assert sum(map(left_out, tickets.values())) == flow.dropped
     assert flow.tickets_generated == len(tickets)
+
+
+async def test_the_same_plan_again_changes_nothing(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        flow_id = await begun(world, task("a"), task("b", "a"), task("c", "a", "b"))
+        new = ReplanRequest(flow_id=flow_id, cognitive_plan=plan(task("a"), task("c", "a")))
+        assert (await world.platform.order(new)).changes
+        before = await world.tickets(flow_id)
+        assert (await world.platform.order(new)).changes == ()
+        assert await world.tickets(flow_id) == before
+        flow = await world.flow(flow_id)
+        assert flow is not None
+        document = document_in(await world.ports.store.decision(flow_id))
+        assert isinstance(document, dict)
+        decided, later = new_decision(document, new.cognitive_plan, T0), SystemClock().now() + timedelta(minutes=5)
+        again = difference(flow, list(before.values()), decided, later, world.platform.rules, force=False)
+        assert (again.kept, again.changed, again.added, again.removed, again.unmoved) == ([], [], [], [], 2)
+
+
+async def test_a_task_waits_for_one_that_is_done_again_though_the_one_between_stays_done(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        undone = (task("a", compensation=True), task("b", "a"), task("c", "a", "b", retry={"max_retries": 0}))
+        flow_id = await begun(world, *undone)
+        for name in ("a", "b"):
+            await held(world, flow_id, name)
+            await report(world, flow_id, name, status="COMPLETED")
+        await held(world, flow_id, "c")
+        await report(world, flow_id, "c", status="FAILED", error={"type": "e", "message": "no"})
+        await held(world, flow_id, "compensate:a")
+        await report(world, flow_id, "compensate:a", status="COMPLETED")
+        assert (await world.ended(flow_id)).status is FlowStatus.FAILED
+        await world.platform.order(RedriveRequest(flow_id=flow_id))
+        await held(world, flow_id, "a")
+        await world.platform.order(ReplanRequest(flow_id=flow_id, cognitive_plan=plan(*undone, task("d", "c"))))
+        assert (await world.tickets(flow_id))["c"].open_dependencies == 1
+        for name in ("a", "c", "d"):
+            await held(world, flow_id, name)
+            await report(world, flow_id, name, status="COMPLETED")
+        assert (await world.ended(flow_id)).status is FlowStatus.COMPLETED
+
+
+async def test_two_plans_at_once_are_one_after_the_other(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        flow_id = await begun(world, task("a"))
+        plans = [ReplanRequest(flow_id=flow_id, cognitive_plan=plan(task("a"), task(f"b{n}", "a"))) for n in range(6)]
+        await asyncio.gather(*map(world.platform.order, plans))
+        assert await same_as_told(world, flow_id) == ()
+        tickets = await world.tickets(flow_id)
+        flow = await world.flow(flow_id)
+        assert flow is not None
+        assert (flow.tickets_generated, flow.dropped) == (7, 5)
+        assert [t.status for t in tickets.values()].count(TicketStatus.CANCELLED) == 5
+
+
+async def test_a_large_flow_gets_another_plan(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        tasks = [task(f"t{n}", *([f"t{n - 1}"] if n else [])) for n in range(5_000)]
+        flow_id = await begun(world, *tasks)
+        other = [*tasks[:2_500], *(task(f"n{n}", f"t{n}") for n in range(2_500))]
+        await world.platform.order(ReplanRequest(flow_id=flow_id, cognitive_plan=plan(*other)))
+        flow = await world.flow(flow_id)
+        assert flow is not None
+        assert (flow.tickets_generated, flow.dropped) == (7_500, 2_500)
+        assert await same_as_told(world, flow_id) == ()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from functions._cli.changes import change
 from functions._core.records.values import ticket_id_of
 from tests.support.builders import T0
 from tests.support.command_line import FLOW_ID, TICKET, Api, a_row, problem
@@ -99,6 +100,13 @@ async def test_a_dry_run_prints_each_transition_in_words_and_that_nothing_was_ch
         "nothing was changed",
     ]
     assert api.server.requests[0].json == {"requested_by": "ann", "dry_run": True}
+
+
+def test_a_replan_says_how_many_tickets_it_adds_changes_removes_and_keeps() -> None:
+    detail = {"tickets": 2, "changed": 0, "removed": 1, "kept": 40, "requested_by": "ada"}
+    line = change({"type": "flow.replanned", "detail": detail})
+    assert line == "flow (flow.replanned; by ada; 2 added, 0 changed, 1 removed, 40 kept)"
+    assert change({"type": "flow.adjusted", "detail": {"tickets": 1}}) == "flow (flow.adjusted; 1 ticket)"
 
 
 async def test_a_dry_run_of_what_is_so_already_says_so(api: Api) -> None:

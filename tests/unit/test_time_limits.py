@@ -9,17 +9,19 @@ from functions._core.events.reports import Report
 from functions._core.machine.advance import advance
 from functions._core.machine.assignment import Delivered, Discovered, WorkerLost
 from functions._core.machine.closing import DeadlinePassed
-from functions._core.machine.context import Context
+from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.ending import Reported
 from functions._core.machine.flow import Broke, NothingHappened, TelemetryKept, WokenEarly
 from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.overdue import TicketOverdue
 from functions._core.machine.related_tickets import RelatedTickets
+from functions._core.placement.limits import OVER_LIMIT
 from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Candidate, Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, ReportStatus, TicketStatus, Waiting
 from functions._core.rules import Rules
+from functions._observability.step_metrics import limit_run_out
 from tests.support.builders import T0, make_flow, make_ticket, seconds
 
 RULES = Rules()
@@ -198,6 +200,14 @@ def test_a_lost_chain_event_is_sent_again_until_the_deadline() -> None:
     assert again.flow is not None
     assert again.flow.next_wakeup_at == T0 + seconds(100)
     assert again.events[0].id != step.events[0].id
+
+
+def test_a_flow_that_waits_for_a_place_is_looked_at_again_and_no_time_limit_has_run_out() -> None:
+    flow = make_flow(reasons=(Reason(code=OVER_LIMIT, message="too many are in flight"),))
+    for held, limit in ((flow, None), (flow.but(reasons=()), "function")):
+        step = apply(held, make_ticket(held), T0 + seconds(30), NothingHappened())
+        (entry,) = [entry for entry in step.history if entry.type == "flow.reemitted"]
+        assert limit_run_out(entry.but(event_id=CLOCK)) == limit
 
 
 def test_a_ticket_that_lacked_only_a_slot_at_the_deadline_has_failed_for_want_of_capacity() -> None:

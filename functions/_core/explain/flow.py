@@ -11,7 +11,7 @@ from functions._core.decision.checks import IMPOSSIBLE
 from functions._core.explain.ticket import Explanation, explain_ticket, waiting_since
 from functions._core.explain.wording import ago, ahead, counted, listed, plain, said, span
 from functions._core.machine.tables import ENDED_FLOWS
-from functions._core.placement.limits import OVER_LIMIT
+from functions._core.placement.limits import over_limit
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Reason, Ticket
@@ -78,7 +78,7 @@ def explain_flow(
 
 
 def _waits_for(flow: Flow) -> str | None:
-    if flow.status is FlowStatus.GENERATING and any(reason.code == OVER_LIMIT for reason in flow.reasons):
+    if flow.status is FlowStatus.GENERATING and over_limit(flow):
         return "another flow to end, as too many are in flight"
     return WAITS_FOR.get(flow.status)
 

@@ -51,15 +51,11 @@ def claim(builder: StepBuilder, ticket: Ticket, command: ClaimRequest, worker: W
 
     False when it has begun already. Raises `Rejected`: 403 for a worker that may not have the ticket, 409 and 412.
     """
-    mine = ticket.worker_id == command.worker_id
-    if mine and ticket.status is TicketStatus.RUNNING:
+    if not claimable(builder.flow, ticket, command, worker):
+        if ticket.status is TicketStatus.ASSIGNED:
+            start(builder, ticket, None)
+            return True
         return False
-    expected(ticket, command.version)
-    if mine and ticket.status is TicketStatus.ASSIGNED:
-        start(builder, ticket, None)
-        return True
-    _check_open(builder.flow, ticket)
-    _check_suitable(ticket, command.worker_id, worker)
     builder.move_ticket(
         ticket.but(attempt=ticket.attempt + 1, worker_id=command.worker_id),
         TicketTrigger.CLAIM,
@@ -78,6 +74,19 @@ def claim(builder: StepBuilder, ticket: Ticket, command: ClaimRequest, worker: W
         emissions=0,
         until=attempt_limit(ticket, builder.now, builder.now),
     )
+    return True
+
+
+def claimable(flow: Flow, ticket: Ticket, command: ClaimRequest, worker: Worker | None) -> bool:
+    """Whether a claim begins an attempt; False when the worker holds the ticket already. Raises as `claim` does."""
+    mine = ticket.worker_id == command.worker_id
+    if mine and ticket.status is TicketStatus.RUNNING:
+        return False
+    expected(ticket, command.version)
+    if mine and ticket.status is TicketStatus.ASSIGNED:
+        return False
+    _check_open(flow, ticket)
+    _check_suitable(ticket, command.worker_id, worker)
     return True
 
 

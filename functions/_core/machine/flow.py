@@ -9,6 +9,7 @@ from functions._core.machine.closing import executing_wakeup, risk
 from functions._core.machine.incidents import raise_incident
 from functions._core.machine.step_builder import StepBuilder, bounded
 from functions._core.machine.tables import FlowTrigger
+from functions._core.placement.limits import OVER_LIMIT, over_limit
 from functions._core.planning.slack import earliest, limit_of
 from functions._core.records.audits import AuditRecord, IncidentType
 from functions._core.records.models import Reason, Ticket
@@ -201,7 +202,7 @@ class NothingHappened(NamedTuple):
         builder.change_flow(phases=(*flow.phases[:-1], phase), next_wakeup_at=min(builder.now + wait, limit))
         builder.note(
             "flow.reemitted",
-            cause="no effect so far",
+            cause=OVER_LIMIT if over_limit(flow) else "no effect so far",
             detail={"event": CHAIN[flow.status], "times": phase.emissions},
         )
         emit_chain(builder)

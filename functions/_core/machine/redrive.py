@@ -13,7 +13,7 @@ from functions._core.machine.flow import emit_again
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.graph import Work, schedule
-from functions._core.planning.replan import left_out
+from functions._core.planning.replan import lacking_followers, left_out
 from functions._core.planning.slack import time_given
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
@@ -170,15 +170,8 @@ def _do_again(builder: StepBuilder, again: Sequence[Ticket], retried: Ticket | N
 
 
 def _all_followers(builder: StepBuilder, again: Sequence[Ticket]) -> Sequence[Ticket]:
-    """Return the tickets, each with all of them that depend on it: an edge that was redundant may not be any more.
-
-    The ticket between the two may be done, and stay so.
-    """
-    by_id, lacking = {ticket.ticket_id: ticket for ticket in again}, dict[str, list[str]]()
-    for ticket in again:
-        for one in ticket.dependencies:
-            if one in by_id and ticket.ticket_id not in by_id[one].dependants:
-                lacking.setdefault(one, []).append(ticket.ticket_id)
+    """Return the tickets, each with all of them that depend on it."""
+    lacking = lacking_followers(again)
     builder.rewrite(lacking)
     return [ticket.but(dependants=(*ticket.dependants, *lacking.get(ticket.ticket_id, ()))) for ticket in again]
 

@@ -46,11 +46,20 @@ async def places(kind: str, entries: KeyValues) -> tuple[Places, int]:
 
 
 async def take(
-    kind: str, wanted: Mapping[str, str], limits: InFlightLimits, entries: KeyValues, now: datetime
+    kind: str,
+    wanted: Mapping[str, str],
+    limits: InFlightLimits,
+    entries: KeyValues,
+    now: datetime,
+    instead_of: str = "",
 ) -> Collection[str]:
-    """Return those of `wanted`, holders with their tenants, that have a place now; who has one keeps it."""
+    """Return those of `wanted`, holders with their tenants, that have a place now; who has one keeps it.
+
+    The place of `instead_of`, a holder that has ended, is free.
+    """
     for _ in range(TRIES):
         held, version = await places(kind, entries)
+        held.pop(instead_of, None)
         granted = [one for one in wanted if one in held]
         new = room_for({one: tenant for one, tenant in wanted.items() if one not in held}, held, limits.of(kind))
         if not new or await put(kind, {**held, **stamped(new, now)}, version, entries):
@@ -89,6 +98,13 @@ def room_for(wanted: Mapping[str, str], held: Places, limit: tuple[int | None, i
     return found
 
 
+def full(held: Places, limit: tuple[int | None, int | None]) -> bool:
+    """Whether all of the places are held, or all that one tenant may have."""
+    of_all, of_tenant = limit
+    most = max(Counter(tenant for _, tenant in held.values() if tenant).values(), default=0)
+    return (of_all is not None and len(held) >= of_all) or (of_tenant is not None and most >= of_tenant)
+
+
 def stamped(holders: Mapping[str, str], now: datetime) -> Places:
     """Return places that are taken at `now`."""
     return {one: (int(now.timestamp() * 1000), tenant) for one, tenant in holders.items()}
@@ -105,6 +121,17 @@ def tenant_of(flow: Flow) -> str:
     return name if len(name.encode()) <= LONGEST else sha256(name.encode()).hexdigest()[:LONGEST]
 
 
+def place_of(flow: Flow, redrives: int | None = None) -> str:
+    """Return the holder of the place of a flow; each redrive takes a place of its own."""
+    number = flow.redrives if redrives is None else redrives
+    return f"{flow.flow_id}/{number}" if number else flow.flow_id
+
+
+def flow_of(holder: str) -> str:
+    """Return the id of the flow that holds a place, or waits for one."""
+    return holder.partition("/")[0]
+
+
 def holder_of(ticket: Ticket, attempt: int) -> str:
     """Return the holder of the place of one attempt at a ticket."""
     return f"{ticket.ticket_id}/{attempt}"
@@ -112,19 +139,19 @@ def holder_of(ticket: Ticket, attempt: int) -> str:
 
 def waiting_key(flow: Flow) -> str:
     """Return the key of a flow that waits; those that came first sort first."""
-    return f"{int(flow.received_at.timestamp() * 1000):015d}/{flow.flow_id}"
+    return f"{int(flow.received_at.timestamp() * 1000):015d}/{place_of(flow)}"
 
 
 async def may_begin(flow: Flow, limits: InFlightLimits | None, ports: Ports, now: datetime) -> Reason | None:
     """Return why a flow has to wait for a place before it gets its tickets; None when it may begin."""
     if limits is None or limits.flows is None:
         return None
-    tenant, entries = tenant_of(flow), ports.key_values
+    tenant, entries, holder = tenant_of(flow), ports.key_values, place_of(flow)
     first = await entries.page(WAITING, None, 1)
     held, _ = await places(FLOWS, entries)
-    others_first = flow.flow_id not in held and bool(first) and first[0].key != waiting_key(flow)
-    if not others_first and await take(FLOWS, {flow.flow_id: tenant}, limits, entries, now):
-        if any(reason.code == OVER_LIMIT for reason in flow.reasons):
+    others_first = holder not in held and bool(first) and first[0].key != waiting_key(flow)
+    if not others_first and await take(FLOWS, {holder: tenant}, limits, entries, now):
+        if over_limit(flow):
             await stop_waiting(flow, entries)
         return None
     with suppress(Conflict):  # it waits already
@@ -140,8 +167,13 @@ async def stop_waiting(flow: Flow, entries: KeyValues) -> None:
 
 
 def waiting_flow(entry: Entry) -> tuple[str, str]:
-    """Return the id and the tenant of a flow that waits."""
+    """Return the holder and the tenant of a flow that waits."""
     return entry.key.partition("/")[2], json.decode(entry.value, type=str)
+
+
+def over_limit(flow: Flow) -> bool:
+    """Whether a flow waits for a place."""
+    return any(reason.code == OVER_LIMIT for reason in flow.reasons)
 
 
 def begins(flow: Flow) -> bool:

@@ -213,6 +213,14 @@ def on_trial(worker: Worker, now: datetime) -> bool:
     return half_open(worker, now) and worker.trial is not None and trial_until is not None and now < trial_until
 
 
+def free_slots(worker: Worker, held: int, now: datetime) -> int:
+    """Return how many waiting tickets may be offered to a worker that has `held`; one, where it is on trial."""
+    free = worker.slots - held
+    if free <= 0 or not worker.takes_tickets or worker.announced is Health.UNHEALTHY or nothing_until(worker, now):
+        return 0
+    return 1 if half_open(worker, now) else free
+
+
 def candidate_of(worker: Worker, held: int, now: datetime, rules: Rules, trail: Trail | None) -> Candidate:
     """Return a worker with the parts of its score; `trail` is its own in the domain of the work."""
     health = HEALTH_SCORES[health_of(worker, now, rules)]

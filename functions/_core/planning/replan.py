@@ -1,6 +1,6 @@
 """Another plan for a flow that is under way: what it keeps, leaves out, changes and adds. Pure, like C2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,19 @@ SHARED = ("latest_start", "tail_ms", "level", "critical", "dependants")
 def left_out(ticket: Ticket) -> bool:
     """Whether another plan has left the ticket out: it is never done again, and does not count for the outcome."""
     return ticket.reason is not None and ticket.reason.code == LEFT_OUT
+
+
+def lacking_followers(tickets: Iterable[Ticket]) -> Mapping[str, Sequence[str]]:
+    """Return, by id, the ones among `tickets` that depend on one of them and are not among its dependants.
+
+    Such an edge was redundant. It is not any more where the ticket between is done, and stays so.
+    """
+    by_id, lacking = {ticket.ticket_id: ticket for ticket in tickets}, dict[str, list[str]]()
+    for ticket_id, ticket in by_id.items():
+        for one in ticket.dependencies:
+            if one in by_id and ticket_id not in by_id[one].dependants:
+                lacking.setdefault(one, []).append(ticket_id)
+    return lacking
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,9 @@ def replan(
     changed = [i for i in wanted if i in present and (i not in same or i in revived)]
     _check(present, changed, removed, force=force)
     done = {i for i in same if present[i].status is TicketStatus.COMPLETED}
+    if any(one not in done for i in done for one in wanted[i].dependencies):  # after a redrive: see `lacking_followers`
+        for i, more in lacking_followers([ticket for i, ticket in wanted.items() if i not in done]).items():
+            wanted[i] = wanted[i].but(dependants=(*wanted[i].dependants, *more))
     hopeless = {i for i in same if present[i].status in GIVEN_UP and i not in revived}
     wanted = _timed(wanted, done, now, flow)
     kept: list[Ticket] = []
@@ -99,6 +115,8 @@ def replan(
         elif present[ticket_id].dependants != new.dependants:
             kept.append(present[ticket_id].but(dependants=new.dependants))
     moved = [ticket for ticket in kept if ticket != present[ticket.ticket_id]]
+    if not (made or removed or any(_elsewhere(present[ticket.ticket_id], ticket) for ticket in moved)):
+        moved = []  # the same plan: only time has passed, and shares of it are not dealt out anew for that
     return Replan(
         kept=moved,
         changed=[(present[i], _in_place(present[i], made[i])) for i in changed],
@@ -167,6 +185,11 @@ def _shared(present: Ticket, new: Ticket, open_ones: int) -> Ticket:
     if present.status in BEGUN:
         return present.but(dependants=new.dependants, level=new.level, tail_ms=new.tail_ms)
     return present.but(**shared, sla=present.sla.but(deadline=new.sla.deadline), open_dependencies=open_ones)
+
+
+def _elsewhere(present: Ticket, new: Ticket) -> bool:
+    """Whether a ticket has another place in the graph."""
+    return any(getattr(present, name) != getattr(new, name) for name in ("dependants", "open_dependencies", "level"))
 
 
 def _in_place(present: Ticket, new: Ticket) -> Ticket:
