@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from flowc.client.errors import BadAnswer
+from flowc.client.errors import BadAnswer, from_json
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -55,10 +55,7 @@ class Reply:
         """Return the JSON object of the body, an empty one without a body; raise `BadAnswer`."""
         if not self.body:
             return {}
-        try:
-            value = json.loads(self.body)
-        except ValueError:
-            value = None
+        value = from_json(self.body)
         if not isinstance(value, dict):
             raise BadAnswer(f"the answer ({self.status}) is no JSON object; is this the platform's address?")
         return value

@@ -116,13 +116,18 @@ KINDS: Mapping[int, type[Refused]] = {
 }
 
 
+def from_json(body: bytes) -> object:
+    """Return the JSON value of an answer; None for what is none, or is nested too deep to be read."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> Refused:
     """Return the exception for an answer with a status of 400 or above, whatever its body is."""
     kind = KINDS.get(status, PlatformFailed if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused)
-    try:
-        document = json.loads(body)
-    except ValueError:
-        document = None
+    document = from_json(body)
     if not isinstance(document, dict):
         return kind(status, "", f"the service answered {status} without a reason", retry_after=retry_after)
     detail = str(document.get("detail") or document.get("title") or f"the service answered {status}")

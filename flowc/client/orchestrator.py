@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowc.client.calls import Steps
-from flowc.client.errors import NotEnded
+from flowc.client.errors import BadAnswer, NotEnded
 from flowc.client.models import DEFAULT_PRIORITY, FlowCResult, Workflow
 from flowc.client.service import AsyncServiceClient, Operation, ServiceClient, SyncServiceClient, in_path
 
@@ -50,7 +50,9 @@ class OrchestratorOperations(ServiceClient):
         }
         body = {name: value for name, value in asked.items() if value is not None}
         reply = yield from self._call("POST", f"{WORKFLOWS}/start", body, repeatable=True)
-        return str(reply.document()["workflow_id"])
+        if not isinstance(started := reply.document().get("workflow_id"), str):
+            raise BadAnswer("the answer names no workflow")
+        return started
 
     @Operation
     def get_workflow(self, workflow_id: str) -> Steps[Workflow]:
@@ -113,7 +115,9 @@ class FlowCOperations(OrchestratorOperations):
         `NotEnded` when the end takes longer than `timeout_seconds`; the flow goes on then.
         """
         until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        pause = 0.0
         while True:
+            asked = time.monotonic()
             left = POLL_SECONDS if until is None else max(0.0, min(POLL_SECONDS, until - time.monotonic()))
             reply = yield from self._call(
                 "POST",
@@ -123,10 +127,13 @@ class FlowCOperations(OrchestratorOperations):
                 headers={"traceparent": traceparent} if traceparent else None,
                 repeatable=True,
                 seconds=left + MARGIN_SECONDS,
+                after=pause,
             )
             document = reply.document()
             if "success" in document:
                 return reply.as_a(FlowCResult)
+            waited = time.monotonic() - asked >= left / 2
+            pause = 0.0 if waited else min(2 * pause or FIRST_LOOK, LONGEST_LOOK)
             if until is not None and time.monotonic() >= until:
                 raise NotEnded(str(document.get("flow_id")), str(document.get("status")))
 

@@ -124,9 +124,11 @@ class RegistryOperations(ServiceClient):
             page = (yield from self._call("GET", AGENTS, parameters={**asked, "cursor": cursor})).document()
             agents += _agents(page.get("items"))
             following = page.get("cursor")
-            if following is None or following == cursor:
+            if following is None:
                 return agents
-            cursor = str(following)
+            if not isinstance(following, str) or (cursor is not None and following <= cursor):
+                raise BadAnswer("the pages of the answer do not end")
+            cursor = following
 
 
 def _agents(listed: object) -> list[AgentInfo]:

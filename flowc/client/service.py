@@ -154,7 +154,7 @@ class AsyncServiceClient(ServiceClient):
             self._http = httpx.AsyncClient(**self._options())
         try:
             async with self._http.stream(**self._request(call)) as response:
-                return Reply(response.status_code, _lower(response), await _whole(response.aiter_bytes()))
+                return Reply(response.status_code, _lower(response), await _whole(_plain(response).aiter_raw()))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _no_answer(error) from error
 
@@ -204,7 +204,7 @@ class SyncServiceClient(ServiceClient):
             self._http = httpx.Client(**self._options())
         try:
             with self._http.stream(**self._request(call)) as response:
-                return Reply(response.status_code, _lower(response), _all(response.iter_bytes()))
+                return Reply(response.status_code, _lower(response), _all(_plain(response).iter_raw()))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _no_answer(error) from error
 
@@ -288,6 +288,14 @@ def _bounded(body: bytearray, part: bytes) -> None:
     body += part
     if len(body) > ANSWER_LIMIT:
         raise BadAnswer(f"the answer has more than {ANSWER_LIMIT} bytes")
+
+
+def _plain(response: httpx.Response) -> httpx.Response:
+    """Refuse a compressed answer, which was not asked for: a few kilobytes of it can stand for gigabytes."""
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise BadAnswer(f"the answer is compressed ({encoding[:20]}), which was not asked for")
+    return response
 
 
 def _lower(response: httpx.Response) -> dict[str, str]:

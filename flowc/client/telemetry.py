@@ -105,7 +105,8 @@ class TelemetryOperations(ServiceClient):
         if self._platform is not None:
             url = f"{self._platform}/api/v1/telemetry/flush"
             reply = yield from self._call("POST", url, {"intent_id": intent_id}, repeatable=True)
-            sent += int(reply.document().get("flushed") or 0)
+            flushed = reply.document().get("flushed")
+            sent += flushed if isinstance(flushed, int) else 0
         return sent
 
     def _event(self, event_type: str, data: Mapping[str, Any]) -> dict[str, Any]:

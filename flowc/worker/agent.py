@@ -20,6 +20,8 @@ from flowc.client.registry import ServiceRegistryClient
 from functions._observability.logs import log
 
 HEARTBEAT_SECONDS = 30.0
+SHORTEST_BEAT = 0.1
+"""Seconds between two heartbeats at least, whatever the platform asks for."""
 
 
 class AgentConfig(Sent):
@@ -102,7 +104,8 @@ class AgentClient:
         )
         known = await self._registry.register_agent(info)
         self.agent_id = known.agent_id
-        self._interval = min(self.config.heartbeat_seconds, known.heartbeat_interval_seconds)
+        asked = max(known.heartbeat_interval_seconds, SHORTEST_BEAT)
+        self._interval = min(self.config.heartbeat_seconds, asked)
         return self.agent_id
 
     async def beat(self) -> HeartbeatTaken:

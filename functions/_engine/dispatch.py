@@ -174,7 +174,7 @@ class Dispatcher:
         context = await self._load(flow_id, route.tickets(data), route.function, event.id)
         ports = replace(self._ports, key_values=NotKept(self._ports.key_values))
         outcome = await FUNCTIONS[route.function](data, context, ports)
-        return DispatchResult(context, advance(context, outcome))
+        return DispatchResult(context, (await self._advanced(context, outcome))[1])
 
     async def due(self, due: Due) -> DispatchResult | None:
         """Act on a flow or ticket whose wake-up has come."""
@@ -293,17 +293,19 @@ class Dispatcher:
         begun, cause = perf_counter(), work.causes[-1] if work.causes else None
         context = await self._load(flow_id, work.tickets, work.function, cause.id if cause else CLOCK, ahead)
         outcome = await work.decide(context, self._ports)
-        if isinstance(outcome, Heavy):
-            outcome, step = await self._heavy.run(partial(self._advanced, context, outcome))
-        else:
-            outcome, step = self._advanced(context, outcome)
+        outcome, step = await self._advanced(context, outcome)
         if queued and cause is not None:
             step = replace(step, handled=cause.id)
         taken = StepTaken(work.function, work.causes, context, outcome, step, begun)
         ahead.add(taken)
         return taken
 
-    def _advanced(self, context: Context, outcome: AnyOutcome) -> tuple[AnyOutcome, ChangeSet]:
+    async def _advanced(self, context: Context, outcome: AnyOutcome) -> tuple[AnyOutcome, ChangeSet]:
+        """Return the conclusion of an outcome and its step; those of a heavy one are computed beside the loop."""
+        compute = partial(self._concluded, context, outcome)
+        return await self._heavy.run(compute) if isinstance(outcome, Heavy) else compute()
+
+    def _concluded(self, context: Context, outcome: AnyOutcome) -> tuple[AnyOutcome, ChangeSet]:
         found = concluded(outcome)
         return found, self.told(advance(context, found), context.flow)
 

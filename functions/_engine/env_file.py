@@ -6,6 +6,7 @@ environment of tasks. A file that holds a secret is its owner's alone, as a key'
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ FILE = Path(".env")
 MOST_BYTES = 64 * 1024
 
 LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
-BARE_COMMENT = re.compile(r"\s+#.*")
+BARE_COMMENT = re.compile(r"(?<!\s)\s+#.*")
 
 OTHERS_MAY_WRITE = 0o022
 OTHERS_MAY_READ = 0o044
@@ -29,7 +30,8 @@ SECRET = frozenset(
 def with_env_file(environment: Mapping[str, str], file: Path = FILE) -> Mapping[str, str]:
     """Return the environment with the settings of `file` behind it, if there is one; raise `SettingsError`."""
     try:
-        with file.open("rb") as opened:
+        # A pipe would keep whoever opens it waiting.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
             about = os.fstat(opened.fileno())
             text = opened.read(MOST_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError):
@@ -38,11 +40,13 @@ def with_env_file(environment: Mapping[str, str], file: Path = FILE) -> Mapping[
         raise SettingsError([f"{file}: cannot be read: {error.strerror}"]) from error
     if len(text) > MOST_BYTES:
         raise SettingsError([f"{file}: a file of settings has at most {MOST_BYTES} bytes"])
-    found = _settings(text, file)
+    if not stat.S_ISREG(about.st_mode):
+        raise SettingsError([f"{file}: it is no file"])
     if about.st_uid not in {os.getuid(), 0}:
         raise SettingsError([f"{file}: it belongs to somebody else"])
     if about.st_mode & OTHERS_MAY_WRITE:
         raise SettingsError([f"{file}: others may write it; chmod go= {file}"])
+    found = _settings(text, file)
     if about.st_mode & OTHERS_MAY_READ and any(found[name] for name in SECRET & found.keys()):
         raise SettingsError([f"{file}: it holds a secret and others may read it; chmod go= {file}"])
     return {**found, **environment}

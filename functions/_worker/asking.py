@@ -13,7 +13,7 @@ from functions._core.events.assignment import BATCH_SIZE
 from functions._observability.logs import log
 from functions._worker.platform import PlatformRegistry
 from functions._worker.reports import backoff
-from functions._worker.runs import Runs
+from functions._worker.runs import Runs, RunVerdict
 from functions._worker.tasks import Assignment
 from functions._worker.trust import Trust
 
@@ -60,7 +60,7 @@ class Asking:
         await asyncio.wait({running})
 
     async def ask(self, limit: int, wait_seconds: float) -> bool:
-        """Ask once and begin what is given; tell whether anything came of it."""
+        """Ask once and begin what is given; tell whether anything was begun."""
         leased = await self._platform.lease(
             {"limit": min(limit, BATCH_SIZE), "wait_seconds": wait_seconds, "running": self._runs.named()}, wait_seconds
         )
@@ -70,12 +70,10 @@ class Asking:
             self._forgotten()
         for ticket_id in leased.cancel:
             self._runs.cancel(ticket_id)
-        if leased.assignments:
-            self._take(leased.assignments)
-        return bool(leased.assignments or leased.cancel)
+        return bool(leased.assignments) and self._take(leased.assignments)
 
-    def _take(self, envelopes: Sequence[Mapping[str, Any]]) -> None:
-        """Begin what was given; what is not begun is given again, as `running` will not name it."""
+    def _take(self, envelopes: Sequence[Mapping[str, Any]]) -> bool:
+        """Begin what was given, and tell whether any was; what is not begun is given again, as `running` will show."""
         try:
             events, _ = read_events(BATCH, json.dumps(envelopes).encode(), received_at=datetime.now(UTC))
             assignments = [Assignment.of(event) for event in events]
@@ -83,6 +81,5 @@ class Asking:
                 self._trust.check_callback(assignment.callback_url)
         except Rejected as refusal:
             log.warning("assignment.refused", code=refusal.code, reason=str(refusal))
-            return
-        for assignment in assignments:
-            self._runs.take(assignment)
+            return False
+        return RunVerdict.TAKEN in [self._runs.take(assignment) for assignment in assignments]

@@ -135,8 +135,6 @@ class Inbox:
         raise Rejected(f"a worker takes no {event.type}", code="unknown_type")
 
     def _assignment(self, event: CloudEvent) -> Assignment:
-        if event.type != type_of("ticket.assigned"):
-            raise Rejected(f"there are assignments in a batch, and no {event.type}", code="unknown_type")
         assignment = Assignment.of(event)
         self._trust.check_callback(assignment.callback_url)
         return assignment

@@ -22,6 +22,9 @@ PATIENCE_SECONDS = 10.0
 LEASE_BYTES = 8 * 1024 * 1024
 """Of an answer with tickets: about a mebibyte, and the largest assignment."""
 
+SHORTEST_BEAT = 0.1
+"""Seconds between two heartbeats at least, whatever the platform asks for."""
+
 NOT_OURS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT})
 """Answers after which the worker registers again: it is not known, or known as one that is sent its tickets."""
 
@@ -121,5 +124,5 @@ def _membership(reply: Reply) -> Membership | None:
     if not isinstance(secret, str) or not usable(secret):
         return None
     interval = said.get("heartbeat_interval_seconds")
-    seconds = float(interval) if isinstance(interval, int | float) and interval > 0 else None
+    seconds = max(interval, SHORTEST_BEAT) if isinstance(interval, int | float) and interval > 0 else None
     return Membership(secret, base if isinstance(base, str) else "", seconds)

@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 from pydantic import Field, ValidationError, model_validator
 
 from functions._core.errors import Rejected
-from functions._core.events.envelope import CloudEvent
+from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import Model, Timestamp
 
 OUTPUT_LIMIT = 256 * 1024
@@ -20,7 +20,7 @@ class Assignment(Model):
     """Data of `ticket.assigned` as a worker reads it: what it can do without may be absent or null."""
 
     ticket_id: str = Field(min_length=1)
-    attempt: int = Field(ge=1)
+    attempt: int = Field(ge=1, le=10**9)
     callback_url: str = Field(min_length=1)
     token: str = Field(default="", repr=False, pattern=r"^[!-~]*$")
     flow_id: str = ""
@@ -57,6 +57,8 @@ class Assignment(Model):
     @classmethod
     def of(cls, event: CloudEvent) -> Self:
         """Read the assignment that `event` carries; raise `Rejected` naming every field that is wrong."""
+        if event.type != type_of("ticket.assigned"):
+            raise Rejected(f"an assignment is asked for, not {event.type[:100]}", code="unknown_type")
         carried = {name: event.extensions[name] for name in CARRIED if name in event.extensions}
         if not isinstance(event.data, dict):
             raise Rejected("an assignment is a JSON object", code="bad_assignment")

@@ -5,7 +5,7 @@ revisions are in the store. Of each change the agent is told as it is when it is
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated
 
@@ -76,7 +76,7 @@ async def watch_agents(
         stream = _counted(services, client, _stream(watch, first, min(LONGEST_STREAM, services.longest_wait)))
         return StreamingResponse(stream, media_type=EVENT_STREAM, headers={"cache-control": "no-store"})
     with services.watchers.one(client):
-        found = await watch.next(min(timeout, services.longest_wait))
+        found = await watch.next(min(timeout, services.longest_wait), request.is_disconnected)
     return Response(encode(AgentChanges(changes=found, revision=watch.revision)), media_type="application/json")
 
 
@@ -98,8 +98,13 @@ class _Watch:
         self._type = agent_type
         self.revision = revision
 
-    async def next(self, seconds: float) -> tuple[AgentChangeView, ...]:
-        """Return the next changes, none after so many seconds; raise `Rejected`, status 410, when they are gone."""
+    async def next(
+        self, seconds: float, gone: Callable[[], Awaitable[bool]] | None = None
+    ) -> tuple[AgentChangeView, ...]:
+        """Return the next changes, none after so many seconds or when the client is `gone`.
+
+        Raises `Rejected`, status 410, when they are not kept any more.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while True:
@@ -111,7 +116,7 @@ class _Watch:
             if entries:
                 self.revision = entries[-1].revision
             left = until - loop.time()
-            if found or left <= 0:
+            if found or left <= 0 or (gone is not None and await gone()):
                 return tuple(found)
             if not entries:
                 await self._services.ended(REGISTRY, min(PAUSE, left))

@@ -22,7 +22,7 @@ from functions._core.machine.compensation import CompensationPlanned
 from functions._core.machine.context import Context
 from functions._core.machine.ending import Reported, counted, may_retry, retryable
 from functions._core.machine.incidents import LeftOut, incident_of_unreadable
-from functions._core.machine.outcomes import AnyOutcome, Duplicate, moving, reached
+from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy, moving, reached
 from functions._core.machine.redrive import new_deadline, to_redo, to_retry, work_stands
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
 from functions._core.machine.replanning import check_under_way
@@ -140,16 +140,17 @@ async def _with_plan(order: AnyCommand, context: Context, ports: Ports) -> AnyOu
     check_under_way(flow)
     if not isinstance(order, commands.ReplanRequest):
         raise TypeError(order)
-    document = document_in(await ports.store.decision(flow.flow_id))
-    decision = new_decision(document if isinstance(document, dict) else {}, order.cognitive_plan, context.now)
+    decided = await ports.store.decision(flow.flow_id)
     tickets = [ticket for ticket in await ports.store.tickets_of(flow.flow_id) if ticket.compensates is None]
     tally = await ports.ticket_counts.by_status(flow.flow_id)
 
     def planned() -> AnyOutcome:
+        document = document_in(decided)
+        decision = new_decision(document if isinstance(document, dict) else {}, order.cognitive_plan, context.now)
         difference = replan(flow, tickets, decision, context.now, context.rules, force=order.force)
         return Commanded(order, context.cause, tally=tally, replan=difference)
 
-    return reached(planned, heavy=len(tickets) > LARGE_STEP)
+    return Heavy(planned)  # even of a small flow: the new plan may be large
 
 
 async def _with_after(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:

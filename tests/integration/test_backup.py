@@ -137,9 +137,60 @@ def test_a_backup_of_a_stranger_writes_no_other_file_and_runs_no_trigger(tmp_pat
     restore(file, tmp_path / "restored" / "data")
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TRIGGER evil AFTER INSERT ON flow BEGIN DELETE FROM flow; END")
-    with pytest.raises(BackupFailed, match="triggers"):
+    with pytest.raises(BackupFailed, match="trigger 'evil'"):
         restore(file, tmp_path / "evil")
     assert {path.name for path in (tmp_path / "restored").rglob("*")} == {"data", "flowc.db", "lock", "worker.key"}
+
+
+EVIL = {
+    "a view without an end": """DROP TABLE flow; CREATE VIEW flow AS
+        WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n""",
+    "a table without a column": "ALTER TABLE ticket RENAME COLUMN turn TO turned",
+    "no table": "DROP TABLE worker",
+    "an index that lets one flow in": "CREATE UNIQUE INDEX evil ON flow ((1))",
+    "an index that costs": "CREATE INDEX evil ON flow (length(printf('%900000000d', 1)))",
+    "a virtual table": "CREATE VIRTUAL TABLE evil USING fts5(x)",
+    "a trigger named as the database names": """
+        CREATE TRIGGER evil AFTER INSERT ON flow BEGIN DELETE FROM flow; END;
+        PRAGMA writable_schema = ON; UPDATE sqlite_schema SET name = 'sqlite_stat1' WHERE name = 'evil'""",
+    "a key that is text": "UPDATE backup_key SET content = 'text'",
+    "a key of megabytes": "UPDATE backup_key SET content = zeroblob(10000000)",
+    "a schema below none": "PRAGMA user_version = -5",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", EVIL)
+def test_a_hostile_backup_is_refused_before_any_of_it_runs(tmp_path: Path, name: str) -> None:
+    file = a_backup(tmp_path)
+    with sqlite3.connect(file, isolation_level=None) as connection:
+        connection.executescript(EVIL[name])
+    with pytest.raises(BackupFailed):
+        restore(file, tmp_path / "evil")
+    assert [path.name for path in (tmp_path / "evil").iterdir()] == ["lock"]
+
+
+def test_a_table_and_statistics_of_the_owner_are_no_harm(tmp_path: Path) -> None:
+    file = a_backup(tmp_path)
+    with sqlite3.connect(file, isolation_level=None) as connection:
+        connection.executescript("CREATE TABLE notes (text TEXT); ANALYZE")
+    assert restore(file, tmp_path / "restored").has_key
+
+
+def test_no_link_is_followed_where_files_are_written(tmp_path: Path) -> None:
+    file, outside = a_backup(tmp_path), tmp_path / "outside"
+    (tmp_path / "linked").symlink_to(outside)
+    with pytest.raises(BackupFailed, match="there already"):
+        back_up(tmp_path / "data", tmp_path / "linked")
+    for name in ("worker.key", "flowc.db"):
+        folder = tmp_path / f"with-{name}"
+        folder.mkdir()
+        (folder / name).symlink_to(outside)
+        with pytest.raises(BackupFailed, match="not empty"):
+            restore(file, folder)
+    assert not outside.exists()
+    assert restore(file, tmp_path / "new").has_key
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir() if path.name != "lock"} == {0o600}
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`.env`: what is read of it, what counts more, and which files are refused."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,17 @@ def test_a_file_that_cannot_be_trusted_or_read_is_refused_without_showing_it(
 
 def test_a_file_without_secrets_may_be_read_by_others(tmp_path: Path) -> None:
     assert with_env_file({}, written(tmp_path, "FLOWC_PORT=1\nFLOWC_API_KEY=\n", 0o644))["FLOWC_PORT"] == "1"
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_keeps_nobody_waiting_and_spaces_are_read_in_no_time(tmp_path: Path) -> None:
+    spaces = written(tmp_path, f"FLOWC_BUS=a{' ' * (MOST_BYTES - 100)}b\n")
+    begun = time.process_time()
+    assert with_env_file({}, spaces)["FLOWC_BUS"].endswith(" b")
+    assert time.process_time() - begun < 1
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match="is no file"):
+        with_env_file({}, tmp_path / "pipe")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -16,8 +16,14 @@ TEXT = 500
 
 
 def card_url(url: str) -> str:
-    """Return where the card of the agent at `url` is: below the root of its server, whatever path the URL has."""
-    parts = urlsplit(url)
+    """Return where the card of the agent at `url` is: below the root of its server, whatever path the URL has.
+
+    Raises `Rejected`, status 422, for what is no URL, such as half of an IPv6 address.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Rejected(f"body.url: {error}", code="invalid_data", status=422) from None
     return f"{parts.scheme}://{parts.netloc}{PATH}"
 
 

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from functions._core.placement.breaker import Trial, WorkerVerdict
 from functions._core.placement.ranking import health_of
 from functions._core.ports import Due
+from functions._core.records.record import encode
 from functions._core.records.values import (
     FIRST_FAULT,
     Health,
@@ -33,6 +34,9 @@ MAX_PULL_SLOTS = 1_000
 
 MAX_CAPABILITIES = 200
 """Capabilities of one worker at most: each ticket that waits is compared with all of them."""
+
+MAX_STATED = 8 * 1024
+"""Characters of the capabilities of one worker, and bytes of its metadata as JSON: a page has hundreds of workers."""
 
 Clearance = Annotated[
     SecurityLevel,
@@ -100,7 +104,7 @@ class Registration(Model):
     agent_type: AgentType = AgentType.WORKER
     """What it is for; only a WORKER gets tickets."""
     capabilities: Texts = Field(default=(), max_length=MAX_CAPABILITIES)
-    """What the worker can do, in its own words; compared in lower case."""
+    """What the worker can do, in its own words; compared in lower case. At most 8 KiB of text together."""
     clearance: Clearance = SecurityLevel.INTERNAL
     """The highest security level of the tickets that the worker may get; INTERNAL where it is left out."""
     slots: WholeNumber = Field(default=DEFAULT_SLOTS, ge=1, le=MAX_SLOTS)
@@ -108,7 +112,7 @@ class Registration(Model):
     accepts_batches: bool = False
     """Whether the worker takes several assignments in one message, a batch of CloudEvents."""
     metadata: JsonObject = Field(default_factory=dict)
-    """Anything the sender wants to keep with it; nothing here depends on it."""
+    """Anything the sender wants to keep with it; nothing here depends on it. At most 8 KiB of JSON."""
     telemetry: StatedTelemetry = StatedTelemetry()
     """What the worker says of its own record."""
     running: Annotated[tuple[Running, ...], FIRST_FAULT] | None = Field(default=None, max_length=MAX_SLOTS)
@@ -131,7 +135,16 @@ class Registration(Model):
     @field_validator("capabilities")
     @classmethod
     def _one_spelling(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if sum(map(len, value)) > MAX_STATED:
+            raise ValueError(f"have at most {MAX_STATED} characters together")
         return tuple(sorted({capability.strip().lower() for capability in value if capability.strip()}))
+
+    @field_validator("metadata")
+    @classmethod
+    def _small(cls, value: JsonObject) -> JsonObject:
+        if value and len(encode(value)) > MAX_STATED:
+            raise ValueError(f"has at most {MAX_STATED} bytes of JSON")
+        return value
 
 
 class Heartbeat(Model):

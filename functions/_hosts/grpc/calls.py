@@ -20,6 +20,7 @@ STATUSES: Mapping[int, grpc.StatusCode] = {
     HTTPStatus.UNAUTHORIZED: grpc.StatusCode.UNAUTHENTICATED,
     HTTPStatus.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     HTTPStatus.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     HTTPStatus.GONE: grpc.StatusCode.OUT_OF_RANGE,
     HTTPStatus.PRECONDITION_FAILED: grpc.StatusCode.ABORTED,
@@ -79,6 +80,12 @@ class Caller:
     app: AsgiApp
     headers: tuple[tuple[bytes, bytes], ...]
     client: tuple[str, int] | None
+
+    @property
+    def proof(self) -> str:
+        """The key or token of the caller; empty without one."""
+        said = dict(self.headers)
+        return (said.get(b"x-api-key") or said.get(b"authorization") or b"").decode("latin-1")
 
     async def get(self, path: str, **query: object) -> Any:
         """Return the answer to a GET; parameters that are None or empty are left out."""

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from http import HTTPStatus
@@ -18,8 +20,10 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from functions._core.errors import Rejected
 from functions._hosts.grpc.calls import Caller, RefusedCall, caller_of
 from functions._observability.http_metrics import AsgiApp
+from functions.api.services import Watchers
 
 Asked: TypeAlias = Any
 """A message of a request; its class is made from `services.binpb` when the process starts."""
@@ -69,40 +73,72 @@ def pool() -> DescriptorPool:
     return made
 
 
-def service(name: str, methods: Mapping[str, Method | Stream], app: AsgiApp) -> grpc.GenericRpcHandler:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The API as gRPC serves it: a message has `message_seconds` to arrive.
+
+    `streams` counts those that have been told something: they stay counted while they do not read.
+    """
+
+    app: AsgiApp
+    message_seconds: float
+    streams: Watchers = field(default_factory=Watchers)
+
+
+def service(name: str, methods: Mapping[str, Method | Stream], door: Door) -> grpc.GenericRpcHandler:
     """Return a service of `events/proto` by its full name; each of its methods has to be in `methods`."""
     descriptor = pool().FindServiceByName(name)
-    handlers = {each.name: _handler(each, methods[each.name], app) for each in descriptor.methods}
+    handlers = {each.name: _handler(each, methods[each.name], door) for each in descriptor.methods}
     return grpc.method_handlers_generic_handler(name, handlers)
 
 
-def _handler(descriptor: MethodDescriptor, method: Any, app: AsgiApp) -> "grpc.RpcMethodHandler[Any, Any]":
+def _handler(descriptor: MethodDescriptor, method: Any, door: Door) -> "grpc.RpcMethodHandler[Any, Any]":
+    """Return the handler of a method: it takes a stream of messages, so that one that does not come is given up."""
     asked_of, answer_of = GetMessageClass(descriptor.input_type), GetMessageClass(descriptor.output_type)
 
-    def read(body: bytes) -> Asked:
-        try:
-            return asked_of.FromString(body)
-        except DecodeError:
-            raise invalid("the message is not one of this call") from None
-
-    async def once(body: bytes, context: Context) -> Any:
-        try:
-            answer = await method(read(body), caller_of(app, context))
-        except RefusedCall as refused:
-            await _abort(context, refused)
+    async def once(messages: AsyncIterator[bytes], context: Context) -> Any:
+        async with _refusals(context):
+            asked = await _asked(messages, asked_of, door.message_seconds)
+            answer = await method(asked, caller_of(door.app, context))
         return await _message(answer, answer_of())
 
-    async def many(body: bytes, context: Context) -> AsyncIterator[Any]:
-        try:
-            async for answer in method(read(body), caller_of(app, context)):
-                yield await _message(answer, answer_of())
-        except RefusedCall as refused:
-            await _abort(context, refused)
+    async def many(messages: AsyncIterator[bytes], context: Context) -> None:
+        async with _refusals(context):
+            caller = caller_of(door.app, context)
+            answers = method(await _asked(messages, asked_of, door.message_seconds), caller)
+            answer = await anext(answers, None)
+            with door.streams.one(caller.proof):
+                while answer is not None:
+                    await context.write(await _message(answer, answer_of()))
+                    answer = await anext(answers, None)
 
     write = answer_of.SerializeToString
     if descriptor.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(many, response_serializer=write)
-    return grpc.unary_unary_rpc_method_handler(once, response_serializer=write)
+        return grpc.stream_stream_rpc_method_handler(many, response_serializer=write)
+    return grpc.stream_unary_rpc_method_handler(once, response_serializer=write)
+
+
+async def _asked(messages: AsyncIterator[bytes], form: Any, seconds: float) -> Asked:
+    """Return the one message of a request; raise `RefusedCall`."""
+    try:
+        async with asyncio.timeout(seconds):
+            return form.FromString(await anext(messages, b""))
+    except TimeoutError:
+        text = f"the message has to arrive within {seconds:g} s"
+        raise _refusal(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", text) from None
+    except DecodeError:
+        raise invalid("the message is not one of this call") from None
+
+
+@asynccontextmanager
+async def _refusals(context: Context) -> AsyncIterator[None]:
+    """Answer refusals by the status of gRPC; `Context.abort` raises."""
+    try:
+        yield
+    except RefusedCall as refused:
+        await _abort(context, refused)
+    except Rejected as refused:
+        await _abort(context, _refusal(HTTPStatus(refused.status), refused.code, str(refused)))
 
 
 async def _message(answer: Mapping[str, Any], message: Any) -> Any:

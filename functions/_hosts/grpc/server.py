@@ -9,7 +9,7 @@ from grpc.aio import server as new_server
 from functions._core.errors import Unavailable
 from functions._engine.settings import Settings
 from functions._hosts.grpc import health, registry, tickets
-from functions._hosts.grpc.methods import service
+from functions._hosts.grpc.methods import Door, service
 from functions._observability.http_metrics import AsgiApp
 
 SERVICES = {
@@ -26,22 +26,34 @@ MAX_METADATA = 16 * 1024
 STREAMS = 100
 """Calls at once of one connection."""
 
+IDLE_SECONDS = 60
+"""For which a connection may be open without a call; the next call opens another one."""
+
+LONGEST_SECONDS = 300
+"""For which a connection may be open: a client that does not read holds it no longer. Others connect again."""
+
 DRAIN_SECONDS = 5.0
 
 
 @asynccontextmanager
 async def serving_grpc(app: AsgiApp, settings: Settings) -> AsyncIterator[int]:
     """Serve `app` over gRPC while the context is open; yield the port. Raises `Unavailable` when the port is taken."""
+    request_ms, door = round(settings.request_seconds * 1000), Door(app, settings.request_seconds)
     server = new_server(
         options=(
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.max_metadata_size", MAX_METADATA),
             ("grpc.max_concurrent_streams", STREAMS),
+            ("grpc.max_allowed_incoming_connections", settings.connections),
+            ("grpc.server_handshake_timeout_ms", request_ms),
+            ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+            ("grpc.max_connection_age_ms", LONGEST_SECONDS * 1000),
+            ("grpc.max_connection_age_grace_ms", request_ms),
             ("grpc.so_reuseport", 0),
         ),
         maximum_concurrent_rpcs=settings.connections,
     )
-    server.add_generic_rpc_handlers(tuple(service(name, methods, app) for name, methods in SERVICES.items()))
+    server.add_generic_rpc_handlers(tuple(service(name, methods, door) for name, methods in SERVICES.items()))
     credentials = _credentials(settings)
     host = f"[{settings.host}]" if ":" in str(settings.host) else str(settings.host)
     try:

@@ -25,8 +25,9 @@ KIND = 0x464C4F57
 
 KEYS = "CREATE TABLE backup_key (name TEXT PRIMARY KEY, content BLOB NOT NULL)"
 
-CODE = "SELECT sql FROM sqlite_schema WHERE type IN ('trigger', 'view')"
-"""What runs with the platform's own statements."""
+SCHEMA = """SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL
+    AND NOT (type = 'table' AND name IN ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4'))"""
+"""All that somebody has made; a database makes the rest by itself."""
 
 
 class BackupFailed(FlowcError):
@@ -89,25 +90,31 @@ def restore(file: Path, folder: Path) -> Backup:
         with _draft(database) as draft:
             _copy(file, draft)
             with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+                connection.execute("PRAGMA cell_size_check = ON")
+                _check_kind(connection, file)
+                _check_schema(connection, file)
                 made = _checked(connection, file)
-                _check_code(connection, file, made.schema)
-                keys = connection.execute("SELECT content FROM backup_key WHERE name = ?", (KEY,)).fetchone()
+                key = _kept_key(connection, file)
                 connection.execute("DROP TABLE backup_key")
                 connection.execute("PRAGMA application_id = 0")
                 migrate(connection, folder)
             _sync(draft)
-            if keys is not None:
-                _write(folder / KEY, keys[0])
+            if key is not None:
+                _write(folder / KEY, key)
             draft.rename(database)  # last: a folder that has a database has all of it
             _sync(folder)
     return made
 
 
-def _checked(connection: sqlite3.Connection, file: Path) -> Backup:
-    """Return what a backup holds, after every page of it was read; raise `BackupFailed`."""
+def _check_kind(connection: sqlite3.Connection, file: Path) -> None:
     (kind,) = connection.execute("PRAGMA application_id").fetchone()
     if kind != KIND:
         raise BackupFailed(f"{file} is not a backup: `flowc backup` makes them")
+
+
+def _checked(connection: sqlite3.Connection, file: Path) -> Backup:
+    """Return what a backup holds, after every page of it was read; raise `BackupFailed`."""
+    _check_kind(connection, file)
     (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         raise BackupFailed(f"{file} is damaged: {found}")
@@ -117,14 +124,33 @@ def _checked(connection: sqlite3.Connection, file: Path) -> Backup:
     return Backup(size=file.stat().st_size, schema=schema, flows=flows, has_key=bool(keys))
 
 
-def _check_code(connection: sqlite3.Connection, file: Path, schema: int) -> None:
-    """Refuse triggers and views that no migration has made: whoever gave the backup may not have made it."""
+def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
+    """Refuse tables that are not as the migrations make them, and all else but further tables.
+
+    Triggers, views, indexes, checks and virtual tables run code: whoever gave the backup may not have made it. So this
+    comes before anything is read. A schema that is too new is refused where it is to be migrated.
+    """
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    if schema > len(scripts := migrations("sqlite")):
+        return
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as clean:
-        for script in migrations("sqlite")[:schema]:
+        for script in (*scripts[: max(schema, 0)], KEYS):
             clean.executescript(script)
-        ours = {*clean.execute(CODE)}
-    if not ours >= {*connection.execute(CODE)}:
-        raise BackupFailed(f"{file} has triggers or views that are not the platform's")
+        ours = {*clean.execute(SCHEMA)}
+    theirs = {*connection.execute(SCHEMA)}
+    plain = {entry for entry in theirs if entry[0] == "table" and not entry[2].upper().startswith("CREATE VIRTUAL")}
+    if wrong := (ours - theirs) | (theirs - ours - plain):
+        kind, name, _ = min(wrong)
+        raise BackupFailed(f"{file} is not as a platform makes it: see its {kind} {name[:100]!r}")
+
+
+def _kept_key(connection: sqlite3.Connection, file: Path) -> bytes | None:
+    """Return the key of the workers' tokens that a backup holds, None for none; raise `BackupFailed`."""
+    query = "SELECT typeof(content) = 'blob' AND length(content) <= ?, content FROM backup_key WHERE name = ?"
+    fits, key = connection.execute(query, (KEY_BYTES, KEY)).fetchone() or (True, None)
+    if not fits:
+        raise BackupFailed(f"{file} holds a {KEY} that is none")
+    return bytes(key) if key is not None else None
 
 
 @contextmanager
