@@ -93,9 +93,8 @@ class Platform:
         self._intake = ReportIntake(self._executor, self.dispatcher, self._overdue)
         self.unreadable = UnreadableRound(self.ports, queue, self.dispatcher, self._in_turn)
         self.outbox: EventOutbox = outbox or self._own_broker(settings.queue_memory)
-        told = (
-            RegistryLog(ports, self.rules, self._send, self.dispatcher, self.flow_waiters) if tells_registry else None
-        )
+        log_of = partial(RegistryLog, ports, self.rules, self._send, self.dispatcher, self.flow_waiters)
+        told = log_of() if tells_registry else None
         self._worker_tracker = WorkerTracker(
             ports, self.rules, settings.networks, self.instruments, told, send=self._send, stored=self._stored
         )

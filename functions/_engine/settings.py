@@ -31,7 +31,6 @@ from functions._engine.secret_leases import SecretLease, leases_of
 PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
 
-
 HERE = Path(".flowc")
 """The data folder where there is no other: beside the work, as all of Flow C's first users have it."""
 
@@ -63,12 +62,8 @@ class Settings(BaseModel):
     grpc_port: int | None = Field(
         None, ge=0, le=65535, description="Port for gRPC beside it; 0 picks one; needs the extra `grpc`"
     )
-    tls_cert: Path | None = Field(
-        None, description="Certificate of the platform with its chain, PEM: it takes TLS alone then, 1.2 or later"
-    )
-    tls_key: Path | None = Field(
-        None, validate_default=True, description="Private key of that certificate, PEM, not encrypted"
-    )
+    tls_cert: Path | None = Field(None, description="Certificate with its chain, PEM: TLS alone then, 1.2 or later")
+    tls_key: Path | None = Field(None, validate_default=True, description="Its private key, PEM, not encrypted")
     api_key: SecretStr | None = Field(
         None,
         min_length=16,
@@ -81,9 +76,7 @@ class Settings(BaseModel):
     )
     database_connections: int = Field(8, ge=1, le=100, description="Connections to PostgreSQL that a platform may open")
     table: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z0-9_.-]{3,255}$",
-        description="DynamoDB table, which platforms may share",
+        None, pattern=r"^[A-Za-z0-9_.-]{3,255}$", description="DynamoDB table, which platforms may share"
     )
     bus: str | None = Field(None, pattern=r"^[A-Za-z0-9_./:-]{1,1600}$", description="On AWS: bus that events go to")
     timer_queue: AnyHttpUrl | None = Field(
@@ -107,9 +100,7 @@ class Settings(BaseModel):
     )
     api_key_secret: str | None = Field(None, description="Where FLOWC_API_KEY is kept, likewise")
     token_keys_secret: str | None = Field(None, description="Where FLOWC_TOKEN_KEYS is kept, likewise")
-    vault_url: AnyHttpUrl | None = Field(
-        None, description="Vault-compatible server that secrets of the kind vault are in"
-    )
+    vault_url: AnyHttpUrl | None = Field(None, description="Vault-compatible server, for secrets of the kind vault")
     vault_token_file: Path | None = Field(None, description="File with the token for it, of mode 0600")
     public_url: AnyHttpUrl | None = Field(None, description="Base URL that workers reach the platform at")
     telemetry_url: AnyHttpUrl | None = Field(None, description="Telemetry sink; without it a file in the data folder")
@@ -174,9 +165,7 @@ class Settings(BaseModel):
     )
     no_worker_seconds: float = Field(600, gt=0, description="How long a ticket waits for a capable worker to register")
     approval_seconds: float = Field(86_400, gt=0, description="How long a flow waits for somebody to approve it")
-    pause_seconds: float = Field(
-        86_400, gt=0, description="How long a flow stays paused before it continues automatically"
-    )
+    pause_seconds: float = Field(86_400, gt=0, description="How long a pause lasts before the flow continues")
     compensation_seconds: float = Field(3600, gt=0, description="How long undoing a flow that failed may take in all")
     refuse_impossible: bool = Field(
         False, description="Refuse plans whose critical path does not fit into their SLA; else they are at risk at once"
@@ -257,17 +246,6 @@ class Settings(BaseModel):
         if value is not None and others.data.get(name) is None:
             raise ValueError(f"{PREFIX}{name.upper()} has to be set, too")
         return value
-
-    @property
-    def _in_flight(self) -> InFlightLimits | None:
-        if self.max_flows is None and self.max_tickets is None:
-            return None
-        return InFlightLimits(
-            flows=self.max_flows,
-            tickets=self.max_tickets,
-            tenant_flows=self.tenant_max_flows,
-            tenant_tickets=self.tenant_max_tickets,
-        )
 
     @field_validator("rate_limits")
     @classmethod
@@ -387,11 +365,17 @@ class Settings(BaseModel):
 
     @property
     def rules(self) -> Rules:
-        """The time limits that follow from the settings."""
+        """The limits that follow from the settings."""
+        in_flight = InFlightLimits(
+            flows=self.max_flows,
+            tickets=self.max_tickets,
+            tenant_flows=self.tenant_max_flows,
+            tenant_tickets=self.tenant_max_tickets,
+        )
         return Rules(
             default_sla=time_span(1000 * self.sla_seconds),
             least_timeout_ms=self.default_timeout_ms,
-            in_flight=self._in_flight,
+            in_flight=in_flight if in_flight != InFlightLimits() else None,
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
             no_worker=time_span(1000 * self.no_worker_seconds),
             approval=time_span(1000 * self.approval_seconds),

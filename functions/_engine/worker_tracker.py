@@ -160,7 +160,9 @@ class WorkerTracker:
 
         async def probed(worker: Worker, probe: Probe) -> None:
             async with turns:
-                if await probe(worker):
+                well = await probe(worker)
+                self._instruments.metrics.count("health_checks_total", "well" if well else "silent")
+                if well:
                     with suppress(Conflict, Unavailable):
                         await self.track(Heartbeat(worker_id=worker.worker_id))
 

@@ -183,6 +183,14 @@ WORKERS: Sequence[Metric] = (
     Metric(
         "agents_matched", Kind.HISTOGRAM, "Candidates of a ticket", buckets=(0, 1, 2, 5, 10, 20, 50), unit="workers"
     ),
+    Metric(
+        "matching_candidates_evaluated",
+        Kind.HISTOGRAM,
+        "Workers that a look at the registry found",
+        buckets=(0, 1, 5, 10, 50, 100, 500, 1000),
+        unit="workers",
+    ),
+    counter("health_checks_total", "Silent agents probed, see FLOWC_PROBE_AGENTS", result=("well", "silent")),
 )
 
 TELEMETRY: Sequence[Metric] = (

@@ -50,7 +50,9 @@ class MeasuredRegistry:
     async def workers(self) -> Sequence[Worker]:
         """See `WorkerRegistry.workers`."""
         with _Call(self._metrics, "discover"):
-            return await self._behind.workers()
+            workers = await self._behind.workers()
+        self._metrics.time("matching_candidates_evaluated", len(workers))
+        return workers
 
     async def worker(self, worker_id: str) -> Worker | None:
         """See `WorkerRegistry.worker`."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # imported when somebody looks: most functions of a cluster a
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric as Family
 
+    from functions._observability.origin_names import OriginName
+
 Labels = tuple[str, ...]
 
 MOST_SERIES = 2_000
@@ -47,6 +49,12 @@ class Distribution:
         """Add one value."""
         self.numbers[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def __add__(self, other: "Distribution") -> "Distribution":
+        both = Distribution(self.bounds)
+        both.numbers = [one + another for one, another in zip(self.numbers, other.numbers, strict=True)]
+        both.total = self.total + other.total
+        return both
 
 
 class Metrics:
@@ -128,30 +136,23 @@ class Metrics:
 
     def collect(self) -> Iterator["Family"]:
         """Yield every family that has series; what `prometheus_client` asks a collector for."""
+        from functions._observability.origin_names import ORIGIN_NAMES
+
         for metric in self._catalogue.values():
-            yield self._family(metric)
+            yield _family(metric.name, metric.help, metric.kind, tuple(metric.labels), self._series(metric))
+        for origin in ORIGIN_NAMES:
+            if (source := self._catalogue.get(origin.metric)) is not None:
+                text = f"The origin's name for {source.name}: {source.help}"
+                series = _added_up(source, origin, self._series(source))
+                yield _family(origin.name, text, source.kind, tuple(origin.labels), series)
 
-    def _family(self, metric: Metric) -> "Family":
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-        names = tuple(metric.labels)
-        if metric.kind is Kind.HISTOGRAM:
-            histogram = HistogramMetricFamily(metric.name, metric.help, labels=names)
-            for labels in self._labels[metric.name]:
-                found = self._distributions[metric.name, labels]
-                bounds = (*(str(float(bound)) for bound in found.bounds), "+Inf")
-                histogram.add_metric(labels, list(zip(bounds, accumulate(found.numbers), strict=True)), found.total)
-            return histogram
+    def _series(self, metric: Metric) -> Mapping[Labels, float | Distribution]:
+        """Return the series of a metric that are there now."""
         if metric.kind is Kind.GAUGE:
-            gauge = GaugeMetricFamily(metric.name, metric.help, labels=names)
-            for (name, labels), value in self._gauges.items() if monotonic() < self._gauges_until else ():
-                if name == metric.name:
-                    gauge.add_metric(labels, value)
-            return gauge
-        family = CounterMetricFamily(metric.name, metric.help, labels=names)
-        for labels in self._labels[metric.name]:
-            family.add_metric(labels, self._numbers[metric.name, labels])
-        return family
+            shown = self._gauges if monotonic() < self._gauges_until else {}
+            return {labels: value for (name, labels), value in shown.items() if name == metric.name}
+        numbers = self._distributions if metric.kind is Kind.HISTOGRAM else self._numbers
+        return {labels: numbers[metric.name, labels] for labels in self._labels[metric.name]}
 
     def _begin(self, name: str, labels: Labels, *, distribution: bool) -> None:
         metric = self._check(name, labels, Kind.HISTOGRAM if distribution else Kind.COUNTER)
@@ -178,3 +179,37 @@ class Metrics:
         if name not in self._logged:
             self._logged.add(name)
             log.error("metrics.not_taken", metric=name, error=repr(error))
+
+
+def _family(
+    name: str, text: str, kind: Kind, names: Labels, series: Mapping[Labels, "float | Distribution"]
+) -> "Family":
+    """Return series as `prometheus_client` has them."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    if kind is Kind.HISTOGRAM:
+        histogram = HistogramMetricFamily(name, text, labels=names)
+        for labels, found in series.items():
+            if isinstance(found, Distribution):
+                bounds = (*(str(float(bound)) for bound in found.bounds), "+Inf")
+                histogram.add_metric(labels, list(zip(bounds, accumulate(found.numbers), strict=True)), found.total)
+        return histogram
+    family = (GaugeMetricFamily if kind is Kind.GAUGE else CounterMetricFamily)(name, text, labels=names)
+    for labels, number in series.items():
+        if not isinstance(number, Distribution):
+            family.add_metric(labels, number)
+    return family
+
+
+def _added_up(
+    metric: Metric, origin: "OriginName", series: Mapping[Labels, "float | Distribution"]
+) -> Mapping[Labels, "float | Distribution"]:
+    """Return the series under the labels of the origin."""
+    summed: dict[Labels, float | Distribution] = {}
+    for labels, number in series.items():
+        named = dict(zip(metric.labels, labels, strict=True))
+        if all(named[label] in values for label, values in origin.where.items()):
+            key = tuple(named[label] for label in origin.labels.values())
+            # Both are of one kind, that of the metric.
+            summed[key] = summed[key] + number if key in summed else number  # type: ignore[operator]
+    return summed
