@@ -83,8 +83,8 @@ class TaskLeases:
         """Wake the requests of workers that a committed step concerns."""
         if not self._newest:
             return
-        told = {ticket.worker_id for ticket in step.tickets if awaits_acknowledgement(ticket)}
-        told |= {delivery.worker_id for delivery in step.deliveries if delivery.cancelled}
+        told = [ticket.worker_id for ticket in step.tickets if awaits_acknowledgement(ticket)]
+        told += [delivery.worker_id for delivery in step.deliveries if delivery.cancelled]
         for worker_id in told:
             if worker_id in self._newest:
                 self._newest[worker_id].set()

@@ -61,6 +61,14 @@ async def pause_and_resume(services: ApiServices, world: "World") -> None:
     await services.engine.order(ResumeRequest(flow_id=world.flow_id))
 
 
+async def drain_a_worker(services: ApiServices, world: "World") -> None:
+    """Give one of the workers no new tickets for a while."""
+    worker_id = world.chance.choice(world.scenario.fleet).worker_id
+    await services.engine.drain(worker_id, draining=True)
+    await asyncio.sleep(world.chance.random() * MOMENTS)
+    await services.engine.drain(worker_id, draining=False)
+
+
 async def send_again(services: ApiServices, world: "World") -> None:
     """Send the same decision once more."""
     await services.engine.admit(world.decision_event())
@@ -98,6 +106,7 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (0.2, look_again),
     (0.2, flush),
     (0.2, replay),
+    *((0.2, drain_a_worker) for _ in range(2)),
 )
 """What is done, each with its chance."""
 

@@ -41,6 +41,7 @@ async def clock_jumps(world: "World") -> None:
         if world.faults.calm:
             return
         world.clock.jump(timedelta(seconds=draw.uniform(-30, 30)))
+        world.ledger.clock_was_set()
         world.faults.struck["clock-jump"] += 1
 
 

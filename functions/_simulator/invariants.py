@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from functions._adapters.ticket_parts import CONSTANT
@@ -19,6 +20,7 @@ from functions._core.planning.tickets import intact
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
+from functions._core.records.worker import AssignmentMode, Worker
 from functions._simulator.ledger import CommittedChange, Invariant, Ledger
 
 OF_TIME = {"next_wakeup_at", "until", "version"}
@@ -29,6 +31,9 @@ OF_TELEMETRY = {"telemetry_published", "telemetry_waiting", "telemetry_refused",
 
 FAILURE = "simulated"
 """The type of a simulated worker's errors; their message is the attempt."""
+
+KNOWN_WITHIN = timedelta(seconds=1)
+"""A list of workers may be so old."""
 
 COUNTED = {FlowStatus.PUBLISHING, *ENDED_FLOWS}
 """Once a flow is there, its counts are not taken again."""
@@ -215,6 +220,23 @@ def events_are_transitions(change: CommittedChange, ledger: Ledger) -> Iterator[
             yield f"{event.event_type} was committed and is not in the queue"
 
 
+def draining_workers_get_nothing(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
+    """A worker that drains is not chosen for new tickets."""
+    for event in change.step.events:
+        if event.event_type == "workers.discovered":
+            named = {one["worker_id"]: None for found in event.data["candidates"].values() for one in found}
+            for worker_id in named:
+                since = ledger.draining.get(worker_id)
+                if since is not None and since < event.time - KNOWN_WITHIN:
+                    yield f"{worker_id} was chosen at {event.time:%H:%M:%S}, it drains since {since:%H:%M:%S}"
+
+
+def nothing_is_sent_to_those_who_ask(worker: Worker, _ledger: Ledger) -> Iterator[str]:
+    """Nothing is POSTed to a worker that asks for its tickets."""
+    if worker.delivery is AssignmentMode.PULL:
+        yield f"{worker.worker_id} was sent a message"
+
+
 def attempt_has_one_worker(about: tuple[str, int, str], ledger: Ledger) -> Iterator[str]:
     """An attempt is given to one worker."""
     ticket_id, attempt, worker_id = about
@@ -261,6 +283,7 @@ AT_EACH_STEP: tuple[Invariant, ...] = (
     ends_with_all_tickets_ended,
     history_is_continuous,
     events_are_transitions,
+    draining_workers_get_nothing,
 )
 AT_EACH_START: tuple[Invariant, ...] = (
     attempt_has_one_worker,

@@ -12,10 +12,12 @@ from typing import Any
 from functions._adapters.memory.state import State
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.placement.signals import signals_of
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
+from functions._core.records.worker import Worker
 
 Invariant = Callable[[Any, "Ledger"], Iterator[str]]
 """A check: the first line of its docstring is the sentence shown, what it yields says how it was broken."""
@@ -48,7 +50,8 @@ class Ledger:
     """Flows and tickets as committed, what workers have begun, and the invariants that were broken.
 
     `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
-    `tampered` are the ids of tickets that were changed past the platform.
+    `tampered` are the ids of tickets that were changed past the platform. `signals` are the strengths of all deposits
+    on the trail of a domain and worker, those of success and the others. `draining` says since when workers drain.
     """
 
     state: State
@@ -61,6 +64,10 @@ class Ledger:
     compensations: dict[str, Counter[TicketStatus]] = field(default_factory=lambda: defaultdict(Counter))
     tampered: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
+    signals: dict[tuple[str, str], dict[bool, float]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(float))
+    )
+    draining: dict[str, datetime] = field(default_factory=dict)
     given: dict[tuple[str, int], str] = field(default_factory=dict)
     starts: dict[tuple[str, int], list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     violations: list[Violation] = field(default_factory=list)
@@ -83,6 +90,8 @@ class Ledger:
             self.tickets[ticket.ticket_id] = ticket
         if step.flow is not None:
             self.flows[step.flow_id] = step.flow
+        for signal in signals_of(step):
+            self.signals[signal.domain, signal.worker_id][signal.trail.pos > 0] += signal.strength
         self.check(self.step_invariants, change)
         self.sent.update(event.id for event in step.events if event.event_type not in ROUTES)
 
@@ -98,6 +107,17 @@ class Ledger:
         ticket_id, attempt = assignment["ticket_id"], assignment["attempt"]
         self.starts[ticket_id, self.redrives_of(ticket_id)].append((worker_id, attempt))
         self.check(self.start_invariants, (ticket_id, attempt, worker_id))
+
+    def registered(self, worker: Worker) -> None:
+        """Enter a worker's row as it is stored."""
+        if not worker.draining:
+            self.draining.pop(worker.worker_id, None)
+        else:
+            self.draining.setdefault(worker.worker_id, self.now())
+
+    def clock_was_set(self) -> None:
+        """Let what was noted before count from now on: times before and after cannot be compared."""
+        self.draining = {worker_id: max(since, self.now()) for worker_id, since in self.draining.items()}
 
     def redrives_of(self, ticket_id: str) -> int:
         """Return how often the flow of a ticket has been redriven."""

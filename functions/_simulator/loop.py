@@ -7,10 +7,11 @@ the real loop could bring about is possible here, and the same seed always gives
 import asyncio
 import heapq
 from asyncio import events
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple, Unpack
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -30,9 +31,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._callable: list[asyncio.Handle] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers_made = 0
+        self._tasks_made = 0
+        self._born: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self.broken: list[str] = []
-        """What nobody has caught."""
-        self.set_exception_handler(lambda _loop, context: self.broken.append(_text(context)))
+        """Errors that nobody has caught."""
+        self._interruption: BaseException | None = None
+        self.set_exception_handler(lambda _loop, context: self._uncaught(context))
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -61,8 +65,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Run `callback` after `delay` seconds."""
         return self.call_at(self._now + max(0.0, delay), callback, *args, context=context)
 
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> "asyncio.Task[T]":
+        """See `AbstractEventLoop.create_task`; tasks are numbered, as names need not tell them apart."""
+        task = super().create_task(coro, name=name, context=context)
+        self._born[task] = self._tasks_made = self._tasks_made + 1
+        return task
+
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run `main` to its end, cancel what it leaves behind, and return its result."""
+        """Run `main` to its end, cancel what it leaves behind, and return its result.
+
+        What comes from outside the world, the time limit of a test say, ends the run: it is raised here. It must not
+        end just the task that happens to be at work, which would be a fault that no seed brings about again.
+        """
         events._set_running_loop(self)  # noqa: SLF001 made for those who implement event loops
         try:
             task = self.create_task(main)
@@ -74,7 +94,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.close()
 
     def _end_others(self) -> None:
-        others = sorted(asyncio.all_tasks(self), key=lambda task: task.get_name())
+        others = sorted(asyncio.all_tasks(self), key=self._born.__getitem__)
         for task in others:
             task.cancel()
         if others:
@@ -90,6 +110,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             ready.pop()
             if not handle.cancelled():
                 handle._run()  # noqa: SLF001 what a loop does with a handle
+            if self._interruption is not None:
+                raise self._interruption
+
+    def _uncaught(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None and not isinstance(error, Exception):
+            self._interruption = error
+        self.broken.append(_text(context))
 
     def _advance(self) -> None:
         timers = self._timers

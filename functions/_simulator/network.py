@@ -16,6 +16,7 @@ from functions._core.ports import Answer, Clock
 from functions._core.records.worker import Worker
 from functions._hosts.wiring_api import ApiServices, take_report
 from functions._simulator.faults import Faults
+from functions._simulator.invariants import nothing_is_sent_to_those_who_ask
 from functions._simulator.ledger import Ledger
 from functions._simulator.process import tell_if_broken
 
@@ -94,6 +95,7 @@ class Outside:
     async def deliver(self, worker: Worker, *events: CloudEvent) -> Answer:
         """Bring a message of the platform to a worker, and the answer back; its workers take no batches."""
         (event,) = events
+        self._ledger.check((nothing_is_sent_to_those_who_ask,), worker)
         self._ledger.delivered(worker.worker_id, event)
         faults = self._faults
         if faults.strikes("drop"):

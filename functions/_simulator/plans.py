@@ -10,9 +10,15 @@ from functions._core.decision.sample import Shape, sample_decision
 from functions._core.errors import Rejected
 from functions._core.placement.workers import Registration
 from functions._core.records.values import SecurityLevel
+from functions._core.records.worker import AssignmentMode
 
 CAPABILITIES = ("python", "shell", "terraform")
 LARGE = 50
+ACROSS = 0.15
+"""The share of the tasks that depend on one more task, drawn from those before it."""
+
+PULLING = 0.25
+"""The share of the workers that ask for their tickets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ def drawn_scenario(seed: int) -> Scenario:
     for number in range(draw.randint(0, 4)):
         offered = [word for word in CAPABILITIES if draw.random() < 0.6]
         fleet.append(worker(number + 2, offered, draw.randint(1, 4), levels.choice(list(SecurityLevel))))
-    return Scenario(decisions, fleet, drawn=True)
+    return Scenario(decisions, asking(fleet, PULLING, Random(f"{seed}/pull")), drawn=True)
 
 
 def _drawn(draw: Random, size: int, seed: int) -> Mapping[str, Any]:
@@ -75,6 +81,7 @@ def _drawn(draw: Random, size: int, seed: int) -> Mapping[str, Any]:
     decision["cognitive_plan"]["risk_band"] = draw.choice(("low", "medium", "high", "critical"))
     decision["cognitive_plan"]["requires_approval"] = draw.random() < 0.1
     pace = draw.choice((1, 1, 4, 10))
+    _across(decision["cognitive_plan"]["tasks"], Random(f"{seed}/edges"))
     for task in decision["cognitive_plan"]["tasks"]:
         task["estimated_duration_ms"] *= pace
         if draw.random() < 0.15:
@@ -89,6 +96,20 @@ def _drawn(draw: Random, size: int, seed: int) -> Mapping[str, Any]:
         if task["dependencies"] and draw.random() < 0.2:
             task["parameters"]["from"] = {"$output": draw.choice(task["dependencies"])}
     return decision
+
+
+def _across(tasks: Sequence[dict[str, Any]], draw: Random) -> None:
+    """Let some tasks depend on an earlier one besides, which another dependency may imply or not."""
+    for place, task in enumerate(tasks):
+        other = draw.choice(tasks[:place])["task_id"] if place and draw.random() < ACROSS else None
+        if other is not None and other not in task["dependencies"]:
+            task["dependencies"] = [*task["dependencies"], other]
+
+
+def asking(fleet: Sequence[Registration], share: float, draw: Random) -> Sequence[Registration]:
+    """Return a fleet of which a share, 0 to 1, asks for its tickets."""
+    asks = {"delivery": AssignmentMode.PULL, "endpoint": ""}
+    return [one.but(**asks) if draw.random() < share else one for one in fleet]
 
 
 def tasks_of(decision: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from functions._core.ports import EventQueue, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.worker import Worker
 from functions._simulator.faults import Faults
+from functions._simulator.ledger import Ledger
 from functions._simulator.process import Process
 
 UNTOUCHED = {"counts", "depth", "size"}
@@ -103,8 +104,9 @@ class Disturbed:
 class OldLists:
     """A `WorkerRegistry` whose list of workers may be a second old, as the port allows."""
 
-    def __init__(self, behind: Any, faults: Faults, seconds: Callable[[], float]) -> None:
+    def __init__(self, behind: Any, faults: Faults, seconds: Callable[[], float], ledger: Ledger) -> None:
         self._behind = behind
+        self._ledger = ledger
         self._faults = faults
         self._seconds = seconds
         self._known: tuple[float, Sequence[Worker]] = (-OLD.total_seconds(), ())
@@ -126,6 +128,7 @@ class OldLists:
     async def put(self, worker: Worker) -> None:
         """See `WorkerRegistry.put`."""
         await self._behind.put(worker)
+        self._ledger.registered(worker)
 
     async def remove(self, worker_id: str, version: int) -> bool:
         """See `WorkerRegistry.remove`."""

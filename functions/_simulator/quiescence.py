@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from functions._core.machine.integrity import findings_of
 from functions._core.machine.replay import TicketState, differences, fold
 from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.records.record import decode
 from functions._core.records.values import FlowStatus, TicketStatus
+from functions._engine.pheromones import SPACE, StoredTrail
 from functions._simulator.environment import POISON
 from functions._simulator.ledger import Invariant, Ledger
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from functions._simulator.world import World
 
 FRAME = "telemetry.frame"
+ROUNDING = 1e-6
 
 
 def history_gives_the_state(world: "World", ledger: Ledger) -> Iterator[str]:
@@ -98,6 +101,17 @@ def queue_is_empty(world: "World", _ledger: Ledger) -> Iterator[str]:
         yield f"left are {dict(left)}"
 
 
+def signals_count_once(world: "World", ledger: Ledger) -> Iterator[str]:
+    """No signal counts twice on a trail, whichever processes have stored it."""
+    for (space, key), entry in world.store.state.entries.items():
+        if space != SPACE:
+            continue
+        trail, (domain, _, worker_id) = decode(StoredTrail, entry.value), key.partition("/")
+        deposited = ledger.signals[domain, worker_id]
+        if trail.pos > deposited[True] + ROUNDING or trail.neg > deposited[False] + ROUNDING:
+            yield f"the trail of {key} has {trail.pos:.2f} and {trail.neg:.2f}, deposited were {dict(deposited)}"
+
+
 def nothing_breaks(world: "World", _ledger: Ledger) -> Iterator[str]:
     """No part of the platform fails by an error of its own."""
     for letter in world.store.state.letters:
@@ -114,6 +128,7 @@ AT_THE_END: tuple[Invariant, ...] = (
     telemetry_is_kept,
     records_fit_together,
     queue_is_empty,
+    signals_count_once,
     nothing_breaks,
 )
 

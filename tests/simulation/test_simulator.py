@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from functions._core.decision.sample import Shape, sample_decision
+from functions._engine.sweep import Sweeper
 from functions._simulator.faults import CATALOGUE
 from functions._simulator.plans import scenario_of
 from functions._simulator.run import Result, simulate, simulate_many
@@ -68,6 +69,26 @@ def test_the_same_seed_gives_the_same_history_in_any_process() -> None:
     first, second = history("1"), history("2")
     assert first.count(b"\n") > 200
     assert first == second
+
+
+class OutOfTime(BaseException):
+    """As raised by a signal, whatever is at work."""
+
+
+@pytest.mark.parametrize("calls", [1, 5])
+def test_an_interruption_from_outside_ends_the_run_and_not_just_the_task_at_work(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, real = iter(range(calls)), Sweeper.sweep
+
+    async def interrupted(sweeper: Sweeper) -> None:
+        if next(left, None) is None:
+            raise OutOfTime
+        await real(sweeper)
+
+    monkeypatch.setattr(Sweeper, "sweep", interrupted)
+    with pytest.raises(OutOfTime):
+        simulate(1, ["none"])
 
 
 def test_runs_side_by_side_are_the_runs_one_after_the_other() -> None:

@@ -201,7 +201,7 @@ def resolve(parameters: JsonObject, outputs: Mapping[str, object], most: int = R
     Raises the errors of `Resolution`.
     """
     resolution = Resolution(parameters, most)
-    for task_id in resolution.task_ids & outputs.keys():
+    for task_id in sorted(resolution.task_ids & outputs.keys()):
         resolution.add(task_id, outputs[task_id])
     return resolution.parameters()
 

@@ -124,9 +124,10 @@ def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of eq
                 doubted.append(worker)
             refusal = _occupied(worker, held, now)
             if refusal is None:
-                trail = trails.get(worker.worker_id)
+                known = trails.get(worker.worker_id)
+                trail = known.at(now) if known is not None else None
                 candidate = candidate_of(worker, held, now, rules, trail)
-                candidates.append((candidate, _standing(candidate, trail, now)))
+                candidates.append((candidate, _standing(candidate, trail)))
                 continue
         refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
     return Ranking(_in_order(candidates, salt), tuple(refusals), capable, tuple(doubted))
@@ -239,9 +240,9 @@ def candidate_of(worker: Worker, held: int, now: datetime, rules: Rules, trail: 
     )
 
 
-def _standing(candidate: Candidate, trail: Trail | None, now: datetime) -> float:
-    """Return the score of a candidate with its trust in place of its pheromone."""
-    trust = trail.at(now).trust if trail is not None else 1.0
+def _standing(candidate: Candidate, trail: Trail | None) -> float:
+    """Return the score of a candidate with the trust of its trail, as it counts now, in place of its pheromone."""
+    trust = trail.trust if trail is not None else 1.0
     return composite(candidate.health_score, trust, candidate.telemetry_score)
 
 
