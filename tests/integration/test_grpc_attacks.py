@@ -23,7 +23,7 @@ REGISTRY, TICKETS = "/neural_hive.service_registry.ServiceRegistry", "/ticket_se
 
 
 @asynccontextmanager
-async def served(folder: Path, **settings: object) -> AsyncIterator[tuple[OneMachine, int]]:
+async def served(folder: Path, **settings: Any) -> AsyncIterator[tuple[OneMachine, int]]:
     async with one_machine(folder, grpc_port=0, api_key=KEY, rate_limits="off", **settings) as world:
         world.client.headers["x-api-key"] = KEY
         assert world.running.grpc_port is not None
@@ -42,7 +42,7 @@ async def test_messages_that_never_arrive_keep_nobody_out_for_long(tmp_path: Pat
     async with served(tmp_path, connections=4, request_seconds=1) as (_, port), AsyncExitStack() as stack:
         slow, other = [await stack.enter_async_context(channel(port)) for _ in range(2)]
         check = health_stubs.HealthStub(other).Check
-        calls = [slow.stream_unary(f"{TICKETS}/GetTicket")() for _ in range(4)]
+        calls: list[Any] = [slow.stream_unary(f"{TICKETS}/GetTicket")() for _ in range(4)]
 
         async def refused() -> bool | None:
             return await code_of(check(health.HealthCheckRequest())) is Code.RESOURCE_EXHAUSTED or None
@@ -53,9 +53,9 @@ async def test_messages_that_never_arrive_keep_nobody_out_for_long(tmp_path: Pat
         await until(refused, "the calls to be as many as there may be")
         await until(answered, "them to be given up")
         assert {await call.code() for call in calls} == {Code.DEADLINE_EXCEEDED}
-        streams = slow.stream_stream(f"{REGISTRY}/WatchAgents")()
+        streams: Any = slow.stream_stream(f"{REGISTRY}/WatchAgents")()
         assert await streams.code() is Code.DEADLINE_EXCEEDED
-        empty = slow.stream_unary(f"{TICKETS}/GetTicket")(iter(()))
+        empty: Any = slow.stream_unary(f"{TICKETS}/GetTicket")(iter(()))
         assert await empty.code() is Code.INVALID_ARGUMENT
 
 
