@@ -52,8 +52,8 @@ async def test_a_client_refuses_every_body_by_an_exception_of_its_own(status: in
             server.answer = take
             async with OrchestratorClient(server.url, retry=ONCE) as client:
                 for steps in (client.start_workflow({}), client.get_workflow("x"), client.get_result("x")):
-                    told: list[Any] = await asyncio.gather(steps, return_exceptions=True)
-                    assert (name, told) == ("no text", ["\ud800"]) or isinstance(told[0], PlatformError), name
+                    told = await asyncio.gather(steps, return_exceptions=True)
+                    assert told == ["\ud800"] or isinstance(told[0], PlatformError), name
                     assert len(str(told[0])) < 3_000, name
 
 
@@ -146,7 +146,7 @@ def envelopes(url: str) -> Iterator[object]:
 
 def answers(url: str) -> Iterator[bytes]:
     yield from BODIES.values()
-    values: tuple[Any, ...] = (None, 1, "x", {}, [None], ["x" * 1_000_000])
+    values: list[object] = [None, 1, "x", {}, [None], ["x" * 1_000_000]]
     for value in values:
         yield json.dumps({"assignments": value, "cancel": value}).encode()
     for envelope in envelopes(url):

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -20,13 +21,14 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from functions._core.errors import Rejected
 from functions._hosts.grpc.calls import Caller, RefusedCall, caller_of
 from functions._observability.http_metrics import AsgiApp
-from functions.api.services import Watchers
 
 Asked: TypeAlias = Any
 """A message of a request; its class is made from `services.binpb` when the process starts."""
+
+MAX_STREAMS = 64
+"""Streams at once that have been told something, a quarter of them of one caller."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Method = Callable[[Asked, Caller], Awaitable[Mapping[str, Any]]]
@@ -82,7 +84,21 @@ class Door:
 
     app: AsgiApp
     message_seconds: float
-    streams: Watchers = field(default_factory=Watchers)
+    streams: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def told(self, caller: str) -> Iterator[None]:
+        """Count a stream for as long as the context is open; raise `RefusedCall` where it is one too many."""
+        if self.streams.total() >= MAX_STREAMS or self.streams[caller] >= MAX_STREAMS // 4:
+            text = "too many follow the registry; try again later"
+            raise _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", text)
+        self.streams[caller] += 1
+        try:
+            yield
+        finally:
+            self.streams[caller] -= 1
+            if not self.streams[caller]:
+                del self.streams[caller]
 
 
 def service(name: str, methods: Mapping[str, Method | Stream], door: Door) -> grpc.GenericRpcHandler:
@@ -107,7 +123,7 @@ def _handler(descriptor: MethodDescriptor, method: Any, door: Door) -> "grpc.Rpc
             caller = caller_of(door.app, context)
             answers = method(await _asked(messages, asked_of, door.message_seconds), caller)
             answer = await anext(answers, None)
-            with door.streams.one(caller.proof):
+            with door.told(caller.proof):
                 while answer is not None:
                     await context.write(await _message(answer, answer_of()))
                     answer = await anext(answers, None)
@@ -137,8 +153,6 @@ async def _refusals(context: Context) -> AsyncIterator[None]:
         yield
     except RefusedCall as refused:
         await _abort(context, refused)
-    except Rejected as refused:
-        await _abort(context, _refusal(HTTPStatus(refused.status), refused.code, str(refused)))
 
 
 async def _message(answer: Mapping[str, Any], message: Any) -> Any:
