@@ -24,7 +24,7 @@ from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.flow import Broke
 from functions._core.machine.outcomes import AnyOutcome, Heavy, concluded
 from functions._core.placement.signals import DEPOSITED
-from functions._core.ports import Answer, Due, Entry, KeyValues, Ports
+from functions._core.ports import Answer, Due, Ports
 from functions._core.records.change_set import ChangeSet, joined, singly
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
@@ -32,7 +32,7 @@ from functions._core.rules import Rules
 from functions._core.webhooks.owners import OWNER, for_owner, owners_of, ready_events
 from functions._engine.joined_steps import Ahead, StepJoiner, StepTaken
 from functions._engine.keyed_executor import HeavyWork
-from functions._engine.remembered import KnownRecords, RememberedRecords, seen_by
+from functions._engine.remembered import KnownRecords, NotKept, RememberedRecords, seen_by
 from functions._engine.wiring import FUNCTIONS, answered, enforce_sla, left_out, reported
 from functions._observability.dispatch_result import Handling
 
@@ -54,29 +54,6 @@ class ReportMessage:
 
     event: CloudEvent
     report: Report
-
-
-class NotKept:
-    """The small records, for a preview: what is put or removed stays as it was."""
-
-    def __init__(self, entries: KeyValues) -> None:
-        self.get, self.page = entries.get, entries.page
-
-    async def put(
-        self,
-        space: str,  # noqa: ARG002 nothing is stored
-        key: str,
-        value: bytes,
-        *,
-        version: int,
-        expires_at: datetime | None = None,
-    ) -> Entry:
-        """Return the entry that would be stored."""
-        return Entry(key, value, version + 1, expires_at)
-
-    async def remove(self, space: str, key: str, version: int) -> bool:  # noqa: ARG002 nothing is removed
-        """Return that the entry was there."""
-        return True
 
 
 class DispatchResult(NamedTuple):

@@ -7,10 +7,11 @@ refused when one of them is old; a decision that changes nothing is taken once m
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from functions._core.machine.context import Context
-from functions._core.ports import FlowStore
+from functions._core.ports import Entry, FlowStore, KeyValues
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 
@@ -95,3 +96,26 @@ def seen_by(contexts: Iterable[Context], step: ChangeSet) -> Mapping[str, int]:
         for ticket_id, ticket in context.tickets.items():
             seen.setdefault(ticket_id, ticket.version)
     return {record_id: version for record_id, version in seen.items() if record_id not in changed}
+
+
+class NotKept:
+    """The small records, for a preview: what is put or removed stays as it was."""
+
+    def __init__(self, entries: KeyValues) -> None:
+        self.get, self.page = entries.get, entries.page
+
+    async def put(
+        self,
+        space: str,  # noqa: ARG002 nothing is stored
+        key: str,
+        value: bytes,
+        *,
+        version: int,
+        expires_at: datetime | None = None,
+    ) -> Entry:
+        """Return the entry that would be stored."""
+        return Entry(key, value, version + 1, expires_at)
+
+    async def remove(self, space: str, key: str, version: int) -> bool:  # noqa: ARG002 nothing is removed
+        """Return that the entry was there."""
+        return True
