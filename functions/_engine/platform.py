@@ -202,6 +202,8 @@ class Platform:
                 await self.dispatcher.begin(self.dispatcher.told(step, flow), flow, event)
             except Conflict:
                 known = await self.ports.store.flow(flow.flow_id)
+                if known is None:  # nobody else has admitted it, so it has to be sent again
+                    raise
         if known is not None and known.content_hash != flow.content_hash:
             await self._refuse_conflict(event, known)
         return flow.flow_id

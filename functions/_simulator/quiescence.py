@@ -8,7 +8,7 @@ from functions._core.machine.integrity import findings_of
 from functions._core.machine.replay import TicketState, differences, fold
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.record import decode
-from functions._core.records.values import FlowStatus, TicketStatus
+from functions._core.records.values import FlowStatus, TicketStatus, flow_id_of
 from functions._engine.pheromones import SPACE, StoredTrail
 from functions._simulator.environment import POISON
 from functions._simulator.ledger import Invariant, Ledger
@@ -101,6 +101,14 @@ def queue_is_empty(world: "World", _ledger: Ledger) -> Iterator[str]:
         yield f"left are {dict(left)}"
 
 
+def admitted_is_kept(world: "World", _ledger: Ledger) -> Iterator[str]:
+    """A decision that was admitted has a flow."""
+    for decision in world.scenario.decisions:
+        decision_id = str(decision.get("decision_id"))
+        if world.store.state.flows.get(flow_id_of(decision_id)) is None:
+            yield f"decision {decision_id} was admitted and has no flow"
+
+
 def signals_count_once(world: "World", ledger: Ledger) -> Iterator[str]:
     """No signal counts twice on a trail, whichever processes have stored it."""
     for (space, key), entry in world.store.state.entries.items():
@@ -128,6 +136,7 @@ AT_THE_END: tuple[Invariant, ...] = (
     telemetry_is_kept,
     records_fit_together,
     queue_is_empty,
+    admitted_is_kept,
     signals_count_once,
     nothing_breaks,
 )

@@ -16,7 +16,7 @@ from functions._adapters.memory import flows as memory_flows
 from functions._adapters.memory.flows import MemoryFlows
 from functions._adapters.memory.state import State
 from functions._adapters.memory.wakeups import MemoryWakeups
-from functions._core.errors import IllegalTransition
+from functions._core.errors import Conflict, IllegalTransition
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
@@ -29,9 +29,10 @@ from functions._core.planning.graph import schedule
 from functions._core.ports import Due, Entry
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
-from functions._core.records.values import TicketStatus
+from functions._core.records.values import TicketStatus, flow_id_of
 from functions._engine import assignment_messages, assignment_sender, pheromones, task_leases
 from functions._engine.local_broker import LocalBroker
+from functions._engine.platform import Platform
 from functions._engine.task_leases import TaskLeases
 
 Patch = pytest.MonkeyPatch
@@ -133,6 +134,19 @@ def clearance_not_looked_at(patch: Patch) -> None:
     patch.setattr(assignment_messages, "not_cleared", lambda _worker, _level: None)
 
 
+def decision_lost_at_a_conflict(patch: Patch) -> None:
+    """A decision whose commit met a conflict is taken for one that another process has admitted."""
+    real = Platform._admit  # noqa: SLF001 the part that is broken
+
+    async def trusting(self: Platform, event: CloudEvent) -> str:
+        try:
+            return await real(self, event)
+        except Conflict:
+            return flow_id_of(str(event.data["decision_id"]))
+
+    patch.setattr(Platform, "_admit", trusting)
+
+
 def lease_answered_before_its_commit(patch: Patch) -> None:
     """A worker that asks is given a ticket before that is committed."""
 
@@ -188,6 +202,7 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         compensation_in_plan_order,
         hash_not_compared,
         clearance_not_looked_at,
+        decision_lost_at_a_conflict,
         lease_answered_before_its_commit,
         pulled_ticket_is_posted,
         trail_counted_twice,
