@@ -70,10 +70,16 @@ def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]
 
 
 def constants_stay(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
-    """A ticket keeps what stores write once: its work, its care and its place in the plan."""
+    """A ticket keeps what stores write once: its work, its care and its place in the plan.
+
+    A redrive may add dependants, where the one that implied the edge stays done; the step says that it writes them.
+    """
     for before, after in change.moves():
-        changed = [name for name in CONSTANT if before is not None and getattr(before, name) != getattr(after, name)]
-        if changed and after.ticket_id not in ledger.tampered:
+        if before is None or after.ticket_id in ledger.tampered:
+            continue
+        changed = [name for name in CONSTANT if getattr(before, name) != getattr(after, name)]
+        added = changed == ["dependants"] and set(before.dependants) < set(after.dependants)
+        if changed and not (added and after.ticket_id in change.step.rewritten):
             yield f"ticket {after.task_id} got another {', '.join(changed)}"
 
 
