@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToDict
 
 from infra.generate.protos import COMPILED, compiled
 from tests.support.certificates import Authority
-from tests.support.grpc_client import NO_PROXY, channel, modules
+from tests.support.grpc_client import NO_PROXY, channel, modules, port_of, refusal
 from tests.support.one_machine import OneMachine, one_machine
 
 KEY = "a-key-that-nobody-guesses"
@@ -40,22 +40,11 @@ async def stub(world: OneMachine) -> AsyncIterator[Any]:
         yield stubs.TicketServiceStub(opened)
 
 
-def port_of(world: OneMachine) -> int:
-    assert world.running.grpc_port is not None
-    return world.running.grpc_port
-
-
 async def ticket(world: OneMachine, **more: object) -> Any:
     new = {"plan_id": "a-plan", "intent_id": "an-intent", "task_type": "EXECUTE", "description": "work", **more}
     answer = await world.client.post("/api/v1/tickets", json=new)
     assert answer.status_code in {200, 201}, answer.text
     return answer.json()
-
-
-async def refusal(call: Any) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value
 
 
 def said(error: grpc.aio.AioRpcError) -> dict[str, Any]:

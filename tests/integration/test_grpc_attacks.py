@@ -10,7 +10,7 @@ import pytest
 
 from functions._hosts.grpc.server import MAX_MESSAGE, MAX_METADATA
 from tests.integration.test_attacks import LONGEST_SECONDS, WORK_SECONDS, work_seconds
-from tests.support.grpc_client import NO_PROXY, channel, modules
+from tests.support.grpc_client import NO_PROXY, channel, modules, port_of
 from tests.support.one_machine import OneMachine, one_machine
 from tests.support.turns import measured_turns
 from tests.support.world import until
@@ -26,8 +26,7 @@ REGISTRY, TICKETS = "/neural_hive.service_registry.ServiceRegistry", "/ticket_se
 async def served(folder: Path, **settings: Any) -> AsyncIterator[tuple[OneMachine, int]]:
     async with one_machine(folder, grpc_port=0, api_key=KEY, rate_limits="off", **settings) as world:
         world.client.headers["x-api-key"] = KEY
-        assert world.running.grpc_port is not None
-        yield world, world.running.grpc_port
+        yield world, port_of(world)
 
 
 async def code_of(call: Any) -> grpc.StatusCode:
@@ -42,9 +41,10 @@ async def test_messages_that_never_arrive_keep_nobody_out_for_long(tmp_path: Pat
     async with served(tmp_path, connections=4, request_seconds=1) as (_, port), AsyncExitStack() as stack:
         slow, other = [await stack.enter_async_context(channel(port)) for _ in range(2)]
         check = health_stubs.HealthStub(other).Check
-        calls: list[Any] = [slow.stream_unary(f"{TICKETS}/GetTicket")() for _ in range(4)]
+        calls: list[Any] = []
 
-        async def refused() -> bool | None:
+        async def refused() -> bool | None:  # on a busy machine the first of them may have been given up already
+            calls.extend(slow.stream_unary(f"{TICKETS}/GetTicket")() for _ in range(4))
             return await code_of(check(health.HealthCheckRequest())) is Code.RESOURCE_EXHAUSTED or None
 
         async def answered() -> bool | None:
@@ -52,7 +52,9 @@ async def test_messages_that_never_arrive_keep_nobody_out_for_long(tmp_path: Pat
 
         await until(refused, "the calls to be as many as there may be")
         await until(answered, "them to be given up")
-        assert {await call.code() for call in calls} == {Code.DEADLINE_EXCEEDED}
+        codes = [await call.code() for call in calls]
+        assert codes.count(Code.DEADLINE_EXCEEDED) >= 4, "as many as there may be were taken, and given up"
+        assert set(codes) <= {Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED}
         streams: Any = slow.stream_stream(f"{REGISTRY}/WatchAgents")()
         assert await streams.code() is Code.DEADLINE_EXCEEDED
         empty: Any = slow.stream_unary(f"{TICKETS}/GetTicket")(iter(()))

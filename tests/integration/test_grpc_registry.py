@@ -8,7 +8,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from tests.support.grpc_client import channel, modules
+from tests.support.grpc_client import channel, modules, port_of, refusal
 from tests.support.one_machine import OneMachine, one_machine
 from tests.support.world import PATIENCE_S
 
@@ -24,8 +24,7 @@ async def world(tmp_path: Path) -> AsyncIterator[OneMachine]:
 
 @pytest.fixture
 async def stub(world: OneMachine) -> AsyncIterator[Any]:
-    assert world.running.grpc_port is not None
-    async with channel(world.running.grpc_port) as opened:
+    async with channel(port_of(world)) as opened:
         yield stubs.ServiceRegistryStub(opened)
 
 
@@ -33,12 +32,6 @@ def registration(agent_id: str, *capabilities: str, **more: Any) -> Any:
     asked = messages.RegisterRequest(agent_id=agent_id, capabilities=capabilities or ("python",), **more)
     asked.endpoint = asked.endpoint or f"http://127.0.0.1:1/{agent_id}"
     return asked
-
-
-async def refused(call: Any) -> Any:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value.code()
 
 
 async def test_an_agent_that_registers_is_what_the_route_shows(world: OneMachine, stub: Any) -> None:
@@ -70,7 +63,7 @@ async def test_a_heartbeat_is_heard_and_an_unknown_agent_is_told(world: OneMachi
     twin = (await world.client.get("/api/v1/agents/a-1")).json()
     assert (twin["status"], twin["telemetry"]["success_rate"]) == ("DEGRADED", 0.5)
     assert answer.last_seen >= before.last_seen
-    assert await refused(stub.Heartbeat(messages.HeartbeatRequest(agent_id="nobody"))) is Code.NOT_FOUND
+    assert (await refusal(stub.Heartbeat(messages.HeartbeatRequest(agent_id="nobody")))).code() is Code.NOT_FOUND
 
 
 async def test_discovery_ranks_as_the_route_does(world: OneMachine, stub: Any) -> None:
@@ -88,7 +81,8 @@ async def test_discovery_ranks_as_the_route_does(world: OneMachine, stub: Any) -
     one = await stub.DiscoverAgents(messages.DiscoverRequest(capabilities=["python"], max_results=1))
     assert [agent.agent_id for agent in one.agents] == ["a-3"]
     for wrong in ({"min_success_rate": "much"}, {"colour": "red"}, {"status": "SPLENDID"}):
-        assert await refused(stub.DiscoverAgents(messages.DiscoverRequest(filters=wrong))) is Code.INVALID_ARGUMENT
+        error = await refusal(stub.DiscoverAgents(messages.DiscoverRequest(filters=wrong)))
+        assert error.code() is Code.INVALID_ARGUMENT
 
 
 async def test_agents_are_listed_by_type_and_filters_and_leave(stub: Any) -> None:
@@ -101,10 +95,10 @@ async def test_agents_are_listed_by_type_and_filters_and_leave(stub: Any) -> Non
     nobody = await stub.ListAgents(messages.ListAgentsRequest(filters={"capability": "cobol"}))
     assert len(nobody.agents) == 0
     wrong = messages.ListAgentsRequest(filters={"colour": "red"})
-    assert await refused(stub.ListAgents(wrong)) is Code.INVALID_ARGUMENT
+    assert (await refusal(stub.ListAgents(wrong))).code() is Code.INVALID_ARGUMENT
     assert (await stub.Deregister(messages.DeregisterRequest(agent_id="s"))).success
     assert not (await stub.Deregister(messages.DeregisterRequest(agent_id="s"))).success
-    assert await refused(stub.GetAgent(messages.GetAgentRequest(agent_id="s"))) is Code.NOT_FOUND
+    assert (await refusal(stub.GetAgent(messages.GetAgentRequest(agent_id="s")))).code() is Code.NOT_FOUND
 
 
 async def test_a_watch_tells_what_follows_the_list_and_is_continued(stub: Any) -> None:
@@ -130,7 +124,7 @@ async def test_a_watch_tells_what_follows_the_list_and_is_continued(stub: Any) -
     await asyncio.wait_for(watch(seen[-1].revision, 3), PATIENCE_S)
     assert seen[2].agent.agent_id == "later"
     gone = stub.WatchAgents(messages.WatchAgentsRequest(from_revision=0, agent_type=99))
-    assert await refused(gone.read()) is Code.INVALID_ARGUMENT
+    assert (await refusal(gone.read())).code() is Code.INVALID_ARGUMENT
 
 
 async def test_an_agent_without_an_endpoint_asks_for_its_tickets(world: OneMachine, stub: Any) -> None:

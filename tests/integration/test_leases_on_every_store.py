@@ -5,13 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from functions._adapters.aws.client import Client
-from functions._adapters.dynamodb import DynamoStore
-from functions._adapters.memory.store import MemoryStore
-from functions._adapters.sql.postgres import PostgresStore
-from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.stores import Stores
-from functions._engine.clock import SystemClock
+from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
 from tests.support.http_api import Api, running_api
 from tests.support.pulling import done, leased, register_pulling, running
 from tests.support.world import decision, task
@@ -44,32 +39,17 @@ class LeasesSuite:
         assert api.world.workers.assignments == []
 
 
-class TestMemory(LeasesSuite):
-    @pytest.fixture
-    async def stores(self) -> Stores:
-        return MemoryStore().stores
+class TestMemory(OnMemory, LeasesSuite):
+    """On memory."""
 
 
-class TestSqlite(LeasesSuite):
-    @pytest.fixture
-    async def stores(self, tmp_path: Path) -> AsyncIterator[Stores]:
-        store = SqliteStore.open(tmp_path / "flowc.db")
-        yield store.stores
-        await store.close()
+class TestSqlite(OnSqlite, LeasesSuite):
+    """On SQLite."""
 
 
-class TestPostgres(LeasesSuite):
-    @pytest.fixture
-    async def stores(self, database_url: str) -> AsyncIterator[Stores]:
-        store = await PostgresStore.open(database_url, owner="process-1")
-        yield store.stores
-        await store.close()
+class TestPostgres(OnPostgres, LeasesSuite):
+    """On PostgreSQL."""
 
 
-class TestDynamo(LeasesSuite):
-    @pytest.fixture
-    async def stores(self, dynamodb_client: Client, dynamodb_table: str) -> AsyncIterator[Stores]:
-        store = DynamoStore(dynamodb_client, dynamodb_table, "process-1", SystemClock(), settle=0.05)
-        await store.queue.enter()
-        yield store.stores
-        await store.close()
+class TestDynamo(OnDynamo, LeasesSuite):
+    """On DynamoDB."""

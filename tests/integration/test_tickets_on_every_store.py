@@ -8,14 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from functions._adapters.aws.client import Client
-from functions._adapters.dynamodb import DynamoStore
-from functions._adapters.memory.store import MemoryStore
-from functions._adapters.sql.postgres import PostgresStore
-from functions._adapters.sql.sqlite import SqliteStore
 from functions._adapters.stores import Stores
 from functions._core.records.models import Ticket
-from functions._engine.clock import SystemClock
+from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.world import decision, report_event, task, until
 
@@ -148,32 +143,17 @@ class TicketsSuite:
         assert assignment["callback_url"].endswith(f"/api/v1/flows/{flow_id}/reports")
 
 
-class TestMemory(TicketsSuite):
-    @pytest.fixture
-    async def stores(self) -> Stores:
-        return MemoryStore().stores
+class TestMemory(OnMemory, TicketsSuite):
+    """On memory."""
 
 
-class TestSqlite(TicketsSuite):
-    @pytest.fixture
-    async def stores(self, tmp_path: Path) -> AsyncIterator[Stores]:
-        store = SqliteStore.open(tmp_path / "flowc.db")
-        yield store.stores
-        await store.close()
+class TestSqlite(OnSqlite, TicketsSuite):
+    """On SQLite."""
 
 
-class TestPostgres(TicketsSuite):
-    @pytest.fixture
-    async def stores(self, database_url: str) -> AsyncIterator[Stores]:
-        store = await PostgresStore.open(database_url, owner="process-1")
-        yield store.stores
-        await store.close()
+class TestPostgres(OnPostgres, TicketsSuite):
+    """On PostgreSQL."""
 
 
-class TestDynamo(TicketsSuite):
-    @pytest.fixture
-    async def stores(self, dynamodb_client: Client, dynamodb_table: str) -> AsyncIterator[Stores]:
-        store = DynamoStore(dynamodb_client, dynamodb_table, "process-1", SystemClock(), settle=0.05)
-        await store.queue.enter()
-        yield store.stores
-        await store.close()
+class TestDynamo(OnDynamo, TicketsSuite):
+    """On DynamoDB."""
