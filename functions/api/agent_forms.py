@@ -107,7 +107,7 @@ class CardForm(Model):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s/?#]+")
+    url: str = Field(min_length=1, max_length=2000, pattern=r"^https?://[^\s/?#]+")
     """Where the agent is; its card is at `/.well-known/agent-card.json` there."""
     agent_id: AgentId | None = None
     """Id that it gets; left out, it follows from its endpoint."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from functions._core.errors import Rejected
+from functions._core.errors import Rejected, Unavailable
 from functions._core.placement.agent_card import CARD_BYTES, card_url, stated_by
 from functions._core.placement.agent_log import newest
 from functions._core.placement.discovery import Query as Asked
@@ -151,7 +151,7 @@ def _query(asked: AgentsWanted) -> Asked:
 @router.post(
     "/import",
     status_code=201,
-    responses=problems(403, 409, 501, 503, *BODY_PROBLEMS)
+    responses=problems(403, 409, 501, *BODY_PROBLEMS)
     | {200: {"model": RegisteredAgent, "description": "Known before"}},
     openapi_extra=json_body(CardForm),
 )
@@ -170,7 +170,10 @@ async def import_agent(services: Services, request: Request, response: Response)
 async def _card(services: ApiServices, url: str) -> object:
     if services.calls is None:
         raise Rejected("agent cards are not fetched here", code="not_offered", status=501)
-    answer = await services.calls.request("GET", card_url(url), timeout=CARD_SECONDS, limit=CARD_BYTES)
+    try:
+        answer = await services.calls.request("GET", card_url(url), timeout=CARD_SECONDS, limit=CARD_BYTES)
+    except Unavailable as away:
+        raise Rejected(f"there is no agent card: {away}", code="no_card", status=422) from away
     if answer.status != 200:  # noqa: PLR2004 a redirect is none, either
         raise Rejected(f"there is no agent card: {card_url(url)} answers {answer.status}", code="no_card", status=422)
     if not answer.complete:

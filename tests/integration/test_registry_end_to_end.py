@@ -150,6 +150,13 @@ async def test_no_card_is_fetched_from_an_address_that_may_not_be_called(tmp_pat
         problem_of(await client.post(f"{AGENTS}/import", json={"url": "ftp://x"}), 422, "invalid_data")
 
 
+async def test_an_agent_that_cannot_be_reached_has_no_card(tmp_path: Path) -> None:
+    async with platform(tmp_path) as client:
+        problem_of(await client.post(f"{AGENTS}/import", json={"url": "http://127.0.0.1:1"}), 422, "no_card")
+        longest = "http://127.0.0.1:1/" + "x" * 1981
+        problem_of(await client.post(f"{AGENTS}/import", json={"url": longest}), 422, "no_card")
+
+
 async def test_an_agent_that_answers_its_probe_stays_healthy(tmp_path: Path) -> None:
     async with (
         server({"/health": ok(b"{}")}) as url,
