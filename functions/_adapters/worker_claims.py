@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from functions._core.records.models import Ticket
+from functions._core.records.models import HELD_TICKETS, Ticket
 from functions._core.records.set_aside import RecordKind, SetAside
 from functions._core.records.values import TicketStatus, Waiting
 
-HELD = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
 FOR_A_WORKER = frozenset({Waiting.WORKER, Waiting.SLOT})
 
 Requirement = frozenset[str]
@@ -16,7 +15,7 @@ Requirement = frozenset[str]
 
 def held_since(ticket: Ticket) -> datetime | None:
     """Return since when a worker holds the ticket, or None when none does."""
-    return (ticket.assigned_at or ticket.created_at) if ticket.status in HELD else None
+    return (ticket.assigned_at or ticket.created_at) if ticket.status in HELD_TICKETS else None
 
 
 def waits_for_a_worker(ticket: Ticket) -> bool:

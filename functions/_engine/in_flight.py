@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 
-from functions._adapters.worker_claims import HELD
 from functions._core.errors import FlowcError, Unreadable
 from functions._core.events.data import PlanValidated, TicketsReady
 from functions._core.events.envelope import CloudEvent, type_of
@@ -34,7 +33,7 @@ from functions._core.placement.limits import (
 from functions._core.placement.ranking import free_slots
 from functions._core.ports import Entry, Ports
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import Flow, Ticket
+from functions._core.records.models import HELD_TICKETS, Flow, Ticket
 from functions._core.records.values import Waiting
 from functions._core.records.worker import Worker
 from functions._core.rules import TICKETS_PER_EVENT, InFlightLimits, Rules
@@ -83,7 +82,7 @@ class InFlight:
             if entry.ticket_id is None:
                 if entry.to_status in ENDED_FLOWS and step.flow is not None:
                     self._ended[FLOWS].add(place_of(step.flow))
-            elif entry.from_status in HELD and entry.to_status not in HELD:
+            elif entry.from_status in HELD_TICKETS and entry.to_status not in HELD_TICKETS:
                 self._ended[TICKETS].add(f"{entry.ticket_id}/{entry.attempt}")
         if self._ended[TICKETS]:
             self._offered.clear()
@@ -263,4 +262,4 @@ class InFlight:
             ticket = (await self._ports.store.tickets([ticket_id])).get(ticket_id)
         except Unreadable:
             return True
-        return ticket is not None and ticket.status in HELD and str(ticket.attempt) == attempt
+        return ticket is not None and ticket.status in HELD_TICKETS and str(ticket.attempt) == attempt

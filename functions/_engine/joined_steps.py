@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, cast
 
-from functions._adapters.worker_claims import HELD
 from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.advance import advance
@@ -24,7 +23,7 @@ from functions._core.placement.pheromones import Pheromones, Trails, added
 from functions._core.placement.signals import Signal, signals_of
 from functions._core.ports import FlowStore, Ports, TicketCounts
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import Flow, Ticket
+from functions._core.records.models import HELD_TICKETS, Flow, Ticket
 from functions._core.rules import LARGE_DECISION
 from functions._engine.remembered import KnownRecords
 from functions._engine.wiring import FUNCTIONS
@@ -76,7 +75,11 @@ class Ahead:
         self._signals += signals_of(taken.step)
         for ticket in taken.step.tickets:
             before = self._tickets.get(ticket.ticket_id) or taken.context.tickets.get(ticket.ticket_id)
-            if ticket.status in HELD and ticket.worker_id and (before is None or before.status not in HELD):
+            if (
+                ticket.status in HELD_TICKETS
+                and ticket.worker_id
+                and (before is None or before.status not in HELD_TICKETS)
+            ):
                 # Slots that become free are not counted: tickets of other flows may wait for them.
                 self._held[ticket.worker_id] += 1
             self._tickets[ticket.ticket_id] = ticket

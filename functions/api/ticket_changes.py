@@ -13,9 +13,9 @@ from functions._core.errors import Rejected
 from functions._core.events.commands import ClaimRequest, TicketCancelRequest
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.claim import allowed
-from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.models import HELD_TICKETS, Flow, Reason, Ticket
 from functions._core.records.record import fields_of
-from functions._core.records.values import TicketStatus, format_time
+from functions._core.records.values import format_time
 from functions._core.webhooks.owners import NAMED_BY, webhook_of
 from functions.api.access import acting, invited, principal_of
 from functions.api.bodies import json_answer, read_json, read_json_or_avro
@@ -209,7 +209,7 @@ async def _report(
 ) -> None:
     """Take a report on an attempt: the one that is named, else the one of the version that If-Match names."""
     attempt = change.attempt or (ticket.attempt if version is not None else None)
-    held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING}
+    held = ticket.status in HELD_TICKETS
     if not attempt:
         if not held:
             raise await _impossible(services, ticket, change.status)

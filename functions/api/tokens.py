@@ -11,9 +11,9 @@ from functions._core.events.assignment import TOKEN_GRACE, TaskAssignment, assig
 from functions._core.machine.related_tickets import resolved_parameters
 from functions._core.machine.step_builder import derived_id
 from functions._core.planning.tickets import check_hash
-from functions._core.records.models import Ticket
+from functions._core.records.models import HELD_TICKETS, Ticket
 from functions._core.records.record import Record
-from functions._core.records.values import TicketStatus, Timestamp, add_time
+from functions._core.records.values import Timestamp, add_time
 from functions.api.access import acting, check_attempt, principal_of
 from functions.api.actions import NOBODY, record
 from functions.api.documents import problems
@@ -27,8 +27,6 @@ LIFETIME = timedelta(hours=1)
 ISSUER = "execution-ticket-service"
 SCOPES = ("ticket:read", "ticket:update")
 """What every token is good for, at its own ticket alone."""
-
-LIVE = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
 
 
 class TicketToken(Record):
@@ -61,7 +59,7 @@ async def get_ticket_token(services: Services, request: Request, response: Respo
     ticket = await ticket_named(services, ticket_id)
     check_attempt(request, ticket)
     check_worker(principal_of(request), ticket.worker_id)
-    if ticket.status not in LIVE or ticket.worker_id is None:
+    if ticket.status not in HELD_TICKETS or ticket.worker_id is None:
         raise Rejected(f"the ticket is {ticket.status}: no worker holds it", code="no_attempt", status=409)
     now = services.ports.clock.now()
     begun = ticket.acknowledged_at or ticket.assigned_at or now
@@ -108,7 +106,7 @@ async def get_assignment(services: Services, request: Request, ticket_id: str) -
     """
     ticket = await ticket_named(services, ticket_id)
     check_attempt(request, ticket)
-    if ticket.status not in LIVE:
+    if ticket.status not in HELD_TICKETS:
         raise Rejected(f"the ticket is {ticket.status}: no worker holds it", code="no_attempt", status=409)
     try:
         check_hash(ticket)

@@ -13,7 +13,7 @@ from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, limit_of, needed
 from functions._core.ports import Answer
-from functions._core.records.models import Candidate, Reason, Refusal, Ticket
+from functions._core.records.models import HELD_TICKETS, Candidate, Reason, Refusal, Ticket
 from functions._core.records.values import TicketStatus, Waiting, add_time, time_span
 from functions._core.records.worker import NOT_ASKED_FOR, AssignmentMode
 from functions._core.rules import retry_after
@@ -160,7 +160,7 @@ class WorkerLost:
     def apply(self, builder: StepBuilder) -> None:
         """C5: tickets of a lost worker go to another one, unless they must not be done twice."""
         for ticket in builder.context.tickets.values():
-            held = ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING} and ticket.worker_id == self.worker_id
+            held = ticket.status in HELD_TICKETS and ticket.worker_id == self.worker_id
             if held and self.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
                 reason = Reason(code="worker_lost", message=f"worker {self.worker_id} {self.why}")
                 never_given = pulls(ticket) and awaits_acknowledgement(ticket)

@@ -26,7 +26,7 @@ from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FLOW_TRAN
 from functions._core.planning.replan import Replan
 from functions._core.planning.slack import deadline_at
 from functions._core.records.audits import ActionRecord
-from functions._core.records.models import Reason, Ticket
+from functions._core.records.models import HELD_TICKETS, Reason, Ticket
 from functions._core.records.values import (
     FlowStatus,
     Outcome,
@@ -270,7 +270,7 @@ def _retry(builder: StepBuilder, outcome: Commanded) -> bool:
 
 def _reassign(builder: StepBuilder, outcome: Commanded) -> bool:
     ticket = _ticket(builder, outcome)
-    if ticket.worker_id is None or ticket.status not in {TicketStatus.ASSIGNED, TicketStatus.RUNNING}:
+    if ticket.worker_id is None or ticket.status not in HELD_TICKETS:
         raise refusal(f"ticket {ticket.task_id} is {ticket.status}: no worker holds it")
     if not ticket.idempotent and (ticket.acknowledged_at or ticket.perhaps_begun or ticket.asked):
         raise refusal(
@@ -323,7 +323,7 @@ def _ticket(builder: StepBuilder, outcome: Commanded) -> Ticket:
 
 
 def _instead(ticket: Ticket) -> str:
-    if ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING}:
+    if ticket.status in HELD_TICKETS:
         return "a worker holds it; reassign it to take it away"
     if ticket.status in {TicketStatus.FAILED, TicketStatus.CANCELLED, TicketStatus.COMPENSATED}:
         return "it has ended; redrive its flow once that has ended, too"

@@ -9,11 +9,11 @@ from functions._core.machine.closing import Settled, ending, executing_wakeup, r
 from functions._core.machine.ending import readied, taken_back
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
-from functions._core.planning.replan import BEGUN, LEFT_OUT, Replan, left_out
+from functions._core.planning.replan import LEFT_OUT, Replan, left_out
 from functions._core.planning.slack import wakeup_of
 from functions._core.planning.tickets import intact, ticket_hash
 from functions._core.records.json_text import content_hash
-from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.models import HELD_TICKETS, LIVE_TICKETS, Flow, Reason, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
 
 UNDER_WAY = frozenset({FlowStatus.EXECUTING, FlowStatus.PAUSED})
@@ -57,7 +57,7 @@ def replan(builder: StepBuilder, command: ReplanRequest, plan: Replan, tally: Ma
     # Those that stay as they were and are ready wait on; those that were just touched are looked for anew.
     builder.ready(t for t in (*ready, *added) if t.waiting is Waiting.DISCOVERY and not t.open_dependencies)
     after = recount(builder, tally)
-    live = any(after.get(status) for status in (TicketStatus.PENDING, TicketStatus.ASSIGNED, TicketStatus.RUNNING))
+    live = any(after.get(status) for status in LIVE_TICKETS)
     if not added and not live:
         Settled(after).apply(builder)
     return True
@@ -65,7 +65,7 @@ def replan(builder: StepBuilder, command: ReplanRequest, plan: Replan, tally: Ma
 
 def _leave_out(builder: StepBuilder, removed: Sequence[Ticket], reason: Reason) -> None:
     for ticket in removed:
-        was_held = ticket.status in BEGUN
+        was_held = ticket.status in HELD_TICKETS
         trigger = TicketTrigger.CANCEL if ticket.live else TicketTrigger.LEAVE_OUT
         ended = builder.move_ticket(
             ticket, trigger, "ticket.cancelled", cause=reason.code, **ending(builder.now, reason)
@@ -76,7 +76,7 @@ def _leave_out(builder: StepBuilder, removed: Sequence[Ticket], reason: Reason) 
 
 def _changed(builder: StepBuilder, before: Ticket, ticket: Ticket) -> Ticket:
     """Let the ticket of another task be PENDING under the id that it has."""
-    if before.status in BEGUN and before.worker_id is not None:
+    if before.status in HELD_TICKETS and before.worker_id is not None:
         builder.deliver(before, before.worker_id, before.attempt, cancelled=True)
     builder.rewrite([ticket.ticket_id])
     excluded = taken_back(before)["excluded_workers"] if before.worker_id else before.excluded_workers

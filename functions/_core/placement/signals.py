@@ -16,10 +16,8 @@ from functions._core.placement.breaker import BLAMED, DELIVERY
 from functions._core.placement.pheromones import Trail, domain_of
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
-from functions._core.records.values import Model, TaskType, TicketStatus, Word
-
-HELD = frozenset({TicketStatus.ASSIGNED.value, TicketStatus.RUNNING.value})
-"""Statuses in which a worker has the ticket."""
+from functions._core.records.models import HELD_TICKETS
+from functions._core.records.values import Model, TaskType, Word
 
 NOT_ITS_WORK = DELIVERY | {
     "worker_busy",
@@ -113,12 +111,11 @@ class Signal(NamedTuple):
 
 def signals_of(step: ChangeSet) -> Iterator[Signal]:
     """Yield the signals of the attempts that ended in a step."""
-    for entry in step.history:
-        kind = _kind_of(entry) if entry.worker_id is not None and entry.from_status in HELD else None
-        if kind is None or entry.worker_id is None:
-            continue
-        ticket = next((ticket for ticket in step.tickets if ticket.ticket_id == entry.ticket_id), None)
-        if ticket is not None:
+    ended = [entry for entry in step.history if entry.worker_id is not None and entry.from_status in HELD_TICKETS]
+    tickets = {ticket.ticket_id: ticket for ticket in step.tickets} if ended else {}
+    for entry in ended:
+        kind, ticket = _kind_of(entry), tickets.get(entry.ticket_id or "")
+        if kind is not None and ticket is not None and entry.worker_id is not None:
             yield Signal(domain_of(ticket), entry.worker_id, kind, ticket.task_type, entry)
 
 

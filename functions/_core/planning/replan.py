@@ -11,12 +11,9 @@ from functions._core.decision.reading import InvalidDecision, decision_in
 from functions._core.errors import Rejected
 from functions._core.planning.graph import Timing, Work, schedule
 from functions._core.planning.tickets import generate_tickets, ticket_hash
-from functions._core.records.models import LIVE_TICKETS, Flow, Reason, Ticket
+from functions._core.records.models import HELD_TICKETS, LIVE_TICKETS, Flow, Reason, Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.rules import Rules
-
-BEGUN = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
-"""Statuses of tickets that workers have: another plan takes them away only where that is asked for."""
 
 GIVEN_UP = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED})
 """Statuses of tickets that came to nothing: a task that is another one now is done anew."""
@@ -167,7 +164,7 @@ def _revived(present: Mapping[str, Ticket], wanted: Mapping[str, Ticket], same: 
 
 def _check(present: Mapping[str, Ticket], changed: Sequence[str], removed: Sequence[Ticket], *, force: bool) -> None:
     for ticket in (*(present[i] for i in changed), *removed):
-        if ticket.status in BEGUN and not force:
+        if ticket.status in HELD_TICKETS and not force:
             raise _not_now(f"task {ticket.task_id} is with worker {ticket.worker_id}: say force to take it away")
         if ticket.status not in LIVE_TICKETS | GIVEN_UP:
             raise _not_now(f"task {ticket.task_id} is {ticket.status}: give a task that is to be done anew another id")
@@ -182,7 +179,7 @@ def _ready(ticket: Ticket, now: datetime) -> Ticket:
 def _shared(present: Ticket, new: Ticket, open_ones: int) -> Ticket:
     """Return a live ticket that stays, with what follows from the plan as a whole; one at work keeps its time."""
     shared = {name: getattr(new, name) for name in SHARED}
-    if present.status in BEGUN:
+    if present.status in HELD_TICKETS:
         return present.but(dependants=new.dependants, level=new.level, tail_ms=new.tail_ms)
     return present.but(**shared, sla=present.sla.but(deadline=new.sla.deadline), open_dependencies=open_ones)
 

@@ -378,5 +378,8 @@ class Ticket(Record):
         return self.status in LIVE_TICKETS
 
 
-LIVE_TICKETS = frozenset({TicketStatus.PENDING, TicketStatus.ASSIGNED, TicketStatus.RUNNING})
+HELD_TICKETS = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
+"""Statuses in which a worker has the ticket."""
+
+LIVE_TICKETS = HELD_TICKETS | {TicketStatus.PENDING}
 """Statuses of a ticket that changes without a command; each has a timeout of its own."""
