@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functions._adapters.documents import document
-from functions._core.records.models import Candidate, Ticket
+from functions._core.records.models import Ticket
 from functions._core.records.policies import Sla
 from functions._core.records.record import Record, decode, defaults_of, from_json
+from functions._core.records.worker import Candidate
 
 TICKETS = 50
 """Tickets of a part at most: one that is read alone costs the reading of no more than these."""
@@ -53,6 +54,11 @@ CONSTANT = (
     "level",
     "critical",
     "dependants",
+    "control",
+    "parent",
+    "index",
+    "item",
+    "labels",
 )
 """The fields of a ticket that no change set changes after the first; an invariant of the simulator."""
 

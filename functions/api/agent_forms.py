@@ -13,7 +13,6 @@ from functions._core.placement.agents import ChangeKind
 from functions._core.placement.discovery import Match
 from functions._core.placement.ranking import Breaker, breaker_of, health_of
 from functions._core.placement.workers import MAX_CAPABILITIES, Registration
-from functions._core.records.models import Refusal
 from functions._core.records.record import Record
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import (
@@ -26,7 +25,7 @@ from functions._core.records.values import (
     WholeNumber,
     a_number,
 )
-from functions._core.records.worker import AgentType, AssignmentMode, Worker, WorkerTelemetry
+from functions._core.records.worker import AgentType, AssignmentMode, Refusal, Worker, WorkerTelemetry
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
 MAX_FOUND = 100

@@ -19,7 +19,7 @@ from functions._core.planning.tickets import score_at
 from functions._core.records.audits import AnyAudit, IncidentRecord
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
-from functions._core.records.models import Candidate, Flow, Refusal, TaskLog, Ticket
+from functions._core.records.models import Flow, TaskLog, Ticket
 from functions._core.records.record import Record, fields_of, from_json
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import (
@@ -32,7 +32,7 @@ from functions._core.records.values import (
     Timestamp,
     milliseconds,
 )
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Candidate, Refusal, Worker
 from functions._core.rules import Rules
 
 

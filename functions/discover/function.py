@@ -16,9 +16,9 @@ from functions._core.placement.fair_queue import FairQueue
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import half_open, rank
 from functions._core.ports import Ports
-from functions._core.records.models import Candidate, Refusal, Ticket
+from functions._core.records.models import Ticket
 from functions._core.records.values import Waiting
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Candidate, Refusal, Worker
 
 OF_A_BATCH = timedelta(minutes=1)
 """Longer than C3 takes for one event."""

@@ -10,12 +10,9 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Reason, Ticket
-from functions._core.records.policies import Qos, Sla
+from functions._core.records.policies import Consistency, DeliveryMode, Durability, Qos, Sla
 from functions._core.records.record import Record, fields_of, from_json
 from functions._core.records.values import (
-    Consistency,
-    DeliveryMode,
-    Durability,
     FlowStatus,
     Priority,
     RiskBand,

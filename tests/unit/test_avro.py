@@ -27,12 +27,9 @@ from functions._core.events.execution_ticket import (
     from_avro_dict,
     to_avro_dict,
 )
-from functions._core.records.policies import Qos, Sla
+from functions._core.records.policies import Consistency, DeliveryMode, Durability, Qos, Sla
 from functions._core.records.record import as_json
 from functions._core.records.values import (
-    Consistency,
-    DeliveryMode,
-    Durability,
     Priority,
     RiskBand,
     SecurityLevel,

@@ -9,8 +9,9 @@ from msgspec import MsgspecError
 from functions._adapters.documents import document
 from functions._adapters.ticket_parts import CHANGING, CONSTANT, part_of, read_part, read_ticket, state_of
 from functions._core.planning.tickets import HASHED
-from functions._core.records.models import Candidate, Reason, Ticket
+from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import TicketStatus, Waiting
+from functions._core.records.worker import Candidate
 from tests.support.builders import T0, later, make_flow, make_ticket, seconds
 
 FLOW = make_flow()

@@ -10,12 +10,9 @@ from functions._core.planning.graph import schedule
 from functions._core.planning.tickets import HASHED, generate_tickets, intact, priority_score, score_at, ticket_hash
 from functions._core.records.json_text import content_hash
 from functions._core.records.models import Ticket
-from functions._core.records.policies import Qos, Undo
+from functions._core.records.policies import Consistency, DeliveryMode, Durability, Qos, Undo
 from functions._core.records.record import as_json, decode, encode
 from functions._core.records.values import (
-    Consistency,
-    DeliveryMode,
-    Durability,
     Priority,
     RiskBand,
     SecurityLevel,

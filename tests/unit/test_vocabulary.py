@@ -40,7 +40,7 @@ def test_foreign_words_for_task_types_are_mapped(word: str, meaning: str) -> Non
 def test_an_unknown_task_type_is_named_together_with_those_that_are_known(word: object) -> None:
     [reason] = refusals(a_document(a_plan(a_task(task_type=word))))
     assert reason.code == "unknown_task_type"
-    assert f"is '{word}'; known are analyze, build," in reason.message
+    assert f"is '{word}'; known are analyze, approve, build," in reason.message
 
 
 def test_the_type_may_stand_under_its_recorded_other_name() -> None:

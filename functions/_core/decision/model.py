@@ -16,6 +16,7 @@ from functions._core.decision.vocabulary import (
     DurationMs,
     Id,
     Ids,
+    Labels,
     Moment,
     NotUnderstood,
     PriorityWord,
@@ -24,6 +25,7 @@ from functions._core.decision.vocabulary import (
     read_domain,
 )
 from functions._core.errors import Rejected
+from functions._core.records.control import Approval, Control, Expression, Foreach, OnSkipped, Wait
 from functions._core.records.json_text import count_parts, parse_json
 from functions._core.records.values import (
     Model,
@@ -144,6 +146,37 @@ class Task(Input):
     heartbeat_timeout_ms: DurationMs | None = None
     """How long a worker may be silent about the task, in milliseconds; each RUNNING counts."""
 
+    when: Expression | None = None
+    """A condition in CEL on `outputs` and `statuses` of tasks before it; where it is false the task is skipped."""
+    on_skipped: OnSkipped = OnSkipped.SKIP
+    """If tasks that it depends on were skipped: `skip` it, too; begin if `any` of them was not; or `run`."""
+    allow_failure: bool = False
+    """Whether its failure counts as done: dependants begin, and the flow does not fail by it."""
+    foreach: Foreach | None = None
+    """The task is done once for each item of a list."""
+    approval: Approval | None = None
+    """Who decides, and by what form; of type APPROVE alone."""
+    wait: Wait | None = None
+    """The moment or the event that is waited for; of type WAIT alone."""
+    plan: "SubPlan | None" = None
+    """The tasks within it; of type SUBFLOW alone."""
+    labels: Labels = Field(default_factory=dict)
+    """Names and values by which people find its ticket."""
+
+    @property
+    def control(self) -> Control | None:
+        """All that steers the task; None for a plain one."""
+        found = Control(
+            when=self.when,
+            on_skipped=self.on_skipped,
+            allow_failure=self.allow_failure,
+            foreach=self.foreach,
+            approval=self.approval if self.task_type is not TaskType.APPROVE else self.approval or Approval(),
+            wait=self.wait,
+            subflow=self.task_type is TaskType.SUBFLOW,
+        )
+        return None if found == PLAIN else found
+
     @property
     def estimate_ms(self) -> int:
         """How long the task is expected to run, in milliseconds."""
@@ -155,6 +188,19 @@ class Task(Input):
         return self.compensation.parameters if self.compensation else {}
 
 
+PLAIN = Control()
+"""That of a task which nothing steers."""
+
+
+class SubPlan(Input):
+    """The plan of a sub-flow: its tasks see its `input`, the parameters of the task that it is in, and nothing else."""
+
+    tasks: Annotated[tuple[Task, ...], Field(max_length=MAX_TASKS), at_most(MAX_TASKS)]
+    """The tasks, in any order; there must be one at least."""
+    result: Any = None
+    """The output of the task that it is in, with references to its tasks; without it the outputs of the last tasks."""
+
+
 class CognitivePlan(Input):
     """The tasks and what holds for all of them; `original_…` are words of the intent that led to the plan."""
 
@@ -164,6 +210,10 @@ class CognitivePlan(Input):
     """Id of the plan; the same as the decision's plan_id."""
     tasks: Annotated[tuple[Task, ...], Field(max_length=MAX_TASKS), at_most(MAX_TASKS)]
     """The tasks, in any order; there must be one at least."""
+    result: Any = None
+    """The result of the flow, with references to outputs of its tasks; without it the outputs of the last tasks."""
+    labels: Labels = Field(default_factory=dict)
+    """Names and values by which people find the flow."""
     version: str = "1.0.0"
     """Version of the plan, MAJOR.MINOR.PATCH; the major version 1 is supported."""
     schema_version: int = 1
@@ -242,6 +292,8 @@ class Decision(Input):
     """The plan: an object, or its JSON text; either may lie under cognitive_plan or plan_data."""
     correlation_id: Id | None = None
     """What ties this to other work; without one the event's correlationid or the flow id."""
+    labels: Labels = Field(default_factory=dict)
+    """Names and values by which people find the flow, over those of the plan."""
     tenant_id: Id | None = None
     """For whom the work is done; limits may hold for each tenant."""
     schema_version: int = 1

@@ -26,6 +26,7 @@ MAX_SHOWN = 60
 
 TASK_TYPES: Mapping[str, TaskType] = {
     "analyze": TaskType.QUERY,
+    "approve": TaskType.APPROVE,
     "build": TaskType.BUILD,
     "code_generation": TaskType.BUILD,
     "deploy": TaskType.DEPLOY,
@@ -36,15 +37,22 @@ TASK_TYPES: Mapping[str, TaskType] = {
     "implementation": TaskType.BUILD,
     "query": TaskType.QUERY,
     "review": TaskType.VALIDATE,
+    "subflow": TaskType.SUBFLOW,
     "test": TaskType.TEST,
     "testing": TaskType.TEST,
     "transform": TaskType.TRANSFORM,
     "validate": TaskType.VALIDATE,
     "validation": TaskType.VALIDATE,
+    "wait": TaskType.WAIT,
 }
 """Every word for the type of a task that is understood, in lower case; any letter case is read."""
 
-COMPENSATION_TYPES: Mapping[str, TaskType] = {**TASK_TYPES, "compensate": TaskType.COMPENSATE}
+WITHOUT_WORKER = frozenset({TaskType.APPROVE, TaskType.WAIT, TaskType.SUBFLOW})
+"""Types of tasks that the platform does itself."""
+
+COMPENSATION_TYPES: Mapping[str, TaskType] = {
+    word: kind for word, kind in TASK_TYPES.items() if kind not in WITHOUT_WORKER
+} | {"compensate": TaskType.COMPENSATE}
 """The words for the type of a compensation; COMPENSATE is kept from plain tasks."""
 
 DOMAINS = frozenset({"BEHAVIOR", "BUSINESS", "COMPLIANCE", "INFRASTRUCTURE", "OPERATIONAL", "SECURITY", "TECHNICAL"})
@@ -135,6 +143,14 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pa
 
 Ids = Annotated[tuple[Id, ...], AfterValidator(unique)]
 """Ids without repetitions."""
+
+Label = Annotated[
+    str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$")
+]
+"""The name or the value of a label, as on Kubernetes."""
+
+Labels = Annotated[Mapping[Label, Label], Field(max_length=16)]
+"""Names and values by which people find a record."""
 
 Moment = Annotated[Timestamp, AfterValidator(in_utc)]
 """A moment between 1970 and 9999, in UTC."""

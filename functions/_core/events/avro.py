@@ -9,10 +9,8 @@ from functools import cache
 from typing import Any
 
 from functions._core.events.execution_ticket import FOREIGN_STATUSES
+from functions._core.records.policies import Consistency, DeliveryMode, Durability
 from functions._core.records.values import (
-    Consistency,
-    DeliveryMode,
-    Durability,
     Priority,
     RiskBand,
     SecurityLevel,

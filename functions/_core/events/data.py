@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from functions._core.records.models import Candidate, Reason
+from functions._core.records.models import Reason
 from functions._core.records.values import (
     FlowStatus,
     Health,
@@ -21,7 +21,7 @@ from functions._core.records.values import (
     TicketStatus,
     Timestamp,
 )
-from functions._core.records.worker import AgentType
+from functions._core.records.worker import AgentType, Candidate
 from functions._core.rules import TICKETS_PER_EVENT
 
 

@@ -13,12 +13,9 @@ from typing import Any
 from functions._core.errors import Rejected
 from functions._core.records.json_text import parse_json
 from functions._core.records.models import Ticket
-from functions._core.records.policies import Qos, Sla
+from functions._core.records.policies import Consistency, DeliveryMode, Durability, Qos, Sla
 from functions._core.records.record import Record, fields_of
 from functions._core.records.values import (
-    Consistency,
-    DeliveryMode,
-    Durability,
     Priority,
     RiskBand,
     SecurityLevel,

@@ -25,10 +25,10 @@ from functions._core.machine.tables import ENDED_TICKETS
 from functions._core.placement.pheromones import NO_TRAILS, Trails, domain_of
 from functions._core.placement.ranking import health_of, nothing_until, rank
 from functions._core.planning.slack import fits, limit_of, needed
-from functions._core.records.models import Flow, Refusal, Ticket
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import Record
 from functions._core.records.values import FlowStatus, TicketStatus, Timestamp, Waiting, add_time, time_span
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Refusal, Worker
 from functions._core.rules import Rules
 
 NAMED_TOGETHER = 20

@@ -106,6 +106,9 @@ class TicketTrigger(StrEnum):
     NOT_UNDONE = "compensation failed"
     REDRIVE = "flow redriven"
     STANDS = "flow redriven, work stands"
+    OMIT = "condition false, or a dependency skipped"
+    BEGIN = "begins to wait"
+    ARRIVE = "what it waits for has come"
     REPLAN = "another plan"
     LEAVE_OUT = "left out by another plan"
 
@@ -177,6 +180,8 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
         TicketTrigger.WAIT: TicketStatus.PENDING,
         TicketTrigger.ASSIGN: TicketStatus.ASSIGNED,
         TicketTrigger.CLAIM: TicketStatus.RUNNING,
+        TicketTrigger.BEGIN: TicketStatus.WAITING,
+        TicketTrigger.OMIT: TicketStatus.SKIPPED,
         TicketTrigger.REPLAN: TicketStatus.PENDING,
         TicketTrigger.SKIP: TicketStatus.COMPLETED,
         TicketTrigger.FAIL: TicketStatus.FAILED,
@@ -203,6 +208,19 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
         TicketTrigger.CANCEL: TicketStatus.CANCELLED,
         TicketTrigger.REPLAN: TicketStatus.PENDING,
     },
+    TicketStatus.WAITING: {
+        TicketTrigger.WAIT: TicketStatus.WAITING,
+        TicketTrigger.ARRIVE: TicketStatus.COMPLETED,
+        TicketTrigger.SKIP: TicketStatus.COMPLETED,
+        TicketTrigger.FAIL: TicketStatus.FAILED,
+        TicketTrigger.CANCEL: TicketStatus.CANCELLED,
+        TicketTrigger.REPLAN: TicketStatus.PENDING,
+    },
+    TicketStatus.SKIPPED: {
+        TicketTrigger.REDRIVE: TicketStatus.PENDING,
+        TicketTrigger.REPLAN: TicketStatus.PENDING,
+        TicketTrigger.LEAVE_OUT: TicketStatus.CANCELLED,
+    },
     TicketStatus.COMPLETED: {TicketTrigger.COMPENSATE: TicketStatus.COMPENSATING},
     TicketStatus.COMPENSATING: {
         TicketTrigger.UNDONE: TicketStatus.COMPENSATED,
@@ -227,6 +245,7 @@ TICKET_TIMEOUTS: Mapping[TicketStatus, TicketTrigger] = {
     TicketStatus.PENDING: TicketTrigger.FAIL,
     TicketStatus.ASSIGNED: TicketTrigger.REASSIGN,
     TicketStatus.RUNNING: TicketTrigger.RETRY,
+    TicketStatus.WAITING: TicketTrigger.FAIL,
     TicketStatus.COMPENSATING: TicketTrigger.NOT_UNDONE,
 }
 """A COMPENSATING ticket has no wake-up of its own: its compensation, a ticket itself, has one."""

@@ -13,9 +13,8 @@ from typing import Literal
 
 from functions._core.placement.pheromones import NO_TRAILS, Trails
 from functions._core.placement.ranking import candidate_of, health_of, unhealthy
-from functions._core.records.models import Candidate, Refusal
 from functions._core.records.values import Health
-from functions._core.records.worker import AgentType, Worker
+from functions._core.records.worker import AgentType, Candidate, Refusal, Worker
 from functions._core.rules import Rules
 
 Match = Literal["all", "any"]

@@ -14,9 +14,9 @@ from typing import Literal
 from zlib import crc32
 
 from functions._core.placement.pheromones import NO_TRAILS, Trail, Trails
-from functions._core.records.models import Candidate, Refusal, Ticket
+from functions._core.records.models import Ticket
 from functions._core.records.values import Health, SecurityLevel
-from functions._core.records.worker import AgentType, Worker
+from functions._core.records.worker import AgentType, Candidate, Refusal, Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
 NEAR = 0.03

@@ -12,12 +12,9 @@ from functions._core.planning.graph import dependants, schedule
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.json_text import content_hash
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.policies import Qos, RetryPolicy, Sla, Undo
+from functions._core.records.policies import Consistency, DeliveryMode, Durability, Qos, RetryPolicy, Sla, Undo
 from functions._core.records.record import as_json
 from functions._core.records.values import (
-    Consistency,
-    DeliveryMode,
-    Durability,
     RiskBand,
     TaskType,
     Waiting,

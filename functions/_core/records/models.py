@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from functions._core.records.control import Children, Control
 from functions._core.records.ordering import precedence_of, urgency_of
 from functions._core.records.policies import Qos, RetryPolicy, Sla, Undo
 from functions._core.records.record import Record, fields_of
@@ -26,7 +27,7 @@ from functions._core.records.values import (
     Waiting,
     time_span,
 )
-from functions._core.records.worker import AssignmentMode
+from functions._core.records.worker import Candidate, Refusal
 
 
 class Reason(Record):
@@ -115,6 +116,12 @@ class Flow(Record):
     """Length of the critical path by estimates, in milliseconds; None until C1 has read the plan."""
     tenant_id: str | None = None
     """The tenant that the decision names, for limits; None when it names none."""
+    labels: Mapping[str, str] = {}
+    """Names and values by which people find the flow, those of the decision over those of the plan; at most 16."""
+    tolerated: Mapping[str, int] = {}
+    """How many of its tickets ended in a status that does not count for the outcome, by status: items, children."""
+    clock_waits: Mapping[str, Timestamp] = {}
+    """Tickets for whose wait the deadline was moved, each with the moment up to which it was."""
     tally: Mapping[str, int] = {}
     """How many tickets of the plan are in each status, counted when the outcome was set; absent ones are zero."""
     telemetry_published: bool | None = None
@@ -156,36 +163,6 @@ class Flow(Record):
 
 STANDING_FLOWS = frozenset({FlowStatus.AWAITING_APPROVAL, FlowStatus.PAUSED})
 """Statuses in which a flow waits for a person: the time of its SLA stops there."""
-
-
-class Candidate(Record):
-    """A worker as ranked for a ticket, with the parts of its score (each 0..1)."""
-
-    worker_id: str
-    """Id of the worker."""
-    score: float
-    """0.4 health + 0.3 pheromone + 0.3 telemetry."""
-    health_score: float
-    """Its health, 0 to 1."""
-    pheromone_score: float
-    """How well it has done in the ticket's domain of late, 0 to 1; unknown is 0.5."""
-    telemetry_score: float
-    """Its success rate, 0 to 1; unknown is 0.5."""
-    active: int
-    """How many tickets it held when it was ranked."""
-    slots: int
-    """How many tickets the worker takes at once."""
-    delivery: AssignmentMode = AssignmentMode.PUSH
-    """Whether the assignment is POSTed to the worker (`push`), or the worker asks for it (`pull`)."""
-
-
-class Refusal(Record):
-    """A worker that was left out for a ticket, and why."""
-
-    worker_id: str
-    """Id of the worker."""
-    reason: str
-    """Why it was left out, as the end of a sentence about the worker."""
 
 
 class TaskLog(Record):
@@ -295,7 +272,7 @@ class Ticket(Record):
     asked: bool = False
     """Whether a task that must not be repeated was sent to the worker and no answer is known yet."""
     waiting: Waiting | None = None
-    """The thing that a PENDING ticket waits for; None in any other status."""
+    """The thing that a PENDING or WAITING ticket waits for; None in any other status."""
     waiting_since: Timestamp | None = None
     """When it began to wait for that."""
     turn: int | None = None
@@ -334,6 +311,18 @@ class Ticket(Record):
     """Ids of the tickets that depend on it."""
     open_dependencies: int = 0
     """How many of its dependencies are not COMPLETED yet."""
+    control: Control | None = None
+    """Condition, wait, repetition or sub-flow; None for a plain task."""
+    parent: str | None = None
+    """Id of the ticket whose child this one is: an item of its list, or a task of its plan."""
+    index: int | None = None
+    """The place in the list, from 0 on, of the item that it is for."""
+    item: Any = None
+    """The item that it is for, any JSON value."""
+    children: Children | None = None
+    """The progress of its children; None while it has none."""
+    labels: Mapping[str, str] = {}
+    """Names and values by which people find it, those of the task over those of its flow; at most 16."""
     progress: float | None = None
     """How far the present attempt is, in percent; None when the worker has not said it."""
     output: Any = None
@@ -381,5 +370,5 @@ class Ticket(Record):
 HELD_TICKETS = frozenset({TicketStatus.ASSIGNED, TicketStatus.RUNNING})
 """Statuses in which a worker has the ticket."""
 
-LIVE_TICKETS = HELD_TICKETS | {TicketStatus.PENDING}
+LIVE_TICKETS = HELD_TICKETS | {TicketStatus.PENDING, TicketStatus.WAITING}
 """Statuses of a ticket that changes without a command; each has a timeout of its own."""

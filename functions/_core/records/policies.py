@@ -4,7 +4,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions._core.records.record import Record
-from functions._core.records.values import Consistency, DeliveryMode, Durability, Timestamp
+from functions._core.records.values import Timestamp, Word
+
+
+class DeliveryMode(Word):
+    """How often an assignment may reach a worker."""
+
+    AT_MOST_ONCE = "AT_MOST_ONCE"
+    AT_LEAST_ONCE = "AT_LEAST_ONCE"
+    EXACTLY_ONCE = "EXACTLY_ONCE"
+
+
+class Consistency(Word):
+    """Which reads a ticket's state needs."""
+
+    EVENTUAL = "EVENTUAL"
+    STRONG = "STRONG"
+
+
+class Durability(Word):
+    """What a ticket's state survives."""
+
+    TRANSIENT = "TRANSIENT"
+    PERSISTENT = "PERSISTENT"
 
 
 class Sla(Record):

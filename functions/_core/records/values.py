@@ -226,10 +226,12 @@ class TicketStatus(Word):
     CANCELLED = "CANCELLED"
     COMPENSATING = "COMPENSATING"
     COMPENSATED = "COMPENSATED"
+    WAITING = "WAITING"
+    SKIPPED = "SKIPPED"
 
 
 class Waiting(Word):
-    """What a PENDING ticket waits for."""
+    """What a ticket waits for: the first ones while it is PENDING, those from APPROVAL on while it is WAITING."""
 
     DEPENDENCIES = "DEPENDENCIES"
     DISCOVERY = "DISCOVERY"
@@ -237,6 +239,11 @@ class Waiting(Word):
     WORKER = "WORKER"
     SLOT = "SLOT"
     RESUME = "RESUME"
+    TURN = "TURN"
+    APPROVAL = "APPROVAL"
+    MOMENT = "MOMENT"
+    EVENT = "EVENT"
+    CHILDREN = "CHILDREN"
 
 
 class SlackState(Word):
@@ -258,6 +265,9 @@ class TaskType(Word):
     COMPENSATE = "COMPENSATE"
     QUERY = "QUERY"
     TRANSFORM = "TRANSFORM"
+    APPROVE = "APPROVE"
+    WAIT = "WAIT"
+    SUBFLOW = "SUBFLOW"
 
 
 class Priority(Word):
@@ -309,28 +319,6 @@ CLEARANCES: Mapping[SecurityLevel, frozenset[str]] = {
 So every store that matches one with the other respects clearance, too. No capability has such a name: capabilities
 are lower case. PUBLIC adds nothing.
 """
-
-
-class DeliveryMode(Word):
-    """How often an assignment may reach a worker."""
-
-    AT_MOST_ONCE = "AT_MOST_ONCE"
-    AT_LEAST_ONCE = "AT_LEAST_ONCE"
-    EXACTLY_ONCE = "EXACTLY_ONCE"
-
-
-class Consistency(Word):
-    """Which reads a ticket's state needs."""
-
-    EVENTUAL = "EVENTUAL"
-    STRONG = "STRONG"
-
-
-class Durability(Word):
-    """What a ticket's state survives."""
-
-    TRANSIENT = "TRANSIENT"
-    PERSISTENT = "PERSISTENT"
 
 
 class Health(Word):

@@ -1,4 +1,4 @@
-"""The record of a worker."""
+"""The record of a worker, and a worker as ranked for a ticket, or left out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -116,3 +116,33 @@ class Worker(Record):
     def offers(self) -> frozenset[str]:
         """Everything that the worker offers, in the words of `Ticket.requirement`."""
         return CLEARANCES[self.clearance].union(self.capabilities)
+
+
+class Candidate(Record):
+    """A worker as ranked for a ticket, with the parts of its score (each 0..1)."""
+
+    worker_id: str
+    """Id of the worker."""
+    score: float
+    """0.4 health + 0.3 pheromone + 0.3 telemetry."""
+    health_score: float
+    """Its health, 0 to 1."""
+    pheromone_score: float
+    """How well it has done in the ticket's domain of late, 0 to 1; unknown is 0.5."""
+    telemetry_score: float
+    """Its success rate, 0 to 1; unknown is 0.5."""
+    active: int
+    """How many tickets it held when it was ranked."""
+    slots: int
+    """How many tickets the worker takes at once."""
+    delivery: AssignmentMode = AssignmentMode.PUSH
+    """Whether the assignment is POSTed to the worker (`push`), or the worker asks for it (`pull`)."""
+
+
+class Refusal(Record):
+    """A worker that was left out for a ticket, and why."""
+
+    worker_id: str
+    """Id of the worker."""
+    reason: str
+    """Why it was left out, as the end of a sentence about the worker."""
