@@ -56,6 +56,7 @@ CONSTANT = (
     "dependants",
     "control",
     "parent",
+    "scope",
     "index",
     "item",
     "labels",

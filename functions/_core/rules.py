@@ -27,6 +27,9 @@ REFERENCES_BYTES = 1024 * 1024
 """Bytes of upstream outputs, as JSON, that the references of one ticket may stand for: four outputs of the largest
 size. More belongs in a place that both tasks can reach."""
 
+OUTPUT_BYTES = 256 * 1024
+"""Bytes of the outputs of children, as JSON, that become the output of their parent; more stay with the children."""
+
 PASSING = frozenset({408, 409, 425, 429})
 """Refusals by a worker or a webhook after which the same request may succeed later; any other 4xx is final."""
 

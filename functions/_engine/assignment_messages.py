@@ -10,7 +10,7 @@ from typing import Protocol
 from functions._core.errors import Undeliverable
 from functions._core.events.assignment import TOKEN_GRACE, assignment_event
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.machine.related_tickets import resolved_parameters
+from functions._core.machine.resolved_values import resolved_parameters
 from functions._core.placement.ranking import not_cleared
 from functions._core.ports import Answer, Ports
 from functions._core.records.change_set import Delivery

@@ -196,6 +196,8 @@ class StepJoiner:
                 function=route.function,
                 cause=event.id,
             )
+            if any(ticket.control is not None for ticket in context.tickets.values()):
+                return None  # what steers a ticket is decided on what is stored
             outcome = concluded(await FUNCTIONS[route.function](data, context, ahead.ports()))
             step = self._told(advance(context, outcome), flow)
         except Exception as error:  # noqa: BLE001 the queue tries again, and gives up what cannot be done

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from functions._core.errors import Rejected, Undeliverable
 from functions._core.events.assignment import TOKEN_GRACE, TaskAssignment, assignment_data
-from functions._core.machine.related_tickets import resolved_parameters
+from functions._core.machine.resolved_values import resolved_parameters
 from functions._core.machine.step_builder import derived_id
 from functions._core.planning.tickets import check_hash
 from functions._core.records.models import HELD_TICKETS, Ticket

@@ -1,10 +1,13 @@
 """C3: rank the workers for each ready ticket, or say what the ticket waits for and who was left out.
 
+A ticket with a condition is looked at first; one that needs no worker begins here: it waits, or gets its children.
+
 Consumes tickets.ready and worker.recovered. Emits workers.discovered.
 Gives up on a ticket when no capable worker has registered within ten minutes (FAILED, no_worker), or when all
 stay busy until the flow's deadline (FAILED, no_capacity).
 """
 
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from operator import attrgetter
 
@@ -17,7 +20,7 @@ from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import half_open, rank
 from functions._core.ports import Ports
 from functions._core.records.models import Ticket
-from functions._core.records.values import Waiting
+from functions._core.records.values import TicketStatus, Waiting
 from functions._core.records.worker import Candidate, Refusal, Worker
 
 OF_A_BATCH = timedelta(minutes=1)
@@ -25,14 +28,36 @@ OF_A_BATCH = timedelta(minutes=1)
 
 
 async def discover(_event: TicketsReady, context: Context, ports: Ports) -> AnyOutcome:
-    """Return `Discovered`; every ticket placed counts as load for the next, so that a batch is spread."""
+    """Return `Discovered` for tickets that need a worker, with `Begun` for those that something steers."""
+    own = steered(context.tickets.values())
+    if not own:
+        return await _discovered(context.tickets.values(), context, ports)
+    from functions._core.machine.steering import begun, found  # noqa: PLC0415 few plans need it, and it costs time
+
+    findings = await found(own, context, ports)
+    open_ones = {ticket.ticket_id for ticket in own if ticket.status is TicketStatus.WAITING}
+    rest = [t for i, t in context.tickets.items() if i not in findings and i not in open_ones]
+    return await begun(findings, await _discovered(rest, context, ports), context, ports)
+
+
+def steered(tickets: Iterable[Ticket]) -> Sequence[Ticket]:
+    """Return the tickets that something steers, and that could begin or go on."""
+    return [
+        ticket
+        for ticket in tickets
+        if ticket.control is not None and (waits_for_worker(ticket) or ticket.waiting is Waiting.CHILDREN)
+    ]
+
+
+async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -> Discovered:
+    """Rank workers; every ticket placed counts as load for the next, so that a batch is spread."""
     workers = list(await ports.registry.workers())
     active = dict(await ports.ticket_counts.active())
     found: dict[str, tuple[Candidate, ...]] = {}
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
     turns, given = FairQueue(ports.wakeups.line), dict[str, int]()
-    tickets = sorted(context.tickets.values(), key=attrgetter("order"))
+    tickets = sorted(among, key=attrgetter("order"))
     for ticket in filter(waits_for_worker, tickets):
         trails = await ports.pheromones.trails(domain_of(ticket))
         ranking = rank(ticket, workers, active, context.now, context.rules, trails)

@@ -14,8 +14,14 @@ from functions._core.machine.ending import may_retry
 from functions._core.machine.flow import NothingHappened, TelemetryKept, WokenEarly
 from functions._core.machine.integrity import findings_of
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, moving
-from functions._core.machine.overdue import TicketOverdue, too_late_to_start, waited_out
-from functions._core.machine.related_tickets import RelatedTickets, all_tickets, around_failure, undone_by
+from functions._core.machine.overdue import TicketOverdue, ends_well, too_late_to_start, waited_out
+from functions._core.machine.related_tickets import (
+    RelatedTickets,
+    all_tickets,
+    around_ends,
+    around_failure,
+    undone_by,
+)
 from functions._core.placement.ranking import rank
 from functions._core.planning.slack import limit_of
 from functions._core.ports import Due, Ports
@@ -81,12 +87,23 @@ async def _ticket_due(due: Due, context: Context, ports: Ports) -> AnyOutcome:
         last = await ports.ticket_counts.live(ticket.flow_id, 1) == 0
         tally = await ports.ticket_counts.by_status(ticket.flow_id) if last else None
         return TicketOverdue(ticket.ticket_id, RelatedTickets(tally=tally))
+    if ticket.status is TicketStatus.WAITING and waited_out(ticket, context.now):
+        return await _waited_for(ticket, ports)
     if not _may_fail(ticket, context):
         return TicketOverdue(ticket.ticket_id)
     if ticket.waiting is Waiting.WORKER and await _somebody_can(ticket, context, ports):
         return TicketOverdue(ticket.ticket_id, capable=True)
     around = await around_failure(ticket, ports)
     return moving(around.touched, TicketOverdue(ticket.ticket_id, around))
+
+
+async def _waited_for(ticket: Ticket, ports: Ports) -> AnyOutcome:
+    """Return what it means that the wait of a WAITING ticket is over."""
+    if ticket.waiting is Waiting.CHILDREN:
+        return TicketOverdue(ticket.ticket_id)
+    well = ends_well(ticket)
+    around = await around_ends((ticket,) if well else (), () if well else (ticket,), ports)
+    return moving((*around.touched, *around.clock), TicketOverdue(ticket.ticket_id, around))
 
 
 async def _somebody_can(ticket: Ticket, context: Context, ports: Ports) -> bool:
@@ -102,5 +119,7 @@ def _may_fail(ticket: Ticket, context: Context) -> bool:
         return too_late_to_start(ticket, context.now) or (
             ticket.waiting is Waiting.WORKER and waited_out(ticket, context.now)
         )
+    if ticket.status is TicketStatus.WAITING:
+        return False
     over = ticket.acknowledged_at is not None and waited_out(ticket, context.now)
     return over and not may_retry(ticket, context.flow, context.now, context.rules)

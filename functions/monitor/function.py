@@ -28,7 +28,7 @@ from functions._core.machine.related_tickets import RelatedTickets, around_ends,
 from functions._core.machine.replanning import check_under_way
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger
 from functions._core.placement.limits import FLOWS, TICKETS, place_of, take, tenant_of, with_place
-from functions._core.planning.compensation import compensations
+from functions._core.planning.compensation import compensations, parents_of
 from functions._core.planning.replan import new_decision, replan
 from functions._core.ports import Ports
 from functions._core.records.audits import AuditKind
@@ -75,7 +75,7 @@ async def _to_undo(context: Context, ports: Ports) -> AnyOutcome:
     def planned() -> AnyOutcome:
         # From when the flow began to undo, not from now: a repetition makes the same tickets.
         made, originals = compensations(flow, tickets, flow.phase.entered_at, context.rules.compensation)
-        return CompensationPlanned(made, originals)
+        return CompensationPlanned(made, originals, parents_of(originals, tickets))
 
     return reached(planned, heavy=len(tickets) > LARGE_STEP)
 
@@ -141,7 +141,11 @@ async def _with_plan(order: AnyCommand, context: Context, ports: Ports) -> AnyOu
     if not isinstance(order, commands.ReplanRequest):
         raise TypeError(order)
     decided = await ports.store.decision(flow.flow_id)
-    tickets = [ticket for ticket in await ports.store.tickets_of(flow.flow_id) if ticket.compensates is None]
+    tickets = [
+        ticket
+        for ticket in await ports.store.tickets_of(flow.flow_id)
+        if ticket.compensates is None and ticket.parent is None
+    ]
     tally = await ports.ticket_counts.by_status(flow.flow_id)
 
     def planned() -> AnyOutcome:

@@ -161,7 +161,7 @@ def test_no_room_is_a_quarter_of_the_code() -> None:
 
 
 DECLARED = ("functions", "msgspec", "pydantic", "pydantic_core", *("celpy", "lark", "re2"))
-"""Packages of the core beside the standard library: its own, those that declare data, and the language of conditions."""
+"""Packages of the core beside the standard library: its own, those that declare data, and that of conditions."""
 
 
 def test_the_core_imports_declarations_of_data_and_pure_standard_library_only() -> None:

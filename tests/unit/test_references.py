@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from functions._core.decision.references import (
     Reference,
     ReferencesTooLarge,
-    Resolution,
     UnresolvedReference,
     check_references,
     find_references,
-    resolve,
 )
+from functions._core.decision.resolving import Resolution, resolve
 from functions._core.errors import Rejected
 from functions._core.planning.graph import topological_levels
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions._core.decision.references import resolve
+from functions._core.decision.resolving import resolve
 from functions._simulator.outputs import paths_of, with_paths
 from tests.support.world import decision, task
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from functions._core.decision.vocabulary import (
+    MAX_SPAN_MS,
     MAX_TASKS,
     CompensationWord,
     DurationMs,
@@ -25,6 +26,7 @@ from functions._core.decision.vocabulary import (
     read_domain,
 )
 from functions._core.errors import Rejected
+from functions._core.planning.graph import critical_path_ms
 from functions._core.records.control import Approval, Control, Expression, Foreach, OnSkipped, Wait
 from functions._core.records.json_text import count_parts, parse_json
 from functions._core.records.values import (
@@ -163,9 +165,8 @@ class Task(Input):
     labels: Labels = Field(default_factory=dict)
     """Names and values by which people find its ticket."""
 
-    @property
-    def control(self) -> Control | None:
-        """All that steers the task; None for a plain one."""
+    def control(self, path: tuple[str, ...] = ()) -> Control | None:
+        """Return all that steers the task; None for a plain one. `path` leads to the plan that it is in."""
         found = Control(
             when=self.when,
             on_skipped=self.on_skipped,
@@ -173,19 +174,37 @@ class Task(Input):
             foreach=self.foreach,
             approval=self.approval if self.task_type is not TaskType.APPROVE else self.approval or Approval(),
             wait=self.wait,
-            subflow=self.task_type is TaskType.SUBFLOW,
+            subflow=(*path, self.task_id) if self.task_type is TaskType.SUBFLOW else (),
         )
         return None if found == PLAIN else found
 
     @property
     def estimate_ms(self) -> int:
-        """How long the task is expected to run, in milliseconds."""
+        """How long the task is expected to run, in milliseconds: for all items of its list, some of them at once."""
+        return self.item_estimate_ms * (rounds(self.foreach.expected_items, self.foreach) if self.foreach else 1)
+
+    @property
+    def item_estimate_ms(self) -> int:
+        """How long one item of its list, or the task without one, is expected to run, in milliseconds."""
+        stops = self.wait.stops_clock if self.wait else self.approval is not None and self.approval.stops_clock
+        if stops:
+            return 1  # it takes none of the flow's time
+        if self.estimated_duration_ms is None and self.plan is not None:
+            return max(1, critical_path_ms(self.plan.tasks))
+        seconds = self.wait.seconds if self.wait else None
+        if self.estimated_duration_ms is None and isinstance(seconds, int | float):
+            return max(1, min(int(seconds * 1000), MAX_SPAN_MS))
         return self.estimated_duration_ms or DEFAULT_ESTIMATE_MS
 
     @property
     def undo_parameters(self) -> Mapping[str, Any]:
         """The parameters of the compensation of the task."""
         return self.compensation.parameters if self.compensation else {}
+
+
+def rounds(items: int, foreach: Foreach) -> int:
+    """Return how often as many items as may be worked on at once are needed for all of them, at least once."""
+    return max(1, -(-items // foreach.limit))
 
 
 PLAIN = Control()

@@ -8,23 +8,26 @@ is counted before anything is filled in: a short plan can refer to a long output
 """
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from functions._core.decision.vocabulary import shown
 from functions._core.errors import Undeliverable
-from functions._core.records.json_text import json_size
 from functions._core.records.models import Reason
 from functions._core.records.values import JsonObject
-from functions._core.rules import REFERENCES_BYTES
 
 TASKS = "cognitive_plan.tasks"
 """The place of the tasks, for reasons."""
 
 MARK = "$output"
 """The key that makes an object a reference."""
+
+ITEM, INDEX_MARK, INPUT = "$item", "$index", "$input"
+"""The keys that make an object a reference to the item of a list, its place in the list, or the input of a sub-flow."""
+
+MARKS = (MARK, ITEM, INDEX_MARK, INPUT)
+"""The keys that make an object a reference."""
 
 ALLOWED = frozenset({MARK, "path"})
 """The keys of a reference; any other one is a fault, since it would be lost."""
@@ -64,6 +67,7 @@ class Reference:
     task_id: str
     path: str
     fault: str | None = None
+    kind: str = MARK
 
 
 class Parametrised(Protocol):
@@ -86,19 +90,19 @@ class Parametrised(Protocol):
         """The parameters of its compensation; they may also refer to the task's own output."""
 
 
-def find_references(parameters: JsonObject) -> tuple[Reference, ...]:
-    """Return every reference in `parameters`, the malformed ones too, in the order of the text."""
+def find_references(value: object, root: str = "parameters") -> tuple[Reference, ...]:
+    """Return every reference in `value`, any JSON at `root`, the malformed ones too, in the order of the text."""
     found: list[Reference] = []
-    open_: list[tuple[str, Any]] = [("parameters", dict(parameters))]
+    open_: list[tuple[str, Any]] = [(root, value)] if isinstance(value, dict | list) else []
     while open_:
-        where, value = open_.pop()
-        if isinstance(value, dict) and MARK in value:
-            found.append(_read(where, value))
-        elif isinstance(value, dict):
-            inside = [(f"{where}.{key}", item) for key, item in value.items() if isinstance(item, dict | list)]
+        where, part = open_.pop()
+        if isinstance(part, dict) and any(mark in part for mark in MARKS):
+            found.append(read_reference(where, part))
+        elif isinstance(part, dict):
+            inside = [(f"{where}.{key}", item) for key, item in part.items() if isinstance(item, dict | list)]
             open_.extend(reversed(inside))
         else:
-            inside = [(f"{where}[{n}]", item) for n, item in enumerate(value) if isinstance(item, dict | list)]
+            inside = [(f"{where}[{n}]", item) for n, item in enumerate(part) if isinstance(item, dict | list)]
             open_.extend(reversed(inside))
     return tuple(found)
 
@@ -117,6 +121,8 @@ def check_references(tasks: Sequence[Parametrised], order: Iterable[str]) -> tup
     upstream = _upstream(tasks, order, bits)
     reasons = []
     for where, task, ref in found:
+        if ref.kind != MARK:
+            continue
         if ref.fault:
             code, message = "invalid_reference", ref.fault
         elif ref.task_id not in known:
@@ -143,70 +149,11 @@ def _places(tasks: Sequence[Parametrised]) -> Iterator[tuple[str, Parametrised, 
                 yield f"{TASKS}[{position}].compensation.{ref.where}", task, ref
 
 
-class Resolution:
-    """Fills in the references of one ticket from outputs that are handed over one by one.
-
-    Only the parts that references point at are kept, at most `most` bytes of them as JSON, each reference counted: work
-    and memory do not grow with the size of the result.
-    """
-
-    def __init__(self, parameters: JsonObject, most: int) -> None:
-        """Find the references in `parameters`; `most` is in bytes."""
-        self._parameters = parameters
-        self._most = most
-        self._references = find_references(parameters)
-        self._by_task: dict[str, list[Reference]] = {}
-        for reference in self._references:
-            self._by_task.setdefault(reference.task_id, []).append(reference)
-        self._targets: dict[tuple[str, str], object] = {}
-        self._size = 0
-
-    @property
-    def task_ids(self) -> Collection[str]:
-        """The tasks whose outputs are referred to."""
-        return self._by_task.keys()
-
-    def add(self, task_id: str, output: object) -> None:
-        """Take the parts of a task's output that references point at.
-
-        Raises `UnresolvedReference` when a place within it is missing, `ReferencesTooLarge` when it becomes too much.
-        """
-        times = Counter(reference.path for reference in self._by_task.get(task_id, ()) if not reference.fault)
-        for reference in self._by_task.get(task_id, ()):
-            key = task_id, reference.path
-            if reference.fault or key in self._targets:
-                continue
-            target = self._targets[key] = _target(reference, output)
-            self._size += json_size(target) * times[reference.path]
-            if self._size > self._most:
-                raise ReferencesTooLarge(len(self._references), self._most)
-
-    def parameters(self) -> JsonObject:
-        """Return the parameters with every reference replaced by its target.
-
-        Raises `UnresolvedReference` when an output is missing, or when the parameters as a whole would become
-        something else than an object.
-        """
-        if not self._references:
-            return self._parameters
-        filled = _fill("parameters", dict(self._parameters), self._targets)
-        if not isinstance(filled, dict):
-            raise UnresolvedReference("parameters: the output that they refer to as a whole is no object")
-        return filled
-
-
-def resolve(parameters: JsonObject, outputs: Mapping[str, object], most: int = REFERENCES_BYTES) -> JsonObject:
-    """Return `parameters` with every reference replaced by its target in `outputs`, by task id.
-
-    Raises the errors of `Resolution`.
-    """
-    resolution = Resolution(parameters, most)
-    for task_id in sorted(resolution.task_ids & outputs.keys()):
-        resolution.add(task_id, outputs[task_id])
-    return resolution.parameters()
-
-
-def _read(where: str, value: Mapping[str, Any]) -> Reference:
+def read_reference(where: str, value: Mapping[str, Any]) -> Reference:
+    """Read an object that is a reference."""
+    for mark in (ITEM, INDEX_MARK, INPUT):
+        if mark in value:
+            return Reference(where, "", _text(value[mark]), None, mark)
     task_id, path = value[MARK], value.get("path")
     extra = sorted(str(key) for key in value if key not in ALLOWED)
     fault = None
@@ -233,40 +180,3 @@ def _upstream(tasks: Sequence[Parametrised], order: Iterable[str], bits: Mapping
             reach |= upstream.get(dependency, 0) | bits.get(dependency, 0)
         upstream[task_id] = reach
     return upstream
-
-
-def _fill(where: str, value: object, targets: Mapping[tuple[str, str], object]) -> object:
-    """Copy `value` with its references filled in; recursion is safe, as `MAX_DEPTH` limits parameters."""
-    if isinstance(value, dict):
-        if MARK in value:
-            return _filled(_read(where, value), targets)
-        return {key: _fill(f"{where}.{key}", item, targets) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fill(f"{where}[{n}]", item, targets) for n, item in enumerate(value)]
-    return value
-
-
-def _filled(reference: Reference, targets: Mapping[tuple[str, str], object]) -> object:
-    """Return the value that takes the place of one reference."""
-    if reference.fault:
-        raise UnresolvedReference(f"{reference.where}: {reference.fault}")
-    if (reference.task_id, reference.path) not in targets:
-        raise UnresolvedReference(f"{reference.where}: task {shown(reference.task_id)} has no output")
-    return targets[reference.task_id, reference.path]
-
-
-def _target(reference: Reference, output: object) -> object:
-    """Follow one reference into the output of its task."""
-    value = output
-    for token in reference.path.split("/")[1:]:
-        name = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict) and name in value:
-            value = value[name]
-        elif isinstance(value, list) and INDEX.fullmatch(name) and int(name) < len(value):
-            value = value[int(name)]
-        else:
-            raise UnresolvedReference(
-                f"{reference.where}: the output of task {shown(reference.task_id)} "
-                f"has nothing at {shown(reference.path)}, {shown(name)} is missing"
-            )
-    return value

@@ -7,8 +7,9 @@ from typing import Any
 
 from functions._core.events.data import WorkersDiscovered
 from functions._core.machine.context import Context
-from functions._core.machine.ending import EXCLUDED_KEPT, attempt_limit, fail, readied, taken_back
+from functions._core.machine.ending import EXCLUDED_KEPT, attempt_limit, fail, taken_back
 from functions._core.machine.related_tickets import RelatedTickets
+from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, limit_of, needed
@@ -224,7 +225,7 @@ def may_fail_when_lost(ticket: Ticket, context: Context) -> bool:
 
 def waits_for_worker(ticket: Ticket) -> bool:
     """Whether the ticket could be assigned right now."""
-    held_back = ticket.waiting in {Waiting.RETRY, Waiting.RESUME}
+    held_back = ticket.waiting in {Waiting.RETRY, Waiting.RESUME, Waiting.TURN}
     return ticket.status is TicketStatus.PENDING and ticket.open_dependencies == 0 and not held_back
 
 

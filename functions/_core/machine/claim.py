@@ -15,7 +15,7 @@ from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.tickets import intact
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import CLEARANCES, FlowStatus, SecurityLevel, TicketStatus
+from functions._core.records.values import CLEARANCES, FlowStatus, SecurityLevel, TicketStatus, Waiting
 from functions._core.records.worker import Worker
 
 CLEARED_UNREGISTERED = SecurityLevel.INTERNAL
@@ -39,11 +39,17 @@ ALLOWED: Mapping[TicketStatus, tuple[TicketStatus, ...]] = {
 
 def allowed(ticket: Ticket, flow: Flow | None) -> tuple[TicketStatus, ...]:
     """Return the statuses that a client may ask for now; a ticket that is not ready cannot be RUNNING."""
-    ready = flow is not None and flow.status in AT_WORK and waits_for_worker(ticket)
+    ready = flow is not None and flow.status in AT_WORK and claims_possible(ticket)
     hidden = set() if ready or ticket.status is not TicketStatus.PENDING else {TicketStatus.RUNNING}
     if ticket.compensates is not None:
         hidden.add(TicketStatus.CANCELLED)
     return tuple(status for status in ALLOWED.get(ticket.status, ()) if status not in hidden)
+
+
+def claims_possible(ticket: Ticket) -> bool:
+    """Whether a worker may take the ticket by itself; one that something steers only after C3 has looked at it."""
+    free = ticket.control is None or ticket.waiting in {Waiting.WORKER, Waiting.SLOT}
+    return free and waits_for_worker(ticket)
 
 
 def claim(builder: StepBuilder, ticket: Ticket, command: ClaimRequest, worker: Worker | None) -> bool:

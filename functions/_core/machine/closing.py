@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from functions._core.machine.incidents import raise_incident
+from functions._core.machine.releasing import tolerate
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import FlowTrigger, TicketTrigger
 from functions._core.planning.slack import at_risk_from
@@ -19,6 +20,7 @@ from functions._core.records.values import (
     TicketStatus,
     Waiting,
     format_time,
+    milliseconds,
 )
 
 
@@ -29,14 +31,16 @@ class Settled:
     tally: Mapping[str, int]
 
     def apply(self, builder: StepBuilder) -> None:
-        """All tickets have ended: the flow succeeds if all are COMPLETED; or compensation is over."""
+        """All tickets have ended: the flow succeeds if none came to nothing; or compensation is over."""
         tally = self.tally
         if builder.flow.status is FlowStatus.COMPENSATING:
             undone(builder, FlowTrigger.COMPENSATED, tally)
         if builder.flow.status is not FlowStatus.EXECUTING:
             return
-        failed = tally.get(TicketStatus.FAILED, 0)
+        tolerated = builder.flow.tolerated
+        failed = tally.get(TicketStatus.FAILED, 0) - tolerated.get(TicketStatus.FAILED, 0)
         cancelled = tally.get(TicketStatus.CANCELLED, 0) - builder.flow.dropped
+        cancelled -= tolerated.get(TicketStatus.CANCELLED, 0)
         if failed + cancelled == 0:
             builder.end(FlowTrigger.SETTLED, Outcome.COMPLETED, tally=tally)
             return
@@ -71,6 +75,23 @@ def risk(builder: StepBuilder, why: Reason) -> None:
     builder.change_flow(announced=SlackState.AT_RISK)
     detail = {"sla_deadline": format_time(flow.sla_deadline), "reason": why.told}
     builder.note("sla.at_risk", cause=why.code, detail=detail)
+
+
+def likely_late(builder: StepBuilder, ended: Ticket) -> None:
+    """Announce that the flow may miss its deadline when work on its critical path was slower than its estimate.
+
+    If the path after it is slower in the same way, it has to fit. This is likely long before it is certain.
+    """
+    flow = builder.flow
+    worked = ended.critical and ended.worker_id is not None and ended.actual_duration_ms is not None
+    if not worked or not ended.tail_ms or flow.announced is not SlackState.ON_TRACK:
+        return
+    pace = (ended.actual_duration_ms or 0) / ended.estimated_duration_ms
+    left = milliseconds(flow.sla_deadline - builder.now)
+    if pace > 1 and pace * ended.tail_ms > left and flow.status is FlowStatus.EXECUTING:
+        message = f"task {ended.task_id} took {pace:.1f} times its estimate: at this pace the rest does not fit"
+        risk(builder, Reason(code="pace", message=message, where=ended.task_id))
+        builder.change_flow(next_wakeup_at=executing_wakeup(builder))
 
 
 class AtRisk(NamedTuple):
@@ -137,6 +158,8 @@ def cancel_all(builder: StepBuilder, live: Iterable[Ticket], why: Reason, *, lat
             trigger, kind = TicketTrigger.FAIL, "ticket.failed"
             reason = Reason(code="no_capacity", message=message)
         ended = builder.move_ticket(ticket, trigger, kind, cause=reason.code, **ending(builder.now, reason))
+        if ended.parent is not None and ended.compensates is None:
+            tolerate(builder, ended.status)
         if ticket.worker_id is not None:
             builder.deliver(ended, ticket.worker_id, ticket.attempt, cancelled=True)
 

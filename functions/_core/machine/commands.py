@@ -16,10 +16,11 @@ from functions._core.events.commands import AnyCommand, given_by, refusal, said
 from functions._core.machine.assignment import reassign
 from functions._core.machine.claim import claim, expected
 from functions._core.machine.closing import Settled, cancel_all, executing_wakeup, recount
-from functions._core.machine.ending import cancel, complete, readied
+from functions._core.machine.ending import cancel, complete
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
 from functions._core.machine.redrive import redrive, redrive_ticket
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
+from functions._core.machine.releasing import readied
 from functions._core.machine.replanning import adjust, replan
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
@@ -168,7 +169,7 @@ def _pause(builder: StepBuilder, outcome: Commanded) -> bool:
         if (
             ticket.status is TicketStatus.PENDING
             and not ticket.open_dependencies
-            and ticket.waiting is not Waiting.RETRY
+            and ticket.waiting not in {Waiting.RETRY, Waiting.TURN}
         ):
             builder.change_ticket(ticket, **readied(builder))
     return True
@@ -235,7 +236,7 @@ def _later(builder: StepBuilder, ticket: Ticket, shift: timedelta) -> Ticket:
         "until": ticket.until,
     }
     if ticket.status is TicketStatus.PENDING:
-        if ticket.open_dependencies:
+        if ticket.open_dependencies or ticket.waiting is Waiting.TURN:
             changes["until"] = builder.flow.sla_deadline
         elif ticket.waiting is not Waiting.RETRY or (ticket.until or builder.now) <= builder.now:
             changes |= {"emissions": ticket.emissions + 1, "ready_at": builder.now, **readied(builder)}
@@ -258,6 +259,7 @@ def _retry(builder: StepBuilder, outcome: Commanded) -> bool:
         raise refusal(f"ticket {ticket.task_id} is {ticket.status}: {_instead(ticket)}")
     if ticket.open_dependencies:
         raise refusal(f"ticket {ticket.task_id} waits for {ticket.open_dependencies} of its dependencies")
+    _not_in_turn(ticket)
     if builder.flow.status is FlowStatus.PAUSED:
         raise refusal(f"flow {builder.flow.flow_id} is PAUSED: resume it")
     again = builder.change_ticket(
@@ -291,6 +293,9 @@ def _skip(builder: StepBuilder, outcome: Commanded) -> bool:
         raise refusal(f"ticket {ticket.task_id} is {ticket.status}: {_instead(ticket)}")
     if ticket.open_dependencies:
         raise refusal(f"ticket {ticket.task_id} waits for {ticket.open_dependencies} of its dependencies")
+    _not_in_turn(ticket)
+    if ticket.waiting is Waiting.CHILDREN:
+        raise refusal(f"ticket {ticket.task_id} has children at work: skip these, or cancel it")
     if ticket.worker_id is not None:
         builder.deliver(ticket, ticket.worker_id, ticket.attempt, cancelled=True)
     output = outcome.command.output if isinstance(outcome.command, commands.SkipRequest) else None
@@ -309,8 +314,15 @@ def _cancel_ticket(builder: StepBuilder, outcome: Commanded) -> bool:
     if not ticket.live or ticket.compensates is not None:
         which = "a compensation" if ticket.compensates is not None else str(ticket.status)
         raise refusal(f"ticket {ticket.task_id} is {which}: it cannot be cancelled")
+    _not_in_turn(ticket)
     cancel(builder, ticket, Reason(code="cancelled", message=f"cancelled by {said(command)}"), outcome.around)
     return True
+
+
+def _not_in_turn(ticket: Ticket) -> None:
+    """Raise `Rejected`, status 409, for an item of a list whose turn has not come."""
+    if ticket.waiting is Waiting.TURN:
+        raise refusal(f"ticket {ticket.task_id} waits for its turn: {_instead(ticket)}")
 
 
 def _ticket(builder: StepBuilder, outcome: Commanded) -> Ticket:
@@ -329,6 +341,10 @@ def _instead(ticket: Ticket) -> str:
         return "it has ended; redrive its flow once that has ended, too"
     if ticket.status is TicketStatus.COMPENSATING:
         return "its work is being undone"
+    if ticket.status is TicketStatus.WAITING:
+        return "approve, deny, signal, skip or cancel it"
+    if ticket.waiting is Waiting.TURN:
+        return "the items before it come first"
     return "it is done"
 
 

@@ -23,6 +23,8 @@ class CompensationPlanned:
 
     compensations: Sequence[Ticket]
     originals: Sequence[Ticket]
+    parents: Sequence[Ticket] = ()
+    """Tickets with children among the originals: they are not whole any more, so that a redrive does them again."""
 
     def apply(self, builder: StepBuilder) -> None:
         """C5: the compensations exist; those without dependencies are ready."""
@@ -43,7 +45,10 @@ class CompensationPlanned:
                 "ticket.compensation_planned",
                 compensation_ticket_id=by_original[original.ticket_id],
             )
-        builder.change_flow(compensations=len(made), next_wakeup_at=limit)
+        for parent in self.parents:
+            moved = builder.move_ticket(parent, TicketTrigger.COMPENSATE)
+            builder.move_ticket(moved, TicketTrigger.UNDONE, "ticket.compensated")
+        builder.change_flow(compensations=len(made) + len(self.parents), next_wakeup_at=limit)
         builder.note("compensation.planned", cause=TicketTrigger.COMPENSATE, detail={"tickets": len(made)})
         builder.ready(t for t in made if t.open_dependencies == 0)
 

@@ -3,14 +3,16 @@
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from functions._core.events.reports import Report
-from functions._core.machine.closing import Settled, ending, recount
+from functions._core.machine.clock_waits import start_clock
+from functions._core.machine.closing import Settled, ending, likely_late, recount
 from functions._core.machine.compensation import compensated, not_compensated
 from functions._core.machine.incidents import CAUSES, raise_incident
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
+from functions._core.machine.releasing import child_ended, may_fail, released, skipped_with, tolerate
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_TICKETS, TicketTrigger
 from functions._core.planning.slack import fits
@@ -123,13 +125,66 @@ def fail(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTi
         ticket, TicketTrigger.FAIL, "ticket.failed", cause=reason.code, **ending(builder.now, reason)
     )
     not_compensated(builder, ticket, around, reason)
+    start_clock(builder, ticket, around.clock)
+    if may_fail(ticket):
+        _failed_as_may_be(builder, ended, around)
+        return
     after = descendants(ticket, around.live)
     grave = ticket.compensates is not None or reason.code == CORRUPTED
     kind, severity = CAUSES.get(reason.code, IncidentType.INCONSISTENCY), Severity.CRITICAL if grave else None
     raise_incident(builder, kind, [_told(ticket, reason)], [t.ticket_id for t in (ticket, *after)], severity=severity)
     message = f"task {ticket.task_id} failed: {reason.message}"
     _cancel_after(builder, after, Reason(code="dependency_failed", message=message, where=ticket.task_id), around)
+    child_ended(builder, ended, around)
     settle(builder, ended, around)
+
+
+def _failed_as_may_be(builder: StepBuilder, ended: Ticket, around: RelatedTickets) -> None:
+    """Let what depends on a ticket that may fail begin, as if it were done."""
+    if ended.parent is None:
+        tolerate(builder, TicketStatus.FAILED)
+    _below(builder, ended, around)
+    child_ended(builder, ended, around)
+    dependants = [other for other in around.live if other.ticket_id in ended.dependants]
+    _ready_or_settle(builder, ended, released(builder, dependants), around)
+
+
+def _below(builder: StepBuilder, ended: Ticket, around: RelatedTickets) -> None:
+    """Cancel the children of a ticket that has ended without them."""
+    below = [other for other in around.live if other.parent == ended.ticket_id]
+    if below:
+        because = Reason(code="parent_ended", message=f"task {ended.task_id} has ended", where=ended.task_id)
+        found = {one.ticket_id: one for child in below for one in (child, *descendants(child, around.live))}
+        _cancel_after(builder, found.values(), because, around)
+
+
+def _ready_or_settle(builder: StepBuilder, ended: Ticket, waiting: Sequence[Ticket], around: RelatedTickets) -> None:
+    builder.ready(other for other in waiting if other.waiting is Waiting.DISCOVERY)
+    if not waiting:
+        settle(builder, ended, around)
+
+
+def omit(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets) -> None:
+    """End a PENDING ticket as SKIPPED, and those that are skipped with it; others go on without it."""
+    because = Reason(code="dependency_skipped", message=f"task {ticket.task_id} was skipped", where=ticket.task_id)
+    by_id = {other.ticket_id: other for other in around.live}
+    waiting: dict[str, Ticket] = {}
+    queue, why, last = deque([ticket]), reason, ticket
+    while queue:
+        latest = builder.latest(queue.popleft())
+        if latest.status is not TicketStatus.PENDING:
+            continue
+        last = builder.move_ticket(
+            latest, TicketTrigger.OMIT, "ticket.skipped", cause=why.code, **ending(builder.now, why)
+        )
+        why = because
+        child_ended(builder, last, around)
+        waiting.pop(last.ticket_id, None)
+        after = [by_id[one] for one in last.dependants if one in by_id]
+        queue.extend(other for other in after if skipped_with(other))
+        freed = released(builder, [other for other in after if not skipped_with(other)])
+        waiting |= {other.ticket_id: other for other in freed}
+    _ready_or_settle(builder, last, list(waiting.values()), around)
 
 
 def cancel(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets) -> None:
@@ -141,7 +196,9 @@ def cancel(builder: StepBuilder, ticket: Ticket, reason: Reason, around: Related
         builder.deliver(ended, ticket.worker_id, ticket.attempt, cancelled=True)
     message = f"task {ticket.task_id} was cancelled: {reason.message}"
     because = Reason(code="dependency_cancelled", message=message, where=ticket.task_id)
+    start_clock(builder, ticket, around.clock)
     _cancel_after(builder, descendants(ticket, around.live), because, around)
+    child_ended(builder, ended, around)
     settle(builder, ended, around)
 
 
@@ -149,15 +206,18 @@ def _cancel_after(builder: StepBuilder, after: Iterable[Ticket], because: Reason
     """Cancel the tickets that wait for one that will never be done."""
     for other in after:
         latest = builder.latest(other)
-        if latest.status is TicketStatus.PENDING:
-            builder.move_ticket(
+        if latest.live:
+            ended = builder.move_ticket(
                 latest,
                 TicketTrigger.CANCEL,
                 "ticket.cancelled",
                 cause=because.code,
                 **ending(builder.now, because),
             )
+            if latest.worker_id is not None:  # a child of a ticket that has ended
+                builder.deliver(ended, latest.worker_id, latest.attempt, cancelled=True)
             not_compensated(builder, latest, around, because)
+            child_ended(builder, ended, around)
 
 
 def _told(ticket: Ticket, reason: Reason) -> str:
@@ -173,23 +233,15 @@ def settle(builder: StepBuilder, ended: Ticket, around: RelatedTickets) -> None:
     """
     if builder.flow.status not in {FlowStatus.EXECUTING, FlowStatus.COMPENSATING} or around.goes_on:
         return
+    parent = around.parents.get(ended.parent or "")
+    if parent is not None and builder.latest(parent).live:
+        return  # its own wake-up sees to it that the flow goes on
     if around.tally is not None:
         tally = recount(builder, around.tally)
         if not any(number for status, number in tally.items() if TicketStatus(status) not in ENDED_TICKETS):
             Settled(tally).apply(builder)
             return
     builder.change_ticket(builder.latest(ended), next_wakeup_at=builder.now + builder.context.rules.settle)
-
-
-def readied(builder: StepBuilder, *, after: timedelta | None = None) -> dict[str, Any]:
-    """Return the changes of a ticket that could be assigned now, or once its paused flow is resumed.
-
-    `after` is when it is looked at again, in case the event that starts its discovery is lost.
-    """
-    if builder.flow.status is FlowStatus.PAUSED:
-        return {"waiting": Waiting.RESUME, "waiting_since": builder.now, "until": builder.flow.next_wakeup_at}
-    until = builder.now + (after or builder.context.rules.reemit_after(0))
-    return {"waiting": Waiting.DISCOVERY, "waiting_since": builder.now, "until": until}
 
 
 def attempt_limit(ticket: Ticket, acknowledged: datetime, heard: datetime) -> datetime:
@@ -200,15 +252,20 @@ def attempt_limit(ticket: Ticket, acknowledged: datetime, heard: datetime) -> da
 
 
 def descendants(ticket: Ticket, live: Iterable[Ticket]) -> Sequence[Ticket]:
-    """Return the tickets among `live` that depend on `ticket`, directly or not, the nearest first."""
+    """Return the tickets among `live` that depend on `ticket`, directly or not, or are below it, the nearest first."""
     by_id = {other.ticket_id: other for other in live}
+    below: dict[str, list[str]] = {}
+    for other in by_id.values():
+        if other.parent is not None:
+            below.setdefault(other.parent, []).append(other.ticket_id)
     found: dict[str, Ticket] = {}
-    queue = deque(ticket.dependants)
+    queue = deque([*ticket.dependants, *below.get(ticket.ticket_id, ())])
     while queue:
         ticket_id = queue.popleft()
         if ticket_id in by_id and ticket_id not in found:
             found[ticket_id] = by_id[ticket_id]
             queue.extend(by_id[ticket_id].dependants)
+            queue.extend(below.get(ticket_id, ()))
     return tuple(found.values())
 
 
@@ -264,15 +321,10 @@ def complete(
         progress=None,
     )
     compensated(builder, ticket, around)
-    dependants = [builder.latest(around.dependants[i]) for i in ticket.dependants if i in around.dependants]
-    waiting = [without_dependency(builder, other) for other in dependants if other.status is TicketStatus.PENDING]
+    start_clock(builder, ticket, around.clock)
+    child_ended(builder, ended, around)
+    likely_late(builder, ended)
+    waiting = released(builder, [around.dependants[i] for i in ticket.dependants if i in around.dependants])
     if not waiting:
         settle(builder, ended, around)
     return [other for other in waiting if other.waiting is Waiting.DISCOVERY]
-
-
-def without_dependency(builder: StepBuilder, dependant: Ticket) -> Ticket:
-    left = dependant.open_dependencies - 1
-    if left:
-        return builder.change_ticket(dependant, open_dependencies=left)
-    return builder.change_ticket(dependant, open_dependencies=0, ready_at=builder.now, **readied(builder))

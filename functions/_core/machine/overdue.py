@@ -5,10 +5,13 @@ from datetime import datetime
 
 from functions._core.machine.assignment import not_asked_for, pulls, schedule_to_start
 from functions._core.machine.closing import risk
-from functions._core.machine.ending import fail, readied, retry_or_fail, settle
+from functions._core.machine.ending import complete, fail, retry_or_fail, settle
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
+from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder
+from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, last_call, worsened
+from functions._core.records.control import OnLapse
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import (
     FlowStatus,
@@ -98,6 +101,8 @@ def _act(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
         builder.change_ticket(ticket, until=ticket.until)
     elif ticket.status is TicketStatus.PENDING:
         _pending(builder, ticket, outcome)
+    elif ticket.status is TicketStatus.WAITING:
+        _waited(builder, ticket, outcome.around)
     elif ticket.acknowledged_at is None and pulls(ticket):
         not_asked_for(builder, ticket)
     elif ticket.acknowledged_at is None:
@@ -123,6 +128,9 @@ def _pending(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> No
         message = f"no worker that offers {asked} has registered within {waited:g} s"
         fail(builder, ticket, Reason(code="no_worker", message=message), outcome.around)
         return
+    if ticket.waiting is Waiting.TURN:
+        builder.change_ticket(ticket, until=builder.now + builder.context.rules.reemit_most)
+        return
     # The rest is driven by something that may have been lost; the flow's own wake-up ends it at the deadline.
     emissions = ticket.emissions + 1
     after = builder.context.rules.reemit_after(emissions)
@@ -132,6 +140,33 @@ def _pending(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> No
     changed = builder.change_ticket(ticket, emissions=emissions, **changes)
     if changed.waiting is Waiting.DISCOVERY:
         builder.ready([changed])
+
+
+def ends_well(ticket: Ticket) -> bool:
+    """Whether a WAITING ticket whose wait is over is COMPLETED by that, and not FAILED."""
+    control = ticket.control
+    if control is None or ticket.waiting is Waiting.MOMENT:
+        return True
+    rule = control.approval.on_timeout if control.approval else control.wait.on_timeout if control.wait else None
+    return rule is OnLapse.CONTINUE
+
+
+def _waited(builder: StepBuilder, ticket: Ticket, around: RelatedTickets) -> None:
+    """End a wait that is over, or let a ticket with children go on, in case that its event was lost."""
+    if ticket.waiting is Waiting.CHILDREN:
+        emissions = ticket.emissions + 1
+        until = builder.now + builder.context.rules.reemit_after(emissions)
+        builder.ready([builder.change_ticket(ticket, emissions=emissions, until=until)])
+        return
+    if ends_well(ticket):
+        output = {"approved": None} if ticket.waiting is Waiting.APPROVAL else None
+        builder.ready(complete(builder, ticket, output, around, trigger=TicketTrigger.ARRIVE))
+        return
+    code, missed = "event_missing", "the event that it waits for has not come"
+    if ticket.waiting is Waiting.APPROVAL:
+        code, missed = "approval_expired", "nobody has approved or denied it"
+    message = f"{missed} by {format_time(ticket.until or builder.now)}"
+    fail(builder, ticket, Reason(code=code, message=message), around)
 
 
 def _timed_out(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:

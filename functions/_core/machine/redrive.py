@@ -8,8 +8,9 @@ from functions._core.errors import Rejected
 from functions._core.events.commands import Command, RetryRequest, given_by, refusal
 from functions._core.machine.closing import Settled, executing_wakeup
 from functions._core.machine.compensation import NOT_COMPENSATED
-from functions._core.machine.ending import readied, taken_back
+from functions._core.machine.ending import taken_back
 from functions._core.machine.flow import emit_again
+from functions._core.machine.releasing import may_fail, readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.graph import Work, schedule
@@ -36,8 +37,17 @@ def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Seq
     again = {
         t.ticket_id: t
         for t in tickets
-        if t.compensates is None and t.status in TO_DO_AGAIN and not work_stands(t) and not left_out(t)
+        if t.compensates is None
+        and t.status in TO_DO_AGAIN
+        and not work_stands(t)
+        and not left_out(t)
+        # Children are done again with their parent; a failure that counts as done is not tried again.
+        and t.parent is None
+        and not (t.status is TicketStatus.FAILED and may_fail(t))
     }
+    for t in tickets:  # in the order of the plan: what was skipped may be wanted now
+        if t.status is TicketStatus.SKIPPED and t.parent is None and any(one in again for one in t.dependencies):
+            again[t.ticket_id] = t
     return _scheduled(again, {i: sum(d in again for d in t.dependencies) for i, t in again.items()}, now, deadline)
 
 
@@ -141,6 +151,9 @@ def redrive_ticket(
     """
     if ticket.compensates is not None or work_stands(ticket):
         raise refusal(f"ticket {ticket.task_id} is about work that is done and was to be undone: look at it yourself")
+    if ticket.parent is not None or may_fail(ticket):
+        which = "belongs to a task with children" if ticket.parent is not None else "counts as done although it failed"
+        raise refusal(f"ticket {ticket.task_id} {which}: redrive the flow, or that task, once it has ended")
     if not command.force and not (ticket.idempotent and ticket.retry_count < ticket.sla.max_retries):
         why = "has no retry left" if ticket.idempotent else "is not idempotent"
         raise Rejected(f"task {ticket.task_id} {why}: say force to try it again", code="no_retry_left", status=409)
@@ -161,7 +174,7 @@ def _do_again(builder: StepBuilder, again: Sequence[Ticket], retried: Ticket | N
             ticket,
             TicketTrigger.REDRIVE,
             "ticket.redriven",
-            **_blank(ticket, builder, retry_count=retries.get(ticket.ticket_id, 0)),
+            **blank(ticket, builder, retry_count=retries.get(ticket.ticket_id, 0)),
         )
         for ticket in again
     ]
@@ -198,10 +211,11 @@ def _reopen(builder: StepBuilder, command: Command, tickets: int, deadline: date
         ended_at=None,
         sla_deadline=deadline,
         sla_limit=None,
+        clock_waits={},
     )
 
 
-def _blank(ticket: Ticket, builder: StepBuilder, *, retry_count: int) -> dict[str, Any]:
+def blank(ticket: Ticket, builder: StepBuilder, *, retry_count: int) -> dict[str, Any]:
     """Return the changes of a ticket that is done again; its attempts count on, so that old reports stay old."""
     waits = {"waiting": Waiting.DEPENDENCIES, "waiting_since": builder.now, "until": builder.flow.sla_deadline}
     return {

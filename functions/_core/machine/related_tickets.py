@@ -1,31 +1,13 @@
 """Loads the records that the end of a ticket or a flow needs, and no more, so that ends in large plans stay cheap."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from functions._core.decision.references import Resolution
 from functions._core.events.telemetry import TicketFacts
-from functions._core.ports import FlowStore, Ports
+from functions._core.ports import Ports
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import JsonObject, TicketStatus, ticket_id_of
-
-OUTPUTS_AT_ONCE = 8
-"""Upstream tickets in memory at once while their outputs are filled in: of each only what is referred to is kept."""
-
-
-async def resolved_parameters(ticket: Ticket, store: FlowStore, most: int) -> JsonObject:
-    """Return a ticket's parameters with every reference replaced by the upstream output.
-
-    `most` is how many bytes the references may stand for. Raises `Undeliverable` for one that stands for nothing.
-    """
-    resolution = Resolution(ticket.parameters, most)
-    task_ids = {ticket_id_of(ticket.flow_id, task_id): task_id for task_id in resolution.task_ids}
-    ids = list(task_ids)
-    for start in range(0, len(ids), OUTPUTS_AT_ONCE):
-        upstream = await store.tickets(ids[start : start + OUTPUTS_AT_ONCE], ticket.flow_id)
-        for ticket_id, other in upstream.items():
-            resolution.add(task_ids[ticket_id], other.output)
-    return resolution.parameters()
+from functions._core.records.values import TicketStatus, Waiting, ticket_id_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +17,8 @@ class RelatedTickets:
     `dependants` of those that succeeded; the `live` ones among all that depend on those that fail for good;
     the counts by status (`tally`) of all tickets unless others are known to continue. `goes_on` says that something
     else is live for certain. `undone` are the tickets whose work compensations among all of these undo, by id.
+    `parents` are those whose children are among all of these, by id, and `following` the children, by index, whose turn
+    it is next. `clock` are all live tickets of the flow where a wait may stop its clock.
     """
 
     dependants: Mapping[str, Ticket] = field(default_factory=dict)
@@ -42,6 +26,13 @@ class RelatedTickets:
     tally: Mapping[str, int] | None = None
     goes_on: bool = False
     undone: Mapping[str, Ticket] = field(default_factory=dict)
+    parents: Mapping[str, Ticket] = field(default_factory=dict)
+    following: Mapping[tuple[str, int], Ticket] = field(default_factory=dict)
+    clock: Sequence[Ticket] = ()
+
+    def with_clock(self, live: Sequence[Ticket]) -> "RelatedTickets":
+        """Return these with all live tickets of the flow."""
+        return replace(self, clock=live)
 
     @property
     def touched(self) -> Sequence[Ticket]:
@@ -64,13 +55,48 @@ async def around_ends(succeeding: Sequence[Ticket], failing: Sequence[Ticket], p
     dependants = await ports.store.tickets(ids, flow_id) if ids else {}
     live = await _live_after(failing, ports)
     tickets = (*succeeding, *failing)
-    undone = await undone_by((*tickets, *live.values()), ports)
+    ended = (*tickets, *live.values())
+    undone = await undone_by(ended, ports)
+    if any(ticket.parent or stops_clock(ticket) for ticket in ended):
+        # A parent is live until its children have ended, so this is not the end of the flow.
+        found = RelatedTickets(dependants=dependants, live=tuple(live.values()), undone=undone)
+        return await _with_parents(found, ended, ports)
     if any(other.status is TicketStatus.PENDING for other in dependants.values() if other.ticket_id not in live):
         return RelatedTickets(dependants=dependants, live=tuple(live.values()), undone=undone)
     ending = len(live) + sum(ticket.live for ticket in tickets)
     last = await ports.ticket_counts.live(flow_id, ending + 1) <= ending
     tally = await ports.ticket_counts.by_status(flow_id) if last else None
     return RelatedTickets(dependants=dependants, live=tuple(live.values()), tally=tally, undone=undone)
+
+
+async def _with_parents(found: RelatedTickets, ended: Sequence[Ticket], ports: Ports) -> RelatedTickets:
+    """Return the related tickets with the parents of those that end, and the children whose turn it is next."""
+    flow_id, numbers = ended[0].flow_id, Counter(ticket.parent for ticket in ended if ticket.parent)
+    parents = await ports.store.tickets(set(numbers), flow_id) if numbers else {}
+    places: dict[str, tuple[str, int]] = {}
+    for parent in parents.values():
+        if parent.children is not None and parent.control is not None and parent.control.foreach is not None:
+            first, made = parent.children.begun, parent.children.made
+            for index in range(first, min(first + numbers[parent.ticket_id], made)):
+                child = ticket_id_of(flow_id, f"{parent.task_id}[{index}]")
+                places[child] = (parent.ticket_id, index)
+    following = await ports.store.tickets(places, flow_id) if places else {}
+    stops = any(map(stops_clock, ended))
+    gone_on = any(parent.live and parent not in ended for parent in parents.values())
+    last = not gone_on and await ports.ticket_counts.live(flow_id, len(ended) + 1) <= len(ended)
+    return replace(
+        found,
+        parents=parents,
+        following={places[ticket_id]: child for ticket_id, child in following.items()},
+        clock=await ports.store.tickets_of(flow_id, live_only=True) if stops else (),
+        tally=await ports.ticket_counts.by_status(flow_id) if last else None,
+    )
+
+
+def stops_clock(ticket: Ticket) -> bool:
+    """Whether the ticket is a wait that stops the clock of its flow."""
+    wait = (ticket.control.wait or ticket.control.approval) if ticket.control else None
+    return wait is not None and wait.stops_clock
 
 
 async def undone_by(tickets: Iterable[Ticket], ports: Ports) -> Mapping[str, Ticket]:
@@ -92,7 +118,18 @@ async def _live_after(failing: Sequence[Ticket], ports: Ports) -> Mapping[str, T
         fresh = {ticket_id: other for ticket_id, other in found.items() if other.live and ticket_id not in live}
         live.update(fresh)
         frontier = {after for other in fresh.values() for after in other.dependants} - live.keys()
+    if any(ticket.status is TicketStatus.WAITING and ticket.waiting is Waiting.CHILDREN for ticket in failing):
+        live |= await _live_below({ticket.ticket_id for ticket in failing}, failing[0].flow_id, ports)
     return live
+
+
+async def _live_below(above: set[str], flow_id: str, ports: Ports) -> dict[str, Ticket]:
+    """Return the live children of tickets, and theirs, by id."""
+    found: dict[str, Ticket] = {}
+    for ticket in sorted(await ports.store.tickets_of(flow_id, live_only=True), key=lambda one: len(one.scope)):
+        if ticket.parent in above or ticket.parent in found:
+            found[ticket.ticket_id] = ticket
+    return found
 
 
 PAGE = 500

@@ -6,7 +6,8 @@ from typing import Any
 
 from functions._core.events.commands import AdjustRequest, ReplanRequest, given_by, refusal, said
 from functions._core.machine.closing import Settled, ending, executing_wakeup, recount
-from functions._core.machine.ending import readied, taken_back
+from functions._core.machine.ending import taken_back
+from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.replan import LEFT_OUT, Replan, left_out

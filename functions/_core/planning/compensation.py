@@ -57,10 +57,22 @@ def compensations(
     return made, tuple(originals.values())
 
 
+def parents_of(originals: Sequence[Ticket], tickets: Sequence[Ticket]) -> Sequence[Ticket]:
+    """Return the tickets, COMPLETED themselves, that `originals` are children of, directly or not."""
+    by_id, found = {ticket.ticket_id: ticket for ticket in tickets}, dict[str, Ticket]()
+    for original in originals:
+        at = by_id.get(original.parent or "")
+        while at is not None and at.ticket_id not in found:
+            found[at.ticket_id] = at
+            at = by_id.get(at.parent or "")
+    return [ticket for ticket in found.values() if ticket.status is TicketStatus.COMPLETED]
+
+
 def to_undo(ticket: Ticket) -> bool:
     """Whether the ticket has done something that it says how to undo."""
     done = ticket.status is TicketStatus.COMPLETED and not ticket.skipped
-    return done and ticket.undo is not None and ticket.compensates is None
+    own = ticket.control is not None and ticket.control.has_children
+    return done and ticket.undo is not None and ticket.compensates is None and not own
 
 
 def compensation_id(ticket_id: str, redrives: int) -> str:
@@ -165,6 +177,9 @@ BLANK: Mapping[str, Any] = {
         "schedule_to_start_ms",
         "heartbeat_timeout_ms",
         "undo",
+        "control",
+        "parent",
+        "children",
         "skipped",
         "turn",
         "progress",

@@ -193,6 +193,17 @@ def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) ->
     return Schedule(timings, max(levels.values(), default=-1) + 1, path, share.critical_ms)
 
 
+def critical_path_ms(tasks: Sequence[Plannable]) -> int:
+    """Return the greatest sum of estimates along a path, in milliseconds; tasks that no order has do not count."""
+    levels = topological_levels({task.task_id: task.dependencies for task in tasks})
+    by_id = {task.task_id: task for task in tasks}
+    ends: dict[str, int] = {}
+    for task_id in levels:
+        before = (ends.get(one, 0) for one in by_id[task_id].dependencies)
+        ends[task_id] = by_id[task_id].estimate_ms + max(before, default=0)
+    return max(ends.values(), default=0)
+
+
 def named_edges(redundant: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
     """Return redundant edges as `A → C`, in a stable order, at most `EDGES_NAMED`."""
     edges = (f"{one} → {task_id}" for task_id, ids in redundant.items() for one in sorted(ids))

@@ -11,12 +11,16 @@ from functions._core.decision.reading import InvalidDecision, decision_in
 from functions._core.errors import Rejected
 from functions._core.planning.graph import Timing, Work, schedule
 from functions._core.planning.tickets import generate_tickets, ticket_hash
+from functions._core.records.control import OnSkipped
 from functions._core.records.models import HELD_TICKETS, LIVE_TICKETS, Flow, Reason, Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.rules import Rules
 
 GIVEN_UP = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED})
 """Statuses of tickets that came to nothing: a task that is another one now is done anew."""
+
+DONE = frozenset({TicketStatus.COMPLETED, TicketStatus.SKIPPED})
+"""Statuses of tickets that no other one has to wait for."""
 
 LEFT_OUT = "replanned"
 """Code of the reason of a ticket that another plan has left out."""
@@ -87,14 +91,15 @@ def replan(
     same = {i for i, new in wanted.items() if i in present and _same(present[i], new)}
     revived = _revived(present, wanted, same)
     gone = (ticket for i, ticket in present.items() if i not in wanted and not left_out(ticket))
-    removed = [ticket for ticket in gone if ticket.status is not TicketStatus.COMPLETED]
+    removed = [ticket for ticket in gone if ticket.status not in DONE]
     changed = [i for i in wanted if i in present and (i not in same or i in revived)]
     _check(present, changed, removed, force=force)
-    done = {i for i in same if present[i].status is TicketStatus.COMPLETED}
+    done = {i for i in same if present[i].status in DONE or (i not in revived and _failed_as_may_be(present[i]))}
     if any(one not in done for i in done for one in wanted[i].dependencies):  # after a redrive: see `lacking_followers`
         for i, more in lacking_followers([ticket for i, ticket in wanted.items() if i not in done]).items():
             wanted[i] = wanted[i].but(dependants=(*wanted[i].dependants, *more))
-    hopeless = {i for i in same if present[i].status in GIVEN_UP and i not in revived}
+    hopeless = {i for i in same if present[i].status in GIVEN_UP and i not in revived and i not in done}
+    hopeless |= {i for i in same if present[i].status is TicketStatus.SKIPPED}
     wanted = _timed(wanted, done, now, flow)
     kept: list[Ticket] = []
     made: dict[str, Ticket] = {}
@@ -102,7 +107,7 @@ def replan(
         ordered = [i for i in new.dependencies if ticket_id in wanted[i].dependants]
         open_ones = sum(i not in done for i in ordered)
         if ticket_id not in same or ticket_id in revived:
-            if any(i in hopeless for i in new.dependencies):
+            if any(i in hopeless for i in new.dependencies) and _needs_all(new):
                 raise _not_now(
                     f"task {new.task_id} depends on a task that came to nothing: change or leave that out, too"
                 )
@@ -121,6 +126,15 @@ def replan(
         removed=removed,
         unmoved=len(same - revived) - len(moved),
     )
+
+
+def _failed_as_may_be(ticket: Ticket) -> bool:
+    return ticket.status is TicketStatus.FAILED and ticket.control is not None and ticket.control.allow_failure
+
+
+def _needs_all(ticket: Ticket) -> bool:
+    """Whether a ticket is not done where a dependency was skipped, or came to nothing."""
+    return ticket.control is None or ticket.control.on_skipped is OnSkipped.SKIP
 
 
 def _same(present: Ticket, new: Ticket) -> bool:
@@ -166,7 +180,9 @@ def _check(present: Mapping[str, Ticket], changed: Sequence[str], removed: Seque
     for ticket in (*(present[i] for i in changed), *removed):
         if ticket.status in HELD_TICKETS and not force:
             raise _not_now(f"task {ticket.task_id} is with worker {ticket.worker_id}: say force to take it away")
-        if ticket.status not in LIVE_TICKETS | GIVEN_UP:
+        if ticket.waiting is Waiting.CHILDREN:
+            raise _not_now(f"task {ticket.task_id} has children at work: let it end, or cancel it first")
+        if ticket.status not in LIVE_TICKETS | GIVEN_UP | {TicketStatus.SKIPPED}:
             raise _not_now(f"task {ticket.task_id} is {ticket.status}: give a task that is to be done anew another id")
 
 
@@ -179,7 +195,7 @@ def _ready(ticket: Ticket, now: datetime) -> Ticket:
 def _shared(present: Ticket, new: Ticket, open_ones: int) -> Ticket:
     """Return a live ticket that stays, with what follows from the plan as a whole; one at work keeps its time."""
     shared = {name: getattr(new, name) for name in SHARED}
-    if present.status in HELD_TICKETS:
+    if present.status in HELD_TICKETS or present.status is TicketStatus.WAITING:
         return present.but(dependants=new.dependants, level=new.level, tail_ms=new.tail_ms)
     return present.but(**shared, sla=present.sla.but(deadline=new.sla.deadline), open_dependencies=open_ones)
 

@@ -15,6 +15,7 @@ from functions._core.records.values import (
     Outcome,
     SlackState,
     TicketStatus,
+    Waiting,
     add_time,
     milliseconds,
     time_span,
@@ -60,6 +61,7 @@ def wakeup_of(ticket: Ticket, flow: Flow) -> datetime | None:
 def last_call(ticket: Ticket, flow: Flow) -> datetime | None:
     """Return when it becomes too late to start a ticket that waits, by the estimates; None if it undoes or is late."""
     waits = ticket.status is TicketStatus.PENDING and not ticket.late and ticket.compensates is None
+    waits = waits and ticket.waiting is not Waiting.TURN  # its parent is late, or those before it are
     return add_time(flow.sla_deadline, -needed(ticket)) if waits else None
 
 
@@ -145,7 +147,7 @@ def _last_wait(flow: Flow, now: datetime) -> timedelta:
 
 
 def _next_slack_moment(ticket: Ticket) -> datetime | None:
-    if ticket.announced is SlackState.BREACHED:
+    if ticket.announced is SlackState.BREACHED or ticket.waiting is Waiting.TURN:
         return None
     if ticket.announced is SlackState.ON_TRACK and ticket.status is TicketStatus.PENDING:
         return ticket.latest_start

@@ -1,7 +1,8 @@
 """C2: one execution ticket for each task of a checked plan. Pure: the same input gives the same tickets."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter, is_
 from typing import Any
@@ -108,13 +109,16 @@ HASHED = frozenset(
 )
 """The fields that never change once the ticket is made; the hash is taken over them."""
 
+HASHED_STEERED = HASHED | {"control", "parent", "scope", "index", "item"}
+"""The fields under the hash of a ticket that something steers, or that is the child of another one."""
+
 HASHED_AT_FIRST = HASHED - {"undo"}
 """The fields under the hash of older tickets, which did not cover `undo`; such tickets may still be stored."""
 
 HASHES_KEPT = 1_000
 """Tickets whose hash is kept with the values that it was computed from: as many as a store keeps in memory."""
 
-_hashed = attrgetter(*sorted(HASHED))
+_hashed = attrgetter(*sorted(HASHED_STEERED))
 _hashes: OrderedDict[str, tuple[tuple[object, ...], str]] = OrderedDict()
 
 
@@ -124,14 +128,44 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
     The time from `now` to the flow's deadline is shared out by `plan.schedule`, which raises `ValueError` for
     a graph that C1 would have refused.
     """
-    tasks = decision.cognitive_plan.tasks
+    return tickets_of(decision.cognitive_plan.tasks, Within(flow, decision, flow.sla_deadline), now, rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What tasks are in: a flow, and perhaps a ticket of it that they are the sub-flow of."""
+
+    flow: Flow
+    decision: Decision
+    deadline: datetime
+    """When all of the tasks have to be done."""
+    parent: Ticket | None = None
+
+    @property
+    def scope(self) -> str:
+        """How the ids of the tasks begin on their tickets."""
+        return f"{self.parent.task_id}/" if self.parent else ""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The ids of the tasks that lead here."""
+        return self.parent.control.subflow if self.parent and self.parent.control else ()
+
+
+def tickets_of(tasks: Sequence[Task], within: Within, now: datetime, rules: Rules) -> tuple[Ticket, ...]:
+    """Return the tickets of the tasks of a plan, or of a plan within it."""
+    flow, decision, parent = within.flow, within.decision, within.parent
     by_id = {task.task_id: task for task in tasks}
-    own = own_ticket_id(decision.decision_id, len(tasks))
-    ids = {task_id: own or ticket_id_of(flow.flow_id, task_id) for task_id in by_id}
-    plan = schedule(tasks, now, flow.sla_deadline)
-    redundant = plan.redundant(tasks)
+    own = None if parent else own_ticket_id(decision.decision_id, len(tasks))
+    ids = {task_id: own or ticket_id_of(flow.flow_id, within.scope + task_id) for task_id in by_id}
+    plan = schedule(tasks, now, within.deadline)
+    # In a plan with branches each edge says something: what was skipped, or failed, behind it.
+    redundant = {} if any(task.control() for task in tasks) else plan.redundant(tasks)
     followers = dependants(tasks, redundant)
     of_flow = _of_flow(flow, decision, now)
+    if parent is not None:
+        of_flow |= {"parent": parent.ticket_id, "scope": within.scope}
+    after_ms = parent.tail_ms if parent else 0
     tickets = []
     for task_id, timing in plan.timings.items():
         task = by_id[task_id]
@@ -139,11 +173,11 @@ def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules
         until = flow.sla_deadline if task.dependencies else now + rules.reemit_after(0)
         ticket = Ticket(
             **of_flow,
-            **_of_task(task, decision, timing.latest_finish, rules.least_timeout_ms),
+            **_of_task(task, within, timing.latest_finish, rules.least_timeout_ms),
             ticket_id=ids[task_id],
             latest_start=timing.latest_start,
-            tail_ms=timing.tail_ms,
-            late=time_span(task.estimate_ms + timing.tail_ms) > flow.sla_deadline - now,
+            tail_ms=timing.tail_ms + after_ms,
+            late=time_span(task.estimate_ms + timing.tail_ms + after_ms) > flow.sla_deadline - now,
             level=timing.level,
             critical=timing.critical,
             dependencies=tuple(ids[dependency] for dependency in task.dependencies),
@@ -185,7 +219,8 @@ def ticket_hash(ticket: Ticket) -> str:
     known = _hashes.get(ticket.ticket_id)
     if known is not None and all(map(is_, known[0], values)):
         return known[1]
-    computed = _hash_over(ticket, HASHED)
+    steered = ticket.control is not None or ticket.parent is not None
+    computed = _hash_over(ticket, HASHED_STEERED if steered else HASHED)
     _hashes[ticket.ticket_id] = values, computed
     if len(_hashes) > HASHES_KEPT:
         _hashes.popitem(last=False)
@@ -239,14 +274,15 @@ def _of_flow(flow: Flow, decision: Decision, now: datetime) -> dict[str, Any]:
     }
 
 
-def _of_task(task: Task, decision: Decision, latest_finish: datetime, least_timeout_ms: int) -> dict[str, Any]:
+def _of_task(task: Task, within: Within, latest_finish: datetime, least_timeout_ms: int) -> dict[str, Any]:
     """Return the fields that the task decides: the work, its care and its time."""
+    decision = within.decision
     risk_band = task.risk_band or decision.flow_risk_band
     qos = QOS[risk_band]
     retry = task.retry or Retry()
     retries = MAX_RETRIES[risk_band] if retry.max_retries is None else retry.max_retries
     return {
-        "task_id": task.task_id,
+        "task_id": within.scope + task.task_id,
         "task_type": task.task_type,
         "description": task.description,
         "parameters": task.parameters,
@@ -262,12 +298,14 @@ def _of_task(task: Task, decision: Decision, latest_finish: datetime, least_time
         "qos": qos,
         "sla": Sla(
             deadline=latest_finish,
-            timeout_ms=task.timeout_ms or max(least_timeout_ms, TIMEOUT_FACTOR * task.estimate_ms),
+            timeout_ms=task.timeout_ms or max(least_timeout_ms, TIMEOUT_FACTOR * task.item_estimate_ms),
             max_retries=retries,
         ),
         "retry": DEFAULT_RETRY if task.retry is None else RetryPolicy(**retry.model_dump(exclude={"max_retries"})),
         "schedule_to_start_ms": task.schedule_to_start_ms,
         "heartbeat_timeout_ms": task.heartbeat_timeout_ms,
+        "control": task.control(within.path),
+        "labels": {**within.flow.labels, **task.labels} if task.labels else within.flow.labels,
         "undo": _undo(task, by_type=decision.cognitive_plan.compensate_by_type),
     }
 

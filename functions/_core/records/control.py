@@ -132,8 +132,8 @@ class Control(Record):
     """The moment or the event that it waits for (WAIT)."""
     foreach: Foreach | None = None
     """The list for whose items it has children."""
-    subflow: bool = False
-    """Whether its children are the tasks of the plan within it (SUBFLOW)."""
+    subflow: tuple[str, ...] = ()
+    """The ids of the tasks that lead to the plan whose tasks are its children (SUBFLOW), the outermost first."""
 
     @property
     def works_alone(self) -> bool:
@@ -143,7 +143,7 @@ class Control(Record):
     @property
     def has_children(self) -> bool:
         """Whether the ticket has children."""
-        return self.subflow or self.foreach is not None
+        return bool(self.subflow) or self.foreach is not None
 
 
 class Children(Record):
@@ -161,6 +161,8 @@ class Children(Record):
     """Those that are FAILED or CANCELLED, but for those that may fail."""
     skipped: int = 0
     """Those that are SKIPPED, or that may fail and did."""
+    apart: bool = False
+    """Whether their outputs stay with them, as they are too large together to be the output of one ticket."""
 
     @property
     def ended(self) -> int:

@@ -315,6 +315,8 @@ class Ticket(Record):
     """Condition, wait, repetition or sub-flow; None for a plain task."""
     parent: str | None = None
     """Id of the ticket whose child this one is: an item of its list, or a task of its plan."""
+    scope: str = ""
+    """How the ids of the tasks begin that it sees: those of its sub-flow; empty outside of sub-flows."""
     index: int | None = None
     """The place in the list, from 0 on, of the item that it is for."""
     item: Any = None

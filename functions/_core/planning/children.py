@@ -1,0 +1,106 @@
+"""The children of a ticket: one for each item of its list, or for each task of the plan within it. Pure, like C2."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from functions._core.decision.model import Decision, SubPlan, Task, rounds
+from functions._core.decision.reading import read_decision
+from functions._core.errors import Undeliverable
+from functions._core.planning.tickets import Within, ticket_hash, tickets_of
+from functions._core.records.control import Control
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.record import defaults_of
+from functions._core.records.values import TicketStatus, Waiting, add_time, ticket_id_of, time_span
+from functions._core.rules import Rules
+
+_DEFAULTS = defaults_of(Ticket)
+
+BLANK = {
+    name: _DEFAULTS[name]
+    for name in ("dependencies", "dependants", "open_dependencies", "children", "emissions", "critical", "version")
+} | {"started_at": None, "ready_at": None, "announced": _DEFAULTS["announced"], "late": False}
+"""Fields that the child for an item does not take over from the ticket that it is made from."""
+
+
+def item_names(first: int, last: int) -> list[str]:
+    """Return the ends of the task ids of the children for the items from `first` to before `last`."""
+    return [f"[{index}]" for index in range(first, last)]
+
+
+def item_estimate_ms(parent: Ticket) -> int:
+    """Return how long one item of a ticket's list is expected to take, in milliseconds."""
+    foreach = parent.control.foreach if parent.control else None
+    return max(1, parent.estimated_duration_ms // (rounds(foreach.expected_items, foreach) if foreach else 1))
+
+
+def expected_ms(parent: Ticket, total: int) -> int:
+    """Return how long all items of a list are expected to take, in milliseconds."""
+    foreach = parent.control.foreach if parent.control else None
+    return item_estimate_ms(parent) * (rounds(total, foreach) if foreach else 1)
+
+
+def item_tickets(parent: Ticket, items: Sequence[Any], first: int, since: datetime, until: datetime) -> list[Ticket]:
+    """Return the children for `items`, of which the first one is number `first` of the list; each waits for its turn.
+
+    They are made from the parent: the same task, without its condition. `since` is when the parent began, so that a
+    repetition makes the same tickets; nothing has to look at them before `until`.
+    """
+    control = parent.control or Control()
+    estimate = item_estimate_ms(parent)
+    made = []
+    for index, item in enumerate(items, first):
+        name = f"{parent.task_id}[{index}]"
+        child = parent.but(
+            **BLANK,
+            ticket_id=ticket_id_of(parent.flow_id, name),
+            task_id=name,
+            parent=parent.ticket_id,
+            index=index,
+            item=item,
+            control=Control(subflow=control.subflow) if control.subflow else None,
+            status=TicketStatus.PENDING,
+            estimated_duration_ms=estimate,
+            latest_start=max(since, add_time(parent.sla.deadline, -time_span(estimate))),
+            created_at=since,
+            waiting=Waiting.TURN,
+            waiting_since=since,
+            until=until,
+            next_wakeup_at=until,
+        )
+        made.append(child.but(hash=ticket_hash(child)))
+    return made
+
+
+def subflow_tickets(parent: Ticket, text: bytes, flow: Flow, since: datetime, rules: Rules) -> tuple[Ticket, ...]:
+    """Return the tickets of the plan within a ticket; `text` is the decision, and `since` when the parent began."""
+    decision, plan = subplan_of(text, parent.control.subflow if parent.control else ())
+    # Its tasks share the time that the parent has; late, they share what is left as if it were a moment.
+    deadline = max(parent.sla.deadline, add_time(since, timedelta(milliseconds=1)))
+    return tickets_of(plan.tasks, Within(flow, decision, deadline, parent), since, rules)
+
+
+def subplan_of(text: bytes, path: tuple[str, ...]) -> tuple[Decision, SubPlan]:
+    """Return a decision, and the plan within its plan that `path` leads to."""
+    decision = _decision(text)
+    tasks: Sequence[Task] = decision.cognitive_plan.tasks
+    plan: SubPlan | None = None
+    for task_id in path:
+        plan = next((task.plan for task in tasks if task.task_id == task_id), None)
+        tasks = plan.tasks if plan else ()
+    if plan is None:
+        raise Undeliverable(f"the decision has no plan within task {'/'.join(path)}", code="ticket_corrupted")
+    return decision, plan
+
+
+@lru_cache(maxsize=8)
+def _decision(text: bytes) -> Decision:
+    """Return a decision; the sub-flows of one flow begin and end one after the other."""
+    return read_decision(text)
+
+
+def last_tasks(plan: SubPlan) -> Sequence[str]:
+    """Return the ids of the tasks that no other one depends on, in the order of the plan."""
+    needed = {one for task in plan.tasks for one in task.dependencies}
+    return [task.task_id for task in plan.tasks if task.task_id not in needed]
