@@ -12,7 +12,7 @@ from functions._core.records.values import FlowStatus, Priority, TicketStatus, W
 
 T = TypeVar("T")
 
-TICKET_FILTERS = frozenset({"flow_id", "plan_id", "intent_id", "status", "priority", "worker_id"})
+TICKET_FILTERS = frozenset({"flow_id", "plan_id", "intent_id", "status", "priority", "worker_id", "parent"})
 
 MAX_POSITION = 2**63 - 1
 """Above every position: where pages that show the newest first begin."""

@@ -61,7 +61,7 @@ class TicketCounts(Protocol):
         """Return how many tickets of the flow's plan, compensations aside, are in each status; absent ones are zero."""
 
     async def live(self, flow_id: str, at_most: int) -> int:
-        """Return how many tickets of the flow are PENDING, ASSIGNED or RUNNING, counting no further than `at_most`."""
+        """Return how many tickets of the flow are live (`LIVE_TICKETS`), counting no further than `at_most`."""
 
     async def active(self) -> Mapping[str, int]:
         """Return how many tickets each worker holds (ASSIGNED or RUNNING), by worker id."""
@@ -135,7 +135,7 @@ class Views(Protocol):
     async def find_tickets(
         self, filters: Mapping[str, str], cursor: str | None, limit: int
     ) -> tuple[Sequence[Ticket], str | None]:
-        """Return tickets by `flow_id`, `plan_id`, `intent_id`, `status`, `priority` or `worker_id`, oldest first."""
+        """Return tickets that all `filters` fit (`TICKET_FILTERS` of the adapters' pages), the oldest first."""
 
     async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
         """Return the transitions of a flow (of all flows for None) with `seq` above `after`, in order."""

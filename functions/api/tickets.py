@@ -30,6 +30,7 @@ async def list_tickets(  # noqa: PLR0913 - each is a filter of the query
     services: Services,
     *,
     flow_id: Id = None,
+    parent: Id = None,
     plan_id: Id = None,
     intent_id: Id = None,
     status: Annotated[TicketStatus | None, Query(description="In any letter case")] = None,
@@ -38,9 +39,13 @@ async def list_tickets(  # noqa: PLR0913 - each is a filter of the query
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> TicketPage:
-    """Return the tickets that all given filters fit, the oldest first."""
+    """Return the tickets that all given filters fit, the oldest first; `parent` is the id of the one they are of."""
+    if parent is not None and flow_id is None:
+        above = (await services.ports.store.tickets([parent])).get(parent)
+        flow_id = above.flow_id if above else ""  # a store finds children within a flow, however many flows there are
     filters = {
         "flow_id": flow_id,
+        "parent": parent,
         "plan_id": plan_id,
         "intent_id": intent_id,
         "status": status,

@@ -220,7 +220,7 @@ class FlowStoreSuite(StoresSuite):
         plan = [make_ticket(flow, number, status=status) for number, status in enumerate(TicketStatus)]
         await stores.store.commit(make_step(flow, *plan))
         live = await stores.store.tickets_of(flow.flow_id, live_only=True)
-        assert [ticket.status for ticket in live] == ["PENDING", "ASSIGNED", "RUNNING"]
+        assert [ticket.status for ticket in live] == ["PENDING", "ASSIGNED", "RUNNING", "WAITING"]
 
     async def test_no_value_that_the_machine_may_produce_is_refused(self, stores: Stores) -> None:
         """Clocks of two machines differ, texts are anybody's, and numbers are only bounded where a rule says so."""

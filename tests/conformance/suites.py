@@ -1,5 +1,6 @@
 """All suites for the storage ports, for an adapter to take one by one."""
 
+from tests.conformance.children import ChildrenSuite
 from tests.conformance.dead_letters import DeadLettersSuite
 from tests.conformance.deliveries import DeliveriesSuite
 from tests.conformance.event_queue import EventQueueSuite
@@ -15,6 +16,7 @@ from tests.conformance.views import ViewsSuite
 from tests.conformance.wakeups import WakeupsSuite
 
 __all__ = [
+    "ChildrenSuite",
     "DeadLettersSuite",
     "DeliveriesSuite",
     "EventQueueSuite",

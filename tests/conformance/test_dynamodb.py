@@ -28,6 +28,9 @@ class Dynamo:
         await store.close()
 
 
+class TestChildren(Dynamo, suites.ChildrenSuite): ...
+
+
 class TestDeadLetters(Dynamo, suites.DeadLettersSuite): ...
 
 

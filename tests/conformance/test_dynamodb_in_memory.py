@@ -21,6 +21,9 @@ class InMemory:
         await store.close()
 
 
+class TestChildren(InMemory, suites.ChildrenSuite): ...
+
+
 class TestDeadLetters(InMemory, suites.DeadLettersSuite): ...
 
 

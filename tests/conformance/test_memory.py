@@ -11,6 +11,9 @@ class Memory:
         return MemoryStore().stores
 
 
+class TestChildren(Memory, suites.ChildrenSuite): ...
+
+
 class TestDeadLetters(Memory, suites.DeadLettersSuite): ...
 
 

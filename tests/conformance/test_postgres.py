@@ -18,6 +18,9 @@ class Postgres:
         await store.close()
 
 
+class TestChildren(Postgres, suites.ChildrenSuite): ...
+
+
 class TestDeadLetters(Postgres, suites.DeadLettersSuite): ...
 
 

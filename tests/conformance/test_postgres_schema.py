@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 from collections.abc import AsyncIterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from functions._adapters.sql import migrations, queries
 from functions._adapters.sql.postgres import PostgresStore, migrate
 from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import fetch, numbered
+from functions._adapters.sql.postgres.rows import ticket_row
 from functions._adapters.stores import Stores
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
@@ -150,6 +152,32 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
         await migrate(new_database_url)
     monkeypatch.undo()
     assert await migrate(new_database_url) == list(range(1, len(broken)))
+
+
+async def test_tickets_of_the_version_without_waits_may_wait_be_skipped_and_have_children(
+    new_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = migrations("postgres")
+    older = list(takewhile(lambda script: "'WAITING'" not in script, everything))
+    monkeypatch.setattr("functions._adapters.sql.postgres.migrations.migrations", lambda _engine: older)
+    assert await migrate(new_database_url) == list(range(1, len(older) + 1))
+    monkeypatch.undo()
+    flow = make_flow()
+    waits, skipped = make_plan(flow, 2)
+    connection = await asyncpg.connect(new_database_url)
+    for ticket in (waits, skipped):
+        row = {name: value for name, value in ticket_row(ticket).items() if name != "parent"}
+        places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
+        await connection.execute(f"INSERT INTO ticket ({', '.join(row)}) VALUES ({places})", *row.values())  # noqa: S608
+    await connection.close()
+    assert await migrate(new_database_url) == list(range(len(older) + 1, len(everything) + 1))
+    store = await PostgresStore.open(new_database_url, "new")
+    changed = (later(waits, status="WAITING", waiting="CHILDREN"), later(skipped, status="SKIPPED"))
+    child = make_ticket(flow, 3, parent=waits.ticket_id, index=0)
+    await store.stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(*changed, child)))
+    assert (await store.stores.views.find_tickets({"parent": waits.ticket_id}, None, 9))[0] == [child]
+    assert await store.stores.store.tickets_of(flow.flow_id, live_only=True) == [changed[0], child]
+    await store.close()
 
 
 async def test_this_code_works_on_the_schema_of_a_later_version(new_database_url: str) -> None:

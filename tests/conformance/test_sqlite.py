@@ -26,6 +26,9 @@ class Sqlite:
         await store.close()
 
 
+class TestChildren(Sqlite, suites.ChildrenSuite): ...
+
+
 class TestDeadLetters(Sqlite, suites.DeadLettersSuite): ...
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from functions._adapters.documents import document
@@ -15,7 +16,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import Record, as_json
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.values import Waiting
-from tests.support.builders import T0, later, make_audit, make_flow, make_history, make_ticket, seconds
+from tests.support.builders import T0, later, make_audit, make_flow, make_history, make_plan, make_ticket, seconds
 
 
 def without(record: Record, field: str) -> str:
@@ -134,4 +135,32 @@ async def test_the_history_of_an_older_version_is_found_by_its_flow(tmp_path: Pa
     store = SqliteStore.open(tmp_path)
     assert await store.stores.views.history(flow.flow_id, 0, 9) == [make_history(flow, seq=1)]
     assert len(await store.stores.views.history(None, 0, 9)) == 2
+    await store.close()
+
+
+async def test_tickets_of_the_version_without_waits_may_wait_be_skipped_and_have_children(tmp_path: Path) -> None:
+    flow = make_flow()
+    older = list(takewhile(lambda script: "'WAITING'" not in script, migrations("sqlite")))
+    connection = connect(tmp_path / DATABASE, writes=True)
+    for number, script in enumerate(older, 1):
+        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+    waits, skipped = make_plan(flow, 2)
+    for ticket in (waits, skipped):
+        doc = json.loads(document(ticket))
+        for name in ("control", "parent", "index", "item", "children", "labels"):
+            del doc[name]
+        connection.execute(
+            "INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, latest_start, version, doc)"
+            " VALUES (?, ?, '', '', 'PENDING', 'NORMAL', 0, 1, ?)",
+            (ticket.ticket_id, ticket.flow_id, json.dumps(doc)),
+        )
+    connection.close()
+    store = SqliteStore.open(tmp_path)
+    assert await store.stores.store.tickets_of(flow.flow_id) == [waits, skipped]
+    changed = (later(waits, status="WAITING", waiting="CHILDREN"), later(skipped, status="SKIPPED"))
+    child = make_ticket(flow, 3, parent=waits.ticket_id, index=0)
+    await store.stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(*changed, child)))
+    found, _ = await store.stores.views.find_tickets({"parent": waits.ticket_id}, None, 9)
+    assert found == [child]
+    assert await store.stores.store.tickets_of(flow.flow_id, live_only=True) == [changed[0], child]
     await store.close()

@@ -185,8 +185,8 @@ class WakeupsSuite(StoresSuite):
 
     async def test_tickets_waiting_for_a_worker_or_a_slot_are_offered_and_no_others(self, stores: Stores) -> None:
         plan = [waiting(number, waiting=reason) for number, reason in enumerate(Waiting)]
-        gone = waiting(10, status=TicketStatus.ASSIGNED, worker_id="worker-1")
-        await put(stores, *plan, gone, waiting(11, status=TicketStatus.CANCELLED), waiting(12, waiting=None))
+        gone = waiting(20, status=TicketStatus.ASSIGNED, worker_id="worker-1")
+        await put(stores, *plan, gone, waiting(21, status=TicketStatus.CANCELLED), waiting(22, waiting=None))
         offered = await stores.wakeups.claim_waiting(None, T0, 10, LEASE)
         assert {ticket.waiting for ticket in offered} == {Waiting.WORKER, Waiting.SLOT}
         assert len(offered) == 2

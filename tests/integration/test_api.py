@@ -104,6 +104,24 @@ async def test_tickets_are_found_by_flow_and_by_filters_and_show_their_slack(api
     assert (one["task_id"], one["worker_id"], one["attempt"]) == ("a", "w1", 1)
 
 
+async def test_children_are_found_by_the_ticket_that_they_are_of(api: Api) -> None:
+    flow = make_flow(7)
+    above = make_ticket(flow, 1)
+    children = [make_ticket(flow, 2 + index, parent=above.ticket_id, index=index) for index in range(3)]
+    await api.world.ports.store.commit(make_step(flow, above, *children))
+    page = await api.get("/api/v1/tickets", parent=above.ticket_id, limit=2)
+    assert (len(page["items"]), page["total"]) == (2, 3)
+    rest = await api.get("/api/v1/tickets", parent=above.ticket_id, cursor=page["cursor"])
+    found = [ticket["ticket_id"] for ticket in (*page["items"], *rest["items"])]
+    assert found == [child.ticket_id for child in children]
+    for nobody in (
+        {"parent": children[0].ticket_id},
+        {"parent": "nobody"},
+        {"parent": above.ticket_id, "flow_id": "x"},
+    ):
+        assert (await api.get("/api/v1/tickets", **nobody))["items"] == []
+
+
 async def test_history_is_followed_by_asking_again_with_after(api: Api) -> None:
     await api.world.register()
     flow_id = await ended(api, task("a"))

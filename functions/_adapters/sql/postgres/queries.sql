@@ -29,8 +29,8 @@ INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, decision_id, correla
                     task_type, description, dependencies, status, waiting, priority, priority_score, risk_band, sla,
                     sla_deadline, qos, required_capabilities, security_level, template_id, created_at, assigned_at,
                     acknowledged_at, started_at, completed_at, estimated_duration_ms, actual_duration_ms, attempt,
-                    retry_count, worker_id, error_message, compensation_ticket_id, compensates, schema_version, hash,
-                    held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc)
+                    retry_count, worker_id, error_message, compensation_ticket_id, compensates, parent, schema_version,
+                    hash, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc)
 SELECT * FROM unnest(
     :new_ticket_id::text[], :new_flow_id::text[], :new_plan_id::text[], :new_intent_id::text[], :new_decision_id::text[],
     :new_correlation_id::text[], :new_trace_id::text[], :new_span_id::text[], :new_task_id::text[],
@@ -41,9 +41,9 @@ SELECT * FROM unnest(
     :new_assigned_at::timestamptz[], :new_acknowledged_at::timestamptz[], :new_started_at::timestamptz[],
     :new_completed_at::timestamptz[], :new_estimated_duration_ms::bigint[], :new_actual_duration_ms::bigint[],
     :new_attempt::integer[], :new_retry_count::integer[], :new_worker_id::text[], :new_error_message::text[],
-    :new_compensation_ticket_id::text[], :new_compensates::text[], :new_schema_version::integer[], :new_hash::text[],
-    :new_held_since::timestamptz[], :new_requirement::text[], :new_turn::bigint[], :new_latest_start::timestamptz[],
-    :new_precedence::integer[], :new_next_wakeup_at::timestamptz[], :new_version::integer[], :new_doc::json[])
+    :new_compensation_ticket_id::text[], :new_compensates::text[], :new_parent::text[], :new_schema_version::integer[],
+    :new_hash::text[], :new_held_since::timestamptz[], :new_requirement::text[], :new_turn::bigint[],
+    :new_latest_start::timestamptz[], :new_precedence::integer[], :new_next_wakeup_at::timestamptz[], :new_version::integer[], :new_doc::json[])
 ON CONFLICT (ticket_id) DO NOTHING RETURNING 1
 
 -- name: ticket_update
@@ -267,7 +267,8 @@ SELECT ticket_id, flow_id, doc FROM ticket WHERE ticket_id = ANY (:ticket_ids::t
 
 -- name: live_tickets
 SELECT count(*) FROM (
-    SELECT FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') LIMIT :at_most
+    SELECT FROM ticket
+    WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING', 'WAITING') LIMIT :at_most
 ) AS live
 
 -- name: tickets_by_status
@@ -406,7 +407,8 @@ FROM now, asked
 SELECT ticket_id, flow_id, doc FROM ticket WHERE flow_id = :flow_id ORDER BY position
 
 -- name: live_tickets_of
-SELECT ticket_id, flow_id, doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position
+SELECT ticket_id, flow_id, doc FROM ticket
+WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING', 'WAITING') ORDER BY position
 
 -- name: flows_page
 SELECT position, flow_id, flow_id, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit

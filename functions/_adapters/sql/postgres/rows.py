@@ -129,6 +129,7 @@ def ticket_row(ticket: Ticket) -> Row:
         "created_at": ticket.created_at,
         "estimated_duration_ms": _bounded(ticket.estimated_duration_ms),
         "compensates": ticket.compensates,
+        "parent": ticket.parent,
         "schema_version": ticket.schema_version,
         "hash": text(ticket.hash),
     }

@@ -16,9 +16,9 @@ UPDATE flow SET version = :version, doc = :doc /* changes */ WHERE flow_id = :fl
 
 -- name: ticket_insert
 INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, status, priority, worker_id, held_since, requirement,
-                    turn, latest_start, precedence, next_wakeup_at, compensates, version, part, place, doc)
+                    turn, latest_start, precedence, next_wakeup_at, compensates, parent, version, part, place, doc)
 VALUES (:ticket_id, :flow_id, :plan_id, :intent_id, :status, :priority, :worker_id, :held_since, :requirement,
-        :turn, :latest_start, :precedence, :next_wakeup_at, :compensates, :version,
+        :turn, :latest_start, :precedence, :next_wakeup_at, :compensates, :parent, :version,
         (SELECT max(part) FROM ticket_part), :place, :doc)
 ON CONFLICT (ticket_id) DO NOTHING;
 
@@ -28,7 +28,7 @@ SELECT status, priority, worker_id, held_since, requirement, turn, latest_start,
 FROM ticket WHERE ticket_id = :ticket_id AND version = :base;
 
 -- name: ticket_update
--- The ids of flow, plan, intent and of what it compensates never change.
+-- The ids of flow, plan, intent, of what it compensates and of its parent never change.
 UPDATE ticket SET version = :version, doc = :doc /* changes */ WHERE ticket_id = :ticket_id;
 
 -- name: part_insert
@@ -160,7 +160,8 @@ SELECT doc FROM ticket_part WHERE part = :part;
 -- name: live_tickets
 SELECT count(*) FROM (
     SELECT 1 FROM ticket
-    WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') AND status <> 'COMPLETED' LIMIT :at_most
+    WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING', 'WAITING') AND status <> 'COMPLETED'
+    LIMIT :at_most
 );
 
 -- name: tickets_by_status
@@ -264,7 +265,8 @@ UPDATE ticket SET offered_until = :until WHERE ticket_id = :ticket_id;
 SELECT ticket_id, version, part, place, doc FROM ticket WHERE flow_id = :flow_id ORDER BY position;
 
 -- name: live_tickets_of
-SELECT ticket_id, version, part, place, doc FROM ticket WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING') ORDER BY position;
+SELECT ticket_id, version, part, place, doc FROM ticket
+WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING', 'WAITING') ORDER BY position;
 
 -- name: flows_page
 SELECT position, flow_id, flow_id, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit;

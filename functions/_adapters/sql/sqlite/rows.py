@@ -76,6 +76,7 @@ def ticket_row(ticket: Ticket) -> Row:
         "next_wakeup_at": _optional_ms(ticket.next_wakeup_at),
         "offered_until": None,
         "compensates": ticket.compensates,
+        "parent": ticket.parent,
         "version": ticket.version,
         "doc": state_of(ticket),
     }
