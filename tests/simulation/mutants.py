@@ -20,7 +20,7 @@ from functions._core.errors import Conflict, IllegalTransition
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
-from functions._core.machine import assignment, ending, step_builder
+from functions._core.machine import assignment, releasing, step_builder
 from functions._core.machine.tables import TICKET_TRANSITIONS, TicketTrigger, next_ticket
 from functions._core.placement import ranking
 from functions._core.placement.pheromones import Trail
@@ -101,8 +101,9 @@ def wakeup_not_set_again(patch: Patch) -> None:
 
 def dependant_released_early(patch: Patch) -> None:
     """The end of one dependency releases a ticket that has others."""
-    real: Callable[[Any, Ticket], Ticket] = ending.without_dependency
-    patch.setattr(ending, "without_dependency", lambda step, dependant: real(step, dependant.but(open_dependencies=1)))
+    real: Callable[[Any, Ticket], Ticket] = releasing._without_dependency  # noqa: SLF001
+    early = lambda step, dependant: real(step, dependant.but(open_dependencies=1))  # noqa: E731
+    patch.setattr(releasing, "_without_dependency", early)
 
 
 def compensation_in_plan_order(patch: Patch) -> None:
