@@ -111,8 +111,8 @@ class FlowCResult(Answered):
     tickets_generated: int = Field(ge=0)
     tickets_completed: int = Field(ge=0)
     tickets_failed: int = Field(ge=0)
-    telemetry_published: bool = False
-    """False while the telemetry waits for its sink."""
+    telemetry_published: bool | None = False
+    """False while the telemetry waits for its sink; null until the flow has ended."""
     error: str | None = None
     flow_id: str = ""
     status: str = ""

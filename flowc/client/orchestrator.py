@@ -79,14 +79,22 @@ class OrchestratorOperations(ServiceClient):
 
     @Operation
     def get_result(self, workflow_id: str) -> Steps[FlowCResult]:
-        """Return the result of a workflow; until it has ended, what is known so far."""
-        return (yield from self._call("GET", f"{FLOWS}/{in_path(workflow_id)}/result")).as_a(FlowCResult)
+        """Return how a workflow went; until it has ended, what is known so far."""
+        return (yield from self._call("GET", f"{FLOWS}/{in_path(workflow_id)}")).as_a(FlowCResult)
+
+    @Operation
+    def get_output(self, workflow_id: str) -> Steps[Any]:
+        """Return what the plan declares as its result, any JSON; null where the workflow did not complete.
+
+        Raises `Refused`, code `not_ended`, before its end, and code `result_too_large`.
+        """
+        return (yield from self._call("GET", f"{FLOWS}/{in_path(workflow_id)}/result")).document()["result"]
 
     @Operation
     def wait_for_result(self, workflow_id: str, timeout_seconds: float | None = None) -> Steps[FlowCResult]:
-        """Return the result once the workflow has ended; raises `NotEnded` when that takes longer."""
+        """Return how the workflow went once it has ended; raises `NotEnded` when that takes longer."""
         until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        path = f"{FLOWS}/{in_path(workflow_id)}/result"
+        path = f"{FLOWS}/{in_path(workflow_id)}"
         pause = 0.0
         while True:
             result = (yield from self._call("GET", path, after=pause)).as_a(FlowCResult)

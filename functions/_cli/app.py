@@ -53,7 +53,12 @@ class Commands(LazyGroup):
         ),
         CommandEntry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
         CommandEntry(FLOWS, "show", f"{ROOM}.flow_commands:show", "Show a flow and its tickets."),
-        CommandEntry(FLOWS, "result", f"{ROOM}.output_commands:result", "Print the outputs of a flow's tasks as JSON."),
+        CommandEntry(
+            FLOWS,
+            "result",
+            f"{ROOM}.output_commands:result",
+            "Print the result of a flow, or the outputs of its tasks, as JSON.",
+        ),
         CommandEntry(FLOWS, "logs", f"{ROOM}.output_commands:logs", "Print what the tasks of a flow wrote."),
         CommandEntry(FLOWS, "why", f"{ROOM}.flow_commands:why", "Say what a flow or a ticket waits for."),
         CommandEntry(FLOWS, "replay", f"{ROOM}.replay_command:replay", "Rebuild a flow from its history and compare."),

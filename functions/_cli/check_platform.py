@@ -346,8 +346,8 @@ class PlatformChecks:
         return "no event of the flow became a dead letter"
 
     async def _telemetry(self) -> str:
-        result = await self._client.get(flow_path(self._flow_id, "result"))
-        return "the sink has it" if result["telemetry_published"] else "it waits in the buffer for the sink"
+        flow = await self._client.get(flow_path(self._flow_id))
+        return "the sink has it" if flow["telemetry_published"] else "it waits in the buffer for the sink"
 
     async def _task_log(self) -> str:
         log = await self._client.get(ticket_path(self._seen["first"]["ticket_id"], "logs"))

@@ -30,7 +30,7 @@ class NoPlatform(CommandFailed):
 WRONG = frozenset({400, 413, 415, 422})
 """Statuses that say what is wrong with a request itself."""
 
-OF_THE_MOMENT = frozenset({"decision_conflict", "not_replayable", "no_receiver"})
+OF_THE_MOMENT = frozenset({"decision_conflict", "not_replayable", "no_receiver", "result_too_large"})
 """Codes of refusals with such a status that are about what the platform has: another one would take the request."""
 
 

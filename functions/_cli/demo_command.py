@@ -72,7 +72,7 @@ async def _show(client: "PlatformClient", event: "CloudEvent", *, as_json: bool)
 
     flow_id = await submit_decision(client, event)
     await follow(client, flow_id, stderr=as_json, patience=PATIENCE_SECONDS)
-    result = await client.get(flow_path(flow_id, "result"))
+    result = await client.get(flow_path(flow_id))
     if as_json:
         print_json(result)
     else:

@@ -1,4 +1,4 @@
-"""`flowc result` and `flowc logs`: what the tasks of a flow have returned, and what they wrote."""
+"""`flowc result` and `flowc logs`: the result of a flow, the outputs of its tasks, and their logs."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,17 +21,42 @@ def result(
     ],
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", show_default=False, help="Only this one's.")] = None,
     *,
+    outputs: Annotated[bool, typer.Option("--outputs", help="The outputs of all tasks instead, by task.")] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
-    """Print the outputs of a flow's tasks as JSON, by task; with TASK that one's alone.
+    """Print the result of a flow as JSON: what its plan declares, else the outputs of its last tasks.
 
-    The exit status is 1 while the flow has not ended COMPLETED: what is there is printed anyway.
+    With TASK the output of that task is printed, with --outputs those of all tasks that are done. The exit status is 1
+    while the flow has not ended COMPLETED: outputs that are there are printed anyway.
     """
-    run(_result(flow, task, url, api_key))
+    run(_result(flow, task, url, api_key, outputs=outputs))
 
 
-async def _result(ref: str, task: str | None, url: str, api_key: str) -> int:
+async def _result(ref: str, task: str | None, url: str, api_key: str, *, outputs: bool) -> int:
+    from functions._cli.client import PlatformClient, flow_path
+    from functions._cli.references import with_flow
+
+    if outputs or task is not None or "/" in ref:
+        return await _outputs(ref, task, url, api_key)
+    async with PlatformClient(url, api_key) as client:
+        return print_result(await with_flow(client, ref, lambda flow_id: client.get(flow_path(flow_id, "result"))))
+
+
+def print_result(found: "JsonObject") -> int:
+    """Print the result of a flow that has ended, or say why it has none, and return the exit status."""
+    from functions._cli.words import clean
+
+    if found["outcome"] == COMPLETED:
+        print_json(found["result"])
+        return 0
+    why = "; ".join(clean(reason["message"]) for reason in found["reasons"])
+    say(f"flowc: the flow ended {found['outcome']}{f': {why}' if why else ''}")
+    say(f"`flowc result {found['flow_id']} --outputs` prints the outputs of the tasks that were done")
+    return 1
+
+
+async def _outputs(ref: str, task: str | None, url: str, api_key: str) -> int:
     from functions._cli.client import PlatformClient, flow_path
     from functions._cli.references import flow_and_task, with_flow
 

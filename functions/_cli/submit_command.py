@@ -14,31 +14,37 @@ def submit(
     ],
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the flow to its end.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end and print its result, as JSON.")] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
     """Submit a decision and print the id of its flow.
 
     Waits up to two seconds for what C1 says of the plan: one that it rejects is exit status 1, with the reasons.
-    With --watch the exit status is 0 only if the flow ends COMPLETED, otherwise 1.
+    With --watch or --wait the exit status is 0 only if the flow ends COMPLETED, otherwise 1; with --wait the result
+    alone is on standard output.
     It is 2 when the file is no decision, or when the platform refuses it.
     """
-    run(_submit(file, url, api_key, watch=watch))
+    run(_submit(file, url, api_key, watch=watch, wait=wait))
 
 
-async def _submit(file: str, url: str, api_key: str, *, watch: bool) -> int:
-    from functions._cli.client import PlatformClient
+async def _submit(file: str, url: str, api_key: str, *, watch: bool, wait: bool) -> int:
+    from functions._cli.client import PlatformClient, flow_path
     from functions._cli.submission import read_decision_file, submit_decision
 
     event = read_decision_file(file)
     async with PlatformClient(url, api_key) as client:
         flow_id = await submit_decision(client, event)
-        typer.echo(flow_id)
-        if not watch:
+        typer.echo(flow_id, err=wait)
+        if not watch and not wait:
             from functions._cli.verdict import verdict_on
 
             return await verdict_on(client, flow_id)
         from functions._cli.following import APPEARS_WITHIN, follow_or_leave
 
-        progress = await follow_or_leave(client, flow_id, appears_within=APPEARS_WITHIN)
+        progress = await follow_or_leave(client, flow_id, stderr=wait, appears_within=APPEARS_WITHIN)
+        if wait:
+            from functions._cli.output_commands import print_result
+
+            return print_result(await client.get(flow_path(flow_id, "result")))
     return 0 if progress.flow["status"] == "COMPLETED" else 1

@@ -24,6 +24,7 @@ from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Worker
 from functions._core.rules import PASSING
+from functions._core.secrets import NoTaskSecrets, TaskSecrets
 from functions._core.webhooks.delivery import Deliveries
 
 
@@ -396,3 +397,4 @@ class Ports:
     tokens: Tokens
     set_aside: SetAside = field(default_factory=SetAside)
     pheromones: Pheromones = field(default_factory=NoPheromones)
+    task_secrets: TaskSecrets = field(default_factory=NoTaskSecrets)

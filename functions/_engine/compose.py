@@ -107,9 +107,14 @@ def ports_of(
     pem = settings.token_keys.get_secret_value() if settings.token_keys else None
     tokens = JwtTokens(key or load_or_create_key(settings.data / "worker.key"), clock, signing_keys(pem) if pem else ())
     named = settings.telemetry_url
-    return stores.ports(
+    ports = stores.ports(
         telemetry_sink=sink if named is None else HttpTelemetrySink(client, str(named)),
         gateway=HttpWorkerGateway(to_workers, tokens, clock),
         clock=clock,
         tokens=tokens,
     )
+    if settings.task_secrets:
+        from functions._engine.task_secrets import task_secrets_of  # cold start: few need it
+
+        ports = replace(ports, task_secrets=task_secrets_of(settings, clock))
+    return ports

@@ -1,38 +1,22 @@
 """Secrets that settings only name: in the environment, a file, AWS Secrets Manager or a Vault-compatible server.
 
-`FLOWC_WORKER_KEY_SECRET=vault:secret/data/flowc#worker_key` is `FLOWC_WORKER_KEY`, kept elsewhere. Before the first
-colon stands the kind: `env`, `file`, `aws` or `vault`; a name without one is AWS's, as its ARNs are.
+`FLOWC_WORKER_KEY_SECRET=vault:secret/data/flowc#worker_key` is `FLOWC_WORKER_KEY`, kept elsewhere.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from functions._core.errors import Rejected, Unavailable
 from functions._core.ports import Clock
 from functions._core.secrets import Secrets
 from functions._engine.clock import SystemClock
 from functions._engine.secret_leases import LeasedEnvironment, SecretLease
+from functions._engine.secret_places import ENV, FILE, VAULT, SecretPlace, place_of
 from functions._engine.settings import PREFIX, SettingsError
 
 NAMED = ("worker_key", "api_key", "token_keys")
 """Settings that another one, with `_secret` behind its name, may say the place of."""
-
-AWS, ENV, FILE, VAULT = "aws", "env", "file", "vault"
-
-
-class SecretPlace(NamedTuple):
-    """Where a secret is."""
-
-    kind: str
-    name: str
-
-
-def place_of(text: str) -> SecretPlace:
-    """Return the place that a setting names."""
-    kind, _, name = text.partition(":")
-    return SecretPlace(kind, name) if kind in {AWS, ENV, FILE, VAULT} else SecretPlace(AWS, text)
 
 
 def places_in(environment: Mapping[str, str]) -> Mapping[str, SecretPlace]:
@@ -53,7 +37,7 @@ async def with_secrets(
     leases: list[SecretLease] = []
     problems: list[str] = []
     for variable, place in places_in(environment).items():
-        source = _source(place.kind, environment, clock, of_aws)
+        source = secrets_of_kind(place.kind, environment, clock, of_aws)
         try:
             secret = await source.get(place.name)
         except Rejected as error:
@@ -79,7 +63,10 @@ def environment_with_secrets(environment: Mapping[str, str]) -> Mapping[str, str
         raise SettingsError([f"a secret cannot be read: {error}"]) from error
 
 
-def _source(kind: str, environment: Mapping[str, str], clock: Clock, of_aws: Callable[[], Secrets] | None) -> Secrets:
+def secrets_of_kind(
+    kind: str, environment: Mapping[str, str], clock: Clock, of_aws: Callable[[], Secrets] | None = None
+) -> Secrets:
+    """Return what reads secrets of one kind of place; raise `SettingsError`."""
     if kind == ENV:
         from functions._adapters.secrets import EnvironmentSecrets
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AnyHttpUrl,
     BaseModel,
     ConfigDict,
@@ -27,6 +28,7 @@ from functions._core.records.values import time_span
 from functions._core.rules import InFlightLimits, Rules
 from functions._engine.jose import signing_keys
 from functions._engine.secret_leases import SecretLease, leases_of
+from functions._engine.secret_places import checked_places
 
 PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
@@ -79,9 +81,7 @@ class Settings(BaseModel):
         None, pattern=r"^[A-Za-z0-9_.-]{3,255}$", description="DynamoDB table, which platforms may share"
     )
     bus: str | None = Field(None, pattern=r"^[A-Za-z0-9_./:-]{1,1600}$", description="On AWS: bus that events go to")
-    timer_queue: AnyHttpUrl | None = Field(
-        None, description="On AWS: queue of enforce_sla, for what is due before the next tick of the schedule"
-    )
+    timer_queue: AnyHttpUrl | None = Field(None, description="On AWS: enforce_sla's queue of what is due before a tick")
     queues: str | None = Field(
         None,
         pattern=r"^[a-z_]+=https?://[^\s=]+( [a-z_]+=https?://[^\s=]+)*$",
@@ -100,6 +100,9 @@ class Settings(BaseModel):
     )
     api_key_secret: str | None = Field(None, description="Where FLOWC_API_KEY is kept, likewise")
     token_keys_secret: str | None = Field(None, description="Where FLOWC_TOKEN_KEYS is kept, likewise")
+    task_secrets: Annotated[str, AfterValidator(checked_places)] = Field(
+        "", description="Secrets that tasks may refer to, `name=place,…` or `tenant/name=place,…`, places likewise"
+    )
     vault_url: AnyHttpUrl | None = Field(None, description="Vault-compatible server, for secrets of the kind vault")
     vault_token_file: Path | None = Field(None, description="File with the token for it, of mode 0600")
     public_url: AnyHttpUrl | None = Field(None, description="Base URL that workers reach the platform at")
@@ -110,9 +113,7 @@ class Settings(BaseModel):
         description="Transitions that subscribers get: all, none, or types with commas between; pheromone.deposited "
         "is told only by name, as in `all,pheromone.deposited`",
     )
-    sla_timer: bool = Field(
-        True, description="In a cluster: enforce_sla keeps time itself; off leaves it to the ticks of a schedule"
-    )
+    sla_timer: bool = Field(True, description="In a cluster: enforce_sla keeps time itself; off: a schedule does")
     worker_key: SecretStr | None = Field(
         None, min_length=32, description="Key of the workers' tokens; without it a file in the data folder"
     )
@@ -160,9 +161,7 @@ class Settings(BaseModel):
         description="How long an attempt may take at least, in new tickets without timeout_ms",
     )
     heartbeat_seconds: float = Field(30, gt=0, le=3600, description="How often workers report that they are alive")
-    probe_agents: bool = Field(
-        False, description="Ask agents that are silent for their `/health`; an answer of 2xx counts as a heartbeat"
-    )
+    probe_agents: bool = Field(False, description="Ask silent agents for their `/health`; a 2xx counts as a heartbeat")
     no_worker_seconds: float = Field(600, gt=0, description="How long a ticket waits for a capable worker to register")
     approval_seconds: float = Field(86_400, gt=0, description="How long a flow waits for somebody to approve it")
     pause_seconds: float = Field(86_400, gt=0, description="How long a pause lasts before the flow continues")
@@ -172,9 +171,7 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body")
     max_report_bytes: int = Field(1024 * 1024, ge=1024, description="Largest body of a worker's report")
-    references_bytes: int = Field(
-        1024 * 1024, ge=1024, description="Most bytes of outputs that the references of one task may stand for"
-    )
+    references_bytes: int = Field(1024 * 1024, ge=1024, description="Bytes that a task or result may refer to")
     request_seconds: float = Field(30, gt=0, le=3600, description="How long a request may take to arrive as a whole")
     connections: int = Field(1000, ge=1, le=100_000, description="Open connections; beyond it requests get a 503")
     rate_limits: str = Field(
@@ -182,9 +179,7 @@ class Settings(BaseModel):
         description="Limits of each client, name=rate/burst in requests a second, and day=number for a quota; or off",
     )
     max_flows: int | None = Field(None, ge=1, le=500, description="Flows in flight at once; without it any number")
-    max_tickets: int | None = Field(
-        None, ge=1, le=500, description="Tickets with workers at once; without it any number"
-    )
+    max_tickets: int | None = Field(None, ge=1, le=500, description="Tickets with workers at once; else any number")
     tenant_max_flows: int | None = Field(
         None, ge=1, le=500, validate_default=True, description="Of FLOWC_MAX_FLOWS, as many for one `tenant_id` at most"
     )
@@ -198,7 +193,7 @@ class Settings(BaseModel):
     queue_memory: int = Field(20_000, ge=100, description="Queued events held in memory; the rest waits on disk")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown")
 
-    _leases: Sequence[SecretLease] = PrivateAttr(())
+    _environment: Mapping[str, str] = PrivateAttr({})
 
     @field_validator("host", mode="before")
     @classmethod
@@ -305,7 +300,7 @@ class Settings(BaseModel):
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str], **given: Any) -> "Settings":
         """Read `FLOWC_*` of `mapping`, `given` values first; raise `SettingsError` naming everything that is wrong."""
-        leases = leases_of(mapping)
+        environment = mapping
         mapping = {SYNONYMS.get(name, name): value for name, value in mapping.items() if name in SYNONYMS} | {**mapping}
         found: dict[str, Any] = {
             name: mapping[PREFIX + name.upper()]
@@ -320,13 +315,18 @@ class Settings(BaseModel):
             problems += [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
         if problems:
             raise SettingsError(problems)
-        settings._leases = leases  # noqa: SLF001 its own class
+        settings._environment = environment  # noqa: SLF001 its own class
         return settings
 
     @property
     def leases(self) -> Sequence[SecretLease]:
         """The leases of the secrets that the settings were read from; they have to be renewed."""
-        return self._leases
+        return leases_of(self._environment)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the settings were read from."""
+        return self._environment
 
     @property
     def access_is_off(self) -> bool:

@@ -187,12 +187,13 @@ class TaskLeases:
         try:
             check_hash(delivery.ticket)
             refusal = await self._messages.refusal(worker, delivery, delivery.ticket)
-            if refusal is None:
-                return await self._messages.assignment(delivery, delivery.ticket)
+            made = refusal or await self._messages.assignment(delivery, delivery.ticket)
         except Undeliverable as why:
             self._unresolved(delivery, why)
         else:
-            self._answered(delivery, refusal)
+            if not isinstance(made, Answer):
+                return made
+            self._answered(delivery, made)
         return None
 
     async def _acknowledged(self, worker: Worker, deliveries: Sequence[Delivery]) -> frozenset[str]:

@@ -33,6 +33,14 @@ def paths_by_ticket(decisions: Sequence[Mapping[str, Any]]) -> Paths:
     }
 
 
+class SimulatedSecrets:
+    """Placeholders for all secrets that plans refer to; implements `TaskSecrets`."""
+
+    async def value(self, name: str, _tenant_id: str | None) -> str:
+        """Return a text that says what it stands for."""
+        return f"simulated secret {name}"
+
+
 def with_paths(output: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
     """Return `output` with an object at the end of each path: it fits where a value or all parameters are wanted.
 

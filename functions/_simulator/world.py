@@ -5,6 +5,7 @@ It lives until its flow has ended and everything has come to rest, or until an i
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -26,7 +27,7 @@ from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger
 from functions._simulator.network import Outside, Subscriber
-from functions._simulator.outputs import paths_by_ticket
+from functions._simulator.outputs import SimulatedSecrets, paths_by_ticket
 from functions._simulator.plans import Scenario
 from functions._simulator.ports import OldLists
 
@@ -114,7 +115,7 @@ class World:
 
     def _host(self, name: str) -> SimulatedHost:
         stores = self.store.stores
-        ports = stores.ports(
+        outside = stores.ports(
             store=Observed(stores.store, self.ledger),
             registry=OldLists(stores.registry, self.faults, self.seconds, self.ledger),
             telemetry_sink=self.sink,
@@ -122,6 +123,7 @@ class World:
             clock=self.clock,
             tokens=JwtTokens(b"simulated" * 4, self.clock),
         )
+        ports = replace(outside, task_secrets=SimulatedSecrets())
         return SimulatedHost(
             name,
             self.seed,

@@ -84,10 +84,12 @@ class TaskContext:
     def log(self, message: str, **fields: object) -> None:
         """Write a line to the log of the ticket, which goes to the platform with the end, and to that of the worker."""
         more = "".join(f" {name}={value}" for name, value in fields.items())
-        self.written.add(f"{message}{more}\n".encode(errors="replace"))
+        line = f"{message}{more}"
+        self.written.add(f"{line}\n".encode(errors="replace"))
         hearing = WRITTEN.set(None)  # the worker's own line is no output of the task
         try:
-            log.info("task.log", line=f"{message}{more}", **self.assignment.ids)
+            mask = self.written.mask
+            log.info("task.log", line=mask.text(line) if mask else line, **self.assignment.ids)
         finally:
             WRITTEN.reset(hearing)
 

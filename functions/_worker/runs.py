@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
+from functions._core.masking import Mask
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import ReportStatus
 from functions._observability.logs import log
@@ -212,7 +213,7 @@ class Runs:
             return RunVerdict.STOPPING
         if not self._has_room(len(self._runs) - bool(run)):
             return RunVerdict.BUSY
-        written = Written()
+        written = Written(assignment.mask)
         context = TaskContext(assignment, written, partial(self._reporter.announce, assignment, self.cancel))
         task = asyncio.create_task(self._perform(run, context))
         self._runs[ticket_id] = started = Run(assignment, task, written, context)
@@ -298,7 +299,7 @@ class Runs:
             return
         outcome = run.outcome()
         log_text = run.written.text()
-        report = self._report(assignment, outcome, log_text)
+        report = self._report(assignment, outcome, log_text, run.written.mask)
         self._ended.put(ticket_id, Ended(attempt, report, outcome.size + len(log_text), assignment.task_id))
         self.totals.seconds += seconds
         if outcome.failure:
@@ -309,15 +310,18 @@ class Runs:
             log.info("task.completed", **about)
         self._reporter.deliver(assignment, report)
 
-    def _report(self, assignment: Assignment, outcome: RunOutcome, log_text: str) -> CloudEvent:
+    def _report(self, assignment: Assignment, outcome: RunOutcome, log_text: str, mask: Mask | None) -> CloudEvent:
+        """Return the report of an end; secrets that the task had do not go with it."""
         failure = outcome.failure
         wrote: dict[str, Any] = {"log": log_text} if log_text else {}
         if failure is None:
-            return self._reporter.event(assignment, ReportStatus.COMPLETED, output=outcome.output, **wrote)
+            output = mask.json(outcome.output) if mask else outcome.output
+            return self._reporter.event(assignment, ReportStatus.COMPLETED, output=output, **wrote)
+        message = mask.text(failure.message) if mask else failure.message
         error = {
             "type": failure.kind,
             # What the system cannot read as text may stand in a message; JSON readers refuse it.
-            "message": failure.message[:MESSAGE_LIMIT].encode(errors="replace").decode(),
+            "message": message[:MESSAGE_LIMIT].encode(errors="replace").decode(),
             "retryable": failure.retryable,
         }
         return self._reporter.event(assignment, ReportStatus.FAILED, error=error, **wrote)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import cast
 
 from functions._core.errors import Rejected
+from functions._core.masking import Mask
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import format_time
 from functions._worker.tasks import OUTPUT_LIMIT, Assignment, TaskFailed
@@ -85,10 +86,14 @@ class _Process(asyncio.SubprocessProtocol):
         self._written = WRITTEN.get() or Written()
         self.overflowed = False
         self._errors = bytearray()
+        self._mask = self._written.mask or Mask(())
+        self._kept = ERROR_TAIL + self._mask.longest
 
     @property
     def last_words(self) -> str:
-        return self._errors.decode(errors="replace").strip()
+        # Where the beginning was cut off, half a secret may stand there.
+        start = self._mask.longest if len(self._errors) == self._kept else 0
+        return self._mask.data(bytes(self._errors), start).decode(errors="replace").strip()
 
     def feed(self, text: bytes) -> None:
         """Write `text` to stdin and close it; a command that has ended or does not read is no error."""
@@ -110,7 +115,7 @@ class _Process(asyncio.SubprocessProtocol):
                 _done(self._settled)
         else:
             self._errors += data
-            del self._errors[:-ERROR_TAIL]
+            del self._errors[: -self._kept]
 
     def process_exited(self) -> None:
         _done(self.exited)

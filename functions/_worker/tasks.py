@@ -5,8 +5,10 @@ from typing import Any, Protocol, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from functions._core.decision.secret_references import values_at
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.masking import Mask
 from functions._core.records.values import Model, Timestamp
 
 OUTPUT_LIMIT = 256 * 1024
@@ -29,7 +31,9 @@ class Assignment(Model):
     task_type: str = ""
     description: str = ""
     payload: Any = None
-    parameters: Mapping[str, Any] = {}
+    parameters: Mapping[str, Any] = Field(default={}, repr=False)
+    secrets: tuple[str, ...] = ()
+    """JSON Pointers to the values in the parameters that are secrets."""
     sla_deadline: Timestamp | None = None
     timeout_ms: int = Field(default=180_000, gt=0, le=10**12)
     heartbeat_timeout_ms: int | None = Field(default=None, gt=0, le=10**12)
@@ -46,6 +50,11 @@ class Assignment(Model):
             "flow_id": self.flow_id,
             "correlation_id": self.correlation_id,
         }
+
+    @property
+    def mask(self) -> Mask | None:
+        """What takes the values of its secrets out of what the task writes and returns; None where it has none."""
+        return Mask(values_at(self.parameters, self.secrets)) if self.secrets else None
 
     @model_validator(mode="before")
     @classmethod
@@ -71,7 +80,7 @@ class Assignment(Model):
 
     def for_task(self) -> dict[str, Any]:
         """Return what the task may know, as JSON values: everything but the means to report."""
-        return self.model_dump(mode="json", exclude={"token", "callback_url", "extensions"})
+        return self.model_dump(mode="json", exclude={"token", "callback_url", "extensions", "secrets"})
 
 
 class TaskFailed(Exception):

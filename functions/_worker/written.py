@@ -9,23 +9,32 @@ from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
 from functions._core.events.reports import LOG_LIMIT, end_of
+from functions._core.masking import Mask
 
 
 class Written:
-    """The last 64 KiB of what was written."""
+    """The last 64 KiB of what was written, without the values of secrets."""
 
-    def __init__(self) -> None:
+    def __init__(self, mask: Mask | None = None) -> None:
+        self.mask = mask
         self._bytes = bytearray()
+        self._kept = LOG_LIMIT + (mask.longest if mask else 0)
+        self._cut = False
 
     def add(self, data: bytes) -> None:
         """Take in what was written next."""
         self._bytes += data
-        if len(self._bytes) > 2 * LOG_LIMIT:  # now and then, not for every line
-            del self._bytes[:-LOG_LIMIT]
+        if len(self._bytes) > 2 * self._kept:  # now and then, not for every line
+            del self._bytes[: -self._kept]
+            self._cut = True
 
     def text(self) -> str:
         """Return the end of it, with a mark for each byte that is no text."""
-        return end_of(self._bytes[-LOG_LIMIT:].decode(errors="replace"))
+        data: bytes | bytearray = self._bytes
+        if self.mask is not None:
+            # Where the beginning was cut off, half a secret may stand there.
+            data = self.mask.data(bytes(data), self.mask.longest if self._cut else 0)
+        return end_of(data[-LOG_LIMIT:].decode(errors="replace"))
 
 
 WRITTEN: ContextVar[Written | None] = ContextVar("written", default=None)

@@ -10,16 +10,15 @@ from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Limit, found
 from functions.api.references import ASKED, FlowReference, flow_meant
 from functions.api.replay import ReplayView, replayed
+from functions.api.results import ResultView, result_view
 from functions.api.services import Services
 from functions.api.tickets import ticket_page
 from functions.api.views import (
     FlowDetail,
     FlowPage,
-    FlowResult,
     HistoryPage,
     TicketPage,
     flow_detail,
-    flow_result,
     flow_view,
 )
 
@@ -84,13 +83,10 @@ async def get_decision(services: Services, flow_id: str) -> Response:
     return Response(await services.ports.store.decision(flow_id), media_type="application/json")
 
 
-@router.get("/{flow_id}/result", responses=problems(404))
-async def get_result(services: Services, flow_id: str) -> FlowResult:
-    """Return the result of a flow; until it has ended, what is known so far."""
-    flow = await found("flow", flow_id, services.ports.store.flow)
-    tickets = await services.ports.store.tickets_of(flow_id)
-    tally = await services.ports.ticket_counts.by_status(flow_id)
-    return flow_result(flow, tickets, tally, services.ports.clock.now())
+@router.get("/{flow_id}/result", responses=problems(404, 409, 413))
+async def get_result(services: Services, flow_id: str) -> ResultView:
+    """Return the result of a flow that has ended; 409 `not_ended` before, 413 `result_too_large` for one too large."""
+    return await result_view(services, await found("flow", flow_id, services.ports.store.flow))
 
 
 @router.get("/{flow_id}/replay", responses=problems(404, 503))

@@ -147,7 +147,7 @@ class TestAgainstAPlatform:
         flows = asyncio.run(platform.get("/api/v1/flows"))["items"]
         flow_id = next(flow["flow_id"] for flow in flows if flow["plan_id"] == plan_id)
         for name in (flow_id, flow_id[:8], "told", plan_id):
-            result = run("result", name)
+            result = run("result", name, "--outputs")
             assert (result.exit_code, json.loads(result.stdout)) == (1, {"a": [1]})
         assert run("logs", "told/bad").stdout == "no such file\n"
         assert run("logs", plan_id).stdout == "==> bad <==\nno such file\n==> a <==\n[1]\n"

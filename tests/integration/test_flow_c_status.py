@@ -109,5 +109,5 @@ async def test_the_result_of_a_flow_counts_retries_and_violations(api: Api) -> N
 
     api.world.workers.behave = behave
     flow = await api.world.run(task("a", retry={"initial_ms": 1}))
-    result = await api.get(f"/api/v1/flows/{flow.flow_id}/result")
+    result = await api.get(f"/api/v1/flows/{flow.flow_id}")
     assert (result["success"], result["retries"], result["reassignments"], result["sla_violations"]) == (True, 1, 0, 0)

@@ -14,7 +14,8 @@ from functions._adapters.vault import VaultSecrets
 from functions._core.errors import Rejected, Unavailable
 from functions._core.secrets import Secrets
 from functions._engine.secret_leases import SecretLeases, leases_of
-from functions._engine.secrets import environment_with_secrets, place_of, with_secrets
+from functions._engine.secret_places import place_of
+from functions._engine.secrets import environment_with_secrets, with_secrets
 from functions._engine.settings import Settings, SettingsError
 from tests.support.loopback import Loopback, until
 from tests.support.one_machine import one_machine

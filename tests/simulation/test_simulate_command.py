@@ -31,6 +31,16 @@ def with_a_bug(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def test_secrets_that_a_plan_refers_to_are_placeholders(tmp_path: Path) -> None:
+    decision = sample_decision(2, Shape.LAYERS, 3, ["python"])
+    for task in decision["cognitive_plan"]["tasks"]:
+        task["parameters"] = {"key": {"$secret": "db"}}
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(decision), encoding="utf-8")
+    run = flowc("simulate", str(file), "--faults", "none", "--runs", "3", "--jobs", "1")
+    assert re.search(r"COMPLETED +3 +100\.0%", run.output)
+
+
 def test_it_prints_when_flows_are_done_and_how_likely_the_sla_is_met(plan: str) -> None:
     run = flowc("simulate", plan, "--faults", "none", "--runs", "20", "--jobs", "1")
     assert run.exit_code == 0

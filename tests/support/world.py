@@ -30,6 +30,7 @@ from functions._core.rules import Rules
 from functions._engine.clock import SystemClock
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
+from functions._engine.task_secrets import task_secrets_of
 from functions._engine.tokens import JwtTokens
 
 PATIENCE_S = 180.0
@@ -295,6 +296,7 @@ async def running_world(
     gateway: WorkerGateway | None = None,
     *,
     joins: bool = True,
+    environment: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[LocalWorld]:
     """Run a platform, over the memory adapters if no others are given; `limits` changes `Rules`.
@@ -311,9 +313,9 @@ async def running_world(
         clock=clock,
         tokens=JwtTokens(b"k" * 32, clock),
     )
-    platform = Platform(
-        Impatient.from_mapping({}, data=tmp_path, **settings), ports, stores.queue, "http://127.0.0.1:1", joins=joins
-    )
+    chosen = Impatient.from_mapping(environment or {}, data=tmp_path, **settings)
+    ports = replace(ports, task_secrets=task_secrets_of(chosen, clock))
+    platform = Platform(chosen, ports, stores.queue, "http://127.0.0.1:1", joins=joins)
     workers.report = platform.report
     await platform.start()
     clock_task = asyncio.create_task(platform.sweeper.run())

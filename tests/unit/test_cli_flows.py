@@ -291,7 +291,7 @@ class TestResultsAndLogs:
         done = a_ticket(status="COMPLETED", output={"text": "x" * 500})
         undone = a_ticket(ticket_id="u", task_id="u", status="COMPLETED", compensates="t", output=1, parameters=UNDOES)
         api.answers[f"{FLOW}/tickets"] = {"items": [done, undone], "cursor": None}
-        result = await api.flowc("result", FLOW_ID)
+        result = await api.flowc("result", FLOW_ID, "--outputs")
         assert (result.exit_code, json.loads(result.stdout)) == (0, {"task-1": {"text": "x" * 500}})
         for named in ((FLOW_ID, "task-1"), (f"{FLOW_ID}/task-1",)):
             assert json.loads((await api.flowc("result", *named)).stdout) == {"text": "x" * 500}
@@ -302,9 +302,32 @@ class TestResultsAndLogs:
 
     async def test_a_flow_that_has_not_completed_is_exit_status_1_with_what_there_is(self, api: Api) -> None:
         watched(api, "EXECUTING")
-        result = await api.flowc("result", FLOW_ID)
+        result = await api.flowc("result", FLOW_ID, "--outputs")
         assert (result.exit_code, json.loads(result.stdout)) == (1, {"task-1": None})
         assert "the flow is EXECUTING" in result.stderr
+
+    async def test_the_result_of_a_flow_is_printed_alone(self, api: Api, decision_file: str) -> None:
+        found = {"flow_id": FLOW_ID, "outcome": "COMPLETED", "result": {"total": 3}, "reasons": []}
+        end = an_entry(4, "flow.completed", "COMPLETED")
+        watched(api, "COMPLETED", [ASSIGNED], [DONE], [end])
+        api.answers[f"{FLOW}/result"] = found
+        result = await api.flowc("result", FLOW_ID)
+        assert (result.exit_code, json.loads(result.stdout)) == (0, {"total": 3})
+        waited = await api.flowc("submit", decision_file, "--wait")
+        assert (waited.exit_code, json.loads(waited.stdout)) == (0, {"total": 3})
+        assert FLOW_ID in waited.stderr
+
+    async def test_a_flow_without_a_result_is_exit_status_1_and_says_why(self, api: Api) -> None:
+        reasons = [{"code": "task_failed", "message": "task a: no\x1b disk", "where": "a"}]
+        api.answers[f"{FLOW}/result"] = {"flow_id": FLOW_ID, "outcome": "FAILED", "result": None, "reasons": reasons}
+        failed = await api.flowc("result", FLOW_ID)
+        assert (failed.exit_code, failed.stdout) == (1, "")
+        assert failed.stderr.startswith("flowc: the flow ended FAILED: task a: no? disk\n")
+        api.answers[f"{FLOW}/result"] = problem(409, "the flow is EXECUTING; it has 5 s left", "not_ended")
+        early = await api.flowc("result", FLOW_ID)
+        assert (early.exit_code, early.stderr) == (1, "flowc: the flow is EXECUTING; it has 5 s left (not_ended)\n")
+        api.answers[f"{FLOW}/result"] = problem(413, "the result has more than 9 bytes", "result_too_large")
+        assert (await api.flowc("result", FLOW_ID)).exit_code == 1
 
     async def test_logs_are_printed_by_task_and_steer_no_terminal(self, api: Api) -> None:
         watched(api, "COMPLETED")

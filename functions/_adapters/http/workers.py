@@ -6,9 +6,11 @@ from urllib.parse import urlsplit
 from functions._adapters.http.client import HttpClient, post_to_setting
 from functions._adapters.http.cloudevents import write_batch, write_binary
 from functions._adapters.http.reply import Bounds, NotReached
+from functions._core.decision.secret_references import values_at
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.signatures import message_id_of, signature_headers
+from functions._core.masking import Mask
 from functions._core.ports import Answer, Clock, Tokens
 from functions._core.records.worker import Worker
 
@@ -37,7 +39,7 @@ class HttpWorkerGateway:
             return Answer(0, str(failure), reached=False)
         except Unavailable as failure:
             return Answer(0, str(failure))
-        return Answer(reply.status, _without_tokens(reply.text, events)[:DETAIL_LIMIT])
+        return Answer(reply.status, _without_secrets(reply.text, events)[:DETAIL_LIMIT])
 
 
 PROBE_SECONDS, PROBE_BYTES = 2.0, 1024
@@ -60,12 +62,14 @@ class HttpProbe:
             return False
 
 
-def _without_tokens(text: str, events: Sequence[CloudEvent]) -> str:
-    """Return what a worker said without the tokens it was sent, should it repeat what it is asked."""
+def _without_secrets(text: str, events: Sequence[CloudEvent]) -> str:
+    """Return what a worker said without the tokens and secrets it was sent, should it repeat what it is asked."""
     for event in events:
-        token = event.data.get("token") if isinstance(event.data, Mapping) else None
-        if token:
-            text = text.replace(token, "[token]")
+        data = event.data if isinstance(event.data, Mapping) else {}
+        if data.get("token"):
+            text = text.replace(data["token"], "[token]")
+        if data.get("secrets"):
+            text = Mask(values_at(data["parameters"], data["secrets"])).text(text)
     return text
 
 

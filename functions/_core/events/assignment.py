@@ -1,6 +1,6 @@
 """The messages to a worker: an assignment with everything it needs, or the notice that one is cancelled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +39,8 @@ class TaskAssignment(TransitionData):
     """ticket_id and template_id in one object; the parameters are beside it."""
     parameters: JsonObject
     """The task's parameters, references to upstream outputs resolved; as planned for subscribers."""
+    secrets: tuple[str, ...] = ()
+    """JSON Pointers to the values in the parameters that are secrets, which no log and no output may show."""
     sla_deadline: Timestamp
     """The ticket's latest finish that keeps the flow within its SLA."""
     timeout_ms: int
@@ -66,9 +68,15 @@ def assignment_event(
     callback_url: str | None,
     token: str | None,
     now: datetime,
+    secrets: Sequence[str] = (),
 ) -> CloudEvent:
-    """Return `ticket.assigned` for the worker; the same attempt always has the same event id."""
+    """Return `ticket.assigned` for the worker; the same attempt always has the same event id.
+
+    `secrets` are the places of secrets in the parameters.
+    """
     data = {**assignment_data(ticket, attempt, parameters), "callback_url": callback_url, "token": token}
+    if secrets:
+        data["secrets"] = list(secrets)
     return _event("ticket.assigned", ticket, attempt, data, now, expirytime=format_time(ticket.sla.deadline))
 
 

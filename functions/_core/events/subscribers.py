@@ -77,6 +77,8 @@ def transition_event(
             more |= stored_decision(flow.flow_id)
     elif entry.type == "flow.consolidated":
         data["outcome"] = entry.detail["outcome"]
+    elif entry.type == "flow.completed":
+        data["detail"] = {**entry.detail, "result": f"/api/v1/flows/{flow.flow_id}/result"}
     elif entry.type == "ticket.assigned" and ticket is not None:
         # The worker's own copy carries a token and resolved parameters; this one carries neither.
         data = {**assignment_data(ticket, entry.attempt or ticket.attempt, ticket.parameters), **data}

@@ -22,7 +22,8 @@ from functions._core.machine.outcomes import AnyOutcome, moving
 from functions._core.machine.related_tickets import NONE_RELATED, around_ends, stops_clock
 from functions._core.machine.releasing import decided
 from functions._core.machine.resolved_values import CHILDREN_AT_ONCE, children_of, resolved, resolved_parameters
-from functions._core.planning.children import item_names, last_tasks, subplan_of
+from functions._core.planning.children import item_names, subplan_of
+from functions._core.planning.result import last_tasks
 from functions._core.ports import Ports
 from functions._core.records.control import LONGEST_MS, Control, OnSkipped, Wait
 from functions._core.records.json_text import json_size
@@ -221,7 +222,7 @@ class _Look:
         _, plan = subplan_of(await self._ports.store.decision(self._ticket.flow_id), self._control.subflow)
         result = plan.result
         if result is None:
-            result = {task_id: {"$output": task_id} for task_id in last_tasks(plan)}
+            result = {task_id: {"$output": task_id} for task_id in last_tasks(plan.tasks)}
         inside = self._ticket.but(scope=f"{self._ticket.task_id}/", index=None)
         return Joined(await resolved(result, "result", inside, self._ports.store, OUTPUT_BYTES))
 

@@ -98,9 +98,3 @@ def subplan_of(text: bytes, path: tuple[str, ...]) -> tuple[Decision, SubPlan]:
 def _decision(text: bytes) -> Decision:
     """Return a decision; the sub-flows of one flow begin and end one after the other."""
     return read_decision(text)
-
-
-def last_tasks(plan: SubPlan) -> Sequence[str]:
-    """Return the ids of the tasks that no other one depends on, in the order of the plan."""
-    needed = {one for task in plan.tasks for one in task.dependencies}
-    return [task.task_id for task in plan.tasks if task.task_id not in needed]

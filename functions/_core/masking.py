@@ -1,0 +1,61 @@
+"""Takes the values of secrets out of what is about to be kept: texts, logs, JSON.
+
+A value is also found as JSON writes it, and line by line where it has several. Values of fewer than four characters are
+left alone: they would be found everywhere, and are no secrets.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+MASK = "***"
+LEAST = 4
+"""Characters of a value that is masked."""
+
+LEAST_OF_LINE = 8
+"""Characters of a line of a value that is masked by itself."""
+
+
+class Mask:
+    """Masks some values."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        """Mask these; none is no harm."""
+        forms = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
+        self._text = re.compile("|".join(map(re.escape, forms))) if forms else None
+        encoded = [form.encode(errors="replace") for form in forms]
+        self._bytes = re.compile(b"|".join(map(re.escape, encoded))) if forms else None
+        self.longest = max(map(len, encoded), default=0)
+        """Bytes of the longest form of a value."""
+
+    def text(self, text: str) -> str:
+        """Return a text without the values."""
+        return self._text.sub(MASK, text) if self._text else text
+
+    def json(self, value: Any) -> Any:  # noqa: ANN401 any JSON
+        """Return a JSON value without them, also in names of members."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(name): self.json(part) for name, part in value.items()}
+        return [self.json(part) for part in value] if isinstance(value, list | tuple) else value
+
+    def data(self, data: bytes, start: int = 0) -> bytes:
+        """Return UTF-8 from `start` on without the values, also without one that lies across `start`."""
+        parts, position = [], start
+        for match in self._bytes.finditer(data) if self._bytes else ():
+            if match.end() > start:
+                parts += [data[position : max(position, match.start())], MASK.encode()]
+                position = match.end()
+        return b"".join([*parts, data[position:]])
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Yield what would give a value away."""
+    if len(value) < LEAST:
+        return
+    for text in (value, *(line for line in value.splitlines() if len(line) >= LEAST_OF_LINE)):
+        yield text
+        yield json.dumps(text)[1:-1]
+        yield json.dumps(text, ensure_ascii=False)[1:-1]
