@@ -13,6 +13,7 @@ from functions._adapters.memory.store import MemoryStore
 from functions._core.events.commands import ORDERS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import FlowStatus, Waiting
+from tests.support.approvals import asking
 from tests.support.builders import T0
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.ordering import REVIEWED, SAID, breaks_at, done, finish, silent, taken, ticket_at
@@ -73,6 +74,12 @@ async def backing_off(api: Api) -> Target:
     flow_id = await api.world.submit(decision(task("a", retry={"initial_ms": 60_000, "max_retries": 1})))
     ticket = await ticket_at(api.world, flow_id, "a", waiting=Waiting.RETRY)
     return Target(flow_id, ticket.ticket_id)
+
+
+async def asked(api: Api) -> Target:
+    """Let a ticket wait for a person."""
+    ticket = await asking(api.world)
+    return Target(ticket.flow_id, ticket.ticket_id)
 
 
 @dataclass(frozen=True)
@@ -156,8 +163,25 @@ VERBS = (
         (("ticket.completed", "a", "ASSIGNED", "COMPLETED"),),
         (("output", {"n": 1}),),
     ),
+    Verb(
+        "approve",
+        asked,
+        "ticket.approval_granted",
+        (("ticket.completed", "ask", "WAITING", "COMPLETED"),),
+    ),
+    Verb(
+        "deny",
+        asked,
+        "ticket.approval_denied",
+        (
+            ("ticket.failed", "ask", "WAITING", "FAILED"),
+            ("incident.raised", None, None, None),
+            ("ticket.cancelled", "b", "PENDING", "CANCELLED"),
+            ("flow.consolidated", None, "EXECUTING", "PUBLISHING"),
+        ),
+    ),
 )
-every_verb = pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+every_verb = pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.event_type)
 
 
 async def stored(api: Api, target: Target) -> tuple[object, ...]:

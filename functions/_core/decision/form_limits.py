@@ -54,26 +54,29 @@ def form_fault(form: Mapping[str, Any]) -> str | None:
         return f"the form has more than {FORM_BYTES} bytes"
     if form.get("$schema", DIALECT) not in {DIALECT, f"{DIALECT}#"}:
         return f"the form is of another dialect than {DIALECT}"
+    return _followed(form)[1]
+
+
+def _followed(form: Mapping[str, Any]) -> tuple[int, str | None]:
+    """Return how many values a form has, its references followed, and the first fault; the count ends with that."""
     level: list[Any] = [form]
     values, patterns = 0, set[str]()
     for _ in range(MAX_DEPTH + 1):
         values += len(level)
         if values > FORM_VALUES:
-            return f"the form has more than {FORM_VALUES} values, its references followed"
+            return values, f"the form has more than {FORM_VALUES} values, its references followed"
         below: list[Any] = []
         for value in level:
+            below += _within(value)
             if isinstance(value, Mapping):
                 fault = next(_faults(form, value, patterns), None)
                 if fault is not None:
-                    return fault
-                below += value.values()
+                    return values, fault
                 below += [_target(form, value["$ref"])] if isinstance(value.get("$ref"), str) else []
-            elif isinstance(value, list | tuple):
-                below += value
         level = below
         if not level:
-            return None
-    return f"the form is deeper than {MAX_DEPTH} levels, its references followed"
+            return values, None
+    return values, f"the form is deeper than {MAX_DEPTH} levels, its references followed"
 
 
 def data_fault(form: Mapping[str, Any], data: object) -> str | None:
@@ -81,7 +84,7 @@ def data_fault(form: Mapping[str, Any], data: object) -> str | None:
     if json_size(data) > DATA_BYTES:
         return f"the data has more than {DATA_BYTES} bytes"
     values, depth = size_of(data)
-    if values > DATA_VALUES or values * size_of(form)[0] > CHECKED:
+    if values > DATA_VALUES or values * _followed(form)[0] > CHECKED:
         return f"the data has {values} values, too many for this form"
     return f"the data is deeper than {MAX_DEPTH} levels" if depth > MAX_DEPTH else None
 
