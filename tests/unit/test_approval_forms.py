@@ -73,7 +73,7 @@ def test_a_message_repeats_nothing_long() -> None:
     assert str(refused.value) == '/data: does not fit type: "integer"'
 
 
-BOMBS = {
+BOMBS: dict[str, tuple[Any, str]] = {
     "circle": ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "levels"),
     "itself": ({"properties": {"a": {"$ref": "#"}}}, "levels"),
     "doubling": (

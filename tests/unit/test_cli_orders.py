@@ -242,7 +242,7 @@ async def test_what_names_neither_a_flow_nor_a_ticket_is_refused_in_the_words_of
     assert (result.exit_code, "there is no such flow" in result.output) == (1, True)
 
 
-AN_ITEM = {
+AN_ITEM: dict[str, Any] = {
     "kind": "ticket",
     "flow_id": FLOW_ID,
     "task_id": "pay",
