@@ -62,9 +62,12 @@ class Commands(LazyGroup):
         CommandEntry(FLOWS, "logs", f"{ROOM}.output_commands:logs", "Print what the tasks of a flow wrote."),
         CommandEntry(FLOWS, "why", f"{ROOM}.flow_commands:why", "Say what a flow or a ticket waits for."),
         CommandEntry(FLOWS, "replay", f"{ROOM}.replay_command:replay", "Rebuild a flow from its history and compare."),
+        CommandEntry(
+            ORDERS, "inbox", f"{ROOM}.inbox_command:inbox", "List what waits for your decision, the most urgent first."
+        ),
         CommandEntry(ORDERS, "cancel", f"{ROOM}.order_commands:cancel", "Cancel a flow."),
-        CommandEntry(ORDERS, "approve", f"{ROOM}.order_commands:approve", "Let a flow that awaits approval begin."),
-        CommandEntry(ORDERS, "deny", f"{ROOM}.order_commands:deny", "Deny a flow that awaits approval."),
+        CommandEntry(ORDERS, "approve", f"{ROOM}.order_commands:approve", "Approve a flow or a ticket."),
+        CommandEntry(ORDERS, "deny", f"{ROOM}.order_commands:deny", "Deny a flow or a ticket."),
         CommandEntry(ORDERS, "pause", f"{ROOM}.order_commands:pause", "Pause a flow."),
         CommandEntry(ORDERS, "resume", f"{ROOM}.order_commands:resume", "Let a paused flow go on."),
         CommandEntry(ORDERS, "redrive", f"{ROOM}.order_commands:redrive", "Let a flow go on where it failed."),

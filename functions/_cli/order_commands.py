@@ -1,7 +1,7 @@
 """`flowc cancel`, `approve`, `deny`, `pause`, `resume`, `redrive`, `retry`, `reassign` and `skip`: orders of people."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,6 +48,29 @@ def _of_ticket(verb: str, says: str) -> Callable[..., None]:
     return _named(command, verb, says)
 
 
+def _decision(verb: str, says: str) -> Callable[..., None]:
+    def command(  # noqa: PLR0913 - each is an option
+        record_id: Annotated[
+            str, typer.Argument(metavar="ID", help="A flow, as for other commands, or a ticket: its id, or FLOW/TASK.")
+        ],
+        *,
+        data: Annotated[str | None, typer.Option(metavar="JSON", help="What the form of the ticket asks for.")] = None,
+        by: By = "",
+        reason: Why = None,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        url: Url = DEFAULT_URL,
+        api_key: ApiKey = "",
+    ) -> None:
+        said = _said(by, reason, dry_run=dry_run)
+        if data is not None:
+            said["data"] = _json(data, "--data")
+        either = None if data is None else True  # a flow has no form
+        run(_ordered(verb, record_id, said, url, api_key, as_json=as_json, of_ticket=either))
+
+    return _named(command, verb, says)
+
+
 def _named(command: Callable[..., None], verb: str, says: str) -> Callable[..., None]:
     command.__name__, command.__doc__ = verb, says
     return command
@@ -56,8 +79,12 @@ def _named(command: Callable[..., None], verb: str, says: str) -> Callable[..., 
 cancel = _of_flow(
     "cancel", "Cancel a flow.\n\nTickets that wait are dropped, workers of those that run are told to stop."
 )
-approve = _of_flow("approve", "Let a flow that awaits approval begin.")
-deny = _of_flow("deny", "Deny a flow that awaits approval: it ends REJECTED.")
+approve = _decision(
+    "approve", "Approve a flow or a ticket.\n\nThe flow begins, or the ticket is done; `flowc inbox` lists what waits."
+)
+deny = _decision(
+    "deny", "Deny a flow or a ticket.\n\nThe flow ends REJECTED; the ticket fails, unless its plan says otherwise."
+)
 pause = _of_flow("pause", "Pause a flow.\n\nNothing more is assigned; what runs goes on, and the SLA's time stands.")
 resume = _of_flow("resume", "Let a paused flow go on, with the time that it had left.")
 retry = _of_ticket("retry", "Try a ticket that waits now instead of later.")
@@ -148,11 +175,15 @@ def skip(  # noqa: PLR0913 - each is an option
     """Take a ticket as done without its being done."""
     said = _said(by, reason, dry_run=dry_run)
     if output is not None:
-        try:
-            said["output"] = json.loads(output)
-        except ValueError as error:
-            raise typer.BadParameter(f"{output[:60]!r} is not JSON", param_hint="--output") from error
+        said["output"] = _json(output, "--output")
     run(_ordered("skip", ticket_id, said, url, api_key, as_json=as_json, of_ticket=True))
+
+
+def _json(text: str, option: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text[:60]!r} is not JSON", param_hint=option) from error
 
 
 def _said(by: str, reason: str | None, *, dry_run: bool) -> Said:
@@ -165,16 +196,26 @@ def _said(by: str, reason: str | None, *, dry_run: bool) -> Said:
 
 
 async def _ordered(
-    verb: str, record_id: str, said: Said, url: str, api_key: str, *, as_json: bool, of_ticket: bool = False
+    verb: str, record_id: str, said: Said, url: str, api_key: str, *, as_json: bool, of_ticket: bool | None = False
 ) -> int:
+    """Send an order about a flow or a ticket; `of_ticket` is None where it may be either."""
     from functions._cli.client import PlatformClient, flow_path, ticket_path
-    from functions._cli.references import with_flow, with_ticket
+    from functions._cli.references import with_flow, with_flow_or_ticket, with_ticket
 
     async with PlatformClient(url, api_key) as client:
-        if of_ticket:
-            flow = await with_ticket(client, record_id, lambda one: client.post(ticket_path(one, verb), said))
+
+        def to_flow(flow_id: str) -> "Awaitable[JsonObject]":
+            return client.post(flow_path(flow_id, verb), said)
+
+        def to_ticket(ticket_id: str) -> "Awaitable[JsonObject]":
+            return client.post(ticket_path(ticket_id, verb), said)
+
+        if of_ticket is None:
+            flow = await with_flow_or_ticket(client, record_id, to_flow, to_ticket)
         else:
-            flow = await with_flow(client, record_id, lambda one: client.post(flow_path(one, verb), said))
+            flow = await (with_ticket if of_ticket else with_flow)(
+                client, record_id, to_ticket if of_ticket else to_flow
+            )
     if as_json:
         print_json(flow)
     elif said.get("dry_run"):

@@ -40,6 +40,23 @@ def flow_and_task(ref: str) -> tuple[str, str]:
     )
 
 
+async def with_flow_or_ticket(
+    client: PlatformClient,
+    ref: str,
+    ask_flow: Callable[[str], Awaitable[Answer]],
+    ask_ticket: Callable[[str], Awaitable[Answer]],
+) -> Answer:
+    """Ask about a flow, or about a ticket: one named as FLOW/TASK, or by an id that is no flow's."""
+    if "/" in ref:
+        return await with_ticket(client, ref, ask_ticket)
+    try:
+        return await with_flow(client, ref, ask_flow)
+    except CommandRefused as refusal:
+        if refusal.code != "unknown_flow" or UUID_TEXT.fullmatch(ref) is None:
+            raise
+    return await ask_ticket(ref)
+
+
 async def with_ticket(client: PlatformClient, ref: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
     """Ask about a ticket: one named by its id, or as FLOW/TASK, the flow being named in any way."""
     if "/" not in ref:

@@ -14,7 +14,9 @@ from functions._core.events.commands import (
     PauseRequest,
     ReplanRequest,
     ResumeRequest,
+    TicketApproval,
     TicketCommand,
+    TicketDenial,
 )
 from functions._core.records.values import FlowStatus
 from functions._engine.clock import fresh_id
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 60.0
 APPROVED_WITHIN = 5.0
-OTHERS = frozenset({AdjustRequest, ClaimRequest, ReplanRequest})
+OTHERS = frozenset({AdjustRequest, ClaimRequest, ReplanRequest, TicketApproval, TicketDenial})
 """Commands that need more than a flow or a ticket; tests of their own give them at random moments."""
 
 ANY_ORDER = tuple(model for model in ORDERS.values() if model not in OTHERS)

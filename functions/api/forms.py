@@ -66,6 +66,13 @@ class SkipForm(OrderForm):
     """The ticket's output for its dependants, any JSON value."""
 
 
+class DecideForm(OrderForm):
+    """The decision of a person about a ticket, with the data that its form asks for."""
+
+    data: Any = None
+    """The data of the ticket's form, any JSON value; None where it has none."""
+
+
 class Flush(Model):
     """The intent whose telemetry is to be sent now; without it, all. A field that is not known is refused."""
 

@@ -20,6 +20,7 @@ from functions._core.records.principal import Principal
 from functions._core.records.record import as_json
 from functions._core.records.values import Model
 from functions.api.access import principal_of
+from functions.api.approvals import check_decision
 from functions.api.bodies import header, json_answer, read_message
 from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
@@ -147,6 +148,7 @@ async def _order(services: ApiServices, event: CloudEvent, sender: Sender) -> An
     sound("flow", order.flow_id)
     if isinstance(order, ClaimRequest):
         check_worker(sender.principal, order.worker_id)
+    await check_decision(services, sender.principal, order)
     carried = await services.engine.order(order, order_id=event.id)
     answer = {"flow_id": order.flow_id, "status": carried.flow.status}
     if not carried.dry_run:

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request, Response
 
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand
-from functions.api.access import acting
-from functions.api.bodies import MAX_JSON, read_json
+from functions.api.access import acting, principal_of
+from functions.api.approvals import check_decision
+from functions.api.bodies import MAX_JSON, SMALL, read_json
 from functions.api.documents import json_body, problems
-from functions.api.forms import AdjustForm, OrderForm, RedriveForm, ReplanForm, SkipForm
+from functions.api.forms import AdjustForm, DecideForm, OrderForm, RedriveForm, ReplanForm, SkipForm
 from functions.api.preconditions import IdempotencyKey, own_key
 from functions.api.questions import found
 from functions.api.services import ApiServices, Services, services_of
@@ -59,6 +60,10 @@ OF_TICKETS = (
     Verb("retry", commands.RetryRequest, "Try a ticket now that waits, or once more if it FAILED.", RetryForm),
     Verb("reassign", commands.ReassignRequest, "Take a ticket from its worker and give it to another one."),
     Verb("skip", commands.SkipRequest, "Take a ticket as done, with the given output.", SkipForm),
+    Verb("approve", commands.TicketApproval, "Agree to a ticket that waits for the decision of a person.", DecideForm),
+    Verb(
+        "deny", commands.TicketDenial, "Do not agree to a ticket that waits for the decision of a person.", DecideForm
+    ),
 )
 OF_WORKFLOWS = ("pause", "resume", "replan")
 
@@ -91,7 +96,7 @@ def _of_ticket(verb: Verb) -> Endpoint:
 
 async def _said(request: Request, verb: Verb, key: str | None) -> OrderForm:
     """Return the body of an order; a key in a header is the order's id where the body names none."""
-    limit = services_of(request).max_body if verb.form is ReplanForm else MAX_JSON
+    limit = {ReplanForm: services_of(request).max_body, DecideForm: SMALL}.get(verb.form, MAX_JSON)
     form = await read_json(request, verb.form, limit=limit)
     return form if form.order_id is not None else form.but(order_id=own_key(request, key))
 
@@ -101,6 +106,7 @@ async def _carried(
 ) -> OrderView:
     given = form.model_dump(exclude={"order_id"}) | {"requested_by": acting(request, form.requested_by)}
     order = verb.order.model_validate({**target, **given})
+    await check_decision(services, principal_of(request), order)
     carried = await services.engine.order(order, order_id=form.order_id)
     if carried.dry_run:
         response.status_code = 200
@@ -116,7 +122,7 @@ def _route(path: str, name: str, tag: str, verb: Verb, endpoint: Endpoint) -> No
         tags=[tag],
         description=verb.says,
         status_code=202,
-        responses=problems(400, 404, 409, 413, 415, 422)
+        responses=problems(400, 403, 404, 409, 413, 415, 422)
         | {200: {"model": OrderView, "description": "A dry run: nothing was changed"}},
         openapi_extra=json_body(verb.form, required=verb.form is ReplanForm),
     )

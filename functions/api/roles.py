@@ -52,6 +52,10 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/tickets/{ticket_id}/retry": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/reassign": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/skip": COMMAND,
+    "GET /api/v1/tickets/{ticket_id}/approval": READ,
+    "POST /api/v1/tickets/{ticket_id}/approve": READ,
+    "POST /api/v1/tickets/{ticket_id}/deny": READ,
+    "GET /api/v1/inbox": READ,
     "GET /api/v1/why/{record_id}": READ,
     "GET /api/v1/diagnose/{case}": READ,
     "POST /api/v1/workers": WORK,
@@ -117,6 +121,8 @@ REPORT = type_of("ticket.reported")
 OF_WORKERS = frozenset(
     type_of(name) for name in ("worker.registered", "worker.heartbeat", "worker.deregistered", "ticket.claim_requested")
 )
+OF_APPROVERS = frozenset(type_of(name) for name in ("ticket.approval_granted", "ticket.approval_denied"))
+"""Events that everybody who may read may send: the ticket says who of them may decide, see `approvals`."""
 
 
 def area_of(path: str) -> str:
@@ -165,7 +171,7 @@ def check_event(principal: Principal, event_type: str) -> None:
         return  # by the token of its assignment
     if principal.ticket_id is not None:
         raise Rejected("the token of a ticket is taken with its reports alone", code="foreign_token", status=403)
-    demand(principal, "events", WORK if event_type in OF_WORKERS else COMMAND)
+    demand(principal, "events", WORK if event_type in OF_WORKERS else READ if event_type in OF_APPROVERS else COMMAND)
 
 
 def demand(principal: Principal, area: str, any_of: tuple[Role, ...]) -> None:

@@ -20,6 +20,7 @@ from functions._core.machine.claim import claimable
 from functions._core.machine.commands import Commanded
 from functions._core.machine.compensation import CompensationPlanned
 from functions._core.machine.context import Context
+from functions._core.machine.deciding import approval_of
 from functions._core.machine.ending import Reported, counted, may_retry, retryable
 from functions._core.machine.incidents import LeftOut, incident_of_unreadable
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy, moving, reached
@@ -32,6 +33,7 @@ from functions._core.planning.compensation import compensations, parents_of
 from functions._core.planning.replan import new_decision, replan
 from functions._core.ports import Ports
 from functions._core.records.audits import AuditKind
+from functions._core.records.control import OnLapse
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import FlowStatus, ReportStatus, TicketStatus
@@ -94,6 +96,14 @@ async def _with_end(order: AnyCommand, context: Context, ports: Ports) -> AnyOut
     ticket = context.tickets.get(order.target)
     around = await around_ends((ticket,), (), ports) if ticket is not None else RelatedTickets()
     return moving(around.touched, Commanded(order, context.cause, around=around))
+
+
+async def _with_decision(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
+    """Load the surroundings of either end: a denial completes the ticket or lets it fail, as the ticket says."""
+    ticket = context.tickets.get(order.target)
+    approval = approval_of(ticket) if ticket is not None else None
+    fails = approval is not None and approval.on_denied is OnLapse.FAIL
+    return await (_with_after if fails else _with_end)(order, context, ports)
 
 
 async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
@@ -180,6 +190,8 @@ LOADED: Mapping[type[Command], Callable[[AnyCommand, Context, Ports], Awaitable[
     commands.AdjustRequest: _with_live,
     commands.ReplanRequest: _with_plan,
     commands.SkipRequest: _with_end,
+    commands.TicketApproval: _with_end,
+    commands.TicketDenial: _with_decision,
     commands.RedriveRequest: _with_redone,
     commands.RetryRequest: _with_retried,
     commands.TicketCancelRequest: _with_after,

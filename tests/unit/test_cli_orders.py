@@ -214,3 +214,61 @@ async def test_the_events_of_orders_say_who_gave_them_and_why(api: Api) -> None:
     event = {"type": "io.neuralhive.flow.paused.v1", "time": "2026-03-01T12:00:00.001Z", "data": data}
     api.answers["GET /api/v1/events"] = [{"items": [event], "after": 7}, {"items": [], "after": 7}]
     assert "PAUSED      flow.paused, by ann, lunch" in (await api.flowc("events")).stdout
+
+
+async def test_a_ticket_is_decided_about_by_its_id_or_as_flow_and_task(api: Api) -> None:
+    path = f"/api/v1/tickets/{ticket_id_of(FLOW_ID, 'pay/ask')}/approve"
+    api.answers[f"POST {path}"] = an_answer(PAUSED)
+    result = await api.flowc("approve", f"{FLOW_ID}/pay/ask", "--data", '{"amount": 3}', "--by", "ann")
+    assert (result.exit_code, result.output) == (0, "approved; the flow is EXECUTING\n")
+    assert api.server.requests[-1].json == {"requested_by": "ann", "data": {"amount": 3}}
+    for what in ("flows/resolve", f"flows/{TICKET_ID}/deny"):
+        method = "GET" if "resolve" in what else "POST"
+        api.answers[f"{method} /api/v1/{what}"] = problem(404, "no", "unknown_flow")
+    api.answers[f"POST /api/v1/tickets/{TICKET_ID}/deny"] = an_answer(PAUSED)
+    result = await api.flowc("deny", TICKET_ID)
+    assert (result.exit_code, result.output) == (0, "denied; the flow is EXECUTING\n")
+    result = await api.flowc("approve", TICKET_ID, "--data", "{")
+    assert (result.exit_code, "is not JSON" in result.output) == (2, True)
+
+
+async def test_what_names_neither_a_flow_nor_a_ticket_is_refused_in_the_words_of_the_platform(api: Api) -> None:
+    for name in (f"POST /api/v1/flows/{TICKET_ID}/approve", "GET /api/v1/flows/resolve"):
+        api.answers[name] = problem(404, "there is no such flow", "unknown_flow")
+    api.answers[f"POST /api/v1/tickets/{TICKET_ID}/approve"] = problem(404, "there is no such ticket", "unknown_ticket")
+    result = await api.flowc("approve", TICKET_ID)
+    assert (result.exit_code, "there is no such ticket" in result.output) == (1, True)
+    result = await api.flowc("approve", "some-plan")
+    assert (result.exit_code, "there is no such flow" in result.output) == (1, True)
+
+
+AN_ITEM: dict[str, Any] = {
+    "kind": "ticket",
+    "flow_id": FLOW_ID,
+    "task_id": "pay",
+    "message": "Pay [bold]this[/bold]\x1b[2J?",
+    "form": {"type": "object"},
+    "approvers": ["ada", "admin"],
+    "until": "2025-03-01T13:00:00.000Z",
+}
+"""Something that waits, with a question that would like to take over the terminal."""
+
+
+async def test_the_inbox_says_what_waits_for_whom_until_when(api: Api) -> None:
+    flow = AN_ITEM | {
+        "kind": "flow",
+        "task_id": None,
+        "approvers": [],
+        "form": None,
+        "message": "Begin?",
+        "until": None,
+    }
+    api.answers["GET /api/v1/inbox"] = {"items": [AN_ITEM, flow], "cursor": "5:a", "complete": True}
+    result = await api.flowc("inbox", "--limit", "2")
+    _, first, second = result.stdout.splitlines()
+    assert first.split()[2:] == [f"{FLOW_ID}/pay", "ada,", "admin", "yes", "Pay", "[bold]this[/bold]?[2J?"]
+    assert second.split() == [FLOW_ID, "role", "operator", "Begin?"]
+    assert result.stderr == "there are more: --limit, or --cursor 5:a\n"
+    assert json.loads((await api.flowc("inbox", "--limit", "2", "--json")).stdout)["items"][0] == AN_ITEM
+    api.answers["GET /api/v1/inbox"] = {"items": [], "cursor": None, "complete": True}
+    assert (await api.flowc("inbox")).stdout == "nothing waits for you\n"

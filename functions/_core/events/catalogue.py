@@ -213,6 +213,8 @@ CATALOGUE: Sequence[EventType] = (
     _order("ticket.skip_requested", "Take this ticket as done."),
     _order("ticket.claim_requested", "This worker takes this ticket."),
     _order("ticket.cancel_requested", "Stop this ticket."),
+    _order("ticket.approval_granted", "A person agrees to this ticket."),
+    _order("ticket.approval_denied", "A person does not agree to this ticket."),
     EventType("worker.registered", Registration, "worker", "track_workers", WORKER, "A worker offers.", outside=True),
     EventType("worker.heartbeat", Heartbeat, "worker", "track_workers", WORKER, "A sign of life.", outside=True),
     EventType("worker.deregistered", Deregistration, "worker", "track_workers", WORKER, "It leaves.", outside=True),

@@ -152,6 +152,22 @@ class SkipRequest(TicketCommand):
     """What counts as the task's output, any JSON value; tasks that come later can refer to it."""
 
 
+class TicketApproval(TicketCommand):
+    """Data of `ticket.approval_granted`: a person agrees to the thing that an APPROVE ticket asks."""
+
+    verb = "approve_ticket"
+    data: Any = None
+    """The data of the ticket's form, any JSON value; None where it has no form."""
+
+
+class TicketDenial(TicketCommand):
+    """Data of `ticket.approval_denied`: a person does not agree to the thing that an APPROVE ticket asks."""
+
+    verb = "deny_ticket"
+    data: Any = None
+    """The data of the ticket's form, as far as the person gives any."""
+
+
 AnyCommand = (
     CancelRequest
     | ApprovalGrant
@@ -166,6 +182,8 @@ AnyCommand = (
     | SkipRequest
     | ClaimRequest
     | TicketCancelRequest
+    | TicketApproval
+    | TicketDenial
 )
 """Any command: the data of an event that carries one."""
 
@@ -183,6 +201,8 @@ ORDERS: Mapping[str, type[AnyCommand]] = {
     "ticket.skip_requested": SkipRequest,
     "ticket.claim_requested": ClaimRequest,
     "ticket.cancel_requested": TicketCancelRequest,
+    "ticket.approval_granted": TicketApproval,
+    "ticket.approval_denied": TicketDenial,
 }
 """The commands by the types of the events that carry them."""
 

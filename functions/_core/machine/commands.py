@@ -16,6 +16,7 @@ from functions._core.events.commands import AnyCommand, given_by, refusal, said
 from functions._core.machine.assignment import reassign
 from functions._core.machine.claim import claim, expected
 from functions._core.machine.closing import Settled, cancel_all, executing_wakeup, recount
+from functions._core.machine.deciding import decide
 from functions._core.machine.ending import cancel, complete
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
 from functions._core.machine.redrive import redrive, redrive_ticket
@@ -325,6 +326,12 @@ def _not_in_turn(ticket: Ticket) -> None:
         raise refusal(f"ticket {ticket.task_id} waits for its turn: {_instead(ticket)}")
 
 
+def _decide(builder: StepBuilder, outcome: Commanded) -> bool:
+    if not isinstance(outcome.command, commands.TicketApproval | commands.TicketDenial):
+        raise TypeError(outcome.command)
+    return decide(builder, _ticket(builder, outcome), outcome.command, outcome.around)
+
+
 def _ticket(builder: StepBuilder, outcome: Commanded) -> Ticket:
     ticket = builder.context.tickets.get(outcome.command.target)
     if ticket is None or ticket.flow_id != builder.flow.flow_id:
@@ -361,5 +368,7 @@ STEPS: Mapping[type[commands.Command], Callable[[StepBuilder, Commanded], bool]]
     commands.ReassignRequest: _reassign,
     commands.SkipRequest: _skip,
     commands.TicketCancelRequest: _cancel_ticket,
+    commands.TicketApproval: _decide,
+    commands.TicketDenial: _decide,
 }
 """Each step tells whether it has changed anything."""

@@ -30,6 +30,9 @@ from functions._core.records.values import (
 )
 from functions._core.rules import Rules, retry_after
 
+DECIDED = frozenset({"denied"})
+"""Codes of failures that people have decided on: they are no trouble that somebody has to look at."""
+
 EXCLUDED_KEPT = 16
 """Workers remembered as tried; a bound on the row, and on the pause that grows with it."""
 
@@ -132,7 +135,9 @@ def fail(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTi
     after = descendants(ticket, around.live)
     grave = ticket.compensates is not None or reason.code == CORRUPTED
     kind, severity = CAUSES.get(reason.code, IncidentType.INCONSISTENCY), Severity.CRITICAL if grave else None
-    raise_incident(builder, kind, [_told(ticket, reason)], [t.ticket_id for t in (ticket, *after)], severity=severity)
+    if reason.code not in DECIDED:
+        affected = [t.ticket_id for t in (ticket, *after)]
+        raise_incident(builder, kind, [_told(ticket, reason)], affected, severity=severity)
     message = f"task {ticket.task_id} failed: {reason.message}"
     _cancel_after(builder, after, Reason(code="dependency_failed", message=message, where=ticket.task_id), around)
     child_ended(builder, ended, around)

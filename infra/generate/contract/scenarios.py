@@ -11,6 +11,7 @@ from typing import Any
 from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
 from functions._core.placement.limits import FLOWS, take
 from functions._core.ports import Answer
+from functions._core.records.values import ticket_id_of
 from functions._core.records.worker import AgentType
 from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
@@ -156,6 +157,35 @@ async def denied() -> Scenario:
     await course.later(20 * 60)
     await course.order("flow.approval_denied", MANAGER, "not before the holidays")
     return course
+
+
+async def _looked_at(event_type: str, why: str) -> Scenario:
+    """Let a person look at the image in place of the scan, and decide."""
+    plan = DECISION["cognitive_plan"]
+    looks = {
+        "task_id": "scan",
+        "task_type": "APPROVE",
+        "description": "Is the image free of known weaknesses?",
+        "dependencies": ["build"],
+        "approval": {"approvers": [MANAGER], "timeout_ms": 600_000},
+    }
+    tasks = [looks if one["task_id"] == "scan" else one for one in plan["tasks"]]
+    course = await built(await begun(cognitive_plan={**plan, "tasks": tasks}))
+    await course.later(60)
+    about = {"flow_id": course.flow_id, "ticket_id": ticket_id_of(course.flow_id, "scan")}
+    said = {**about, "requested_by": MANAGER, "reason": why}
+    course.say(event_type, "/operators", about["ticket_id"], said, partitionkey=course.flow_id)
+    return course
+
+
+async def agreed() -> Scenario:
+    """In place of the scan a person looks at the image, and agrees; the deployment waits for the tests alone."""
+    return await _looked_at("ticket.approval_granted", "the report is empty")
+
+
+async def not_agreed() -> Scenario:
+    """In place of the scan a person looks at the image, and does not agree: nothing is deployed."""
+    return await _looked_at("ticket.approval_denied", "the base image is too old")
 
 
 async def paused() -> Scenario:
@@ -321,6 +351,8 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     redriven,
     approved,
     denied,
+    agreed,
+    not_agreed,
     paused,
     adjusted,
     replanned,
