@@ -247,7 +247,7 @@ class ExecutionTicket(Answered):
     task_id: str = ""
     task_type: str = ""
     status: str = "PENDING"
-    """PENDING, ASSIGNED, RUNNING, COMPLETED, FAILED, CANCELLED, COMPENSATING or COMPENSATED."""
+    """PENDING, ASSIGNED, RUNNING, WAITING, COMPLETED, SKIPPED, FAILED, CANCELLED, COMPENSATING or COMPENSATED."""
     attempt: int = 0
     worker_id: str | None = None
     output: Any = None

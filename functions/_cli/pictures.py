@@ -19,6 +19,8 @@ from functions._cli.wire import (
     FAILED,
     PENDING,
     RUNNING,
+    SKIPPED,
+    WAITING,
     JsonObject,
 )
 from functions._cli.words import clean, passed, sla_left, stands_still
@@ -48,12 +50,14 @@ WAITS_FOR_PEOPLE: Mapping[str, str] = {
 
 ENDED_FIRST = (
     COMPLETED,
+    SKIPPED,
     FAILED,
     CANCELLED,
     COMPENSATED,
     COMPENSATING,
     RUNNING,
     ASSIGNED,
+    WAITING,
     PENDING,
 )
 

@@ -16,10 +16,11 @@ from functions._cli.wire import (
     ENDED_TICKETS,
     PENDING,
     RUNNING,
-    SKIPPED,
+    TAKEN_AS_DONE,
+    WAITING,
     JsonObject,
 )
-from functions._cli.words import clean, reason_of
+from functions._cli.words import clean, date_and_time, reason_of
 from functions._core.explain.spans import counted
 
 HELD = (ASSIGNED, RUNNING)
@@ -36,6 +37,8 @@ WAITS: Mapping[str, str] = {
     "SLOT": "waits for a free slot of a capable worker",
     "RETRY": "waits to be tried again",
     "RESUME": "waits for the flow to be resumed",
+    "TURN": "waits for its turn",
+    "APPROVAL": "waits for the decision of a person",
 }
 BEFORE = "before it"
 SHOWN_NAMES = 3
@@ -44,7 +47,9 @@ MOST_ASKED = 500
 
 
 def waits_for(ticket: Mapping[str, Any]) -> str:
-    """Return what a ticket that is PENDING waits for, as far as its own record says."""
+    """Return what a ticket that is PENDING or WAITING waits for, as far as its own record says."""
+    if ticket["status"] == WAITING:
+        return _awaited(ticket)
     if ticket["status"] != PENDING:
         return ""
     if ticket["waiting"] == "DEPENDENCIES":
@@ -53,6 +58,19 @@ def waits_for(ticket: Mapping[str, Any]) -> str:
         asked = [clean(name) for name in ticket["required_capabilities"]]
         more = f" and {len(asked) - SHOWN_NAMES} more" if len(asked) > SHOWN_NAMES else ""
         return f"no worker offers {', '.join(asked[:SHOWN_NAMES]) or 'anything'}{more}"
+    return WAITS.get(ticket["waiting"] or "", "")
+
+
+def _awaited(ticket: Mapping[str, Any]) -> str:
+    if ticket["waiting"] == "MOMENT" and ticket.get("until"):
+        return f"waits until {date_and_time(ticket['until'])} UTC"
+    if ticket["waiting"] == "EVENT":
+        wait = (ticket.get("control") or {}).get("wait") or {}
+        return f"waits for an event of type {clean((wait.get('event') or {}).get('type', ''))}"
+    if ticket["waiting"] == "CHILDREN" and ticket.get("children"):
+        told = ticket["children"]
+        ended = told["completed"] + told["failed"] + told["skipped"]
+        return f"{ended} of {counted(told['total'], 'child', 'children')} ended"
     return WAITS.get(ticket["waiting"] or "", "")
 
 
@@ -109,8 +127,8 @@ class TicketLine:
         self.waits = ""
         self.worker_id = None if self.status == PENDING else entry["worker_id"]
         self.note = reason_of(entry["detail"])
-        self.skipped = entry["cause"] == SKIPPED or (self.skipped and self.status in KEPT)
-        if self.status in HELD:
+        self.skipped = entry["cause"] == TAKEN_AS_DONE or (self.skipped and self.status in KEPT)
+        if self.status in HELD or self.status == WAITING:
             self.started_at = entry["at"]
         elif self.status in KEPT:
             self.ended_at = self.ended_at or entry["at"]
@@ -142,7 +160,9 @@ class Progress:
     @property
     def waiting(self) -> bool:
         """Whether tickets wait, few enough to be asked for what."""
-        return len(self.tickets) <= MOST_ASKED and any(line.status == PENDING for line in self.tickets.values())
+        return len(self.tickets) <= MOST_ASKED and any(
+            line.status in {PENDING, WAITING} for line in self.tickets.values()
+        )
 
     def load(self, tickets: Iterable[Mapping[str, Any]]) -> None:
         """Take in the tickets of the flow."""

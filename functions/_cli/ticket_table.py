@@ -22,6 +22,8 @@ from functions._cli.wire import (
     FAILED,
     PENDING,
     RUNNING,
+    SKIPPED,
+    WAITING,
 )
 from functions._cli.words import passed
 
@@ -29,10 +31,12 @@ LOOKS: Mapping[str, tuple[str, str]] = {
     FAILED: ("✖", "red"),
     RUNNING: ("●", "cyan"),
     ASSIGNED: ("◌", "blue"),
+    WAITING: ("◷", "blue"),
     COMPENSATING: ("↺", "magenta"),
     PENDING: ("·", "bright_black"),
     COMPENSATED: ("↶", "yellow"),
     CANCELLED: ("⊘", "yellow"),
+    SKIPPED: ("↷", "bright_black"),
     COMPLETED: ("✔", "green"),
 }
 """Sign and colour of each status; the first ones are shown before the others where not all tickets fit."""

@@ -8,7 +8,16 @@ from functions._cli.wire import COMPLETED, ENDED_FLOWS, STANDING_FLOWS, UNPRINTA
 from functions._core.explain.spans import counted, span
 
 SAYS_ITSELF = frozenset(
-    {"ticket.assigned", "ticket.started", "ticket.completed", "ticket.failed", "ticket.cancelled", "ticket.compensated"}
+    {
+        "ticket.assigned",
+        "ticket.started",
+        "ticket.completed",
+        "ticket.failed",
+        "ticket.cancelled",
+        "ticket.compensated",
+        "ticket.waiting",
+        "ticket.skipped",
+    }
     | {"plan.validated", "tickets.generated", "flow.consolidated"}
     | {f"flow.{status.lower()}" for status in ENDED_FLOWS}
 )
@@ -101,6 +110,7 @@ def _facts(detail: Mapping[str, Any]) -> Iterator[str]:
         yield f"telemetry: {counted(detail['telemetry_refused'], 'event')} refused by the sink"
     elif "telemetry_published" in detail:
         yield "telemetry published" if detail["telemetry_published"] else "telemetry kept until the sink is back"
+    yield from _awaited(detail)
     if "compensated" in detail:
         yield f"{detail['compensated']} of {detail['planned']} undone"
     if "incident_type" in detail:
@@ -109,3 +119,9 @@ def _facts(detail: Mapping[str, Any]) -> Iterator[str]:
         yield f"by {clean(detail['requested_by'])}"
     reasons: Sequence[Mapping[str, Any]] = detail.get("reasons") or ()
     yield from filter(None, (reason_of(detail), *(reason_of({"reason": reason}) for reason in reasons)))
+
+
+def _awaited(detail: Mapping[str, Any]) -> Iterator[str]:
+    if "waiting" in detail:
+        until = f" until {date_and_time(detail['until'])} UTC" if detail.get("until") else ""
+        yield f"for {detail['waiting'].lower()}{until}"

@@ -6,6 +6,7 @@ from tests.conformance.deliveries import DeliveriesSuite
 from tests.conformance.event_queue import EventQueueSuite
 from tests.conformance.flow_store import FlowStoreSuite, SharedFlowStoreSuite
 from tests.conformance.key_values import KeyValuesSuite, SweptKeyValuesSuite
+from tests.conformance.outputs import OutputsSuite
 from tests.conformance.registry import RegistrySuite
 from tests.conformance.retention import RetentionSuite
 from tests.conformance.statistics import StatisticsSuite
@@ -22,6 +23,7 @@ __all__ = [
     "EventQueueSuite",
     "FlowStoreSuite",
     "KeyValuesSuite",
+    "OutputsSuite",
     "RegistrySuite",
     "RetentionSuite",
     "SharedFlowStoreSuite",

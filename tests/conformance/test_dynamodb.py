@@ -31,6 +31,15 @@ class Dynamo:
 class TestChildren(Dynamo, suites.ChildrenSuite): ...
 
 
+class TestOutputs(Dynamo, suites.OutputsSuite):
+    @pytest.fixture(autouse=True)
+    def of_table(self, dynamodb_client: Client, dynamodb_table: str) -> None:
+        self.table = Table(dynamodb_client, dynamodb_table)
+
+    async def leftovers(self, stores: Stores) -> int:  # noqa: ARG002 the table is asked itself
+        return sum(item["pk"]["S"].startswith("F#") for item in await self.table.scan({}))
+
+
 class TestDeadLetters(Dynamo, suites.DeadLettersSuite): ...
 
 

@@ -24,6 +24,9 @@ class InMemory:
 class TestChildren(InMemory, suites.ChildrenSuite): ...
 
 
+class TestOutputs(InMemory, suites.OutputsSuite): ...
+
+
 class TestDeadLetters(InMemory, suites.DeadLettersSuite): ...
 
 

@@ -14,6 +14,9 @@ class Memory:
 class TestChildren(Memory, suites.ChildrenSuite): ...
 
 
+class TestOutputs(Memory, suites.OutputsSuite): ...
+
+
 class TestDeadLetters(Memory, suites.DeadLettersSuite): ...
 
 

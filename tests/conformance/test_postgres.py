@@ -21,6 +21,9 @@ class Postgres:
 class TestChildren(Postgres, suites.ChildrenSuite): ...
 
 
+class TestOutputs(Postgres, suites.OutputsSuite): ...
+
+
 class TestDeadLetters(Postgres, suites.DeadLettersSuite): ...
 
 

@@ -29,6 +29,9 @@ class Sqlite:
 class TestChildren(Sqlite, suites.ChildrenSuite): ...
 
 
+class TestOutputs(Sqlite, suites.OutputsSuite): ...
+
+
 class TestDeadLetters(Sqlite, suites.DeadLettersSuite): ...
 
 

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from functions._adapters.http.avro import HEAD, LIMIT, read_avro, reader_of, write_avro
 from functions._core.decision.reading import read_decision
 from functions._core.decision.single import NewTicket, decision_of
+from functions._core.decision.vocabulary import WITHOUT_WORKER
 from functions._core.errors import Rejected
 from functions._core.events.avro import ticket_schema
 from functions._core.events.execution_ticket import (
+    OWN_STATUSES,
     ExecutionTicket,
     execution_ticket_of,
     from_avro_dict,
@@ -68,8 +70,8 @@ TICKETS = st.builds(
     **{name: st.lists(TEXT, max_size=3).map(tuple) for name in ("dependencies", "required_capabilities")},
     **{name: st.none() | LONG for name in ("estimated_duration_ms", "actual_duration_ms")},
     **{name: st.integers(0, 2**31 - 1) for name in ("retry_count", "schema_version")},
-    task_type=st.sampled_from(TaskType),
-    status=st.sampled_from(TicketStatus),
+    task_type=st.sampled_from([one for one in TaskType if one not in WITHOUT_WORKER]),
+    status=st.sampled_from([one for one in TicketStatus if one not in OWN_STATUSES]),
     priority=st.sampled_from(Priority),
     priority_score=st.none() | st.floats(0, 1),
     risk_band=st.sampled_from(RiskBand),
@@ -97,6 +99,19 @@ def test_a_ticket_is_the_same_after_avro_and_after_json(ticket: ExecutionTicket)
     assert decoded(body) == ticket
     said = {name: value for name, value in as_json(ticket).items() if value not in ("", None)}
     assert json.loads(json.dumps(read_avro(body, TICKET))) == json.loads(json.dumps(said))
+
+
+def test_the_form_has_no_words_for_tickets_without_a_worker_and_shows_the_nearest() -> None:
+    symbols = {
+        f["name"]: f["type"]["symbols"] for f in ticket_schema()["fields"] if f["name"] in {"status", "task_type"}
+    }
+    assert not {"WAITING", "SKIPPED"} & set(symbols["status"])
+    assert not {"APPROVE", "WAIT", "SUBFLOW"} & set(symbols["task_type"])
+    waits = make_ticket(make_flow(1), status=TicketStatus.WAITING, task_type=TaskType.WAIT)
+    shown = execution_ticket_of(waits)
+    assert (shown.status, shown.task_type) == (TicketStatus.PENDING, TaskType.EXECUTE)
+    assert decoded(write_avro(to_avro_dict(shown), TICKET)) == shown
+    assert execution_ticket_of(waits.but(status=TicketStatus.SKIPPED)).status is TicketStatus.CANCELLED
 
 
 def test_the_schema_has_exactly_the_fields_of_a_ticket() -> None:

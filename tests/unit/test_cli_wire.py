@@ -13,7 +13,7 @@ def test_words_and_ids_are_those_of_the_core() -> None:
     assert wire.ENDED_TICKETS == tables.ENDED_TICKETS
     assert wire.STANDING_FLOWS == models.STANDING_FLOWS
     assert (wire.AT_RISK, wire.BREACHED) == (values.SlackState.AT_RISK, values.SlackState.BREACHED)
-    assert wire.SKIPPED == tables.TicketTrigger.SKIP
+    assert wire.TAKEN_AS_DONE == tables.TicketTrigger.SKIP
     assert wire.UNPRINTABLE.pattern == vocabulary.UNPRINTABLE.pattern
     assert wire.UUID_TEXT.fullmatch(values.flow_id_of("d"))
     flow_id = values.flow_id_of("é")

@@ -52,6 +52,14 @@ class TestWords:
                 an_entry(1, "compensation.ended", "PUBLISHING", detail={"compensated": 1, "planned": 2}),
                 "compensation.ended, 1 of 2 undone",
             ),
+            (an_entry(1, "ticket.waiting", "WAITING", detail={"waiting": "EVENT"}), "for event"),
+            (
+                an_entry(
+                    1, "ticket.waiting", "WAITING", detail={"waiting": "MOMENT", "until": "2026-03-01T10:00:00.000Z"}
+                ),
+                "for moment until 2026-03-01 10:00:00 UTC",
+            ),
+            (an_entry(1, "ticket.expanded", None, detail={"tickets": 3}), "expanded, 3 tickets"),
             (an_entry(1, "ticket.compensated", "COMPENSATED", worker_id="w1"), "w1"),
             (
                 an_entry(
@@ -136,6 +144,28 @@ class TestProgress:
         assert re.search("task-1 .* at risk$", drawn, re.MULTILINE)
         progress.apply([an_entry(4, "sla.violated", None, ticket_id=TICKET["ticket_id"])])
         assert re.search("task-1 .* late$", shown(progress), re.MULTILINE)
+
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"waiting": "APPROVAL"}, "waits for the decision of a person"),
+            ({"waiting": "MOMENT", "until": "2025-03-01T12:30:00.000Z"}, "waits until 2025-03-01 12:30:00 UTC"),
+            ({"waiting": "EVENT", "control": {"wait": {"event": {"type": "paid\x1b"}}}}, "an event of type paid[?]"),
+            (
+                {"waiting": "CHILDREN", "children": {"total": 5, "made": 5, "completed": 1, "failed": 1, "skipped": 1}},
+                "3 of 5 children ended",
+            ),
+        ],
+    )
+    def test_a_ticket_without_a_worker_says_what_it_waits_for(self, fields: Mapping[str, Any], said: str) -> None:
+        progress = Progress(a_row("EXECUTING"))
+        progress.load([{**a_ticket(status="WAITING"), **fields}])
+        assert progress.waiting
+        assert re.search(f"task-1 +WAITING .*{said}$", shown(progress), re.MULTILINE)
+        progress.apply([an_entry(3, "ticket.skipped", "SKIPPED", attempt=0, detail={"reason": {"message": "no need"}})])
+        drawn = shown(progress)
+        assert re.search("↷ .* task-1 +SKIPPED .* no need$", drawn, re.MULTILINE)
+        assert "1 skipped" in drawn
 
     def test_compensations_are_listed_with_what_they_undo_and_are_no_tickets_of_the_plan(self) -> None:
         progress = Progress(a_row("EXECUTING"))

@@ -162,7 +162,12 @@ WORDS_2 = (
     'ipped":false,"until":null,"level":0,"critical":true,"dependants":["'
 )
 
-NEWEST = WORDS_2.encode()
+WORDS_3 = WORDS_2 + (
+    '"],"open_dependencies":0,"control":null,"parent":null,"scope":"","index":null,"item":null,"children":null,"labels'
+    '":{},"progress":null,"output":null,"tenant_id":null,"labels":{},"tolerated":{},"clock_waits":{},"tally":{}'
+)
 
-BY_CHECKSUM = {adler32(words): words for words in (WORDS_1.encode(), NEWEST)}
+NEWEST = WORDS_3.encode()
+
+BY_CHECKSUM = {adler32(words): words for words in (WORDS_1.encode(), WORDS_2.encode(), NEWEST)}
 """Every text that was ever used, by what the stored bytes say of it."""

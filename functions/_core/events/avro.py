@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from functions._core.events.execution_ticket import FOREIGN_STATUSES
+from functions._core.decision.vocabulary import WITHOUT_WORKER
+from functions._core.events.execution_ticket import FOREIGN_STATUSES, OWN_STATUSES
 from functions._core.records.policies import Consistency, DeliveryMode, Durability
 from functions._core.records.values import (
     Priority,
@@ -29,7 +30,8 @@ MOMENT: Schema = {"type": "long", "logicalType": "timestamp-millis"}
 def ticket_schema() -> Schema:
     """Return the schema of an execution ticket."""
     text, texts = "string", {"type": "array", "items": "string"}
-    statuses = [*(status.value for status in TicketStatus), *FOREIGN_STATUSES]
+    statuses = [*(status.value for status in TicketStatus if status not in OWN_STATUSES), *FOREIGN_STATUSES]
+    types = [one for one in TaskType if one not in WITHOUT_WORKER]
     return {
         "type": "record",
         "name": "ExecutionTicket",
@@ -37,7 +39,7 @@ def ticket_schema() -> Schema:
         "fields": [
             *_fields({"ticket_id": text, "plan_id": text, "intent_id": text}),
             *_nullable(dict.fromkeys(("decision_id", "correlation_id", "trace_id", "span_id", "workflow_id"), text)),
-            *_fields({"task_id": text, "task_type": _enum("TaskType", TaskType), "description": text}),
+            *_fields({"task_id": text, "task_type": _enum("TaskType", types), "description": text}),
             _field("dependencies", texts, []),
             _field("status", _enum("TicketStatus", statuses), TicketStatus.PENDING.value),
             *_fields({"priority": _enum("Priority", Priority)}),

@@ -130,7 +130,17 @@ CATALOGUE: Sequence[EventType] = (
         outside=True,
     ),
     EventType("ticket.started", Transition, "monitor", SUBSCRIBERS, TICKET, "The worker has begun."),
-    EventType("ticket.completed", Transition, "monitor", SUBSCRIBERS, TICKET, "It is done."),
+    EventType("ticket.waiting", Transition, "discover", SUBSCRIBERS, TICKET, "It needs no worker and begins to wait."),
+    EventType("ticket.expanded", Transition, "discover", SUBSCRIBERS, TICKET, "Children of it were made."),
+    EventType(
+        "ticket.skipped",
+        Transition,
+        "discover, monitor, enforce_sla",
+        SUBSCRIBERS,
+        TICKET,
+        "It is left out, see reason.",
+    ),
+    EventType("ticket.completed", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "It is done."),
     EventType("ticket.failed", Transition, "assign, monitor, enforce_sla", SUBSCRIBERS, TICKET, "It failed for good."),
     EventType("ticket.retried", Transition, "monitor, enforce_sla", SUBSCRIBERS, TICKET, "It will be tried again."),
     EventType(

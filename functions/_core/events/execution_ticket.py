@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from functions._core.decision.vocabulary import WITHOUT_WORKER
 from functions._core.errors import Rejected
 from functions._core.records.json_text import parse_json
 from functions._core.records.models import Ticket
@@ -36,6 +37,16 @@ TIMES = ("created_at", "assigned_at", "started_at", "completed_at")
 
 FOREIGN_STATUSES: Mapping[str, TicketStatus] = {"TIMED_OUT": TicketStatus.FAILED, "DEAD_LETTER": TicketStatus.FAILED}
 """Statuses of other systems that are FAILED here, with the timeout or the end of all retries as the reason."""
+
+
+OWN_STATUSES: Mapping[TicketStatus, TicketStatus] = {
+    TicketStatus.WAITING: TicketStatus.PENDING,
+    TicketStatus.SKIPPED: TicketStatus.CANCELLED,
+}
+"""Statuses that the form has no word for, as its list is closed, and those that it shows instead.
+
+Nor has it words for the types of tasks without a worker: they are EXECUTE there.
+"""
 
 
 class ExecutionTicket(Record):
@@ -121,7 +132,9 @@ def execution_ticket_of(ticket: Ticket) -> ExecutionTicket:
     """Return the execution ticket of a ticket as it is now."""
     payload = {"template_id": ticket.template_id, "parameters": ticket.parameters, "ticket_id": ticket.ticket_id}
     return ExecutionTicket(
-        **{name: getattr(ticket, name) for name in SAME},
+        **{name: getattr(ticket, name) for name in SAME if name not in {"status", "task_type"}},
+        status=OWN_STATUSES.get(ticket.status, ticket.status),
+        task_type=TaskType.EXECUTE if ticket.task_type in WITHOUT_WORKER else ticket.task_type,
         workflow_id=ticket.flow_id,
         allocated_agent_id=ticket.worker_id,
         payload={name: value for name, value in payload.items() if value is not None},

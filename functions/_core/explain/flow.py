@@ -14,7 +14,7 @@ from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.placement.limits import over_limit
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
 from functions._core.records.history import HistoryEntry
-from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.models import LIVE_TICKETS, Flow, Reason, Ticket
 from functions._core.records.record import from_json
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting
 from functions._core.records.worker import Worker
@@ -24,6 +24,9 @@ __all__ = ["NAMED", "Explanation", "explain_flow", "explain_ticket"]
 
 NAMED = 5
 """Tickets that are named of a flow: the oldest; the rest is counted."""
+
+FOR_OTHER_TICKETS = frozenset({Waiting.DEPENDENCIES, Waiting.TURN, Waiting.CHILDREN})
+"""The waits of a ticket that other tickets of its flow end."""
 
 WAITS_FOR: Mapping[FlowStatus, str] = {
     FlowStatus.VALIDATING: "C1 to check the decision and its plan",
@@ -90,7 +93,7 @@ def _headline(flow: Flow, counts: Mapping[str, int]) -> str:
     if flow.outcome is not None:
         return f"{name} has the outcome {flow.outcome} and waits for {WAITS_FOR[flow.status]}{_undone(flow, counts)}."
     if flow.status is FlowStatus.EXECUTING:
-        open_ones = sum(counts.get(status, 0) for status in ("PENDING", "ASSIGNED", "RUNNING"))
+        open_ones = sum(counts.get(status, 0) for status in LIVE_TICKETS)
         if not open_ones:
             return f"{name} has no open tickets left; its own end is recorded next."
         return f"{name} waits for {open_ones} of its {counted(flow.tickets_generated, 'ticket')} to end."
@@ -141,7 +144,7 @@ def _tickets(
     live = [ticket for ticket in tickets if ticket.live]
     by_id = {ticket.ticket_id: ticket for ticket in live}
     # A ticket that waits for other tickets of the flow tells nothing new: those hold it up.
-    blocking = [ticket for ticket in live if ticket.waiting is not Waiting.DEPENDENCIES] or live
+    blocking = [ticket for ticket in live if ticket.waiting not in FOR_OTHER_TICKETS] or live
     for ticket in sorted(blocking, key=lambda t: (waiting_since(t), t.ticket_id))[:NAMED]:
         upstream = [by_id[one] for one in ticket.dependencies if one in by_id]
         explained = explain_ticket(ticket, flow, now, rules, upstream=upstream, workers=workers)

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from functions._core.explain.control import then_awaited
 from functions._core.explain.wording import ahead, clock_time, plain, span, undone_task
 from functions._core.machine.assignment import pulls
 from functions._core.machine.ending import may_retry
@@ -93,6 +94,8 @@ def _then_waited_out(ticket: Ticket, flow: Flow, until: datetime, now: datetime,
         return _then_too_late(ticket, flow, limit, now)
     if ticket.status is TicketStatus.PENDING:
         return _then_pending(ticket, until, now)
+    if ticket.status is TicketStatus.WAITING:
+        return then_awaited(ticket, until, now, _after(ticket))
     if ticket.acknowledged_at is None:
         return _then_not_accepted(ticket, flow, until, now, rules)
     return _then_not_ended(ticket, flow, until, now, rules)
@@ -118,6 +121,8 @@ def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
         return f"If none registers by {by} it fails with no_worker{_after(ticket, ', and ')}."
     if ticket.waiting is Waiting.RETRY:
         return f"At {by} a worker is looked for again."
+    if ticket.waiting is Waiting.TURN:
+        return f"At {by} it is looked at again; it begins when another child of the same list ends."
     if ticket.open_dependencies:
         return f"At {by} it is looked at again; should a dependency fail, it is cancelled."
     return f"If nothing has happened by {by}, the search for a worker is started again."

@@ -7,6 +7,7 @@ explains the effect of the next wake-up.
 from collections.abc import Sequence
 from datetime import datetime
 
+from functions._core.explain.control import awaited, turn
 from functions._core.explain.next_wakeup import then_of_ticket, why_not_again
 from functions._core.explain.wording import (
     ago,
@@ -100,7 +101,7 @@ def explain_ticket(  # noqa: PLR0913 the ticket, and all that is known around it
 def waiting_since(ticket: Ticket) -> datetime:
     """Return when a live ticket began its present wait."""
     moments = (ticket.started_at, ticket.acknowledged_at, ticket.assigned_at)
-    if ticket.status is TicketStatus.PENDING:
+    if ticket.status in {TicketStatus.PENDING, TicketStatus.WAITING}:
         moments = (ticket.waiting_since, None, None)
     return next((moment for moment in moments if moment), ticket.created_at)
 
@@ -122,14 +123,16 @@ def _end(ticket: Ticket) -> str:
         return f"was completed, but could not be undone{because}"
     if ticket.status is TicketStatus.FAILED:
         return f"has failed{because}"
-    if ticket.status is TicketStatus.CANCELLED:
-        return f"was cancelled{because}"
+    if ticket.status in {TicketStatus.CANCELLED, TicketStatus.SKIPPED}:
+        return f"was {ticket.status.value.lower()}{because}"
     if ticket.skipped:
         return f"was not done but counts as done{because}"
     took = ""
     if ticket.started_at and ticket.completed_at:
         took = f" in {span(ticket.completed_at - ticket.started_at)}"
     undone = ", and has been undone since" if ticket.status is TicketStatus.COMPENSATED else ""
+    if ticket.worker_id is None and ticket.control is not None and ticket.control.works_alone:
+        return f"was completed without a worker{undone}"
     return f"was completed by worker {ticket.worker_id}{took}{undone}"
 
 
@@ -137,6 +140,8 @@ def _waits_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
     if ticket.status is TicketStatus.COMPENSATING:
         found = next((t for t in upstream if t.ticket_id == ticket.compensation_ticket_id), None)
         return f"its compensation {f'{plain(found.task_id)} ({found.status})' if found else 'to end'}"
+    if ticket.status is TicketStatus.WAITING:
+        return awaited(ticket)
     if ticket.status is not TicketStatus.PENDING:
         if ticket.acknowledged_at is None:
             return f"worker {ticket.worker_id} to {'ask for' if pulls(ticket) else 'accept'} it"
@@ -154,10 +159,14 @@ def _pending_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
         return f"{ticket.open_dependencies} of its {total}{named}"
     if ticket.waiting is Waiting.WORKER:
         return asked_of_worker(ticket)
+    if ticket.waiting is Waiting.TURN:
+        return turn(ticket)
     if ticket.waiting is Waiting.SLOT:
         return f"a free slot of {asked_of_worker(ticket)}"
     others = {Waiting.RETRY: "its next attempt", Waiting.RESUME: "its paused flow to go on"}
-    return others.get(ticket.waiting or Waiting.DISCOVERY, "the search for a worker (C3)")
+    alone = ticket.control is not None and ticket.control.works_alone
+    otherwise = "C3 to begin it" if alone else "the search for a worker (C3)"
+    return others.get(ticket.waiting or Waiting.DISCOVERY, otherwise)
 
 
 def _undoing(ticket: Ticket, flow: Flow) -> list[str]:

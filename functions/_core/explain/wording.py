@@ -19,6 +19,7 @@ __all__ = [
     "name_of",
     "plain",
     "said",
+    "shown",
     "span",
     "undone_task",
 ]

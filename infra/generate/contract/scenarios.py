@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from functions._core.events.subscribers import transition_event
+from functions._core.machine.tables import TicketTrigger
 from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
 from functions._core.placement.limits import FLOWS, take
 from functions._core.ports import Answer
-from functions._core.records.values import ticket_id_of
+from functions._core.records.history import HistoryEntry
+from functions._core.records.values import TicketStatus, Waiting, ticket_id_of
 from functions._core.records.worker import AgentType
 from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
@@ -343,6 +346,34 @@ async def registry_changed() -> Scenario:
     return course
 
 
+async def steered() -> Scenario:
+    """The plan steers itself: the scan is skipped by its condition, the test waits for its children, made by list."""
+    course = await begun()
+    flow = await course.ports.store.flow(course.flow_id)
+    assert flow is not None  # noqa: S101 it was submitted above
+    because = {"code": "condition_false", "message": "its condition is false: outputs.build.changed"}
+    lines: tuple[tuple[str, str, str, TicketStatus | None, dict[str, Any]], ...] = (
+        ("ticket.skipped", "scan", because["code"], TicketStatus.SKIPPED, {"reason": because}),
+        ("ticket.waiting", "test", TicketTrigger.BEGIN, TicketStatus.WAITING, {"waiting": Waiting.CHILDREN.value}),
+        ("ticket.expanded", "test", TicketTrigger.BEGIN, None, {"tickets": 3}),
+    )
+    for kind, task_id, cause, status, detail in lines:
+        entry = HistoryEntry(
+            flow_id=course.flow_id,
+            at=course.time,
+            type=kind,
+            cause=cause,
+            ticket_id=ticket_id_of(course.flow_id, task_id),
+            task_id=task_id,
+            from_status=TicketStatus.PENDING if status else None,
+            to_status=status,
+            attempt=0,
+            detail=detail,
+        )
+        course.sent.append(transition_event(entry, flow))
+    return course
+
+
 COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     completed,
     worker_lost,
@@ -367,4 +398,5 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     claimed,
     owner_told,
     registry_changed,
+    steered,
 )
