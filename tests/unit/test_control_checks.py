@@ -321,7 +321,7 @@ def tasks_of(plans: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
     )
 
 
-PLANS = st.recursive(
+PLANS: st.SearchStrategy[Any] = st.recursive(
     st.just({"tasks": []}),
     lambda plans: objects(tasks=st.lists(tasks_of(plans), max_size=3), result=VALUES),
     max_leaves=4,
