@@ -136,6 +136,8 @@ def check_scope(scope: Scope, order: Iterable[str], conditions: Conditions) -> I
     """
     uses: list[Use] = []
     for position, task in enumerate(scope.tasks):
+        if _is_plain(task):
+            continue
         where = f"{scope.where}[{position}]"
         yield from _block_errors(task, where)
         yield from _condition_errors(task, where, scope, conditions, uses)
@@ -148,9 +150,10 @@ def check_scope(scope: Scope, order: Iterable[str], conditions: Conditions) -> I
         if task.approval is not None and task.approval.form is not None:
             yield from _form_errors(task.approval.form, f"{where}.approval.form")
     yield from _id_errors(scope)
-    if json_size(scope.result) > MAX_RESULT:
-        yield _reason("too_large", scope.result_place, f"the result has more than {MAX_RESULT} bytes")
-    uses += (Use(ref.where, None, ref) for ref in find_references(scope.result, scope.result_place))
+    if scope.result is not None:
+        if json_size(scope.result) > MAX_RESULT:
+            yield _reason("too_large", scope.result_place, f"the result has more than {MAX_RESULT} bytes")
+        uses += (Use(ref.where, None, ref) for ref in find_references(scope.result, scope.result_place))
     yield from check_references(scope.tasks, order, scope.where, uses, partial(_lacks, within=scope.depth > 0))
 
 
@@ -266,6 +269,13 @@ def _id_errors(scope: Scope) -> Iterator[Reason]:
         if parent is not None:
             text = f"{shown(task.task_id)} could be the id of a part of {shown(parent)}"
             yield _reason("reserved_task_id", f"{scope.where}[{position}].task_id", text)
+
+
+def _is_plain(task: Task) -> bool:
+    """Whether a worker does the task once and nothing has to be looked at; most tasks are so."""
+    steered = task.when is not None or task.foreach is not None
+    own = task.approval is not None or task.wait is not None or task.plan is not None
+    return not (steered or own or task.task_type in WITHOUT_WORKER)
 
 
 def _longest_id(task: Task) -> int:

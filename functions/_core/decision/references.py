@@ -52,7 +52,7 @@ class ReferenceKind(StrEnum):
     SECRET = "$secret"  # noqa: S105 the key of a reference
 
 
-MARKS = frozenset(ReferenceKind)
+MARKS = frozenset(kind.value for kind in ReferenceKind)
 """The keys that make an object a reference."""
 
 
@@ -126,18 +126,19 @@ Lacks = Callable[[Use], str | None]
 def find_references(value: object, where: str = "parameters") -> tuple[Reference, ...]:
     """Return every reference in a JSON value, the malformed ones too, in the order of the text."""
     found: list[Reference] = []
-    open_: list[tuple[str, Any]] = [(where, value)]
+    open_: list[tuple[str, Any]] = [(where, dict(value) if isinstance(value, Mapping) else value)]
     while open_:
         where, value = open_.pop()
-        if isinstance(value, Mapping) and not MARKS.isdisjoint(value):
-            found.append(_read(where, value))
-            continue
-        inside: Iterable[tuple[str, Any]] = ()
-        if isinstance(value, Mapping):
-            inside = ((f"{where}.{key}", part) for key, part in value.items())
+        if isinstance(value, dict):
+            if not MARKS.isdisjoint(value):
+                found.append(_read(where, value))
+                continue
+            inside = [(f"{where}.{key}", part) for key, part in value.items() if isinstance(part, dict | list)]
         elif isinstance(value, list | tuple):
-            inside = ((f"{where}[{n}]", part) for n, part in enumerate(value))
-        open_.extend(reversed([one for one in inside if isinstance(one[1], dict | list)]))
+            inside = [(f"{where}[{n}]", part) for n, part in enumerate(value) if isinstance(part, dict | list)]
+        else:
+            continue
+        open_.extend(reversed(inside))
     return tuple(found)
 
 

@@ -110,11 +110,12 @@ BLOCKS: Mapping[str, Level] = {
     "foreach": Foreach,
     "approval": Approval,
     "wait": Wait,
-    "wait.event": EventFilter,
-    "wait.event.correlation": Correlation,
     "plan": SubPlan,
 }
-"""The objects within a task, by the names that lead to them."""
+"""The objects within a task, by name."""
+
+WITHIN: Mapping[str, Mapping[str, Level]] = {"wait": {"event": EventFilter}, "event": {"correlation": Correlation}}
+"""The objects within these, by name."""
 
 
 @dataclass(slots=True)
@@ -164,12 +165,18 @@ def _of_tasks(plan: object, root: str) -> Iterator[tuple[str, Level, str]]:
         yield from _of(Task, task, place)
         if not isinstance(task, Mapping):
             continue
-        for path, level in BLOCKS.items():
-            block: object = task
-            for name in path.split("."):
-                block = block.get(name) if isinstance(block, Mapping) else None
-            yield from _of(level, block, f"{place}{path}.")
-        yield from _of_tasks(task.get("plan"), f"{place}plan.")  # JSON is at most 64 levels deep
+        for name, level in BLOCKS.items():
+            if name in task:
+                yield from _of_block(name, level, task[name], f"{place}{name}.")
+        if "plan" in task:
+            yield from _of_tasks(task["plan"], f"{place}plan.")  # JSON is at most 64 levels deep
+
+
+def _of_block(name: str, level: Level, block: object, place: str) -> Iterator[tuple[str, Level, str]]:
+    yield from _of(level, block, place)
+    for inner, its in WITHIN.get(name, {}).items():
+        if isinstance(block, Mapping):
+            yield from _of_block(inner, its, block.get(inner), f"{place}{inner}.")
 
 
 def _of(
@@ -177,16 +184,15 @@ def _of(
 ) -> Iterator[tuple[str, Level, str]]:
     if isinstance(data, Mapping):
         known = _known(model)
-        unknown = [name for name in data if name not in known]
+        unknown = [name for name in data if name not in known] if not known.keys() >= data.keys() else []
         yield from ((f"{place}{name}", model, name) for name in unknown if name not in carried)
 
 
 @cache
-def _known(model: Level) -> tuple[str, ...]:
-    """Return the names of the fields of a level."""
-    if issubclass(model, Record):
-        return tuple(model.__struct_fields__)
-    return (*model.model_fields, *model.synonyms)
+def _known(model: Level) -> Mapping[str, None]:
+    """Return the names of the fields of a level, in order."""
+    own = model.__struct_fields__ if issubclass(model, Record) else (*model.model_fields, *model.synonyms)
+    return dict.fromkeys(own)
 
 
 def _warning(name: str, seen: Seen) -> Reason:
