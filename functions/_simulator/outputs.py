@@ -19,7 +19,7 @@ def paths_of(decision: Mapping[str, Any]) -> Paths:
         for holder in (task, undone):
             parameters = holder.get("parameters") if isinstance(holder, Mapping) else None
             for reference in find_references(parameters) if isinstance(parameters, Mapping) else ():
-                if not reference.fault and reference.path:
+                if reference.task_id and not reference.fault and reference.path:
                     found.setdefault(reference.task_id, []).append(reference.path)
     return found
 

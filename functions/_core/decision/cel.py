@@ -11,7 +11,7 @@ from celpy import celtypes
 from celpy.evaluation import Activation, CELEvalError, CELSyntaxError, CELUnsupportedError, Evaluator
 from lark import Tree
 
-from functions._core.decision.cel_limits import MAX_STEPS, NoAnswer
+from functions._core.decision.cel_limits import MAX_STEPS, Unanswerable
 from functions._core.decision.cel_syntax import MACROS, Syntax, name_of
 from functions._core.decision.cel_values import (
     Meter,
@@ -60,16 +60,16 @@ ENDED = (
 
 
 def evaluate(tree: Syntax, variables: Mapping[str, Any]) -> object:
-    """Return the result of a condition for JSON values by name; raise `NoAnswer` with the reason."""
+    """Return the result of a condition for JSON values by name; raise `Unanswerable` with the reason."""
     meter = Meter(MAX_STEPS)
     meter.weigh(*variables.values())
     try:
         scope = {name: value_of(given) for name, given in variables.items()}
         result = _Metered(tree, Activation(functions=operators(meter)), meter, scope).evaluate()
     except RecursionError:
-        raise NoAnswer("its values are nested too deep") from None
+        raise Unanswerable("its values are nested too deep") from None
     except ENDED as error:
-        raise NoAnswer(_reason(error)) from None
+        raise Unanswerable(_reason(error)) from None
     return bool(result) if isinstance(result, celtypes.BoolType) else result
 
 

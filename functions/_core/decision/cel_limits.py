@@ -27,5 +27,5 @@ class InvalidExpression(ValueError):
     """The text is no condition, or one beyond the limits."""
 
 
-class NoAnswer(Exception):
+class Unanswerable(Exception):
     """An evaluation that has no answer."""

@@ -14,7 +14,7 @@ import re2  # type: ignore[import-untyped]
 from celpy import celtypes
 from celpy.evaluation import CELEvalError, base_functions
 
-from functions._core.decision.cel_limits import MAX_STEPS, NoAnswer
+from functions._core.decision.cel_limits import MAX_STEPS, Unanswerable
 from functions._core.decision.cel_syntax import CONVERSIONS, MOMENT_METHODS
 from functions._core.decision.vocabulary import shown
 
@@ -86,10 +86,10 @@ class Meter:
         self._left = steps
 
     def spend(self, steps: int) -> None:
-        """Take `steps`; raise `NoAnswer` when there are no more."""
+        """Take `steps`; raise `Unanswerable` when there are no more."""
         self._left -= steps
         if self._left < 0:
-            raise NoAnswer(f"it takes more than {MAX_STEPS} steps")
+            raise Unanswerable(f"it takes more than {MAX_STEPS} steps")
 
     def weigh(self, *values: object) -> None:
         """Take a step for each value within `values`: one that is there twice counts twice."""

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from functions._core.decision.control_checks import Conditions, check_scope, scopes_of, too_large
 from functions._core.decision.model import CognitivePlan, Decision, Task
-from functions._core.decision.references import check_references
 from functions._core.decision.vocabulary import shown
 from functions._core.planning.graph import find_cycle, schedule, topological_levels
 from functions._core.records.models import Reason
@@ -50,10 +50,8 @@ def check_plan(
     errors = (
         *_version_errors(plan),
         *_time_errors(decision, now),
-        *_task_errors(plan.tasks),
         *_order_errors(plan, edges),
-        *_cycle_errors(edges, levels),
-        *check_references(plan.tasks, levels),
+        *_scope_errors(plan),
     )
     warnings = [*_schema_warnings(decision)]
     if len(levels) == len(edges):
@@ -104,16 +102,31 @@ def _time_errors(decision: Decision, now: datetime) -> Iterator[Reason]:
             yield _reason(code, where, f"{text} {format_time(moment)}")
 
 
-def _task_errors(tasks: Sequence[Task]) -> Iterator[Reason]:
+def _scope_errors(plan: CognitivePlan) -> Iterator[Reason]:
+    """Yield the errors of the plan's tasks and of those of its sub-plans, each of them a scope of its own."""
+    scopes = scopes_of(plan)
+    if (reason := too_large(scopes)) is not None:
+        yield reason
+        return
+    conditions = Conditions()
+    for scope in scopes:
+        edges = _sound_edges(scope.tasks)
+        levels = topological_levels(edges)
+        yield from _task_errors(scope.tasks, scope.where)
+        yield from _cycle_errors(edges, levels, scope.where)
+        yield from check_scope(scope, levels, conditions)
+
+
+def _task_errors(tasks: Sequence[Task], place: str) -> Iterator[Reason]:
     if not tasks:
-        yield _reason("empty_plan", TASKS, "the plan has no tasks, there is nothing to do")
+        yield _reason("empty_plan", place, "the plan has no tasks, there is nothing to do")
     first: dict[str, int] = {}
     for position, task in enumerate(tasks):
         if first.setdefault(task.task_id, position) != position:
-            text = f"{shown(task.task_id)} is the id of {TASKS}[{first[task.task_id]}] already"
-            yield _reason("duplicate_task_id", f"{TASKS}[{position}].task_id", text)
+            text = f"{shown(task.task_id)} is the id of {place}[{first[task.task_id]}] already"
+            yield _reason("duplicate_task_id", f"{place}[{position}].task_id", text)
     for position, task in enumerate(tasks):
-        where = f"{TASKS}[{position}].dependencies"
+        where = f"{place}[{position}].dependencies"
         for dependency in task.dependencies:
             if dependency == task.task_id:
                 yield _reason("self_dependency", where, f"task {shown(dependency)} depends on itself")
@@ -129,11 +142,11 @@ def _order_errors(plan: CognitivePlan, edges: Mapping[str, Sequence[str]]) -> It
             yield _reason("unknown_task_in_order", f"{ORDER}[{position}]", text)
 
 
-def _cycle_errors(edges: Mapping[str, Sequence[str]], levels: Mapping[str, int]) -> Iterator[Reason]:
+def _cycle_errors(edges: Mapping[str, Sequence[str]], levels: Mapping[str, int], place: str) -> Iterator[Reason]:
     if len(levels) < len(edges):
         cycle = find_cycle(edges)
         text = f"these tasks wait for each other in a circle: {chain((*cycle, cycle[0]))}"
-        yield _reason("cyclic_dependencies", TASKS, text)
+        yield _reason("cyclic_dependencies", place, text)
 
 
 def _schema_warnings(decision: Decision) -> Iterator[Reason]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from functions._core.decision.cel_limits import MAX_TEXT, InvalidExpression, NoAnswer
+from functions._core.decision.cel_limits import MAX_TEXT, InvalidExpression, Unanswerable
 from functions._core.decision.vocabulary import UNPRINTABLE
 from functions._core.errors import Undeliverable
 
@@ -55,7 +55,7 @@ class Condition:
 
         try:
             found = cel.evaluate(self.program, {name: variables[name] for name in self.names & variables.keys()})
-        except NoAnswer as error:
+        except Unanswerable as error:
             raise ExpressionFailed(self.text, str(error)) from None
         if not isinstance(found, bool):
             raise ExpressionFailed(self.text, "its result is neither true nor false")

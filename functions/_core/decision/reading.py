@@ -16,7 +16,7 @@ from functions._core.decision.model import (
     Task,
     unwrap_plan,
 )
-from functions._core.decision.vocabulary import NotUnderstood, shown
+from functions._core.decision.vocabulary import ID_PATTERN, NotUnderstood, shown
 from functions._core.errors import Rejected
 from functions._core.records.json_text import check_depth, content_hash, parse_json
 from functions._core.records.models import Reason
@@ -44,13 +44,14 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "string_type": ("invalid_field", "must be text"),
     "string_too_short": ("invalid_field", "must not be empty"),
     "string_too_long": ("invalid_field", "must be at most {max_length} characters long"),
-    "string_pattern_mismatch": ("invalid_field", "must not hold control characters"),
+    "string_pattern_mismatch": ("invalid_field", "must fit the pattern {pattern}"),
     "model_type": ("invalid_field", "must be an object"),
     "mapping_type": ("invalid_field", "must be an object"),
     "dict_type": ("invalid_field", "must be an object"),
     "tuple_type": ("invalid_field", "must be a list"),
-    "too_long": ("too_many_tasks", "has more than {max_length} entries"),
+    "too_long": ("too_many_entries", "has more than {max_length} entries"),
     "greater_than": ("invalid_field", "must be greater than {gt}"),
+    "greater_than_equal": ("invalid_field", "must be at least {ge}"),
     "less_than_equal": ("invalid_field", "must be at most {le}"),
     "enum": ("unknown_word", "is {word}; known are {expected}"),
     "value_error": ("invalid_field", "{error}"),
@@ -148,6 +149,10 @@ def _reasons(error: ValidationError, document: object) -> tuple[Reason, ...]:
         facts = dict(found.get("ctx", {}))
         if isinstance(facts.get("error"), NotUnderstood):
             code = facts["error"].code
+        if kind == "string_pattern_mismatch" and facts["pattern"] == ID_PATTERN:
+            sentence = "must not hold control characters"
+        if kind == "too_long" and found["loc"][-1] == "tasks":
+            code = "too_many_tasks"
         if kind == "enum":
             facts |= {"word": shown(found["input"]), "expected": facts["expected"].replace("'", "")}
         reasons.append(_reason(code, _where(found["loc"], keys), sentence.format(**facts)))

@@ -1,15 +1,21 @@
-"""References to upstream outputs: `{"$output": "<task id>", "path": "<JSON Pointer>"}` within parameters.
+"""References: objects within parameters that stand for a value which is known later.
 
-The object, at any depth, stands for the output of a task that is done before this one, or for the part of it
-that `path` (RFC 6901) points at; parameters of a compensation may also refer to the task that it undoes. C1 checks
-every reference; they are resolved when a ticket goes to a worker.
+    {"$output": "<task id>", "path": "<JSON Pointer>"}   the output of a task that is done before this one, or a part
+    {"$item": "<JSON Pointer>"}                          the item of the task's own foreach, or a part of it
+    {"$index": true}                                     the place of that item in the list
+    {"$input": "<JSON Pointer>"}                         the parameters of the sub-flow around the task, or a part
+    {"$secret": "<name>"}                                a secret, filled in when the assignment is sent
+
+Parameters of a compensation may also refer to the output of the task that it undoes. C1 checks every reference; they
+are resolved when a ticket begins or goes to a worker.
 The content of an output is data: references inside it are left alone. The size of all outputs that a ticket refers to
 is counted before anything is filled in: a short plan can refer to a long output any number of times.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from functions._core.decision.vocabulary import shown
@@ -23,20 +29,28 @@ TASKS = "cognitive_plan.tasks"
 MARK = "$output"
 """The key that makes an object a reference."""
 
-ITEM, INDEX_MARK, INPUT = "$item", "$index", "$input"
-"""The keys that make an object a reference to the item of a list, its place in the list, or the input of a sub-flow."""
-
-MARKS = (MARK, ITEM, INDEX_MARK, INPUT)
-"""The keys that make an object a reference."""
-
-ALLOWED = frozenset({MARK, "path"})
-"""The keys of a reference; any other one is a fault, since it would be lost."""
+SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+"""A name that an operator can give to a secret."""
 
 POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 """A JSON Pointer (RFC 6901)."""
 
 INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 """An index of a list in a JSON Pointer, of at most nine digits, so that the number stays small."""
+
+
+class ReferenceKind(StrEnum):
+    """What a reference stands for: the key that makes an object a reference."""
+
+    OUTPUT = MARK
+    ITEM = "$item"
+    INDEX = "$index"
+    INPUT = "$input"
+    SECRET = "$secret"  # noqa: S105 the key of a reference
+
+
+MARKS = frozenset(kind.value for kind in ReferenceKind)
+"""The keys that make an object a reference."""
 
 
 class UnresolvedReference(Undeliverable):
@@ -65,9 +79,11 @@ class Reference:
 
     where: str
     task_id: str
+    """The task whose output is meant; empty for the other kinds."""
     path: str
+    """The JSON Pointer into what is meant; the name of a secret."""
     fault: str | None = None
-    kind: str = MARK
+    kind: ReferenceKind = ReferenceKind.OUTPUT
 
 
 class Parametrised(Protocol):
@@ -90,80 +106,121 @@ class Parametrised(Protocol):
         """The parameters of its compensation; they may also refer to the task's own output."""
 
 
-def find_references(value: object, root: str = "parameters") -> tuple[Reference, ...]:
-    """Return every reference in `value`, any JSON at `root`, the malformed ones too, in the order of the text."""
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A reference with its place in the plan; `task` has to wait for it, None for the result of a plan."""
+
+    where: str
+    task: Parametrised | None
+    reference: Reference
+    in_parameters: bool = False
+
+
+Lacks = Callable[[Use], str | None]
+"""Says why a reference has no value where it is used; None if it has one."""
+
+
+def find_references(value: object, where: str = "parameters") -> tuple[Reference, ...]:
+    """Return every reference in a JSON value, the malformed ones too, in the order of the text."""
     found: list[Reference] = []
-    open_: list[tuple[str, Any]] = [(root, value)] if isinstance(value, dict | list) else []
+    open_: list[tuple[str, Any]] = [(where, dict(value) if isinstance(value, Mapping) else value)]
     while open_:
-        where, part = open_.pop()
-        if isinstance(part, dict) and any(mark in part for mark in MARKS):
-            found.append(read_reference(where, part))
-        elif isinstance(part, dict):
-            inside = [(f"{where}.{key}", item) for key, item in part.items() if isinstance(item, dict | list)]
-            open_.extend(reversed(inside))
+        where, value = open_.pop()
+        if isinstance(value, dict):
+            if not MARKS.isdisjoint(value):
+                found.append(read_reference(where, value))
+                continue
+            inside = [(f"{where}.{key}", part) for key, part in value.items() if isinstance(part, dict | list)]
+        elif isinstance(value, list | tuple):
+            inside = [(f"{where}[{n}]", part) for n, part in enumerate(value) if isinstance(part, dict | list)]
         else:
-            inside = [(f"{where}[{n}]", item) for n, item in enumerate(part) if isinstance(item, dict | list)]
-            open_.extend(reversed(inside))
+            continue
+        open_.extend(reversed(inside))
     return tuple(found)
 
 
-def check_references(tasks: Sequence[Parametrised], order: Iterable[str]) -> tuple[Reason, ...]:
-    """Return every error in the references of a plan.
+def check_references(
+    tasks: Sequence[Parametrised],
+    order: Iterable[str],
+    where: str = TASKS,
+    uses: Sequence[Use] = (),
+    lacks: Lacks = lambda _use: None,
+) -> tuple[Reason, ...]:
+    """Return every error in the references of the tasks at `where`, which form one scope, and in further `uses`.
 
     `order` names the tasks topologically. Whether a reference points upstream is checked for the tasks it
     names: tasks in a cycle, or behind one, have no upstream.
     """
-    found = [*_places(tasks)]
+    found = [*_uses(tasks, where), *uses]
     if not found:
         return ()
-    known = {task.task_id for task in tasks}
-    bits = {task_id: 1 << n for n, task_id in enumerate(dict.fromkeys(ref.task_id for _, _, ref in found))}
-    upstream = _upstream(tasks, order, bits)
+    outputs = [use.reference.task_id for use in found if use.reference.kind is ReferenceKind.OUTPUT]
+    bits = {task_id: 1 << n for n, task_id in enumerate(dict.fromkeys(outputs))}
+    known, upstream = {task.task_id for task in tasks}, _upstream(tasks, order, bits)
     reasons = []
-    for where, task, ref in found:
-        if ref.kind != MARK:
-            continue
+    for use in found:
+        ref, task = use.reference, use.task
         if ref.fault:
             code, message = "invalid_reference", ref.fault
+        elif (why := lacks(use)) is not None:
+            code, message = "reference_out_of_scope", f"has '{ref.kind}', but {why}"
+        elif ref.kind is not ReferenceKind.OUTPUT:
+            continue
         elif ref.task_id not in known:
-            code, message = (
-                "unknown_reference",
-                f"refers to {shown(ref.task_id)}, which is no task of the plan",
-            )
-        elif not upstream.get(task.task_id, -1) & bits[ref.task_id]:
+            code, message = "unknown_reference", f"refers to {shown(ref.task_id)}, which is no task of the plan"
+        elif task is not None and not upstream.get(task.task_id, -1) & bits[ref.task_id]:
             code = "reference_not_upstream"
             message = f"refers to {shown(ref.task_id)}, which task {shown(task.task_id)} does not depend on"
         else:
             continue
-        reasons.append(Reason(code=code, message=f"{where}: {message}", where=where))
+        reasons.append(Reason(code=code, message=f"{use.where}: {message}", where=use.where))
     return tuple(reasons)
 
 
-def _places(tasks: Sequence[Parametrised]) -> Iterator[tuple[str, Parametrised, Reference]]:
-    """Yield every reference of a plan with its place and its task, but for those of a compensation to its own task."""
+def _uses(tasks: Sequence[Parametrised], where: str) -> Iterator[Use]:
+    """Yield every reference in parameters, but for those of a compensation to its own task."""
     for position, task in enumerate(tasks):
         for ref in find_references(task.parameters):
-            yield f"{TASKS}[{position}].{ref.where}", task, ref
+            yield Use(f"{where}[{position}].{ref.where}", task, ref, in_parameters=True)
         for ref in find_references(task.undo_parameters):
-            if ref.fault or ref.task_id != task.task_id:
-                yield f"{TASKS}[{position}].compensation.{ref.where}", task, ref
+            if ref.fault or ref.kind is not ReferenceKind.OUTPUT or ref.task_id != task.task_id:
+                yield Use(f"{where}[{position}].compensation.{ref.where}", task, ref, in_parameters=True)
 
 
 def read_reference(where: str, value: Mapping[str, Any]) -> Reference:
-    """Read an object that is a reference."""
-    for mark in (ITEM, INDEX_MARK, INPUT):
-        if mark in value:
-            return Reference(where, "", _text(value[mark]), None, mark)
+    """Return the reference that an object with a mark stands for."""
+    marks = [kind for kind in ReferenceKind if kind in value]
+    kind, given = marks[0], value[marks[0]]
+    if kind is ReferenceKind.OUTPUT:
+        return Reference(where, _text(given), _text(value.get("path", "")), _output_fault(value))
+    fault = _fault(kind, given)
+    if others := sorted(value.keys() - {kind}):
+        fault = f"a reference to '{kind}' has no other key, this one also {', '.join(map(shown, others))}"
+    return Reference(where, "", _text(given), fault, kind)
+
+
+def _output_fault(value: Mapping[str, Any]) -> str | None:
     task_id, path = value[MARK], value.get("path")
-    extra = sorted(str(key) for key in value if key not in ALLOWED)
-    fault = None
-    if extra:
-        fault = f"a reference holds '{MARK}' and 'path' alone, this one also {', '.join(map(shown, extra))}"
-    elif not isinstance(task_id, str) or not task_id:
-        fault = f"'{MARK}' must be the id of a task"
-    elif path is not None and (not isinstance(path, str) or not POINTER.fullmatch(path)):
-        fault = f"'path' is {shown(path)}, which is no JSON Pointer such as '/items/0/name'"
-    return Reference(where, _text(task_id), _text(path), fault)
+    if others := sorted(value.keys() - {MARK, "path"}):
+        return f"a reference holds '{MARK}' and 'path' alone, this one also {', '.join(map(shown, others))}"
+    if not isinstance(task_id, str) or not task_id:
+        return f"'{MARK}' must be the id of a task"
+    return None if path is None else _pointer_fault("path", path)
+
+
+def _fault(kind: ReferenceKind, given: object) -> str | None:
+    if kind is ReferenceKind.INDEX:
+        return None if given is True else f"'{kind}' must be true"
+    if kind is ReferenceKind.SECRET:
+        named = isinstance(given, str) and SECRET_NAME.fullmatch(given)
+        return None if named else f"'{kind}' must be the name of a secret: up to 100 letters, digits, _ . -"
+    return _pointer_fault(kind, given)
+
+
+def _pointer_fault(name: str, given: object) -> str | None:
+    if isinstance(given, str) and POINTER.fullmatch(given):
+        return None
+    return f"'{name}' is {shown(given)}, which is no JSON Pointer such as '/items/0/name'"
 
 
 def _text(value: object) -> str:

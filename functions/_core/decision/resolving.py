@@ -10,12 +10,9 @@ from typing import Any
 
 from functions._core.decision.references import (
     INDEX,
-    INDEX_MARK,
-    INPUT,
-    ITEM,
-    MARK,
     MARKS,
     Reference,
+    ReferenceKind,
     ReferencesTooLarge,
     UnresolvedReference,
     find_references,
@@ -26,7 +23,7 @@ from functions._core.records.json_text import json_size
 from functions._core.records.values import JsonObject
 from functions._core.rules import REFERENCES_BYTES
 
-Target = tuple[str, str, str]
+Target = tuple[ReferenceKind, str, str]
 """Kind, task id and path of a reference."""
 
 
@@ -43,7 +40,7 @@ class Resolution:
         self._most = most
         self._root = root
         self.references = find_references(value, root)
-        self._by_source: dict[tuple[str, str], list[Reference]] = {}
+        self._by_source: dict[tuple[ReferenceKind, str], list[Reference]] = {}
         for reference in self.references:
             self._by_source.setdefault((reference.kind, reference.task_id), []).append(reference)
         self._targets: dict[Target, object] = {}
@@ -52,40 +49,44 @@ class Resolution:
     @property
     def task_ids(self) -> Collection[str]:
         """The tasks whose outputs are referred to."""
-        return [task_id for kind, task_id in self._by_source if kind == MARK]
+        return [task_id for kind, task_id in self._by_source if kind is ReferenceKind.OUTPUT and task_id]
 
     @property
     def needs_input(self) -> bool:
         """Whether something refers to the input of the sub-flow."""
-        return (INPUT, "") in self._by_source
+        return (ReferenceKind.INPUT, "") in self._by_source
 
     def paths_of(self, task_id: str) -> Collection[str]:
         """Return the parts of a task's output that are referred to."""
-        return [reference.path for reference in self._by_source.get((MARK, task_id), ()) if not reference.fault]
+        return [
+            reference.path
+            for reference in self._by_source.get((ReferenceKind.OUTPUT, task_id), ())
+            if not reference.fault
+        ]
 
     def add(self, task_id: str, output: object) -> None:
         """Take the parts of a task's output that references point at.
 
         Raises `UnresolvedReference` when a place within it is missing, `ReferencesTooLarge` when it becomes too much.
         """
-        self._take(MARK, task_id, output)
+        self._take(ReferenceKind.OUTPUT, task_id, output)
 
     def add_nothing(self, task_id: str) -> None:
         """Let the output of a task, and every part of it, be null: it was skipped, or failed as it may."""
-        for reference in self._by_source.get((MARK, task_id), ()):
-            self._targets[MARK, task_id, reference.path] = None
+        for reference in self._by_source.get((ReferenceKind.OUTPUT, task_id), ()):
+            self._targets[ReferenceKind.OUTPUT, task_id, reference.path] = None
 
     def add_item(self, item: object, index: int) -> None:
         """Take the item of a list and its place; raises as `add`."""
-        self._take(ITEM, "", item)
-        for reference in self._by_source.get((INDEX_MARK, ""), ()):
-            self._targets[INDEX_MARK, "", reference.path] = index
+        self._take(ReferenceKind.ITEM, "", item)
+        for reference in self._by_source.get((ReferenceKind.INDEX, ""), ()):
+            self._targets[ReferenceKind.INDEX, "", reference.path] = index
 
     def add_input(self, given: object) -> None:
         """Take the input of the sub-flow; raises as `add`."""
-        self._take(INPUT, "", given)
+        self._take(ReferenceKind.INPUT, "", given)
 
-    def _take(self, kind: str, task_id: str, value: object) -> None:
+    def _take(self, kind: ReferenceKind, task_id: str, value: object) -> None:
         references = self._by_source.get((kind, task_id), ())
         times = Counter(reference.path for reference in references if not reference.fault)
         for reference in references:
@@ -126,8 +127,10 @@ def resolve(parameters: JsonObject, outputs: Mapping[str, object], most: int = R
 def _fill(where: str, value: object, targets: Mapping[Target, object]) -> object:
     """Copy `value` with its references filled in; recursion is safe, as `MAX_DEPTH` limits what is read."""
     if isinstance(value, Mapping):
-        if any(mark in value for mark in MARKS):
-            return _filled(read_reference(where, value), targets)
+        if not MARKS.isdisjoint(value):
+            reference = read_reference(where, value)
+            # A secret is filled in where the ticket goes to its worker, and nowhere else.
+            return value if reference.kind is ReferenceKind.SECRET else _filled(reference, targets)
         return {key: _fill(f"{where}.{key}", item, targets) for key, item in value.items()}
     if isinstance(value, list):
         return [_fill(f"{where}[{n}]", item, targets) for n, item in enumerate(value)]
@@ -141,7 +144,7 @@ def _filled(reference: Reference, targets: Mapping[Target, object]) -> object:
     key = reference.kind, reference.task_id, reference.path
     if key in targets:
         return targets[key]
-    if reference.kind == MARK:
+    if reference.kind is ReferenceKind.OUTPUT:
         raise UnresolvedReference(f"{reference.where}: task {shown(reference.task_id)} has no output")
     raise UnresolvedReference(f"{reference.where}: there is no {reference.kind} here")
 
@@ -156,7 +159,11 @@ def _target(reference: Reference, output: object) -> object:
         elif isinstance(value, list) and INDEX.fullmatch(name) and int(name) < len(value):
             value = value[int(name)]
         else:
-            of = f"the output of task {shown(reference.task_id)}" if reference.kind == MARK else reference.kind
+            of = (
+                f"the output of task {shown(reference.task_id)}"
+                if reference.kind is ReferenceKind.OUTPUT
+                else reference.kind
+            )
             missing = f"has nothing at {shown(reference.path)}, {shown(name)} is missing"
             raise UnresolvedReference(f"{reference.where}: {of} {missing}")
     return value

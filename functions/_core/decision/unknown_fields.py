@@ -7,11 +7,23 @@ reads are known, too.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 
-from functions._core.decision.model import CognitivePlan, Compensation, Decision, Input, Retry, Task, unwrap_plan
+from functions._core.decision.model import (
+    CognitivePlan,
+    Compensation,
+    Decision,
+    Input,
+    Retry,
+    SubPlan,
+    Task,
+    unwrap_plan,
+)
 from functions._core.decision.vocabulary import shown
 from functions._core.errors import Rejected
+from functions._core.records.control import Approval, Correlation, EventFilter, Foreach, Wait
 from functions._core.records.models import Reason
+from functions._core.records.record import Record
 
 CODE = "unknown_field"
 """Code of the warning about a field that nothing reads."""
@@ -89,21 +101,38 @@ MEANT: Mapping[str, str] = {
 """Names that are in use elsewhere, each with its name here."""
 
 
+Level = type[Input] | type[Record]
+"""The model of one level of a decision."""
+
+BLOCKS: Mapping[str, Level] = {
+    "retry": Retry,
+    "compensation": Compensation,
+    "foreach": Foreach,
+    "approval": Approval,
+    "wait": Wait,
+    "plan": SubPlan,
+}
+"""The objects within a task, by name."""
+
+WITHIN: Mapping[str, Mapping[str, Level]] = {"wait": {"event": EventFilter}, "event": {"correlation": Correlation}}
+"""The objects within these, by name."""
+
+
 @dataclass(slots=True)
 class Seen:
     """An unknown name at one level: its first place, the number of places, and the model of that level."""
 
     where: str
-    model: type[Input]
+    model: Level
     places: int = 1
 
 
 def unknown_fields(document: object) -> tuple[Reason, ...]:
-    """Return a warning for each unknown name of a decision, its plan, tasks, retries and compensations.
+    """Return a warning for each unknown name of a decision, its plan, tasks and their blocks.
 
     At most `MOST` are named; one more warning counts the rest.
     """
-    found: dict[tuple[type[Input], str], Seen] = {}
+    found: dict[tuple[Level, str], Seen] = {}
     for where, model, name in _unknown(document):
         if (seen := found.get((model, name))) is not None:
             seen.places += 1
@@ -116,7 +145,7 @@ def unknown_fields(document: object) -> tuple[Reason, ...]:
     return tuple(warnings)
 
 
-def _unknown(document: object) -> Iterator[tuple[str, type[Input], str]]:
+def _unknown(document: object) -> Iterator[tuple[str, Level, str]]:
     """Yield place, level and name of every field that is not known, from the decision inwards."""
     yield from _of(Decision, document, "", CARRIED_BY_DECISION)
     try:
@@ -125,25 +154,49 @@ def _unknown(document: object) -> Iterator[tuple[str, type[Input], str]]:
         return
     root = ".".join(("cognitive_plan", *keys)) + "."
     yield from _of(CognitivePlan, plan, root, CARRIED_BY_PLAN)
+    yield from _of_tasks(plan, root)
+
+
+def _of_tasks(plan: object, root: str) -> Iterator[tuple[str, Level, str]]:
+    """Yield the same for the tasks of a plan at `root`, and of the plans within it."""
     tasks = plan.get("tasks") if isinstance(plan, Mapping) else None
     for position, task in enumerate(tasks if isinstance(tasks, list) else ()):
         place = f"{root}tasks[{position}]."
         yield from _of(Task, task, place)
-        if isinstance(task, Mapping):
-            yield from _of(Retry, task.get("retry"), f"{place}retry.")
-            yield from _of(Compensation, task.get("compensation"), f"{place}compensation.")
+        if not isinstance(task, Mapping):
+            continue
+        for name, level in BLOCKS.items():
+            if name in task:
+                yield from _of_block(name, level, task[name], f"{place}{name}.")
+        if "plan" in task:
+            yield from _of_tasks(task["plan"], f"{place}plan.")  # JSON is at most 64 levels deep
+
+
+def _of_block(name: str, level: Level, block: object, place: str) -> Iterator[tuple[str, Level, str]]:
+    yield from _of(level, block, place)
+    for inner, its in WITHIN.get(name, {}).items():
+        if isinstance(block, Mapping):
+            yield from _of_block(inner, its, block.get(inner), f"{place}{inner}.")
 
 
 def _of(
-    model: type[Input], data: object, place: str, carried: frozenset[str] = frozenset()
-) -> Iterator[tuple[str, type[Input], str]]:
+    model: Level, data: object, place: str, carried: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Level, str]]:
     if isinstance(data, Mapping):
-        unknown = [name for name in data if not (name in model.model_fields or name in model.synonyms)]
+        known = _known(model)
+        unknown = [name for name in data if name not in known] if not known.keys() >= data.keys() else []
         yield from ((f"{place}{name}", model, name) for name in unknown if name not in carried)
 
 
+@cache
+def _known(model: Level) -> Mapping[str, None]:
+    """Return the names of the fields of a level, in order."""
+    own = model.__struct_fields__ if issubclass(model, Record) else (*model.model_fields, *model.synonyms)
+    return dict.fromkeys(own)
+
+
 def _warning(name: str, seen: Seen) -> Reason:
-    known = [*seen.model.model_fields, *seen.model.synonyms]
+    known = _known(seen.model)
     meant = MEANT.get(name, "")
     if meant.partition(":")[0] not in known:
         meant = next(iter(get_close_matches(name[:MAX_NAME], known, 1, CUTOFF)), "")

@@ -138,7 +138,10 @@ def _folded(word: str) -> str:
     return word.strip().casefold()
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""No control characters."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN)]
 """An id from outside: it becomes a key, a header value and a log field."""
 
 Ids = Annotated[tuple[Id, ...], AfterValidator(unique)]

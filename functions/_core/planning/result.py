@@ -7,7 +7,7 @@ it is asked for, and never stored. Pure.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from functions._core.decision.references import MARK, ReferencesTooLarge
+from functions._core.decision.references import ReferenceKind, ReferencesTooLarge
 from functions._core.decision.resolving import Resolution
 from functions._core.errors import Rejected
 from functions._core.records.json_text import json_size
@@ -73,7 +73,7 @@ class PlanResult(Resolution):
     def value(self) -> Any:  # noqa: ANN401 any JSON
         """Return the result; raise the errors of `add`. A task whose output was not handed over has none."""
         for task_id in self.task_ids:
-            if (MARK, task_id) not in {key[:2] for key in self._targets}:
+            if (ReferenceKind.OUTPUT, task_id) not in {key[:2] for key in self._targets}:
                 self.add_nothing(task_id)
         return bounded(super().value(), self._most)
 

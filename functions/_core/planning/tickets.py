@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter, is_
 from typing import Any
 
+from functions._core.decision.control_checks import has_branches
 from functions._core.decision.model import NOT_UNDONE, Compensation, Decision, Retry, Task
 from functions._core.errors import Undeliverable
 from functions._core.planning.graph import dependants, schedule
@@ -160,7 +161,7 @@ def tickets_of(tasks: Sequence[Task], within: Within, now: datetime, rules: Rule
     ids = {task_id: own or ticket_id_of(flow.flow_id, within.scope + task_id) for task_id in by_id}
     plan = schedule(tasks, now, within.deadline)
     # In a plan with branches each edge says something: what was skipped, or failed, behind it.
-    redundant = {} if any(task.control() for task in tasks) else plan.redundant(tasks)
+    redundant = {} if has_branches(tasks) else plan.redundant(tasks)
     followers = dependants(tasks, redundant)
     of_flow = _of_flow(flow, decision, now)
     if parent is not None:
