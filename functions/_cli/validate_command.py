@@ -76,7 +76,7 @@ def _checked(file: str) -> dict[str, Any]:
     if not errors:
         tasks = decision.cognitive_plan.tasks
         plan = schedule(tasks, now, decision.deadline(now))
-        edges = named_edges(plan.redundant(tasks))
+        edges = () if has_branches(tasks) else named_edges(plan.redundant(tasks))
         shape = {"levels": plan.levels, "critical_path_ms": plan.critical_path_ms, "redundant_edges": list(edges)}
     return {
         "errors": (*errors, *refusal_reasons(decision)),

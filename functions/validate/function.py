@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 
 from functions._core.decision.checks import IMPOSSIBLE, check_plan
+from functions._core.decision.control_checks import has_branches
 from functions._core.decision.model import Decision
 from functions._core.decision.reading import (
     InvalidDecision,
@@ -82,7 +83,8 @@ def _validated(
     flow = context.flow
     begun = flow.phase.entered_at if flow.redrives else flow.received_at
     deadline = decision.deadline(begun, context.rules.default_sla)
-    plan = schedule(decision.cognitive_plan.tasks, context.now, deadline)
+    tasks = decision.cognitive_plan.tasks
+    plan = schedule(tasks, context.now, deadline)
     return Validated(
         plan_id=decision.plan_id,
         intent_id=decision.intent_id,
@@ -99,5 +101,5 @@ def _validated(
         critical_path_ms=plan.critical_path_ms,
         schema_version=decision.schema_version,
         warnings=warnings,
-        redundant_edges=named_edges(plan.redundant(decision.cognitive_plan.tasks)),
+        redundant_edges=() if has_branches(tasks) else named_edges(plan.redundant(tasks)),
     )

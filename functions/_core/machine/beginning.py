@@ -57,7 +57,7 @@ class Listed(NamedTuple):
     window: Sequence[Ticket]
 
 
-class Planned(NamedTuple):
+class SubflowRead(NamedTuple):
     """The plan within a ticket is to begin: `decision` is the text that it is in, `existing` what a run before made."""
 
     decision: bytes
@@ -71,7 +71,7 @@ class Joined(NamedTuple):
     apart: bool = False
 
 
-Finding = Omitted | Hopeless | Waits | Listed | Planned | Joined
+Finding = Omitted | Hopeless | Waits | Listed | SubflowRead | Joined
 """What is found about a ticket that C3 is told of."""
 
 ENDS = (Omitted, Hopeless, Joined)
@@ -108,7 +108,7 @@ def _apply(builder: StepBuilder, ticket: Ticket, finding: Finding, around: Relat
             _wait(builder, ticket, finding, around)
         case Listed():
             _list(builder, ticket, finding)
-        case Planned():
+        case SubflowRead():
             _plan(builder, ticket, finding)
         case Joined(output, apart):
             counts = ticket.children.but(apart=apart) if ticket.children else None
@@ -210,7 +210,7 @@ def _warn(builder: StepBuilder, parent: Ticket, total: int) -> None:
         risk(builder, Reason(code="list_too_long", message=message, where=parent.task_id))
 
 
-def _plan(builder: StepBuilder, ticket: Ticket, found: Planned) -> None:
+def _plan(builder: StepBuilder, ticket: Ticket, found: SubflowRead) -> None:
     """Make the tickets of the plan within a ticket; those of a run before stay where they are COMPLETED."""
     since = ticket.started_at or builder.now
     tickets = subflow_tickets(ticket, found.decision, builder.flow, since, builder.context.rules)

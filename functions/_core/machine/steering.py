@@ -14,7 +14,7 @@ from functions._core.machine.beginning import (
     Joined,
     Listed,
     Omitted,
-    Planned,
+    SubflowRead,
     Waits,
 )
 from functions._core.machine.context import Context
@@ -92,7 +92,7 @@ class _Look:
             return await self._listed(first=0, begun=0)
         if control.subflow:
             text = await self._ports.store.decision(self._ticket.flow_id)
-            return Planned(text, await self._made_before(text) if self._ticket.children is not None else {})
+            return SubflowRead(text, await self._made_before(text) if self._ticket.children is not None else {})
         return None
 
     async def _not_wanted(self) -> Reason | None:
