@@ -16,7 +16,7 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
-from functions._core.records.models import Flow, Phase
+from functions._core.records.models import Flow, Phase, Reason
 from functions._core.records.values import FlowStatus, add_time, flow_id_of, stored_decision
 from functions._core.rules import Rules
 
