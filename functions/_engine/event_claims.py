@@ -15,8 +15,7 @@ from datetime import datetime
 from enum import Enum
 
 from functions._core.errors import Conflict, Rejected
-from functions._core.events.data import EventArrived
-from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.envelope import CloudEvent
 from functions._core.placement.event_waits import (
     ARRIVALS,
     ARRIVED,
@@ -26,6 +25,7 @@ from functions._core.placement.event_waits import (
     Arrival,
     CorrelatedPlaces,
     WaitingTicket,
+    arrived_event,
     buckets,
     digest,
     ordered,
@@ -81,7 +81,7 @@ class EventClaims:
         by = arrival.taken_by
         if arrival.settled or by is None:
             return Fate.TAKEN if arrival.settled else Fate.FREE
-        fate = await self._fate(_told(entry.key, arrival, by, self._ports.clock.now()), by)
+        fate = await self._fate(arrived_event(arrival, by, self._ports.clock.now()), by)
         with suppress(Conflict):  # somebody else has found out the same
             if fate is Fate.TAKEN:
                 without = {name: value for name, value in arrival.event.items() if name != "data"}
@@ -158,17 +158,3 @@ def _waits(ticket: Ticket | None, by: WaitingTicket) -> bool:
 
 def _ends(ticket_id: str | None, to_status: str | None, by: WaitingTicket) -> bool:
     return ticket_id == by.ticket_id and to_status == TicketStatus.COMPLETED
-
-
-def _told(key: str, arrival: Arrival, by: WaitingTicket, now: datetime) -> CloudEvent:
-    """Return the event by which the flow of a wait is told; it has the same id each time."""
-    data = EventArrived(flow_id=by.flow_id, ticket_id=by.ticket_id, event=arrival.event)
-    return CloudEvent(
-        id=f"{by.ticket_id}/{key}",
-        source="/flowc/api",
-        type=type_of(EventArrived.event_type),
-        time=now,
-        subject=by.ticket_id,
-        data=data.model_dump(mode="json"),
-        extensions={"partitionkey": by.flow_id, "correlationid": by.correlation_id},
-    )

@@ -13,7 +13,8 @@ from json import dumps
 from typing import Any
 
 from functions._core.errors import Rejected
-from functions._core.events.envelope import CloudEvent
+from functions._core.events.data import EventArrived
+from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.control import EventFilter
 from functions._core.records.dead_letters import members_of
 from functions._core.records.models import Ticket
@@ -197,3 +198,17 @@ def event_of(ticket: Ticket) -> EventFilter | None:
 def arrival_of(event: CloudEvent, now: datetime) -> Arrival:
     """Return the record of an event that arrives now."""
     return Arrival(event=members_of(event), arrived_at=now)
+
+
+def arrived_event(arrival: Arrival, by: WaitingTicket, now: datetime) -> CloudEvent:
+    """Return the event by which the flow of a ticket is told; it has the same id each time."""
+    data = EventArrived(flow_id=by.flow_id, ticket_id=by.ticket_id, event=arrival.event)
+    return CloudEvent(
+        id=f"{by.ticket_id}/{digest(arrival.event['source'], arrival.event['id'])}",
+        source="/flowc/api",
+        type=type_of(EventArrived.event_type),
+        time=now,
+        subject=by.ticket_id,
+        data=data.model_dump(mode="json"),
+        extensions={"partitionkey": by.flow_id, "correlationid": by.correlation_id},
+    )

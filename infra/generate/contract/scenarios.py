@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from functions._core.events.envelope import CloudEvent
 from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
+from functions._core.placement.event_waits import WaitingTicket, arrival_of, arrived_event
 from functions._core.placement.limits import FLOWS, take
 from functions._core.ports import Answer
+from functions._core.records.values import flow_id_of, ticket_id_of
 from functions._core.records.worker import AgentType
 from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
@@ -296,6 +299,26 @@ async def owner_told() -> Scenario:
     return course
 
 
+async def signalled() -> Scenario:
+    """A ticket waits for an event of the user, which comes."""
+    course = Scenario(START)
+    flow_id = flow_id_of(DECISION["decision_id"])
+    ticket_id = ticket_id_of(flow_id, "paid")
+    by = WaitingTicket(
+        flow_id=flow_id, ticket_id=ticket_id, task_id="paid", correlation_id="order-7", since=course.time
+    )
+    event = CloudEvent(
+        id="payment-7",
+        source="/shop/payments",
+        type="com.example.order.paid",
+        time=course.time,
+        subject="order-7",
+        data={"order": 7, "amount": 1200},
+    )
+    course.sent.append(arrived_event(arrival_of(event, course.time), by, course.time))
+    return course
+
+
 async def registry_changed() -> Scenario:
     """A worker registers, gets no new tickets for a while, and leaves: subscribers hear of each change."""
     course = Scenario(START)
@@ -334,5 +357,6 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     event_lost,
     claimed,
     owner_told,
+    signalled,
     registry_changed,
 )
