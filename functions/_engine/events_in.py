@@ -293,6 +293,7 @@ class EventsIn:
             ticket_id=ticket.ticket_id,
             task_id=ticket.task_id,
             correlation_id=ticket.correlation_id,
+            traceparent=f"00-{ticket.trace_id}-{ticket.span_id}-01",
             since=ticket.waiting_since,
         )
         return EventWait(by=by, wanted=wanted)

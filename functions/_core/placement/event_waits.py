@@ -67,6 +67,8 @@ class WaitingTicket(Record):
     """Id of its task."""
     correlation_id: str
     """The correlation id of its flow."""
+    traceparent: str
+    """The trace and the span that started its flow."""
     since: Timestamp
     """When the wait began; a ticket that waits once more has another one."""
 
@@ -210,5 +212,9 @@ def arrived_event(arrival: Arrival, by: WaitingTicket, now: datetime) -> CloudEv
         time=now,
         subject=by.ticket_id,
         data=data.model_dump(mode="json"),
-        extensions={"partitionkey": by.flow_id, "correlationid": by.correlation_id},
+        extensions={
+            "partitionkey": by.flow_id,
+            "correlationid": by.correlation_id,
+            "traceparent": by.traceparent,
+        },
     )

@@ -18,7 +18,7 @@ from functions._core.records.worker import AgentType
 from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
-from infra.generate.contract.sample import DECISION, IMAGE, START, decision_event
+from infra.generate.contract.sample import DECISION, IMAGE, START, TRACE, decision_event
 from infra.generate.contract.scenario import Scenario
 
 MANAGER = "release-manager"
@@ -303,17 +303,21 @@ async def signalled() -> Scenario:
     """A ticket waits for an event of the user, which comes."""
     course = Scenario(START)
     flow_id = flow_id_of(DECISION["decision_id"])
-    ticket_id = ticket_id_of(flow_id, "paid")
     by = WaitingTicket(
-        flow_id=flow_id, ticket_id=ticket_id, task_id="paid", correlation_id="order-7", since=course.time
+        flow_id=flow_id,
+        ticket_id=ticket_id_of(flow_id, "deploy"),
+        task_id="deploy",
+        correlation_id=DECISION["correlation_id"],
+        traceparent=TRACE,
+        since=course.time,
     )
     event = CloudEvent(
-        id="payment-7",
-        source="/shop/payments",
-        type="com.example.order.paid",
+        id="release-7",
+        source="/calendar",
+        type="com.example.release.opened",
         time=course.time,
-        subject="order-7",
-        data={"order": 7, "amount": 1200},
+        subject="release-7",
+        data={"release": 7},
     )
     course.sent.append(arrived_event(arrival_of(event, course.time), by, course.time))
     return course
