@@ -82,6 +82,15 @@ class Commands(LazyGroup):
             EVENTS, "events", f"{ROOM}.event_commands:events", "Print the events of all flows, the oldest first."
         ),
         CommandEntry(
+            EVENTS, "signal", f"{ROOM}.signal_command:signal", "Send an event for a ticket that waits for it."
+        ),
+        CommandEntry(
+            EVENTS,
+            "events-in",
+            f"{ROOM}.signal_command:events_in",
+            "List waits for events, or the events that are kept.",
+        ),
+        CommandEntry(
             EVENTS, "audits", f"{ROOM}.audit_command:audits", "List what validation found and what people did."
         ),
         CommandEntry(EVENTS, "incidents", f"{ROOM}.audit_command:incidents", "List what went wrong."),

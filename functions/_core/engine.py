@@ -28,6 +28,23 @@ class ReportResult:
     cancel: tuple[str, ...] = ()
 
 
+TakenResult = Literal["matched", "kept", "duplicate"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventTaken:
+    """The answer to an event of a user.
+
+    `result`: `matched`, it has ended the wait of the ticket that is named; `kept` for a wait that may come, up to
+    `kept_until`; `duplicate` when it is known already.
+    """
+
+    result: TakenResult
+    flow_id: str | None = None
+    ticket_id: str | None = None
+    kept_until: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CommandResult:
     """The changes of a command, made or only tried: the flow afterwards and the transitions, in order."""
@@ -86,6 +103,13 @@ class Engine(Protocol):
         """Take in a worker's report whose token has been verified and removed; `report` is its data, where it was read.
 
         Raises `Rejected` when its data is no report, or (status 404) the ticket is unknown.
+        """
+
+    async def take_event(self, event: CloudEvent) -> EventTaken:
+        """Take in an event of a type of the user's own, for the one ticket that waits for it now or later.
+
+        Raises `Rejected`: 413 for one that is too large, 422 for one that has expired or whose `expirytime` is no time,
+        429 where too many of its type are kept already and no ticket waits for this one.
         """
 
     async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:

@@ -86,6 +86,8 @@ class Rules:
     """How long a ticket waits for a capable worker to register."""
     settle: timedelta = timedelta(seconds=5)
     """After this the end of a last ticket is looked at again, in case the outcome was not recorded with it."""
+    event_retention: timedelta = timedelta(hours=1)
+    """How long an event of a user is kept for a ticket that waits for it."""
     sink: timedelta = timedelta(seconds=60)
     """How long the end of a flow waits for the telemetry sink."""
     approval: timedelta = timedelta(hours=24)

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from functions._core.decision.admission import admit, decision_id_of
-from functions._core.engine import CommandResult, ReportResult
+from functions._core.decision.admission import admit, conflict_with, decision_id_of
+from functions._core.engine import CommandResult, EventTaken, ReportResult
 from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
 from functions._core.events.commands import AnyCommand, event_type_of
@@ -33,8 +33,9 @@ from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
+from functions._engine.events_in import EventsIn
 from functions._engine.flow_waiters import FlowWaiters
-from functions._engine.in_flight import in_flight
+from functions._engine.in_flight import InFlight, in_flight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
@@ -103,14 +104,19 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self._limited = in_flight(self.rules, ports, self._send, partial(fresh_id, chance))
+        self._companions = self._new_companions()
         self.after_commit = self._acts(alarm or self.sweeper.observe)
+
+    def _new_companions(self) -> Sequence[InFlight | EventsIn]:
+        """Return what follows commits beside the chain."""
+        self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
+        return (*in_flight(self.rules, self.ports, self._send, partial(fresh_id, self._chance)), self._events_in)
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (*acts, *(one.observe for one in self._limited))
+        return (*acts, *(one.observe for one in self._companions))
 
     def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
         return Dispatcher(
@@ -164,7 +170,7 @@ class Platform:
 
     async def close(self) -> None:
         """Stop; whatever is not done is in the store."""
-        for one in self._limited:
+        for one in self._companions:
             await one.close()
         await self.outbox.close()
         await self._assignment_sender.close()
@@ -176,7 +182,7 @@ class Platform:
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
         at_work = self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.pheromones.busy
-        return at_work or self.outbox.held > 0 or any(one.busy for one in self._limited)
+        return at_work or self.outbox.held > 0 or any(one.busy for one in self._companions)
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
@@ -211,6 +217,10 @@ class Platform:
     async def report(self, event: CloudEvent, report: Report | None = None) -> ReportResult:
         """See `Engine.report`."""
         return await self._intake.hear(event, report)
+
+    async def take_event(self, event: CloudEvent) -> EventTaken:
+        """See `Engine.take_event`."""
+        return await self._events_in.take(event)
 
     async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:
         """See `Engine.order`."""
@@ -333,7 +343,7 @@ class Platform:
         """Look for what may have been missed since the last round."""
         await self.unreadable.give_up()
         await self.unreadable.raise_incidents()
-        for one in self._limited:
+        for one in self._companions:
             await one.round()
         await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
@@ -369,13 +379,9 @@ class Platform:
             log.warning("background.dropped", **about, error=str(full))
 
     async def _refuse_conflict(self, event: CloudEvent, known: Flow) -> None:
-        message = (
-            f"decision {known.decision_id} is known with other content since {known.received_at.isoformat()}; "
-            "the first one stays"
-        )
-        reason = Reason(code="decision_conflict", message=message, where="decision_id")
+        reason = conflict_with(known)
         await dead_letter(event, "api", reason, self.ports, letter_id=fresh_id(self._chance))
-        raise Rejected(message, code="decision_conflict", status=422)
+        raise Rejected(reason.message, code=reason.code, status=422)
 
     def _event(self, event_type: str, flow: Flow, data: dict[str, Any], event_id: str | None = None) -> CloudEvent:
         return CloudEvent(

@@ -188,6 +188,7 @@ class Settings(BaseModel):
     )
     retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
     dead_letters_max: int = Field(100_000, ge=1, description="Dead letters kept; beyond it the oldest are dropped")
+    event_retention: float = Field(3600, gt=0, le=2_592_000, description="Seconds that events of users are kept")
     in_flight: int = Field(64, ge=1, le=1024, description="Events handled at the same time")
     deliveries: int = Field(256, ge=1, le=10_000, description="Assignments being POSTed at the same time")
     queue_memory: int = Field(20_000, ge=100, description="Queued events held in memory; the rest waits on disk")
@@ -381,6 +382,7 @@ class Settings(BaseModel):
             no_worker=time_span(1000 * self.no_worker_seconds),
             approval=time_span(1000 * self.approval_seconds),
             pause=time_span(1000 * self.pause_seconds),
+            event_retention=time_span(1000 * self.event_retention),
             compensation=time_span(1000 * self.compensation_seconds),
             refuse_impossible=self.refuse_impossible,
             references_bytes=self.references_bytes,

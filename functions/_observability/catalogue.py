@@ -199,7 +199,11 @@ TELEMETRY: Sequence[Metric] = (
     gauge("neural_hive_flow_c_telemetry_buffer_size", "Telemetry events that wait for the sink", "events"),
 )
 
+EVENTS_IN = ("matched", "kept", "duplicate", "refused")
+"""What becomes of an event of a user."""
+
 WEBHOOKS: Sequence[Metric] = (
+    counter("flowc_events_in_total", "Events of users by what became of them", result=EVENTS_IN),
     counter("flowc_webhooks_enqueued_total", "Events put into the queues of webhook subscribers"),
     counter("flowc_webhooks_delivered_total", "Events that a webhook has taken"),
     counter("flowc_webhooks_repeated_total", "Tries of a webhook that failed and are repeated"),

@@ -1,6 +1,7 @@
-"""`POST /`: decisions and orders of users, words of workers, as CloudEvents in any form of their HTTP binding.
+"""`POST /`: decisions, orders and events of users, words of workers, as CloudEvents in any form of their HTTP binding.
 
-Only the types that the catalogue opens to the outside are taken. A single event is answered by what it led to. The
+Of the platform's own types only those are taken that the catalogue opens to the outside. Any other type is the user's:
+such an event is kept for a ticket that waits for it. A single event is answered by what it led to. The
 events of a batch are taken one after the other; when some are refused, the answer is a 400 that says which and
 why, and which were taken. Sending a batch again is safe: what was taken is recognised.
 """
@@ -12,13 +13,13 @@ from typing import Any, NamedTuple
 from fastapi import Request, Response
 
 from functions._core.errors import Rejected
-from functions._core.events.catalogue import CATALOGUE
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE
 from functions._core.events.commands import ORDERS, ClaimRequest
-from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.envelope import TYPE_PREFIX, CloudEvent, type_of
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
 from functions._core.records.principal import Principal
 from functions._core.records.record import as_json
-from functions._core.records.values import Model
+from functions._core.records.values import Model, Timestamp, format_time
 from functions.api.access import principal_of
 from functions.api.approvals import check_decision
 from functions.api.bodies import header, json_answer, read_message
@@ -32,6 +33,9 @@ from functions.api.views import Change, changes_of
 
 MAX_BATCH = 1000
 """Events of one request: they are taken one after the other, and the answer names each."""
+
+MAX_TYPE = 255
+"""Characters of the type of a user's event; no wait can name a longer one."""
 
 Answer = Mapping[str, Any]
 Handler = Callable[[ApiServices, CloudEvent, "Sender"], Awaitable[Answer]]
@@ -47,10 +51,13 @@ class Sender(NamedTuple):
 class Taken(Model):
     """The answer to one event: the flow of a decision or an order; `result` and `cancel` of a report; a worker.
 
-    `changes` are what an order with `dry_run` would change.
+    `changes` are what an order with `dry_run` would change. Of an event of the user's own type, `result` is `matched`
+    with the ticket whose wait it has ended, `kept` with the end of its time, or `duplicate`.
     """
 
     flow_id: str | None = None
+    ticket_id: str | None = None
+    kept_until: Timestamp | None = None
     status: str | None = None
     result: str | None = None
     worker_id: str | None = None
@@ -70,7 +77,7 @@ class TakenOfBatch(Taken):
 
 
 class BatchTaken(Model):
-    """The answer to a batch: the flows of its decisions and orders, in order, and the answer to every event."""
+    """The answer to a batch: the flows that its events are about, in order, and the answer to every event."""
 
     flows: tuple[str, ...]
     taken: tuple[TakenOfBatch, ...]
@@ -127,8 +134,10 @@ async def take(
         return await handler(services, event, Sender(token, principal))
     if event.type in INTERNAL:
         raise Rejected(f"{event.type} is sent by the platform itself only", code="internal_type", status=403)
-    known = ", ".join(HANDLERS)
-    raise Rejected(f"{event.type[:100]!r} is not known; taken are {known}", code="unknown_type", status=422)
+    if event.type.lower().startswith(TYPE_PREFIX) or event.type in BY_TYPE:
+        known = ", ".join(HANDLERS)
+        raise Rejected(f"{event.type[:100]!r} is not known; taken are {known}", code="unknown_type", status=422)
+    return await _users_event(services, event)
 
 
 def _as_given_by(principal: Principal, event: CloudEvent) -> CloudEvent:
@@ -154,6 +163,17 @@ async def _order(services: ApiServices, event: CloudEvent, sender: Sender) -> An
     if not carried.dry_run:
         return answer
     return answer | {"dry_run": True, "changes": [as_json(change) for change in changes_of(carried)]}
+
+
+async def _users_event(services: ApiServices, event: CloudEvent) -> Answer:
+    """Keep an event of a type of the user's own, or end the wait of a ticket by it."""
+    if len(event.type) > MAX_TYPE:
+        raise Rejected(f"a type has at most {MAX_TYPE} characters", code="type_too_long", status=422)
+    taken = await services.engine.take_event(event)
+    answer = {"result": taken.result, "flow_id": taken.flow_id, "ticket_id": taken.ticket_id}
+    if taken.kept_until is not None:
+        answer["kept_until"] = format_time(taken.kept_until)
+    return {name: value for name, value in answer.items() if value is not None}
 
 
 async def _report(services: ApiServices, event: CloudEvent, sender: Sender) -> Answer:

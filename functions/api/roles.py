@@ -101,6 +101,8 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/subscriptions/{subscription_id}/deliveries/{delivery_id}/resend": COMMAND,
     "POST /api/v1/webhooks/pipeline-completed": EVERYBODY,
     "GET /api/v1/events": READ,
+    "GET /api/v1/event-waits": READ,
+    "GET /api/v1/kept-events": READ,
     "GET /api/v1/incidents": READ,
     "GET /api/v1/audits": READ,
     "GET /api/v1/keys": MANAGE,

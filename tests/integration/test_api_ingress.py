@@ -109,7 +109,7 @@ async def test_internal_types_are_refused_and_unknown_ones_are_told_what_is_take
     flow_id = await api.world.submit(decision(task("a")))
     for event_type in ("plan.validated", "tickets.ready", "workers.discovered", "flow.consolidated", "clock.ticked"):
         problem_of(await api.post(event(event_type, {"flow_id": flow_id}, subject=flow_id)), 403, "internal_type")
-    for kind in ("decision.consolidated", "io.neuralhive.decision.consolidated.v2", "x" * 4000):
+    for kind in ("decision.consolidated", "io.neuralhive.decision.consolidated.v2", "IO.Neuralhive." + "x" * 4000):
         document = problem_of(await api.post(replace(decision_event({}), type=kind)), 422, "unknown_type")
         assert "io.neuralhive.decision.consolidated.v1" in document["detail"]
         assert len(document["detail"]) < 1000

@@ -16,7 +16,7 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
-from functions._core.records.models import Flow, Phase
+from functions._core.records.models import Flow, Phase, Reason
 from functions._core.records.values import FlowStatus, add_time, flow_id_of, stored_decision
 from functions._core.rules import Rules
 
@@ -115,3 +115,10 @@ def _traceparent(event: CloudEvent, data: Mapping[str, Any], flow_id: str) -> st
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= MAX_ID else None
+
+
+def conflict_with(known: Flow) -> Reason:
+    """Return why a decision is refused whose id is that of a known flow, with other content."""
+    since = known.received_at.isoformat()
+    message = f"decision {known.decision_id} is known with other content since {since}; the first one stays"
+    return Reason(code="decision_conflict", message=message, where="decision_id")

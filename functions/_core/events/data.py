@@ -123,6 +123,19 @@ class SubscriptionTested(Model):
     """Who asked for it."""
 
 
+class EventArrived(Model):
+    """Data of `ticket.event_arrived`: an event of a user has come that a ticket of the flow waits for."""
+
+    event_type: ClassVar[str] = "ticket.event_arrived"
+
+    flow_id: str
+    """Id of the flow: a UUIDv5 of the decision id, so that anybody can compute it."""
+    ticket_id: str
+    """Id of the ticket that waits."""
+    event: JsonObject
+    """The event in the JSON form of CloudEvents: its attributes, and `data`."""
+
+
 class WorkersDiscovered(Model):
     """Data of `workers.discovered`: for each ticket the ranked candidates, the best first."""
 

@@ -8,18 +8,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from functions._core.events.envelope import CloudEvent
 from functions._core.events.subscribers import transition_event
 from functions._core.machine.tables import TicketTrigger
 from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
+from functions._core.placement.event_waits import WaitingTicket, arrival_of, arrived_event
 from functions._core.placement.limits import FLOWS, take
 from functions._core.ports import Answer
 from functions._core.records.history import HistoryEntry
-from functions._core.records.values import TicketStatus, Waiting, ticket_id_of
+from functions._core.records.values import TicketStatus, Waiting, flow_id_of, ticket_id_of
 from functions._core.records.worker import AgentType
 from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
-from infra.generate.contract.sample import DECISION, IMAGE, START, decision_event
+from infra.generate.contract.sample import DECISION, IMAGE, START, TRACE, decision_event
 from infra.generate.contract.scenario import Scenario
 
 MANAGER = "release-manager"
@@ -329,6 +331,30 @@ async def owner_told() -> Scenario:
     return course
 
 
+async def signalled() -> Scenario:
+    """A ticket waits for an event of the user, which comes."""
+    course = Scenario(START)
+    flow_id = flow_id_of(DECISION["decision_id"])
+    by = WaitingTicket(
+        flow_id=flow_id,
+        ticket_id=ticket_id_of(flow_id, "deploy"),
+        task_id="deploy",
+        correlation_id=DECISION["correlation_id"],
+        traceparent=TRACE,
+        since=course.time,
+    )
+    event = CloudEvent(
+        id="release-7",
+        source="/calendar",
+        type="com.example.release.opened",
+        time=course.time,
+        subject="release-7",
+        data={"release": 7},
+    )
+    course.sent.append(arrived_event(arrival_of(event, course.time), by, course.time))
+    return course
+
+
 async def registry_changed() -> Scenario:
     """A worker registers, gets no new tickets for a while, and leaves: subscribers hear of each change."""
     course = Scenario(START)
@@ -397,6 +423,7 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     event_lost,
     claimed,
     owner_told,
+    signalled,
     registry_changed,
     steered,
 )
