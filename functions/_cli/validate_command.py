@@ -54,6 +54,7 @@ def _checked(file: str) -> dict[str, Any]:
     from datetime import UTC, datetime
 
     from functions._cli.submission import read_decision_file
+    from functions._core.decision.control_checks import has_branches
     from functions._core.decision.reading import (
         InvalidDecision,
         approval_reasons,

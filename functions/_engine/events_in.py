@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functions._core.engine import EventTaken, TakenResult
 from functions._core.errors import Conflict, FlowcError, Rejected
 from functions._core.events.envelope import CloudEvent
-from functions._core.machine.related_tickets import resolved_parameters
+from functions._core.machine.resolved_values import resolved
 from functions._core.placement.event_waits import (
     ARRIVALS,
     ARRIVED,
@@ -285,9 +285,9 @@ class EventsIn:
         if wanted is None or ticket.status is not TicketStatus.WAITING or ticket.waiting_since is None:
             return None
         if wanted.correlation is not None:
-            asked = ticket.but(parameters={"equals": wanted.correlation.equals})
-            filled = await resolved_parameters(asked, self._ports.store, VALUE_BYTES)
-            wanted = wanted.but(correlation=wanted.correlation.but(equals=filled["equals"]))
+            place, store = "wait.event.correlation.equals", self._ports.store
+            filled = await resolved(wanted.correlation.equals, place, ticket, store, VALUE_BYTES)
+            wanted = wanted.but(correlation=wanted.correlation.but(equals=filled))
         by = WaitingTicket(
             flow_id=ticket.flow_id,
             ticket_id=ticket.ticket_id,

@@ -1,7 +1,8 @@
 """C5: take in what workers report and people order, undo what has to be undone, end the flow with its last ticket.
 
-Consumes ticket.reported, worker.unhealthy, compensation.requested and the orders of people (flow.cancel_requested and
-so on). Emits tickets.ready for tickets that can go on, flow.consolidated when all have ended.
+Consumes ticket.reported, ticket.event_arrived, worker.unhealthy, compensation.requested and the orders of people
+(flow.cancel_requested and so on). Emits tickets.ready for tickets that can go on, flow.consolidated when all have
+ended.
 Gives up on a ticket when its retries are used up or no longer fit (FAILED; what depends on it is CANCELLED).
 """
 
@@ -13,8 +14,9 @@ from functions._core.decision.reading import document_in
 from functions._core.errors import Unreadable
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand, Command
-from functions._core.events.data import CompensationRequested, WorkerUnhealthy
+from functions._core.events.data import CompensationRequested, EventArrived, WorkerUnhealthy
 from functions._core.events.reports import Report
+from functions._core.machine.arriving import Arrived, waits_for_event
 from functions._core.machine.assignment import WorkerLost, may_fail_when_lost
 from functions._core.machine.claim import claimable
 from functions._core.machine.commands import Commanded
@@ -45,7 +47,7 @@ OFFER_LEASE = timedelta(seconds=5)
 INCIDENTS = 500
 """Incidents of a flow that are looked through for one that was raised before."""
 
-Event = Report | WorkerUnhealthy | CompensationRequested | AnyCommand
+Event = Report | WorkerUnhealthy | CompensationRequested | EventArrived | AnyCommand
 
 
 async def monitor(event: Event, context: Context, ports: Ports) -> AnyOutcome:
@@ -56,9 +58,19 @@ async def monitor(event: Event, context: Context, ports: Ports) -> AnyOutcome:
         return await _lost(event, context, ports)
     if isinstance(event, CompensationRequested):
         return await _to_undo(context, ports)
+    if isinstance(event, EventArrived):
+        return await _arrived(event, context, ports)
     if event.dry_run:
         return Duplicate()
     return await LOADED.get(type(event), _bare)(event, context, ports)
+
+
+async def _arrived(event: EventArrived, context: Context, ports: Ports) -> AnyOutcome:
+    ticket = context.tickets.get(event.ticket_id)
+    if ticket is None or not waits_for_event(ticket):
+        return Duplicate()
+    around = await around_ends((ticket,), (), ports)
+    return moving((*around.touched, *around.clock), Arrived(event.ticket_id, event.event, around))
 
 
 async def _lost(event: WorkerUnhealthy, context: Context, ports: Ports) -> AnyOutcome:

@@ -13,7 +13,7 @@ from typing import Any
 from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
 from functions._core.decision.admission import admit
-from functions._core.decision.references import resolve
+from functions._core.decision.resolving import resolve
 from functions._core.events.assignment import assignment_event, cancellation_event
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
