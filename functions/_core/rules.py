@@ -51,8 +51,8 @@ class InFlightLimits:
     """Tickets of one tenant; only where `tickets` is set."""
 
     def of(self, kind: str) -> tuple[int | None, int | None]:
-        """Return the limits of `flows` or of `tickets`: of all, and of one tenant."""
-        return (self.flows, self.tenant_flows) if kind == "flows" else (self.tickets, self.tenant_tickets)
+        """Return the limits of `tickets` or, of any other kind, of `flows`: of all, and of one tenant."""
+        return (self.tickets, self.tenant_tickets) if kind == "tickets" else (self.flows, self.tenant_flows)
 
     def told(self, kind: str) -> str:
         """Return the limit of a kind as the beginning of a sentence."""

@@ -34,7 +34,7 @@ from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
-from functions._engine.in_flight import in_flight
+from functions._engine.in_flight import InFlight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
@@ -103,14 +103,14 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self._limited = in_flight(self.rules, ports, self._send, partial(fresh_id, chance))
+        self._limited = InFlight(self.rules.in_flight, ports, self._send, partial(fresh_id, chance), self.order)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (*acts, *(one.observe for one in self._limited))
+        return (*acts, self._limited.observe)
 
     def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
         return Dispatcher(
@@ -164,8 +164,7 @@ class Platform:
 
     async def close(self) -> None:
         """Stop; whatever is not done is in the store."""
-        for one in self._limited:
-            await one.close()
+        await self._limited.close()
         await self.outbox.close()
         await self._assignment_sender.close()
         await self._intake.close()
@@ -176,7 +175,7 @@ class Platform:
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
         at_work = self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.pheromones.busy
-        return at_work or self.outbox.held > 0 or any(one.busy for one in self._limited)
+        return at_work or self.outbox.held > 0 or self._limited.busy
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
@@ -333,8 +332,7 @@ class Platform:
         """Look for what may have been missed since the last round."""
         await self.unreadable.give_up()
         await self.unreadable.raise_incidents()
-        for one in self._limited:
-            await one.round()
+        await self._limited.round()
         await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from functions._core.decision.concurrency import concurrency_errors, label_errors
 from functions._core.decision.model import CognitivePlan, Decision, Task
 from functions._core.decision.references import check_references
 from functions._core.decision.vocabulary import shown
@@ -54,6 +55,8 @@ def check_plan(
         *_order_errors(plan, edges),
         *_cycle_errors(edges, levels),
         *check_references(plan.tasks, levels),
+        *label_errors(decision),
+        *concurrency_errors(decision),
     )
     warnings = [*_schema_warnings(decision)]
     if len(levels) == len(edges):
