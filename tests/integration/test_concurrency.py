@@ -65,7 +65,7 @@ async def test_flows_of_one_key_wait_in_the_order_of_arrival_and_others_do_not(t
     async with sqlite_world(tmp_path) as world:
         of_env = "deploy {plan_id} to {label:env}"
         plan = {"plan_id": "p", "tasks": [task("a")], "concurrency": {"key": of_env}, "labels": {"env": "test"}}
-        prod = {"labels": {"env": "prod"}, "plan_id": "p"}
+        prod: dict[str, Any] = {"labels": {"env": "prod"}, "plan_id": "p"}
         first, second, third = [await world.submit(decision(**prod) | {"cognitive_plan": plan}) for _ in range(3)]
         other = await world.submit(decision(plan_id="p") | {"cognitive_plan": plan})
         await world.reached(first, "EXECUTING")
