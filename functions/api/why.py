@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from fastapi import APIRouter
 
-from functions._core.decision.vocabulary import UNPRINTABLE
+from functions._core.decision.vocabulary import UNPRINTABLE, shown
 from functions._core.errors import Unavailable, Unreadable
 from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
 from functions._core.explain.ticket import Explanation
@@ -14,6 +14,7 @@ from functions._core.explain.unreadable import explain_unreadable, with_unreadab
 from functions._core.placement.limits import TICKETS, begins, lines_of, places, room_for, tenant_of
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import rank
+from functions._core.placement.weights import weight_of
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
@@ -103,6 +104,7 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
         up_since=services.up_since(),
     )
     explanation = await _with_limit(services, explanation, ticket, flow)
+    explanation = await _with_weight(services, explanation, ticket, flow)
     explanation = await _with_refused(services, explanation, ticket.flow_id)
     left_out = ports.set_aside.records(RecordKind.WORKER)
     about = [one for one in left_out if ticket.status is TicketStatus.PENDING or one.record_id == ticket.worker_id]
@@ -121,6 +123,20 @@ async def _with_limit(services: ApiServices, explanation: Explanation, ticket: T
         return explanation
     text = limits.told(TICKETS)
     return explanation.but(details=(*explanation.details, f"{text[0].upper()}{text[1:]}."))
+
+
+async def _with_weight(services: ApiServices, explanation: Explanation, ticket: Ticket, flow: Flow) -> Explanation:
+    """Return the explanation with the turn of a ticket that waits for a slot, where tenants have weights."""
+    weights = services.rules.tenant_weights
+    if not weights or ticket.waiting is not Waiting.SLOT or ticket.turn is None:
+        return explanation
+    current = (await services.ports.wakeups.line(ticket.flow_id, ticket.requirement)).current
+    own, most = weight_of(flow.tenant_id, weights), max(*weights.values(), 1)
+    tenant = f"Its tenant {shown(flow.tenant_id)}" if flow.tenant_id else "Work without a tenant"
+    text = (
+        f"{tenant} has the weight {own}, the heaviest {most}; it waits in turn {ticket.turn}, and {current} is served."
+    )
+    return explanation.but(details=(*explanation.details, text))
 
 
 async def _with_place_in_line(services: ApiServices, explanation: Explanation, flow: Flow) -> Explanation:
