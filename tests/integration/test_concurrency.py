@@ -93,6 +93,8 @@ async def test_a_flow_beyond_the_limit_is_refused_where_it_says_so(tmp_path: Pat
         first = await world.submit(limited("refuse"))
         await world.reached(first, "EXECUTING")
         refused = await world.ended(await world.submit(limited("refuse")))
+        shown = world.platform.metrics.text().decode()
+        assert 'flowc_held_back_total{limit="refuse"} 1' in shown
         assert (refused.status, refused.reasons[0].code) == (FlowStatus.REJECTED, "concurrency_limit")
         assert first in refused.reasons[0].message
         await world.cancel(first)

@@ -116,7 +116,7 @@ async def test_small_flows_that_keep_coming_do_not_keep_a_huge_one_from_progress
 
 async def test_tenants_share_the_slots_by_their_weights_and_why_tells_it(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path / "store")
-    async with running_api(tmp_path, store.stores, tenant_weights="heavy=3") as api:
+    async with running_api(tmp_path, stores=store.stores, tenant_weights="heavy=3") as api:
         world = api.world
         await crowded(world, *(task(f"t{number}") for number in range(SLOTS)))
         flows: dict[str, str] = {}
