@@ -4,7 +4,8 @@ A cursor is the position of the last row shown. Positions are given when a row i
 change, so rows that arrive between two pages move nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 from functions._core.errors import Rejected
@@ -13,6 +14,9 @@ from functions._core.records.values import FlowStatus, Priority, TicketStatus, W
 T = TypeVar("T")
 
 TICKET_FILTERS = frozenset({"flow_id", "plan_id", "intent_id", "status", "priority", "worker_id", "parent"})
+
+LABEL = re.compile(r"[A-Za-z0-9._/-]{1,63}:[A-Za-z0-9._/-]{1,63}")
+"""A label as people ask for it: its name and its value."""
 
 MAX_POSITION = 2**63 - 1
 """Above every position: where pages that show the newest first begin."""
@@ -28,6 +32,19 @@ def ticket_filters(filters: Mapping[str, str]) -> dict[str, str]:
         raise Rejected(f"Unknown filter: {', '.join(unknown)}. Known: {known}.", code="unknown_filter")
     words: Mapping[str, type[Word]] = {"status": TicketStatus, "priority": Priority}
     return {name: _word(words[name], value) if name in words else value for name, value in filters.items()}
+
+
+def label_words(labels: Mapping[str, str]) -> list[str]:
+    """Return the labels of a record as they are indexed and asked for: `name:value`."""
+    return [f"{name}:{value}" for name, value in labels.items()]
+
+
+def wanted_labels(labels: Collection[str]) -> list[str]:
+    """Return the labels that a record must all have; raise `Rejected` with code `invalid_filter` for what is none."""
+    for label in labels:
+        if not LABEL.fullmatch(label):
+            raise Rejected(f"{label[:130]!r} is no label: name:value.", code="invalid_filter")
+    return sorted(set(labels))
 
 
 def flow_status(status: str | None) -> str | None:

@@ -52,6 +52,12 @@ class Commands(LazyGroup):
             FLOWS, "submit", f"{ROOM}.submit_command:submit", "Submit a decision and print the id of its flow."
         ),
         CommandEntry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
+        CommandEntry(
+            FLOWS,
+            "limits",
+            f"{ROOM}.limits_command:limits",
+            "Show the limits of what is in flight, who holds places and who waits.",
+        ),
         CommandEntry(FLOWS, "show", f"{ROOM}.flow_commands:show", "Show a flow and its tickets."),
         CommandEntry(
             FLOWS,

@@ -1,7 +1,7 @@
 """Calls the platform's HTTP API; whatever goes wrong becomes one sentence for people."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -11,6 +11,9 @@ from functions._cli.console import WRONG_USE, CommandFailed
 from functions._cli.http import NoAnswer, PlainReply, answer_to, opener
 from functions._cli.wire import JsonObject
 from functions._engine.version import __version__
+
+Parameter = str | int | Sequence[str] | None
+"""A parameter of a query; a list stands for the same one several times."""
 
 PAGE = 200
 """Records in one page of a longer listing."""
@@ -75,10 +78,10 @@ class PlatformClient:
     async def __aexit__(self, *_: object) -> None:
         self._opener.close()
 
-    async def get(self, path: str, **parameters: str | int | None) -> JsonObject:
+    async def get(self, path: str, **parameters: Parameter) -> JsonObject:
         """Return the record, or the page, at `path`; parameters that are None are left out."""
         given = {name: value for name, value in parameters.items() if value is not None}
-        return await self._call("GET", f"{path}?{urlencode(given)}" if given else path)
+        return await self._call("GET", f"{path}?{urlencode(given, doseq=True)}" if given else path)
 
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> JsonObject:
         """Send `body` as JSON and return the answer."""
@@ -106,9 +109,7 @@ class PlatformClient:
             if cursor is None:
                 return
 
-    async def page(
-        self, path: str, *, limit: int, cursor: str | None = None, **parameters: str | int | None
-    ) -> JsonObject:
+    async def page(self, path: str, *, limit: int, cursor: str | None = None, **parameters: Parameter) -> JsonObject:
         """Return `limit` records of a listing as one page: `items`, and the `cursor` of those that follow."""
         items: list[JsonObject] = []
         while True:

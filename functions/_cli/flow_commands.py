@@ -26,6 +26,9 @@ EVENTS_SHOWN = 3
 def flows(
     *,
     status: Annotated[str | None, typer.Option(help="Only those in this status, e.g. EXECUTING.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only those with this label, NAME=VALUE; given again, with all of them.")
+    ] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
     as_json: AsJson = False,
@@ -33,15 +36,25 @@ def flows(
     api_key: ApiKey = "",
 ) -> None:
     """List flows, the newest first, with the ids that other commands take: flow, decision, plan."""
-    run(_flows(status, limit, cursor, url, api_key, as_json=as_json))
+    labels = [one.replace("=", ":", 1) for one in label or ()]
+    run(_flows(status, labels, limit, cursor, url, api_key, as_json=as_json))
 
 
-async def _flows(status: str | None, limit: int, cursor: str | None, url: str, api_key: str, *, as_json: bool) -> int:
+async def _flows(
+    status: str | None,
+    labels: Sequence[str],
+    limit: int,
+    cursor: str | None,
+    url: str,
+    api_key: str,
+    *,
+    as_json: bool,
+) -> int:
     from functions._cli.client import PlatformClient
 
     async with PlatformClient(url, api_key) as client:
         wanted = status.upper() if status else None
-        page = await client.page("/api/v1/flows", limit=limit, cursor=cursor, status=wanted)
+        page = await client.page("/api/v1/flows", limit=limit, cursor=cursor, status=wanted, label=labels)
     if as_json:
         print_json(page)
         return 0

@@ -70,8 +70,8 @@ class TicketCounts(Protocol):
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
         """Return tickets that the worker holds, the oldest assignment first."""
 
-    async def fitting(self, filters: Mapping[str, str], at_most: int) -> int:
-        """Return how many tickets `Views.find_tickets` finds for these filters, counting no further than `at_most`.
+    async def fitting(self, filters: Mapping[str, str], at_most: int, labels: Collection[str] = ()) -> int:
+        """Return how many tickets `Views.find_tickets` finds for all of that, counting no further than `at_most`.
 
         For people: it may be milliseconds old, and a store without an index for a filter looks at all tickets.
         """
@@ -128,13 +128,15 @@ class WorkerRegistry(Protocol):
 
 
 class Views(Protocol):
-    """Pages for people. Cursors are opaque text; None starts at the beginning, or says that nothing follows."""
+    """Pages for people. Cursors are opaque text; None: the beginning, or nothing follows. `labels` are `name:value`."""
 
-    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+    async def flows(
+        self, *, status: str | None, cursor: str | None, limit: int, labels: Collection[str] = ()
+    ) -> tuple[Sequence[Flow], str | None]:
         """Return flows, the newest first."""
 
     async def find_tickets(
-        self, filters: Mapping[str, str], cursor: str | None, limit: int
+        self, filters: Mapping[str, str], cursor: str | None, limit: int, labels: Collection[str] = ()
     ) -> tuple[Sequence[Ticket], str | None]:
         """Return tickets that all `filters` fit (`TICKET_FILTERS` of the adapters' pages), the oldest first."""
 

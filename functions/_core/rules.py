@@ -1,6 +1,7 @@
 """The numbers that decide when something is waited for, tried again or given up, each with its reason."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from zlib import crc32
 
@@ -54,8 +55,8 @@ class InFlightLimits:
     """Tickets of one tenant; only where `tickets` is set."""
 
     def of(self, kind: str) -> tuple[int | None, int | None]:
-        """Return the limits of `flows` or of `tickets`: of all, and of one tenant."""
-        return (self.flows, self.tenant_flows) if kind == "flows" else (self.tickets, self.tenant_tickets)
+        """Return the limits of `tickets` or, of any other kind, of `flows`: of all, and of one tenant."""
+        return (self.tickets, self.tenant_tickets) if kind == "tickets" else (self.flows, self.tenant_flows)
 
     def told(self, kind: str) -> str:
         """Return the limit of a kind as the beginning of a sentence."""
@@ -102,6 +103,8 @@ class Rules:
     """Whether C1 refuses a plan whose critical path does not fit into its SLA; else it is at risk from the start."""
     in_flight: InFlightLimits | None = None
     """How many flows and tickets may be in flight at once; None: any number, and nothing is counted."""
+    tenant_weights: Mapping[str, int] = field(default_factory=dict)
+    """Weights of tenants, by which they share slots that are short; empty: flows take turns, whosever they are."""
     breaker_failures: int = 5
     """Failures in a row of one worker, beside its tasks' own errors, after which it gets nothing for a while."""
     breaker_pause: timedelta = timedelta(seconds=30)

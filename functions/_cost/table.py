@@ -170,7 +170,16 @@ def _key(item: Mapping[str, Any]) -> Key:
     return item["pk"]["S"], item["sk"]["S"]
 
 
-KINDS = {"F": "flow", "T": "ticket", "A": "audit", "B": "decision", "H": "history", "C": "head of a step", "P": "page"}
+KINDS = {
+    "F": "flow",
+    "T": "ticket",
+    "A": "audit",
+    "B": "decision",
+    "H": "history",
+    "C": "head of a step",
+    "P": "page",
+    "L": "label",
+}
 
 
 def _kind(key: Key) -> str:

@@ -35,7 +35,7 @@ from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.events_in import EventsIn
 from functions._engine.flow_waiters import FlowWaiters
-from functions._engine.in_flight import InFlight, in_flight
+from functions._engine.in_flight import InFlight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
@@ -110,7 +110,10 @@ class Platform:
     def _new_companions(self) -> Sequence[InFlight | EventsIn]:
         """Return what follows commits beside the chain."""
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
-        return (*in_flight(self.rules, self.ports, self._send, partial(fresh_id, self._chance)), self._events_in)
+        return (
+            InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order),
+            self._events_in,
+        )
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from functions._adapters.http.addresses import EVERY_NETWORK, Networks
+from functions._core.placement.weights import read_weights
 from functions._core.rate_limits import DEFAULT, Limit, read_limits
 from functions._core.records.values import time_span
 from functions._core.rules import InFlightLimits, Rules
@@ -186,6 +187,9 @@ class Settings(BaseModel):
     tenant_max_tickets: int | None = Field(
         None, ge=1, le=500, validate_default=True, description="Of FLOWC_MAX_TICKETS, as many for one tenant at most"
     )
+    tenant_weights: str = Field(
+        "", description="How tenants share slots that are short, as tenant=weight,…; 1 unless named"
+    )
     retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
     dead_letters_max: int = Field(100_000, ge=1, description="Dead letters kept; beyond it the oldest are dropped")
     event_retention: float = Field(3600, gt=0, le=2_592_000, description="Seconds that events of users are kept")
@@ -243,10 +247,10 @@ class Settings(BaseModel):
             raise ValueError(f"{PREFIX}{name.upper()} has to be set, too")
         return value
 
-    @field_validator("rate_limits")
+    @field_validator("rate_limits", "tenant_weights")
     @classmethod
-    def _of_limits(cls, value: str) -> str:
-        read_limits(value)
+    def _of_limits(cls, value: str, others: ValidationInfo) -> str:
+        (read_limits if others.field_name == "rate_limits" else read_weights)(value)
         return value
 
     @field_validator("subscriber_events")
@@ -368,16 +372,14 @@ class Settings(BaseModel):
     @property
     def rules(self) -> Rules:
         """The limits that follow from the settings."""
-        in_flight = InFlightLimits(
-            flows=self.max_flows,
-            tickets=self.max_tickets,
-            tenant_flows=self.tenant_max_flows,
-            tenant_tickets=self.tenant_max_tickets,
-        )
+        of_all = {"flows": self.max_flows, "tickets": self.max_tickets}
+        of_tenant = {"tenant_flows": self.tenant_max_flows, "tenant_tickets": self.tenant_max_tickets}
+        in_flight = InFlightLimits(**of_all, **of_tenant)
         return Rules(
             default_sla=time_span(1000 * self.sla_seconds),
             least_timeout_ms=self.default_timeout_ms,
             in_flight=in_flight if in_flight != InFlightLimits() else None,
+            tenant_weights=read_weights(self.tenant_weights),
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
             no_worker=time_span(1000 * self.no_worker_seconds),
             approval=time_span(1000 * self.approval_seconds),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.context import CLOCK
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FlowTrigger
-from functions._core.placement.limits import OVER_LIMIT
+from functions._core.placement.limits import CONCURRENCY_LIMIT, OVER_LIMIT
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
@@ -18,6 +18,7 @@ Count = tuple[str, str, float, tuple[str, ...]]
 
 REASONS = {
     "approval_required": "policy_denied",
+    "concurrency_limit": "policy_denied",
     "decision_expired": "plan_expired",
     "deadline_passed": "plan_expired",
     "decision_rejected": "policy_denied",
@@ -25,6 +26,8 @@ REASONS = {
     "invalid_field": "invalid_decision",
     "missing_field": "invalid_decision",
     "self_dependency": "cyclic_dependencies",
+    "too_many_labels": "invalid_decision",
+    "unknown_placeholder": "invalid_decision",
     "unknown_word": "invalid_decision",
 }
 """What C1 may object to, in the words of the metric; those absent are its own words, or faults of the plan."""
@@ -83,7 +86,7 @@ def limit_run_out(entry: HistoryEntry) -> str | None:
     if entry.event_id != CLOCK:
         return None
     if entry.type == "flow.reemitted":  # to wait for a place is no limit that ran out
-        return None if entry.cause == OVER_LIMIT else "function"
+        return None if entry.cause in {OVER_LIMIT, CONCURRENCY_LIMIT} else "function"
     return LIMITS.get(entry.cause) if entry.to_status is not None else None
 
 
@@ -147,6 +150,11 @@ def _flow_moved(entry: HistoryEntry, flow: Flow, step: ChangeSet) -> Iterator[Co
         yield "count", "orchestration_sla_violations_total", 1, (band, "flow")
     elif entry.type == "sla.at_risk":
         yield "count", "orchestration_deadline_approaching_total", 1, (band,)
+    elif entry.type == "flow.held_back":
+        of_key = flow.concurrency if entry.cause == CONCURRENCY_LIMIT else None
+        yield "count", "flowc_held_back_total", 1, (of_key.beyond.value if of_key else "flows",)
+    elif entry.cause == FlowTrigger.REFUSED and entry.from_status == FlowStatus.GENERATING:
+        yield "count", "flowc_held_back_total", 1, ("refuse",)
     elif entry.to_status in ENDED_FLOWS:
         yield from _flow_ended(flow)
 

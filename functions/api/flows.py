@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from functions._core.decision.vocabulary import MAX_ID_LENGTH
 from functions._core.records.values import FlowStatus
 from functions.api.documents import problems
-from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Limit, found
+from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Labels, Limit, found
 from functions.api.references import ASKED, FlowReference, flow_meant
 from functions.api.replay import ReplayView, replayed
 from functions.api.results import ResultView, result_view
@@ -28,12 +28,15 @@ router = APIRouter(prefix="/api/v1/flows", tags=["flows"])
 @router.get("", responses=problems(400, 422))
 async def list_flows(
     services: Services,
+    *,
     status: Annotated[FlowStatus | None, Query(description="In any letter case")] = None,
+    label: Labels = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> FlowPage:
     """Return flows, the newest first."""
-    flows, following = await services.ports.views.flows(status=status, cursor=cursor, limit=limit)
+    views = services.ports.views
+    flows, following = await views.flows(status=status, cursor=cursor, limit=limit, labels=label or ())
     now = services.ports.clock.now()
     return FlowPage(items=tuple(flow_view(flow, now) for flow in flows), cursor=following)
 

@@ -5,6 +5,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Query, Request
 from fastapi.routing import APIRoute
+from pydantic import StringConstraints
 
 from functions._core.decision.vocabulary import UNPRINTABLE
 from functions._core.errors import Rejected
@@ -24,6 +25,11 @@ Cursor = Annotated[
         description="The `cursor` of the page before",
         json_schema_extra={"pattern": "^[0-9]{1,18}$"},  # only said: what is no cursor is the store's to refuse
     ),
+]
+Labels = Annotated[
+    list[Annotated[str, StringConstraints(max_length=127, pattern=r"^[A-Za-z0-9._/-]{1,63}:[A-Za-z0-9._/-]{1,63}$")]]
+    | None,
+    Query(max_length=5, description="Only those with this label, `name:value`; with several those that have all"),
 ]
 Id = Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 

@@ -85,6 +85,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/workflows/{flow_id}/pause": COMMAND,
     "POST /api/v1/workflows/{flow_id}/resume": COMMAND,
     "POST /api/v1/workflows/{flow_id}/replan": COMMAND,
+    "GET /api/v1/limits": READ,
     "GET /api/v1/dead-letters": READ,
     "POST /api/v1/dead-letters/{letter_id}/replay": COMMAND,
     "GET /api/v1/dead-letters/{letter_id}": READ,

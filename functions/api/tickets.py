@@ -1,6 +1,6 @@
 """Tickets, of one flow or of all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +12,7 @@ from functions._core.records.values import Priority, TicketStatus
 from functions.api.access import check_attempt
 from functions.api.documents import problems
 from functions.api.preconditions import IfNoneMatch, etag_of, matches, tagged
-from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Id, Limit, found, sound
+from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Id, Labels, Limit, found, sound
 from functions.api.services import ApiServices, Services
 from functions.api.views import LogView, TicketHistory, TicketPage, TicketView, ticket_view
 
@@ -36,6 +36,7 @@ async def list_tickets(  # noqa: PLR0913 - each is a filter of the query
     status: Annotated[TicketStatus | None, Query(description="In any letter case")] = None,
     priority: Annotated[Priority | None, Query(description="In any letter case")] = None,
     worker_id: Id = None,
+    label: Labels = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> TicketPage:
@@ -53,16 +54,18 @@ async def list_tickets(  # noqa: PLR0913 - each is a filter of the query
         "worker_id": worker_id,
     }
     given = {name: str(value) for name, value in filters.items() if value is not None}
-    return await ticket_page(services, given, cursor, limit)
+    return await ticket_page(services, given, cursor, limit, label or ())
 
 
-async def ticket_page(services: ApiServices, filters: Mapping[str, str], cursor: str | None, limit: int) -> TicketPage:
-    """Return a page of the tickets that all `filters` fit, the first one with their number."""
-    tickets, following = await services.ports.views.find_tickets(filters, cursor, limit)
+async def ticket_page(
+    services: ApiServices, filters: Mapping[str, str], cursor: str | None, limit: int, labels: Sequence[str] = ()
+) -> TicketPage:
+    """Return a page of the tickets that all `filters` and `labels` fit, the first one with their number."""
+    tickets, following = await services.ports.views.find_tickets(filters, cursor, limit, labels)
     total: int | None = None
     if cursor is None:
         more = following is not None
-        total = await services.ports.ticket_counts.fitting(filters, MOST_COUNTED + 1) if more else len(tickets)
+        total = await services.ports.ticket_counts.fitting(filters, MOST_COUNTED + 1, labels) if more else len(tickets)
         total = total if total <= MOST_COUNTED else None
     now = services.ports.clock.now()
     return TicketPage(items=tuple(ticket_view(ticket, now) for ticket in tickets), cursor=following, total=total)

@@ -6,14 +6,15 @@ from contextlib import suppress
 
 from fastapi import APIRouter
 
-from functions._core.decision.vocabulary import UNPRINTABLE
+from functions._core.decision.vocabulary import UNPRINTABLE, shown
 from functions._core.errors import Unavailable, Unreadable
 from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
 from functions._core.explain.ticket import Explanation
 from functions._core.explain.unreadable import explain_unreadable, with_unreadable
-from functions._core.placement.limits import TICKETS, places, room_for, tenant_of
+from functions._core.placement.limits import TICKETS, begins, lines_of, places, room_for, tenant_of
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import rank
+from functions._core.placement.weights import weight_of
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
@@ -32,6 +33,9 @@ PAGE = 500
 
 FAILED_READ = 4 * NAMED
 """Failed tickets that are read of a flow: compensations among them are not named."""
+
+LINE_SHOWN = 100
+"""Flows in a line of which one is told its place; further behind it changes often enough."""
 
 TELLING = frozenset({"flow.paused", "sla.at_risk"})
 """Transitions of a flow that say what its row does not: who paused it and why, what put its SLA at risk."""
@@ -67,6 +71,7 @@ async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
     now = ports.clock.now()
     workers = await ports.registry.workers() if any(ticket.waiting is Waiting.SLOT for ticket in tickets) else ()
     explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, workers=workers, history=about_flow)
+    explanation = await _with_place_in_line(services, explanation, flow)
     explanation = await _with_refused(services, explanation, flow.flow_id)
     return why_view(with_unreadable(explanation, ports.set_aside.records(flow_id=flow.flow_id)), None, now, last)
 
@@ -99,6 +104,7 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
         up_since=services.up_since(),
     )
     explanation = await _with_limit(services, explanation, ticket, flow)
+    explanation = await _with_weight(services, explanation, ticket, flow)
     explanation = await _with_refused(services, explanation, ticket.flow_id)
     left_out = ports.set_aside.records(RecordKind.WORKER)
     about = [one for one in left_out if ticket.status is TicketStatus.PENDING or one.record_id == ticket.worker_id]
@@ -117,6 +123,31 @@ async def _with_limit(services: ApiServices, explanation: Explanation, ticket: T
         return explanation
     text = limits.told(TICKETS)
     return explanation.but(details=(*explanation.details, f"{text[0].upper()}{text[1:]}."))
+
+
+async def _with_weight(services: ApiServices, explanation: Explanation, ticket: Ticket, flow: Flow) -> Explanation:
+    """Return the explanation with the turn of a ticket that waits for a slot, where tenants have weights."""
+    weights = services.rules.tenant_weights
+    if not weights or ticket.waiting is not Waiting.SLOT or ticket.turn is None:
+        return explanation
+    current = (await services.ports.wakeups.line(ticket.flow_id, ticket.requirement)).current
+    own, most = weight_of(flow.tenant_id, weights), max(*weights.values(), 1)
+    tenant = f"Its tenant {shown(flow.tenant_id)}" if flow.tenant_id else "Work without a tenant"
+    text = (
+        f"{tenant} has the weight {own}, the heaviest {most}; it waits in turn {ticket.turn}, and {current} is served."
+    )
+    return explanation.but(details=(*explanation.details, text))
+
+
+async def _with_place_in_line(services: ApiServices, explanation: Explanation, flow: Flow) -> Explanation:
+    """Return the explanation with the place of a flow among those that wait for their concurrency key."""
+    line = next((one for one in lines_of(flow, None) if one.waits(flow)), None)
+    if line is None or not begins(flow):
+        return explanation
+    first = await line.waiting(services.ports.key_values, None, LINE_SHOWN)
+    number = next((at for at, entry in enumerate(first, 1) if entry.key == line.waiting_key(flow)), None)
+    place = f"number {number}" if number else f"behind the first {LINE_SHOWN}"
+    return explanation.but(details=(*explanation.details, f"It is {place} of those that wait for this key."))
 
 
 async def _with_refused(services: ApiServices, explanation: Explanation, flow_id: str) -> Explanation:

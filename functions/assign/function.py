@@ -12,24 +12,25 @@ from functions._core.machine.assignment import Assigned, Delivered, may_fail_whe
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.related_tickets import around_failure
-from functions._core.placement.fair_queue import FairQueue
 from functions._core.placement.limits import with_place
 from functions._core.placement.ranking import choose
+from functions._core.placement.turns import turns_of
 from functions._core.ports import Answer, Ports
+from functions._core.records.models import Ticket
 
 
 async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Assigned`: the best candidate that still has a free slot, by slack and priority score."""
     taken = dict(await ports.ticket_counts.active())
     chosen: dict[str, str] = {}
-    turns, crowded = FairQueue(ports.wakeups.line), dict[str, int]()
+    crowded: list[Ticket] = []
     named = (ticket for ticket_id, ticket in context.tickets.items() if ticket_id in event.candidates)
     for ticket in sorted(filter(waits_for_worker, named), key=attrgetter("order")):
         ticket_id = ticket.ticket_id
         known = [candidate.but(active=taken.get(candidate.worker_id, 0)) for candidate in event.candidates[ticket_id]]
         choice = choose(known, taken)
         if choice is None:
-            crowded[ticket_id] = await turns.of(ticket)
+            crowded.append(ticket)
             continue
         chosen[ticket_id] = choice.worker_id
         taken[choice.worker_id] = taken.get(choice.worker_id, 0) + 1
@@ -37,8 +38,8 @@ async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> An
     allowed = await with_place(begin, context.flow, context.rules.in_flight, ports, context.now)
     for ticket_id in [one for one in chosen if one not in allowed]:
         del chosen[ticket_id]
-        crowded[ticket_id] = await turns.of(context.tickets[ticket_id])
-    return Assigned(chosen, event.candidates, crowded)
+        crowded.append(context.tickets[ticket_id])
+    return Assigned(chosen, event.candidates, await turns_of(crowded, context, ports))
 
 
 async def answered(answers: Mapping[str, tuple[int, Answer]], context: Context, ports: Ports) -> AnyOutcome:

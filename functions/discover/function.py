@@ -15,9 +15,9 @@ from functions._core.events.data import TicketsReady
 from functions._core.machine.assignment import Discovered, waits_for_worker
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
-from functions._core.placement.fair_queue import FairQueue
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import half_open, rank
+from functions._core.placement.turns import turns_of
 from functions._core.ports import Ports
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, Waiting
@@ -56,7 +56,6 @@ async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -
     found: dict[str, tuple[Candidate, ...]] = {}
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
-    turns, given = FairQueue(ports.wakeups.line), dict[str, int]()
     tickets = sorted(among, key=attrgetter("order"))
     for ticket in filter(waits_for_worker, tickets):
         trails = await ports.pheromones.trails(domain_of(ticket))
@@ -69,8 +68,8 @@ async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -
         else:
             waiting[ticket.ticket_id] = Waiting.SLOT if ranking.capable else Waiting.WORKER
             refusals[ticket.ticket_id] = ranking.refusals
-            given[ticket.ticket_id] = await turns.of(ticket)
-    return Discovered(found, waiting, refusals, given)
+    turns = await turns_of([context.tickets[ticket_id] for ticket_id in waiting], context, ports)
+    return Discovered(found, waiting, refusals, turns)
 
 
 def _given(worker: Worker, ticket: Ticket, context: Context) -> Worker:

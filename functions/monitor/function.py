@@ -30,7 +30,7 @@ from functions._core.machine.redrive import new_deadline, to_redo, to_retry, wor
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
 from functions._core.machine.replanning import check_under_way
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger
-from functions._core.placement.limits import FLOWS, TICKETS, place_of, take, tenant_of, with_place
+from functions._core.placement.limits import TICKETS, lines_of, place_of, take, tenant_of, told_of, with_place
 from functions._core.planning.compensation import compensations, parents_of
 from functions._core.planning.replan import new_decision, replan
 from functions._core.ports import Ports
@@ -136,12 +136,15 @@ async def _with_redone(order: AnyCommand, context: Context, ports: Ports) -> Any
 
 async def _take_place(context: Context, ports: Ports) -> None:
     """Take a place for a flow that begins again; raise `Rejected`, status 409, where there is none."""
-    flow, limits = context.flow, context.rules.in_flight
-    if limits is None or limits.flows is None or FlowTrigger.REDRIVEN not in FLOW_TRANSITIONS[flow.status]:
+    flow = context.flow
+    if FlowTrigger.REDRIVEN not in FLOW_TRANSITIONS[flow.status]:
         return
     holder, before = place_of(flow, flow.redrives + 1), place_of(flow)
-    if not await take(FLOWS, {holder: tenant_of(flow)}, limits, ports.key_values, context.now, instead_of=before):
-        raise commands.refusal(f"{limits.told(FLOWS)}: redrive flow {flow.flow_id} later")
+    for line in lines_of(flow, context.rules.in_flight):
+        wanted = {holder: "" if line.of_key else tenant_of(flow)}
+        if not await take(line.kind, wanted, line.limits, ports.key_values, context.now, instead_of=before):
+            told = await told_of(flow, line, ports.key_values)
+            raise commands.refusal(f"{told}; redrive flow {flow.flow_id} later")
 
 
 async def _with_retried(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 
 from functions._core.decision.checks import IMPOSSIBLE, check_plan
+from functions._core.decision.concurrency import concurrency_of
 from functions._core.decision.control_checks import has_branches
 from functions._core.decision.model import Decision
 from functions._core.decision.reading import (
@@ -94,6 +95,8 @@ def _validated(
         sla_deadline=deadline,
         sla_limit=decision.sla_deadline,
         tenant_id=decision.tenant_id,
+        labels=decision.flow_labels,
+        concurrency=concurrency_of(decision),
         approval=approval_reasons(decision),
         impossible=impossible,
         tasks=len(plan.timings),

@@ -29,11 +29,11 @@ RECORDS = 2 + 3 + 2 + 1 + 2
 
 async def put_ended(stores: Stores, number: int, ended_at: datetime | None) -> Flow:
     """Store a flow, ended or not, with everything that can belong to one."""
-    flow = make_flow(number)
+    flow = make_flow(number, labels={"team": "pay"})
     await stores.store.commit(
         make_step(
             flow,
-            *make_plan(flow, 3),
+            *make_plan(flow, 3, labels={"team": "pay", "kind": "build"}),
             decision=b"{}",
             history=(make_history(flow, 1), make_history(flow, 2)),
             audit=(make_audit(flow, number),),

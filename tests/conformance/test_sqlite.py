@@ -104,6 +104,22 @@ class TestUnreadable(Sqlite, suites.UnreadableSuite):
         assert left[-1] == [3]
 
 
+class TestLabels(Sqlite):
+    async def test_labels_are_forgotten_with_their_records(self, stores: Stores, tmp_path: Path) -> None:
+        marks = {"team": "pay", "env": "prod"}
+        ended = make_flow(1, status="COMPLETED", outcome="COMPLETED", ended_at=T0, next_wakeup_at=None, labels=marks)
+        await stores.store.commit(make_step(ended, *make_plan(ended, 3, labels=marks)))
+        await stores.store.commit(make_step(make_flow(2, labels=marks)))
+        with closing(connect(tmp_path / DATABASE, writes=False)) as connection:
+            while await stores.retention.forget_ended(T0 + seconds(1), 2):
+                pass
+            left = [
+                connection.execute(f"SELECT count(*) FROM {table}_label").fetchone()[0]  # noqa: S608 the names are ours
+                for table in ("flow", "ticket")
+            ]
+        assert left == [2, 0]
+
+
 class TestViews(Sqlite, suites.ViewsSuite): ...
 
 

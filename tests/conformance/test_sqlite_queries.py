@@ -44,6 +44,7 @@ def plan_of(database: sqlite3.Connection, sql: str) -> list[str]:
 
 def walks(plan: list[str]) -> list[str]:
     tables = "flow|ticket|worker|decision|history|audit|event_queue|ticket_part|telemetry_buffer|dead_letter|key_value"
+    tables += "|found|flow_label|ticket_label"
     return [step for step in plan if re.match(rf"SCAN ({tables})\b", step)]
 
 
@@ -61,6 +62,13 @@ def test_tickets_are_found_by_the_index_of_the_filter(database: sqlite3.Connecti
     plan = plan_of(database, tickets_page({name: "PENDING"}))
     assert walks(plan) == []
     assert any(re.search(rf"USING COVERING INDEX ticket_\w+ \({name}=\?", step) for step in plan)
+
+
+@pytest.mark.parametrize("name", ["flows_page_by_label", "tickets_page_by_label", "tickets_fitting_by_label"])
+def test_records_with_a_label_are_read_in_the_order_of_its_index(database: sqlite3.Connection, name: str) -> None:
+    plan = plan_of(database, SQL[name].replace(":others", "'[]'"))
+    assert any(re.search(r"SEARCH found USING (COVERING INDEX|PRIMARY KEY).*label=\?", step) for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
 
 
 @pytest.mark.parametrize(
@@ -142,4 +150,5 @@ VERBS = ("insert", "update", "columns", "lease")
 def test_every_query_is_used() -> None:
     code = "".join(path.read_text("utf-8") for path in (ROOT / "functions/_adapters/sql/sqlite").glob("*.py"))
     built = {f"{table}_{verb}" for table in ("flow", "ticket", "worker") for verb in VERBS}
+    built |= {f"tickets_{what}_by_label" for what in ("page", "fitting")}
     assert [name for name in SQL if f'"{name}"' not in code and name not in built] == []

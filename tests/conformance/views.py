@@ -53,7 +53,95 @@ async def all_tickets(stores: Stores, limit: int = 10, **filters: str) -> list[l
             return pages
 
 
+async def flows_with(stores: Stores, *labels: str, limit: int = 10, **more: Any) -> list[list[str]]:
+    """Return the decision ids of each page of flows with labels."""
+    pages, cursor = [], None
+    while True:
+        flows, cursor = await stores.views.flows(status=more.get("status"), cursor=cursor, limit=limit, labels=labels)
+        pages.append([flow.decision_id for flow in flows])
+        if cursor is None:
+            return pages
+
+
+async def tickets_with(stores: Stores, *labels: str, limit: int = 10, **filters: str) -> list[list[str]]:
+    """Return the task ids of each page of tickets with labels, which are as many as are counted."""
+    pages, cursor = [], None
+    while True:
+        tickets, cursor = await stores.views.find_tickets(filters, cursor, limit, labels)
+        pages.append([ticket.task_id for ticket in tickets])
+        if cursor is None:
+            assert await stores.ticket_counts.fitting(filters, 100, labels) == sum(map(len, pages))
+            return pages
+
+
 class ViewsSuite(StoresSuite):
+    async def test_flows_are_found_by_all_of_their_labels(self, stores: Stores) -> None:
+        marks = [{"team": "pay"}, {"team": "pay", "env": "prod"}, {}, {"team": "ops", "env": "prod"}, {"team": "pay"}]
+        for number, labels in enumerate(marks, 1):
+            await put(stores, flow_at(number, labels=labels))
+        await put(stores, flow_at(6))
+        assert await flows_with(stores, "team:pay") == [["decision-5", "decision-2", "decision-1"]]
+        assert await flows_with(stores, "team:pay", limit=2) == [["decision-5", "decision-2"], ["decision-1"]]
+        assert await flows_with(stores, "env:prod", "team:pay", "env:prod") == [["decision-2"]]
+        assert await flows_with(stores, "env:prod", limit=1) == [["decision-4"], ["decision-2"]]
+        for nothing in (("team:pay", "team:ops"), ("team:pa",), ("prod:env",), ("nobody:has-it",)):
+            assert await flows_with(stores, *nothing) == [[]]
+        assert await flows_with(stores, "team:pay", status="GENERATING") == [[]]
+        assert len((await flows_with(stores, "team:pay", status="validating"))[0]) == 3
+        assert len((await all_flows(stores, 10))[0]) == 6
+
+    async def test_a_flow_gets_its_labels_as_it_leaves_validating(self, stores: Stores) -> None:
+        flow = flow_at(1)
+        await put(stores, flow)
+        moved = later(flow, status=FlowStatus.GENERATING, labels={"team": "pay"})
+        left = make_history(flow, from_status=FlowStatus.VALIDATING, to_status=FlowStatus.GENERATING, ticket_id=None)
+        await put(stores, moved, history=(left,))
+        again = later(moved, status=FlowStatus.EXECUTING)
+        await put(stores, again)
+        assert await flows_with(stores, "team:pay", status="EXECUTING") == [["decision-1"]]
+
+    async def test_tickets_are_found_by_all_of_their_labels(self, stores: Stores) -> None:
+        for number in (1, 2, 3):
+            flow = flow_at(number, labels={"team": "pay"} if number < 3 else {})
+            tickets = [
+                make_ticket(flow, place, labels={**flow.labels, **({"kind": "build"} if place % 2 else {})})
+                for place in range(1, 5)
+            ]
+            await put(stores, flow, *tickets)
+        late = flow_at(2, labels={"team": "pay"})
+        added = make_ticket(late, 9, labels={"team": "pay", "kind": "late"})
+        await stores.store.commit(ChangeSet(flow_id=late.flow_id, tickets=(added,)))
+        assert len((await tickets_with(stores, "team:pay"))[0]) == 9
+        assert [len(page) for page in await tickets_with(stores, "team:pay", limit=4)] == [4, 4, 1]
+        assert [len(page) for page in await tickets_with(stores, "kind:build", limit=4)] == [4, 2]
+        assert len((await tickets_with(stores, "kind:build", "team:pay"))[0]) == 4
+        assert await tickets_with(stores, "kind:late") == [[added.task_id]]
+        assert len((await tickets_with(stores, "kind:build", flow_id=late.flow_id))[0]) == 2
+        assert len((await tickets_with(stores, "team:pay", status="pending"))[0]) == 9
+        assert await tickets_with(stores, "team:pay", status="FAILED") == [[]]
+        assert await tickets_with(stores, "kind:build", "kind:late") == [[]]
+
+    async def test_labels_of_a_ticket_that_is_written_anew_are_those_that_it_has_then(self, stores: Stores) -> None:
+        flow = flow_at(1)
+        ticket = make_ticket(flow, labels={"kind": "old"})
+        await put(stores, flow, ticket)
+        changed = later(ticket, labels={"kind": "new"})
+        ids = frozenset({ticket.ticket_id})
+        await stores.store.commit(ChangeSet(flow_id=flow.flow_id, tickets=(changed,), rewritten=ids))
+        assert await tickets_with(stores, "kind:new") == [[ticket.task_id]]
+        assert await tickets_with(stores, "kind:old") == [[]]
+
+    @pytest.mark.parametrize(
+        "label", ["", "team", "team:", ":pay", "a:b:c", "te am:pay", "a:\x00", "%:_", "a:" + "b" * 64]
+    )
+    async def test_a_label_that_is_none_is_refused(self, stores: Stores, label: str) -> None:
+        with pytest.raises(Rejected) as refused:
+            await stores.views.flows(status=None, cursor=None, limit=1, labels=[label])
+        assert refused.value.code == "invalid_filter"
+        for ask in (stores.views.find_tickets({}, None, 1, [label]), stores.ticket_counts.fitting({}, 1, [label])):
+            with pytest.raises(Rejected):
+                await ask
+
     async def test_flows_come_in_pages_the_newest_first(self, stores: Stores) -> None:
         for number in range(1, 6):
             await put(stores, flow_at(number))

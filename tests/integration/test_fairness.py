@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from functions._adapters.sql.sqlite import SqliteStore
 from functions._core.records.values import FlowStatus
+from tests.support.http_api import running_api
 from tests.support.world import LocalWorld, Task, decision, report_event, running_world, task, until
 
 SLOTS = 10
@@ -110,3 +112,31 @@ async def test_small_flows_that_keep_coming_do_not_keep_a_huge_one_from_progress
         await until(enough, "250 assignments")
         keep_coming.cancel()
     assert seen[huge] >= 30
+
+
+async def test_tenants_share_the_slots_by_their_weights_and_why_tells_it(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path / "store")
+    async with running_api(tmp_path, stores=store.stores, tenant_weights="heavy=3") as api:
+        world = api.world
+        await crowded(world, *(task(f"t{number}") for number in range(SLOTS)))
+        flows: dict[str, str] = {}
+        for tenant in ("light", "heavy"):
+            plan = [task(f"t{number}") for number in range(120)]
+            flow_id = await world.submit(decision(*plan, sla_deadline_seconds=LONG, tenant_id=tenant))
+            await waiting(world, flow_id, 120)
+            flows[flow_id] = tenant
+        ticket = await world.ticket(
+            next(iter(flows)), lambda one: one.turn is not None and one.turn > 1, "waits for a later turn"
+        )
+        why = " ".join((await api.get(f"/api/v1/why/{ticket.ticket_id}"))["text"])
+        assert f"Its tenant 'light' has the weight 1, the heaviest 3; it waits in turn {ticket.turn}, and" in why
+        before = len(world.workers.assignments)
+        await go_on(world)
+
+        async def enough() -> bool | None:
+            return len(world.workers.assignments) - before >= 140 or None
+
+        await until(enough, "140 assignments")
+        got = Counter(flows[one["flow_id"]] for one in world.workers.assignments[before : before + 132])
+    await store.close()
+    assert abs(got["heavy"] - 99) <= 25, got

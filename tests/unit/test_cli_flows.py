@@ -376,7 +376,8 @@ class TestFlows:
 
     async def test_the_key_is_sent_and_the_status_asked_for(self, api: Api) -> None:
         api.answers["GET /api/v1/flows"] = {"items": [], "cursor": None}
-        result = await api.flowc("flows", "--status", "executing", FLOWC_API_KEY="k-1")
+        marked = ("--label", "team=pay", "--label", "env=a=b")
+        result = await api.flowc("flows", "--status", "executing", *marked, FLOWC_API_KEY="k-1")
         assert (result.exit_code, result.stdout) == (0, "no flows\n")
         assert api.server.requests[0].headers["x-api-key"] == "k-1"
 

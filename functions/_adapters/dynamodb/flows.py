@@ -22,6 +22,7 @@ from functions._adapters.dynamodb.records import (
 from functions._adapters.dynamodb.table import PATIENCE
 from functions._adapters.dynamodb.values import Item, integer, listed, text, texts, to_integer, to_text
 from functions._adapters.dynamodb.writing import Moved, Writer
+from functions._adapters.pages import label_words
 from functions._adapters.worker_claims import waits_for_a_worker
 from functions._core.errors import Conflict, Unavailable
 from functions._core.records.change_set import ChangeSet
@@ -171,9 +172,29 @@ class DynamoFlows:
             {**address((keys.REQUIREMENTS, name)), "cs": listed([text(one) for one in sorted(set(needs[name]))])}
             for name in unknown
         ]
+        rows += await self._labels(step)
         if pointers or rows:
             await self._table.put_all([*pointers, *rows])
         self._requirements.update(unknown)
+
+    async def _labels(self, step: ChangeSet) -> list[dict[str, Item]]:
+        """Return the items by which the flow, and its tickets, are found by labels that they have since now.
+
+        One item for all tickets of the flow that have a label: who looks for them reads them, and sees what holds.
+        """
+        found = {("FLOW", label) for label in label_words(step.labelled_flow.labels if step.labelled_flow else {})}
+        found |= {("TICKET", label) for ticket in step.labelled_tickets for label in label_words(ticket.labels)}
+        if not found:
+            return []
+        row = await self._writer.read(keys.flow_key(step.flow_id))
+        at = position_of(row) if row and is_record(row) else self._writer.stamps.take(1, step.flow_id)
+        return [
+            {
+                **address(keys.label_key(step.flow_id, kind, label)),
+                **texts(keys.listing_entry(keys.labelled(kind, label), step.flow_id, at)),
+            }
+            for kind, label in sorted(found)
+        ]
 
     async def _changes(self, step: ChangeSet) -> dict[keys.Key, ItemChange]:
         """Return what the step changes, item by item."""

@@ -120,6 +120,16 @@ def due_entry(kind: str, record_id: str, at: datetime) -> Mapping[str, str]:
     return {"wp": f"W#{shard(record_id)}", "ws": f"{moment(at)}#{kind}"}
 
 
+def label_key(flow_id: str, kind: str, label: str) -> Key:
+    """Return the key of the item by which flows (`FLOW`), or their tickets (`TICKET`), are found by a label."""
+    return of_flow(flow_id), f"L#{kind}#{label}"
+
+
+def labelled(kind: str, label: str) -> str:
+    """Return what `listing` knows a label by."""
+    return f"LABEL#{kind}#{label}"
+
+
 def listing_entry(kind: str, record_id: str, position: int) -> Mapping[str, str]:
     """Return the keys in `listing`."""
     return {"gp": f"{kind}#{shard(record_id)}", "gs": number(position)}

@@ -1,7 +1,7 @@
 """Counts that a decision needs. Those of one flow are consistent; those over all flows are milliseconds old."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from functions._adapters.documents import fill_async
 from functions._adapters.dynamodb import keys
@@ -65,6 +65,6 @@ class DynamoTicketCounts:
 
         return await fill_async(limit, first)
 
-    async def fitting(self, filters: Mapping[str, str], at_most: int) -> int:
+    async def fitting(self, filters: Mapping[str, str], at_most: int, labels: Collection[str] = ()) -> int:
         """Return how many tickets all `filters` fit, counting no further than `at_most`: a walk over them."""
-        return len((await self._views.find_tickets(filters, None, at_most))[0])
+        return len((await self._views.find_tickets(filters, None, at_most, labels))[0])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from functions._adapters.documents import fill_async
 from functions._adapters.dynamodb import keys
@@ -16,7 +16,15 @@ from functions._adapters.dynamodb.records import position_of as place_of
 from functions._adapters.dynamodb.table import AT_ONCE, chunks
 from functions._adapters.dynamodb.values import Item, text, to_text
 from functions._adapters.dynamodb.writing import Writer
-from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._adapters.pages import (
+    MAX_POSITION,
+    flow_status,
+    label_words,
+    page,
+    position_of,
+    ticket_filters,
+    wanted_labels,
+)
 from functions._core.records.audits import AnyAudit, AuditKind
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
@@ -35,39 +43,57 @@ class DynamoViews:
         self._flows = flows
         self._history = history
 
-    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+    async def flows(
+        self, *, status: str | None, cursor: str | None, limit: int, labels: Collection[str] = ()
+    ) -> tuple[Sequence[Flow], str | None]:
         """Return flows, the newest first."""
-        wanted, before = flow_status(status), position_of(cursor, start=MAX_POSITION)
+        wanted, marked, before = flow_status(status), wanted_labels(labels), position_of(cursor, start=MAX_POSITION)
         found: list[tuple[int, Flow]] = []
         while len(found) <= limit:
-            items = await listed_items(self._writer, "FLOW", is_record, limit + 1, before=before)
-            flows = [(at, await readable(self._table, Flow, item)) for at, item in items]
-            found += [(at, flow) for at, flow in flows if flow and wanted in {None, flow.status.value}]
+            items = await self._rows("FLOW", marked, limit + 1, before=before)
+            flows = [(at, await readable(self._table, Flow, item)) for at, item in items if is_record(item)]
+            found += [
+                (at, flow)
+                for at, flow in flows
+                if flow and wanted in {None, flow.status.value} and set(marked).issubset(label_words(flow.labels))
+            ]
             if len(items) <= limit:
                 break
             before = items[-1][0]
         return page(found[: limit + 1], limit)
 
+    async def _rows(
+        self, kind: str, labels: Sequence[str], limit: int, *, after: int | None = None, before: int = MAX_POSITION
+    ) -> list[tuple[int, Item]]:
+        """Return rows of flows with their positions; with labels those that the index of the first one leads to."""
+        if not labels:
+            return await listed_items(self._writer, "FLOW", is_record, limit, after=after, before=before)
+        name = keys.labelled(kind, labels[0])
+        entries = await listed_items(self._writer, name, lambda _item: True, limit, after=after, before=before)
+        rows = await self._writer.read_all([(item["pk"]["S"], keys.FLOW) for _, item in entries])
+        return [(at, rows.get((item["pk"]["S"], keys.FLOW), item)) for at, item in entries]
+
     async def find_tickets(
-        self, filters: Mapping[str, str], cursor: str | None, limit: int
+        self, filters: Mapping[str, str], cursor: str | None, limit: int, labels: Collection[str] = ()
     ) -> tuple[Sequence[Ticket], str | None]:
         """Return tickets that all `filters` fit: those of the oldest flow first, in the order of its plan."""
-        wanted = ticket_filters(filters)
+        wanted, marked = ticket_filters(filters), wanted_labels(labels)
         flow_id = wanted.get("flow_id")
         most = MAX_POSITION if flow_id else MAX_POSITION * OF_A_FLOW
         after, found = position_of(cursor, start=0, most=most), list[tuple[int, Ticket]]()
-        pages = self._all_tickets(after) if flow_id is None else self._tickets_in([(0, keys.of_flow(flow_id))])
+        pages = self._all_tickets(after, marked) if flow_id is None else self._tickets_in([(0, keys.of_flow(flow_id))])
         async for at, ticket in pages:
-            if at > after and all(getattr(ticket, name) == value for name, value in wanted.items()):
+            fits = all(getattr(ticket, name) == value for name, value in wanted.items())
+            if at > after and fits and set(marked).issubset(label_words(ticket.labels)):
                 found.append((at, ticket))
                 if len(found) > limit:
                     break
         return page(found, limit)
 
-    async def _all_tickets(self, after: int) -> AsyncIterator[tuple[int, Ticket]]:
+    async def _all_tickets(self, after: int, labels: Sequence[str]) -> AsyncIterator[tuple[int, Ticket]]:
         """Walk the flows from the one that a position is in."""
         first = after // OF_A_FLOW - 1
-        while flows := await listed_items(self._writer, "FLOW", is_record, PAGE, after=first):
+        while flows := await self._rows("TICKET", labels, PAGE, after=first):
             async for found in self._tickets_in([(at, item["pk"]["S"]) for at, item in flows]):
                 yield found
             first = flows[-1][0]

@@ -1,12 +1,12 @@
 """Counts over the tickets."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
 from functions._adapters.memory.state import State
-from functions._adapters.pages import ticket_filters
+from functions._adapters.pages import label_words, ticket_filters, wanted_labels
 from functions._adapters.worker_claims import held_since
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
@@ -39,10 +39,15 @@ class MemoryTicketCounts:
         )
         return [ticket for _, _, ticket in held[:limit]]
 
-    async def fitting(self, filters: Mapping[str, str], at_most: int) -> int:
+    async def fitting(self, filters: Mapping[str, str], at_most: int, labels: Collection[str] = ()) -> int:
         """Return how many tickets all `filters` fit, counting no further than `at_most`."""
-        wanted = ticket_filters(filters).items()
-        fitting = (t for t in self._state.tickets if all(getattr(t, name) == value for name, value in wanted))
+        wanted, marked = ticket_filters(filters).items(), set(wanted_labels(labels))
+        fitting = (
+            ticket
+            for ticket in self._state.tickets
+            if all(getattr(ticket, name) == value for name, value in wanted)
+            and marked.issubset(label_words(ticket.labels))
+        )
         return sum(1 for _ in islice(fitting, at_most))
 
     def _held(self) -> Iterator[tuple[datetime, Ticket]]:

@@ -2,12 +2,20 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 
 from functions._adapters.memory.state import State
-from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._adapters.pages import (
+    MAX_POSITION,
+    flow_status,
+    label_words,
+    page,
+    position_of,
+    ticket_filters,
+    wanted_labels,
+)
 from functions._core.records.audits import AnyAudit, AuditKind, AuditRecord
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
@@ -19,23 +27,30 @@ class MemoryViews:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+    async def flows(
+        self, *, status: str | None, cursor: str | None, limit: int, labels: Collection[str] = ()
+    ) -> tuple[Sequence[Flow], str | None]:
         """Return flows, the newest first."""
-        wanted = flow_status(status)
+        wanted, marked = flow_status(status), set(wanted_labels(labels))
         rows = self._state.flows.before(position_of(cursor, start=MAX_POSITION))
-        fitting = ((position, flow) for position, flow in rows if wanted is None or flow.status == wanted)
+        fitting = (
+            (position, flow)
+            for position, flow in rows
+            if (wanted is None or flow.status == wanted) and marked.issubset(label_words(flow.labels))
+        )
         return page(list(islice(fitting, limit + 1)), limit)
 
     async def find_tickets(
-        self, filters: Mapping[str, str], cursor: str | None, limit: int
+        self, filters: Mapping[str, str], cursor: str | None, limit: int, labels: Collection[str] = ()
     ) -> tuple[Sequence[Ticket], str | None]:
         """Return tickets that all `filters` fit, oldest first."""
-        wanted = ticket_filters(filters).items()
+        wanted, marked = ticket_filters(filters).items(), set(wanted_labels(labels))
         rows = self._state.tickets.after(position_of(cursor, start=0))
         fitting = (
             (position, ticket)
             for position, ticket in rows
             if all(getattr(ticket, name) == value for name, value in wanted)
+            and marked.issubset(label_words(ticket.labels))
         )
         return page(list(islice(fitting, limit + 1)), limit)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from functions._core.decision.concurrency import concurrency_errors, label_errors
 from functions._core.decision.control_checks import Conditions, check_scope, scopes_of, too_large
 from functions._core.decision.model import CognitivePlan, Decision, Task
 from functions._core.decision.vocabulary import shown
@@ -52,6 +53,8 @@ def check_plan(
         *_time_errors(decision, now),
         *_order_errors(plan, edges),
         *_scope_errors(plan),
+        *label_errors(decision),
+        *concurrency_errors(decision),
     )
     warnings = [*_schema_warnings(decision)]
     if len(levels) == len(edges):

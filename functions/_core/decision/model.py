@@ -29,6 +29,7 @@ from functions._core.errors import Rejected
 from functions._core.planning.graph import critical_path_ms
 from functions._core.records.control import Approval, Control, Expression, Foreach, OnSkipped, Wait
 from functions._core.records.json_text import count_parts, parse_json
+from functions._core.records.policies import Concurrency
 from functions._core.records.values import (
     Model,
     Priority,
@@ -233,6 +234,8 @@ class CognitivePlan(Input):
     """The result of the flow, with references to outputs of its tasks; without it the outputs of the last tasks."""
     labels: Labels = Field(default_factory=dict)
     """Names and values by which people find the flow."""
+    concurrency: Concurrency | None = None
+    """How many flows of a key may be in flight at once; without it any number."""
     version: str = "1.0.0"
     """Version of the plan, MAJOR.MINOR.PATCH; the major version 1 is supported."""
     schema_version: int = 1
@@ -313,6 +316,8 @@ class Decision(Input):
     """What ties this to other work; without one the event's correlationid or the flow id."""
     labels: Labels = Field(default_factory=dict)
     """Names and values by which people find the flow, over those of the plan."""
+    concurrency: Concurrency | None = None
+    """How many flows of a key may be in flight at once, instead of what the plan says."""
     tenant_id: Id | None = None
     """For whom the work is done; limits may hold for each tenant."""
     schema_version: int = 1
@@ -340,6 +345,11 @@ class Decision(Input):
     def flow_risk_band(self) -> RiskBand:
         """The risk band of the flow as a whole, and of tasks that name none."""
         return self.cognitive_plan.risk_band or self.risk_band or RiskBand.MEDIUM
+
+    @property
+    def flow_labels(self) -> Mapping[str, str]:
+        """The labels of the flow: those of the decision over those of the plan."""
+        return {**self.cognitive_plan.labels, **self.labels}
 
     @property
     def flow_security_level(self) -> SecurityLevel:

@@ -21,6 +21,9 @@ MAX_TASKS = 20_000
 MAX_SPAN_MS = 315_360_000_000
 """Ten years. Longer durations are mistaken units, and their sums would leave the calendar."""
 
+MAX_LABELS = 16
+"""Labels of a flow or of a ticket, those that it inherits among them: each of them is an entry of an index."""
+
 MAX_SHOWN = 60
 """Characters of foreign text repeated in a message: enough to recognise it, too few to flood a log."""
 
@@ -152,7 +155,7 @@ Label = Annotated[
 ]
 """The name or the value of a label, as on Kubernetes."""
 
-Labels = Annotated[Mapping[Label, Label], Field(max_length=16)]
+Labels = Annotated[Mapping[Label, Label], Field(max_length=MAX_LABELS)]
 """Names and values by which people find a record."""
 
 Moment = Annotated[Timestamp, AfterValidator(in_utc)]

@@ -11,7 +11,7 @@ from functions._core.decision.checks import IMPOSSIBLE
 from functions._core.explain.ticket import Explanation, explain_ticket, waiting_since
 from functions._core.explain.wording import ago, ahead, counted, listed, plain, said, span
 from functions._core.machine.tables import ENDED_FLOWS
-from functions._core.placement.limits import over_limit
+from functions._core.placement.limits import CONCURRENCY_LIMIT, over_limit
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import LIVE_TICKETS, Flow, Reason, Ticket
@@ -82,7 +82,8 @@ def explain_flow(
 
 def _waits_for(flow: Flow) -> str | None:
     if flow.status is FlowStatus.GENERATING and over_limit(flow):
-        return "another flow to end, as too many are in flight"
+        of_key = any(reason.code == CONCURRENCY_LIMIT for reason in flow.reasons)
+        return f"another flow {'of its concurrency key ' if of_key else ''}to end, as too many are in flight"
     return WAITS_FOR.get(flow.status)
 
 

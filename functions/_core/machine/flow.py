@@ -1,6 +1,7 @@
 """How outcomes move a flow along the chain: C1, C2, C6, and events that are sent again. One class for each outcome."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from functions._core.events.data import DecisionStored, PlanValidated
@@ -9,10 +10,11 @@ from functions._core.machine.closing import executing_wakeup, risk
 from functions._core.machine.incidents import raise_incident
 from functions._core.machine.step_builder import StepBuilder, bounded
 from functions._core.machine.tables import FlowTrigger
-from functions._core.placement.limits import OVER_LIMIT, over_limit
+from functions._core.placement.limits import CONCURRENCY_LIMIT, over_limit
 from functions._core.planning.slack import earliest, limit_of
 from functions._core.records.audits import AuditRecord, IncidentType
 from functions._core.records.models import Reason, Ticket
+from functions._core.records.policies import Beyond, Concurrency
 from functions._core.records.values import (
     FlowStatus,
     Outcome,
@@ -47,6 +49,8 @@ class Validated:
     sla_deadline: Timestamp
     sla_limit: Timestamp | None = None
     tenant_id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    concurrency: Concurrency | None = None
     approval: tuple[Reason, ...] = ()
     impossible: Reason | None = None
     tasks: int
@@ -87,6 +91,8 @@ class Validated:
             sla_limit=self.sla_limit,
             critical_path_ms=self.critical_path_ms,
             tenant_id=self.tenant_id,
+            labels=self.labels,
+            concurrency=self.concurrency,
             reasons=self.approval,
             warnings=self.warnings[:20],
             next_wakeup_at=wakeup,
@@ -147,13 +153,19 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """C2: as many flows are in flight as may be; the flow waits for a place."""
+    """C2: as many flows are in flight as may be, of all or of its key; the flow waits for a place, or is refused."""
 
     reason: Reason
 
     def apply(self, builder: StepBuilder) -> None:
         """Say, once, why there are no tickets yet; a place that becomes free, or the wake-up, brings C2 here again."""
-        if builder.flow.status is FlowStatus.GENERATING and builder.flow.reasons != (self.reason,):
+        flow = builder.flow
+        if flow.status is not FlowStatus.GENERATING or flow.reasons == (self.reason,):
+            return
+        of_key = flow.concurrency if self.reason.code == CONCURRENCY_LIMIT else None
+        if of_key is not None and of_key.beyond is Beyond.REFUSE:
+            builder.end(FlowTrigger.REFUSED, Outcome.REJECTED, self.reason)
+        else:
             builder.change_flow(reasons=(self.reason,))
             builder.note("flow.held_back", cause=self.reason.code, detail={"reason": self.reason.told})
 
@@ -202,7 +214,7 @@ class NothingHappened(NamedTuple):
         builder.change_flow(phases=(*flow.phases[:-1], phase), next_wakeup_at=min(builder.now + wait, limit))
         builder.note(
             "flow.reemitted",
-            cause=OVER_LIMIT if over_limit(flow) else "no effect so far",
+            cause=flow.reasons[0].code if over_limit(flow) else "no effect so far",
             detail={"event": CHAIN[flow.status], "times": phase.emissions},
         )
         emit_chain(builder)

@@ -131,6 +131,7 @@ FLOW_TRANSITIONS: Mapping[FlowStatus, Mapping[FlowTrigger, FlowStatus | str]] = 
     },
     FlowStatus.GENERATING: {
         FlowTrigger.GENERATED: FlowStatus.EXECUTING,
+        FlowTrigger.REFUSED: FlowStatus.PUBLISHING,
         FlowTrigger.PAUSED: FlowStatus.PAUSED,
         FlowTrigger.BROKEN: FlowStatus.PUBLISHING,
         FlowTrigger.CANCELLED: FlowStatus.PUBLISHING,

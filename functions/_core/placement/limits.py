@@ -3,19 +3,25 @@
 The places of a kind are one small record that changes under its version, so that no number of processes gives out more
 than there are. A flow without a place waits in the order of arrival; a ticket waits in its turn like any other (see
 `fair_queue`). A place is taken before the commit that needs it: one whose commit never came is stale, and found so.
+
+The flows of one concurrency key share places of their own, a kind for each key. A flow takes such a place first: one
+that waits for others of its key keeps no place of all flows from anybody.
 """
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 from msgspec import json
 
-from functions._core.errors import Conflict
+from functions._core.errors import Conflict, Unreadable
+from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.ports import Entry, KeyValues, Ports
 from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.policies import Beyond
 from functions._core.records.values import FlowStatus
 from functions._core.rules import InFlightLimits
 
@@ -23,8 +29,26 @@ SPACE, FLOWS, TICKETS = "in-flight", "flows", "tickets"
 WAITING = "flows-waiting"
 """The space of the flows that wait for a place: their keys sort by arrival, their values are their tenants."""
 
+OF_KEY = f"{FLOWS}/"
+"""How the kind of a concurrency key begins; the rest is the key."""
+
+WAITING_OF_KEY = "flows-waiting-of-key"
+"""The space of the flows that wait for a place of their key: keys sort by key and arrival, values are `mark_of`."""
+
+BEHIND = "\n"
+"""Ends a concurrency key within a longer text; no key has it."""
+
 OVER_LIMIT = "over_limit"
 """Code of the reason of a flow that waits for a place."""
+
+CONCURRENCY_LIMIT = "concurrency_limit"
+"""Code of the reason of a flow that waits for a place of its key, or is refused for want of one."""
+
+NAMED = 3
+"""Holders that a reason names."""
+
+OLDEST = 100
+"""Places of a key that are looked at for stale ones at once: stale ones get among the oldest by and by."""
 
 STALE = timedelta(seconds=30)
 """A place is given to somebody else when its holder has not begun after so long, or has ended."""
@@ -36,13 +60,84 @@ LONGEST = 36
 """Bytes of a tenant's name that are kept as they are: the record has to stay small."""
 
 Places = dict[str, tuple[int, str]]
-"""Who holds a place: since when, in milliseconds since 1970, and for which tenant."""
+"""Who holds a place: since when, in milliseconds since 1970, and for which tenant; of a key for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowLine:
+    """The flows that share places of one kind: all of them, or those of one concurrency key."""
+
+    kind: str
+    limits: InFlightLimits
+    space: str = WAITING
+    prefix: str = ""
+    code: str = OVER_LIMIT
+
+    @property
+    def of_key(self) -> bool:
+        """Whether it is that of a concurrency key."""
+        return self.code == CONCURRENCY_LIMIT
+
+    def room_for(self, wanted: Mapping[str, str], held: Places) -> dict[str, str]:
+        """Return those of `wanted`, holders with their marks, for which there is room, with what places keep."""
+        if not self.of_key:
+            return room_for(wanted, held, self.limits.of(self.kind))
+        found: dict[str, str] = {}
+        for one, mark in wanted.items():  # strictly in turn, and each by its own limit
+            if len(held) + len(found) >= limit_in(mark):
+                break
+            found[one] = ""
+        return found
+
+    async def waiting(self, entries: KeyValues, after: str | None, limit: int) -> Sequence[Entry]:
+        """Return a page of the flows that wait, in the order of arrival."""
+        page = await entries.page(self.space, after or self.prefix or None, limit)
+        return [entry for entry in page if entry.key.startswith(self.prefix)]
+
+    def waiting_key(self, flow: Flow) -> str:
+        """Return the key of a flow that waits; those that came first sort first."""
+        return f"{self.prefix}{int(flow.received_at.timestamp() * 1000):015d}/{place_of(flow)}"
+
+    def waits(self, flow: Flow) -> bool:
+        """Whether a flow waits for one of these places."""
+        return any(reason.code == self.code for reason in flow.reasons)
+
+
+def line_of_key(key: str, limit: int) -> FlowLine:
+    """Return the line of a concurrency key."""
+    return FlowLine(
+        OF_KEY + key, InFlightLimits(flows=limit), WAITING_OF_KEY, prefix=key + BEHIND, code=CONCURRENCY_LIMIT
+    )
+
+
+def lines_of(flow: Flow, limits: InFlightLimits | None) -> Sequence[FlowLine]:
+    """Return the lines that a flow stands in, in the order in which it takes its places."""
+    own = flow.concurrency
+    of_key = (line_of_key(own.key, own.limit),) if own is not None else ()
+    return (*of_key, FlowLine(FLOWS, limits)) if limits is not None and limits.flows is not None else of_key
+
+
+def mark_of(flow: Flow, line: FlowLine) -> str:
+    """Return what is kept with a flow that waits: its tenant; of a key its limit, and what is to happen beyond it."""
+    if not line.of_key or flow.concurrency is None:
+        return tenant_of(flow)
+    return f"{flow.concurrency.limit} {flow.concurrency.beyond}"
+
+
+def limit_in(mark: str) -> int:
+    """Return the limit in the mark of a flow in the line of its key."""
+    return int(mark.partition(" ")[0])
 
 
 async def places(kind: str, entries: KeyValues) -> tuple[Places, int]:
     """Return who holds a place, and the version of the record, 0 where there is none."""
     entry = await entries.get(SPACE, kind)
-    return (json.decode(entry.value, type=Places), entry.version) if entry else ({}, 0)
+    return (read_places(entry), entry.version) if entry else ({}, 0)
+
+
+def read_places(entry: Entry) -> Places:
+    """Return who holds a place by the record of a kind."""
+    return json.decode(entry.value, type=Places)
 
 
 async def take(
@@ -78,7 +173,9 @@ async def give_back(kind: str, holders: Collection[str], entries: KeyValues) -> 
 
 
 async def put(kind: str, held: Places, version: int, entries: KeyValues) -> bool:
-    """Store who holds a place; tell whether the record was still at `version`."""
+    """Store who holds a place; tell whether the record was still at `version`. An empty one of a key is removed."""
+    if not held and version and kind.startswith(OF_KEY):
+        return await entries.remove(SPACE, kind, version)
     try:
         await entries.put(SPACE, kind, json.encode(held), version=version)
     except Conflict:
@@ -137,43 +234,90 @@ def holder_of(ticket: Ticket, attempt: int) -> str:
     return f"{ticket.ticket_id}/{attempt}"
 
 
-def waiting_key(flow: Flow) -> str:
-    """Return the key of a flow that waits; those that came first sort first."""
-    return f"{int(flow.received_at.timestamp() * 1000):015d}/{place_of(flow)}"
-
-
 async def may_begin(flow: Flow, limits: InFlightLimits | None, ports: Ports, now: datetime) -> Reason | None:
-    """Return why a flow has to wait for a place before it gets its tickets; None when it may begin."""
-    if limits is None or limits.flows is None:
-        return None
-    tenant, entries, holder = tenant_of(flow), ports.key_values, place_of(flow)
-    first = await entries.page(WAITING, None, 1)
-    held, _ = await places(FLOWS, entries)
-    others_first = holder not in held and bool(first) and first[0].key != waiting_key(flow)
-    if not others_first and await take(FLOWS, {holder: tenant}, limits, entries, now):
-        if over_limit(flow):
-            await stop_waiting(flow, entries)
-        return None
+    """Return why a flow has to wait for a place, or is refused, before it gets its tickets; None when it may begin."""
+    for line in lines_of(flow, limits):
+        if not await _has_place(flow, line, ports, now):
+            then = THEN[flow.concurrency.beyond] if line.of_key and flow.concurrency else THEN[Beyond.QUEUE]
+            return Reason(code=line.code, message=f"{await told_of(flow, line, ports.key_values)}; {then}")
+    return None
+
+
+async def _has_place(flow: Flow, line: FlowLine, ports: Ports, now: datetime) -> bool:
+    """Whether a flow has a place of a line now; otherwise it waits for one, unless it would rather be refused."""
+    entries, holder, key = ports.key_values, place_of(flow), line.waiting_key(flow)
+    refused = line.of_key and flow.concurrency is not None and flow.concurrency.beyond is Beyond.REFUSE
+    first = await line.waiting(entries, None, 1)
+    held, _ = await places(line.kind, entries)
+    others_first = holder not in held and bool(first) and first[0].key != key
+    wanted = {holder: "" if line.of_key else tenant_of(flow)}
+    if not others_first and await take(line.kind, wanted, line.limits, entries, now):
+        if line.waits(flow):
+            await stop_waiting(flow, line, entries)
+        return True
+    if refused:
+        stale = await stale_flows(line.kind, ports, now)
+        await give_back(line.kind, stale, entries)
+        return not others_first and bool(stale) and bool(await take(line.kind, wanted, line.limits, entries, now))
     with suppress(Conflict):  # it waits already
-        await entries.put(WAITING, waiting_key(flow), json.encode(tenant), version=0, expires_at=flow.deadline)
-    return Reason(code=OVER_LIMIT, message=f"{limits.told(FLOWS)}; it waits for its turn")
+        await entries.put(line.space, key, json.encode(mark_of(flow, line)), version=0, expires_at=flow.deadline)
+    return False
 
 
-async def stop_waiting(flow: Flow, entries: KeyValues) -> None:
-    """Let a flow wait for a place no longer."""
-    entry = await entries.get(WAITING, waiting_key(flow))
+async def told_of(flow: Flow, line: FlowLine, entries: KeyValues) -> str:
+    """Return the limit of a line as the beginning of a sentence, with the flows that hold the places of a key."""
+    if not line.of_key or flow.concurrency is None:
+        return line.limits.told(FLOWS)
+    own, (held, _) = flow.concurrency, await places(line.kind, entries)
+    limit = f"as many flows of the concurrency key '{own.key}' are in flight as may be ({own.limit})"
+    return f"{limit}: {holders_told(held)}"
+
+
+THEN: Mapping[Beyond, str] = {
+    Beyond.QUEUE: "it waits for its turn",
+    Beyond.REFUSE: "one more is refused",
+    Beyond.CANCEL_OLDEST: "the oldest is cancelled, and it waits for its end",
+}
+"""What happens beyond the limit of a key, as the end of a sentence."""
+
+
+def holders_told(held: Places) -> str:
+    """Return the flows that hold places, the oldest first, as part of a sentence."""
+    flows = [flow_of(one) for one in sorted(held, key=lambda one: held[one])]
+    more = [f"{len(flows) - NAMED} more"] if len(flows) > NAMED else []
+    return ", ".join((*flows[:NAMED], *more)) or "others wait before it"
+
+
+async def stop_waiting(flow: Flow, line: FlowLine, entries: KeyValues) -> None:
+    """Let a flow wait for a place of a line no longer."""
+    entry = await entries.get(line.space, line.waiting_key(flow))
     if entry is not None:
-        await entries.remove(WAITING, entry.key, entry.version)
+        await entries.remove(line.space, entry.key, entry.version)
+
+
+async def stale_flows(kind: str, ports: Ports, now: datetime) -> Collection[str]:
+    """Return those of the oldest holders of a kind of flows that have ended, or never began."""
+    held, _ = await places(kind, ports.key_values)
+    old = sorted((one for one, place in held.items() if since(place, now) >= STALE), key=lambda one: held[one])
+    return [one for one in old[: OLDEST if kind.startswith(OF_KEY) else None] if not await _flow_is_on(one, ports)]
+
+
+async def _flow_is_on(holder: str, ports: Ports) -> bool:
+    try:
+        flow = await ports.store.flow(flow_of(holder))
+    except Unreadable:
+        return True
+    return flow is not None and flow.status not in ENDED_FLOWS and place_of(flow) == holder
 
 
 def waiting_flow(entry: Entry) -> tuple[str, str]:
-    """Return the holder and the tenant of a flow that waits."""
-    return entry.key.partition("/")[2], json.decode(entry.value, type=str)
+    """Return the holder and the mark of a flow that waits."""
+    return entry.key.rpartition(BEHIND)[2].partition("/")[2], json.decode(entry.value, type=str)
 
 
 def over_limit(flow: Flow) -> bool:
     """Whether a flow waits for a place."""
-    return any(reason.code == OVER_LIMIT for reason in flow.reasons)
+    return any(reason.code in {OVER_LIMIT, CONCURRENCY_LIMIT} for reason in flow.reasons)
 
 
 def begins(flow: Flow) -> bool:

@@ -8,7 +8,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.records.audits import AnyAudit
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import TicketStatus
+from functions._core.records.values import FlowStatus, TicketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,25 @@ class ChangeSet:
         return bool(
             self.flow or self.tickets or self.history or self.audit or self.events or self.telemetry or self.handled
         )
+
+    @property
+    def labelled_flow(self) -> Flow | None:
+        """The flow, where it has labels since now: it gets them once, as it leaves VALIDATING."""
+        flow = self.flow
+        if flow is None or not flow.labels:
+            return None
+        left = any(one.ticket_id is None and one.from_status == FlowStatus.VALIDATING for one in self.history)
+        return flow if left or not self.base_of(flow.flow_id, flow.version) else None
+
+    @property
+    def labelled_tickets(self) -> Sequence[Ticket]:
+        """The tickets that have labels since now: new ones, and those of which all is written again."""
+        return [
+            ticket
+            for ticket in self.tickets
+            if ticket.labels
+            and (ticket.ticket_id in self.rewritten or not self.base_of(ticket.ticket_id, ticket.version))
+        ]
 
     @property
     def outcomes(self) -> Sequence["ChangeSet"]:

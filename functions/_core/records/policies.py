@@ -1,7 +1,9 @@
-"""How a ticket is handled: its share of the SLA, its care, its retries and the way its work is undone."""
+"""How a ticket is handled: its share of the SLA, its care, its retries, its compensation; how many flows may begin."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
 
 from functions._core.records.record import Record
 from functions._core.records.values import Timestamp, Word
@@ -78,3 +80,23 @@ class Undo(Record):
     """Capabilities that a worker needs for it; None: those of the ticket."""
     timeout_ms: int | None = None
     """How long one attempt at it may take, in milliseconds; None: 120000."""
+
+
+class Beyond(Word):
+    """What happens to a flow that comes while as many of its key are in flight as may be; lower case on every wire."""
+
+    QUEUE = "queue"
+    REFUSE = "refuse"
+    CANCEL_OLDEST = "cancel_oldest"
+
+
+class Concurrency(Record):
+    """How many flows of one key may be in flight at once, of whatever plans; see `placement.limits`."""
+
+    key: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    """The key that flows share. {plan_id}, {tenant_id} and {label:NAME} in it stand for those of the flow."""
+    limit: Annotated[int, Field(ge=1, le=1_000)] = 1
+    """How many flows may be in flight."""
+    beyond: Beyond = Beyond.QUEUE
+    """`queue`: one more waits for its turn. `refuse`: it ends REJECTED. `cancel_oldest`: the oldest ones are cancelled,
+    and it begins when they have ended."""

@@ -4,11 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from functions._adapters.documents import found_or_unreadable, read_document, read_tickets
-from functions._adapters.pages import ticket_filters
 from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import SQL, PostgresDatabase
-from functions._adapters.sql.postgres.rows import text
-from functions._adapters.sql.postgres.views import filtered
+from functions._adapters.sql.postgres.views import filtered, ticket_values
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
@@ -85,8 +83,8 @@ class PostgresTicketCounts:
         """Return tickets that the worker holds, the oldest assignment first."""
         return await self._database.filled(limit, SQL["held_by"], {"worker_id": worker_id}, read_tickets)
 
-    async def fitting(self, filters: Mapping[str, str], at_most: int) -> int:
+    async def fitting(self, filters: Mapping[str, str], at_most: int, labels: Collection[str] = ()) -> int:
         """Return how many tickets all `filters` fit, counting no further than `at_most`."""
-        wanted = {name: text(value) for name, value in ticket_filters(filters).items()}
+        wanted = ticket_values(filters, labels)
         ((count,),) = await self._database.run(filtered("tickets_fitting", wanted), {**wanted, "at_most": at_most})
         return int(count)

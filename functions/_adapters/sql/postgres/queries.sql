@@ -8,11 +8,11 @@ SELECT flowc_turn(:flow_id)
 -- name: flow_insert
 INSERT INTO flow (flow_id, decision_id, plan_id, intent_id, correlation_id, trace_id, status, outcome, priority, risk_band,
                   received_at, sla_deadline, deadline, ended_at, duration_ms, tickets_generated, redrives, next_wakeup_at,
-                  version, doc)
+                  version, labels, doc)
 VALUES (:flow_flow_id, :flow_decision_id, :flow_plan_id, :flow_intent_id, :flow_correlation_id, :flow_trace_id,
         :flow_status, :flow_outcome, :flow_priority, :flow_risk_band, :flow_received_at, :flow_sla_deadline,
         :flow_deadline, :flow_ended_at, :flow_duration_ms, :flow_tickets_generated, :flow_redrives,
-        :flow_next_wakeup_at, :flow_version, :flow_doc)
+        :flow_next_wakeup_at, :flow_version, :flow_labels::jsonb, :flow_doc)
 ON CONFLICT (flow_id) DO NOTHING RETURNING 1
 
 -- name: flow_update
@@ -21,7 +21,7 @@ SET plan_id = :flow_plan_id, intent_id = :flow_intent_id, status = :flow_status,
     priority = :flow_priority, risk_band = :flow_risk_band, sla_deadline = :flow_sla_deadline,
     deadline = :flow_deadline, ended_at = :flow_ended_at, duration_ms = :flow_duration_ms,
     tickets_generated = :flow_tickets_generated, redrives = :flow_redrives, next_wakeup_at = :flow_next_wakeup_at,
-    version = :flow_version, updated_at = now(), doc = :flow_doc
+    version = :flow_version, labels = :flow_labels::jsonb, updated_at = now(), doc = :flow_doc
 WHERE flow_id = :flow_flow_id AND version = :flow_base RETURNING 1
 
 -- name: ticket_insert
@@ -30,7 +30,7 @@ INSERT INTO ticket (ticket_id, flow_id, plan_id, intent_id, decision_id, correla
                     sla_deadline, qos, required_capabilities, security_level, template_id, created_at, assigned_at,
                     acknowledged_at, started_at, completed_at, estimated_duration_ms, actual_duration_ms, attempt,
                     retry_count, worker_id, error_message, compensation_ticket_id, compensates, parent, schema_version,
-                    hash, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, doc)
+                    hash, held_since, requirement, turn, latest_start, precedence, next_wakeup_at, version, labels, doc)
 SELECT * FROM unnest(
     :new_ticket_id::text[], :new_flow_id::text[], :new_plan_id::text[], :new_intent_id::text[], :new_decision_id::text[],
     :new_correlation_id::text[], :new_trace_id::text[], :new_span_id::text[], :new_task_id::text[],
@@ -43,7 +43,8 @@ SELECT * FROM unnest(
     :new_attempt::integer[], :new_retry_count::integer[], :new_worker_id::text[], :new_error_message::text[],
     :new_compensation_ticket_id::text[], :new_compensates::text[], :new_parent::text[], :new_schema_version::integer[],
     :new_hash::text[], :new_held_since::timestamptz[], :new_requirement::text[], :new_turn::bigint[],
-    :new_latest_start::timestamptz[], :new_precedence::integer[], :new_next_wakeup_at::timestamptz[], :new_version::integer[], :new_doc::json[])
+    :new_latest_start::timestamptz[], :new_precedence::integer[], :new_next_wakeup_at::timestamptz[],
+    :new_version::integer[], :new_labels::jsonb[], :new_doc::json[])
 ON CONFLICT (ticket_id) DO NOTHING RETURNING 1
 
 -- name: ticket_update
@@ -78,9 +79,9 @@ UPDATE ticket
 SET
     task_type = n.task_type, description = n.description, dependencies = n.dependencies, risk_band = n.risk_band,
     qos = n.qos, security_level = n.security_level, template_id = n.template_id,
-    estimated_duration_ms = n.estimated_duration_ms, hash = n.hash, status = n.status, waiting = n.waiting,
-    priority = n.priority, priority_score = n.priority_score, sla = n.sla, sla_deadline = n.sla_deadline,
-    required_capabilities = n.required_capabilities, assigned_at = n.assigned_at,
+    estimated_duration_ms = n.estimated_duration_ms, hash = n.hash, labels = n.labels, status = n.status,
+    waiting = n.waiting, priority = n.priority, priority_score = n.priority_score, sla = n.sla,
+    sla_deadline = n.sla_deadline, required_capabilities = n.required_capabilities, assigned_at = n.assigned_at,
     acknowledged_at = n.acknowledged_at, started_at = n.started_at, completed_at = n.completed_at,
     actual_duration_ms = n.actual_duration_ms, attempt = n.attempt, retry_count = n.retry_count,
     worker_id = n.worker_id, error_message = n.error_message, compensation_ticket_id = n.compensation_ticket_id,
@@ -91,7 +92,8 @@ FROM unnest(
     :rewritten_ticket_id::text[], :rewritten_task_type::text[], :rewritten_description::text[],
     :rewritten_dependencies::json[], :rewritten_risk_band::text[], :rewritten_qos::json[],
     :rewritten_security_level::text[], :rewritten_template_id::text[], :rewritten_estimated_duration_ms::bigint[],
-    :rewritten_hash::text[], :rewritten_status::text[], :rewritten_waiting::text[], :rewritten_priority::text[],
+    :rewritten_hash::text[], :rewritten_labels::jsonb[], :rewritten_status::text[], :rewritten_waiting::text[],
+    :rewritten_priority::text[],
     :rewritten_priority_score::float8[], :rewritten_sla::json[], :rewritten_sla_deadline::timestamptz[],
     :rewritten_required_capabilities::json[], :rewritten_assigned_at::timestamptz[],
     :rewritten_acknowledged_at::timestamptz[], :rewritten_started_at::timestamptz[],
@@ -103,10 +105,10 @@ FROM unnest(
     :rewritten_base::integer[]
 ) AS n (
     ticket_id, task_type, description, dependencies, risk_band, qos, security_level, template_id,
-    estimated_duration_ms, hash, status, waiting, priority, priority_score, sla, sla_deadline, required_capabilities,
-    assigned_at, acknowledged_at, started_at, completed_at, actual_duration_ms, attempt, retry_count, worker_id,
-    error_message, compensation_ticket_id, held_since, requirement, turn, latest_start, precedence, next_wakeup_at,
-    version, doc, base
+    estimated_duration_ms, hash, labels, status, waiting, priority, priority_score, sla, sla_deadline,
+    required_capabilities, assigned_at, acknowledged_at, started_at, completed_at, actual_duration_ms, attempt,
+    retry_count, worker_id, error_message, compensation_ticket_id, held_since, requirement, turn, latest_start,
+    precedence, next_wakeup_at, version, doc, base
 )
 WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.base RETURNING 1
 
@@ -412,6 +414,12 @@ WHERE flow_id = :flow_id AND status IN ('PENDING', 'ASSIGNED', 'RUNNING', 'WAITI
 
 -- name: flows_page
 SELECT position, flow_id, flow_id, doc FROM flow WHERE position < :before ORDER BY position DESC LIMIT :limit
+
+-- name: flows_page_by_label
+SELECT position, flow_id, flow_id, doc FROM flow
+WHERE labels IS NOT NULL AND labels @> :labels::jsonb AND position < :before
+    AND (:status::text IS NULL OR status = :status::text)
+ORDER BY position DESC LIMIT :limit
 
 -- name: flows_page_by_status
 SELECT position, flow_id, flow_id, doc FROM flow WHERE status = :status AND position < :before ORDER BY position DESC LIMIT :limit

@@ -9,6 +9,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from functions._adapters.documents import document, history_document
+from functions._adapters.pages import label_words
 from functions._adapters.worker_claims import held_since, waits_for_a_worker
 from functions._core.records.audits import AnyAudit, AuditRecord
 from functions._core.records.dead_letters import DeadLetter
@@ -71,6 +72,7 @@ def flow_row(flow: Flow) -> Row:
         "flow_redrives": flow.redrives,
         "flow_next_wakeup_at": flow.next_wakeup_at,
         "flow_version": flow.version,
+        "flow_labels": labels_text(flow.labels),
     }
 
 
@@ -132,6 +134,7 @@ def ticket_row(ticket: Ticket) -> Row:
         "parent": ticket.parent,
         "schema_version": ticket.schema_version,
         "hash": text(ticket.hash),
+        "labels": labels_text(ticket.labels),
     }
 
 
@@ -182,6 +185,11 @@ def letter_row(letter: DeadLetter) -> Row:
         "letter_id": key(letter.letter_id),
         "flow_id": None if letter.flow_id is None else key(letter.flow_id),
     }
+
+
+def labels_text(labels: Mapping[str, str]) -> str | None:
+    """Return labels as they are indexed; None for none."""
+    return _list(label_words(labels)) if labels else None
 
 
 def _list(values: Iterable[str]) -> str:

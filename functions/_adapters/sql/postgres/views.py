@@ -1,10 +1,11 @@
 """Pages for people."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from functions._adapters.documents import read_audits, read_history_rows, read_rows
-from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters, wanted_labels
 from functions._adapters.sql.postgres.database import SQL, PostgresDatabase, Rows
 from functions._adapters.sql.postgres.rows import text
 from functions._core.records.audits import AnyAudit, AuditKind
@@ -14,6 +15,14 @@ from functions._core.records.record import Record
 from functions._core.records.set_aside import RecordKind, SetAside
 
 R = TypeVar("R", bound=Record)
+
+LABELS = "labels"
+
+
+def ticket_values(filters: Mapping[str, str], labels: Collection[str]) -> Mapping[str, str | None]:
+    """Return the values of a query for tickets by column."""
+    wanted = {name: text(value) for name, value in ticket_filters(filters).items()}
+    return wanted | ({LABELS: json.dumps(marked)} if (marked := wanted_labels(labels)) else {})
 
 
 def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) -> str:
@@ -25,8 +34,9 @@ def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) ->
 
 
 def filtered(name: str, filters: Collection[str]) -> str:
-    """Return a query for tickets that all `filters` fit."""
-    equalities = "".join(f"AND {column} = :{column} " for column in sorted(filters))
+    """Return a query for tickets that all `filters` fit; `labels`, as JSON, are all among those of a ticket."""
+    equalities = "".join(f"AND {column} = :{column} " for column in sorted(filters) if column != LABELS)
+    equalities += "AND labels IS NOT NULL AND labels @> :labels::jsonb " if LABELS in filters else ""
     return SQL[name].replace("/* filters */", equalities)
 
 
@@ -47,18 +57,22 @@ class PostgresViews:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
-    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+    async def flows(
+        self, *, status: str | None, cursor: str | None, limit: int, labels: Collection[str] = ()
+    ) -> tuple[Sequence[Flow], str | None]:
         """Return flows, the newest first."""
-        wanted = flow_status(status)
+        wanted, marked = flow_status(status), wanted_labels(labels)
         values = {"before": position_of(cursor, start=MAX_POSITION), "status": wanted}
         sql = SQL["flows_page" if wanted is None else "flows_page_by_status"]
+        if marked:
+            sql, values[LABELS] = SQL["flows_page_by_label"], json.dumps(marked)
         return await read_page(self._database, RecordKind.FLOW, Flow, sql, values, limit)
 
     async def find_tickets(
-        self, filters: Mapping[str, str], cursor: str | None, limit: int
+        self, filters: Mapping[str, str], cursor: str | None, limit: int, labels: Collection[str] = ()
     ) -> tuple[Sequence[Ticket], str | None]:
         """Return tickets that all `filters` fit, oldest first."""
-        wanted = {name: text(value) for name, value in ticket_filters(filters).items()}
+        wanted = ticket_values(filters, labels)
         sql = filtered("tickets_page", wanted)
         values = {**wanted, "after": position_of(cursor, start=0)}
         return await read_page(self._database, RecordKind.TICKET, Ticket, sql, values, limit)

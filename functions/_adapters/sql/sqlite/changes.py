@@ -7,6 +7,7 @@ from typing import TypeVar
 from zlib import compress
 
 from functions._adapters.documents import document, history_document
+from functions._adapters.pages import label_words
 from functions._adapters.sql.sqlite.database import SQL
 from functions._adapters.sql.sqlite.rows import Row, audit_row, flow_row, ticket_row, worker_row
 from functions._adapters.ticket_parts import TICKETS, part_of
@@ -100,6 +101,7 @@ def changes_of(step: ChangeSet) -> Iterator[Change]:
         row = flow_row(step.flow)
         yield RowUpdate(step.flow, base, row) if base else _guarded("flow", 0, [row])
     yield from _ticket_changes(step)
+    yield from _label_changes(step)
     if step.decision is not None:
         yield BulkStatement(SQL["decision_insert"], [{"flow_id": step.flow_id, "doc": compress(step.decision)}])
     if step.history:
@@ -125,6 +127,19 @@ def _ticket_changes(step: ChangeSet) -> Iterator[Change]:
     for ticket, base in based:
         if base:
             yield RowUpdate(ticket, base, ticket_row(ticket), whole=ticket.ticket_id in step.rewritten)
+
+
+def _label_changes(step: ChangeSet) -> Iterator[Change]:
+    if step.rewritten:
+        yield BulkStatement(SQL["ticket_labels_delete"], [{"id": ticket_id} for ticket_id in sorted(step.rewritten)])
+    if (flow := step.labelled_flow) is not None:
+        rows = [{"label": label, "id": flow.flow_id} for label in label_words(flow.labels)]
+        yield BulkStatement(SQL["flow_label_insert"], rows)
+    if tickets := step.labelled_tickets:
+        yield BulkStatement(
+            SQL["ticket_label_insert"],
+            [{"label": label, "id": one.ticket_id} for one in tickets for label in label_words(one.labels)],
+        )
 
 
 def _part_row(tickets: Sequence[Ticket]) -> Row:

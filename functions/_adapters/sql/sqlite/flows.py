@@ -9,11 +9,11 @@ from typing import Any
 from zlib import decompress
 
 from functions._adapters.documents import fill, found_or_unreadable, read_document
-from functions._adapters.pages import ticket_filters
+from functions._adapters.pages import ticket_filters, wanted_labels
 from functions._adapters.sql.sqlite.changes import apply, changes_of
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.recent import FLOWS, TICKETS, Recent
-from functions._adapters.sql.sqlite.views import filtered
+from functions._adapters.sql.sqlite.views import filtered, labelled
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
@@ -157,9 +157,10 @@ class SqliteTicketCounts:
 
         return fill(limit, held)
 
-    async def fitting(self, filters: Mapping[str, str], at_most: int) -> int:
+    async def fitting(self, filters: Mapping[str, str], at_most: int, labels: Collection[str] = ()) -> int:
         """Return how many tickets all `filters` fit, counting no further than `at_most`."""
-        wanted = ticket_filters(filters)
-        sql, values = filtered("tickets_fitting", wanted), {**wanted, "at_most": at_most}
+        wanted, marked = ticket_filters(filters), wanted_labels(labels)
+        sql = filtered("tickets_fitting", wanted, marked)
+        values = {**wanted, **labelled(marked), "at_most": at_most}
         ((count,),) = await self._database.browse(lambda connection: connection.execute(sql, values).fetchall())
         return int(count)

@@ -31,6 +31,15 @@ FROM ticket WHERE ticket_id = :ticket_id AND version = :base;
 -- The ids of flow, plan, intent, of what it compensates and of its parent never change.
 UPDATE ticket SET version = :version, doc = :doc /* changes */ WHERE ticket_id = :ticket_id;
 
+-- name: flow_label_insert
+INSERT OR IGNORE INTO flow_label (label, position) SELECT :label, position FROM flow WHERE flow_id = :id;
+
+-- name: ticket_label_insert
+INSERT OR IGNORE INTO ticket_label (label, position) SELECT :label, position FROM ticket WHERE ticket_id = :id;
+
+-- name: ticket_labels_delete
+DELETE FROM ticket_label WHERE position = (SELECT position FROM ticket WHERE ticket_id = :id);
+
 -- name: part_insert
 -- The tickets that are inserted next are of this part, the newest.
 INSERT INTO ticket_part (doc) VALUES (:doc);
@@ -273,6 +282,35 @@ SELECT position, flow_id, flow_id, doc FROM flow WHERE position < :before ORDER 
 
 -- name: flows_page_by_status
 SELECT position, flow_id, flow_id, doc FROM flow WHERE status = :status AND position < :before ORDER BY position DESC LIMIT :limit;
+
+-- name: flows_page_by_label
+-- It walks the index of one label; `:others` are the other ones, as JSON. `/* filters */` stands for an equality.
+SELECT found.position, flow_id, flow_id, doc FROM flow_label AS found CROSS JOIN flow ON flow.position = found.position
+WHERE found.label = :label AND found.position < :before /* filters */ AND NOT EXISTS (
+    SELECT 1 FROM json_each(:others) AS other
+    WHERE NOT EXISTS (SELECT 1 FROM flow_label WHERE label = other.value AND position = found.position)
+)
+ORDER BY found.position DESC LIMIT :limit;
+
+-- name: tickets_page_by_label
+-- Likewise; `/* filters */` stands for equalities on searchable columns.
+SELECT found.position, ticket_id, flow_id, part, place, doc
+FROM ticket_label AS found CROSS JOIN ticket ON ticket.position = found.position
+WHERE found.label = :label AND found.position > :after /* filters */ AND NOT EXISTS (
+    SELECT 1 FROM json_each(:others) AS other
+    WHERE NOT EXISTS (SELECT 1 FROM ticket_label WHERE label = other.value AND position = found.position)
+)
+ORDER BY found.position LIMIT :limit;
+
+-- name: tickets_fitting_by_label
+SELECT count(*) FROM (
+    SELECT 1 FROM ticket_label AS found CROSS JOIN ticket ON ticket.position = found.position
+    WHERE found.label = :label /* filters */ AND NOT EXISTS (
+        SELECT 1 FROM json_each(:others) AS other
+        WHERE NOT EXISTS (SELECT 1 FROM ticket_label WHERE label = other.value AND position = found.position)
+    )
+    LIMIT :at_most
+);
 
 -- name: tickets_page
 -- `/* filters */` stands for equalities on searchable columns. The inner query sorts bare positions out of an index; only

@@ -1,11 +1,12 @@
 """Pages for people, read in the reading thread."""
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from functions._adapters.documents import fill, read_audits, read_history_rows, read_rows
-from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters
+from functions._adapters.pages import MAX_POSITION, flow_status, page, position_of, ticket_filters, wanted_labels
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._core.records.audits import AnyAudit, AuditKind
 from functions._core.records.history import HistoryEntry
@@ -30,17 +31,28 @@ def audits_page(*, of_flow: bool, kind: AuditKind | None, valid: bool | None) ->
     return SQL["audits_page"].replace("/* filters */", " ".join(filters))
 
 
-def tickets_page(filters: Mapping[str, str]) -> str:
+def tickets_page(filters: Mapping[str, str], labels: Sequence[str] = ()) -> str:
     """Return the query for a page of tickets."""
-    return filtered("tickets_page", filters)
+    return filtered("tickets_page", filters, labels)
 
 
-def filtered(name: str, filters: Mapping[str, str]) -> str:
-    """Return a query for tickets that all `filters` fit; the index of statuses holds all but the most frequent one."""
+def filtered(name: str, filters: Mapping[str, str], labels: Sequence[str] = ()) -> str:
+    """Return a query for tickets that all `filters` fit; the index of statuses holds all but the most frequent one.
+
+    With labels it walks their index: its values are those of `labelled`.
+    """
+    if labels:
+        of_ticket = (f"AND ticket.{column} = :{column}" for column in sorted(filters))
+        return SQL[f"{name}_by_label"].replace("/* filters */", " ".join(of_ticket))
     equalities = [f"AND {name} = :{name}" for name in sorted(filters)]
     if filters.get("status", COMPLETED) != COMPLETED:
         equalities.append(f"AND status <> '{COMPLETED}'")
     return SQL[name].replace("/* filters */", " ".join(equalities))
+
+
+def labelled(labels: Sequence[str]) -> Mapping[str, str]:
+    """Return the values of labels in a query; nothing for none."""
+    return {"label": labels[0], "others": json.dumps(labels[1:])} if labels else {}
 
 
 async def read_page(
@@ -64,20 +76,25 @@ class SqliteViews:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
-    async def flows(self, *, status: str | None, cursor: str | None, limit: int) -> tuple[Sequence[Flow], str | None]:
+    async def flows(
+        self, *, status: str | None, cursor: str | None, limit: int, labels: Collection[str] = ()
+    ) -> tuple[Sequence[Flow], str | None]:
         """Return flows, the newest first."""
-        wanted = flow_status(status)
-        values = {"before": position_of(cursor, start=MAX_POSITION), "status": wanted}
+        wanted, marked = flow_status(status), wanted_labels(labels)
+        values = {"before": position_of(cursor, start=MAX_POSITION), "status": wanted, **labelled(marked)}
         sql = SQL["flows_page" if wanted is None else "flows_page_by_status"]
+        if marked:
+            equality = "" if wanted is None else "AND flow.status = :status"
+            sql = SQL["flows_page_by_label"].replace("/* filters */", equality)
         return await read_page(self._database, RecordKind.FLOW, Flow, sql, values, limit)
 
     async def find_tickets(
-        self, filters: Mapping[str, str], cursor: str | None, limit: int
+        self, filters: Mapping[str, str], cursor: str | None, limit: int, labels: Collection[str] = ()
     ) -> tuple[Sequence[Ticket], str | None]:
         """Return tickets that all `filters` fit, oldest first."""
-        wanted = ticket_filters(filters)
-        sql = tickets_page(wanted)
-        values = {**wanted, "after": position_of(cursor, start=0)}
+        wanted, marked = ticket_filters(filters), wanted_labels(labels)
+        sql = tickets_page(wanted, marked)
+        values = {**wanted, **labelled(marked), "after": position_of(cursor, start=0)}
 
         def read(connection: sqlite3.Connection) -> tuple[list[Ticket], str | None]:
             def first(number: int) -> tuple[int, list[tuple[int, Ticket]]]:
