@@ -40,6 +40,7 @@ from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
 from functions._engine.registry_log import RegistryLog
 from functions._engine.report_intake import ReportIntake
+from functions._engine.schedules import Schedules
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
 from functions._engine.sweep import Sweeper
@@ -103,6 +104,8 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
+        self.schedules = Schedules(ports, self.metrics, self.admit, self.order, self.sweeper.arm)
+        self.sweeper.begin = self.schedules.begin
         self._limited = in_flight(self.rules, ports, self._send, partial(fresh_id, chance))
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
@@ -166,6 +169,7 @@ class Platform:
         """Stop; whatever is not done is in the store."""
         for one in self._limited:
             await one.close()
+        await self.schedules.close()
         await self.outbox.close()
         await self._assignment_sender.close()
         await self._intake.close()
@@ -176,7 +180,8 @@ class Platform:
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
         at_work = self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.pheromones.busy
-        return at_work or self.outbox.held > 0 or any(one.busy for one in self._limited)
+        at_work = at_work or self.schedules.busy or any(one.busy for one in self._limited)
+        return at_work or self.outbox.held > 0
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
@@ -337,6 +342,7 @@ class Platform:
             await one.round()
         await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
+        await self.schedules.round()
 
     def _stored(self, worker: Worker) -> None:
         self.sweeper.arm(worker.next_wakeup_at)

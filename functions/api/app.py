@@ -18,6 +18,7 @@ from functions.api import (
     leases,
     orders,
     problems,
+    schedules,
     signals,
     subscriptions,
     system,
@@ -67,6 +68,7 @@ MODULES = (
     keys,
     aggregates,
     subscriptions,
+    schedules,
     webhooks,
     system,
 )
