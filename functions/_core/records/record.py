@@ -122,6 +122,10 @@ def _plain(value: object) -> object:
     return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
+def _each(values: Mapping[str, object]) -> object:
+    return {name: _plain(value) for name, value in values.items()}
+
+
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else format_time(moment)
 
@@ -146,7 +150,8 @@ def _writers(hint: object) -> Iterator[Writer]:
     elif isinstance(hint, type) and issubclass(hint, Record):
         yield from [_plain] if _writers_of(hint) else []
     elif writers := {writer for part in parts for writer in _writers(part)}:
-        yield _plain if get_origin(hint) is tuple else writers.pop()
+        origin = get_origin(hint)
+        yield _plain if origin is tuple else _each if origin is Mapping else writers.pop()
 
 
 @cache
