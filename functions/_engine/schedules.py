@@ -108,9 +108,13 @@ class Schedules:
             await self._decide(name, wakeup)
         except Conflict:
             return False  # another process, or a person, was faster, and has armed what comes next
-        except Exception as error:  # noqa: BLE001 one broken schedule must not keep the others from what is due
-            log.warning("schedule.failed", schedule=name, error=repr(error))
-            await stored.postpone(self._ports.key_values, wakeup, add_time(self._ports.clock.now(), POSTPONED))
+        except FlowcError as error:
+            log.warning("schedule.failed", schedule=name, error=str(error))
+        except Exception:  # noqa: BLE001 one broken schedule must not keep the others from what is due
+            log.exception("schedule.failed", schedule=name)
+        else:
+            return True
+        await stored.postpone(self._ports.key_values, wakeup, add_time(self._ports.clock.now(), POSTPONED))
         return True
 
     async def _decide(self, name: str, wakeup: Entry) -> None:
