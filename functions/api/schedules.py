@@ -53,7 +53,11 @@ BODY_PROBLEMS = (400, 403, 413, 415, 422)
 Change = Callable[[Schedule], Schedule]
 
 
-@router.put("/{name}", responses=problems(409, *BODY_PROBLEMS), openapi_extra=json_body(ScheduleForm))
+@router.put(
+    "/{name}",
+    responses={**problems(409, *BODY_PROBLEMS), 201: {"model": ScheduleView}},
+    openapi_extra=json_body(ScheduleForm),
+)
 async def put_schedule(
     services: Services,
     request: Request,

@@ -55,6 +55,11 @@ COMMANDS = [
     ("events",),
     ("audits",),
     ("incidents",),
+    ("schedule",),
+    *(
+        ("schedule", verb)
+        for verb in ("put", "list", "show", "runs", "pause", "resume", "run", "backfill", "stop-backfill", "delete")
+    ),
     ("subscriptions",),
     *(("subscriptions", verb) for verb in ("create", "list", "test", "deliveries", "resend", "rotate", "delete")),
     ("dead-letters",),
