@@ -79,8 +79,7 @@ class Platform:
         what is due next, else the sweeper is. `commits_singly` is for a store that charges more for several at once.
         With `threads` large plans are read and planned in one. It `tells_registry` changes to those who watch it.
         """
-        self._chance = chance
-        self.instruments = Instruments(ports, queue, settings.rules, recorder)
+        self._chance, self.instruments = chance, Instruments(ports, queue, settings.rules, recorder)
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self.ports = ports = replace(ports, pheromones=self.pheromones)
@@ -104,8 +103,7 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self.schedules = Schedules(ports, self.metrics, self.admit, self.order, self.sweeper.arm)
-        self.sweeper.begin = self.schedules.begin
+        self.schedules = Schedules(ports, self.metrics, self.admit, self.order, self.sweeper)
         self._limited = in_flight(self.rules, ports, self._send, partial(fresh_id, chance))
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 

@@ -17,11 +17,12 @@ from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.ports import Entry, Ports
 from functions._core.records.values import add_time
 from functions._core.schedules.wakeups import WAKEUPS, first, read_key
+from functions._engine.sweep import Sweeper
 from functions._observability.logs import log
 from functions._observability.metrics import Metrics
 
 if TYPE_CHECKING:  # imported when a schedule is due
-    from functions._core.schedules.record import Schedule
+    from functions._core.schedules.record import ScheduleRecord
 
 PAGE, PAGES = 50, 20
 """Schedules that are looked at together, and how often in one round; another round does the rest."""
@@ -37,11 +38,13 @@ class Schedules:
     """The schedules of the store, as one process runs them. Several may do so: whoever is first runs a moment."""
 
     def __init__(
-        self, ports: Ports, metrics: Metrics, admit: Admit, order: Order, alarm: Callable[[datetime], None]
+        self, ports: Ports, metrics: Metrics, admit: Admit, order: Order, timer: Sweeper | None = None
     ) -> None:
-        """Begin nothing yet; `alarm` is told when the next wake-up is."""
+        """Begin nothing yet; the `timer` of the process, if it has one, wakes for what is due."""
+        if timer is not None:
+            timer.begin = self.begin
         self._ports, self._metrics = ports, metrics
-        self._admit, self._order, self._alarm = admit, order, alarm
+        self._admit, self._order, self._timer = admit, order, timer
         self._next: datetime | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -54,12 +57,13 @@ class Schedules:
         """Make sure to look at `at` or earlier."""
         if self._next is None or at < self._next:
             self._next = at
-        self._alarm(at)
+        if self._timer is not None:
+            self._timer.arm(at)
 
     def begin(self, now: datetime) -> datetime | None:
         """Begin a round if a wake-up has come that is known of; else return when the first one is."""
         if self.busy:
-            return None  # it tells the alarm
+            return None  # its end arms the timer
         if self._next is None or self._next > now:
             return self._next
         self._task = asyncio.create_task(self._round())
@@ -165,7 +169,7 @@ class Schedules:
         except Rejected as refusal:
             log.info("schedule.not_cancelled", schedule=name, flow_id=flow_id, reason=str(refusal))  # it has ended
 
-    def _count(self, before: "Schedule", after: "Schedule") -> None:
+    def _count(self, before: "ScheduleRecord", after: "ScheduleRecord") -> None:
         self._metrics.count("flowc_schedules_due_total")
         for result, number in after.counts.items():
             if more := number - before.counts.get(result, 0):

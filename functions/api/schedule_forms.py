@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from functions._core.records.values import JsonObject, Model, Timestamp, WholeNumber
 from functions._core.schedules.reasons import ScheduleState
-from functions._core.schedules.record import Overlap, Run, Schedule
+from functions._core.schedules.record import Overlap, ScheduledRun, ScheduleRecord
 from functions.api.actions import PRINTABLE
 
 MAX_NOTE = 500
@@ -34,7 +34,7 @@ class BackfillForm(Model):
     """How many of these runs may be under way at once."""
 
 
-class ScheduleView(Schedule):
+class ScheduleView(ScheduleRecord):
     """A schedule, with what it does next and why."""
 
     state: ScheduleState
@@ -77,7 +77,7 @@ class SchedulePage(Model):
     """Ask for the next page with it; null when there is none."""
 
 
-class RunView(Run):
+class RunView(ScheduledRun):
     """A run with its flow as it is now."""
 
     status: str | None

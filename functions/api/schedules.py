@@ -14,7 +14,7 @@ from functions._core.records.models import Reason
 from functions._core.records.record import fields_of
 from functions._core.schedules import course, reasons, stored
 from functions._core.schedules.moments import moments_between
-from functions._core.schedules.record import MAX_SCHEDULES, NAME, Backfill, Schedule, ScheduleForm
+from functions._core.schedules.record import MAX_SCHEDULES, NAME, Backfill, ScheduleForm, ScheduleRecord
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
@@ -50,7 +50,7 @@ MAX_PAGE = 100
 
 BODY_PROBLEMS = (400, 403, 413, 415, 422)
 
-Change = Callable[[Schedule], Schedule]
+Change = Callable[[ScheduleRecord], ScheduleRecord]
 
 
 @router.put(
@@ -193,7 +193,7 @@ async def backfill_schedule(
         raise Rejected(f"the schedule has {number} between first and last", code="bad_number_of_runs", status=422)
     new = Backfill(next=form.first, until=form.last, at_once=form.at_once)
 
-    def with_backfill(one: Schedule) -> Schedule:
+    def with_backfill(one: ScheduleRecord) -> ScheduleRecord:
         if one.backfill is not None:
             raise Rejected("a backfill of this schedule is under way", code="backfill_under_way", status=409)
         return course.awake(one.but(backfill=new), now, now)
@@ -224,7 +224,7 @@ async def _changed(
     return _armed(services, schedule, name)
 
 
-async def _schedule(services: ApiServices, name: str) -> Schedule:
+async def _schedule(services: ApiServices, name: str) -> ScheduleRecord:
     schedule, _ = await stored.read(services.ports.key_values, sound("schedule", name))
     if schedule is None:
         raise not_found("schedule", name)
@@ -240,7 +240,7 @@ async def _known(services: ApiServices, name: str) -> bool:
         return False
 
 
-def _check_decision(services: ApiServices, schedule: Schedule) -> None:
+def _check_decision(services: ApiServices, schedule: ScheduleRecord) -> None:
     """Raise `Itemised`, status 422, for a decision whose flows C1 would refuse."""
     now = services.ports.clock.now()
     try:
@@ -265,7 +265,7 @@ async def _status(services: ApiServices, flow_id: str | None) -> str | None:
     return flow.status.value if flow is not None else None
 
 
-def _armed(services: ApiServices, schedule: Schedule | None, name: str) -> ScheduleView:
+def _armed(services: ApiServices, schedule: ScheduleRecord | None, name: str) -> ScheduleView:
     """Return what is shown of a schedule that was stored just now, and wake up for it in time."""
     if schedule is None:
         raise not_found("schedule", name)
@@ -273,7 +273,7 @@ def _armed(services: ApiServices, schedule: Schedule | None, name: str) -> Sched
     return _view(services, schedule)
 
 
-def _view(services: ApiServices, schedule: Schedule) -> ScheduleView:
+def _view(services: ApiServices, schedule: ScheduleRecord) -> ScheduleView:
     now = services.ports.clock.now()
     return ScheduleView(
         **dict(schedule),
@@ -283,7 +283,7 @@ def _view(services: ApiServices, schedule: Schedule) -> ScheduleView:
     )
 
 
-def _line(services: ApiServices, schedule: Schedule) -> ScheduleLine:
+def _line(services: ApiServices, schedule: ScheduleRecord) -> ScheduleLine:
     following = None if schedule.paused or schedule.next_at is None else schedule.next_at
     return ScheduleLine(
         name=schedule.name,

@@ -17,7 +17,7 @@ from functions._core.events.commands import CancelRequest
 from functions._core.ports import Ports
 from functions._core.records.models import Flow
 from functions._core.schedules import course, stored
-from functions._core.schedules.record import SPACE, Backfill, RunResult, Schedule, ScheduleForm
+from functions._core.schedules.record import SPACE, Backfill, RunResult, ScheduleForm, ScheduleRecord
 from functions._core.schedules.wakeups import NEVER, WAKEUPS, arm, read_key
 from functions._engine.platform import Platform
 from functions._engine.schedules import Schedules
@@ -44,9 +44,9 @@ class Scheduled:
     def another(self, ports: Ports | None = None) -> Schedules:
         """Return the schedules as another process runs them."""
         used = ports or self.ports
-        return Schedules(used, self.platform.metrics, self.platform.admit, self.platform.order, lambda _at: None)
+        return Schedules(used, self.platform.metrics, self.platform.admit, self.platform.order)
 
-    async def make(self, name: str = "s", **form: Any) -> Schedule:
+    async def make(self, name: str = "s", **form: Any) -> ScheduleRecord:
         """Make a schedule; without more it runs each hour."""
         given = {"decision": DECISION, **({} if form.keys() & {"cron", "moments"} else {"every_seconds": HOUR}), **form}
         wanted = ScheduleForm.model_validate(given)
@@ -61,7 +61,7 @@ class Scheduled:
         self.clock.move(seconds)
         await self.another().round()
 
-    async def schedule(self, name: str = "s") -> Schedule:
+    async def schedule(self, name: str = "s") -> ScheduleRecord:
         schedule, _ = await stored.read(self.ports.key_values, name)
         assert schedule is not None
         return schedule
@@ -231,11 +231,11 @@ class Suite:
         await world.look(HOUR)
         (regular,) = await world.flows()
         await world.end(regular.flow_id)
-        span = {"next": T0 - timedelta(hours=2), "until": T0 + timedelta(hours=1)}
+        past = Backfill(next=T0 - timedelta(hours=2), until=T0 + timedelta(hours=1), at_once=2)
         await stored.changed(
             world.ports.key_values,
             "s",
-            lambda one: one and course.awake(one.but(backfill=Backfill(**span, at_once=2)), T0, T0),
+            lambda one: one and course.awake(one.but(backfill=past), T0, T0),
         )
         for _ in range(6):
             await world.look(6)
@@ -333,7 +333,7 @@ class TestOne(OnMemory):
             return await world.platform.admit(replace(event, data=other))
 
         world.clock.move(HOUR)
-        await Schedules(world.ports, Metrics(), admit, world.platform.order, lambda _at: None).round()
+        await Schedules(world.ports, Metrics(), admit, world.platform.order).round()
         (run,) = (await world.schedule()).runs
         assert (run.result, run.flow_id, (await world.schedule()).running) == (RunResult.REFUSED, None, ())
         assert "decision_id" in (run.reason or "")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.values import flow_id_of
 from functions._core.schedules.moments import jitter_of, moments_between, next_moment
-from functions._core.schedules.record import Overlap, Run, RunResult, Schedule, ScheduleForm
+from functions._core.schedules.record import Overlap, RunResult, ScheduledRun, ScheduleForm, ScheduleRecord
 from functions._core.schedules.wakeups import NEVER
 
 ON_TIME = timedelta(minutes=2)
@@ -32,7 +32,7 @@ LOOK_AGAIN = timedelta(seconds=5)
 """The pause between two looks at whether a run has ended that others wait for."""
 
 
-class Due(NamedTuple):
+class DueMoments(NamedTuple):
     """The moments that are due: those whose runs are made, how many are missed, and the last of these."""
 
     made: tuple[datetime, ...]
@@ -46,7 +46,7 @@ class Due(NamedTuple):
 class Decided(NamedTuple):
     """The result of a look: the schedule afterwards, the moments to start, and the flows to cancel first."""
 
-    schedule: Schedule
+    schedule: ScheduleRecord
     starts: tuple[datetime, ...]
     cancels: tuple[str, ...]
 
@@ -61,7 +61,7 @@ def run_id_of(name: str, moment: datetime) -> str:
     return flow_id_of(decision_id_of(name, moment))
 
 
-def decision_of(schedule: Schedule, moment: datetime) -> dict[str, Any]:
+def decision_of(schedule: ScheduleRecord, moment: datetime) -> dict[str, Any]:
     """Return the decision of a run."""
     words = {"moment": moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "name": schedule.name}
     template = {key: _filled(part, words) for key, part in schedule.decision.items()}
@@ -76,7 +76,7 @@ def decision_of(schedule: Schedule, moment: datetime) -> dict[str, Any]:
     }
 
 
-def event_of(schedule: Schedule, moment: datetime, now: datetime) -> CloudEvent:
+def event_of(schedule: ScheduleRecord, moment: datetime, now: datetime) -> CloudEvent:
     """Return the event that carries the decision of a run."""
     decision = decision_of(schedule, moment)
     return CloudEvent(
@@ -88,12 +88,12 @@ def event_of(schedule: Schedule, moment: datetime, now: datetime) -> CloudEvent:
     )
 
 
-def begins_at(schedule: Schedule, moment: datetime) -> datetime:
+def begins_at(schedule: ScheduleRecord, moment: datetime) -> datetime:
     """Return when the run of a moment begins."""
     return moment + jitter_of(schedule.name, moment, timedelta(seconds=schedule.jitter_seconds))
 
 
-def due(schedule: Schedule, now: datetime) -> Due:
+def due(schedule: ScheduleRecord, now: datetime) -> DueMoments:
     """Return the moments of a schedule that are due at `now`."""
     made: deque[datetime] = deque()
     missed, last_missed = 0, None
@@ -101,7 +101,7 @@ def due(schedule: Schedule, now: datetime) -> Due:
     moment, timetable = None if schedule.paused else schedule.next_at, schedule.timetable
     for _ in range(MOMENTS_PER_LOOK):
         if moment is None or begins_at(schedule, moment) > now:
-            return Due(tuple(made), missed, last_missed, moment, more=False)
+            return DueMoments(tuple(made), missed, last_missed, moment, more=False)
         if begins_at(schedule, moment) < earliest:
             missed, last_missed = missed + 1, moment
         else:
@@ -109,10 +109,10 @@ def due(schedule: Schedule, now: datetime) -> Due:
         if len(made) > schedule.catch_up.runs:
             missed, last_missed = missed + 1, made.popleft()
         moment = next_moment(timetable, moment)
-    return Due((), missed, last_missed, made[0] if made else moment, more=True)
+    return DueMoments((), missed, last_missed, made[0] if made else moment, more=True)
 
 
-def asked_for(schedule: Schedule, found: Due) -> Collection[str]:
+def asked_for(schedule: ScheduleRecord, found: DueMoments) -> Collection[str]:
     """Return the ids of the flows that a decision depends on."""
     if schedule.paused or not (found.made or schedule.queue or schedule.backfill):
         return ()
@@ -121,7 +121,7 @@ def asked_for(schedule: Schedule, found: Due) -> Collection[str]:
     return {*schedule.running, *backfilled, *(run_id_of(schedule.name, moment) for moment in moments)}
 
 
-def decide(schedule: Schedule, found: Due, flows: Mapping[str, bool], now: datetime) -> Decided:
+def decide(schedule: ScheduleRecord, found: DueMoments, flows: Mapping[str, bool], now: datetime) -> Decided:
     """Return what becomes of the moments that are due; `flows` are those that there are, and whether each goes on."""
     look = _Look(schedule, flows if asked_for(schedule, found) else None, now)
     if found.missed and found.last_missed is not None:
@@ -139,7 +139,7 @@ def decide(schedule: Schedule, found: Due, flows: Mapping[str, bool], now: datet
     return Decided(awake(decided, now, again), tuple(look.starts), tuple(look.cancels))
 
 
-def awake(schedule: Schedule, now: datetime, again: datetime | None = None) -> Schedule:
+def awake(schedule: ScheduleRecord, now: datetime, again: datetime | None = None) -> ScheduleRecord:
     """Return a schedule with the moment of its wake-up; `again` asks for another look then."""
     if schedule.paused:
         return schedule.but(wakeup_at=NEVER)
@@ -149,16 +149,16 @@ def awake(schedule: Schedule, now: datetime, again: datetime | None = None) -> S
     return schedule.but(wakeup_at=min(waits, default=NEVER))
 
 
-def started_by(schedule: Schedule, moment: datetime, now: datetime, who: str) -> Schedule:
+def started_by(schedule: ScheduleRecord, moment: datetime, now: datetime, who: str) -> ScheduleRecord:
     """Return a schedule after a person had it run at once."""
     flow_id = run_id_of(schedule.name, moment)
     if any(run.flow_id == flow_id for run in schedule.runs):
         return schedule
-    run = Run(moment=moment, at=now, result=RunResult.STARTED, flow_id=flow_id, reason=f"wanted by {who[:60]}")
+    run = ScheduledRun(moment=moment, at=now, result=RunResult.STARTED, flow_id=flow_id, reason=f"wanted by {who[:60]}")
     return schedule.with_runs(run).but(running=(*schedule.running, flow_id)[-MAX_RUNNING:])
 
 
-def refused(schedule: Schedule, moment: datetime, reason: str) -> Schedule:
+def refused(schedule: ScheduleRecord, moment: datetime, reason: str) -> ScheduleRecord:
     """Return a schedule one of whose runs was refused at the door."""
     flow_id = run_id_of(schedule.name, moment)
     runs = tuple(
@@ -171,17 +171,17 @@ def refused(schedule: Schedule, moment: datetime, reason: str) -> Schedule:
     return schedule.but(runs=runs, counts=counts, running=running)
 
 
-def made(form: ScheduleForm, name: str, before: Schedule | None, now: datetime) -> Schedule:
+def made(form: ScheduleForm, name: str, before: ScheduleRecord | None, now: datetime) -> ScheduleRecord:
     """Return the schedule that a form asks for, in place of the one before; what that has begun goes on."""
     if before is None:
-        new = Schedule(**dict(form), name=name, created_at=now, updated_at=now)
+        new = ScheduleRecord(**dict(form), name=name, created_at=now, updated_at=now)
         return awake(new.but(next_at=next_moment(form.timetable, now)), now)
     same = form.timetable == before.timetable
     following = before.next_at if same else next_moment(form.timetable, now)
     return awake(before.but(**dict(form), updated_at=now, next_at=following), now)
 
 
-def resumed(schedule: Schedule, now: datetime) -> Schedule:
+def resumed(schedule: ScheduleRecord, now: datetime) -> ScheduleRecord:
     """Return a schedule that goes on: with the moments to come, not with those that have passed meanwhile."""
     going_on = schedule.but(paused=False, note=None, next_at=next_moment(schedule.timetable, now))
     return awake(going_on, now)
@@ -190,12 +190,12 @@ def resumed(schedule: Schedule, now: datetime) -> Schedule:
 class _Look:
     """What one look decides, moment by moment."""
 
-    def __init__(self, schedule: Schedule, flows: Mapping[str, bool] | None, now: datetime) -> None:
+    def __init__(self, schedule: ScheduleRecord, flows: Mapping[str, bool] | None, now: datetime) -> None:
         self._schedule, self._flows, self._now = schedule, flows or {}, now
         self.running = [one for one in schedule.running if flows is None or flows.get(one, False)]
         self.queue = list(schedule.queue)
         self.backfill = schedule.backfill
-        self.runs: list[Run] = []
+        self.runs: list[ScheduledRun] = []
         self.starts: list[datetime] = []
         self.cancels: list[str] = []
         self.again = False
@@ -209,7 +209,7 @@ class _Look:
         number: int = 1,
     ) -> None:
         """Add a line to the history."""
-        run = Run(moment=moment, at=self._now, result=result, flow_id=flow_id, reason=reason, number=number)
+        run = ScheduledRun(moment=moment, at=self._now, result=result, flow_id=flow_id, reason=reason, number=number)
         self.runs.append(run)
 
     def begin_queued(self) -> None:
@@ -275,7 +275,7 @@ class _Look:
         self.note(moment, RunResult.QUEUED, reason=f"flow {before} of the run before has not ended")
 
 
-def _made_up_for(schedule: Schedule) -> Sequence[datetime]:
+def _made_up_for(schedule: ScheduleRecord) -> Sequence[datetime]:
     """Return the moments of the past whose turn may be now."""
     backfill = schedule.backfill
     if backfill is None:

@@ -6,7 +6,7 @@ from itertools import islice
 from functions._core.records.values import Word, format_time
 from functions._core.schedules.course import begins_at
 from functions._core.schedules.moments import next_moment
-from functions._core.schedules.record import RunResult, Schedule
+from functions._core.schedules.record import RunResult, ScheduleRecord
 
 NEXT_RUNS = 5
 """Runs to come that are named."""
@@ -20,7 +20,7 @@ class ScheduleState(Word):
     OVER = "OVER"
 
 
-def state_of(schedule: Schedule) -> ScheduleState:
+def state_of(schedule: ScheduleRecord) -> ScheduleState:
     """Return the state of a schedule; it is OVER when nothing is left that it could start."""
     if schedule.paused:
         return ScheduleState.PAUSED
@@ -28,7 +28,7 @@ def state_of(schedule: Schedule) -> ScheduleState:
     return ScheduleState.ACTIVE if left else ScheduleState.OVER
 
 
-def next_runs(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
+def next_runs(schedule: ScheduleRecord, now: datetime) -> tuple[datetime, ...]:
     """Return when the next runs begin, jitter included; those of a paused schedule if it were resumed now."""
     timetable, moment = schedule.timetable, schedule.next_at
     if schedule.paused:
@@ -40,12 +40,12 @@ def next_runs(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
     return tuple(found)
 
 
-def why(schedule: Schedule, now: datetime) -> str:
+def why(schedule: ScheduleRecord, now: datetime) -> str:
     """Return why a schedule runs when it does, or does not run."""
     return "; ".join(islice(_sentences(schedule, now), 4))
 
 
-def _sentences(schedule: Schedule, now: datetime) -> list[str]:
+def _sentences(schedule: ScheduleRecord, now: datetime) -> list[str]:
     if schedule.paused:
         return [f"it is paused: {schedule.note or 'no reason given'}", "it goes on when it is resumed"]
     found: list[str] = []
@@ -61,7 +61,7 @@ def _sentences(schedule: Schedule, now: datetime) -> list[str]:
     return [*found, *_about_next(schedule, now)]
 
 
-def _about_next(schedule: Schedule, now: datetime) -> list[str]:
+def _about_next(schedule: ScheduleRecord, now: datetime) -> list[str]:
     if schedule.next_at is None:
         over = "as it was enabled until" if schedule.enabled_until else ""
         end = format_time(schedule.enabled_until) if schedule.enabled_until else ""

@@ -152,7 +152,7 @@ class RunResult(Word):
     REFUSED = "REFUSED"
 
 
-class Run(Model):
+class ScheduledRun(Model):
     """A line of the history of a schedule."""
 
     moment: Timestamp
@@ -182,7 +182,7 @@ class Backfill(Model):
     """Flows of its runs that have not ended, as far as is known."""
 
 
-class Schedule(ScheduleForm):
+class ScheduleRecord(ScheduleForm):
     """A schedule as it is stored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -209,10 +209,10 @@ class Schedule(ScheduleForm):
     """The moments of the past that are being made up for."""
     counts: Mapping[str, int] = Field(default_factory=dict)
     """How many moments had which result; runs that have waited count as STARTED, too."""
-    runs: tuple[Run, ...] = ()
+    runs: tuple[ScheduledRun, ...] = ()
     """The newest lines of the history, the oldest first."""
 
-    def with_runs(self, *runs: Run) -> "Schedule":
+    def with_runs(self, *runs: ScheduledRun) -> "ScheduleRecord":
         """Return the schedule with more lines in its history, counted."""
         counts = {**self.counts}
         for run in runs:

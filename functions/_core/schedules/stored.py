@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from functions._core.errors import Conflict, Unreadable
 from functions._core.ports import Entry, KeyValues
-from functions._core.schedules.record import SPACE, Schedule
+from functions._core.schedules.record import SPACE, ScheduleRecord
 from functions._core.schedules.wakeups import TRIES, WAKEUPS, arm, key_of, read_key
 
 GONE = b"null"
@@ -25,7 +25,7 @@ NAMES = 1000
 class Stored(NamedTuple):
     """A schedule, None where there is none, and the version of its record, 0 where there is none."""
 
-    schedule: Schedule | None
+    schedule: ScheduleRecord | None
     version: int
 
 
@@ -37,7 +37,7 @@ async def read(entries: KeyValues, name: str) -> Stored:
     return Stored(_parsed(entry), entry.version)
 
 
-async def page(entries: KeyValues, after: str | None, limit: int) -> tuple[Sequence[Schedule], str | None]:
+async def page(entries: KeyValues, after: str | None, limit: int) -> tuple[Sequence[ScheduleRecord], str | None]:
     """Return schedules that can be read behind a name, by name, and the name behind which the next page begins."""
     found = await entries.page(SPACE, after, limit)
     schedules = []
@@ -62,7 +62,7 @@ async def number(entries: KeyValues, at_most: int) -> int:
     return min(seen, at_most)
 
 
-async def put(entries: KeyValues, new: Schedule, before: Stored) -> None:
+async def put(entries: KeyValues, new: ScheduleRecord, before: Stored) -> None:
     """Store a schedule in place of what was read before; raise `Conflict` when that has changed meanwhile."""
     old = None if before.schedule is None else key_of(before.schedule.wakeup_at, new.name)
     old_entry = await entries.get(WAKEUPS, old) if old and old != key_of(new.wakeup_at, new.name) else None
@@ -73,8 +73,8 @@ async def put(entries: KeyValues, new: Schedule, before: Stored) -> None:
 
 
 async def changed(
-    entries: KeyValues, name: str, change: Callable[[Schedule | None], Schedule | None]
-) -> Schedule | None:
+    entries: KeyValues, name: str, change: Callable[[ScheduleRecord | None], ScheduleRecord | None]
+) -> ScheduleRecord | None:
     """Store what `change` makes of a schedule, and return it; nothing is stored where it returns None."""
     for _ in range(TRIES):
         before = await read(entries, name)
@@ -107,7 +107,7 @@ async def removed(entries: KeyValues, name: str) -> bool:
     raise _contended(name)
 
 
-async def moved(entries: KeyValues, new: Schedule, version: int, wakeup: Entry) -> None:
+async def moved(entries: KeyValues, new: ScheduleRecord, version: int, wakeup: Entry) -> None:
     """Store a schedule after a look that `wakeup` has led to; raise `Conflict` when it has changed meanwhile."""
     await arm(entries, new.wakeup_at, new.name)
     await entries.put(SPACE, new.name, _written(new), version=version)
@@ -132,16 +132,16 @@ async def postpone(entries: KeyValues, wakeup: Entry, until: datetime) -> None:
     await entries.remove(WAKEUPS, wakeup.key, wakeup.version)
 
 
-def _parsed(entry: Entry) -> Schedule | None:
+def _parsed(entry: Entry) -> ScheduleRecord | None:
     if entry.value == GONE:
         return None
     try:
-        return Schedule.model_validate_json(entry.value)
+        return ScheduleRecord.model_validate_json(entry.value)
     except ValidationError as error:
         raise Unreadable(f"schedule {entry.key} cannot be read: {error.errors()[0]['msg']}", entry.version) from None
 
 
-def _written(schedule: Schedule) -> bytes:
+def _written(schedule: ScheduleRecord) -> bytes:
     return schedule.model_dump_json().encode()
 
 
