@@ -51,6 +51,9 @@ class Commands(LazyGroup):
         CommandEntry(
             FLOWS, "submit", f"{ROOM}.submit_command:submit", "Submit a decision and print the id of its flow."
         ),
+        CommandEntry(
+            FLOWS, "schedule", f"{ROOM}.schedule_commands:schedule", "Submit a decision again and again, by a schedule."
+        ),
         CommandEntry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
         CommandEntry(
             FLOWS,

@@ -41,6 +41,7 @@ from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
 from functions._engine.registry_log import RegistryLog
 from functions._engine.report_intake import ReportIntake
+from functions._engine.schedules import Schedules
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
 from functions._engine.sweep import Sweeper
@@ -79,8 +80,7 @@ class Platform:
         what is due next, else the sweeper is. `commits_singly` is for a store that charges more for several at once.
         With `threads` large plans are read and planned in one. It `tells_registry` changes to those who watch it.
         """
-        self._chance = chance
-        self.instruments = Instruments(ports, queue, settings.rules, recorder)
+        self._chance, self.instruments = chance, Instruments(ports, queue, settings.rules, recorder)
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self.ports = ports = replace(ports, pheromones=self.pheromones)
@@ -107,19 +107,18 @@ class Platform:
         self._companions = self._new_companions()
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
-    def _new_companions(self) -> Sequence[InFlight | EventsIn]:
-        """Return what follows commits beside the chain."""
+    def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules]:
+        """Return what works beside the chain."""
+        limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
-        return (
-            InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order),
-            self._events_in,
-        )
+        self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
+        return limited, self._events_in, self.schedules
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (*acts, *(one.observe for one in self._companions))
+        return (*acts, *(one.observe for one in self._companions if not isinstance(one, Schedules)))
 
     def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
         return Dispatcher(

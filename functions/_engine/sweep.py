@@ -36,6 +36,8 @@ class Sweeper:
         self._rounds = rounds
         self._next: datetime | None = None
         self.longest_sleep = LONGEST_SLEEP
+        self.begin: Callable[[datetime], datetime | None] = lambda _now: None
+        """Begins what else is due at a moment, such as schedules; returns when the first is that is not."""
         self._woken = asyncio.Event()
 
     def arm(self, at: datetime) -> None:
@@ -79,9 +81,9 @@ class Sweeper:
             if len(page) < PAGE:
                 break
         self._next = None
-        following = await self._ports.wakeups.next_due()
-        if following is not None:
-            self.arm(following)
+        for following in (await self._ports.wakeups.next_due(), self.begin(self._ports.clock.now())):
+            if following is not None:
+                self.arm(following)
 
     async def tick(self) -> None:
         """Act on everything that is due now and go one round: what a schedule outside asks for."""

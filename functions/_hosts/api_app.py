@@ -77,6 +77,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         report_refused=refused,
         read_avro=read_avro,
         state=lambda: _state(platform),
+        arm=platform.schedules.arm,
     )
 
 

@@ -102,6 +102,9 @@ TOKEN_REFUSALS = ("bad_token", "expired_token", "foreign_token")
 SIGNATURE_REFUSALS = ("bad_signature", "not_signed", "stale_signature")
 """Codes of refusals that alerts read, and that have to be there at zero."""
 
+SCHEDULED = ("STARTED", "QUEUED", "SKIPPED", "MISSED", "REFUSED")
+"""What becomes of a moment of a schedule: `RunResult`, whose models most functions do not import."""
+
 RATE_LIMITS = (READ, WRITE, WORKER, STRANGER, DAY)
 SIGNALS = tuple(kind.value for kind in SignalKind)
 REGISTRY_OPERATIONS = ("discover", "get", "register", "deregister")
@@ -134,9 +137,7 @@ FLOWS: Sequence[Metric] = (
     counter("flowc_decisions_total", "Decisions that became a flow"),
     counter("flowc_transitions_total", "Transitions of flows and tickets, by event", type=OPEN),
     counter("flowc_timeouts_total", "Time limits that ran out, by what was waited for", limit=LIMITS),
-    counter(
-        "flowc_held_back_total", "Flows beyond a limit: of all, or of their concurrency key", limit=HELD_BACK
-    ),
+    counter("flowc_held_back_total", "Flows beyond a limit: of all, or of their concurrency key", limit=HELD_BACK),
     counter("orchestration_workflows_started_total", "Flows whose plan was accepted", risk_band=BANDS),
     counter("orchestration_workflows_completed_total", "Flows ended, by status", status=FLOW_ENDS),
     seconds("orchestration_workflow_duration_seconds", "From a decision to the outcome", FLOW_BUCKETS, status=OPEN),
@@ -216,6 +217,9 @@ WEBHOOKS: Sequence[Metric] = (
     counter("flowc_webhooks_repeated_total", "Tries of a webhook that failed and are repeated"),
     counter("flowc_webhooks_failed_total", "Events that a webhook refused, or has not taken in ten tries"),
     counter("flowc_webhooks_disabled_total", "Subscriptions disabled, as their webhook answered 410"),
+    counter("flowc_schedules_due_total", "Looks at a schedule whose wake-up had come"),
+    counter("flowc_schedules_runs_total", "Moments of schedules, by what became of them", result=SCHEDULED),
+    seconds("flowc_schedules_lateness_seconds", "From when a scheduled run is due to its flow", FLOW_BUCKETS),
     seconds("flowc_webhooks_duration_seconds", "POST to a webhook, to its answer"),
     gauge("flowc_webhooks_waiting", "Events that wait for a webhook", "events"),
     counter(

@@ -21,6 +21,7 @@ from functions.api import (
     limits,
     orders,
     problems,
+    schedules,
     signals,
     subscriptions,
     system,
@@ -73,6 +74,7 @@ MODULES = (
     keys,
     aggregates,
     subscriptions,
+    schedules,
     webhooks,
     system,
 )

@@ -16,6 +16,7 @@ from functions._core.events.envelope import type_of
 from functions._core.placement.leasing import LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
+from functions._core.schedules.record import ScheduleForm
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
@@ -31,6 +32,7 @@ from functions.api.forms import (
     Wanted,
 )
 from functions.api.links import add_links
+from functions.api.schedule_forms import BackfillForm, SchedulePause
 from functions.api.ticket_forms import RetryForm, StatusChange
 from functions.api.webhook_forms import PipelineCompleted, Rotation
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
@@ -178,6 +180,9 @@ def _schemas() -> Mapping[str, Document]:
         Arguable,
         SignalBody,
         SubscriptionForm,
+        ScheduleForm,
+        SchedulePause,
+        BackfillForm,
         Rotation,
         PipelineCompleted,
         Registration,

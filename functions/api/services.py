@@ -75,6 +75,10 @@ def _never_down() -> datetime | None:
     """Return when the platform came up: it was never away."""
 
 
+def _unarmed(_at: datetime) -> None:
+    """Wake nobody: the round of another process finds it."""
+
+
 def _untold(_refused: RefusedReport) -> None:
     """Tell nobody."""
 
@@ -221,6 +225,7 @@ class ApiServices:
     webhooks: WebhookServices | None = None
     watchers: Watchers = field(default_factory=Watchers)
     calls: Calls | None = None
+    arm: Callable[[datetime], None] = _unarmed
     state: Callable[[], ProcessState] = ProcessState
     refused_proofs: RefusedProofs = field(default_factory=RefusedProofs)
 

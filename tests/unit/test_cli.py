@@ -56,6 +56,11 @@ COMMANDS = [
     ("audits",),
     ("inbox",),
     ("incidents",),
+    ("schedule",),
+    *(
+        ("schedule", verb)
+        for verb in ("put", "list", "show", "runs", "pause", "resume", "run", "backfill", "stop-backfill", "delete")
+    ),
     ("subscriptions",),
     *(("subscriptions", verb) for verb in ("create", "list", "test", "deliveries", "resend", "rotate", "delete")),
     ("dead-letters",),

@@ -1,0 +1,1 @@
+"""Schedules: their moments, their due runs, and their records."""
