@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from functions._core.decision.admission import admit, decision_id_of
+from functions._core.decision.stored_plans import with_stored_plan
 from functions._core.engine import CommandResult, ReportResult
 from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
@@ -193,6 +194,7 @@ class Platform:
 
     async def _admit(self, event: CloudEvent) -> str:
         decision_id_of(event.data)  # what cannot become a flow is not written out first
+        event = await with_stored_plan(self.ports.key_values, event)
         text = msgspec.json.encode(event.data)
         admitted = partial(admit, event, text, self.ports.clock.now(), self.rules)
         flow, step = await self._heavy.run(admitted) if len(text) > LARGE_DECISION else admitted()

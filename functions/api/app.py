@@ -17,7 +17,9 @@ from functions.api import (
     keys,
     leases,
     orders,
+    plans,
     problems,
+    schemas,
     signals,
     subscriptions,
     system,
@@ -68,6 +70,8 @@ MODULES = (
     aggregates,
     subscriptions,
     webhooks,
+    plans,
+    schemas,
     system,
 )
 

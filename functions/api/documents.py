@@ -19,7 +19,17 @@ from functions._core.records.models import TaskLog
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
-from functions.api.forms import AdjustForm, Flush, KeyForm, OrderForm, RedriveForm, ReplanForm, SkipForm, Wanted
+from functions.api.forms import (
+    AdjustForm,
+    Flush,
+    KeyForm,
+    OrderForm,
+    PlanForm,
+    RedriveForm,
+    ReplanForm,
+    SkipForm,
+    Wanted,
+)
 from functions.api.links import add_links
 from functions.api.ticket_forms import RetryForm, StatusChange
 from functions.api.webhook_forms import PipelineCompleted, Rotation
@@ -169,6 +179,7 @@ def _schemas() -> Mapping[str, Document]:
         SubscriptionForm,
         Rotation,
         PipelineCompleted,
+        PlanForm,
         Registration,
         Heartbeat,
         LeaseRequest,

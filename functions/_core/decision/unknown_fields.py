@@ -25,6 +25,9 @@ CUTOFF = 0.6
 MAX_NAME = 60
 """Characters of a name that are compared with others."""
 
+EDITORS = "$schema"
+"""Where editors find the JSON Schema of a file; nothing here reads it."""
+
 CARRIED_BY_DECISION = frozenset(
     [
         "trace_id",
@@ -139,7 +142,7 @@ def _of(
 ) -> Iterator[tuple[str, type[Input], str]]:
     if isinstance(data, Mapping):
         unknown = [name for name in data if not (name in model.model_fields or name in model.synonyms)]
-        yield from ((f"{place}{name}", model, name) for name in unknown if name not in carried)
+        yield from ((f"{place}{name}", model, name) for name in unknown if name not in carried and name != EDITORS)
 
 
 def _warning(name: str, seen: Seen) -> Reason:
