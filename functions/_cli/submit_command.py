@@ -9,9 +9,7 @@ from functions._cli.options import DEFAULT_URL, ApiKey, Url
 
 
 def submit(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A decision as JSON, or a CloudEvent with it; - is stdin.")
-    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A decision or a plan as JSON or YAML; - is stdin.")],
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the flow to its end.")] = False,
     url: Url = DEFAULT_URL,

@@ -112,8 +112,10 @@ async def get_plan(services: Services, name: Name, version: Version) -> StoredPl
 @router.put(
     "/{name}/versions/{version}",
     status_code=201,
-    responses={200: {"model": StoredVersion, "description": "It was stored before, with the same content"}}
-    | problems(400, 409, 413, 415, 422, 503),
+    responses={
+        **problems(400, 409, 413, 415, 422, 503),
+        200: {"model": StoredVersion, "description": "It was stored before, with the same content"},
+    },
     openapi_extra=json_body(PlanForm),
 )
 async def put_plan(

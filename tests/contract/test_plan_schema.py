@@ -147,7 +147,7 @@ VALUES = st.recursive(
 @st.composite
 def changed_documents(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a decision with a construct in it, with another value in up to three places."""
-    document = deepcopy(draw(st.sampled_from([*CONSTRUCTS.values()])))
+    document: dict[str, Any] = deepcopy(draw(st.sampled_from([*CONSTRUCTS.values()])))
     for _ in range(draw(st.integers(0, 3))):
         path = draw(st.sampled_from([*paths(document)]))
         part: Any = document
@@ -183,9 +183,10 @@ def _breaks_a_rule_between_fields(document: Mapping[str, Any]) -> bool:
 
 
 def test_every_field_of_the_language_is_described() -> None:
-    parts = validator("decision").schema["$defs"]
+    whole: Any = validator("decision").schema
+    parts = whole["$defs"]
     for model in (Task, CognitivePlan, Decision):
-        schema = validator("decision").schema if model is Decision else parts[model.__name__]
+        schema = whole if model is Decision else parts[model.__name__]
         for name in model.model_fields:
             assert schema["properties"][name]["description"] == phrase(model, name), name
     for record in (Approval, Wait, Foreach, EventFilter):

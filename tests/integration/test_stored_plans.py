@@ -126,9 +126,11 @@ async def test_a_plan_that_c1_would_refuse_is_not_stored_and_every_error_is_name
     answer = await put(api, "bad", "1.0.0", {"tasks": [a_task("a", "b"), a_task("b", "a"), a_task("c"), a_task("c")]})
     errors = problem_of(answer, 422, "invalid_plan")["errors"]
     assert {error["code"] for error in errors} >= {"duplicate_task_id", "cyclic_dependencies"}
-    for wrong in ({}, {"tasks": []}, {"tasks": 5}, {"tasks": [{}]}):
+    wrongs: tuple[object, ...] = ({}, {"tasks": []}, {"tasks": 5}, {"tasks": [{}]})
+    for wrong in wrongs:
         problem_of(await put(api, "bad", "1.0.0", wrong), 422, "invalid_plan")
-    for no_object in ([], 5, "x"):
+    others: tuple[object, ...] = ([], 5, "x")
+    for no_object in others:
         problem_of(await put(api, "bad", "1.0.0", no_object), 422, "invalid_data")
     assert (await api.get(PATH))["items"] == []
 
