@@ -20,7 +20,7 @@ WIDTH = 100
 """Characters of a line that are shown."""
 
 
-class Place(NamedTuple):
+class TextPlace(NamedTuple):
     """A place in a text; both count from 1."""
 
     line: int
@@ -46,14 +46,14 @@ def json_tokens(text: str) -> Iterator[Token]:
             yield Token("v", _text(part) if kind == "text" else part, line, column)
 
 
-def places(tokens: Iterable[Token], wanted: Collection[str]) -> Mapping[str, Place]:
+def places(tokens: Iterable[Token], wanted: Collection[str]) -> Mapping[str, TextPlace]:
     """Return, for each wanted path such as `tasks[3].wait`, its place, or that of the nearest thing around it.
 
     A member of an object is where its name is.
     """
     chains = {where: [*_around(where)] for where in wanted}
     asked = {part for chain in chains.values() for part in chain}
-    found: dict[str, Place] = {}
+    found: dict[str, TextPlace] = {}
     stack: list[tuple[str, str]] = []
     counts: list[int] = []
     where = ""
@@ -71,22 +71,23 @@ def places(tokens: Iterable[Token], wanted: Collection[str]) -> Mapping[str, Pla
                 where = f"{around}.{token.text}" if around else token.text
             counts[-1] += 1
         if where in asked:
-            found.setdefault(where, Place(token.line + 1, token.column + 1))
+            found.setdefault(where, TextPlace(token.line + 1, token.column + 1))
         if token.kind in "{[" and not key:
             stack.append((token.kind, where))
             counts.append(0)
     return {
-        where: next((found[part] for part in chain if part in found), Place(1, 1)) for where, chain in chains.items()
+        where: next((found[part] for part in chain if part in found), TextPlace(1, 1))
+        for where, chain in chains.items()
     }
 
 
-def spoken_place(sentence: str) -> Place:
+def spoken_place(sentence: str) -> TextPlace:
     """Return the place that a parser's sentence names, the beginning where it names none."""
     match = SPOKEN.search(sentence)
-    return Place(int(match[1]), int(match[2])) if match else Place(1, 1)
+    return TextPlace(int(match[1]), int(match[2])) if match else TextPlace(1, 1)
 
 
-def picture_of(lines: list[str], place: Place) -> list[str]:
+def picture_of(lines: list[str], place: TextPlace) -> list[str]:
     """Return the line of a place with a caret below; of a long line the part around the place."""
     if not 1 <= place.line <= len(lines):
         return []

@@ -93,12 +93,12 @@ def _tell(file: "DecisionFile", found: dict[str, Any]) -> None:
     """Say each finding with its place, the line and a caret."""
     if not any(found[kind] for kind in KINDS):
         return
-    from functions._cli.text_places import Place, picture_of
+    from functions._cli.text_places import TextPlace, picture_of
     from functions._cli.words import clean
 
     for kind, reasons in _located(file, found).items():
         for reason in reasons:
-            place = Place(reason["line"], reason["column"])
+            place = TextPlace(reason["line"], reason["column"])
             head = f"{file.name}:{place.line}:{place.column}: {KINDS[kind]}"
             say(f"{head}: {clean(reason['message'])} ({reason['code']})")
             for line in picture_of(file.lines, place):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions._cli.decision_file import is_yaml, read_file
-from functions._cli.text_places import Place, json_tokens, picture_of, places
+from functions._cli.text_places import TextPlace, json_tokens, picture_of, places
 from functions._cli.yaml_text import parse_yaml, yaml_tokens
 from functions._core.errors import Rejected
 from tests.support.command_line import flowc
@@ -203,11 +203,11 @@ def test_the_place_of_a_decision_within_an_event_is_found() -> None:
 
 def test_a_picture_shows_the_part_of_a_long_line_and_moves_no_cursor() -> None:
     line = "x" * 5_000 + "\x1b[2J" + "y" * 5_000
-    shown = picture_of([line], Place(1, 5_001))
+    shown = picture_of([line], TextPlace(1, 5_001))
     assert max(map(len, shown)) < 120
     assert "\x1b" not in "".join(shown)
     assert shown[0][shown[1].index("^") :].startswith(" [2Jyyy")
-    assert picture_of([line], Place(7, 1)) == []
+    assert picture_of([line], TextPlace(7, 1)) == []
 
 
 def test_places_of_yaml_are_those_of_its_keys() -> None:
