@@ -51,6 +51,7 @@ class Commands(LazyGroup):
         CommandEntry(
             FLOWS, "submit", f"{ROOM}.submit_command:submit", "Submit a decision and print the id of its flow."
         ),
+        CommandEntry(FLOWS, "plan", f"{ROOM}.plan_commands:plan", "Draw plans, and store them by name."),
         CommandEntry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
         CommandEntry(FLOWS, "show", f"{ROOM}.flow_commands:show", "Show a flow and its tickets."),
         CommandEntry(FLOWS, "result", f"{ROOM}.output_commands:result", "Print the outputs of a flow's tasks as JSON."),

@@ -84,6 +84,10 @@ class PlatformClient:
         """Send `body` as JSON and return the answer."""
         return await self._call("POST", path, json.dumps(dict(body or {})).encode(), JSON)
 
+    async def put(self, path: str, body: Mapping[str, Any]) -> JsonObject:
+        """Put `body` as JSON at `path` and return the answer."""
+        return await self._call("PUT", path, json.dumps(dict(body)).encode(), JSON)
+
     async def delete(self, path: str) -> JsonObject:
         """Remove what is at `path`."""
         return await self._call("DELETE", path, headers=JSON)

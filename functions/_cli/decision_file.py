@@ -94,8 +94,8 @@ def read_file(name: str, text: bytes, run: str = "") -> DecisionFile:
     if "specversion" in document:
         return DecisionFile(name, text, yaml, _event(text, document, yaml=yaml), root="data.")
     if "tasks" in document and PLAN not in document:
-        return DecisionFile(name, text, yaml, _event_of(around(document, run)), prefix=f"{PLAN}.")
-    return DecisionFile(name, text, yaml, _event_of(document))
+        return DecisionFile(name, text, yaml, event_of(around(document, run)), prefix=f"{PLAN}.")
+    return DecisionFile(name, text, yaml, event_of(document))
 
 
 def around(plan: Mapping[str, Any], run: str = "") -> dict[str, Any]:
@@ -110,7 +110,8 @@ def around(plan: Mapping[str, Any], run: str = "") -> dict[str, Any]:
     }
 
 
-def _event_of(data: Mapping[str, Any]) -> CloudEvent:
+def event_of(data: Mapping[str, Any]) -> CloudEvent:
+    """Return the event that carries a decision."""
     return CloudEvent(id=str(uuid4()), source="/flowc/cli", type=DECISION, time=datetime.now(UTC), data=data)
 
 

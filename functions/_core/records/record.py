@@ -119,6 +119,8 @@ def _plain(value: object) -> object:
         return structs.replace(value, **{name: write(getattr(value, name)) for name, write in writers})
     if isinstance(value, datetime):
         return format_time(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
@@ -146,7 +148,7 @@ def _writers(hint: object) -> Iterator[Writer]:
     elif isinstance(hint, type) and issubclass(hint, Record):
         yield from [_plain] if _writers_of(hint) else []
     elif writers := {writer for part in parts for writer in _writers(part)}:
-        yield _plain if get_origin(hint) is tuple else writers.pop()
+        yield _plain if get_origin(hint) in {tuple, Mapping} else writers.pop()
 
 
 @cache
