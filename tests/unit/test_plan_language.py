@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowc.plan import INDEX, Plan, given, item, secret
+from functions._cli.decision_file import read_file
 from functions._core.decision.reading import check_plan, decision_in
 from functions._core.decision.sample_constructs import SCHEDULE, SENTENCES, construct_sample
 from functions._core.decision.unknown_fields import unknown_fields
@@ -16,6 +17,7 @@ from tests.conftest import ROOT
 from tests.contract.test_plan_schema import fits
 from tests.support.command_line import flowc
 from tests.support.decisions import NOW
+from tests.support.documents import Block, blocks
 
 DECISIONS = [name for name in SENTENCES if name != SCHEDULE]
 
@@ -94,3 +96,18 @@ def test_writing_a_plan_imports_nothing_of_the_platform() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+GUIDE = (ROOT / "docs" / "guides" / "plans.md").read_text(encoding="utf-8")
+EXAMPLES = [block for block in blocks(GUIDE) if block.language in {"yaml", "python"}]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda block: f"line {block.line}")
+def test_each_example_of_the_guide_is_a_plan_that_nothing_is_wrong_with(example: Block) -> None:
+    text = example.text
+    if example.language == "python":
+        run = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=True)
+        text = run.stdout
+    document = read_file("-", text.encode()).event.data
+    assert (fits("decision", document), unknown_fields(document)) == ([], ())
+    assert check_plan(decision_in(document), NOW) == ((), ())
