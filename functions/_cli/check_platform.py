@@ -20,7 +20,7 @@ from functions._adapters.http.cloudevents import write_structured
 from functions._cli.check_report import CheckFailed, CheckReport, within
 from functions._cli.client import LOOPBACK, CommandRefused, PlatformClient, flow_path, ticket_path
 from functions._cli.console import CommandFailed
-from functions._cli.submission import DECISION
+from functions._cli.decision_file import DECISION
 from functions._cli.wire import COMPLETED, ENDED_FLOWS, JsonObject
 from functions._core.events.envelope import CloudEvent
 from functions._engine.version import __version__

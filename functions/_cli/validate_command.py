@@ -1,59 +1,114 @@
-"""`flowc validate`: the checks of C1 without a platform."""
+"""`flowc validate`: the checks of C1 without a platform, each finding with its place in the file."""
 
 from time import perf_counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from functions._cli.console import print_json, run, say
+from functions._cli.console import WRONG_USE, CommandFailed, print_json, run, say
 from functions._cli.options import AsJson
 from functions._core.explain.spans import counted, span_of_seconds
+
+if TYPE_CHECKING:
+    from functions._cli.decision_file import DecisionFile
+
+KINDS = {"errors": "error", "warnings": "warning", "approval": "approval"}
+"""What is found, and the word for one of it."""
 
 
 def validate(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A decision as JSON, or a CloudEvent with it; - is stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="A decision or a plan as JSON or YAML, or a CloudEvent with one; - is stdin."
+        ),
     ],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Check a decision without submitting it: what C1 would refuse, and what it would warn of.
+    """Check a decision or a plan without submitting it: what C1 would refuse, and what it would warn of.
 
-    The exit status is 1 when it would be refused, 2 when the file is no decision.
+    Each finding comes with its line and column. The exit status is 1 when the decision would be refused, 2 when the
+    file holds none.
     """
     run(_validate(file, as_json=as_json))
 
 
-async def _validate(file: str, *, as_json: bool) -> int:
+async def _validate(name: str, *, as_json: bool) -> int:
     begun = perf_counter()
+    file = _read(name)
     found = _checked(file)
     found["duration_ms"] = round(1000 * (perf_counter() - begun), 3)
     errors, needs, edges = found["errors"], found["approval"], found["redundant_edges"]
     if as_json:
-        from functions._core.records.record import fields_of
-
-        reasons = {kind: [fields_of(reason) for reason in found[kind]] for kind in ("errors", "warnings", "approval")}
-        print_json({"valid": not errors, **found, **reasons})
+        print_json({"valid": not errors, **found, **_located(file, found)})
         return 1 if errors else 0
-    for kind, reasons in (("error", errors), ("warning", found["warnings"]), ("approval", needs)):
-        for reason in reasons:
-            say(f"{kind}: {reason.message} ({reason.code})")
+    _tell(file, found)
     if errors:
-        typer.echo(f"{file}: would be rejected")
+        typer.echo(f"{name}: would be rejected")
         return 1
     if edges:
         say(f"redundant, as other dependencies imply it: {', '.join(edges)}")
-    typer.echo(f"{file}: valid{', waits for approval' if needs else ''}")
+    typer.echo(f"{name}: valid{', waits for approval' if needs else ''}")
     path = span_of_seconds(found["critical_path_ms"] / 1000)
     typer.echo(f"{counted(found['levels'], 'level')}, critical path {path}, checked in {found['duration_ms']:.1f} ms")
     return 0
 
 
-def _checked(file: str) -> dict[str, Any]:
+def _read(name: str) -> "DecisionFile":
+    """Return what a file holds; raise `CommandFailed` with the line that cannot be read."""
+    from functions._cli.decision_file import read_file, text_of
+    from functions._core.errors import Rejected
+
+    text = text_of(name)
+    try:
+        return read_file(name, text)
+    except Rejected as error:
+        from functions._cli.text_places import SPOKEN, picture_of, spoken_place
+
+        if not SPOKEN.search(str(error)):
+            raise CommandFailed(f"{name}: {error}", exit_status=WRONG_USE) from error
+        place = spoken_place(str(error))
+        picture = picture_of(text.decode(errors="replace").split("\n"), place)
+        message = "\n".join((f"{name}:{place.line}:{place.column}: {error}", *picture))
+        raise CommandFailed(message, exit_status=WRONG_USE) from error
+
+
+def _located(file: "DecisionFile", found: dict[str, Any]) -> dict[str, Any]:
+    """Return the findings with `line` and `column`."""
+    from functions._core.records.record import fields_of
+
+    reasons = [reason for kind in KINDS for reason in found[kind]]
+    places = file.places({reason.where or "" for reason in reasons}) if reasons else {}
+    return {
+        kind: [
+            {**fields_of(reason), "line": places[reason.where or ""][0], "column": places[reason.where or ""][1]}
+            for reason in found[kind]
+        ]
+        for kind in KINDS
+    }
+
+
+def _tell(file: "DecisionFile", found: dict[str, Any]) -> None:
+    """Say each finding with its place, the line and a caret."""
+    if not any(found[kind] for kind in KINDS):
+        return
+    from functions._cli.text_places import TextPlace, picture_of
+    from functions._cli.words import clean
+
+    for kind, reasons in _located(file, found).items():
+        for reason in reasons:
+            place = TextPlace(reason["line"], reason["column"])
+            head = f"{file.name}:{place.line}:{place.column}: {KINDS[kind]}"
+            say(f"{head}: {clean(reason['message'])} ({reason['code']})")
+            for line in picture_of(file.lines, place):
+                say(line)
+
+
+def _checked(file: "DecisionFile") -> dict[str, Any]:
     """Return errors, warnings and why a person would be asked; and of a valid plan its shape."""
     from datetime import UTC, datetime
 
-    from functions._cli.submission import read_decision_file
     from functions._core.decision.control_checks import has_branches
     from functions._core.decision.reading import (
         InvalidDecision,
@@ -65,7 +120,7 @@ def _checked(file: str) -> dict[str, Any]:
     from functions._core.decision.unknown_fields import unknown_fields
     from functions._core.planning.graph import named_edges, schedule
 
-    document = read_decision_file(file).data
+    document = file.event.data
     unknown = unknown_fields(document)
     shape: dict[str, Any] = {"levels": None, "critical_path_ms": None, "redundant_edges": []}
     try:

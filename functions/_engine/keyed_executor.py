@@ -6,12 +6,13 @@ one job each: a flow with a thousand queued events delays another flow by one ev
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from functions._core.errors import Unavailable
+from functions._observability.logs import log
 
 Job = Callable[[], Awaitable[Any]]
 T = TypeVar("T")
@@ -129,3 +130,22 @@ class HeavyWork:
             return compute()
         async with self._turn:
             return await asyncio.to_thread(compute)
+
+
+def unwatched(
+    about: Mapping[str, object], begin: Callable[[str, Any], asyncio.Future[Any]], key: str, what: object
+) -> None:
+    """Begin what costs nothing but time when it fails: the ticket's wake-up asks again for a lost answer.
+
+    `about` are the fields of a line that tells of it.
+    """
+
+    def done(future: asyncio.Future[Any]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            log.warning("background.failed", **about, error=repr(error))
+
+    try:
+        begin(key, what).add_done_callback(done)
+    except Unavailable as full:
+        log.warning("background.dropped", **about, error=str(full))

@@ -4,8 +4,7 @@ On one machine it is the only one; in a cluster there are many over one store. I
 flow is told goes through the executor under the flow's id.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -14,8 +13,9 @@ from typing import Any
 import msgspec
 
 from functions._core.decision.admission import admit, conflict_with, decision_id_of
+from functions._core.decision.stored_plans import with_stored_plan
 from functions._core.engine import CommandResult, EventTaken, ReportResult
-from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable
+from functions._core.errors import Conflict, Rejected, Undeliverable
 from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
 from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
@@ -36,7 +36,7 @@ from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.events_in import EventsIn
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.in_flight import InFlight
-from functions._engine.keyed_executor import HeavyWork, KeyedExecutor
+from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
 from functions._engine.registry_log import RegistryLog
@@ -51,7 +51,7 @@ from functions._engine.unreadable_round import UnreadableRound
 from functions._engine.wiring import dead_letter, replay_telemetry
 from functions._engine.worker_tracker import Probe, WorkerTracker, ids_of_verdict
 from functions._observability.instruments import Instruments, Recorder
-from functions._observability.logs import ids_of, ids_of_delivery, log
+from functions._observability.logs import ids_of, ids_of_delivery
 
 
 class Platform:
@@ -95,9 +95,14 @@ class Platform:
         self.unreadable = UnreadableRound(self.ports, queue, self.dispatcher, self._in_turn)
         self.outbox: EventOutbox = outbox or self._own_broker(settings.queue_memory)
         log_of = partial(RegistryLog, ports, self.rules, self._send, self.dispatcher, self.flow_waiters)
-        told = log_of() if tells_registry else None
         self._worker_tracker = WorkerTracker(
-            ports, self.rules, settings.networks, self.instruments, told, send=self._send, stored=self._stored
+            ports,
+            self.rules,
+            settings.networks,
+            self.instruments,
+            log_of() if tells_registry else None,
+            send=self._send,
+            stored=lambda worker: self.sweeper.arm(worker.next_wakeup_at),
         )
         self.base_url = base_url.rstrip("/")
         self.secret_leases = SecretLeases(settings.leases, ports.store, ports.clock)
@@ -201,6 +206,7 @@ class Platform:
 
     async def _admit(self, event: CloudEvent) -> str:
         decision_id_of(event.data)  # what cannot become a flow is not written out first
+        event = await with_stored_plan(self.ports.key_values, event)
         text = msgspec.json.encode(event.data)
         admitted = partial(admit, event, text, self.ports.clock.now(), self.rules)
         flow, step = await self._heavy.run(admitted) if len(text) > LARGE_DECISION else admitted()
@@ -307,24 +313,22 @@ class Platform:
         """Count for or against a worker how its attempts have ended."""
         for verdict in filter(self._worker_tracker.counts, verdicts_of(step)):
             about = ids_of_verdict(verdict, step)
-            self._unwatched(
-                about, self._executor.submit, verdict.worker_id, partial(self._worker_tracker.judge, verdict)
-            )
+            unwatched(about, self._executor.submit, verdict.worker_id, partial(self._worker_tracker.judge, verdict))
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
         if self._joins and answer.accepted:
             self._intake.acknowledged(delivery, answer)
             return
         about, flow_id = ids_of_delivery(delivery), delivery.ticket.flow_id
-        self._unwatched(about, self._intake.answered, flow_id, (delivery, answer))
+        unwatched(about, self._intake.answered, flow_id, (delivery, answer))
 
     def _overdue(self, flow_id: str) -> None:
-        self._unwatched({"flow_id": flow_id}, self._intake.answered, flow_id, None)
+        unwatched({"flow_id": flow_id}, self._intake.answered, flow_id, None)
 
     def _unresolved(self, delivery: Delivery, why: Undeliverable) -> None:
         event = failure_event(delivery, why, fresh_id(self._chance), self.ports.clock.now())
         job = partial(self.dispatcher.handle, event)
-        self._unwatched(ids_of(event), self._executor.submit, delivery.ticket.flow_id, job)
+        unwatched(ids_of(event), self._executor.submit, delivery.ticket.flow_id, job)
 
     async def _due(self, due: Due) -> None:
         if due.flow_id is None:
@@ -350,9 +354,6 @@ class Platform:
         await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
 
-    def _stored(self, worker: Worker) -> None:
-        self.sweeper.arm(worker.next_wakeup_at)
-
     async def _send(self, events: tuple[CloudEvent, ...]) -> None:
         if events:
             await self._queue.enqueue(events)
@@ -361,24 +362,6 @@ class Platform:
     async def _in_turn(self, flow_id: str, job: Callable[[], Awaitable[Any]]) -> DispatchResult:
         result: DispatchResult = await self._executor.submit(flow_id, job)
         return result
-
-    def _unwatched(
-        self, about: Mapping[str, object], begin: Callable[[str, Any], asyncio.Future[Any]], key: str, what: object
-    ) -> None:
-        """Begin what costs nothing but time when it fails: the ticket's wake-up asks again for a lost answer.
-
-        `about` are the fields of a line that tells of it.
-        """
-
-        def done(future: asyncio.Future[Any]) -> None:
-            error = None if future.cancelled() else future.exception()
-            if error is not None:
-                log.warning("background.failed", **about, error=repr(error))
-
-        try:
-            begin(key, what).add_done_callback(done)
-        except Unavailable as full:
-            log.warning("background.dropped", **about, error=str(full))
 
     async def _refuse_conflict(self, event: CloudEvent, known: Flow) -> None:
         reason = conflict_with(known)

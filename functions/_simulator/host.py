@@ -13,6 +13,7 @@ from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet
+from functions._engine.keyed_executor import unwatched
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._hosts.wiring_api import ApiServices
@@ -45,7 +46,7 @@ class Shaky(Platform):
         faults = self.faults
         if faults.strikes("duplicate"):
             key, again = event.extensions["partitionkey"], partial(self.dispatcher.handle, event)
-            self._unwatched(ids_of(event), self._executor.submit, key, again)
+            unwatched(ids_of(event), self._executor.submit, key, again)
         if faults.strikes("drop"):
             return True
         if faults.strikes("delay"):

@@ -38,8 +38,10 @@ Headers = list[tuple[bytes, bytes]]
 Authenticate = Callable[[str], Awaitable[Principal | None]]
 """Returns whom a credential proves, None for none; raises `Rejected`, status 401, or `Unavailable`."""
 
-OPEN = frozenset({"/health", "/ready", "/.well-known/jwks.json"})
-"""Whoever watches over the platform has no key, and learns no more than whether it works; public keys are public."""
+OPEN = frozenset({"/health", "/ready", "/.well-known/jwks.json", "/schemas/plan.json", "/schemas/decision.json"})
+"""Whoever watches over the platform has no key, and learns no more than whether it works; public keys are public, as
+are schemas, which editors fetch.
+"""
 
 TICKETS = "/api/v1/tickets/"
 """Paths at which the token of a ticket is looked at even where access is off: it must not open another ticket."""

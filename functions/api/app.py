@@ -20,8 +20,10 @@ from functions.api import (
     leases,
     limits,
     orders,
+    plans,
     problems,
     schedules,
+    schemas,
     signals,
     subscriptions,
     system,
@@ -76,6 +78,8 @@ MODULES = (
     subscriptions,
     schedules,
     webhooks,
+    plans,
+    schemas,
     system,
 )
 

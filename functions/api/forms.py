@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel, StrictBool, field_validator, model_validator
 
 from functions._core.decision.vocabulary import PriorityWord
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
@@ -137,3 +137,7 @@ class KeyForm(Model):
         if self.worker_id is not None and set(self.roles) != {Role.WORKER}:
             raise ValueError("a key for one worker has the role worker alone")
         return self
+
+
+class PlanForm(RootModel[JsonObject]):
+    """A plan, in the form of that in a decision; it needs no `plan_id`, and gets that of the decision that uses it."""

@@ -32,7 +32,7 @@ IfMatch = Annotated[
 ]
 IfNoneMatch = Annotated[
     str | None,
-    Header(max_length=MAX_TAGS, description="ETags: 304 when the ticket still has one of them", json_schema_extra=LIST),
+    Header(max_length=MAX_TAGS, description="ETags: 304 when one of them still holds", json_schema_extra=LIST),
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -65,7 +65,12 @@ def etag_of(ticket: Ticket) -> str:
 
 def matches(given: str, ticket: Ticket) -> bool:
     """Whether a list of ETags names that of the ticket; raise `Rejected`, status 400, for what is no such list."""
-    return given.strip() == "*" or str(ticket.version) in _tags(given)
+    return names(given, str(ticket.version))
+
+
+def names(given: str, tag: str) -> bool:
+    """Whether a list of ETags names one of them, given without its quotation marks; raises as `matches` does."""
+    return given.strip() == "*" or tag in _tags(given)
 
 
 def matched_version(given: str | None, ticket: Ticket) -> int | None:

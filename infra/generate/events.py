@@ -1,6 +1,10 @@
-"""Writes `events/` from the code: `python -m infra.generate.events`; `--check` only compares."""
+"""Writes `events/` and the schemas for editors from the code: `python -m infra.generate.events`.
+
+With `--check` it only compares.
+"""
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -12,12 +16,15 @@ from infra.generate.contract.catalogue import readme
 from infra.generate.contract.envelopes import envelopes, structured
 from infra.generate.contract.examples import examples
 from infra.generate.contract.field_docs import phrase
-from infra.generate.contract.folder import ROOT, differences, pretty, write
+from infra.generate.contract.folder import ROOT, differences, pretty, save, stale, write
+from infra.generate.contract.plan_language import plan_schemas
 from infra.generate.contract.schemas import Document, incoming_schema, outgoing_schema, paragraph, record_schema
 from infra.generate.contract.tolerant import Tolerant
 
 FOLDER = ROOT / "events"
 TICKET = "execution_ticket.v1"
+API = ROOT / "functions" / "api"
+"""Where the schemas are that the platform serves: those for editors, on one line."""
 
 
 def schemas() -> Mapping[str, Document]:
@@ -47,8 +54,17 @@ def files() -> Mapping[str, str]:
         **{f"{stem}.avsc": pretty(schema) + "\n" for stem, schema in avro_schemas().items()},
         f"{TICKET}.schema.json": pretty(record_schema(ExecutionTicket, "execution_ticket")) + "\n",
         **{f"{stem}.schema.json": pretty(schema) + "\n" for stem, schema in schemas().items()},
+        "plan.v1.schema.json": pretty(plan_schemas()["plan"]) + "\n",
         **{f"{stem}.example.json": pretty(structured(event)) + "\n" for stem, event in examples().items()},
         **{f"envelopes/{name}": text for name, text in envelopes().items()},
+    }
+
+
+def served() -> Mapping[str, str]:
+    """Return the text of each schema that the platform serves, by its file."""
+    return {
+        f"{name}.schema.json": json.dumps(schema, ensure_ascii=False, separators=(",", ":")) + "\n"
+        for name, schema in plan_schemas().items()
     }
 
 
@@ -58,8 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a file differs")
     if not parser.parse_args(arguments).check:
         sys.stderr.writelines(f"events/{name} belonged to nothing and was removed\n" for name in write(FOLDER, files()))
+        save(API, served())
         return 0
     drift = [f"events/{difference}" for difference in differences(FOLDER, files())]
+    drift += [f"functions/api/{difference}" for difference in stale(API, served())]
     sys.stderr.writelines(f"{line}; run `make events`\n" for line in drift)
     return 1 if drift else 0
 

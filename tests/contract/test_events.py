@@ -72,11 +72,13 @@ def test_every_type_has_its_schema_and_its_example_and_nothing_else_is_there() -
     assert {path.name for path in EVENTS.glob("*.json")} == wanted | {
         "asyncapi.json",
         "execution_ticket.v1.schema.json",
+        "plan.v1.schema.json",
     }
     assert {path.name for path in EVENTS.iterdir()} - wanted == {
         "README.md",
         "execution_ticket.v1.avsc",
         "execution_ticket.v1.schema.json",
+        "plan.v1.schema.json",
         "decision.consolidated.v1.avsc",
         "asyncapi.json",
         "envelopes",

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from functions._core.records.json_text import LIGHT_BYTES, LIGHT_PARTS
+from functions.api.access import OPEN
 from functions.api.problems import MAX_FAULTS, Itemised, checked
 from functions.api.services import MAX_BODY, MAX_HELD, MAX_REPORT
 from functions.api.ticket_forms import StatusChange
@@ -168,7 +169,7 @@ async def test_no_request_without_a_key_costs_much_by_whichever_route(guarded: A
     requests = {
         f"{method} {path} {name} {shape}": Request(method, path, headers, BODIES[shape])
         for method, path in operations(guarded)
-        if path not in {"/health", "/ready", "/.well-known/jwks.json"}
+        if path not in OPEN
         for name, headers in heads.items()
         for shape in ("empty lists", "too much")
     }

@@ -37,6 +37,8 @@ COMMANDS = [
     ("simulate",),
     ("cost",),
     ("submit",),
+    ("plan",),
+    *(("plan", verb) for verb in ("draw", "push", "list", "show", "delete", "schema")),
     ("flows",),
     ("show",),
     ("result",),
@@ -86,6 +88,8 @@ READING = [
     ("redrive", "x"),
     ("skip", "x"),
     ("inbox",),
+    ("plan", "list"),
+    ("plan", "show", "x@1.0.0"),
     ("incidents",),
     ("events",),
     ("events", "--follow"),
@@ -98,7 +102,7 @@ READING = [
 ]
 
 
-HEAVY = {"httpx", "pydantic", "rich.live", "uvicorn", "fastapi", "httptools", "sqlite3", "typer.rich_utils"}
+HEAVY = {"httpx", "pydantic", "rich.live", "uvicorn", "fastapi", "httptools", "sqlite3", "typer.rich_utils", "yaml"}
 """What takes longer to import than a light command takes to run."""
 
 IMPORTED = """

@@ -11,6 +11,7 @@ import pytest
 
 from functions._cli import submission, verdict, watching
 from functions._cli.client import PlatformClient, PlatformUnavailable
+from functions._cli.decision_file import DECISION
 from functions._cli.plain_lines import PlainLines
 from functions._cli.progress import Progress
 from tests.support.command_line import (
@@ -101,7 +102,7 @@ class TestSubmit:
             "specversion": "1.0",
             "id": "e-1",
             "source": "/mine",
-            "type": submission.DECISION,
+            "type": DECISION,
             "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
             "data": a_document(),
         }

@@ -37,6 +37,9 @@ CUTOFF = 0.6
 MAX_NAME = 60
 """Characters of a name that are compared with others."""
 
+EDITORS = "$schema"
+"""Where editors find the JSON Schema of a file; nothing here reads it."""
+
 CARRIED_BY_DECISION = frozenset(
     [
         "trace_id",
@@ -185,7 +188,7 @@ def _of(
     if isinstance(data, Mapping):
         known = _known(model)
         unknown = [name for name in data if name not in known] if not known.keys() >= data.keys() else []
-        yield from ((f"{place}{name}", model, name) for name in unknown if name not in carried)
+        yield from ((f"{place}{name}", model, name) for name in unknown if name not in carried and name != EDITORS)
 
 
 @cache

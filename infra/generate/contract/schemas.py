@@ -24,7 +24,21 @@ SAYS = "x-description"
 
 LEFT_OUT = frozenset({"title", NAMED, DEFINITION, SAYS})
 FIRST = ("description", "$ref", "type", "format", "enum", "const")
-LAST = ("items", "properties", "required", "allOf", "anyOf", "not", "additionalProperties", "default", "examples")
+LAST = (
+    "items",
+    "properties",
+    "required",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "if",
+    "then",
+    "else",
+    "not",
+    "additionalProperties",
+    "default",
+    "examples",
+)
 
 UNKNOWN_ALLOWED = "Fields that are not named here are allowed and ignored."
 
@@ -75,14 +89,26 @@ def incoming_schema(entry: EventType, generator: type[GenerateJsonSchema]) -> Do
 def record_schema(model: type[Record], name: str) -> Document:
     """Return the strict schema of a record that is no event, under the `name` in its id."""
     generated = TypeAdapter(model).json_schema(schema_generator=Strict, mode="serialization")
-    definitions: Document = {part: _tidy(schema, {}) for part, schema in generated.pop("$defs", {}).items()}
+    return _of_record(model, name, generated)
+
+
+def input_schema(model: type[BaseModel], name: str, generator: type[GenerateJsonSchema]) -> Document:
+    """Return the schema, as `generator` makes it, of what others write and is no event, under the `name` in its id."""
+    return _of_record(model, name, model.model_json_schema(schema_generator=generator))
+
+
+def _of_record(model: type, name: str, generated: Document) -> Document:
+    definitions: Document = {}
+    for part, schema in generated.pop("$defs", {}).items():
+        definitions[part] = _tidy(schema, definitions)
+    body = _tidy(generated, definitions)
     return {
         "$schema": DIALECT,
         "$id": f"urn:neuralhive:{name}:v1",
         "title": model.__name__,
-        **_tidy(generated, definitions),
+        **body,
         "description": paragraph(model),
-        "$defs": {part: definitions[part] for part in sorted(definitions)},
+        "$defs": {part: definitions[part] for part in sorted(_reached(body, definitions))},
     }
 
 
@@ -127,9 +153,9 @@ def _tidy(schema: Any, definitions: Document) -> Any:  # noqa: ANN401 true and f
         value = schema[key]
         if key == "properties":
             tidy[key] = {field: _tidy(part, definitions) for field, part in value.items()}
-        elif key in {"allOf", "anyOf"}:
+        elif key in {"allOf", "anyOf", "oneOf"}:
             tidy[key] = [_tidy(part, definitions) for part in value]
-        elif key in {"items", "additionalProperties", "propertyNames", "not"}:
+        elif key in {"items", "additionalProperties", "propertyNames", "not", "if", "then", "else"}:
             tidy[key] = _tidy(value, definitions)
         elif (key, value) != ("default", None):
             tidy[key] = value

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from pydantic_core import core_schema
 
 from functions._core.decision.model import PLAN_WRAPPERS, Input
+from functions._core.decision.named_plans import PLAN_REFERENCE
 from functions._core.decision.vocabulary import COMPENSATION_TYPES, MAX_ID_LENGTH, TASK_TYPES, Id
 from functions._core.records.values import MAX_EPOCH_MS, Priority, TaskType
 from infra.generate.contract.schemas import DEFINITION, NAMED, SAYS, Described, Document, paragraph
@@ -88,13 +89,20 @@ NESTED_PLAN = [
     }
     for wrapper in PLAN_WRAPPERS
 ]
+STORED_PLAN = {
+    "description": "A plan that was stored by name: `NAME@VERSION`, or `NAME` for its newest version.",
+    "type": "object",
+    "required": ["plan"],
+    "properties": {"plan": {"description": "Name and version.", "type": "string", "pattern": PLAN_REFERENCE}},
+    "additionalProperties": False,
+}
 JSON_TEXT = {"description": "The JSON text of any of these.", **TEXT, "contentMediaType": "application/json"}
 
 
 def plan_in_any_form(itself: Document) -> Document:
     """Return the schema of the forms in which a plan is handed on, given that of the plan `itself`."""
     text = "The cognitive plan in any of the forms in which it is handed on."
-    return {"description": text, "anyOf": [itself, JSON_TEXT, *NESTED_PLAN]}
+    return {"description": text, "anyOf": [itself, STORED_PLAN, JSON_TEXT, *NESTED_PLAN]}
 
 
 def named(name: str, definition: Document, **beside: Any) -> Document:  # noqa: ANN401 any JSON value
@@ -141,6 +149,14 @@ class Tolerant(Described):
         about = paragraph(cls).partition(";")[0].rstrip(".")
         schema_of_word = words(f"{about}.", (member.value for member in cls))
         return {SAYS: schema_of_word["description"], **schema_of_word}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> Document:
+        """Return the schema of an object whose names have a form: other names are refused, not only other values."""
+        document = super().dict_schema(schema)
+        for pattern, value in document.pop("patternProperties", {}).items():
+            names = {"type": "string", **document.get("propertyNames", {}), "pattern": pattern}
+            document |= {"propertyNames": names, "additionalProperties": value}
+        return document
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> Document:
         """Return the schema of what a validator reads before the type itself does."""
