@@ -125,7 +125,8 @@ class EventsInSuite:
         stays = await waiters.wait()
         await waiters.times_out(gone)
         assert (await waiters.took(users_event())).ticket_id == stays.ticket_id
-        assert len(await waiters.left(WAITS)) == 1
+        await settled(waiters.events_in)
+        assert await waiters.left(WAITS) == []
         assert (await waiters.took(users_event(2))).result == "kept"
 
     async def test_waits_and_events_that_come_together_are_paired_each_once(self, waiters: Waiters) -> None:

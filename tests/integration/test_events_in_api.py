@@ -22,7 +22,7 @@ from tests.support.builders import make_flow, make_step, make_ticket
 from tests.support.http_api import Api, bearer, problem_of, running_api
 from tests.support.one_machine import OneMachine, one_machine
 from tests.support.waiting import TYPE, about, users_event
-from tests.support.world import decision_event, until
+from tests.support.world import until
 
 KEY = "a-key-that-nobody-guesses"
 
@@ -119,9 +119,8 @@ async def test_an_event_takes_a_role_as_a_decision_does(tmp_path: Path) -> None:
             made = await api.client.post("/api/v1/keys", json={"name": role, "roles": [role]}, headers=admin)
             codes[role] = (await api.post(users_event(role), token=made.json()["key"])).status_code
             refused = await api.client.get("/api/v1/kept-events", headers=bearer(made.json()["key"]))
-            assert (refused.status_code == 200) == (role == "viewer"), role
+            assert (refused.status_code == 200) == (role != "worker"), role
         assert codes == {"viewer": 403, "worker": 403, "operator": 202}
-        assert (await api.post(decision_event({}), token=KEY)).status_code == 422
 
 
 @pytest.mark.parametrize("asked", ["after=%00", "after=" + "a" * 300, "limit=0", "type=" + "t" * 300, "kind=x"])

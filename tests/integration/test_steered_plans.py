@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -16,7 +17,9 @@ from functions._core.events.commands import (
     SkipRequest,
     TicketCancelRequest,
 )
+from functions._core.events.envelope import CloudEvent
 from functions._core.records.values import Outcome, TicketStatus, Waiting
+from functions._engine.events_in import EventsIn
 from tests.support.world import LocalWorld, decision, running_world, task
 
 COMPLETED, FAILED, SKIPPED, CANCELLED = (
@@ -403,3 +406,82 @@ async def test_outputs_that_are_too_large_together_stay_with_the_items(tmp_path:
         reason = tickets["all"].reason
         assert reason is not None
         assert "stand for more than" in reason.message
+
+
+def paid(order: str, amount: int) -> CloudEvent:
+    return CloudEvent(
+        id=str(uuid4()),
+        source="/shop",
+        type="com.example.paid",
+        time=datetime.now(UTC),
+        subject=order,
+        data={"order": order, "amount": amount},
+        extensions={},
+    )
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_wait_ends_by_the_event_that_it_is_about(tmp_path: Path, *, early: bool) -> None:
+    async with running_world(tmp_path) as world:
+        world.workers.behave = saying(order={"id": "o-7"})
+        await world.register()
+        wanted = {
+            "type": "com.example.paid",
+            "correlation": {"at": "/order", "equals": out("order", "/id")},
+            "filter": "event.data.amount >= 100",
+        }
+        plan = (
+            task("order"),
+            task("paid", "order", task_type="WAIT", wait={"event": wanted}),
+            task("ship", "paid", parameters={"amount": out("paid", "/data/amount")}),
+        )
+        others = [paid("o-8", 500), paid("o-7", 5)]
+        if early:
+            for event in (*others, paid("o-7", 120)):
+                await world.platform.take_event(event)
+            flow_id = await world.submit(decision(*plan))
+        else:
+            flow_id = await world.submit(decision(*plan))
+            await world.ticket(flow_id, lambda one: one.waiting is Waiting.EVENT, "waits")
+            for event in (*others, paid("o-7", 120)):
+                await world.platform.take_event(event)
+        flow = await world.ended(flow_id)
+        ship = next(one for one in world.workers.assignments if one["task_id"] == "ship")
+        assert (flow.outcome, ship["parameters"]) == (Outcome.COMPLETED, {"amount": 120})
+
+
+@pytest.mark.parametrize("rule", ["fail", "continue"])
+async def test_an_event_that_never_comes_ends_its_wait_by_its_own_rule(tmp_path: Path, rule: str) -> None:
+    async with running_world(tmp_path) as world:
+        await world.register()
+        wait = {"event": {"type": "com.example.never"}, "timeout_ms": 50, "on_timeout": rule}
+        flow = await world.run(task("wait", task_type="WAIT", wait=wait), task("end", "wait"))
+        found = await statuses(world, flow.flow_id)
+        assert found == (
+            {"wait": FAILED, "end": CANCELLED} if rule == "fail" else {"wait": COMPLETED, "end": COMPLETED}
+        )
+
+
+async def test_a_wait_that_was_never_entered_is_entered_by_its_next_wakeup(tmp_path: Path) -> None:
+    async with running_world(tmp_path, limits={"reemit": timedelta(milliseconds=100)}) as world:
+        await world.register()
+        real = world.platform.after_commit
+        world.platform.after_commit = [act for act in real if not isinstance(getattr(act, "__self__", None), EventsIn)]
+        flow_id = await world.submit(
+            decision(task("wait", task_type="WAIT", wait={"event": {"type": "com.example.paid"}}))
+        )
+        await world.ticket(flow_id, lambda one: one.waiting is Waiting.EVENT, "waits")
+        world.platform.after_commit = real
+        await world.platform.take_event(paid("o-1", 1))
+        assert (await world.ended(flow_id)).outcome is Outcome.COMPLETED
+
+
+async def test_a_correlation_that_cannot_be_filled_in_is_a_failure(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.workers.behave = saying(order={})
+        await world.register()
+        wanted = {"type": "x", "correlation": {"at": "subject", "equals": out("order", "/id")}}
+        flow = await world.run(task("order"), task("wait", "order", task_type="WAIT", wait={"event": wanted}))
+        reason = (await world.tickets(flow.flow_id))["wait"].reason
+        assert reason is not None
+        assert (flow.outcome, reason.code) == (Outcome.FAILED, "unresolved_reference")

@@ -11,7 +11,7 @@ from functions._core.machine.ending import complete, fail, omit
 from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.redrive import blank
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets, stops_clock
-from functions._core.machine.releasing import CAME_TO_NOTHING, decided, go_on, readied, tolerate
+from functions._core.machine.releasing import CAME_TO_NOTHING, decided, go_on, look_again, readied, tolerate
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.children import expected_ms, item_tickets, subflow_tickets
@@ -145,6 +145,8 @@ def _wait(builder: StepBuilder, ticket: Ticket, finding: Waits, around: RelatedT
         stop_clock(builder, ticket, finding.until, around.clock)
         ticket = builder.latest(ticket)
     begun = _begin(builder, ticket, finding.waiting, until=finding.until)
+    if finding.waiting is Waiting.EVENT:
+        look_again(builder, begun)
     left = add_time(builder.flow.sla_deadline, -time_span(begun.tail_ms))
     if finding.waiting is Waiting.MOMENT and finding.until > left:
         message = f"task {begun.task_id} waits until {format_time(finding.until)}, and the rest does not fit after that"

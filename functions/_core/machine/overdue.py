@@ -7,7 +7,7 @@ from functions._core.machine.assignment import not_asked_for, pulls, schedule_to
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import complete, fail, retry_or_fail, settle
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
-from functions._core.machine.releasing import readied
+from functions._core.machine.releasing import look_again, readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, last_call, worsened
@@ -98,7 +98,9 @@ def _act(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
         message = f"no worker has taken it within the {waited:g} s that its task allows"
         fail(builder, ticket, Reason(code="schedule_to_start", message=message), outcome.around)
     elif not waited_out(ticket, builder.now):
-        builder.change_ticket(ticket, until=ticket.until)
+        kept = builder.change_ticket(ticket, until=ticket.until)
+        if ticket.waiting is Waiting.EVENT:
+            look_again(builder, kept)
     elif ticket.status is TicketStatus.PENDING:
         _pending(builder, ticket, outcome)
     elif ticket.status is TicketStatus.WAITING:

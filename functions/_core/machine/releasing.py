@@ -12,7 +12,7 @@ from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.records.control import Children, OnSkipped
 from functions._core.records.models import Ticket
-from functions._core.records.values import FlowStatus, TicketStatus, Waiting
+from functions._core.records.values import LATEST, FlowStatus, TicketStatus, Waiting
 
 CAME_TO_NOTHING = frozenset({TicketStatus.FAILED, TicketStatus.CANCELLED})
 """Statuses of a ticket that make its flow fail, unless they are tolerated."""
@@ -95,6 +95,16 @@ def go_on(builder: StepBuilder, parent: Ticket) -> None:
     until = builder.now + builder.context.rules.reemit_after(0)
     again = builder.change_ticket(parent, children=parent.children, emissions=parent.emissions + 1, until=until)
     builder.ready([again])
+
+
+def look_again(builder: StepBuilder, ticket: Ticket) -> None:
+    """Let a ticket that waits for an event be committed again from time to time: each commit enters its wait.
+
+    The process that let it wait may have died before the wait was entered.
+    """
+    after = builder.context.rules.reemit_after(ticket.emissions)
+    at = min(builder.now + after, ticket.next_wakeup_at or LATEST)
+    builder.change_ticket(ticket, emissions=ticket.emissions + 1, next_wakeup_at=at)
 
 
 def _counted(counts: Children, child: Ticket) -> Children:

@@ -123,6 +123,8 @@ class _Look:
     async def _wait(self, wait: Wait) -> Finding:
         now = self._context.now
         if wait.event is not None:
+            if wait.event.correlation is not None:  # one that cannot be filled in is a failure now, not later
+                await self._value(wait.event.correlation.equals, "wait.event.correlation.equals")
             timeout = wait.timeout_ms
             if timeout is None and wait.stops_clock:
                 return Waits(Waiting.EVENT, add_time(now, self._context.rules.approval))
