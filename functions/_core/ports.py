@@ -101,10 +101,8 @@ class Wakeups(Protocol):
     ) -> Sequence[Ticket]:
         """Return up to `limit` tickets waiting for a worker or a slot whose requirement `offers` (None: all) cover.
 
-        `offers` are those of a worker (`Worker.offers`); they cover each `Ticket.requirement` that is part of them.
-
-        The lowest turn first (none counts as 0), then by slack and priority score (`Ticket.order`); none is offered
-        again before `lease` is over.
+        `Worker.offers` cover each `Ticket.requirement` that is part of them. The lowest turn first (none counts as 0),
+        then by slack and priority score (`Ticket.order`); none is offered again before `lease` is over.
         """
 
     async def line(self, flow_id: str, requirement: Collection[str]) -> QueuePosition:
@@ -208,8 +206,8 @@ class KeyValues(Protocol):
     ) -> Entry:
         """Store a value in place of that of `version`, 0 where there is none; return the new entry.
 
-        Raises `Conflict` when the stored version is another one, `Rejected` with code `not_storable` for a key of
-        more than `KEY_BYTES` (UTF-8) or with a NUL, and for a value of more than `VALUE_BYTES`.
+        Raises `Conflict` when the stored version is another one, `Rejected` (`not_storable`) for a key of more than
+        `KEY_BYTES` (UTF-8) or with a NUL, and for a value of more than `VALUE_BYTES`.
         """
 
     async def remove(self, space: str, key: str, version: int) -> bool:

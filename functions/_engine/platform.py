@@ -95,15 +95,8 @@ class Platform:
         self.unreadable = UnreadableRound(self.ports, queue, self.dispatcher, self._in_turn)
         self.outbox: EventOutbox = outbox or self._own_broker(settings.queue_memory)
         log_of = partial(RegistryLog, ports, self.rules, self._send, self.dispatcher, self.flow_waiters)
-        self._worker_tracker = WorkerTracker(
-            ports,
-            self.rules,
-            settings.networks,
-            self.instruments,
-            log_of() if tells_registry else None,
-            send=self._send,
-            stored=lambda worker: self.sweeper.arm(worker.next_wakeup_at),
-        )
+        told = log_of() if tells_registry else None
+        self._worker_tracker = self._new_worker_tracker(settings, told)
         self.base_url = base_url.rstrip("/")
         self.secret_leases = SecretLeases(settings.leases, ports.store, ports.clock)
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
@@ -124,6 +117,13 @@ class Platform:
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
         return (*acts, *(one.observe for one in self._companions if not isinstance(one, Schedules)))
+
+    def _new_worker_tracker(self, settings: Settings, told: RegistryLog | None) -> WorkerTracker:
+        def stored(worker: Worker) -> None:
+            self.sweeper.arm(worker.next_wakeup_at)
+
+        networks, instruments = settings.networks, self.instruments
+        return WorkerTracker(self.ports, self.rules, networks, instruments, told, send=self._send, stored=stored)
 
     def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
         return Dispatcher(

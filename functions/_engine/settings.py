@@ -96,8 +96,7 @@ class Settings(BaseModel):
     )
     worker_key_secret: str | None = Field(
         None,
-        description="Where FLOWC_WORKER_KEY is kept: env:NAME, file:PATH, vault:PATH#FIELD, or aws:NAME; "
-        "a name without a kind is AWS's",
+        description="Where FLOWC_WORKER_KEY is kept: env:NAME, file:PATH, vault:PATH#FIELD, aws:NAME or NAME",
     )
     api_key_secret: str | None = Field(None, description="Where FLOWC_API_KEY is kept, likewise")
     token_keys_secret: str | None = Field(None, description="Where FLOWC_TOKEN_KEYS is kept, likewise")
@@ -187,12 +186,10 @@ class Settings(BaseModel):
     tenant_max_tickets: int | None = Field(
         None, ge=1, le=500, validate_default=True, description="Of FLOWC_MAX_TICKETS, as many for one tenant at most"
     )
-    tenant_weights: str = Field(
-        "", description="How tenants share slots that are short, as tenant=weight,…; 1 unless named"
-    )
+    tenant_weights: str = Field("", description="Shares of slots that are short, as tenant=weight,…; 1 unless named")
     retention_days: float = Field(30, gt=0, le=36_500, description="How long ended flows are kept, with all of theirs")
     dead_letters_max: int = Field(100_000, ge=1, description="Dead letters kept; beyond it the oldest are dropped")
-    event_retention: float = Field(3600, gt=0, le=2_592_000, description="Seconds that events of users are kept")
+    event_retention_seconds: float = Field(3600, gt=0, le=2_592_000, description="Time for which events are kept")
     in_flight: int = Field(64, ge=1, le=1024, description="Events handled at the same time")
     deliveries: int = Field(256, ge=1, le=10_000, description="Assignments being POSTed at the same time")
     queue_memory: int = Field(20_000, ge=100, description="Queued events held in memory; the rest waits on disk")
@@ -352,8 +349,7 @@ class Settings(BaseModel):
     @property
     def hosts(self) -> frozenset[str]:
         """The name, if any, that the platform has beside those of this machine; lower case, no brackets."""
-        host = self.public_url.host if self.public_url is not None else None
-        return frozenset({host.strip("[]")} if host else ())
+        return frozenset({self.public_url.host.strip("[]")} if self.public_url and self.public_url.host else ())
 
     @property
     def origins(self) -> frozenset[str]:
@@ -372,19 +368,18 @@ class Settings(BaseModel):
     @property
     def rules(self) -> Rules:
         """The limits that follow from the settings."""
-        of_all = {"flows": self.max_flows, "tickets": self.max_tickets}
-        of_tenant = {"tenant_flows": self.tenant_max_flows, "tenant_tickets": self.tenant_max_tickets}
-        in_flight = InFlightLimits(**of_all, **of_tenant)
+        most = (self.max_flows, self.max_tickets, self.tenant_max_flows, self.tenant_max_tickets)
+        named = dict(zip(("flows", "tickets", "tenant_flows", "tenant_tickets"), most, strict=True))
         return Rules(
             default_sla=time_span(1000 * self.sla_seconds),
             least_timeout_ms=self.default_timeout_ms,
-            in_flight=in_flight if in_flight != InFlightLimits() else None,
+            in_flight=InFlightLimits(**named) if any(most) else None,
             tenant_weights=read_weights(self.tenant_weights),
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
             no_worker=time_span(1000 * self.no_worker_seconds),
             approval=time_span(1000 * self.approval_seconds),
             pause=time_span(1000 * self.pause_seconds),
-            event_retention=time_span(1000 * self.event_retention),
+            event_retention=time_span(1000 * self.event_retention_seconds),
             compensation=time_span(1000 * self.compensation_seconds),
             refuse_impossible=self.refuse_impossible,
             references_bytes=self.references_bytes,

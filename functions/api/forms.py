@@ -141,3 +141,6 @@ class KeyForm(Model):
 
 class PlanForm(RootModel[JsonObject]):
     """A plan, in the form of that in a decision; it needs no `plan_id`, and gets that of the decision that uses it."""
+
+    root: JsonObject
+    """The plan."""

@@ -36,7 +36,7 @@ def classes_of(module: str) -> list[type]:
     return [
         value
         for value in vars(import_module(module)).values()
-        if isinstance(value, type) and value.__module__ == module
+        if isinstance(value, type) and value.__module__ == module and "[" not in value.__name__
         if issubclass(value, BaseModel | Record) or dataclasses.is_dataclass(value)
     ]
 

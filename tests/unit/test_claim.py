@@ -33,6 +33,10 @@ OURS = {
     (S.COMPENSATED, S.PENDING),  # redriven
     (S.CANCELLED, S.PENDING),
     (S.FAILED, S.COMPLETED),  # the work stands, as it could not be undone
+    (S.PENDING, S.WAITING),  # needs no worker
+    (S.PENDING, S.SKIPPED),
+    *product((S.WAITING,), (S.WAITING, S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED)),
+    *product((S.SKIPPED,), (S.PENDING, S.CANCELLED)),
     *product((S.FAILED, S.CANCELLED), (S.CANCELLED,)),  # left out by another plan, so it decides nothing any more
 }
 """The transitions that this machine has beside them."""

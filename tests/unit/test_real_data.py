@@ -138,7 +138,7 @@ CASES = {
         "25",
         lambda r: completed(r["cognitive_plan"] | {"tasks": r["cognitive_plan"]["task_dag"]["nodes"]}),
         tuple(("unknown_task_type", place) for place in of_tasks(5, "task_type")),
-        ("cognitive_plan.tasks[0].task_type: is 'SCAFFOLD_SERVICE'; known are analyze, build,",),
+        ("cognitive_plan.tasks[0].task_type: is 'SCAFFOLD_SERVICE'; known are analyze, approve, build,",),
     ),
     "a plan with an empty order": Case("28", lambda r: wrapped(r["plan"])),
     "the chained variant": Case("28", chained),

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Number, Timestamp, WholeNumber, Word
+from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Timestamp, WholeNumber, Word, a_number
 from functions._core.schedules.moments import EPOCH, Timetable, check_cron, check_zone
 from functions._core.schedules.wakeups import NEVER
 
@@ -59,7 +59,7 @@ class ScheduleForm(Model):
     """When it runs: minute, hour, day of month, month and day of week, as Debian's cron reads them."""
     zone: str = Field(default="UTC", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_+/-]*$")
     """The time zone of `cron` and of exceptions, by its IANA name."""
-    every_seconds: WholeNumber | None = Field(default=None, ge=1, le=YEAR)
+    every_seconds: Annotated[int, Field(ge=1, le=YEAR), BeforeValidator(a_number)] | None = None
     """In place of `cron`: it runs every so many seconds."""
     anchor: Timestamp = EPOCH
     """The moment from which `every_seconds` are counted, in both directions."""
@@ -79,7 +79,7 @@ class ScheduleForm(Model):
     """What happens while the run before has not ended: `skip` this run, `queue` it, or `cancel_oldest`."""
     catch_up: CatchUp = CatchUp()
     """Which runs are made late, after the platform was down."""
-    sla_seconds: Number | None = Field(default=None, gt=0, le=YEAR)
+    sla_seconds: Annotated[float, Field(gt=0, le=YEAR), BeforeValidator(a_number)] | None = None
     """How long each run may take, in seconds from its beginning; absent: as the decision says."""
 
     @field_validator("cron")
