@@ -20,7 +20,7 @@ from functions._core.machine.beginning import (
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome, moving
 from functions._core.machine.related_tickets import NONE_RELATED, around_ends, stops_clock
-from functions._core.machine.releasing import decided
+from functions._core.machine.releasing import decided, more_may_begin
 from functions._core.machine.resolved_values import CHILDREN_AT_ONCE, children_of, resolved, resolved_parameters
 from functions._core.planning.children import item_names, subplan_of
 from functions._core.planning.result import last_tasks
@@ -153,7 +153,7 @@ class _Look:
             if counts.failed > (foreach.max_failures if foreach else 0):
                 return Hopeless(await self._children_failed())
             return await (self._joined_items() if foreach else self._joined_tasks())
-        more = counts.made < counts.total or (counts.begun < counts.made and counts.begun == counts.ended)
+        more = counts.made < counts.total or more_may_begin(ticket, counts)
         return await self._listed(counts.made, counts.begun) if self._control.foreach and more else None
 
     async def _listed(self, first: int, begun: int) -> Finding:
