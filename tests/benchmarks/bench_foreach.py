@@ -17,8 +17,7 @@ ITEM_BYTES = 100
 
 def listed(size: int, name: str) -> dict[str, Any]:
     """Return a decision with one task that is done for each of so many items."""
-    items = [{"number": number, "text": f"{number:x}" * 200} for number in range(size)]
-    items = [{**item, "text": item["text"][:ITEM_BYTES]} for item in items]
+    items = [{"number": number, "text": (f"{number:x}" * ITEM_BYTES)[:ITEM_BYTES]} for number in range(size)]
     each = {
         "task_id": "each",
         "task_type": "EXECUTE",

@@ -1,13 +1,21 @@
 """Plans with repetitions, sub-flows and branches where something comes at the wrong moment."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from functions._adapters.sql.sqlite import SqliteStore
+from functions._adapters.sql.sqlite.flows import SqliteFlows
 from functions._core.events.commands import RedriveRequest, RetryRequest
+from functions._core.machine import steering
+from functions._core.machine.step_builder import StepBuilder
+from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import Outcome, TicketStatus
+from tests.integration.test_steered_plans import saying
 from tests.support.world import decision, report_event, running_world, task
 
 COMPLETED, FAILED, CANCELLED = TicketStatus.COMPLETED, TicketStatus.FAILED, TicketStatus.CANCELLED
@@ -110,3 +118,74 @@ async def test_work_of_items_is_undone_before_the_work_that_it_was_built_on(tmp_
         assert undone[:3] == ["after", "sub/b", "sub/a"]
         assert sorted(undone[3:6]) == ["each[0]", "each[1]", "each[2]"]
         assert undone[6:] == ["before"]
+
+
+@pytest.mark.parametrize("within", [False, True])
+async def test_a_short_plan_cannot_copy_a_long_text_for_each_item(tmp_path: Path, within: bool) -> None:
+    long = {"parameters": {"text": "x" * 70_000}}
+    form = {"task_type": "SUBFLOW", "plan": {"tasks": [task("a", **long)]}} if within else long
+    async with running_world(tmp_path) as world:
+        await world.register(slots=50)
+        flow = await world.run(task("each", foreach={"items": list(range(1_000))}, **form))
+        (ticket,) = (await world.tickets(flow.flow_id)).values()
+        assert ticket.reason is not None
+        assert (flow.outcome, ticket.reason.code) == (Outcome.FAILED, "items_too_large")
+
+
+async def test_lists_in_sub_flows_of_lists_end_at_the_tickets_of_a_flow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steering, "MAX_TICKETS", 60)
+    async with running_world(tmp_path) as world:
+        await world.register(slots=50)
+        inner = task("inner", foreach={"items": list(range(20))})
+        each = task(
+            "each", task_type="SUBFLOW", foreach={"items": list(range(20)), "limit": 5}, plan={"tasks": [inner]}
+        )
+        flow = await world.run(each)
+        tickets = await world.tickets(flow.flow_id)
+        codes = {one.reason.code for one in tickets.values() if one.reason is not None}
+        assert (flow.outcome, flow.tickets_generated) == (Outcome.FAILED, len(tickets))
+        assert "too_many_tickets" in codes
+        assert len(tickets) <= 60
+
+
+@pytest.mark.parametrize("size", [2_000])
+async def test_a_long_list_takes_little_more_for_each_item_than_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    events, changed, read = list[int](), Counter[int](), Counter[int]()
+    step, found = StepBuilder.step, SqliteFlows.tickets
+    items = size
+
+    def measured(builder: StepBuilder) -> ChangeSet:
+        made = step(builder)
+        events.extend(
+            len(json.dumps(event.data)) + len(str(event.extensions)) for event in (*made.events, *made.telemetry)
+        )
+        changed[items] += len(made.tickets)
+        assert len(made.tickets) <= 500
+        return made
+
+    async def counted(store: SqliteFlows, ids: Any, flow_id: str | None = None) -> Any:
+        read[items] += len(ids)
+        return await found(store, ids, flow_id)
+
+    monkeypatch.setattr(StepBuilder, "step", measured)
+    monkeypatch.setattr(SqliteFlows, "tickets", counted)
+    store = SqliteStore.open(tmp_path / "data")
+    async with running_world(tmp_path, store.stores) as world:
+        await world.register(slots=200)
+        for items in (size // 10, size):
+            source = [{"number": number, "text": "x" * 80} for number in range(items)]
+            world.workers.behave = saying(list=source, each=lambda given: {"n": given["n"]["number"]})
+            each = task("each", "list", foreach={"items": {"$output": "list"}, "limit": 50})
+            each["parameters"] = {"n": {"$item": ""}}
+            flow = await world.run(task("list"), each, decision_id=f"of {items}")
+            tickets = await world.tickets(flow.flow_id)
+            assert (flow.outcome, flow.tally) == (Outcome.COMPLETED, {"COMPLETED": items + 2})
+            assert tickets["each"].output == [{"n": number} for number in range(items)]
+    await store.close()
+    for count in (changed, read):
+        assert count[size] / size <= 1.3 * count[size // 10] / (size // 10)
+    assert max(events) < 64 * 1024
