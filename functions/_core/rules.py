@@ -17,6 +17,12 @@ LARGE_DECISION = 64 * 1024
 LARGE_STEP = 200
 """Tickets beyond which to move them all takes so long that an event loop should not wait for it."""
 
+MAX_TICKETS = 100_000
+"""Tickets of one flow: lists in sub-flows of lists multiply, and a flow has to fit into one process's memory."""
+
+COPIED_BYTES = 64 * 1024 * 1024
+"""Bytes of parameters, as JSON, that the items of one list copy: a short plan can repeat a long text 10,000 times."""
+
 DEFAULT_SLA = timedelta(hours=4)
 """The deadline of a decision that brings none, from its arrival."""
 

@@ -269,7 +269,7 @@ class Dispatcher:
         """Decide on the records as the works before leave them."""
         begun, cause = perf_counter(), work.causes[-1] if work.causes else None
         context = await self._load(flow_id, work.tickets, work.function, cause.id if cause else CLOCK, ahead)
-        outcome = await work.decide(context, self._ports)
+        outcome = await work.decide(context, self._ports if ahead.flow is None else ahead.ports())
         outcome, step = await self._advanced(context, outcome)
         if queued and cause is not None:
             step = replace(step, handled=cause.id)

@@ -92,30 +92,37 @@ class Ahead:
         return {one: ticket for one, ticket in found.items() if ticket is not None}
 
     def ports(self) -> Ports:
-        """Return the ports of a function whose step is joined: it reads the decision, and what workers hold."""
+        """Return the ports of a function whose step is joined: it reads the records as the steps before leave them."""
         ports = self._ports
         if self._held:
             ports = replace(ports, ticket_counts=cast("TicketCounts", _CountsAhead(ports.ticket_counts, self._held)))
         if self._signals:
             ports = replace(ports, pheromones=_PheromonesAhead(ports.pheromones, self._signals))
-        if self._decision is not None:
-            ports = replace(ports, store=cast("FlowStore", _StoreAhead(ports.store, self._decision)))
+        if self._decision is not None or self._tickets:
+            ports = replace(ports, store=cast("FlowStore", _StoreAhead(ports.store, self._decision, self._tickets)))
         return ports
 
 
 class _StoreAhead:
-    """A `FlowStore` with a decision that is not stored yet."""
+    """A `FlowStore` with a decision and tickets that are not stored yet."""
 
-    def __init__(self, behind: FlowStore, decision: bytes) -> None:
+    def __init__(self, behind: FlowStore, decision: bytes | None, tickets: Mapping[str, Ticket]) -> None:
         self._behind = behind
         self._decision = decision
+        self._tickets = tickets
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 all else is as stored
         return getattr(self._behind, name)
 
-    async def decision(self, _flow_id: str) -> bytes:
+    async def decision(self, flow_id: str) -> bytes:
         """See `FlowStore.decision`."""
-        return self._decision
+        return await self._behind.decision(flow_id) if self._decision is None else self._decision
+
+    async def tickets(self, ticket_ids: Collection[str], flow_id: str) -> Mapping[str, Ticket]:
+        """See `FlowStore.tickets`."""
+        ahead = {one: self._tickets[one] for one in ticket_ids if one in self._tickets}
+        rest = [one for one in ticket_ids if one not in ahead]
+        return {**(await self._behind.tickets(rest, flow_id) if rest else {}), **ahead}
 
 
 class _PheromonesAhead:

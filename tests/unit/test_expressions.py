@@ -145,6 +145,17 @@ def test_a_text_that_is_no_condition_is_refused_with_words(text: str, words: str
         ("outputs.a.matches('(\\\\pL{30}){30}')", "x", "not one of RE2, or too large"),
         ("outputs.a.matches(outputs.a)", "x" * 300, "256 characters of pattern"),
         ("outputs.a.getHours() == 1", "x", "'getHours' is not defined for a text"),
+        (
+            "timestamp('2020-01-01T00:00:00Z').getHours(outputs.a) == 1",
+            "America",
+            "'getHours' is not defined for a moment with such a zone",
+        ),
+        (
+            "timestamp('2020-01-01T00:00:00Z').getHours(outputs.a) == 1",
+            "a" * 300,
+            "'getHours' is not defined for a moment with such a zone",
+        ),
+        ("duration('1s').getHours(outputs.a) == 1", "UTC", "'getHours' is not defined for a duration with such a zone"),
         ("outputs.a.startsWith('x')", None, "'startsWith' is not defined for null"),
     ],
 )

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from functions._core.errors import Unavailable
+from functions._core.machine.context import Context
 from functions._core.records.change_set import ChangeSet
+from functions._core.records.control import Children
 from functions._core.records.values import FlowStatus, TicketStatus
+from functions._core.rules import Rules
 from functions._engine import joined_steps, report_intake
 from functions._engine.wiring import FUNCTIONS
+from tests.support.builders import T0, later, make_flow, make_plan, make_step
 from tests.support.world import LocalWorld, decision, report_event, running_world, task, until
 
 MIDDLE = [f"middle-{number}" for number in range(3)]
@@ -202,3 +206,17 @@ async def test_a_decision_that_comes_ten_times_at_once_is_one_flow(tmp_path: Pat
         assert len(set(ids)) == 1
         assert flow.status is FlowStatus.COMPLETED
         assert len(world.workers.assignments) == 1
+
+
+async def test_a_function_reads_the_tickets_as_the_steps_before_in_its_commit_leave_them(tmp_path: Path) -> None:
+    flow = make_flow(status=FlowStatus.EXECUTING)
+    parent, other = make_plan(flow, 2)
+    counted = later(parent, children=Children(total=2, made=2, begun=2, completed=1))
+    async with running_world(tmp_path) as world:
+        await world.ports.store.commit(make_step(flow, parent, other))
+        ahead = joined_steps.Ahead(world.ports, world.ports.store)
+        context = Context(flow=flow, tickets={}, now=T0, rules=Rules(), function="monitor", cause="")
+        step = ChangeSet(flow_id=flow.flow_id, tickets=(counted,))
+        ahead.add(joined_steps.StepTaken("monitor", (), context, None, step, 0.0))
+        found = await ahead.ports().store.tickets([parent.ticket_id, other.ticket_id], flow.flow_id)
+    assert found == {parent.ticket_id: counted, other.ticket_id: other}

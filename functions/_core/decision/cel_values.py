@@ -254,7 +254,10 @@ def _of_moments(name: str) -> Function:
     def call(moment: Value, *zone: Value) -> Value:
         if kind_of(moment) not in TIMES or not all(isinstance(one, str) for one in zone):
             raise Mismatch(f"'{name}' is not defined for {kind_of(moment)}")
-        return function(moment, *zone)
+        try:
+            return function(moment, *zone)
+        except (AssertionError, OSError):  # a duration has no zone; a zone is read as the name of a file
+            raise Mismatch(f"'{name}' is not defined for {kind_of(moment)} with such a zone") from None
 
     return call
 

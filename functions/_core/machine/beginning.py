@@ -7,11 +7,19 @@ from typing import Any, NamedTuple
 
 from functions._core.machine.clock_waits import stop_clock
 from functions._core.machine.closing import risk
-from functions._core.machine.ending import complete, fail, omit
+from functions._core.machine.ending import complete, fail, omit, settle
 from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.redrive import blank
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets, stops_clock
-from functions._core.machine.releasing import CAME_TO_NOTHING, decided, go_on, look_again, readied, tolerate
+from functions._core.machine.releasing import (
+    CAME_TO_NOTHING,
+    decided,
+    go_on,
+    look_again,
+    more_may_begin,
+    readied,
+    tolerate,
+)
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.children import expected_ms, item_tickets, subflow_tickets
@@ -95,6 +103,8 @@ class Begun:
             around = replace(self.around, goes_on=True) if ends and ticket_id != ends[-1] else self.around
             if ticket.live:
                 _apply(builder, ticket, finding, around)
+            elif ends and ticket_id == ends[-1]:  # it has ended with one before it
+                settle(builder, ticket, around)
         self.others.apply(builder)
 
 
@@ -127,7 +137,7 @@ def _begin(builder: StepBuilder, ticket: Ticket, waiting: Waiting, **changes: An
         TicketTrigger.BEGIN,
         waiting=waiting,
         waiting_since=builder.now,
-        **{"started_at": builder.now, "emissions": 0, **changes},
+        **{"started_at": builder.now, **changes},
     )
     builder.note(
         "ticket.waiting",
@@ -176,7 +186,7 @@ def _list(builder: StepBuilder, ticket: Ticket, found: Listed) -> None:
     counts = counts.but(made=max(counts.made, found.first + len(found.items)))
     known = {child.index: child for child in found.window} | dict(found.existing) | made | again
     counts = _begin_next(builder, parent, counts, known)
-    if counts.made < counts.total or decided(parent, counts):
+    if counts.made < counts.total or decided(parent, counts) or more_may_begin(parent, counts):
         go_on(builder, parent.but(children=counts))
     else:
         builder.change_ticket(builder.latest(parent), children=counts, until=deadline)

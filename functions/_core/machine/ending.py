@@ -52,7 +52,8 @@ class Reported:
         """C5: a worker's report counts for its own attempt only, and never after the ticket's end."""
         counting = counted(self.reports, builder.context.tickets)
         freed: list[Ticket] = []
-        for place, (report, ticket) in enumerate(counting, 1):
+        for place, (report, found) in enumerate(counting, 1):
+            ticket = builder.latest(found)
             # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
             around = replace(self.around, goes_on=True) if place < len(counting) else self.around
             if report.status is ReportStatus.RUNNING:
@@ -222,6 +223,7 @@ def _cancel_after(builder: StepBuilder, after: Iterable[Ticket], because: Reason
             if latest.worker_id is not None:  # a child of a ticket that has ended
                 builder.deliver(ended, latest.worker_id, latest.attempt, cancelled=True)
             not_compensated(builder, latest, around, because)
+            start_clock(builder, latest, around.clock)
             child_ended(builder, ended, around)
 
 

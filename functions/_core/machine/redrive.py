@@ -10,11 +10,11 @@ from functions._core.machine.closing import Settled, executing_wakeup
 from functions._core.machine.compensation import NOT_COMPENSATED
 from functions._core.machine.ending import taken_back
 from functions._core.machine.flow import emit_again
-from functions._core.machine.releasing import may_fail, readied
+from functions._core.machine.releasing import may_fail, readied, skipped_with
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger, TicketTrigger
 from functions._core.planning.graph import Work, schedule
-from functions._core.planning.replan import lacking_followers, left_out
+from functions._core.planning.replan import DONE, failed_as_may_be, lacking_followers, left_out
 from functions._core.planning.slack import time_given
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, format_time
@@ -43,10 +43,12 @@ def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Seq
         and not left_out(t)
         # Children are done again with their parent; a failure that counts as done is not tried again.
         and t.parent is None
-        and not (t.status is TicketStatus.FAILED and may_fail(t))
+        and not failed_as_may_be(t)
     }
-    for t in tickets:  # in the order of the plan: what was skipped may be wanted now
-        if t.status is TicketStatus.SKIPPED and t.parent is None and any(one in again for one in t.dependencies):
+    skipped = {t.ticket_id for t in tickets if t.status is TicketStatus.SKIPPED and t.parent is None}
+    for t in tickets:  # in the order of the plan: a task that was skipped may be wanted now
+        stays = skipped_with(t) and any(one in skipped and one not in again for one in t.dependencies)
+        if t.ticket_id in skipped and not stays and any(one in again for one in t.dependencies):
             again[t.ticket_id] = t
     return _scheduled(again, {i: sum(d in again for d in t.dependencies) for i, t in again.items()}, now, deadline)
 
@@ -59,11 +61,13 @@ def to_retry(ticket: Ticket, tickets: Sequence[Ticket], now: datetime, deadline:
     by_id, again = {other.ticket_id: other for other in tickets}, {ticket.ticket_id: ticket}
 
     def comes(ticket_id: str) -> bool:
-        return ticket_id in again or by_id[ticket_id].live
+        ticket = by_id[ticket_id]
+        return ticket_id in again or ticket.live or ticket.status in DONE or failed_as_may_be(ticket)
 
     for other in tickets:
         waited = other.status is TicketStatus.CANCELLED and other.reason is not None and other.reason.code in WAITED
-        if waited and all(comes(d) or by_id[d].status is TicketStatus.COMPLETED for d in other.dependencies):
+        # Children are done again with their parent.
+        if waited and other.parent is None and all(map(comes, other.dependencies)):
             again[other.ticket_id] = other
 
     def waited_for(ticket_id: str, by: Ticket) -> bool:

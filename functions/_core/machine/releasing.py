@@ -72,13 +72,12 @@ def child_ended(builder: StepBuilder, child: Ticket, around: RelatedTickets) -> 
     if parent.status is not TicketStatus.WAITING or parent.children is None:
         return
     counts = _counted(parent.children, child)
-    if not decided(parent, counts) and counts.begun < counts.made:
-        following = around.following.get((parent.ticket_id, counts.begun))
-        if following is not None:
-            begun = builder.change_ticket(builder.latest(following), ready_at=builder.now, **readied(builder))
-            builder.ready([begun] if begun.waiting is Waiting.DISCOVERY else [])
-            counts = counts.but(begun=counts.begun + 1)
-    if decided(parent, counts):
+    following = around.following.get((parent.ticket_id, counts.begun))
+    if not decided(parent, counts) and following is not None and following.waiting is Waiting.TURN:
+        begun = builder.change_ticket(builder.latest(following), ready_at=builder.now, **readied(builder))
+        builder.ready([begun] if begun.waiting is Waiting.DISCOVERY else [])
+        counts = counts.but(begun=counts.begun + 1)
+    if decided(parent, counts) or more_may_begin(parent, counts):
         go_on(builder, parent.but(children=counts))
     else:
         builder.change_ticket(parent, children=counts)
@@ -88,6 +87,12 @@ def decided(parent: Ticket, counts: Children) -> bool:
     """Whether nothing that its children still do can change how the parent ends."""
     foreach = parent.control.foreach if parent.control else None
     return counts.ended >= counts.total or (foreach is not None and counts.failed > foreach.max_failures)
+
+
+def more_may_begin(parent: Ticket, counts: Children) -> bool:
+    """Whether children that are there may begin: the next one was done in a run before, and does not count yet."""
+    foreach = parent.control.foreach if parent.control else None
+    return foreach is not None and counts.begun < counts.made and counts.begun - counts.ended < foreach.limit
 
 
 def go_on(builder: StepBuilder, parent: Ticket) -> None:

@@ -18,11 +18,11 @@ from functions._core.machine.beginning import (
     Waits,
 )
 from functions._core.machine.context import Context
-from functions._core.machine.outcomes import AnyOutcome, moving
+from functions._core.machine.outcomes import AnyOutcome, reached
 from functions._core.machine.related_tickets import NONE_RELATED, around_ends, stops_clock
-from functions._core.machine.releasing import decided
+from functions._core.machine.releasing import decided, more_may_begin
 from functions._core.machine.resolved_values import CHILDREN_AT_ONCE, children_of, resolved, resolved_parameters
-from functions._core.planning.children import item_names, subplan_of
+from functions._core.planning.children import copied_bytes, item_names, subplan_of
 from functions._core.planning.result import last_tasks
 from functions._core.ports import Ports
 from functions._core.records.control import LONGEST_MS, Control, OnSkipped, Wait
@@ -36,7 +36,7 @@ from functions._core.records.values import (
     ticket_id_of,
     time_span,
 )
-from functions._core.rules import OUTPUT_BYTES
+from functions._core.rules import COPIED_BYTES, LARGE_DECISION, LARGE_STEP, MAX_TICKETS, OUTPUT_BYTES
 
 
 async def found(tickets: Sequence[Ticket], context: Context, ports: Ports) -> Mapping[str, Finding]:
@@ -62,7 +62,8 @@ async def begun(findings: Mapping[str, Finding], others: AnyOutcome, context: Co
         live = await ports.store.tickets_of(context.flow.flow_id, live_only=True)
         around = around.with_clock(live)
     outcome = Begun(findings, around, others)
-    return moving((*around.touched, *around.clock), outcome)
+    large = any(isinstance(one, SubflowRead) and len(one.decision) > LARGE_DECISION for one in findings.values())
+    return reached(lambda: outcome, heavy=large or len(around.touched) + len(around.clock) > LARGE_STEP)
 
 
 class _Look:
@@ -91,6 +92,8 @@ class _Look:
         if control.foreach is not None:
             return await self._listed(first=0, begun=0)
         if control.subflow:
+            if self._context.flow.tickets_generated >= MAX_TICKETS:
+                return _hopeless("too_many_tickets", f"the flow has {MAX_TICKETS} tickets already")
             text = await self._ports.store.decision(self._ticket.flow_id)
             return SubflowRead(text, await self._made_before(text) if self._ticket.children is not None else {})
         return None
@@ -155,7 +158,7 @@ class _Look:
             if counts.failed > (foreach.max_failures if foreach else 0):
                 return Hopeless(await self._children_failed())
             return await (self._joined_items() if foreach else self._joined_tasks())
-        more = counts.made < counts.total or (counts.begun < counts.made and counts.begun == counts.ended)
+        more = counts.made < counts.total or more_may_begin(ticket, counts)
         return await self._listed(counts.made, counts.begun) if self._control.foreach and more else None
 
     async def _listed(self, first: int, begun: int) -> Finding:
@@ -168,6 +171,8 @@ class _Look:
             return _hopeless("too_many_items", f"foreach.items has {len(items)} entries, {foreach.max_items} may be")
         if not items:
             return Joined([])
+        if ticket.children is None and (why := await self._too_much(len(items))) is not None:
+            return why
         last = min(first + CHILDREN_AT_ONCE, len(items))
         names = item_names(first, last)
         known = await children_of(ticket, names, self._ports.store)
@@ -179,6 +184,18 @@ class _Look:
         window = await children_of(ticket, item_names(begun, min(begun + CHILDREN_AT_ONCE, first)), self._ports.store)
         ordered = sorted(window.values(), key=lambda one: one.index or 0)
         return Listed(len(items), first, items[first:last], existing, ordered)
+
+    async def _too_much(self, items: int) -> Hopeless | None:
+        """Return why so many items are more than a flow may have."""
+        if self._context.flow.tickets_generated + items > MAX_TICKETS:
+            return _hopeless("too_many_tickets", f"with {items} items the flow would have more than {MAX_TICKETS}")
+        subflow, plan = self._control.subflow, None
+        if subflow:
+            _, plan = subplan_of(await self._ports.store.decision(self._ticket.flow_id), subflow)
+        if (copied := copied_bytes(self._ticket, plan) * items) > COPIED_BYTES:
+            text = f"{items} items would copy {copied} bytes of parameters, more than {COPIED_BYTES}: refer to the data"
+            return _hopeless("items_too_large", text)
+        return None
 
     async def _made_before(self, text: bytes) -> Mapping[str, Ticket]:
         _, plan = subplan_of(text, self._control.subflow)

@@ -10,6 +10,7 @@ from functions._core.decision.reading import read_decision
 from functions._core.errors import Undeliverable
 from functions._core.planning.tickets import Within, ticket_hash, tickets_of
 from functions._core.records.control import Control
+from functions._core.records.json_text import json_size
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import defaults_of
 from functions._core.records.values import TicketStatus, Waiting, add_time, ticket_id_of, time_span
@@ -39,6 +40,17 @@ def expected_ms(parent: Ticket, total: int) -> int:
     """Return how long all items of a list are expected to take, in milliseconds."""
     foreach = parent.control.foreach if parent.control else None
     return item_estimate_ms(parent) * (rounds(total, foreach) if foreach else 1)
+
+
+def copied_bytes(parent: Ticket, plan: SubPlan | None) -> int:
+    """Return how many bytes, as JSON, each child for an item takes over from the decision; `plan` is the one within."""
+    undo = parent.undo.parameters if parent.undo else None
+    return json_size([dict(parent.parameters), dict(parent.metadata), undo]) + _bytes_of(plan)
+
+
+def _bytes_of(plan: SubPlan | None) -> int:
+    tasks = plan.tasks if plan else ()
+    return sum(json_size([dict(task.parameters), dict(task.metadata)]) + _bytes_of(task.plan) for task in tasks)
 
 
 def item_tickets(parent: Ticket, items: Sequence[Any], first: int, since: datetime, until: datetime) -> list[Ticket]:

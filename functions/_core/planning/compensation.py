@@ -5,7 +5,7 @@ other. Work is undone before the work it was built on: a compensation depends on
 followed. If one fails, the work that it depends on stays as it is, and its tickets say so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -85,13 +85,18 @@ def _order(tickets: Sequence[Ticket], ids: Mapping[str, str]) -> Mapping[str, di
 
     The plan is walked backwards, so every edge leads from a later compensation to an earlier one: no cycle.
     """
+    within: dict[str | None, list[Ticket]] = {}
+    for ticket in tickets:
+        within.setdefault(ticket.parent, []).append(ticket)
+    tickets = list(_nested(within, None))
     walk = [ids[ticket.ticket_id] for ticket in reversed(tickets) if ticket.ticket_id in ids]
     place = {one: number for number, one in enumerate(walk)}
+    by_id = {ticket.ticket_id: ticket for ticket in tickets}
     before: dict[str, dict[str, None]] = {}
     nearest: dict[str, dict[str, None]] = {}
     for ticket in reversed(tickets):
         found: dict[str, None] = {}
-        for follower in ticket.dependants:
+        for follower in _followers(ticket, within, by_id):
             found |= {ids[follower]: None} if follower in ids else nearest.get(follower, {})
         if len(found) > IN_PARALLEL:
             found = _in_chains(sorted(found, key=place.__getitem__), before)
@@ -99,6 +104,23 @@ def _order(tickets: Sequence[Ticket], ids: Mapping[str, str]) -> Mapping[str, di
         if ticket.ticket_id in ids:
             before[ids[ticket.ticket_id]] = dict(found)
     return before
+
+
+def _nested(within: Mapping[str | None, Sequence[Ticket]], parent: str | None) -> Iterator[Ticket]:
+    """Yield tickets in the order of the plan, each with its children after it."""
+    for ticket in within.get(parent, ()):
+        yield ticket
+        yield from _nested(within, ticket.ticket_id)
+
+
+def _followers(
+    ticket: Ticket, within: Mapping[str | None, Sequence[Ticket]], by_id: Mapping[str, Ticket]
+) -> Iterable[str]:
+    """Return the tickets whose work was built on this one: its children, its dependants, or those of its parent."""
+    first = [child.ticket_id for child in within.get(ticket.ticket_id, ()) if not child.dependencies]
+    while not (first or ticket.dependants) and ticket.parent is not None:
+        ticket = by_id[ticket.parent]
+    return first or ticket.dependants
 
 
 def _in_chains(found: Sequence[str], before: dict[str, dict[str, None]]) -> dict[str, None]:

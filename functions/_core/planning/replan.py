@@ -94,7 +94,7 @@ def replan(
     removed = [ticket for ticket in gone if ticket.status not in DONE]
     changed = [i for i in wanted if i in present and (i not in same or i in revived)]
     _check(present, changed, removed, force=force)
-    done = {i for i in same if present[i].status in DONE or (i not in revived and _failed_as_may_be(present[i]))}
+    done = {i for i in same if present[i].status in DONE or (i not in revived and failed_as_may_be(present[i]))}
     if any(one not in done for i in done for one in wanted[i].dependencies):  # after a redrive: see `lacking_followers`
         for i, more in lacking_followers([ticket for i, ticket in wanted.items() if i not in done]).items():
             wanted[i] = wanted[i].but(dependants=(*wanted[i].dependants, *more))
@@ -128,7 +128,8 @@ def replan(
     )
 
 
-def _failed_as_may_be(ticket: Ticket) -> bool:
+def failed_as_may_be(ticket: Ticket) -> bool:
+    """Whether the ticket came to nothing, and that counts as done."""
     return ticket.status is TicketStatus.FAILED and ticket.control is not None and ticket.control.allow_failure
 
 

@@ -1,0 +1,77 @@
+"""What an item of a long list costs: CPU of the platform for each item, and its peak memory."""
+
+import asyncio
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.load import Stub
+from tests.benchmarks.measure import usage
+from tests.support.processes import platform_process, processes
+
+REPETITIONS = 3
+ITEM_BYTES = 100
+
+
+def listed(size: int, name: str) -> dict[str, Any]:
+    """Return a decision with one task that is done for each of so many items."""
+    items = [{"number": number, "text": (f"{number:x}" * ITEM_BYTES)[:ITEM_BYTES]} for number in range(size)]
+    each = {
+        "task_id": "each",
+        "task_type": "EXECUTE",
+        "description": "one item",
+        "dependencies": [],
+        "estimated_duration_ms": 1000,
+        "required_capabilities": ["python"],
+        "parameters": {"item": {"$item": ""}},
+        "foreach": {"items": items, "limit": 50},
+    }
+    return {
+        "decision_id": f"d-{name}",
+        "plan_id": name,
+        "intent_id": "bench",
+        "final_decision": "approve",
+        "cognitive_plan": {"plan_id": name, "tasks": [each]},
+    }
+
+
+async def cost(folder: Path, size: int) -> tuple[float, int]:
+    """Run one list on a new platform; return CPU ms for each item, and peak memory in kB."""
+    stub = Stub()
+    async with stub.serving():
+        with processes() as started:
+            platform = platform_process(
+                folder, telemetry_url=f"{stub.url}/telemetry", log_level="warning", heartbeat_seconds=600
+            )
+            started.append(platform)
+            platform.start()
+            await platform.ready()
+            await platform.staff(stub.url, count=4, slots=1000)
+            assert platform.running is not None
+            before = usage(platform.running.pid)
+            await platform.submit(listed(size, f"list-{size}"))
+            await asyncio.wait_for(stub.expect(f"list-{size}").wait(), 600)
+            after = usage(platform.running.pid)
+    assert len(stub.seen.assignments) == size
+    assert set(stub.seen.outcomes) == {"COMPLETED"}
+    return (after.cpu_ms - before.cpu_ms) / size, after.peak_kb
+
+
+@pytest.mark.parametrize("sizes", [(1000, 10_000)])
+async def test_an_item_of_a_long_list_costs_little_more_than_one_of_a_short_list(
+    tmp_path_factory: pytest.TempPathFactory, sizes: tuple[int, int]
+) -> None:
+    small, large = sizes
+    found: dict[int, list[tuple[float, int]]] = {small: [], large: []}
+    for repetition in range(REPETITIONS):
+        for size in sizes:
+            folder = tmp_path_factory.mktemp(f"{size}-{repetition}")
+            found[size].append(await cost(folder, size))
+    cpu = {size: statistics.median(ms for ms, _ in rows) for size, rows in found.items()}
+    memory = {size: statistics.median(kb for _, kb in rows) / 1024 for size, rows in found.items()}
+    print(
+        f"\n{small} items: {cpu[small]:.2f} ms CPU each, {memory[small]:.0f} MB; "
+        f"{large} items: {cpu[large]:.2f} ms each, {memory[large]:.0f} MB; ratio {cpu[large] / cpu[small]:.2f}"
+    )
