@@ -20,6 +20,7 @@ from tests.aws.world import AwsWorld, world
 from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
 from tests.contract.schemas import attribute_faults, envelope_faults
+from tests.support.constructs import Obeying, same_course_of_constructs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.webhook_course import every_delivery_arrives
@@ -50,7 +51,7 @@ pytestmark = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def aws(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> AsyncIterator[AwsWorld]:
     """Give one world to all tests in which nothing goes wrong."""
-    async with world(tmp_path_factory.mktemp("aws"), cloud) as running:
+    async with world(tmp_path_factory.mktemp("aws"), cloud, workers=Obeying()) as running:
         yield running
 
 
@@ -128,6 +129,14 @@ async def test_plans_take_the_same_course_as_on_one_machine(
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
     await sizes_and_schemas_are_kept(aws)
+
+
+async def test_a_plan_with_every_construct_takes_the_same_course_as_on_one_machine(
+    aws: AwsWorld, tmp_path: Path
+) -> None:
+    await same_course_of_constructs(aws, tmp_path, 2 * MINUTES)
+    await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
 
 
 async def test_clients_need_the_key_and_whoever_watches_does_not(aws: AwsWorld) -> None:
