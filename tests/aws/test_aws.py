@@ -20,7 +20,7 @@ from tests.aws.world import AwsWorld, world
 from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
 from tests.contract.schemas import attribute_faults, envelope_faults
-from tests.support.constructs import Obeying, same_course_of_constructs
+from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.webhook_course import every_delivery_arrives
@@ -251,6 +251,17 @@ async def test_plans_take_the_same_course_while_everything_goes_wrong(
         faults.on = False
         assert again.delivered > 0
         assert all(faults.done[kind] > 0 for kind in ("conflict", "throttled", "partial", "lost", "crash")), faults.done
+        await running.nothing_dead()
+        await sizes_and_schemas_are_kept(running)
+
+
+async def test_a_plan_with_every_construct_completes_while_everything_goes_wrong(tmp_path: Path, cloud: Cloud) -> None:
+    again = Again(share=0.2, seed=16)
+    faults = Faults(seed=16, conflict=0.05, throttled=0.02, partial=0.1, lost=0.04, crash=0.04, crashes=1, on=False)
+    async with world(tmp_path, cloud, again=again, faults=faults, workers=Obeying(), **SLOWER) as running:
+        faults.on = True
+        await run_every_construct(running, 3 * MINUTES)
+        faults.on = False
         await running.nothing_dead()
         await sizes_and_schemas_are_kept(running)
 
