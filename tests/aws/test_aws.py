@@ -14,7 +14,7 @@ import pytest_asyncio
 from functions._core.records.values import flow_id_of
 from tests.aws.faults import Faults
 from tests.aws.sqs import Again
-from tests.aws.stack import Cloud
+from tests.aws.stack import Cloud, client_of
 from tests.aws.wire import EVENT_LIMIT, ITEM_LIMIT
 from tests.aws.world import AwsWorld, world
 from tests.benchmarks.load import Stub
@@ -24,7 +24,7 @@ from tests.support.constructs import Obeying, run_every_construct, same_course_o
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.webhook_course import every_delivery_arrives
-from tests.support.world import until
+from tests.support.world import decision, task, until
 
 MINUTES = 240
 """Seconds of patience for a minute of work: other programs may have most of the machine."""
@@ -137,6 +137,39 @@ async def test_a_plan_with_every_construct_takes_the_same_course_as_on_one_machi
     await same_course_of_constructs(aws, tmp_path, 2 * MINUTES)
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
+
+
+async def test_what_users_put_on_the_ingress_bus_ends_a_wait_and_answers_a_question(aws: AwsWorld) -> None:
+    wanted = {"type": "com.example.paid", "correlation": {"at": "/order", "equals": 7}}
+    flow_id = await aws.submit(
+        decision(
+            task("paid", task_type="WAIT", wait={"event": wanted}),
+            task("ask", "paid", task_type="APPROVE", approval={}),
+        )
+    )
+    await aws.ticket(flow_id, lambda one: one["task_id"] == "paid" and one["status"] == "WAITING", "waits for an event")
+    paid = event("paid", {"order": 7}, source="/shop")
+    await aws.deployment.put("Ingress", {**paid, "type": "com.example.paid"})
+    ask = await aws.ticket(flow_id, lambda one: one["task_id"] == "ask" and one["status"] == "WAITING", "asks a person")
+    granted = {"flow_id": flow_id, "ticket_id": ask["ticket_id"], "requested_by": "ada"}
+    await aws.deployment.put("Ingress", event("ticket.approval_granted", granted))
+    flow = await aws.ended(flow_id, MINUTES)
+    assert flow["status"] == "COMPLETED", flow
+    await aws.nothing_dead()
+
+
+async def test_a_secret_of_secrets_manager_comes_to_its_task_alone(tmp_path: Path, cloud: Cloud) -> None:
+    secrets = client_of(cloud.url_of("secretsmanager"), "secretsmanager")
+    arn = (await asyncio.to_thread(secrets.create_secret, Name=f"db-{uuid4()}", SecretString="open-sesame"))["ARN"]
+    told = {"TaskSecrets": f"db=aws:{arn}", "TaskSecretArns": arn}
+    workers = Obeying()
+    async with world(tmp_path, cloud, parameters=told, workers=workers) as running:
+        flow_id = await running.submit(decision(task("a", parameters={"password": {"$secret": "db"}})))
+        flow = await running.ended(flow_id, MINUTES)
+        assert flow["status"] == "COMPLETED", flow
+        assert workers.given == [{"password": "open-sesame"}]
+        assert "open-sesame" not in json.dumps([await running.tickets(flow_id), await running.history(flow_id)])
+        await running.nothing_dead()
 
 
 async def test_clients_need_the_key_and_whoever_watches_does_not(aws: AwsWorld) -> None:

@@ -67,10 +67,12 @@ class Obeying(Stub):
         """Begin with nothing seen."""
         super().__init__()
         self.pause_s = pause_s
+        self.given: list[dict[str, Any]] = []
 
     def end_of(self, assignment: dict[str, Any]) -> dict[str, Any]:
         """See `Stub.end_of`."""
         given = assignment["parameters"]
+        self.given.append(given)
         if given.get("error") or given.get("item") == 3:
             return {"status": "FAILED", "error": {"type": "told", "message": "no", "retryable": False}}
         return {"status": "COMPLETED", "output": given.get("output")}
