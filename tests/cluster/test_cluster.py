@@ -59,12 +59,17 @@ async def test_a_plan_with_every_construct_takes_the_same_course_as_on_one_machi
     assert running.broker.dead == dead
 
 
-async def test_a_plan_with_every_construct_completes_while_events_come_twice_and_in_any_order(
+async def test_a_plan_with_every_construct_completes_while_functions_are_killed_and_events_come_twice(
     tmp_path: Path, new_database_url: str
 ) -> None:
     chaos = Chaos(duplicates=0.2, scatter=0.3, seed=16)
-    async with cluster(tmp_path, new_database_url, chaos=chaos, workers=Obeying()) as running:
-        await run_every_construct(running, 3 * MINUTES)
+    async with cluster(tmp_path, new_database_url, chaos=chaos, workers=Obeying(pause_s=0.3)) as running:
+        doing = asyncio.create_task(run_every_construct(running, 5 * MINUTES, pause_s=3))
+        for name in cycle(NAMES):
+            if doing.done():
+                break
+            await running.restarted(name)
+        await doing
         assert await running.letters() == []
 
 
