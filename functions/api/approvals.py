@@ -153,15 +153,17 @@ async def check_decision(services: ApiServices, principal: Principal | None, ord
     approval = approval_of(ticket) if ticket is not None else None
     if ticket is None or approval is None:
         return  # refused by the machine, unless it is skipped
-    _check_approver(principal, approval)
+    _check_approver(principal, approval, open_to_all=services.identify is None)
     if isinstance(order, SkipRequest) or not waits_for_person(ticket):
         return
     if isinstance(order, TicketApproval) or order.data is not None:
         check_data(approval.form, order.data)
 
 
-def _check_approver(principal: Principal | None, approval: Approval) -> None:
-    if _may(principal, approval.approvers):
+def _check_approver(principal: Principal | None, approval: Approval, *, open_to_all: bool) -> None:
+    """Raise `Rejected` for a caller who may not decide; an event of a bus proves nobody, so it is no approver."""
+    proven = principal is not None or open_to_all or not approval.approvers
+    if proven and _may(principal, approval.approvers):
         return
     who = ", ".join(f"role {name}" if name in ROLES else name for name in approval.approvers) or f"role {COMMAND[0]}"
     name = principal.name[:100] if principal is not None else ""

@@ -54,11 +54,20 @@ def client_of(url: str, service: str) -> Any:
 
 @dataclass(frozen=True)
 class Rule:
-    """Which queues get the events of some types, or of all, that are put on a bus; queues go by their ARNs."""
+    """Which queues get the events of some types, or of all, that are put on a bus; queues go by their ARNs.
+
+    A rule with `unlike` also takes each type that does not begin with it.
+    """
 
     bus: str
     event_types: frozenset[str]
     queues: frozenset[str]
+    unlike: str | None = None
+
+    def takes(self, event_type: str) -> bool:
+        """Tell whether events of a type may come by this rule."""
+        known = event_type in self.event_types or (self.unlike is None and not self.event_types)
+        return known or (self.unlike is not None and not event_type.startswith(self.unlike))
 
 
 @dataclass
@@ -162,9 +171,7 @@ class Stack:
         """
         name = bus.rpartition("/")[2]
         leading = (rule for rule in self.rules if rule.bus == name)
-        return {
-            queue for rule in leading if event_type in rule.event_types or not rule.event_types for queue in rule.queues
-        }
+        return {queue for rule in leading if rule.takes(event_type) for queue in rule.queues}
 
     def _mapped(self, queue: str, said: dict[str, Json]) -> Mapped:
         made = self.made[queue]
@@ -256,8 +263,10 @@ def _rule(stack: Stack, name: str, said: dict[str, Json]) -> Attributes:
         _known(f"{name}.{target['Id']}", target, {"Id", "Arn", "DeadLetterConfig", "RetryPolicy"})
     answer = events.put_targets(Rule=called, EventBusName=bus, Targets=said["Targets"])
     assert not answer["FailedEntryCount"], answer
-    types = frozenset(one for one in said["EventPattern"].get("detail-type", ()) if isinstance(one, str))
-    stack.rules.append(Rule(bus, types, frozenset(one["Arn"] for one in said["Targets"])))
+    wanted = said["EventPattern"].get("detail-type", ())
+    types = frozenset(one for one in wanted if isinstance(one, str))
+    unlike = next((one["anything-but"]["prefix"] for one in wanted if isinstance(one, dict)), None)
+    stack.rules.append(Rule(bus, types, frozenset(one["Arn"] for one in said["Targets"]), unlike))
     stack.undo("events", "remove_targets", Rule=called, EventBusName=bus, Ids=[one["Id"] for one in said["Targets"]])
     return {"Ref": called, "Arn": arn}
 

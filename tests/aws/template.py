@@ -81,10 +81,11 @@ class Template:
             return value
         if len(value) == 1:
             ((name, argument),) = value.items()
-            if name == "Ref":
-                return self._attribute(argument, "Ref")
-            if name == "Fn::GetAtt":
-                return self._attribute(*argument)
+            if name in {"Ref", "Fn::GetAtt"}:
+                return self._attribute(*((argument, "Ref") if name == "Ref" else argument))
+            if name == "Fn::Split":
+                between, text = argument
+                return str(self.resolve(text)).split(between)
             if name.startswith("Fn::"):
                 raise TemplateError(f"unknown intrinsic {name}")
         return {name: self.resolve(one) for name, one in value.items()}

@@ -14,16 +14,17 @@ import pytest_asyncio
 from functions._core.records.values import flow_id_of
 from tests.aws.faults import Faults
 from tests.aws.sqs import Again
-from tests.aws.stack import Cloud
+from tests.aws.stack import Cloud, client_of
 from tests.aws.wire import EVENT_LIMIT, ITEM_LIMIT
 from tests.aws.world import AwsWorld, world
 from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
 from tests.contract.schemas import attribute_faults, envelope_faults
+from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.webhook_course import every_delivery_arrives
-from tests.support.world import until
+from tests.support.world import decision, task, until
 
 MINUTES = 240
 """Seconds of patience for a minute of work: other programs may have most of the machine."""
@@ -50,7 +51,7 @@ pytestmark = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def aws(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> AsyncIterator[AwsWorld]:
     """Give one world to all tests in which nothing goes wrong."""
-    async with world(tmp_path_factory.mktemp("aws"), cloud) as running:
+    async with world(tmp_path_factory.mktemp("aws"), cloud, workers=Obeying()) as running:
         yield running
 
 
@@ -128,6 +129,47 @@ async def test_plans_take_the_same_course_as_on_one_machine(
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
     await sizes_and_schemas_are_kept(aws)
+
+
+async def test_a_plan_with_every_construct_takes_the_same_course_as_on_one_machine(
+    aws: AwsWorld, tmp_path: Path
+) -> None:
+    await same_course_of_constructs(aws, tmp_path, 2 * MINUTES)
+    await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
+
+
+async def test_what_users_put_on_the_ingress_bus_ends_a_wait_and_answers_a_question(aws: AwsWorld) -> None:
+    wanted = {"type": "com.example.paid", "correlation": {"at": "/order", "equals": 7}}
+    flow_id = await aws.submit(
+        decision(
+            task("paid", task_type="WAIT", wait={"event": wanted}),
+            task("ask", "paid", task_type="APPROVE", approval={}),
+        )
+    )
+    await aws.ticket(flow_id, lambda one: one["task_id"] == "paid" and one["status"] == "WAITING", "waits for an event")
+    paid = event("paid", {"order": 7}, source="/shop")
+    await aws.deployment.put("Ingress", {**paid, "type": "com.example.paid"})
+    ask = await aws.ticket(flow_id, lambda one: one["task_id"] == "ask" and one["status"] == "WAITING", "asks a person")
+    granted = {"flow_id": flow_id, "ticket_id": ask["ticket_id"], "requested_by": "ada"}
+    await aws.deployment.put("Ingress", event("ticket.approval_granted", granted))
+    flow = await aws.ended(flow_id, MINUTES)
+    assert flow["status"] == "COMPLETED", flow
+    await aws.nothing_dead()
+
+
+async def test_a_secret_of_secrets_manager_comes_to_its_task_alone(tmp_path: Path, cloud: Cloud) -> None:
+    secrets = client_of(cloud.url_of("secretsmanager"), "secretsmanager")
+    arn = (await asyncio.to_thread(secrets.create_secret, Name=f"db-{uuid4()}", SecretString="open-sesame"))["ARN"]
+    told = {"TaskSecrets": f"db=aws:{arn}", "TaskSecretArns": arn}
+    workers = Obeying()
+    async with world(tmp_path, cloud, parameters=told, workers=workers) as running:
+        flow_id = await running.submit(decision(task("a", parameters={"password": {"$secret": "db"}})))
+        flow = await running.ended(flow_id, MINUTES)
+        assert flow["status"] == "COMPLETED", flow
+        assert workers.given == [{"password": "open-sesame"}]
+        assert "open-sesame" not in json.dumps([await running.tickets(flow_id), await running.history(flow_id)])
+        await running.nothing_dead()
 
 
 async def test_clients_need_the_key_and_whoever_watches_does_not(aws: AwsWorld) -> None:
@@ -242,6 +284,17 @@ async def test_plans_take_the_same_course_while_everything_goes_wrong(
         faults.on = False
         assert again.delivered > 0
         assert all(faults.done[kind] > 0 for kind in ("conflict", "throttled", "partial", "lost", "crash")), faults.done
+        await running.nothing_dead()
+        await sizes_and_schemas_are_kept(running)
+
+
+async def test_a_plan_with_every_construct_completes_while_everything_goes_wrong(tmp_path: Path, cloud: Cloud) -> None:
+    again = Again(share=0.2, seed=16)
+    faults = Faults(seed=16, conflict=0.05, throttled=0.02, partial=0.1, lost=0.04, crash=0.04, crashes=1, on=False)
+    async with world(tmp_path, cloud, again=again, faults=faults, workers=Obeying(), **SLOWER) as running:
+        faults.on = True
+        await run_every_construct(running, 3 * MINUTES)
+        faults.on = False
         await running.nothing_dead()
         await sizes_and_schemas_are_kept(running)
 

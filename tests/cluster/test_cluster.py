@@ -13,6 +13,7 @@ from functions._hosts.entry import NAMES
 from tests.cluster.broker import Chaos
 from tests.cluster.world import Cluster, cluster
 from tests.conftest import ROOT
+from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.postgres import Server
 from tests.support.scenarios import recorded, same_course, wide
@@ -32,7 +33,7 @@ SHARED = pytest.mark.asyncio(loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> AsyncIterator[Cluster]:
     """Give one cluster to all tests in which no function dies: to start it takes longer than most of them."""
     name = await postgres.create()
-    async with cluster(tmp_path_factory.mktemp("cluster"), postgres.named(name)) as found:
+    async with cluster(tmp_path_factory.mktemp("cluster"), postgres.named(name), workers=Obeying()) as found:
         yield found
     await postgres.drop(name)
 
@@ -47,6 +48,29 @@ async def test_plans_take_the_same_course_as_on_one_machine(running: Cluster, tm
         await same_course(running, decision, tmp_path)
     assert running.broker.dead == dead
     assert running.broker.largest <= LIMIT
+
+
+@SHARED
+async def test_a_plan_with_every_construct_takes_the_same_course_as_on_one_machine(
+    running: Cluster, tmp_path: Path
+) -> None:
+    dead = [*running.broker.dead]
+    await same_course_of_constructs(running, tmp_path, 3 * MINUTES)
+    assert running.broker.dead == dead
+
+
+async def test_a_plan_with_every_construct_completes_while_functions_are_killed_and_events_come_twice(
+    tmp_path: Path, new_database_url: str
+) -> None:
+    chaos = Chaos(duplicates=0.2, scatter=0.3, seed=16)
+    async with cluster(tmp_path, new_database_url, chaos=chaos, workers=Obeying(pause_s=0.3)) as running:
+        doing = asyncio.create_task(run_every_construct(running, 5 * MINUTES, pause_s=3))
+        for name in cycle(NAMES):
+            if doing.done():
+                break
+            await running.restarted(name)
+        await doing
+        assert await running.letters() == []
 
 
 @SHARED

@@ -48,7 +48,7 @@ class Cluster(ClientWorld):
 
 @asynccontextmanager
 async def cluster(
-    folder: Path, database_url: str, *, chaos: Chaos | None = None, **settings: Any
+    folder: Path, database_url: str, *, chaos: Chaos | None = None, workers: Stub | None = None, **settings: Any
 ) -> AsyncIterator[Cluster]:
     """Run a cluster for as long as the context is open."""
     ports = {name: free_port() for name in NAMES}
@@ -56,7 +56,7 @@ async def cluster(
     url = services["api"].rstrip("/")
     triggers = read_triggers(ROOT / "infra" / "knative" / "base")
     broker = Broker(triggers, services, folder / "broker.sqlite", speed=SPEED, chaos=chaos)
-    workers = Stub()
+    workers = workers or Stub()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(workers.serving())
         sink = await stack.enter_async_context(broker.serving())

@@ -43,6 +43,9 @@ SHARED = {
 CHAIN = {name for name, function in NAMED.items() if function in {route.function for route in ROUTES.values()}}
 """Functions that others send events to."""
 
+SEND_ASSIGNMENTS = {"Assign", "Monitor", "EnforceSla", "TrackWorkers", "Api"}
+"""Functions that send assignments, or send them again, and so fill in the secrets of tasks."""
+
 RECEIVE = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes", "GetQueueUrl")
 KEY = (
     "Encrypt",
@@ -85,10 +88,12 @@ def rights(stack: Stack, role: str) -> set[tuple[str, str]]:
 def target(resource: Any) -> str:
     if isinstance(resource, str):
         return resource
+    if "Fn::Split" in resource:  # of a single one
+        return str(resource["Fn::Split"][1])
     return str(resource["Ref"]) if "Ref" in resource else str(resource["Fn::GetAtt"][0])
 
 
-def expected(name: str, *, traced: bool, in_vpc: bool, key: str) -> set[tuple[str, str]]:
+def expected(name: str, *, traced: bool, in_vpc: bool, key: str, secret: str = "") -> set[tuple[str, str]]:
     """Return what a function may do."""
     found = {*SHARED.items()} | {("sqs:SendMessage", f"{queue}Queue") for queue in CHAIN}
     found |= {("dynamodb:Query", f"${{Table.Arn}}/index/{index}") for index in INDEXES}
@@ -101,6 +106,8 @@ def expected(name: str, *, traced: bool, in_vpc: bool, key: str) -> set[tuple[st
         found |= {(f"ec2:{action}", "*") for action in NETWORK}
     if key:
         found |= {(f"kms:{action}", key) for action in KEY}
+    if secret and name in SEND_ASSIGNMENTS:
+        found |= {("secretsmanager:GetSecretValue", secret)}
     if name == "Api":
         found |= {("dynamodb:Scan", "Table"), ("secretsmanager:GetSecretValue", "ApiKey")}
     return found
@@ -117,7 +124,11 @@ def test_a_function_may_do_exactly_this(name: str) -> None:
     assert rights(Stack(Tracing="Active"), role) == expected(name, traced=True, in_vpc=False, key="")
     assert rights(Stack(**NETWORKED), role) == expected(name, traced=False, in_vpc=True, key="")
     assert rights(Stack(**KEYED), role) == expected(name, traced=False, in_vpc=False, key=key)
-    assert rights(WHOLE, role) == expected(name, traced=True, in_vpc=True, key=key)
+    secret = EVERYTHING["TaskSecretArns"]
+    assert rights(Stack(TaskSecretArns=secret), role) == expected(
+        name, traced=False, in_vpc=False, key="", secret=secret
+    )
+    assert rights(WHOLE, role) == expected(name, traced=True, in_vpc=True, key=key, secret=secret)
 
 
 def test_the_clock_may_tick_and_give_up() -> None:

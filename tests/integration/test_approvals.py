@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
+from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.records.models import Ticket
 from functions._core.records.principal import Principal, Role
 from functions._core.records.values import TicketStatus
 from functions.api.app import create_app
+from functions.api.ingress import take
 from tests.support.approvals import FORM, asking
 from tests.support.builders import T0
 from tests.support.http_api import Api, problem_of, running_api
@@ -100,6 +103,22 @@ class TestWhoMayDecide:
             assert answer.status_code == 403, answer.text
             assert (await post(guarded, ticket, "skip", key)).status_code == 403
         assert (await now(guarded, ticket)).status is TicketStatus.WAITING
+
+    async def test_an_event_of_a_bus_proves_nobody(self, guarded: Api) -> None:
+        named, anybody = await asking(guarded.world, approvers=["ada"]), await asking(guarded.world, approvers=[])
+        for what in ("approval_granted", "approval_denied", "skip_requested"):
+            for ticket in (named, anybody):
+                data = {
+                    "flow_id": ticket.flow_id,
+                    "ticket_id": ticket.ticket_id,
+                    "requested_by": "ada",
+                    "dry_run": True,
+                }
+                event = CloudEvent(id=what, source="/bus", type=type_of(f"ticket.{what}"), time=T0, data=data)
+                refused = pytest.raises(Rejected, match="may be decided by ada") if ticket is named else nullcontext()
+                with refused:
+                    await take(guarded.app.state.services, event, None)
+        assert (await now(guarded, named)).status is TicketStatus.WAITING
 
     async def test_a_refusal_names_those_who_may(self, guarded: Api) -> None:
         ticket = await asking(guarded.world, approvers=["grace", "admin"])

@@ -5,15 +5,18 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.constructs import Obeying, checked, constructs_on_one_machine, every_construct, people
 from tests.support.plans import proves_itself, seeded_decision
-from tests.support.processes import running_platform
-from tests.support.world import decision, task
+from tests.support.processes import Platform, running_platform
+from tests.support.scenarios import course, differences
+from tests.support.world import decision, task, until
 
 RECORDED = ROOT.parent / "shared" / "real-plans" / "montage-chameleon-2mass-01d-001.json"
 WORKERS = ("--capability", "execute")
@@ -47,6 +50,35 @@ async def test_a_plan_of_103_tasks_survives_kills_of_the_platform(tmp_path: Path
     assert letters == []
     # An assignment that was under way when the platform died is made again as the same attempt, not as a new one.
     assert all(t["retry_count"] == 0 for t in tickets)
+
+
+@pytest.mark.timeout(300)
+async def test_a_plan_with_every_construct_survives_ten_kills_of_the_platform(tmp_path: Path) -> None:
+    async with (
+        (workers := Obeying(pause_s=0.3)).serving(),
+        running_platform(tmp_path, heartbeat_seconds=600, worker_networks="loopback") as platform,
+    ):
+        await platform.staff(workers.url)
+        flow_id = await platform.submit(every_construct("17", pause_s=6))
+        helping = asyncio.create_task(people(platform, flow_id, "17"))
+        # Its history has 58 entries or so: the kills are spread over the whole of it.
+        for entries in range(3, 53, 5):
+            await until(partial(_has_entries, platform, flow_id, entries), f"{entries} entries of history")
+            platform.kill()
+            platform.start()
+            await platform.ready()
+        await platform.ended(flow_id)
+        await helping
+        history = await checked(platform, flow_id)
+        letters = await platform.letters()
+        tickets = (await platform.tickets(flow_id)).values()
+    assert differences(course(history), course(await constructs_on_one_machine(tmp_path / "whole"))) == []
+    assert letters == []
+    assert all(ticket["attempt"] <= 1 for ticket in tickets)
+
+
+async def _has_entries(platform: Platform, flow_id: str, count: int) -> bool | None:
+    return len(await platform.history(flow_id)) >= count or None
 
 
 async def test_a_worker_killed_in_the_middle_of_a_task_loses_it_to_another(tmp_path: Path) -> None:
