@@ -1,6 +1,6 @@
 """What a simulated world is about: a decision, and the workers that are there for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -11,6 +11,7 @@ from functions._core.errors import Rejected
 from functions._core.placement.workers import Registration
 from functions._core.records.values import SecurityLevel
 from functions._core.records.worker import AssignmentMode
+from functions._simulator.constructs import SHARE, with_constructs
 
 CAPABILITIES = ("python", "shell", "terraform")
 LARGE = 50
@@ -27,6 +28,7 @@ class Scenario:
 
     `drawn` says that all comes from the seed, so that people may meddle with it, too. `failing` are workers that fail a
     share of their tasks, 0 to 1, in a way that another try may fix. `pause` is the time between two decisions, seconds.
+    `outputs` are those of tasks that are not to be made up, by task as in `outputs.Paths`.
     """
 
     decisions: Sequence[Mapping[str, Any]]
@@ -34,6 +36,7 @@ class Scenario:
     drawn: bool = False
     failing: Mapping[str, float] = field(default_factory=dict)
     pause: float = 0.0
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def worker(
@@ -50,10 +53,14 @@ def worker(
     )
 
 
-def scenario_of(decision: Mapping[str, Any], workers: int, slots: int) -> Scenario:
+def scenario_of(
+    decision: Mapping[str, Any], workers: int, slots: int, outputs: Mapping[str, Any] | None = None
+) -> Scenario:
     """Return a user's decision with equal workers that offer all it asks for."""
-    asked = sorted({word for task in tasks_of(decision) for word in _words(task.get("required_capabilities"))})
-    return Scenario([decision], [worker(number + 1, asked, slots) for number in range(workers)])
+    tasks = all_tasks(plan_of(decision))
+    asked = sorted({word for task in tasks for word in _words(task.get("required_capabilities"))})
+    fleet = [worker(number + 1, asked, slots) for number in range(workers)]
+    return Scenario([decision], fleet, outputs=outputs or {})
 
 
 def drawn_scenario(seed: int) -> Scenario:
@@ -95,6 +102,9 @@ def _drawn(draw: Random, size: int, seed: int) -> Mapping[str, Any]:
                 task[limit] = draw.choice((10_000, 60_000))
         if task["dependencies"] and draw.random() < 0.2:
             task["parameters"]["from"] = {"$output": draw.choice(task["dependencies"])}
+    constructs = Random(f"{seed}/constructs")
+    if constructs.random() < SHARE:
+        with_constructs(decision, constructs)
     return decision
 
 
@@ -112,14 +122,26 @@ def asking(fleet: Sequence[Registration], share: float, draw: Random) -> Sequenc
     return [one.but(**asks) if draw.random() < share else one for one in fleet]
 
 
-def tasks_of(decision: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the tasks of a decision, none where C1 will refuse it anyway."""
+def plan_of(decision: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the plan of a decision, an empty one where C1 will refuse it anyway."""
     try:
         plan, _ = unwrap_plan(decision.get("cognitive_plan"))
     except Rejected:
-        return []
+        return {}
+    return plan if isinstance(plan, Mapping) else {}
+
+
+def tasks_in(plan: object) -> Sequence[Mapping[str, Any]]:
+    """Return the tasks of a plan, or of one within it, as far as they can be read."""
     tasks = plan.get("tasks") if isinstance(plan, Mapping) else None
     return [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
+
+
+def all_tasks(plan: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the tasks of a plan and those of the plans within it."""
+    for task in tasks_in(plan):
+        yield task
+        yield from all_tasks(task.get("plan"))
 
 
 def _words(value: object) -> Sequence[str]:
