@@ -68,7 +68,7 @@ class Bystanders:
             await asyncio.sleep(draw.random() * SOON)
             await self._order(TicketApproval(**about))
             return
-        if draw.random() < 0.15:
+        if draw.random() < 0.25:
             return  # nobody ever decides
         await asyncio.sleep(draw.choice((draw.random() * SOON, draw.random() * left, left, left + draw.random())))
         for _ in range(draw.choice((1, 1, 2))):

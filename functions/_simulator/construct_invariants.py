@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from functions._core.decision.expressions import compiled
 from functions._core.errors import Undeliverable
+from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.control import Foreach, OnSkipped
-from functions._core.records.models import Ticket
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, ticket_id_of
 from functions._simulator.families import stopped_until
 from functions._simulator.ledger import CommittedChange, Ledger
@@ -147,6 +148,17 @@ def no_worker_for_its_own(change: CommittedChange, _ledger: Ledger) -> Iterator[
             yield f"{after.task_id}, a ticket of the machine's own, went to {after.worker_id}"
 
 
+def key_is_kept(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
+    """No more flows of a concurrency key are at work than may be."""
+    flow = change.step.flow
+    if flow is None or flow.concurrency is None or not _at_work(flow):
+        return
+    same = [one for one in ledger.flows.values() if one.concurrency and one.concurrency.key == flow.concurrency.key]
+    number = sum(map(_at_work, same))
+    if number > flow.concurrency.limit:
+        yield f"{number} flows of {flow.concurrency.key} are at work, {flow.concurrency.limit} may be"
+
+
 AT_EACH_CONSTRUCT = (
     begins_by_its_rule,
     skipped_has_a_cause,
@@ -159,7 +171,12 @@ AT_EACH_CONSTRUCT = (
     events_end_one_wait,
     deadline_moves_with_the_clock,
     no_worker_for_its_own,
+    key_is_kept,
 )
+
+
+def _at_work(flow: Flow) -> bool:
+    return flow.tickets_generated > 0 and flow.status not in ENDED_FLOWS
 
 
 def _begins(before: Ticket | None, after: Ticket) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from functions._core.records.values import format_time
 from functions._simulator.clock import START
 
-SHARE = 0.5
+SHARE = 0.6
 """The share of the drawn plans that have constructs; the others are graphs of plain tasks."""
 
 EVENT_TYPES = ("simulated.payment", "simulated.parcel")
@@ -24,6 +24,7 @@ LARGE_LIST, LARGE_SHARE = 300, 0.01
 """The items of a long list, and the share of the lists that are long."""
 
 CONDITIONS = (
+    'statuses["{0}"] in ["COMPLETED", "FAILED"]',
     'statuses["{0}"] == "COMPLETED"',
     'statuses["{0}"] == "SKIPPED" || statuses["{0}"] == "FAILED"',
     'outputs["{0}"] != null && outputs["{0}"].attempt == 1',
@@ -45,7 +46,7 @@ def with_constructs(decision: Mapping[str, Any], draw: Random) -> None:
 def _steer(tasks: Sequence[Fields], draw: Random, depth: int) -> None:
     for task in tasks:
         before = task.get("dependencies", ())
-        if before and draw.random() < 0.25:
+        if before and draw.random() < 0.2:
             task["when"] = draw.choice(CONDITIONS).format(draw.choice(before))
         if before and draw.random() < 0.35:
             task["on_skipped"] = draw.choice(("any", "run", "skip"))
@@ -150,7 +151,7 @@ def _subflow(task: Fields, draw: Random, depth: int) -> None:
 
 Maker = Callable[[Fields, Random, int], None]
 KINDS: Sequence[tuple[int, Maker]] = (
-    (50, _plain),
+    (20, _plain),
     (8, _approval),
     (8, _moment),
     (9, _event),

@@ -73,8 +73,11 @@ def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]
 def constants_stay(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """A ticket keeps what stores write once: its work, its care and its place in the plan.
 
-    A redrive may add dependants, where the one that implied the edge stays done; the step says that it writes them.
+    A redrive may add dependants, where the one that implied the edge stays done, and another plan may change all of
+    it; the step says that it writes them.
     """
+    if any(entry.type == "flow.replanned" for entry in change.step.history):
+        return
     for before, after in change.moves():
         if before is None or after.ticket_id in ledger.tampered:
             continue

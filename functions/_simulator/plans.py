@@ -9,6 +9,7 @@ from functions._core.decision.model import unwrap_plan
 from functions._core.decision.sample import Shape, sample_decision
 from functions._core.errors import Rejected
 from functions._core.placement.workers import Registration
+from functions._core.records.policies import Beyond
 from functions._core.records.values import SecurityLevel
 from functions._core.records.worker import AssignmentMode
 from functions._simulator.constructs import SHARE, with_constructs
@@ -17,6 +18,9 @@ CAPABILITIES = ("python", "shell", "terraform")
 LARGE = 50
 ACROSS = 0.15
 """The share of the tasks that depend on one more task, drawn from those before it."""
+
+SHARING = 0.1
+"""The share of the worlds whose flows share a concurrency key."""
 
 PULLING = 0.25
 """The share of the workers that ask for their tickets."""
@@ -67,9 +71,10 @@ def drawn_scenario(seed: int) -> Scenario:
     """Return decisions and a fleet drawn from the seed: mostly one of 3 to 12 tasks, now and then 50."""
     draw = Random(f"{seed}/scenario")
     size = LARGE if draw.random() < 0.02 else draw.randint(3, 12)
-    decisions = [_drawn(draw, size, 10 * seed)]
+    decisions: list[Mapping[str, Any]] = [_drawn(draw, size, 10 * seed)]
     while draw.random() < 0.15:
         decisions.append(_drawn(draw, draw.randint(1, 6), 10 * seed + len(decisions)))
+    _with_a_key(decisions, Random(f"{seed}/key"), 10 * seed)
     levels = Random(f"{seed}/levels")
     for task in (task for one in decisions for task in one["cognitive_plan"]["tasks"]):
         if levels.random() < 0.2:
@@ -106,6 +111,16 @@ def _drawn(draw: Random, size: int, seed: int) -> Mapping[str, Any]:
     if constructs.random() < SHARE:
         with_constructs(decision, constructs)
     return decision
+
+
+def _with_a_key(decisions: list[Mapping[str, Any]], draw: Random, seed: int) -> None:
+    """Let the flows of some worlds share a concurrency key, with one or two more of them."""
+    if draw.random() >= SHARING:
+        return
+    for _ in range(draw.randint(1, 2)):
+        decisions.append(_drawn(draw, draw.randint(1, 4), seed + len(decisions)))
+    key = {"key": "simulated", "limit": draw.choice((1, 1, 2)), "beyond": draw.choice([*Beyond]).value}
+    decisions[:] = [{**one, "concurrency": key} for one in decisions]
 
 
 def _across(tasks: Sequence[dict[str, Any]], draw: Random) -> None:
