@@ -31,7 +31,7 @@ from functions._hosts.api_app import api_services
 from functions._hosts.aws.function import LambdaFunction
 from functions._hosts.entry import NAMES
 from functions._hosts.wiring_api import take, take_report
-from functions._simulator.outputs import Paths, paths_of, with_paths
+from functions._simulator.outputs import Outputs
 
 TICK = timedelta(minutes=1)
 TICKED = ("enforce_sla", "track_workers")
@@ -60,7 +60,7 @@ class Deployment:
         self._settings = Settings.from_mapping({**ENVIRONMENT, "FLOWC_SUBSCRIBER_EVENTS": subscribed})
         self._functions: dict[str, LambdaFunction] = {}
         self._turn = asyncio.Lock()
-        self._paths: Paths = {}
+        self._outputs = Outputs()
 
     async def open(self, capabilities: tuple[str, ...]) -> None:
         """Put the functions together, register a worker, and let the time pass."""
@@ -81,7 +81,7 @@ class Deployment:
 
     async def admit(self, decision: Mapping[str, Any]) -> None:
         """Post a decision; all are of one plan."""
-        self._paths = paths_of(decision)
+        self._outputs = Outputs.of_decisions([decision], {})
         await self._ask(self._event("decision.consolidated", decision, None), FLOWS)
 
     async def ended(self, flow_id: str) -> Flow:
@@ -112,8 +112,8 @@ class Deployment:
     async def _work(self, assignment: Mapping[str, Any]) -> None:
         await asyncio.sleep(assignment["estimated_duration_ms"] / 1000)
         said = {"ticket_id": assignment["ticket_id"], "attempt": assignment["attempt"], "status": "COMPLETED"}
-        if paths := self._paths.get(assignment["task_id"]):
-            said["output"] = with_paths({}, paths)
+        if output := self._outputs.of(assignment["flow_id"], assignment["task_id"], {}):
+            said["output"] = output
         event = self._event("ticket.reported", said, assignment["ticket_id"])
         async with self._invocation("api", FLOWS):
             self.ledger.add(REQUESTS, 1, "report")

@@ -147,17 +147,17 @@ class InFlight:
 
     async def _again(self) -> None:
         some_ended = bool(self._ended[TICKETS])
-        for kind in [*self._ended]:
-            if given := {*self._ended[kind]}:
+        # A round may do the same at the same time: what it has done is not there any more.
+        for kind, ended in [*self._ended.items()]:
+            if given := {*ended}:
                 await give_back(kind, given, self._ports.key_values)
-                self._ended[kind] -= given
-            if kind.startswith(OF_KEY) and not self._ended[kind]:
+                ended.difference_update(given)
+            if kind.startswith(OF_KEY) and not self._ended.get(kind, {kind}):
                 del self._ended[kind]
-        for kind in [*self._lines]:
-            line = self._lines[kind]
+        for kind, line in [*self._lines.items()]:
             await self._begin_flows(line)
             await self._cancel_older(line)
-            if self._lines[kind] is line:
+            if self._lines.get(kind) is line:
                 del self._lines[kind]
         if self._limits.flows is not None:
             await self._begin_flows(self._all)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,27 @@ async def replay(services: ApiServices, _world: "World") -> None:
         await services.engine.replay(letter.letter_id)
 
 
+async def replan(services: ApiServices, world: "World") -> None:
+    """Send another plan: a task takes longer, or is not wanted, or there is one more."""
+    plan = deepcopy(dict(world.decision["cognitive_plan"]))
+    tasks, change = plan["tasks"], world.chance.choice(("longer", "without", "more"))
+    last = tasks[-1]
+    if change == "longer":
+        last["estimated_duration_ms"] = 2 * last.get("estimated_duration_ms", 1_000)
+    elif change == "more":
+        tasks.append({**last, "task_id": "one-more", "dependencies": [last["task_id"]]})
+    elif len(tasks) > 1:
+        del tasks[-1]
+    force = world.chance.random() < 0.5
+    await services.engine.order(ReplanRequest(flow_id=world.flow_id, cognitive_plan=plan, force=force))
+
+
+async def adjust(services: ApiServices, world: "World") -> None:
+    """Give the flow another deadline."""
+    seconds = world.chance.choice((30, 300, 600))
+    await services.engine.order(AdjustRequest(flow_id=world.flow_id, sla_seconds=seconds))
+
+
 ACTIONS: Sequence[tuple[float, Action]] = (
     (0.5, approve),
     (0.1, pause_and_resume),
@@ -108,6 +130,8 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (0.2, look_again),
     (0.2, flush),
     (0.2, replay),
+    (0.1, replan),
+    (0.05, adjust),
     *((0.2, drain_a_worker) for _ in range(2)),
 )
 """What is done, each with its chance."""

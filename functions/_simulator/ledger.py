@@ -18,6 +18,7 @@ from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 from functions._core.records.worker import Worker
+from functions._simulator.families import Families
 
 Invariant = Callable[[Any, "Ledger"], Iterator[str]]
 """A check: the first line of its docstring is the sentence shown, what it yields says how it was broken."""
@@ -70,6 +71,7 @@ class Ledger:
     draining: dict[str, datetime] = field(default_factory=dict)
     given: dict[tuple[str, int], str] = field(default_factory=dict)
     starts: dict[tuple[str, int], list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    families: Families = field(default_factory=Families)
     violations: list[Violation] = field(default_factory=list)
     steps: int = 0
 
@@ -87,6 +89,7 @@ class Ledger:
             if was is not None:
                 counts[was.status] -= 1
             counts[ticket.status] += 1
+            self.families.enter(was, ticket)
             self.tickets[ticket.ticket_id] = ticket
         if step.flow is not None:
             self.flows[step.flow_id] = step.flow

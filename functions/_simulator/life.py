@@ -9,8 +9,8 @@ from typing import Any
 
 from functions._core.errors import Conflict, Unavailable
 from functions._core.machine.tables import ENDED_FLOWS
-from functions._core.records.models import Flow
-from functions._core.records.values import FlowStatus
+from functions._core.records.models import Flow, Ticket
+from functions._core.records.values import FlowStatus, TicketStatus, Waiting, add_time, time_span
 from functions._core.records.worker import AssignmentMode
 from functions._core.rules import Rules
 from functions._engine.sweep import LEASE
@@ -55,6 +55,7 @@ async def live(world: World) -> None:
         await _admit(world, decision)
     if world.scenario.drawn:
         await people(world, Random(f"{world.seed}/people"))
+        world.outside.spawn(world.bystanders.come_early())
     else:
         world.outside.spawn(approver(world))
     while await _ends_in_time(world):
@@ -80,6 +81,12 @@ async def _ends_in_time(world: World) -> bool:
         if not world.under_way:
             return True
         world.ledger.check((wakeups_are_set,), world)
+        for ticket in world.store.state.live_tickets():
+            if ticket.status is TicketStatus.WAITING and ticket.waiting is not Waiting.CHILDREN:
+                key = f"{ticket.ticket_id} {ticket.waiting_since}"
+                past[key] += world.clock.now() >= wait_limit_of(ticket)
+                if past[key] > grace():
+                    world.ledger.check((waits_end_in_time,), (world, ticket))
         for flow in world.under_way:
             late = world.clock.now() >= limit_of(flow, world.rules)
             past[flow.flow_id] = past[flow.flow_id] + 1 if late else 0
@@ -133,6 +140,19 @@ def goes_on_in_time(late: tuple[World, Flow], _ledger: Ledger) -> Iterator[str]:
     """A flow ends by its deadline and stays nowhere longer than it may, but for a grace that faults can cost."""
     world, flow = late
     yield f"the flow is {flow.status} {grace():.0f} s after {limit_of(flow, world.rules):%H:%M:%S}"
+
+
+def waits_end_in_time(late: tuple[World, Ticket], _ledger: Ledger) -> Iterator[str]:
+    """A ticket waits for a moment, a person or an event no longer than it may, but for a grace that faults can cost."""
+    _, ticket = late
+    yield f"ticket {ticket.task_id} waits {grace():.0f} s after {wait_limit_of(ticket):%H:%M:%S}"
+
+
+def wait_limit_of(ticket: Ticket) -> datetime:
+    """Return when a ticket has to stop waiting."""
+    approval = ticket.control.approval if ticket.control else None
+    since = ticket.waiting_since or ticket.created_at
+    return ticket.until or since if approval is None else add_time(since, time_span(approval.timeout_ms))
 
 
 def limit_of(flow: Flow, rules: Rules) -> datetime:

@@ -18,6 +18,7 @@ from functions._hosts.wiring_api import ApiServices, take_report
 from functions._simulator.faults import Faults
 from functions._simulator.invariants import nothing_is_sent_to_those_who_ask
 from functions._simulator.ledger import Ledger
+from functions._simulator.outputs import Outputs
 from functions._simulator.process import tell_if_broken
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Outside:
         self.now: Callable[[], datetime] = clock.now
         self.workers: dict[str, Receiver] = {}
         self.hosts: Sequence[SimulatedHost] = ()
-        self.paths: Mapping[str, Sequence[str]] = {}
+        self.outputs = Outputs()
         self._faults = faults
         self._ledger = ledger
         self._chance = chance

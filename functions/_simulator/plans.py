@@ -1,6 +1,6 @@
 """What a simulated world is about: a decision, and the workers that are there for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -9,13 +9,18 @@ from functions._core.decision.model import unwrap_plan
 from functions._core.decision.sample import Shape, sample_decision
 from functions._core.errors import Rejected
 from functions._core.placement.workers import Registration
+from functions._core.records.policies import Beyond
 from functions._core.records.values import SecurityLevel
 from functions._core.records.worker import AssignmentMode
+from functions._simulator.constructs import SHARE, with_constructs
 
 CAPABILITIES = ("python", "shell", "terraform")
 LARGE = 50
 ACROSS = 0.15
 """The share of the tasks that depend on one more task, drawn from those before it."""
+
+SHARING = 0.1
+"""The share of the worlds whose flows share a concurrency key."""
 
 PULLING = 0.25
 """The share of the workers that ask for their tickets."""
@@ -27,6 +32,7 @@ class Scenario:
 
     `drawn` says that all comes from the seed, so that people may meddle with it, too. `failing` are workers that fail a
     share of their tasks, 0 to 1, in a way that another try may fix. `pause` is the time between two decisions, seconds.
+    `outputs` are those of tasks that are not to be made up, by task as in `outputs.Paths`.
     """
 
     decisions: Sequence[Mapping[str, Any]]
@@ -34,6 +40,7 @@ class Scenario:
     drawn: bool = False
     failing: Mapping[str, float] = field(default_factory=dict)
     pause: float = 0.0
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def worker(
@@ -50,19 +57,24 @@ def worker(
     )
 
 
-def scenario_of(decision: Mapping[str, Any], workers: int, slots: int) -> Scenario:
+def scenario_of(
+    decision: Mapping[str, Any], workers: int, slots: int, outputs: Mapping[str, Any] | None = None
+) -> Scenario:
     """Return a user's decision with equal workers that offer all it asks for."""
-    asked = sorted({word for task in tasks_of(decision) for word in _words(task.get("required_capabilities"))})
-    return Scenario([decision], [worker(number + 1, asked, slots) for number in range(workers)])
+    tasks = all_tasks(plan_of(decision))
+    asked = sorted({word for task in tasks for word in _words(task.get("required_capabilities"))})
+    fleet = [worker(number + 1, asked, slots) for number in range(workers)]
+    return Scenario([decision], fleet, outputs=outputs or {})
 
 
 def drawn_scenario(seed: int) -> Scenario:
     """Return decisions and a fleet drawn from the seed: mostly one of 3 to 12 tasks, now and then 50."""
     draw = Random(f"{seed}/scenario")
     size = LARGE if draw.random() < 0.02 else draw.randint(3, 12)
-    decisions = [_drawn(draw, size, 10 * seed)]
+    decisions: list[Mapping[str, Any]] = [_drawn(draw, size, 10 * seed)]
     while draw.random() < 0.15:
         decisions.append(_drawn(draw, draw.randint(1, 6), 10 * seed + len(decisions)))
+    _with_a_key(decisions, Random(f"{seed}/key"), 10 * seed)
     levels = Random(f"{seed}/levels")
     for task in (task for one in decisions for task in one["cognitive_plan"]["tasks"]):
         if levels.random() < 0.2:
@@ -95,7 +107,20 @@ def _drawn(draw: Random, size: int, seed: int) -> Mapping[str, Any]:
                 task[limit] = draw.choice((10_000, 60_000))
         if task["dependencies"] and draw.random() < 0.2:
             task["parameters"]["from"] = {"$output": draw.choice(task["dependencies"])}
+    constructs = Random(f"{seed}/constructs")
+    if constructs.random() < SHARE:
+        with_constructs(decision, constructs)
     return decision
+
+
+def _with_a_key(decisions: list[Mapping[str, Any]], draw: Random, seed: int) -> None:
+    """Let the flows of some worlds share a concurrency key, with one or two more of them."""
+    if draw.random() >= SHARING:
+        return
+    for _ in range(draw.randint(1, 2)):
+        decisions.append(_drawn(draw, draw.randint(1, 4), seed + len(decisions)))
+    key = {"key": "simulated", "limit": draw.choice((1, 1, 2)), "beyond": draw.choice([*Beyond]).value}
+    decisions[:] = [{**one, "concurrency": key} for one in decisions]
 
 
 def _across(tasks: Sequence[dict[str, Any]], draw: Random) -> None:
@@ -112,14 +137,26 @@ def asking(fleet: Sequence[Registration], share: float, draw: Random) -> Sequenc
     return [one.but(**asks) if draw.random() < share else one for one in fleet]
 
 
-def tasks_of(decision: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the tasks of a decision, none where C1 will refuse it anyway."""
+def plan_of(decision: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the plan of a decision, an empty one where C1 will refuse it anyway."""
     try:
         plan, _ = unwrap_plan(decision.get("cognitive_plan"))
     except Rejected:
-        return []
+        return {}
+    return plan if isinstance(plan, Mapping) else {}
+
+
+def tasks_in(plan: object) -> Sequence[Mapping[str, Any]]:
+    """Return the tasks of a plan, or of one within it, as far as they can be read."""
     tasks = plan.get("tasks") if isinstance(plan, Mapping) else None
     return [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
+
+
+def all_tasks(plan: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the tasks of a plan and those of the plans within it."""
+    for task in tasks_in(plan):
+        yield task
+        yield from all_tasks(task.get("plan"))
 
 
 def _words(value: object) -> Sequence[str]:

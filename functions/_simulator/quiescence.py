@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from functions._core.machine.integrity import findings_of
-from functions._core.machine.replay import TicketState, differences, fold
+from functions._core.machine.replay import StoredState, differences, fold
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.record import decode
 from functions._core.records.values import FlowStatus, TicketStatus, flow_id_of
@@ -41,7 +41,7 @@ def replay_finds_nothing(world: "World", ledger: Ledger) -> Iterator[str]:
     state = world.store.state
     for flow in state.flows:
         folded = fold(entry for entry in ledger.history if entry.flow_id == flow.flow_id)
-        tickets = [TicketState.of(ticket) for ticket in state.tickets if ticket.flow_id == flow.flow_id]
+        tickets = [StoredState.of(ticket) for ticket in state.tickets if ticket.flow_id == flow.flow_id]
         yield from (*folded.gaps, *differences(folded, flow, tickets))
 
 

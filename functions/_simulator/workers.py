@@ -20,7 +20,6 @@ from functions._engine.clock import fresh_id
 from functions._simulator.faults import Faults
 from functions._simulator.invariants import FAILURE
 from functions._simulator.network import Outside
-from functions._simulator.outputs import with_paths
 
 SPREAD = 0.25
 """Standard deviation of the logarithm of a task's duration over its estimate."""
@@ -176,9 +175,10 @@ class SimulatedWorker:
             return {"status": "COMPLETED", "output": TOO_LARGE}
         return {"status": "COMPLETED", "output": self._output_of(run)}
 
-    def _output_of(self, run: SimulatedRun) -> dict[str, Any]:
-        paths = self.outside.paths.get(run.assignment["ticket_id"], ())
-        return with_paths({"by": self.worker_id, "attempt": run.assignment["attempt"]}, paths)
+    def _output_of(self, run: SimulatedRun) -> Any:
+        about = run.assignment
+        otherwise = {"by": self.worker_id, "attempt": about["attempt"]}
+        return self.outside.outputs.of(about["flow_id"], about["task_id"], otherwise)
 
     async def _tell(self, run: SimulatedRun, said: dict[str, Any]) -> None:
         """Report an end until it is heard, with what a worker that cannot be trusted says besides."""

@@ -21,13 +21,14 @@ from functions._core.rules import Rules
 from functions._engine.clock import fresh_id
 from functions._engine.settings import Settings
 from functions._engine.tokens import JwtTokens
+from functions._simulator.bystanders import Bystanders
 from functions._simulator.clock import START, SimulatedClock
 from functions._simulator.faults import Faults
 from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger
 from functions._simulator.network import Outside, Subscriber
-from functions._simulator.outputs import SimulatedSecrets, paths_by_ticket
+from functions._simulator.outputs import Outputs, SimulatedSecrets
 from functions._simulator.plans import Scenario
 from functions._simulator.ports import OldLists
 
@@ -42,11 +43,12 @@ BRISK: Mapping[str, Any] = {"approval_seconds": 180, "pause_seconds": 180, "comp
 
 
 class Observed:
-    """A `FlowStore` that enters every step it has taken in the ledger."""
+    """A `FlowStore` that enters every step it has taken in the ledger, and tells it to those who are waited for."""
 
-    def __init__(self, behind: FlowStore, ledger: Ledger) -> None:
+    def __init__(self, behind: FlowStore, ledger: Ledger, bystanders: Bystanders) -> None:
         self._behind = behind
         self._ledger = ledger
+        self._bystanders = bystanders
 
     def __getattr__(self, operation: str) -> Any:
         return getattr(self._behind, operation)
@@ -55,6 +57,7 @@ class Observed:
         """See `FlowStore.commit`."""
         await self._behind.commit(step)
         self._ledger.committed(step)
+        self._bystanders.observe(step)
 
 
 class World:
@@ -79,10 +82,11 @@ class World:
         self.scenario = scenario
         self.seed = seed
         self.joins = joins
+        self.outputs = self.outside.outputs = Outputs.of_decisions(scenario.decisions, scenario.outputs)
+        self.bystanders = Bystanders(self)
         self.hosts = [self._host(name) for name in ("a", "b") if name == "a" or "second-process" in faults.active]
         self.faults.struck["second-process"] += len(self.hosts) - 1
         self.outside.hosts = self.hosts
-        self.outside.paths = paths_by_ticket(scenario.decisions)
 
     def settings(self, **more: Any) -> Settings:
         """Return the platform's settings in this world."""
@@ -116,7 +120,7 @@ class World:
     def _host(self, name: str) -> SimulatedHost:
         stores = self.store.stores
         outside = stores.ports(
-            store=Observed(stores.store, self.ledger),
+            store=Observed(stores.store, self.ledger, self.bystanders),
             registry=OldLists(stores.registry, self.faults, self.seconds, self.ledger),
             telemetry_sink=self.sink,
             gateway=self.outside,

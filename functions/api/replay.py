@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from functions._core.errors import Unavailable
-from functions._core.machine.replay import Folded, TicketState, differences, fold
+from functions._core.machine.replay import Folded, StoredState, TicketState, differences, fold
 from functions._core.records.record import Record
 from functions._core.records.values import Outcome
 from functions.api.questions import found
@@ -67,6 +67,6 @@ async def _tickets(services: ApiServices, flow_id: str) -> Sequence[TicketState]
     cursor: str | None = None
     while True:
         page, cursor = await services.ports.views.find_tickets({"flow_id": flow_id}, cursor, PAGE)
-        states += map(TicketState.of, page)
+        states += map(StoredState.of, page)
         if cursor is None:
             return states

@@ -13,7 +13,7 @@ import pytest
 from functions._core.decision.reading import document_in
 from functions._core.errors import Rejected
 from functions._core.events.commands import AdjustRequest, RedriveRequest, ReplanRequest
-from functions._core.machine.replay import TicketState, differences, fold
+from functions._core.machine.replay import StoredState, differences, fold
 from functions._core.planning.replan import left_out, new_decision
 from functions._core.planning.replan import replan as difference
 from functions._core.planning.tickets import intact
@@ -58,7 +58,7 @@ async def same_as_told(world: LocalWorld, flow_id: str) -> tuple[str, ...]:
     entries = await world.ports.views.history(flow_id, 0, 5000)
     tickets = await world.ports.store.tickets_of(flow_id)
     assert all(map(intact, tickets))
-    return differences(fold(entries), flow, map(TicketState.of, tickets))
+    return differences(fold(entries), flow, map(StoredState.of, tickets))
 
 
 async def test_unaffected_tickets_stay_removed_ones_are_cancelled_and_new_ones_are_made(tmp_path: Path) -> None:

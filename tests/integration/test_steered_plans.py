@@ -18,6 +18,7 @@ from functions._core.events.commands import (
     TicketCancelRequest,
 )
 from functions._core.events.envelope import CloudEvent
+from functions._core.machine.replay import StoredState, differences, fold
 from functions._core.records.values import Outcome, TicketStatus, Waiting
 from functions._engine.events_in import EventsIn
 from tests.support.world import LocalWorld, decision, running_world, task
@@ -350,6 +351,9 @@ async def test_items_are_undone_one_by_one_and_done_again_by_a_redrive(tmp_path:
         assert sorted(one["parameters"]["number"] for one in undone) == [1, 2, 3]
         found = await statuses(world, flow.flow_id)
         assert {found[name] for name in ("each", "each[0]", "each[1]", "each[2]")} == {TicketStatus.COMPENSATED}
+        history = await world.platform.ports.views.history(flow.flow_id, 0, 100)
+        stored = map(StoredState.of, (await world.tickets(flow.flow_id)).values())
+        assert differences(fold(history), flow, stored) == ()
         broken[0] = False
         await world.platform.order(RedriveRequest(flow_id=flow.flow_id))
         flow = await world.reached(flow.flow_id, "COMPLETED")

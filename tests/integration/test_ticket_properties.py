@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from functions._core.machine.replay import TicketState, differences, fold
+from functions._core.machine.replay import StoredState, differences, fold
 from functions._core.machine.tables import TICKET_TRANSITIONS
 from functions._core.records.values import TicketStatus
 from tests.support.http_api import Api, bearer, running_api
@@ -154,7 +154,7 @@ class Tickets(RuleBasedStateMachine):
             now = await ports.store.flow(flow.flow_id)
             assert now is not None
             if now.version == flow.version and len(await ports.views.history(flow.flow_id, 0, 10_000)) == len(entries):
-                assert differences(fold(entries), now, map(TicketState.of, tickets)) == ()
+                assert differences(fold(entries), now, map(StoredState.of, tickets)) == ()
             ended: set[str] = set()
             for entry in entries:
                 if entry.ticket_id is None or entry.to_status is None:

@@ -20,17 +20,30 @@ from functions._core.errors import Conflict, IllegalTransition
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
-from functions._core.machine import assignment, releasing, step_builder
+from functions._core.machine import (
+    assignment,
+    beginning,
+    closing,
+    ending,
+    overdue,
+    releasing,
+    steering,
+    step_builder,
+)
 from functions._core.machine.tables import TICKET_TRANSITIONS, TicketTrigger, next_ticket
 from functions._core.placement import ranking
+from functions._core.placement.event_waits import ARRIVALS, Arrival, WaitingTicket
 from functions._core.placement.pheromones import Trail
 from functions._core.planning import compensation, graph
 from functions._core.planning.graph import schedule
 from functions._core.ports import Due, Entry
 from functions._core.records.change_set import ChangeSet, Delivery
+from functions._core.records.control import Children, Control
 from functions._core.records.models import Ticket
-from functions._core.records.values import TicketStatus, flow_id_of
+from functions._core.records.record import decode
+from functions._core.records.values import TicketStatus, Waiting, flow_id_of
 from functions._engine import assignment_messages, assignment_sender, pheromones, task_leases
+from functions._engine.event_claims import EventClaims, Fate
 from functions._engine.local_broker import LocalBroker
 from functions._engine.platform import Platform
 from functions._engine.task_leases import TaskLeases
@@ -190,6 +203,97 @@ def needed_edge_is_redundant(patch: Patch) -> None:
     patch.setattr(graph, "redundant_edges", all_below)
 
 
+def skip_stays_alone(patch: Patch) -> None:
+    """What depends on a ticket that was skipped begins as if that were done."""
+    patch.setattr(ending, "skipped_with", lambda _ticket: False)
+
+
+def child_counted_twice(patch: Patch) -> None:
+    """The end of a child counts twice on its parent."""
+    real = releasing._counted  # noqa: SLF001 the part that is broken
+    patch.setattr(releasing, "_counted", lambda counts, child: real(real(counts, child), child))
+
+
+def list_limit_ignored(patch: Patch) -> None:
+    """All items of a list begin at once, whatever its limit is."""
+    real = beginning._begin_next  # noqa: SLF001 likewise
+
+    def at_once(builder: Any, parent: Ticket, counts: Children, known: Any) -> Children:
+        control = parent.control or Control()
+        wide = control.foreach.but(limit=1_000) if control.foreach else None
+        return real(builder, parent.but(control=control.but(foreach=wide)), counts, known)
+
+    patch.setattr(beginning, "_begin_next", at_once)
+
+
+def approval_never_lapses(patch: Patch) -> None:
+    """A ticket that nobody decides about waits on after its time."""
+
+    def patient(builder: Any, ticket: Ticket, around: Any) -> None:
+        if ticket.waiting is Waiting.APPROVAL:
+            builder.change_ticket(ticket, until=builder.now + timedelta(minutes=1))
+        else:
+            real(builder, ticket, around)
+
+    real = overdue._waited  # noqa: SLF001 likewise
+    patch.setattr(overdue, "_waited", patient)
+
+
+def event_ends_two_waits(patch: Patch) -> None:
+    """An event that has ended one wait is there for the next one."""
+    settle = EventClaims.settle
+
+    async def generous(self: EventClaims, entry: Entry) -> Fate:
+        await settle(self, entry)
+        return Fate.FREE
+
+    async def given(self: EventClaims, key: str, by: WaitingTicket) -> Entry | None:
+        entry = await self._entries.get(ARRIVALS, key)
+        if entry is None:
+            return None
+        arrival = decode(Arrival, entry.value).but(taken_by=by, settled=False)
+        return await self._write(entry, arrival)
+
+    patch.setattr(EventClaims, "settle", generous)
+    patch.setattr(EventClaims, "give", given)
+
+
+def clock_not_given_back(patch: Patch) -> None:
+    """The time of a wait that stops the clock is kept, also where the wait was shorter."""
+
+    def keep(builder: Any, ticket: Ticket, _live: Any) -> None:
+        waits = {one: until for one, until in builder.flow.clock_waits.items() if one != ticket.ticket_id}
+        builder.change_flow(clock_waits=waits)
+
+    patch.setattr(ending, "start_clock", keep)
+
+
+def joined_before_the_last_child(patch: Patch) -> None:
+    """A ticket with children is done when one of them is still at work."""
+
+    def hasty(parent: Ticket, counts: Children) -> bool:
+        return real(parent, counts.but(completed=counts.completed + 1))
+
+    real = releasing.decided
+    for module in (releasing, beginning, steering):
+        patch.setattr(module, "decided", hasty)
+
+
+def condition_not_looked_at(patch: Patch) -> None:
+    """A ticket begins whatever its condition says."""
+
+    async def wanted(_look: Any) -> None:
+        return None
+
+    patch.setattr(steering._Look, "_not_wanted", wanted)  # noqa: SLF001 likewise
+
+
+def failed_items_decide(patch: Patch) -> None:
+    """The ends of children that came to nothing count for the outcome of the flow."""
+    for module in (releasing, ending, closing, beginning):
+        patch.setattr(module, "tolerate", lambda *_about: None)
+
+
 MUTANTS: Mapping[str, Callable[[Patch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -209,6 +313,15 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         trail_counted_twice,
         drained_worker_gets_tickets,
         needed_edge_is_redundant,
+        skip_stays_alone,
+        child_counted_twice,
+        list_limit_ignored,
+        approval_never_lapses,
+        event_ends_two_waits,
+        clock_not_given_back,
+        joined_before_the_last_child,
+        condition_not_looked_at,
+        failed_items_decide,
     )
 }
 

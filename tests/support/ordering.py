@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.machine.replay import TicketState, differences, fold
+from functions._core.machine.replay import StoredState, differences, fold
 from functions._core.records.models import Ticket
 from tests.support.world import LocalWorld, report_event, task, until
 
@@ -69,4 +69,4 @@ async def assert_history_tells_all(world: LocalWorld, flow_id: str) -> None:
     for entry in entries:
         paged = fold([entry], paged)
     assert paged == folded
-    assert differences(folded, flow, map(TicketState.of, await world.ports.store.tickets_of(flow_id))) == ()
+    assert differences(folded, flow, map(StoredState.of, await world.ports.store.tickets_of(flow_id))) == ()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from functions._core.machine.replay import Folded, TicketState, differences, fold
+from functions._core.machine.replay import Folded, StoredState, TicketState, differences, fold
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus, Outcome
@@ -98,3 +98,10 @@ def test_a_line_that_is_missing_is_noticed_by_the_next_one() -> None:
         "line 4 (tickets.generated) moves the flow from GENERATING, but it was VALIDATING",
         "line 9 (ticket.retried) moves ticket b from ASSIGNED, but it was PENDING",
     )
+
+
+def test_children_are_not_counted_as_no_line_tells_of_their_making() -> None:
+    child = StoredState(ticket_id="id-b[0]", task_id="b[0]", is_child=True)
+    assert differences(fold(HISTORY), EXECUTING, (*TICKETS, child)) == ()
+    stranger = StoredState(ticket_id="id-d", task_id="d")
+    assert differences(fold(HISTORY), EXECUTING, (*TICKETS, stranger)) == ("there are 4 tickets, by the history 3",)

@@ -18,6 +18,7 @@ from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.placement.limits import OVER_LIMIT
 from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet
+from functions._core.records.control import Control
 from functions._core.records.models import Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, ReportStatus, TicketStatus, Waiting
 from functions._core.records.worker import Candidate
@@ -223,6 +224,14 @@ def test_a_ticket_that_lacked_only_a_slot_at_the_deadline_has_failed_for_want_of
     ]
     assert step.flow is not None
     assert step.flow.tally == {"FAILED": 1, "CANCELLED": 1}
+
+
+def test_a_failure_at_the_deadline_that_counts_as_done_is_tolerated() -> None:
+    flow = executing(sla_deadline=T0 + seconds(10))
+    starved = make_ticket(flow, 1, waiting=Waiting.SLOT, control=Control(allow_failure=True))
+    step = apply(flow, starved, T0 + seconds(10), DeadlinePassed((starved,), {"PENDING": 1}))
+    assert step.flow is not None
+    assert step.flow.tolerated == {"FAILED": 1}
 
 
 @pytest.mark.parametrize("status", [FlowStatus.COMPLETED, FlowStatus.FAILED, FlowStatus.TIMED_OUT])

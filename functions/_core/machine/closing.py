@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from functions._core.machine.incidents import raise_incident
-from functions._core.machine.releasing import tolerate
+from functions._core.machine.releasing import may_fail, tolerate
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import FlowTrigger, TicketTrigger
 from functions._core.planning.slack import at_risk_from
@@ -158,7 +158,8 @@ def cancel_all(builder: StepBuilder, live: Iterable[Ticket], why: Reason, *, lat
             trigger, kind = TicketTrigger.FAIL, "ticket.failed"
             reason = Reason(code="no_capacity", message=message)
         ended = builder.move_ticket(ticket, trigger, kind, cause=reason.code, **ending(builder.now, reason))
-        if ended.parent is not None and ended.compensates is None:
+        failed_as_may_be = ended.status is TicketStatus.FAILED and may_fail(ended)
+        if ended.compensates is None and (ended.parent is not None or failed_as_may_be):
             tolerate(builder, ended.status)
         if ticket.worker_id is not None:
             builder.deliver(ended, ticket.worker_id, ticket.attempt, cancelled=True)

@@ -46,7 +46,7 @@ class CompensationPlanned:
                 compensation_ticket_id=by_original[original.ticket_id],
             )
         for parent in self.parents:
-            moved = builder.move_ticket(parent, TicketTrigger.COMPENSATE)
+            moved = builder.move_ticket(parent, TicketTrigger.COMPENSATE, "ticket.compensation_planned")
             builder.move_ticket(moved, TicketTrigger.UNDONE, "ticket.compensated")
         builder.change_flow(compensations=len(made) + len(self.parents), next_wakeup_at=limit)
         builder.note("compensation.planned", cause=TicketTrigger.COMPENSATE, detail={"tickets": len(made)})
