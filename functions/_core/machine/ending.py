@@ -136,7 +136,7 @@ def fail(builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTi
     after = descendants(ticket, around.live)
     grave = ticket.compensates is not None or reason.code == CORRUPTED
     kind, severity = CAUSES.get(reason.code, IncidentType.INCONSISTENCY), Severity.CRITICAL if grave else None
-    if reason.code not in DECIDED:
+    if reason.code not in DECIDED and ticket.parent is None:  # a child's failure is told by its parent, if it is one
         affected = [t.ticket_id for t in (ticket, *after)]
         raise_incident(builder, kind, [_told(ticket, reason)], affected, severity=severity)
     message = f"task {ticket.task_id} failed: {reason.message}"
