@@ -151,7 +151,7 @@ class InFlight:
         for kind, ended in [*self._ended.items()]:
             if given := {*ended}:
                 await give_back(kind, given, self._ports.key_values)
-                ended -= given
+                ended.difference_update(given)
             if kind.startswith(OF_KEY) and not self._ended.get(kind, {kind}):
                 del self._ended[kind]
         for kind, line in [*self._lines.items()]:
