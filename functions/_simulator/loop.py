@@ -77,9 +77,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._born[task] = self._tasks_made = self._tasks_made + 1
         return task
 
-    def run_in_executor(  # type: ignore[override]
-        self, _executor: object, func: Callable[[Unpack[Ts]], T], *args: *Ts
-    ) -> "asyncio.Future[T]":
+    def run_in_executor(self, _executor: object, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> "asyncio.Future[T]":
         """Call `func` at once: there is one thread, and the call takes no time."""
         future: asyncio.Future[T] = self.create_future()
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from functions._core.decision.sample_constructs import CONSTRUCTS, construct_sample
+from functions._cost.run import counted
 from functions._simulator.plans import scenario_of
 from functions._simulator.run import simulate
 from tests.simulation.test_simulator import broken
@@ -50,3 +51,8 @@ def test_the_command_simulates_people_and_events_that_a_plan_waits_for(tmp_path:
         file.write_text(json.dumps(construct_sample(name, "one")), encoding="utf-8")
         run = flowc("simulate", str(file), "--faults", "none", "--runs", "2", "--jobs", "1")
         assert re.search(r"COMPLETED +2 +100\.0%", run.output)
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_each_construct_has_a_price(name: str) -> None:
+    assert counted(construct_sample(name, "one"), 1, 1_000_000).tasks > 0
