@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from functions._core.events.catalogue import ROUTES
+from functions._core.events.commands import TicketApproval
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import MAX_SLOTS, Heartbeat, Registration
 from functions._core.ports import Answer, Clock
 from functions._core.records.models import Flow
-from functions._core.records.values import SecurityLevel
+from functions._core.records.values import SecurityLevel, TaskType, Waiting
 from functions._core.records.worker import Worker
 from functions._cost.ledger import (
     CLOCK,
@@ -32,6 +33,7 @@ from functions._hosts.aws.function import LambdaFunction
 from functions._hosts.entry import NAMES
 from functions._hosts.wiring_api import take, take_report
 from functions._simulator.outputs import Outputs
+from functions._simulator.plans import all_tasks, plan_of
 
 TICK = timedelta(minutes=1)
 TICKED = ("enforce_sla", "track_workers")
@@ -61,6 +63,7 @@ class Deployment:
         self._functions: dict[str, LambdaFunction] = {}
         self._turn = asyncio.Lock()
         self._outputs = Outputs()
+        self._asks = False
 
     async def open(self, capabilities: tuple[str, ...]) -> None:
         """Put the functions together, register a worker, and let the time pass."""
@@ -82,6 +85,7 @@ class Deployment:
     async def admit(self, decision: Mapping[str, Any]) -> None:
         """Post a decision; all are of one plan."""
         self._outputs = Outputs.of_decisions([decision], {})
+        self._asks = any(task.get("task_type") == TaskType.APPROVE for task in all_tasks(plan_of(decision)))
         await self._ask(self._event("decision.consolidated", decision, None), FLOWS)
 
     async def ended(self, flow_id: str) -> Flow:
@@ -92,7 +96,20 @@ class Deployment:
                 flow = await self._functions["api"].platform.ports.store.flow(flow_id)
             if flow is not None and flow.ended_at is not None:
                 return flow
+            if self._asks:
+                await self._approve(flow_id)
             await asyncio.sleep(1)
+
+    async def _approve(self, flow_id: str) -> None:
+        """Approve the tickets of a flow that wait for a person."""
+        async with self._turn:
+            self.ledger.account = NOBODY
+            live = await self._functions["api"].platform.ports.store.tickets_of(flow_id, live_only=True)
+        for ticket in (one for one in live if one.waiting is Waiting.APPROVAL):
+            async with self._invocation("api", FLOWS):
+                self.ledger.add(REQUESTS, 1, "approval")
+                self._functions["api"].store.remember()
+                await self._api.engine.order(TicketApproval(flow_id=flow_id, ticket_id=ticket.ticket_id))
 
     async def forget(self) -> None:
         """Remove everything that has ended, as happens when it was kept long enough."""

@@ -54,14 +54,15 @@ def moves_along_edges(change: CommittedChange, _ledger: Ledger) -> Iterator[str]
 
 
 def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
-    """What has ended stays as it ended, unless its flow is redriven or its work undone."""
+    """What has ended stays as it ended, unless its flow is redriven or has another plan, or its work is undone."""
     was, flow = change.flow, change.step.flow
     if was is not None and flow is not None and was.status in ENDED_FLOWS and flow.redrives == was.redrives:
         names = (name for name in Flow.__struct_fields__ if name not in OF_TELEMETRY)
         changed = [name for name in names if getattr(was, name) != getattr(flow, name)]
         if changed:
             yield f"the flow had ended as {was.status} and got another {', '.join(changed)}"
-    for before, after in change.moves():
+    replanned = any(entry.type == "flow.replanned" for entry in change.step.history)
+    for before, after in () if replanned else change.moves():
         if before is None or before.status not in ENDED_TICKETS or before.status is not after.status:
             continue
         names = (name for name in type(after).__struct_fields__ if name not in OF_TIME)
@@ -295,14 +296,14 @@ AT_EACH_START: tuple[Invariant, ...] = (
 
 
 def followers(ticket: Ticket, ledger: Ledger) -> Sequence[Ticket]:
-    """Return all tickets that depend on `ticket`, directly or not."""
+    """Return all tickets that depend on `ticket`, directly or not, but for those behind one that was skipped."""
     found: dict[str, Ticket] = {}
     queue = list(ticket.dependants)
     while queue:
         ticket_id = queue.pop()
         if ticket_id not in found:
-            found[ticket_id] = ledger.tickets[ticket_id]
-            queue.extend(found[ticket_id].dependants)
+            other = found[ticket_id] = ledger.tickets[ticket_id]
+            queue.extend(other.dependants if other.status is not TicketStatus.SKIPPED else ())
     return tuple(found.values())
 
 

@@ -15,6 +15,7 @@ from functions._core.records.worker import AssignmentMode
 from functions._core.rules import Rules
 from functions._engine.sweep import LEASE
 from functions._simulator.actions import approver, people
+from functions._simulator.bystanders import Bystanders
 from functions._simulator.environment import events_of
 from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
@@ -32,6 +33,8 @@ REST = 1800.0
 
 async def live(world: World) -> None:
     """Let everything happen; the ledger says afterwards what was broken."""
+    bystanders = Bystanders(world)
+    world.observers.append(bystanders.observe)
     for host in world.hosts:
         world.outside.spawn(host.run())
     for registration in world.scenario.fleet:
@@ -55,7 +58,7 @@ async def live(world: World) -> None:
         await _admit(world, decision)
     if world.scenario.drawn:
         await people(world, Random(f"{world.seed}/people"))
-        world.outside.spawn(world.bystanders.come_early())
+        world.outside.spawn(bystanders.come_early())
     else:
         world.outside.spawn(approver(world))
     while await _ends_in_time(world):

@@ -4,7 +4,7 @@ It lives until its flow has ended and everything has come to rest, or until an i
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
@@ -21,7 +21,6 @@ from functions._core.rules import Rules
 from functions._engine.clock import fresh_id
 from functions._engine.settings import Settings
 from functions._engine.tokens import JwtTokens
-from functions._simulator.bystanders import Bystanders
 from functions._simulator.clock import START, SimulatedClock
 from functions._simulator.faults import Faults
 from functions._simulator.host import SimulatedHost
@@ -45,10 +44,10 @@ BRISK: Mapping[str, Any] = {"approval_seconds": 180, "pause_seconds": 180, "comp
 class Observed:
     """A `FlowStore` that enters every step it has taken in the ledger, and tells it to those who are waited for."""
 
-    def __init__(self, behind: FlowStore, ledger: Ledger, bystanders: Bystanders) -> None:
+    def __init__(self, behind: FlowStore, ledger: Ledger, observers: Sequence[Callable[[ChangeSet], None]]) -> None:
         self._behind = behind
         self._ledger = ledger
-        self._bystanders = bystanders
+        self._observers = observers
 
     def __getattr__(self, operation: str) -> Any:
         return getattr(self._behind, operation)
@@ -57,7 +56,8 @@ class Observed:
         """See `FlowStore.commit`."""
         await self._behind.commit(step)
         self._ledger.committed(step)
-        self._bystanders.observe(step)
+        for observe in self._observers:
+            observe(step)
 
 
 class World:
@@ -83,7 +83,7 @@ class World:
         self.seed = seed
         self.joins = joins
         self.outputs = self.outside.outputs = Outputs.of_decisions(scenario.decisions, scenario.outputs)
-        self.bystanders = Bystanders(self)
+        self.observers: list[Callable[[ChangeSet], None]] = []
         self.hosts = [self._host(name) for name in ("a", "b") if name == "a" or "second-process" in faults.active]
         self.faults.struck["second-process"] += len(self.hosts) - 1
         self.outside.hosts = self.hosts
@@ -120,7 +120,7 @@ class World:
     def _host(self, name: str) -> SimulatedHost:
         stores = self.store.stores
         outside = stores.ports(
-            store=Observed(stores.store, self.ledger, self.bystanders),
+            store=Observed(stores.store, self.ledger, self.observers),
             registry=OldLists(stores.registry, self.faults, self.seconds, self.ledger),
             telemetry_sink=self.sink,
             gateway=self.outside,
