@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from functions._core.errors import Rejected
@@ -46,7 +47,7 @@ def to_redo(tickets: Sequence[Ticket], now: datetime, deadline: datetime) -> Seq
         and not failed_as_may_be(t)
     }
     skipped = {t.ticket_id for t in tickets if t.status is TicketStatus.SKIPPED and t.parent is None}
-    for t in tickets:  # in the order of the plan: a task that was skipped may be wanted now
+    for t in sorted(tickets, key=attrgetter("level")):  # a task that was skipped may be wanted now
         stays = skipped_with(t) and any(one in skipped and one not in again for one in t.dependencies)
         if t.ticket_id in skipped and not stays and any(one in again for one in t.dependencies):
             again[t.ticket_id] = t
