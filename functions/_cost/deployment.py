@@ -84,7 +84,7 @@ class Deployment:
 
     async def admit(self, decision: Mapping[str, Any]) -> None:
         """Post a decision; all are of one plan."""
-        self._outputs = Outputs.of_decisions([decision], {})
+        self._outputs.paths |= Outputs.of_decisions([decision], {}).paths
         self._asks = any(task.get("task_type") == TaskType.APPROVE for task in all_tasks(plan_of(decision)))
         await self._ask(self._event("decision.consolidated", decision, None), FLOWS)
 

@@ -117,7 +117,7 @@ async def test_a_bad_decision_is_a_rejected_flow_with_its_reason_and_an_audit_re
         ({"content-type": "text/html"}, b"<p>", 415, "text/html"),
         ({**BINARY, **JSON}, b'{"decision_id": "' + b"x" * 1_100_000 + b'"}', 413, "1000000"),
         ({**BINARY, **JSON, "ce-type": "io.neuralhive.plan.validated.v1"}, b"{}", 403, "plan.validated"),
-        ({**BINARY, **JSON, "ce-type": "com.example.unknown"}, b"{}", 422, "com.example.unknown"),
+        ({**BINARY, **JSON, "ce-type": "io.neuralhive.never.heard.v1"}, b"{}", 422, "never.heard"),
     ],
 )
 async def test_garbage_gets_a_clear_answer_and_stops_nothing(
