@@ -37,6 +37,9 @@ MAX_BATCH = 1000
 MAX_TYPE = 255
 """Characters of the type of a user's event; no wait can name a longer one."""
 
+MAX_USERS_EVENT = 64 * 1024
+"""Bytes of a request with one event of a user: as JSON, and kept, it may have 60 KiB."""
+
 Answer = Mapping[str, Any]
 Handler = Callable[[ApiServices, CloudEvent, "Sender"], Awaitable[Answer]]
 
@@ -96,6 +99,10 @@ async def receive_events(request: Request) -> Response:
         raise Rejected(message, code="batch_too_large", status=413)
     if batch:
         return json_answer(202, await _take_all(services, events, token, principal))
+    if not events[0].type.startswith(TYPE_PREFIX) and int(header(request, b"content-length") or 0) > MAX_USERS_EVENT:
+        # Before anything is made of its data: to write large numbers takes long.
+        text = f"an event of a type of yours has at most {MAX_USERS_EVENT} bytes; send a reference to its data instead"
+        raise Rejected(text, code="event_too_large", status=413)
     return json_answer(202, await take(services, events[0], token, principal))
 
 
