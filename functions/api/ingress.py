@@ -89,21 +89,28 @@ class BatchTaken(Model):
 async def receive_events(request: Request) -> Response:
     """Take in one event or a batch."""
     services, token = services_of(request), bearer(request)
-    if header(request, b"ce-type") == REPORTED:
+    said = header(request, b"ce-type")
+    if said == REPORTED:
         prove(services, token)
     principal = principal_of(request)
     bound = principal is not None and principal.ticket_id is not None
-    events, batch = await read_message(request, services.max_report if bound else services.max_body)
+    # The type of an event of a user may be known before its data is read: large numbers take long.
+    most = min(MAX_USERS_EVENT, services.max_body) if said and _users(said) else services.max_body
+    events, batch = await read_message(request, services.max_report if bound else most)
     if len(events) > MAX_BATCH:
         message = f"{len(events)} events are too many for one batch; up to {MAX_BATCH} are taken"
         raise Rejected(message, code="batch_too_large", status=413)
     if batch:
         return json_answer(202, await _take_all(services, events, token, principal))
-    if not events[0].type.startswith(TYPE_PREFIX) and int(header(request, b"content-length") or 0) > MAX_USERS_EVENT:
-        # Before anything is made of its data: to write large numbers takes long.
+    if _users(events[0].type) and int(header(request, b"content-length") or 0) > MAX_USERS_EVENT:
         text = f"an event of a type of yours has at most {MAX_USERS_EVENT} bytes; send a reference to its data instead"
         raise Rejected(text, code="event_too_large", status=413)
     return json_answer(202, await take(services, events[0], token, principal))
+
+
+def _users(event_type: str) -> bool:
+    """Whether a type is one of users."""
+    return not event_type.lower().startswith(TYPE_PREFIX) and event_type not in BY_TYPE and event_type not in HANDLERS
 
 
 async def _take_all(
