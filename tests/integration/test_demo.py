@@ -46,7 +46,7 @@ class TestDemo:
         steps = result.pop("steps")
         assert result.pop("flow_id")
         assert result.pop("total_duration_ms") > 0
-        assert result == {
+        expected = {
             "status": "COMPLETED",
             "success": True,
             "tickets_generated": 13,
@@ -60,6 +60,7 @@ class TestDemo:
             "sla_violated": False,
             "error": None,
         }
+        assert {name: result[name] for name in expected} == expected
         assert [step["step"] for step in steps] == ["C1", "C2", "C3", "C4", "C5", "C6"]
         assert all(step["status"] == "completed" and step["attempts"] > 0 for step in steps)
         assert {"name", "duration_ms"} <= steps[0].keys()
