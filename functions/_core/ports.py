@@ -6,10 +6,9 @@ with those behind it, a read of this one raises `Unreadable` (see `set_aside`). 
 Adapters create no clients at import.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import Any, Protocol
 
 from functions._core.events.envelope import CloudEvent
@@ -22,8 +21,7 @@ from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
-from functions._core.records.worker import Worker
-from functions._core.rules import PASSING
+from functions._core.records.worker import Answer, Worker
 from functions._core.secrets import NoTaskSecrets, TaskSecrets
 from functions._core.webhooks.delivery import Deliveries
 
@@ -298,36 +296,6 @@ class Broker(Protocol):
         """Hand over the events, durable before return; raise `Unavailable` when that is not certain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer of a worker to a delivery: `status` as in HTTP, 0 for none.
-
-    `reached` is False only when it is certain that the worker never got the message. `suspended` tells that nothing
-    was sent, because the worker's circuit breaker lets nothing through. `registration` is that of the worker's row.
-    """
-
-    status: int
-    detail: str = ""
-    reached: bool = True
-    suspended: bool = False
-    registration: str = ""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the worker has taken the ticket: the status line alone decides, not the body."""
-        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
-
-    @property
-    def busy(self) -> bool:
-        """Whether the worker has no free slot."""
-        return self.status == HTTPStatus.TOO_MANY_REQUESTS
-
-    @property
-    def refused(self) -> bool:
-        """Whether asking the same worker again is pointless."""
-        return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR and self.status not in PASSING
-
-
 class WorkerGateway(Protocol):
     """Calls workers."""
 
@@ -376,6 +344,15 @@ class Tokens(Protocol):
         """Return a secret, `whsec_…`, of a webhook subscription: that of this number."""
 
 
+Beside = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a pure computation that may take long beside the event loop, where there are threads; raises its error."""
+
+
+async def at_once(compute: Callable[[], Any]) -> Any:  # noqa: ANN401 what it computes
+    """Run a computation now: where there are no threads."""
+    return compute()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """Everything a function may use."""
@@ -398,3 +375,4 @@ class Ports:
     set_aside: SetAside = field(default_factory=SetAside)
     pheromones: Pheromones = field(default_factory=NoPheromones)
     task_secrets: TaskSecrets = field(default_factory=NoTaskSecrets)
+    beside: Beside = at_once

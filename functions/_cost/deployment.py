@@ -10,10 +10,10 @@ from functions._core.events.catalogue import ROUTES
 from functions._core.events.commands import TicketApproval
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import MAX_SLOTS, Heartbeat, Registration
-from functions._core.ports import Answer, Clock
+from functions._core.ports import Clock
 from functions._core.records.models import Flow
 from functions._core.records.values import SecurityLevel, TaskType, Waiting
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._cost.ledger import (
     CLOCK,
     FLOWS,

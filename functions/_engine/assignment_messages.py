@@ -14,11 +14,11 @@ from functions._core.events.assignment import TOKEN_GRACE, assignment_event
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.resolved_values import resolved_parameters
 from functions._core.placement.ranking import not_cleared
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.change_set import Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import JsonObject, add_time
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._core.rules import REFERENCES_BYTES
 from functions._core.secrets import SecretUnavailable
 

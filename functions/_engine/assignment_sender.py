@@ -16,12 +16,12 @@ from functions._core.errors import FlowcError, Undeliverable, Unreadable
 from functions._core.events.assignment import BATCH_BYTES, BATCH_SIZE, cancellation_event
 from functions._core.events.envelope import CloudEvent
 from functions._core.planning.tickets import TicketCorrupted, check_hash
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.change_set import Delivery
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
-from functions._core.records.worker import AssignmentMode, Worker
+from functions._core.records.worker import Answer, AssignmentMode, Worker
 from functions._core.rules import REFERENCES_BYTES
 from functions._engine.assignment_messages import AssignmentMessages, Breaker
 from functions._observability.logs import ids_of_delivery, log

@@ -24,10 +24,11 @@ from functions._core.machine.context import CLOCK, Context
 from functions._core.machine.flow import Broke
 from functions._core.machine.outcomes import AnyOutcome, Heavy, concluded
 from functions._core.placement.signals import DEPOSITED
-from functions._core.ports import Answer, Due, Ports
+from functions._core.ports import Due, Ports
 from functions._core.records.change_set import ChangeSet, joined, singly
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
+from functions._core.records.worker import Answer
 from functions._core.rules import Rules
 from functions._core.webhooks.owners import OWNER, for_owner, owners_of, ready_events
 from functions._engine.joined_steps import Ahead, StepJoiner, StepTaken

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 from functions._core.engine import EventTaken, TakenResult
 from functions._core.errors import Conflict, FlowcError, Rejected
@@ -260,9 +261,9 @@ class EventsIn:
             yield decode(EventWait, entry.value)
 
     async def _fits(self, wait: EventWait, arrival: Arrival) -> bool:
-        if wait.wanted.filter is not None:
-            await asyncio.sleep(0)  # each condition costs time, and there may be many
-        return fits(wait, arrival, self._holds)
+        if wait.wanted.filter is None:
+            return fits(wait, arrival, self._holds)
+        return bool(await self._ports.beside(partial(fits, wait, arrival, self._holds)))  # conditions take time
 
     async def _too_many(self, event: CloudEvent) -> None:
         text = (

@@ -23,11 +23,11 @@ from functions._core.events.reports import Report
 from functions._core.placement.breaker import verdicts_of
 from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
-from functions._core.ports import Answer, Due, EventQueue, Ports
+from functions._core.ports import Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of
 from functions._core.records.models import Flow, Reason
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
@@ -83,13 +83,13 @@ class Platform:
         self._chance, self.instruments = chance, Instruments(ports, queue, settings.rules, recorder)
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
-        self.ports = ports = replace(ports, pheromones=self.pheromones)
+        self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
+        self.ports = ports = replace(ports, pheromones=self.pheromones, beside=self._heavy.run)
         self.rules = settings.rules
         self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
         self._executor = KeyedExecutor(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
-        self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
         self.dispatcher = self._new_dispatcher(settings, own_broker=outbox is None, commits_singly=commits_singly)
         self._intake = ReportIntake(self._executor, self.dispatcher, self._overdue)
         self.unreadable = UnreadableRound(self.ports, queue, self.dispatcher, self._in_turn)

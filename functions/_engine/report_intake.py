@@ -12,8 +12,8 @@ from functions._core.engine import ReportResult
 from functions._core.errors import Conflict, FlowcError, Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
-from functions._core.ports import Answer
 from functions._core.records.change_set import Delivery
+from functions._core.records.worker import Answer
 from functions._engine.dispatch import Dispatcher, DispatchResult, ReportMessage, read
 from functions._engine.keyed_executor import Gathering, KeyedExecutor
 

@@ -6,7 +6,7 @@ Before the first colon stands the kind; a name without one is AWS's, as its ARNs
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from functions._core.decision.secret_references import SECRET_NAME
+from functions._core.decision.references import SECRET_NAME
 
 AWS, ENV, FILE, VAULT = "aws", "env", "file", "vault"
 

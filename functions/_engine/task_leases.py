@@ -17,12 +17,12 @@ from functions._core.machine.assignment import awaits_acknowledgement
 from functions._core.placement.leasing import HeldTickets, Leased, LeaseRequest, held_tickets
 from functions._core.placement.workers import MAX_PULL_SLOTS, Heartbeat, Running
 from functions._core.planning.tickets import check_hash
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
 from functions._core.records.values import Health
-from functions._core.records.worker import AssignmentMode, Worker
+from functions._core.records.worker import Answer, AssignmentMode, Worker
 from functions._core.rules import Rules
 from functions._engine.assignment_messages import AssignmentMessages
 from functions._engine.dispatch import DispatchResult

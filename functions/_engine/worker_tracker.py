@@ -19,9 +19,9 @@ from functions._core.placement.workers import (
     WorkerEvent,
     excused,
 )
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet, Delivery
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
 from functions._engine.registry_log import RegistryLog
 from functions._engine.wiring import Tracked, handed_on, release, track_workers

@@ -10,7 +10,6 @@ from typing import Any, Self
 from functions._core.errors import Conflict, Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import (
-    Answer,
     DeadLetters,
     EventQueue,
     Ports,
@@ -21,7 +20,7 @@ from functions._core.ports import (
     WorkerRegistry,
 )
 from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, DeadLetter
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._observability.catalogue import FRAME
 from functions._observability.logs import log
 from functions._observability.metrics import Metrics

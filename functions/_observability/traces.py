@@ -31,10 +31,10 @@ from opentelemetry.trace import (
 from functions._core.decision.admission import TRACEPARENT
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.telemetry import error_of
-from functions._core.ports import Answer, Ports, TelemetrySink, WorkerGateway
+from functions._core.ports import Ports, TelemetrySink, WorkerGateway
 from functions._core.records.models import Flow
 from functions._core.records.values import Outcome, flow_id_of
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._observability.dispatch_result import Handling
 from functions._observability.http_metrics import AsgiApp, Receive, Scope, Send
 from functions._observability.logs import log

@@ -12,8 +12,8 @@ from functions._core.errors import Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
-from functions._core.ports import Answer, Clock
-from functions._core.records.worker import Worker
+from functions._core.ports import Clock
+from functions._core.records.worker import Answer, Worker
 from functions._hosts.wiring_api import ApiServices, take_report
 from functions._simulator.faults import Faults
 from functions._simulator.invariants import nothing_is_sent_to_those_who_ask

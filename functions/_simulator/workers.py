@@ -14,8 +14,8 @@ from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration, Running
-from functions._core.ports import Answer
 from functions._core.records.values import Health
+from functions._core.records.worker import Answer
 from functions._engine.clock import fresh_id
 from functions._simulator.faults import Faults
 from functions._simulator.invariants import FAILURE

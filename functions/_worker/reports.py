@@ -15,8 +15,8 @@ from functions._adapters.http.cloudevents import write_binary
 from functions._adapters.http.reply import Reply
 from functions._core.errors import FlowcError, Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent, type_of
-from functions._core.ports import Answer
 from functions._core.records.values import ReportStatus
+from functions._core.records.worker import Answer
 from functions._core.rules import PASSING
 from functions._observability.logs import log
 from functions._worker.tasks import Assignment

@@ -15,8 +15,9 @@ from functions._core.machine.related_tickets import around_failure
 from functions._core.placement.limits import with_place
 from functions._core.placement.ranking import choose
 from functions._core.placement.turns import turns_of
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.models import Ticket
+from functions._core.records.worker import Answer
 
 
 async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> AnyOutcome:

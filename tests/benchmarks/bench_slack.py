@@ -24,10 +24,10 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.machine import assignment, ending
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.planning.graph import schedule
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import Outcome, flow_id_of
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._engine.tokens import JwtTokens

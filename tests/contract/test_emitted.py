@@ -12,9 +12,8 @@ from functions._adapters.memory.state import State
 from functions._core.events.catalogue import BY_TYPE, TRANSITIONS, handler_of
 from functions._core.events.commands import ApprovalGrant, PauseRequest, RedriveRequest, ResumeRequest, SkipRequest
 from functions._core.events.envelope import CloudEvent
-from functions._core.ports import Answer
 from functions._core.records.models import Ticket
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from tests.contract.schemas import faults_of
 from tests.support.world import LocalWorld, decision, running_world, task, until
 

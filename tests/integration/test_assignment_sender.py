@@ -6,11 +6,11 @@ from pathlib import Path
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.planning.tickets import ticket_hash
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._engine.assignment_sender import AssignmentSender
 from tests.support.builders import T0, make_flow, make_plan
 from tests.support.world import ClosedBreaker, running_world, until

@@ -18,10 +18,10 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.signatures import SignedMessage, message_id_of, signature_headers
 from functions._core.placement.workers import Registration
 from functions._core.planning.tickets import ticket_hash
-from functions._core.ports import Answer as WorkerAnswer
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
+from functions._core.records.worker import Answer as WorkerAnswer
 from functions._core.records.worker import Worker
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import SystemClock

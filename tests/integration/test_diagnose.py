@@ -12,10 +12,10 @@ from functions._cli import doctor_command
 from functions._core.errors import Unavailable
 from functions._core.placement.limits import OVER_LIMIT
 from functions._core.placement.workers import Heartbeat
-from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Reason
 from functions._core.records.values import Health
+from functions._core.records.worker import Answer
 from functions.api.app import create_app
 from functions.api.diagnose import CASES
 from tests.integration.test_incoming_webhooks import PATH, signed

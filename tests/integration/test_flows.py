@@ -17,11 +17,10 @@ from functions._core.errors import Rejected, Unavailable
 from functions._core.events.commands import ApprovalGrant
 from functions._core.events.envelope import CloudEvent
 from functions._core.placement.workers import Heartbeat
-from functions._core.ports import Answer
 from functions._core.records.audits import AuditRecord
 from functions._core.records.models import Flow, Phase
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting, flow_id_of, ticket_id_of
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from tests.support.world import LocalWorld, decision, decision_event, report_event, running_world, task, until
 
 DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))

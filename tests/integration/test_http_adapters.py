@@ -16,7 +16,7 @@ from functions._adapters.http.workers import HttpBroker, HttpWorkerGateway
 from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.signatures import SignedMessage
-from functions._core.ports import Answer as WorkerAnswer
+from functions._core.records.worker import Answer as WorkerAnswer
 from functions._core.records.worker import Worker
 from functions._engine.clock import SystemClock
 from functions._engine.tokens import JwtTokens

@@ -1,5 +1,6 @@
 """Plans with conditions, waits, repetitions and sub-flows, each through the real functions of one platform."""
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from functions._core.decision.expressions import Condition
 from functions._core.errors import Rejected
 from functions._core.events.commands import (
     PauseRequest,
@@ -489,3 +491,42 @@ async def test_a_correlation_that_cannot_be_filled_in_is_a_failure(tmp_path: Pat
         reason = (await world.tickets(flow.flow_id))["wait"].reason
         assert reason is not None
         assert (flow.outcome, reason.code) == (Outcome.FAILED, "unresolved_reference")
+
+
+async def test_a_condition_on_outputs_that_stay_with_the_items_fails_instead_of_seeing_nothing(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.workers.behave = saying(each=lambda _given: "x" * 40_000)
+        await world.register(slots=50)
+        flow = await world.run(
+            task("each", foreach={"items": list(range(8))}),
+            task("end", "each", when="outputs.each == null"),
+        )
+        reason = (await world.tickets(flow.flow_id))["end"].reason
+        assert reason is not None
+        assert (flow.outcome, reason.code) == (Outcome.FAILED, "references_too_large")
+
+
+async def test_a_condition_is_evaluated_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, holds = set[int](), Condition.holds
+
+    def noted(condition: Condition, variables: Mapping[str, Any]) -> bool:
+        threads.add(threading.get_ident())
+        return holds(condition, variables)
+
+    monkeypatch.setattr(Condition, "holds", noted)
+    async with running_world(tmp_path, threads=True) as world:
+        world.workers.behave = saying(a={"rows": 3})
+        await world.register()
+        wanted = {"type": "com.example.paid", "filter": "event.data.amount >= 100"}
+        flow_id = await world.submit(
+            decision(
+                task("a"),
+                task("b", "a", when="outputs.a.rows > 2"),
+                task("c", "b", task_type="WAIT", wait={"event": wanted}),
+            )
+        )
+        await world.ticket(flow_id, lambda one: one.waiting is Waiting.EVENT, "waits")
+        await world.platform.take_event(paid("o-1", 100))
+        assert (await world.ended(flow_id)).outcome is Outcome.COMPLETED
+    assert threads
+    assert threading.get_ident() not in threads

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from functions._core.placement.leasing import LeaseRequest
-from functions._core.ports import Answer
 from functions._core.records.values import TicketStatus
+from functions._core.records.worker import Answer
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.pulling import ask, done, leased, register_pulling, running
 from tests.support.world import decision, task, until

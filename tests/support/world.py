@@ -21,11 +21,11 @@ from functions._core.engine import ReportResult
 from functions._core.events.commands import CancelRequest
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.workers import Registration
-from functions._core.ports import Answer, Ports, WorkerGateway
+from functions._core.ports import Ports, WorkerGateway
 from functions._core.records.change_set import Delivery
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import as_json
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
 from functions._engine.clock import SystemClock
 from functions._engine.platform import Platform
@@ -296,6 +296,7 @@ async def running_world(
     gateway: WorkerGateway | None = None,
     *,
     joins: bool = True,
+    threads: bool = False,
     environment: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[LocalWorld]:
@@ -315,7 +316,7 @@ async def running_world(
     )
     chosen = Impatient.from_mapping(environment or {}, data=tmp_path, **settings)
     ports = replace(ports, task_secrets=task_secrets_of(chosen, clock))
-    platform = Platform(chosen, ports, stores.queue, "http://127.0.0.1:1", joins=joins)
+    platform = Platform(chosen, ports, stores.queue, "http://127.0.0.1:1", joins=joins, threads=threads)
     workers.report = platform.report
     await platform.start()
     clock_task = asyncio.create_task(platform.sweeper.run())

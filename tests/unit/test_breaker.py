@@ -22,9 +22,9 @@ from functions._core.placement.breaker import (
 from functions._core.placement.pheromones import NoPheromones
 from functions._core.placement.ranking import rank_for
 from functions._core.placement.workers import Heartbeat, heard
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.values import FlowStatus, Waiting
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
 from functions.discover.function import discover
 from functions.track_workers.function import release

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions._core.decision.checks import check_plan
-from functions._core.decision.control_checks import MAX_CONDITIONS, MAX_FORM, MAX_SUBFLOWS, has_branches
+from functions._core.decision.control_checks import MAX_CONDITIONS, MAX_SUBFLOWS, has_branches
+from functions._core.decision.form_limits import FORM_BYTES
 from functions._core.decision.reading import InvalidDecision, decision_in
 from functions._core.decision.unknown_fields import unknown_fields
 from functions._core.decision.vocabulary import MAX_TASKS
@@ -155,7 +156,8 @@ A = a_task("a")
         (subflow("b", A, result=output("b")), "unknown_reference", ".plan.result"),
         (subflow("b", A, result={"$item": ""}), "reference_out_of_scope", ".plan.result"),
         (subflow("b", A, result={"x": "y" * 70_000}), "too_large", ".plan.result"),
-        (approve("b", approval={"form": {"x": "y" * MAX_FORM}}), "invalid_form", ".approval.form"),
+        (approve("b", approval={"form": {"x": "y" * FORM_BYTES}}), "invalid_form", ".approval.form"),
+        (approve("b", approval={"form": {"$ref": "https://example.com/x"}}), "invalid_form", ".approval.form"),
         (a_task("b" * 253, foreach={"items": []}), "task_id_too_long", ".task_id"),
         (subflow("b" * 250, a_task("x" * 10)), "task_id_too_long", ".plan.tasks[0].task_id"),
     ],

@@ -16,12 +16,12 @@ from functions._core.machine.overdue import TicketOverdue
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.placement.breaker import verdicts_of
 from functions._core.planning.slack import fits, wakeup_of, worsened
-from functions._core.ports import Answer
 from functions._core.records.audits import IncidentRecord, IncidentType
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Phase, Ticket
 from functions._core.records.policies import RetryPolicy, Sla
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting
+from functions._core.records.worker import Answer
 from functions._core.rules import Rules, retry_after
 from tests.support.builders import T0, make_flow, make_ticket, seconds
 

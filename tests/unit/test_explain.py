@@ -17,11 +17,10 @@ from functions._core.machine.overdue import TicketOverdue
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.tables import ENDED_TICKETS
 from functions._core.planning.slack import slack_ms, slack_state
-from functions._core.ports import Answer
 from functions._core.records.models import Flow, Phase, Reason, Ticket
 from functions._core.records.policies import Sla
 from functions._core.records.values import FlowStatus, Health, Outcome, SlackState, TicketStatus, Waiting
-from functions._core.records.worker import Candidate, Refusal
+from functions._core.records.worker import Answer, Candidate, Refusal
 from functions._core.rules import Rules
 from tests.support.builders import T0, make_flow, make_ticket, make_worker, seconds
 

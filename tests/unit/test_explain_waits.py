@@ -17,13 +17,12 @@ from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.overdue import TicketOverdue
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.planning.slack import at_risk_from
-from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Phase, Reason, Ticket
 from functions._core.records.policies import Sla
 from functions._core.records.values import FlowStatus, Outcome, SlackState, TaskType, TicketStatus, Waiting
-from functions._core.records.worker import Refusal
+from functions._core.records.worker import Answer, Refusal
 from functions._core.rules import Rules
 from tests.support.builders import T0, make_flow, make_history, make_ticket, make_worker, seconds
 

@@ -18,13 +18,13 @@ from functions._adapters.memory.state import State
 from functions._adapters.memory.store import MemoryStore
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.placement.workers import Heartbeat
-from functions._core.ports import Answer, Ports
+from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Reason
 from functions._core.records.values import FlowStatus, Outcome
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
 from functions._engine.clock import SystemClock
 from functions._engine.tokens import JwtTokens

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from functions._core.events.commands import PauseRequest
-from functions._core.ports import Answer, Due
+from functions._core.ports import Due
+from functions._core.records.worker import Answer
 from functions._observability.catalogue import LIMITS
 from tests.conftest import ROOT
 from tests.support.builders import T0, make_worker

@@ -10,10 +10,9 @@ from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.overdue import TicketOverdue
 from functions._core.machine.related_tickets import RelatedTickets
-from functions._core.ports import Answer
 from functions._core.records.models import Ticket
 from functions._core.records.values import FlowStatus, TicketStatus
-from functions._core.records.worker import Candidate
+from functions._core.records.worker import Answer, Candidate
 from tests.support.builders import T0, make_flow, make_ticket, seconds
 
 FLOW = make_flow(status=FlowStatus.EXECUTING, tickets_generated=3)

@@ -39,9 +39,8 @@ class Line:
     def __init__(self, weights: Mapping[str, int]) -> None:
         stores = MemoryStore().stores
         others = dict.fromkeys(("telemetry_sink", "gateway", "tokens"))
-        given = {
-            n: getattr(stores, n) for n in Ports.__slots__ if n not in {*others, "clock", "pheromones", "task_secrets"}
-        }
+        left_out = {*others, "clock", "pheromones", "task_secrets", "beside"}
+        given = {name: getattr(stores, name) for name in Ports.__slots__ if name not in left_out}
         given["key_values"] = MemoryKeyValues(State(), AtT0())
         self.ports = Ports(**given, **others, clock=AtT0())  # type: ignore[arg-type]
         self.rules = Rules(tenant_weights=weights)

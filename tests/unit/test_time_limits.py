@@ -16,12 +16,11 @@ from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.overdue import TicketOverdue
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.placement.limits import OVER_LIMIT
-from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.control import Control
 from functions._core.records.models import Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, ReportStatus, TicketStatus, Waiting
-from functions._core.records.worker import Candidate
+from functions._core.records.worker import Answer, Candidate
 from functions._core.rules import Rules
 from functions._observability.step_metrics import limit_run_out
 from tests.support.builders import T0, make_flow, make_ticket, seconds

@@ -11,8 +11,8 @@ from functions._core.errors import Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.signatures import message_id_of, signature_headers
 from functions._core.masking import Mask
-from functions._core.ports import Answer, Clock, Tokens
-from functions._core.records.worker import Worker
+from functions._core.ports import Clock, Tokens
+from functions._core.records.worker import Answer, Worker
 
 DETAIL_LIMIT = 500
 """Characters kept of what a worker says: it is for people and ends up in histories."""

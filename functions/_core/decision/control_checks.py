@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from functions._core.decision.expressions import Condition, InvalidExpression, compiled
+from functions._core.decision.form_limits import form_fault
 from functions._core.decision.model import NOT_UNDONE, CognitivePlan, Task
 from functions._core.decision.references import (
     POINTER,
@@ -33,9 +34,6 @@ MAX_SUBFLOWS = 3
 
 MAX_CONDITIONS = 64 * 1024
 """Characters of all different conditions of a plan: they take up to two seconds to compile."""
-
-MAX_FORM = 32 * 1024
-"""Bytes of the form of an approval, as JSON: it is stored with the ticket and shown to people."""
 
 MAX_RESULT = 64 * 1024
 """Bytes of the result that a plan declares, as JSON: it is kept with the plan."""
@@ -250,8 +248,8 @@ def _in_wait(wait: Wait, where: str) -> Iterator[Reference]:
 
 
 def _form_errors(form: Mapping[str, Any], where: str) -> Iterator[Reason]:
-    if json_size(form) > MAX_FORM:
-        yield _reason("invalid_form", where, f"the form has more than {MAX_FORM} bytes")
+    if (fault := form_fault(form)) is not None:
+        yield _reason("invalid_form", where, fault)
 
 
 def _id_errors(scope: Scope) -> Iterator[Reason]:

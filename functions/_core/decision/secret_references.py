@@ -5,20 +5,16 @@ reference: the content of an output, of an item or of an input is data, so no ta
 returns.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from functions._core.decision.references import INDEX
+from functions._core.decision.references import INDEX, SECRET_NAME, ReferenceKind
 from functions._core.decision.vocabulary import shown
 from functions._core.records.values import JsonObject
 
-SECRET = "$secret"  # noqa: S105 the key of a reference
+SECRET = ReferenceKind.SECRET
 """The key that makes an object a reference to a secret."""
-
-SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-"""A name that an operator can give to a secret."""
 
 MOST_SECRETS = 100
 """References to secrets in the parameters of one task."""

@@ -13,10 +13,9 @@ from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, limit_of, needed
-from functions._core.ports import Answer
 from functions._core.records.models import HELD_TICKETS, Reason, Ticket
 from functions._core.records.values import TicketStatus, Waiting, add_time, time_span
-from functions._core.records.worker import NOT_ASKED_FOR, AssignmentMode, Candidate, Refusal
+from functions._core.records.worker import NOT_ASKED_FOR, Answer, AssignmentMode, Candidate, Refusal
 from functions._core.rules import retry_after
 
 REFUSALS_KEPT = 10

@@ -23,7 +23,6 @@ from functions._core.machine.releasing import (
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.children import expected_ms, item_tickets, subflow_tickets
-from functions._core.planning.slack import wakeup_of
 from functions._core.records.control import Children
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import TicketStatus, Waiting, add_time, format_time, time_span
@@ -202,14 +201,7 @@ def _begin_next(builder: StepBuilder, parent: Ticket, counts: Children, known: M
         if child.status is TicketStatus.COMPLETED:  # in a run before
             counts = counts.but(completed=counts.completed + 1)
         elif child.waiting is Waiting.TURN:
-            changes = {"ready_at": builder.now, **readied(builder)}
-            if child.version == 1 and builder.latest(child) is child:
-                changed = child.but(**changes)
-                changed = changed.but(next_wakeup_at=wakeup_of(changed, builder.flow))
-                builder.add_tickets([changed])
-            else:
-                changed = builder.change_ticket(child, **changes)
-            ready.append(changed)
+            ready.append(builder.change_ticket(child, ready_at=builder.now, **readied(builder)))
     builder.ready(child for child in ready if child.waiting is Waiting.DISCOVERY)
     return counts
 

@@ -30,10 +30,6 @@ class RelatedTickets:
     following: Mapping[tuple[str, int], Ticket] = field(default_factory=dict)
     clock: Sequence[Ticket] = ()
 
-    def with_clock(self, live: Sequence[Ticket]) -> "RelatedTickets":
-        """Return these with all live tickets of the flow."""
-        return replace(self, clock=live)
-
     @property
     def touched(self) -> Sequence[Ticket]:
         """The tickets that may change."""

@@ -1,10 +1,13 @@
 """Findings about tickets that something steers: conditions, waits, repetitions, sub-flows. Loads what they need."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from functions._core.decision.expressions import compiled
+from functions._core.decision.model import SubPlan
 from functions._core.errors import Undeliverable
 from functions._core.machine.beginning import (
     ENDS,
@@ -21,7 +24,13 @@ from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome, reached
 from functions._core.machine.related_tickets import NONE_RELATED, around_ends, stops_clock
 from functions._core.machine.releasing import decided, more_may_begin
-from functions._core.machine.resolved_values import CHILDREN_AT_ONCE, children_of, resolved, resolved_parameters
+from functions._core.machine.resolved_values import (
+    CHILDREN_AT_ONCE,
+    children_of,
+    output_of,
+    resolved,
+    resolved_parameters,
+)
 from functions._core.planning.children import copied_bytes, item_names, subplan_of
 from functions._core.planning.result import last_tasks
 from functions._core.ports import Ports
@@ -60,7 +69,7 @@ async def begun(findings: Mapping[str, Finding], others: AnyOutcome, context: Co
     around = await around_ends(joined, ending, ports) if joined or ending else NONE_RELATED
     if not around.clock and any(map(stops_clock, map(by_id.__getitem__, findings))):
         live = await ports.store.tickets_of(context.flow.flow_id, live_only=True)
-        around = around.with_clock(live)
+        around = replace(around, clock=live)
     outcome = Begun(findings, around, others)
     large = any(isinstance(one, SubflowRead) and len(one.decision) > LARGE_DECISION for one in findings.values())
     return reached(lambda: outcome, heavy=large or len(around.touched) + len(around.clock) > LARGE_STEP)
@@ -95,7 +104,7 @@ class _Look:
             if self._context.flow.tickets_generated >= MAX_TICKETS:
                 return _hopeless("too_many_tickets", f"the flow has {MAX_TICKETS} tickets already")
             text = await self._ports.store.decision(self._ticket.flow_id)
-            return SubflowRead(text, await self._made_before(text) if self._ticket.children is not None else {})
+            return SubflowRead(text, await self._made_before() if self._ticket.children is not None else {})
         return None
 
     async def _not_wanted(self) -> Reason | None:
@@ -114,14 +123,14 @@ class _Look:
         ids = {ticket_id_of(ticket.flow_id, ticket.scope + task_id): task_id for task_id in condition.tasks}
         upstream = await self._ports.store.tickets(ids, ticket.flow_id) if ids else {}
         variables: dict[str, Any] = {
-            "outputs": {ids[i]: one.output for i, one in upstream.items()},
+            "outputs": {ids[i]: await output_of(one, self._ports.store, self._most) for i, one in upstream.items()},
             "statuses": {ids[i]: one.status.value for i, one in upstream.items()},
         }
         if "input" in condition.names and ticket.scope:
             around = ticket_id_of(ticket.flow_id, ticket.scope[:-1])
             owner = (await self._ports.store.tickets([around], ticket.flow_id))[around]
             variables["input"] = await resolved_parameters(owner, self._ports.store, self._most)
-        return condition.holds(variables)
+        return bool(await self._ports.beside(partial(condition.holds, variables)))
 
     async def _wait(self, wait: Wait) -> Finding:
         now = self._context.now
@@ -191,23 +200,21 @@ class _Look:
             return _hopeless("too_many_tickets", f"with {items} items the flow would have more than {MAX_TICKETS}")
         subflow, plan = self._control.subflow, None
         if subflow:
-            _, plan = subplan_of(await self._ports.store.decision(self._ticket.flow_id), subflow)
+            plan = await self._subplan()
         if (copied := copied_bytes(self._ticket, plan) * items) > COPIED_BYTES:
             text = f"{items} items would copy {copied} bytes of parameters, more than {COPIED_BYTES}: refer to the data"
             return _hopeless("items_too_large", text)
         return None
 
-    async def _made_before(self, text: bytes) -> Mapping[str, Ticket]:
-        _, plan = subplan_of(text, self._control.subflow)
-        names = [f"/{task.task_id}" for task in plan.tasks]
+    async def _made_before(self) -> Mapping[str, Ticket]:
+        names = [f"/{task.task_id}" for task in (await self._subplan()).tasks]
         return {one.ticket_id: one for one in (await children_of(self._ticket, names, self._ports.store)).values()}
 
     async def _names(self) -> Sequence[str]:
         """Return the ends of the task ids of all children."""
         if self._control.foreach is not None:
             return item_names(0, self._ticket.children.made if self._ticket.children else 0)
-        _, plan = subplan_of(await self._ports.store.decision(self._ticket.flow_id), self._control.subflow)
-        return [f"/{task.task_id}" for task in plan.tasks]
+        return [f"/{task.task_id}" for task in (await self._subplan()).tasks]
 
     async def _children_failed(self) -> Reason:
         """Return the reason of a ticket whose children failed: that of the first one."""
@@ -238,12 +245,19 @@ class _Look:
 
     async def _joined_tasks(self) -> Finding:
         """Return the result of the plan within the ticket."""
-        _, plan = subplan_of(await self._ports.store.decision(self._ticket.flow_id), self._control.subflow)
+        plan = await self._subplan()
         result = plan.result
         if result is None:
             result = {task_id: {"$output": task_id} for task_id in last_tasks(plan.tasks)}
         inside = self._ticket.but(scope=f"{self._ticket.task_id}/", index=None)
         return Joined(await resolved(result, "result", inside, self._ports.store, OUTPUT_BYTES))
+
+    async def _subplan(self) -> SubPlan:
+        """Return the plan within the ticket; a large decision is read beside the loop."""
+        text, path = await self._ports.store.decision(self._ticket.flow_id), self._control.subflow
+        read = partial(subplan_of, text, path)
+        plan: SubPlan = (await self._ports.beside(read) if len(text) > LARGE_DECISION else read())[1]
+        return plan
 
     async def _value(self, value: object, root: str) -> Any:  # noqa: ANN401 any JSON
         return await resolved(value, root, self._ticket, self._ports.store, self._most)

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.placement.ranking import half_open, on_trial
-from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import Model, Timestamp
-from functions._core.records.worker import NOT_ASKED_FOR, Worker
+from functions._core.records.worker import NOT_ASKED_FOR, Answer, Worker
 from functions._core.rules import Rules
 
 

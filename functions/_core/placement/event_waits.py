@@ -8,7 +8,6 @@ two meet without a search. Whether they fit is decided by the whole filter, see 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
-from importlib import import_module
 from json import dumps
 from typing import Any
 
@@ -184,9 +183,10 @@ def fits(wait: EventWait, arrival: Arrival, holds: Holds) -> bool:
 
 def condition_holds(text: str, variables: Mapping[str, Any]) -> bool:
     """Return whether a condition in CEL holds; one that fails on an event does not."""
-    expressions = import_module("functions._core.decision.expressions")  # cold start: few waits have a condition
+    from functions._core.decision.expressions import compiled  # noqa: PLC0415 few waits have a condition
+
     try:
-        return bool(expressions.compiled(text).holds(variables))
+        return compiled(text).holds(variables)
     except Rejected:
         return False
 

@@ -106,7 +106,7 @@ def subplan_of(text: bytes, path: tuple[str, ...]) -> tuple[Decision, SubPlan]:
     return decision, plan
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _decision(text: bytes) -> Decision:
-    """Return a decision; the sub-flows of one flow begin and end one after the other."""
+    """Return a decision; the sub-flows of one flow begin and end one after the other. A large one takes much memory."""
     return read_decision(text)

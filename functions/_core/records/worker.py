@@ -1,10 +1,13 @@
 """The record of a worker, and a worker as ranked for a ticket, or left out."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from functions._core.records.record import Record
 from functions._core.records.values import CLEARANCES, Health, Number, SecurityLevel, Timestamp, WholeNumber, Word
+from functions._core.rules import PASSING
 
 
 class AssignmentMode(Word):
@@ -146,3 +149,33 @@ class Refusal(Record):
     """Id of the worker."""
     reason: str
     """Why it was left out, as the end of a sentence about the worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer of a worker to a delivery: `status` as in HTTP, 0 for none.
+
+    `reached` is False only when it is certain that the worker never got the message. `suspended` tells that nothing
+    was sent, because the worker's circuit breaker lets nothing through. `registration` is that of the worker's row.
+    """
+
+    status: int
+    detail: str = ""
+    reached: bool = True
+    suspended: bool = False
+    registration: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the worker has taken the ticket: the status line alone decides, not the body."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def busy(self) -> bool:
+        """Whether the worker has no free slot."""
+        return self.status == HTTPStatus.TOO_MANY_REQUESTS
+
+    @property
+    def refused(self) -> bool:
+        """Whether asking the same worker again is pointless."""
+        return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR and self.status not in PASSING

@@ -20,11 +20,10 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.subscribers import signal_events, subscriber_events
 from functions._core.placement.breaker import admits, attempt_key, trial_of, verdict_of, verdicts_of
 from functions._core.placement.workers import Deregistration, Drain, Heartbeat, Registration, WorkerEvent
-from functions._core.ports import Answer
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.models import Ticket
 from functions._core.records.values import format_time, ticket_id_of
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
 from functions._core.webhooks.owners import owners_of, ready_events
 from functions._engine.dispatch import Dispatcher, DispatchResult

@@ -14,10 +14,9 @@ from functions._core.machine.tables import TicketTrigger
 from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
 from functions._core.placement.event_waits import WaitingTicket, arrival_of, arrived_event
 from functions._core.placement.limits import FLOWS, take
-from functions._core.ports import Answer
 from functions._core.records.history import HistoryEntry
 from functions._core.records.values import TicketStatus, Waiting, flow_id_of, ticket_id_of
-from functions._core.records.worker import AgentType
+from functions._core.records.worker import AgentType, Answer
 from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
