@@ -15,7 +15,7 @@ from functions._core.machine import steering
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import Outcome, TicketStatus
-from tests.integration.test_steered_plans import saying
+from tests.support.steering import saying
 from tests.support.world import decision, report_event, running_world, task
 
 COMPLETED, FAILED, CANCELLED = TicketStatus.COMPLETED, TicketStatus.FAILED, TicketStatus.CANCELLED
