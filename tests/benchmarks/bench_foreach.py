@@ -1,15 +1,11 @@
 """What an item of a long list costs: CPU of the platform for each item, and its peak memory."""
 
-import asyncio
 import statistics
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.benchmarks.load import Stub
-from tests.benchmarks.measure import usage
-from tests.support.processes import platform_process, processes
+from tests.benchmarks.load import cost_of_one
 
 REPETITIONS = 3
 ITEM_BYTES = 100
@@ -37,28 +33,6 @@ def listed(size: int, name: str) -> dict[str, Any]:
     }
 
 
-async def cost(folder: Path, size: int) -> tuple[float, int]:
-    """Run one list on a new platform; return CPU ms for each item, and peak memory in kB."""
-    stub = Stub()
-    async with stub.serving():
-        with processes() as started:
-            platform = platform_process(
-                folder, telemetry_url=f"{stub.url}/telemetry", log_level="warning", heartbeat_seconds=600
-            )
-            started.append(platform)
-            platform.start()
-            await platform.ready()
-            await platform.staff(stub.url, count=4, slots=1000)
-            assert platform.running is not None
-            before = usage(platform.running.pid)
-            await platform.submit(listed(size, f"list-{size}"))
-            await asyncio.wait_for(stub.expect(f"list-{size}").wait(), 600)
-            after = usage(platform.running.pid)
-    assert len(stub.seen.assignments) == size
-    assert set(stub.seen.outcomes) == {"COMPLETED"}
-    return (after.cpu_ms - before.cpu_ms) / size, after.peak_kb
-
-
 @pytest.mark.parametrize("sizes", [(1000, 10_000)])
 async def test_an_item_of_a_long_list_costs_little_more_than_one_of_a_short_list(
     tmp_path_factory: pytest.TempPathFactory, sizes: tuple[int, int]
@@ -68,7 +42,7 @@ async def test_an_item_of_a_long_list_costs_little_more_than_one_of_a_short_list
     for repetition in range(REPETITIONS):
         for size in sizes:
             folder = tmp_path_factory.mktemp(f"{size}-{repetition}")
-            found[size].append(await cost(folder, size))
+            found[size].append(await cost_of_one(folder, listed(size, f"list-{size}"), size))
     cpu = {size: statistics.median(ms for ms, _ in rows) for size, rows in found.items()}
     memory = {size: statistics.median(kb for _, kb in rows) / 1024 for size, rows in found.items()}
     print(

@@ -12,11 +12,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 from aiohttp import web
+
+from tests.benchmarks.measure import usage
+from tests.support.processes import platform_process, processes
 
 TYPE = "io.neuralhive."
 CALLBACK_TRIES = 240
@@ -194,3 +198,26 @@ async def post_decision(client: aiohttp.ClientSession, url: str, decision: dict[
     async with client.post(url + "/", data=BytesIO(json.dumps(event).encode()), headers=headers) as answer:
         assert answer.status == 202, await answer.text()
         return str((await answer.json())["flow_id"])
+
+
+async def cost_of_one(folder: Path, decision: dict[str, Any], tickets: int) -> tuple[float, int]:
+    """Run one decision on a new platform; return CPU ms for each ticket that workers get, and peak memory in kB."""
+    stub, name = Stub(), decision["plan_id"]
+    async with stub.serving():
+        with processes() as started:
+            platform = platform_process(
+                folder, telemetry_url=f"{stub.url}/telemetry", log_level="warning", heartbeat_seconds=600
+            )
+            started.append(platform)
+            platform.start()
+            await platform.ready()
+            await platform.staff(stub.url, count=4, slots=1000)
+            assert platform.running is not None
+            before = usage(platform.running.pid)
+            await platform.submit(decision)
+            await asyncio.wait_for(stub.expect(name).wait(), 600)
+            after = usage(platform.running.pid)
+    assert len(stub.seen.assignments) == tickets
+    assert set(stub.seen.assignments.values()) == {1}
+    assert set(stub.seen.outcomes) == {"COMPLETED"}
+    return (after.cpu_ms - before.cpu_ms) / tickets, after.peak_kb

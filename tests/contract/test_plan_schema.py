@@ -16,7 +16,6 @@ from functions._core.decision.model import CognitivePlan, Decision, Task
 from functions._core.decision.reading import InvalidDecision, check_plan, decision_in
 from functions._core.records.control import Approval, EventFilter, Foreach, Wait
 from infra.generate.contract.field_docs import phrase
-from infra.generate.contract.plan_language import BLOCKS
 from tests.conftest import ROOT
 from tests.contract.schemas import FORMATS
 from tests.support.decisions import NOW, a_document, a_plan, a_task
@@ -160,26 +159,8 @@ def changed_documents(draw: st.DrawFn) -> dict[str, Any]:
 @given(document=changed_documents())
 @settings(max_examples=500, deadline=None)
 def test_the_schema_accepts_whatever_c1_accepts(document: dict[str, Any]) -> None:
-    if accepted(document) and not _breaks_a_rule_between_fields(document):
+    if accepted(document):
         assert fits("decision", document) == []
-
-
-def _breaks_a_rule_between_fields(document: Mapping[str, Any]) -> bool:
-    """Tell whether a task has the block of another type, or a wait several ends."""
-    decision = decision_in(document)
-    tasks: list[Task] = [*decision.cognitive_plan.tasks]
-    for task in tasks:
-        tasks += task.plan.tasks if task.plan else ()
-        blocks = {"approval": task.approval, "wait": task.wait, "plan": task.plan}
-        own = BLOCKS.get(task.task_type)
-        if any(block is not None for name, block in blocks.items() if name != own):
-            return True
-        if (own in {"wait", "plan"} and blocks[own] is None) or (own in {"approval", "wait"} and task.foreach):
-            return True
-        wait = task.wait
-        if wait and sum(end is not None for end in (wait.until, wait.seconds, wait.event)) != 1:
-            return True
-    return False
 
 
 def test_every_field_of_the_language_is_described() -> None:

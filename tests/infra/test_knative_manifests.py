@@ -244,6 +244,7 @@ def test_only_what_calls_workers_or_sinks_may_call_anywhere() -> None:
     assert sorted(callers) == [
         "api",
         "assign",
+        "discover",
         "enforce-sla",
         "monitor",
         "notify",

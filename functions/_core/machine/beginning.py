@@ -175,8 +175,7 @@ def _list(builder: StepBuilder, ticket: Ticket, found: Listed) -> None:
         for child in item_tickets(parent, found.items, found.first, since, deadline)
         if child.index not in found.existing
     }
-    builder.add_tickets(made.values())
-    builder.change_flow(tickets_generated=builder.flow.tickets_generated + len(made))
+    _add(builder, parent, list(made.values()))
     again = {
         child.index: _again(builder, child.but(item=found.items[number - found.first]), Waiting.TURN)
         for number, child in found.existing.items()
@@ -227,19 +226,25 @@ def _plan(builder: StepBuilder, ticket: Ticket, found: SubflowRead) -> None:
             open_ones = sum(i not in done for i in one.dependencies)
             shares = {"latest_start": one.latest_start, "tail_ms": one.tail_ms, "sla": one.sla}
             again.append(_again(builder, known.but(open_dependencies=open_ones, **shares)))
-    builder.add_tickets(made)
-    builder.change_flow(
-        tickets_generated=builder.flow.tickets_generated + len(made),
-        compensable=builder.flow.compensable + sum(one.undo is not None for one in made),
-    )
     total = len(tickets)
     counts = Children(total=total, made=total, begun=total, completed=len(done))
     parent = _begin(
         builder, ticket, Waiting.CHILDREN, started_at=since, children=counts, until=builder.flow.sla_deadline
     )
+    _add(builder, parent, made)
     builder.ready(one for one in (*made, *again) if one.waiting is Waiting.DISCOVERY and not one.open_dependencies)
     if decided(parent, counts):
         go_on(builder, parent)
+
+
+def _add(builder: StepBuilder, parent: Ticket, made: Sequence[Ticket]) -> None:
+    """Add children to the flow, and tell how many they are."""
+    if not made:
+        return
+    builder.add_tickets(made)
+    flow, undone = builder.flow, sum(one.undo is not None for one in made)
+    builder.change_flow(tickets_generated=flow.tickets_generated + len(made), compensable=flow.compensable + undone)
+    builder.note("ticket.expanded", ticket=parent, cause=TicketTrigger.BEGIN, detail={"tickets": len(made)})
 
 
 def _again(builder: StepBuilder, child: Ticket, waiting: Waiting | None = None) -> Ticket:

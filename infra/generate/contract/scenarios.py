@@ -9,13 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.events.envelope import CloudEvent
-from functions._core.events.subscribers import transition_event
-from functions._core.machine.tables import TicketTrigger
 from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
 from functions._core.placement.event_waits import WaitingTicket, arrival_of, arrived_event
 from functions._core.placement.limits import FLOWS, take
-from functions._core.records.history import HistoryEntry
-from functions._core.records.values import TicketStatus, Waiting, flow_id_of, ticket_id_of
+from functions._core.records.values import flow_id_of, ticket_id_of
 from functions._core.records.worker import AgentType, Answer
 from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
@@ -176,9 +173,7 @@ async def _looked_at(event_type: str, why: str) -> Scenario:
     tasks = [looks if one["task_id"] == "scan" else one for one in plan["tasks"]]
     course = await built(await begun(cognitive_plan={**plan, "tasks": tasks}))
     await course.later(60)
-    about = {"flow_id": course.flow_id, "ticket_id": ticket_id_of(course.flow_id, "scan")}
-    said = {**about, "requested_by": MANAGER, "reason": why}
-    course.say(event_type, "/operators", about["ticket_id"], said, partitionkey=course.flow_id)
+    await course.order(event_type, MANAGER, why, "scan")
     return course
 
 
@@ -372,31 +367,12 @@ async def registry_changed() -> Scenario:
 
 
 async def steered() -> Scenario:
-    """The plan steers itself: the scan is skipped by its condition, the test waits for its children, made by list."""
-    course = await begun()
-    flow = await course.ports.store.flow(course.flow_id)
-    assert flow is not None  # noqa: S101 it was submitted above
-    because = {"code": "condition_false", "message": "its condition is false: outputs.build.changed"}
-    lines: tuple[tuple[str, str, str, TicketStatus | None, dict[str, Any]], ...] = (
-        ("ticket.skipped", "scan", because["code"], TicketStatus.SKIPPED, {"reason": because}),
-        ("ticket.waiting", "test", TicketTrigger.BEGIN, TicketStatus.WAITING, {"waiting": Waiting.CHILDREN.value}),
-        ("ticket.expanded", "test", TicketTrigger.BEGIN, None, {"tickets": 3}),
-    )
-    for kind, task_id, cause, status, detail in lines:
-        entry = HistoryEntry(
-            flow_id=course.flow_id,
-            at=course.time,
-            type=kind,
-            cause=cause,
-            ticket_id=ticket_id_of(course.flow_id, task_id),
-            task_id=task_id,
-            from_status=TicketStatus.PENDING if status else None,
-            to_status=status,
-            attempt=0,
-            detail=detail,
-        )
-        course.sent.append(transition_event(entry, flow))
-    return course
+    """The plan steers itself: the scan is skipped by its condition, the tests are done for each part of a list."""
+    plan = DECISION["cognitive_plan"]
+    parts = {"items": ["unit", "contract", "load"], "limit": 2}
+    more: dict[str, dict[str, Any]] = {"scan": {"when": "has(outputs.build.changed)"}, "test": {"foreach": parts}}
+    tasks = [{**one, **more.get(one["task_id"], {})} for one in plan["tasks"]]
+    return await built(await begun(cognitive_plan={**plan, "tasks": tasks}))
 
 
 COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
