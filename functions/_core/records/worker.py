@@ -153,17 +153,18 @@ class Refusal(Record):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of a worker to a delivery: `status` as in HTTP, 0 for none.
-
-    `reached` is False only when it is certain that the worker never got the message. `suspended` tells that nothing
-    was sent, because the worker's circuit breaker lets nothing through. `registration` is that of the worker's row.
-    """
+    """The answer of a worker to a delivery."""
 
     status: int
+    """As in HTTP; 0 for no answer."""
     detail: str = ""
+    """What the worker, or the network, said of a refusal."""
     reached: bool = True
+    """False only when it is certain that the worker never got the message."""
     suspended: bool = False
+    """Whether nothing was sent, because the worker's circuit breaker lets nothing through."""
     registration: str = ""
+    """The registration of the worker's row."""
 
     @property
     def accepted(self) -> bool:

@@ -23,6 +23,7 @@ TIMEOUT = "⏱ "
 ENDED = "Ended"
 NODES: Mapping[str, str] = {
     "user": "user([user])",
+    "api": "api[api]",
     **{name: f"{name}[{step} {name}]" for step, name in STEPS},
     "worker": "worker([worker])",
     "track_workers": "track_workers[track_workers]",
