@@ -43,6 +43,9 @@ OPEN = frozenset({"/health", "/ready", "/.well-known/jwks.json", "/schemas/plan.
 are schemas, which editors fetch.
 """
 
+CONSOLE = "/console"
+"""The files of the console are open as well, at the paths below this one and at `/`: it asks for the key itself."""
+
 TICKETS = "/api/v1/tickets/"
 """Paths at which the token of a ticket is looked at even where access is off: it must not open another ticket."""
 
@@ -121,7 +124,9 @@ class FrontDoor:
         path: str = scope["path"]
         if self._off:
             return path.startswith(TICKETS)
-        return path not in OPEN and not (scope["method"] == "POST" and (path == SIGNED or REPORTS.fullmatch(path)))
+        if path in OPEN or (scope["method"] in SAFE and (path in {"/", CONSOLE} or path.startswith(f"{CONSOLE}/"))):
+            return False
+        return not (scope["method"] == "POST" and (path == SIGNED or REPORTS.fullmatch(path)))
 
     async def _unknown(self, scope: Message, headers: Headers) -> Response | None:
         """Return the refusal of a caller that is not known; keep one that is.

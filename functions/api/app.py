@@ -11,6 +11,7 @@ from functions.api import (
     agents,
     aggregates,
     approvals,
+    console_files,
     dead_letters,
     diagnose,
     event_waits,
@@ -108,6 +109,7 @@ def create_app(services: ApiServices) -> FastAPI:
         app.include_router(module.router)
         routes += module.router.routes
     app.state.methods = _methods(routes)
+    console_files.install(app)
     app.add_middleware(HotRoutes, routes=[route for route in routes if isinstance(route, HotRoute)])
     limiter = services.limiter
     if limiter is not None:

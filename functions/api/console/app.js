@@ -1,0 +1,197 @@
+// The console: which page is shown at which address, the frame around it, the keyboard, and the key.
+
+import { api, follow, key, Problem } from './lib/api.js';
+import { h, morph } from './lib/dom.js';
+import { button, dialog, field, trouble } from './lib/ui.js';
+
+/** Addresses below /console/ and the module of their page; the letter after `g` that leads there. */
+const PAGES = [
+  ['overview', 'Overview', 'o'],
+  ['flows', 'Flows', 'f'],
+  ['flows/:flow_id', 'Flow', '', 'flow'],
+  ['tickets/:ticket_id', 'Ticket', '', 'ticket'],
+  ['stuck', 'Stuck', 's'],
+  ['inbox', 'Inbox', 'i'],
+  ['workers', 'Workers', 'w'],
+  ['workers/:worker_id', 'Worker', '', 'worker'],
+  ['schedules', 'Schedules', 'c'],
+  ['incidents', 'Incidents', 'n'],
+  ['dead-letters', 'Dead letters', 'd'],
+  ['audit', 'Audit', 'a'],
+  ['simulator', 'Simulator', 'm'],
+  ['costs', 'Costs', 'p'],
+  ['settings', 'Settings and health', 'h'],
+].map(([address, name, letter, module = address]) => ({ address, name, letter, module,
+  pattern: new RegExp(`^/console/${address.replace(/:(\w+)/, '(?<$1>[^/]+)')}/?$`) }));
+
+const DEBOUNCE = 250;
+const LONGEST = 2000; // a page under a stream of changes is read again this often
+let shown = { stop() {} };
+
+/**
+ * Show a page. A module exports `page`: `load(ctx)` reads what it shows, `view(state, ctx)` makes nodes of it,
+ * `title(state, ctx)` names it, `live` says whether it is read again when something has happened: true, or a function
+ * of (change, state) that says whether a change concerns it. The context: `params` of the path, `query` of the address,
+ * `set(changes)` of the query, `go(address)`, `reload()`, `render()` without a read, `local` for what the page keeps while it
+ * is shown, `signal` that ends its requests.
+ */
+async function show() {
+  shown.stop();
+  const path = location.pathname.replace(/^\/(console\/?)?$/, '/console/flows');
+  if (path !== location.pathname) history.replaceState(null, '', path + location.search);
+  const entry = PAGES.find(({ pattern }) => pattern.test(path));
+  const here = { entry, stop() {} };
+  shown = here;
+  frame(entry);
+  const main = document.querySelector('main');
+  if (!entry) return main.replaceChildren(trouble(new Problem(404, { detail: `There is no page at ${path}.` })));
+  const end = new AbortController();
+  const params = Object.fromEntries(Object.entries(entry.pattern.exec(path).groups ?? {}).map(([name, text]) => [name, decodeURIComponent(text)]));
+  const ctx = { params, local: {}, signal: end.signal, go, set, reload, render,
+    get query() { return Object.fromEntries(new URLSearchParams(location.search)); } };
+  let page, state, timer, first, reading = false, again = false;
+  main.replaceChildren(h('p', { class: 'loading' }, 'Loading…'));
+  document.title = `${entry.name} · Flow C`;
+
+  function set(changes) {
+    const url = new URL(location.href);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === undefined || value === null || value === '') url.searchParams.delete(name);
+      else url.searchParams.set(name, value);
+    }
+    history.replaceState(null, '', url);
+    return reload();
+  }
+
+  function render() {
+    if (shown !== here || state === undefined) return;
+    const node = h('main', { id: 'main', tabindex: '-1' }, h('div', { class: `page ${entry.module}` }, page.view(state, ctx)));
+    morph(document.querySelector('main'), node);
+    const title = page.title?.(state, ctx) ?? entry.name;
+    document.title = `${title} · Flow C`;
+  }
+
+  async function reload() {
+    if (reading) { again = true; return; }
+    reading = true;
+    try {
+      state = await page.load(ctx);
+      render();
+    } catch (error) {
+      if (error.name !== 'AbortError' && shown === here) failed(error);
+    }
+    reading = false;
+    if (again) { again = false; await reload(); }
+  }
+
+  function failed(error) {
+    if (error.status === 401) return signIn(error);
+    if (!(error instanceof Problem)) console.error(error);
+    document.querySelector('main').replaceChildren(trouble(error, reload));
+  }
+
+  function news(changes) {
+    const live = page?.live;
+    if (!live || (changes && typeof live === 'function' && !changes.some((change) => live(change, state, ctx)))) return;
+    first ??= performance.now();
+    clearTimeout(timer);
+    timer = setTimeout(() => { first = null; reload(); }, Math.max(0, Math.min(DEBOUNCE, first + LONGEST - performance.now())));
+  }
+
+  const unfollow = follow(news);
+  here.stop = () => { end.abort(); unfollow(); clearTimeout(timer); };
+  try {
+    ({ page } = await import(`./pages/${entry.module}.js`));
+  } catch (error) {
+    return failed(new Problem(0, { detail: `The page could not be loaded: ${error.message}` }));
+  }
+  if (shown === here) await reload();
+}
+
+/** Go to an address of the console. */
+export function go(address) {
+  history.pushState(null, '', address);
+  scrollTo(0, 0);
+  show();
+}
+
+function frame(entry) {
+  const items = PAGES.filter(({ letter }) => letter).map(({ address, name, letter, module }) =>
+    h('a', { href: `/console/${address}`, title: `g ${letter}`, 'aria-current': entry?.module === module || entry?.address.startsWith(`${address}/`) ? 'page' : null }, name));
+  const bar = h('header', { class: 'bar' }, h('a', { class: 'skip', href: '#main' }, 'Skip to content'),
+    h('a', { class: 'brand', href: '/console/flows' }, h('img', { src: '/console/icon.svg', alt: '', width: '22', height: '22' }), 'Flow C'),
+    h('form', { role: 'search', onsubmit: found }, h('input', { type: 'search', name: 'ref', 'aria-label': 'Find a flow, ticket, decision or plan by id', placeholder: 'Find an id', 'data-find': true })),
+    key.get() && button('Sign out', () => { key.forget(); location.assign('/console/'); }, { class: 'quiet' }),
+    button('?', help, { class: 'quiet', 'aria-label': 'Keyboard' }));
+  const nav = h('nav', { 'aria-label': 'Pages' }, h('details', { class: 'menu' }, h('summary', {}, entry?.name ?? 'Pages'), items), h('div', { class: 'items' }, items.map((item) => item.cloneNode(true))));
+  const root = document.querySelector('#root');
+  if (root) {
+    morph(root.querySelector('.bar'), bar);
+    root.querySelector('nav').replaceWith(nav);
+  } else document.body.append(h('div', { id: 'root' }, bar, nav, h('main', { id: 'main', tabindex: '-1' })), h('div', { id: 'toasts' }));
+}
+
+async function found(event) {
+  event.preventDefault();
+  const ref = event.target.elements.ref.value.trim();
+  if (!ref) return;
+  try {
+    const flow = await api.get('/api/v1/flows/resolve', { ref });
+    go(`/console/flows/${encodeURIComponent(flow.flow_id)}`);
+  } catch (error) {
+    const ticket = await api.get(`/api/v1/tickets/${encodeURIComponent(ref)}`).catch(() => null);
+    if (ticket) go(`/console/tickets/${encodeURIComponent(ref)}`);
+    else document.querySelector('main').replaceChildren(trouble(error));
+  }
+}
+
+/** Ask for the key, once for this tab. */
+function signIn(error) {
+  const refused = key.get() !== null;
+  key.forget();
+  const use = (event) => {
+    event.preventDefault();
+    key.set(event.target.elements.key.value.trim());
+    show();
+  };
+  document.title = 'Sign in · Flow C';
+  document.querySelector('main').replaceChildren(h('form', { class: 'sign-in panel', onsubmit: use }, h('h1', {}, 'Sign in'),
+    h('p', {}, refused ? `The key was refused: ${error.message}` : 'This platform asks for an API key. An administrator makes one: flowc keys create.'),
+    field('API key', h('input', { name: 'key', type: 'password', required: true, autocomplete: 'off', autofocus: true })),
+    h('p', { class: 'small' }, 'It is kept for this tab, until the tab is closed.'), h('button', { class: 'main' }, 'Sign in')));
+  document.querySelector('[name=key]').focus();
+}
+
+const help = () => dialog('Keyboard', () => h('dl', { class: 'keys' },
+  [['/', 'search or filter'], ['j k', 'next and previous row'], ['Enter', 'open the row'], ['Esc', 'close'], ['?', 'this help'],
+    ...PAGES.filter(({ letter }) => letter).map(({ letter, name }) => [`g ${letter}`, name])].map(([keys, text]) => h('div', {}, h('dt', {}, h('kbd', {}, keys)), h('dd', {}, text)))));
+
+let pending = false;
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, textarea, select, dialog')) return;
+  const { key: letter } = event;
+  const went = pending && PAGES.find((page) => page.letter === letter);
+  pending = false;
+  if (went) return go(`/console/${went.address}`);
+  if (letter === 'g') { pending = true; setTimeout(() => { pending = false; }, 1500); return; }
+  if (letter === '?') return help();
+  if (letter === '/') {
+    event.preventDefault();
+    return (document.querySelector('[data-search]') ?? document.querySelector('[data-find]'))?.focus();
+  }
+  const rows = [...document.querySelectorAll('[data-row]')];
+  const at = rows.indexOf(document.activeElement);
+  if (letter === 'j' || letter === 'k') rows[Math.max(0, Math.min(rows.length - 1, letter === 'j' ? at + 1 : at - 1))]?.focus();
+  if (letter === 'Enter' && at >= 0) go(rows[at].dataset.row);
+}
+
+document.addEventListener('keydown', pressed);
+document.addEventListener('click', (event) => {
+  const anchor = event.target.closest?.('a[href^="/console/"]');
+  if (!anchor || event.ctrlKey || event.metaKey || event.shiftKey || event.button || anchor.target || anchor.download) return;
+  event.preventDefault();
+  go(anchor.getAttribute('href'));
+});
+addEventListener('popstate', show);
+setInterval(() => { if (!document.hidden) document.querySelectorAll('[data-tick]').forEach((node) => node.tick?.(node)); }, 1000);
+show();

@@ -1,0 +1,106 @@
+// What people can tell flows and tickets, each with a dry run that says what would change before anything does.
+
+import { api, path, Problem } from './api.js';
+import { h } from './dom.js';
+import { counted } from './format.js';
+import { button, dialog, field, toast, words } from './ui.js';
+
+const ENDED = new Set(['COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'REJECTED']);
+export const isOpen = (flow) => !ENDED.has(flow.status);
+
+/** Commands: `fits(record)` says whether one is offered; `fields` are asked for beside the reason. */
+export const FLOW_COMMANDS = [
+  { verb: 'approve', fits: (flow) => flow.status === 'AWAITING_APPROVAL' },
+  { verb: 'deny', fits: (flow) => flow.status === 'AWAITING_APPROVAL', risky: true },
+  { verb: 'pause', fits: (flow) => isOpen(flow) && !['PAUSED', 'AWAITING_APPROVAL'].includes(flow.status) },
+  { verb: 'resume', fits: (flow) => flow.status === 'PAUSED' },
+  { verb: 'adjust', fits: isOpen, fields: [['priority', 'Priority', ['', 'LOW', 'NORMAL', 'HIGH', 'CRITICAL']], ['max_retries', 'Most retries', 'number'], ['sla_seconds', 'Seconds from now to the deadline', 'number']] },
+  { verb: 'redrive', fits: (flow) => !isOpen(flow) && flow.status !== 'COMPLETED', fields: [['sla_seconds', 'Seconds from now to the deadline', 'number']] },
+  { verb: 'cancel', fits: isOpen, risky: true },
+];
+const LIVE = new Set(['PENDING', 'ASSIGNED', 'RUNNING', 'WAITING']);
+export const TICKET_COMMANDS = [
+  { verb: 'approve', fits: (ticket) => ticket.status === 'WAITING' && ticket.task_type === 'APPROVE', person: true },
+  { verb: 'deny', fits: (ticket) => ticket.status === 'WAITING' && ticket.task_type === 'APPROVE', person: true, risky: true },
+  { verb: 'retry', fits: (ticket) => ['PENDING', 'FAILED'].includes(ticket.status) },
+  { verb: 'reassign', fits: (ticket) => Boolean(ticket.worker_id) && LIVE.has(ticket.status) },
+  { verb: 'skip', fits: (ticket) => LIVE.has(ticket.status), fields: [['output', 'Output for what depends on it (JSON)', 'json']], risky: true },
+];
+
+export const addressOf = (kind, id, verb) => (kind === 'flow' ? path`/api/v1/flows/${id}/${verb}` : path`/api/v1/tickets/${id}/${verb}`);
+const title = (text) => text[0].toUpperCase() + text.slice(1);
+
+/** Buttons for the commands that fit a record; `done` is called after one was carried out. */
+export const commandButtons = (kind, record, done) => (kind === 'flow' ? FLOW_COMMANDS : TICKET_COMMANDS).filter((command) => command.fits(record))
+  .map((command) => button(title(command.verb), () => ask(kind, command, [record], done), { class: command.risky ? 'risky' : '' }));
+
+/**
+ * Ask for the reason, show what a command would change for all `records`, and carry it out once a person agrees.
+ * What fails for one record is told, and does not stop the others.
+ */
+export async function ask(kind, command, records, done = () => {}) {
+  const ids = records.map((record) => (kind === 'flow' ? record.flow_id : record.ticket_id));
+  const what = ids.length === 1 ? `this ${kind}` : counted(ids.length, kind);
+  await dialog(`${title(command.verb)} ${what}`, (close) => {
+    const form = h('form', { method: 'dialog', onsubmit: (event) => event.preventDefault() });
+    const shown = h('div', { class: 'changes', 'aria-live': 'polite' }, 'A dry run says what would change.');
+    const body = (dry) => read(form, command, dry);
+    const dry = button('Dry run', () => tried(shown, () => carriedOut(kind, command, ids, body(true)), (answers) => changes(answers)));
+    const go = button(`${title(command.verb)} ${what}`, () => tried(shown, () => carriedOut(kind, command, ids, body(false)), (answers) => {
+      const failed = answers.filter((answer) => answer instanceof Problem);
+      if (failed.length < answers.length) toast(`${title(command.verb)}: ${counted(answers.length - failed.length, kind)}`, 'good');
+      done();
+      if (failed.length) return changes(answers);
+      close(true);
+      return [];
+    }), { class: command.risky ? 'risky' : 'main' });
+    form.append(field('Reason', h('input', { name: 'reason', maxlength: '1000', autofocus: true, placeholder: 'for the history, and everybody whom it concerns' })),
+      ...(command.fields ?? []).map(([name, label, kindOf]) => field(label, Array.isArray(kindOf)
+        ? h('select', { name }, kindOf.map((value) => h('option', { value }, value ? words(value) : 'as it is')))
+        : h(kindOf === 'json' ? 'textarea' : 'input', { name, ...(kindOf === 'number' ? { type: 'number', min: '0', step: 'any' } : {}) }))), shown,
+      h('footer', {}, dry, go));
+    return form;
+  });
+}
+
+function read(form, command, dry) {
+  const said = { dry_run: dry };
+  if (form.elements.reason.value) said.reason = form.elements.reason.value;
+  for (const [name, label, kind] of command.fields ?? []) {
+    const text = form.elements[name].value.trim();
+    if (!text) continue;
+    try {
+      said[name] = kind === 'number' ? Number(text) : kind === 'json' ? JSON.parse(text) : text;
+    } catch {
+      throw new Problem(0, { detail: `${label}: this is no JSON` });
+    }
+  }
+  return said;
+}
+
+async function carriedOut(kind, command, ids, body) {
+  const answers = [];
+  for (const id of ids) {
+    answers.push(await api.post(addressOf(kind, id, command.verb), body).catch((error) => (error instanceof Problem ? error : Promise.reject(error))));
+  }
+  return answers;
+}
+
+async function tried(shown, work, view) {
+  const buttons = shown.parentElement.querySelectorAll('button');
+  buttons.forEach((one) => { one.disabled = true; });
+  try {
+    shown.replaceChildren(...[view(await work())].flat());
+  } catch (error) {
+    shown.replaceChildren(h('p', { class: 'bad', role: 'alert' }, error.message));
+  }
+  buttons.forEach((one) => { one.disabled = false; });
+}
+
+const MOST = 50;
+function changes(answers) {
+  const lines = answers.flatMap((answer) => (answer instanceof Problem ? [h('li', { class: 'bad' }, answer.message)]
+    : answer.changes.map((change) => h('li', {}, h('b', {}, change.task_id ?? 'flow'), ` ${words(change.from_status)} → ${words(change.to_status)}`, change.cause && ` (${words(change.cause)})`))));
+  if (!lines.length) return [h('p', {}, 'Nothing would change.')];
+  return [h('p', {}, `${counted(lines.length, 'change')}:`), h('ul', {}, lines.slice(0, MOST), lines.length > MOST && h('li', {}, `and ${lines.length - MOST} more`))];
+}

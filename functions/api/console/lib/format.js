@@ -1,0 +1,60 @@
+// Times, spans and sizes as people read them. Times are local; their titles say UTC.
+
+import { h } from './dom.js';
+
+let offset = 0; // milliseconds that the platform's clock is ahead of this one
+
+/** The platform's time now, in milliseconds since 1970. */
+export const now = () => Date.now() + offset;
+
+/** Take the platform's time from the header Date of an answer. */
+export function clockFrom(header) {
+  const seen = Date.parse(header ?? '');
+  if (!Number.isNaN(seen) && Math.abs(seen - now()) > 2000) offset = seen + 500 - Date.now();
+}
+
+/** A span such as `850 ms`, `12.4 s`, `3 m 20 s`, `2 h 5 m`, `4 d 3 h`. */
+export function span(ms) {
+  if (ms === null || ms === undefined || Number.isNaN(ms)) return '–';
+  const sign = ms < 0 ? '−' : '';
+  const all = Math.abs(ms);
+  if (all < 1000) return `${sign}${Math.round(all)} ms`;
+  if (all < 59_950) return `${sign}${(all / 1000).toFixed(all < 9_950 ? 1 : 0)} s`;
+  const seconds = Math.round(all / 1000);
+  const parts = [['d', 86400], ['h', 3600], ['m', 60], ['s', 1]];
+  const first = parts.findIndex(([, size]) => seconds >= size);
+  return sign + parts.slice(first, first + 2).map(([unit, size], i) => [Math.floor((i ? seconds % parts[first][1] : seconds) / size), unit])
+    .filter(([count], i) => count || !i).map(([count, unit]) => `${count} ${unit}`).join(' ');
+}
+
+/** How long ago, or in how long: `3 m ago`, `in 20 s`, `now`. */
+export function relative(moment) {
+  const left = Date.parse(moment) - now();
+  if (Math.abs(left) < 1000) return 'now';
+  return left < 0 ? `${span(Math.round(-left / 1000) * 1000)} ago` : `in ${span(Math.round(left / 1000) * 1000)}`;
+}
+
+/** A moment as a `<time>`: local, or how long ago with `ago`; its title is UTC. It counts by itself. */
+export function when(moment, { ago = false } = {}) {
+  if (!moment) return '–';
+  const text = () => (ago ? relative(moment) : local(moment));
+  return h('time', { datetime: moment, title: `${local(moment)} · ${moment.replace('T', ' ').replace(/\.\d+|\+00:00|Z$/g, '')} UTC`,
+    'data-tick': ago, tick: ago ? (node) => { node.textContent = text(); } : null }, text());
+}
+
+/** A moment in local time; the day only if it is not today. */
+export function local(moment) {
+  const date = new Date(moment);
+  const today = date.toDateString() === new Date(now()).toDateString();
+  return date.toLocaleString(undefined, today ? { timeStyle: 'medium' } : { dateStyle: 'medium', timeStyle: 'medium' });
+}
+
+export const count = (number) => (number ?? 0).toLocaleString();
+export const percent = (share, digits = 0) => (share === null || share === undefined ? '–' : `${(share * 100).toFixed(digits)} %`);
+export const bytes = (size) => (size < 1024 ? `${size} B` : size < 1048576 ? `${(size / 1024).toFixed(1)} KiB` : `${(size / 1048576).toFixed(1)} MiB`);
+
+/** `12 tickets`, `1 ticket`. */
+export const counted = (number, word) => `${count(number)} ${word}${number === 1 ? '' : 's'}`;
+
+/** A long id by its beginning, whole in the title. */
+export const short = (id, length = 8) => h('code', { title: id }, id && id.length > length + 2 ? `${id.slice(0, length)}…` : id ?? '–');
