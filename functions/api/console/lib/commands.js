@@ -30,8 +30,8 @@ export const TICKET_COMMANDS = [
 export const addressOf = (kind, id, verb) => (kind === 'flow' ? path`/api/v1/flows/${id}/${verb}` : path`/api/v1/tickets/${id}/${verb}`);
 const title = (text) => text[0].toUpperCase() + text.slice(1);
 
-/** Buttons for the commands that fit a record; `done` is called after one was carried out. */
-export const commandButtons = (kind, record, done) => (kind === 'flow' ? FLOW_COMMANDS : TICKET_COMMANDS).filter((command) => command.fits(record))
+/** Buttons for the commands that fit a record; `done` is called after one was carried out, `also` may leave some out. */
+export const commandButtons = (kind, record, done, also = () => true) => (kind === 'flow' ? FLOW_COMMANDS : TICKET_COMMANDS).filter((command) => command.fits(record) && also(command))
   .map((command) => button(title(command.verb), () => ask(kind, command, [record], done), { class: command.risky ? 'risky' : '' }));
 
 /**

@@ -16,56 +16,40 @@ const NAMES = { text: 'text', status: 'status', at_risk: 'at risk', priority: 'p
 const AGES = [['', 'At any time'], ['15m', 'Last 15 minutes'], ['1h', 'Last hour'], ['24h', 'Last 24 hours'], ['7d', 'Last 7 days']];
 const UNITS = { m: 60e3, h: 3600e3, d: 864e5 };
 
-const chosenFilters = (query) => Object.keys(NAMES).filter((name) => query[name]);
+const used = (query) => Object.keys(NAMES).filter((name) => query[name]);
 function moment(text) {
   const [, number, unit] = /^(\d+)([mhd])$/.exec(text ?? '') ?? [];
   const date = new Date(unit ? now() - number * UNITS[unit] : text);
   return text && !Number.isNaN(date.getTime()) ? date.toISOString() : undefined;
 }
-/** What the API is asked for an address of this page. */
-const asked = (query) => ({ ...Object.fromEntries(chosenFilters(query).map((name) => [name, query[name]])), status: query.status?.split(','),
-  label: query.label?.split(/[\s,]+/), since: moment(query.since), until: moment(query.until) });
-const read = (ctx, cursor, limit = LIMIT) => api.get('/api/v1/flows', { ...asked(ctx.query), cursor, limit }, ctx.signal);
+/** Read flows as the address of the page asks for them. */
+const read = ({ query, signal }, more) => api.get('/api/v1/flows', { ...Object.fromEntries(used(query).map((name) => [name, query[name]])), status: query.status?.split(','),
+  label: query.label?.split(/[\s,]+/), since: moment(query.since), until: moment(query.until), limit: LIMIT, tally: true, ...more }, signal);
 
 async function load(ctx) {
-  const { query, local } = ctx;
-  const filters = JSON.stringify(asked({ ...query, since: '', until: '' })) + query.since + query.until;
+  const { query, local } = ctx, filters = Object.keys(NAMES).map((name) => query[name]).join('\n');
   if (local.filters !== filters) Object.assign(local, { filters, chosen: new Map(), trail: [], shown: null, counting: null });
   if (local.cursor !== query.cursor) Object.assign(local, { cursor: query.cursor, shown: null });
-  let { items, cursor } = await read(ctx, query.cursor);
-  for (let looks = 1; !items.length && cursor && looks < LOOKS; looks++) ({ items, cursor } = await read(ctx, cursor));
-  const held = await hold(ctx, items, cursor);
-  if (!held) local.following = cursor;
-  local.shown = new Map((held?.items ?? items).map((flow) => [flow.flow_id, flow]));
-  for (const [id, flow] of local.shown) if (local.chosen.has(id)) local.chosen.set(id, flow);
-  return { items: [...local.shown.values()], cursor: local.following, fresh: held?.fresh ?? 0, gone: held?.gone ?? new Set() };
-}
-
-/** While a person points at rows, has scrolled or chosen some, the same rows stay where they are; new ones are counted. */
-async function hold({ local, ...ctx }, items, cursor) {
-  const { shown } = local;
-  const busy = shown?.size && !local.take && (local.chosen.size || scrollY > 60 || document.querySelector('tbody:hover, tbody :focus-within'));
+  // While a person points at rows, has scrolled or chosen some, the same rows stay where they are, and new ones are counted.
+  const held = local.shown?.length && !local.take && (local.chosen.size || scrollY > 60 || document.querySelector('tbody:hover, tbody :focus-within')) ? local.shown : null;
+  const first = held && !query.cursor ? held[0].received_at : null;
   local.take = false;
-  if (!busy) return null;
-  const first = shown.values().next().value.received_at, last = [...shown.values()].at(-1).received_at;
-  for (let looks = 1; cursor && looks < LOOKS && (items.at(-1)?.received_at ?? last) > last; looks++) {
-    const page = await read(ctx, cursor);
-    items = [...items, ...page.items];
-    cursor = page.cursor;
-  }
+  let [{ items, cursor }, top] = await Promise.all([read(ctx, { cursor: query.cursor, ...(first && { until: new Date(Date.parse(first) + 1).toISOString() }) }), first && read(ctx)]);
+  for (let looks = 1; !items.length && cursor && !held && looks < LOOKS; looks++) ({ items, cursor } = await read(ctx, { cursor }));
   const known = new Map(items.map((flow) => [flow.flow_id, flow]));
-  const oldest = cursor ? items.at(-1)?.received_at ?? first : '';
-  return { items: [...shown.values()].map((flow) => known.get(flow.flow_id) ?? flow), fresh: items.filter((flow) => flow.received_at > first && !shown.has(flow.flow_id)).length,
-    gone: new Set([...shown.values()].filter((flow) => !known.has(flow.flow_id) && flow.received_at >= oldest).map((flow) => flow.flow_id)) };
+  const gone = new Set(items.length ? held?.map((flow) => flow.flow_id).filter((id) => !known.has(id)) : []);
+  if (!held) local.older = cursor;
+  local.shown = held?.map((flow) => known.get(flow.flow_id) ?? flow) ?? items;
+  for (const flow of local.shown) if (local.chosen.has(flow.flow_id)) local.chosen.set(flow.flow_id, flow);
+  return { items: local.shown, older: local.older, gone, fresh: top ? top.items.filter((flow) => flow.received_at > first).length : 0 };
 }
 
+const PARTS = [['good', 'done', 'COMPLETED', 'SKIPPED', 'COMPENSATED'], ['bad', 'failed or cancelled', 'FAILED', 'CANCELLED'], ['busy', 'at work', 'ASSIGNED', 'RUNNING', 'COMPENSATING'], ['warn', 'waiting', 'WAITING']];
 function progress({ tally, tickets_generated: all, ended_at: ended }) {
-  const sum = (...names) => names.reduce((total, name) => total + (tally[name] ?? 0), 0);
-  const done = sum('COMPLETED', 'SKIPPED', 'COMPENSATED'), failed = sum('FAILED', 'CANCELLED'), busy = sum('ASSIGNED', 'RUNNING', 'COMPENSATING'), waits = sum('WAITING');
-  if (!all) return '–';
-  if (!ended && !Object.keys(tally).length) return counted(all, 'ticket');
-  return [parts([{ tone: 'good', count: done, label: 'done' }, { tone: 'bad', count: failed, label: 'failed or cancelled' }, { tone: 'busy', count: busy, label: 'at work' },
-    { tone: 'warn', count: waits, label: 'waiting' }, { tone: 'plain', count: Math.max(0, all - done - failed - busy - waits), label: 'to do' }]), h('span', { class: 'small soft nowrap' }, `${count(done)} of ${count(all)}`)];
+  if (!all || (!ended && !Object.keys(tally).length)) return all ? counted(all, 'ticket') : '–';
+  const list = PARTS.map(([tone, label, ...names]) => ({ tone, label, count: names.reduce((sum, name) => sum + (tally[name] ?? 0), 0) }));
+  const open = all - list.reduce((sum, part) => sum + part.count, 0);
+  return [parts([...list, { tone: 'plain', label: 'to do', count: Math.max(0, open) }]), h('span', { class: 'small soft nowrap' }, `${count(list[0].count)} of ${count(all)}`)];
 }
 
 function took(flow) {
@@ -78,6 +62,7 @@ function choose(ctx, changes) {
   ctx.local.version = (ctx.local.version ?? 0) + 1;
   return ctx.set({ cursor: '', ...changes });
 }
+const shows = (query, wanted) => ['status', 'at_risk'].every((one) => (query[one] ?? '') === (wanted[one] ?? ''));
 const none = Object.fromEntries(Object.keys(NAMES).map((name) => [name, '']));
 
 function filters(ctx) {
@@ -114,7 +99,7 @@ function drawn(ctx) {
 async function chooseAll(ctx) {
   const { local } = ctx, found = new Map(), counting = local.counting = { count: 0 };
   for (let cursor; ;) {
-    const page = await read(ctx, cursor, 500);
+    const page = await read(ctx, { cursor, limit: 500, tally: null });
     if (local.counting !== counting) return;
     for (const flow of page.items) if (found.size < MOST) found.set(flow.flow_id, { flow_id: flow.flow_id, status: flow.status });
     counting.count = found.size;
@@ -142,10 +127,10 @@ function nothing(ctx, names, cursor) {
   return empty('No flows yet', 'A flow is a decision on its way to done work. Submit one, and it is shown here at once:', h('pre', {}, 'flowc sample | flowc submit -'), 'A worker does its tasks:', h('pre', {}, "flowc worker --shell 'echo done'"));
 }
 
-function view({ items, cursor, fresh, gone }, ctx) {
-  const { query, local } = ctx, names = chosenFilters(query);
+function view({ items, older, fresh, gone }, ctx) {
+  const { query, local } = ctx, names = used(query);
   const pick = ({ target: { value, checked } }) => {
-    if (checked) local.chosen.set(value, local.shown.get(value)); else local.chosen.delete(value);
+    if (checked) local.chosen.set(value, items.find((flow) => flow.flow_id === value)); else local.chosen.delete(value);
     ctx.render();
   };
   const pickPage = ({ target }) => {
@@ -155,10 +140,10 @@ function view({ items, cursor, fresh, gone }, ctx) {
   const turn = (to) => { scrollTo(0, 0); ctx.set({ cursor: to }); };
   return [
     h('div', { class: 'row' }, h('h1', { class: 'grow' }, 'Flows'), h('div', { class: 'row', role: 'group', 'aria-label': 'Views' }, VIEWS.map(([name, wanted]) =>
-      button(name, () => choose(ctx, { status: '', at_risk: '', ...wanted }), { class: 'tab small', 'aria-pressed': String(['status', 'at_risk'].every((one) => (query[one] ?? '') === (wanted[one] ?? ''))) })))),
+      button(name, () => choose(ctx, { status: '', at_risk: '', ...wanted }), { class: 'tab small', 'aria-pressed': String(shows(query, wanted)) })))),
     filters(ctx), chips(ctx, names),
     items.length ? [
-      h('div', { class: 'row line' }, h('span', { class: 'soft small' }, `${counted(items.length, 'flow')} here, the newest first`),
+      h('div', { class: 'row tools' }, h('span', { class: 'soft small' }, `${counted(items.length, 'flow')} here, the newest first`),
         fresh > 0 && button(`${fresh} new – show`, () => { local.take = true; scrollTo(0, 0); ctx.reload(); }, { class: 'small', 'aria-live': 'polite' }), button('Choose all that fit', () => chooseAll(ctx), { class: 'quiet small' })),
       table([
         { name: h('input', { type: 'checkbox', 'aria-label': 'Choose all on this page', onchange: pickPage }), class: 'pick', cell: (flow) => h('input', { type: 'checkbox', name: 'chosen', value: flow.flow_id, 'aria-label': `Choose ${flow.decision_id}`, checked: local.chosen.has(flow.flow_id), onchange: pick }) },
@@ -168,15 +153,18 @@ function view({ items, cursor, fresh, gone }, ctx) {
         { name: 'Priority', cell: (flow) => [words(flow.priority), h('div', { class: 'small soft nowrap' }, `${flow.risk_band} risk`)], narrow: false },
         { name: 'Started', cell: (flow) => since(flow.received_at), class: 'nowrap', narrow: false }, { name: 'Took', cell: took, narrow: false },
       ], items, (flow) => ({ key: flow.flow_id, href: `/console/flows/${encodeURIComponent(flow.flow_id)}` }), 'Flows'),
-    ] : nothing(ctx, names, cursor),
+    ] : nothing(ctx, names, older),
     h('div', { class: 'row' }, query.cursor && button('« Newest', () => { local.trail = []; turn(''); }), local.trail.length > 0 && button('‹ Newer', () => turn(local.trail.pop())),
-      cursor && items.length > 0 && button('Older ›', () => { local.trail.push(query.cursor ?? ''); turn(cursor); })),
+      older && items.length > 0 && button('Older ›', () => { local.trail.push(query.cursor ?? ''); turn(older); })),
     bulk(ctx),
   ];
 }
 
 export const page = {
   load, view,
-  live: (change, state, { local }) => !change.ticket_id || !local.shown || local.shown.has(change.flow_id),
-  title: (state, { query }) => ['Flows', query.at_risk && 'at risk', query.status && words(query.status).replaceAll(',', ', ').slice(0, 60)].filter(Boolean).join(': '),
+  live: (change, state, { local }) => !change.ticket_id || !local.shown || local.shown.some((flow) => flow.flow_id === change.flow_id),
+  title: (state, { query }) => {
+    const [name] = VIEWS.find(([, wanted]) => shows(query, wanted)) ?? [words(query.status).replaceAll(',', ', ')];
+    return name === 'All' ? 'Flows' : `Flows: ${name.toLowerCase()}`;
+  },
 };
