@@ -42,11 +42,13 @@ export function when(moment, { ago = false } = {}) {
     'data-tick': ago, tick: ago ? (node) => { node.textContent = text(); } : null }, text());
 }
 
+const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' }); // made once: it takes longer to make than to use
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+
 /** A moment in local time; the day only if it is not today. */
 export function local(moment) {
   const date = new Date(moment);
-  const today = date.toDateString() === new Date(now()).toDateString();
-  return date.toLocaleString(undefined, today ? { timeStyle: 'medium' } : { dateStyle: 'medium', timeStyle: 'medium' });
+  return (date.toDateString() === new Date(now()).toDateString() ? TIME : DAY).format(date);
 }
 
 export const count = (number) => (number ?? 0).toLocaleString();

@@ -2,7 +2,7 @@
 
 import { api } from '../lib/api.js';
 import { ask, FLOW_COMMANDS } from '../lib/commands.js';
-import { h } from '../lib/dom.js';
+import { h, morph } from '../lib/dom.js';
 import { count, counted, now, span } from '../lib/format.js';
 import { badge, button, empty, field, flowLink, parts, select, since, slaBar, table, words } from '../lib/ui.js';
 
@@ -90,9 +90,9 @@ function filters(ctx) {
 const chips = (ctx, names) => names.length > 0 && h('div', { class: 'row' }, names.map((name) => button(`${NAMES[name]}: ${words(ctx.query[name]).replaceAll(',', ', ')} ✕`,
   () => choose(ctx, { [name]: '' }), { class: 'small', key: name, 'aria-label': `Remove the filter ${NAMES[name]}` })), button('Remove all', () => choose(ctx, none), { class: 'quiet' }));
 
-/** The boxes show what is chosen; people change them, so the page is told where it has not been them. */
+/** Show what is chosen: the bar of commands alone, and the boxes where it has not been their person. */
 function drawn(ctx) {
-  ctx.render();
+  morph(document.querySelector('#bulk'), bulk(ctx));
   document.querySelectorAll('tbody [name=chosen]').forEach((box) => { box.checked = ctx.local.chosen.has(box.value); });
 }
 
@@ -103,22 +103,22 @@ async function chooseAll(ctx) {
     if (local.counting !== counting) return;
     for (const flow of page.items) if (found.size < MOST) found.set(flow.flow_id, { flow_id: flow.flow_id, status: flow.status });
     counting.count = found.size;
-    ctx.render();
+    drawn(ctx);
     cursor = page.cursor;
-    if (!cursor || found.size >= MOST) { Object.assign(local, { chosen: found, counting: null, more_than: Boolean(cursor) }); break; }
+    if (!cursor || found.size >= MOST) { Object.assign(local, { chosen: found, counting: null, more: Boolean(cursor) }); break; }
   }
   drawn(ctx);
 }
 
 function bulk(ctx) {
   const { local } = ctx, records = [...local.chosen.values()];
-  if (local.counting) return h('div', { class: 'bulk row', role: 'status' }, `Counting: ${count(local.counting.count)} so far`, button('Stop', () => { local.counting = null; ctx.render(); }));
-  const clear = () => { local.chosen = new Map(); drawn(ctx); };
-  return records.length > 0 && h('div', { class: 'bulk row', role: 'region', 'aria-label': 'Commands for the chosen flows' },
-    h('b', { role: 'status' }, `${counted(records.length, 'flow')} chosen`), local.more_than && records.length === MOST && h('span', { class: 'small' }, 'More fit; this is the most at once.'),
+  const clear = () => { local.chosen = new Map(); local.counting = null; drawn(ctx); };
+  const bar = (...content) => h('div', { id: 'bulk', class: 'bulk row', role: 'region', 'aria-label': 'Commands for the chosen flows', hidden: !content.length }, content);
+  if (local.counting) return bar(h('span', { role: 'status' }, `Counting: ${count(local.counting.count)} so far`), button('Stop', clear));
+  return records.length ? bar(h('b', { role: 'status' }, `${counted(records.length, 'flow')} chosen`), records.length === MOST && local.more && h('span', { class: 'small' }, 'More fit; this is the most at once.'),
     FLOW_COMMANDS.map((command) => [command, records.filter(command.fits)]).filter(([, fitting]) => fitting.length).map(([command, fitting]) =>
       button(`${command.verb[0].toUpperCase()}${command.verb.slice(1)} ${count(fitting.length)}`, () => ask('flow', command, fitting, () => { clear(); ctx.reload(); }), { class: command.risky ? 'risky' : '' })),
-    button('Choose none', clear, { class: 'quiet' }));
+    button('Choose none', clear, { class: 'quiet' })) : bar();
 }
 
 function nothing(ctx, names, cursor) {
@@ -131,7 +131,7 @@ function view({ items, older, fresh, gone }, ctx) {
   const { query, local } = ctx, names = used(query);
   const pick = ({ target: { value, checked } }) => {
     if (checked) local.chosen.set(value, items.find((flow) => flow.flow_id === value)); else local.chosen.delete(value);
-    ctx.render();
+    drawn(ctx);
   };
   const pickPage = ({ target }) => {
     for (const flow of items) if (target.checked) local.chosen.set(flow.flow_id, flow); else local.chosen.delete(flow.flow_id);
