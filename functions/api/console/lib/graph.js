@@ -8,6 +8,7 @@ import { button, select, tone, words } from './ui.js';
 import { soon } from './virtual.js';
 
 const LEAST = 0.08, MOST = 2, STEP = 1.3; // zoom
+const AROUND = 300; // pixels beyond what is seen that are drawn, too
 const READABLE = 0.5; // below this zoom boxes have no text
 const SIGNS = { COMPLETED: '✓', FAILED: '✕', RUNNING: '●', ASSIGNED: '◐', WAITING: '◷', SKIPPED: '»', CANCELLED: '–', COMPENSATED: '↶', COMPENSATING: '↶' };
 const sign = (status) => SIGNS[status] ?? '○';
@@ -33,7 +34,7 @@ export function graph(ctx, run, then = null) {
   };
   const draw = { zoom, toggle, then, now: (ticket) => run.tickets.get(ticket.ticket_id) ?? ticket, // the layout keeps tickets as they were
     status: (ticket) => (then ? then.tickets.get(ticket.ticket_id)?.to_status ?? 'PENDING' : draw.now(ticket).status) };
-  const near = ({ x, y, width: w, height: tall }) => x * zoom < at.left + at.width + 300 && (x + w) * zoom > at.left - 300 && y * zoom < at.top + at.height + 300 && (y + tall) * zoom > at.top - 300;
+  const near = ({ x, y, width: w, height: tall }) => x * zoom < at.left + at.width + AROUND && (x + w) * zoom > at.left - AROUND && y * zoom < at.top + at.height + AROUND && (y + tall) * zoom > at.top - AROUND;
   return h('div', { key: 'graph' },
     h('div', { class: 'row small' }, select([['', 'group if large'], ['none', 'every ticket'], ['level', 'by level'], ['type', 'by level and type']], by, (value) => ctx.set({ by: value, open: '' }), { 'aria-label': 'Group tickets' }),
       button('−', () => zoomBy(ctx, 1 / STEP), { 'aria-label': 'Zoom out' }), button('+', () => zoomBy(ctx, STEP), { 'aria-label': 'Zoom in' }), button('Fit', () => zoomBy(ctx, 0)),
@@ -57,7 +58,7 @@ function drawn(box, { zoom, toggle, then, now, status }) {
   let x = 8;
   return svg('g', { key: box.id, class: `box ${ticket ? tone(state) : 'group'}${critical ? ' critical' : ''}${over ? ' over' : ''}${inner ? ' inner' : ''}`, transform: `translate(${box.x} ${box.y})` },
     svg(ticket ? 'a' : 'g', ticket ? { href: `/console/tickets/${encodeURIComponent(ticket.ticket_id)}`, 'aria-label': title } : press(`${title}. Open or close`, () => toggle(box.id)),
-      svg('title', {}, title), svg('rect', { width, height, rx: 7 }),
+      readable && svg('title', {}, title), svg('rect', { width, height, rx: 7 }),
       readable && svg('text', { x: 9, y: 18, class: 'name' }, `${critical ? '◆ ' : ''}${middle(name, 24)}`), readable && !inner && svg('text', { x: 9, y: 34 }, middle(line, below && ticket ? 18 : 32)),
       !inner && states?.map(([one, list]) => {
         const share = (list.length / below.length) * (width - 16);
@@ -82,6 +83,7 @@ function zoomBy(ctx, factor, point) {
 function hands(ctx, at) {
   return {
     onscroll: ({ currentTarget: box }) => {
+      if (Math.abs(box.scrollLeft - at.left) + Math.abs(box.scrollTop - at.top) < AROUND / 2 && box.clientWidth === at.width && box.clientHeight === at.height) return;
       Object.assign(at, { left: box.scrollLeft, top: box.scrollTop, width: box.clientWidth, height: box.clientHeight });
       soon(ctx.local, ctx.render);
     },

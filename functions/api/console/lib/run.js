@@ -6,6 +6,7 @@ import { now } from './format.js';
 
 const PAGE = 500;
 const SHARE = 10; // a read that took 1 s is repeated after 10 s at the earliest
+const PAUSE = 300; // milliseconds from one read to the next, at least
 const SKEW = 5000; // milliseconds that two clocks may differ
 export const ENDED = new Set(['COMPLETED', 'FAILED', 'CANCELLED', 'COMPENSATED', 'SKIPPED']);
 const MOMENTS = { ASSIGNED: 'assigned_at', RUNNING: 'started_at', COMPLETED: 'completed_at', FAILED: 'completed_at', CANCELLED: 'completed_at', SKIPPED: 'completed_at' };
@@ -51,18 +52,18 @@ export class Run {
       while (this.#again) {
         this.#again = false;
         await this.begin();
-        const asked = this.#paced('why', async () => { this.why = await this.get(path`/api/v1/why/${this.id}`); this.changed(); });
+        const asked = this.#paced('why', async () => { this.why = await this.get(path`/api/v1/why/${this.id}`); });
         if (this.#stale) await this.#paced('tickets', () => this.#readTickets());
-        await this.#readHistory();
+        await this.#paced('history', () => this.#readHistory());
         await asked;
-        Object.assign(this, { error: null, complete: true });
+        this.error = null;
       }
     } catch (error) {
       if (error.name === 'AbortError') return;
       this.error = error;
+      this.changed();
     }
     this.#busy = false;
-    this.changed();
   }
 
   /** Do `work`, or later, if it would take more than its share of the time. */
@@ -74,7 +75,8 @@ export class Run {
       return;
     }
     await work();
-    this.#due[name] = began + (performance.now() - began) * SHARE;
+    this.#due[name] = began + Math.max(PAUSE, (performance.now() - began) * SHARE);
+    this.changed();
   }
 
   async #readTickets() {
@@ -98,8 +100,9 @@ export class Run {
     do {
       ({ items } = await this.get(path`/api/v1/flows/${this.id}/history`, { limit: PAGE, after: this.entries.at(-1)?.seq }));
       items.forEach((entry) => this.#take(entry));
-      if (items.length) this.changed();
+      if (items.length === PAGE) this.changed();
     } while (items.length === PAGE);
+    this.complete = true;
   }
 
   #take(entry) {

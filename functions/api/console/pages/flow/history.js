@@ -12,7 +12,7 @@ const change = ({ type, from_status: from, to_status: to }) => (to ? [from && `$
 export function history(ctx, run) {
   const { entries } = run, last = entries.length - 1;
   if (last < 0) return empty('No history yet', 'It begins when the decision has been taken in.');
-  const chosen = entries.findIndex(({ seq }) => String(seq) === ctx.query.at);
+  const at = Number(ctx.query.at), chosen = entries.findIndex(({ seq }) => seq === at);
   const index = chosen < 0 ? last : chosen, entry = entries[index];
   if (ctx.local.then?.seq !== entry.seq) ctx.local.then = run.at(entry.seq);
   const go = (to) => {
@@ -28,8 +28,8 @@ export function history(ctx, run) {
     h('p', { 'aria-live': 'polite' }, `Event ${count(index + 1)} of ${count(last + 1)} · `, when(entry.at), ' · ', h('b', {}, entry.task_id ?? 'flow'), ' ', change(entry), ' · the flow was ', badge(ctx.local.then.flow)),
     entry.detail.reason?.message && h('p', { class: 'text bad' }, entry.detail.reason.message),
     graph(ctx, run, ctx.local.then),
-    h('div', { class: 'events' }, virtual(ctx, 'events', entries, ROW, (one, at) => h('div', { class: `line${at === index ? ' on' : ''}`, role: 'listitem', key: one.seq },
-      button(count(at + 1), () => go(at), { class: 'quiet', 'aria-label': `State after event ${at + 1}`, 'aria-pressed': String(at === index) }), h('span', { class: 'wide' }, when(one.at)),
+    h('div', { class: 'events' }, virtual(ctx, 'events', entries, ROW, (one, place) => h('div', { class: `line${place === index ? ' on' : ''}`, role: 'listitem', key: one.seq },
+      button(count(place + 1), () => go(place), { class: 'quiet', 'aria-label': `State after event ${place + 1}`, 'aria-pressed': String(place === index) }), h('span', { class: 'wide' }, when(one.at)),
       h('span', { class: 'name' }, one.ticket_id ? ticketLink(one.ticket_id, one.task_id) : 'flow'), h('span', { class: 'change' }, change(one)),
       h('span', { class: 'soft' }, [one.cause, one.worker_id, one.attempt && `attempt ${one.attempt}`].filter(Boolean).join(' · '))), 'Events')),
   ];
