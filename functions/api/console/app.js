@@ -188,7 +188,7 @@ function pressed(event) {
 document.addEventListener('keydown', pressed);
 document.addEventListener('click', (event) => {
   const anchor = event.target.closest?.('a[href^="/console/"]');
-  if (!anchor || event.ctrlKey || event.metaKey || event.shiftKey || event.button || anchor.target || anchor.download) return;
+  if (!anchor || event.ctrlKey || event.metaKey || event.shiftKey || event.button || anchor.hasAttribute('target') || anchor.hasAttribute('download')) return;
   event.preventDefault();
   go(anchor.getAttribute('href'));
 });

@@ -51,7 +51,9 @@ export function local(moment) {
   return (date.toDateString() === new Date(now()).toDateString() ? TIME : DAY).format(date);
 }
 
-export const count = (number) => (number ?? 0).toLocaleString();
+const NUMBER = new Intl.NumberFormat(); // made once: a new one takes as long as 50 numbers
+
+export const count = (number) => NUMBER.format(number ?? 0);
 export const percent = (share, digits = 0) => (share === null || share === undefined ? '–' : `${(share * 100).toFixed(digits)} %`);
 export const bytes = (size) => (size < 1024 ? `${size} B` : size < 1048576 ? `${(size / 1024).toFixed(1)} KiB` : `${(size / 1048576).toFixed(1)} MiB`);
 
