@@ -32,7 +32,17 @@ const title = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** Buttons for the commands that fit a record; `done` is called after one was carried out. */
 export const commandButtons = (kind, record, done) => (kind === 'flow' ? FLOW_COMMANDS : TICKET_COMMANDS).filter((command) => command.fits(record))
-  .map((command) => button(title(command.verb), () => ask(kind, command, [record], done), { class: command.risky ? 'risky' : '' }));
+  .map((command) => button(title(command.verb), () => (command.person ? decideAbout(record, command.verb, done) : ask(kind, command, [record], done)), { class: command.risky ? 'risky' : '' }));
+
+// A ticket may have a form: its question is read first.
+async function decideAbout(ticket, verb, done) {
+  try {
+    const [{ decide }, question] = await Promise.all([import('./decide.js'), api.get(path`/api/v1/tickets/${ticket.ticket_id}/approval`)]);
+    await decide(question, verb, done);
+  } catch (error) {
+    toast(error.message, 'bad');
+  }
+}
 
 /**
  * Ask for the reason, show what a command would change for all `records`, and carry it out once a person agrees.
@@ -98,7 +108,8 @@ async function tried(shown, work, view) {
 }
 
 const MOST = 50;
-function changes(answers) {
+/** What commands have changed, or would: the answers of the API as nodes. */
+export function changes(answers) {
   const lines = answers.flatMap((answer) => (answer instanceof Problem ? [h('li', { class: 'bad' }, answer.message)]
     : answer.changes.map((change) => h('li', {}, h('b', {}, change.task_id ?? 'flow'), ` ${words(change.from_status)} → ${words(change.to_status)}`, change.cause && ` (${words(change.cause)})`))));
   if (!lines.length) return [h('p', {}, 'Nothing would change.')];
