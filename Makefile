@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative topics protos sam clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative topics protos sam browser clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -15,6 +15,7 @@ ready := .venv/ready
 emulators := .venv/emulators/ready
 clients := .venv/clients/ready
 sam := .venv/sam/ready
+browser := .venv/browser/ready
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -38,6 +39,11 @@ $(clients): infra/requirements/clients.txt | $(ready)
 	@.venv/clients/bin/python -m pip install -qq --require-hashes --no-deps -r infra/requirements/clients.txt
 	@touch $@
 
+browser: $(browser) ## bring a Chromium for the tests of the console, if none is installed
+
+$(browser): infra/browser | $(ready)
+	@infra/browser
+
 $(sam): infra/requirements/sam.txt | $(ready)
 	@$(python) -m venv --clear .venv/sam
 	@.venv/sam/bin/python -m pip install -qq --no-compile --require-hashes --no-deps -r infra/requirements/sam.txt
@@ -46,10 +52,10 @@ $(sam): infra/requirements/sam.txt | $(ready)
 demo: $(ready) ## start everything, submit the sample decision and watch it complete
 	@.venv/bin/flowc demo
 
-test: $(ready) $(emulators) ## run all tests but the slow ones
+test: $(ready) $(emulators) $(browser) ## run all tests but the slow ones
 	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
-test-slow: $(ready) $(emulators) $(clients) ## run the slow tests
+test-slow: $(ready) $(emulators) $(clients) $(browser) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
 
 sim: $(ready) ## simulate 1,000 flows with every fault, and check every invariant at each of their steps

@@ -38,6 +38,7 @@ class Commands(LazyGroup):
         CommandEntry(
             PLATFORM, "doctor", f"{ROOM}.doctor_command:doctor", "Look for what keeps flows from getting done."
         ),
+        CommandEntry(PLATFORM, "open", f"{ROOM}.pages:open_page", "Open the console in the browser."),
         CommandEntry(PLATFORM, "keys", f"{ROOM}.key_commands:keys", "Make, list or revoke API keys."),
         CommandEntry(PLATFORM, "version", f"{ROOM}.app:version", "Print the version of Flow C."),
         CommandEntry(

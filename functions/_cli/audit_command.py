@@ -6,6 +6,7 @@ import typer
 
 from functions._cli.console import console, print_json, run
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Limit, Url
+from functions._cli.pages import say_page
 
 if TYPE_CHECKING:
     from functions._cli.wire import JsonObject
@@ -61,6 +62,7 @@ async def _incidents(flow: str | None, limit: int, url: str, api_key: str, *, as
         time = date_and_time(one["created_at"])
         listing.add_row(time, one["severity"], one["incident_type"], one["flow_id"], details)
     console().print(listing if found else "no incidents")
+    say_page(url, "incidents")
     return 0
 
 
@@ -80,6 +82,7 @@ async def _audits(filters: dict[str, str | None], limit: int, url: str, api_key:
     for audit in found:
         listing.add_row(*_cells(audit))
     console().print(listing if found else "no audits")
+    say_page(url, "audit")
     return 0
 
 

@@ -6,6 +6,7 @@ import typer
 
 from functions._cli.console import print_json, run
 from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, Url
+from functions._cli.pages import say_page
 
 if TYPE_CHECKING:
     from functions._cli.wire import JsonObject
@@ -42,6 +43,7 @@ async def _doctor(cases: tuple[str, ...], url: str, api_key: str, *, as_json: bo
     else:
         for one in found:
             _print(one)
+        say_page(url, "stuck")
     return 1 if any(one["status"] == "problem" for one in found) else 0
 
 

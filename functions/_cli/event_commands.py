@@ -8,6 +8,7 @@ import typer
 
 from functions._cli.console import console, nobody_reads, print_json, run, say
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
+from functions._cli.pages import say_page
 
 if TYPE_CHECKING:
     from functions._cli.wire import JsonObject
@@ -124,6 +125,7 @@ async def _list_letters(limit: int, cursor: str | None, url: str, api_key: str, 
             clean(f"{reason['code']}: {reason['message']}"),
         )
     console().print(listing if letters else "no dead letters")
+    say_page(url, "dead-letters")
     return 0
 
 

@@ -7,6 +7,7 @@ import typer
 
 from functions._cli.console import console, print_json, run, say
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, FlowId, Limit, Url
+from functions._cli.pages import say_page
 from functions._cli.wire import COMPLETED
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ async def _flows(
     _print_flows(page["items"])
     if page["cursor"] is not None:
         say(f"there are more: --limit, or --cursor {page['cursor']}")
+    say_page(url, "flows")
     return 0
 
 
@@ -121,6 +123,7 @@ async def _show(ref: str, limit: int, url: str, api_key: str, *, watch: bool, as
             from functions._cli.watching import snapshot
 
             _print_picture(await snapshot(client, flow), limit)
+            say_page(url, "flows", flow_id)
     return 0 if not watch or flow["status"] == COMPLETED else 1
 
 
@@ -177,6 +180,7 @@ async def _why(record_id: str, url: str, api_key: str, *, as_json: bool) -> int:
         print_json(explanation)
     else:
         _print_why(explanation)
+        say_page(url, f"{explanation['kind']}s", explanation["subject"])
     return 0
 
 

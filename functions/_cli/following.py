@@ -7,6 +7,7 @@ import typer
 from functions._cli.client import PlatformClient
 from functions._cli.console import console, say
 from functions._cli.live_view import live_view
+from functions._cli.pages import say_page
 from functions._cli.plain_lines import PlainLines
 from functions._cli.progress import Progress
 from functions._cli.watching import watch
@@ -35,7 +36,8 @@ async def follow(
 async def follow_or_leave(
     client: PlatformClient, flow_id: str, *, stderr: bool = False, appears_within: float = 0
 ) -> Progress:
-    """Follow a flow that goes on when the user stops watching, and say so then."""
+    """Follow a flow that goes on when the user stops watching, and say so then; name its page first."""
+    say_page(client.url, "flows", flow_id)
     try:
         return await follow(client, flow_id, stderr=stderr, appears_within=appears_within)
     except CancelledError:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from functions._cli.console import console, print_json, run, say
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
+from functions._cli.pages import say_page
 
 if TYPE_CHECKING:
     from functions._cli.wire import JsonObject
@@ -31,6 +32,7 @@ async def _inbox(limit: int, cursor: str | None, url: str, api_key: str, *, as_j
     _print(page["items"])
     if page["cursor"] is not None:
         say(f"there are more: --limit, or --cursor {page['cursor']}")
+    say_page(url, "inbox")
     return 0
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from functions._cli.console import console, print_json, run
 from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, Url
+from functions._cli.pages import say_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ async def _workers(url: str, api_key: str, *, as_json: bool) -> int:
         print_json({"items": found["items"], "cursor": None})
     else:
         _print_workers(found["items"])
+        say_page(url, "workers")
     return 0
 
 

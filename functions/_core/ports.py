@@ -154,6 +154,12 @@ class Statistics(Protocol):
     async def flows(self, since: datetime | None) -> FlowStatistics:
         """Return the numbers of all flows that ended at `since` or later (None: ever), and how many are active now."""
 
+    async def ended(self, since: datetime, until: datetime, limit: int) -> Sequence[Flow]:
+        """Return flows that ended at `since` or later and before `until`, the last to end first."""
+
+    async def under_way(self, limit: int) -> Sequence[Flow]:
+        """Return up to `limit` flows that have not ended, in no particular order."""
+
     async def deadlines(self) -> Mapping[str, datetime]:
         """Return the earliest deadline of the flows without an outcome whose SLA's time runs, by risk band."""
 

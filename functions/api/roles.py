@@ -129,6 +129,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/telemetry/buffer": READ,
     "POST /api/v1/telemetry/flush": COMMAND,
     "GET /api/v1/flow-c/status": READ,
+    "GET /api/v1/flow-c/rollups": READ,
     "GET /api/v1/flow-c/executions": READ,
     "GET /api/v1/flow-c/executions/{flow_id}": READ,
 }

@@ -21,6 +21,7 @@ from functions._core.records.principal import ApiKey, Role
 from functions._core.rules import Rules
 from functions.api.access import Authenticate
 from functions.api.rate_limits import Limiter
+from functions.api.rollup_reader import RecentRollups
 
 MAX_BODY = 16 * 1024 * 1024
 MAX_REPORT = 1024 * 1024
@@ -195,7 +196,8 @@ class ApiServices:
     known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
     returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
-    none. `state` returns the state of this process, and asks nobody for it.
+    none. `state` returns the state of this process, and asks nobody for it. `rollups` are the
+    last ones that somebody looked at.
     """
 
     ports: Ports
@@ -228,6 +230,7 @@ class ApiServices:
     arm: Callable[[datetime], None] = _unarmed
     state: Callable[[], ProcessState] = ProcessState
     refused_proofs: RefusedProofs = field(default_factory=RefusedProofs)
+    rollups: RecentRollups = field(default_factory=RecentRollups)
 
 
 def services_of(request: Request) -> ApiServices:

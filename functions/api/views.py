@@ -15,7 +15,7 @@ from functions._core.explain.flow import Explanation
 from functions._core.placement.pheromones import Trails
 from functions._core.placement.ranking import UNKNOWN, Breaker, breaker_of, health_of
 from functions._core.planning.graph import EDGES_NAMED
-from functions._core.planning.slack import closed_at, deadline_at, slack_ms, slack_state
+from functions._core.planning.slack import closed_at, deadline_at, sla_state, slack_ms, slack_state, time_given
 from functions._core.planning.tickets import score_at
 from functions._core.records.audits import AnyAudit, IncidentRecord
 from functions._core.records.dead_letters import DeadLetter
@@ -26,7 +26,6 @@ from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import (
     Health,
     Model,
-    Outcome,
     SecurityLevel,
     SlackState,
     TicketStatus,
@@ -50,10 +49,15 @@ class StepView(Record):
 
 
 class FlowView(Flow):
-    """A flow, and how it stands against its deadline: `sla_remaining_ms` is negative when it is late."""
+    """A flow, and how it stands against its deadline: `sla_remaining_ms` is negative when it is late.
+
+    `sla_total_ms` is how much time it has, or had, in all. `sla_state` is `at_risk` only while there is no outcome.
+    """
 
     sla_remaining_ms: int
     sla_violated: bool
+    sla_total_ms: int
+    sla_state: SlackState
 
 
 class FlowDetail(FlowView):
@@ -386,9 +390,10 @@ def why_view(explanation: Explanation, ticket: Ticket | None, now: datetime, las
 
 
 def _sla(flow: Flow, now: datetime) -> dict[str, Any]:
-    moment = closed_at(flow) or now
-    deadline = deadline_at(flow, moment)
+    moment, state = closed_at(flow) or now, sla_state(flow, now)
     return {
-        "sla_remaining_ms": milliseconds(deadline - moment),
-        "sla_violated": flow.outcome is Outcome.TIMED_OUT or moment > deadline,
+        "sla_remaining_ms": milliseconds(deadline_at(flow, moment) - moment),
+        "sla_violated": state is SlackState.BREACHED,
+        "sla_total_ms": milliseconds(time_given(flow)),
+        "sla_state": state,
     }

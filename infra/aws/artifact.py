@@ -140,12 +140,17 @@ def reachable(source: Path) -> set[str]:
 
 
 def belonging(source: Path) -> set[str]:
-    """Return the files of ours that may be in an artifact: what functions reach, and the data beside such a module."""
+    """Return the files of ours that may be in an artifact: what functions reach, and the data beside such a module.
+
+    A folder without modules is beside those of the folder around it.
+    """
     paths = modules(source)
     kept = {paths[name].relative_to(source) for name in reachable(source)}
     rooms = {path.parent for path in kept if path.name != "__init__.py"}
+    all_rooms = {path.relative_to(source).parent for path in paths.values()}
     data = {Path(name) for name in files(source) if "__pycache__" not in name and not name.endswith(".py")}
-    return {f"functions/{path.as_posix()}" for path in kept | {path for path in data if path.parent in rooms}}
+    beside = {path for path in data if next(parent for parent in path.parents if parent in all_rooms) in rooms}
+    return {f"functions/{path.as_posix()}" for path in kept | beside}
 
 
 def trim(folder: Path, source: Path) -> int:

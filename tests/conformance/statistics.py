@@ -58,6 +58,28 @@ class StatisticsSuite(StoresSuite):
             ended=0, completed=0, average_ms=None, p95_ms=None, active=1
         )
 
+    async def test_ended_flows_of_a_span_come_the_last_to_end_first(self, stores: Stores) -> None:
+        for number, took in ((1, 30.0), (2, 10.0), (3, 20.0), (4, 20.001), (5, 40.0)):
+            await ended(stores, number, took)
+        await begun(stores, 6)
+
+        async def found(since: float, until: float, limit: int = 9) -> list[str]:
+            flows = await stores.statistics.ended(T0 + seconds(since), T0 + seconds(until), limit)
+            return [flow.decision_id.removeprefix("decision-") for flow in flows]
+
+        assert await found(10, 40) == ["1", "4", "3", "2"]
+        assert await found(10, 40.001, limit=2) == ["5", "1"]
+        assert await found(10.001, 20.001) == ["3"]
+        assert await found(41, 99) == []
+
+    async def test_flows_under_way_are_those_that_have_not_ended(self, stores: Stores) -> None:
+        assert await stores.statistics.under_way(9) == []
+        await ended(stores, 1, took=1)
+        expected = [await begun(stores, 2, risk_band="high"), await begun(stores, 3, status="PUBLISHING")]
+        found = await stores.statistics.under_way(9)
+        assert sorted(found, key=lambda flow: flow.decision_id) == expected
+        assert len(await stores.statistics.under_way(1)) == 1
+
     async def test_the_earliest_deadline_of_each_risk_band_is_known_while_it_counts(self, stores: Stores) -> None:
         assert await stores.statistics.deadlines() == {}
         late = await begun(stores, 1, risk_band="high", sla_deadline=T0 + seconds(20))

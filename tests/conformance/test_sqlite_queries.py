@@ -91,6 +91,12 @@ def test_statistics_are_read_from_the_index_of_ended_flows_alone(database: sqlit
     assert any("USING COVERING INDEX flow_by_status" in step for step in plan), plan
 
 
+def test_ended_flows_of_a_span_are_found_by_their_index_in_order(database: sqlite3.Connection) -> None:
+    plan = plan_of(database, SQL["flows_ended"])
+    assert any("USING INDEX flow_ended (ended_at>? AND ended_at<?)" in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
 def test_deadlines_are_read_from_their_index_one_entry_for_each_risk_band(database: sqlite3.Connection) -> None:
     plan = plan_of(database, SQL["flow_deadlines"].replace(":risk_bands", "'[]'"))
     assert any("SEARCH flow USING COVERING INDEX flow_deadline (risk_band=? AND" in step for step in plan), plan

@@ -102,6 +102,8 @@ class UnreadableSuite(ABC):
         assert await stores.wakeups.claim_due(T0 + seconds(9), 10, LEASE) == []
         await stores.statistics.deadlines()
         await stores.statistics.flows(None)
+        found = await stores.statistics.under_way(2)
+        assert {flow.flow_id for flow in found} == {flows[0].flow_id, flows[2].flow_id}
         await stores.views.counts()
         assert {one.record_id for one in stores.set_aside.records(RecordKind.FLOW)} == {
             flows[1].flow_id,

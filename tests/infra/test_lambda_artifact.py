@@ -98,6 +98,7 @@ REACHED = {
     "_core/sums.py": "if TYPE_CHECKING:\n    import functions._core.types\nelse:\n    import functions._core.later",
     "_core/later.py": "def trace():\n    import opentelemetry.sdk.trace",
     "_core/data.sql": "",
+    "_core/pages/more/page.js": "",
     "_core/types.py": "",
     "_core/cluster_only.py": "",
     "_cli/data.json": "",
@@ -111,7 +112,8 @@ def test_a_module_belongs_to_the_artifact_if_a_handler_reaches_it_without_one_th
 ) -> None:
     source = written(tmp_path / "functions", REACHED)
     modules = ["_core/__init__.py", "_core/later.py", "_core/sums.py", "_hosts/entry.py", "api/handler.py"]
-    assert sorted(artifact.belonging(source)) == [f"functions/{name}" for name in sorted([*modules, "_core/data.sql"])]
+    data = ["_core/data.sql", "_core/pages/more/page.js"]
+    assert sorted(artifact.belonging(source)) == [f"functions/{name}" for name in sorted([*modules, *data])]
     folder = tmp_path / "built"
     shutil.copytree(source, folder / "functions")
     assert artifact.trim(folder, source) == 6

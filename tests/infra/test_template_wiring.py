@@ -310,11 +310,14 @@ def test_functions_that_call_workers_are_in_the_network_when_there_is_one_and_no
 def test_the_gateway_asks_for_jwts_where_the_api_would_ask_for_its_key() -> None:
     stack = Stack(JwtIssuer=EVERYTHING["JwtIssuer"], JwtAudience="flows")
     routes = {route["RouteKey"]: route for route in stack.of("AWS::ApiGatewayV2::Route").values()}
-    assert routes.keys() == {"$default", "POST /api/v1/flows/{flow_id}/reports", "GET /health"}
+    console = {"GET /", "GET /console/{path+}"}
+    assert routes.keys() == {"$default", "POST /api/v1/flows/{flow_id}/reports", "GET /health"} | console
     for key, route in routes.items():
         method, _, path = key.partition(" ")
-        open_to_all = path in OPEN or (
-            method == "POST" and REPORTS.fullmatch(path.replace("{flow_id}", "1")) is not None
+        open_to_all = (
+            path in OPEN
+            or key in console
+            or (method == "POST" and REPORTS.fullmatch(path.replace("{flow_id}", "1")) is not None)
         )
         assert (route["AuthorizationType"], "AuthorizerId" in route) == (
             ("NONE", False) if open_to_all else ("JWT", True)

@@ -68,7 +68,7 @@ async def test_every_route_but_health_and_reports_asks_for_the_key(api: Api) -> 
                 else:
                     problem_of(answer, 401, "missing_key")
                 checked += 1
-        for path in ("/openapi.json", "/nowhere", "/health/", "//health", "/api/v1/flows/a/b/reports", "/reports"):
+        for path in ("/openapi.json", "/nowhere", "/health/", "/consoles", "/api/v1/flows/a/b/reports", "/reports"):
             problem_of(await client.get(path), 401, "missing_key")
             problem_of(await client.post(path), 401, "missing_key")
         problem_of(await client.get("/api/v1/flows/x/reports"), 401, "missing_key")

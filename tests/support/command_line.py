@@ -107,6 +107,11 @@ def a_row(status: str = "COMPLETED", **changes: object) -> dict[str, Any]:
     return json_object(flow_detail(flow, (), {}, T0))
 
 
+def a_reason(kind: str, subject: str, *text: str) -> dict[str, Any]:
+    """Return why a flow or a ticket is where it is, as the API says it."""
+    return {"kind": kind, "subject": subject, "text": text, "candidates": [], "last_events": []}
+
+
 def a_ticket(**changes: object) -> dict[str, Any]:
     """Return the ticket of that flow as the API shows it."""
     ticket = make_ticket(make_flow(), 1, **{"critical": True, "next_wakeup_at": None, **changes})

@@ -72,6 +72,7 @@ COMMANDS = [
     ("dead-letters", "list"),
     ("dead-letters", "replay"),
     ("dead-letters", "drop"),
+    ("open",),
     ("keys",),
     ("keys", "create"),
     ("keys", "list"),

@@ -21,6 +21,7 @@ from tests.support.command_line import (
     FLOW_ID,
     TICKET,
     Api,
+    a_reason,
     a_row,
     a_ticket,
     an_entry,
@@ -389,7 +390,8 @@ class TestFlows:
         assert result.stdout.count(FLOW_ID) == 3
         assert "COMPLETED" in result.stdout
         assert " met " in result.stdout
-        assert result.stderr == "there are more: --limit, or --cursor more\n"
+        page = f"in the browser: {api.server.url}/console/flows"
+        assert result.stderr.splitlines() == ["there are more: --limit, or --cursor more", page]
         assert len(api.server.requests) == 2
 
     async def test_a_flow_is_shown_with_its_tickets(self, api: Api) -> None:
@@ -421,13 +423,15 @@ class TestFlows:
         assert (result.exit_code, result.stderr) == (1, "flowc: there is nothing here (unknown)\n")
 
     async def test_why_prints_the_explanation(self, api: Api) -> None:
-        told = {"text": ["waits for a worker", "since noon"], "candidates": [], "last_events": []}
+        told = a_reason("flow", FLOW_ID, "waits for a worker", "since noon")
         api.answers[f"GET /api/v1/why/{FLOW_ID}"] = told
         result = await api.flowc("why", FLOW_ID)
         assert (result.exit_code, result.stdout) == (0, "waits for a worker\nsince noon\n")
+        assert result.stderr == f"in the browser: {api.server.url}/console/flows/{FLOW_ID}\n"
+        assert (await api.flowc("why", FLOW_ID, "--json")).stderr == ""
 
     async def test_why_finds_the_ticket_of_a_task(self, api: Api) -> None:
-        told = {"text": ["waits for a slot"], "candidates": [], "last_events": []}
+        told = a_reason("ticket", TICKET["ticket_id"], "waits for a slot")
         api.answers[f"GET /api/v1/why/{TICKET['ticket_id']}"] = told
         assert (await api.flowc("why", FLOW_ID, "task-1")).stdout == "waits for a slot\n"
         api.answers[RESOLVE] = {"flow_id": FLOW_ID}
@@ -435,8 +439,7 @@ class TestFlows:
             assert (await api.flowc("why", *named)).stdout == "waits for a slot\n"
 
     async def test_why_tells_who_could_do_a_ticket_and_what_happened_last(self, api: Api) -> None:
-        api.answers["GET /api/v1/why/t"] = {
-            "text": ["waits for a slot"],
+        api.answers["GET /api/v1/why/t"] = a_reason("ticket", "t", "waits for a slot") | {
             "ranked_at": "2025-03-01T12:00:43.000Z",
             "candidates": [
                 {

@@ -28,7 +28,6 @@ MIN_FILE_LINES = 30
 SMALL_FILES = {
     "functions/_adapters/aws/secrets.py": "only AWS needs it, and only where a secret is named",
     "functions/_adapters/memory/sink.py": "tests and the simulator take it without the store",
-    "functions/_adapters/sql/postgres/statistics.py": "one file for each port, as in every store",
     "functions/_core/machine/advance.py": "the one entry to the machines, beside what they are made of",
     "functions/_core/machine/context.py": "every function takes it, without the machines",
     "functions/_core/records/statistics.py": "every store returns it",

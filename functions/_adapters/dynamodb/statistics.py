@@ -1,13 +1,14 @@
 """Numbers over many flows, each from a walk along the index of what is counted."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from functions._adapters.documents import fill_async
 from functions._adapters.dynamodb import keys
 from functions._adapters.dynamodb.changes import key_of
-from functions._adapters.dynamodb.records import readable
-from functions._adapters.dynamodb.values import to_integer, to_text
+from functions._adapters.dynamodb.records import readable, readable_all
+from functions._adapters.dynamodb.values import Item, to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
 from functions._core.records.models import Flow
 from functions._core.records.statistics import FlowStatistics
@@ -40,6 +41,34 @@ class DynamoStatistics:
             p95_ms=latencies[-(-95 * len(latencies) // 100) - 1] if latencies else None,
             active=sum(map(len, live)),
         )
+
+    async def ended(self, since: datetime, until: datetime, limit: int) -> Sequence[Flow]:
+        """Return flows that ended within a span, the last to end first; entries of the index may be behind."""
+        first, last = keys.moment(since), keys.moment(until)
+
+        async def read(number: int) -> tuple[int, list[Flow]]:
+            entries = await self._table.query(
+                "ENDED", first, last, index="standing", keys=STANDING, limit=number, newest=True
+            )
+            flows = await self._flows(entries)
+            found = [(flow.ended_at, flow) for flow in flows if flow.ended_at and since <= flow.ended_at < until]
+            return len(entries), [flow for _, flow in sorted(found, key=lambda one: one[0], reverse=True)]
+
+        return await fill_async(limit, read)
+
+    async def under_way(self, limit: int) -> Sequence[Flow]:
+        """Return flows that have not ended; of each risk band those with the earliest deadlines are found first."""
+        found: list[Flow] = []
+        for band in RiskBand:
+            left = limit - len(found)
+            if left > 0:
+                entries = await self._table.query(f"LIVE#{band.value}", index="standing", keys=STANDING, limit=left)
+                found += [flow for flow in await self._flows(entries) if flow.ended_at is None]
+        return found
+
+    async def _flows(self, entries: Sequence[Item]) -> list[Flow]:
+        items = await self._table.get_all([key_of(entry) for entry in entries])
+        return await readable_all(self._table, Flow, items.values())
 
     async def deadlines(self) -> Mapping[str, datetime]:
         """Return the earliest deadline of each risk band."""

@@ -134,6 +134,15 @@ def missed(flow: Flow) -> bool:
     return flow.outcome is Outcome.TIMED_OUT or (closed is not None and closed > deadline_at(flow, closed))
 
 
+def sla_state(flow: Flow, now: datetime) -> SlackState:
+    """Return how a flow stands against its deadline at `now`, or stood at its end; at risk only without an outcome."""
+    moment = closed_at(flow) or now
+    if flow.outcome is Outcome.TIMED_OUT or moment > deadline_at(flow, moment):
+        return SlackState.BREACHED
+    announced = flow.outcome is None and flow.announced is not SlackState.ON_TRACK
+    return SlackState.AT_RISK if announced else SlackState.ON_TRACK
+
+
 def _last_wait(flow: Flow, now: datetime) -> timedelta:
     """Return how long people are waited for now, or were when the flow ended; zero when it worked after that."""
     until = now

@@ -90,7 +90,7 @@ def next_steps(url: str) -> str:
     """Return what to do with a platform that has just started, as commands for another terminal."""
     at = "" if url == DEFAULT_URL else f" --url {url}"
     return (
-        "Next, in other terminals:\n"
+        f"The console is at {url}/ for a browser. Next, in other terminals:\n"
         f"  flowc worker{at} --shell 'echo done'          takes tickets; --help says how it does them\n"
         f"  flowc sample | flowc submit -{at} --watch      a decision to try, or FILE in place of -\n"
         f"  flowc flows{at}                                and show, why, logs, result with an id from there\n"

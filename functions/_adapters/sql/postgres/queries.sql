@@ -451,6 +451,13 @@ SELECT count(*), count(*) FILTER (WHERE outcome = 'COMPLETED'), sum(duration_ms)
     (SELECT count(*) FROM flow WHERE status = ANY (:under_way::text[]))
 FROM flow WHERE ended_at IS NOT NULL AND (:since::timestamptz IS NULL OR ended_at >= :since)
 
+-- name: flows_ended
+SELECT position, flow_id, flow_id, doc FROM flow WHERE ended_at >= :since AND ended_at < :until
+ORDER BY ended_at DESC LIMIT :limit
+
+-- name: flows_under_way
+SELECT position, flow_id, flow_id, doc FROM flow WHERE status = ANY (:under_way::text[]) LIMIT :limit
+
 -- name: flow_deadlines
 SELECT band, (SELECT min(deadline) FROM flow WHERE risk_band = band AND deadline IS NOT NULL)
 FROM unnest(:risk_bands::text[]) AS band

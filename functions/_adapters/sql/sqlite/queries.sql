@@ -344,6 +344,13 @@ SELECT count(*), count(*) FILTER (WHERE outcome = 'COMPLETED'), avg(duration_ms)
     (SELECT count(*) FROM flow WHERE status IN (SELECT value FROM json_each(:under_way)))
 FROM ended;
 
+-- name: flows_ended
+SELECT position, flow_id, flow_id, doc FROM flow WHERE ended_at >= :since AND ended_at < :until
+ORDER BY ended_at DESC LIMIT :limit;
+
+-- name: flows_under_way
+SELECT position, flow_id, flow_id, doc FROM flow WHERE status IN (SELECT value FROM json_each(:under_way)) LIMIT :limit;
+
 -- name: flow_deadlines
 SELECT value, (SELECT min(deadline) FROM flow WHERE risk_band = value AND deadline IS NOT NULL)
 FROM json_each(:risk_bands);
