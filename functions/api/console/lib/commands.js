@@ -32,7 +32,17 @@ const title = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** Buttons for the commands that fit a record; `done` is called after one was carried out, `also` may leave some out. */
 export const commandButtons = (kind, record, done, also = () => true) => (kind === 'flow' ? FLOW_COMMANDS : TICKET_COMMANDS).filter((command) => command.fits(record) && also(command))
-  .map((command) => button(title(command.verb), () => ask(kind, command, [record], done), { class: command.risky ? 'risky' : '' }));
+  .map((command) => button(title(command.verb), () => (command.person ? decideAbout(record, command.verb, done) : ask(kind, command, [record], done)), { class: command.risky ? 'risky' : '' }));
+
+// A ticket may have a form: its question is read first.
+async function decideAbout(ticket, verb, done) {
+  try {
+    const [{ decide }, question] = await Promise.all([import('./decide.js'), api.get(path`/api/v1/tickets/${ticket.ticket_id}/approval`)]);
+    await decide(question, verb, done);
+  } catch (error) {
+    toast(error.message, 'bad');
+  }
+}
 
 /**
  * Ask for the reason, show what a command would change for all `records`, and carry it out once a person agrees.
