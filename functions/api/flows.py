@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from functions._core.decision.vocabulary import MAX_ID_LENGTH
 from functions._core.records.values import FlowStatus
@@ -11,6 +11,7 @@ from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Labels, Limit,
 from functions.api.references import ASKED, FlowReference, flow_meant
 from functions.api.replay import ReplayView, replayed
 from functions.api.results import ResultView, result_view
+from functions.api.routes import Routes
 from functions.api.services import Services
 from functions.api.tickets import ticket_page
 from functions.api.views import (
@@ -22,7 +23,7 @@ from functions.api.views import (
     flow_view,
 )
 
-router = APIRouter(prefix="/api/v1/flows", tags=["flows"])
+router = Routes(prefix="/api/v1/flows", tags=["flows"])
 
 
 @router.get("", responses=problems(400, 422))
