@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from functions._core.engine import REGISTRY
@@ -23,9 +23,10 @@ from functions.api.agent_forms import AgentChanges, AgentChangeView, OfType, age
 from functions.api.bodies import header
 from functions.api.documents import problems
 from functions.api.questions import MAX_SEQ
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 
-router = APIRouter(prefix="/api/v1/agents", tags=["agents"])
+router = Routes(prefix="/api/v1/agents", tags=["agents"])
 
 EVENT_STREAM = "text/event-stream"
 LONGEST_POLL, LONGEST_STREAM = 60.0, 300.0

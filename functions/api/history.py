@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from functions._core.errors import Unavailable, Unreadable
 from functions._core.events.envelope import CloudEvent
@@ -14,10 +14,11 @@ from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, After, Id, Limit
+from functions.api.routes import Routes
 from functions.api.services import Services
 from functions.api.views import AuditList, EventPage, IncidentList, event_view
 
-router = APIRouter(prefix="/api/v1", tags=["history"])
+router = Routes(prefix="/api/v1", tags=["history"])
 
 
 @router.get("/events", responses=problems(422))
