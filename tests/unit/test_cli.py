@@ -60,6 +60,7 @@ COMMANDS = [
     ("events",),
     ("audits",),
     ("inbox",),
+    ("stuck",),
     ("incidents",),
     ("schedule",),
     *(
@@ -91,6 +92,7 @@ READING = [
     ("redrive", "x"),
     ("skip", "x"),
     ("inbox",),
+    ("stuck",),
     ("plan", "list"),
     ("plan", "show", "x@1.0.0"),
     ("incidents",),
