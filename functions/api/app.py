@@ -11,6 +11,7 @@ from functions.api import (
     agents,
     aggregates,
     approvals,
+    calculations,
     console_files,
     dead_letters,
     diagnose,
@@ -82,6 +83,7 @@ MODULES = (
     schedules,
     webhooks,
     plans,
+    calculations,
     schemas,
     system,
 )
