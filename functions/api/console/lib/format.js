@@ -42,14 +42,18 @@ export function when(moment, { ago = false } = {}) {
     'data-tick': ago, tick: ago ? (node) => { node.textContent = text(); } : null }, text());
 }
 
+const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' }); // made once: it takes longer to make than to use
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+
 /** A moment in local time; the day only if it is not today. */
 export function local(moment) {
   const date = new Date(moment);
-  const today = date.toDateString() === new Date(now()).toDateString();
-  return date.toLocaleString(undefined, today ? { timeStyle: 'medium' } : { dateStyle: 'medium', timeStyle: 'medium' });
+  return (date.toDateString() === new Date(now()).toDateString() ? TIME : DAY).format(date);
 }
 
-export const count = (number) => (number ?? 0).toLocaleString();
+const NUMBER = new Intl.NumberFormat(); // made once: a new one takes as long as 50 numbers
+
+export const count = (number) => NUMBER.format(number ?? 0);
 export const percent = (share, digits = 0) => (share === null || share === undefined ? '–' : `${(share * 100).toFixed(digits)} %`);
 export const bytes = (size) => (size < 1024 ? `${size} B` : size < 1048576 ? `${(size / 1024).toFixed(1)} KiB` : `${(size / 1048576).toFixed(1)} MiB`);
 
