@@ -29,6 +29,7 @@ from functions.api.forms import (
     PlanForm,
     RedriveForm,
     ReplanForm,
+    SessionForm,
     SkipForm,
     Wanted,
 )
@@ -174,6 +175,7 @@ def _schemas() -> Mapping[str, Document]:
         StatusChange,
         Flush,
         KeyForm,
+        SessionForm,
         Wanted,
         WorkflowStart,
         WorkflowQuery,
