@@ -75,6 +75,11 @@ class Oidc:
         Raises `Rejected`, status 401, for a token that claims to be the provider's and does not hold; `Unavailable`
         when the provider's keys cannot be fetched and none are known.
         """
+        claims = await self.claims(token, self._provider.audience)
+        return None if claims is None else self._principal(claims)
+
+    async def claims(self, token: str, audience: str) -> Mapping[str, Any] | None:
+        """Return what the provider says in a token for `audience`; see `identify` for None and what is raised."""
         try:
             raw = taken_apart(token)
             if json_object(raw.payload).get("iss") != self._provider.issuer:
@@ -85,8 +90,8 @@ class Oidc:
             claims = verified(raw, await self._key(raw.header.get("kid")), types=TYPES)
         except Malformed:
             raise _bad("the token is not valid") from None
-        self._check(claims)
-        return self._principal(claims)
+        self._check(claims, audience)
+        return claims
 
     async def _key(self, kid: str | None) -> PublicKey | None:
         """Return the key of a name; a provider of one key need not name it."""
@@ -116,10 +121,9 @@ class Oidc:
     async def _fetched_keys(self) -> Mapping[str, PublicKey]:
         url = self._provider.jwks_url
         if url is None:
-            found = await self._document(self._provider.issuer.rstrip("/") + DISCOVERY)
-            url = found.get("jwks_uri")
-            if found.get("issuer") != self._provider.issuer or not isinstance(url, str):
-                raise Malformed("the discovery document is another issuer's, or names no keys")
+            url = (await self.discovered()).get("jwks_uri")
+            if not isinstance(url, str):
+                raise Malformed("the discovery document names no keys")
         listed = (await self._document(url)).get("keys")
         keys: dict[str, PublicKey] = {}
         for jwk in listed[:MAX_KEYS] if isinstance(listed, list) else ():
@@ -130,15 +134,22 @@ class Oidc:
             raise Malformed("no key that can be used")
         return keys
 
+    async def discovered(self) -> Mapping[str, Any]:
+        """Return the provider's discovery document; raise `Malformed` for one of another issuer, or none."""
+        found = await self._document(self._provider.issuer.rstrip("/") + DISCOVERY)
+        if found.get("issuer") != self._provider.issuer:
+            raise Malformed("the discovery document is another issuer's")
+        return found
+
     async def _document(self, url: str) -> Mapping[str, Any]:
         answer = await self._fetch(url)
         if answer.status != HTTP_OK:
             raise Unavailable(f"the identity provider answered {answer.status}")
         return json_object(answer.body)
 
-    def _check(self, claims: Mapping[str, Any]) -> None:
-        audience = claims.get("aud")
-        if self._provider.audience not in (audience if isinstance(audience, list) else [audience]):
+    def _check(self, claims: Mapping[str, Any], audience: str) -> None:
+        said = claims.get("aud")
+        if audience not in (said if isinstance(said, list) else [said]):
             raise _bad("the token was made for somebody else")
         now = self._clock.now().timestamp()
         ends, begins = _number(claims.get("exp")), _number(claims.get("nbf", 0))

@@ -140,6 +140,17 @@ class Settings(BaseModel):
         description="What that claim holds, as `group=role` with spaces between; empty: the names of the roles",
     )
     oidc_name_claim: str = Field("sub", description="Claim with the name that is kept with what the caller does")
+    oidc_client_id: str | None = Field(
+        None, min_length=1, max_length=255, description="The console's client at the provider: people sign in with it"
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        None, min_length=1, description="Secret of that client, if the provider gave it one"
+    )
+    oidc_scope: str = Field(
+        "openid",
+        pattern=r"^openid( [\x21\x23-\x5b\x5d-\x7e]+)*$",
+        description="Scopes that the console asks for, beginning with openid",
+    )
     webhooks: bool = Field(True, description="Whether webhooks can subscribe to events; off spares what looks for them")
     webhook_secret: SecretStr | None = Field(
         None, description="Secret of pipelines that send webhooks here; while it is replaced two, with a space between"

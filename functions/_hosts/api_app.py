@@ -8,7 +8,7 @@ from functions._adapters.http.cloudevents import read_events
 from functions._core.engine import ProcessState
 from functions._core.events.reports import RefusedReport
 from functions._engine.api_keys import ApiKeys
-from functions._engine.identity import identified
+from functions._engine.identity import identity_of
 from functions._engine.platform import Platform
 from functions._engine.rate_limiter import RateLimiter
 from functions._engine.settings import Settings
@@ -53,7 +53,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         log.warning("report.refused", **report.model_dump(exclude_none=True))
 
     keys = ApiKeys(platform.ports.key_values, platform.ports.clock)
-    identify = identified(settings, keys, platform.ports.clock)
+    identify, sign_in = identity_of(settings, keys, platform.ports.clock)
     return ApiServices(
         ports=platform.ports,
         engine=platform,
@@ -66,6 +66,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         version=__version__,
         base_url=platform.base_url,
         identify=identify,
+        sign_in=sign_in,
         keys=keys,
         # Where access is off only this machine calls, and whoever is on it can do more harm otherwise.
         limiter=_limiter(platform, settings) if identify is not None and settings.client_limits else None,

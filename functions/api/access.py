@@ -38,7 +38,12 @@ Headers = list[tuple[bytes, bytes]]
 Authenticate = Callable[[str], Awaitable[Principal | None]]
 """Returns whom a credential proves, None for none; raises `Rejected`, status 401, or `Unavailable`."""
 
-OPEN = frozenset({"/health", "/ready", "/.well-known/jwks.json", "/schemas/plan.json", "/schemas/decision.json"})
+SESSION = "/api/v1/session"
+"""Whoever signs in has no credential yet."""
+
+OPEN = frozenset(
+    {"/health", "/ready", "/.well-known/jwks.json", "/schemas/plan.json", "/schemas/decision.json", SESSION}
+)
 """Whoever watches over the platform has no key, and learns no more than whether it works; public keys are public, as
 are schemas, which editors fetch.
 """

@@ -17,7 +17,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import KnownRefusals, RefusedReport
 from functions._core.ports import Ports
 from functions._core.records.json_text import Parse, parse_json
-from functions._core.records.principal import ApiKey, Role
+from functions._core.records.principal import ApiKey, Principal, Role
 from functions._core.rules import Rules
 from functions.api.access import Authenticate
 from functions.api.rate_limits import Limiter
@@ -135,6 +135,52 @@ class Watchers:
             self._clients += Counter()  # forgets those who follow no more
 
 
+class SignInOffer(Protocol):
+    """What a person's browser has to know to sign in at the identity provider."""
+
+    @property
+    def issuer(self) -> str:
+        """The provider."""
+
+    @property
+    def authorization_endpoint(self) -> str | None:
+        """Where the browser goes; None while the provider cannot be asked."""
+
+    @property
+    def client_id(self) -> str:
+        """The console's name at the provider."""
+
+    @property
+    def scope(self) -> str:
+        """The scopes that it asks for."""
+
+
+class SignedInPerson(Protocol):
+    """Somebody who has signed in, and the token that proves it."""
+
+    @property
+    def token(self) -> str:
+        """The token."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """Until when it holds."""
+
+    @property
+    def principal(self) -> Principal:
+        """The caller that it proves."""
+
+
+class SigningIn(Protocol):
+    """Lets people sign in at the identity provider; see `SignIn`."""
+
+    async def offer(self) -> SignInOffer:
+        """Return what a browser has to know; never raises."""
+
+    async def redeem(self, code: str, verifier: str, nonce: str, redirect_uri: str) -> SignedInPerson:
+        """Return who has signed in; raise `Rejected`, status 401, or `Unavailable`."""
+
+
 class KeyKeeper(Protocol):
     """The API keys."""
 
@@ -196,8 +242,8 @@ class ApiServices:
     known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
     returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
-    none. `state` returns the state of this process, and asks nobody for it. `rollups` are the
-    last ones that somebody looked at.
+    none, `sign_in` where nobody can sign in. `state` returns the state of this process, and asks nobody for it.
+    `rollups` are the last ones that somebody looked at.
     """
 
     ports: Ports
@@ -217,6 +263,7 @@ class ApiServices:
     refusals: KnownRefusals = field(default_factory=KnownRefusals)
     queried: Callable[[str, float, str | None], None] = _unobserved
     identify: Authenticate | None = None
+    sign_in: SigningIn | None = None
     keys: KeyKeeper | None = None
     limiter: Limiter | None = None
     hosts: Collection[str] | None = None

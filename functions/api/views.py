@@ -12,7 +12,8 @@ from functions._core.engine import CommandResult
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.telemetry import summary_of
 from functions._core.explain.flow import Explanation
-from functions._core.placement.ranking import Breaker, breaker_of, health_of
+from functions._core.placement.pheromones import Trails
+from functions._core.placement.ranking import UNKNOWN, Breaker, breaker_of, health_of
 from functions._core.planning.graph import EDGES_NAMED
 from functions._core.planning.slack import closed_at, deadline_at, sla_state, slack_ms, slack_state, time_given
 from functions._core.planning.tickets import score_at
@@ -154,6 +155,8 @@ class WorkerView(Worker):
     breaker: Breaker
     silence_seconds: float
     active_tickets: int
+    pheromone: float | None = None
+    """How well it does of late in the domain that was asked for, 0 to 1, 0.5 without signals; None: none was."""
 
 
 class RegisteredWorker(WorkerView):
@@ -344,14 +347,18 @@ def ticket_view(ticket: Ticket, now: datetime) -> TicketView:
     return TicketView(**fields_of(ticket) | present)
 
 
-def worker_view(worker: Worker, active: Mapping[str, int], now: datetime, rules: Rules) -> WorkerView:
-    """Return a worker as it stands at `now`; `active` is how many tickets each worker holds."""
+def worker_view(
+    worker: Worker, active: Mapping[str, int], now: datetime, rules: Rules, trails: Trails | None = None
+) -> WorkerView:
+    """Return a worker as it stands at `now`; `active` is how many tickets each has, `trails` are those of a domain."""
+    trail = None if trails is None else trails.get(worker.worker_id)
     return WorkerView(
         **fields_of(worker),
         health=health_of(worker, now, rules),
         breaker=breaker_of(worker, now),
         silence_seconds=max(0.0, (now - worker.last_seen).total_seconds()),
         active_tickets=active.get(worker.worker_id, 0),
+        pheromone=trail.at(now).score if trail is not None else None if trails is None else UNKNOWN,
     )
 
 

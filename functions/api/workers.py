@@ -33,6 +33,12 @@ router = APIRouter(prefix="/api/v1/workers", tags=["workers"])
 
 BODY_PROBLEMS = (400, 413, 415, 422)
 
+Domain = Annotated[
+    str | None,
+    Query(min_length=1, max_length=64, description="The domain of work in which `pheromone` is looked up"),
+]
+"""A plan's `original_domain`, or a type of tasks."""
+
 
 @router.post(
     "",
@@ -54,14 +60,16 @@ async def register_worker(services: Services, request: Request, response: Respon
 async def list_workers(
     services: Services,
     status: Annotated[Health | None, Query(description="Their health now; in any letter case")] = None,
+    domain: Domain = None,
 ) -> WorkerList:
     """Return all workers, or those of one health, by id; `unreadable` names those whose records cannot be read."""
     workers, active = await services.ports.registry.workers(), await services.ports.ticket_counts.active()
     now = services.ports.clock.now()
     left_out = services.ports.set_aside.records(RecordKind.WORKER)
     asked = [worker for worker in workers if status in {None, health_of(worker, now, services.rules)}]
+    trails = None if domain is None else await trails_in(services, domain)
     return WorkerList(
-        items=tuple(worker_view(worker, active, now, services.rules) for worker in asked),
+        items=tuple(worker_view(worker, active, now, services.rules, trails) for worker in asked),
         unreadable=tuple(left_out[:LISTED]),
     )
 
@@ -93,12 +101,13 @@ async def discover_workers(services: Services, request: Request) -> Discovery:
     )
 
 
-@router.get("/{worker_id}", responses=problems(404))
-async def get_worker(services: Services, worker_id: str) -> WorkerView:
+@router.get("/{worker_id}", responses=problems(404, 422))
+async def get_worker(services: Services, worker_id: str, domain: Domain = None) -> WorkerView:
     """Return a worker."""
     worker = await found("worker", worker_id, services.ports.registry.worker)
     active = await services.ports.ticket_counts.active()
-    return worker_view(worker, active, services.ports.clock.now(), services.rules)
+    trails = None if domain is None else await trails_in(services, domain)
+    return worker_view(worker, active, services.ports.clock.now(), services.rules, trails)
 
 
 async def take_heartbeat(request: Request) -> Response:

@@ -19,16 +19,10 @@ from functions._core.records.principal import Principal, Role
 from functions._engine.oidc import Oidc, Provider
 from functions._engine.settings import Settings, SettingsError
 from tests.support.http_api import bearer, problem_of
-from tests.support.loopback import Answer, Loopback, Request
+from tests.support.identity_provider import AUDIENCE, KEYS, NOON, Issuer
+from tests.support.loopback import Loopback
 from tests.support.one_machine import one_machine
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-AUDIENCE = "flowc"
-KEYS: dict[str, Any] = {
-    "RS256": rsa.generate_private_key(65537, 2048),
-    "ES256": ec.generate_private_key(ec.SECP256R1()),
-    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
-}
 ALGORITHMS = pytest.mark.parametrize("algorithm", KEYS)
 
 
@@ -38,46 +32,6 @@ class Watch:
 
     def now(self) -> datetime:
         return self.moment
-
-
-class Issuer:
-    """A provider: discovery, keys, and how often each was asked for."""
-
-    def __init__(self, loopback: Loopback) -> None:
-        self.url = loopback.url
-        self.keys = dict(KEYS)
-        self.asked: list[str] = []
-        self.away = False
-        self.discovery: dict[str, Any] = {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
-        loopback.answer = self.answer
-
-    async def answer(self, request: Request) -> Answer:
-        self.asked.append(request.path)
-        if self.away:
-            return Answer(503)
-        document = self.discovery if request.path.endswith("openid-configuration") else {"keys": self.published()}
-        return Answer(200, json.dumps(document).encode())
-
-    def published(self) -> list[dict[str, Any]]:
-        other = {"kty": "oct", "k": "a2V5", "kid": "symmetric"}
-        encryption = {**self._jwk("RS256"), "use": "enc", "kid": "encryption"}
-        return [other, encryption, *({**self._jwk(name), "kid": name} for name in self.keys)]
-
-    def _jwk(self, name: str) -> dict[str, Any]:
-        algorithm = jwt.get_algorithm_by_name(name)
-        public = self.keys.get(name, KEYS[name]).public_key()
-        found: dict[str, Any] = json.loads(algorithm.to_jwk(public))
-        return found
-
-    def token(
-        self, algorithm: str = "EdDSA", *, key: Any = None, head: dict[str, Any] | None = None, **changed: Any
-    ) -> str:
-        now = NOON.timestamp()
-        claims = {"iss": self.url, "aud": AUDIENCE, "sub": "ada", "exp": now + 60, "iat": now, "roles": ["operator"]}
-        claims = {name: value for name, value in (claims | changed).items() if value is not None}
-        return jwt.encode(
-            claims, key or KEYS[algorithm], algorithm=algorithm, headers={"kid": algorithm} | (head or {})
-        )
 
 
 @pytest.fixture

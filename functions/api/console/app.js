@@ -2,7 +2,8 @@
 
 import { api, follow, key, Problem } from './lib/api.js';
 import { h, morph } from './lib/dom.js';
-import { button, dialog, field, trouble } from './lib/ui.js';
+import { returned, signIn } from './lib/sign-in.js';
+import { button, dialog, trouble } from './lib/ui.js';
 
 /** Addresses below /console/ and the module of their page; the letter after `g` that leads there. */
 const PAGES = [
@@ -85,7 +86,10 @@ async function show() {
   }
 
   function failed(error) {
-    if (error.status === 401) return signIn(error);
+    if (error.status === 401) {
+      here.stop(); // nothing is read again under the hands of whoever signs in
+      return signIn(document.querySelector('main'), error, show);
+    }
     if (!(error instanceof Problem)) console.error(error);
     document.querySelector('main').replaceChildren(trouble(error, reload));
   }
@@ -145,23 +149,6 @@ async function found(event) {
   }
 }
 
-/** Ask for the key, once for this tab. */
-function signIn(error) {
-  const refused = key.get() !== null;
-  key.forget();
-  const use = (event) => {
-    event.preventDefault();
-    key.set(event.target.elements.key.value.trim());
-    show();
-  };
-  document.title = 'Sign in · Flow C';
-  document.querySelector('main').replaceChildren(h('form', { class: 'sign-in panel', onsubmit: use }, h('h1', {}, 'Sign in'),
-    h('p', {}, refused ? `The key was refused: ${error.message}` : 'This platform asks for an API key. An administrator makes one: flowc keys create.'),
-    field('API key', h('input', { name: 'key', type: 'password', required: true, autocomplete: 'off', autofocus: true })),
-    h('p', { class: 'small' }, 'It is kept for this tab, until the tab is closed.'), h('button', { class: 'main' }, 'Sign in')));
-  document.querySelector('[name=key]').focus();
-}
-
 const help = () => dialog('Keyboard', () => h('dl', { class: 'keys' },
   [['/', 'search or filter'], ['j k', 'next and previous row'], ['Enter', 'open the row'], ['Esc', 'close'], ['?', 'this help'],
     ...PAGES.filter(({ letter }) => letter).map(({ letter, name }) => [`g ${letter}`, name])].map(([keys, text]) => h('div', {}, h('dt', {}, h('kbd', {}, keys)), h('dd', {}, text)))));
@@ -194,4 +181,4 @@ document.addEventListener('click', (event) => {
 });
 addEventListener('popstate', show);
 setInterval(() => { if (!document.hidden) document.querySelectorAll('[data-tick]').forEach((node) => node.tick?.(node)); }, 1000);
-show();
+returned().then(show, (error) => { frame(); signIn(document.querySelector('main'), error, show); });

@@ -28,7 +28,7 @@ export function address(route, query = {}) {
   return String(said) ? `${route}?${said}` : route;
 }
 
-const headers = (more) => ({ accept: 'application/json', ...(key.get() ? { 'x-api-key': key.get() } : {}), ...more });
+const headers = (more) => ({ accept: 'application/json', ...(key.get() ? { authorization: `Bearer ${key.get()}` } : {}), ...more });
 
 async function request(method, url, body, signal) {
   let answer;

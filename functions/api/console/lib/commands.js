@@ -30,9 +30,19 @@ export const TICKET_COMMANDS = [
 export const addressOf = (kind, id, verb) => (kind === 'flow' ? path`/api/v1/flows/${id}/${verb}` : path`/api/v1/tickets/${id}/${verb}`);
 const title = (text) => text[0].toUpperCase() + text.slice(1);
 
-/** Buttons for the commands that fit a record; `done` is called after one was carried out. */
-export const commandButtons = (kind, record, done) => (kind === 'flow' ? FLOW_COMMANDS : TICKET_COMMANDS).filter((command) => command.fits(record))
-  .map((command) => button(title(command.verb), () => ask(kind, command, [record], done), { class: command.risky ? 'risky' : '' }));
+/** Buttons for the commands that fit a record; `done` is called after one was carried out, `also` may leave some out. */
+export const commandButtons = (kind, record, done, also = () => true) => (kind === 'flow' ? FLOW_COMMANDS : TICKET_COMMANDS).filter((command) => command.fits(record) && also(command))
+  .map((command) => button(title(command.verb), () => (command.person ? decideAbout(record, command.verb, done) : ask(kind, command, [record], done)), { class: command.risky ? 'risky' : '' }));
+
+// A ticket may have a form: its question is read first.
+async function decideAbout(ticket, verb, done) {
+  try {
+    const [{ decide }, question] = await Promise.all([import('./decide.js'), api.get(path`/api/v1/tickets/${ticket.ticket_id}/approval`)]);
+    await decide(question, verb, done);
+  } catch (error) {
+    toast(error.message, 'bad');
+  }
+}
 
 /**
  * Ask for the reason, show what a command would change for all `records`, and carry it out once a person agrees.
@@ -45,8 +55,8 @@ export async function ask(kind, command, records, done = () => {}) {
     const form = h('form', { method: 'dialog', onsubmit: (event) => event.preventDefault() });
     const shown = h('div', { class: 'changes', 'aria-live': 'polite' }, 'A dry run says what would change.');
     const body = (dry) => read(form, command, dry);
-    const dry = button('Dry run', () => tried(shown, () => carriedOut(kind, command, ids, body(true)), (answers) => changes(answers)));
-    const go = button(`${title(command.verb)} ${what}`, () => tried(shown, () => carriedOut(kind, command, ids, body(false)), (answers) => {
+    const dry = button('Dry run', () => tried(shown, () => carriedOut(kind, command, ids, body(true), shown), (answers) => changes(answers)));
+    const go = button(`${title(command.verb)} ${what}`, () => tried(shown, () => carriedOut(kind, command, ids, body(false), shown), (answers) => {
       const failed = answers.filter((answer) => answer instanceof Problem);
       if (failed.length < answers.length) toast(`${title(command.verb)}: ${counted(answers.length - failed.length, kind)}`, 'good');
       done();
@@ -78,11 +88,36 @@ function read(form, command, dry) {
   return said;
 }
 
-async function carriedOut(kind, command, ids, body) {
-  const answers = [];
-  for (const id of ids) {
-    answers.push(await api.post(addressOf(kind, id, command.verb), body).catch((error) => (error instanceof Problem ? error : Promise.reject(error))));
-  }
+const AT_ONCE = 4;
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Tell a command to all `ids`, a few at a time; where the platform asks for a pause, one is made. */
+async function carriedOut(kind, command, ids, body, shown) {
+  const answers = [], left = [...ids];
+  const bar = h('progress', { max: ids.length, 'aria-label': 'Progress' }), said = h('span', {});
+  let stopped = false;
+  const tell = () => { bar.value = answers.length; said.textContent = ` ${answers.length} of ${ids.length} `; };
+  const one = async (id) => {
+    for (;;) {
+      try {
+        return await api.post(addressOf(kind, id, command.verb), body);
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        if (error.status !== 429 || stopped) return error;
+        await wait(1000);
+      }
+    }
+  };
+  const work = async () => {
+    while (left.length && !stopped && shown.isConnected) {
+      answers.push(await one(left.shift()));
+      tell();
+    }
+  };
+  tell();
+  if (ids.length > AT_ONCE) shown.replaceChildren(bar, said, button('Stop', () => { stopped = true; }));
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  if (left.length) toast(`Stopped: ${left.length} of ${counted(ids.length, kind)} were not told.`, 'bad');
   return answers;
 }
 
@@ -98,9 +133,16 @@ async function tried(shown, work, view) {
 }
 
 const MOST = 50;
-function changes(answers) {
-  const lines = answers.flatMap((answer) => (answer instanceof Problem ? [h('li', { class: 'bad' }, answer.message)]
-    : answer.changes.map((change) => h('li', {}, h('b', {}, change.task_id ?? 'flow'), ` ${words(change.from_status)} → ${words(change.to_status)}`, change.cause && ` (${words(change.cause)})`))));
-  if (!lines.length) return [h('p', {}, 'Nothing would change.')];
-  return [h('p', {}, `${counted(lines.length, 'change')}:`), h('ul', {}, lines.slice(0, MOST), lines.length > MOST && h('li', {}, `and ${lines.length - MOST} more`))];
+/** What commands have changed, or would: the answers of the API as nodes. */
+export function changes(answers) {
+  const refused = {}, lines = [];
+  for (const answer of answers) {
+    if (answer instanceof Problem) refused[answer.message] = (refused[answer.message] ?? 0) + 1;
+    else for (const change of answer.changes) lines.push([answer, change]);
+  }
+  const line = ([answer, change]) => h('li', {}, answers.length > 1 && `${answer.decision_id}: `, h('b', {}, change.task_id ?? 'flow'),
+    ` ${words(change.from_status)} → ${words(change.to_status)}`, change.cause && ` (${words(change.cause)})`);
+  return [h('ul', {}, Object.entries(refused).map(([message, times]) => h('li', { class: 'bad' }, times > 1 && `${times} times: `, message))),
+    h('p', {}, lines.length ? `${counted(lines.length, 'change')}:` : 'Nothing changes.'),
+    h('ul', {}, lines.slice(0, MOST).map(line), lines.length > MOST && h('li', {}, `and ${lines.length - MOST} more`))];
 }

@@ -42,13 +42,15 @@ export function when(moment, { ago = false } = {}) {
     'data-tick': ago, tick: ago ? (node) => { node.textContent = text(); } : null }, text());
 }
 
+const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' }); // made once: it takes longer to make than to use
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+
 /** A moment in local time; the day only if it is not today. */
 export function local(moment) {
   const date = new Date(moment);
-  const today = date.toDateString() === new Date(now()).toDateString();
-  return (today ? TIME : DATE).format(date);
+  return (date.toDateString() === new Date(now()).toDateString() ? TIME : DAY).format(date);
 }
-const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' }), DATE = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+
 const NUMBER = new Intl.NumberFormat(); // made once: a new one takes as long as 50 numbers
 
 export const count = (number) => NUMBER.format(number ?? 0);

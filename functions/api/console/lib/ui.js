@@ -1,7 +1,7 @@
 // What pages are made of: states, bars, tables, dialogs. The names of states have one colour each everywhere.
 
 import { h } from './dom.js';
-import { now, span, when } from './format.js';
+import { local, now, span, when } from './format.js';
 
 /** The tone (a class of style.css) of a status of a flow, ticket, worker, breaker or slack. */
 const TONES = {
@@ -44,7 +44,7 @@ export function slaBar(flow) {
     node.firstChild.firstChild.style.setProperty('width', `${seen.used * 100}%`);
     node.lastChild.textContent = seen.text;
   };
-  return h('div', { class: `sla ${state}`, title: `deadline ${new Date(until).toLocaleString()}`, 'data-tick': !flow.ended_at, tick },
+  return h('div', { class: `sla ${state}`, title: `deadline ${local(until)}`, 'data-tick': !flow.ended_at, tick },
     h('div', { class: 'track' }, h('div', { class: 'fill', style: { width: `${used * 100}%` } })), h('span', { class: 'text' }, text));
 }
 

@@ -1,21 +1,33 @@
 // Incidents: what went wrong beyond what flows fix by themselves.
 
-import { api } from '../lib/api.js';
+import { again } from '../lib/act.js';
+import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
-import { badge, empty, flowLink, since, table } from '../lib/ui.js';
+import { counted } from '../lib/format.js';
+import { badge, button, empty, flowLink, since, table, ticketLink, words } from '../lib/ui.js';
+
+const AFFECTED = 5;
 
 export const page = {
   live: true,
-  load: (ctx) => api.get('/api/v1/incidents', { flow_id: ctx.query.flow_id, limit: 200 }, ctx.signal),
+  load(ctx) {
+    again(ctx, 30);
+    return api.get('/api/v1/incidents', { flow_id: ctx.query.flow_id, limit: 200 }, ctx.signal);
+  },
   title: ({ items }) => `Incidents (${items.length})`,
-  view: ({ items }) => [
+  view: ({ items }, ctx) => [
     h('h1', {}, 'Incidents'),
+    ctx.query.flow_id && h('p', {}, 'Of the flow ', flowLink(ctx.query.flow_id), '. ', button('Show all', () => ctx.set({ flow_id: '' }), { class: 'quiet' })),
     items.length ? table([
-      { name: 'When', cell: (one) => since(one.at), class: 'nowrap' },
-      { name: 'Kind', cell: (one) => badge('problem', one.incident ?? one.code) },
-      { name: 'What', cell: (one) => h('span', { class: 'text' }, one.message ?? one.reason?.message ?? '') },
-      { name: 'Flow', cell: (one) => (one.flow_id ? flowLink(one.flow_id) : '–'), narrow: false },
-    ], items, (one) => ({ key: one.audit_id, href: one.flow_id && `/console/flows/${one.flow_id}` }), 'Incidents')
-      : empty('No incidents', 'The platform writes one when something is wrong that flows cannot fix by themselves: records that cannot be read, deadlines that nobody can meet.'),
+      { name: 'When', cell: (one) => since(one.created_at), class: 'nowrap' },
+      { name: 'Severity', cell: (one) => badge(one.severity === 'CRITICAL' ? 'problem' : 'degraded', words(one.severity)), narrow: false },
+      { name: 'What', cell: (one) => [h('b', {}, words(one.incident_type)), one.details.map((line) => h('div', { class: 'text small' }, line)), one.escalation_required && badge('at_risk', 'needs a person')], class: 'say' },
+      { name: 'Tickets', cell: (one) => [one.affected_tickets.slice(0, AFFECTED).map((id) => [ticketLink(id), ' ']), one.affected_tickets.length > AFFECTED && `and ${one.affected_tickets.length - AFFECTED} more`], narrow: false },
+      { name: 'Flow', cell: (one) => flowLink(one.flow_id) },
+      { name: 'Playbook', cell: (one) => one.recommended_playbook && h('code', {}, one.recommended_playbook), narrow: false },
+    ], items, (one) => ({ key: one.incident_id, href: path`/console/flows/${one.flow_id}` }), 'Incidents')
+      : empty('No incidents', 'The platform raises one for trouble that the rules of a flow cannot fix: a missed SLA, a ticket or a worker that fails again and again. A subscription to incident.raised tells it to others:',
+        h('pre', {}, 'flowc subscriptions create URL --type incident.raised')),
+    items.length > 0 && h('p', { class: 'small soft' }, `${counted(items.length, 'incident')}, the newest first.`),
   ],
 };
