@@ -40,7 +40,7 @@ async function history(kept, id, get) {
 const worker = (id) => (id ? link(path`/console/workers/${id}`, id) : '–');
 const soft = (...content) => h('p', { class: 'small soft' }, ...content);
 
-const explained = (why) => h('section', { class: `panel why ${{ breached: 'bad', at_risk: 'warn' }[why.slack_state] ?? ''}` }, h('h2', {}, 'Why it is where it is'), h('p', { class: 'text' }, why.headline),
+const explained = (why) => h('section', { class: `panel why ${{ breached: 'bad', at_risk: 'warn' }[why.slack_state] ?? 'plain'}` }, h('h2', {}, 'Why it is where it is'), h('p', { class: 'text' }, why.headline),
   why.details.length > 0 && h('ul', {}, why.details.map((line) => h('li', { class: 'text' }, line))), why.then && h('p', { class: 'text' }, why.then), why.next_wakeup_at && soft('The platform looks at it again ', since(why.next_wakeup_at), '.'));
 
 const asks = (one, ctx) => one && panel('The question', h('p', { class: 'text' }, h('b', {}, one.message)),
