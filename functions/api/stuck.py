@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from functions._core.errors import Unreadable
-from functions._core.explain.stuck import BY_THEMSELVES, StuckGroup, StuckItem, OpenWait, groups_of, item_of, waits_of
+from functions._core.explain.stuck import BY_THEMSELVES, OpenWait, StuckGroup, StuckItem, groups_of, item_of, waits_of
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import Record, encode
 from functions._core.records.values import TicketStatus, Timestamp
