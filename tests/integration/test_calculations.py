@@ -192,7 +192,7 @@ def program(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
     monkeypatch.setattr(calculator, "HOME", folder)
 
 
-SAYS_WHO = "import os, pathlib\\npathlib.Path('pid').write_text(str(os.getpid()))\\n"
+SAYS_WHO = "import os, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\n"
 
 
 def runs(file: Path) -> bool:
