@@ -77,10 +77,10 @@ function read(form, command, dry) {
   const said = { dry_run: dry };
   if (form.elements.reason.value) said.reason = form.elements.reason.value;
   for (const [name, label, kind] of command.fields ?? []) {
-    const text = form.elements[name].value.trim();
-    if (!text) continue;
+    const control = form.elements[name], text = control.value.trim();
+    if (!text || (kind === 'flag' && !control.checked)) continue;
     try {
-      said[name] = kind === 'number' ? Number(text) : kind === 'json' ? JSON.parse(text) : text;
+      said[name] = kind === 'flag' || (kind === 'number' ? Number(text) : kind === 'json' ? JSON.parse(text) : text);
     } catch {
       throw new Problem(0, { detail: `${label}: this is no JSON` });
     }
