@@ -29,6 +29,7 @@ from functions.api.forms import (
     PlanForm,
     RedriveForm,
     ReplanForm,
+    SessionForm,
     SkipForm,
     Wanted,
 )
@@ -174,6 +175,7 @@ def _schemas() -> Mapping[str, Document]:
         StatusChange,
         Flush,
         KeyForm,
+        SessionForm,
         Wanted,
         WorkflowStart,
         WorkflowQuery,
@@ -213,9 +215,10 @@ def _schema(model: type, mode: Literal["validation", "serialization"]) -> Docume
 def _present(schema: Document) -> Document:
     """Return the schema of a parameter that is there: null is how the code reads one that is not."""
     forms = [form for form in schema.get("anyOf", ()) if form != {"type": "null"}]
-    if len(forms) != 1:
+    if len(forms) not in {1, len(schema.get("anyOf", ())) - 1}:
         return schema
-    return {**forms[0], **{key: value for key, value in schema.items() if key not in {"anyOf", "default"}}}
+    rest = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
+    return {**(forms[0] if len(forms) == 1 else {"anyOf": forms}), **rest}
 
 
 def _hoist(schemas: Document) -> None:

@@ -144,3 +144,19 @@ class PlanForm(RootModel[JsonObject]):
 
     root: JsonObject
     """The plan."""
+
+
+VISIBLE = r"^[\x21-\x7e]+$"
+
+
+class SessionForm(Model):
+    """A code of the provider, and proof that the sender has asked for it. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str = Field(min_length=1, max_length=4096, pattern=VISIBLE)
+    """The code with which the provider has sent the browser back."""
+    code_verifier: str = Field(min_length=43, max_length=128, pattern=r"^[A-Za-z0-9._~-]+$")
+    """The secret whose SHA-256 the browser has sent to the provider (PKCE)."""
+    nonce: str = Field(min_length=16, max_length=255, pattern=VISIBLE)
+    """The text that the browser has sent to the provider, and that has to come back in the ID token."""

@@ -62,6 +62,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/inbox": READ,
     "GET /api/v1/why/{record_id}": READ,
     "GET /api/v1/diagnose/{case}": READ,
+    "GET /api/v1/stuck": READ,
     "POST /api/v1/workers": WORK,
     "GET /api/v1/workers": READ,
     "POST /api/v1/workers/discover": READ,

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from functions._core.records.record import Record
 from functions._core.records.values import SlackState, Timestamp
 from functions._core.rollups import WINDOWS, Bucket, admitted, merged, percentile
 from functions.api.documents import problems
+from functions.api.routes import Routes
 from functions.api.services import Services
 
-router = APIRouter(prefix="/api/v1/flow-c", tags=["system"])
+router = Routes(prefix="/api/v1/flow-c", tags=["system"])
 
 MOST_REASONS = 10
 

@@ -6,23 +6,23 @@ the address to which the provider has sent it is made of the page's own origin, 
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
-from pydantic import ConfigDict, Field
+from fastapi import Request, Response
 
 from functions._core.errors import Rejected
 from functions._core.records.principal import Role
 from functions._core.records.record import Record
-from functions._core.records.values import Model, Timestamp
+from functions._core.records.values import Timestamp
 from functions.api.access import CONSOLE
 from functions.api.bodies import header, read_json
 from functions.api.documents import json_body, problems
+from functions.api.forms import SessionForm
 from functions.api.problems import not_found
 from functions.api.rate_limits import stranger_slowed_down
+from functions.api.routes import Routes
 from functions.api.services import Services
 
-router = APIRouter(prefix="/api/v1/session", tags=["session"])
+router = Routes(prefix="/api/v1/session", tags=["session"])
 
-VISIBLE = r"^[\x21-\x7e]+$"
 NO_STORE = {"cache-control": "no-store"}
 """For an answer with a token."""
 
@@ -47,19 +47,6 @@ class SessionView(Record):
     """Whether requests need a credential at all."""
     sign_in: SignInView | None
     """How people sign in; None where only keys are taken."""
-
-
-class SessionForm(Model):
-    """A code of the provider, and proof that the sender has asked for it. A field that is not known is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    code: str = Field(min_length=1, max_length=4096, pattern=VISIBLE)
-    """The code with which the provider has sent the browser back."""
-    code_verifier: str = Field(min_length=43, max_length=128, pattern=r"^[A-Za-z0-9._~-]+$")
-    """The secret whose SHA-256 the browser has sent to the provider (PKCE)."""
-    nonce: str = Field(min_length=16, max_length=255, pattern=VISIBLE)
-    """The text that the browser has sent to the provider, and that has to come back in the ID token."""
 
 
 class SessionToken(Record):
