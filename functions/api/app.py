@@ -9,6 +9,7 @@ from functions.api import (
     agents,
     aggregates,
     approvals,
+    calculations,
     console_files,
     dead_letters,
     diagnose,
@@ -83,6 +84,7 @@ MODULES = (
     schedules,
     webhooks,
     plans,
+    calculations,
     schemas,
     system,
 )

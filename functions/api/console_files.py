@@ -80,9 +80,11 @@ async def home(request: Request) -> Response:
 
 
 async def console(request: Request) -> Response:
-    """Return a file of the console; a path without an ending is a page, which the file at `/` shows."""
+    """Return a file of the console; any path beside its files and folders is a page, which the file at `/` shows."""
     path = request.path_params.get("path", "")
-    return await _answer(request, path if Path(path).suffix in TYPES else HOME)
+    known = await asyncio.to_thread(files)
+    folders = {name.partition("/")[0] for name in known if "/" in name}
+    return await _answer(request, path if path in known or path.partition("/")[0] in folders else HOME)
 
 
 async def _answer(request: Request, path: str) -> Response:

@@ -20,6 +20,7 @@ from functions._core.schedules.record import ScheduleForm
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
+from functions.api.calculation_forms import CostForm, SimulationForm
 from functions.api.forms import (
     AdjustForm,
     DecideForm,
@@ -189,6 +190,8 @@ def _schemas() -> Mapping[str, Document]:
         Rotation,
         PipelineCompleted,
         PlanForm,
+        SimulationForm,
+        CostForm,
         Registration,
         Heartbeat,
         LeaseRequest,

@@ -121,6 +121,8 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/plans/{name}/versions/{version}": READ,
     "PUT /api/v1/plans/{name}/versions/{version}": COMMAND,
     "DELETE /api/v1/plans/{name}/versions/{version}": MANAGE,
+    "POST /api/v1/simulations": COMMAND,
+    "POST /api/v1/costs": COMMAND,
     "GET /api/v1/events": READ,
     "GET /api/v1/event-waits": READ,
     "GET /api/v1/kept-events": READ,

@@ -247,7 +247,8 @@ class ApiServices:
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
     returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
     none, `sign_in` where nobody can sign in. `state` returns the state of this process, and asks nobody for it.
-    `rollups` are the last ones that somebody looked at.
+    `rollups` are the last ones that somebody looked at. `calculate` returns the answer of a `simulation` or a `cost`;
+    None: not here.
     """
 
     ports: Ports
@@ -283,6 +284,7 @@ class ApiServices:
     arm: Callable[[datetime], None] = _unarmed
     state: Callable[[], ProcessState] = ProcessState
     refused_proofs: RefusedProofs = field(default_factory=RefusedProofs)
+    calculate: Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
     rollups: RecentRollups = field(default_factory=RecentRollups)
 
 

@@ -72,7 +72,10 @@ class HttpApi:
         """Return the route of a request: the one whose path fits, or else the default one."""
         for route in self.routes:
             method, _, path = route.partition(" ")
-            pattern = "/".join("[^/]+" if part.startswith("{") else re.escape(part) for part in path.split("/"))
+            pattern = "/".join(
+                (".+" if part.endswith("+}") else "[^/]+") if part.startswith("{") else re.escape(part)
+                for part in path.split("/")
+            )
             if method == request.method and re.fullmatch(pattern, request.path):
                 return route
         return "$default"

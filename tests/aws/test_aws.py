@@ -20,6 +20,7 @@ from tests.aws.world import AwsWorld, world
 from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
 from tests.contract.schemas import attribute_faults, envelope_faults
+from tests.support.console_course import the_console_comes
 from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
@@ -175,6 +176,10 @@ async def test_a_secret_of_secrets_manager_comes_to_its_task_alone(tmp_path: Pat
 async def test_clients_need_the_key_and_whoever_watches_does_not(aws: AwsWorld) -> None:
     for path, status in (("/api/v1/flows", 401), ("/health", 200)):
         assert (await aws.client.get(path, headers={"x-api-key": ""})).status_code == status
+
+
+async def test_a_browser_gets_the_console(aws: AwsWorld) -> None:
+    await the_console_comes(aws.url)
 
 
 async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows(aws: AwsWorld) -> None:

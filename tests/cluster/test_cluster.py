@@ -13,6 +13,7 @@ from functions._hosts.entry import NAMES
 from tests.cluster.broker import Chaos
 from tests.cluster.world import Cluster, cluster
 from tests.conftest import ROOT
+from tests.support.console_course import the_console_comes
 from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.postgres import Server
@@ -115,6 +116,11 @@ async def test_a_plan_completes_although_the_broker_was_away(running: Cluster, s
     flow = await running.ended(flow_id, 5 * MINUTES)
     assert flow["status"] == "COMPLETED", flow
     assert proves_itself(decision["cognitive_plan"], await running.history(flow_id)) == []
+
+
+@SHARED
+async def test_a_browser_gets_the_console(running: Cluster) -> None:
+    await the_console_comes(running.url)
 
 
 @SHARED

@@ -10,7 +10,7 @@ from tests.support.command_line import FLOW, FLOW_ID, TICKET, Api, a_reason, a_r
 from tests.support.loopback import Loopback
 
 PAGE_SAID = re.compile(r"^in the browser: (\S+)$", re.MULTILINE)
-EMPTY = {"items": [], "cursor": None, "complete": True}
+EMPTY: dict[str, object] = {"items": [], "cursor": None, "complete": True}
 
 
 @pytest.fixture

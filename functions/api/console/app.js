@@ -40,7 +40,7 @@ async function show() {
   shown.stop();
   const path = location.pathname.replace(/^\/(console\/?)?$/, '/console/flows');
   if (path !== location.pathname) history.replaceState(null, '', path + location.search);
-  const entry = PAGES.find(({ pattern }) => pattern.test(path));
+  const entry = PAGES.find(({ pattern }) => pattern.test(path) && decodable(path));
   const here = { entry, stop() {} };
   shown = here;
   frame(entry);
@@ -110,6 +110,10 @@ async function show() {
     return failed(new Problem(0, { detail: `The page could not be loaded: ${error.message}` }));
   }
   if (shown === here) await reload();
+}
+
+function decodable(path) {
+  try { return decodeURIComponent(path) !== ''; } catch { return false; }
 }
 
 /** Go to an address of the console. */
