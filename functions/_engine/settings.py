@@ -114,9 +114,7 @@ class Settings(BaseModel):
         "is told only by name, as in `all,pheromone.deposited`",
     )
     sla_timer: bool = Field(True, description="In a cluster: enforce_sla keeps time itself; off: a schedule does")
-    worker_key: SecretStr | None = Field(
-        None, min_length=32, description="Key of the workers' tokens; without it a file in the data folder"
-    )
+    worker_key: SecretStr | None = Field(None, min_length=32, description="Key of workers' tokens; else in a file")
     token_keys: SecretStr | None = Field(
         None,
         description="Private keys, PEM, Ed25519 or P-256, that sign the workers' tokens in place of FLOWC_WORKER_KEY: "
