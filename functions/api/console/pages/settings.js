@@ -6,7 +6,7 @@ import { h } from '../lib/dom.js';
 import { count, span, when } from '../lib/format.js';
 import { badge, button, copy, empty, facts, flowLink, link, panel, since, table, tabs, words } from '../lib/ui.js';
 
-const TABS = [['health', 'Health'], ['diagnose', 'Diagnose'], ['subscriptions', 'Subscriptions'], ['limits', 'Limits'], ['keys', 'Keys']];
+const TABS = ['Health', 'Diagnose', 'Subscriptions', 'Limits', 'Keys'].map((name) => [name.toLowerCase(), name]);
 const CASES = [['not-starting', 'Flows do not start'], ['no-tickets', 'Flows have no tickets'], ['empty-discovery', 'Tickets find no worker'], ['unpublished', 'Tickets are not sent'], ['sla', 'Deadlines are missed'],
   ['telemetry', 'Telemetry is missing'], ['buffer', 'Telemetry waits'], ['hmac', 'Webhooks are refused']];
 const ROLES = ['viewer', 'operator', 'worker', 'admin'];
@@ -18,14 +18,14 @@ const HEALTH = {
     return { health, ready, buffer, status, sink };
   },
   view: ({ health, ready, buffer, status, sink }, ctx) => [
-    panel('Health', facts([['Version', health.version], ['Process', badge('ok', 'answers')], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
+    panel('Health', facts([['Version', health.version], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
       ['Events of flows', [badge(health.consumer.status === 'stopped' ? 'problem' : 'ok', words(health.consumer.status)), health.consumer.status === 'elsewhere' && ' in other processes']],
-      ['Waiting in the queue', count(ready.queue ?? health.consumer.lag)], ['Last event', since(health.consumer.last_event_at)], ['Last decision', since(health.consumer.last_decision_at)], ['Access', ctx.local.off && 'off: whoever reaches this machine'],
+      ['Waiting in the queue', count(ready.queue ?? health.consumer.lag)], ['Last event', since(health.consumer.last_event_at)], ['Last decision', since(health.consumer.last_decision_at)],
       ['Flows under way', count(status.active_executions)], [`Ended in ${status.window_hours} h`, count(status.total_processed)], ...Object.entries(ready.lost_secrets ?? {}).map(([name, why]) => [`Secret ${name}`, String(why)])])),
     panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p', { class: 'small text' }, line)),
       buffer.size > 0 && doing('Send now', { title: 'Send what waits', text: `${count(buffer.size)} events are sent in order. What the sink refuses becomes a dead letter.`, fields: [], done: ctx.reload,
         run: async () => Object.entries(await api.post('/api/v1/telemetry/flush')).map(([name, number]) => `${words(name)}: ${number}`).join(', ') })),
-    h('p', { class: 'small soft' }, 'Settings come from the environment (FLOWC_…) when the platform starts; they are not changed here. ', h('a', { href: '/openapi.json' }, 'The API as OpenAPI'), ' · ', h('a', { href: '/health' }, '/health'), ' · ', h('a', { href: '/ready' }, '/ready')),
+    h('p', { class: 'small soft' }, 'Settings come from the environment (FLOWC_…) when the platform starts.'),
   ],
 };
 
@@ -63,7 +63,7 @@ const SUBSCRIPTIONS = {
     deliveries && panel('Deliveries, the newest first', deliveries.items.length ? table([
       ['Made', (one) => since(one.created_at), 'nowrap'],
       ['Event', (one) => [one.event_type.replace(/^io\.neuralhive\.|\.v1$/g, ''), ' ', one.flow_id && flowLink(one.flow_id)]],
-      ['Status', (one) => badge(one.status === 'DELIVERED' ? 'ok' : one.status, words(one.status))],
+      ['Status', (one) => badge(one.status === 'DELIVERED' ? 'ok' : one.attempts && one.status === 'PENDING' ? 'at_risk' : one.status, words(one.status))],
       ['Attempts', (one) => one.attempts, 'right wide'],
       ['Answer', (one) => [one.last_status, one.last_duration_ms !== null && ` in ${span(one.last_duration_ms)}`, h('div', { class: 'small text' }, one.last_detail), one.next_attempt_at && h('div', { class: 'small' }, 'again ', since(one.next_attempt_at))], 'say'],
       ['', (one) => one.status !== 'PENDING' && doing('Send again', { done: ctx.reload, run: async ({ reason }) => { await api.post(address(path`/api/v1/subscriptions/${one.subscription_id}/deliveries/${one.delivery_id}/resend`, { reason })); return 'It is on its way'; } })],

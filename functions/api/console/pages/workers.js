@@ -18,7 +18,7 @@ export const slots = ({ active_tickets: used, slots: all }) => h('div', { class:
 /** A share from 0 to 1, with a bar. */
 export const score = (value) => (value === null || value === undefined ? h('span', { class: 'soft', title: 'not known yet' }, '–')
   : h('div', { class: 'slots' }, percent(value), parts([{ tone: value < 0.5 ? 'bad' : value < 0.8 ? 'warn' : 'good', count: value, label: 'good' }, { tone: 'free', count: 1 - value, label: 'not' }])));
-export const latency = ({ telemetry: { avg_duration_ms: takes, latency_ms: answers } }) => [takes !== null && h('span', { title: 'average duration of its tasks' }, span(takes)),
+export const latency = ({ telemetry: { avg_duration_ms: takes, latency_ms: answers } }) => [takes !== null && h('span', { title: 'average of its tasks' }, span(takes)),
   answers !== null && h('div', { class: 'small soft', title: 'how fast it answers' }, `answers in ${span(answers)}`), takes === null && answers === null && h('span', { class: 'soft' }, '–')];
 
 const held = (worker) => (worker.active_tickets ? `It has ${counted(worker.active_tickets, 'ticket')} now` : 'It has no ticket now');
