@@ -89,9 +89,14 @@ def state_of(ticket: Ticket) -> str:
     return document(ticket, CHANGING, without=NEW, compact=COMPACT)
 
 
-def read_part(part: bytes) -> Sequence[Constant]:
-    """Return the constant fields of the tickets of a part; raise anything for what is none."""
-    return decode(list[dict[str, Any]], zlib.decompress(part))
+def unpacked(part: bytes) -> bytes:
+    """Return the JSON text of a part; raise anything for what is none."""
+    return zlib.decompress(part)
+
+
+def read_part(text: bytes) -> Sequence[Constant]:
+    """Return the constant fields of the tickets of an unpacked part; raise anything for what is none."""
+    return decode(list[dict[str, Any]], text)
 
 
 def read_ticket(constant: Constant, state: str) -> Ticket:

@@ -72,6 +72,12 @@ class Commands(LazyGroup):
         ),
         CommandEntry(FLOWS, "logs", f"{ROOM}.output_commands:logs", "Print what the tasks of a flow wrote."),
         CommandEntry(FLOWS, "why", f"{ROOM}.flow_commands:why", "Say what a flow or a ticket waits for."),
+        CommandEntry(
+            FLOWS,
+            "stuck",
+            f"{ROOM}.stuck_command:stuck",
+            "List what waits across all flows, and for what, the worst slack first.",
+        ),
         CommandEntry(FLOWS, "replay", f"{ROOM}.replay_command:replay", "Rebuild a flow from its history and compare."),
         CommandEntry(
             ORDERS, "inbox", f"{ROOM}.inbox_command:inbox", "List what waits for your decision, the most urgent first."

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from functions._cost.bill import Bill
 
 A_MONTH = 1_000_000
-FLOWS, FEWEST, TICKETS = 30, 2, 1000
-"""Flows that are run, so many that what several share is shared; fewer where they are large."""
-
 TASKS = 5
 MILLION = 1e6
 
@@ -82,24 +79,16 @@ def _decision(plan: str) -> "Mapping[str, Any]":
     return sample_decision(TASKS, Shape.FORK_JOIN, 1)
 
 
-def _size(decision: "Mapping[str, Any]") -> int:
-    """Return how many tasks a decision has, as far as it is one; what is wrong with it is found out later."""
-    plan = decision.get("cognitive_plan")
-    tasks = plan.get("tasks") if isinstance(plan, dict) else None
-    return max(1, len(tasks) if isinstance(tasks, list) else TICKETS)
-
-
 def _bill(decision: "Mapping[str, Any]", prices: Path | None, per_month: int, subscribed: str) -> "Bill":
     from functions._core.errors import Rejected
     from functions._cost.bill import Bill
     from functions._cost.prices import PRICES, Prices, PricesUnusable
-    from functions._cost.run import Broken, counted
+    from functions._cost.run import Broken, counted, flows_of
     from functions._engine.settings import SettingsError
 
     try:
         priced = Prices.read(prices or PRICES)
-        flows = max(FEWEST, min(FLOWS, TICKETS // _size(decision)))
-        return Bill.of(counted(decision, flows, per_month, subscribed), priced)
+        return Bill.of(counted(decision, flows_of(decision), per_month, subscribed), priced)
     except SettingsError as wrong:
         raise CommandFailed(str(wrong), exit_status=WRONG_USE) from wrong
     except PricesUnusable as wrong:

@@ -139,6 +139,9 @@ class Views(Protocol):
     async def history(self, flow_id: str | None, after: int, limit: int) -> Sequence[HistoryEntry]:
         """Return the transitions of a flow (of all flows for None) with `seq` above `after`, in order."""
 
+    async def last_seq(self) -> int:
+        """Return the number behind which `history` of all flows has only what comes from now on; 0 without history."""
+
     async def audits(
         self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
     ) -> Sequence[AnyAudit]:

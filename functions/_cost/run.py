@@ -23,6 +23,10 @@ REST = 120.0
 """Seconds after the last flow, in which the timers that were set for it come."""
 
 
+FLOWS, FEWEST, TICKETS = 30, 2, 1000
+"""Flows that are run, so many that what several share is shared; fewer where they are large."""
+
+
 class Broken(Exception):
     """A flow did not end as it should; the message says which and how."""
 
@@ -45,6 +49,13 @@ class CountedRun:
     def idle(self, account: str, what: str) -> float:
         """Return what a month takes in which nothing happens."""
         return self.quiet.total(account, what) / QUIET * MONTH
+
+
+def flows_of(decision: Mapping[str, Any]) -> int:
+    """Return how many flows of a decision are run; what is wrong with it is found out later."""
+    plan = decision.get("cognitive_plan")
+    tasks = plan.get("tasks") if isinstance(plan, dict) else None
+    return max(FEWEST, min(FLOWS, TICKETS // max(1, len(tasks) if isinstance(tasks, list) else TICKETS)))
 
 
 def counted(decision: Mapping[str, Any], flows: int, a_month: int, subscribed: str = "none") -> CountedRun:

@@ -18,6 +18,8 @@ from functions._observability.http_metrics import AsgiApp, Scope
 from functions._observability.logs import log
 from functions._observability.query_metrics import QueryMetrics
 
+Calculate = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
 
 def api_app(
     platform: Platform,
@@ -25,9 +27,11 @@ def api_app(
     check: Callable[[], Awaitable[None]],
     calls: Calls,
     webhooks: WebhookServices | None = None,
+    calculate: Calculate | None = None,
 ) -> AsgiApp:
     """Return the api; it is ready while `check` raises nothing, and calls others by `calls`."""
-    return served(platform, replace(api_services(platform, settings, check), webhooks=webhooks, calls=calls))
+    services = api_services(platform, settings, check)
+    return served(platform, replace(services, webhooks=webhooks, calls=calls, calculate=calculate))
 
 
 def served(platform: Platform, services: ApiServices) -> AsgiApp:

@@ -46,6 +46,7 @@ async def live(world: World) -> None:
             Random(f"{world.seed}/{registration.worker_id}"),
             world.hosts[0].settings.heartbeat_seconds,
             world.scenario.failing.get(registration.worker_id, 0.0),
+            world.scenario.latency.get(registration.worker_id, 0.0),
         )
         world.outside.workers[worker.worker_id] = worker
         world.outside.spawn(worker.work())

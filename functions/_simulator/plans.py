@@ -31,14 +31,16 @@ class Scenario:
     """Decisions and the fleet for them; the first is the one a run is about, the others compete with it for workers.
 
     `drawn` says that all comes from the seed, so that people may meddle with it, too. `failing` are workers that fail a
-    share of their tasks, 0 to 1, in a way that another try may fix. `pause` is the time between two decisions, seconds.
-    `outputs` are those of tasks that are not to be made up, by task as in `outputs.Paths`.
+    share of their tasks, 0 to 1, in a way that another try may fix; `latency` is what workers take before each task,
+    `pause` the time between two decisions, both in seconds. `outputs` are those of tasks that are not to be made up, by
+    task as in `outputs.Paths`.
     """
 
     decisions: Sequence[Mapping[str, Any]]
     fleet: Sequence[Registration]
     drawn: bool = False
     failing: Mapping[str, float] = field(default_factory=dict)
+    latency: Mapping[str, float] = field(default_factory=dict)
     pause: float = 0.0
     outputs: Mapping[str, Any] = field(default_factory=dict)
 

@@ -116,13 +116,25 @@ def interval(hits: int, total: int) -> tuple[float, float]:
 
 
 def histogram(values: Sequence[float]) -> Iterator[str]:
-    """Yield bars of equal width for sorted `values`."""
-    low, high = values[0], values[-1]
-    step = (high - low) / BARS
-    if not step:
+    """Yield the lines of bars of equal width for sorted `values`; none where all are the same."""
+    found = bars(values, BARS)
+    if len(found) < BARS:
         return
-    counts = Counter(min(BARS - 1, int((value - low) / step)) for value in values)
-    most = max(counts.values())
-    for bar in range(BARS):
-        length = round(counts[bar] / most * WIDTH)
-        yield f"{low + bar * step:>8.1f} … {low + (bar + 1) * step:<8.1f}{counts[bar]:>6}  {'█' * length}".rstrip()
+    most = max(count for _, _, count in found)
+    for low, high, count in found:
+        yield f"{low:>8.1f} … {high:<8.1f}{count:>6}  {'█' * round(count / most * WIDTH)}".rstrip()
+
+
+def bars(values: Sequence[float], number: int) -> Sequence[tuple[float, float, int]]:
+    """Return where bars of equal width begin and end, and how many of the sorted `values` are in each.
+
+    It is one bar where all values are the same, and none without values.
+    """
+    if not values:
+        return []
+    low, high = values[0], values[-1]
+    step = (high - low) / number
+    if not step:
+        return [(low, high, len(values))]
+    counts = Counter(min(number - 1, int((value - low) / step)) for value in values)
+    return [(low + bar * step, low + (bar + 1) * step, counts[bar]) for bar in range(number)]

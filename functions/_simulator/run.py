@@ -28,7 +28,8 @@ class Result:
     """How one world went. `seconds` is from the decision to the flow's end, None when it did not end.
 
     `rejected_because` are the reasons of C1, or of nobody who approved, for a flow that was REJECTED.
-    `in_time`: the flow ended COMPLETED within its deadline. `fingerprint` is of the whole history.
+    `in_time`: the flow ended COMPLETED within its deadline. `fingerprint` is of the whole history. `critical_path` are
+    the tasks that the end waited for, the last first: before each, the one of its dependencies that was done last.
     """
 
     seed: int
@@ -41,6 +42,7 @@ class Result:
     violations: Sequence[Violation]
     fingerprint: str
     rejected_because: Sequence[str] = ()
+    critical_path: Sequence[str] = ()
     history: Sequence[str] = field(default=(), repr=False)
 
 
@@ -109,9 +111,26 @@ def _result(seed: int, world: World, *, keep_history: bool) -> Result:
         struck=dict(Counter({name: number for name, number in world.faults.struck.items() if number})),
         violations=tuple(world.ledger.violations),
         rejected_because=_reasons(flow) if flow is not None and flow.outcome is Outcome.REJECTED else (),
+        critical_path=_critical_path(world),
         fingerprint=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         history=lines if keep_history else (),
     )
+
+
+def _critical_path(world: World) -> Sequence[str]:
+    tickets = {
+        one.ticket_id: one
+        for one in world.store.state.tickets
+        if one.flow_id == world.flow_id and one.completed_at is not None and one.parent is None and not one.compensates
+    }
+    ends = {ticket_id: one.completed_at for ticket_id, one in tickets.items() if one.completed_at is not None}
+    found: list[str] = []
+    before = list(tickets)
+    while before:
+        last = tickets[max(before, key=ends.__getitem__)]
+        found.append(last.task_id)
+        before = [one for one in last.dependencies if one in tickets]
+    return tuple(found)
 
 
 def _reasons(flow: Flow) -> Sequence[str]:

@@ -47,7 +47,7 @@ class SimulatedRun:
 class SimulatedWorker:
     """One worker. `runs` and `refused` are its memory, by ticket and attempt: it never changes its mind.
 
-    `failing` is the share of its tasks that it fails, 0 to 1.
+    `failing` is the share of its tasks that it fails, 0 to 1; `latency` is in seconds, before each task.
     """
 
     registration: Registration
@@ -56,6 +56,7 @@ class SimulatedWorker:
     chance: Random
     heartbeat_seconds: float
     failing: float = 0.0
+    latency: float = 0.0
     runs: dict[Key, SimulatedRun] = field(default_factory=dict)
     refused: dict[Key, Answer] = field(default_factory=dict)
     cut_off_until: float = 0.0
@@ -130,7 +131,7 @@ class SimulatedWorker:
     async def _work(self, run: SimulatedRun) -> None:
         await self._misfortunes()
         estimate = run.assignment["estimated_duration_ms"] / 1000
-        seconds = estimate * self.chance.lognormvariate(0, SPREAD)
+        seconds = self.latency + estimate * self.chance.lognormvariate(0, SPREAD)
         if self.faults.strikes("slow-worker"):
             seconds *= self.faults.chance("slow-worker").uniform(2, 20)
         if self.faults.strikes("hung-worker"):

@@ -6,11 +6,9 @@ revisions are in the store. Of each change the agent is told as it is when it is
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import Query, Request, Response
 
 from functions._core.engine import REGISTRY
 from functions._core.errors import FlowcError, Rejected, Unreadable
@@ -18,24 +16,28 @@ from functions._core.placement.agent_log import LogEntry, newest, read_after
 from functions._core.placement.agents import AgentChange, ChangeKind
 from functions._core.records.record import encode
 from functions._core.records.worker import AgentType, Worker
-from functions.api.access import principal_of
 from functions.api.agent_forms import AgentChanges, AgentChangeView, OfType, agent_view
-from functions.api.bodies import header
 from functions.api.documents import problems
 from functions.api.questions import MAX_SEQ
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
+from functions.api.streams import (
+    EVENT_STREAM,
+    LONGEST_STREAM,
+    SIGN_OF_LIFE,
+    client_of,
+    event_stream,
+    last_seen,
+    streamed,
+)
 
-router = APIRouter(prefix="/api/v1/agents", tags=["agents"])
+router = Routes(prefix="/api/v1/agents", tags=["agents"])
 
-EVENT_STREAM = "text/event-stream"
-LONGEST_POLL, LONGEST_STREAM = 60.0, 300.0
+LONGEST_POLL = 60.0
 """Seconds after which an answer ends at the latest; a client goes on with another request."""
 
 PAUSE = 1.0
 """Seconds after which the log is looked at again: another process may have told something."""
-
-SIGN_OF_LIFE = 15.0
-"""Seconds after which a stream says that it is still there; what is between may cut off a silent connection."""
 
 AT_ONCE = 10
 """Revisions that are read at a time."""
@@ -63,31 +65,18 @@ async def watch_agents(
 
     410 when the revision is older than the log: list the agents, and watch from the revision of the list on.
     """
-    principal = principal_of(request)
-    client = "" if principal is None else principal.key_id or principal.name
-    streamed = EVENT_STREAM in header(request, b"accept")
-    revision = _last_seen(request) if streamed else None
+    client, as_stream = client_of(request), streamed(request)
+    revision = last_seen(request) if as_stream else None
     if revision is None:
         revision = await newest(services.ports.key_values) if from_revision is None else from_revision
     watch = _Watch(services, agent_type, revision)
-    if streamed:
+    if as_stream:
         services.watchers.check(client)
-        first = await watch.next(0)
-        stream = _counted(services, client, _stream(watch, first, min(LONGEST_STREAM, services.longest_wait)))
-        return StreamingResponse(stream, media_type=EVENT_STREAM, headers={"cache-control": "no-store"})
+        stream = _stream(watch, await watch.next(0), min(LONGEST_STREAM, services.longest_wait))
+        return event_stream(services.watchers, client, stream)
     with services.watchers.one(client):
         found = await watch.next(min(timeout, services.longest_wait), request.is_disconnected)
     return Response(encode(AgentChanges(changes=found, revision=watch.revision)), media_type="application/json")
-
-
-def _last_seen(request: Request) -> int | None:
-    """Return the revision from which on a stream is continued, if the client says one."""
-    said = header(request, b"last-event-id")
-    if not said:
-        return None
-    if not said.isdecimal() or len(said) > len(str(MAX_SEQ)) or int(said) > MAX_SEQ:
-        raise Rejected("Last-Event-ID is no revision", code="bad_revision", status=400)
-    return int(said)
 
 
 class _Watch:
@@ -150,13 +139,6 @@ class _Watch:
             agent=None,
             revision=revision,
         )
-
-
-async def _counted(services: ApiServices, client: str, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield a stream for as long as its client is counted; one that is too many after all is empty."""
-    with suppress(Rejected), services.watchers.one(client):
-        async for part in stream:
-            yield part
 
 
 async def _stream(watch: _Watch, first: tuple[AgentChangeView, ...], seconds: float) -> AsyncIterator[bytes]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from functions._core.errors import Rejected, Unavailable
 from functions._core.placement.agent_card import CARD_BYTES, card_url, stated_by
@@ -40,9 +40,10 @@ from functions.api.hot_routes import HotRoute
 from functions.api.problems import checked
 from functions.api.questions import DEFAULT_LIMIT, Id, Limit, found
 from functions.api.registry import deregistered, heard, membership, registered, trails_in
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 
-router = APIRouter(prefix="/api/v1/agents", tags=["agents"])
+router = Routes(prefix="/api/v1/agents", tags=["agents"])
 
 BODY_PROBLEMS = (400, 413, 415, 422)
 CARD_SECONDS = 5.0

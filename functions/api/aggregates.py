@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from functions._core.errors import Unavailable
 from functions._core.events.telemetry import error_of
@@ -14,9 +14,10 @@ from functions._core.records.values import FlowStatus, Model, Timestamp, millise
 from functions.api.documents import problems
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Limit, found
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 
-router = APIRouter(prefix="/api/v1/flow-c", tags=["system"])
+router = Routes(prefix="/api/v1/flow-c", tags=["system"])
 
 WINDOW_HOURS = 24
 LONGEST_WINDOW_HOURS = 24 * 366

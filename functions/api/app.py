@@ -1,16 +1,15 @@
 """The HTTP function, put together."""
 
-from collections.abc import Iterable, Mapping
 from functools import partial
 
-from fastapi import Depends, FastAPI
-from starlette.routing import BaseRoute, Route
+from fastapi import FastAPI
 
 from functions.api import (
     agent_watch,
     agents,
     aggregates,
     approvals,
+    calculations,
     console_files,
     dead_letters,
     diagnose,
@@ -28,6 +27,7 @@ from functions.api import (
     schemas,
     session,
     signals,
+    stuck,
     subscriptions,
     system,
     telemetry,
@@ -45,10 +45,9 @@ from functions.api.documents import BINARY, TAKEN, Api, avro_too, batch_problem,
 from functions.api.documents import problems as problem_answers
 from functions.api.hot_routes import HotRoute, HotRoutes
 from functions.api.ingress import BatchTaken, Taken, receive_events
-from functions.api.questions import known_parameters
 from functions.api.rate_limits import RateLimits, stranger_slowed_down
 from functions.api.reports import ReportAnswer, receive_report
-from functions.api.roles import allowed
+from functions.api.routes import Routes, methods_of, routes_of
 from functions.api.services import ApiServices
 
 DESCRIPTION = """
@@ -65,6 +64,7 @@ MODULES = (
     approvals,
     why,
     diagnose,
+    stuck,
     workers,
     leases,
     agent_watch,
@@ -84,65 +84,20 @@ MODULES = (
     schedules,
     webhooks,
     plans,
+    calculations,
     schemas,
     system,
 )
 
 
-def create_app(services: ApiServices) -> FastAPI:
-    """Return the ASGI application over `services`."""
-    app = Api(
-        title="Flow C",
-        version=services.version,
-        description=DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        responses=problem_answers(),
-        dependencies=[Depends(allowed), Depends(known_parameters)],
-        generate_unique_id_function=lambda route: route.name,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # the platform has its own
-    )
-    app.state.services = services
-    problems.install(app)
-    _add_hot_routes(app)
-    routes = [*app.routes]
-    for module in MODULES:
-        app.include_router(module.router)
-        routes += module.router.routes
-    app.state.methods = _methods(routes)
-    console_files.install(app)
-    app.add_middleware(HotRoutes, routes=[route for route in routes if isinstance(route, HotRoute)])
-    limiter = services.limiter
-    if limiter is not None:
-        app.add_middleware(RateLimits, limiter=limiter)
-    app.add_middleware(
-        FrontDoor,
-        authenticate=credentials(services),
-        hosts=services.hosts,
-        origins=services.origins,
-        off=services.identify is None,
-        slow_down=None if limiter is None else partial(stranger_slowed_down, limiter),
-    )
-    return app
-
-
-def _methods(routes: Iterable[BaseRoute]) -> Mapping[str, frozenset[str]]:
-    """Return the methods of each path; the document would say the same, but takes long to make."""
-    methods: dict[str, frozenset[str]] = {}
-    for route in routes:
-        if isinstance(route, Route):
-            methods[route.path_format] = methods.get(route.path_format, frozenset()) | frozenset(route.methods or ())
-    return methods
-
-
-def _add_hot_routes(app: FastAPI) -> None:
-    """Add what every step of a flow goes through; first, so that it is found first."""
+def _hot_routes() -> Routes:
+    """Return what every step of a flow goes through."""
+    hot = Routes()
     reports = events_body("ticket.reported", batch=False)
     reports["parameters"].append(path_parameter("flow_id"))
     plain = "A report as plain JSON; with the ce- headers, data alone of the binary form"
     reports["requestBody"]["content"][BINARY]["schema"]["description"] = plain
-    app.router.add_api_route(
+    hot.add_api_route(
         "/api/v1/flows/{flow_id}/reports",
         receive_report,
         methods=["POST"],
@@ -152,7 +107,7 @@ def _add_hot_routes(app: FastAPI) -> None:
         openapi_extra={**reports, "security": [{"assignment": []}]},
         route_class_override=HotRoute,
     )
-    app.router.add_api_route(
+    hot.add_api_route(
         "/",
         receive_events,
         methods=["POST"],
@@ -173,3 +128,41 @@ def _add_hot_routes(app: FastAPI) -> None:
         },
         route_class_override=HotRoute,
     )
+    return hot
+
+
+ROUTES = [route for routes in (_hot_routes(), *(module.router for module in MODULES)) for route in routes_of(routes)]
+"""What every app serves; the hot ones first, so that they are found first."""
+
+METHODS = methods_of(ROUTES)
+
+
+def create_app(services: ApiServices) -> FastAPI:
+    """Return the ASGI application over `services`."""
+    app = Api(
+        title="Flow C",
+        version=services.version,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the platform has its own
+    )
+    app.state.services = services
+    problems.install(app)
+    app.router.routes += ROUTES
+    app.state.methods = METHODS
+    console_files.install(app)
+    app.add_middleware(HotRoutes, routes=[route for route in ROUTES if isinstance(route, HotRoute)])
+    limiter = services.limiter
+    if limiter is not None:
+        app.add_middleware(RateLimits, limiter=limiter)
+    app.add_middleware(
+        FrontDoor,
+        authenticate=credentials(services),
+        hosts=services.hosts,
+        origins=services.origins,
+        off=services.identify is None,
+        slow_down=None if limiter is None else partial(stranger_slowed_down, limiter),
+    )
+    return app

@@ -10,7 +10,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 
 from functions._core.errors import Rejected
 from functions._core.events.commands import AnyCommand, SkipRequest, TicketApproval, TicketDenial
@@ -26,10 +26,11 @@ from functions.api.documents import problems
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Limit
 from functions.api.roles import COMMAND
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.tickets import ticket_named
 
-router = APIRouter(prefix="/api/v1", tags=["approvals"])
+router = Routes(prefix="/api/v1", tags=["approvals"])
 
 PAGE = 500
 """Records that are read at once for the inbox."""

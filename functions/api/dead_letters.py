@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from functions._core.errors import Unreadable
 from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of
@@ -12,11 +12,12 @@ from functions.api.documents import problems
 from functions.api.ingress import take
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Limit, found
+from functions.api.routes import Routes
 from functions.api.services import Services
 from functions.api.subscriptions import resend
 from functions.api.views import LetterPage
 
-router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
+router = Routes(prefix="/api/v1/dead-letters", tags=["dead letters"])
 
 NEVER_AGAIN = frozenset({"decision_conflict", "unreadable"})
 """Reasons for which the same event would only make another letter, or is none."""

@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
 
-from fastapi import APIRouter
-
 from functions._core.errors import Rejected, Unavailable
 from functions._core.explain.wording import ago, counted, listed, plain, said, span
 from functions._core.machine.tables import ENDED_FLOWS
@@ -23,9 +21,10 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Health, Model, TicketStatus, Timestamp, Waiting
 from functions._core.records.worker import Worker
 from functions.api.documents import problems
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 
-router = APIRouter(prefix="/api/v1/diagnose", tags=["system"])
+router = Routes(prefix="/api/v1/diagnose", tags=["system"])
 
 LOOKED_AT = 200
 """Flows, and tickets, that a case looks at: the newest flows, the oldest tickets."""

@@ -20,6 +20,7 @@ from functions._core.schedules.record import ScheduleForm
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
+from functions.api.calculation_forms import CostForm, SimulationForm
 from functions.api.forms import (
     AdjustForm,
     DecideForm,
@@ -189,6 +190,8 @@ def _schemas() -> Mapping[str, Document]:
         Rotation,
         PipelineCompleted,
         PlanForm,
+        SimulationForm,
+        CostForm,
         Registration,
         Heartbeat,
         LeaseRequest,
@@ -215,9 +218,10 @@ def _schema(model: type, mode: Literal["validation", "serialization"]) -> Docume
 def _present(schema: Document) -> Document:
     """Return the schema of a parameter that is there: null is how the code reads one that is not."""
     forms = [form for form in schema.get("anyOf", ()) if form != {"type": "null"}]
-    if len(forms) != 1:
+    if len(forms) not in {1, len(schema.get("anyOf", ())) - 1}:
         return schema
-    return {**forms[0], **{key: value for key, value in schema.items() if key not in {"anyOf", "default"}}}
+    rest = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
+    return {**(forms[0] if len(forms) == 1 else {"anyOf": forms}), **rest}
 
 
 def _hoist(schemas: Document) -> None:

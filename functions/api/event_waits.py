@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from functions._core.placement.event_waits import ARRIVALS, WAITS, Arrival, EventWait, bucket
 from functions._core.ports import Entry
@@ -10,9 +10,10 @@ from functions._core.records.record import Record, decode
 from functions._core.records.values import Timestamp
 from functions.api.documents import problems
 from functions.api.questions import DEFAULT_LIMIT, Limit
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 
-router = APIRouter(prefix="/api/v1", tags=["events"])
+router = Routes(prefix="/api/v1", tags=["events"])
 
 After = Annotated[
     str | None, Query(max_length=255, pattern=r"^[0-9a-z/-]*$", description="The `after` of the page before")

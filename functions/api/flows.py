@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from functions._core.decision.vocabulary import MAX_ID_LENGTH
 from functions._core.records.models import Flow
@@ -15,6 +15,7 @@ from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Id, Labels, Li
 from functions.api.references import ASKED, FlowReference, flow_meant
 from functions.api.replay import ReplayView, replayed
 from functions.api.results import ResultView, result_view
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.tickets import ticket_page
 from functions.api.views import (
@@ -26,7 +27,7 @@ from functions.api.views import (
     flow_view,
 )
 
-router = APIRouter(prefix="/api/v1/flows", tags=["flows"])
+router = Routes(prefix="/api/v1/flows", tags=["flows"])
 
 
 COUNTED = 100

@@ -1,29 +1,98 @@
 """What has happened, in all flows: transitions as events, and what validation found and what went wrong."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import Field
 
-from functions._core.errors import Unavailable, Unreadable
+from functions._core.errors import FlowcError, Unavailable, Unreadable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.subscribers import transition_event
 from functions._core.ports import Ports
 from functions._core.records.audits import AuditKind, IncidentRecord
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow
+from functions.api.change_feed import missed
 from functions.api.documents import problems
-from functions.api.questions import DEFAULT_LIMIT, After, Id, Limit
-from functions.api.services import Services
+from functions.api.questions import DEFAULT_LIMIT, MAX_SEQ, Id, Limit, found
+from functions.api.routes import Routes
+from functions.api.services import ApiServices, Services
+from functions.api.streams import (
+    EVENT_STREAM,
+    LONGEST_STREAM,
+    SIGN_OF_LIFE,
+    client_of,
+    event_stream,
+    last_seen,
+    streamed,
+)
 from functions.api.views import AuditList, EventPage, IncidentList, event_view
 
-router = APIRouter(prefix="/api/v1", tags=["history"])
+router = Routes(prefix="/api/v1", tags=["history"])
 
 
-@router.get("/events", responses=problems(422))
-async def list_events(services: Services, after: After = 0, limit: Limit = DEFAULT_LIMIT) -> EventPage:
-    """Return the transitions of all flows as CloudEvents; asked again with `after`, those that came since."""
-    entries = await services.ports.views.history(None, after, limit)
+From = Annotated[
+    Annotated[int, Field(ge=0, le=MAX_SEQ)] | Literal["now"] | None,
+    Query(description="Return what follows this sequence number; `now`: what comes from now on, as a stream does"),
+]
+
+
+@router.get(
+    "/events",
+    response_model=None,
+    responses={
+        **problems(400, 404, 422, 503),
+        200: {"model": EventPage, "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+    },
+)
+async def list_events(
+    services: Services, request: Request, *, after: From = None, flow_id: Id = None, limit: Limit = DEFAULT_LIMIT
+) -> EventPage | StreamingResponse:
+    """Return the transitions of all flows, or one, as CloudEvents; asked again with `after`, those that came since.
+
+    With `Accept: text/event-stream` go on telling them: each message is a `FlowChange`, and its id goes into
+    `Last-Event-ID` or `after` to continue. A client that is too far behind gets the message `reset` first, with the
+    number from which on it is told: what it shows has to be read again. Where answers cannot last, it is the page.
+    """
+    if flow_id is not None:
+        await found("flow", flow_id, services.ports.store.flow)
+    as_stream = streamed(request)
+    last = last_seen(request) if as_stream else None
+    after = after if last is None else last
+    if after == "now" or (after is None and as_stream):
+        after = await services.ports.views.last_seq()
+    if as_stream and services.longest_wait >= LONGEST_STREAM:
+        client = client_of(request)
+        services.followers.check(client)
+        return event_stream(services.followers, client, _stream(services, flow_id, after or 0))
+    return await _page(services, flow_id, after or 0, limit)
+
+
+async def _stream(services: ApiServices, flow_id: str | None, after: int) -> AsyncIterator[bytes]:
+    """Yield what follows a number as server-sent events, until the longest time is over or the platform stops."""
+    loop, feed, views = asyncio.get_running_loop(), services.changes, services.ports.views
+    until = loop.time() + LONGEST_STREAM
+    with suppress(FlowcError):
+        follower, read_until = await feed.follow(views, services.ended, flow_id, after)
+        try:
+            told = await missed(views, flow_id, after, read_until)
+            if told is None:
+                yield f'event: reset\nid: {read_until}\ndata: {{"seq": {read_until}}}\n\n'.encode()
+            else:
+                yield f"retry: 1000\nid: {after}\n\n".encode() + b"".join(message for _, _, message in told)
+            while not follower.ended and (left := until - loop.time()) > 0:
+                part = await follower.next(min(SIGN_OF_LIFE, left))
+                yield part or f": \nid: {follower.seq}\n\n".encode()
+        finally:
+            feed.leave(follower)
+
+
+async def _page(services: ApiServices, flow_id: str | None, after: int, limit: int) -> EventPage:
+    entries = await services.ports.views.history(flow_id, after, limit)
     flows: dict[str, Flow | None] = {}
     items = []
     for entry in entries:
@@ -55,8 +124,8 @@ async def _event_of(entry: HistoryEntry, flow: Flow, ports: Ports) -> CloudEvent
 @router.get("/incidents", responses=problems(422))
 async def list_incidents(services: Services, flow_id: Id = None, limit: Limit = DEFAULT_LIMIT) -> IncidentList:
     """Return what went wrong beyond what flows fix by themselves, the newest first."""
-    found = await services.ports.views.audits(flow_id, limit, kind=AuditKind.INCIDENT)
-    return IncidentList(items=tuple(incident for incident in found if isinstance(incident, IncidentRecord)))
+    audits = await services.ports.views.audits(flow_id, limit, kind=AuditKind.INCIDENT)
+    return IncidentList(items=tuple(incident for incident in audits if isinstance(incident, IncidentRecord)))
 
 
 @router.get("/audits", responses=problems(422))

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from functions._core.errors import Rejected
 from functions._core.records.principal import ApiKey, Principal, Role
@@ -16,9 +16,10 @@ from functions.api.documents import json_body, problems
 from functions.api.forms import KeyForm
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Limit
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, KeyKeeper, Services
 
-router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
+router = Routes(prefix="/api/v1/keys", tags=["keys"])
 
 
 class KeyView(Record):

@@ -1,6 +1,6 @@
 """Pull mode: workers that cannot be reached ask for their tickets."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from functions._core.placement.leasing import LeaseRequest
 from functions.api.access import principal_of
@@ -9,10 +9,11 @@ from functions.api.documents import json_body, problems
 from functions.api.hot_routes import HotRoute
 from functions.api.questions import sound
 from functions.api.roles import check_worker
+from functions.api.routes import Routes
 from functions.api.services import services_of
 from functions.api.views import LeaseAnswer, event_view
 
-router = APIRouter(prefix="/api/v1/tasks", tags=["workers"])
+router = Routes(prefix="/api/v1/tasks", tags=["workers"])
 
 MAX_REQUEST = 256 * 1024
 """Bytes of a request: as many tickets as a worker has slots, each named in less than 200."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from functions._core.errors import Unreadable
 from functions._core.placement.limits import (
@@ -22,9 +22,10 @@ from functions._core.placement.limits import (
 from functions._core.records.record import Record
 from functions._core.records.values import Timestamp
 from functions.api.documents import problems
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 
-router = APIRouter(prefix="/api/v1/limits", tags=["limits"])
+router = Routes(prefix="/api/v1/limits", tags=["limits"])
 
 NAMED = 20
 """Holders and waiting flows that are named of a key; of the holders the oldest, of the others the next ones."""

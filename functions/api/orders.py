@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand
@@ -14,12 +14,13 @@ from functions.api.documents import json_body, problems
 from functions.api.forms import AdjustForm, DecideForm, OrderForm, RedriveForm, ReplanForm, SkipForm
 from functions.api.preconditions import IdempotencyKey, own_key
 from functions.api.questions import found
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services, services_of
 from functions.api.ticket_forms import RetryForm
 from functions.api.tickets import ticket_named
 from functions.api.views import OrderView, order_view
 
-router = APIRouter(prefix="/api/v1")
+router = Routes(prefix="/api/v1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 
 from functions._core.decision.named_plans import PLAN_NAME, PLAN_VERSION, PlanReference
 from functions._core.decision.reading import InvalidDecision, check_plan, decision_in
@@ -28,9 +28,10 @@ from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import PlanForm
 from functions.api.problems import MAX_ERRORS, Itemised, not_found
+from functions.api.routes import Routes
 from functions.api.services import Services
 
-router = APIRouter(prefix="/api/v1/plans", tags=["plans"])
+router = Routes(prefix="/api/v1/plans", tags=["plans"])
 
 Name = Annotated[str, Path(pattern=f"^{PLAN_NAME}$", description="Letters, digits, dots, dashes and underscores")]
 Version = Annotated[str, Path(pattern=f"^{PLAN_VERSION}$", description="MAJOR.MINOR.PATCH")]

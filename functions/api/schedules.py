@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from functions._core.decision.reading import InvalidDecision, check_plan, decision_in
 from functions._core.errors import Rejected, Unreadable
@@ -21,6 +21,7 @@ from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.problems import Itemised, not_found
 from functions.api.questions import sound
+from functions.api.routes import Routes
 from functions.api.schedule_forms import (
     BackfillBegun,
     BackfillForm,
@@ -34,7 +35,7 @@ from functions.api.schedule_forms import (
 )
 from functions.api.services import ApiServices, Services
 
-router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"])
+router = Routes(prefix="/api/v1/schedules", tags=["schedules"])
 
 MAX_FORM = 36 * 1024
 """Bytes of a schedule: with its history it is one small record of the store."""

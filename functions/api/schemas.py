@@ -4,12 +4,13 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from functions.api.documents import problems
 from functions.api.preconditions import IfNoneMatch, names
+from functions.api.routes import Routes
 
-router = APIRouter(prefix="/schemas", tags=["plans"])
+router = Routes(prefix="/schemas", tags=["plans"])
 
 MEDIA_TYPE = "application/schema+json"
 AN_HOUR = "public, max-age=3600"

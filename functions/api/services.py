@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from math import inf
 from typing import Annotated, Any, Protocol
 
@@ -20,6 +21,7 @@ from functions._core.records.json_text import Parse, parse_json
 from functions._core.records.principal import ApiKey, Principal, Role
 from functions._core.rules import Rules
 from functions.api.access import Authenticate
+from functions.api.change_feed import ChangeFeed
 from functions.api.rate_limits import Limiter
 from functions.api.rollup_reader import RecentRollups
 
@@ -27,6 +29,7 @@ MAX_BODY = 16 * 1024 * 1024
 MAX_REPORT = 1024 * 1024
 MAX_HELD = 64 * 1024 * 1024
 MAX_WATCHERS = 64
+MAX_FOLLOWERS = 256
 
 
 class Held:
@@ -112,7 +115,7 @@ class Calls(Protocol):
 
 
 class Watchers:
-    """Those who follow the registry: each holds a connection, so there are so many at once, and so many of a client."""
+    """Those who follow the registry, or flows: each holds a connection, so there are so many, and so many of one."""
 
     def __init__(self, limit: int = MAX_WATCHERS, of_one: int = MAX_WATCHERS // 4) -> None:
         self._limit, self._of_one = limit, of_one
@@ -121,7 +124,7 @@ class Watchers:
     def check(self, client: str) -> None:
         """Raise `Rejected`, status 503, when one more of a client is one too many."""
         if self._clients.total() >= self._limit or self._clients[client] >= self._of_one:
-            raise Rejected("too many follow the registry; try again later", code="overloaded", status=503)
+            raise Rejected("too many follow what happens; try again later", code="overloaded", status=503)
 
     @contextmanager
     def one(self, client: str) -> Iterator[None]:
@@ -236,14 +239,16 @@ class ApiServices:
     `hosts` (lower case); None lets them name any. `limiter` counts the requests of each client; None: nobody is
     limited. `origins` (scheme://host, with a port that is not the scheme's) are those of web pages that are the
     platform's own. `ended` returns when a flow may have ended, or `REGISTRY` changed, after the given seconds at the
-    latest. `watchers` counts those who follow the registry, `calls` fetches what others offer. `up_since` returns
+    latest. `watchers` counts those who follow the registry, `followers` those who follow
+    flows, whom `changes` tells; `calls` fetches what others offer. `up_since` returns
     when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
     its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
     known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
     returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
     none, `sign_in` where nobody can sign in. `state` returns the state of this process, and asks nobody for it.
-    `rollups` are the last ones that somebody looked at.
+    `rollups` are the last ones that somebody looked at. `calculate` returns the answer of a `simulation` or a `cost`;
+    None: not here.
     """
 
     ports: Ports
@@ -273,10 +278,13 @@ class ApiServices:
     read_avro: Callable[[bytes, str], dict[str, Any]] = _no_avro
     webhooks: WebhookServices | None = None
     watchers: Watchers = field(default_factory=Watchers)
+    followers: Watchers = field(default_factory=partial(Watchers, MAX_FOLLOWERS, MAX_FOLLOWERS // 2))
+    changes: ChangeFeed = field(default_factory=ChangeFeed)
     calls: Calls | None = None
     arm: Callable[[datetime], None] = _unarmed
     state: Callable[[], ProcessState] = ProcessState
     refused_proofs: RefusedProofs = field(default_factory=RefusedProofs)
+    calculate: Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
     rollups: RecentRollups = field(default_factory=RecentRollups)
 
 

@@ -6,7 +6,7 @@ the address to which the provider has sent it is made of the page's own origin, 
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from functions._core.errors import Rejected
 from functions._core.records.principal import Role
@@ -18,9 +18,10 @@ from functions.api.documents import json_body, problems
 from functions.api.forms import SessionForm
 from functions.api.problems import not_found
 from functions.api.rate_limits import stranger_slowed_down
+from functions.api.routes import Routes
 from functions.api.services import Services
 
-router = APIRouter(prefix="/api/v1/session", tags=["session"])
+router = Routes(prefix="/api/v1/session", tags=["session"])
 
 NO_STORE = {"cache-control": "no-store"}
 """For an answer with a token."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from functions._core.errors import Rejected
 from functions._core.events.commands import CancelRequest
@@ -14,10 +14,11 @@ from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.problems import checked, not_found
 from functions.api.questions import found, sound
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.workflow_forms import SignalArguments, SignalBody, SignalTaken, WorkflowSignal
 
-router = APIRouter(prefix="/api/v1/workflows/{workflow_id}/signal", tags=["workflows"])
+router = Routes(prefix="/api/v1/workflows/{workflow_id}/signal", tags=["workflows"])
 
 PROBLEMS = (400, 404, 409, 413, 415, 422)
 

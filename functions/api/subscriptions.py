@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 
 from functions._core.errors import Conflict, Rejected
@@ -27,10 +27,11 @@ from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Cursor, Limit, found, sound
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services, WebhookServices
 from functions.api.webhook_forms import Rotation
 
-router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"])
+router = Routes(prefix="/api/v1/subscriptions", tags=["subscriptions"])
 
 MAX_FORM = 8 * 1024
 """Bytes of a subscription: it is one small record of the store, and all are read and listed together."""

@@ -2,15 +2,16 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from functions._core.records.set_aside import LISTED
 from functions._core.records.values import Model, Timestamp
 from functions.api.documents import problems
 from functions.api.problems import Itemised
+from functions.api.routes import Routes
 from functions.api.services import Services
 
-router = APIRouter(tags=["system"])
+router = Routes(tags=["system"])
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

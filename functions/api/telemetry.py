@@ -1,15 +1,16 @@
 """Telemetry that the sink has not taken yet: how much waits, and sending it now."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 
 from functions._core.records.values import Model, Timestamp
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import Flush
+from functions.api.routes import Routes
 from functions.api.services import Services
 
-router = APIRouter(prefix="/api/v1/telemetry", tags=["telemetry"])
+router = Routes(prefix="/api/v1/telemetry", tags=["telemetry"])
 
 
 class Flushed(Model):

@@ -4,7 +4,7 @@ import asyncio
 from hashlib import sha256
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from functions._core.decision.reading import InvalidDecision, check_plan, content_hash, decision_in
 from functions._core.decision.single import NewTicket, decision_of, ticket_of
@@ -25,13 +25,14 @@ from functions.api.problems import Itemised
 from functions.api.questions import sound
 from functions.api.reports import REPORTED, bearer, read_words, trusted
 from functions.api.roles import COMMAND, check_worker, demand
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.ticket_forms import AskedStatus, StatusChange, TicketAccepted
 from functions.api.tickets import ticket_named
 from functions.api.views import TicketView, ticket_view
 from functions.api.workflows import admitted
 
-router = APIRouter(prefix="/api/v1/tickets", tags=["tickets"])
+router = Routes(prefix="/api/v1/tickets", tags=["tickets"])
 
 CONFLICT = "ticket_conflict"
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import TaskLog, Ticket
@@ -13,6 +13,7 @@ from functions.api.access import check_attempt
 from functions.api.documents import problems
 from functions.api.preconditions import IfNoneMatch, etag_of, matches, tagged
 from functions.api.questions import DEFAULT_LIMIT, After, Cursor, Id, Labels, Limit, found, sound
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.views import LogView, TicketHistory, TicketPage, TicketView, ticket_view
 
@@ -22,7 +23,7 @@ MOST_COUNTED = 1_000
 HISTORY_PAGE, HISTORY_PAGES = 500, 10
 """Lines of a flow's history that are read at once, and how often for one request, to find those of one ticket."""
 
-router = APIRouter(prefix="/api/v1/tickets", tags=["tickets"])
+router = Routes(prefix="/api/v1/tickets", tags=["tickets"])
 
 
 @router.get("", responses=problems(400, 422))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from functions._core.errors import Rejected, Undeliverable
 from functions._core.events.assignment import TOKEN_GRACE, TaskAssignment, assignment_data
@@ -18,10 +18,11 @@ from functions.api.access import acting, check_attempt, principal_of
 from functions.api.actions import NOBODY, record
 from functions.api.documents import problems
 from functions.api.roles import check_worker
+from functions.api.routes import Routes
 from functions.api.services import Services
 from functions.api.tickets import ticket_named
 
-router = APIRouter(tags=["tickets"])
+router = Routes(tags=["tickets"])
 
 LIFETIME = timedelta(hours=1)
 ISSUER = "execution-ticket-service"

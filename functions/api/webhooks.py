@@ -14,7 +14,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from functions._core.errors import Conflict, Rejected
 from functions._core.events.envelope import CloudEvent
@@ -28,11 +28,12 @@ from functions.api.problems import checked, not_found
 from functions.api.questions import sound
 from functions.api.rate_limits import stranger_slowed_down
 from functions.api.reports import REPORTED, trusted
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.subscriptions import webhooks_of
 from functions.api.webhook_forms import PipelineCompleted, PipelineStatus
 
-router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+router = Routes(prefix="/api/v1/webhooks", tags=["webhooks"])
 
 MAX_BODY = 256 * 1024
 """Bytes of a message: a pipeline names its artifacts, and does not send them."""

@@ -4,8 +4,6 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from fastapi import APIRouter
-
 from functions._core.decision.vocabulary import UNPRINTABLE, shown
 from functions._core.errors import Unavailable, Unreadable
 from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
@@ -22,11 +20,12 @@ from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.records.worker import Worker
 from functions.api.documents import problems
 from functions.api.refused_reports import last_refused
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.tickets import ticket_named
 from functions.api.views import WhyView, why_view
 
-router = APIRouter(prefix="/api/v1/why", tags=["why"])
+router = Routes(prefix="/api/v1/why", tags=["why"])
 
 LAST_EVENTS = 10
 PAGE = 500

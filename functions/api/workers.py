@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from functions._core.placement.ranking import health_of, rank_for
 from functions._core.placement.workers import Heartbeat, Registration
@@ -18,6 +18,7 @@ from functions.api.forms import Wanted
 from functions.api.hot_routes import HotRoute
 from functions.api.questions import Id, found
 from functions.api.registry import deregistered, heard, membership, registered, trails_in
+from functions.api.routes import Routes
 from functions.api.services import Services
 from functions.api.views import (
     Discovery,
@@ -29,7 +30,7 @@ from functions.api.views import (
     worker_view,
 )
 
-router = APIRouter(prefix="/api/v1/workers", tags=["workers"])
+router = Routes(prefix="/api/v1/workers", tags=["workers"])
 
 BODY_PROBLEMS = (400, 413, 415, 422)
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from functions._core.decision.admission import decision_id_of
 from functions._core.decision.model import unwrap_plan
@@ -17,6 +17,7 @@ from functions._core.records.values import FlowStatus, TicketStatus, flow_id_of,
 from functions.api.bodies import json_answer, read_json
 from functions.api.documents import json_body, problems
 from functions.api.questions import found
+from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.views import FlowResult, flow_detail, flow_result, ticket_view
 from functions.api.waiting import end_of
@@ -32,7 +33,7 @@ from functions.api.workflow_forms import (
     WorkflowView,
 )
 
-router = APIRouter(prefix="/api/v1", tags=["workflows"])
+router = Routes(prefix="/api/v1", tags=["workflows"])
 
 BODY_PROBLEMS = (400, 413, 415, 422)
 WAIT_SECONDS = 30.0

@@ -200,9 +200,11 @@ async def post_decision(client: aiohttp.ClientSession, url: str, decision: dict[
         return str((await answer.json())["flow_id"])
 
 
-async def cost_of_one(folder: Path, decision: dict[str, Any], tickets: int) -> tuple[float, int]:
+async def cost_of_one(
+    folder: Path, decision: dict[str, Any], tickets: int, stub: Stub | None = None
+) -> tuple[float, int]:
     """Run one decision on a new platform; return CPU ms for each ticket that workers get, and peak memory in kB."""
-    stub, name = Stub(), decision["plan_id"]
+    stub, name = stub or Stub(), decision["plan_id"]
     async with stub.serving():
         with processes() as started:
             platform = platform_process(

@@ -60,6 +60,7 @@ COMMANDS = [
     ("events",),
     ("audits",),
     ("inbox",),
+    ("stuck",),
     ("incidents",),
     ("schedule",),
     *(
@@ -92,6 +93,7 @@ READING = [
     ("redrive", "x"),
     ("skip", "x"),
     ("inbox",),
+    ("stuck",),
     ("plan", "list"),
     ("plan", "show", "x@1.0.0"),
     ("incidents",),

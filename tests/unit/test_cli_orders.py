@@ -272,3 +272,40 @@ async def test_the_inbox_says_what_waits_for_whom_until_when(api: Api) -> None:
     assert json.loads((await api.flowc("inbox", "--limit", "2", "--json")).stdout)["items"][0] == AN_ITEM
     api.answers["GET /api/v1/inbox"] = {"items": [], "cursor": None, "complete": True}
     assert (await api.flowc("inbox")).stdout == "nothing waits for you\n"
+
+
+A_WAIT = {
+    "kind": "ticket",
+    "flow_id": FLOW_ID,
+    "ticket_id": "t",
+    "task_id": "pay",
+    "plan_id": "p",
+    "status": "PENDING",
+    "headline": "Ticket pay waits.",
+    "waits_for": "a worker that offers '[bold]x\x1b[2J'",
+    "since": "2025-03-01T12:00:00.000Z",
+    "next_wakeup_at": None,
+    "then": None,
+    "slack_ms": -90_000,
+    "slack_state": "at_risk",
+}
+
+
+async def test_stuck_lists_groups_and_what_waits_with_the_worst_slack_first(api: Api) -> None:
+    found = {"waiting": 3, "tickets": 3, "flows": 0, "complete": False}
+    groups = [{"text": "2 tickets wait for a worker that offers '\x1b[2J'."}]
+    items = [A_WAIT, A_WAIT | {"kind": "flow", "task_id": None, "slack_ms": 60_000, "next_wakeup_at": A_WAIT["since"]}]
+    api.answers["GET /api/v1/stuck"] = {"items": items, "groups": groups, **found}
+    result = await api.flowc("stuck", "--limit", "2")
+    group, _, _, late, in_time = result.stdout.splitlines()
+    assert group == "2 tickets wait for a worker that offers '?[2J'."
+    assert late.startswith(f"-1 min 30 s  {FLOW_ID}/pay  2025-03-01 12:00:00")
+    assert late.endswith("a worker that offers '[bold]x?[2J'")
+    assert in_time.split()[:3] == ["1", "min", FLOW_ID]
+    assert result.stderr.splitlines() == [
+        "1 more wait: --limit",
+        "more is open than was looked at: 3 tickets and 0 flows",
+    ]
+    assert json.loads((await api.flowc("stuck", "--json")).stdout)["items"][0]["flow_id"] == FLOW_ID
+    api.answers["GET /api/v1/stuck"] = {"items": [], "groups": [], **found, "waiting": 0, "complete": True}
+    assert (await api.flowc("stuck")).stdout == "nothing waits\n"

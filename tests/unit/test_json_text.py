@@ -14,6 +14,7 @@ from functions._core.records.json_text import (
     content_hash,
     count_parts,
     is_light,
+    json_size,
     parse_in_steps,
     parse_json,
 )
@@ -139,6 +140,15 @@ def test_the_hash_depends_on_content_alone() -> None:
     assert content_hash({"b": 1, "a": ["é"]}) == content_hash(json.loads('{"a":  ["\\u00e9"], "b": 1}'))
     assert content_hash({"a": 1}) != content_hash({"a": 2})
     assert content_hash([1, 2]) != content_hash([2, 1])
+
+
+@pytest.mark.parametrize("size", [0, 1, 199, 200, 201, 1_000])
+def test_the_hash_and_the_size_of_a_long_list_are_those_of_its_text(size: int) -> None:
+    items = [{"n": number, "é": [None, True, 1.5, {}, [], "a,b"]} for number in range(size)]
+    for data in (items, {"b": items, "a": {"": items}, "ü": [items, [], {}]}):
+        assert content_hash(data, large=True) == content_hash(data)
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+        assert json_size(data) == len(text.encode())
 
 
 def test_the_hash_is_sha_256_of_canonical_json() -> None:

@@ -7,7 +7,7 @@ import pytest
 from msgspec import MsgspecError
 
 from functions._adapters.documents import document
-from functions._adapters.ticket_parts import CHANGING, CONSTANT, part_of, read_part, read_ticket, state_of
+from functions._adapters.ticket_parts import CHANGING, CONSTANT, part_of, read_part, read_ticket, state_of, unpacked
 from functions._core.planning.tickets import HASHED
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import TicketStatus, Waiting
@@ -31,7 +31,7 @@ MOVED = (
 @pytest.mark.parametrize("ticket", MOVED)
 def test_part_and_state_make_the_ticket(ticket: Ticket) -> None:
     other = make_ticket(FLOW, 2)
-    part = read_part(part_of([other, NEW]))
+    part = read_part(unpacked(part_of([other, NEW])))
     assert read_ticket(part[1], state_of(ticket)) == ticket
     assert document(read_ticket(part[0], state_of(other))) == document(other)
 
@@ -50,13 +50,13 @@ def test_every_field_is_either_constant_or_changing() -> None:
 @pytest.mark.parametrize("state", ["", "[1]", "{}", '{"a', '{"status":"PENDING","version":1,"sla":[1]}'])
 def test_what_is_no_state_is_refused(state: str) -> None:
     with pytest.raises((MsgspecError, TypeError, ValueError)):
-        read_ticket(read_part(part_of([NEW]))[0], state)
+        read_ticket(read_part(unpacked(part_of([NEW])))[0], state)
 
 
 @pytest.mark.parametrize("part", [b"", b"[{}]", zlib.compress(b"{}"), zlib.compress(b"[1]")])
 def test_what_is_no_part_is_refused(part: bytes) -> None:
     with pytest.raises((MsgspecError, zlib.error)):
-        read_part(part)
+        read_part(unpacked(part))
 
 
 def test_only_the_state_changes() -> None:

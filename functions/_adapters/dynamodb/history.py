@@ -41,6 +41,11 @@ class History:
             found = [entry for entry in await self._look(flow_id, after, limit) if entry.seq <= max(now, youngest)]
         return found
 
+    @property
+    def settled(self) -> int:
+        """The number up to which every commit is done by now."""
+        return max(0, self._writer.stamps.now() - int(self._settle * 1_000_000))
+
     async def _look(self, flow_id: str | None, after: int, limit: int) -> list[HistoryEntry]:
         found = await (self._of_all(after, limit) if flow_id is None else self._of(keys.of_flow(flow_id), after))
         return _cut(sorted(found, key=lambda entry: (entry.seq, entry.flow_id, entry.ticket_id or "")), limit)

@@ -112,6 +112,10 @@ class DynamoViews:
         """Return transitions with `seq` above `after`, in order."""
         return await self._history.page(flow_id, after, limit)
 
+    async def last_seq(self) -> int:
+        """Return the number behind which the history of all flows has what comes from now on, and what just came."""
+        return self._history.settled
+
     async def audits(
         self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
     ) -> Sequence[AnyAudit]:

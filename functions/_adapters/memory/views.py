@@ -60,6 +60,10 @@ class MemoryViews:
         entries = islice(history, bisect_right(history, after, key=attrgetter("seq")), None)
         return list(islice((entry for entry in entries if flow_id in {None, entry.flow_id}), limit))
 
+    async def last_seq(self) -> int:
+        """Return the number behind which the history of all flows has only what comes from now on."""
+        return self._state.history[-1].seq if self._state.history else 0
+
     async def audits(
         self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
     ) -> Sequence[AnyAudit]:

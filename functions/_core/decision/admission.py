@@ -18,7 +18,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Phase, Reason
 from functions._core.records.values import FlowStatus, add_time, flow_id_of, stored_decision
-from functions._core.rules import Rules
+from functions._core.rules import LARGE_DECISION, Rules
 
 MAX_ID = 255
 """Characters of an id from outside, the width of the contract; ids become keys, header values and log fields."""
@@ -32,8 +32,9 @@ def admit(event: CloudEvent, text: bytes, now: datetime, rules: Rules) -> tuple[
 
     Raises `Rejected` as `decision_id_of` does.
     """
-    data = event.data
-    flow = _new_flow(event, decision_id_of(data), data, now, rules)
+    decision_id = decision_id_of(event.data)
+    hashed = content_hash(event.data, large=len(text) > LARGE_DECISION)
+    flow = _new_flow(event, decision_id, hashed, now, rules)
     return flow, ChangeSet(
         flow_id=flow.flow_id,
         flow=flow,
@@ -64,8 +65,8 @@ def decision_id_of(data: object) -> str:
     return decision_id
 
 
-def _new_flow(event: CloudEvent, decision_id: str, data: Mapping[str, Any], now: datetime, rules: Rules) -> Flow:
-    flow_id = flow_id_of(decision_id)
+def _new_flow(event: CloudEvent, decision_id: str, hashed: str, now: datetime, rules: Rules) -> Flow:
+    data, flow_id = event.data, flow_id_of(decision_id)
     return Flow(
         flow_id=flow_id,
         decision_id=decision_id,
@@ -73,7 +74,7 @@ def _new_flow(event: CloudEvent, decision_id: str, data: Mapping[str, Any], now:
         intent_id=_text(data.get("intent_id")),
         correlation_id=_text(data.get("correlation_id")) or event.extensions.get("correlationid") or flow_id,
         traceparent=_traceparent(event, data, flow_id),
-        content_hash=content_hash(data),
+        content_hash=hashed,
         received_at=now,
         # The default until C1 has read the decision's own deadline; it bounds the validation itself.
         sla_deadline=add_time(now, rules.default_sla),

@@ -72,7 +72,7 @@ def explain_flow(
         subject=flow.flow_id,
         status=flow.status.value,
         headline=_headline(flow, counts),
-        waits_for=_waits_for(flow),
+        waits_for=flow_waits_for(flow),
         since=since,
         next_wakeup_at=flow.next_wakeup_at,
         then=_then(flow, now, rules),
@@ -80,7 +80,8 @@ def explain_flow(
     )
 
 
-def _waits_for(flow: Flow) -> str | None:
+def flow_waits_for(flow: Flow) -> str | None:
+    """Return the thing that a flow waits for, as the end of a sentence; None when it has ended."""
     if flow.status is FlowStatus.GENERATING and over_limit(flow):
         of_key = any(reason.code == CONCURRENCY_LIMIT for reason in flow.reasons)
         return f"another flow {'of its concurrency key ' if of_key else ''}to end, as too many are in flight"
@@ -99,7 +100,7 @@ def _headline(flow: Flow, counts: Mapping[str, int]) -> str:
             return f"{name} has no open tickets left; its own end is recorded next."
         return f"{name} waits for {open_ones} of its {counted(flow.tickets_generated, 'ticket')} to end."
     paused = "is paused and " if flow.status is FlowStatus.PAUSED else ""
-    return f"{name} {paused}waits for {_waits_for(flow)}."
+    return f"{name} {paused}waits for {flow_waits_for(flow)}."
 
 
 def _undone(flow: Flow, counts: Mapping[str, int]) -> str:

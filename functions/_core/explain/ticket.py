@@ -90,7 +90,7 @@ def explain_ticket(  # noqa: PLR0913 the ticket, and all that is known around it
         subject=ticket.ticket_id,
         status=ticket.status.value,
         headline=f"Ticket {name_of(ticket)} {headline}.",
-        waits_for=None if ended else _waits_for(ticket, upstream),
+        waits_for=None if ended else ticket_waits_for(ticket, upstream),
         since=since,
         next_wakeup_at=ticket.next_wakeup_at,
         then=then_of_ticket(ticket, flow, now, rules, up_since),
@@ -109,11 +109,14 @@ def waiting_since(ticket: Ticket) -> datetime:
 def _headline(ticket: Ticket, flow: Flow, upstream: Sequence[Ticket], why_not_yet: str) -> tuple[str, datetime | None]:
     """Return the headline of the ticket, without its name, and since when it holds."""
     if ticket.live:
-        waits_for = _waits_for(ticket, upstream)
+        waits_for = ticket_waits_for(ticket, upstream)
         return f"waits for {waits_for}{why_not_yet}", waiting_since(ticket)
     if ticket.status is TicketStatus.COMPENSATING:
         since = flow.phase.entered_at if flow.status is FlowStatus.COMPENSATING else None
-        return f"was completed, and now its work is being undone: it waits for {_waits_for(ticket, upstream)}", since
+        return (
+            f"was completed, and now its work is being undone: it waits for {ticket_waits_for(ticket, upstream)}",
+            since,
+        )
     return _end(ticket), ticket.completed_at
 
 
@@ -136,7 +139,8 @@ def _end(ticket: Ticket) -> str:
     return f"was completed by worker {ticket.worker_id}{took}{undone}"
 
 
-def _waits_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
+def ticket_waits_for(ticket: Ticket, upstream: Sequence[Ticket] = ()) -> str:
+    """Return the thing that a ticket which has not ended waits for, as the end of a sentence; see `explain_ticket`."""
     if ticket.status is TicketStatus.COMPENSATING:
         found = next((t for t in upstream if t.ticket_id == ticket.compensation_ticket_id), None)
         return f"its compensation {f'{plain(found.task_id)} ({found.status})' if found else 'to end'}"

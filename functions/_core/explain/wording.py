@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from functions._core.decision.vocabulary import UNPRINTABLE, shown
 from functions._core.explain.spans import counted, span
@@ -77,8 +78,12 @@ def name_of(ticket: Ticket) -> str:
 
 def asked_of_worker(ticket: Ticket) -> str:
     """Return which worker the ticket needs."""
-    offers = [f"offers {listed([shown(name) for name in ticket.required_capabilities])}"]
-    wanted = offers if ticket.required_capabilities else []
-    if not SecurityLevel.INTERNAL.covers(ticket.security_level):
-        wanted = [*wanted, f"is cleared for {ticket.security_level}"]
+    return _asked(ticket.required_capabilities, ticket.security_level)
+
+
+@lru_cache(maxsize=128)  # of thousands of tickets that wait most need the same
+def _asked(capabilities: tuple[str, ...], security_level: SecurityLevel) -> str:
+    wanted = [f"offers {listed([shown(name) for name in capabilities])}"] if capabilities else []
+    if not SecurityLevel.INTERNAL.covers(security_level):
+        wanted = [*wanted, f"is cleared for {security_level}"]
     return f"a worker that {' and '.join(wanted)}" if wanted else "a worker"

@@ -20,6 +20,7 @@ from functions._core.machine.releasing import (
     readied,
     tolerate,
 )
+from functions._core.machine.relief import relieve
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.children import expected_ms, item_tickets, subflow_tickets
@@ -111,6 +112,7 @@ def _apply(builder: StepBuilder, ticket: Ticket, finding: Finding, around: Relat
     match finding:
         case Omitted(reason):
             omit(builder, ticket, reason, around)
+            relieve(builder, ticket, around)
         case Hopeless(reason):
             fail(builder, ticket, reason, around)
         case Waits():

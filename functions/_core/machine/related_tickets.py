@@ -18,7 +18,8 @@ class RelatedTickets:
     the counts by status (`tally`) of all tickets unless others are known to continue. `goes_on` says that something
     else is live for certain. `undone` are the tickets whose work compensations among all of these undo, by id.
     `parents` are those whose children are among all of these, by id, and `following` the children, by index, whose turn
-    it is next. `clock` are all live tickets of the flow where a wait may stop its clock.
+    it is next. `clock` are all live tickets of the flow where a wait may stop its clock. `beside` are tickets that may
+    get slack back from those that are skipped (see `relief`), by id.
     """
 
     dependants: Mapping[str, Ticket] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class RelatedTickets:
     parents: Mapping[str, Ticket] = field(default_factory=dict)
     following: Mapping[tuple[str, int], Ticket] = field(default_factory=dict)
     clock: Sequence[Ticket] = ()
+    beside: Mapping[str, Ticket] = field(default_factory=dict)
 
     @property
     def touched(self) -> Sequence[Ticket]:
@@ -128,13 +130,16 @@ async def _live_below(above: set[str], flow_id: str, ports: Ports) -> dict[str, 
     return found
 
 
-PAGE = 500
-"""Tickets read at a time; a plan with more is never in memory as a whole."""
+WHOLE = 500
+"""Tickets of a plan that may be in memory at once; of a larger one never all are."""
+
+PAGE = 100
+"""Tickets of a larger plan that are read at a time."""
 
 
 async def all_tickets(flow: Flow, ports: Ports) -> Sequence[Ticket | TicketFacts]:
     """Return a flow's tickets, or of a large plan the facts that telemetry needs, in the order of the plan."""
-    if flow.tickets_generated <= PAGE:
+    if flow.tickets_generated <= WHOLE:
         return await ports.store.tickets_of(flow.flow_id)
     facts: list[TicketFacts] = []
     cursor: str | None = None

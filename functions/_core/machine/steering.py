@@ -24,6 +24,7 @@ from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome, reached
 from functions._core.machine.related_tickets import NONE_RELATED, around_ends, stops_clock
 from functions._core.machine.releasing import decided, more_may_begin
+from functions._core.machine.relief import beside
 from functions._core.machine.resolved_values import (
     CHILDREN_AT_ONCE,
     children_of,
@@ -70,6 +71,10 @@ async def begun(findings: Mapping[str, Finding], others: AnyOutcome, context: Co
     if not around.clock and any(map(stops_clock, map(by_id.__getitem__, findings))):
         live = await ports.store.tickets_of(context.flow.flow_id, live_only=True)
         around = replace(around, clock=live)
+    if skipped := [by_id[i] for i, finding in findings.items() if isinstance(finding, Omitted)]:
+        after = {one.ticket_id: one for one in around.live}
+        touched = [await beside(one, after, ports.store) for one in skipped]
+        around = replace(around, beside={i: one for some in touched for i, one in some.items()})
     outcome = Begun(findings, around, others)
     large = any(isinstance(one, SubflowRead) and len(one.decision) > LARGE_DECISION for one in findings.values())
     return reached(lambda: outcome, heavy=large or len(around.touched) + len(around.clock) > LARGE_STEP)

@@ -1,8 +1,8 @@
 """Slack: how tickets and flows stand against the deadline, and whether another attempt still fits.
 
-Latest start and latest finish are constants of C2; slack follows from them and the clock, so nothing is ever
-recomputed over a whole plan. A live ticket wakes up when its wait is over (`until`) or when its slack state is due to
-change, whichever comes first.
+Latest start and latest finish are from C2; slack follows from them and the clock, so nothing is recomputed over a
+whole plan. Only the step that skips a branch gives the tickets beside it more time (`machine.relief`). A live ticket
+wakes up when its wait is over (`until`) or when its slack state is due to change, whichever comes first.
 """
 
 from datetime import datetime, timedelta

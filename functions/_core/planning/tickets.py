@@ -236,7 +236,7 @@ def intact(ticket: Ticket) -> bool:
 def _hash_over(ticket: Ticket, fields: frozenset[str]) -> str:
     kept = {name: as_json(getattr(ticket, name)) for name in fields}
     del kept["sla"]["deadline"]  # its share of the SLA moves with a pause or a redrive of the flow
-    return content_hash(kept)
+    return content_hash(kept, large=ticket.control is not None)  # it may hold a list of 10,000 items
 
 
 class TicketCorrupted(Undeliverable):

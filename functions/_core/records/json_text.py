@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from json.decoder import JSONArray, JSONDecodeError, JSONObject  # type: ignore[attr-defined] # the parts in Python
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
@@ -125,10 +125,46 @@ def check_depth(value: object) -> None:
         level = below
 
 
-def content_hash(data: object) -> str:
-    """Return the SHA-256 (64 hexadecimal digits) of `data` as canonical JSON: sorted keys, compact, UTF-8."""
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return sha256(canonical.encode()).hexdigest()
+def content_hash(data: object, *, large: bool = False) -> str:
+    """Return the SHA-256 (64 hexadecimal digits) of `data` as canonical JSON: sorted keys, compact, UTF-8.
+
+    The text of `large` data is made piece by piece: as one it takes four times its size while it is made.
+    """
+    found = sha256()
+    for piece in _pieces(data) if large else (_canonical(data),):
+        found.update(piece.encode())
+    return found.hexdigest()
+
+
+def _canonical(data: object) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+ENTRIES_AT_ONCE = 200
+"""Entries of a long list whose text is made at once."""
+
+
+def _pieces(data: object) -> Iterator[str]:
+    """Yield canonical JSON in pieces; recursion is safe, as `MAX_DEPTH` limits what is read."""
+    if isinstance(data, dict):
+        yield "{"
+        for number, key in enumerate(sorted(data)):
+            yield f"{',' if number else ''}{_canonical(key)}:"
+            yield from _pieces(data[key])
+        yield "}"
+    elif isinstance(data, list) and len(data) > ENTRIES_AT_ONCE:
+        for start in range(0, len(data), ENTRIES_AT_ONCE):
+            yield "," if start else "["
+            yield _canonical(data[start : start + ENTRIES_AT_ONCE])[1:-1]
+        yield "]"
+    elif isinstance(data, list):
+        yield "["
+        for number, entry in enumerate(data):
+            yield "," if number else ""
+            yield from _pieces(entry)
+        yield "]"
+    else:
+        yield _canonical(data)
 
 
 class _Steps(json.JSONDecoder):
@@ -164,6 +200,9 @@ def _check_text(value: object) -> None:
 
 def json_size(data: object) -> int:
     """Return how many bytes `data` takes as compact JSON, UTF-8."""
+    if isinstance(data, list) and len(data) > ENTRIES_AT_ONCE:  # one text of it all would take four times its size
+        starts = range(0, len(data), ENTRIES_AT_ONCE)
+        return sum(json_size(data[start : start + ENTRIES_AT_ONCE]) - 1 for start in starts) + 1
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 

@@ -157,7 +157,9 @@ def _model_of(cls: type[Record]) -> type[BaseModel]:
     fields: dict[str, Any] = {
         field.name: (field.type, ... if field.required else _default_of(field)) for field in structs.fields(cls)
     }
-    return create_model(cls.__name__, __base__=Model, __module__=cls.__module__, __doc__=cls.__doc__, **fields)
+    model = create_model(cls.__name__, __base__=Model, __module__=cls.__module__, __doc__=cls.__doc__, **fields)
+    model.model_rebuild()  # now: what is put off would be made again wherever a route shows the record
+    return model
 
 
 def _default_of(field: structs.FieldInfo) -> object:

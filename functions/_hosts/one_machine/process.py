@@ -23,6 +23,7 @@ from functions._engine.secrets import environment_with_secrets
 from functions._engine.settings import Settings
 from functions._engine.webhooks import LEASE, Webhooks
 from functions._hosts.api_app import api_app
+from functions._hosts.one_machine.calculator import Calculator
 from functions._hosts.open_store import open_store
 from functions._hosts.serving import listen, new_event_loop, recorder_of, serving, tune, url_of
 from functions._hosts.webhooks import local_webhooks, webhook_services
@@ -131,7 +132,7 @@ async def _serving(
     clocks: list[asyncio.Task[None]] = []
     try:
         offered = webhook_services(platform, settings, calls, webhooks) if settings.webhooks else None
-        app = api_app(platform, settings, store.check, calls, offered)
+        app = api_app(platform, settings, store.check, calls, offered, Calculator().calculate)
         async with serving(app, settings, listener), _serving_grpc(app, settings) as grpc_port:
             # The clock last: reports that waited for the platform to come back are heard before anything times out.
             works = (

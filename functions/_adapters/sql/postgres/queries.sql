@@ -434,6 +434,9 @@ SELECT count(*) FROM (SELECT FROM ticket WHERE position > 0 /* filters */ LIMIT 
 -- name: history_settled
 SELECT flowc_history_settled()
 
+-- name: history_last
+SELECT coalesce(least(flowc_history_settled(), max(seq)), 0) FROM history
+
 -- name: history_page
 SELECT seq, flow_id, doc FROM history WHERE seq > :after AND seq <= :settled ORDER BY seq LIMIT :limit
 

@@ -89,6 +89,10 @@ class PostgresViews:
             sql, values["flow_id"] = SQL["history_page_of_flow"], text(flow_id)
         return await self._database.filled(limit, sql, values, read_history_rows)
 
+    async def last_seq(self) -> int:
+        """Return the number behind which the history of all flows has only what comes from now on."""
+        return int(await self._database.value("history_last"))
+
     async def audits(
         self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
     ) -> Sequence[AnyAudit]:

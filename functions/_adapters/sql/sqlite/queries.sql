@@ -326,6 +326,9 @@ SELECT count(*) FROM (SELECT 1 FROM ticket WHERE position > 0 /* filters */ LIMI
 -- name: history_page
 SELECT seq, flow_id, doc FROM history WHERE seq > :after ORDER BY seq LIMIT :limit;
 
+-- name: history_last
+SELECT coalesce(max(seq), 0) FROM history;
+
 -- name: history_page_of_flow
 SELECT seq, flow_id, doc FROM history
 WHERE flow = coalesce((SELECT position FROM flow WHERE flow_id = :flow_id), 0) AND flow_id = :flow_id AND seq > :after

@@ -7,14 +7,14 @@ from threading import Lock
 
 from functions._adapters.documents import read_document
 from functions._adapters.sql import queries
-from functions._adapters.ticket_parts import Constant, read_part, read_ticket
+from functions._adapters.ticket_parts import Constant, read_part, read_ticket, unpacked
 from functions._core.records.models import Ticket
 from functions._core.records.set_aside import RecordKind, SetAside
 
 SQL = queries("sqlite")
 
-KEPT = 64
-"""Parts that are kept unpacked: some ten megabytes at most for plans of the usual kind."""
+KEPT_BYTES = 1024 * 1024
+"""Bytes of the parts that are kept unpacked, as JSON: 16 of the usual kind, which take three times as much memory."""
 
 Row = tuple[str, str, int | None, int | None, str]
 """Id, flow, part, place in the part and document of a ticket."""
@@ -28,7 +28,8 @@ class TicketReader:
 
     def __init__(self, aside: SetAside) -> None:
         self._aside = aside
-        self._parts: dict[int, Sequence[Constant]] = {}
+        self._parts: dict[int, tuple[Sequence[Constant], int]] = {}
+        self._bytes = 0
         self._lock = Lock()
 
     def tickets(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> list[Ticket]:
@@ -47,11 +48,18 @@ class TicketReader:
 
     def _part(self, connection: sqlite3.Connection, part: int) -> Sequence[Constant]:
         known = self._parts.get(part)
-        if known is None:
-            ((packed,),) = connection.execute(SQL["part"], {"part": part}).fetchall()
-            known = read_part(packed)
-            with self._lock:
-                self._parts[part] = known
-                if len(self._parts) > KEPT:
-                    del self._parts[next(iter(self._parts))]
-        return known
+        if known is not None:
+            return known[0]
+        ((packed,),) = connection.execute(SQL["part"], {"part": part}).fetchall()
+        text = unpacked(packed)
+        read = read_part(text)
+        self._keep(part, read, len(text))
+        return read
+
+    def _keep(self, part: int, read: Sequence[Constant], size: int) -> None:
+        with self._lock:
+            if part not in self._parts:
+                self._parts[part] = read, size
+                self._bytes += size
+            while self._bytes > KEPT_BYTES and len(self._parts) > 1:  # the tickets of one part are read together
+                self._bytes -= self._parts.pop(next(iter(self._parts)))[1]

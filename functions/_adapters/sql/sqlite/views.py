@@ -112,6 +112,10 @@ class SqliteViews:
         sql = SQL["history_page" if flow_id is None else "history_page_of_flow"]
         return await self._fill(sql, {"flow_id": flow_id, "after": after}, limit, read_history_rows)
 
+    async def last_seq(self) -> int:
+        """Return the number behind which the history of all flows has only what comes from now on."""
+        return int(await self._database.browse(lambda c: c.execute(SQL["history_last"]).fetchone()[0]))
+
     async def audits(
         self, flow_id: str | None, limit: int, *, kind: AuditKind | None = None, valid: bool | None = None
     ) -> Sequence[AnyAudit]:

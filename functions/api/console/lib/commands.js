@@ -141,7 +141,7 @@ export function changes(answers) {
     else for (const change of answer.changes) lines.push([answer, change]);
   }
   const line = ([answer, change]) => h('li', {}, answers.length > 1 && `${answer.decision_id}: `, h('b', {}, change.task_id ?? 'flow'),
-    ` ${words(change.from_status)} → ${words(change.to_status)}`, change.cause && ` (${words(change.cause)})`);
+    change.to_status ? ` ${words(change.from_status)} → ${words(change.to_status)}` : ` ${words(change.type.split('.').pop())}`, change.cause && ` (${words(change.cause)})`);
   return [h('ul', {}, Object.entries(refused).map(([message, times]) => h('li', { class: 'bad' }, times > 1 && `${times} times: `, message))),
     h('p', {}, lines.length ? `${counted(lines.length, 'change')}:` : 'Nothing changes.'),
     h('ul', {}, lines.slice(0, MOST).map(line), lines.length > MOST && h('li', {}, `and ${lines.length - MOST} more`))];

@@ -36,7 +36,7 @@ export function graph(ctx, run, then = null) {
     status: (ticket) => (then ? then.tickets.get(ticket.ticket_id)?.to_status ?? 'PENDING' : draw.now(ticket).status) };
   const near = ({ x, y, width: w, height: tall }) => x * zoom < at.left + at.width + AROUND && (x + w) * zoom > at.left - AROUND && y * zoom < at.top + at.height + AROUND && (y + tall) * zoom > at.top - AROUND;
   return h('div', { key: 'graph' },
-    h('div', { class: 'row small' }, select([['', 'group if large'], ['none', 'every ticket'], ['level', 'by level'], ['type', 'by level and type']], by, (value) => ctx.set({ by: value, open: '' }), { 'aria-label': 'Group tickets' }),
+    h('div', { class: 'row small' }, select([['', 'group if large'], ['none', 'every ticket'], ['level', 'by level'], ['type', 'by level and type']], by, (value) => { at.zoom = undefined; ctx.set({ by: value, open: '' }); }, { 'aria-label': 'Group tickets' }),
       button('−', () => zoomBy(ctx, 1 / STEP), { 'aria-label': 'Zoom out' }), button('+', () => zoomBy(ctx, STEP), { 'aria-label': 'Zoom in' }), button('Fit', () => zoomBy(ctx, 0)),
       opened.size > 0 && button('Close all', () => ctx.set({ open: '' })),
       h('span', { class: 'legend soft' }, ['COMPLETED', 'RUNNING', 'PENDING', 'WAITING', 'FAILED'].map((status) => h('span', {}, h('span', { class: `badge ${tone(status)}` }, sign(status)), ` ${words(status)}`)), '◆ critical path')),
@@ -51,7 +51,7 @@ function drawn(box, { zoom, toggle, then, now, status }) {
   const name = ticket ? ticket.task_id : `${box.type ? words(box.type) : `level ${box.level}`} · ${counted(below.length, 'ticket')}`;
   const slack = then ? null : ticket ? slackOf(ticket) : Math.min(...below.map((one) => slackOf(now(one)) ?? Infinity));
   const state = ticket && status(ticket), worked = ticket && !then && (ENDED.has(state) || state === 'RUNNING') ? tookOf(ticket) : null;
-  const line = [ticket ? `${sign(state)} ${words(state)}` : states.map(([one, list]) => `${list.length} ${words(one)}`).join(', '),
+  const line = below && ticket ? `${sign(state)} ${words(state)}` : [ticket ? `${sign(state)} ${words(state)}` : states.map(([one, list]) => `${list.length} ${words(one)}`).join(', '),
     worked !== null && span(worked), Number.isFinite(slack ?? NaN) && `slack ${span(slack)}`].filter(Boolean).join(' · ');
   const title = [name, ticket?.description, line, critical && 'on the critical path', ticket?.worker_id && `worker ${ticket.worker_id}`, ticket?.reason?.message].filter(Boolean).join('\n');
   const over = slack !== null && slack < 0, readable = zoom >= READABLE;
@@ -59,13 +59,13 @@ function drawn(box, { zoom, toggle, then, now, status }) {
   return svg('g', { key: box.id, class: `box ${ticket ? tone(state) : 'group'}${critical ? ' critical' : ''}${over ? ' over' : ''}${inner ? ' inner' : ''}`, transform: `translate(${box.x} ${box.y})` },
     svg(ticket ? 'a' : 'g', ticket ? { href: `/console/tickets/${encodeURIComponent(ticket.ticket_id)}`, 'aria-label': title } : press(`${title}. Open or close`, () => toggle(box.id)),
       readable && svg('title', {}, title), svg('rect', { width, height, rx: 7 }),
-      readable && svg('text', { x: 9, y: 18, class: 'name' }, `${critical ? '◆ ' : ''}${middle(name, 24)}`), readable && !inner && svg('text', { x: 9, y: 34 }, middle(line, below && ticket ? 18 : 32)),
+      readable && svg('text', { x: 9, y: 18, class: 'name' }, `${critical ? '◆ ' : ''}${middle(name, 24)}`), readable && !inner && svg('text', { x: 9, y: 34 }, middle(line, 32)),
       !inner && states?.map(([one, list]) => {
         const share = (list.length / below.length) * (width - 16);
         return svg('rect', { class: `share ${tone(one)}`, x: (x += share) - share, y: height - 7, width: share, height: 4 });
       })),
     below && (ticket || inner) && readable && svg('g', { class: 'opener', ...press(`${inner ? 'Close' : 'Open'} ${name}`, () => toggle(box.id)) },
-      svg('rect', { x: width - 70, y: inner ? 4 : 20, width: 64, height: 19, rx: 5 }), svg('text', { x: width - 11, y: inner ? 18 : 34, 'text-anchor': 'end' }, `${inner ? '▾' : '▸'} ${ticket?.children ? `${ticket.children.completed}/${ticket.children.total}` : below.length}`)));
+      svg('rect', { x: width - 66, y: inner ? 4 : 20, width: 60, height: 19, rx: 5 }), svg('text', { x: width - 11, y: inner ? 18 : 34, 'text-anchor': 'end' }, `${inner ? '▾' : '▸'} ${ticket?.children ? `${ticket.children.completed}/${ticket.children.total}` : below.length}`)));
 }
 
 /** Zoom around a point of the picture, its middle if none is given; a factor of 0 shows all of it. */

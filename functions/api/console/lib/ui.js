@@ -34,7 +34,7 @@ export function slaBar(flow) {
     const left = until - at;
     const used = Math.min(1, Math.max(0, (at - from) / Math.max(1, until - from)));
     const state = left < 0 ? 'bad' : !flow.ended_at && (flow.announced === 'at_risk' || used > 0.8) ? 'warn' : 'good';
-    const text = flow.ended_at ? (left < 0 ? `${span(-left)} late` : `met, ${span(left)} left`) : left < 0 ? `${span(-left)} over` : `${span(left)} left`;
+    const text = flow.ended_at ? (left < 0 ? `${span(-left)} late` : `${flow.status === 'COMPLETED' ? 'met, ' : ''}${span(left)} left`) : left < 0 ? `${span(-left)} over` : `${span(left)} left`;
     return { used, state, text };
   };
   const { used, state, text } = values();

@@ -4,7 +4,7 @@ import { api } from '../lib/api.js';
 import { ask, FLOW_COMMANDS } from '../lib/commands.js';
 import { h, morph } from '../lib/dom.js';
 import { count, counted, now, span } from '../lib/format.js';
-import { badge, button, empty, field, flowLink, parts, select, since, slaBar, table, words } from '../lib/ui.js';
+import { badge, button, empty, field, flowLink, parts, select, since, slaBar, table, toast, words } from '../lib/ui.js';
 
 const LIMIT = 50;
 const LOOKS = 5; // pages that are read in search of the first flow that fits
@@ -107,6 +107,7 @@ async function chooseAll(ctx) {
     cursor = page.cursor;
     if (!cursor || found.size >= MOST) { Object.assign(local, { chosen: found, counting: null, more: Boolean(cursor) }); break; }
   }
+  if (!found.size) toast('No flow fits now.');
   drawn(ctx);
 }
 
