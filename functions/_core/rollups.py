@@ -56,7 +56,7 @@ WINDOWS = {
 }
 
 
-class Bucket(Record):
+class FlowBucket(Record):
     """The flows that ended within a span of time, counted."""
 
     start: Timestamp
@@ -79,7 +79,7 @@ class Bucket(Record):
     """Why those of them that did not end COMPLETED did not: their first reasons, by code."""
 
 
-def with_flows(bucket: Bucket, flows: Iterable[Flow], window: RollupWindow) -> Bucket:
+def with_flows(bucket: FlowBucket, flows: Iterable[Flow], window: RollupWindow) -> FlowBucket:
     """Return a bucket with more flows counted, all of which ended within its span."""
     names = ("outcomes", "durations", "received", "tickets", "reasons")
     counts = {name: Counter(getattr(bucket, name)) for name in names}
@@ -99,7 +99,7 @@ def with_flows(bucket: Bucket, flows: Iterable[Flow], window: RollupWindow) -> B
     return bucket.but(met=met, missed=late, **{name: dict(found) for name, found in counts.items()})
 
 
-def merged(first: Bucket, *others: Bucket) -> Bucket:
+def merged(first: FlowBucket, *others: FlowBucket) -> FlowBucket:
     """Return one bucket for all that the given ones count; it begins where the first of them does."""
     counts = {name: Counter(getattr(first, name)) for name in ("outcomes", "durations", "received", "tickets")}
     reasons = Counter(first.reasons)
@@ -120,7 +120,7 @@ def merged(first: Bucket, *others: Bucket) -> Bucket:
 
 
 def admitted(
-    buckets: Iterable[Bucket], under_way: Iterable[Flow], window: RollupWindow, starts: Sequence[datetime]
+    buckets: Iterable[FlowBucket], under_way: Iterable[Flow], window: RollupWindow, starts: Sequence[datetime]
 ) -> Sequence[int]:
     """Return how many flows arrived in each bucket of a window: those that ended later in it, and those under way."""
     arrivals: Counter[str] = Counter()

@@ -16,7 +16,7 @@ from functions._core.errors import Conflict, Unavailable
 from functions._core.ports import Entry, Ports
 from functions._core.records.models import Flow
 from functions._core.records.record import decode, encode
-from functions._core.rollups import Bucket, RollupWindow, with_flows
+from functions._core.rollups import FlowBucket, RollupWindow, with_flows
 
 SPACE = "rollups"
 
@@ -50,7 +50,7 @@ class Rollup:
     """The buckets of a window, the oldest first, and the flows under way; `all_under_way` unless there were more."""
 
     at: datetime
-    buckets: Sequence[Bucket]
+    buckets: Sequence[FlowBucket]
     under_way: Sequence[Flow]
     all_under_way: bool
 
@@ -75,7 +75,7 @@ async def read_rollup(ports: Ports, window: RollupWindow, now: datetime) -> Roll
     """Return the rollup of a window that ends at `now`, and keep what of it changes no more."""
     starts = window.starts(now)
     entries = await _kept(ports, window, starts)
-    buckets = {start: Bucket(start=start, since=start + window.width) for start in starts}
+    buckets = {start: FlowBucket(start=start, since=start + window.width) for start in starts}
     buckets |= {start: bucket for start, (bucket, _) in entries.items()}
     over = [start for start in starts if start + window.width + SETTLES <= now]
     before = {start: buckets[start] for start in over}
@@ -91,7 +91,7 @@ async def read_rollup(ports: Ports, window: RollupWindow, now: datetime) -> Roll
 
 
 async def _count(
-    ports: Ports, window: RollupWindow, buckets: dict[datetime, Bucket], starts: Sequence[datetime], now: datetime
+    ports: Ports, window: RollupWindow, buckets: dict[datetime, FlowBucket], starts: Sequence[datetime], now: datetime
 ) -> None:
     """Count the flows of buckets from where they were counted to, back to their starts, as far as a look goes."""
     left = LOOKED_AT
@@ -117,7 +117,7 @@ async def _page(ports: Ports, since: datetime, until: datetime, limit: int) -> t
     return (whole, last + TICK) if whole else (flows, last)
 
 
-def _gaps(buckets: Mapping[datetime, Bucket], starts: Sequence[datetime]) -> Sequence[tuple[datetime, datetime]]:
+def _gaps(buckets: Mapping[datetime, FlowBucket], starts: Sequence[datetime]) -> Sequence[tuple[datetime, datetime]]:
     """Return the spans in which flows are not counted, the newest first; buckets side by side are one."""
     gaps: list[tuple[datetime, datetime]] = []
     for start in reversed(starts):
@@ -131,12 +131,12 @@ def _gaps(buckets: Mapping[datetime, Bucket], starts: Sequence[datetime]) -> Seq
 
 async def _kept(
     ports: Ports, window: RollupWindow, starts: Sequence[datetime]
-) -> Mapping[datetime, tuple[Bucket, Entry]]:
+) -> Mapping[datetime, tuple[FlowBucket, Entry]]:
     """Return the kept buckets of a window by their start; one that cannot be read is counted again."""
-    found: dict[datetime, tuple[Bucket, Entry]] = {}
+    found: dict[datetime, tuple[FlowBucket, Entry]] = {}
     for entry in await ports.key_values.page(SPACE, _key(window, starts[0] - TICK), window.count):
         try:
-            bucket = decode(Bucket, entry.value)
+            bucket = decode(FlowBucket, entry.value)
         except MsgspecError:
             continue
         if entry.key == _key(window, bucket.start) and bucket.start in starts:
@@ -144,7 +144,7 @@ async def _kept(
     return found
 
 
-async def _keep(ports: Ports, window: RollupWindow, bucket: Bucket, version: int) -> None:
+async def _keep(ports: Ports, window: RollupWindow, bucket: FlowBucket, version: int) -> None:
     expires = bucket.start + window.width * (window.count + 1) + KEPT
     try:
         await ports.key_values.put(

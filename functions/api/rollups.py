@@ -7,7 +7,7 @@ from fastapi import Query
 
 from functions._core.records.record import Record
 from functions._core.records.values import SlackState, Timestamp
-from functions._core.rollups import WINDOWS, Bucket, admitted, merged, percentile
+from functions._core.rollups import WINDOWS, FlowBucket, admitted, merged, percentile
 from functions.api.documents import problems
 from functions.api.routes import Routes
 from functions.api.services import Services
@@ -108,7 +108,7 @@ async def get_rollups(
     )
 
 
-def _counts(bucket: Bucket, arrived: int, *, whole: bool) -> dict[str, Any]:
+def _counts(bucket: FlowBucket, arrived: int, *, whole: bool) -> dict[str, Any]:
     return {
         "admitted": arrived,
         "ended": bucket.outcomes,
@@ -121,6 +121,6 @@ def _counts(bucket: Bucket, arrived: int, *, whole: bool) -> dict[str, Any]:
     }
 
 
-def _reasons(whole: Bucket) -> Sequence[ReasonCount]:
+def _reasons(whole: FlowBucket) -> Sequence[ReasonCount]:
     ordered = sorted(whole.reasons.items(), key=lambda one: (-one[1], one[0]))
     return [ReasonCount(code=code, count=count) for code, count in ordered[:MOST_REASONS]]

@@ -168,7 +168,7 @@ async def test_large_bodies_unknown_flows_and_plans_are_refused(platform: OneMac
     for route in (SIMULATIONS, COSTS):
         problem_of(await platform.client.post(route, content=large, headers=headers), 413, "too_large")
         workers = {"workers": FLEET} if route == SIMULATIONS else {}
-        problem_of(await platform.client.post(route, json={"flow_id": "nobody", **workers}), 404, "not_found")
+        problem_of(await platform.client.post(route, json={"flow_id": "nobody", **workers}), 404, "unknown_flow")
         problem_of(await platform.client.post(route, json={"plan": "nobody@1.0.0", **workers}), 422, "unknown_plan")
     deep = b'{"plan": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     assert (await platform.client.post(SIMULATIONS, content=deep, headers=headers)).status_code in {400, 422}
@@ -192,7 +192,7 @@ def program(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
     monkeypatch.setattr(calculator, "HOME", folder)
 
 
-SAYS_WHO = "import os, pathlib\\npathlib.Path('pid').write_text(str(os.getpid()))\\n"
+SAYS_WHO = "import os, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\n"
 
 
 def runs(file: Path) -> bool:

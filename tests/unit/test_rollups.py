@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from functions._core.records.models import Flow, Reason
 from functions._core.records.values import Outcome
-from functions._core.rollups import CODES, OTHER, WINDOWS, Bucket, admitted, cell_of, merged, percentile, with_flows
+from functions._core.rollups import CODES, OTHER, WINDOWS, FlowBucket, admitted, cell_of, merged, percentile, with_flows
 from tests.support.builders import make_flow
 
 HOUR = WINDOWS["1h"]
 START = datetime(2025, 3, 1, 12, tzinfo=UTC)
-EMPTY = Bucket(start=START, since=START)
+EMPTY = FlowBucket(start=START, since=START)
 
 
 def flow(outcome: str, took_ms: int, late: bool, code: str, number: int = 1) -> Flow:

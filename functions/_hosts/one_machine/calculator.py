@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import functions
 from functions._core.errors import Rejected, Unavailable
 from functions._observability import logs
 
@@ -19,7 +18,7 @@ PROGRAM = "functions._cli.calculations"
 LONGEST_S = 60.0
 """Seconds after which a calculation is killed; one that has the processor for itself meets its own bound before."""
 
-HOME = Path(functions.__file__).parent.parent
+HOME = Path(__file__).parents[3]
 
 
 class Calculator:

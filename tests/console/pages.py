@@ -1,0 +1,74 @@
+"""All pages of the console, and a platform with something on each of them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from functions.api.console_files import FOLDER
+from functions.api.roles import ROLES
+from tests.console.browser import Person
+from tests.support.processes import Platform
+from tests.support.world import decision, task
+
+ROUTE = re.compile(r"^  \['([^']+)', '[^']+', '\w*'(?:, '(\w+)')?\],$", re.MULTILINE)
+STUCK = "GET /api/v1/stuck"
+TABS = ("graph", "timeline", "history", "data", "compare")
+
+
+def modules() -> Mapping[str, str]:
+    """Return the addresses of the pages, as the router has them, with their modules."""
+    text = (FOLDER / "app.js").read_text(encoding="utf-8")
+    return {address: module or address for address, module in ROUTE.findall(text)}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Ids of what the pages with an id show."""
+
+    flow_id: str
+    ticket_id: str
+    worker_id: str
+
+    def pages(self) -> Sequence[str]:
+        """Return the addresses of all pages that are there, those of a flow with each of its tabs."""
+        ids = {":flow_id": self.flow_id, ":ticket_id": self.ticket_id, ":worker_id": self.worker_id}
+        found = []
+        for address, module in modules().items():
+            if (FOLDER / "pages" / f"{module}.js").exists() and (module != "stuck" or STUCK in ROLES):
+                path = "/console/" + re.sub(r":\w+", lambda name: ids[name[0]], address)
+                found += [f"{path}?tab={tab}" for tab in TABS] if module == "flow" else [path]
+        return found
+
+
+def form(text: str) -> Mapping[str, Any]:
+    """Return the form of an approval that says `text` wherever it can."""
+    choice = {"title": text, "description": text, "enum": [text, "no"]}
+    return {"type": "object", "properties": {"why": {"type": "string", "title": text, "default": text}, "how": choice}}
+
+
+async def something(platform: Platform, text: str = "release", **more: Any) -> Shown:
+    """Let flows complete, fail and wait, with `text` where people may write text; return what to look at."""
+    told = decision(
+        task("first", description=text, parameters={"output": {"said": text}, "log": text}),
+        task("second", "first", description=text, max_retries=0, parameters={"error": text}),
+        task("third", "first", description=text),
+        **more,
+    )
+    flow_id = await platform.submit(told)
+    await platform.ended(flow_id)
+    question = {"task_id": "ask", "task_type": "APPROVE", "description": text, "dependencies": []}
+    asked = {**question, "approval": {"message": text, "form": form(text)}}
+    again = {name: value for name, value in more.items() if name not in {"decision_id", "plan_id"}}
+    await platform.submit(decision(asked, task("stuck", required_capabilities=["none"]), **again))
+    ticket = (await platform.tickets(flow_id))["second"]
+    return Shown(flow_id, ticket["ticket_id"], ticket["worker_id"] or "worker-1")
+
+
+async def settled(person: Person, page: Page, path: str) -> None:
+    """Open a page in a tab, and wait until it shows what it has."""
+    await page.goto(f"{person.url}{path}")
+    await expect(page.locator("main h1").first).to_be_visible()
+    await expect(page.locator("main .loading")).to_have_count(0)
