@@ -9,7 +9,7 @@ import { badge, empty, field, link, parts, select, since, table } from '../lib/u
 export const address = (id) => path`/console/workers/${id}`;
 const DOMAINS = ['BUILD', 'DEPLOY', 'TEST', 'VALIDATE', 'EXECUTE', 'QUERY', 'TRANSFORM'];
 const STATES = [['', 'all'], ['healthy', 'healthy'], ['degraded', 'degraded'], ['unhealthy', 'unhealthy'], ['draining', 'draining'], ['busy', 'no slot free'], ['open', 'breaker not closed']];
-const MOST = 300;
+const MOST = 100;
 
 export const state = (worker) => [badge(worker.health), worker.draining && [' ', badge('paused', 'draining')]];
 export const breaker = (worker) => badge(worker.breaker, worker.breaker === 'closed' ? 'closed' : [worker.breaker.replace('_', ' '), worker.suspended_until && [' until ', since(worker.suspended_until)]]);
