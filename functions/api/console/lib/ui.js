@@ -65,7 +65,7 @@ export const facts = (list) => h('dl', { class: 'facts' }, list.filter(([, conte
  * `row(item)` gives `{key, href, class}` of a row: with `href`, j, k and Enter walk through the rows.
  */
 export const table = (columns, items, row = () => ({}), caption = '') => h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption || 'table' },
-  h('table', {}, h('thead', {}, h('tr', {}, columns.map((column) => h('th', { scope: 'col', class: classes(column) }, column.name)))),
+  h('table', {}, h('thead', {}, h('tr', {}, columns.map((column) => h(column.name ? 'th' : 'td', { scope: column.name ? 'col' : null, class: classes(column) }, column.name)))),
     h('tbody', {}, items.map((item) => {
       const { key, href, class: name } = row(item);
       return h('tr', { key, class: name, 'data-row': href, tabindex: href ? '-1' : null }, columns.map((column) => h('td', { class: classes(column) }, column.cell(item))));
