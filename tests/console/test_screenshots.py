@@ -29,7 +29,7 @@ LARGEST = 80_000
 """Bytes of a picture."""
 
 NARROW = 380
-"""Pixels of a telephone, whose pictures show what is seen first; the others show the whole page."""
+"""Pixels of a telephone."""
 
 PAGES = {
     "overview": "/console/overview",
@@ -92,6 +92,6 @@ async def test_a_picture_of_every_page(
             await settled(person, page, path.format(flow=flow_id, ticket=ticket_id))
             await expect(page.get_by_text(re.compile("Reading tickets|Asking…"))).to_have_count(0)
             file: Path = IMAGES / f"console-{name}-{scheme}-{width}.png"
-            picture = png(*await paletted(page, await page.screenshot(full_page=width > NARROW)))
+            picture = png(*await paletted(page, await page.screenshot()))
             assert len(picture) < LARGEST, file
             await asyncio.to_thread(file.write_bytes, picture)
