@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative topics protos sam browser clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative topics protos sam browser screenshots clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -57,6 +57,9 @@ test: $(ready) $(emulators) $(browser) ## run all tests but the slow ones
 
 test-slow: $(ready) $(emulators) $(clients) $(browser) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
+
+screenshots: $(ready) $(browser) ## make the pictures of the console in docs/images
+	@SCREENSHOTS=1 $(python) -m pytest tests/console/test_screenshots.py -p no:randomly
 
 sim: $(ready) ## simulate 1,000 flows with every fault, and check every invariant at each of their steps
 	@.venv/bin/flowc simulate --runs 1000

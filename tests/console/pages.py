@@ -58,7 +58,7 @@ async def something(platform: Platform, text: str = "release", **more: Any) -> S
         **more,
     )
     flow_id = await platform.submit(told)
-    await platform.ended(flow_id)
+    assert (await platform.ended(flow_id))["status"] == "FAILED"
     question = {"task_id": "ask", "task_type": "APPROVE", "description": text, "dependencies": []}
     asked = {**question, "approval": {"message": text, "form": form(text)}}
     again = {name: value for name, value in more.items() if name not in {"decision_id", "plan_id"}}

@@ -42,7 +42,7 @@ async def test_every_page_is_accessible(browser: Browser, platform: Platform, sc
     async with somebody(browser, platform.url, color_scheme=scheme, viewport=viewport) as person:
         await person.context.add_init_script(axe())
         page = await person.tab("/console/flows")
-        wrong = {}
+        wrong: dict[str, Any] = {}
         for path in shown.pages():
             await settled(person, page, path)
             wrong |= {path: found} if (found := await violations(page)) else {}

@@ -45,10 +45,7 @@ async def test_no_text_of_a_decision_a_worker_or_an_output_becomes_markup(person
         platform,
         text,
         decision_id=f"{MARKUP[:90]}{mark}",
-        plan_id=f"{LINK}{mark}",
         intent_id=HIDDEN[:24].replace("\u0007", "") + MARKUP[:60],
-        priority="HIGH",
-        labels={"team": MARKUP[:60], "link": LINK},
     )
     page = await person.tab("/console/flows")
     seen = set()

@@ -143,7 +143,7 @@ async def test_dead_letters_are_counted_before_several_are_dropped(person: Perso
 
 
 async def test_a_schedule_is_paused_resumed_and_run(person: Person, platform: Platform) -> None:
-    given = {"decision": decision(task("a")), "cron": "0 3 * * *"}
+    given: dict[str, Any] = {"decision": decision(task("a")), "cron": "0 3 * * *"}
     del given["decision"]["decision_id"]
     assert (await platform.call("PUT", "/api/v1/schedules/nightly", given))[0] == 201
     page = await person.tab("/console/schedules?name=nightly")

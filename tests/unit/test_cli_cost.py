@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions._cli import cost_command
+from functions._cost import run
 from functions._cost.prices import PRICES
 from tests.support.command_line import flowc, written
 from tests.support.world import task
@@ -17,7 +17,7 @@ RIVALS = {"Step Functions Standard", "Lambda durable functions"}
 @pytest.fixture(autouse=True)
 def few_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count as few flows as may be: one is like the other."""
-    monkeypatch.setattr(cost_command, "FLOWS", cost_command.FEWEST)
+    monkeypatch.setattr(run, "FLOWS", run.FEWEST)
 
 
 @pytest.fixture

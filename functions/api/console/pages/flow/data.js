@@ -17,7 +17,7 @@ export function data(ctx, run) {
     picked && panel('Tickets', h('div', { class: 'split' },
       virtual(ctx, 'outputs', tickets, 30, (ticket) => h('div', { class: `line${ticket === picked ? ' on' : ''}`, role: 'listitem', key: ticket.ticket_id },
         button(ticket.task_id, () => ctx.set({ pick: ticket.ticket_id }), { class: 'quiet name', 'aria-pressed': String(ticket === picked) }), badge(ticket.status), ticket.log_bytes > 0 && h('span', { class: 'soft' }, 'log')), 'Tickets'),
-      h('div', { key: picked.ticket_id }, h('p', {}, ticketLink(picked.ticket_id, picked.task_id), ' ', badge(picked.status), ` ${picked.description}`),
+      h('div', { key: picked.ticket_id }, h('p', { class: 'text' }, ticketLink(picked.ticket_id, picked.task_id), ' ', badge(picked.status), ` ${picked.description}`),
         picked.reason && h('p', { class: 'bad text' }, `${picked.reason.code}: ${picked.reason.message}`), picked.item !== null && json(picked.item, { title: 'Item', open: true }), json(picked.parameters, { title: 'Parameters', open: true }),
         picked.output === null ? h('p', { class: 'soft' }, 'No output yet.') : json(picked.output, { title: 'Output', open: true }),
         picked.log_bytes > 0 && lazy(ctx, `Log of ${picked.task_id}, ${bytes(picked.log_bytes)}`, async () => (await api.get(path`/api/v1/tickets/${picked.ticket_id}/logs`)).text)))),
