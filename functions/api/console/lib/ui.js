@@ -65,14 +65,9 @@ export const facts = (list) => h('dl', { class: 'facts' }, list.filter(([, conte
  * hides one on a small screen.
  * `row(item)` gives `{key, href, class}` of a row: with `href`, j, k and Enter walk through the rows.
  */
-<<<<<<< HEAD
 export function table(list, items, row = () => ({}), caption = '') {
   const columns = list.map((column) => (Array.isArray(column) ? { name: column[0], cell: column[1], class: column[2] } : column));
-  return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption || 'table' }, h('table', {}, h('thead', {}, h('tr', {}, columns.map((column) => h('th', { scope: 'col', class: classes(column) }, column.name)))),
-=======
-export const table = (columns, items, row = () => ({}), caption = '') => h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption || 'table' },
-  h('table', {}, h('thead', {}, h('tr', {}, columns.map((column) => h(column.name ? 'th' : 'td', { scope: column.name ? 'col' : null, class: classes(column) }, column.name)))),
->>>>>>> browser
+  return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption || 'table' }, h('table', {}, h('thead', {}, h('tr', {}, columns.map((column) => h(column.name ? 'th' : 'td', { scope: column.name ? 'col' : null, class: classes(column) }, column.name)))),
     h('tbody', {}, items.map((item) => {
       const { key, href, class: name } = row(item);
       return h('tr', { key, class: name, 'data-row': href, tabindex: href ? '-1' : null }, columns.map((column) => h('td', { class: classes(column) }, column.cell(item))));
