@@ -1,5 +1,6 @@
 """What every test may use: the rule for missing services, and the folders of real data."""
 
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,11 @@ LONGEST = frozenset({"aws", "cluster"})
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest tests begin first, so that in the end no test process waits for another."""
     items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from what stays to the end: nine thousand tests and all modules."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """What is drawn of a plan: its tasks by level, each construct with its own shape, the critical path, and states."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from functions._cli.words import clean
@@ -52,14 +52,27 @@ class Picture:
     nodes: Sequence[Node]
     levels: int
     length: str
+    inner: Mapping[int, "Picture"] = field(default_factory=dict)
+    """The plans of sub-flows, by the place of their task."""
 
 
 def picture_of_plan(tasks: Sequence[Task], states: Mapping[str, str]) -> Picture:
     """Return the picture of a plan that C1 accepts, with the present `states` of its tasks; raise `TooLarge`."""
-    edges = sum(len(task.dependencies) for task in tasks)
-    if len(tasks) > MOST_TASKS or edges > MOST_EDGES:
-        text = f"it has {len(tasks)} tasks and {edges} dependencies; up to {MOST_TASKS} and {MOST_EDGES} are drawn"
+    number, edges = _size(tasks)
+    if number > MOST_TASKS or edges > MOST_EDGES:
+        text = f"it has {number} tasks and {edges} dependencies; up to {MOST_TASKS} and {MOST_EDGES} are drawn"
         raise TooLarge(text)
+    return _picture(tasks, states, "")
+
+
+def _size(tasks: Sequence[Task]) -> tuple[int, int]:
+    """Return how many tasks and dependencies there are, those of sub-flows included."""
+    inner = [_size(task.plan.tasks) for task in tasks if task.plan]
+    edges = sum(len(task.dependencies) for task in tasks)
+    return len(tasks) + sum(one for one, _ in inner), edges + sum(one for _, one in inner)
+
+
+def _picture(tasks: Sequence[Task], states: Mapping[str, str], scope: str) -> Picture:
     now = datetime.now(UTC)
     planned = schedule(tasks, now, now)
     by_id = {task.task_id: task for task in tasks}
@@ -78,11 +91,16 @@ def picture_of_plan(tasks: Sequence[Task], states: Mapping[str, str]) -> Picture
             level=timing.level,
             critical=task_id in on_path,
             before=before.get(task_id),
-            status=states.get(task_id),
+            status=states.get(scope + task_id),
         )
         for task_id, timing in planned.timings.items()
     ]
-    return Picture(nodes, planned.levels, span_of_seconds(planned.critical_path_ms / 1000))
+    inner = {
+        place[task.task_id]: _picture(task.plan.tasks, states, f"{scope}{task.task_id}/")
+        for task in tasks
+        if task.plan and task.plan.tasks
+    }
+    return Picture(nodes, planned.levels, span_of_seconds(planned.critical_path_ms / 1000), inner)
 
 
 def shape_of(task: Task) -> str:
@@ -147,21 +165,27 @@ CORNERS: Mapping[str, tuple[str, str]] = {
 
 def as_mermaid(picture: Picture) -> str:
     """Return the picture as a flowchart of Mermaid; every foreign character that could mean something is escaped."""
-    lines = ["flowchart LR"]
+    return "\n".join(("flowchart LR", *_chart(picture, ""), "    classDef critical stroke-width:3px"))
+
+
+def _chart(picture: Picture, prefix: str) -> list[str]:
+    """Return the lines of a picture, each node named by `prefix` and its place; a sub-flow has a subgraph."""
+    lines = []
     for number, node in enumerate(picture.nodes):
         opening, closing = CORNERS[node.shape]
         words = [short(node.task_id, NAME), node.status or node.kind, short(node.note, NOTE)]
         label = "<br/>".join(_escaped(word) for word in words if word)
-        lines.append(f'    t{number}{opening}"{label}"{closing}')
+        name, to = f"{prefix}t{number}", f"{prefix}{'c' if node.condition else 't'}{number}"
+        lines.append(f'    {name}{opening}"{label}"{closing}')
         if node.condition:
-            lines.append(f'    c{number}{{"{_escaped(short(node.condition, NOTE))}"}}')
-            lines.append(f"    c{number} --> t{number}")
-        to = f"c{number}" if node.condition else f"t{number}"
-        lines += [f"    t{one} {'==>' if one == node.before else '-->'} {to}" for one in node.after]
-    critical = ",".join(f"t{number}" for number, node in enumerate(picture.nodes) if node.critical)
-    lines.append("    classDef critical stroke-width:3px")
-    lines.append(f"    class {critical} critical")
-    return "\n".join(lines)
+            lines.append(f'    {to}{{"{_escaped(short(node.condition, NOTE))}"}}')
+            lines.append(f"    {to} --> {name}")
+        lines += [f"    {prefix}t{one} {'==>' if one == node.before else '-->'} {to}" for one in node.after]
+        if number in picture.inner:
+            lines.append(f'    subgraph {name}s["{_escaped(short(node.task_id, NAME))}"]')
+            lines += [*_chart(picture.inner[number], f"{name}s"), "    end", f"    {name} -.-> {name}s"]
+    critical = ",".join(f"{prefix}t{number}" for number, node in enumerate(picture.nodes) if node.critical)
+    return [*lines, f"    class {critical} critical"]
 
 
 def _escaped(text: str) -> str:

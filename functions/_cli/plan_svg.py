@@ -1,6 +1,6 @@
 """A plan as one SVG file: no script, no font, nothing from elsewhere; foreign text is escaped and bounded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from xml.sax.saxutils import escape
 
 from functions._cli.plan_picture import NAME, NOTE, Node, Picture, short
@@ -34,7 +34,33 @@ STYLE = (
 
 
 def as_svg(picture: Picture) -> str:
-    """Return the picture as SVG, columns being levels; the critical path is red and thick."""
+    """Return the picture as SVG, columns being levels; the critical path is red and thick.
+
+    The plans of sub-flows are below it, each with the name of its task.
+    """
+    panels = [_panel(name, one) for name, one in _all(picture, "")]
+    wide, high = max(one for _, one, _ in panels), sum(one for _, _, one in panels)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}">',
+        f"<style>{STYLE}</style>",
+        f'<rect width="{wide}" height="{high}" fill="#fafafa"/>',
+    ]
+    top = 0
+    for lines, _, height in panels:
+        parts += [f'<g transform="translate(0 {top})">', *lines, "</g>"] if top else lines
+        top += height
+    return "\n".join((*parts, "</svg>"))
+
+
+def _all(picture: Picture, name: str) -> Iterator[tuple[str, Picture]]:
+    """Yield a picture and those within it, each with the tasks that lead to it."""
+    yield name, picture
+    for place, inner in picture.inner.items():
+        yield from _all(inner, f"{name}{picture.nodes[place].task_id}/")
+
+
+def _panel(name: str, picture: Picture) -> tuple[list[str], int, int]:
+    """Return the lines of one plan, its width and its height."""
     rows: dict[int, int] = {}
     places: list[tuple[int, int]] = []
     for node in picture.nodes:
@@ -42,15 +68,11 @@ def as_svg(picture: Picture) -> str:
         places.append((MARGIN + node.level * ACROSS, MARGIN + row * DOWN))
     wide = 2 * MARGIN + (picture.levels - 1) * ACROSS + WIDTH
     high = 2 * MARGIN + max(rows.values(), default=0) * DOWN + HEIGHT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}">',
-        f"<style>{STYLE}</style>",
-        f'<rect width="{wide}" height="{high}" fill="#fafafa"/>',
-    ]
+    parts = [f'<text class="s" x="{MARGIN}" y="{MARGIN - 8}">{_text(short(name, NOTE))}</text>'] if name else []
     for node, place in zip(picture.nodes, places, strict=True):
         parts += [_edge(node, places[one], place, critical=one == node.before) for one in node.after]
     parts += [_node(node, *place) for node, place in zip(picture.nodes, places, strict=True)]
-    return "\n".join((*parts, "</svg>"))
+    return parts, wide, high
 
 
 def _edge(to: Node, begin: tuple[int, int], end: tuple[int, int], *, critical: bool) -> str:

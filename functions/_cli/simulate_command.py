@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from functions._cli.simulate_options import (
     FaultNames,
     History,
     Jobs,
+    Outputs,
     Plan,
     Runs,
     Seed,
@@ -23,7 +24,7 @@ from functions._cli.simulate_options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from functions._simulator.plans import Scenario
@@ -44,6 +45,7 @@ def simulate(  # noqa: PLR0913 its options
     workers: Workers = WORKERS,
     slots: Slots = SLOTS,
     at: At = "",
+    outputs: Outputs = "",
     jobs: Jobs = None,
     history: History = False,
     as_json: AsJson = False,
@@ -61,7 +63,8 @@ def simulate(  # noqa: PLR0913 its options
     if history and count > 1:
         raise typer.BadParameter("it is about one run: give its --seed, and no --runs", param_hint="--history")
     try:
-        report = _run(range(first, first + count), named, _scenario(plan, workers, slots), start, jobs, history=history)
+        scenario = _scenario(plan, workers, slots, outputs)
+        report = _run(range(first, first + count), named, scenario, start, jobs, history=history)
     except CommandFailed as failure:
         say(f"flowc: {failure}")
         raise typer.Exit(failure.exit_status) from None
@@ -71,13 +74,14 @@ def simulate(  # noqa: PLR0913 its options
         print_json(report.as_json())
     else:
         _show(report, plan)
-    _complain(report, f"flowc simulate {_again(plan, workers, slots, at)}--faults {faults} --seed")
+    _complain(report, f"flowc simulate {_again(plan, workers, slots, at, outputs)}--faults {faults} --seed")
 
 
-def _again(plan: str, workers: int, slots: int, at: str) -> str:
+def _again(plan: str, workers: int, slots: int, at: str, outputs: str) -> str:
     """Return the arguments that say what was simulated, beside faults and seed."""
     fleet = ["--workers", str(workers), "--slots", str(slots)] if (workers, slots) != (WORKERS, SLOTS) else []
-    words = [*([plan, *fleet] if plan else []), *(["--at", at] if at else [])]
+    given = ["--outputs", outputs] if outputs else []
+    words = [*([plan, *fleet, *given] if plan else []), *(["--at", at] if at else [])]
     return shlex.join(words) + " " if words else ""
 
 
@@ -131,8 +135,10 @@ def _moment(text: str) -> "datetime":
     return moment
 
 
-def _scenario(plan: str, workers: int, slots: int) -> "Scenario | None":
+def _scenario(plan: str, workers: int, slots: int, outputs: str) -> "Scenario | None":
     if not plan:
+        if outputs:
+            raise CommandFailed("--outputs are those of tasks of a PLAN", exit_status=WRONG_USE)
         return None
     from functions._cli.submission import read_decision_file
     from functions._simulator.plans import scenario_of
@@ -140,7 +146,21 @@ def _scenario(plan: str, workers: int, slots: int) -> "Scenario | None":
     data = read_decision_file(plan).data
     if not isinstance(data, dict):
         raise CommandFailed(f"{plan}: a decision is a JSON object", exit_status=WRONG_USE)
-    return scenario_of(data, workers, slots)
+    return scenario_of(data, workers, slots, _outputs_in(outputs) if outputs else None)
+
+
+def _outputs_in(name: str) -> "Mapping[str, Any]":
+    from functions._cli.decision_file import text_of
+    from functions._core.errors import Rejected
+    from functions._core.records.json_text import parse_json
+
+    try:
+        found = parse_json(text_of(name))
+    except Rejected as error:
+        raise CommandFailed(f"{name}: {error}", exit_status=WRONG_USE) from error
+    if not isinstance(found, dict):
+        raise CommandFailed(f"{name}: outputs are a JSON object, by task id", exit_status=WRONG_USE)
+    return found
 
 
 def _list_faults() -> None:

@@ -30,6 +30,14 @@ Slots = Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Tickets that 
 At = Annotated[
     str, typer.Option(metavar="TIME", show_default=False, help="When it begins, for a PLAN that names times.")
 ]
+Outputs = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help="JSON: outputs of tasks of PLAN by their ids, such as its lists; those of a list are by item.",
+    ),
+]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, max=MOST_JOBS, show_default=False, help="Processes; one for each core."),

@@ -61,10 +61,12 @@ def _by_provider(settings: Settings, clock: Clock) -> "tuple[Identify | None, Si
     oidc = Oidc(provider, fetch, clock)
     if settings.oidc_client_id is None:
         return oidc.identify, None
-    from functions._engine.sign_in import ANSWER_BYTES, Client, SignIn
+    from functions._engine.sign_in import ANSWER_BYTES, RegisteredClient, SignIn
 
     secret = settings.oidc_client_secret
-    registered = Client(settings.oidc_client_id, secret.get_secret_value() if secret else None, settings.oidc_scope)
+    registered = RegisteredClient(
+        settings.oidc_client_id, secret.get_secret_value() if secret else None, settings.oidc_scope
+    )
 
     async def post(url: str, headers: Mapping[str, str], body: bytes) -> OutboundAnswer:
         return await client.request("POST", url, headers=headers, body=body, limit=ANSWER_BYTES)

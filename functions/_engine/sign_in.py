@@ -55,7 +55,7 @@ Post = Callable[[str, Mapping[str, str], bytes], Awaitable[Posted]]
 """POSTs to a URL that the provider names; raises `Unavailable`, or `Rejected` for an address not allowed."""
 
 
-class Client(NamedTuple):
+class RegisteredClient(NamedTuple):
     """The console's client at the provider; without a `secret` PKCE alone proves that the code is the browser's."""
 
     client_id: str
@@ -83,7 +83,7 @@ class SignedIn(NamedTuple):
 class SignIn:
     """Lets people sign in at one provider."""
 
-    def __init__(self, issuer: str, oidc: Oidc, client: Client, post: Post, clock: Clock) -> None:
+    def __init__(self, issuer: str, oidc: Oidc, client: RegisteredClient, post: Post, clock: Clock) -> None:
         self._issuer = issuer
         self._oidc = oidc
         self._client = client

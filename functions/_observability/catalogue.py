@@ -232,6 +232,7 @@ PLATFORM: Sequence[Metric] = (
     seconds("flowc_event_duration_seconds", "From taking an event up to its commit", function=OPEN),
     counter("flowc_events_postponed_total", "Failed tries that are repeated after a pause"),
     gauge("flowc_queue_depth", "Events that wait to be handled", "events"),
+    gauge("flowc_approvals_late", "Approvals that have waited for more than half of their time", "approvals"),
     counter("flowc_dead_letters_total", "Events given up", function=OPEN, code=OPEN),
     counter("ticket_dlq_total", "Events given up, of whatever function and for whatever reason"),
     counter("flowc_dead_letters_dropped_total", "Dead letters dropped, the oldest first, because there were too many"),

@@ -6,13 +6,14 @@ rounds. Of the others, which handle events alone, they are absent; so is a numbe
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from time import perf_counter
 
 from functions._core.errors import FlowcError
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.placement.ranking import health_of
 from functions._core.ports import EventQueue, Ports
-from functions._core.records.values import Health, RiskBand, TicketStatus
+from functions._core.records.values import FlowStatus, Health, RiskBand, TicketStatus, Waiting
 from functions._core.rules import Rules
 from functions._observability.catalogue import WORKER_TYPE
 from functions._observability.logs import log
@@ -20,6 +21,9 @@ from functions._observability.metrics import Gauge, Metrics
 
 SHARE = 0.02
 """Of the time, at most this goes into counting: a store that takes long to count is counted less often."""
+
+APPROVALS = 200
+"""Flows, and tickets, that are looked at to count late approvals: more of them than this are as bad."""
 
 FRESH_SECONDS = 1.0
 """Who asks for the metrics gets gauges that are at most this old."""
@@ -88,10 +92,23 @@ class Gauges:
         live = sum(number for status, number in counts.get("flows", {}).items() if status not in ENDED_FLOWS)
         tickets = counts.get("tickets", {})
         return {
+            ("flowc_approvals_late", ()): await self._late_approvals(counts),
             ("flowc_queue_depth", ()): depth,
             ("orchestration_workflows_active", ()): live,
             **{("tickets_by_status", (status.value,)): tickets.get(status.value, 0) for status in TicketStatus},
         }
+
+    async def _late_approvals(self, counts: Mapping[str, Mapping[str, int]]) -> float:
+        """Return how many approvals have waited for more than half of their time; nothing is read where none wait."""
+        waits = list[tuple[datetime | None, datetime | None]]()
+        if counts.get("tickets", {}).get(status := TicketStatus.WAITING.value):
+            tickets, _ = await self._ports.views.find_tickets({"status": status}, None, APPROVALS)
+            waits += ((one.waiting_since, one.until) for one in tickets if one.waiting is Waiting.APPROVAL)
+        if counts.get("flows", {}).get(status := FlowStatus.AWAITING_APPROVAL.value):
+            flows, _ = await self._ports.views.flows(status=status, cursor=None, limit=APPROVALS)
+            waits += ((one.phase.entered_at, one.next_wakeup_at) for one in flows)
+        now = self._ports.clock.now()
+        return float(sum(now - since > until - now for since, until in waits if since and until))
 
     async def _workers(self) -> dict[Gauge, float]:
         now = self._ports.clock.now()

@@ -188,7 +188,7 @@ def _approvers(ticket: Ticket) -> Sequence[str]:
 async def _waiting_tickets(services: ApiServices) -> tuple[Sequence[Ticket], bool]:
     """Return the tickets that wait for people, and whether those are all.
 
-    SQL stores read along the index of statuses; the others look at all tickets, as for every list of them.
+    SQL stores read along the index of statuses, DynamoDB the tickets of flows that have not ended.
     """
     found: list[Ticket] = []
     cursor = None

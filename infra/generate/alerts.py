@@ -31,6 +31,7 @@ SIGNATURES = "signature_validation_failures_total"
 DELIVERED = "flowc_webhooks_delivered_total"
 UNDELIVERED = "flowc_webhooks_failed_total"
 QUEUE = "flowc_queue_depth"
+APPROVALS = "flowc_approvals_late"
 TICKETS = "tickets_by_status"
 DISCOVERY = "discovery_duration_seconds"
 
@@ -255,6 +256,17 @@ RULES: Sequence[Rule] = (
         reads=(TICKETS,),
         summary="Many tickets wait",
         description="They wait for other tickets, for capable workers or for free slots; `flowc why ID` says which.",
+    ),
+    Rule(
+        alert="FlowCApprovalsLate",
+        severity="warning",
+        signal=f"max({APPROVALS})",
+        comparison=">",
+        threshold=0,
+        lasting="10m",
+        reads=(APPROVALS,),
+        summary="Nobody approves",
+        description="Flows or tickets have waited for people for more than half of their time: `flowc inbox`.",
     ),
     Rule(
         alert="FlowCHeartbeatDrop",

@@ -145,7 +145,10 @@ def _compared(name: str, *alerts: str) -> Panel:
 
 
 TICKET_SERVICE: Rows = (
-    ("State", (_compared("Alerts", "FlowCTicketBacklog", "FlowCDeadLetters", "FlowCTokenFailures"),)),
+    (
+        "State",
+        (_compared("Alerts", "FlowCTicketBacklog", "FlowCApprovalsLate", "FlowCDeadLetters", "FlowCTokenFailures"),),
+    ),
     (
         "Tickets",
         (

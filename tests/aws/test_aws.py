@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,9 +53,40 @@ pytestmark = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def aws(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> AsyncIterator[AwsWorld]:
-    """Give one world to all tests in which nothing goes wrong."""
-    async with world(tmp_path_factory.mktemp("aws"), cloud, workers=Obeying()) as running:
+    """Give one world to all tests in which nothing goes wrong; its tasks may have the secret `db`."""
+    secrets = client_of(cloud.url_of("secretsmanager"), "secretsmanager")
+    arn = (await asyncio.to_thread(secrets.create_secret, Name=f"db-{uuid4()}", SecretString="open-sesame"))["ARN"]
+    told = {"TaskSecrets": f"db=aws:{arn}", "TaskSecretArns": arn}
+    async with world(tmp_path_factory.mktemp("aws"), cloud, parameters=told, workers=Obeying()) as running:
         yield running
+
+
+@dataclass
+class FaultyWorld:
+    """A world in which messages come again, and in which calls fail and functions die while there is `trouble`."""
+
+    running: AwsWorld
+    again: Again
+    faults: Faults
+
+    @contextmanager
+    def trouble(self) -> Iterator[None]:
+        """Let everything go wrong for a while; each function may die again."""
+        self.faults.killed.clear()
+        self.faults.done.clear()
+        self.faults.on = True
+        yield
+        self.faults.on = False
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def faulty(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> AsyncIterator[FaultyWorld]:
+    """Give one world to all tests in which everything goes wrong."""
+    again = Again(share=0.2, seed=10)
+    faults = Faults(seed=10, conflict=0.05, throttled=0.02, partial=0.1, lost=0.04, crash=0.04, crashes=1, on=False)
+    folder = tmp_path_factory.mktemp("faulty")
+    async with world(folder, cloud, again=again, faults=faults, workers=Obeying(), **SLOWER) as running:
+        yield FaultyWorld(running, again, faults)
 
 
 def plans(which: str, seed: int) -> dict[str, dict[str, Any]]:
@@ -159,18 +192,14 @@ async def test_what_users_put_on_the_ingress_bus_ends_a_wait_and_answers_a_quest
     await aws.nothing_dead()
 
 
-async def test_a_secret_of_secrets_manager_comes_to_its_task_alone(tmp_path: Path, cloud: Cloud) -> None:
-    secrets = client_of(cloud.url_of("secretsmanager"), "secretsmanager")
-    arn = (await asyncio.to_thread(secrets.create_secret, Name=f"db-{uuid4()}", SecretString="open-sesame"))["ARN"]
-    told = {"TaskSecrets": f"db=aws:{arn}", "TaskSecretArns": arn}
-    workers = Obeying()
-    async with world(tmp_path, cloud, parameters=told, workers=workers) as running:
-        flow_id = await running.submit(decision(task("a", parameters={"password": {"$secret": "db"}})))
-        flow = await running.ended(flow_id, MINUTES)
-        assert flow["status"] == "COMPLETED", flow
-        assert workers.given == [{"password": "open-sesame"}]
-        assert "open-sesame" not in json.dumps([await running.tickets(flow_id), await running.history(flow_id)])
-        await running.nothing_dead()
+async def test_a_secret_of_secrets_manager_comes_to_its_task_alone(aws: AwsWorld) -> None:
+    assert isinstance(aws.workers, Obeying)
+    flow_id = await aws.submit(decision(task("a", parameters={"password": {"$secret": "db"}})))
+    flow = await aws.ended(flow_id, MINUTES)
+    assert flow["status"] == "COMPLETED", flow
+    assert aws.workers.given.count({"password": "open-sesame"}) == 1
+    assert "open-sesame" not in json.dumps([await aws.tickets(flow_id), await aws.history(flow_id)])
+    await aws.nothing_dead()
 
 
 async def test_clients_need_the_key_and_whoever_watches_does_not(aws: AwsWorld) -> None:
@@ -279,29 +308,22 @@ async def test_what_is_due_before_the_next_tick_is_done_by_a_timer(tmp_path: Pat
 @pytest.mark.timeout(8 * MINUTES)
 @WHICH
 async def test_plans_take_the_same_course_while_everything_goes_wrong(
-    tmp_path: Path, cloud: Cloud, which: str, seed: int
+    faulty: FaultyWorld, tmp_path: Path, which: str, seed: int
 ) -> None:
-    again = Again(share=0.2, seed=seed)
-    faults = Faults(seed=seed, conflict=0.05, throttled=0.02, partial=0.1, lost=0.04, crash=0.04, crashes=1, on=False)
-    async with world(tmp_path, cloud, again=again, faults=faults, **SLOWER) as running:
-        faults.on = True
-        await all_checked(running, plans(which, seed), tmp_path, 6 * MINUTES)
-        faults.on = False
-        assert again.delivered > 0
-        assert all(faults.done[kind] > 0 for kind in ("conflict", "throttled", "partial", "lost", "crash")), faults.done
-        await running.nothing_dead()
-        await sizes_and_schemas_are_kept(running)
+    with faulty.trouble():
+        await all_checked(faulty.running, plans(which, seed), tmp_path, 6 * MINUTES)
+    assert faulty.again.delivered > 0
+    done = faulty.faults.done
+    assert all(done[kind] > 0 for kind in ("conflict", "throttled", "partial", "lost", "crash")), done
+    await faulty.running.nothing_dead()
+    await sizes_and_schemas_are_kept(faulty.running)
 
 
-async def test_a_plan_with_every_construct_completes_while_everything_goes_wrong(tmp_path: Path, cloud: Cloud) -> None:
-    again = Again(share=0.2, seed=16)
-    faults = Faults(seed=16, conflict=0.05, throttled=0.02, partial=0.1, lost=0.04, crash=0.04, crashes=1, on=False)
-    async with world(tmp_path, cloud, again=again, faults=faults, workers=Obeying(), **SLOWER) as running:
-        faults.on = True
-        await run_every_construct(running, 3 * MINUTES)
-        faults.on = False
-        await running.nothing_dead()
-        await sizes_and_schemas_are_kept(running)
+async def test_a_plan_with_every_construct_completes_while_everything_goes_wrong(faulty: FaultyWorld) -> None:
+    with faulty.trouble():
+        await run_every_construct(faulty.running, 3 * MINUTES)
+    await faulty.running.nothing_dead()
+    await sizes_and_schemas_are_kept(faulty.running)
 
 
 @pytest.mark.slow

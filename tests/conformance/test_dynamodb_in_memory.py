@@ -4,12 +4,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from functions._adapters.dynamodb import DynamoStore
+from functions._adapters.dynamodb import DynamoStore, keys
+from functions._adapters.dynamodb.flows import DynamoFlows
+from functions._adapters.dynamodb.values import Item
 from functions._adapters.stores import Stores
+from functions._core.records.values import FlowStatus
 from functions._cost.ledger import CostLedger
 from functions._cost.table import MemoryTable
 from functions._engine.clock import SystemClock
 from tests.conformance import suites
+from tests.support.builders import T0, make_flow, make_step, make_ticket
 
 
 class InMemory:
@@ -58,3 +62,26 @@ class TestViews(InMemory, suites.ViewsSuite): ...
 
 
 class TestWakeups(InMemory, suites.WakeupsSuite): ...
+
+
+class TestLiveTickets(InMemory):
+    async def test_tickets_of_flows_that_have_ended_are_not_read_for_a_live_status(
+        self, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wanted, read = [], list[str]()
+        for number, status in enumerate([FlowStatus.COMPLETED, FlowStatus.EXECUTING] * 3):
+            flow = make_flow(number, status=status, ended_at=T0 if status is FlowStatus.COMPLETED else None)
+            ticket = make_ticket(flow, 1)
+            await stores.store.commit(make_step(flow, ticket))
+            wanted += [ticket] if flow.ended_at is None else []
+        walk = DynamoFlows.items_in
+
+        async def counted(flows: DynamoFlows, partition: str) -> list[Item]:
+            read.append(partition)
+            return await walk(flows, partition)
+
+        monkeypatch.setattr(DynamoFlows, "items_in", counted)
+        first, cursor = await stores.views.find_tickets({"status": "PENDING"}, None, 2)
+        second, end = await stores.views.find_tickets({"status": "PENDING"}, cursor, 2)
+        assert ([*first, *second], end) == (wanted, None)
+        assert set(read) == {keys.of_flow(ticket.flow_id) for ticket in wanted}

@@ -50,8 +50,10 @@ def test_what_the_checks_remember_is_kept_and_not_committed() -> None:
 
 
 def test_one_command_runs_all_checks_builds_tests_simulations_and_benchmarks() -> None:
-    last = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
-    command, *targets = last.replace("--keep-going ", "").split()
-    assert (command, targets) == ("make", ["check", "sam", "test", "sim", "bench-quick"])
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    commands = re.findall(r"^make (.*) \|\| failed=1", script, re.MULTILINE)
+    targets = [word for command in commands for word in command.split() if re.fullmatch(r"[a-z][a-z-]+", word)]
+    assert targets == ["check", "sam", "test", "sim", "bench-quick"]
+    assert commands[-1] == "bench-quick", "it measures, so it is alone"
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(re.search(rf"^{target}: ", makefile, re.MULTILINE) for target in targets)

@@ -50,6 +50,7 @@ SIGNATURES = 'signature_validation_failures_total{code="bad_signature"}'
 DELIVERED = "flowc_webhooks_delivered_total"
 UNDELIVERED = "flowc_webhooks_failed_total"
 QUEUE = "flowc_queue_depth"
+APPROVALS = "flowc_approvals_late"
 WAITING = 'tickets_by_status{status="PENDING"}'
 RUNNING = 'tickets_by_status{status="RUNNING"}'
 DISCOVERY_BUCKET = "discovery_duration_seconds_bucket"
@@ -167,6 +168,8 @@ CASES = (
     Case("FlowCQueueBacklog", "a burst has passed", False, GOOD, {QUEUE: "5000x50 10x70"}),
     Case("FlowCTicketBacklog", "more and more wait", True, BAD, {WAITING: "0+300x120", RUNNING: "9x120"}),
     Case("FlowCTicketBacklog", "many run", False, GOOD, {WAITING: "10x120", RUNNING: "20000x120"}),
+    Case("FlowCApprovalsLate", "one has waited for half an hour", True, BAD, {APPROVALS: "0x30 1x90"}),
+    Case("FlowCApprovalsLate", "each was decided in time", False, GOOD, {APPROVALS: "0x120"}),
     Case("FlowCHeartbeatDrop", "a third fell silent", True, BAD, {HEALTHY: "9x50 6x70", SILENT: "0x50 3x70"}),
     Case("FlowCHeartbeatDrop", "one of ten fell silent", False, GOOD, {HEALTHY: "9x120", SILENT: "1x120"}),
     Case("FlowCHeartbeatDrop", "there are no workers", False, NOTHING, {HEALTHY: IDLE, SILENT: IDLE}),

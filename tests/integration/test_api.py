@@ -223,6 +223,21 @@ async def test_why_names_the_circuit_breaker_that_a_ticket_waits_behind(api: Api
     )
 
 
+async def test_workers_are_shown_with_their_pheromone_in_the_domain_that_is_asked_for(api: Api) -> None:
+    await api.world.register("w1", "python")
+    assert (await api.get("/api/v1/workers"))["items"][0]["pheromone"] is None
+    await api.world.submit(decision(task("a", task_type="BUILD")))
+
+    async def learned() -> Any:
+        one = await api.get("/api/v1/workers/w1?domain=BUILD")
+        return one if one["pheromone"] > 0.5 else None
+
+    known = (await until(learned, "the worker to have done well"))["pheromone"]
+    assert (await api.get("/api/v1/workers?domain=BUILD"))["items"][0]["pheromone"] == pytest.approx(known, abs=0.01)
+    assert (await api.get("/api/v1/workers?domain=nobody%00's"))["items"][0]["pheromone"] == 0.5
+    problem_of(await api.client.get(f"/api/v1/workers?domain={'x' * 65}"), 422, "invalid_data")
+
+
 async def test_why_shows_an_assigned_ticket_with_the_ranking_of_its_assignment(api: Api) -> None:
     api.world.workers.behave = lambda _assignment: None
     await api.world.register("w1", "python", slots=3)

@@ -7,11 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from functions._core.records.principal import Principal, Role
 from functions.api.app import create_app
 from functions.api.roles import AREAS, ROLES, area_of
+from functions.api.routes import routes_of
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.world import decision, decision_event, report_event, task, until
 
@@ -33,6 +35,11 @@ def test_no_route_is_left_out_of_the_document(api: Api) -> None:
 def test_the_area_of_a_route_is_a_word() -> None:
     assert (area_of("/"), area_of("/metrics"), area_of("/api/v1/flows/{flow_id}")) == ("events", "metrics", "flows")
     assert {"tickets", "workers", "dead-letters"} <= AREAS
+
+
+def test_routes_that_ask_nobody_for_a_role_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"is no functions\.api\.routes\.Routes"):
+        routes_of(APIRouter())
 
 
 @pytest.fixture

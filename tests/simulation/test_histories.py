@@ -15,7 +15,7 @@ from functions._simulator.run import simulate_many
 
 FILE = Path(__file__).with_name("histories.json")
 SEEDS = range(1, 201)
-FEW = range(1, 21)
+FEW = range(1, 9)
 """As many as every test run can afford; `make test-slow` compares all."""
 
 

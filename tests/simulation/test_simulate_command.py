@@ -41,6 +41,22 @@ def test_secrets_that_a_plan_refers_to_are_placeholders(tmp_path: Path) -> None:
     assert re.search(r"COMPLETED +3 +100\.0%", run.output)
 
 
+def test_outputs_that_are_given_decide_how_long_a_list_is(tmp_path: Path) -> None:
+    decision = sample_decision(2, Shape.LAYERS, 3, ["python"])
+    first, second = decision["cognitive_plan"]["tasks"]
+    second |= {"dependencies": [first["task_id"]], "foreach": {"items": {"$output": first["task_id"], "path": "/ids"}}}
+    (tmp_path / "plan.json").write_text(json.dumps(decision), encoding="utf-8")
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text(json.dumps({first["task_id"]: {"ids": [1, 2, 3]}}), encoding="utf-8")
+    of_plan = ("simulate", str(tmp_path / "plan.json"), "--outputs", str(outputs), "--faults", "none")
+    run = flowc(*of_plan, "--seed", "1", "--history")
+    assert run.exit_code == 0, run.output
+    made = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [one["detail"]["tickets"] for one in made if one["type"] == "ticket.expanded"] == [3]
+    outputs.write_text("[]", encoding="utf-8")
+    assert "outputs are a JSON object" in flowc(*of_plan).output
+
+
 def test_it_prints_when_flows_are_done_and_how_likely_the_sla_is_met(plan: str) -> None:
     run = flowc("simulate", plan, "--faults", "none", "--runs", "20", "--jobs", "1")
     assert run.exit_code == 0
@@ -105,6 +121,7 @@ def test_every_fault_is_explained() -> None:
         (("--workers", "many"), "--workers"),
         (("--at", "yesterday"), "'yesterday' is no time such as 2026-01-31T08:00:00Z"),
         (("--history",), "it is about one run: give its --seed"),
+        (("--outputs", "/nowhere.json"), "--outputs are those of tasks of a PLAN"),
         (("/nowhere.json",), "/nowhere.json: cannot be read"),
     ],
 )

@@ -53,7 +53,7 @@ def test_without_faults_every_flow_of_a_sound_plan_is_completed_in_time() -> Non
 HISTORY = """
 import sys
 from functions._simulator.run import simulate
-for seed in range(40, 52):
+for seed in range(40, 44):
     print("\\n".join(simulate(seed, ["all"], keep_history=True).history))
 """
 
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_history_in_any_process() -> None:
         return run.stdout
 
     first, second = history("1"), history("2")
-    assert first.count(b"\n") > 200
+    assert first.count(b"\n") > 100
     assert first == second
 
 

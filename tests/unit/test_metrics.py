@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Reason
-from functions._core.records.values import FlowStatus, Outcome
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
 from functions._engine.clock import SystemClock
@@ -225,7 +226,7 @@ async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
 ) -> None:
     of_webhooks = "flowc_webhooks_waiting"  # which this process has none of
     gauges = [metric.name for metric in CATALOGUE if metric.kind is Kind.GAUGE and metric.name != of_webhooks]
-    assert len(gauges) == 6
+    assert len(gauges) == 7
 
     def seen() -> set[str]:
         return {name for name in gauges for series in values(metrics) if series.partition("{")[0] == name}
@@ -261,6 +262,31 @@ async def test_a_round_sets_the_gauges(tmp_path: Path) -> None:
     assert shown['agents_active{status="HEALTHY",type="WORKER"}'] == 1
     assert shown['agents_active{status="UNHEALTHY",type="WORKER"}'] == 0
     assert shown["flowc_queue_depth"] == 0
+
+
+async def test_an_approval_is_late_when_half_of_its_time_has_passed(tmp_path: Path) -> None:
+    def asking(task_id: str, timeout_ms: int) -> dict[str, object]:
+        return task(task_id, task_type="APPROVE", approval={"timeout_ms": timeout_ms})
+
+    async with running_world(tmp_path) as world:
+        flow_id = await world.submit(decision(asking("today", 86_400_000), asking("soon", 60_000)))
+        await world.submit(decision(task("a"), requires_human_review=True))
+        await world.ticket(flow_id, lambda one: one.status is TicketStatus.WAITING, "waits")
+        assert (await _shown(world, 'tickets_by_status{status="WAITING"}', 2))["flowc_approvals_late"] == 0
+        later = replace(world.ports, clock=_Later(timedelta(seconds=31)))
+        gauges = Gauges(later, world.platform.instruments.queue, world.platform.metrics, Rules())
+        await gauges.refresh()
+        assert values(world.platform.metrics)["flowc_approvals_late"] == 1
+
+
+class _Later:
+    """A clock that is ahead."""
+
+    def __init__(self, by: timedelta) -> None:
+        self._by = by
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._by
 
 
 async def _shown(world: LocalWorld, name: str, value: float) -> dict[str, float]:

@@ -46,7 +46,8 @@ def test_each_construct_is_drawn_in_each_form(name: str) -> None:
     assert mermaid.startswith("flowchart LR\n")
     assert len(re.findall(r"^    t\d+\W", mermaid, re.MULTILINE)) >= len(tasks)
     root = elements(drawn(document, "svg"))
-    assert len(root.findall(f"{SVG}g")) == len(tasks)
+    inner = sum(len(task["plan"]["tasks"]) for task in tasks if "plan" in task)
+    assert len(root.findall(f".//{SVG}title")) == len(tasks) + inner
 
 
 def test_the_shapes_and_the_critical_path_are_told_apart() -> None:
@@ -69,6 +70,22 @@ def test_the_shapes_and_the_critical_path_are_told_apart() -> None:
     assert 't4[/"each' in mermaid
     assert "    t0 ==> t2\n    t1 --> t2\n" in mermaid
     assert "c4 --> t4" in mermaid
+
+
+def test_the_plan_of_a_sub_flow_is_drawn_within_the_plan() -> None:
+    deepest = {"tasks": [a_task("fetch"), a_task("read", "fetch")]}
+    inner = {"tasks": [a_task("begin"), a_task("within", "begin", task_type="SUBFLOW", plan=deepest)]}
+    document = a_document(a_plan(a_task("first"), a_task("around", "first", task_type="SUBFLOW", plan=inner)))
+    mermaid = drawn(document, "mermaid")
+    assert '    subgraph t1s["around"]\n    t1st0["begin' in mermaid
+    assert '    subgraph t1st1s["within"]\n    t1st1st0["fetch' in mermaid
+    assert "    t1st1 -.-> t1st1s\n" in mermaid
+    assert "    t1st1st0 ==> t1st1st1\n" in mermaid
+    assert (mermaid.count("subgraph"), mermaid.count("\n    end\n")) == (2, 2)
+    root = elements(drawn(document, "svg"))
+    names = [element.text for element in root.iter(f"{SVG}text")]
+    assert {"around/", "around/within/"} < {*names}
+    assert len(root.findall(f".//{SVG}title")) == 6
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -14,7 +14,7 @@ from functions._adapters.dynamodb.plans import FROM_PAGE, PLAN, plan_of
 from functions._adapters.dynamodb.records import audit_of, is_record, parsed, readable
 from functions._adapters.dynamodb.records import position_of as place_of
 from functions._adapters.dynamodb.table import AT_ONCE, chunks
-from functions._adapters.dynamodb.values import Item, text, to_text
+from functions._adapters.dynamodb.values import Item, text, to_integer, to_text
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.pages import (
     MAX_POSITION,
@@ -27,8 +27,8 @@ from functions._adapters.pages import (
 )
 from functions._core.records.audits import AnyAudit, AuditKind
 from functions._core.records.history import HistoryEntry
-from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import TicketStatus
+from functions._core.records.models import LIVE_TICKETS, Flow, Ticket
+from functions._core.records.values import RiskBand, TicketStatus
 
 OF_A_FLOW = MAX_POSITION + 1
 """Positions that one flow has room for, where its own comes before that of a ticket."""
@@ -81,7 +81,12 @@ class DynamoViews:
         flow_id = wanted.get("flow_id")
         most = MAX_POSITION if flow_id else MAX_POSITION * OF_A_FLOW
         after, found = position_of(cursor, start=0, most=most), list[tuple[int, Ticket]]()
-        pages = self._all_tickets(after, marked) if flow_id is None else self._tickets_in([(0, keys.of_flow(flow_id))])
+        if flow_id is not None:
+            pages = self._tickets_in([(0, keys.of_flow(flow_id))])
+        elif not marked and wanted.get("status") in LIVE_TICKETS:
+            pages = self._tickets_in(await self._under_way(after // OF_A_FLOW - 1))
+        else:
+            pages = self._all_tickets(after, marked)
         async for at, ticket in pages:
             fits = all(getattr(ticket, name) == value for name, value in wanted.items())
             if at > after and fits and set(marked).issubset(label_words(ticket.labels)):
@@ -89,6 +94,13 @@ class DynamoViews:
                 if len(found) > limit:
                     break
         return page(found, limit)
+
+    async def _under_way(self, after: int) -> list[tuple[int, str]]:
+        """Return positions and partitions of the flows that have not ended: no other has a live ticket."""
+        bands = (f"LIVE#{band.value}" for band in RiskBand)
+        found = await asyncio.gather(*(self._table.query(band, index="standing", keys=("sp", "ss")) for band in bands))
+        flows = ((to_integer(entry, "p"), entry["pk"]["S"]) for entries in found for entry in entries)
+        return sorted((at, partition) for at, partition in flows if at > after)
 
     async def _all_tickets(self, after: int, labels: Sequence[str]) -> AsyncIterator[tuple[int, Ticket]]:
         """Walk the flows from the one that a position is in."""

@@ -22,7 +22,7 @@ const LIVE = new Set(['PENDING', 'ASSIGNED', 'RUNNING', 'WAITING']);
 export const TICKET_COMMANDS = [
   { verb: 'approve', fits: (ticket) => ticket.status === 'WAITING' && ticket.task_type === 'APPROVE', person: true },
   { verb: 'deny', fits: (ticket) => ticket.status === 'WAITING' && ticket.task_type === 'APPROVE', person: true, risky: true },
-  { verb: 'retry', fits: (ticket) => ['PENDING', 'FAILED'].includes(ticket.status) },
+  { verb: 'retry', fits: (ticket) => ['PENDING', 'FAILED'].includes(ticket.status), fields: [['force', 'Although no retry is left', 'flag']] },
   { verb: 'reassign', fits: (ticket) => Boolean(ticket.worker_id) && LIVE.has(ticket.status) },
   { verb: 'skip', fits: (ticket) => LIVE.has(ticket.status), fields: [['output', 'Output for what depends on it (JSON)', 'json']], risky: true },
 ];
@@ -67,7 +67,7 @@ export async function ask(kind, command, records, done = () => {}) {
     form.append(field('Reason', h('input', { name: 'reason', maxlength: '1000', autofocus: true, placeholder: 'for the history, and everybody whom it concerns' })),
       ...(command.fields ?? []).map(([name, label, kindOf]) => field(label, Array.isArray(kindOf)
         ? h('select', { name }, kindOf.map((value) => h('option', { value }, value ? words(value) : 'as it is')))
-        : h(kindOf === 'json' ? 'textarea' : 'input', { name, ...(kindOf === 'number' ? { type: 'number', min: '0', step: 'any' } : {}) }))), shown,
+        : h(kindOf === 'json' ? 'textarea' : 'input', { name, ...(kindOf === 'number' ? { type: 'number', min: '0', step: 'any' } : kindOf === 'flag' ? { type: 'checkbox', value: 'yes' } : {}) }))), shown,
       h('footer', {}, dry, go));
     return form;
   });
@@ -77,10 +77,10 @@ function read(form, command, dry) {
   const said = { dry_run: dry };
   if (form.elements.reason.value) said.reason = form.elements.reason.value;
   for (const [name, label, kind] of command.fields ?? []) {
-    const text = form.elements[name].value.trim();
-    if (!text) continue;
+    const control = form.elements[name], text = control.value.trim();
+    if (!text || (kind === 'flag' && !control.checked)) continue;
     try {
-      said[name] = kind === 'number' ? Number(text) : kind === 'json' ? JSON.parse(text) : text;
+      said[name] = kind === 'flag' || (kind === 'number' ? Number(text) : kind === 'json' ? JSON.parse(text) : text);
     } catch {
       throw new Problem(0, { detail: `${label}: this is no JSON` });
     }
@@ -143,6 +143,6 @@ export function changes(answers) {
   const line = ([answer, change]) => h('li', {}, answers.length > 1 && `${answer.decision_id}: `, h('b', {}, change.task_id ?? 'flow'),
     change.to_status ? ` ${words(change.from_status)} → ${words(change.to_status)}` : ` ${words(change.type.split('.').pop())}`, change.cause && ` (${words(change.cause)})`);
   return [h('ul', {}, Object.entries(refused).map(([message, times]) => h('li', { class: 'bad' }, times > 1 && `${times} times: `, message))),
-    h('p', {}, lines.length ? `${counted(lines.length, 'change')}:` : 'Nothing changes.'),
+    h('p', {}, lines.length ? `${counted(lines.length, 'change')}:` : !answers.some((answer) => answer instanceof Problem) && 'Nothing changes.'),
     h('ul', {}, lines.slice(0, MOST).map(line), lines.length > MOST && h('li', {}, `and ${lines.length - MOST} more`))];
 }

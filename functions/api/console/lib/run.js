@@ -110,6 +110,10 @@ export class Run {
     const { ticket_id: id, to_status: status, at } = entry;
     const fresh = time(at) > this.#readFrom - SKEW;
     this.#stale ||= fresh;
+    if (!id && fresh) { // the flow itself has changed: it is not kept waiting
+      Object.assign(this.#due, { flow: 0, why: 0 });
+      this.#again = true;
+    }
     if (!id || !status) return;
     if (!this.moves.has(id)) this.moves.set(id, []);
     this.moves.get(id).push(entry);

@@ -38,7 +38,7 @@ export async function returned() {
 export async function signIn(main, error, done) {
   const had = key.get() !== null;
   key.forget();
-  const wrong = h('p', { class: 'bad', role: 'alert' }, error.code === 'expired_token' ? 'The sign-in has expired: sign in again.' : had || error.code !== 'missing_key' ? error.message : '');
+  const wrong = h('p', { class: 'bad', role: 'alert' }, error.code === 'expired_token' ? 'The sign-in has expired: sign in again.' : had ? `The key was refused: ${error.message}` : error.code === 'missing_key' ? '' : error.message);
   const provider = h('div', {});
   const use = (event) => {
     event.preventDefault();
@@ -49,7 +49,7 @@ export async function signIn(main, error, done) {
   main.replaceChildren(h('form', { class: 'sign-in panel', onsubmit: use }, h('h1', {}, 'Sign in'), wrong, provider,
     h('p', {}, 'This platform asks for an API key. An administrator makes one: flowc keys create.'),
     field('API key', h('input', { name: 'key', type: 'password', required: true, autocomplete: 'off' })),
-    h('p', { class: 'small' }, 'It is kept for this tab, until the tab is closed.'), h('button', { class: 'main' }, 'Use the key')));
+    h('p', { class: 'small' }, 'It is kept for this tab, until the tab is closed.'), h('button', { class: 'main' }, 'Sign in')));
   main.querySelector('[name=key]').focus();
   const { sign_in: offer } = await api.get('/api/v1/session').catch(() => ({}));
   if (!offer) return;

@@ -61,15 +61,18 @@ export const facts = (list) => h('dl', { class: 'facts' }, list.filter(([, conte
   .map(([name, content]) => h('div', {}, h('dt', {}, name), h('dd', {}, content))));
 
 /**
- * A table. `columns` are `{name, cell(item), class, narrow}`; `narrow: false` hides one on a small screen.
+ * A table. `columns` are `{name, cell(item), class, narrow}`, or `[name, cell, class]`; `narrow: false`, or the class `wide`,
+ * hides one on a small screen.
  * `row(item)` gives `{key, href, class}` of a row: with `href`, j, k and Enter walk through the rows.
  */
-export const table = (columns, items, row = () => ({}), caption = '') => h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption || 'table' },
-  h('table', {}, h('thead', {}, h('tr', {}, columns.map((column) => h(column.name ? 'th' : 'td', { scope: column.name ? 'col' : null, class: classes(column) }, column.name)))),
+export function table(list, items, row = () => ({}), caption = '') {
+  const columns = list.map((column) => (Array.isArray(column) ? { name: column[0], cell: column[1], class: column[2] } : column));
+  return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption || 'table' }, h('table', {}, h('thead', {}, h('tr', {}, columns.map((column) => h(column.name ? 'th' : 'td', { scope: column.name ? 'col' : null, class: classes(column) }, column.name)))),
     h('tbody', {}, items.map((item) => {
       const { key, href, class: name } = row(item);
       return h('tr', { key, class: name, 'data-row': href, tabindex: href ? '-1' : null }, columns.map((column) => h('td', { class: classes(column) }, column.cell(item))));
     }))));
+}
 const classes = (column) => [column.class, column.narrow === false && 'wide'].filter(Boolean).join(' ') || null;
 
 export const panel = (title, ...content) => h('section', { class: 'panel' }, title && h('h2', {}, title), ...content);

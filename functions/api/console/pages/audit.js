@@ -31,11 +31,11 @@ export const page = {
       h('div', { class: 'row filters' }, field('Kind', select(KINDS, kind, (value) => ctx.set({ kind: value, valid: value === 'validation' ? valid : '' }))),
         field('Valid', select([['', 'all'], ['true', 'valid'], ['false', 'not valid']], valid, (value) => ctx.set({ valid: value, kind: value ? 'validation' : kind }))), search(ctx, 'flow_id', 'Flow (whole id)')),
       items.length ? table([
-        { name: 'When', cell: (one) => since(at(one)), class: 'nowrap' },
-        { name: 'Who', class: 'name', cell: (one) => (one.kind === 'action' ? h('span', { class: 'text' }, one.who) : h('span', { class: 'soft' }, 'platform')) },
-        { name: 'What', cell: (one) => WHAT[one.kind](one), class: 'say' },
-        { name: 'Flow', cell: (one) => (one.flow_id ? flowLink(one.flow_id) : '–'), narrow: false },
-        { name: '', cell: (one) => json(one, { title: 'all' }), narrow: false },
+        ['When', (one) => since(at(one)), 'nowrap'],
+        ['Who', (one) => (one.kind === 'action' ? h('span', { class: 'text' }, one.who) : h('span', { class: 'soft' }, 'platform')), 'name'],
+        ['What', (one) => WHAT[one.kind](one), 'say'],
+        ['Flow', (one) => (one.flow_id ? flowLink(one.flow_id) : '–'), 'wide'],
+        ['', (one) => json(one, { title: 'all' }), 'wide'],
       ], items, (one) => ({ key: one.audit_id ?? one.incident_id, href: one.flow_id && `/console/flows/${one.flow_id}` }), 'Audit')
         : empty('Nothing is written here', kind || flow || valid ? 'No entry fits these filters.' : 'Each decision that is checked, and each action of a person, makes an entry.', h('pre', {}, 'flowc audits')),
       items.length === MOST && h('p', { class: 'soft' }, `The newest ${MOST} are shown: a flow or a kind finds older ones.`),

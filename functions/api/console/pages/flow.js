@@ -39,7 +39,9 @@ export const page = {
 };
 
 function head(run, ctx) {
-  const { flow } = run, tally = Object.entries(flow.tickets_by_status).filter(([, number]) => number).map(([status, number]) => ({ tone: tone(status), count: number, label: words(status) }));
+  const { flow, tickets } = run, live = tickets.size === flow.tickets_generated; // the history brings tickets up to date sooner
+  const counts = live ? [...Map.groupBy(tickets.values(), (ticket) => ticket.status)].map(([status, list]) => [status, list.length]) : Object.entries(flow.tickets_by_status);
+  const tally = counts.filter(([, number]) => number).map(([status, number]) => ({ tone: tone(status), count: number, label: words(status) }));
   const told = (list, name) => list.map((one) => h('p', { class: `text small ${name}` }, `${one.code}: ${one.message}${one.where ? ` (${one.where})` : ''}`));
   return h('section', { class: 'panel head' },
     h('div', { class: 'row' }, h('h1', { class: 'grow text' }, flow.plan_id ?? flow.decision_id), badge(flow.status), slaBar(flow)),

@@ -49,7 +49,7 @@ function progress({ tally, tickets_generated: all, ended_at: ended }) {
   if (!all || (!ended && !Object.keys(tally).length)) return all ? counted(all, 'ticket') : '–';
   const list = PARTS.map(([tone, label, ...names]) => ({ tone, label, count: names.reduce((sum, name) => sum + (tally[name] ?? 0), 0) }));
   const open = all - list.reduce((sum, part) => sum + part.count, 0);
-  return [parts([...list, { tone: 'plain', label: 'to do', count: Math.max(0, open) }]), h('span', { class: 'small soft nowrap' }, `${count(list[0].count)} of ${count(all)}`)];
+  return [parts([...list, { tone: 'none', label: 'to do', count: Math.max(0, open) }]), h('span', { class: 'small soft nowrap' }, `${count(list[0].count)} of ${count(all)}`)];
 }
 
 function took(flow) {

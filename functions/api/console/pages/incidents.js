@@ -19,12 +19,12 @@ export const page = {
     h('h1', {}, 'Incidents'),
     ctx.query.flow_id && h('p', {}, 'Of the flow ', flowLink(ctx.query.flow_id), '. ', button('Show all', () => ctx.set({ flow_id: '' }), { class: 'quiet' })),
     items.length ? table([
-      { name: 'When', cell: (one) => since(one.created_at), class: 'nowrap' },
-      { name: 'Severity', cell: (one) => badge(one.severity === 'CRITICAL' ? 'problem' : 'degraded', words(one.severity)), narrow: false },
-      { name: 'What', cell: (one) => [h('b', {}, words(one.incident_type)), one.details.map((line) => h('div', { class: 'text small' }, line)), one.escalation_required && badge('at_risk', 'needs a person')], class: 'say' },
-      { name: 'Tickets', cell: (one) => [one.affected_tickets.slice(0, AFFECTED).map((id) => [ticketLink(id), ' ']), one.affected_tickets.length > AFFECTED && `and ${one.affected_tickets.length - AFFECTED} more`], narrow: false },
-      { name: 'Flow', cell: (one) => flowLink(one.flow_id) },
-      { name: 'Playbook', cell: (one) => one.recommended_playbook && h('code', {}, one.recommended_playbook), narrow: false },
+      ['When', (one) => since(one.created_at), 'nowrap'],
+      ['Severity', (one) => badge(one.severity === 'CRITICAL' ? 'problem' : 'degraded', words(one.severity)), 'wide'],
+      ['What', (one) => [h('b', {}, words(one.incident_type)), one.details.map((line) => h('div', { class: 'text small' }, line)), one.escalation_required && badge('at_risk', 'needs a person')], 'say'],
+      ['Tickets', (one) => [one.affected_tickets.slice(0, AFFECTED).map((id) => [ticketLink(id), ' ']), one.affected_tickets.length > AFFECTED && `and ${one.affected_tickets.length - AFFECTED} more`], 'wide'],
+      ['Flow', (one) => flowLink(one.flow_id)],
+      ['Playbook', (one) => one.recommended_playbook && h('code', {}, one.recommended_playbook), 'wide'],
     ], items, (one) => ({ key: one.incident_id, href: path`/console/flows/${one.flow_id}` }), 'Incidents')
       : empty('No incidents', 'The platform raises one for trouble that the rules of a flow cannot fix: a missed SLA, a ticket or a worker that fails again and again. A subscription to incident.raised tells it to others:',
         h('pre', {}, 'flowc subscriptions create URL --type incident.raised')),

@@ -36,8 +36,8 @@ const detail = (one, runs, ctx) => panel(one.name, h('p', {}, state(one), ' ', o
     ['From', one.enabled_from && when(one.enabled_from)], ['Until', one.enabled_until && when(one.enabled_until)], ['Without', one.exceptions.join(', ')], ['Late by at most', span(one.catch_up.seconds * 1000)], ['Running', one.running.length > 0 && one.running.map((id) => [flowLink(id), ' '])],
     ['Queued', one.queue.length || null], ['Backfill', one.backfill && ['next ', when(one.backfill.next), ' until ', when(one.backfill.until)]], ['Next', one.next_runs.slice(0, LAST).map((moment) => h('div', {}, when(moment)))]]),
   json(one.decision, { title: 'Decision' }),
-  h('h3', {}, 'Last runs'), runs.length ? table([{ name: 'Moment', cell: (run) => when(run.moment), class: 'nowrap' }, { name: 'Status', cell: outcome }, { name: 'Flow', cell: (run) => (run.flow_id ? flowLink(run.flow_id) : '–') },
-    { name: 'Why', class: 'say', cell: (run) => run.reason && h('span', { class: 'text' }, run.reason) }], runs, (run) => ({ key: `${run.moment} ${run.number}` }), 'Last runs') : h('p', { class: 'soft' }, 'None yet.'));
+  h('h3', {}, 'Last runs'), runs.length ? table([['Moment', (run) => when(run.moment), 'nowrap'], ['Status', outcome], ['Flow', (run) => (run.flow_id ? flowLink(run.flow_id) : '–')],
+    ['Why', (run) => run.reason && h('span', { class: 'text' }, run.reason), 'say']], runs, (run) => ({ key: `${run.moment} ${run.number}` }), 'Last runs') : h('p', { class: 'soft' }, 'None yet.'));
 
 export const page = {
   live: true,
@@ -55,12 +55,12 @@ export const page = {
     h('h1', {}, 'Schedules'),
     ctx.query.name && (one ? detail(one, runs[one.name], ctx) : h('p', { class: 'warn' }, `There is no schedule ${ctx.query.name}.`)),
     items.length ? table([
-      { name: 'Schedule', class: 'name', cell: (line) => link(here(line.name), line.name) },
-      { name: 'State', cell: state },
-      { name: 'Runs', cell: rhythm, narrow: false },
-      { name: 'Next run', cell: (line) => (line.next_run ? since(line.next_run) : h('span', { class: 'soft text' }, line.why)) },
-      { name: 'Last runs, newest first', class: 'say', cell: (line) => runs[line.name].slice(0, LAST).map((run) => [run.flow_id ? flowLink(run.flow_id, outcome(run)) : outcome(run), ' ']) },
-      { name: '', cell: (line) => h('div', { class: 'acts' }, commands(line, ctx.reload).slice(0, 2)), narrow: false },
+      ['Schedule', (line) => link(here(line.name), line.name), 'name'],
+      ['State', state],
+      ['Runs', rhythm, 'wide'],
+      ['Next run', (line) => (line.next_run ? since(line.next_run) : h('span', { class: 'soft text' }, line.why))],
+      ['Last runs, newest first', (line) => runs[line.name].slice(0, LAST).map((run) => [run.flow_id ? flowLink(run.flow_id, outcome(run)) : outcome(run), ' ']), 'say'],
+      ['', (line) => h('div', { class: 'acts' }, commands(line, ctx.reload).slice(0, 2)), 'wide'],
     ], items, (line) => ({ key: line.name, href: here(line.name) }), 'Schedules')
       : empty('No schedule', 'A schedule submits a decision again and again, by a cron line or at an interval:', h('pre', {}, "flowc schedule put nightly decision.json --cron '0 3 * * *' --zone Europe/Berlin")),
     pager(ctx, cursor),

@@ -4,9 +4,9 @@ import { again, doing, found, pager } from '../lib/act.js';
 import { address, api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count, span, when } from '../lib/format.js';
-import { badge, button, copy, empty, facts, flowLink, link, panel, parts, since, table, tabs, words } from '../lib/ui.js';
+import { badge, button, copy, empty, facts, flowLink, link, panel, since, table, tabs, words } from '../lib/ui.js';
 
-const TABS = [['health', 'Health'], ['diagnose', 'Diagnose'], ['subscriptions', 'Subscriptions'], ['limits', 'Limits'], ['keys', 'Keys']];
+const TABS = ['Health', 'Diagnose', 'Subscriptions', 'Limits', 'Keys'].map((name) => [name.toLowerCase(), name]);
 const CASES = [['not-starting', 'Flows do not start'], ['no-tickets', 'Flows have no tickets'], ['empty-discovery', 'Tickets find no worker'], ['unpublished', 'Tickets are not sent'], ['sla', 'Deadlines are missed'],
   ['telemetry', 'Telemetry is missing'], ['buffer', 'Telemetry waits'], ['hmac', 'Webhooks are refused']];
 const ROLES = ['viewer', 'operator', 'worker', 'admin'];
@@ -18,14 +18,14 @@ const HEALTH = {
     return { health, ready, buffer, status, sink };
   },
   view: ({ health, ready, buffer, status, sink }, ctx) => [
-    panel('Health', facts([['Version', health.version], ['Process', badge('ok', 'answers')], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
+    panel('Health', facts([['Version', health.version], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
       ['Events of flows', [badge(health.consumer.status === 'stopped' ? 'problem' : 'ok', words(health.consumer.status)), health.consumer.status === 'elsewhere' && ' in other processes']],
-      ['Waiting in the queue', count(ready.queue ?? health.consumer.lag)], ['Last event', since(health.consumer.last_event_at)], ['Last decision', since(health.consumer.last_decision_at)], ['Access', ctx.local.off && 'off: whoever reaches this machine'],
+      ['Waiting in the queue', count(ready.queue ?? health.consumer.lag)], ['Last event', since(health.consumer.last_event_at)], ['Last decision', since(health.consumer.last_decision_at)],
       ['Flows under way', count(status.active_executions)], [`Ended in ${status.window_hours} h`, count(status.total_processed)], ...Object.entries(ready.lost_secrets ?? {}).map(([name, why]) => [`Secret ${name}`, String(why)])])),
     panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p', { class: 'small text' }, line)),
       buffer.size > 0 && doing('Send now', { title: 'Send what waits', text: `${count(buffer.size)} events are sent in order. What the sink refuses becomes a dead letter.`, fields: [], done: ctx.reload,
         run: async () => Object.entries(await api.post('/api/v1/telemetry/flush')).map(([name, number]) => `${words(name)}: ${number}`).join(', ') })),
-    h('p', { class: 'small soft' }, 'Settings come from the environment (FLOWC_…) when the platform starts; they are not changed here. ', h('a', { href: '/openapi.json' }, 'The API as OpenAPI'), ' · ', h('a', { href: '/health' }, '/health'), ' · ', h('a', { href: '/ready' }, '/ready')),
+    h('p', { class: 'small soft' }, 'Settings come from the environment (FLOWC_…) when the platform starts.'),
   ],
 };
 
@@ -53,31 +53,30 @@ const SUBSCRIPTIONS = {
     const to = (id) => `/console/settings?tab=subscriptions&subscription=${encodeURIComponent(id)}`;
     if (!items.length) return empty('No subscription', 'A subscription sends events to a webhook, signed and again until they are taken:', h('pre', {}, 'flowc subscriptions create URL --type flow.completed'));
     return [table([
-      { name: 'To', class: 'say', cell: (one) => link(to(one.id), h('span', { class: 'text' }, one.sink)) },
-      { name: 'State', cell: (one) => [badge(one.status === 'ACTIVE' ? 'ok' : 'problem', words(one.status)), one.reason && h('div', { class: 'small text' }, one.reason)] },
-      { name: 'Types', cell: (one) => (one.types.length ? one.types.map((type) => h('div', { class: 'small' }, type.replace(/^io\.neuralhive\.|\.v1$/g, ''))) : 'all'), narrow: false },
-      { name: 'Since', cell: (one) => when(one.created_at), narrow: false },
-      { name: '', cell: (one) => h('div', { class: 'acts' }, doing('Test', { title: 'Send a test event', text: `To ${one.sink}`, fields: [], verb: 'Send', done: () => ctx.set({ subscription: one.id }), run: async () => { await api.post(route(one, '/test')); return 'The test event is on its way'; } }),
-        doing('Delete', { title: 'Delete the subscription', text: `To ${one.sink}. What waits for it is not delivered any more.`, risky: true, done: () => ctx.set({ subscription: '' }), run: ({ reason }) => api.remove(route(one), { reason }).then(() => 'Deleted') })) },
+      ['To', (one) => link(to(one.id), h('span', { class: 'text' }, one.sink)), 'say'],
+      ['State', (one) => [badge(one.status === 'ACTIVE' ? 'ok' : 'problem', words(one.status)), one.reason && h('div', { class: 'small text' }, one.reason)]],
+      ['Types', (one) => (one.types.length ? one.types.map((type) => h('div', { class: 'small' }, type.replace(/^io\.neuralhive\.|\.v1$/g, ''))) : 'all'), 'wide'],
+      ['Since', (one) => when(one.created_at), 'wide'],
+      ['', (one) => h('div', { class: 'acts' }, doing('Test', { title: 'Send a test event', text: `To ${one.sink}`, fields: [], verb: 'Send', done: () => ctx.set({ subscription: one.id }), run: async () => { await api.post(route(one, '/test')); return 'The test event is on its way'; } }),
+        doing('Delete', { title: 'Delete the subscription', text: `To ${one.sink}. What waits for it is not delivered any more.`, risky: true, done: () => ctx.set({ subscription: '' }), run: ({ reason }) => api.remove(route(one), { reason }).then(() => 'Deleted') }))],
     ], items, (one) => ({ key: one.id, href: to(one.id) }), 'Subscriptions'),
     deliveries && panel('Deliveries, the newest first', deliveries.items.length ? table([
-      { name: 'Made', cell: (one) => since(one.created_at), class: 'nowrap' },
-      { name: 'Event', cell: (one) => [one.event_type.replace(/^io\.neuralhive\.|\.v1$/g, ''), ' ', one.flow_id && flowLink(one.flow_id)] },
-      { name: 'Status', cell: (one) => badge(one.status === 'DELIVERED' ? 'ok' : one.status, words(one.status)) },
-      { name: 'Attempts', cell: (one) => one.attempts, class: 'right', narrow: false },
-      { name: 'Answer', class: 'say', cell: (one) => [one.last_status, one.last_duration_ms !== null && ` in ${span(one.last_duration_ms)}`, h('div', { class: 'small text' }, one.last_detail), one.next_attempt_at && h('div', { class: 'small' }, 'again ', since(one.next_attempt_at))] },
-      { name: '', cell: (one) => one.status !== 'PENDING' && doing('Send again', { done: ctx.reload, run: async ({ reason }) => { await api.post(address(path`/api/v1/subscriptions/${one.subscription_id}/deliveries/${one.delivery_id}/resend`, { reason })); return 'It is on its way'; } }) },
+      ['Made', (one) => since(one.created_at), 'nowrap'],
+      ['Event', (one) => [one.event_type.replace(/^io\.neuralhive\.|\.v1$/g, ''), ' ', one.flow_id && flowLink(one.flow_id)]],
+      ['Status', (one) => badge(one.status === 'DELIVERED' ? 'ok' : one.attempts && one.status === 'PENDING' ? 'at_risk' : one.status, words(one.status))],
+      ['Attempts', (one) => one.attempts, 'right wide'],
+      ['Answer', (one) => [one.last_status, one.last_duration_ms !== null && ` in ${span(one.last_duration_ms)}`, h('div', { class: 'small text' }, one.last_detail), one.next_attempt_at && h('div', { class: 'small' }, 'again ', since(one.next_attempt_at))], 'say'],
+      ['', (one) => one.status !== 'PENDING' && doing('Send again', { done: ctx.reload, run: async ({ reason }) => { await api.post(address(path`/api/v1/subscriptions/${one.subscription_id}/deliveries/${one.delivery_id}/resend`, { reason })); return 'It is on its way'; } })],
     ], deliveries.items, (one) => ({ key: one.delivery_id }), 'Deliveries') : h('p', { class: 'soft' }, 'Nothing was sent yet, or it is older than 7 days.'), pager(ctx, deliveries.cursor))];
   },
 };
 
-const place = (name, one) => panel(name, one ? [h('p', {}, `${count(one.held)} of ${count(one.limit)} places held`, one.tenant_limit !== null && `, ${count(one.tenant_limit)} for each tenant`),
-  parts([{ tone: one.held >= one.limit ? 'bad' : 'busy', count: one.held, label: 'held' }, { tone: 'free', count: Math.max(0, one.limit - one.held), label: 'free' }])] : h('p', { class: 'soft' }, 'No limit is set.'));
+const place = (one) => (one ? [`${count(one.held)} of ${count(one.limit)}`, one.tenant_limit !== null && `, ${count(one.tenant_limit)} for each tenant`] : 'no limit');
 const LIMITS = {
   load: (ctx) => api.get('/api/v1/limits', { after: ctx.query.after, limit: 50 }, ctx.signal),
-  view: ({ flows, tickets, keys, after }, ctx) => [h('div', { class: 'grid' }, place('Flows in flight', flows), place('Tickets in flight', tickets)),
-    keys.length ? table([{ name: 'Concurrency key', cell: (one) => h('code', {}, one.key) }, { name: 'Held', cell: (one) => `${one.held}${one.limit === null ? '' : ` of ${one.limit}`}` },
-      { name: 'By', cell: (one) => one.holders.map((holder) => h('div', {}, flowLink(holder.flow_id), ' ', since(holder.since))) }, { name: 'Waiting', cell: (one) => [one.waiting.map((id) => [flowLink(id), ' ']), one.more_wait && 'and more', !one.waiting.length && 'none'] }],
+  view: ({ flows, tickets, keys, after }, ctx) => [panel('In flight', facts([['Flows', place(flows)], ['Tickets', place(tickets)]])),
+    keys.length ? table([['Concurrency key', (one) => h('code', {}, one.key)], ['Held', (one) => `${one.held}${one.limit === null ? '' : ` of ${one.limit}`}`],
+      ['By', (one) => one.holders.map((holder) => h('div', {}, flowLink(holder.flow_id), ' ', since(holder.since)))], ['Waiting', (one) => [one.waiting.map((id) => [flowLink(id), ' ']), one.more_wait && 'and more', !one.waiting.length && 'none']]],
     keys, (one) => ({ key: one.key }), 'Concurrency keys') : empty('No concurrency key is held', 'Plans with the same concurrency key share its places: the others wait for their turn.', h('pre', {}, 'flowc limits')),
     pager(ctx, after, 'after')],
 };
@@ -91,9 +90,9 @@ const KEYS = {
       { name: 'expires_in_seconds', label: 'Seconds that it holds', kind: 'number', least: 1, hint: 'until it is revoked' }],
     run: async ({ role, ...values }) => { const made = await api.post('/api/v1/keys', { ...values, roles: [role] }); return [h('p', {}, `The key of ${made.name}. It is shown this once:`), h('pre', { class: 'text' }, made.key), copy(made.key, 'Copy the key')]; } });
     return [h('div', { class: 'row' }, h('p', { class: 'grow' }, 'Keys open the API; the platform keeps only their hashes.'), make),
-      items.length ? table([{ name: 'Name', cell: (one) => one.name }, { name: 'Roles', cell: (one) => one.roles.join(', ') }, { name: 'Areas', cell: (one) => one.scopes.join(', ') || 'all', narrow: false }, { name: 'Worker', cell: (one) => one.worker_id ?? 'any', narrow: false },
-        { name: 'Made', cell: (one) => [when(one.created_at), h('div', { class: 'small soft' }, `by ${one.created_by}`)], narrow: false }, { name: 'Holds until', cell: (one) => (one.expires_at ? since(one.expires_at) : 'revoked') },
-        { name: '', cell: (one) => doing('Revoke', { title: `Revoke the key of ${one.name}`, text: 'Whoever uses it is refused within 10 seconds.', risky: true, done: ctx.reload, run: ({ reason }) => api.remove(path`/api/v1/keys/${one.key_id}`, { reason }).then(() => 'Revoked') }) }],
+      items.length ? table([['Name', (one) => one.name], ['Roles', (one) => one.roles.join(', ')], ['Areas', (one) => one.scopes.join(', ') || 'all', 'wide'], ['Worker', (one) => one.worker_id ?? 'any', 'wide'],
+        ['Made', (one) => [when(one.created_at), h('div', { class: 'small soft' }, `by ${one.created_by}`)], 'wide'], ['Holds until', (one) => (one.expires_at ? since(one.expires_at) : 'revoked')],
+        ['', (one) => doing('Revoke', { title: `Revoke the key of ${one.name}`, text: 'Whoever uses it is refused within 10 seconds.', risky: true, done: ctx.reload, run: ({ reason }) => api.remove(path`/api/v1/keys/${one.key_id}`, { reason }).then(() => 'Revoked') })]],
       items, (one) => ({ key: one.key_id }), 'Keys') : empty('No key was made', 'The key of FLOWC_API_KEY is not listed here.', h('pre', {}, 'flowc keys create --name ci --role operator')), pager(ctx, after, 'after')];
   },
 };

@@ -13,13 +13,13 @@ const slack = ({ slack_ms: ms }) => h('b', { class: ms < 0 ? 'bad nowrap' : 'now
 const addressOf = (one) => (one.ticket_id ? path`/console/tickets/${one.ticket_id}` : path`/console/flows/${one.flow_id}`);
 
 /** What helps a group, by what it waits for: a command, or the page where it is done. */
-function help({ kind, waits_for: what, examples: [first] }) {
+function help({ waits_for: what, examples: [first] }) {
   const able = [...what.matchAll(/'([\w.:@/-]+)'/g)].map(([, name]) => ` -c ${name}`).join('');
   const on = /^worker (\S+) to/.exec(what)?.[1];
   if (/^a (free slot|worker)/.test(what)) return ['Start a worker:', `flowc worker${able} --shell 'echo done'`];
   if (on) return ['Look at the worker, or take the ticket from it:', link(path`/console/workers/${on}`, on), `flowc reassign ${first}`];
-  if (/ approve | decide|person/.test(what) && !/resume/.test(what)) return ['Decide:', link('/console/inbox', 'Inbox')];
-  if (/resume|paused/.test(what)) return ['Let it go on:', `flowc resume ${kind === 'flow' ? first : 'FLOW'}`];
+  if (/resume|paused/.test(what)) return ['Let them go on:', link('/console/flows?status=PAUSED', 'paused flows')];
+  if (/approve|decide/.test(what)) return ['Decide:', link('/console/inbox', 'Inbox')];
   if (/next attempt/.test(what)) return ['Try it now:', `flowc retry ${first}`];
   if (/event/.test(what)) return ['See what it waits for, and send it:', 'flowc events-in', 'flowc signal --help'];
   return ['Learn more:', `flowc why ${first}`];
@@ -27,7 +27,7 @@ function help({ kind, waits_for: what, examples: [first] }) {
 
 function group(one) {
   const [text, ...ways] = help(one);
-  return h('section', { class: 'panel', key: `${one.kind} ${one.waits_for}` }, h('div', { class: 'row' }, h('b', { class: 'number' }, count(one.count)), h('h2', { class: 'grow text' }, one.text)),
+  return h('section', { class: 'panel', key: `${one.kind} ${one.waits_for}` }, h('h2', { class: 'text' }, one.text),
     h('p', { class: 'small soft' }, 'The least slack: ', slack(one), '. The first waits since ', since(one.since), one.count > 1 && `; in ${counted(one.flows, 'flow')}`, '.'),
     h('div', { class: 'row small' }, text, ways.map((way) => (typeof way === 'string' ? [h('code', { class: 'text' }, way), copy(way)] : way))));
 }

@@ -111,7 +111,8 @@ function inputs({ ticket, near }) {
   const from = ([, reference, kind]) => {
     const to = reference[`$${kind}`], source = kind === 'output' && [...near.values()].find((one) => one.task_id === scope + to);
     const value = source ? within(source.output, reference.path) : kind === 'item' ? within(ticket.item, to) : kind === 'index' ? ticket.index : null;
-    return [`${kind} `, source ? ticketLink(source.ticket_id, to) : kind !== 'index' && to, reference.path && ` at ${reference.path}`, kind === 'secret' && ', never shown', (value ?? null) !== null && h('div', { class: 'text' }, h('code', {}, JSON.stringify(value).slice(0, 300)))];
+    return [source ? ticketLink(source.ticket_id, to) : kind === 'index' ? '' : to, h('div', { class: 'small soft' }, kind, reference.path && ` at ${reference.path}`, kind === 'secret' && ', never shown'),
+      (value ?? null) !== null && h('div', { class: 'text' }, h('code', {}, JSON.stringify(value).slice(0, 300)))];
   };
   return panel('Inputs', found.length > 0 && table([{ name: 'Where', cell: ([where]) => h('code', {}, where) }, { name: 'From', cell: from }], found, ([where]) => ({ key: where }), 'References'),
     Object.keys(ticket.parameters).length ? json(ticket.parameters, { title: 'Parameters', open: !found.length }) : soft('It has no parameters.'), ticket.item !== null && json(ticket.item, { title: `Item ${ticket.index ?? ''}` }));

@@ -36,10 +36,10 @@ export const page = {
   view({ worker, now, ended, scores, refused }, ctx) {
     const { telemetry } = worker;
     const columns = [
-      { name: 'Ticket', class: 'name', cell: (one) => [ticketLink(one.ticket_id, one.task_id), h('div', { class: 'small soft text' }, one.description)] },
-      { name: 'Status', cell: (one) => badge(one.status) },
-      { name: 'Attempt', cell: (one) => one.attempt, class: 'right', narrow: false },
-      { name: 'Flow', cell: (one) => flowLink(one.flow_id), narrow: false },
+      ['Ticket', (one) => [ticketLink(one.ticket_id, one.task_id), h('div', { class: 'small soft text' }, one.description)], 'name'],
+      ['Status', (one) => badge(one.status)],
+      ['Attempt', (one) => one.attempt, 'right wide'],
+      ['Flow', (one) => flowLink(one.flow_id), 'wide'],
     ];
     const row = (one) => ({ key: one.ticket_id, href: path`/console/tickets/${one.ticket_id}` });
     return [
@@ -48,21 +48,19 @@ export const page = {
       panel('Facts', facts([['Slots used', slots(worker)], ['Breaker', breaker(worker)], ['Success', score(telemetry.success_rate)], ['Takes', latency(worker)],
         ...scores.map(([domain, value]) => [`Pheromone ${domain}`, score(value)]), ['Last beat', since(worker.last_seen)], ['Capabilities', worker.capabilities.map((name) => [h('code', {}, name), ' '])],
         ['Clearance', words(worker.clearance)], ['Gets tickets by', worker.delivery === 'pull' ? 'asking for them' : 'messages to its endpoint'], ['Endpoint', worker.endpoint && h('code', {}, worker.endpoint)],
-        ['Kind', words(worker.agent_type)], ['Several in one message', worker.accepts_batches ? 'yes' : 'no'], ['Failures in a row', worker.failures], ['Successes since then', worker.successes],
-        ['Says of itself', words(worker.reported)], ['Beats owed until healthy', worker.beats_owed || null], ['Breaker open until', worker.suspended_until && when(worker.suspended_until)], ['On trial with', worker.trial],
-        ['Tasks done', telemetry.total_executions], ['Active by its own count', telemetry.active_tasks], ['CPU', telemetry.cpu !== null && percent(telemetry.cpu)], ['Memory', telemetry.memory !== null && percent(telemetry.memory)],
+        ['Kind', words(worker.agent_type)],  ['Failures in a row', worker.failures], ['Successes since then', worker.successes], ['Says of itself', words(worker.reported)],
+        ['Tasks done', telemetry.total_executions], ['CPU', telemetry.cpu !== null && percent(telemetry.cpu)], ['Memory', telemetry.memory !== null && percent(telemetry.memory)],
         ['Registered', when(worker.registered_at)]]), json(worker)),
       h('h2', {}, `Tickets now (${now.length})`),
-      now.length ? table([...columns, { name: 'Since', cell: (one) => since(one.started_at ?? one.assigned_at), class: 'nowrap' },
-        { name: 'Slack', cell: (one) => [badge(one.slack_state), ' ', one.slack_ms !== null && span(one.slack_ms)] }], now, row, 'Tickets now')
+      now.length ? table([...columns, ['Since', (one) => since(one.started_at ?? one.assigned_at), 'nowrap'],
+        ['Slack', (one) => [badge(one.slack_state), ' ', one.slack_ms !== null && span(one.slack_ms)]]], now, row, 'Tickets now')
         : empty('It does nothing now', worker.draining ? 'It is drained: nothing new is given to it.' : 'It gets the next ticket for which it ranks best.'),
       h('h2', {}, 'Lately'),
-      ended.length ? table([...columns, { name: 'Ended', cell: (one) => since(one.completed_at), class: 'nowrap' }, { name: 'Took', cell: (one) => span(one.actual_duration_ms), class: 'right' },
-        { name: 'Error', cell: (one) => one.error_message && h('span', { class: 'text bad' }, one.error_message), narrow: false }], ended, row, 'Tickets lately')
+      ended.length ? table([...columns, ['Ended', (one) => since(one.completed_at), 'nowrap'], ['Took', (one) => span(one.actual_duration_ms), 'right'],
+        ['Error', (one) => one.error_message && h('span', { class: 'text bad' }, one.error_message), 'wide']], ended, row, 'Tickets lately')
         : h('p', { class: 'soft' }, `It ended no ticket of the newest ${FLOWS} flows.`),
       h('h2', {}, 'Did not get'),
-      refused.length ? table([...columns.slice(0, 2), { name: 'Why not', cell: (one) => h('span', { class: 'text' }, one.reason) }].map((column) => ({ ...column, cell: (one) => column.cell(column.name === 'Why not' ? one : one.ticket) })),
-        refused.slice(0, 50), ({ ticket }) => row(ticket), 'Tickets that it did not get') : h('p', { class: 'soft' }, 'No ticket that waits now has left it out.'),
+      refused.length ? table([['Ticket', (one) => columns[0][1](one.ticket), 'name'], ['Why not', (one) => one.reason, 'say text']], refused.slice(0, 50), ({ ticket }) => row(ticket), 'Tickets that it did not get') : h('p', { class: 'soft' }, 'No ticket that waits now has left it out.'),
     ];
   },
 };

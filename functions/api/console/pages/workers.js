@@ -9,7 +9,7 @@ import { badge, empty, field, link, parts, select, since, table } from '../lib/u
 export const address = (id) => path`/console/workers/${id}`;
 const DOMAINS = ['BUILD', 'DEPLOY', 'TEST', 'VALIDATE', 'EXECUTE', 'QUERY', 'TRANSFORM'];
 const STATES = [['', 'all'], ['healthy', 'healthy'], ['degraded', 'degraded'], ['unhealthy', 'unhealthy'], ['draining', 'draining'], ['busy', 'no slot free'], ['open', 'breaker not closed']];
-const MOST = 300;
+const MOST = 100;
 
 export const state = (worker) => [badge(worker.health), worker.draining && [' ', badge('paused', 'draining')]];
 export const breaker = (worker) => badge(worker.breaker, worker.breaker === 'closed' ? 'closed' : [worker.breaker.replace('_', ' '), worker.suspended_until && [' until ', since(worker.suspended_until)]]);
@@ -18,7 +18,7 @@ export const slots = ({ active_tickets: used, slots: all }) => h('div', { class:
 /** A share from 0 to 1, with a bar. */
 export const score = (value) => (value === null || value === undefined ? h('span', { class: 'soft', title: 'not known yet' }, '–')
   : h('div', { class: 'slots' }, percent(value), parts([{ tone: value < 0.5 ? 'bad' : value < 0.8 ? 'warn' : 'good', count: value, label: 'good' }, { tone: 'free', count: 1 - value, label: 'not' }])));
-export const latency = ({ telemetry: { avg_duration_ms: takes, latency_ms: answers } }) => [takes !== null && h('span', { title: 'average duration of its tasks' }, span(takes)),
+export const latency = ({ telemetry: { avg_duration_ms: takes, latency_ms: answers } }) => [takes !== null && h('span', { title: 'average of its tasks' }, span(takes)),
   answers !== null && h('div', { class: 'small soft', title: 'how fast it answers' }, `answers in ${span(answers)}`), takes === null && answers === null && h('span', { class: 'soft' }, '–')];
 
 const held = (worker) => (worker.active_tickets ? `It has ${counted(worker.active_tickets, 'ticket')} now` : 'It has no ticket now');
@@ -58,16 +58,16 @@ export const page = {
         field('Pheromone in the domain', select([['', 'choose…'], ...[...new Set([...DOMAINS, ctx.query.domain].filter(Boolean))].map((one) => [one, one])], ctx.query.domain ?? '', (value) => ctx.set({ domain: value })))),
       unreadable.length > 0 && h('p', { class: 'warn' }, `${counted(unreadable.length, 'worker')} cannot be read: ${unreadable.map((one) => one.record_id).join(', ')}`),
       shown.length ? table([
-        { name: 'Worker', class: 'name', cell: (one) => [link(address(one.worker_id), one.worker_id), h('div', { class: 'small soft' }, one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)] },
-        { name: 'State', cell: state },
-        { name: 'Capabilities', cell: (one) => one.capabilities.map((name) => [h('code', {}, name), ' ']), narrow: false },
-        { name: 'Slots used', cell: slots },
-        { name: 'Breaker', cell: breaker },
-        ctx.query.domain && { name: 'Pheromone', cell: (one) => score(one.pheromone) },
-        { name: 'Success', cell: (one) => score(one.telemetry.success_rate) },
-        { name: 'Takes', cell: latency, narrow: false },
-        { name: 'Last beat', cell: (one) => since(one.last_seen), class: 'nowrap' },
-        { name: '', cell: (one) => h('div', { class: 'acts' }, commands(one, ctx.reload)), narrow: false },
+        ['Worker', (one) => [link(address(one.worker_id), one.worker_id), h('div', { class: 'small soft' }, one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)], 'name'],
+        ['State', state],
+        ['Capabilities', (one) => one.capabilities.map((name) => [h('code', {}, name), ' ']), 'wide'],
+        ['Slots used', slots],
+        ['Breaker', breaker],
+        ctx.query.domain && ['Pheromone', (one) => score(one.pheromone)],
+        ['Success', (one) => score(one.telemetry.success_rate)],
+        ['Takes', latency, 'wide'],
+        ['Last beat', (one) => since(one.last_seen), 'nowrap'],
+        ['', (one) => h('div', { class: 'acts' }, commands(one, ctx.reload)), 'wide'],
       ].filter(Boolean), shown.slice(0, MOST), (one) => ({ key: one.worker_id, href: address(one.worker_id) }), 'Workers') : empty('No worker fits', 'Another state or a shorter text finds more.'),
       shown.length > MOST && h('p', { class: 'soft' }, `${MOST} of ${shown.length} are shown: a name or a capability finds the others.`),
     ];
