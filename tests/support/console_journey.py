@@ -31,6 +31,7 @@ async def _signed_in(somebody: Person, key: str) -> Page:
     somebody.expect_refusals()
     page = await somebody.tab("/console/flows")
     await expect(title(page, "Sign in")).to_be_visible()
+    await page.wait_for_load_state("networkidle")  # all has been refused that was asked for without the key
     await sign_in(page, key)
     await expect(title(page, "Flows")).to_be_visible()
     somebody.refusals = False
