@@ -1,14 +1,16 @@
 """Schedules: decisions that are made again and again, at moments that are known before."""
 
+import asyncio
 import re
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
 from functions._core.decision.reading import InvalidDecision, check_plan, decision_in
+from functions._core.decision.stored_plans import resolved
 from functions._core.errors import Rejected, Unreadable
 from functions._core.records.models import Reason
 from functions._core.records.record import fields_of
@@ -76,7 +78,7 @@ async def put_schedule(
     new = course.made(form, name, None, now)
     if len(new.model_dump_json().encode()) > MAX_FORM:
         raise Rejected(f"the schedule is larger than {MAX_FORM} bytes", code="too_large", status=413)
-    _check_decision(services, new)
+    await _check_decision(services, new)
     entries = services.ports.key_values
     known = await _known(services, name)
     if not known and await stored.number(entries, MAX_SCHEDULES) >= MAX_SCHEDULES:
@@ -241,17 +243,22 @@ async def _known(services: ApiServices, name: str) -> bool:
         return False
 
 
-def _check_decision(services: ApiServices, schedule: ScheduleRecord) -> None:
-    """Raise `Itemised`, status 422, for a decision whose flows C1 would refuse."""
+async def _check_decision(services: ApiServices, schedule: ScheduleRecord) -> None:
+    """Raise `Itemised`, status 422, for a decision that C1 would refuse, with the stored plan that it may name."""
     now = services.ports.clock.now()
-    try:
-        decision = decision_in(course.decision_of(schedule, now))
-        errors, _ = check_plan(decision, now, services.rules.default_sla)
-    except InvalidDecision as invalid:
-        errors = invalid.reasons
+    decision = await resolved(services.ports.key_values, course.decision_of(schedule, now))
+    errors = await asyncio.to_thread(_errors, decision, now, services.rules.default_sla)  # a stored plan may be large
     if errors:
         found = [fields_of(_within(reason)) for reason in errors]
         raise Itemised(found[0]["message"], code="invalid_data", status=422, members={"errors": found})
+
+
+def _errors(document: Mapping[str, Any], now: datetime, default_sla: timedelta) -> Sequence[Reason]:
+    """Return what C1 would refuse a decision for."""
+    try:
+        return check_plan(decision_in(document), now, default_sla)[0]
+    except InvalidDecision as invalid:
+        return invalid.reasons
 
 
 def _within(reason: Reason) -> Reason:

@@ -23,9 +23,11 @@ from tests.benchmarks.load import Stub
 from tests.conftest import ROOT
 from tests.contract.schemas import attribute_faults, envelope_faults
 from tests.support.console_course import the_console_comes
+from tests.support.console_journey import a_person_works_with_the_console
 from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
+from tests.support.schedule_course import a_schedule_runs_a_stored_plan
 from tests.support.webhook_course import every_delivery_arrives
 from tests.support.world import decision, task, until
 
@@ -209,6 +211,18 @@ async def test_clients_need_the_key_and_whoever_watches_does_not(aws: AwsWorld) 
 
 async def test_a_browser_gets_the_console(aws: AwsWorld) -> None:
     await the_console_comes(aws.url)
+
+
+async def test_a_person_works_with_the_console(aws: AwsWorld) -> None:
+    await a_person_works_with_the_console(aws, ["w0", "w1"])
+    await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
+
+
+async def test_a_stored_plan_is_run_by_its_name_and_by_a_schedule(aws: AwsWorld) -> None:
+    await a_schedule_runs_a_stored_plan(aws, MINUTES)
+    await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
 
 
 async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows(aws: AwsWorld) -> None:

@@ -14,10 +14,12 @@ from tests.cluster.broker import Chaos
 from tests.cluster.world import Cluster, cluster
 from tests.conftest import ROOT
 from tests.support.console_course import the_console_comes
+from tests.support.console_journey import a_person_works_with_the_console
 from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.postgres import Server
 from tests.support.scenarios import recorded, same_course, wide
+from tests.support.schedule_course import a_schedule_runs_a_stored_plan
 from tests.support.webhook_course import every_delivery_arrives
 
 LIMIT = 64 * 1024
@@ -121,6 +123,18 @@ async def test_a_plan_completes_although_the_broker_was_away(running: Cluster, s
 @SHARED
 async def test_a_browser_gets_the_console(running: Cluster) -> None:
     await the_console_comes(running.url)
+
+
+@SHARED
+async def test_a_person_works_with_the_console(running: Cluster) -> None:
+    await a_person_works_with_the_console(running, ["w0", "w1"])
+
+
+@SHARED
+async def test_a_stored_plan_is_run_by_its_name_and_by_a_schedule(running: Cluster) -> None:
+    dead = [*running.broker.dead]
+    await a_schedule_runs_a_stored_plan(running)
+    assert running.broker.dead == dead
 
 
 @SHARED

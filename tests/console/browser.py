@@ -22,7 +22,7 @@ from playwright.async_api import (
 )
 
 from functions.api.console_files import FOLDER
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require
 
 CHROMIUM = ROOT / ".venv" / "browser" / "chromium"
 HOW = "make browser"
@@ -58,7 +58,8 @@ def needs(*pages: str) -> pytest.MarkDecorator:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """Run a browser."""
+    """Run a browser, if there is one."""
+    require(CHROMIUM.exists(), HOW)
     quiet = {**os.environ, "DBUS_SESSION_BUS_ADDRESS": "/dev/null"}
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, env=dict(quiet))
@@ -138,3 +139,9 @@ async def person(browser: Browser, url: str, **options: Any) -> AsyncIterator[Pe
 def title(page: Page, name: str | re.Pattern[str]) -> Locator:
     """Return the heading of the page itself."""
     return page.get_by_role("heading", name=name, level=1)
+
+
+async def sign_in(page: Page, key: str) -> None:
+    """Give a key where it is asked for."""
+    await page.get_by_label("API key").fill(key)
+    await page.get_by_role("button", name="Sign in", exact=True).click()

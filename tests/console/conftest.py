@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.conftest import require
 from tests.support.processes import Platform, running_platform
 
 if TYPE_CHECKING:
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator["Browser"]:
     """Give a running Chromium."""
-    from tests.console.browser import CHROMIUM, HOW, chromium
+    from tests.console.browser import chromium
 
-    require(CHROMIUM.exists(), HOW)
     async with chromium() as running:
         yield running
 

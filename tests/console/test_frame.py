@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
-from tests.console.browser import Person, needs, title
+from tests.console.browser import Person, needs, sign_in, title
 from tests.console.browser import person as somebody
 from tests.support.processes import Platform, running_platform
 
@@ -80,12 +80,6 @@ async def stranger(browser: Browser, guarded: Platform) -> AsyncIterator[Person]
     async with somebody(browser, guarded.url) as found:
         found.expect_refusals()
         yield found
-
-
-async def sign_in(page: Page, key: str) -> None:
-    """Give a key."""
-    await page.get_by_label("API key").fill(key)
-    await page.get_by_role("button", name="Use the key").click()
 
 
 class TestKey:

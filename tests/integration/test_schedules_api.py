@@ -94,6 +94,23 @@ async def test_a_run_is_made_now_and_shown_with_its_flow(api: Api) -> None:
     assert run["status"] == (await api.client.get(f"/api/v1/flows/{flow_id}")).json()["status"]
 
 
+async def test_a_schedule_names_a_stored_plan(api: Api) -> None:
+    plan = {"tasks": [task("extract"), task("load", "extract")]}
+    assert (await api.client.put("/api/v1/plans/nightly/versions/1.0.0", json=plan)).status_code == 201
+    given = {key: value for key, value in DECISION.items() if key != "plan_id"}
+    named = {**given, "cognitive_plan": {"plan": "nightly@1.0.0"}}
+    assert (await put(api, decision=named))["decision"] == named, "it is kept as it was given"
+    flow_id = (await api.client.post(f"{PATH}/nightly/run", headers=JSON)).json()["flow_id"]
+    kept = (await api.client.get(f"/api/v1/flows/{flow_id}/decision")).json()
+    assert (kept["plan_id"], len(kept["cognitive_plan"]["tasks"])) == ("nightly@1.0.0", 2)
+    for wrong, code in (("nightly@2.0.0", "unknown_plan"), ("../nightly", "invalid_plan_reference")):
+        form = {**HOURLY, "decision": {**given, "cognitive_plan": {"plan": wrong}}}
+        problem_of(await api.client.put(f"{PATH}/other", json=form), 422, code)
+    wrong_risk = {**HOURLY, "decision": {**named, "risk_band": "none"}}
+    problem_of(await api.client.put(f"{PATH}/other", json=wrong_risk), 422, "invalid_data")
+    assert [one["name"] for one in (await api.client.get(PATH)).json()["items"]] == ["nightly"]
+
+
 async def test_a_backfill_makes_the_runs_of_the_past(api: Api) -> None:
     await api.world.register()
     await put(api, cron=None, moments=["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"])

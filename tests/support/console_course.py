@@ -16,7 +16,7 @@ async def the_console_comes(url: str) -> None:
     """Load the page and all that it asks for, without a credential; and learn that data asks for one."""
     async with httpx.AsyncClient(base_url=url, headers=BROWSER, trust_env=False, timeout=60) as client:
         loaded: dict[str, bytes] = {}
-        wanted = {"/", *(f"/console/pages/{path.name}" for path in (FOLDER / "pages").iterdir())}
+        wanted = {"/", *(f"/console/{path.relative_to(FOLDER)}" for path in FOLDER.rglob("pages/**/*.js"))}
         while wanted:
             path = wanted.pop()
             loaded[path] = await _file(client, path)
