@@ -17,6 +17,7 @@ export class Problem extends Error {
   }
 }
 
+export const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 export const path = (strings, ...ids) => String.raw({ raw: strings }, ...ids.map(encodeURIComponent));
 
 /** The address of a request; values that are undefined, null or '' are left out, a list is said several times. */
@@ -76,7 +77,6 @@ export function follow(listener) {
 }
 
 const tell = (changes) => LISTENERS.forEach((listener) => listener(changes));
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 let running = false;
 
 async function news() {

@@ -1,8 +1,7 @@
 // The decision of a person about a flow or a ticket, with the form that a JSON Schema describes.
 
 import { act, REASON } from './act.js';
-import { api } from './api.js';
-import { addressOf, changes } from './commands.js';
+import { changes, tell } from './commands.js';
 import { h } from './dom.js';
 import { since } from './ui.js';
 
@@ -36,7 +35,7 @@ function dataOf(form, values) {
 export function decide(item, verb, done) {
   const approves = verb === 'approve';
   const form = approves ? item.form : null;
-  const send = ({ reason, ...values }, dry) => api.post(addressOf(item.kind, item.ticket_id ?? item.flow_id, verb), { reason, data: dataOf(form, values), dry_run: dry });
+  const send = ({ reason, ...values }, dry) => tell(item.kind ?? 'ticket', item.ticket_id ?? item.flow_id, verb, { reason, data: dataOf(form, values), dry_run: dry });
   return act(approves ? 'Approve' : 'Deny', {
     text: [h('p', { class: 'text' }, h('b', {}, item.message)), h('p', { class: 'small soft' }, item.then), item.until && h('p', { class: 'small' }, 'This can be decided until then: ', since(item.until))],
     fields: [...fieldsOf(form), REASON], risky: !approves, done,

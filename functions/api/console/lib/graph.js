@@ -56,7 +56,7 @@ function drawn(box, { zoom, toggle, then, now, status }) {
   const title = [name, ticket?.description, line, critical && 'on the critical path', ticket?.worker_id && `worker ${ticket.worker_id}`, ticket?.reason?.message].filter(Boolean).join('\n');
   const over = slack !== null && slack < 0, readable = zoom >= READABLE;
   let x = 8;
-  return svg('g', { key: box.id, class: `box ${ticket ? tone(state) : 'group'}${critical ? ' critical' : ''}${over ? ' over' : ''}${inner ? ' inner' : ''}`, transform: `translate(${box.x} ${box.y})` },
+  return svg('g', { key: box.id, class: `box ${ticket ? tone(state) : 'group'}${critical ? ' critical' : ''}${over ? ' late' : ''}${inner ? ' inner' : ''}`, transform: `translate(${box.x} ${box.y})` },
     svg(ticket ? 'a' : 'g', ticket ? { href: `/console/tickets/${encodeURIComponent(ticket.ticket_id)}`, 'aria-label': title } : press(`${title}. Open or close`, () => toggle(box.id)),
       readable && svg('title', {}, title), svg('rect', { width, height, rx: 7 }),
       readable && svg('text', { x: 9, y: 18, class: 'name' }, `${critical ? '◆ ' : ''}${middle(name, 24)}`), readable && !inner && svg('text', { x: 9, y: 34 }, middle(line, 32)),

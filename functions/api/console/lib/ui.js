@@ -1,6 +1,6 @@
 // What pages are made of: states, bars, tables, dialogs. The names of states have one colour each everywhere.
 
-import { h } from './dom.js';
+import { h, morph } from './dom.js';
 import { local, now, span, when } from './format.js';
 
 /** The tone (a class of style.css) of a status of a flow, ticket, worker, breaker or slack. */
@@ -16,6 +16,8 @@ export const tone = (word) => TONE_OF[word?.toLowerCase()] ?? 'plain';
 /** A word such as AWAITING_APPROVAL as people say it. */
 export const words = (word) => (word ?? '–').toLowerCase().replaceAll('_', ' ');
 
+export const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 export const badge = (word, text = words(word)) => h('span', { class: `badge ${tone(word)}` }, text);
 
 /** A link within the console. */
@@ -28,24 +30,14 @@ export const ticketLink = (id, ...content) => link(`/console/tickets/${encodeURI
  * `flow` has received_at, sla_deadline, ended_at, announced.
  */
 export function slaBar(flow) {
-  const from = Date.parse(flow.received_at), until = Date.parse(flow.sla_deadline);
-  const values = () => {
-    const at = flow.ended_at ? Date.parse(flow.ended_at) : now();
-    const left = until - at;
-    const used = Math.min(1, Math.max(0, (at - from) / Math.max(1, until - from)));
-    const state = left < 0 ? 'bad' : !flow.ended_at && (flow.announced === 'at_risk' || used > 0.8) ? 'warn' : 'good';
-    const text = flow.ended_at ? (left < 0 ? `${span(-left)} late` : `${flow.status === 'COMPLETED' ? 'met, ' : ''}${span(left)} left`) : left < 0 ? `${span(-left)} over` : `${span(left)} left`;
-    return { used, state, text };
+  const from = Date.parse(flow.received_at), until = Date.parse(flow.sla_deadline), ended = flow.ended_at && Date.parse(flow.ended_at);
+  const drawn = () => {
+    const at = ended || now(), left = until - at, used = Math.min(1, Math.max(0, (at - from) / Math.max(1, until - from)));
+    const state = left < 0 ? 'bad' : !ended ? (flow.announced === 'at_risk' || used > 0.8 ? 'warn' : 'good') : flow.status === 'COMPLETED' ? 'good' : 'plain';
+    return h('div', { class: `sla ${state}`, title: `deadline ${local(until)}`, 'data-tick': !ended, tick: (node) => morph(node, drawn()) },
+      h('div', { class: 'parts' }, h('i', { style: { width: `${used * 100}%` } })), left < 0 ? `${span(-left)} ${ended ? 'late' : 'over'}` : `${state === 'good' && ended ? 'met, ' : ''}${span(left)} left`);
   };
-  const { used, state, text } = values();
-  const tick = (node) => {
-    const seen = values();
-    node.className = `sla ${seen.state}`;
-    node.firstChild.firstChild.style.setProperty('width', `${seen.used * 100}%`);
-    node.lastChild.textContent = seen.text;
-  };
-  return h('div', { class: `sla ${state}`, title: `deadline ${local(until)}`, 'data-tick': !flow.ended_at, tick },
-    h('div', { class: 'track' }, h('div', { class: 'fill', style: { width: `${used * 100}%` } })), h('span', { class: 'text' }, text));
+  return drawn();
 }
 
 /** A bar of parts: `[{tone, count, label}]`. */
@@ -61,19 +53,14 @@ export const facts = (list) => h('dl', { class: 'facts' }, list.filter(([, conte
   .map(([name, content]) => h('div', {}, h('dt', {}, name), h('dd', {}, content))));
 
 /**
- * A table. `columns` are `{name, cell(item), class, narrow}`, or `[name, cell, class]`; `narrow: false`, or the class `wide`,
- * hides one on a small screen.
+ * A table. `columns` are `[name, cell(item), class]`; the class `wide` hides one on a small screen.
  * `row(item)` gives `{key, href, class}` of a row: with `href`, j, k and Enter walk through the rows.
  */
-export function table(list, items, row = () => ({}), caption = '') {
-  const columns = list.map((column) => (Array.isArray(column) ? { name: column[0], cell: column[1], class: column[2] } : column));
-  return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption || 'table' }, h('table', {}, h('thead', {}, h('tr', {}, columns.map((column) => h('th', { scope: 'col', class: classes(column) }, column.name)))),
+export const table = (columns, items, row = () => ({}), caption = 'table') => h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption }, h('table', {}, h('thead', {}, h('tr', {}, columns.map(([name, , look]) => h('th', { scope: 'col', class: look }, name)))),
     h('tbody', {}, items.map((item) => {
       const { key, href, class: name } = row(item);
-      return h('tr', { key, class: name, 'data-row': href, tabindex: href ? '-1' : null }, columns.map((column) => h('td', { class: classes(column) }, column.cell(item))));
+      return h('tr', { key, class: name, 'data-row': href, tabindex: href ? '-1' : null }, columns.map(([, cell, look]) => h('td', { class: look }, cell(item))));
     }))));
-}
-const classes = (column) => [column.class, column.narrow === false && 'wide'].filter(Boolean).join(' ') || null;
 
 export const panel = (title, ...content) => h('section', { class: 'panel' }, title && h('h2', {}, title), ...content);
 
@@ -81,6 +68,9 @@ export const panel = (title, ...content) => h('section', { class: 'panel' }, tit
 export const empty = (title, ...help) => h('div', { class: 'empty' }, h('h2', {}, title), help.map((one) => (typeof one === 'string' ? h('p', {}, one) : one)));
 
 export const button = (text, onclick, more = {}) => h('button', { type: 'button', onclick, ...more }, text);
+
+/** The labels of a flow or ticket. */
+export const labels = ({ labels: said }) => Object.entries(said).map((pair) => [' ', h('code', {}, pair.join(':'))]);
 
 /** Content that a press of the button copies. */
 export const copy = (text, name = 'Copy') => button(name, async (event) => {
@@ -90,6 +80,16 @@ export const copy = (text, name = 'Copy') => button(name, async (event) => {
   setTimeout(() => { target.textContent = name; }, 1200);
 }, { class: 'quiet' });
 
+/** The same for a terminal. No command has a key in it. */
+export const asCommands = (list, route) => h('details', { class: 'json as' }, h('summary', {}, 'As a command'),
+  [...list.map((text) => `${text} --url ${location.origin}`), `curl -s -H "X-API-Key: $FLOWC_API_KEY" '${location.origin}${route}'`].map((text) => h('p', { class: 'row small' }, h('code', { class: 'grow text' }, text), copy(text))));
+
+/** Why something is where it is, as the API says it; `look` is a status. It is open unless it is done. */
+export const because = (title, { headline, details, then, next_wakeup_at: at, last_events: events = [] }, look) => h('section', { class: `panel why ${tone(look)}` },
+  h('details', { open: tone(look) !== 'good' }, h('summary', {}, h('h2', {}, `${title}: `), h('span', { class: 'text' }, headline)),
+    h('ul', {}, details.map((line) => h('li', { class: 'text' }, line))), then && h('p', { class: 'text' }, h('b', {}, 'Then: '), then), at && h('p', { class: 'small soft' }, 'The platform looks at it again ', since(at), '.'),
+    events.filter((one) => one.ticket_id).slice(-3).map((one) => h('p', { class: 'small soft', key: one.seq }, since(one.at), ' ', ticketLink(one.ticket_id, one.task_id ?? one.ticket_id), ` ${words(one.to_status ?? one.type)}: ${one.cause}`))));
+
 /** JSON as text, with a button that copies it; `open` shows it at once. */
 export const json = (value, { title = 'JSON', open = false } = {}) => h('details', { class: 'json', open }, h('summary', {}, title),
   copy(() => JSON.stringify(value, null, 2)), h('pre', { tabindex: '0' }, JSON.stringify(value, null, 2)));
@@ -98,9 +98,12 @@ export const field = (label, control, more = {}) => h('label', { class: 'field',
 export const select = (options, value, onchange, more = {}) => h('select', { onchange: (event) => onchange(event.target.value), ...more },
   options.map((option) => { const [id, text] = [option].flat(); return h('option', { value: id, selected: id === value }, text ?? words(id)); }));
 
+/** A field that filters what a page shows; `/` leads to it. */
+export const search = (ctx, name, label) => field(label, h('input', { type: 'search', name, value: ctx.query[name] ?? '', 'data-search': true, oninput: (event) => ctx.set({ [name]: event.target.value.trim() }) }));
+
 /** Tabs as links to `?name=value` of the page; `ctx.set` keeps the choice in the address. */
 export const tabs = (ctx, name, list, present) => h('div', { class: 'tabs', role: 'tablist' }, list.map(([id, text]) =>
-  button(text, () => ctx.set({ [name]: id }), { role: 'tab', 'aria-selected': String(id === present), class: id === present ? 'tab on' : 'tab' })));
+  button(text, () => ctx.set({ [name]: id }), { role: 'tab', 'aria-selected': String(id === present), class: 'tab' })));
 
 /** A line that goes away by itself. */
 export function toast(text, kind = 'plain') {
@@ -109,15 +112,12 @@ export function toast(text, kind = 'plain') {
   setTimeout(() => line.remove(), kind === 'bad' ? 9000 : 4000);
 }
 
-/** Open a dialog over the page. `content(close)` gives its nodes; it resolves with what `close` was called with. */
+/** Open a dialog over the page; `content(close)` gives its node. */
 export function dialog(title, content) {
-  return new Promise((resolve) => {
-    const box = h('dialog', { 'aria-label': title, onclose: () => { box.remove(); resolve(box.said); } });
-    const close = (said) => { box.said = said; box.close(); };
-    box.append(h('header', {}, h('h2', {}, title), button('✕', () => close(), { class: 'quiet', 'aria-label': 'Close' })), ...[content(close)].flat());
-    document.body.append(box);
-    box.showModal();
-  });
+  const box = h('dialog', { 'aria-label': title, onclose: () => box.remove() }), close = () => box.close();
+  box.append(h('header', {}, h('h2', {}, title), button('✕', close, { class: 'quiet', 'aria-label': 'Close' })), content(close));
+  document.body.append(box);
+  box.showModal();
 }
 
 /** An error as people need it: what happened, and what they can do. */

@@ -3,8 +3,7 @@
 import { again } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
-import { counted } from '../lib/format.js';
-import { badge, button, empty, flowLink, since, table, ticketLink, words } from '../lib/ui.js';
+import { badge, empty, flowLink, search, since, table, ticketLink, words } from '../lib/ui.js';
 
 const AFFECTED = 5;
 
@@ -16,8 +15,7 @@ export const page = {
   },
   title: ({ items }) => `Incidents (${items.length})`,
   view: ({ items }, ctx) => [
-    h('h1', {}, 'Incidents'),
-    ctx.query.flow_id && h('p', {}, 'Of the flow ', flowLink(ctx.query.flow_id), '. ', button('Show all', () => ctx.set({ flow_id: '' }), { class: 'quiet' })),
+    h('h1', {}, 'Incidents'), h('div', { class: 'row filters' }, search(ctx, 'flow_id', 'Flow (whole id)')),
     items.length ? table([
       ['When', (one) => since(one.created_at), 'nowrap'],
       ['Severity', (one) => badge(one.severity === 'CRITICAL' ? 'problem' : 'degraded', words(one.severity)), 'wide'],
@@ -26,8 +24,6 @@ export const page = {
       ['Flow', (one) => flowLink(one.flow_id)],
       ['Playbook', (one) => one.recommended_playbook && h('code', {}, one.recommended_playbook), 'wide'],
     ], items, (one) => ({ key: one.incident_id, href: path`/console/flows/${one.flow_id}` }), 'Incidents')
-      : empty('No incidents', 'The platform raises one for trouble that the rules of a flow cannot fix: a missed SLA, a ticket or a worker that fails again and again. A subscription to incident.raised tells it to others:',
-        h('pre', {}, 'flowc subscriptions create URL --type incident.raised')),
-    items.length > 0 && h('p', { class: 'small soft' }, `${counted(items.length, 'incident')}, the newest first.`),
+      : empty('No incidents', 'The platform raises one for trouble that the rules of a flow cannot fix. A subscription tells it to others:', h('pre', {}, 'flowc subscriptions create URL --type incident.raised')),
   ],
 };

@@ -1,32 +1,35 @@
 // Workers: who takes tickets, how well, and who is to take none.
 
-import { again, doing, search } from '../lib/act.js';
+import { again, doing } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { counted, percent, span } from '../lib/format.js';
-import { badge, empty, field, link, parts, select, since, table } from '../lib/ui.js';
+import { badge, empty, field, link, parts, search, select, since, table } from '../lib/ui.js';
 
-export const address = (id) => path`/console/workers/${id}`;
+const addressOf = ({ worker_id: id }) => path`/console/workers/${id}`;
 const DOMAINS = ['BUILD', 'DEPLOY', 'TEST', 'VALIDATE', 'EXECUTE', 'QUERY', 'TRANSFORM'];
-const STATES = [['', 'all'], ['healthy', 'healthy'], ['degraded', 'degraded'], ['unhealthy', 'unhealthy'], ['draining', 'draining'], ['busy', 'no slot free'], ['open', 'breaker not closed']];
+const STATES = { healthy: (one) => one.health === 'HEALTHY', degraded: (one) => one.health === 'DEGRADED', unhealthy: (one) => one.health === 'UNHEALTHY', draining: (one) => one.draining,
+  'no slot free': (one) => one.active_tickets >= one.slots, 'breaker not closed': (one) => one.breaker !== 'closed' };
 const MOST = 300;
 
-export const state = (worker) => [badge(worker.health), worker.draining && [' ', badge('paused', 'draining')]];
-export const breaker = (worker) => badge(worker.breaker, worker.breaker === 'closed' ? 'closed' : [worker.breaker.replace('_', ' '), worker.suspended_until && [' until ', since(worker.suspended_until)]]);
-export const slots = ({ active_tickets: used, slots: all }) => h('div', { class: 'slots' }, `${used} of ${all}`,
-  parts([{ tone: used >= all ? 'warn' : 'busy', count: used, label: 'used' }, { tone: 'free', count: Math.max(0, all - used), label: 'free' }]));
-/** A share from 0 to 1, with a bar. */
-export const score = (value) => (value === null || value === undefined ? h('span', { class: 'soft', title: 'not known yet' }, '–')
-  : h('div', { class: 'slots' }, percent(value), parts([{ tone: value < 0.5 ? 'bad' : value < 0.8 ? 'warn' : 'good', count: value, label: 'good' }, { tone: 'free', count: 1 - value, label: 'not' }])));
-export const latency = ({ telemetry: { avg_duration_ms: takes, latency_ms: answers } }) => [takes !== null && h('span', { title: 'average of its tasks' }, span(takes)),
-  answers !== null && h('div', { class: 'small soft', title: 'how fast it answers' }, `answers in ${span(answers)}`), takes === null && answers === null && h('span', { class: 'soft' }, '–')];
+export const state = (one) => [badge(one.health), one.draining && [' ', badge('paused', 'draining')]];
 
-const held = (worker) => (worker.active_tickets ? `It has ${counted(worker.active_tickets, 'ticket')} now` : 'It has no ticket now');
+/** How much a worker does, and how well, as `[name, cell, class]`. */
+export const MEASURES = [
+  ['Slots used', ({ active_tickets: used, slots: all }) => h('div', { class: 'slots' }, `${used} of ${all}`, parts([{ tone: used >= all ? 'warn' : 'busy', count: used, label: 'used' }, { tone: 'none', count: Math.max(0, all - used), label: 'free' }]))],
+  ['Breaker', (one) => badge(one.breaker, [one.breaker.replace('_', ' '), one.suspended_until && [' until ', since(one.suspended_until)]])],
+  ['Pheromone', (one) => score(one.pheromone)],
+  ['Success', (one) => score(one.telemetry.success_rate)],
+  ['Takes', ({ telemetry: { avg_duration_ms: takes, latency_ms: answers } }) => [span(takes), answers !== null && h('div', { class: 'small soft' }, `answers in ${span(answers)}`)], 'wide'],
+  ['Last beat', (one) => since(one.last_seen), 'nowrap'],
+];
+
+/** A share from 0 to 1, with a bar. */
+const score = (value) => h('div', { class: 'slots' }, percent(value), parts([{ tone: value < 0.5 ? 'bad' : value < 0.8 ? 'warn' : 'good', count: value ?? 0, label: 'good' }, { tone: 'none', count: 1 - (value ?? 0), label: 'not' }]));
 
 /** The buttons of a worker; `gone` is called after it was removed. */
 export const commands = (worker, done, gone = done) => {
-  const { worker_id: id, active_tickets: held } = worker;
-  const has = `It has ${held ? counted(held, 'ticket') : 'no ticket'} now.`;
+  const { worker_id: id, active_tickets: held } = worker, has = `It has ${held ? counted(held, 'ticket') : 'no ticket'} now.`;
   const move = (name, text) => doing(name, { title: `${name} ${id}`, text, done, run: async (values) => { await api.post(path`/api/v1/agents/${id}/` + name.toLowerCase(), values); } });
   return [worker.draining ? move('Undrain', 'It gets tickets again; those that wait for it are released.')
     : move('Drain', `It gets no new tickets, and finishes those that it has. ${has} This stays so until it is undone or the worker leaves.`),
@@ -34,10 +37,9 @@ export const commands = (worker, done, gone = done) => {
     text: [has, held > 0 && 'Other workers get them at once: its reports on them do not count any more, and a task that has begun may be done twice. Drain it first to let it finish.', 'A worker that still runs registers again by itself: stop its process, too.'] })];
 };
 
-const fits = ({ text = '', state: wanted = '' }) => (worker) => {
-  const all = [worker.worker_id, worker.endpoint, ...worker.capabilities].join(' ').toLowerCase();
-  return text.toLowerCase().split(/\s+/).every((word) => all.includes(word)) && (!wanted || worker.health.toLowerCase() === wanted
-    || (wanted === 'draining' && worker.draining) || (wanted === 'busy' && worker.active_tickets >= worker.slots) || (wanted === 'open' && worker.breaker !== 'closed'));
+const fits = ({ text = '', state: wanted }) => (one) => {
+  const all = [one.worker_id, one.endpoint, ...one.capabilities].join(' ').toLowerCase();
+  return text.toLowerCase().split(/\s+/).every((word) => all.includes(word)) && (STATES[wanted]?.(one) ?? true);
 };
 
 export const page = {
@@ -48,27 +50,20 @@ export const page = {
   },
   title: ({ items }) => `Workers (${items.length})`,
   view({ items, unreadable }, ctx) {
-    const shown = items.filter(fits(ctx.query));
-    const used = items.reduce((sum, worker) => sum + worker.active_tickets, 0), all = items.reduce((sum, worker) => sum + worker.slots, 0);
-    if (!items.length) return [h('h1', {}, 'Workers'), empty('No worker has registered', 'Tickets wait until a worker offers what they need. One that only waits, to try things out:',
-      h('pre', {}, 'flowc worker --simulate 1 --capability build'), h('p', {}, 'With --call or --shell it does real work: flowc worker --help.'))];
+    const { query } = ctx, shown = items.filter(fits(query)), sum = (name) => items.reduce((all, one) => all + one[name], 0);
+    const choice = (label, name, list) => field(label, select([['', 'any'], ...list.map((one) => [one, one])], query[name] ?? '', (value) => ctx.set({ [name]: value })));
+    if (!items.length) return [h('h1', {}, 'Workers'), empty('No worker has registered', 'Tickets wait until a worker offers what they need. One that only waits, to try things out:', h('pre', {}, 'flowc worker --simulate 1 --capability build'))];
     return [
-      h('div', { class: 'row' }, h('h1', { class: 'grow' }, 'Workers'), h('span', { class: 'soft' }, `${counted(items.length, 'worker')}, ${used} of ${all} slots used`)),
-      h('div', { class: 'row filters' }, search(ctx, 'text', 'Name or capability'), field('State', select(STATES, ctx.query.state ?? '', (value) => ctx.set({ state: value }))),
-        field('Pheromone in the domain', select([['', 'choose…'], ...[...new Set([...DOMAINS, ctx.query.domain].filter(Boolean))].map((one) => [one, one])], ctx.query.domain ?? '', (value) => ctx.set({ domain: value })))),
+      h('div', { class: 'row' }, h('h1', { class: 'grow' }, 'Workers'), h('span', { class: 'soft' }, `${counted(items.length, 'worker')}, ${sum('active_tickets')} of ${sum('slots')} slots used`)),
+      h('div', { class: 'row filters' }, search(ctx, 'text', 'Name or capability'), choice('State', 'state', Object.keys(STATES)), choice('Pheromone in the domain', 'domain', [...new Set([...DOMAINS, query.domain].filter(Boolean))])),
       unreadable.length > 0 && h('p', { class: 'warn' }, `${counted(unreadable.length, 'worker')} cannot be read: ${unreadable.map((one) => one.record_id).join(', ')}`),
       shown.length ? table([
-        ['Worker', (one) => [link(address(one.worker_id), one.worker_id), h('div', { class: 'small soft' }, one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)], 'name'],
+        ['Worker', (one) => [link(addressOf(one), one.worker_id), h('div', { class: 'small soft' }, one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)], 'name'],
         ['State', state],
         ['Capabilities', (one) => one.capabilities.map((name) => [h('code', {}, name), ' ']), 'wide'],
-        ['Slots used', slots],
-        ['Breaker', breaker],
-        ctx.query.domain && ['Pheromone', (one) => score(one.pheromone)],
-        ['Success', (one) => score(one.telemetry.success_rate)],
-        ['Takes', latency, 'wide'],
-        ['Last beat', (one) => since(one.last_seen), 'nowrap'],
+        ...MEASURES.filter(([name]) => query.domain || name !== 'Pheromone'),
         ['', (one) => h('div', { class: 'acts' }, commands(one, ctx.reload)), 'wide'],
-      ].filter(Boolean), shown.slice(0, MOST), (one) => ({ key: one.worker_id, href: address(one.worker_id) }), 'Workers') : empty('No worker fits', 'Another state or a shorter text finds more.'),
+      ], shown.slice(0, MOST), (one) => ({ key: one.worker_id, href: addressOf(one) }), 'Workers') : empty('No worker fits', 'Another state or a shorter text finds more.'),
       shown.length > MOST && h('p', { class: 'soft' }, `${MOST} of ${shown.length} are shown: a name or a capability finds the others.`),
     ];
   },
