@@ -49,7 +49,7 @@ export function parts(list) {
 }
 
 /** Facts as `[[name, content], …]`; those without content are left out. */
-export const facts = (list) => h('dl', { class: 'facts' }, list.filter(([, content]) => content !== undefined && content !== null && content !== '' && content !== false)
+export const facts = (list) => h('dl', { class: 'facts' }, list.filter(([, content]) => ![undefined, null, '', false].includes(content) && content.length !== 0)
   .map(([name, content]) => h('div', {}, h('dt', {}, name), h('dd', {}, content))));
 
 /**

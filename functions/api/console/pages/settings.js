@@ -1,14 +1,12 @@
 // Settings and health: how the platform is, and what it sends to whom.
 
-import { again, doing, found, pager } from '../lib/act.js';
-import { address, api, path } from '../lib/api.js';
+import { again, doing } from '../lib/act.js';
+import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
-import { count, span } from '../lib/format.js';
-import { badge, capital, copy, empty, facts, flowLink, link, panel, since, table, words } from '../lib/ui.js';
+import { count } from '../lib/format.js';
+import { badge, capital, copy, empty, facts, panel, since, table, words } from '../lib/ui.js';
 
 const ROLES = ['viewer', 'operator', 'worker', 'admin'];
-const typeOf = (name) => name.replace(/^io\.neuralhive\.|\.v1$/g, '');
-const to = (id) => `/console/settings?subscription=${encodeURIComponent(id)}`;
 
 function health({ health: { version, consumer }, ready, buffer, status, sink }, ctx) {
   return h('div', { class: 'grid' },
@@ -24,22 +22,14 @@ function health({ health: { version, consumer }, ready, buffer, status, sink }, 
 function subscriptions(items, ctx) {
   const route = (one) => path`/api/v1/subscriptions/${one.id}`;
   return items.length ? table([
-    ['To', (one) => link(to(one.id), h('span', { class: 'text' }, one.sink)), 'say'],
+    ['To', (one) => one.sink, 'say text'],
     ['State', (one) => [badge(one.status === 'ACTIVE' ? 'ok' : 'problem', words(one.status)), one.reason && h('div', { class: 'small text' }, one.reason)]],
-    ['Types', (one) => one.types.map((type) => h('div', { class: 'small' }, typeOf(type))), 'wide'],
-    ['', (one) => h('div', { class: 'acts' }, doing('Test', { title: 'Send a test event', text: `To ${one.sink}`, fields: [], verb: 'Send', done: () => ctx.set({ subscription: one.id }), run: async () => { await api.post(`${route(one)}/test`); return 'The test event is on its way'; } }),
-      doing('Delete', { title: 'Delete the subscription', text: `To ${one.sink}. What waits for it is not delivered any more.`, risky: true, done: () => ctx.set({ subscription: '' }), run: ({ reason }) => api.remove(route(one), { reason }).then(() => 'Deleted') }))],
-  ], items, (one) => ({ key: one.id, href: to(one.id) }), 'Subscriptions')
+    ['Types', (one) => one.types.map((type) => h('div', { class: 'small' }, type.replace(/^io\.neuralhive\.|\.v1$/g, ''))), 'wide'],
+    ['', (one) => h('div', { class: 'acts' }, doing('Test', { title: 'Send a test event', text: `To ${one.sink}`, fields: [], verb: 'Send', run: async () => { await api.post(`${route(one)}/test`); return 'The test event is on its way'; } }),
+      doing('Delete', { title: 'Delete the subscription', text: `To ${one.sink}. What waits for it is not delivered any more.`, risky: true, done: ctx.reload, run: ({ reason }) => api.remove(route(one), { reason }).then(() => 'Deleted') }))],
+  ], items, (one) => ({ key: one.id }), 'Subscriptions')
     : empty('No subscription', 'A subscription sends events to a webhook, signed and again until they are taken:', h('pre', {}, 'flowc subscriptions create URL --type flow.completed'));
 }
-
-const deliveries = ({ items, cursor }, ctx) => panel('Deliveries, the newest first', items.length ? table([
-  ['Made', (one) => since(one.created_at), 'nowrap'],
-  ['Event', (one) => [typeOf(one.event_type), ' ', one.flow_id && flowLink(one.flow_id)]],
-  ['Status', (one) => badge(one.status === 'DELIVERED' ? 'ok' : one.attempts && one.status === 'PENDING' ? 'at_risk' : one.status, words(one.status))],
-  ['Answer', (one) => [one.last_status, one.last_duration_ms !== null && ` in ${span(one.last_duration_ms)}`, h('div', { class: 'small text' }, one.last_detail), one.next_attempt_at && h('div', { class: 'small' }, 'again ', since(one.next_attempt_at))], 'say'],
-  ['', (one) => one.status !== 'PENDING' && doing('Send again', { done: ctx.reload, run: async ({ reason }) => { await api.post(address(path`/api/v1/subscriptions/${one.subscription_id}/deliveries/${one.delivery_id}/resend`, { reason })); return 'It is on its way'; } })],
-], items, (one) => ({ key: one.delivery_id }), 'Deliveries') : h('p', { class: 'soft' }, 'Nothing was sent yet, or it is older than 7 days.'), pager(ctx, cursor));
 
 function keys(items, ctx) {
   const make = doing('Make a key', { main: true, done: ctx.reload, fields: [{ name: 'name', label: 'Name, kept with everything that its holder does', required: true, most: 100 }, { name: 'role', label: 'Role', kind: 'choice', required: true, options: ROLES.map((role) => [role, role]) }],
@@ -53,12 +43,11 @@ export const page = {
   live: true,
   async load(ctx) {
     again(ctx, 15);
-    const get = (route, query) => api.get(route, query, ctx.signal), { subscription, cursor } = ctx.query;
-    const [health, ready, buffer, status, sink, list, keys, sent] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('/api/v1/telemetry/buffer'), get('/api/v1/flow-c/status'), get('/api/v1/diagnose/telemetry'),
-      get('/api/v1/subscriptions'), get('/api/v1/keys').catch(() => null), subscription && found(get(path`/api/v1/subscriptions/${subscription}/deliveries`, { cursor, limit: 50 }))]);
-    return { health, ready, buffer, status, sink, list, keys, sent };
+    const get = (route, query) => api.get(route, query, ctx.signal);
+    const [health, ready, buffer, status, sink, list, keys] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('/api/v1/telemetry/buffer'), get('/api/v1/flow-c/status'), get('/api/v1/diagnose/telemetry'),
+      get('/api/v1/subscriptions'), get('/api/v1/keys').catch(() => null)]);
+    return { health, ready, buffer, status, sink, list, keys };
   },
   title: ({ ready }) => `Health: ${ready.ready ? 'ready' : 'not ready'}`,
-  view: (state, ctx) => [h('h1', {}, 'Settings and health'), health(state, ctx), h('h2', {}, 'Subscriptions'), subscriptions(state.list.items, ctx), state.sent && deliveries(state.sent, ctx),
-    state.keys && keys(state.keys.items, ctx), h('p', { class: 'small soft' }, 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc diagnose, flowc limits.')],
+  view: (state, ctx) => [h('h1', {}, 'Settings and health'), health(state, ctx), h('h2', {}, 'Subscriptions'), subscriptions(state.list.items, ctx), state.keys && keys(state.keys.items, ctx), h('p', { class: 'small soft' }, 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc subscriptions, flowc diagnose, flowc limits.')],
 };

@@ -1,4 +1,4 @@
-// Simulator: what a plan would take with the workers there are now, or with others, before it runs.
+// Simulator: what a plan would take with the workers there are now, before it runs.
 
 import { api } from '../lib/api.js';
 import { bar, chart } from '../lib/chart.js';
@@ -46,19 +46,13 @@ export const page = {
   load: loadPlans,
   view: (plans, ctx) => [
     h('h1', {}, 'Simulator'),
-    h('p', { class: 'soft' }, 'The real platform runs the plan many times in virtual time. Tasks take about what they are estimated to take; nothing is sent to anybody.'),
-    planForm(ctx, plans, 'Simulate', simulate, number('Runs', 'runs', 100, 1, 500), number('Seed', 'seed', 1, 0, 2147483647),
-      field('Workers', select([['', 'those there are now'], ['others', 'others']], ctx.query.workers ?? '', (workers) => ctx.set({ workers }))),
-      ctx.query.workers && [number('How many', 'many', 4, 1, 200), number('Slots of each', 'slots', 4, 1, 1000), number('Tasks that succeed, %', 'success', 100, 0, 100),
-        field('They can do', h('input', { name: 'words', placeholder: 'python, terraform' }))]),
+    h('p', { class: 'soft' }, 'The real platform runs the plan many times in virtual time, with the workers there are now. For others: flowc simulate --help. Tasks take about what they are estimated to take; nothing is sent to anybody.'),
+    planForm(ctx, plans, 'Simulate', simulate, number('Runs', 'runs', 100, 1, 500), number('Seed', 'seed', 1, 0, 2147483647)),
     ctx.local.found && result(ctx.local.found),
   ],
 };
 
-function simulate(plan, { runs, seed, many, slots, success, words: offered }) {
-  const workers = many && [{ count: many.valueAsNumber, slots: slots.valueAsNumber, success_rate: success.valueAsNumber / 100, capabilities: offered.value.split(',').map((word) => word.trim()).filter(Boolean) }];
-  return api.post('/api/v1/simulations', { ...plan, runs: runs.valueAsNumber, seed: seed.valueAsNumber, ...(workers && { workers }) });
-}
+const simulate = (plan, { runs, seed }) => api.post('/api/v1/simulations', { ...plan, runs: runs.valueAsNumber, seed: seed.valueAsNumber });
 
 const seconds = (number) => span(number * 1000);
 

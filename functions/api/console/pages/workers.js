@@ -1,10 +1,10 @@
-// Workers: who takes tickets, how well, and who is to take none.
+// Workers: who takes tickets, how well, and who is to take none; all of them, or one.
 
 import { again, doing } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
-import { counted, percent, span } from '../lib/format.js';
-import { badge, empty, field, link, parts, search, select, since, table } from '../lib/ui.js';
+import { counted, percent, span, when } from '../lib/format.js';
+import { badge, empty, facts, field, json, link, panel, parts, search, select, since, table, words } from '../lib/ui.js';
 
 const addressOf = ({ worker_id: id }) => path`/console/workers/${id}`;
 const DOMAINS = ['BUILD', 'DEPLOY', 'TEST', 'VALIDATE', 'EXECUTE', 'QUERY', 'TRANSFORM'];
@@ -12,10 +12,10 @@ const STATES = { healthy: (one) => one.health === 'HEALTHY', degraded: (one) => 
   'no slot free': (one) => one.active_tickets >= one.slots, 'breaker not closed': (one) => one.breaker !== 'closed' };
 const MOST = 300;
 
-export const state = (one) => [badge(one.health), one.draining && [' ', badge('paused', 'draining')]];
+const state = (one) => [badge(one.health), one.draining && [' ', badge('paused', 'draining')]];
 
 /** How much a worker does, and how well, as `[name, cell, class]`. */
-export const MEASURES = [
+const MEASURES = [
   ['Slots used', ({ active_tickets: used, slots: all }) => h('div', { class: 'slots' }, `${used} of ${all}`, parts([{ tone: used >= all ? 'warn' : 'busy', count: used, label: 'used' }, { tone: 'none', count: Math.max(0, all - used), label: 'free' }]))],
   ['Breaker', (one) => badge(one.breaker, [one.breaker.replace('_', ' '), one.suspended_until && [' until ', since(one.suspended_until)]])],
   ['Pheromone', (one) => score(one.pheromone)],
@@ -28,7 +28,7 @@ export const MEASURES = [
 const score = (value) => h('div', { class: 'slots' }, percent(value), parts([{ tone: value < 0.5 ? 'bad' : value < 0.8 ? 'warn' : 'good', count: value ?? 0, label: 'good' }, { tone: 'none', count: 1 - (value ?? 0), label: 'not' }]));
 
 /** The buttons of a worker; `gone` is called after it was removed. */
-export const commands = (worker, done, gone = done) => {
+const commands = (worker, done, gone = done) => {
   const { worker_id: id, active_tickets: held } = worker, has = `It has ${held ? counted(held, 'ticket') : 'no ticket'} now.`;
   const move = (name, text) => doing(name, { title: `${name} ${id}`, text, done, run: async (values) => { await api.post(path`/api/v1/agents/${id}/` + name.toLowerCase(), values); } });
   return [worker.draining ? move('Undrain', 'It gets tickets again; those that wait for it are released.')
@@ -42,14 +42,24 @@ const fits = ({ text = '', state: wanted }) => (one) => {
   return text.toLowerCase().split(/\s+/).every((word) => all.includes(word)) && (STATES[wanted]?.(one) ?? true);
 };
 
+const alone = (one, ctx) => [
+  h('div', { class: 'row' }, h('h1', { class: 'text' }, one.worker_id), state(one), h('span', { class: 'grow' }), commands(one, ctx.reload, () => ctx.go('/console/workers'))),
+  one.doubt && h('p', { class: 'warn text' }, `Its last failure: ${one.doubt}`),
+  panel('Facts', facts([...MEASURES.map(([name, cell]) => [name, cell(one)]), ['Capabilities', one.capabilities.map((name) => [h('code', {}, name), ' '])], ['Gets tickets by', one.delivery === 'pull' ? 'asking for them' : 'messages to its endpoint'],
+    ['Endpoint', one.endpoint && h('code', {}, one.endpoint)], ['Failures in a row', one.failures], ['Tasks done', one.telemetry.total_executions], ['Registered', when(one.registered_at)]]), json(one)),
+];
+
 export const page = {
   live: true,
   load(ctx) {
     again(ctx, 10);
-    return api.get('/api/v1/workers', { domain: ctx.query.domain }, ctx.signal);
+    const { worker_id: id } = ctx.params;
+    return api.get(id ? path`/api/v1/workers/${id}` : '/api/v1/workers', { domain: ctx.query.domain }, ctx.signal);
   },
-  title: ({ items }) => `Workers (${items.length})`,
-  view({ items, unreadable }, ctx) {
+  title: (said) => (said.items ? `Workers (${said.items.length})` : `${said.worker_id}: ${said.draining ? 'draining' : words(said.health)}`),
+  view(said, ctx) {
+    if (!said.items) return alone(said, ctx);
+    const { items, unreadable } = said;
     const { query } = ctx, shown = items.filter(fits(query)), sum = (name) => items.reduce((all, one) => all + one[name], 0);
     const choice = (label, name, list) => field(label, select([['', 'any'], ...list.map((one) => [one, one])], query[name] ?? '', (value) => ctx.set({ [name]: value })));
     if (!items.length) return [h('h1', {}, 'Workers'), empty('No worker has registered', 'Tickets wait until a worker offers what they need. One that only waits, to try things out:', h('pre', {}, 'flowc worker --simulate 1 --capability build'))];
