@@ -34,8 +34,9 @@ let shown = { stop() {} };
 /**
  * Show a page. A module exports `page`: `load(ctx)` reads what it shows, `view(state, ctx)` makes nodes of it,
  * `title(state, ctx)` names it, `live` says whether it is read again when something has happened: true, or a function
- * of (change, state) that says whether a change concerns it. The context: `address` and `params` of the path, `query`,
- * `set(changes)` of the query, `go(address)`, `reload()`, `render()` without a read, `local` for what the page keeps while it
+ * of (change, state) that says whether a change concerns it, `every` after how many seconds in any case: a number, or a
+ * function of the state. The context: `address` and `params` of the path, `query`, `set(changes)` of the query,
+ * `get(route, query)` of the API, `go(address)`, `reload()`, `render()` without a read, `local` for what the page keeps while it
  * is shown, `signal` that ends its requests.
  */
 async function show() {
@@ -43,14 +44,14 @@ async function show() {
   const path = location.pathname.replace(/^\/(console\/?)?$/, '/console/flows');
   if (path !== location.pathname) history.replaceState(null, '', path + location.search);
   const entry = PAGES.find(({ pattern }) => pattern.test(path) && decodable(path)), end = new AbortController();
-  let page, state, timer, first, reading = false, again = false;
-  const unfollow = follow(news), here = { stop() { end.abort(); unfollow(); clearTimeout(timer); } };
+  let page, state, timer, later, first, reading = false, again = false;
+  const unfollow = follow(news), here = { stop() { end.abort(); unfollow(); clearTimeout(timer); clearTimeout(later); } };
   shown = here;
   frame(entry);
   if (!entry) return main().replaceChildren(trouble(new Problem(404, { detail: `There is no page at ${path}.` })));
   const params = Object.fromEntries(Object.entries(entry.pattern.exec(path).groups ?? {}).map(([name, text]) => [name, decodeURIComponent(text)]));
-  const ctx = { address: entry.address, params, local: {}, signal: end.signal, go, set, reload, render, get query() { return Object.fromEntries(new URLSearchParams(location.search)); } };
-  main().replaceChildren(h('p', { class: 'loading' }, 'Loading…'));
+  const ctx = { address: entry.address, params, local: {}, signal: end.signal, get: (route, query) => api.get(route, query, end.signal), go, set, reload, render, get query() { return Object.fromEntries(new URLSearchParams(location.search)); } };
+  main().replaceChildren(h('p.loading', 'Loading…'));
   document.title = `${entry.name} · Flow C`;
 
   function set(changes) {
@@ -76,6 +77,9 @@ async function show() {
       if (error.name !== 'AbortError' && shown === here) failed(error);
     }
     reading = false;
+    const seconds = typeof page.every === 'function' ? state && page.every(state) : page.every;
+    clearTimeout(later);
+    if (seconds && shown === here) later = setTimeout(() => news(null, true), seconds * 1000);
     if (again) { again = false; await reload(); }
   }
 
@@ -88,8 +92,8 @@ async function show() {
     main().replaceChildren(trouble(error, reload));
   }
 
-  function news(changes) {
-    const live = page?.live;
+  function news(changes, due = false) {
+    const live = page?.live ?? due;
     if (!live || (changes && typeof live === 'function' && !changes.some((change) => live(change, state, ctx)))) return;
     first ??= performance.now();
     clearTimeout(timer);
@@ -116,12 +120,12 @@ function go(address) {
 
 function frame(entry) {
   const items = () => MENU.map(({ address, name, letter }) => h('a', { href: `/console/${address}`, title: `g ${letter}`, 'aria-current': entry?.address.split('/')[0] === address ? 'page' : null }, name));
-  const bar = h('header', { class: 'bar' }, h('a', { class: 'skip', href: '#main' }, 'Skip to content'),
-    h('a', { class: 'brand', href: '/console/flows' }, h('img', { src: '/console/icon.svg', alt: '', width: '22', height: '22' }), 'Flow C'),
+  const bar = h('header.bar', h('a.skip', { href: '#main' }, 'Skip to content'),
+    h('a.brand', { href: '/console/flows' }, h('img', { src: '/console/icon.svg', alt: '', width: '22', height: '22' }), 'Flow C'),
     h('form', { role: 'search', onsubmit: found }, h('input', { type: 'search', name: 'ref', 'aria-label': 'Find a flow, ticket, decision or plan by id', placeholder: 'Find an id', 'data-find': true })),
     key.get() && button('Sign out', () => { key.forget(); location.assign('/console/'); }, { class: 'quiet' }),
     button('?', help, { class: 'quiet', 'aria-label': 'Keyboard' }));
-  const nav = h('nav', { 'aria-label': 'Pages' }, h('details', { class: 'menu' }, h('summary', {}, entry?.name ?? 'Pages'), items()), h('div', { class: 'items' }, items()));
+  const nav = h('nav', { 'aria-label': 'Pages' }, h('details.menu', h('summary', entry?.name ?? 'Pages'), items()), h('div.items', items()));
   const root = document.querySelector('#root');
   if (root) {
     morph(root.querySelector('.bar'), bar);
@@ -143,7 +147,7 @@ async function found(event) {
 }
 
 const KEYS = [['/', 'search or filter'], ['j k', 'next and previous row'], ['Enter', 'open the row'], ['Esc', 'close'], ['?', 'this help'], ...MENU.map(({ letter, name }) => [`g ${letter}`, name])];
-const help = () => dialog('Keyboard', () => h('dl', { class: 'keys' }, KEYS.map(([keys, text]) => h('div', {}, h('dt', {}, h('kbd', {}, keys)), h('dd', {}, text)))));
+const help = () => dialog('Keyboard', () => h('dl.keys', KEYS.map(([keys, text]) => h('div', h('dt', h('kbd', keys)), h('dd', text)))));
 
 let pending = false;
 function pressed(event) {

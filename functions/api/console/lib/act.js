@@ -22,13 +22,13 @@ function asked(one) {
     options.map(([id, said], at) => h('option', { value: at, selected: id === value }, said)))
     : kind === 'lines' || kind === 'json' ? h('textarea', more, text)
       : h('input', { ...more, value: text, ...(kind === 'time' ? { type: 'datetime-local', step: 1 } : STEPS[kind] ? { type: 'number', step: STEPS[kind], min: least, max: most } : { maxlength: most }) });
-  const wrong = h('span', { class: 'bad', role: 'alert' });
+  const wrong = h('span.bad', { role: 'alert' });
   const say = (message) => {
     wrong.textContent = message;
     control.setAttribute('aria-invalid', String(Boolean(message)));
   };
-  const node = field([label, !required && kind !== 'choice' && h('i', {}, ' (optional)')], control);
-  node.append(...[help && h('small', { class: 'soft' }, help), wrong].filter(Boolean));
+  const node = field([label, !required && kind !== 'choice' && h('i', ' (optional)')], control);
+  node.append(...[help && h('small.soft', help), wrong].filter(Boolean));
   const read = () => {
     const said = control.value.trim();
     try {
@@ -62,7 +62,7 @@ export const act = (title, { text, fields = [REASON], verb = title, risky = fals
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       const rest = error.errors.filter((one) => !inputs.some((input) => input.takes(one)));
-      told.replaceChildren(h('p', { class: 'bad', role: 'alert' }, error.errors.length && !rest.length ? 'A field needs another look: see above.' : error.message), ...rest.slice(0, 10).map((one) => h('p', { class: 'small bad' }, `${one.where ?? ''} ${one.message}`)));
+      told.replaceChildren(h('p.bad', { role: 'alert' }, error.errors.length && !rest.length ? 'A field needs another look: see above.' : error.message), ...rest.slice(0, 10).map((one) => h('p.small.bad', `${one.where ?? ''} ${one.message}`)));
     } finally {
       able(true);
     }
@@ -72,12 +72,12 @@ export const act = (title, { text, fields = [REASON], verb = title, risky = fals
     work(async (values) => {
       const said = await run(values, told);
       done();
-      if (said && typeof said !== 'string') return form.replaceChildren(...[said].flat(), h('footer', {}, button('Close', close)));
+      if (said && typeof said !== 'string') return form.replaceChildren(...[said].flat(), h('footer', button('Close', close)));
       close();
       if (said) toast(said, 'good');
     });
-  } }, [text].flat().map((one) => (typeof one === 'string' ? h('p', {}, one) : one)), inputs.map((input) => input.node), told,
-  h('footer', {}, preview && button('Dry run', () => form.reportValidity() && work(async (values) => told.replaceChildren(h('div', { class: 'changes' }, await preview(values, told))))),
+  } }, [text].flat().map((one) => (typeof one === 'string' ? h('p', one) : one)), inputs.map((input) => input.node), told,
+  h('footer', preview && button('Dry run', () => form.reportValidity() && work(async (values) => told.replaceChildren(h('div.changes', await preview(values, told))))),
     h('button', { class: risky ? 'risky' : 'main' }, verb)));
   return form;
 });
@@ -119,10 +119,4 @@ export async function each(items, work, told) {
 export const found = (request) => request.catch((error) => (error.status === 404 ? null : Promise.reject(error)));
 
 /** Buttons for the pages of a list; the place is kept in the address. */
-export const pager = (ctx, next) => h('div', { class: 'row' }, ctx.query.cursor && button('First page', () => ctx.set({ cursor: '' })), next && button('Next page', () => ctx.set({ cursor: next })));
-
-/** Read a page again every so many seconds, for what comes without an event. */
-export function again(ctx, seconds) {
-  clearTimeout(ctx.local.timer);
-  ctx.local.timer = setTimeout(() => { if (!ctx.signal.aborted) document.hidden ? again(ctx, seconds) : ctx.reload(); }, seconds * 1000);
-}
+export const pager = (ctx, next) => h('div.row', ctx.query.cursor && button('First page', () => ctx.set({ cursor: '' })), next && button('Next page', () => ctx.set({ cursor: next })));

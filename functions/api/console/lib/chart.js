@@ -22,12 +22,12 @@ export function chart(title, items, { bars = [], lines = [], at, tell = count, t
   });
   // Where an item has no value, a line is interrupted; a value that stands alone is a dot.
   const path = (value) => items.map((one, i) => (value(one) === null ? '' : `${i && value(items[i - 1]) !== null ? 'L' : 'M'}${((i + 0.5) * step).toFixed(1)} ${y(value(one)).toFixed(1)}h.01`)).join('');
-  return panel(title, h('div', { class: 'row small soft' }, all.map(([tone, name], i) => h('span', { class: tone }, h('i', { class: i < bars.length ? 'key' : 'key thin-key' }), ` ${name}`)), h('span', { class: 'grow right' }, `top: ${top(most)}`)),
+  return panel(title, h('div.row.small.soft', all.map(([tone, name], i) => h('span', { class: tone }, h('i', { class: i < bars.length ? 'key' : 'key thin-key' }), ` ${name}`)), h('span.grow.right', `top: ${top(most)}`)),
     svg('svg', { class: 'chart', viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': [title, ...items.map((one) => [at(one), ...told(one)]).filter((one) => one.length > 1).map((one) => one.join(' '))].join('; ') },
       columns, lines.map(([tone, , value]) => svg('path', { class: tone, d: path(value) }))),
-    h('div', { class: 'row ends small soft' }, ends.map((text) => h('span', {}, text))));
+    h('div.row.ends.small.soft', ends.map((text) => h('span', text))));
 }
 
 /** A line with a name, a number and its share of the most as a bar. */
-export const bar = (name, number, share, tone) => h('div', {}, h('div', { class: 'row small' }, h('span', { class: 'grow text' }, name), h('span', { class: 'nowrap' }, number)),
-  h('div', { class: 'parts' }, h('i', { class: tone, style: { width: `${Math.min(1, share) * 100}%` } })));
+export const bar = (name, number, share, tone) => h('div', h('div.row.small', h('span.grow.text', name), h('span.nowrap', number)),
+  h('div.parts', h('i', { class: tone, style: { width: `${Math.min(1, share) * 100}%` } })));

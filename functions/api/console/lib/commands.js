@@ -41,7 +41,7 @@ export const commandButtons = (kind, records, done, numbered = false) => COMMAND
 function ask(kind, { verb, fields = [], risky }, records, done) {
   const title = `${capital(verb)} ${records.length === 1 ? `this ${kind}` : counted(records.length, kind)}`;
   const all = (values, dry, told) => each(records, (record) => tell(kind, record[`${kind}_id`], verb, { ...values, dry_run: dry }), told);
-  act(title, { fields: [REASON, ...fields], risky, done, text: h('p', { class: 'small soft' }, 'A dry run says what would change.'),
+  act(title, { fields: [REASON, ...fields], risky, done, text: h('p.small.soft', 'A dry run says what would change.'),
     preview: async (values, told) => changes(await all(values, true, told)),
     run: async (values, told) => {
       const answers = await all(values, false, told);
@@ -54,9 +54,9 @@ const MOST = 50;
 export function changes(answers) {
   const refused = Object.groupBy(answers.filter((answer) => answer instanceof Problem), ({ message }) => message);
   const lines = answers.flatMap((answer) => (answer.changes ?? []).map((change) => [answer, change]));
-  const line = ([answer, change]) => h('li', {}, answers.length > 1 && `${answer.decision_id}: `, h('b', {}, change.task_id ?? 'flow'),
+  const line = ([answer, change]) => h('li', answers.length > 1 && `${answer.decision_id}: `, h('b', change.task_id ?? 'flow'),
     change.to_status ? ` ${words(change.from_status)} → ${words(change.to_status)}` : ` ${words(change.type.split('.').pop())}`, change.cause && ` (${words(change.cause)})`);
-  return [Object.entries(refused).map(([message, { length }]) => h('p', { class: 'bad' }, length > 1 && `${length} times: `, message)),
-    h('p', {}, lines.length ? `${counted(lines.length, 'change')}:` : !Object.keys(refused).length && 'Nothing changes.'),
-    h('ul', {}, lines.slice(0, MOST).map(line), lines.length > MOST && h('li', {}, `and ${lines.length - MOST} more`))].flat();
+  return [Object.entries(refused).map(([message, { length }]) => h('p.bad', length > 1 && `${length} times: `, message)),
+    h('p', lines.length ? `${counted(lines.length, 'change')}:` : !Object.keys(refused).length && 'Nothing changes.'),
+    h('ul', lines.slice(0, MOST).map(line), lines.length > MOST && h('li', `and ${lines.length - MOST} more`))].flat();
 }

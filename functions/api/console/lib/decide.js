@@ -37,7 +37,7 @@ export function decide(item, verb, done) {
   const form = approves ? item.form : null;
   const send = ({ reason, ...values }, dry) => tell(item.kind ?? 'ticket', item.ticket_id ?? item.flow_id, verb, { reason, data: dataOf(form, values), dry_run: dry });
   return act(approves ? 'Approve' : 'Deny', {
-    text: [h('p', { class: 'text' }, h('b', {}, item.message)), h('p', { class: 'small soft' }, item.then), item.until && h('p', { class: 'small' }, 'This can be decided until then: ', since(item.until))],
+    text: [h('p.text', h('b', item.message)), h('p.small.soft', item.then), item.until && h('p.small', 'This can be decided until then: ', since(item.until))],
     fields: [...fieldsOf(form), REASON], risky: !approves, done,
     preview: async (values) => changes([await send(values, true)]),
     run: async (values) => { await send(values, false); return approves ? 'Approved' : 'Denied'; },

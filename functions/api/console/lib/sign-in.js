@@ -38,24 +38,24 @@ export async function returned() {
 export async function signIn(main, error, done) {
   const had = key.get() !== null;
   key.forget();
-  const wrong = h('p', { class: 'bad', role: 'alert' }, error.code === 'expired_token' ? 'The sign-in has expired: sign in again.' : had ? `The key was refused: ${error.message}` : error.code === 'missing_key' ? '' : error.message);
-  const provider = h('div', {});
+  const wrong = h('p.bad', { role: 'alert' }, error.code === 'expired_token' ? 'The sign-in has expired: sign in again.' : had ? `The key was refused: ${error.message}` : error.code === 'missing_key' ? '' : error.message);
+  const provider = h('div');
   const use = (event) => {
     event.preventDefault();
     key.set(event.target.elements.key.value.trim());
     done();
   };
   document.title = 'Sign in · Flow C';
-  main.replaceChildren(h('form', { class: 'sign-in panel', onsubmit: use }, h('h1', {}, 'Sign in'), wrong, provider,
-    h('p', {}, 'This platform asks for an API key. An administrator makes one: flowc keys create.'),
+  main.replaceChildren(h('form.sign-in.panel', { onsubmit: use }, h('h1', 'Sign in'), wrong, provider,
+    h('p', 'This platform asks for an API key. An administrator makes one: flowc keys create.'),
     field('API key', h('input', { name: 'key', type: 'password', required: true, autocomplete: 'off' })),
-    h('p', { class: 'small' }, 'It is kept for this tab, until the tab is closed.'), h('button', { class: 'main' }, 'Sign in')));
+    h('p.small', 'It is kept for this tab, until the tab is closed.'), h('button.main', 'Sign in')));
   main.querySelector('[name=key]').focus();
   const { sign_in: offer } = await api.get('/api/v1/session').catch(() => ({}));
   if (!offer) return;
   const { host } = new URL(offer.issuer);
-  provider.append(!crypto.subtle ? h('p', { class: 'warn' }, `Signing in with ${host} needs HTTPS: open the console at its https address.`)
-    : !offer.authorization_endpoint ? h('p', { class: 'warn' }, `${host} does not answer now; try again in a minute.`)
+  provider.append(!crypto.subtle ? h('p.warn', `Signing in with ${host} needs HTTPS: open the console at its https address.`)
+    : !offer.authorization_endpoint ? h('p.warn', `${host} does not answer now; try again in a minute.`)
       : button(`Sign in with ${host}`, () => leave(offer).catch((problem) => { wrong.textContent = problem.message; }), { class: 'main', autofocus: true }));
   provider.querySelector('button')?.focus();
 }

@@ -15,9 +15,9 @@ export const scaled = (begun, until) => (moment) => Math.min(100, Math.max(0, ((
 /** Milliseconds of each kind of segment. */
 export const sumsOf = (list) => Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, list.reduce((sum, one) => sum + (one.kind === kind ? one.until - one.from : 0), 0)]));
 const told = (sums) => Object.keys(KINDS).filter((kind) => sums[kind] > 0).map((kind) => `${KINDS[kind]} ${span(sums[kind])}`);
-export const legend = (sums, ...more) => h('div', { class: 'legend small soft' }, Object.keys(KINDS).filter((kind) => sums[kind] > 0).map((kind) => h('span', {}, h('i', { class: `key ${kind}` }), ` ${KINDS[kind]} ${span(sums[kind])}`)), more);
+export const legend = (sums, ...more) => h('div.legend.small.soft', Object.keys(KINDS).filter((kind) => sums[kind] > 0).map((kind) => h('span', h('i', { class: `key ${kind}` }), ` ${KINDS[kind]} ${span(sums[kind])}`)), more);
 /** Segments as bars. */
-export const bars = (list, x, ...more) => h('div', { class: 'bars', role: 'img', 'aria-label': told(sumsOf(list)).join(', ') || 'nothing yet' }, list.map(({ kind, from, until }) => h('i', { class: kind, style: { left: `${x(from)}%`, width: `${x(until) - x(from)}%` } })), more);
+export const bars = (list, x, ...more) => h('div.bars', { role: 'img', 'aria-label': told(sumsOf(list)).join(', ') || 'nothing yet' }, list.map(({ kind, from, until }) => h('i', { class: kind, style: { left: `${x(from)}%`, width: `${x(until) - x(from)}%` } })), more);
 
 export function timeline(ctx, run) {
   const { order = 'start', scale = 'run', q = '' } = ctx.query;
@@ -27,7 +27,7 @@ export function timeline(ctx, run) {
   const rows = measured(ctx, run, at).filter(({ ticket }) => ticket.task_id.toLowerCase().includes(q.toLowerCase())).sort((a, b) => by(a) - by(b) || 0);
   const sums = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, rows.reduce((sum, one) => sum + one.sums[kind], 0)]));
   return [
-    h('div', { class: 'row small' }, select(Object.entries(ORDERS).map(([name, [text]]) => [name, text]), order, (value) => ctx.set({ order: value }), { 'aria-label': 'Order' }),
+    h('div.row.small', select(Object.entries(ORDERS).map(([name, [text]]) => [name, text]), order, (value) => ctx.set({ order: value }), { 'aria-label': 'Order' }),
       select([['run', `until ${flow.ended_at ? 'its end' : 'now'}`], ['deadline', 'until the deadline']], scale, (value) => ctx.set({ scale: value }), { 'aria-label': 'Scale' }), search(ctx, 'q', 'Find a task')),
     legend(sums, '◆ critical path'),
     virtual(ctx, 'rows', rows, ROW, (one) => row(one, x), 'Time of each ticket', axis(begun, until, deadline, x)),
@@ -52,14 +52,14 @@ const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600
 function axis(begun, until, deadline, x) {
   const whole = until - begun, step = STEPS.find((ms) => ms * 6 >= whole) ?? whole / 6;
   const marks = Array.from({ length: Math.ceil(whole / step) }, (_, index) => h('span', { style: { left: `${x(begun + index * step)}%` } }, index ? span(index * step) : '0'));
-  return h('div', { class: 'axis' }, h('div', { class: 'bars' }, marks, deadline <= until ? h('span', { class: 'deadline', style: { left: `${x(deadline)}%` }, title: local(deadline) }, h('b', {}, 'deadline'))
-    : h('span', { class: 'beyond' }, `deadline in ${span(deadline - until)} →`)));
+  return h('div.axis', h('div.bars', marks, deadline <= until ? h('span.deadline', { style: { left: `${x(deadline)}%` }, title: local(deadline) }, h('b', 'deadline'))
+    : h('span.beyond', `deadline in ${span(deadline - until)} →`)));
 }
 
 function row({ ticket, list, sums, slack }, x) {
   const over = ENDED.has(ticket.status), took = tookOf(ticket);
   const title = [ticket.task_id, words(ticket.status), ...told(sums), `deadline ${local(ticket.sla.deadline)}`, ticket.worker_id && `worker ${ticket.worker_id}`].filter(Boolean).join('\n');
-  return h('div', { class: 'line time', role: 'listitem', key: ticket.ticket_id, title },
-    h('span', { class: 'name' }, ticket.critical && '◆ ', ticketLink(ticket.ticket_id, ticket.task_id)), bars(list, x),
+  return h('div.line.time', { role: 'listitem', key: ticket.ticket_id, title },
+    h('span.name', ticket.critical && '◆ ', ticketLink(ticket.ticket_id, ticket.task_id)), bars(list, x),
     h('span', { class: `took ${tone(ticket.status)}` }, slack !== null && slack < 0 ? `${span(-slack)} late` : over && took !== null ? span(took) : words(ticket.status)));
 }

@@ -22,8 +22,8 @@ export const badge = (word, text = words(word)) => h('span', { class: `badge ${t
 
 /** A link within the console. */
 export const link = (to, ...content) => h('a', { href: to }, ...content);
-export const flowLink = (id, ...content) => link(`/console/flows/${encodeURIComponent(id)}`, ...(content.length ? content : [h('code', {}, id.slice(0, 8))]));
-export const ticketLink = (id, ...content) => link(`/console/tickets/${encodeURIComponent(id)}`, ...(content.length ? content : [h('code', {}, id.slice(0, 8))]));
+export const flowLink = (id, ...content) => link(`/console/flows/${encodeURIComponent(id)}`, ...(content.length ? content : [h('code', id.slice(0, 8))]));
+export const ticketLink = (id, ...content) => link(`/console/tickets/${encodeURIComponent(id)}`, ...(content.length ? content : [h('code', id.slice(0, 8))]));
 
 /**
  * How much of an SLA is used, and what is left; it counts by itself while the flow is open.
@@ -35,7 +35,7 @@ export function slaBar(flow) {
     const at = ended || now(), left = until - at, used = Math.min(1, Math.max(0, (at - from) / Math.max(1, until - from)));
     const state = left < 0 ? 'bad' : !ended ? (flow.announced === 'at_risk' || used > 0.8 ? 'warn' : 'good') : flow.status === 'COMPLETED' ? 'good' : 'plain';
     return h('div', { class: `sla ${state}`, title: `deadline ${local(until)}`, 'data-tick': !ended, tick: (node) => morph(node, drawn()) },
-      h('div', { class: 'parts' }, h('i', { style: { width: `${used * 100}%` } })), left < 0 ? `${span(-left)} ${ended ? 'late' : 'over'}` : `${state === 'good' && ended ? 'met, ' : ''}${span(left)} left`);
+      h('div.parts', h('i', { style: { width: `${used * 100}%` } })), left < 0 ? `${span(-left)} ${ended ? 'late' : 'over'}` : `${state === 'good' && ended ? 'met, ' : ''}${span(left)} left`);
   };
   return drawn();
 }
@@ -44,33 +44,33 @@ export function slaBar(flow) {
 export function parts(list) {
   const all = list.reduce((sum, part) => sum + part.count, 0) || 1;
   const title = list.filter((part) => part.count).map((part) => `${part.count} ${part.label}`).join(', ');
-  return h('div', { class: 'parts', title, role: 'img', 'aria-label': title || 'nothing yet' },
+  return h('div.parts', { title, role: 'img', 'aria-label': title || 'nothing yet' },
     list.filter((part) => part.count).map((part) => h('i', { class: part.tone, style: { width: `${(part.count / all) * 100}%` } })));
 }
 
 /** Facts as `[[name, content], …]`; those without content are left out. */
-export const facts = (list) => h('dl', { class: 'facts' }, list.filter(([, content]) => ![undefined, null, '', false].includes(content) && content.length !== 0)
-  .map(([name, content]) => h('div', {}, h('dt', {}, name), h('dd', {}, content))));
+export const facts = (list) => h('dl.facts', list.filter(([, content]) => ![undefined, null, '', false].includes(content) && content.length !== 0)
+  .map(([name, content]) => h('div', h('dt', name), h('dd', content))));
 
 /**
  * A table. `columns` are `[name, cell(item), class]`; the class `wide` hides one on a small screen.
  * `row(item)` gives `{key, href, class}` of a row: with `href`, j, k and Enter walk through the rows.
  */
-export const table = (columns, items, row = () => ({}), caption = 'table') => h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption }, h('table', {}, h('thead', {}, h('tr', {}, columns.map(([name, , look]) => h('th', { scope: 'col', class: look }, name)))),
-    h('tbody', {}, items.map((item) => {
+export const table = (columns, items, row = () => ({}), caption = 'table') => h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': caption }, h('table', h('thead', h('tr', columns.map(([name, , look]) => h('th', { scope: 'col', class: look }, name)))),
+    h('tbody', items.map((item) => {
       const { key, href, class: name } = row(item);
       return h('tr', { key, class: name, 'data-row': href, tabindex: href ? '-1' : null }, columns.map(([, cell, look]) => h('td', { class: look }, cell(item))));
     }))));
 
-export const panel = (title, ...content) => h('section', { class: 'panel' }, title && h('h2', {}, title), ...content);
+export const panel = (title, ...content) => h('section.panel', title && h('h2', title), ...content);
 
 /** Tells what would be here, and how it gets here: a sentence, then commands or links. */
-export const empty = (title, ...help) => h('div', { class: 'empty' }, h('h2', {}, title), help.map((one) => (typeof one === 'string' ? h('p', {}, one) : one)));
+export const empty = (title, ...help) => h('div.empty', h('h2', title), help.map((one) => (typeof one === 'string' ? h('p', one) : one)));
 
 export const button = (text, onclick, more = {}) => h('button', { type: 'button', onclick, ...more }, text);
 
 /** The labels of a flow or ticket. */
-export const labels = ({ labels: said }) => Object.entries(said).map((pair) => [' ', h('code', {}, pair.join(':'))]);
+export const labels = ({ labels: said }) => Object.entries(said).map((pair) => [' ', h('code', pair.join(':'))]);
 
 /** Content that a press of the button copies. */
 export const copy = (text, name = 'Copy') => button(name, async (event) => {
@@ -81,20 +81,20 @@ export const copy = (text, name = 'Copy') => button(name, async (event) => {
 }, { class: 'quiet' });
 
 /** The same for a terminal. No command has a key in it. */
-export const asCommands = (list, route) => h('details', { class: 'json as' }, h('summary', {}, 'As a command'),
-  [...list.map((text) => `${text} --url ${location.origin}`), `curl -s -H "X-API-Key: $FLOWC_API_KEY" '${location.origin}${route}'`].map((text) => h('p', { class: 'row small' }, h('code', { class: 'grow text' }, text), copy(text))));
+export const asCommands = (list, route) => h('details.json.as', h('summary', 'As a command'),
+  [...list.map((text) => `${text} --url ${location.origin}`), `curl -s -H "X-API-Key: $FLOWC_API_KEY" '${location.origin}${route}'`].map((text) => h('p.row.small', h('code.grow.text', text), copy(text))));
 
 /** Why something is where it is, as the API says it; `look` is a status. It is open unless it is done. */
 export const because = (title, { headline, details, then, next_wakeup_at: at, last_events: events = [] }, look) => h('section', { class: `panel why ${tone(look)}` },
-  h('details', { open: tone(look) !== 'good' }, h('summary', {}, h('h2', {}, `${title}: `), h('span', { class: 'text' }, headline)),
-    h('ul', {}, details.map((line) => h('li', { class: 'text' }, line))), then && h('p', { class: 'text' }, h('b', {}, 'Then: '), then), at && h('p', { class: 'small soft' }, 'The platform looks at it again ', since(at), '.'),
-    events.filter((one) => one.ticket_id).slice(-3).map((one) => h('p', { class: 'small soft', key: one.seq }, since(one.at), ' ', ticketLink(one.ticket_id, one.task_id ?? one.ticket_id), ` ${words(one.to_status ?? one.type)}: ${one.cause}`))));
+  h('details', { open: tone(look) !== 'good' }, h('summary', h('h2', `${title}: `), h('span.text', headline)),
+    h('ul', details.map((line) => h('li.text', line))), then && h('p.text', h('b', 'Then: '), then), at && h('p.small.soft', 'The platform looks at it again ', since(at), '.'),
+    events.filter((one) => one.ticket_id).slice(-3).map((one) => h('p.small.soft', { key: one.seq }, since(one.at), ' ', ticketLink(one.ticket_id, one.task_id ?? one.ticket_id), ` ${words(one.to_status ?? one.type)}: ${one.cause}`))));
 
 /** JSON as text, with a button that copies it; `open` shows it at once. */
-export const json = (value, { title = 'JSON', open = false } = {}) => h('details', { class: 'json', open }, h('summary', {}, title),
+export const json = (value, { title = 'JSON', open = false } = {}) => h('details.json', { open }, h('summary', title),
   copy(() => JSON.stringify(value, null, 2)), h('pre', { tabindex: '0' }, JSON.stringify(value, null, 2)));
 
-export const field = (label, control, more = {}) => h('label', { class: 'field', ...more }, h('span', {}, label), control);
+export const field = (label, control, more = {}) => h('label.field', { ...more }, h('span', label), control);
 export const select = (options, value, onchange, more = {}) => h('select', { onchange: (event) => onchange(event.target.value), ...more },
   options.map((option) => { const [id, text] = [option].flat(); return h('option', { value: id, selected: id === value }, text ?? words(id)); }));
 
@@ -102,7 +102,7 @@ export const select = (options, value, onchange, more = {}) => h('select', { onc
 export const search = (ctx, name, label) => field(label, h('input', { type: 'search', name, value: ctx.query[name] ?? '', 'data-search': true, oninput: (event) => ctx.set({ [name]: event.target.value.trim() }) }));
 
 /** Tabs as links to `?name=value` of the page; `ctx.set` keeps the choice in the address. */
-export const tabs = (ctx, name, list, present) => h('div', { class: 'tabs', role: 'tablist' }, list.map(([id, text]) =>
+export const tabs = (ctx, name, list, present) => h('div.tabs', { role: 'tablist' }, list.map(([id, text]) =>
   button(text, () => ctx.set({ [name]: id }), { role: 'tab', 'aria-selected': String(id === present), class: 'tab' })));
 
 /** A line that goes away by itself. */
@@ -115,15 +115,15 @@ export function toast(text, kind = 'plain') {
 /** Open a dialog over the page; `content(close)` gives its node. */
 export function dialog(title, content) {
   const box = h('dialog', { 'aria-label': title, onclose: () => box.remove() }), close = () => box.close();
-  box.append(h('header', {}, h('h2', {}, title), button('✕', close, { class: 'quiet', 'aria-label': 'Close' })), content(close));
+  box.append(h('header', h('h2', title), button('✕', close, { class: 'quiet', 'aria-label': 'Close' })), content(close));
   document.body.append(box);
   box.showModal();
 }
 
 /** An error as people need it: what happened, and what they can do. */
-export const trouble = (error, again) => h('div', { class: 'trouble', role: 'alert' },
-  h('h2', {}, error.status === 404 ? 'This is not here' : error.status === 0 ? 'The platform does not answer' : error.status === 403 ? 'You may not see this' : 'That did not work'),
-  h('p', {}, error.message), (error.errors ?? []).slice(0, 10).map((one) => h('p', { class: 'small' }, `${one.where ?? ''} ${one.message}`)),
-  error.status === 404 && h('p', {}, 'Its id may be misspelt, or it is older than what the platform keeps.'), again && button('Try again', again));
+export const trouble = (error, again) => h('div.trouble', { role: 'alert' },
+  h('h2', error.status === 404 ? 'This is not here' : error.status === 0 ? 'The platform does not answer' : error.status === 403 ? 'You may not see this' : 'That did not work'),
+  h('p', error.message), (error.errors ?? []).slice(0, 10).map((one) => h('p.small', `${one.where ?? ''} ${one.message}`)),
+  error.status === 404 && h('p', 'Its id may be misspelt, or it is older than what the platform keeps.'), again && button('Try again', again));
 
 export const since = (moment) => when(moment, { ago: true });

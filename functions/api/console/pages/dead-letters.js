@@ -1,6 +1,6 @@
 // Dead letters: events that could not be handled, to read, replay or drop.
 
-import { act, again, each, found, pager } from '../lib/act.js';
+import { act, each, found, pager } from '../lib/act.js';
 import { address, api, path, Problem } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { counted, when } from '../lib/format.js';
@@ -17,19 +17,18 @@ const ways = (ids, ctx, told = '') => Object.entries(WAYS).map(([name, { text, s
   text, risky, done: () => { ctx.local.chosen.clear(); ctx.set({ letter: '' }); },
   async run({ reason }, shown) {
     const failed = (await each(ids, (id) => send(path`/api/v1/dead-letters/${id}`, { reason }), shown)).filter((answer) => answer instanceof Problem);
-    return failed.length ? [h('p', { class: 'bad', role: 'alert' }, `${counted(failed.length, 'letter')} stayed:`), ...new Set(failed.slice(0, 10).map((one) => one.message))] : `${name}: ${counted(ids.length, 'dead letter')}`;
+    return failed.length ? [h('p.bad', { role: 'alert' }, `${counted(failed.length, 'letter')} stayed:`), ...new Set(failed.slice(0, 10).map((one) => one.message))] : `${name}: ${counted(ids.length, 'dead letter')}`;
   } }), { disabled: !ids.length, class: risky ? 'risky' : '' }));
 
-const reading = (letter, ctx) => panel('A dead letter', h('div', { class: 'row' }, ways([letter.letter_id], ctx), h('span', { class: 'grow' }), button('Close', () => ctx.set({ letter: '' }), { class: 'quiet' })),
-  h('p', { class: 'text' }, h('b', {}, letter.reason.message)), facts([['Code', h('code', {}, letter.reason.code)], ['Where', letter.reason.where], ['Function', letter.function], ['Attempts', letter.attempts], ['First', when(letter.first_seen)],
-    ['Last', when(letter.last_seen)], ['Flow', letter.flow_id && flowLink(letter.flow_id)], ['Type', letter.event.type], ['Id', h('code', {}, letter.letter_id)]]), json(letter.event, { title: 'Event', open: true }));
+const reading = (letter, ctx) => panel('A dead letter', h('div.row', ways([letter.letter_id], ctx), h('span.grow'), button('Close', () => ctx.set({ letter: '' }), { class: 'quiet' })),
+  h('p.text', h('b', letter.reason.message)), facts([['Code', h('code', letter.reason.code)], ['Where', letter.reason.where], ['Function', letter.function], ['Attempts', letter.attempts], ['First', when(letter.first_seen)],
+    ['Last', when(letter.last_seen)], ['Flow', letter.flow_id && flowLink(letter.flow_id)], ['Type', letter.event.type], ['Id', h('code', letter.letter_id)]]), json(letter.event, { title: 'Event', open: true }));
 
 export const page = {
-  live: true,
+  live: true, every: 20,
   async load(ctx) {
     ctx.local.chosen ??= new Set();
-    again(ctx, 20);
-    const { cursor, letter } = ctx.query, get = (route, query) => api.get(route, query, ctx.signal);
+    const { cursor, letter } = ctx.query, get = (route, query) => ctx.get(route, query);
     const [list, one] = await Promise.all([get('/api/v1/dead-letters', { cursor }), letter && found(get(path`/api/v1/dead-letters/${letter}`))]);
     return { ...list, one };
   },
@@ -42,18 +41,18 @@ export const page = {
       ctx.render();
     };
     return [
-      h('h1', {}, 'Dead letters'),
-      ctx.query.letter && (letter ? reading(letter, ctx) : h('p', { class: 'warn' }, 'That letter is gone: it was replayed or dropped.')),
-      items.length > 0 && h('div', { class: 'row' }, h('span', { class: 'grow soft', 'aria-live': 'polite' }, `${ids.length} of ${counted(items.length, 'letter')} of this page chosen`), ways(ids, ctx, ` ${ids.length}`)),
+      h('h1', 'Dead letters'),
+      ctx.query.letter && (letter ? reading(letter, ctx) : h('p.warn', 'That letter is gone: it was replayed or dropped.')),
+      items.length > 0 && h('div.row', h('span.grow.soft', { 'aria-live': 'polite' }, `${ids.length} of ${counted(items.length, 'letter')} of this page chosen`), ways(ids, ctx, ` ${ids.length}`)),
       items.length ? table([
         [h('input', { type: 'checkbox', 'aria-label': 'Choose all of this page', onchange: choose(all) }), ({ letter_id: id }) => h('input', { type: 'checkbox', value: id, 'aria-label': `Choose ${id}`, checked: chosen.has(id), onchange: choose([id]) }), 'tick'],
         ['Last', (one) => since(one.last_seen), 'nowrap'],
-        ['Why', (one) => [link(here(one.letter_id), h('span', { class: 'text' }, one.reason.message)), h('div', {}, badge('failed', one.reason.code))], 'say'],
-        ['Event', (one) => h('code', {}, one.event.type), 'wide'],
+        ['Why', (one) => [link(here(one.letter_id), h('span.text', one.reason.message)), h('div', badge('failed', one.reason.code))], 'say'],
+        ['Event', (one) => h('code', one.event.type), 'wide'],
         ['Attempts', (one) => one.attempts, 'right wide'],
         ['Flow', (one) => one.flow_id && flowLink(one.flow_id), 'wide'],
       ], items, (one) => ({ key: one.letter_id, href: here(one.letter_id) }), 'Dead letters')
-        : empty('No dead letters', 'An event that cannot be handled after several attempts, or was refused for what it is, would be kept here: to read, to replay once its cause is gone, or to drop.', h('pre', {}, 'flowc dead-letters list')),
+        : empty('No dead letters', 'An event that cannot be handled after several attempts, or was refused for what it is, would be kept here: to read, to replay once its cause is gone, or to drop.', h('pre', 'flowc dead-letters list')),
       pager(ctx, cursor),
     ];
   },

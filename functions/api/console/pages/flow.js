@@ -30,9 +30,9 @@ export const page = {
   view(run, ctx) {
     const tab = VIEWS[ctx.query.tab] ? ctx.query.tab : 'graph', { flow, why } = run, known = run.tickets.size, all = flow.tickets_generated;
     return [
-      run.error && trouble(run.error, ctx.reload), head(run, ctx), why ? because('Why', why, isOpen(flow) ? (flow.announced === 'on_track' ? 'waiting' : flow.announced) : flow.status) : panel('Why', h('p', { class: 'loading' }, 'Asking…')), steps(flow), tabs(ctx, 'tab', TABS, tab),
-      known < all && !run.complete && h('p', { class: 'soft small', role: 'status' }, `Reading tickets: ${count(known)} of ${count(all)}`),
-      known || tab === 'data' || tab === 'history' ? h('div', { class: 'grid-1', key: tab }, VIEWS[tab](ctx, run))
+      run.error && trouble(run.error, ctx.reload), head(run, ctx), why ? because('Why', why, isOpen(flow) ? (flow.announced === 'on_track' ? 'waiting' : flow.announced) : flow.status) : panel('Why', h('p.loading', 'Asking…')), steps(flow), tabs(ctx, 'tab', TABS, tab),
+      known < all && !run.complete && h('p.soft.small', { role: 'status' }, `Reading tickets: ${count(known)} of ${count(all)}`),
+      known || tab === 'data' || tab === 'history' ? h('div.grid-1', { key: tab }, VIEWS[tab](ctx, run))
         : run.complete && empty('No tickets', flow.status === 'AWAITING_APPROVAL' ? 'They are made when a person has approved the flow.' : 'C2 makes them from a plan that C1 has found valid.'),
     ];
   },
@@ -43,14 +43,14 @@ function head(run, ctx) {
   const counts = live ? [...Map.groupBy(tickets.values(), (ticket) => ticket.status)].map(([status, list]) => [status, list.length]) : Object.entries(flow.tickets_by_status);
   const tally = counts.filter(([, number]) => number).map(([status, number]) => ({ tone: tone(status), count: number, label: words(status) }));
   const told = (list, name) => list.map((one) => h('p', { class: `text small ${name}` }, `${one.code}: ${one.message}${one.where ? ` (${one.where})` : ''}`));
-  return h('section', { class: 'panel head' },
-    h('div', { class: 'row' }, h('h1', { class: 'grow text' }, flow.plan_id ?? flow.decision_id), badge(flow.status), slaBar(flow)),
-    parts(tally), h('p', { class: 'small soft' }, tally.map(({ count: number, label }) => `${count(number)} ${label}`).join(' · ') || 'no tickets yet'), told(flow.reasons, 'bad'), told(flow.warnings, 'warn'),
+  return h('section.panel.head', {},
+    h('div.row', h('h1.grow.text', flow.plan_id ?? flow.decision_id), badge(flow.status), slaBar(flow)),
+    parts(tally), h('p.small.soft', tally.map(({ count: number, label }) => `${count(number)} ${label}`).join(' · ') || 'no tickets yet'), told(flow.reasons, 'bad'), told(flow.warnings, 'warn'),
     facts([['Priority', words(flow.priority)], ['Risk', words(flow.risk_band)], ['Critical path', critical(run)], ['Deadline', when(flow.sla_deadline)], ['Started', when(flow.received_at, { ago: true })],
       ['Took', flow.ended_at && span(flow.total_duration_ms)], ['Retries', flow.retries || null], ['Moved to another worker', flow.reassignments || null],
-      ...['decision_id', 'intent_id', 'flow_id'].map((name) => [words(name).replace(' id', ''), flow[name] && h('code', {}, flow[name])]),
-      ['Labels', Object.entries(flow.labels).map((pair) => link(`/console/flows?label=${encodeURIComponent(pair.join(':'))}`, h('span', { class: 'badge' }, pair.join(': '))))]]),
-    h('div', { class: 'row' }, commandButtons('flow', [flow], ctx.reload), asCommands([`flowc show ${id}`, `flowc why ${id}`, `flowc logs ${id}`, `flowc replan ${id} plan.json --dry-run`], `/api/v1/flows/${id}`)));
+      ...['decision_id', 'intent_id', 'flow_id'].map((name) => [words(name).replace(' id', ''), flow[name] && h('code', flow[name])]),
+      ['Labels', Object.entries(flow.labels).map((pair) => link(`/console/flows?label=${encodeURIComponent(pair.join(':'))}`, h('span.badge', pair.join(': '))))]]),
+    h('div.row', commandButtons('flow', [flow], ctx.reload), asCommands([`flowc show ${id}`, `flowc why ${id}`, `flowc logs ${id}`, `flowc replan ${id} plan.json --dry-run`], `/api/v1/flows/${id}`)));
 }
 
 /** The critical path as C2 computed it from the estimates, and how much of it is still to be done. */
@@ -61,6 +61,6 @@ function critical({ flow, tickets, complete }) {
   return h('span', { title: tasks.map((ticket) => ticket.task_id).join(' → ').slice(0, 2000) }, `◆ ${span(flow.critical_path_ms)} estimated${left ? `, ${span(left)} of it to do` : ''}`);
 }
 
-const steps = (flow) => h('ol', { class: 'steps', 'aria-label': 'Steps' }, flow.steps.map((step) => h('li', { class: tone(step.status), title: [step.started_at, step.completed_at].filter(Boolean).join(' to ') },
-  h('div', {}, h('b', {}, step.step), ` ${words(step.name)}`), h('span', { class: 'badge' }, step.status === 'skipped' && isOpen(flow) ? 'not yet' : words(step.status)),
-  h('span', { class: 'soft small' }, [step.duration_ms !== null && ` ${span(step.duration_ms)}`, step.attempts > 1 && ` · ${count(step.attempts)} times`]))));
+const steps = (flow) => h('ol.steps', { 'aria-label': 'Steps' }, flow.steps.map((step) => h('li', { class: tone(step.status), title: [step.started_at, step.completed_at].filter(Boolean).join(' to ') },
+  h('div', h('b', step.step), ` ${words(step.name)}`), h('span.badge', step.status === 'skipped' && isOpen(flow) ? 'not yet' : words(step.status)),
+  h('span.soft.small', [step.duration_ms !== null && ` ${span(step.duration_ms)}`, step.attempts > 1 && ` · ${count(step.attempts)} times`]))));

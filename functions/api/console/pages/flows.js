@@ -24,7 +24,7 @@ function moment(text) {
 /** The query for the flows that the address of the page asks for. */
 const wanted = (query, more) => ({ ...Object.fromEntries(used(query).map((name) => [name, query[name]])), status: query.status?.split(','),
   label: query.label?.split(/[\s,]+/), since: moment(query.since), until: moment(query.until), ...more });
-const read = ({ query, signal }, more) => api.get('/api/v1/flows', wanted(query, { limit: LIMIT, tally: true, ...more }), signal);
+const read = ({ query, get }, more) => get('/api/v1/flows', wanted(query, { limit: LIMIT, tally: true, ...more }));
 
 async function load(ctx) {
   const { query, local } = ctx, filters = Object.keys(NAMES).map((name) => query[name]).join('\n');
@@ -48,12 +48,12 @@ function progress({ tally, tickets_generated: all, ended_at: ended }) {
   if (!all || (!ended && !Object.keys(tally).length)) return all ? counted(all, 'ticket') : '–';
   const list = PARTS.map(([tone, label, ...names]) => ({ tone, label, count: names.reduce((sum, name) => sum + (tally[name] ?? 0), 0) }));
   const open = all - list.reduce((sum, part) => sum + part.count, 0);
-  return [parts([...list, { tone: 'none', label: 'to do', count: Math.max(0, open) }]), h('span', { class: 'small soft nowrap' }, `${count(list[0].count)} of ${count(all)}`)];
+  return [parts([...list, { tone: 'none', label: 'to do', count: Math.max(0, open) }]), h('span.small.soft.nowrap', `${count(list[0].count)} of ${count(all)}`)];
 }
 
 function took(flow) {
   const text = () => span((flow.ended_at ? Date.parse(flow.ended_at) : now()) - Date.parse(flow.received_at));
-  return h('span', { class: 'nowrap', 'data-tick': !flow.ended_at, tick: (node) => { node.textContent = text(); } }, text());
+  return h('span.nowrap', { 'data-tick': !flow.ended_at, tick: (node) => { node.textContent = text(); } }, text());
 }
 
 /** Change the address by what no field was used for; the fields follow. */
@@ -74,16 +74,16 @@ function filters(ctx) {
   };
   const text = (name, label, more = {}) => field(label, h('input', { name, value: query[name] ?? '', ...more }));
   const choice = (name, label, options) => field(label, select([['', 'Any'], ...options], query[name] ?? '', () => {}, { name }));
-  const tick = (name, value, label) => h('label', { class: 'nowrap small' }, h('input', { type: 'checkbox', name, value, checked: query[name]?.split(',').includes(value) }), ` ${label}`);
+  const tick = (name, value, label) => h('label.nowrap.small', h('input', { type: 'checkbox', name, value, checked: query[name]?.split(',').includes(value) }), ` ${label}`);
   return h('form', { key: `filters${local.version}`, class: 'filters', role: 'search', oninput: typed, onsubmit: (event) => event.preventDefault() },
     h('input', { type: 'search', name: 'text', value: query.text ?? '', maxlength: '200', 'data-search': true, 'aria-label': 'Text in ids, labels and reasons', placeholder: 'Text in ids, labels and reasons' }),
-    h('details', { open: local.more, ontoggle: (event) => { local.more = event.target.open; } }, h('summary', {}, 'Filters'),
-      h('fieldset', { class: 'row' }, h('legend', { class: 'small soft' }, 'Status'), STATUSES.map((status) => tick('status', status, words(status))), tick('at_risk', 'true', 'SLA at risk')),
-      h('div', { class: 'grid fields' }, text('plan', 'Plan, by id or name'), text('intent', 'Intent'), text('decision', 'Decision'), text('label', 'Labels', { placeholder: 'team:red, env:prod' }),
+    h('details', { open: local.more, ontoggle: (event) => { local.more = event.target.open; } }, h('summary', 'Filters'),
+      h('fieldset.row', h('legend.small.soft', 'Status'), STATUSES.map((status) => tick('status', status, words(status))), tick('at_risk', 'true', 'SLA at risk')),
+      h('div.grid.fields', text('plan', 'Plan, by id or name'), text('intent', 'Intent'), text('decision', 'Decision'), text('label', 'Labels', { placeholder: 'team:red, env:prod' }),
         choice('priority', 'Priority', PRIORITIES), choice('since', 'Arrived', Object.entries({ ...(query.since && { [query.since]: `From ${query.since}` }), ...AGES })), text('until', 'Arrived before', { type: 'datetime-local' }))));
 }
 
-const chips = (ctx, names) => names.length > 0 && h('div', { class: 'row' }, names.map((name) => button(`${NAMES[name]}: ${words(ctx.query[name]).replaceAll(',', ', ')} ✕`,
+const chips = (ctx, names) => names.length > 0 && h('div.row', names.map((name) => button(`${NAMES[name]}: ${words(ctx.query[name]).replaceAll(',', ', ')} ✕`,
   () => choose(ctx, { [name]: '' }), { class: 'small', key: name, 'aria-label': `Remove the filter ${NAMES[name]}` })));
 
 /** Choose flows, or not any more: the bar of commands is drawn alone, and the boxes where it has not been their person. */
@@ -96,14 +96,14 @@ function pick(ctx, flows, chosen) {
 function bulk(ctx) {
   const flows = [...ctx.local.chosen.values()], clear = () => pick(ctx, flows, false);
   return h('div', { id: 'bulk', class: 'bulk row', role: 'region', 'aria-label': 'Commands for the chosen flows', hidden: !flows.length }, flows.length > 0 && [
-    h('b', { role: 'status' }, `${counted(flows.length, 'flow')} chosen`), flows.length === MOST && h('span', { class: 'small' }, 'This is the most at once.'),
+    h('b', { role: 'status' }, `${counted(flows.length, 'flow')} chosen`), flows.length === MOST && h('span.small', 'This is the most at once.'),
     commandButtons('flow', flows, () => { clear(); ctx.reload(); }, true), button('Choose none', clear, { class: 'quiet' })]);
 }
 
 function nothing(ctx, names, cursor) {
   if (cursor) return empty('Nothing so far', 'None of the flows that were looked at fits. There are older ones.', button('Look further', () => ctx.set({ cursor })));
   if (names.length) return empty('No flow fits', 'Remove a filter to see more.');
-  return empty('No flows yet', 'A flow is a decision on its way to done work. Submit one, and let a worker do its tasks:', h('pre', {}, "flowc sample | flowc submit -\nflowc worker --shell 'echo done'"));
+  return empty('No flows yet', 'A flow is a decision on its way to done work. Submit one, and let a worker do its tasks:', h('pre', "flowc sample | flowc submit -\nflowc worker --shell 'echo done'"));
 }
 
 function view({ items, older, fresh }, ctx) {
@@ -111,23 +111,23 @@ function view({ items, older, fresh }, ctx) {
   const box = (name, label, value, checked, flows) => h('input', { type: 'checkbox', name, value, 'aria-label': label, checked, onchange: ({ target }) => pick(ctx, flows, target.checked) });
   const turn = (to) => { scrollTo(0, 0); ctx.set({ cursor: to }); };
   return [
-    h('div', { class: 'row' }, h('h1', { class: 'grow' }, 'Flows'), h('div', { class: 'row', role: 'group', 'aria-label': 'Views' }, VIEWS.map(([name, wanted]) =>
+    h('div.row', h('h1.grow', 'Flows'), h('div.row', { role: 'group', 'aria-label': 'Views' }, VIEWS.map(([name, wanted]) =>
       button(name, () => choose(ctx, { status: '', at_risk: '', ...wanted }), { class: 'tab small', 'aria-pressed': String(shows(query, wanted)) })))),
     filters(ctx), chips(ctx, names),
     items.length ? [
-      h('div', { class: 'row tools' }, h('span', { class: 'soft small' }, `${counted(items.length, 'flow')} here, the newest first`),
+      h('div.row.tools', h('span.soft.small', `${counted(items.length, 'flow')} here, the newest first`),
         fresh > 0 && button(`${fresh} new – show`, () => { local.take = true; scrollTo(0, 0); ctx.reload(); }, { class: 'small', 'aria-live': 'polite' }),
         button('Choose all that fit', async () => pick(ctx, (await api.all('/api/v1/flows', wanted(query), { most: MOST, signal: ctx.signal })).slice(0, MOST), true), { class: 'quiet small' })),
       table([
         [box('all', 'Choose all on this page', '', false, items), (flow) => box('chosen', `Choose ${flow.decision_id}`, flow.flow_id, local.chosen.has(flow.flow_id), [flow]), 'tick'],
-        ['Flow', (flow) => [flowLink(flow.flow_id, flow.decision_id), h('div', { class: 'thin' }, badge(flow.status)), h('div', { class: 'small soft' }, flow.plan_id ?? '', labels(flow))]],
+        ['Flow', (flow) => [flowLink(flow.flow_id, flow.decision_id), h('div.thin', badge(flow.status)), h('div.small.soft', flow.plan_id ?? '', labels(flow))]],
         ['Status', (flow) => badge(flow.status), 'wide'],
         ['SLA', slaBar], ['Progress', progress, 'wide'],
-        ['Priority', (flow) => [words(flow.priority), h('div', { class: 'small soft nowrap' }, `${flow.risk_band} risk`)], 'wide'],
+        ['Priority', (flow) => [words(flow.priority), h('div.small.soft.nowrap', `${flow.risk_band} risk`)], 'wide'],
         ['Started', (flow) => since(flow.received_at), 'nowrap wide'], ['Took', took, 'wide'],
       ], items, (flow) => ({ key: flow.flow_id, href: path`/console/flows/${flow.flow_id}` }), 'Flows'),
     ] : nothing(ctx, names, older),
-    h('div', { class: 'row' }, query.cursor && button('« Newest', () => { local.trail = []; turn(''); }), local.trail.length > 0 && button('‹ Newer', () => turn(local.trail.pop())),
+    h('div.row', query.cursor && button('« Newest', () => { local.trail = []; turn(''); }), local.trail.length > 0 && button('‹ Newer', () => turn(local.trail.pop())),
       older && items.length > 0 && button('Older ›', () => { local.trail.push(query.cursor ?? ''); turn(older); })),
     bulk(ctx),
   ];

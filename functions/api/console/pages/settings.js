@@ -1,6 +1,6 @@
 // Settings and health: how the platform is, and what it sends to whom.
 
-import { again, doing } from '../lib/act.js';
+import { doing } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count } from '../lib/format.js';
@@ -9,12 +9,12 @@ import { badge, capital, copy, empty, facts, panel, since, table, words } from '
 const ROLES = ['viewer', 'operator', 'worker', 'admin'];
 
 function health({ health: { version, consumer }, ready, buffer, status, sink }, ctx) {
-  return h('div', { class: 'grid' },
+  return h('div.grid', {},
     panel('Health', facts([['Version', version], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
       ['Events of flows', [badge(consumer.status === 'stopped' ? 'problem' : 'ok', words(consumer.status)), consumer.status === 'elsewhere' && ' in other processes']],
       ['Waiting in the queue', count(ready.queue ?? consumer.lag)], ['Last event', since(consumer.last_event_at)], ['Last decision', since(consumer.last_decision_at)],
       ['Flows under way', count(status.active_executions)], [`Ended in ${status.window_hours} h`, count(status.total_processed)], ...Object.entries(ready.lost_secrets ?? {}).map(([name, why]) => [`Secret ${name}`, String(why)])])),
-    panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p', { class: 'small text' }, line)),
+    panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p.small.text', line)),
       buffer.size > 0 && doing('Send now', { title: 'Send what waits', text: `${count(buffer.size)} events are sent in order. What the sink refuses becomes a dead letter.`, fields: [], done: ctx.reload,
         run: async () => Object.entries(await api.post('/api/v1/telemetry/flush')).map(([name, number]) => `${words(name)}: ${number}`).join(', ') })));
 }
@@ -23,31 +23,30 @@ function subscriptions(items, ctx) {
   const route = (one) => path`/api/v1/subscriptions/${one.id}`;
   return items.length ? table([
     ['To', (one) => one.sink, 'say text'],
-    ['State', (one) => [badge(one.status === 'ACTIVE' ? 'ok' : 'problem', words(one.status)), one.reason && h('div', { class: 'small text' }, one.reason)]],
-    ['Types', (one) => one.types.map((type) => h('div', { class: 'small' }, type.replace(/^io\.neuralhive\.|\.v1$/g, ''))), 'wide'],
-    ['', (one) => h('div', { class: 'acts' }, doing('Test', { title: 'Send a test event', text: `To ${one.sink}`, fields: [], verb: 'Send', run: async () => { await api.post(`${route(one)}/test`); return 'The test event is on its way'; } }),
+    ['State', (one) => [badge(one.status === 'ACTIVE' ? 'ok' : 'problem', words(one.status)), one.reason && h('div.small.text', one.reason)]],
+    ['Types', (one) => one.types.map((type) => h('div.small', type.replace(/^io\.neuralhive\.|\.v1$/g, ''))), 'wide'],
+    ['', (one) => h('div.acts', doing('Test', { title: 'Send a test event', text: `To ${one.sink}`, fields: [], verb: 'Send', run: async () => { await api.post(`${route(one)}/test`); return 'The test event is on its way'; } }),
       doing('Delete', { title: 'Delete the subscription', text: `To ${one.sink}. What waits for it is not delivered any more.`, risky: true, done: ctx.reload, run: ({ reason }) => api.remove(route(one), { reason }).then(() => 'Deleted') }))],
   ], items, (one) => ({ key: one.id }), 'Subscriptions')
-    : empty('No subscription', 'A subscription sends events to a webhook, signed and again until they are taken:', h('pre', {}, 'flowc subscriptions create URL --type flow.completed'));
+    : empty('No subscription', 'A subscription sends events to a webhook, signed and again until they are taken:', h('pre', 'flowc subscriptions create URL --type flow.completed'));
 }
 
 function keys(items, ctx) {
   const make = doing('Make a key', { main: true, done: ctx.reload, fields: [{ name: 'name', label: 'Name, kept with everything that its holder does', required: true, most: 100 }, { name: 'role', label: 'Role', kind: 'choice', required: true, options: ROLES.map((role) => [role, role]) }],
-    run: async ({ role, name }) => { const made = await api.post('/api/v1/keys', { name, roles: [role] }); return [h('p', {}, `The key of ${name}. It is shown this once:`), h('pre', { class: 'text' }, made.key), copy(made.key, 'Copy the key')]; } });
-  return [h('div', { class: 'row' }, h('h2', { class: 'grow' }, 'Keys'), make), table([['Name', (one) => one.name, 'text'], ['Roles', (one) => one.roles.map(capital).join(', ')], ['Made', (one) => since(one.created_at), 'wide'], ['Until', (one) => (one.expires_at ? since(one.expires_at) : 'revoked')],
+    run: async ({ role, name }) => { const made = await api.post('/api/v1/keys', { name, roles: [role] }); return [h('p', `The key of ${name}. It is shown this once:`), h('pre.text', made.key), copy(made.key, 'Copy the key')]; } });
+  return [h('div.row', h('h2.grow', 'Keys'), make), table([['Name', (one) => one.name, 'text'], ['Roles', (one) => one.roles.map(capital).join(', ')], ['Made', (one) => since(one.created_at), 'wide'], ['Until', (one) => (one.expires_at ? since(one.expires_at) : 'revoked')],
     ['', (one) => doing('Revoke', { title: `Revoke the key of ${one.name}`, text: 'Whoever uses it is refused within 10 seconds.', risky: true, done: ctx.reload, run: ({ reason }) => api.remove(path`/api/v1/keys/${one.key_id}`, { reason }).then(() => 'Revoked') })]],
   items, (one) => ({ key: one.key_id }), 'Keys')];
 }
 
 export const page = {
-  live: true,
+  live: true, every: 15,
   async load(ctx) {
-    again(ctx, 15);
-    const get = (route, query) => api.get(route, query, ctx.signal);
+    const { get } = ctx;
     const [health, ready, buffer, status, sink, list, keys] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('/api/v1/telemetry/buffer'), get('/api/v1/flow-c/status'), get('/api/v1/diagnose/telemetry'),
       get('/api/v1/subscriptions'), get('/api/v1/keys').catch(() => null)]);
     return { health, ready, buffer, status, sink, list, keys };
   },
   title: ({ ready }) => `Health: ${ready.ready ? 'ready' : 'not ready'}`,
-  view: (state, ctx) => [h('h1', {}, 'Settings and health'), health(state, ctx), h('h2', {}, 'Subscriptions'), subscriptions(state.list.items, ctx), state.keys && keys(state.keys.items, ctx), h('p', { class: 'small soft' }, 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc subscriptions, flowc diagnose, flowc limits.')],
+  view: (state, ctx) => [h('h1', 'Settings and health'), health(state, ctx), h('h2', 'Subscriptions'), subscriptions(state.list.items, ctx), state.keys && keys(state.keys.items, ctx), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc subscriptions, flowc diagnose, flowc limits.')],
 };

@@ -10,7 +10,7 @@ const EXAMPLE = { tasks: [
   { task_id: 'build', type: 'BUILD', description: 'Build it', estimated_duration_ms: 30000 },
   { task_id: 'test', type: 'TEST', description: 'Test it', dependencies: ['build'], estimated_duration_ms: 60000 }] };
 
-export const loadPlans = async (ctx) => (await api.get('/api/v1/plans', {}, ctx.signal)).items;
+export const loadPlans = async (ctx) => (await ctx.get('/api/v1/plans')).items;
 export const number = (label, name, value, min, max) => field(label, h('input', { name, type: 'number', value, min, max, required: true }));
 
 /** A form for a plan: pasted, stored, or that of a flow. `post(plan, elements)` sends it; its answer, or what was wrong, is kept. */
@@ -27,11 +27,11 @@ export function planForm(ctx, plans, verb, post, ...fields) {
     local.busy = false;
     ctx.render();
   };
-  return [h('form', { class: 'panel grid-1', onsubmit }, h('div', { class: 'row' },
+  return [h('form.panel.grid-1', { onsubmit }, h('div.row', {},
     field('Plan', select([['', 'pasted below'], ...plans.map((one) => [one.name, `${one.name} (newest: ${one.newest})`])], query.plan ?? '', (plan) => ctx.set({ plan }), { name: 'plan' })),
     field('or that of a flow', h('input', { name: 'flow_id', value: query.flow_id ?? '', placeholder: 'id of a flow', size: '24' }))),
   !query.plan && field('A plan or a decision, as JSON', h('textarea', { name: 'text', rows: '10', spellcheck: 'false' }, JSON.stringify(EXAMPLE, null, 2))),
-  h('div', { class: 'row' }, fields), h('div', {}, h('button', { class: 'main', disabled: local.busy }, local.busy ? 'At work…' : verb))), local.error && trouble(local.error)];
+  h('div.row', fields), h('div', h('button.main', { disabled: local.busy }, local.busy ? 'At work…' : verb))), local.error && trouble(local.error)];
 }
 
 /** The plan that a form names, as the API takes it. */
@@ -45,8 +45,8 @@ function planOf({ flow_id: flow, plan, text }) {
 export const page = {
   load: loadPlans,
   view: (plans, ctx) => [
-    h('h1', {}, 'Simulator'),
-    h('p', { class: 'soft' }, 'The real platform runs the plan many times in virtual time, with the workers there are now. For others: flowc simulate --help. Tasks take about what they are estimated to take; nothing is sent to anybody.'),
+    h('h1', 'Simulator'),
+    h('p.soft', 'The real platform runs the plan many times in virtual time, with the workers there are now. For others: flowc simulate --help. Tasks take about what they are estimated to take; nothing is sent to anybody.'),
     planForm(ctx, plans, 'Simulate', simulate, number('Runs', 'runs', 100, 1, 500), number('Seed', 'seed', 1, 0, 2147483647)),
     ctx.local.found && result(ctx.local.found),
   ],
@@ -58,16 +58,16 @@ const seconds = (number) => span(number * 1000);
 
 function result(found) {
   const { sla, finish_seconds: finish, histogram } = found;
-  return h('section', { class: 'grid', 'aria-live': 'polite' },
+  return h('section.grid', { 'aria-live': 'polite' },
     panel('The SLA', h('p', { class: `figure ${sla.low > 0.9 ? 'good' : sla.high < 0.5 ? 'bad' : 'warn'}` }, percent(sla.probability, 1)),
-      h('p', {}, `was met in ${sla.met} of ${counted(found.runs, 'run')} with ${counted(found.workers, 'worker')}; with 95 % certainty it is met in ${percent(sla.low, 1)} to ${percent(sla.high, 1)}.`),
-      found.runs < found.asked && h('p', { class: 'warn small' }, `${count(found.asked)} runs were asked for; the time was over before.`),
-      found.broken > 0 && h('p', { class: 'bad' }, `${counted(found.broken, 'run')} broke an invariant of the platform: please report this plan.`),
-      h('p', { class: 'row' }, Object.entries(found.outcomes).map(([outcome, runs]) => badge(outcome, `${words(outcome)} ${count(runs)}`))),
-      Object.keys(found.rejected_because).map((reason) => h('p', { class: 'bad text small' }, reason)),
+      h('p', `was met in ${sla.met} of ${counted(found.runs, 'run')} with ${counted(found.workers, 'worker')}; with 95 % certainty it is met in ${percent(sla.low, 1)} to ${percent(sla.high, 1)}.`),
+      found.runs < found.asked && h('p.warn.small', `${count(found.asked)} runs were asked for; the time was over before.`),
+      found.broken > 0 && h('p.bad', `${counted(found.broken, 'run')} broke an invariant of the platform: please report this plan.`),
+      h('p.row', Object.entries(found.outcomes).map(([outcome, runs]) => badge(outcome, `${words(outcome)} ${count(runs)}`))),
+      Object.keys(found.rejected_because).map((reason) => h('p.bad.text.small', reason)),
       histogram.length > 0 && facts([['Half within', seconds(finish.p50)], ['90 % within', seconds(finish.p90)], ['99 % within', seconds(finish.p99)], ['Longest', seconds(finish.max)]])),
     histogram.length > 0 && chart('Time from decision to end', histogram, { bars: [['busy', 'runs', (one) => one.count]], at: (one) => `${seconds(one.from_seconds)} to ${seconds(one.to_seconds)}`,
       ends: [seconds(histogram[0].from_seconds), seconds(histogram.at(-1).to_seconds)] }),
-    found.critical_path.length > 0 && panel('What the end waits for', h('p', { class: 'small soft' }, 'How often each task was on the critical path: making these shorter makes the flow shorter.'),
-      found.critical_path.map((one) => bar(h('code', {}, one.task_id), percent(one.share), one.share, 'busy'))));
+    found.critical_path.length > 0 && panel('What the end waits for', h('p.small.soft', 'How often each task was on the critical path: making these shorter makes the flow shorter.'),
+      found.critical_path.map((one) => bar(h('code', one.task_id), percent(one.share), one.share, 'busy'))));
 }

@@ -1,13 +1,11 @@
 // What is stuck in all flows: first the same waits together with what helps, then one by one, the least slack first.
 
-import { again } from '../lib/act.js';
-import { api, path } from '../lib/api.js';
+import { path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count, counted, span } from '../lib/format.js';
 import { badge, copy, empty, flowLink, link, since, table, ticketLink, words } from '../lib/ui.js';
 
 const LIMIT = 200;
-const EVERY = 5; // seconds: waits begin and end with time, too
 
 const slack = ({ slack_ms: ms }) => h('b', { class: ms < 0 ? 'bad nowrap' : 'nowrap' }, ms < 0 ? `${span(-ms)} over` : span(ms));
 
@@ -24,31 +22,29 @@ function help({ waits_for: what, examples: [first] }) {
 
 function group(one) {
   const way = help(one);
-  return h('section', { class: 'panel', key: `${one.kind} ${one.waits_for}` }, h('h2', { class: 'text' }, one.text),
-    h('p', { class: 'small soft' }, 'The least slack: ', slack(one), '. The first waits since ', since(one.since), one.count > 1 && `; in ${counted(one.flows, 'flow')}`, '.'),
-    h('div', { class: 'row small' }, typeof way === 'string' ? [h('code', { class: 'text' }, way), copy(way)] : way));
+  return h('section.panel', { key: `${one.kind} ${one.waits_for}` }, h('h2.text', one.text),
+    h('p.small.soft', 'The least slack: ', slack(one), '. The first waits since ', since(one.since), one.count > 1 && `; in ${counted(one.flows, 'flow')}`, '.'),
+    h('div.row.small', typeof way === 'string' ? [h('code.text', way), copy(way)] : way));
 }
 
 export const page = {
-  load(ctx) {
-    again(ctx, EVERY);
-    return api.get('/api/v1/stuck', { limit: LIMIT }, ctx.signal);
-  },
+  every: 5, // waits begin and end with time, too
+  load: (ctx) => ctx.get('/api/v1/stuck', { limit: LIMIT }),
   title: ({ waiting }) => (waiting ? `Stuck: ${waiting}` : 'Nothing is stuck'),
   view: ({ items, groups, waiting, tickets, flows, complete }) => [
-    h('h1', {}, 'What is stuck'),
+    h('h1', 'What is stuck'),
     items.length ? [
-      h('div', { class: 'grid' }, groups.map(group)),
-      h('h2', {}, 'One by one'),
+      h('div.grid', groups.map(group)),
+      h('h2', 'One by one'),
       table([
-        ['Slack', (one) => [slack(one), h('div', {}, badge(one.slack_state))]],
+        ['Slack', (one) => [slack(one), h('div', badge(one.slack_state))]],
         ['What', (one) => [one.ticket_id && [ticketLink(one.ticket_id, one.task_id), ' of '], flowLink(one.flow_id, one.plan_id ?? 'a flow')], 'text'],
-        ['Waits for', (one) => [h('span', { class: 'text' }, one.waits_for), h('div', { class: 'small soft' }, words(one.status))]],
+        ['Waits for', (one) => [h('span.text', one.waits_for), h('div.small.soft', words(one.status))]],
         ['Since', (one) => since(one.since), 'nowrap wide'],
         ['Next wake-up', (one) => since(one.next_wakeup_at), 'nowrap wide'],
       ], items, (one) => ({ key: one.ticket_id ?? one.flow_id, href: one.ticket_id ? path`/console/tickets/${one.ticket_id}` : path`/console/flows/${one.flow_id}` }), 'What is stuck, the least slack first'),
-      waiting > items.length && h('p', { class: 'small' }, `These are the ${count(items.length)} with the least slack; ${count(waiting - items.length)} more wait.`),
-    ] : empty('Nothing is stuck', 'What waits for a worker, a person or an event is shown here with its reason, the least slack first. For one flow:', h('pre', {}, 'flowc why FLOW')),
-    h('p', { class: 'small soft' }, `${counted(tickets, 'open ticket')} and ${counted(flows, 'waiting flow')} were looked at: ${complete ? 'all that there are' : 'there are more'}.`),
+      waiting > items.length && h('p.small', `These are the ${count(items.length)} with the least slack; ${count(waiting - items.length)} more wait.`),
+    ] : empty('Nothing is stuck', 'What waits for a worker, a person or an event is shown here with its reason, the least slack first. For one flow:', h('pre', 'flowc why FLOW')),
+    h('p.small.soft', `${counted(tickets, 'open ticket')} and ${counted(flows, 'waiting flow')} were looked at: ${complete ? 'all that there are' : 'there are more'}.`),
   ],
 };

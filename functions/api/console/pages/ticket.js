@@ -1,7 +1,6 @@
 // One ticket: why it is where it is, where its time went, who did it and why that worker, inputs, output, log and commands.
 
-import { again } from '../lib/act.js';
-import { api, path } from '../lib/api.js';
+import { path } from '../lib/api.js';
 import { commandButtons } from '../lib/commands.js';
 import { decide } from '../lib/decide.js';
 import { h } from '../lib/dom.js';
@@ -17,13 +16,12 @@ const SHARES = [['health_score', 'health', 0.4], ['pheromone_score', 'pheromone'
 
 async function load(ctx) {
   const { params: { ticket_id: id }, local: kept } = ctx, at = path`/api/v1/tickets/${id}`;
-  const get = (route, query) => api.get(route, query, ctx.signal), near = kept.near ??= new Map();
+  const { get } = ctx, near = kept.near ??= new Map();
   const [ticket, why] = await Promise.all([get(at), get(path`/api/v1/why/${id}`), history(kept, at, get)]);
   const known = (other) => ENDED.has(near.get(other)?.status) || get(path`/api/v1/tickets/${other}`).then((one) => near.set(other, one), () => null);
   const [flow, children, log, approval] = await Promise.all([get(path`/api/v1/flows/${ticket.flow_id}`),
     ticket.children && get('/api/v1/tickets', { flow_id: ticket.flow_id, parent: id, limit: CHILDREN }), ticket.log_bytes > 0 && get(`${at}/logs`), ticket.task_type === 'APPROVE' && get(`${at}/approval`).catch(() => null),
     ...[ticket.parent ?? [], ticket.dependencies.slice(0, NEAR), ticket.dependants.slice(0, NEAR)].flat().map(known)]);
-  if (ticket.status === 'RUNNING') again(ctx, 3); // progress comes without an event
   return { ticket, why, entries: kept.entries, flow, children, log, approval, near };
 }
 
@@ -37,18 +35,18 @@ async function history(kept, at, get) {
 }
 
 const worker = (id) => (id ? link(path`/console/workers/${id}`, id) : '–');
-const soft = (...content) => h('p', { class: 'small soft' }, ...content);
+const soft = (...content) => h('p.small.soft', ...content);
 
-const asks = (one, ctx) => one && panel('The question', h('p', { class: 'text' }, h('b', {}, one.message)),
+const asks = (one, ctx) => one && panel('The question', h('p.text', h('b', one.message)),
   one.decision ? [badge(one.decision === 'approved' ? 'completed' : 'failed', one.decision), json(one.output, { title: 'The decision', open: true })]
     : one.status !== 'WAITING' ? soft('Nobody is asked now.') : [soft('It is for ', one.approvers.join(', ') || 'whoever has the role operator', '. ', one.until && ['It can be decided until then: ', since(one.until), '. '], one.then),
-      one.may_decide ? h('div', { class: 'row' }, button('Approve…', () => decide(one, 'approve', ctx.reload), { class: 'main' }), button('Deny…', () => decide(one, 'deny', ctx.reload), { class: 'risky' })) : h('p', {}, 'You may not decide this.')]);
+      one.may_decide ? h('div.row', button('Approve…', () => decide(one, 'approve', ctx.reload), { class: 'main' }), button('Deny…', () => decide(one, 'deny', ctx.reload), { class: 'risky' })) : h('p', 'You may not decide this.')]);
 
 function timing({ ticket, entries, near }) {
   const list = segments(ticket, { moves: new Map([[ticket.ticket_id, entries.filter((entry) => entry.to_status)]]), tickets: near }, now());
   const deadline = Date.parse(ticket.sla.deadline), from = Date.parse(ticket.created_at), end = list.findLast((one) => one.kind !== 'slack')?.until ?? from;
   const x = scaled(from, Math.max(deadline, end) + 1);
-  return panel('Time against the deadline', bars(list, x, h('b', { class: 'due', style: { left: `${x(deadline)}%` } })), legend(sumsOf(list), end > deadline && h('b', { class: 'bad' }, `${span(end - deadline)} late`)),
+  return panel('Time against the deadline', bars(list, x, h('b.due', { style: { left: `${x(deadline)}%` } })), legend(sumsOf(list), end > deadline && h('b.bad', `${span(end - deadline)} late`)),
     facts([['To be done by', since(ticket.sla.deadline)], ['To be started by', !ENDED.has(ticket.status) && since(ticket.latest_start)], ['Estimate', span(ticket.estimated_duration_ms)],
       ['Worked', ticket.actual_duration_ms !== null && span(ticket.actual_duration_ms)], ['An attempt may take', span(ticket.sla.timeout_ms)], ['Progress', ticket.progress !== null && percent(ticket.progress)]]));
 }
@@ -70,7 +68,7 @@ function tried({ ticket, entries }) {
   const list = attempts(entries);
   if (ticket.control && !list.length) return null;
   return panel(`Attempts: ${list.length} of ${ticket.sla.max_retries + 1}`, table([['Worker', (one) => worker(one.worker)],
-    ['Result', (one) => [one.status === 'PENDING' ? badge('failed', 'tried again') : badge(one.status ?? ticket.status), one.why && h('div', { class: 'small text' }, one.why)]],
+    ['Result', (one) => [one.status === 'PENDING' ? badge('failed', 'tried again') : badge(one.status ?? ticket.status), one.why && h('div.small.text', one.why)]],
     ['Assigned', (one) => since(one.assigned), 'wide'], ['Took', (one) => span((one.ended ? Date.parse(one.ended) : now()) - Date.parse(one.assigned)), 'nowrap']], list, (one) => ({ key: one.number }), 'Attempts'),
   ['ASSIGNED', 'RUNNING'].includes(ticket.status) && soft(`The token of attempt ${ticket.attempt} is for worker ${ticket.worker_id} and for this ticket alone. It ends with the attempt, or `, since(new Date(Date.parse(ticket.assigned_at) + ticket.sla.timeout_ms + GRACE).toISOString()), '. It is shown to nobody.'));
 }
@@ -78,10 +76,10 @@ function tried({ ticket, entries }) {
 function chosen({ ticket, why }) {
   const { candidates, refusals } = why.candidates.length + why.refusals.length ? why : ticket;
   if (ticket.control && !candidates.length && !refusals.length) return null;
-  const shares = (one) => h('div', { class: 'score small' }, SHARES.map(([name, text, weight]) => h('span', {}, parts([{ tone: 'busy', count: one[name], label: text }, { tone: 'none', count: 1 - one[name], label: 'missing' }]), `${text} ${percent(one[name])} × ${weight}`)));
+  const shares = (one) => h('div.score.small', SHARES.map(([name, text, weight]) => h('span', parts([{ tone: 'busy', count: one[name], label: text }, { tone: 'none', count: 1 - one[name], label: 'missing' }]), `${text} ${percent(one[name])} × ${weight}`)));
   return panel(ticket.status === 'PENDING' ? 'Which worker would get it' : 'Why this worker',
     candidates.length > 0 && table([['Worker', (one) => [worker(one.worker_id), one.worker_id === ticket.worker_id && [' ', badge('running', 'chosen')], soft(`${one.active} of ${one.slots} slots used`)]],
-      ['Score', (one) => h('b', {}, one.score.toFixed(2))], ['Its parts', shares]], candidates, (one) => ({ key: one.worker_id }), 'Candidates'),
+      ['Score', (one) => h('b', one.score.toFixed(2))], ['Its parts', shares]], candidates, (one) => ({ key: one.worker_id }), 'Candidates'),
     refusals.length > 0 && table([['Left out', (one) => worker(one.worker_id)], ['Because it', (one) => one.reason, 'text']], refusals, (one) => ({ key: one.worker_id }), 'Left out'),
     !candidates.length && !refusals.length && soft('No worker is known.'));
 }
@@ -99,13 +97,13 @@ function inputs({ ticket, near }) {
   const from = ([, reference, kind]) => {
     const to = reference[`$${kind}`], source = kind === 'output' && [...near.values()].find((one) => one.task_id === scope + to);
     const value = source ? within(source.output, reference.path) : kind === 'item' ? within(ticket.item, to) : kind === 'index' ? ticket.index : null;
-    return [source ? ticketLink(source.ticket_id, to) : kind !== 'index' && to, soft(kind, reference.path && ` at ${reference.path}`), (value ?? null) !== null && h('code', { class: 'text' }, JSON.stringify(value).slice(0, 300))];
+    return [source ? ticketLink(source.ticket_id, to) : kind !== 'index' && to, soft(kind, reference.path && ` at ${reference.path}`), (value ?? null) !== null && h('code.text', JSON.stringify(value).slice(0, 300))];
   };
-  return panel('Inputs', found.length > 0 && table([['Where', ([where]) => h('code', {}, where)], ['From', from]], found, ([where]) => ({ key: where }), 'References'),
+  return panel('Inputs', found.length > 0 && table([['Where', ([where]) => h('code', where)], ['From', from]], found, ([where]) => ({ key: where }), 'References'),
     json(ticket.parameters, { title: 'Parameters', open: !found.length }), ticket.item !== null && json(ticket.item, { title: `Item ${ticket.index ?? ''}` }));
 }
 
-const output = ({ ticket }) => panel('Output', ticket.error_message && h('p', { class: 'bad text' }, ticket.error_message),
+const output = ({ ticket }) => panel('Output', ticket.error_message && h('p.bad.text', ticket.error_message),
   ticket.output !== null ? json(ticket.output, { open: true }) : !ticket.error_message && soft('None.'));
 
 const near = (list, name) => list.length > 0 && table([[name, (one) => ticketLink(one.ticket_id, one.task_id)], ['Status', (one) => badge(one.status)], ['Worker', (one) => worker(one.worker_id), 'wide'],
@@ -114,7 +112,7 @@ const near = (list, name) => list.length > 0 && table([[name, (one) => ticketLin
 function family({ ticket, children: page, near: known }) {
   const sum = ticket.children, named = (ids, name) => near(ids.map((id) => known.get(id)).filter(Boolean), ids.length > NEAR ? `${name} (${NEAR} of ${ids.length})` : name);
   return [sum && panel(`Children: ${sum.total}`, soft(`${sum.completed} completed, ${sum.failed} failed, ${sum.skipped} skipped. `, page.cursor && `The first ${CHILDREN} are shown.`), near(page.items, 'Child')),
-    h('div', { class: 'grid' }, named(ticket.dependencies, 'It waits for'), named(ticket.dependants, 'These wait for it'))];
+    h('div.grid', named(ticket.dependencies, 'It waits for'), named(ticket.dependants, 'These wait for it'))];
 }
 
 /** A text as one word of a shell: whoever wrote a plan does not write commands. */
@@ -123,20 +121,20 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 function view(state, ctx) {
   const { ticket, entries, flow, log, why } = state, id = ticket.ticket_id;
   return [
-    h('p', { class: 'small', role: 'navigation', 'aria-label': 'Where this is' }, link('/console/flows', 'Flows'), ' › ', flowLink(flow.flow_id, flow.decision_id), ticket.parent && [' › ', ticketLink(ticket.parent, state.near.get(ticket.parent)?.task_id ?? 'parent')], ` › ${ticket.task_id}`),
-    h('div', { class: 'row' }, h('h1', { class: 'text' }, ticket.task_id), badge(ticket.status), ticket.slack_state && badge(ticket.slack_state), ticket.critical && badge('plain', '◆ critical path'), h('span', { class: 'grow' }), commandButtons('ticket', [ticket], ctx.reload)),
-    ticket.description && h('p', { class: 'text soft' }, ticket.description),
-    because('Why it is where it is', why, why.slack_state ?? ticket.status), asks(state.approval, ctx), timing(state), h('div', { class: 'grid' }, tried(state), chosen(state)), h('div', { class: 'grid' }, inputs(state), output(state)),
-    log && panel(`Log of attempt ${log.attempt}`, h('div', { class: 'row small soft' }, `The last ${bytes(ticket.log_bytes)}`, copy(log.text)), h('pre', { tabindex: '0', class: 'text' }, log.text)), family(state),
+    h('p.small', { role: 'navigation', 'aria-label': 'Where this is' }, link('/console/flows', 'Flows'), ' › ', flowLink(flow.flow_id, flow.decision_id), ticket.parent && [' › ', ticketLink(ticket.parent, state.near.get(ticket.parent)?.task_id ?? 'parent')], ` › ${ticket.task_id}`),
+    h('div.row', h('h1.text', ticket.task_id), badge(ticket.status), ticket.slack_state && badge(ticket.slack_state), ticket.critical && badge('plain', '◆ critical path'), h('span.grow'), commandButtons('ticket', [ticket], ctx.reload)),
+    ticket.description && h('p.text.soft', ticket.description),
+    because('Why it is where it is', why, why.slack_state ?? ticket.status), asks(state.approval, ctx), timing(state), h('div.grid', tried(state), chosen(state)), h('div.grid', inputs(state), output(state)),
+    log && panel(`Log of attempt ${log.attempt}`, h('div.row.small.soft', `The last ${bytes(ticket.log_bytes)}`, copy(log.text)), h('pre', { tabindex: '0', class: 'text' }, log.text)), family(state),
     panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Risk', ticket.risk_band], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'], ['Clearance', words(ticket.security_level)],
-      ['May run twice', ticket.idempotent ? 'yes' : 'no'], ['Condition', ticket.control?.when && h('code', {}, ticket.control.when)], ['Labels', labels(ticket)],
+      ['May run twice', ticket.idempotent ? 'yes' : 'no'], ['Condition', ticket.control?.when && h('code', ticket.control.when)], ['Labels', labels(ticket)],
       ['Undone by', ticket.compensation_ticket_id && ticketLink(ticket.compensation_ticket_id)], ['Undoes', ticket.compensates && ticketLink(ticket.compensates)]]),
     asCommands([`flowc why ${id}`, `flowc logs ${quoted(`${flow.flow_id}/${ticket.task_id}`)}`], path`/api/v1/tickets/${id}`), json(ticket, { title: 'Ticket as JSON' }), json(entries, { title: 'History as JSON' })),
   ];
 }
 
 export const page = {
-  load, view,
+  load, view, every: ({ ticket }) => ticket.status === 'RUNNING' && 3, // progress comes without an event
   live: (change, state) => !state || change.ticket_id === state.ticket.ticket_id || state.near.has(change.ticket_id) || (state.ticket.children && change.flow_id === state.ticket.flow_id),
   title: ({ ticket }) => `${ticket.task_id}: ${words(ticket.status)}`,
 };

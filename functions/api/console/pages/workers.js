@@ -1,6 +1,6 @@
 // Workers: who takes tickets, how well, and who is to take none; all of them, or one.
 
-import { again, doing } from '../lib/act.js';
+import { doing } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { counted, percent, span, when } from '../lib/format.js';
@@ -16,16 +16,16 @@ const state = (one) => [badge(one.health), one.draining && [' ', badge('paused',
 
 /** How much a worker does, and how well, as `[name, cell, class]`. */
 const MEASURES = [
-  ['Slots used', ({ active_tickets: used, slots: all }) => h('div', { class: 'slots' }, `${used} of ${all}`, parts([{ tone: used >= all ? 'warn' : 'busy', count: used, label: 'used' }, { tone: 'none', count: Math.max(0, all - used), label: 'free' }]))],
+  ['Slots used', ({ active_tickets: used, slots: all }) => h('div.slots', `${used} of ${all}`, parts([{ tone: used >= all ? 'warn' : 'busy', count: used, label: 'used' }, { tone: 'none', count: Math.max(0, all - used), label: 'free' }]))],
   ['Breaker', (one) => badge(one.breaker, [one.breaker.replace('_', ' '), one.suspended_until && [' until ', since(one.suspended_until)]])],
   ['Pheromone', (one) => score(one.pheromone)],
   ['Success', (one) => score(one.telemetry.success_rate)],
-  ['Takes', ({ telemetry: { avg_duration_ms: takes, latency_ms: answers } }) => [span(takes), answers !== null && h('div', { class: 'small soft' }, `answers in ${span(answers)}`)], 'wide'],
+  ['Takes', ({ telemetry: { avg_duration_ms: takes, latency_ms: answers } }) => [span(takes), answers !== null && h('div.small.soft', `answers in ${span(answers)}`)], 'wide'],
   ['Last beat', (one) => since(one.last_seen), 'nowrap'],
 ];
 
 /** A share from 0 to 1, with a bar. */
-const score = (value) => h('div', { class: 'slots' }, percent(value), parts([{ tone: value < 0.5 ? 'bad' : value < 0.8 ? 'warn' : 'good', count: value ?? 0, label: 'good' }, { tone: 'none', count: 1 - (value ?? 0), label: 'not' }]));
+const score = (value) => h('div.slots', percent(value), parts([{ tone: value < 0.5 ? 'bad' : value < 0.8 ? 'warn' : 'good', count: value ?? 0, label: 'good' }, { tone: 'none', count: 1 - (value ?? 0), label: 'not' }]));
 
 /** The buttons of a worker; `gone` is called after it was removed. */
 const commands = (worker, done, gone = done) => {
@@ -43,18 +43,17 @@ const fits = ({ text = '', state: wanted }) => (one) => {
 };
 
 const alone = (one, ctx) => [
-  h('div', { class: 'row' }, h('h1', { class: 'text' }, one.worker_id), state(one), h('span', { class: 'grow' }), commands(one, ctx.reload, () => ctx.go('/console/workers'))),
-  one.doubt && h('p', { class: 'warn text' }, `Its last failure: ${one.doubt}`),
-  panel('Facts', facts([...MEASURES.map(([name, cell]) => [name, cell(one)]), ['Capabilities', one.capabilities.map((name) => [h('code', {}, name), ' '])], ['Gets tickets by', one.delivery === 'pull' ? 'asking for them' : 'messages to its endpoint'],
-    ['Endpoint', one.endpoint && h('code', {}, one.endpoint)], ['Failures in a row', one.failures], ['Tasks done', one.telemetry.total_executions], ['Registered', when(one.registered_at)]]), json(one)),
+  h('div.row', h('h1.text', one.worker_id), state(one), h('span.grow'), commands(one, ctx.reload, () => ctx.go('/console/workers'))),
+  one.doubt && h('p.warn.text', `Its last failure: ${one.doubt}`),
+  panel('Facts', facts([...MEASURES.map(([name, cell]) => [name, cell(one)]), ['Capabilities', one.capabilities.map((name) => [h('code', name), ' '])], ['Gets tickets by', one.delivery === 'pull' ? 'asking for them' : 'messages to its endpoint'],
+    ['Endpoint', one.endpoint && h('code', one.endpoint)], ['Failures in a row', one.failures], ['Tasks done', one.telemetry.total_executions], ['Registered', when(one.registered_at)]]), json(one)),
 ];
 
 export const page = {
-  live: true,
+  live: true, every: 10,
   load(ctx) {
-    again(ctx, 10);
     const { worker_id: id } = ctx.params;
-    return api.get(id ? path`/api/v1/workers/${id}` : '/api/v1/workers', { domain: ctx.query.domain }, ctx.signal);
+    return ctx.get(id ? path`/api/v1/workers/${id}` : '/api/v1/workers', { domain: ctx.query.domain });
   },
   title: (said) => (said.items ? `Workers (${said.items.length})` : `${said.worker_id}: ${said.draining ? 'draining' : words(said.health)}`),
   view(said, ctx) {
@@ -62,19 +61,19 @@ export const page = {
     const { items, unreadable } = said;
     const { query } = ctx, shown = items.filter(fits(query)), sum = (name) => items.reduce((all, one) => all + one[name], 0);
     const choice = (label, name, list) => field(label, select([['', 'any'], ...list.map((one) => [one, one])], query[name] ?? '', (value) => ctx.set({ [name]: value })));
-    if (!items.length) return [h('h1', {}, 'Workers'), empty('No worker has registered', 'Tickets wait until a worker offers what they need. One that only waits, to try things out:', h('pre', {}, 'flowc worker --simulate 1 --capability build'))];
+    if (!items.length) return [h('h1', 'Workers'), empty('No worker has registered', 'Tickets wait until a worker offers what they need. One that only waits, to try things out:', h('pre', 'flowc worker --simulate 1 --capability build'))];
     return [
-      h('div', { class: 'row' }, h('h1', { class: 'grow' }, 'Workers'), h('span', { class: 'soft' }, `${counted(items.length, 'worker')}, ${sum('active_tickets')} of ${sum('slots')} slots used`)),
-      h('div', { class: 'row filters' }, search(ctx, 'text', 'Name or capability'), choice('State', 'state', Object.keys(STATES)), choice('Pheromone in the domain', 'domain', [...new Set([...DOMAINS, query.domain].filter(Boolean))])),
-      unreadable.length > 0 && h('p', { class: 'warn' }, `${counted(unreadable.length, 'worker')} cannot be read: ${unreadable.map((one) => one.record_id).join(', ')}`),
+      h('div.row', h('h1.grow', 'Workers'), h('span.soft', `${counted(items.length, 'worker')}, ${sum('active_tickets')} of ${sum('slots')} slots used`)),
+      h('div.row.filters', search(ctx, 'text', 'Name or capability'), choice('State', 'state', Object.keys(STATES)), choice('Pheromone in the domain', 'domain', [...new Set([...DOMAINS, query.domain].filter(Boolean))])),
+      unreadable.length > 0 && h('p.warn', `${counted(unreadable.length, 'worker')} cannot be read: ${unreadable.map((one) => one.record_id).join(', ')}`),
       shown.length ? table([
-        ['Worker', (one) => [link(addressOf(one), one.worker_id), h('div', { class: 'small soft' }, one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)], 'name'],
+        ['Worker', (one) => [link(addressOf(one), one.worker_id), h('div.small.soft', one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)], 'name'],
         ['State', state],
-        ['Capabilities', (one) => one.capabilities.map((name) => [h('code', {}, name), ' ']), 'wide'],
+        ['Capabilities', (one) => one.capabilities.map((name) => [h('code', name), ' ']), 'wide'],
         ...MEASURES.filter(([name]) => query.domain || name !== 'Pheromone'),
-        ['', (one) => h('div', { class: 'acts' }, commands(one, ctx.reload)), 'wide'],
+        ['', (one) => h('div.acts', commands(one, ctx.reload)), 'wide'],
       ], shown.slice(0, MOST), (one) => ({ key: one.worker_id, href: addressOf(one) }), 'Workers') : empty('No worker fits', 'Another state or a shorter text finds more.'),
-      shown.length > MOST && h('p', { class: 'soft' }, `${MOST} of ${shown.length} are shown: a name or a capability finds the others.`),
+      shown.length > MOST && h('p.soft', `${MOST} of ${shown.length} are shown: a name or a capability finds the others.`),
     ];
   },
 };
