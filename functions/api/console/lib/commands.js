@@ -13,7 +13,7 @@ const SLA = { name: 'sla_seconds', label: 'Seconds from now to the deadline', ki
 const LIVE = new Set(['PENDING', 'ASSIGNED', 'RUNNING', 'WAITING']);
 
 /** Commands: `fits(record)` says whether one is offered; `fields` are asked for beside the reason. */
-export const COMMANDS = {
+const COMMANDS = {
   flow: [
     { verb: 'approve', fits: (flow) => flow.status === 'AWAITING_APPROVAL' },
     { verb: 'deny', fits: (flow) => flow.status === 'AWAITING_APPROVAL', risky: true },

@@ -28,7 +28,7 @@ export function span(ms) {
 }
 
 /** How long ago, or in how long: `3 m ago`, `in 20 s`, `now`. */
-export function relative(moment) {
+function relative(moment) {
   const left = Date.parse(moment) - now();
   if (Math.abs(left) < 1000) return 'now';
   return left < 0 ? `${span(Math.round(-left / 1000) * 1000)} ago` : `in ${span(Math.round(left / 1000) * 1000)}`;
@@ -59,6 +59,3 @@ export const bytes = (size) => (size < 1024 ? `${size} B` : size < 1048576 ? `${
 
 /** `12 tickets`, `1 ticket`. */
 export const counted = (number, word) => `${count(number)} ${word}${number === 1 ? '' : 's'}`;
-
-/** A long id by its beginning, whole in the title. */
-export const short = (id, length = 8) => h('code', { title: id }, id && id.length > length + 2 ? `${id.slice(0, length)}…` : id ?? '–');

@@ -1,7 +1,7 @@
 // What pages are made of: states, bars, tables, dialogs. The names of states have one colour each everywhere.
 
 import { h, morph } from './dom.js';
-import { local, now, span, when } from './format.js';
+import { count, counted, local, now, span, when } from './format.js';
 
 /** The tone (a class of style.css) of a status of a flow, ticket, worker, breaker or slack. */
 const TONES = {
@@ -46,6 +46,13 @@ export function parts(list) {
   const title = list.filter((part) => part.count).map((part) => `${part.count} ${part.label}`).join(', ');
   return h('div.parts', { title, role: 'img', 'aria-label': title || 'nothing yet' },
     list.filter((part) => part.count).map((part) => h('i', { class: part.tone, style: { width: `${(part.count / all) * 100}%` } })));
+}
+
+/** A bar of tickets by status, `all` of them, and the same as text. */
+export function tally(counts, all) {
+  const list = Object.entries(counts).filter(([, number]) => number).map(([status, number]) => ({ tone: tone(status), count: number, label: words(status) }));
+  return [parts([...list, { tone: 'none', count: Math.max(0, all - list.reduce((sum, one) => sum + one.count, 0)), label: 'to do' }]),
+    h('p.small.soft', list.map((one) => `${count(one.count)} ${one.label}`).join(' · ') || counted(all, 'ticket'))];
 }
 
 /** Facts as `[[name, content], …]`; those without content are left out. */

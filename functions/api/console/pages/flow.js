@@ -6,7 +6,7 @@ import { count, percent, span, when } from '../lib/format.js';
 import { graph } from '../lib/graph.js';
 import { ENDED, Run } from '../lib/run.js';
 import { timeline } from '../lib/timeline.js';
-import { asCommands, badge, because, empty, facts, link, panel, parts, slaBar, tabs, tone, trouble, words } from '../lib/ui.js';
+import { asCommands, badge, because, empty, facts, link, panel, slaBar, tabs, tally, tone, trouble, words } from '../lib/ui.js';
 import { compare } from './flow/compare.js';
 import { data } from './flow/data.js';
 import { history } from './flow/history.js';
@@ -40,12 +40,11 @@ export const page = {
 
 function head(run, ctx) {
   const { flow, tickets } = run, id = flow.flow_id, live = tickets.size === flow.tickets_generated; // the history brings tickets up to date sooner
-  const counts = live ? [...Map.groupBy(tickets.values(), (ticket) => ticket.status)].map(([status, list]) => [status, list.length]) : Object.entries(flow.tickets_by_status);
-  const tally = counts.filter(([, number]) => number).map(([status, number]) => ({ tone: tone(status), count: number, label: words(status) }));
+  const counts = live ? Object.fromEntries([...Map.groupBy(tickets.values(), (ticket) => ticket.status)].map(([status, list]) => [status, list.length])) : flow.tickets_by_status;
   const told = (list, name) => list.map((one) => h('p', { class: `text small ${name}` }, `${one.code}: ${one.message}${one.where ? ` (${one.where})` : ''}`));
-  return h('section.panel.head', {},
+  return h('section.panel.head',
     h('div.row', h('h1.grow.text', flow.plan_id ?? flow.decision_id), badge(flow.status), slaBar(flow)),
-    parts(tally), h('p.small.soft', tally.map(({ count: number, label }) => `${count(number)} ${label}`).join(' · ') || 'no tickets yet'), told(flow.reasons, 'bad'), told(flow.warnings, 'warn'),
+    tally(counts, flow.tickets_generated), told(flow.reasons, 'bad'), told(flow.warnings, 'warn'),
     facts([['Priority', words(flow.priority)], ['Risk', words(flow.risk_band)], ['Critical path', critical(run)], ['Deadline', when(flow.sla_deadline)], ['Started', when(flow.received_at, { ago: true })],
       ['Took', flow.ended_at && span(flow.total_duration_ms)], ['Retries', flow.retries || null], ['Moved to another worker', flow.reassignments || null],
       ...['decision_id', 'intent_id', 'flow_id'].map((name) => [words(name).replace(' id', ''), flow[name] && h('code', flow[name])]),

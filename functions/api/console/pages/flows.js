@@ -1,10 +1,11 @@
 // Flows: which there are, how each stands against its SLA, and commands for many at once.
 
+import { pager } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { commandButtons, PRIORITIES } from '../lib/commands.js';
 import { h, morph } from '../lib/dom.js';
-import { count, counted, now, span } from '../lib/format.js';
-import { badge, button, empty, field, flowLink, labels, parts, select, since, slaBar, table, words } from '../lib/ui.js';
+import { counted, now, span } from '../lib/format.js';
+import { badge, button, empty, field, flowLink, labels, select, since, slaBar, table, tally, words } from '../lib/ui.js';
 
 const LIMIT = 50;
 const LOOKS = 5; // pages that are read in search of the first flow that fits
@@ -12,13 +13,9 @@ const MOST = 2000; // flows that can be chosen at once
 const STATUSES = ['VALIDATING', 'AWAITING_APPROVAL', 'GENERATING', 'EXECUTING', 'PAUSED', 'COMPENSATING', 'PUBLISHING', 'COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'REJECTED'];
 const VIEWS = [['All', {}], ['Open', { status: STATUSES.slice(0, 7).join() }], ['At risk', { at_risk: 'true' }], ['Await approval', { status: 'AWAITING_APPROVAL' }], ['Not done', { status: 'FAILED,TIMED_OUT,CANCELLED,REJECTED' }], ['Completed', { status: 'COMPLETED' }]];
 const NAMES = { text: 'text', status: 'status', at_risk: 'at risk', priority: 'priority', plan: 'plan', intent: 'intent', decision: 'decision', label: 'label', since: 'from', until: 'until' };
-const AGES = { '15m': 'Last 15 minutes', '1h': 'Last hour', '24h': 'Last 24 hours', '7d': 'Last 7 days' };
-const UNITS = { m: 60e3, h: 3600e3, d: 864e5 };
-
 const used = (query) => Object.keys(NAMES).filter((name) => query[name]);
 function moment(text) {
-  const [, number, unit] = /^(\d+)([mhd])$/.exec(text ?? '') ?? [];
-  const date = new Date(unit ? now() - number * UNITS[unit] : text);
+  const date = new Date(text);
   return text && !Number.isNaN(date.getTime()) ? date.toISOString() : undefined;
 }
 /** The query for the flows that the address of the page asks for. */
@@ -28,7 +25,7 @@ const read = ({ query, get }, more) => get('/api/v1/flows', wanted(query, { limi
 
 async function load(ctx) {
   const { query, local } = ctx, filters = Object.keys(NAMES).map((name) => query[name]).join('\n');
-  if (local.filters !== filters) Object.assign(local, { filters, chosen: new Map(), trail: [], shown: null });
+  if (local.filters !== filters) Object.assign(local, { filters, chosen: new Map(), shown: null });
   if (local.cursor !== query.cursor) Object.assign(local, { cursor: query.cursor, shown: null });
   // While a person points at rows, has scrolled or chosen some, the same rows stay where they are, and new ones are counted.
   const held = local.shown?.length && !local.take && (local.chosen.size || scrollY > 60 || document.querySelector('tbody:hover, tbody :focus-within')) ? local.shown : null;
@@ -41,14 +38,6 @@ async function load(ctx) {
   local.shown = held?.map((flow) => known.get(flow.flow_id) ?? flow) ?? items;
   for (const flow of local.shown) if (local.chosen.has(flow.flow_id)) local.chosen.set(flow.flow_id, flow);
   return { items: local.shown, older: local.older, fresh: top ? top.items.filter((flow) => flow.received_at > first).length : 0 };
-}
-
-const PARTS = [['good', 'done', 'COMPLETED', 'SKIPPED', 'COMPENSATED'], ['bad', 'failed or cancelled', 'FAILED', 'CANCELLED'], ['busy', 'at work', 'ASSIGNED', 'RUNNING', 'COMPENSATING'], ['warn', 'waiting', 'WAITING']];
-function progress({ tally, tickets_generated: all, ended_at: ended }) {
-  if (!all || (!ended && !Object.keys(tally).length)) return all ? counted(all, 'ticket') : '–';
-  const list = PARTS.map(([tone, label, ...names]) => ({ tone, label, count: names.reduce((sum, name) => sum + (tally[name] ?? 0), 0) }));
-  const open = all - list.reduce((sum, part) => sum + part.count, 0);
-  return [parts([...list, { tone: 'none', label: 'to do', count: Math.max(0, open) }]), h('span.small.soft.nowrap', `${count(list[0].count)} of ${count(all)}`)];
 }
 
 function took(flow) {
@@ -73,14 +62,13 @@ function filters(ctx) {
     }, 300);
   };
   const text = (name, label, more = {}) => field(label, h('input', { name, value: query[name] ?? '', ...more }));
-  const choice = (name, label, options) => field(label, select([['', 'Any'], ...options], query[name] ?? '', () => {}, { name }));
   const tick = (name, value, label) => h('label.nowrap.small', h('input', { type: 'checkbox', name, value, checked: query[name]?.split(',').includes(value) }), ` ${label}`);
   return h('form', { key: `filters${local.version}`, class: 'filters', role: 'search', oninput: typed, onsubmit: (event) => event.preventDefault() },
     h('input', { type: 'search', name: 'text', value: query.text ?? '', maxlength: '200', 'data-search': true, 'aria-label': 'Text in ids, labels and reasons', placeholder: 'Text in ids, labels and reasons' }),
     h('details', { open: local.more, ontoggle: (event) => { local.more = event.target.open; } }, h('summary', 'Filters'),
       h('fieldset.row', h('legend.small.soft', 'Status'), STATUSES.map((status) => tick('status', status, words(status))), tick('at_risk', 'true', 'SLA at risk')),
       h('div.grid.fields', text('plan', 'Plan, by id or name'), text('intent', 'Intent'), text('decision', 'Decision'), text('label', 'Labels', { placeholder: 'team:red, env:prod' }),
-        choice('priority', 'Priority', PRIORITIES), choice('since', 'Arrived', Object.entries({ ...(query.since && { [query.since]: `From ${query.since}` }), ...AGES })), text('until', 'Arrived before', { type: 'datetime-local' }))));
+        field('Priority', select([['', 'Any'], ...PRIORITIES], query.priority ?? '', () => {}, { name: 'priority' })), text('since', 'Arrived after', { type: 'datetime-local' }), text('until', 'Arrived before', { type: 'datetime-local' }))));
 }
 
 const chips = (ctx, names) => names.length > 0 && h('div.row', names.map((name) => button(`${NAMES[name]}: ${words(ctx.query[name]).replaceAll(',', ', ')} ✕`,
@@ -109,7 +97,6 @@ function nothing(ctx, names, cursor) {
 function view({ items, older, fresh }, ctx) {
   const { query, local } = ctx, names = used(query);
   const box = (name, label, value, checked, flows) => h('input', { type: 'checkbox', name, value, 'aria-label': label, checked, onchange: ({ target }) => pick(ctx, flows, target.checked) });
-  const turn = (to) => { scrollTo(0, 0); ctx.set({ cursor: to }); };
   return [
     h('div.row', h('h1.grow', 'Flows'), h('div.row', { role: 'group', 'aria-label': 'Views' }, VIEWS.map(([name, wanted]) =>
       button(name, () => choose(ctx, { status: '', at_risk: '', ...wanted }), { class: 'tab small', 'aria-pressed': String(shows(query, wanted)) })))),
@@ -122,13 +109,12 @@ function view({ items, older, fresh }, ctx) {
         [box('all', 'Choose all on this page', '', false, items), (flow) => box('chosen', `Choose ${flow.decision_id}`, flow.flow_id, local.chosen.has(flow.flow_id), [flow]), 'tick'],
         ['Flow', (flow) => [flowLink(flow.flow_id, flow.decision_id), h('div.thin', badge(flow.status)), h('div.small.soft', flow.plan_id ?? '', labels(flow))]],
         ['Status', (flow) => badge(flow.status), 'wide'],
-        ['SLA', slaBar], ['Progress', progress, 'wide'],
+        ['SLA', slaBar], ['Progress', (flow) => tally(flow.tally, flow.tickets_generated), 'wide'],
         ['Priority', (flow) => [words(flow.priority), h('div.small.soft.nowrap', `${flow.risk_band} risk`)], 'wide'],
         ['Started', (flow) => since(flow.received_at), 'nowrap wide'], ['Took', took, 'wide'],
       ], items, (flow) => ({ key: flow.flow_id, href: path`/console/flows/${flow.flow_id}` }), 'Flows'),
     ] : nothing(ctx, names, older),
-    h('div.row', query.cursor && button('« Newest', () => { local.trail = []; turn(''); }), local.trail.length > 0 && button('‹ Newer', () => turn(local.trail.pop())),
-      older && items.length > 0 && button('Older ›', () => { local.trail.push(query.cursor ?? ''); turn(older); })),
+    items.length > 0 && pager(ctx, older),
     bulk(ctx),
   ];
 }

@@ -40,7 +40,7 @@ function charts({ buckets, bucket_seconds: width }) {
   const at = ({ start }) => new Date(start).toLocaleString(undefined, { ...(width >= 7200 && { weekday: 'short' }), hour: '2-digit', minute: '2-digit' });
   const not = (...words) => (one) => words.reduce((sum, word) => sum + (one.ended[word] ?? 0), 0);
   const drawn = (title, more) => chart(title, buckets, { at, ends: [at(buckets[0]), at(buckets[buckets.length >> 1]), 'now'], ...more });
-  return h('div.grid', {},
+  return h('div.grid',
     drawn('Flows', { bars: [['good', 'completed', not('COMPLETED')], ['bad', 'failed or late', not('FAILED', 'TIMED_OUT')], ['plain', 'cancelled or rejected', not('CANCELLED', 'REJECTED')]],
       lines: [['busy', 'came', (one) => one.admitted]], top: (most) => `${(most * 60 / width).toLocaleString(undefined, { maximumSignificantDigits: 2 })} a minute` }),
     drawn('SLA', { bars: [['good', 'met', met], ['bad', 'missed', (one) => (met(one) === null ? 0 : 1 - met(one))]], tell: (share) => percent(share, 1), top: percent, most: 1 }),

@@ -4,12 +4,10 @@ import { doing } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count } from '../lib/format.js';
-import { badge, capital, copy, empty, facts, panel, since, table, words } from '../lib/ui.js';
-
-const ROLES = ['viewer', 'operator', 'worker', 'admin'];
+import { badge, empty, facts, panel, since, table, words } from '../lib/ui.js';
 
 function health({ health: { version, consumer }, ready, buffer, status, sink }, ctx) {
-  return h('div.grid', {},
+  return h('div.grid',
     panel('Health', facts([['Version', version], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
       ['Events of flows', [badge(consumer.status === 'stopped' ? 'problem' : 'ok', words(consumer.status)), consumer.status === 'elsewhere' && ' in other processes']],
       ['Waiting in the queue', count(ready.queue ?? consumer.lag)], ['Last event', since(consumer.last_event_at)], ['Last decision', since(consumer.last_decision_at)],
@@ -31,22 +29,14 @@ function subscriptions(items, ctx) {
     : empty('No subscription', 'A subscription sends events to a webhook, signed and again until they are taken:', h('pre', 'flowc subscriptions create URL --type flow.completed'));
 }
 
-function keys(items, ctx) {
-  const make = doing('Make a key', { main: true, done: ctx.reload, fields: [{ name: 'name', label: 'Name, kept with everything that its holder does', required: true, most: 100 }, { name: 'role', label: 'Role', kind: 'choice', required: true, options: ROLES.map((role) => [role, role]) }],
-    run: async ({ role, name }) => { const made = await api.post('/api/v1/keys', { name, roles: [role] }); return [h('p', `The key of ${name}. It is shown this once:`), h('pre.text', made.key), copy(made.key, 'Copy the key')]; } });
-  return [h('div.row', h('h2.grow', 'Keys'), make), table([['Name', (one) => one.name, 'text'], ['Roles', (one) => one.roles.map(capital).join(', ')], ['Made', (one) => since(one.created_at), 'wide'], ['Until', (one) => (one.expires_at ? since(one.expires_at) : 'revoked')],
-    ['', (one) => doing('Revoke', { title: `Revoke the key of ${one.name}`, text: 'Whoever uses it is refused within 10 seconds.', risky: true, done: ctx.reload, run: ({ reason }) => api.remove(path`/api/v1/keys/${one.key_id}`, { reason }).then(() => 'Revoked') })]],
-  items, (one) => ({ key: one.key_id }), 'Keys')];
-}
-
 export const page = {
   live: true, every: 15,
   async load(ctx) {
     const { get } = ctx;
-    const [health, ready, buffer, status, sink, list, keys] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('/api/v1/telemetry/buffer'), get('/api/v1/flow-c/status'), get('/api/v1/diagnose/telemetry'),
-      get('/api/v1/subscriptions'), get('/api/v1/keys').catch(() => null)]);
-    return { health, ready, buffer, status, sink, list, keys };
+    const [health, ready, buffer, status, sink, list] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('/api/v1/telemetry/buffer'), get('/api/v1/flow-c/status'), get('/api/v1/diagnose/telemetry'),
+      get('/api/v1/subscriptions')]);
+    return { health, ready, buffer, status, sink, list };
   },
   title: ({ ready }) => `Health: ${ready.ready ? 'ready' : 'not ready'}`,
-  view: (state, ctx) => [h('h1', 'Settings and health'), health(state, ctx), h('h2', 'Subscriptions'), subscriptions(state.list.items, ctx), state.keys && keys(state.keys.items, ctx), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc subscriptions, flowc diagnose, flowc limits.')],
+  view: (state, ctx) => [h('h1', 'Settings and health'), health(state, ctx), h('h2', 'Subscriptions'), subscriptions(state.list.items, ctx), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc keys, flowc limits, flowc diagnose.')],
 };

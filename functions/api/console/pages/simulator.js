@@ -27,7 +27,7 @@ export function planForm(ctx, plans, verb, post, ...fields) {
     local.busy = false;
     ctx.render();
   };
-  return [h('form.panel.grid-1', { onsubmit }, h('div.row', {},
+  return [h('form.panel.grid-1', { onsubmit }, h('div.row',
     field('Plan', select([['', 'pasted below'], ...plans.map((one) => [one.name, `${one.name} (newest: ${one.newest})`])], query.plan ?? '', (plan) => ctx.set({ plan }), { name: 'plan' })),
     field('or that of a flow', h('input', { name: 'flow_id', value: query.flow_id ?? '', placeholder: 'id of a flow', size: '24' }))),
   !query.plan && field('A plan or a decision, as JSON', h('textarea', { name: 'text', rows: '10', spellcheck: 'false' }, JSON.stringify(EXAMPLE, null, 2))),
