@@ -15,7 +15,6 @@ const PAGES = [
   ['inbox', 'Inbox', 'i'],
   ['workers', 'Workers', 'w'],
   ['workers/:worker_id', 'Worker', '', 'workers'],
-  ['schedules', 'Schedules', 'c'],
   ['incidents', 'Incidents', 'n', 'audit'],
   ['dead-letters', 'Dead letters', 'd'],
   ['audit', 'Audit', 'a'],
@@ -138,9 +137,9 @@ async function found(event) {
   const ref = event.target.elements.ref.value.trim();
   if (!ref) return;
   try {
-    go(pathOf`/console/flows/${(await api.get('/api/v1/flows/resolve', { ref })).flow_id}`);
+    go(pathOf`/console/flows/${(await api.get('flows/resolve', { ref })).flow_id}`);
   } catch (error) {
-    const ticket = await api.get(pathOf`/api/v1/tickets/${ref}`).catch(() => null);
+    const ticket = await api.get(pathOf`tickets/${ref}`).catch(() => null);
     if (ticket) go(pathOf`/console/tickets/${ref}`);
     else main().replaceChildren(trouble(error));
   }

@@ -1,27 +1,25 @@
-// What a person is asked before something is done: fields, the button that does it, and errors at the field they are about.
+// What a person is asked before something is done, with errors at the fields they are about.
 
 import { Problem, wait } from './api.js';
 import { h } from './dom.js';
 import { button, dialog, field, toast } from './ui.js';
 
-/** The reason that most actions ask for. */
 export const REASON = { name: 'reason', label: 'Reason', most: 250, hint: 'for the audit, and everybody whom it concerns' };
 
 const STEPS = { number: 'any', integer: '1' };
 const READ = {
   text: String, number: Number, integer: Number, json: (text) => JSON.parse(text), choice: (text, { options }) => options[text][0],
-  time: (text) => new Date(text).toISOString(), lines: (text) => text.split('\n').map((line) => line.trim()).filter(Boolean),
 };
 
 /** A field as `{name, label, kind, hint, help, required, options, value, least, most}`; `options` are `[value, text]`. */
 function asked(one) {
   const { name, label, kind = 'text', hint, help, required, options, value, least, most } = one;
   const more = { name, required, placeholder: hint };
-  const text = kind === 'json' && value !== undefined ? JSON.stringify(value, null, 2) : [value ?? []].flat().join('\n');
+  const text = kind === 'json' && value !== undefined ? JSON.stringify(value, null, 2) : value ?? '';
   const control = kind === 'choice' ? h('select', more, !options.some(([id]) => id === value) && h('option', { value: '' }, required ? 'Choose…' : '–'),
     options.map(([id, said], at) => h('option', { value: at, selected: id === value }, said)))
-    : kind === 'lines' || kind === 'json' ? h('textarea', more, text)
-      : h('input', { ...more, value: text, ...(kind === 'time' ? { type: 'datetime-local', step: 1 } : STEPS[kind] ? { type: 'number', step: STEPS[kind], min: least, max: most } : { maxlength: most }) });
+    : kind === 'json' ? h('textarea', more, text)
+      : h('input', { ...more, value: text, ...(STEPS[kind] ? { type: 'number', step: STEPS[kind], min: least, max: most } : { maxlength: most }) });
   const wrong = h('span.bad', { role: 'alert' });
   const say = (message) => {
     wrong.textContent = message;
@@ -32,12 +30,11 @@ function asked(one) {
   const read = () => {
     const said = control.value.trim();
     try {
-      return said ? READ[kind](said, one) : kind === 'lines' && required ? [] : undefined;
+      return said ? READ[kind](said, one) : undefined;
     } catch (error) {
       throw new Problem(0, { detail: `${label}: this is no JSON`, errors: [{ where: name, message: error.message }] });
     }
   };
-  /** Tell an error here if it is about this field. */
   const takes = ({ where, message }) => {
     const place = (where ?? '').replace(/^(body|query)\./, '');
     const mine = place === name || place.startsWith(`${name}/`);
@@ -115,8 +112,6 @@ export async function each(items, work, told) {
   return answers;
 }
 
-/** What a request finds; null for a 404. */
 export const found = (request) => request.catch((error) => (error.status === 404 ? null : Promise.reject(error)));
 
-/** Buttons for the pages of a list; the place is kept in the address. */
 export const pager = (ctx, next) => h('div.row', ctx.query.cursor && button('First page', () => ctx.set({ cursor: '' })), next && button('Next page', () => ctx.set({ cursor: next })));

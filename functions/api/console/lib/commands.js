@@ -1,4 +1,4 @@
-// What people can tell flows and tickets, each with a dry run that says what would change before anything does.
+// What people can tell flows and tickets, each with a dry run.
 
 import { act, each, REASON } from './act.js';
 import { api, path, Problem } from './api.js';
@@ -30,8 +30,7 @@ const COMMANDS = {
   ],
 };
 
-/** Tell a flow or a ticket a command. */
-export const tell = (kind, id, verb, body) => api.post(path`/api/v1/${kind}s/${id}/${verb}`, body);
+export const tell = (kind, id, verb, body) => api.post(path`${kind}s/${id}/${verb}`, body);
 
 /** Buttons for the commands that fit some of `records`, with their number if it is given; `done` is called after one. */
 export const commandButtons = (kind, records, done, numbered = false) => COMMANDS[kind].map((command) => [command, records.filter(command.fits)]).filter(([, fitting]) => fitting.length)

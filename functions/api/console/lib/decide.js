@@ -13,8 +13,7 @@ function fieldOf(name, label, schema, required) {
   const type = [schema.type].flat().find((one) => one !== 'null');
   const shape = Array.isArray(schema.enum) ? { kind: 'choice', options: schema.enum.map((value) => [value, typeof value === 'string' ? value : JSON.stringify(value)]) }
     : type === 'boolean' ? { kind: 'choice', options: YES_NO }
-      : type === 'array' && schema.items?.type === 'string' ? { kind: 'lines', hint: 'one on each line' }
-        : TYPES.has(type) ? { kind: type === 'string' ? 'text' : type, least: schema.minimum, most: type === 'string' ? schema.maxLength : schema.maximum } : { kind: 'json' };
+      : TYPES.has(type) ? { kind: type === 'string' ? 'text' : type, least: schema.minimum, most: type === 'string' ? schema.maxLength : schema.maximum } : { kind: 'json' };
   return { name, label: schema.title ?? label, help: schema.description, value: schema.default, required, ...shape };
 }
 

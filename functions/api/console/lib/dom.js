@@ -13,7 +13,6 @@ export function h(tag, ...content) {
   return filled(document.createElement(name), classes.length ? { class: classes.join(' '), ...attributes } : attributes, content);
 }
 
-/** Make an SVG element. */
 export const svg = (tag, attributes, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
 
 function filled(node, attributes, children) {

@@ -13,7 +13,6 @@ const READABLE = 0.5; // below this zoom boxes have no text
 const SIGNS = { COMPLETED: '✓', FAILED: '✕', RUNNING: '●', ASSIGNED: '◐', WAITING: '◷', SKIPPED: '»', CANCELLED: '–', COMPENSATED: '↶', COMPENSATING: '↶' };
 const said = (status) => `${SIGNS[status] ?? '○'} ${words(status)}`;
 const middle = (text, most) => (text.length <= most ? text : `${text.slice(0, most >> 1)}…${text.slice(1 - (most >> 1))}`);
-/** An SVG element that is a button. */
 const press = (label, work) => ({ role: 'button', tabindex: '0', 'aria-label': label, onclick: work,
   onkeydown: (event) => { if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); work(); } } });
 

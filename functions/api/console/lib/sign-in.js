@@ -1,4 +1,4 @@
-// How a person gets in: by an API key, or at the identity provider (authorization code flow with PKCE). For this tab alone.
+// How a person gets in, for this tab: by an API key, or at the identity provider (authorization code flow with PKCE).
 
 import { api, key, Problem } from './api.js';
 import { h } from './dom.js';
@@ -30,7 +30,7 @@ export async function returned() {
   history.replaceState(null, '', attempt?.back.startsWith(HOME) ? attempt.back : HOME);
   if (attempt?.state !== said.get('state')) throw new Problem(401, { detail: 'This answer of the provider belongs to no sign-in of this tab. Sign in again.' });
   if (said.has('error')) throw new Problem(401, { detail: `The provider did not sign you in: ${said.get('error_description') ?? said.get('error')}` });
-  const { access_token: token } = await api.post('/api/v1/session', { code: said.get('code'), code_verifier: attempt.verifier, nonce: attempt.nonce });
+  const { access_token: token } = await api.post('session', { code: said.get('code'), code_verifier: attempt.verifier, nonce: attempt.nonce });
   key.set(token);
 }
 
@@ -51,7 +51,7 @@ export async function signIn(main, error, done) {
     field('API key', h('input', { name: 'key', type: 'password', required: true, autocomplete: 'off' })),
     h('p.small', 'It is kept for this tab, until the tab is closed.'), h('button.main', 'Sign in')));
   main.querySelector('[name=key]').focus();
-  const { sign_in: offer } = await api.get('/api/v1/session').catch(() => ({}));
+  const { sign_in: offer } = await api.get('session').catch(() => ({}));
   if (!offer) return;
   const { host } = new URL(offer.issuer);
   provider.append(!crypto.subtle ? h('p.warn', `Signing in with ${host} needs HTTPS: open the console at its https address.`)

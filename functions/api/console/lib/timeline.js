@@ -1,4 +1,4 @@
-// The timeline of a flow: where the time of each ticket went, how much slack it has left, and the deadline as a line.
+// The timeline of a flow: the time of each ticket, its slack, and the deadline as a line.
 
 import { h } from './dom.js';
 import { local, now, span } from './format.js';
@@ -8,15 +8,13 @@ import { virtual } from './virtual.js';
 
 const ROW = 27;
 const KINDS = { blocked: 'waits for others', waiting: 'waiting', assigned: 'assigned', working: 'working', retrying: 'retrying', slack: 'slack left' };
-const ORDERS = { start: ['by start', (one) => one.begun], plan: ['as in the plan', () => 0], longest: ['longest work first', (one) => -one.sums.working], waited: ['longest wait first', (one) => -one.sums.waiting], slack: ['least slack first', (one) => one.slack ?? Infinity] };
+const ORDERS = { start: ['by start', (one) => one.begun], plan: ['as in the plan', () => 0], slack: ['least slack first', (one) => one.slack ?? Infinity] };
 
 /** Where moments from `begun` to `until` are, in per cent. */
 export const scaled = (begun, until) => (moment) => Math.min(100, Math.max(0, ((moment - begun) / (until - begun)) * 100));
-/** Milliseconds of each kind of segment. */
 export const sumsOf = (list) => Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, list.reduce((sum, one) => sum + (one.kind === kind ? one.until - one.from : 0), 0)]));
 const told = (sums) => Object.keys(KINDS).filter((kind) => sums[kind] > 0).map((kind) => `${KINDS[kind]} ${span(sums[kind])}`);
 export const legend = (sums, ...more) => h('div.legend.small.soft', Object.keys(KINDS).filter((kind) => sums[kind] > 0).map((kind) => h('span', h('i', { class: `key ${kind}` }), ` ${KINDS[kind]} ${span(sums[kind])}`)), more);
-/** Segments as bars. */
 export const bars = (list, x, ...more) => h('div.bars', { role: 'img', 'aria-label': told(sumsOf(list)).join(', ') || 'nothing yet' }, list.map(({ kind, from, until }) => h('i', { class: kind, style: { left: `${x(from)}%`, width: `${x(until) - x(from)}%` } })), more);
 
 export function timeline(ctx, run) {

@@ -1,5 +1,6 @@
 // What pages are made of: states, bars, tables, dialogs. The names of states have one colour each everywhere.
 
+import { API, path } from './api.js';
 import { h, morph } from './dom.js';
 import { count, counted, local, now, span, when } from './format.js';
 
@@ -13,17 +14,18 @@ const TONES = {
 const TONE_OF = Object.fromEntries(Object.entries(TONES).flatMap(([tone, words]) => words.map((word) => [word, tone])));
 export const tone = (word) => TONE_OF[word?.toLowerCase()] ?? 'plain';
 
-/** A word such as AWAITING_APPROVAL as people say it. */
 export const words = (word) => (word ?? '–').toLowerCase().replaceAll('_', ' ');
 
 export const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 export const badge = (word, text = words(word)) => h('span', { class: `badge ${tone(word)}` }, text);
 
-/** A link within the console. */
 export const link = (to, ...content) => h('a', { href: to }, ...content);
-export const flowLink = (id, ...content) => link(`/console/flows/${encodeURIComponent(id)}`, ...(content.length ? content : [h('code', id.slice(0, 8))]));
-export const ticketLink = (id, ...content) => link(`/console/tickets/${encodeURIComponent(id)}`, ...(content.length ? content : [h('code', id.slice(0, 8))]));
+/** Addresses of pages, and links to them. */
+export const to = { flow: (id) => path`/console/flows/${id}`, ticket: (id) => path`/console/tickets/${id}`, worker: (id) => path`/console/workers/${id}` };
+export const flowLink = (id, text) => link(to.flow(id), text ?? h('code', id.slice(0, 8)));
+export const ticketLink = (id, text) => link(to.ticket(id), text ?? h('code', id.slice(0, 8)));
+export const workerLink = (id) => (id ? link(to.worker(id), id) : '–');
 
 /**
  * How much of an SLA is used, and what is left; it counts by itself while the flow is open.
@@ -40,7 +42,6 @@ export function slaBar(flow) {
   return drawn();
 }
 
-/** A bar of parts: `[{tone, count, label}]`. */
 export function parts(list) {
   const all = list.reduce((sum, part) => sum + part.count, 0) || 1;
   const title = list.filter((part) => part.count).map((part) => `${part.count} ${part.label}`).join(', ');
@@ -71,15 +72,12 @@ export const table = (columns, items, row = () => ({}), caption = 'table') => h(
 
 export const panel = (title, ...content) => h('section.panel', title && h('h2', title), ...content);
 
-/** Tells what would be here, and how it gets here: a sentence, then commands or links. */
 export const empty = (title, ...help) => h('div.empty', h('h2', title), help.map((one) => (typeof one === 'string' ? h('p', one) : one)));
 
 export const button = (text, onclick, more = {}) => h('button', { type: 'button', onclick, ...more }, text);
 
-/** The labels of a flow or ticket. */
 export const labels = ({ labels: said }) => Object.entries(said).map((pair) => [' ', h('code', pair.join(':'))]);
 
-/** Content that a press of the button copies. */
 export const copy = (text, name = 'Copy') => button(name, async (event) => {
   const { target } = event;
   await navigator.clipboard.writeText(typeof text === 'function' ? text() : text);
@@ -89,7 +87,7 @@ export const copy = (text, name = 'Copy') => button(name, async (event) => {
 
 /** The same for a terminal. No command has a key in it. */
 export const asCommands = (list, route) => h('details.json.as', h('summary', 'As a command'),
-  [...list.map((text) => `${text} --url ${location.origin}`), `curl -s -H "X-API-Key: $FLOWC_API_KEY" '${location.origin}${route}'`].map((text) => h('p.row.small', h('code.grow.text', text), copy(text))));
+  [...list.map((text) => `${text} --url ${location.origin}`), `curl -s -H "X-API-Key: $FLOWC_API_KEY" '${location.origin}${API}${route}'`].map((text) => h('p.row.small', h('code.grow.text', text), copy(text))));
 
 /** Why something is where it is, as the API says it; `look` is a status. It is open unless it is done. */
 export const because = (title, { headline, details, then, next_wakeup_at: at, last_events: events = [] }, look) => h('section', { class: `panel why ${tone(look)}` },
@@ -97,22 +95,19 @@ export const because = (title, { headline, details, then, next_wakeup_at: at, la
     h('ul', details.map((line) => h('li.text', line))), then && h('p.text', h('b', 'Then: '), then), at && h('p.small.soft', 'The platform looks at it again ', since(at), '.'),
     events.filter((one) => one.ticket_id).slice(-3).map((one) => h('p.small.soft', { key: one.seq }, since(one.at), ' ', ticketLink(one.ticket_id, one.task_id ?? one.ticket_id), ` ${words(one.to_status ?? one.type)}: ${one.cause}`))));
 
-/** JSON as text, with a button that copies it; `open` shows it at once. */
 export const json = (value, { title = 'JSON', open = false } = {}) => h('details.json', { open }, h('summary', title),
   copy(() => JSON.stringify(value, null, 2)), h('pre', { tabindex: '0' }, JSON.stringify(value, null, 2)));
 
-export const field = (label, control, more = {}) => h('label.field', { ...more }, h('span', label), control);
+export const field = (label, control) => h('label.field', h('span', label), control);
 export const select = (options, value, onchange, more = {}) => h('select', { onchange: (event) => onchange(event.target.value), ...more },
   options.map((option) => { const [id, text] = [option].flat(); return h('option', { value: id, selected: id === value }, text ?? words(id)); }));
 
 /** A field that filters what a page shows; `/` leads to it. */
 export const search = (ctx, name, label) => field(label, h('input', { type: 'search', name, value: ctx.query[name] ?? '', 'data-search': true, oninput: (event) => ctx.set({ [name]: event.target.value.trim() }) }));
 
-/** Tabs as links to `?name=value` of the page; `ctx.set` keeps the choice in the address. */
 export const tabs = (ctx, name, list, present) => h('div.tabs', { role: 'tablist' }, list.map(([id, text]) =>
   button(text, () => ctx.set({ [name]: id }), { role: 'tab', 'aria-selected': String(id === present), class: 'tab' })));
 
-/** A line that goes away by itself. */
 export function toast(text, kind = 'plain') {
   const line = h('div', { class: `toast ${kind}`, role: 'status' }, text);
   document.querySelector('#toasts').append(line);
@@ -127,10 +122,9 @@ export function dialog(title, content) {
   box.showModal();
 }
 
-/** An error as people need it: what happened, and what they can do. */
 export const trouble = (error, again) => h('div.trouble', { role: 'alert' },
-  h('h2', error.status === 404 ? 'This is not here' : error.status === 0 ? 'The platform does not answer' : error.status === 403 ? 'You may not see this' : 'That did not work'),
+  h('h2', error.status === 404 ? 'This is not here (any more)' : error.status === 0 ? 'The platform does not answer' : error.status === 403 ? 'You may not see this' : 'That did not work'),
   h('p', error.message), (error.errors ?? []).slice(0, 10).map((one) => h('p.small', `${one.where ?? ''} ${one.message}`)),
-  error.status === 404 && h('p', 'Its id may be misspelt, or it is older than what the platform keeps.'), again && button('Try again', again));
+  again && button('Try again', again));
 
 export const since = (moment) => when(moment, { ago: true });

@@ -1,8 +1,7 @@
 // Audit: what validation found, what people did and what went wrong. Incidents are a page of their own.
 
-import { path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
-import { badge, empty, field, flowLink, json, search, select, since, table, ticketLink, words } from '../lib/ui.js';
+import { badge, empty, field, flowLink, json, search, select, since, table, ticketLink, to, words } from '../lib/ui.js';
 
 const MOST = 200;
 const AFFECTED = 5; // tickets of an incident that are named
@@ -20,7 +19,7 @@ const incidents = ({ address }) => address === 'incidents';
 
 export const page = {
   live: true, every: 30,
-  load: (ctx) => ctx.get('/api/v1/audits', { kind: incidents(ctx) ? 'incident' : ctx.query.kind, flow_id: ctx.query.flow_id, limit: MOST }),
+  load: (ctx) => ctx.get('audits', { kind: incidents(ctx) ? 'incident' : ctx.query.kind, flow_id: ctx.query.flow_id, limit: MOST }),
   title: ({ items }, ctx) => (incidents(ctx) ? `Incidents (${items.length})` : 'Audit'),
   view: ({ items }, ctx) => [
     h('h1', incidents(ctx) ? 'Incidents' : 'Audit'),
@@ -31,7 +30,7 @@ export const page = {
       ['What', (one) => WHAT[one.kind](one), 'say'],
       ['Flow', (one) => one.flow_id && flowLink(one.flow_id), 'wide'],
       ['', (one) => json(one, { title: 'all' }), 'wide'],
-    ].filter(Boolean), items, (one) => ({ key: one.audit_id ?? one.incident_id, href: one.flow_id && path`/console/flows/${one.flow_id}` }), 'Audit')
+    ].filter(Boolean), items, (one) => ({ key: one.audit_id ?? one.incident_id, href: one.flow_id && to.flow(one.flow_id) }), 'Audit')
       : incidents(ctx) ? empty('No incidents', 'The platform raises one for trouble that the rules of a flow cannot fix. A subscription tells it to others:', h('pre', 'flowc subscriptions create URL --type incident.raised'))
         : empty('No entry', 'Each decision that is checked, and each action of a person, makes one; filters may hide it.', h('pre', 'flowc audits')),
     items.length === MOST && h('p.soft', `The newest ${MOST} are shown: a flow finds older ones.`),

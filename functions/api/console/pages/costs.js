@@ -20,7 +20,7 @@ export const page = {
 };
 
 async function price(plan, { per_month: { valueAsNumber: flows } }) {
-  return { ...await api.post('/api/v1/costs', { ...plan, per_month: flows }), flows };
+  return { ...await api.post('costs', { ...plan, per_month: flows }), flows };
 }
 
 function bill(found) {

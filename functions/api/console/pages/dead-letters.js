@@ -16,7 +16,7 @@ const WAYS = {
 const ways = (ids, ctx, told = '') => Object.entries(WAYS).map(([name, { text, send, risky }]) => button(name + told, () => act(`${name} ${counted(ids.length, 'dead letter')}`, {
   text, risky, done: () => { ctx.local.chosen.clear(); ctx.set({ letter: '' }); },
   async run({ reason }, shown) {
-    const failed = (await each(ids, (id) => send(path`/api/v1/dead-letters/${id}`, { reason }), shown)).filter((answer) => answer instanceof Problem);
+    const failed = (await each(ids, (id) => send(path`dead-letters/${id}`, { reason }), shown)).filter((answer) => answer instanceof Problem);
     return failed.length ? [h('p.bad', { role: 'alert' }, `${counted(failed.length, 'letter')} stayed:`), ...new Set(failed.slice(0, 10).map((one) => one.message))] : `${name}: ${counted(ids.length, 'dead letter')}`;
   } }), { disabled: !ids.length, class: risky ? 'risky' : '' }));
 
@@ -29,7 +29,7 @@ export const page = {
   async load(ctx) {
     ctx.local.chosen ??= new Set();
     const { cursor, letter } = ctx.query, get = (route, query) => ctx.get(route, query);
-    const [list, one] = await Promise.all([get('/api/v1/dead-letters', { cursor }), letter && found(get(path`/api/v1/dead-letters/${letter}`))]);
+    const [list, one] = await Promise.all([get('dead-letters', { cursor }), letter && found(get(path`dead-letters/${letter}`))]);
     return { ...list, one };
   },
   title: ({ items, cursor }) => `Dead letters (${items.length}${cursor ? '+' : ''})`,

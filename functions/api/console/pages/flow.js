@@ -49,7 +49,7 @@ function head(run, ctx) {
       ['Took', flow.ended_at && span(flow.total_duration_ms)], ['Retries', flow.retries || null], ['Moved to another worker', flow.reassignments || null],
       ...['decision_id', 'intent_id', 'flow_id'].map((name) => [words(name).replace(' id', ''), flow[name] && h('code', flow[name])]),
       ['Labels', Object.entries(flow.labels).map((pair) => link(`/console/flows?label=${encodeURIComponent(pair.join(':'))}`, h('span.badge', pair.join(': '))))]]),
-    h('div.row', commandButtons('flow', [flow], ctx.reload), asCommands([`flowc show ${id}`, `flowc why ${id}`, `flowc logs ${id}`, `flowc replan ${id} plan.json --dry-run`], `/api/v1/flows/${id}`)));
+    h('div.row', commandButtons('flow', [flow], ctx.reload), asCommands([`flowc show ${id}`, `flowc why ${id}`, `flowc logs ${id}`, `flowc replan ${id} plan.json --dry-run`], `flows/${id}`)));
 }
 
 /** The critical path as C2 computed it from the estimates, and how much of it is still to be done. */

@@ -1,11 +1,11 @@
 // Flows: which there are, how each stands against its SLA, and commands for many at once.
 
 import { pager } from '../lib/act.js';
-import { api, path } from '../lib/api.js';
+import { api } from '../lib/api.js';
 import { commandButtons, PRIORITIES } from '../lib/commands.js';
 import { h, morph } from '../lib/dom.js';
 import { counted, now, span } from '../lib/format.js';
-import { badge, button, empty, field, flowLink, labels, select, since, slaBar, table, tally, words } from '../lib/ui.js';
+import { badge, button, empty, field, flowLink, labels, select, since, slaBar, table, tally, to, words } from '../lib/ui.js';
 
 const LIMIT = 50;
 const LOOKS = 5; // pages that are read in search of the first flow that fits
@@ -21,7 +21,7 @@ function moment(text) {
 /** The query for the flows that the address of the page asks for. */
 const wanted = (query, more) => ({ ...Object.fromEntries(used(query).map((name) => [name, query[name]])), status: query.status?.split(','),
   label: query.label?.split(/[\s,]+/), since: moment(query.since), until: moment(query.until), ...more });
-const read = ({ query, get }, more) => get('/api/v1/flows', wanted(query, { limit: LIMIT, tally: true, ...more }));
+const read = ({ query, get }, more) => get('flows', wanted(query, { limit: LIMIT, tally: true, ...more }));
 
 async function load(ctx) {
   const { query, local } = ctx, filters = Object.keys(NAMES).map((name) => query[name]).join('\n');
@@ -104,7 +104,7 @@ function view({ items, older, fresh }, ctx) {
     items.length ? [
       h('div.row.tools', h('span.soft.small', `${counted(items.length, 'flow')} here, the newest first`),
         fresh > 0 && button(`${fresh} new – show`, () => { local.take = true; scrollTo(0, 0); ctx.reload(); }, { class: 'small', 'aria-live': 'polite' }),
-        button('Choose all that fit', async () => pick(ctx, (await api.all('/api/v1/flows', wanted(query), { most: MOST, signal: ctx.signal })).slice(0, MOST), true), { class: 'quiet small' })),
+        button('Choose all that fit', async () => pick(ctx, (await api.all('flows', wanted(query), { most: MOST, signal: ctx.signal })).slice(0, MOST), true), { class: 'quiet small' })),
       table([
         [box('all', 'Choose all on this page', '', false, items), (flow) => box('chosen', `Choose ${flow.decision_id}`, flow.flow_id, local.chosen.has(flow.flow_id), [flow]), 'tick'],
         ['Flow', (flow) => [flowLink(flow.flow_id, flow.decision_id), h('div.thin', badge(flow.status)), h('div.small.soft', flow.plan_id ?? '', labels(flow))]],
@@ -112,7 +112,7 @@ function view({ items, older, fresh }, ctx) {
         ['SLA', slaBar], ['Progress', (flow) => tally(flow.tally, flow.tickets_generated), 'wide'],
         ['Priority', (flow) => [words(flow.priority), h('div.small.soft.nowrap', `${flow.risk_band} risk`)], 'wide'],
         ['Started', (flow) => since(flow.received_at), 'nowrap wide'], ['Took', took, 'wide'],
-      ], items, (flow) => ({ key: flow.flow_id, href: path`/console/flows/${flow.flow_id}` }), 'Flows'),
+      ], items, (flow) => ({ key: flow.flow_id, href: to.flow(flow.flow_id) }), 'Flows'),
     ] : nothing(ctx, names, older),
     items.length > 0 && pager(ctx, older),
     bulk(ctx),

@@ -16,7 +16,7 @@ const card = (item, ctx) => h('article.panel', { key: item.ticket_id ?? item.flo
 export const page = {
   every: 20,
   live: (change) => /WAITING|APPROVAL/.test(`${change.from_status} ${change.to_status}`),
-  load: (ctx) => ctx.get('/api/v1/inbox', { cursor: ctx.query.cursor }),
+  load: (ctx) => ctx.get('inbox', { cursor: ctx.query.cursor }),
   title: ({ items, cursor }) => `Inbox (${items.length}${cursor ? '+' : ''})`,
   view: ({ items, cursor, complete }, ctx) => [
     h('div.row', h('h1.grow', 'Inbox'), items.length > 0 && h('span.soft', `${count(items.length)}${cursor ? ' and more' : ''} wait for you, the earliest deadline first`)),

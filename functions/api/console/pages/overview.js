@@ -1,10 +1,9 @@
 // Overview: what flows did over an hour, a day or a week, what is at risk now, and how busy the workers are.
 
-import { path } from '../lib/api.js';
 import { bar, chart } from '../lib/chart.js';
 import { h } from '../lib/dom.js';
 import { count, counted, percent, span } from '../lib/format.js';
-import { empty, facts, link, panel, since, tabs } from '../lib/ui.js';
+import { empty, facts, link, panel, since, tabs, to, workerLink } from '../lib/ui.js';
 
 const WINDOWS = [['1h', 'Last hour'], ['24h', 'Last day'], ['7d', 'Last week']];
 const FRESH = 10.5; // seconds that the platform gives the same answer
@@ -12,7 +11,7 @@ const FRESH = 10.5; // seconds that the platform gives the same answer
 export const page = {
   every: FRESH,
   async load(ctx) {
-    const [rollup, workers] = await Promise.all([ctx.get('/api/v1/flow-c/rollups', { window: ctx.query.window ?? '1h' }), ctx.get('/api/v1/workers')]);
+    const [rollup, workers] = await Promise.all([ctx.get('flow-c/rollups', { window: ctx.query.window ?? '1h' }), ctx.get('workers')]);
     return { rollup, workers: workers.items };
   },
   title: ({ rollup }) => (rollup.at_risk ? `${rollup.at_risk} at risk · Overview` : 'Overview'),
@@ -57,6 +56,6 @@ const BUSIEST = 12;
 function load(workers) {
   const sum = (name) => workers.reduce((all, one) => all + one[name], 0), share = (one) => one.active_tickets / one.slots;
   return panel(workers.length ? `Workers: ${count(sum('active_tickets'))} of ${counted(sum('slots'), 'slot')} taken` : 'Workers',
-    workers.toSorted((a, b) => share(b) - share(a)).slice(0, BUSIEST).map((one) => bar(link(path`/console/workers/${one.worker_id}`, one.worker_id), `${one.active_tickets} / ${one.slots}`, share(one), one.health === 'UNHEALTHY' ? 'bad' : share(one) >= 1 ? 'warn' : 'busy')),
+    workers.toSorted((a, b) => share(b) - share(a)).slice(0, BUSIEST).map((one) => bar(workerLink(one.worker_id), `${one.active_tickets} / ${one.slots}`, share(one), one.health === 'UNHEALTHY' ? 'bad' : share(one) >= 1 ? 'warn' : 'busy')),
     h('p.small', workers.length ? link('/console/workers', 'All workers') : ['No worker is registered: ', h('code', "flowc worker --shell 'echo done'"), ' starts one.']));
 }

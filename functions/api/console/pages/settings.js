@@ -1,7 +1,7 @@
 // Settings and health: how the platform is, and what it sends to whom.
 
 import { doing } from '../lib/act.js';
-import { api, path } from '../lib/api.js';
+import { api } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count } from '../lib/format.js';
 import { badge, empty, facts, panel, since, table, words } from '../lib/ui.js';
@@ -14,29 +14,24 @@ function health({ health: { version, consumer }, ready, buffer, status, sink }, 
       ['Flows under way', count(status.active_executions)], [`Ended in ${status.window_hours} h`, count(status.total_processed)], ...Object.entries(ready.lost_secrets ?? {}).map(([name, why]) => [`Secret ${name}`, String(why)])])),
     panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p.small.text', line)),
       buffer.size > 0 && doing('Send now', { title: 'Send what waits', text: `${count(buffer.size)} events are sent in order. What the sink refuses becomes a dead letter.`, fields: [], done: ctx.reload,
-        run: async () => Object.entries(await api.post('/api/v1/telemetry/flush')).map(([name, number]) => `${words(name)}: ${number}`).join(', ') })));
+        run: async () => Object.entries(await api.post('telemetry/flush')).map(([name, number]) => `${words(name)}: ${number}`).join(', ') })));
 }
 
-function subscriptions(items, ctx) {
-  const route = (one) => path`/api/v1/subscriptions/${one.id}`;
-  return items.length ? table([
-    ['To', (one) => one.sink, 'say text'],
-    ['State', (one) => [badge(one.status === 'ACTIVE' ? 'ok' : 'problem', words(one.status)), one.reason && h('div.small.text', one.reason)]],
-    ['Types', (one) => one.types.map((type) => h('div.small', type.replace(/^io\.neuralhive\.|\.v1$/g, ''))), 'wide'],
-    ['', (one) => h('div.acts', doing('Test', { title: 'Send a test event', text: `To ${one.sink}`, fields: [], verb: 'Send', run: async () => { await api.post(`${route(one)}/test`); return 'The test event is on its way'; } }),
-      doing('Delete', { title: 'Delete the subscription', text: `To ${one.sink}. What waits for it is not delivered any more.`, risky: true, done: ctx.reload, run: ({ reason }) => api.remove(route(one), { reason }).then(() => 'Deleted') }))],
-  ], items, (one) => ({ key: one.id }), 'Subscriptions')
-    : empty('No subscription', 'A subscription sends events to a webhook, signed and again until they are taken:', h('pre', 'flowc subscriptions create URL --type flow.completed'));
-}
+const subscriptions = (items) => (items.length ? table([
+  ['To', (one) => one.sink, 'say text'],
+  ['State', (one) => [badge(one.status === 'ACTIVE' ? 'ok' : 'problem', words(one.status)), one.reason && h('div.small.text', one.reason)]],
+  ['Types', (one) => one.types.map((type) => h('div.small', type)), 'wide'],
+], items, (one) => ({ key: one.id }), 'Subscriptions')
+  : empty('No subscription', 'A subscription sends events to a webhook, signed and again until they are taken:', h('pre', 'flowc subscriptions create URL --type flow.completed')));
 
 export const page = {
   live: true, every: 15,
   async load(ctx) {
     const { get } = ctx;
-    const [health, ready, buffer, status, sink, list] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('/api/v1/telemetry/buffer'), get('/api/v1/flow-c/status'), get('/api/v1/diagnose/telemetry'),
-      get('/api/v1/subscriptions')]);
+    const [health, ready, buffer, status, sink, list] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('telemetry/buffer'), get('flow-c/status'), get('diagnose/telemetry'),
+      get('subscriptions')]);
     return { health, ready, buffer, status, sink, list };
   },
   title: ({ ready }) => `Health: ${ready.ready ? 'ready' : 'not ready'}`,
-  view: (state, ctx) => [h('h1', 'Settings and health'), health(state, ctx), h('h2', 'Subscriptions'), subscriptions(state.list.items, ctx), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc keys, flowc limits, flowc diagnose.')],
+  view: (state, ctx) => [h('h1', 'Settings and health'), health(state, ctx), h('h2', 'Subscriptions'), subscriptions(state.list.items), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc schedule, flowc keys, flowc limits, flowc diagnose.')],
 };

@@ -10,7 +10,7 @@ const EXAMPLE = { tasks: [
   { task_id: 'build', type: 'BUILD', description: 'Build it', estimated_duration_ms: 30000 },
   { task_id: 'test', type: 'TEST', description: 'Test it', dependencies: ['build'], estimated_duration_ms: 60000 }] };
 
-export const loadPlans = async (ctx) => (await ctx.get('/api/v1/plans')).items;
+export const loadPlans = async (ctx) => (await ctx.get('plans')).items;
 export const number = (label, name, value, min, max) => field(label, h('input', { name, type: 'number', value, min, max, required: true }));
 
 /** A form for a plan: pasted, stored, or that of a flow. `post(plan, elements)` sends it; its answer, or what was wrong, is kept. */
@@ -52,7 +52,7 @@ export const page = {
   ],
 };
 
-const simulate = (plan, { runs, seed }) => api.post('/api/v1/simulations', { ...plan, runs: runs.valueAsNumber, seed: seed.valueAsNumber });
+const simulate = (plan, { runs, seed }) => api.post('simulations', { ...plan, runs: runs.valueAsNumber, seed: seed.valueAsNumber });
 
 const seconds = (number) => span(number * 1000);
 

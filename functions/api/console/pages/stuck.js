@@ -1,23 +1,18 @@
 // What is stuck in all flows: first the same waits together with what helps, then one by one, the least slack first.
 
-import { path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count, counted, span } from '../lib/format.js';
-import { badge, copy, empty, flowLink, link, since, table, ticketLink, words } from '../lib/ui.js';
+import { badge, copy, empty, flowLink, link, since, table, ticketLink, to, words } from '../lib/ui.js';
 
 const LIMIT = 200;
 
 const slack = ({ slack_ms: ms }) => h('b', { class: ms < 0 ? 'bad nowrap' : 'nowrap' }, ms < 0 ? `${span(-ms)} over` : span(ms));
 
-/** What helps a group, by what it waits for: a command, or the page where it is done. */
+/** What helps a group, by what it waits for. */
 function help({ waits_for: what, examples: [first] }) {
   const able = [...what.matchAll(/'([\w.:@/-]+)'/g)].map(([, name]) => ` -c ${name}`).join('');
-  const on = /^worker (\S+) to/.exec(what)?.[1];
-  if (/^a (free slot|worker)/.test(what)) return `flowc worker${able} --shell 'echo done'`;
-  if (on) return link(path`/console/workers/${on}`, `Look at ${on}`);
-  if (/resume|paused/.test(what)) return link('/console/flows?status=PAUSED', 'Let paused flows go on');
   if (/approve|decide/.test(what)) return link('/console/inbox', 'Decide in the inbox');
-  return `flowc ${/next attempt/.test(what) ? 'retry' : 'why'} ${first}`;
+  return /^a (free slot|worker)/.test(what) ? `flowc worker${able} --shell 'echo done'` : `flowc why ${first}`;
 }
 
 function group(one) {
@@ -29,7 +24,7 @@ function group(one) {
 
 export const page = {
   every: 5, // waits begin and end with time, too
-  load: (ctx) => ctx.get('/api/v1/stuck', { limit: LIMIT }),
+  load: (ctx) => ctx.get('stuck', { limit: LIMIT }),
   title: ({ waiting }) => (waiting ? `Stuck: ${waiting}` : 'Nothing is stuck'),
   view: ({ items, groups, waiting, tickets, flows, complete }) => [
     h('h1', 'What is stuck'),
@@ -42,7 +37,7 @@ export const page = {
         ['Waits for', (one) => [h('span.text', one.waits_for), h('div.small.soft', words(one.status))]],
         ['Since', (one) => since(one.since), 'nowrap wide'],
         ['Next wake-up', (one) => since(one.next_wakeup_at), 'nowrap wide'],
-      ], items, (one) => ({ key: one.ticket_id ?? one.flow_id, href: one.ticket_id ? path`/console/tickets/${one.ticket_id}` : path`/console/flows/${one.flow_id}` }), 'What is stuck, the least slack first'),
+      ], items, (one) => ({ key: one.ticket_id ?? one.flow_id, href: one.ticket_id ? to.ticket(one.ticket_id) : to.flow(one.flow_id) }), 'What is stuck, the least slack first'),
       waiting > items.length && h('p.small', `These are the ${count(items.length)} with the least slack; ${count(waiting - items.length)} more wait.`),
     ] : empty('Nothing is stuck', 'What waits for a worker, a person or an event is shown here with its reason, the least slack first. For one flow:', h('pre', 'flowc why FLOW')),
     h('p.small.soft', `${counted(tickets, 'open ticket')} and ${counted(flows, 'waiting flow')} were looked at: ${complete ? 'all that there are' : 'there are more'}.`),

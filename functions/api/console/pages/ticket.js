@@ -1,4 +1,4 @@
-// One ticket: why it is where it is, where its time went, who did it and why that worker, inputs, output, log and commands.
+// One ticket: why it is where it is, its time, its workers, inputs, output, log and commands.
 
 import { path } from '../lib/api.js';
 import { commandButtons } from '../lib/commands.js';
@@ -7,7 +7,7 @@ import { h } from '../lib/dom.js';
 import { bytes, now, percent, span } from '../lib/format.js';
 import { ENDED, segments } from '../lib/run.js';
 import { bars, legend, scaled, sumsOf } from '../lib/timeline.js';
-import { asCommands, badge, because, button, copy, facts, flowLink, json, labels, link, panel, parts, since, table, ticketLink, words } from '../lib/ui.js';
+import { asCommands, badge, because, button, copy, facts, flowLink, json, labels, link, panel, parts, since, table, ticketLink, to, words, workerLink } from '../lib/ui.js';
 
 const NEAR = 12; // tickets before and behind this one that are read
 const CHILDREN = 100;
@@ -15,12 +15,12 @@ const GRACE = 3600e3; // how long a token holds beyond the time that an attempt 
 const SHARES = [['health_score', 'health', 0.4], ['pheromone_score', 'pheromone', 0.3], ['telemetry_score', 'telemetry', 0.3]];
 
 async function load(ctx) {
-  const { params: { ticket_id: id }, local: kept } = ctx, at = path`/api/v1/tickets/${id}`;
+  const { params: { ticket_id: id }, local: kept } = ctx, at = path`tickets/${id}`;
   const { get } = ctx, near = kept.near ??= new Map();
-  const [ticket, why] = await Promise.all([get(at), get(path`/api/v1/why/${id}`), history(kept, at, get)]);
-  const known = (other) => ENDED.has(near.get(other)?.status) || get(path`/api/v1/tickets/${other}`).then((one) => near.set(other, one), () => null);
-  const [flow, children, log, approval] = await Promise.all([get(path`/api/v1/flows/${ticket.flow_id}`),
-    ticket.children && get('/api/v1/tickets', { flow_id: ticket.flow_id, parent: id, limit: CHILDREN }), ticket.log_bytes > 0 && get(`${at}/logs`), ticket.task_type === 'APPROVE' && get(`${at}/approval`).catch(() => null),
+  const [ticket, why] = await Promise.all([get(at), get(path`why/${id}`), history(kept, at, get)]);
+  const known = (other) => ENDED.has(near.get(other)?.status) || get(path`tickets/${other}`).then((one) => near.set(other, one), () => null);
+  const [flow, children, log, approval] = await Promise.all([get(path`flows/${ticket.flow_id}`),
+    ticket.children && get('tickets', { flow_id: ticket.flow_id, parent: id, limit: CHILDREN }), ticket.log_bytes > 0 && get(`${at}/logs`), ticket.task_type === 'APPROVE' && get(`${at}/approval`).catch(() => null),
     ...[ticket.parent ?? [], ticket.dependencies.slice(0, NEAR), ticket.dependants.slice(0, NEAR)].flat().map(known)]);
   return { ticket, why, entries: kept.entries, flow, children, log, approval, near };
 }
@@ -34,7 +34,6 @@ async function history(kept, at, get) {
   }
 }
 
-const worker = (id) => (id ? link(path`/console/workers/${id}`, id) : '–');
 const soft = (...content) => h('p.small.soft', ...content);
 
 const asks = (one, ctx) => one && panel('The question', h('p.text', h('b', one.message)),
@@ -67,7 +66,7 @@ function attempts(entries) {
 function tried({ ticket, entries }) {
   const list = attempts(entries);
   if (ticket.control && !list.length) return null;
-  return panel(`Attempts: ${list.length} of ${ticket.sla.max_retries + 1}`, table([['Worker', (one) => worker(one.worker)],
+  return panel(`Attempts: ${list.length} of ${ticket.sla.max_retries + 1}`, table([['Worker', (one) => workerLink(one.worker)],
     ['Result', (one) => [one.status === 'PENDING' ? badge('failed', 'tried again') : badge(one.status ?? ticket.status), one.why && h('div.small.text', one.why)]],
     ['Assigned', (one) => since(one.assigned), 'wide'], ['Took', (one) => span((one.ended ? Date.parse(one.ended) : now()) - Date.parse(one.assigned)), 'nowrap']], list, (one) => ({ key: one.number }), 'Attempts'),
   ['ASSIGNED', 'RUNNING'].includes(ticket.status) && soft(`The token of attempt ${ticket.attempt} is for worker ${ticket.worker_id} and for this ticket alone. It ends with the attempt, or `, since(new Date(Date.parse(ticket.assigned_at) + ticket.sla.timeout_ms + GRACE).toISOString()), '. It is shown to nobody.'));
@@ -78,36 +77,19 @@ function chosen({ ticket, why }) {
   if (ticket.control && !candidates.length && !refusals.length) return null;
   const shares = (one) => h('div.score.small', SHARES.map(([name, text, weight]) => h('span', parts([{ tone: 'busy', count: one[name], label: text }, { tone: 'none', count: 1 - one[name], label: 'missing' }]), `${text} ${percent(one[name])} × ${weight}`)));
   return panel(ticket.status === 'PENDING' ? 'Which worker would get it' : 'Why this worker',
-    candidates.length > 0 && table([['Worker', (one) => [worker(one.worker_id), one.worker_id === ticket.worker_id && [' ', badge('running', 'chosen')], soft(`${one.active} of ${one.slots} slots used`)]],
+    candidates.length > 0 && table([['Worker', (one) => [workerLink(one.worker_id), one.worker_id === ticket.worker_id && [' ', badge('running', 'chosen')], soft(`${one.active} of ${one.slots} slots used`)]],
       ['Score', (one) => h('b', one.score.toFixed(2))], ['Its parts', shares]], candidates, (one) => ({ key: one.worker_id }), 'Candidates'),
-    refusals.length > 0 && table([['Left out', (one) => worker(one.worker_id)], ['Because it', (one) => one.reason, 'text']], refusals, (one) => ({ key: one.worker_id }), 'Left out'),
+    refusals.length > 0 && table([['Left out', (one) => workerLink(one.worker_id)], ['Because it', (one) => one.reason, 'text']], refusals, (one) => ({ key: one.worker_id }), 'Left out'),
     !candidates.length && !refusals.length && soft('No worker is known.'));
 }
 
-/** References within parameters, as `[where, reference, kind]`. */
-function references(value, where = '') {
-  if (value === null || typeof value !== 'object') return [];
-  const kind = ['output', 'item', 'index', 'input', 'secret'].find((one) => `$${one}` in value);
-  return kind ? [[where || '/', value, kind]] : Object.entries(value).flatMap(([key, inner]) => references(inner, `${where}/${key}`));
-}
-const within = (value, pointer = '') => pointer.split('/').slice(1).reduce((inner, key) => inner?.[key.replaceAll('~1', '/').replaceAll('~0', '~')], value);
-
-function inputs({ ticket, near }) {
-  const scope = ticket.task_id.slice(0, ticket.task_id.lastIndexOf('/') + 1), found = references(ticket.parameters);
-  const from = ([, reference, kind]) => {
-    const to = reference[`$${kind}`], source = kind === 'output' && [...near.values()].find((one) => one.task_id === scope + to);
-    const value = source ? within(source.output, reference.path) : kind === 'item' ? within(ticket.item, to) : kind === 'index' ? ticket.index : null;
-    return [source ? ticketLink(source.ticket_id, to) : kind !== 'index' && to, soft(kind, reference.path && ` at ${reference.path}`), (value ?? null) !== null && h('code.text', JSON.stringify(value).slice(0, 300))];
-  };
-  return panel('Inputs', found.length > 0 && table([['Where', ([where]) => h('code', where)], ['From', from]], found, ([where]) => ({ key: where }), 'References'),
-    json(ticket.parameters, { title: 'Parameters', open: !found.length }), ticket.item !== null && json(ticket.item, { title: `Item ${ticket.index ?? ''}` }));
-}
+const inputs = ({ ticket }) => panel('Inputs', json(ticket.parameters, { title: 'Parameters', open: true }), ticket.item !== null && json(ticket.item, { title: `Item ${ticket.index ?? ''}`, open: true }));
 
 const output = ({ ticket }) => panel('Output', ticket.error_message && h('p.bad.text', ticket.error_message),
   ticket.output !== null ? json(ticket.output, { open: true }) : !ticket.error_message && soft('None.'));
 
-const near = (list, name) => list.length > 0 && table([[name, (one) => ticketLink(one.ticket_id, one.task_id)], ['Status', (one) => badge(one.status)], ['Worker', (one) => worker(one.worker_id), 'wide'],
-  ['Took', (one) => span(one.actual_duration_ms), 'nowrap']], list, (one) => ({ key: one.ticket_id, href: path`/console/tickets/${one.ticket_id}` }), name);
+const near = (list, name) => list.length > 0 && table([[name, (one) => ticketLink(one.ticket_id, one.task_id)], ['Status', (one) => badge(one.status)], ['Worker', (one) => workerLink(one.worker_id), 'wide'],
+  ['Output', (one) => one.output !== null && h('code.text', JSON.stringify(one.output).slice(0, 300)), 'wide']], list, (one) => ({ key: one.ticket_id, href: to.ticket(one.ticket_id) }), name);
 
 function family({ ticket, children: page, near: known }) {
   const sum = ticket.children, named = (ids, name) => near(ids.map((id) => known.get(id)).filter(Boolean), ids.length > NEAR ? `${name} (${NEAR} of ${ids.length})` : name);
@@ -129,7 +111,7 @@ function view(state, ctx) {
     panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Risk', ticket.risk_band], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'], ['Clearance', words(ticket.security_level)],
       ['May run twice', ticket.idempotent ? 'yes' : 'no'], ['Condition', ticket.control?.when && h('code', ticket.control.when)], ['Labels', labels(ticket)],
       ['Undone by', ticket.compensation_ticket_id && ticketLink(ticket.compensation_ticket_id)], ['Undoes', ticket.compensates && ticketLink(ticket.compensates)]]),
-    asCommands([`flowc why ${id}`, `flowc logs ${quoted(`${flow.flow_id}/${ticket.task_id}`)}`], path`/api/v1/tickets/${id}`), json(ticket, { title: 'Ticket as JSON' }), json(entries, { title: 'History as JSON' })),
+    asCommands([`flowc why ${id}`, `flowc logs ${quoted(`${flow.flow_id}/${ticket.task_id}`)}`], path`tickets/${id}`), json(ticket, { title: 'Ticket as JSON' }), json(entries, { title: 'History as JSON' })),
   ];
 }
 

@@ -4,12 +4,9 @@ import { doing } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { counted, percent, span, when } from '../lib/format.js';
-import { badge, empty, facts, field, json, link, panel, parts, search, select, since, table, words } from '../lib/ui.js';
+import { badge, empty, facts, field, json, panel, parts, search, select, since, table, to, words, workerLink } from '../lib/ui.js';
 
-const addressOf = ({ worker_id: id }) => path`/console/workers/${id}`;
 const DOMAINS = ['BUILD', 'DEPLOY', 'TEST', 'VALIDATE', 'EXECUTE', 'QUERY', 'TRANSFORM'];
-const STATES = { healthy: (one) => one.health === 'HEALTHY', degraded: (one) => one.health === 'DEGRADED', unhealthy: (one) => one.health === 'UNHEALTHY', draining: (one) => one.draining,
-  'no slot free': (one) => one.active_tickets >= one.slots, 'breaker not closed': (one) => one.breaker !== 'closed' };
 const MOST = 300;
 
 const state = (one) => [badge(one.health), one.draining && [' ', badge('paused', 'draining')]];
@@ -30,16 +27,16 @@ const score = (value) => h('div.slots', percent(value), parts([{ tone: value < 0
 /** The buttons of a worker; `gone` is called after it was removed. */
 const commands = (worker, done, gone = done) => {
   const { worker_id: id, active_tickets: held } = worker, has = `It has ${held ? counted(held, 'ticket') : 'no ticket'} now.`;
-  const move = (name, text) => doing(name, { title: `${name} ${id}`, text, done, run: async (values) => { await api.post(path`/api/v1/agents/${id}/` + name.toLowerCase(), values); } });
+  const move = (name, text) => doing(name, { title: `${name} ${id}`, text, done, run: async (values) => { await api.post(path`agents/${id}/` + name.toLowerCase(), values); } });
   return [worker.draining ? move('Undrain', 'It gets tickets again; those that wait for it are released.')
     : move('Drain', `It gets no new tickets, and finishes those that it has. ${has} This stays so until it is undone or the worker leaves.`),
-  doing('Remove', { title: `Remove ${id}`, risky: true, done: gone, run: ({ reason }) => api.remove(path`/api/v1/workers/${id}`, { reason }).then(() => `${id} is removed`),
+  doing('Remove', { title: `Remove ${id}`, risky: true, done: gone, run: ({ reason }) => api.remove(path`workers/${id}`, { reason }).then(() => `${id} is removed`),
     text: [has, held > 0 && 'Other workers get them at once: its reports on them do not count any more, and a task that has begun may be done twice. Drain it first to let it finish.', 'A worker that still runs registers again by itself: stop its process, too.'] })];
 };
 
-const fits = ({ text = '', state: wanted }) => (one) => {
-  const all = [one.worker_id, one.endpoint, ...one.capabilities].join(' ').toLowerCase();
-  return text.toLowerCase().split(/\s+/).every((word) => all.includes(word)) && (STATES[wanted]?.(one) ?? true);
+const fits = ({ text = '' }) => (one) => {
+  const all = [one.worker_id, one.endpoint, one.health, one.draining && 'draining', one.breaker, ...one.capabilities].join(' ').toLowerCase();
+  return text.toLowerCase().split(/\s+/).every((word) => all.includes(word));
 };
 
 const alone = (one, ctx) => [
@@ -53,26 +50,25 @@ export const page = {
   live: true, every: 10,
   load(ctx) {
     const { worker_id: id } = ctx.params;
-    return ctx.get(id ? path`/api/v1/workers/${id}` : '/api/v1/workers', { domain: ctx.query.domain });
+    return ctx.get(id ? path`workers/${id}` : 'workers', { domain: ctx.query.domain });
   },
   title: (said) => (said.items ? `Workers (${said.items.length})` : `${said.worker_id}: ${said.draining ? 'draining' : words(said.health)}`),
   view(said, ctx) {
     if (!said.items) return alone(said, ctx);
     const { items, unreadable } = said;
     const { query } = ctx, shown = items.filter(fits(query)), sum = (name) => items.reduce((all, one) => all + one[name], 0);
-    const choice = (label, name, list) => field(label, select([['', 'any'], ...list.map((one) => [one, one])], query[name] ?? '', (value) => ctx.set({ [name]: value })));
     if (!items.length) return [h('h1', 'Workers'), empty('No worker has registered', 'Tickets wait until a worker offers what they need. One that only waits, to try things out:', h('pre', 'flowc worker --simulate 1 --capability build'))];
     return [
       h('div.row', h('h1.grow', 'Workers'), h('span.soft', `${counted(items.length, 'worker')}, ${sum('active_tickets')} of ${sum('slots')} slots used`)),
-      h('div.row.filters', search(ctx, 'text', 'Name or capability'), choice('State', 'state', Object.keys(STATES)), choice('Pheromone in the domain', 'domain', [...new Set([...DOMAINS, query.domain].filter(Boolean))])),
+      h('div.row.filters', search(ctx, 'text', 'Name, capability or state'), field('Pheromone in the domain', select([['', 'any'], ...new Set([...DOMAINS, query.domain].filter(Boolean))], query.domain ?? '', (domain) => ctx.set({ domain })))),
       unreadable.length > 0 && h('p.warn', `${counted(unreadable.length, 'worker')} cannot be read: ${unreadable.map((one) => one.record_id).join(', ')}`),
       shown.length ? table([
-        ['Worker', (one) => [link(addressOf(one), one.worker_id), h('div.small.soft', one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)], 'name'],
+        ['Worker', (one) => [workerLink(one.worker_id), h('div.small.soft', one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)], 'name'],
         ['State', state],
         ['Capabilities', (one) => one.capabilities.map((name) => [h('code', name), ' ']), 'wide'],
         ...MEASURES.filter(([name]) => query.domain || name !== 'Pheromone'),
         ['', (one) => h('div.acts', commands(one, ctx.reload)), 'wide'],
-      ], shown.slice(0, MOST), (one) => ({ key: one.worker_id, href: addressOf(one) }), 'Workers') : empty('No worker fits', 'Another state or a shorter text finds more.'),
+      ], shown.slice(0, MOST), (one) => ({ key: one.worker_id, href: to.worker(one.worker_id) }), 'Workers') : empty('No worker fits', 'Another state or a shorter text finds more.'),
       shown.length > MOST && h('p.soft', `${MOST} of ${shown.length} are shown: a name or a capability finds the others.`),
     ];
   },

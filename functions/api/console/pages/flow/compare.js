@@ -10,9 +10,9 @@ import { once, virtual } from '../../lib/virtual.js';
 const SAME = 0.2; // work that took up to this share more or less counts as the same
 
 export function compare(ctx, { flow, tickets }) {
-  const runs = once(ctx, 'runs', async () => (await api.all('/api/v1/flows', { plan: flow.plan_id }, { most: 200 })).filter((one) => one.flow_id !== flow.flow_id));
+  const runs = once(ctx, 'runs', async () => (await api.all('flows', { plan: flow.plan_id }, { most: 200 })).filter((one) => one.flow_id !== flow.flow_id));
   const id = ctx.query.other ?? runs?.[0]?.flow_id;
-  const other = id && once(ctx, id, async () => ({ flow: await ctx.get(path`/api/v1/flows/${id}`), tickets: await api.all(path`/api/v1/flows/${id}/tickets`, {}, { most: Infinity }) }));
+  const other = id && once(ctx, id, async () => ({ flow: await ctx.get(path`flows/${id}`), tickets: await api.all(path`flows/${id}/tickets`, {}, { most: Infinity }) }));
   const failed = [runs, other].find((one) => one instanceof Error);
   if (failed) return h('p.bad', { role: 'alert' }, failed.message);
   if (runs && !id) return empty('No other run of this plan', 'Flows with the same plan id are compared. A plan runs again by a schedule, or when it is submitted under a new decision id:', h('code', 'flowc submit plan.json'));

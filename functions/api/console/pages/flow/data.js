@@ -9,7 +9,7 @@ import { once } from '../../lib/virtual.js';
 const SHOWN = 100_000; // characters of a text that are shown; all of it is copied
 
 export function data(ctx, run) {
-  const at = path`/api/v1/flows/${run.id}`, tickets = [...run.tickets.values()];
+  const at = path`flows/${run.id}`, tickets = [...run.tickets.values()];
   const picked = run.tickets.get(ctx.query.pick) ?? tickets.find((ticket) => ticket.output !== null) ?? tickets[0];
   const get = (title, route) => lazy(ctx, title, () => ctx.get(route));
   return [
@@ -18,8 +18,8 @@ export function data(ctx, run) {
       h('div', { key: picked.ticket_id }, h('p', ticketLink(picked.ticket_id, picked.task_id), ' ', badge(picked.status), ` ${picked.description}`),
         picked.reason && h('p.bad.text', `${picked.reason.code}: ${picked.reason.message}`), picked.item !== null && json(picked.item, { title: 'Item' }), json(picked.parameters, { title: 'Parameters', open: true }),
         json(picked.output, { title: 'Output', open: true }),
-        picked.log_bytes > 0 && lazy(ctx, `Log of ${picked.task_id}, ${bytes(picked.log_bytes)}`, async () => (await ctx.get(path`/api/v1/tickets/${picked.ticket_id}/logs`)).text))),
-    panel('Records as JSON', get('Flow', at), get('Why', path`/api/v1/why/${run.id}`), lazy(ctx, 'Tickets', async () => tickets), lazy(ctx, 'History', async () => run.entries), get('Replay: the state that the history tells', `${at}/replay`)),
+        picked.log_bytes > 0 && lazy(ctx, `Log of ${picked.task_id}, ${bytes(picked.log_bytes)}`, async () => (await ctx.get(path`tickets/${picked.ticket_id}/logs`)).text))),
+    panel('Records as JSON', get('Flow', at), get('Why', path`why/${run.id}`), lazy(ctx, 'Tickets', async () => tickets), lazy(ctx, 'History', async () => run.entries), get('Replay: the state that the history tells', `${at}/replay`)),
   ];
 }
 
