@@ -31,12 +31,9 @@ const main = () => document.querySelector('main');
 let shown = { stop() {} };
 
 /**
- * Show a page. A module exports `page`: `load(ctx)` reads what it shows, `view(state, ctx)` makes nodes of it,
- * `title(state, ctx)` names it, `live` says whether it is read again when something has happened: true, or a function
- * of (change, state) that says whether a change concerns it, `every` after how many seconds in any case: a number, or a
- * function of the state. The context: `address` and `params` of the path, `query`, `set(changes)` of the query,
- * `get(route, query)` of the API, `go(address)`, `reload()`, `render()` without a read, `local` for what the page keeps while it
- * is shown, `signal` that ends its requests.
+ * Show a page. A module exports `page`: `load(ctx)` reads its state, `view(state, ctx)` makes nodes of it, `title(state, ctx)`
+ * names it. `live` says whether it is read again after a change: true, or a function of (change, state, ctx); `every` after
+ * how many seconds in any case: a number, or a function of the state. `ctx.local` is what a page keeps while it is shown.
  */
 async function show() {
   shown.stop();

@@ -49,7 +49,7 @@ function ask(kind, { verb, fields = [], risky }, records, done) {
 }
 
 const MOST = 50;
-/** What commands have changed, or would: the answers of the API as nodes. */
+/** The changes that answers of the API tell. */
 export function changes(answers) {
   const refused = Object.groupBy(answers.filter((answer) => answer instanceof Problem), ({ message }) => message);
   const lines = answers.flatMap((answer) => (answer.changes ?? []).map((change) => [answer, change]));

@@ -61,10 +61,10 @@ function drawn(box, { zoom, toggle, then, now, status }) {
       svg('rect', { x: width - 66, y: inner ? 4 : 20, width: 60, height: 19, rx: 5 }), svg('text', { x: width - 11, y: inner ? 18 : 34, 'text-anchor': 'end' }, `${inner ? '▾' : '▸'} ${below.length}`)));
 }
 
-/** Zoom around a point of the picture, its middle if none is given; a factor of 0 shows all of it. */
-function zoomBy(ctx, factor, point) {
+/** Zoom around the middle of the picture; a factor of 0 shows all of it. */
+function zoomBy(ctx, factor) {
   const at = ctx.local.graph, box = document.querySelector('.canvas'), before = at.zoom;
-  const { x, y } = point ?? { x: box.clientWidth / 2, y: box.clientHeight / 2 };
+  const x = box.clientWidth / 2, y = box.clientHeight / 2;
   at.zoom = Math.min(factor ? MOST : 1, Math.max(LEAST, factor ? before * factor : Math.min((box.clientWidth - 4) / at.drawn.width, 600 / at.drawn.height)));
   at.left = ((box.scrollLeft + x) * at.zoom) / before - x;
   at.top = ((box.scrollTop + y) * at.zoom) / before - y;
@@ -72,17 +72,10 @@ function zoomBy(ctx, factor, point) {
   box.scrollTo(at.left, at.top);
 }
 
-/** The wheel with Ctrl (a pinch is that, too) and keys zoom; the box scrolls. */
 const hands = (ctx, at) => ({
   onscroll: ({ currentTarget: box }) => {
     Object.assign(at, { left: box.scrollLeft, top: box.scrollTop, width: box.clientWidth, height: box.clientHeight });
     soon(ctx.local, ctx.render);
-  },
-  onwheel: (event) => {
-    if (!event.ctrlKey && !event.metaKey) return;
-    event.preventDefault();
-    const { left, top } = event.currentTarget.getBoundingClientRect();
-    zoomBy(ctx, Math.exp(-event.deltaY / 300), { x: event.clientX - left, y: event.clientY - top });
   },
   onkeydown: (event) => {
     const factor = { '+': STEP, '=': STEP, '-': 1 / STEP, 0: 0 }[event.key];

@@ -22,11 +22,11 @@ export const tookOf = (ticket) => (ticket.started_at ? (ENDED.has(ticket.status)
 export class Run {
   flow = null;
   why = null;
-  tickets = new Map(); // by id, in the order of the plan; children behind
+  tickets = new Map(); // by id
   readings = 0; // how often the tickets were read: dependencies may have changed
   entries = []; // the history, oldest first
   moves = new Map(); // by ticket id, the entries that changed its status
-  complete = false; // tickets and history were read to their end
+  complete = false; // all was read once
   error = null;
   #due = {};
   #readFrom = 0;

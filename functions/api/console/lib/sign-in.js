@@ -47,9 +47,8 @@ export async function signIn(main, error, done) {
   };
   document.title = 'Sign in · Flow C';
   main.replaceChildren(h('form.sign-in.panel', { onsubmit: use }, h('h1', 'Sign in'), wrong, provider,
-    h('p', 'This platform asks for an API key. An administrator makes one: flowc keys create.'),
     field('API key', h('input', { name: 'key', type: 'password', required: true, autocomplete: 'off' })),
-    h('p.small', 'It is kept for this tab, until the tab is closed.'), h('button.main', 'Sign in')));
+    h('p.small', 'An administrator makes one: flowc keys create. It is kept until the tab is closed.'), h('button.main', 'Sign in')));
   main.querySelector('[name=key]').focus();
   const { sign_in: offer } = await api.get('session').catch(() => ({}));
   if (!offer) return;

@@ -123,7 +123,7 @@ export function dialog(title, content) {
 }
 
 export const trouble = (error, again) => h('div.trouble', { role: 'alert' },
-  h('h2', error.status === 404 ? 'This is not here (any more)' : error.status === 0 ? 'The platform does not answer' : error.status === 403 ? 'You may not see this' : 'That did not work'),
+  h('h2', { 0: 'The platform does not answer', 403: 'You may not see this', 404: 'This is not here (any more)' }[error.status] ?? 'That did not work'),
   h('p', error.message), (error.errors ?? []).slice(0, 10).map((one) => h('p.small', `${one.where ?? ''} ${one.message}`)),
   again && button('Try again', again));
 

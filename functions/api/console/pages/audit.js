@@ -31,8 +31,7 @@ export const page = {
       ['Flow', (one) => one.flow_id && flowLink(one.flow_id), 'wide'],
       ['', (one) => json(one, { title: 'all' }), 'wide'],
     ].filter(Boolean), items, (one) => ({ key: one.audit_id ?? one.incident_id, href: one.flow_id && to.flow(one.flow_id) }), 'Audit')
-      : incidents(ctx) ? empty('No incidents', 'The platform raises one for trouble that the rules of a flow cannot fix. A subscription tells it to others:', h('pre', 'flowc subscriptions create URL --type incident.raised'))
-        : empty('No entry', 'Each decision that is checked, and each action of a person, makes one; filters may hide it.', h('pre', 'flowc audits')),
-    items.length === MOST && h('p.soft', `The newest ${MOST} are shown: a flow finds older ones.`),
+      : incidents(ctx) ? empty('No incidents', 'The platform raises one for trouble that the rules of a flow cannot fix.')
+        : empty('No entry', 'Each decision that is checked, and each action of a person, makes one; filters may hide it.'),
   ],
 };

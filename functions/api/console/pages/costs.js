@@ -34,5 +34,5 @@ function bill(found) {
     table([['What', (one) => strong(one, one.name)],
       ['A flow takes', (one) => (one.times ? `${one.times.toFixed(1)} times the steps` : one.number?.toLocaleString(undefined, { maximumFractionDigits: 1 })), 'right'],
       ['A million flows', (one) => strong(one, dollars(one.dollars * MILLION)), 'right nowrap']], rows, (one) => ({ key: one.name }), 'Bill'),
-    h('p.small.soft', `${found.prices.region}, list prices of ${found.prices.date}. Not in it: workers, free tiers, support, data that leaves AWS, alarms, dashboards. Assumed: ${found.prices.assumptions}`));
+    h('p.small.soft', `${found.prices.region}, list prices of ${found.prices.date}. Not in it: workers, free tiers, support, data that leaves AWS. Assumed: ${found.prices.assumptions}`));
 }

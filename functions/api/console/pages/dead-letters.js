@@ -21,8 +21,7 @@ const ways = (ids, ctx, told = '') => Object.entries(WAYS).map(([name, { text, s
   } }), { disabled: !ids.length, class: risky ? 'risky' : '' }));
 
 const reading = (letter, ctx) => panel('A dead letter', h('div.row', ways([letter.letter_id], ctx), h('span.grow'), button('Close', () => ctx.set({ letter: '' }), { class: 'quiet' })),
-  h('p.text', h('b', letter.reason.message)), facts([['Code', h('code', letter.reason.code)], ['Where', letter.reason.where], ['Function', letter.function], ['Attempts', letter.attempts], ['First', when(letter.first_seen)],
-    ['Last', when(letter.last_seen)], ['Flow', letter.flow_id && flowLink(letter.flow_id)], ['Type', letter.event.type], ['Id', h('code', letter.letter_id)]]), json(letter.event, { title: 'Event', open: true }));
+  h('p.text', h('b', letter.reason.message)), facts([['Code', h('code', letter.reason.code)], ['Where', letter.reason.where], ['Function', letter.function], ['Attempts', letter.attempts], ['First', when(letter.first_seen)], ['Last', when(letter.last_seen)], ['Id', h('code', letter.letter_id)]]), json(letter.event, { title: 'Event', open: true }));
 
 export const page = {
   live: true, every: 20,
@@ -42,7 +41,7 @@ export const page = {
     };
     return [
       h('h1', 'Dead letters'),
-      ctx.query.letter && (letter ? reading(letter, ctx) : h('p.warn', 'That letter is gone: it was replayed or dropped.')),
+      letter && reading(letter, ctx),
       items.length > 0 && h('div.row', h('span.grow.soft', { 'aria-live': 'polite' }, `${ids.length} of ${counted(items.length, 'letter')} of this page chosen`), ways(ids, ctx, ` ${ids.length}`)),
       items.length ? table([
         [h('input', { type: 'checkbox', 'aria-label': 'Choose all of this page', onchange: choose(all) }), ({ letter_id: id }) => h('input', { type: 'checkbox', value: id, 'aria-label': `Choose ${id}`, checked: chosen.has(id), onchange: choose([id]) }), 'tick'],
@@ -52,7 +51,7 @@ export const page = {
         ['Attempts', (one) => one.attempts, 'right wide'],
         ['Flow', (one) => one.flow_id && flowLink(one.flow_id), 'wide'],
       ], items, (one) => ({ key: one.letter_id, href: here(one.letter_id) }), 'Dead letters')
-        : empty('No dead letters', 'An event that cannot be handled after several attempts, or was refused for what it is, would be kept here: to read, to replay once its cause is gone, or to drop.', h('pre', 'flowc dead-letters list')),
+        : empty('No dead letters', 'An event that cannot be handled would be kept here: to read, to replay once its cause is gone, or to drop.'),
       pager(ctx, cursor),
     ];
   },

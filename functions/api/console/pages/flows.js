@@ -89,9 +89,9 @@ function bulk(ctx) {
 }
 
 function nothing(ctx, names, cursor) {
-  if (cursor) return empty('Nothing so far', 'None of the flows that were looked at fits. There are older ones.', button('Look further', () => ctx.set({ cursor })));
+  if (cursor) return empty('Nothing so far', 'There are older ones.', button('Look further', () => ctx.set({ cursor })));
   if (names.length) return empty('No flow fits', 'Remove a filter to see more.');
-  return empty('No flows yet', 'A flow is a decision on its way to done work. Submit one, and let a worker do its tasks:', h('pre', "flowc sample | flowc submit -\nflowc worker --shell 'echo done'"));
+  return empty('No flows yet', 'Submit one, and let a worker do its tasks:', h('pre', "flowc sample | flowc submit -\nflowc worker --shell 'echo done'"));
 }
 
 function view({ items, older, fresh }, ctx) {

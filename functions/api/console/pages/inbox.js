@@ -20,7 +20,7 @@ export const page = {
   title: ({ items, cursor }) => `Inbox (${items.length}${cursor ? '+' : ''})`,
   view: ({ items, cursor, complete }, ctx) => [
     h('div.row', h('h1.grow', 'Inbox'), items.length > 0 && h('span.soft', `${count(items.length)}${cursor ? ' and more' : ''} wait for you, the earliest deadline first`)),
-    !complete && h('p.warn', 'So much waits that only the oldest 5,000 were looked at: there may be earlier deadlines.'),
+    !complete && h('p.warn', 'Only the oldest 5,000 were looked at: there may be earlier deadlines.'),
     items.length ? items.map((item) => card(item, ctx)) : empty('Nothing more waits for you', 'A flow waits for a person when its decision asks for a review. Within a plan, a task of type APPROVE asks a question:',
       h('pre', '{"task_id": "agree", "task_type": "APPROVE", "description": "May it be shipped?"}')),
     pager(ctx, cursor),

@@ -6,10 +6,9 @@ import { count, counted, percent, span } from '../lib/format.js';
 import { empty, facts, link, panel, since, tabs, to, workerLink } from '../lib/ui.js';
 
 const WINDOWS = [['1h', 'Last hour'], ['24h', 'Last day'], ['7d', 'Last week']];
-const FRESH = 10.5; // seconds that the platform gives the same answer
 
 export const page = {
-  every: FRESH,
+  every: 10.5, // as long as the platform gives the same answer
   async load(ctx) {
     const [rollup, workers] = await Promise.all([ctx.get('flow-c/rollups', { window: ctx.query.window ?? '1h' }), ctx.get('workers')]);
     return { rollup, workers: workers.items };
@@ -19,9 +18,9 @@ export const page = {
     h('div.row', h('h1.grow', 'Overview'), h('span.small.soft', 'counted ', since(rollup.generated_at))),
     tabs(ctx, 'window', WINDOWS, rollup.window),
     figures(rollup),
-    !rollup.totals.complete && h('p.warn.small', { role: 'status' }, 'Not all flows of this time are counted yet: older ones follow, a few thousand at each look.'),
+    !rollup.totals.complete && h('p.warn.small', { role: 'status' }, 'Not all flows of this time are counted yet: older ones follow.'),
     ended(rollup.totals) + rollup.active + rollup.totals.admitted ? charts(rollup)
-      : empty('No flow in this time', 'A flow begins with a decision. One to try:', h('pre', 'flowc sample | flowc submit - --watch')),
+      : empty('No flow in this time', 'One to try:', h('pre', 'flowc sample | flowc submit - --watch')),
     h('div.grid', reasons(rollup), load(workers)),
   ],
 };

@@ -1,20 +1,16 @@
 // Settings and health: how the platform is, and what it sends to whom.
 
-import { doing } from '../lib/act.js';
-import { api } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count } from '../lib/format.js';
 import { badge, empty, facts, panel, since, table, words } from '../lib/ui.js';
 
-function health({ health: { version, consumer }, ready, buffer, status, sink }, ctx) {
+function health({ health: { version, consumer }, ready, buffer, status, sink }) {
   return h('div.grid',
     panel('Health', facts([['Version', version], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
       ['Events of flows', [badge(consumer.status === 'stopped' ? 'problem' : 'ok', words(consumer.status)), consumer.status === 'elsewhere' && ' in other processes']],
       ['Waiting in the queue', count(ready.queue ?? consumer.lag)], ['Last event', since(consumer.last_event_at)], ['Last decision', since(consumer.last_decision_at)],
       ['Flows under way', count(status.active_executions)], [`Ended in ${status.window_hours} h`, count(status.total_processed)], ...Object.entries(ready.lost_secrets ?? {}).map(([name, why]) => [`Secret ${name}`, String(why)])])),
-    panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p.small.text', line)),
-      buffer.size > 0 && doing('Send now', { title: 'Send what waits', text: `${count(buffer.size)} events are sent in order. What the sink refuses becomes a dead letter.`, fields: [], done: ctx.reload,
-        run: async () => Object.entries(await api.post('telemetry/flush')).map(([name, number]) => `${words(name)}: ${number}`).join(', ') })));
+    panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p.small.text', line))));
 }
 
 const subscriptions = (items) => (items.length ? table([
@@ -33,5 +29,5 @@ export const page = {
     return { health, ready, buffer, status, sink, list };
   },
   title: ({ ready }) => `Health: ${ready.ready ? 'ready' : 'not ready'}`,
-  view: (state, ctx) => [h('h1', 'Settings and health'), health(state, ctx), h('h2', 'Subscriptions'), subscriptions(state.list.items), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc schedule, flowc keys, flowc limits, flowc diagnose.')],
+  view: (state) => [h('h1', 'Settings and health'), health(state), h('h2', 'Subscriptions'), subscriptions(state.list.items), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc telemetry, flowc schedule, flowc keys, flowc limits, flowc diagnose.')],
 };

@@ -6,9 +6,7 @@ import { h } from '../lib/dom.js';
 import { count, counted, percent, span } from '../lib/format.js';
 import { badge, facts, field, panel, select, trouble, words } from '../lib/ui.js';
 
-const EXAMPLE = { tasks: [
-  { task_id: 'build', type: 'BUILD', description: 'Build it', estimated_duration_ms: 30000 },
-  { task_id: 'test', type: 'TEST', description: 'Test it', dependencies: ['build'], estimated_duration_ms: 60000 }] };
+const EXAMPLE = { tasks: [{ task_id: 'build', type: 'BUILD', description: 'Build it', estimated_duration_ms: 30000 }] };
 
 export const loadPlans = async (ctx) => (await ctx.get('plans')).items;
 export const number = (label, name, value, min, max) => field(label, h('input', { name, type: 'number', value, min, max, required: true }));
@@ -34,7 +32,6 @@ export function planForm(ctx, plans, verb, post, ...fields) {
   h('div.row', fields), h('div', h('button.main', { disabled: local.busy }, local.busy ? 'At work…' : verb))), local.error && trouble(local.error)];
 }
 
-/** The plan that a form names, as the API takes it. */
 function planOf({ flow_id: flow, plan, text }) {
   if (flow.value.trim()) return { flow_id: flow.value.trim() };
   if (plan.value) return { plan: plan.value };
@@ -60,8 +57,7 @@ function result(found) {
   const { sla, finish_seconds: finish, histogram } = found;
   return h('section.grid', { 'aria-live': 'polite' },
     panel('The SLA', h('p', { class: `figure ${sla.low > 0.9 ? 'good' : sla.high < 0.5 ? 'bad' : 'warn'}` }, percent(sla.probability, 1)),
-      h('p', `was met in ${sla.met} of ${counted(found.runs, 'run')} with ${counted(found.workers, 'worker')}; with 95 % certainty it is met in ${percent(sla.low, 1)} to ${percent(sla.high, 1)}.`),
-      found.runs < found.asked && h('p.warn.small', `${count(found.asked)} runs were asked for; the time was over before.`),
+      h('p', `was met in ${sla.met} of ${counted(found.runs, 'run')} (of ${found.asked}) with ${counted(found.workers, 'worker')}; with 95 % certainty it is met in ${percent(sla.low, 1)} to ${percent(sla.high, 1)}.`),
       found.broken > 0 && h('p.bad', `${counted(found.broken, 'run')} broke an invariant of the platform: please report this plan.`),
       h('p.row', Object.entries(found.outcomes).map(([outcome, runs]) => badge(outcome, `${words(outcome)} ${count(runs)}`))),
       Object.keys(found.rejected_because).map((reason) => h('p.bad.text.small', reason)),

@@ -38,8 +38,8 @@ export const page = {
         ['Since', (one) => since(one.since), 'nowrap wide'],
         ['Next wake-up', (one) => since(one.next_wakeup_at), 'nowrap wide'],
       ], items, (one) => ({ key: one.ticket_id ?? one.flow_id, href: one.ticket_id ? to.ticket(one.ticket_id) : to.flow(one.flow_id) }), 'What is stuck, the least slack first'),
-      waiting > items.length && h('p.small', `These are the ${count(items.length)} with the least slack; ${count(waiting - items.length)} more wait.`),
-    ] : empty('Nothing is stuck', 'What waits for a worker, a person or an event is shown here with its reason, the least slack first. For one flow:', h('pre', 'flowc why FLOW')),
-    h('p.small.soft', `${counted(tickets, 'open ticket')} and ${counted(flows, 'waiting flow')} were looked at: ${complete ? 'all that there are' : 'there are more'}.`),
+      waiting > items.length && h('p.small', `${count(waiting - items.length)} more wait.`),
+    ] : empty('Nothing is stuck', 'What waits for a worker, a person or an event is shown here, the least slack first.'),
+    h('p.small.soft', `${counted(tickets, 'open ticket')} and ${counted(flows, 'waiting flow')} were looked at${complete ? '' : '; there are more'}.`),
   ],
 };

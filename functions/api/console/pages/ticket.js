@@ -50,7 +50,6 @@ function timing({ ticket, entries, near }) {
       ['Worked', ticket.actual_duration_ms !== null && span(ticket.actual_duration_ms)], ['An attempt may take', span(ticket.sla.timeout_ms)], ['Progress', ticket.progress !== null && percent(ticket.progress)]]));
 }
 
-/** One record for each attempt, the newest first: who, when, and how it ended. */
 function attempts(entries) {
   const all = new Map();
   for (const { attempt, worker_id, to_status: status, at, detail, cause } of entries.filter((entry) => entry.attempt && entry.to_status)) {
@@ -75,7 +74,7 @@ function tried({ ticket, entries }) {
 function chosen({ ticket, why }) {
   const { candidates, refusals } = why.candidates.length + why.refusals.length ? why : ticket;
   if (ticket.control && !candidates.length && !refusals.length) return null;
-  const shares = (one) => h('div.score.small', SHARES.map(([name, text, weight]) => h('span', parts([{ tone: 'busy', count: one[name], label: text }, { tone: 'none', count: 1 - one[name], label: 'missing' }]), `${text} ${percent(one[name])} × ${weight}`)));
+  const shares = (one) => h('div.small', SHARES.map(([name, text, weight]) => h('span', parts([{ tone: 'busy', count: one[name], label: text }, { tone: 'none', count: 1 - one[name], label: 'missing' }]), `${text} ${percent(one[name])} × ${weight}`)));
   return panel(ticket.status === 'PENDING' ? 'Which worker would get it' : 'Why this worker',
     candidates.length > 0 && table([['Worker', (one) => [workerLink(one.worker_id), one.worker_id === ticket.worker_id && [' ', badge('running', 'chosen')], soft(`${one.active} of ${one.slots} slots used`)]],
       ['Score', (one) => h('b', one.score.toFixed(2))], ['Its parts', shares]], candidates, (one) => ({ key: one.worker_id }), 'Candidates'),
@@ -108,7 +107,7 @@ function view(state, ctx) {
     ticket.description && h('p.text.soft', ticket.description),
     because('Why it is where it is', why, why.slack_state ?? ticket.status), asks(state.approval, ctx), timing(state), h('div.grid', tried(state), chosen(state)), h('div.grid', inputs(state), output(state)),
     log && panel(`Log of attempt ${log.attempt}`, h('div.row.small.soft', `The last ${bytes(ticket.log_bytes)}`, copy(log.text)), h('pre', { tabindex: '0', class: 'text' }, log.text)), family(state),
-    panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Risk', ticket.risk_band], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'], ['Clearance', words(ticket.security_level)],
+    panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Risk', ticket.risk_band], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'], 
       ['May run twice', ticket.idempotent ? 'yes' : 'no'], ['Condition', ticket.control?.when && h('code', ticket.control.when)], ['Labels', labels(ticket)],
       ['Undone by', ticket.compensation_ticket_id && ticketLink(ticket.compensation_ticket_id)], ['Undoes', ticket.compensates && ticketLink(ticket.compensates)]]),
     asCommands([`flowc why ${id}`, `flowc logs ${quoted(`${flow.flow_id}/${ticket.task_id}`)}`], path`tickets/${id}`), json(ticket, { title: 'Ticket as JSON' }), json(entries, { title: 'History as JSON' })),

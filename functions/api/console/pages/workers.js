@@ -29,9 +29,9 @@ const commands = (worker, done, gone = done) => {
   const { worker_id: id, active_tickets: held } = worker, has = `It has ${held ? counted(held, 'ticket') : 'no ticket'} now.`;
   const move = (name, text) => doing(name, { title: `${name} ${id}`, text, done, run: async (values) => { await api.post(path`agents/${id}/` + name.toLowerCase(), values); } });
   return [worker.draining ? move('Undrain', 'It gets tickets again; those that wait for it are released.')
-    : move('Drain', `It gets no new tickets, and finishes those that it has. ${has} This stays so until it is undone or the worker leaves.`),
+    : move('Drain', `It gets no new tickets, and finishes those that it has. ${has}`),
   doing('Remove', { title: `Remove ${id}`, risky: true, done: gone, run: ({ reason }) => api.remove(path`workers/${id}`, { reason }).then(() => `${id} is removed`),
-    text: [has, held > 0 && 'Other workers get them at once: its reports on them do not count any more, and a task that has begun may be done twice. Drain it first to let it finish.', 'A worker that still runs registers again by itself: stop its process, too.'] })];
+    text: [has, held > 0 && 'Others get them at once, and a task that has begun may be done twice. Drain it first to let it finish.', 'A worker that still runs registers again by itself: stop its process, too.'] })];
 };
 
 const fits = ({ text = '' }) => (one) => {
@@ -59,7 +59,7 @@ export const page = {
     const { query } = ctx, shown = items.filter(fits(query)), sum = (name) => items.reduce((all, one) => all + one[name], 0);
     if (!items.length) return [h('h1', 'Workers'), empty('No worker has registered', 'Tickets wait until a worker offers what they need. One that only waits, to try things out:', h('pre', 'flowc worker --simulate 1 --capability build'))];
     return [
-      h('div.row', h('h1.grow', 'Workers'), h('span.soft', `${counted(items.length, 'worker')}, ${sum('active_tickets')} of ${sum('slots')} slots used`)),
+      h('div.row', h('h1.grow', 'Workers'), h('span.soft', `${shown.length} of ${counted(items.length, 'worker')}, ${sum('active_tickets')} of ${sum('slots')} slots used`)),
       h('div.row.filters', search(ctx, 'text', 'Name, capability or state'), field('Pheromone in the domain', select([['', 'any'], ...new Set([...DOMAINS, query.domain].filter(Boolean))], query.domain ?? '', (domain) => ctx.set({ domain })))),
       unreadable.length > 0 && h('p.warn', `${counted(unreadable.length, 'worker')} cannot be read: ${unreadable.map((one) => one.record_id).join(', ')}`),
       shown.length ? table([
@@ -69,7 +69,6 @@ export const page = {
         ...MEASURES.filter(([name]) => query.domain || name !== 'Pheromone'),
         ['', (one) => h('div.acts', commands(one, ctx.reload)), 'wide'],
       ], shown.slice(0, MOST), (one) => ({ key: one.worker_id, href: to.worker(one.worker_id) }), 'Workers') : empty('No worker fits', 'Another state or a shorter text finds more.'),
-      shown.length > MOST && h('p.soft', `${MOST} of ${shown.length} are shown: a name or a capability finds the others.`),
     ];
   },
 };
