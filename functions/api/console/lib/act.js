@@ -79,7 +79,7 @@ export const act = (title, { text, fields = [REASON], verb = title, risky = fals
   return form;
 });
 
-/** A button that asks first: `act` under its name, or another `title`. */
+/** A button that asks first. */
 export const doing = (name, options) => button(name, () => act(options.title ?? name, { verb: name, ...options }), { class: options.risky ? 'risky' : options.main ? 'main' : '' });
 
 const AT_ONCE = 8;

@@ -54,7 +54,7 @@ export const api = {
   post: (route, body = {}) => request('POST', route, body),
   remove: (route, query) => request('DELETE', address(route, query)),
   /** All items of a list that comes in pages, `most` at most. */
-  async all(route, query = {}, { most = 5000, signal } = {}) {
+  async all(route, query, { most = Infinity, signal } = {}) {
     const items = [];
     for (let cursor; items.length < most;) {
       const page = await api.get(route, { limit: 500, ...query, cursor }, signal);

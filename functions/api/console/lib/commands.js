@@ -40,7 +40,7 @@ export const commandButtons = (kind, records, done, numbered = false) => COMMAND
 function ask(kind, { verb, fields = [], risky }, records, done) {
   const title = `${capital(verb)} ${records.length === 1 ? `this ${kind}` : counted(records.length, kind)}`;
   const all = (values, dry, told) => each(records, (record) => tell(kind, record[`${kind}_id`], verb, { ...values, dry_run: dry }), told);
-  act(title, { fields: [REASON, ...fields], risky, done, text: h('p.small.soft', 'A dry run says what would change.'),
+  act(title, { fields: [REASON, ...fields], risky, done,
     preview: async (values, told) => changes(await all(values, true, told)),
     run: async (values, told) => {
       const answers = await all(values, false, told);

@@ -35,7 +35,7 @@ export function graph(ctx, run, then = null) {
   return h('div', { key: 'graph' },
     h('div.row.small', select([['', 'group if large'], ['none', 'every ticket'], ['level', 'by level'], ['type', 'by level and type']], by, (value) => { at.zoom = undefined; ctx.set({ by: value, open: '' }); }, { 'aria-label': 'Group tickets' }),
       button('−', () => zoomBy(ctx, 1 / STEP), { 'aria-label': 'Zoom out' }), button('+', () => zoomBy(ctx, STEP), { 'aria-label': 'Zoom in' }), button('Fit', () => zoomBy(ctx, 0)),
-      h('span.legend.soft', ['COMPLETED', 'RUNNING', 'PENDING', 'WAITING', 'FAILED'].map((status) => h('span', { class: `badge ${tone(status)}` }, said(status))), '◆ critical path')),
+      h('span.soft', '◆ critical path')),
     h('div.canvas', { tabindex: '0', role: 'region', 'aria-label': 'Graph of tickets: arrow keys move it, plus and minus zoom, 0 fits it', ...hands(ctx, at) },
       svg('svg', { width: Math.round(width * zoom), height: Math.round(height * zoom), viewBox: `0 0 ${width} ${height}` },
         svg('path', { class: 'edge', d: lines.plain }), svg('path', { class: 'edge critical', d: lines.critical }),

@@ -6,8 +6,7 @@ const MANY = 150, MANY_CHILDREN = 30; // tickets that are grouped by themselves
 
 /**
  * Lay out tickets. `by` is `level`, `type`, `none` or `` (by itself); `open` has the ids of opened groups and parents.
- * A box has id, x, y, width, height, `ticket` or `type`, and `below`: its children or the tickets of the group, which
- * `inner` says to be shown. `lines` are SVG paths: the dependencies, and those along the critical path.
+ * A box has `ticket` or `type`, and `below`: its children or the tickets of the group; `inner` if they are shown.
  */
 export function layout(tickets, by, open) {
   const graph = { by, open, children: Map.groupBy(tickets, (ticket) => ticket.parent), boxes: [], lines: { plain: '', critical: '' } };

@@ -12,10 +12,10 @@ export const ENDED = new Set(['COMPLETED', 'FAILED', 'CANCELLED', 'COMPENSATED',
 const MOMENTS = { ASSIGNED: 'assigned_at', RUNNING: 'started_at', COMPLETED: 'completed_at', FAILED: 'completed_at', CANCELLED: 'completed_at', SKIPPED: 'completed_at' };
 const time = (moment) => Date.parse(moment ?? '');
 
-/** How long a ticket can still wait (PENDING) or be worked on; null at its end: TicketView.slack_ms, as it is now. */
+/** TicketView.slack_ms, as it is now. */
 export const slackOf = (ticket) => (ENDED.has(ticket.status) ? null : time(ticket.status === 'PENDING' ? ticket.latest_start : ticket.sla.deadline) - now());
 
-/** How long the last attempt has worked, in milliseconds; null before it begins. */
+/** Milliseconds that the last attempt has worked; null before it begins. */
 export const tookOf = (ticket) => (ticket.started_at ? (ENDED.has(ticket.status) ? time(ticket.completed_at) : now()) - time(ticket.started_at) : null);
 
 /** One flow as its page shows it; `changed` is called when there is more to show. */

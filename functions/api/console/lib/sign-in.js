@@ -34,7 +34,7 @@ export async function returned() {
   key.set(token);
 }
 
-/** Show the sign-in page. `error` says why; `done` is called once there is a key. */
+/** Show the sign-in page; `done` is called once there is a key. */
 export async function signIn(main, error, done) {
   const had = key.get() !== null;
   key.forget();

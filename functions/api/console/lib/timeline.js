@@ -45,7 +45,7 @@ function measured(ctx, run, at) {
   return kept.rows;
 }
 
-const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400].map((seconds) => seconds * 1000);
+const STEPS = [100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000, 600_000, 3_600_000, 21_600_000, 86_400_000]; // milliseconds
 
 function axis(begun, until, deadline, x) {
   const whole = until - begun, step = STEPS.find((ms) => ms * 6 >= whole) ?? whole / 6;

@@ -27,10 +27,7 @@ export const flowLink = (id, text) => link(to.flow(id), text ?? h('code', id.sli
 export const ticketLink = (id, text) => link(to.ticket(id), text ?? h('code', id.slice(0, 8)));
 export const workerLink = (id) => (id ? link(to.worker(id), id) : '–');
 
-/**
- * How much of an SLA is used, and what is left; it counts by itself while the flow is open.
- * `flow` has received_at, sla_deadline, ended_at, announced.
- */
+/** How much of an SLA is used, and what is left; it counts by itself while the flow is open. */
 export function slaBar(flow) {
   const from = Date.parse(flow.received_at), until = Date.parse(flow.sla_deadline), ended = flow.ended_at && Date.parse(flow.ended_at);
   const drawn = () => {
@@ -62,12 +59,12 @@ export const facts = (list) => h('dl.facts', list.filter(([, content]) => ![unde
 
 /**
  * A table. `columns` are `[name, cell(item), class]`; the class `wide` hides one on a small screen.
- * `row(item)` gives `{key, href, class}` of a row: with `href`, j, k and Enter walk through the rows.
+ * `row(item)` gives `{key, href}` of a row: with `href`, j, k and Enter walk through the rows.
  */
 export const table = (columns, items, row = () => ({}), caption = 'table') => h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': caption }, h('table', h('thead', h('tr', columns.map(([name, , look]) => h('th', { scope: 'col', class: look }, name)))),
     h('tbody', items.map((item) => {
-      const { key, href, class: name } = row(item);
-      return h('tr', { key, class: name, 'data-row': href, tabindex: href ? '-1' : null }, columns.map(([, cell, look]) => h('td', { class: look }, cell(item))));
+      const { key, href } = row(item);
+      return h('tr', { key, 'data-row': href, tabindex: href ? '-1' : null }, columns.map(([, cell, look]) => h('td', { class: look }, cell(item))));
     }))));
 
 export const panel = (title, ...content) => h('section.panel', title && h('h2', title), ...content);

@@ -13,7 +13,7 @@ export const page = {
   load: loadPlans,
   view: (plans, ctx) => [
     h('h1', 'Costs'),
-    h('p.soft', 'The functions of a flow run as Lambda runs them, in virtual time, over services that count what is asked of them. Nothing is sent anywhere.'),
+    h('p.soft', 'The functions of a flow run as Lambda runs them, in virtual time, over services that count what is asked of them.'),
     planForm(ctx, plans, 'Calculate', price, number('Flows in a month', 'per_month', 1e6, 1, 1e9)),
     ctx.local.found && bill(ctx.local.found),
   ],

@@ -48,7 +48,6 @@ export const page = {
         ['Last', (one) => since(one.last_seen), 'nowrap'],
         ['Why', (one) => [link(here(one.letter_id), h('span.text', one.reason.message)), h('div', badge('failed', one.reason.code))], 'say'],
         ['Event', (one) => h('code', one.event.type), 'wide'],
-        ['Attempts', (one) => one.attempts, 'right wide'],
         ['Flow', (one) => one.flow_id && flowLink(one.flow_id), 'wide'],
       ], items, (one) => ({ key: one.letter_id, href: here(one.letter_id) }), 'Dead letters')
         : empty('No dead letters', 'An event that cannot be handled would be kept here: to read, to replay once its cause is gone, or to drop.'),

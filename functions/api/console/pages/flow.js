@@ -46,7 +46,7 @@ function head(run, ctx) {
     h('div.row', h('h1.grow.text', flow.plan_id ?? flow.decision_id), badge(flow.status), slaBar(flow)),
     tally(counts, flow.tickets_generated), told(flow.reasons, 'bad'), told(flow.warnings, 'warn'),
     facts([['Priority', words(flow.priority)], ['Risk', words(flow.risk_band)], ['Critical path', critical(run)], ['Deadline', when(flow.sla_deadline)], ['Started', when(flow.received_at, { ago: true })],
-      ['Took', flow.ended_at && span(flow.total_duration_ms)], ['Retries', flow.retries || null], ['Moved to another worker', flow.reassignments || null],
+      ['Took', flow.ended_at && span(flow.total_duration_ms)], ['Retries', flow.retries || null],
       ...['decision_id', 'intent_id', 'flow_id'].map((name) => [words(name).replace(' id', ''), flow[name] && h('code', flow[name])]),
       ['Labels', Object.entries(flow.labels).map((pair) => link(`/console/flows?label=${encodeURIComponent(pair.join(':'))}`, h('span.badge', pair.join(': '))))]]),
     h('div.row', commandButtons('flow', [flow], ctx.reload), asCommands([`flowc show ${id}`, `flowc why ${id}`, `flowc logs ${id}`, `flowc replan ${id} plan.json --dry-run`], `flows/${id}`)));

@@ -12,8 +12,8 @@ const LOOKS = 5; // pages that are read in search of the first flow that fits
 const MOST = 2000; // flows that can be chosen at once
 const STATUSES = ['VALIDATING', 'AWAITING_APPROVAL', 'GENERATING', 'EXECUTING', 'PAUSED', 'COMPENSATING', 'PUBLISHING', 'COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'REJECTED'];
 const VIEWS = [['All', {}], ['Open', { status: STATUSES.slice(0, 7).join() }], ['At risk', { at_risk: 'true' }], ['Await approval', { status: 'AWAITING_APPROVAL' }], ['Not done', { status: 'FAILED,TIMED_OUT,CANCELLED,REJECTED' }], ['Completed', { status: 'COMPLETED' }]];
-const NAMES = { text: 'text', status: 'status', at_risk: 'at risk', priority: 'priority', plan: 'plan', intent: 'intent', decision: 'decision', label: 'label', since: 'from', until: 'until' };
-const used = (query) => Object.keys(NAMES).filter((name) => query[name]);
+const FILTERS = ['text', 'status', 'at_risk', 'priority', 'plan', 'intent', 'decision', 'label', 'since', 'until'];
+const used = (query) => FILTERS.filter((name) => query[name]);
 function moment(text) {
   const date = new Date(text);
   return text && !Number.isNaN(date.getTime()) ? date.toISOString() : undefined;
@@ -24,7 +24,7 @@ const wanted = (query, more) => ({ ...Object.fromEntries(used(query).map((name) 
 const read = ({ query, get }, more) => get('flows', wanted(query, { limit: LIMIT, tally: true, ...more }));
 
 async function load(ctx) {
-  const { query, local } = ctx, filters = Object.keys(NAMES).map((name) => query[name]).join('\n');
+  const { query, local } = ctx, filters = FILTERS.map((name) => query[name]).join('\n');
   if (local.filters !== filters) Object.assign(local, { filters, chosen: new Map(), shown: null });
   if (local.cursor !== query.cursor) Object.assign(local, { cursor: query.cursor, shown: null });
   // While a person points at rows, has scrolled or chosen some, the same rows stay where they are, and new ones are counted.
@@ -58,7 +58,7 @@ function filters(ctx) {
     clearTimeout(local.typing);
     local.typing = setTimeout(() => {
       const said = new FormData(form);
-      ctx.set({ ...Object.fromEntries(Object.keys(NAMES).map((name) => [name, said.getAll(name).map((text) => text.trim()).filter(Boolean).join()])), cursor: '' });
+      ctx.set({ ...Object.fromEntries(FILTERS.map((name) => [name, said.getAll(name).map((text) => text.trim()).filter(Boolean).join()])), cursor: '' });
     }, 300);
   };
   const text = (name, label, more = {}) => field(label, h('input', { name, value: query[name] ?? '', ...more }));
@@ -71,8 +71,8 @@ function filters(ctx) {
         field('Priority', select([['', 'Any'], ...PRIORITIES], query.priority ?? '', () => {}, { name: 'priority' })), text('since', 'Arrived after', { type: 'datetime-local' }), text('until', 'Arrived before', { type: 'datetime-local' }))));
 }
 
-const chips = (ctx, names) => names.length > 0 && h('div.row', names.map((name) => button(`${NAMES[name]}: ${words(ctx.query[name]).replaceAll(',', ', ')} ✕`,
-  () => choose(ctx, { [name]: '' }), { class: 'small', key: name, 'aria-label': `Remove the filter ${NAMES[name]}` })));
+const chips = (ctx, names) => names.length > 0 && h('div.row', names.map((name) => button(`${words(name)}: ${words(ctx.query[name]).replaceAll(',', ', ')} ✕`,
+  () => choose(ctx, { [name]: '' }), { class: 'small', key: name, 'aria-label': `Remove the filter ${words(name)}` })));
 
 /** Choose flows, or not any more: the bar of commands is drawn alone, and the boxes where it has not been their person. */
 function pick(ctx, flows, chosen) {
@@ -84,7 +84,7 @@ function pick(ctx, flows, chosen) {
 function bulk(ctx) {
   const flows = [...ctx.local.chosen.values()], clear = () => pick(ctx, flows, false);
   return h('div', { id: 'bulk', class: 'bulk row', role: 'region', 'aria-label': 'Commands for the chosen flows', hidden: !flows.length }, flows.length > 0 && [
-    h('b', { role: 'status' }, `${counted(flows.length, 'flow')} chosen`), flows.length === MOST && h('span.small', 'This is the most at once.'),
+    h('b', { role: 'status' }, `${counted(flows.length, 'flow')} chosen`),
     commandButtons('flow', flows, () => { clear(); ctx.reload(); }, true), button('Choose none', clear, { class: 'quiet' })]);
 }
 

@@ -4,12 +4,12 @@ import { pager } from '../lib/act.js';
 import { decide } from '../lib/decide.js';
 import { h } from '../lib/dom.js';
 import { count } from '../lib/format.js';
-import { badge, button, empty, flowLink, labels, since, ticketLink, words } from '../lib/ui.js';
+import { badge, button, empty, flowLink, labels, since, ticketLink } from '../lib/ui.js';
 
 const card = (item, ctx) => h('article.panel', { key: item.ticket_id ?? item.flow_id },
   h('div.row', h('h2.grow.text', item.message), item.until && badge('waiting', ['decide ', since(item.until)])),
   h('p.small.soft', item.ticket_id && ['Task ', ticketLink(item.ticket_id, item.task_id), ' of '], 'flow ', flowLink(item.flow_id, item.plan_id ?? item.decision_id), `. ${item.then} `,
-    'Priority ', words(item.priority), item.since && ['; waits since ', since(item.since)], '; for ', item.approvers.join(', ') || 'whoever has the role operator', '.', labels(item)),
+    item.since && ['Waits since ', since(item.since)], '; for ', item.approvers.join(', ') || 'whoever has the role operator', '.', labels(item)),
   h('div.row', button('Approve', () => decide(item, 'approve', ctx.reload), { class: 'main', 'aria-label': `Approve: ${item.message}` }),
     button('Deny', () => decide(item, 'deny', ctx.reload), { class: 'risky', 'aria-label': `Deny: ${item.message}` })));
 

@@ -56,5 +56,5 @@ function load(workers) {
   const sum = (name) => workers.reduce((all, one) => all + one[name], 0), share = (one) => one.active_tickets / one.slots;
   return panel(workers.length ? `Workers: ${count(sum('active_tickets'))} of ${counted(sum('slots'), 'slot')} taken` : 'Workers',
     workers.toSorted((a, b) => share(b) - share(a)).slice(0, BUSIEST).map((one) => bar(workerLink(one.worker_id), `${one.active_tickets} / ${one.slots}`, share(one), one.health === 'UNHEALTHY' ? 'bad' : share(one) >= 1 ? 'warn' : 'busy')),
-    h('p.small', workers.length ? link('/console/workers', 'All workers') : ['No worker is registered: ', h('code', "flowc worker --shell 'echo done'"), ' starts one.']));
+    h('p.small', workers.length ? link('/console/workers', 'All workers') : 'No worker is registered.'));
 }

@@ -4,12 +4,12 @@ import { h } from '../lib/dom.js';
 import { count } from '../lib/format.js';
 import { badge, empty, facts, panel, since, table, words } from '../lib/ui.js';
 
-function health({ health: { version, consumer }, ready, buffer, status, sink }) {
+function health({ health: { version, consumer }, ready, buffer, sink }) {
   return h('div.grid',
     panel('Health', facts([['Version', version], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
       ['Events of flows', [badge(consumer.status === 'stopped' ? 'problem' : 'ok', words(consumer.status)), consumer.status === 'elsewhere' && ' in other processes']],
       ['Waiting in the queue', count(ready.queue ?? consumer.lag)], ['Last event', since(consumer.last_event_at)], ['Last decision', since(consumer.last_decision_at)],
-      ['Flows under way', count(status.active_executions)], [`Ended in ${status.window_hours} h`, count(status.total_processed)], ...Object.entries(ready.lost_secrets ?? {}).map(([name, why]) => [`Secret ${name}`, String(why)])])),
+      ...Object.entries(ready.lost_secrets ?? {}).map(([name, why]) => [`Secret ${name}`, String(why)])])),
     panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p.small.text', line))));
 }
 
@@ -24,9 +24,9 @@ export const page = {
   live: true, every: 15,
   async load(ctx) {
     const { get } = ctx;
-    const [health, ready, buffer, status, sink, list] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('telemetry/buffer'), get('flow-c/status'), get('diagnose/telemetry'),
+    const [health, ready, buffer, sink, list] = await Promise.all([get('/health'), get('/ready').catch((error) => ({ ready: false, why: error.message })), get('telemetry/buffer'), get('diagnose/telemetry'),
       get('subscriptions')]);
-    return { health, ready, buffer, status, sink, list };
+    return { health, ready, buffer, sink, list };
   },
   title: ({ ready }) => `Health: ${ready.ready ? 'ready' : 'not ready'}`,
   view: (state) => [h('h1', 'Settings and health'), health(state), h('h2', 'Subscriptions'), subscriptions(state.list.items), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc telemetry, flowc schedule, flowc keys, flowc limits, flowc diagnose.')],

@@ -43,13 +43,13 @@ export const page = {
   load: loadPlans,
   view: (plans, ctx) => [
     h('h1', 'Simulator'),
-    h('p.soft', 'The real platform runs the plan many times in virtual time, with the workers there are now. For others: flowc simulate --help. Tasks take about what they are estimated to take; nothing is sent to anybody.'),
-    planForm(ctx, plans, 'Simulate', simulate, number('Runs', 'runs', 100, 1, 500), number('Seed', 'seed', 1, 0, 2147483647)),
+    h('p.soft', 'The real platform runs the plan many times in virtual time, with the workers there are now. For others: flowc simulate --help.'),
+    planForm(ctx, plans, 'Simulate', simulate, number('Runs', 'runs', 100, 1, 500)),
     ctx.local.found && result(ctx.local.found),
   ],
 };
 
-const simulate = (plan, { runs, seed }) => api.post('simulations', { ...plan, runs: runs.valueAsNumber, seed: seed.valueAsNumber });
+const simulate = (plan, { runs }) => api.post('simulations', { ...plan, runs: runs.valueAsNumber });
 
 const seconds = (number) => span(number * 1000);
 

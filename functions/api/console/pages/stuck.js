@@ -26,7 +26,7 @@ export const page = {
   every: 5, // waits begin and end with time, too
   load: (ctx) => ctx.get('stuck', { limit: LIMIT }),
   title: ({ waiting }) => (waiting ? `Stuck: ${waiting}` : 'Nothing is stuck'),
-  view: ({ items, groups, waiting, tickets, flows, complete }) => [
+  view: ({ items, groups, waiting, complete }) => [
     h('h1', 'What is stuck'),
     items.length ? [
       h('div.grid', groups.map(group)),
@@ -40,6 +40,6 @@ export const page = {
       ], items, (one) => ({ key: one.ticket_id ?? one.flow_id, href: one.ticket_id ? to.ticket(one.ticket_id) : to.flow(one.flow_id) }), 'What is stuck, the least slack first'),
       waiting > items.length && h('p.small', `${count(waiting - items.length)} more wait.`),
     ] : empty('Nothing is stuck', 'What waits for a worker, a person or an event is shown here, the least slack first.'),
-    h('p.small.soft', `${counted(tickets, 'open ticket')} and ${counted(flows, 'waiting flow')} were looked at${complete ? '' : '; there are more'}.`),
+    !complete && h('p.small.soft', 'Not all were looked at.'),
   ],
 };

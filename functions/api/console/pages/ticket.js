@@ -107,8 +107,8 @@ function view(state, ctx) {
     ticket.description && h('p.text.soft', ticket.description),
     because('Why it is where it is', why, why.slack_state ?? ticket.status), asks(state.approval, ctx), timing(state), h('div.grid', tried(state), chosen(state)), h('div.grid', inputs(state), output(state)),
     log && panel(`Log of attempt ${log.attempt}`, h('div.row.small.soft', `The last ${bytes(ticket.log_bytes)}`, copy(log.text)), h('pre', { tabindex: '0', class: 'text' }, log.text)), family(state),
-    panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Risk', ticket.risk_band], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'], 
-      ['May run twice', ticket.idempotent ? 'yes' : 'no'], ['Condition', ticket.control?.when && h('code', ticket.control.when)], ['Labels', labels(ticket)],
+    panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'], 
+      ['Condition', ticket.control?.when && h('code', ticket.control.when)], ['Labels', labels(ticket)],
       ['Undone by', ticket.compensation_ticket_id && ticketLink(ticket.compensation_ticket_id)], ['Undoes', ticket.compensates && ticketLink(ticket.compensates)]]),
     asCommands([`flowc why ${id}`, `flowc logs ${quoted(`${flow.flow_id}/${ticket.task_id}`)}`], path`tickets/${id}`), json(ticket, { title: 'Ticket as JSON' }), json(entries, { title: 'History as JSON' })),
   ];

@@ -61,9 +61,9 @@ export const page = {
     return [
       h('div.row', h('h1.grow', 'Workers'), h('span.soft', `${shown.length} of ${counted(items.length, 'worker')}, ${sum('active_tickets')} of ${sum('slots')} slots used`)),
       h('div.row.filters', search(ctx, 'text', 'Name, capability or state'), field('Pheromone in the domain', select([['', 'any'], ...new Set([...DOMAINS, query.domain].filter(Boolean))], query.domain ?? '', (domain) => ctx.set({ domain })))),
-      unreadable.length > 0 && h('p.warn', `${counted(unreadable.length, 'worker')} cannot be read: ${unreadable.map((one) => one.record_id).join(', ')}`),
+      unreadable.length > 0 && h('p.warn', `${counted(unreadable.length, 'worker')} cannot be read.`),
       shown.length ? table([
-        ['Worker', (one) => [workerLink(one.worker_id), h('div.small.soft', one.agent_type === 'WORKER' ? one.delivery : `${one.agent_type.toLowerCase()}, gets no tickets`)], 'name'],
+        ['Worker', (one) => [workerLink(one.worker_id), h('div.small.soft', one.agent_type === 'WORKER' ? one.delivery : words(one.agent_type))], 'name'],
         ['State', state],
         ['Capabilities', (one) => one.capabilities.map((name) => [h('code', name), ' ']), 'wide'],
         ...MEASURES.filter(([name]) => query.domain || name !== 'Pheromone'),

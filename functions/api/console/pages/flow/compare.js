@@ -12,16 +12,16 @@ const SAME = 0.2; // work that took up to this share more or less counts as the 
 export function compare(ctx, { flow, tickets }) {
   const runs = once(ctx, 'runs', async () => (await api.all('flows', { plan: flow.plan_id }, { most: 200 })).filter((one) => one.flow_id !== flow.flow_id));
   const id = ctx.query.other ?? runs?.[0]?.flow_id;
-  const other = id && once(ctx, id, async () => ({ flow: await ctx.get(path`flows/${id}`), tickets: await api.all(path`flows/${id}/tickets`, {}, { most: Infinity }) }));
+  const other = id && once(ctx, id, async () => ({ flow: await ctx.get(path`flows/${id}`), tickets: await api.all(path`flows/${id}/tickets`) }));
   const failed = [runs, other].find((one) => one instanceof Error);
   if (failed) return h('p.bad', { role: 'alert' }, failed.message);
-  if (runs && !id) return empty('No other run of this plan', 'Flows with the same plan id are compared. A plan runs again by a schedule, or when it is submitted under a new decision id:', h('code', 'flowc submit plan.json'));
+  if (runs && !id) return empty('No other run of this plan', 'A plan runs again by a schedule, or when it is submitted under a new decision id.');
   if (!runs || !other) return h('p.loading', 'Reading…');
   const rows = pairs(tickets.values(), other.tickets);
   return [
     field('Compare with', select(runs.map((one) => [one.flow_id, `${words(one.status)} · ${local(one.received_at)} · ${one.decision_id}`]), id, (value) => ctx.set({ other: value }))),
     table([['Run', (one) => flowLink(one.flow_id, one === flow ? 'this run' : 'the other run')], ['Status', (one) => badge(one.status)], ['SLA', slaBar],
-      ['Took', (one) => span(one.total_duration_ms)], ['Retries', (one) => one.retries]], [flow, other.flow], undefined, 'Both runs'),
+      ['Took', (one) => span(one.total_duration_ms)]], [flow, other.flow], undefined, 'Both runs'),
     panel(`${counted(rows.length, 'task')}, ${rows.filter(({ why }) => why).length} differ`, virtual(ctx, 'pairs', rows, 30, ({ task, left, right, why }) => h('div.line.pair', { role: 'listitem', key: task },
       h('span', { title: task }, task), side(left), side(right), h('b', why)), 'Tasks of both runs: this one, the other one')),
   ];

@@ -6,7 +6,7 @@ import { bytes } from '../../lib/format.js';
 import { badge, copy, field, json, panel, select, ticketLink } from '../../lib/ui.js';
 import { once } from '../../lib/virtual.js';
 
-const SHOWN = 100_000; // characters of a text that are shown; all of it is copied
+const SHOWN = 100_000; // characters; all is copied
 
 export function data(ctx, run) {
   const at = path`flows/${run.id}`, tickets = [...run.tickets.values()];
@@ -16,7 +16,7 @@ export function data(ctx, run) {
     panel('Input and result', get('Decision', `${at}/decision`), run.flow.ended_at ? get('Result', `${at}/result`) : h('p.soft', 'The result comes at the end of the flow.')),
     picked && panel('A ticket', field('Ticket', select(tickets.map((ticket) => [ticket.ticket_id, ticket.task_id]), picked.ticket_id, (pick) => ctx.set({ pick }))),
       h('div', { key: picked.ticket_id }, h('p', ticketLink(picked.ticket_id, picked.task_id), ' ', badge(picked.status), ` ${picked.description}`),
-        picked.reason && h('p.bad.text', `${picked.reason.code}: ${picked.reason.message}`), picked.item !== null && json(picked.item, { title: 'Item' }), json(picked.parameters, { title: 'Parameters', open: true }),
+        picked.reason && h('p.bad.text', `${picked.reason.code}: ${picked.reason.message}`), json(picked.parameters, { title: 'Parameters', open: true }),
         json(picked.output, { title: 'Output', open: true }),
         picked.log_bytes > 0 && lazy(ctx, `Log of ${picked.task_id}, ${bytes(picked.log_bytes)}`, async () => (await ctx.get(path`tickets/${picked.ticket_id}/logs`)).text))),
     panel('Records as JSON', get('Flow', at), get('Why', path`why/${run.id}`), lazy(ctx, 'Tickets', async () => tickets), lazy(ctx, 'History', async () => run.entries), get('Replay: the state that the history tells', `${at}/replay`)),
@@ -35,5 +35,5 @@ function lazy(ctx, title, read) {
   const known = opened.has(title) ? once(ctx, title, async () => { const value = await read(); return typeof value === 'string' ? value : JSON.stringify(value, null, 2); }) : undefined;
   const text = known?.message ?? known;
   return h('details.json', { key: title, ontoggle }, h('summary', title), text === undefined ? h('p.soft', 'Reading…')
-    : [copy(text), h('pre', { tabindex: '0' }, text.slice(0, SHOWN), text.length > SHOWN && '\n… the rest is copied')]);
+    : [copy(text), h('pre', { tabindex: '0' }, text.slice(0, SHOWN))]);
 }

@@ -16,8 +16,8 @@ export function history(ctx, run) {
   const index = chosen < 0 ? last : chosen, entry = entries[index];
   if (ctx.local.then?.seq !== entry.seq) ctx.local.then = run.at(entry.seq);
   const go = (to) => {
-    const box = document.querySelector('.page.flow .events .virtual'), top = to * ROW;
-    document.querySelector('.page.flow [type=range]').value = to; // a field keeps its value when the page is drawn again
+    const box = document.querySelector('.events .virtual'), top = to * ROW;
+    document.querySelector('[type=range]').value = to; // a field keeps its value when the page is drawn again
     if (top < box.scrollTop || top > box.scrollTop + box.clientHeight - ROW) box.scrollTop = top - box.clientHeight / 2;
     ctx.set({ at: entries[to].seq });
   };
