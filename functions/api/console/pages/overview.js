@@ -3,7 +3,7 @@
 import { bar, chart } from '../lib/chart.js';
 import { h } from '../lib/dom.js';
 import { count, counted, percent, span } from '../lib/format.js';
-import { empty, facts, link, panel, since, tabs, to, workerLink } from '../lib/ui.js';
+import { empty, facts, panel, since, tabs, to, workerLink } from '../lib/ui.js';
 
 const WINDOWS = [['1h', 'Last hour'], ['24h', 'Last day'], ['7d', 'Last week']];
 
@@ -56,5 +56,5 @@ function load(workers) {
   const sum = (name) => workers.reduce((all, one) => all + one[name], 0), share = (one) => one.active_tickets / one.slots;
   return panel(workers.length ? `Workers: ${count(sum('active_tickets'))} of ${counted(sum('slots'), 'slot')} taken` : 'Workers',
     workers.toSorted((a, b) => share(b) - share(a)).slice(0, BUSIEST).map((one) => bar(workerLink(one.worker_id), `${one.active_tickets} / ${one.slots}`, share(one), one.health === 'UNHEALTHY' ? 'bad' : share(one) >= 1 ? 'warn' : 'busy')),
-    h('p.small', workers.length ? link('/console/workers', 'All workers') : 'No worker is registered.'));
+    !workers.length && h('p.soft', 'No worker is registered.'));
 }

@@ -8,8 +8,7 @@ function health({ health: { version, consumer }, ready, buffer, sink }) {
   return h('div.grid',
     panel('Health', facts([['Version', version], ['Store', ready.ready ? badge('ok', 'ready') : badge('problem', 'not ready')], ['Why not', ready.why],
       ['Events of flows', [badge(consumer.status === 'stopped' ? 'problem' : 'ok', words(consumer.status)), consumer.status === 'elsewhere' && ' in other processes']],
-      ['Waiting in the queue', count(ready.queue ?? consumer.lag)], ['Last event', since(consumer.last_event_at)], ['Last decision', since(consumer.last_decision_at)],
-      ...Object.entries(ready.lost_secrets ?? {}).map(([name, why]) => [`Secret ${name}`, String(why)])])),
+      ['Waiting in the queue', count(ready.queue ?? consumer.lag)], ['Last event', since(consumer.last_event_at)], ['Last decision', since(consumer.last_decision_at)]])),
     panel('Telemetry', facts([['Sink', badge(sink.status)], ['Waits for it', count(buffer.size)], ['Oldest', buffer.oldest_at && since(buffer.oldest_at)]]), [...sink.findings, ...sink.remedy].map((line) => h('p.small.text', line))));
 }
 
