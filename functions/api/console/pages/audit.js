@@ -29,7 +29,7 @@ export const page = {
       !incidents(ctx) && ['Who', (one) => h('span.text', one.who ?? 'platform'), 'name'],
       ['What', (one) => WHAT[one.kind](one), 'say'],
       ['Flow', (one) => one.flow_id && flowLink(one.flow_id), 'wide'],
-      ['', (one) => json(one, { title: 'all' }), 'wide'],
+      ['JSON', (one) => json(one, { title: 'all' }), 'wide'],
     ].filter(Boolean), items, (one) => ({ key: one.audit_id ?? one.incident_id, href: one.flow_id && to.flow(one.flow_id) }), 'Audit')
       : incidents(ctx) ? empty('No incidents', 'The platform raises one for trouble that the rules of a flow cannot fix.')
         : empty('No entry', 'Each decision that is checked, and each action of a person, makes one; filters may hide it.'),

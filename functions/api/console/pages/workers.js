@@ -67,7 +67,7 @@ export const page = {
         ['State', state],
         ['Capabilities', (one) => one.capabilities.map((name) => [h('code', name), ' ']), 'wide'],
         ...MEASURES.filter(([name]) => query.domain || name !== 'Pheromone'),
-        ['', (one) => h('div.acts', commands(one, ctx.reload)), 'wide'],
+        ['Actions', (one) => h('div.acts', commands(one, ctx.reload)), 'wide'],
       ], shown.slice(0, MOST), (one) => ({ key: one.worker_id, href: to.worker(one.worker_id) }), 'Workers') : empty('No worker fits', 'Another state or a shorter text finds more.'),
     ];
   },
