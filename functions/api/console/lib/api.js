@@ -2,6 +2,8 @@
 
 import { clockFrom } from './format.js';
 
+/** Routes are relative to this, as addresses are. */
+export const API = '/api/v1/';
 const KEY = 'flowc.key';
 export const key = {
   get: () => sessionStorage.getItem(KEY),
@@ -13,17 +15,18 @@ export const key = {
 export class Problem extends Error {
   constructor(status, document) {
     super(document.detail ?? `the platform answered ${status}`);
-    Object.assign(this, { status, code: document.code ?? '', errors: document.errors ?? [], document });
+    Object.assign(this, { status, code: document.code ?? '', errors: document.errors ?? [] });
   }
 }
 
+export const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 export const path = (strings, ...ids) => String.raw({ raw: strings }, ...ids.map(encodeURIComponent));
 
 /** The address of a request; values that are undefined, null or '' are left out, a list is said several times. */
 export function address(route, query = {}) {
   const said = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    for (const one of [value].flat()) if (one !== undefined && one !== null && one !== '') said.append(name, one);
+    for (const one of [value].flat()) if ((one ?? '') !== '') said.append(name, one);
   }
   return String(said) ? `${route}?${said}` : route;
 }
@@ -33,8 +36,7 @@ const headers = (more) => ({ accept: 'application/json', ...(key.get() ? { autho
 async function request(method, url, body, signal) {
   let answer;
   try {
-    const content = body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) };
-    answer = await fetch(url, { method, signal, headers: headers({ 'content-type': 'application/json' }), ...content });
+    answer = await fetch(new URL(url, location.origin + API), { method, signal, headers: headers({ 'content-type': 'application/json' }), body: body && JSON.stringify(body) });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     throw new Problem(0, { detail: 'The platform does not answer. It may be starting again; this page tries again.' });
@@ -50,10 +52,9 @@ async function request(method, url, body, signal) {
 export const api = {
   get: (route, query, signal) => request('GET', address(route, query), undefined, signal),
   post: (route, body = {}) => request('POST', route, body),
-  put: (route, body) => request('PUT', route, body),
   remove: (route, query) => request('DELETE', address(route, query)),
   /** All items of a list that comes in pages, `most` at most. */
-  async all(route, query = {}, { most = 5000, signal } = {}) {
+  async all(route, query, { most = Infinity, signal } = {}) {
     const items = [];
     for (let cursor; items.length < most;) {
       const page = await api.get(route, { limit: 500, ...query, cursor }, signal);
@@ -76,7 +77,6 @@ export function follow(listener) {
 }
 
 const tell = (changes) => LISTENERS.forEach((listener) => listener(changes));
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 let running = false;
 
 async function news() {
@@ -86,7 +86,7 @@ async function news() {
   while (LISTENERS.size) {
     if (document.hidden) await new Promise((done) => document.addEventListener('visibilitychange', done, { once: true }));
     try {
-      const answer = await fetch('/api/v1/events', { headers: headers({ accept: 'text/event-stream', ...(last ? { 'last-event-id': last } : {}) }) });
+      const answer = await fetch(`${API}events`, { headers: headers({ accept: 'text/event-stream', ...(last ? { 'last-event-id': last } : {}) }) });
       const streams = answer.ok && answer.headers.get('content-type')?.startsWith('text/event-stream');
       if (streams) last = await heard(answer.body, last);
       else answer.body?.cancel();

@@ -1,8 +1,7 @@
 // The decision of a person about a flow or a ticket, with the form that a JSON Schema describes.
 
 import { act, REASON } from './act.js';
-import { api } from './api.js';
-import { addressOf, changes } from './commands.js';
+import { changes, tell } from './commands.js';
 import { h } from './dom.js';
 import { since } from './ui.js';
 
@@ -14,8 +13,7 @@ function fieldOf(name, label, schema, required) {
   const type = [schema.type].flat().find((one) => one !== 'null');
   const shape = Array.isArray(schema.enum) ? { kind: 'choice', options: schema.enum.map((value) => [value, typeof value === 'string' ? value : JSON.stringify(value)]) }
     : type === 'boolean' ? { kind: 'choice', options: YES_NO }
-      : type === 'array' && schema.items?.type === 'string' ? { kind: 'lines', hint: 'one on each line' }
-        : TYPES.has(type) ? { kind: type === 'string' ? 'text' : type, least: schema.minimum, most: type === 'string' ? schema.maxLength : schema.maximum } : { kind: 'json' };
+      : TYPES.has(type) ? { kind: type === 'string' ? 'text' : type, least: schema.minimum, most: type === 'string' ? schema.maxLength : schema.maximum } : { kind: 'json' };
   return { name, label: schema.title ?? label, help: schema.description, value: schema.default, required, ...shape };
 }
 
@@ -36,9 +34,9 @@ function dataOf(form, values) {
 export function decide(item, verb, done) {
   const approves = verb === 'approve';
   const form = approves ? item.form : null;
-  const send = ({ reason, ...values }, dry) => api.post(addressOf(item.kind, item.ticket_id ?? item.flow_id, verb), { reason, data: dataOf(form, values), dry_run: dry });
+  const send = ({ reason, ...values }, dry) => tell(item.kind ?? 'ticket', item.ticket_id ?? item.flow_id, verb, { reason, data: dataOf(form, values), dry_run: dry });
   return act(approves ? 'Approve' : 'Deny', {
-    text: [h('p', { class: 'text' }, h('b', {}, item.message)), h('p', { class: 'small soft' }, item.then), item.until && h('p', { class: 'small' }, 'This can be decided until then: ', since(item.until))],
+    text: [h('p.text', h('b', item.message)), h('p.small.soft', item.then), item.until && h('p.small', 'This can be decided until then: ', since(item.until))],
     fields: [...fieldsOf(form), REASON], risky: !approves, done,
     preview: async (values) => changes([await send(values, true)]),
     run: async (values) => { await send(values, false); return approves ? 'Approved' : 'Denied'; },

@@ -3,10 +3,16 @@
 const SVG = 'http://www.w3.org/2000/svg';
 const SAFE_LINK = /^(https?:\/\/|mailto:|[/?#])/i;
 
-/** Make an element. Attributes: `class`, `style` (an object), `on…` (a function), `key` (see morph), others as text. */
-export const h = (tag, attributes, ...children) => filled(document.createElement(tag), attributes, children);
+/**
+ * Make an element: `h('p.small', attributes, ...children)`; attributes may be left out. They are `class`, `style` (an
+ * object), `on…` (a function), `key` (see morph), others as text.
+ */
+export function h(tag, ...content) {
+  const [name, ...classes] = tag.split('.');
+  const attributes = content[0]?.constructor === Object ? content.shift() : {};
+  return filled(document.createElement(name), classes.length ? { class: classes.join(' '), ...attributes } : attributes, content);
+}
 
-/** Make an SVG element. */
 export const svg = (tag, attributes, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
 
 function filled(node, attributes, children) {

@@ -7,7 +7,6 @@ let offset = 0; // milliseconds that the platform's clock is ahead of this one
 /** The platform's time now, in milliseconds since 1970. */
 export const now = () => Date.now() + offset;
 
-/** Take the platform's time from the header Date of an answer. */
 export function clockFrom(header) {
   const seen = Date.parse(header ?? '');
   if (!Number.isNaN(seen) && Math.abs(seen - now()) > 2000) offset = seen + 500 - Date.now();
@@ -27,8 +26,7 @@ export function span(ms) {
     .filter(([count], i) => count || !i).map(([count, unit]) => `${count} ${unit}`).join(' ');
 }
 
-/** How long ago, or in how long: `3 m ago`, `in 20 s`, `now`. */
-export function relative(moment) {
+function relative(moment) {
   const left = Date.parse(moment) - now();
   if (Math.abs(left) < 1000) return 'now';
   return left < 0 ? `${span(Math.round(-left / 1000) * 1000)} ago` : `in ${span(Math.round(left / 1000) * 1000)}`;
@@ -45,7 +43,6 @@ export function when(moment, { ago = false } = {}) {
 const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' }); // made once: it takes longer to make than to use
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 
-/** A moment in local time; the day only if it is not today. */
 export function local(moment) {
   const date = new Date(moment);
   return (date.toDateString() === new Date(now()).toDateString() ? TIME : DAY).format(date);
@@ -57,8 +54,4 @@ export const count = (number) => NUMBER.format(number ?? 0);
 export const percent = (share, digits = 0) => (share === null || share === undefined ? '–' : `${(share * 100).toFixed(digits)} %`);
 export const bytes = (size) => (size < 1024 ? `${size} B` : size < 1048576 ? `${(size / 1024).toFixed(1)} KiB` : `${(size / 1048576).toFixed(1)} MiB`);
 
-/** `12 tickets`, `1 ticket`. */
 export const counted = (number, word) => `${count(number)} ${word}${number === 1 ? '' : 's'}`;
-
-/** A long id by its beginning, whole in the title. */
-export const short = (id, length = 8) => h('code', { title: id }, id && id.length > length + 2 ? `${id.slice(0, length)}…` : id ?? '–');

@@ -2,13 +2,11 @@
 
 const WIDTH = 190, HEIGHT = 46, GAP = 12, BETWEEN = 56, PAD = 10, HEAD = 30;
 const TALL = 24; // boxes below each other; more of one level stand side by side
-const LONG = 8; // groups side by side; more of them go to and fro in rows
 const MANY = 150, MANY_CHILDREN = 30; // tickets that are grouped by themselves
 
 /**
  * Lay out tickets. `by` is `level`, `type`, `none` or `` (by itself); `open` has the ids of opened groups and parents.
- * A box has id, x, y, width, height, `ticket` or `type`, and `below`: its children or the tickets of the group, which
- * `inner` says to be shown. `lines` are SVG paths: the dependencies, and those along the critical path.
+ * A box has `ticket` or `type`, and `below`: its children or the tickets of the group; `inner` if they are shown.
  */
 export function layout(tickets, by, open) {
   const graph = { by, open, children: Map.groupBy(tickets, (ticket) => ticket.parent), boxes: [], lines: { plain: '', critical: '' } };
@@ -23,15 +21,14 @@ function scope(tickets, graph, most, tall) {
   const edges = between(tickets, of);
   const columns = [...Map.groupBy(nodes, (node) => node.level)].sort(([a], [b]) => a - b).map(([, column]) => column);
   ordered(columns, edges);
-  const chain = columns.length > LONG && nodes.length === columns.length && nodes.some((node) => !node.ticket);
-  const size = chain ? toAndFro(columns.flat()) : inColumns(columns, tall);
+  const size = placed(columns, tall);
   const place = (x, y) => {
     for (const node of nodes) {
       Object.assign(node, { x: node.x + x, y: node.y + y });
       graph.boxes.push(node);
       node.inner?.place(node.x + PAD, node.y + HEAD);
     }
-    for (const { from, to, critical } of edges) if (!chain || to.turn - from.turn === 1) graph.lines[critical ? 'critical' : 'plain'] += curve(from, to);
+    for (const { from, to, critical } of edges) graph.lines[critical ? 'critical' : 'plain'] += curve(from, to);
   };
   return { ...size, place };
 }
@@ -41,7 +38,7 @@ function grouped(tickets, { by, open }, most) {
   const groups = Map.groupBy(tickets, (ticket) => (kind === 'none' ? ticket.ticket_id : `${ticket.parent ?? ''}:${ticket.level}:${kind === 'type' ? ticket.task_type : ''}`));
   return [...groups].map(([id, below]) => {
     const { level, task_type: type, critical } = below[0];
-    return below.length === 1 ? { id: below[0].ticket_id, level, critical, ticket: below[0] } : { id, level, type: kind === 'type' && type, below, critical: critical || below.some((ticket) => ticket.critical) };
+    return below.length === 1 ? { id: below[0].ticket_id, level, critical, ticket: below[0] } : { id, level, type: kind === 'type' && type, below, critical: below.some((ticket) => ticket.critical) };
   });
 }
 
@@ -64,24 +61,20 @@ function between(tickets, of) {
   return [...edges.values()];
 }
 
-/** Order each column by where its neighbours stand, there and back, so that few lines cross. */
+/** Order each column by where those before it stand, so that few lines cross. */
 function ordered(columns, edges) {
-  const number = (column) => column.forEach((node, index) => { node.at = index / column.length; });
-  const before = Map.groupBy(edges, (edge) => edge.to), after = Map.groupBy(edges, (edge) => edge.from);
-  columns.forEach(number);
-  for (const [list, near, end] of [[columns, before, 'from'], [columns.toReversed(), after, 'to'], [columns, before, 'from']]) {
-    for (const column of list) {
-      for (const node of column) {
-        const known = near.get(node);
-        if (known) node.at = known.reduce((sum, edge) => sum + edge[end].at, 0) / known.length;
-      }
-      column.sort((a, b) => a.at - b.at);
-      number(column);
+  const before = Map.groupBy(edges, (edge) => edge.to);
+  for (const column of columns) {
+    for (const node of column) {
+      const known = before.get(node);
+      node.at = known ? known.reduce((sum, edge) => sum + edge.from.at, 0) / known.length : 0;
     }
+    column.sort((a, b) => a.at - b.at);
+    column.forEach((node, index) => { node.at = index / column.length; });
   }
 }
 
-function inColumns(columns, tall) {
+function placed(columns, tall) {
   const heightOf = (column) => column.reduce((sum, node) => sum + node.height + GAP, -GAP);
   const stacks = columns.map((column) => Array.from({ length: Math.ceil(column.length / tall) }, (_, i) => column.slice(i * tall, (i + 1) * tall)));
   const height = Math.max(0, ...stacks.flat().map(heightOf));
@@ -100,28 +93,7 @@ function inColumns(columns, tall) {
   return { width: Math.max(0, x - BETWEEN), height };
 }
 
-function toAndFro(nodes) {
-  const long = Math.max(5, Math.ceil(Math.sqrt(nodes.length)));
-  let y = 0, width = 0;
-  for (let start = 0; start < nodes.length; start += long) {
-    const row = nodes.slice(start, start + long);
-    row.forEach((node, index) => { node.turn = start + index; });
-    const back = (start / long) % 2;
-    let x = back * (long - row.length) * (WIDTH + BETWEEN);
-    for (const node of back ? row.toReversed() : row) {
-      Object.assign(node, { x, y });
-      x += node.width + BETWEEN;
-    }
-    width = Math.max(width, x - BETWEEN);
-    y += Math.max(...row.map((node) => node.height)) + BETWEEN / 2;
-  }
-  return { width, height: y - BETWEEN / 2 };
-}
-
 function curve(from, to) {
-  if (from.turn !== undefined && from.y !== to.y) return `M${from.x + WIDTH / 2} ${from.y + from.height}L${to.x + WIDTH / 2} ${to.y}`;
-  const back = to.x < from.x;
-  const x = from.x + (back ? 0 : from.width), end = to.x + (back ? to.width : 0), y = from.y + from.height / 2, down = to.y + to.height / 2;
-  const bend = Math.max(-120, Math.min(120, (end - x) / 2));
-  return `M${x} ${y}C${x + bend} ${y} ${end - bend} ${down} ${end} ${down}`;
+  const x = from.x + from.width, y = from.y + from.height / 2, down = to.y + to.height / 2, bend = Math.min(120, (to.x - x) / 2);
+  return `M${x} ${y}C${x + bend} ${y} ${to.x - bend} ${down} ${to.x} ${down}`;
 }

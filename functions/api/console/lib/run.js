@@ -1,5 +1,5 @@
-// What is known of one flow: its record, why it waits, its tickets, its history. All is read once; then the history
-// says what has changed, and records are read again as often as their size allows.
+// What is known of one flow. All is read once; then the history says what has changed, and records are read again as
+// often as their size allows.
 
 import { api, path } from './api.js';
 import { now } from './format.js';
@@ -12,21 +12,21 @@ export const ENDED = new Set(['COMPLETED', 'FAILED', 'CANCELLED', 'COMPENSATED',
 const MOMENTS = { ASSIGNED: 'assigned_at', RUNNING: 'started_at', COMPLETED: 'completed_at', FAILED: 'completed_at', CANCELLED: 'completed_at', SKIPPED: 'completed_at' };
 const time = (moment) => Date.parse(moment ?? '');
 
-/** How long a ticket can still wait (PENDING) or be worked on; null at its end: TicketView.slack_ms, as it is now. */
+/** TicketView.slack_ms, as it is now. */
 export const slackOf = (ticket) => (ENDED.has(ticket.status) ? null : time(ticket.status === 'PENDING' ? ticket.latest_start : ticket.sla.deadline) - now());
 
-/** How long the last attempt has worked, in milliseconds; null before it begins. */
+/** Milliseconds that the last attempt has worked; null before it begins. */
 export const tookOf = (ticket) => (ticket.started_at ? (ENDED.has(ticket.status) ? time(ticket.completed_at) : now()) - time(ticket.started_at) : null);
 
 /** One flow as its page shows it; `changed` is called when there is more to show. */
 export class Run {
   flow = null;
   why = null;
-  tickets = new Map(); // by id, in the order of the plan; children behind
+  tickets = new Map(); // by id
   readings = 0; // how often the tickets were read: dependencies may have changed
   entries = []; // the history, oldest first
   moves = new Map(); // by ticket id, the entries that changed its status
-  complete = false; // tickets and history were read to their end
+  complete = false; // all was read once
   error = null;
   #due = {};
   #readFrom = 0;
@@ -40,8 +40,7 @@ export class Run {
     signal.addEventListener('abort', () => clearTimeout(this.timer));
   }
 
-  /** Read the flow alone: enough for a first view. */
-  begin = () => this.#paced('flow', async () => { this.flow = await this.get(path`/api/v1/flows/${this.id}`); });
+  begin = () => this.#paced('flow', async () => { this.flow = await this.get(path`flows/${this.id}`); });
 
   /** Bring all up to date; asked while at work, it does it once more. */
   async refresh() {
@@ -52,7 +51,7 @@ export class Run {
       while (this.#again) {
         this.#again = false;
         await this.begin();
-        const asked = this.#paced('why', async () => { this.why = await this.get(path`/api/v1/why/${this.id}`); });
+        const asked = this.#paced('why', async () => { this.why = await this.get(path`why/${this.id}`); });
         if (this.#stale) await this.#paced('tickets', () => this.#readTickets());
         await this.#paced('history', () => this.#readHistory());
         await asked;
@@ -84,7 +83,7 @@ export class Run {
     this.#stale = false;
     let cursor;
     do {
-      const page = await this.get(path`/api/v1/flows/${this.id}/tickets`, { limit: PAGE, cursor });
+      const page = await this.get(path`flows/${this.id}/tickets`, { limit: PAGE, cursor });
       for (const ticket of page.items) known.set(ticket.ticket_id, ticket);
       ({ cursor } = page);
       if (this.readings && cursor) continue;
@@ -98,7 +97,7 @@ export class Run {
   async #readHistory() {
     let items;
     do {
-      ({ items } = await this.get(path`/api/v1/flows/${this.id}/history`, { limit: PAGE, after: this.entries.at(-1)?.seq }));
+      ({ items } = await this.get(path`flows/${this.id}/history`, { limit: PAGE, after: this.entries.at(-1)?.seq }));
       items.forEach((entry) => this.#take(entry));
       if (items.length === PAGE) this.changed();
     } while (items.length === PAGE);

@@ -1,4 +1,4 @@
-// How a person gets in: by an API key, or at the identity provider (authorization code flow with PKCE). For this tab alone.
+// How a person gets in, for this tab: by an API key, or at the identity provider (authorization code flow with PKCE).
 
 import { api, key, Problem } from './api.js';
 import { h } from './dom.js';
@@ -30,32 +30,31 @@ export async function returned() {
   history.replaceState(null, '', attempt?.back.startsWith(HOME) ? attempt.back : HOME);
   if (attempt?.state !== said.get('state')) throw new Problem(401, { detail: 'This answer of the provider belongs to no sign-in of this tab. Sign in again.' });
   if (said.has('error')) throw new Problem(401, { detail: `The provider did not sign you in: ${said.get('error_description') ?? said.get('error')}` });
-  const { access_token: token } = await api.post('/api/v1/session', { code: said.get('code'), code_verifier: attempt.verifier, nonce: attempt.nonce });
+  const { access_token: token } = await api.post('session', { code: said.get('code'), code_verifier: attempt.verifier, nonce: attempt.nonce });
   key.set(token);
 }
 
-/** Show the sign-in page. `error` says why; `done` is called once there is a key. */
+/** Show the sign-in page; `done` is called once there is a key. */
 export async function signIn(main, error, done) {
   const had = key.get() !== null;
   key.forget();
-  const wrong = h('p', { class: 'bad', role: 'alert' }, error.code === 'expired_token' ? 'The sign-in has expired: sign in again.' : had ? `The key was refused: ${error.message}` : error.code === 'missing_key' ? '' : error.message);
-  const provider = h('div', {});
+  const wrong = h('p.bad', { role: 'alert' }, error.code === 'expired_token' ? 'The sign-in has expired: sign in again.' : had ? `The key was refused: ${error.message}` : error.code === 'missing_key' ? '' : error.message);
+  const provider = h('div');
   const use = (event) => {
     event.preventDefault();
     key.set(event.target.elements.key.value.trim());
     done();
   };
   document.title = 'Sign in · Flow C';
-  main.replaceChildren(h('form', { class: 'sign-in panel', onsubmit: use }, h('h1', {}, 'Sign in'), wrong, provider,
-    h('p', {}, 'This platform asks for an API key. An administrator makes one: flowc keys create.'),
+  main.replaceChildren(h('form.sign-in.panel', { onsubmit: use }, h('h1', 'Sign in'), wrong, provider,
     field('API key', h('input', { name: 'key', type: 'password', required: true, autocomplete: 'off' })),
-    h('p', { class: 'small' }, 'It is kept for this tab, until the tab is closed.'), h('button', { class: 'main' }, 'Sign in')));
+    h('p.small', 'An administrator makes one: flowc keys create. It is kept until the tab is closed.'), h('button.main', 'Sign in')));
   main.querySelector('[name=key]').focus();
-  const { sign_in: offer } = await api.get('/api/v1/session').catch(() => ({}));
+  const { sign_in: offer } = await api.get('session').catch(() => ({}));
   if (!offer) return;
   const { host } = new URL(offer.issuer);
-  provider.append(!crypto.subtle ? h('p', { class: 'warn' }, `Signing in with ${host} needs HTTPS: open the console at its https address.`)
-    : !offer.authorization_endpoint ? h('p', { class: 'warn' }, `${host} does not answer now; try again in a minute.`)
+  provider.append(!crypto.subtle ? h('p.warn', `Signing in with ${host} needs HTTPS: open the console at its https address.`)
+    : !offer.authorization_endpoint ? h('p.warn', `${host} does not answer now; try again in a minute.`)
       : button(`Sign in with ${host}`, () => leave(offer).catch((problem) => { wrong.textContent = problem.message; }), { class: 'main', autofocus: true }));
   provider.querySelector('button')?.focus();
 }

@@ -18,8 +18,8 @@ export function virtual(ctx, name, items, size, row, label, above) {
     Object.assign(spot, { top: box.scrollTop, height: box.clientHeight });
     if (Math.abs(start() - first) > AROUND / 2) soon(ctx.local, ctx.render);
   };
-  return h('div', { class: 'virtual', key: name, tabindex: '0', role: 'region', 'aria-label': label, onscroll }, above,
-    h('div', { class: 'space', role: 'list', style: { height: `${items.length * size}px` } }, h('div', { style: { transform: `translateY(${first * size}px)` } },
+  return h('div.virtual', { key: name, tabindex: '0', role: 'region', 'aria-label': label, onscroll }, above,
+    h('div.space', { role: 'list', style: { height: `${items.length * size}px` } }, h('div', { style: { transform: `translateY(${first * size}px)` } },
       items.slice(first, first + Math.ceil(spot.height / size) + 2 * AROUND).map((item, index) => row(item, first + index)))));
 }
 

@@ -10,30 +10,29 @@ import { once, virtual } from '../../lib/virtual.js';
 const SAME = 0.2; // work that took up to this share more or less counts as the same
 
 export function compare(ctx, { flow, tickets }) {
-  const runs = once(ctx, 'runs', async () => (await api.all('/api/v1/flows', { plan: flow.plan_id }, { most: 200 })).filter((one) => one.flow_id !== flow.flow_id));
+  const runs = once(ctx, 'runs', async () => (await api.all('flows', { plan: flow.plan_id }, { most: 200 })).filter((one) => one.flow_id !== flow.flow_id));
   const id = ctx.query.other ?? runs?.[0]?.flow_id;
-  const other = id && once(ctx, id, async () => ({ flow: await api.get(path`/api/v1/flows/${id}`), tickets: await api.all(path`/api/v1/flows/${id}/tickets`, {}, { most: Infinity }) }));
+  const other = id && once(ctx, id, async () => ({ flow: await ctx.get(path`flows/${id}`), tickets: await api.all(path`flows/${id}/tickets`) }));
   const failed = [runs, other].find((one) => one instanceof Error);
-  if (failed) return h('p', { class: 'bad', role: 'alert' }, failed.message);
-  if (runs && !id) return empty('No other run of this plan', 'Flows with the same plan id are compared. A plan runs again by a schedule, or when it is submitted under a new decision id:', h('code', {}, 'flowc submit plan.json'));
-  if (!runs || !other) return h('p', { class: 'loading' }, 'Reading…');
+  if (failed) return h('p.bad', { role: 'alert' }, failed.message);
+  if (runs && !id) return empty('No other run of this plan', 'A plan runs again by a schedule, or when it is submitted under a new decision id.');
+  if (!runs || !other) return h('p.loading', 'Reading…');
   const rows = pairs(tickets.values(), other.tickets);
   return [
     field('Compare with', select(runs.map((one) => [one.flow_id, `${words(one.status)} · ${local(one.received_at)} · ${one.decision_id}`]), id, (value) => ctx.set({ other: value }))),
-    table([{ name: 'Run', cell: (one) => flowLink(one.flow_id, one === flow ? 'this run' : 'the other run') }, { name: 'Status', cell: (one) => badge(one.status) }, { name: 'SLA', cell: slaBar },
-      { name: 'Took', cell: (one) => span(one.total_duration_ms) }, { name: 'Retries', cell: (one) => one.retries }], [flow, other.flow], undefined, 'Both runs'),
-    panel(`${counted(rows.length, 'task')}, ${rows.filter(({ why }) => why).length} differ`, virtual(ctx, 'pairs', rows, 30, ({ task, left, right, why }) => h('div', { class: 'line pair', role: 'listitem', key: task },
-      h('span', { title: task }, task), side(left), side(right), h('b', {}, why)), 'Tasks of both runs', h('div', { class: 'line pair soft' }, ['Task', 'This run', 'The other run', 'Difference'].map((text) => h('span', {}, text))))),
+    table([['Run', (one) => flowLink(one.flow_id, one === flow ? 'this run' : 'the other run')], ['Status', (one) => badge(one.status)], ['SLA', slaBar],
+      ['Took', (one) => span(one.total_duration_ms)]], [flow, other.flow], undefined, 'Both runs'),
+    panel(`${counted(rows.length, 'task')}, ${rows.filter(({ why }) => why).length} differ`, virtual(ctx, 'pairs', rows, 30, ({ task, left, right, why }) => h('div.line.pair', { role: 'listitem', key: task },
+      h('span', { title: task }, task), side(left), side(right), h('b', why)), 'Tasks of both runs: this one, the other one')),
   ];
 }
 
-const side = (ticket) => h('span', {}, ticket ? [badge(ticket.status), ` ${span(tookOf(ticket))} ${ticket.worker_id ?? ''}`] : '–');
+const side = (ticket) => h('span', ticket ? [badge(ticket.status), ` ${span(tookOf(ticket))} ${ticket.worker_id ?? ''}`] : '–');
 
 function pairs(these, those) {
-  const by = new Map();
-  for (const left of these) by.set(left.task_id, { task: left.task_id, left });
-  for (const right of those) by.set(right.task_id, { task: right.task_id, ...by.get(right.task_id), right });
-  return [...by.values()].map((row) => ({ ...row, ...difference(row) })).sort((a, b) => b.weight - a.weight);
+  const by = new Map(those.map((right) => [right.task_id, { right }]));
+  for (const left of these) by.set(left.task_id, { ...by.get(left.task_id), left });
+  return [...by].map(([task, pair]) => ({ task, ...pair, ...difference(pair) })).sort((a, b) => b.weight - a.weight);
 }
 
 /** What differs in words, and how much: the status before the time, the time before the worker. */

@@ -16,21 +16,21 @@ export function history(ctx, run) {
   const index = chosen < 0 ? last : chosen, entry = entries[index];
   if (ctx.local.then?.seq !== entry.seq) ctx.local.then = run.at(entry.seq);
   const go = (to) => {
-    const box = document.querySelector('.page.flow .events .virtual'), top = to * ROW;
-    document.querySelector('.page.flow [type=range]').value = to; // a field keeps its value when the page is drawn again
+    const box = document.querySelector('.events .virtual'), top = to * ROW;
+    document.querySelector('[type=range]').value = to; // a field keeps its value when the page is drawn again
     if (top < box.scrollTop || top > box.scrollTop + box.clientHeight - ROW) box.scrollTop = top - box.clientHeight / 2;
     ctx.set({ at: entries[to].seq });
   };
   const step = (text, to) => button(text, () => go(to), { disabled: to < 0 || to > last });
   return [
-    h('div', { class: 'row' }, step('‹ Previous', index - 1), step('Next ›', index + 1),
+    h('div.row', step('‹ Previous', index - 1), step('Next ›', index + 1),
       h('input', { type: 'range', class: 'grow', min: '0', max: String(last), value: String(index), 'aria-label': 'Event', oninput: (event) => go(Number(event.target.value)) })),
-    h('p', { 'aria-live': 'polite' }, `Event ${count(index + 1)} of ${count(last + 1)} · `, when(entry.at), ' · ', h('b', {}, entry.task_id ?? 'flow'), ' ', change(entry), ' · the flow was ', badge(ctx.local.then.flow)),
-    entry.detail.reason?.message && h('p', { class: 'text bad' }, entry.detail.reason.message),
+    h('p', { 'aria-live': 'polite' }, `Event ${count(index + 1)} of ${count(last + 1)} · `, when(entry.at), ' · ', h('b', entry.task_id ?? 'flow'), ' ', change(entry), ' · the flow was ', badge(ctx.local.then.flow)),
+    entry.detail.reason?.message && h('p.text.bad', entry.detail.reason.message),
     graph(ctx, run, ctx.local.then),
-    h('div', { class: 'events' }, virtual(ctx, 'events', entries, ROW, (one, place) => h('div', { class: `line${place === index ? ' on' : ''}`, role: 'listitem', key: one.seq },
-      button(count(place + 1), () => go(place), { class: 'quiet', 'aria-label': `State after event ${place + 1}`, 'aria-pressed': String(place === index) }), h('span', { class: 'wide' }, when(one.at)),
-      h('span', { class: 'name' }, one.ticket_id ? ticketLink(one.ticket_id, one.task_id) : 'flow'), h('span', { class: 'change' }, change(one)),
-      h('span', { class: 'soft' }, [one.cause, one.worker_id, one.attempt && `attempt ${one.attempt}`].filter(Boolean).join(' · '))), 'Events')),
+    h('div.events', virtual(ctx, 'events', entries, ROW, (one, place) => h('div', { class: `line${place === index ? ' on' : ''}`, role: 'listitem', key: one.seq },
+      button(count(place + 1), () => go(place), { class: 'quiet', 'aria-label': `State after event ${place + 1}`, 'aria-pressed': String(place === index) }), h('span.wide', when(one.at)),
+      h('span.name', one.ticket_id ? ticketLink(one.ticket_id, one.task_id) : 'flow'), h('span.change', change(one)),
+      h('span.soft', [one.cause, one.worker_id, one.attempt && `attempt ${one.attempt}`].filter(Boolean).join(' · '))), 'Events')),
   ];
 }
