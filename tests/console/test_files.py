@@ -17,7 +17,7 @@ from tests.support.processes import Platform
 KEY = "k" * 40
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 LARGEST = 150_000
-"""Bytes of all files together, as they are sent."""
+"""Bytes of all files together; a browser gets half of it, compressed."""
 
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
 CONTENTS = {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in FILES}
@@ -121,7 +121,7 @@ class TestServed:
 class TestContent:
     def test_all_files_together_are_small_and_each_is_served(self) -> None:
         assert {names(path) for path in FILES} == files().keys()
-        sizes = {name: len(gzip.compress(content)) for name, content in CONTENTS.items()}
+        sizes = {name: len(content) for name, content in CONTENTS.items()}
         assert sum(sizes.values()) < LARGEST, sizes
 
     @pytest.mark.parametrize("path", FILES, ids=names)

@@ -14,7 +14,6 @@ async function leave({ authorization_endpoint: endpoint, client_id: client, scop
   const attempt = { state: random(), nonce: random(), verifier: random(), back: location.pathname + location.search };
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(attempt.verifier));
   const url = new URL(endpoint);
-  if (!/^https?:$/.test(url.protocol)) throw new Problem(0, { detail: 'The provider names no web address to sign in at.' });
   const asked = { response_type: 'code', client_id: client, scope, redirect_uri: location.origin + HOME, state: attempt.state, nonce: attempt.nonce, code_challenge: base64(new Uint8Array(digest)), code_challenge_method: 'S256' };
   for (const [name, value] of Object.entries(asked)) url.searchParams.set(name, value);
   sessionStorage.setItem(ATTEMPT, JSON.stringify(attempt));

@@ -46,9 +46,11 @@ export function parts(list) {
     list.filter((part) => part.count).map((part) => h('i', { class: part.tone, style: { width: `${(part.count / all) * 100}%` } })));
 }
 
+const RANK = 'good bad busy warn plain';
 /** A bar of tickets by status, `all` of them, and the same as text. */
 export function tally(counts, all) {
-  const list = Object.entries(counts).filter(([, number]) => number).map(([status, number]) => ({ tone: tone(status), count: number, label: words(status) }));
+  const list = Object.entries(counts).filter(([, number]) => number).map(([status, number]) => ({ tone: tone(status), count: number, label: words(status) }))
+    .sort((one, other) => RANK.indexOf(one.tone) - RANK.indexOf(other.tone));
   return [parts([...list, { tone: 'none', count: Math.max(0, all - list.reduce((sum, one) => sum + one.count, 0)), label: 'to do' }]),
     h('p.small.soft', list.map((one) => `${count(one.count)} ${one.label}`).join(' · ') || counted(all, 'ticket'))];
 }

@@ -60,6 +60,6 @@ function critical({ flow, tickets, complete }) {
   return h('span', { title: tasks.map((ticket) => ticket.task_id).join(' → ').slice(0, 2000) }, `◆ ${span(flow.critical_path_ms)} estimated${left ? `, ${span(left)} of it to do` : ''}`);
 }
 
-const steps = (flow) => h('ol.steps', { 'aria-label': 'Steps' }, flow.steps.map((step) => h('li', { class: tone(step.status), title: [step.started_at, step.completed_at].filter(Boolean).join(' to ') },
+const steps = (flow) => h('ol.steps', { 'aria-label': 'Steps' }, flow.steps.map((step) => h('li', { class: tone(step.status) },
   h('div', h('b', step.step), ` ${words(step.name)}`), h('span.badge', step.status === 'skipped' && isOpen(flow) ? 'not yet' : words(step.status)),
   h('span.soft.small', [step.duration_ms !== null && ` ${span(step.duration_ms)}`, step.attempts > 1 && ` · ${count(step.attempts)} times`]))));

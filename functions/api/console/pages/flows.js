@@ -61,14 +61,16 @@ function filters(ctx) {
       ctx.set({ ...Object.fromEntries(FILTERS.map((name) => [name, said.getAll(name).map((text) => text.trim()).filter(Boolean).join()])), cursor: '' });
     }, 300);
   };
+  const hint = 'Text in ids, labels and reasons';
   const text = (name, label, more = {}) => field(label, h('input', { name, value: query[name] ?? '', ...more }));
+  const time = (name, label) => text(name, label, { type: 'datetime-local', value: /^[-\dT:]{16,19}$/.exec(query[name]) });
   const tick = (name, value, label) => h('label.nowrap.small', h('input', { type: 'checkbox', name, value, checked: query[name]?.split(',').includes(value) }), ` ${label}`);
   return h('form', { key: `filters${local.version}`, class: 'filters', role: 'search', oninput: typed, onsubmit: (event) => event.preventDefault() },
-    h('input', { type: 'search', name: 'text', value: query.text ?? '', maxlength: '200', 'data-search': true, 'aria-label': 'Text in ids, labels and reasons', placeholder: 'Text in ids, labels and reasons' }),
+    h('input', { type: 'search', name: 'text', value: query.text ?? '', maxlength: '200', 'data-search': true, 'aria-label': hint, placeholder: hint }),
     h('details', { open: local.more, ontoggle: (event) => { local.more = event.target.open; } }, h('summary', 'Filters'),
       h('fieldset.row', h('legend.small.soft', 'Status'), STATUSES.map((status) => tick('status', status, words(status))), tick('at_risk', 'true', 'SLA at risk')),
       h('div.grid.fields', text('plan', 'Plan, by id or name'), text('intent', 'Intent'), text('decision', 'Decision'), text('label', 'Labels', { placeholder: 'team:red, env:prod' }),
-        field('Priority', select([['', 'Any'], ...PRIORITIES], query.priority ?? '', () => {}, { name: 'priority' })), text('since', 'Arrived after', { type: 'datetime-local' }), text('until', 'Arrived before', { type: 'datetime-local' }))));
+        field('Priority', select([['', 'Any'], ...PRIORITIES], query.priority ?? '', () => {}, { name: 'priority' })), time('since', 'Arrived after'), time('until', 'Arrived before'))));
 }
 
 const chips = (ctx, names) => names.length > 0 && h('div.row', names.map((name) => button(`${words(name)}: ${words(ctx.query[name]).replaceAll(',', ', ')} ✕`,
