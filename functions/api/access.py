@@ -152,7 +152,7 @@ class FrontDoor:
                 return None
         if refusal is not None or self._off:
             return refusal
-        text = "a client has to send its key: X-API-Key: <key>, or a bearer token"
+        text = "a client has to send a key that is known here: X-API-Key: <key>, or a bearer token"
         return problem(401, "missing_key", text, HEADERS[401])
 
     def _misdirected(self, scope: Message, headers: Headers) -> Response | None:

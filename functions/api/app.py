@@ -150,8 +150,8 @@ def create_app(services: ApiServices) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
+    app.state.methods = {**methods_of(app.routes), **METHODS}  # the document, and all that it lists
     app.router.routes += ROUTES
-    app.state.methods = METHODS
     console_files.install(app)
     app.add_middleware(HotRoutes, routes=[route for route in ROUTES if isinstance(route, HotRoute)])
     limiter = services.limiter

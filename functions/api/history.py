@@ -77,9 +77,11 @@ async def _stream(services: ApiServices, flow_id: str | None, after: int) -> Asy
     loop, feed, views = asyncio.get_running_loop(), services.changes, services.ports.views
     until = loop.time() + LONGEST_STREAM
     with suppress(FlowcError):
-        follower, read_until = await feed.follow(views, services.ended, flow_id, after)
+        newest = await views.last_seq()
+        follower, read_until = await feed.follow(views, services.ended, flow_id, min(after, newest))
         try:
-            told = await missed(views, flow_id, after, read_until)
+            # A number that was never given out is of another history: one that was there before a restore.
+            told = await missed(views, flow_id, after, read_until) if after <= newest else None
             if told is None:
                 yield f'event: reset\nid: {read_until}\ndata: {{"seq": {read_until}}}\n\n'.encode()
             else:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.async_api import (
     Browser,
     BrowserContext,
@@ -21,7 +20,6 @@ from playwright.async_api import (
     expect,
 )
 
-from functions.api.console_files import FOLDER
 from tests.conftest import ROOT, require
 
 CHROMIUM = ROOT / ".venv" / "browser" / "chromium"
@@ -48,12 +46,6 @@ document.addEventListener('securitypolicyviolation',
 """Runs before every page. A script of an attack sets `window.attacked`."""
 
 expect.set_options(timeout=PATIENCE_MS)
-
-
-def needs(*pages: str) -> pytest.MarkDecorator:
-    """Skip a test of pages that are not there yet."""
-    absent = [page for page in pages if not (FOLDER / "pages" / f"{page}.js").exists()]
-    return pytest.mark.skipif(bool(absent), reason=f"no page yet: {', '.join(absent)}")
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """The files of the console: who gets them and with which headers, and what may not be in them."""
 
 import asyncio
-import gzip
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path

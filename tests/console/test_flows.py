@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.console.browser import Person, needs, title
+from tests.console.browser import Person, title
 from tests.support.processes import Platform
 from tests.support.world import decision, task
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), needs("flows", "stuck")]
+pytestmark = [pytest.mark.asyncio(loop_scope="session")]
 
 ATTACK = "<img src=x onerror='window.attacked=1'>"
 NOBODY = "submarines"
@@ -58,6 +58,20 @@ async def test_filters_are_in_the_address_and_can_be_taken_away(person: Person, 
     await expect(rows(page)).to_have_count(3)
     await page.get_by_role("searchbox", name="Text in ids").fill("there is no such flow")
     await expect(page.get_by_role("main")).to_contain_text("No flow fits")
+
+
+async def test_the_time_of_a_flow_that_waits_for_a_person_stands_still(person: Person, platform: Platform) -> None:
+    name = f"p{uuid4().hex[:6]}"
+    await waiting(platform, name, ["still"])
+    page = await listed(person, text=name)
+    bar = rows(page).first.locator(".sla")
+    await expect(bar).to_have_attribute("data-tick", "")
+    await page.get_by_role("link", name=f"{name}-still").click()
+    await page.get_by_role("button", name="Pause").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    await expect(page.locator(".head .badge").first).to_have_text("paused")
+    await expect(page.locator(".head .sla")).to_contain_text("left")
+    await expect(page.locator(".head .sla[data-tick]")).to_have_count(0)
 
 
 async def test_new_flows_come_by_themselves_but_not_under_the_hand(person: Person, platform: Platform) -> None:

@@ -6,16 +6,16 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.console.browser import Person, needs, sign_in, title
+from tests.console.browser import Person, sign_in, title
 from tests.console.browser import person as somebody
 from tests.support.processes import Platform, running_platform
+from tests.support.world import decision, task
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 KEY = "k" * 40
 
 
-@needs("flows")
 async def test_a_browser_at_the_root_is_shown_the_flows(person: Person) -> None:
     page = await person.tab("/")
     await expect(page).to_have_url(f"{person.url}/console/flows")
@@ -40,7 +40,13 @@ async def test_an_address_that_cannot_be_decoded_is_a_page_like_others(person: P
     await expect(title(page, "Incidents")).to_be_visible()
 
 
-@needs("flows")
+async def test_a_word_of_the_language_is_no_tab(person: Person, platform: Platform) -> None:
+    flow_id = await platform.submit(decision(task("a")))
+    for word in ("__proto__", "constructor", "toString"):
+        page = await person.tab(f"/console/flows/{flow_id}?tab={word}")
+        await expect(page.get_by_role("tab", name="Graph")).to_have_attribute("aria-selected", "true")
+
+
 async def test_letters_lead_to_pages_and_say_what_they_do(person: Person) -> None:
     page = await person.tab("/console/incidents")
     await expect(title(page, "Incidents")).to_be_visible()
@@ -95,7 +101,6 @@ class TestKey:
         await page.reload()
         await expect(title(page, "Incidents")).to_be_visible()
 
-    @needs("flows")
     async def test_the_key_is_kept_for_the_tab_alone_and_forgotten_at_the_end(self, stranger: Person) -> None:
         first = await stranger.tab("/console/incidents")
         await sign_in(first, KEY)

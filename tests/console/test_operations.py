@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.console.browser import Person, needs, title
+from tests.console.browser import Person, title
 from tests.console.browser import person as somebody
 from tests.support.http_world import DECISION
 from tests.support.identity_provider import AUDIENCE, CLIENT, SignInIssuer
@@ -17,7 +17,7 @@ from tests.support.loopback import Loopback
 from tests.support.processes import Platform, running_platform
 from tests.support.world import decision, task
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), needs("inbox", "settings")]
+pytestmark = [pytest.mark.asyncio(loop_scope="session")]
 
 ATTACK = "<img src=x onerror='window.attacked=1'>"
 FORM: dict[str, Any] = {

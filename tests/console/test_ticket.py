@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.console.browser import Person, needs, title
+from tests.console.browser import Person, title
 from tests.support.processes import Platform
 from tests.support.world import decision, task
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), needs("ticket")]
+pytestmark = [pytest.mark.asyncio(loop_scope="session")]
 
 ATTACK = "<img src=x onerror='window.attacked=1'>"
 

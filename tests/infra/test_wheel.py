@@ -48,7 +48,17 @@ def test_the_wheel_holds_both_packages_with_their_data_and_nothing_else(wheel: P
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert found == ours
-    assert {path.rpartition(".")[2] for path in found} == {"binpb", "py", "json", "sql", "typed"}
+    assert {path.rpartition(".")[2] for path in found} == {
+        "binpb",
+        "css",
+        "html",
+        "js",
+        "json",
+        "py",
+        "sql",
+        "svg",
+        "typed",
+    }
     assert {"functions/_cost/prices.json", "functions/_cli/sample_decision.json", "flowc/py.typed"} <= found
 
 

@@ -401,7 +401,7 @@ async def test_a_ticket_that_does_not_exist_is_a_404(api: Api, path: str) -> Non
 async def test_every_wrong_parameter_is_named(api: Api) -> None:
     answer = await api.client.get("/api/v1/flows", params={"limit": "many", "status": "odd", "cursor": "x" * 300})
     document = problem_of(answer, 422, "invalid_data")
-    assert sorted(error["where"] for error in document["errors"]) == ["query.cursor", "query.limit", "query.status"]
+    assert sorted(error["where"] for error in document["errors"]) == ["query.cursor", "query.limit", "query.status[0]"]
     for limit in (0, 501, -1):
         problem_of(await api.client.get("/api/v1/tickets", params={"limit": limit}), 422, "invalid_data")
     problem_of(await api.client.get("/api/v1/events", params={"after": 2**63}), 422, "invalid_data")

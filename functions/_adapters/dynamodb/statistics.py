@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from functions._adapters.documents import fill_async
 from functions._adapters.dynamodb import keys
@@ -59,11 +60,14 @@ class DynamoStatistics:
     async def under_way(self, limit: int) -> Sequence[Flow]:
         """Return flows that have not ended; of each risk band those with the earliest deadlines are found first."""
         found: list[Flow] = []
+
+        async def read(band: RiskBand, number: int) -> tuple[int, list[Flow]]:
+            entries = await self._table.query(f"LIVE#{band.value}", index="standing", keys=STANDING, limit=number)
+            return len(entries), [flow for flow in await self._flows(entries) if flow.ended_at is None]
+
         for band in RiskBand:
-            left = limit - len(found)
-            if left > 0:
-                entries = await self._table.query(f"LIVE#{band.value}", index="standing", keys=STANDING, limit=left)
-                found += [flow for flow in await self._flows(entries) if flow.ended_at is None]
+            if len(found) < limit:
+                found += await fill_async(limit - len(found), partial(read, band))
         return found
 
     async def _flows(self, entries: Sequence[Item]) -> list[Flow]:

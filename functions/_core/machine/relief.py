@@ -34,7 +34,7 @@ async def beside(omitted: Ticket, live: Mapping[str, Ticket], store: FlowStore) 
     while frontier:
         if len(before) + len(frontier) > RELIEVED:
             return {}
-        found = await store.tickets(frontier, omitted.flow_id)
+        found = await store.tickets(sorted(frontier), omitted.flow_id)  # in an order that is the same in any process
         fresh_ones = {ticket_id: one for ticket_id, one in found.items() if one.live}
         before |= fresh_ones
         frontier = {one for ticket in fresh_ones.values() for one in ticket.dependencies} - before.keys()
@@ -42,8 +42,8 @@ async def beside(omitted: Ticket, live: Mapping[str, Ticket], store: FlowStore) 
     others = after_them - live.keys()
     if len(others) > RELIEVED:
         return {}
-    known = {one: live[one] for one in after_them & live.keys()}
-    return skipped | before | known | dict(await store.tickets(others, omitted.flow_id) if others else {})
+    known = {one: live[one] for one in sorted(after_them & live.keys())}
+    return skipped | before | known | dict(await store.tickets(sorted(others), omitted.flow_id) if others else {})
 
 
 def relieve(builder: StepBuilder, omitted: Ticket, around: RelatedTickets) -> None:

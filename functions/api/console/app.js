@@ -85,7 +85,7 @@ async function show() {
       return signIn(main(), error, show);
     }
     if (!(error instanceof Problem)) console.error(error);
-    main().replaceChildren(trouble(error, reload));
+    main().replaceChildren(trouble(error, page ? reload : show));
   }
 
   function news(changes, due = false) {

@@ -39,7 +39,7 @@ async function request(method, url, body, signal) {
     answer = await fetch(new URL(url, location.origin + API), { method, signal, headers: headers({ 'content-type': 'application/json' }), body: body && JSON.stringify(body) });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem(0, { detail: 'The platform does not answer. It may be starting again; this page tries again.' });
+    throw new Problem(0, { detail: 'The platform does not answer; this page tries again.' });
   }
   clockFrom(answer.headers.get('date'));
   const text = await answer.text();
@@ -77,7 +77,8 @@ export function follow(listener) {
 }
 
 const tell = (changes) => LISTENERS.forEach((listener) => listener(changes));
-let running = false;
+let running = false, stream;
+document.addEventListener('visibilitychange', () => document.hidden && stream?.abort()); // a browser has six connections
 
 async function news() {
   if (running) return;
@@ -86,7 +87,8 @@ async function news() {
   while (LISTENERS.size) {
     if (document.hidden) await new Promise((done) => document.addEventListener('visibilitychange', done, { once: true }));
     try {
-      const answer = await fetch(`${API}events`, { headers: headers({ accept: 'text/event-stream', ...(last ? { 'last-event-id': last } : {}) }) });
+      stream = new AbortController();
+      const answer = await fetch(`${API}events`, { signal: stream.signal, headers: headers({ accept: 'text/event-stream', ...(last ? { 'last-event-id': last } : {}) }) });
       const streams = answer.ok && answer.headers.get('content-type')?.startsWith('text/event-stream');
       if (streams) last = await heard(answer.body, last);
       else answer.body?.cancel();
@@ -104,7 +106,7 @@ async function heard(body, last) {
   let text = '';
   for (;;) {
     const { done, value } = await reader.read();
-    if (done || !LISTENERS.size || document.hidden) break;
+    if (done || !LISTENERS.size) break;
     const messages = (text + value).split('\n\n');
     text = messages.pop();
     const changes = [];
@@ -113,7 +115,7 @@ async function heard(body, last) {
       const data = /^data: ?(.+)$/m.exec(message)?.[1];
       if (data) changes.push(JSON.parse(data));
     }
-    if (changes.length) tell(changes);
+    if (changes.length) tell(changes.every((one) => one.type) ? changes : null);
   }
   reader.cancel();
   return last;

@@ -32,7 +32,7 @@ function relative(moment) {
   return left < 0 ? `${span(Math.round(-left / 1000) * 1000)} ago` : `in ${span(Math.round(left / 1000) * 1000)}`;
 }
 
-/** A moment as a `<time>`: local, or how long ago with `ago`; its title is UTC. It counts by itself. */
+/** A moment as a `<time>`: local, or how long ago with `ago`; its title is UTC. */
 export function when(moment, { ago = false } = {}) {
   if (!moment) return '–';
   const text = () => (ago ? relative(moment) : local(moment));

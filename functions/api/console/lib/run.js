@@ -55,7 +55,7 @@ export class Run {
         if (this.#stale) await this.#paced('tickets', () => this.#readTickets());
         await this.#paced('history', () => this.#readHistory());
         await asked;
-        this.error = null;
+        if (this.error) this.changed(this.error = null);
       }
     } catch (error) {
       if (error.name === 'AbortError') return;

@@ -46,7 +46,7 @@ export async function signIn(main, error, done) {
   };
   document.title = 'Sign in · Flow C';
   main.replaceChildren(h('form.sign-in.panel', { onsubmit: use }, h('h1', 'Sign in'), wrong, provider,
-    field('API key', h('input', { name: 'key', type: 'password', required: true, autocomplete: 'off' })),
+    field('API key', h('input', { name: 'key', type: 'password', required: true, pattern: '\\s*[!-~]+\\s*', autocomplete: 'off' })),
     h('p.small', 'An administrator makes one: flowc keys create. It is kept until the tab is closed.'), h('button.main', 'Sign in')));
   main.querySelector('[name=key]').focus();
   const { sign_in: offer } = await api.get('session').catch(() => ({}));

@@ -29,11 +29,11 @@ export const workerLink = (id) => (id ? link(to.worker(id), id) : '–');
 
 /** How much of an SLA is used, and what is left; it counts by itself while the flow is open. */
 export function slaBar(flow) {
-  const from = Date.parse(flow.received_at), until = Date.parse(flow.sla_deadline), ended = flow.ended_at && Date.parse(flow.ended_at);
+  const until = Date.parse(flow.sla_deadline), ended = flow.ended_at, still = ended || /PAUSED|APPROVAL/.test(flow.status); // a person is waited for
   const drawn = () => {
-    const at = ended || now(), left = until - at, used = Math.min(1, Math.max(0, (at - from) / Math.max(1, until - from)));
-    const state = left < 0 ? 'bad' : !ended ? (flow.announced === 'at_risk' || used > 0.8 ? 'warn' : 'good') : flow.status === 'COMPLETED' ? 'good' : 'plain';
-    return h('div', { class: `sla ${state}`, title: `deadline ${local(until)}`, 'data-tick': !ended, tick: (node) => morph(node, drawn()) },
+    const left = still ? flow.sla_remaining_ms : until - now(), used = Math.min(1, Math.max(0, 1 - left / flow.sla_total_ms));
+    const state = left < 0 ? 'bad' : !ended ? (flow.sla_state === 'at_risk' || used > 0.8 ? 'warn' : 'good') : flow.status === 'COMPLETED' ? 'good' : 'plain';
+    return h('div', { class: `sla ${state}`, title: `deadline ${local(until)}`, 'data-tick': !still, tick: (node) => morph(node, drawn()) },
       h('div.parts', h('i', { style: { width: `${used * 100}%` } })), left < 0 ? `${span(-left)} ${ended ? 'late' : 'over'}` : `${state === 'good' && ended ? 'met, ' : ''}${span(left)} left`);
   };
   return drawn();
@@ -78,8 +78,9 @@ export const button = (text, onclick, more = {}) => h('button', { type: 'button'
 export const labels = ({ labels: said }) => Object.entries(said).map((pair) => [' ', h('code', pair.join(':'))]);
 
 export const copy = (text, name = 'Copy') => button(name, async (event) => {
-  const { target } = event;
-  await navigator.clipboard.writeText(typeof text === 'function' ? text() : text);
+  const { target } = event, said = typeof text === 'function' ? text() : text;
+  if (!navigator.clipboard) return prompt(name, said); // without HTTPS
+  await navigator.clipboard.writeText(said);
   target.textContent = 'Copied';
   setTimeout(() => { target.textContent = name; }, 1200);
 }, { class: 'quiet' });

@@ -4,7 +4,7 @@ import { commandButtons, isOpen } from '../lib/commands.js';
 import { h } from '../lib/dom.js';
 import { count, percent, span, when } from '../lib/format.js';
 import { graph } from '../lib/graph.js';
-import { ENDED, Run } from '../lib/run.js';
+import { Run } from '../lib/run.js';
 import { timeline } from '../lib/timeline.js';
 import { asCommands, badge, because, empty, facts, link, panel, slaBar, tabs, tally, tone, trouble, words } from '../lib/ui.js';
 import { compare } from './flow/compare.js';
@@ -28,7 +28,7 @@ export const page = {
   },
   title: ({ flow }) => `${words(flow.status)}${isOpen(flow) && flow.tickets_generated ? ` ${percent((flow.tickets_completed + flow.tickets_failed) / flow.tickets_generated)}` : ''} · ${flow.plan_id ?? flow.decision_id}`,
   view(run, ctx) {
-    const tab = VIEWS[ctx.query.tab] ? ctx.query.tab : 'graph', { flow, why } = run, known = run.tickets.size, all = flow.tickets_generated;
+    const tab = Object.hasOwn(VIEWS, ctx.query.tab) ? ctx.query.tab : 'graph', { flow, why } = run, known = run.tickets.size, all = flow.tickets_generated;
     return [
       run.error && trouble(run.error, ctx.reload), head(run, ctx), why ? because('Why', why, isOpen(flow) ? (flow.announced === 'on_track' ? 'waiting' : flow.announced) : flow.status) : panel('Why', h('p.loading', 'Asking…')), steps(flow), tabs(ctx, 'tab', TABS, tab),
       known < all && !run.complete && h('p.soft.small', { role: 'status' }, `Reading tickets: ${count(known)} of ${count(all)}`),
@@ -52,13 +52,8 @@ function head(run, ctx) {
     h('div.row', commandButtons('flow', [flow], ctx.reload), asCommands([`flowc show ${id}`, `flowc why ${id}`, `flowc logs ${id}`, `flowc replan ${id} plan.json --dry-run`], `flows/${id}`)));
 }
 
-/** The critical path as C2 computed it from the estimates, and how much of it is still to be done. */
-function critical({ flow, tickets, complete }) {
-  if (flow.critical_path_ms === null) return null;
-  const tasks = [...tickets.values()].filter((ticket) => ticket.critical && !ticket.parent);
-  const left = complete && isOpen(flow) ? tasks.reduce((sum, ticket) => sum + (ENDED.has(ticket.status) ? 0 : ticket.estimated_duration_ms), 0) : 0;
-  return h('span', { title: tasks.map((ticket) => ticket.task_id).join(' → ').slice(0, 2000) }, `◆ ${span(flow.critical_path_ms)} estimated${left ? `, ${span(left)} of it to do` : ''}`);
-}
+/** The critical path as C2 computed it from the estimates. */
+const critical = ({ flow, tickets }) => flow.critical_path_ms !== null && h('span', { title: [...tickets.values()].filter((ticket) => ticket.critical && !ticket.parent).map((ticket) => ticket.task_id).join(' → ').slice(0, 2000) }, `◆ ${span(flow.critical_path_ms)} estimated`);
 
 const steps = (flow) => h('ol.steps', { 'aria-label': 'Steps' }, flow.steps.map((step) => h('li', { class: tone(step.status) },
   h('div', h('b', step.step), ` ${words(step.name)}`), h('span.badge', step.status === 'skipped' && isOpen(flow) ? 'not yet' : words(step.status)),

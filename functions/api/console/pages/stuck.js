@@ -18,7 +18,7 @@ function help({ waits_for: what, examples: [first] }) {
 function group(one) {
   const way = help(one);
   return h('section.panel', { key: `${one.kind} ${one.waits_for}` }, h('h2.text', one.text),
-    h('p.small.soft', 'The least slack: ', slack(one), '. The first waits since ', since(one.since), one.count > 1 && `; in ${counted(one.flows, 'flow')}`, '.'),
+    h('p.small.soft', 'The least slack: ', slack(one), '. The first began to wait ', since(one.since), one.count > 1 && `; in ${counted(one.flows, 'flow')}`, '.'),
     h('div.row.small', typeof way === 'string' ? [h('code.text', way), copy(way)] : way));
 }
 
