@@ -7,7 +7,6 @@ rounds. Of the others, which handle events alone, they are absent; so is a numbe
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from time import perf_counter
 
 from functions._core.errors import FlowcError
 from functions._core.machine.tables import ENDED_FLOWS
@@ -54,7 +53,7 @@ class Gauges:
     async def fresh(self) -> None:
         """Refresh what is not fresh, for somebody who looks now; never raises what the store may raise."""
         async with self._turn:
-            if perf_counter() - self._refreshed_at < FRESH_SECONDS:
+            if _seconds() - self._refreshed_at < FRESH_SECONDS:
                 return
             try:
                 await self._refresh()
@@ -68,7 +67,7 @@ class Gauges:
             self._metrics.show({})
             self._counts_at = 0.0
             raise
-        self._refreshed_at = perf_counter()
+        self._refreshed_at = _seconds()
 
     async def _counted(self) -> dict[Gauge, float]:
         buffered = await self._ports.telemetry_buffer.size()
@@ -77,12 +76,12 @@ class Gauges:
             **await self._deadlines(),
             ("neural_hive_flow_c_telemetry_buffer_size", ()): float(buffered),
         }
-        begun = perf_counter()
+        begun = _seconds()
         if begun >= self._counts_at:
             self._counts = await self._counts_of_the_store()
             if self.more is not None:
                 self._counts |= await self.more()
-            ended = perf_counter()
+            ended = _seconds()
             self._counts_at = ended + (ended - begun) / SHARE
         return found | self._counts
 
@@ -124,3 +123,8 @@ class Gauges:
             for band in RiskBand
             if band in deadlines
         }
+
+
+def _seconds() -> float:
+    """Return the time of the loop: in a simulated world its own, so that no reading there depends on ours."""
+    return asyncio.get_running_loop().time()
