@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,9 @@ async def test_a_plan_costs_what_the_command_line_says(platform: OneMachine) -> 
     answer = await platform.client.post(COSTS, json={"decision": about})
     assert answer.status_code == 200, answer.text
     expected = Bill.of(counted(about, flows_of(about), 1_000_000), Prices.read(PRICES))
-    assert answer.json()["steps"] == pytest.approx(expected.steps)
-    assert answer.json()["whole"] == pytest.approx(expected.whole)
+    like = partial(pytest.approx, rel=1e-3)  # ids are drawn, and what is stored is compressed
+    assert answer.json()["steps"] == like(expected.steps)
+    assert answer.json()["whole"] == like(expected.whole)
     assert answer.json()["rivals"].keys() == expected.rivals.keys()
     refused = await platform.client.post(COSTS, json={"plan": {"tasks": []}})
     problem_of(refused, 422, "not_priced")
