@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from functions.api.console_files import FOLDER, TYPES, files
+from tests.conftest import ROOT
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.processes import Platform
 
@@ -122,6 +123,16 @@ class TestContent:
         assert {names(path) for path in FILES} == files().keys()
         sizes = {name: len(content) for name, content in CONTENTS.items()}
         assert sum(sizes.values()) < LARGEST, sizes
+
+    def test_every_command_that_is_named_exists(self) -> None:
+        known = set(
+            re.findall(
+                r"^### flowc ([a-z-]+)", (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8"), re.MULTILINE
+            )
+        )
+        named = {word for content in CONTENTS.values() for word in re.findall(r"\bflowc ([a-z-]+)", content.decode())}
+        assert len(named) > 5
+        assert named - known == set()
 
     @pytest.mark.parametrize("path", FILES, ids=names)
     def test_every_file_is_text_without_anything_that_hides(self, path: Path) -> None:

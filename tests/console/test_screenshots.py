@@ -35,12 +35,15 @@ PAGES = {
     "overview": "/console/overview",
     "flows": "/console/flows",
     "flow": "/console/flows/{flow}",
+    "graph": "/console/flows/{flow}?tab=graph",
     "timeline": "/console/flows/{flow}?tab=timeline",
     "ticket": "/console/tickets/{ticket}",
-    "stuck": "/console/stuck",
-    "inbox": "/console/inbox",
-    "workers": "/console/workers",
+    "worker": "/console/workers/builder-1",
+    **{name: f"/console/{name}" for name in ("stuck", "inbox", "workers", "incidents", "dead-letters", "audit")},
+    **{name: f"/console/{name}" for name in ("simulator", "costs", "settings")},
 }
+BELOW = {"graph", "timeline"}
+"""Pictures of what stands below the head of a page."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -91,6 +94,8 @@ async def test_a_picture_of_every_page(
         for name, path in PAGES.items():
             await settled(person, page, path.format(flow=flow_id, ticket=ticket_id))
             await expect(page.get_by_text(re.compile("Reading tickets|Asking…"))).to_have_count(0)
+            if name in BELOW:
+                await page.get_by_role("tablist").evaluate("(tabs) => tabs.scrollIntoView()")
             file: Path = IMAGES / f"console-{name}-{scheme}-{width}.png"
             picture = png(*await paletted(page, await page.screenshot()))
             assert len(picture) < LARGEST, file

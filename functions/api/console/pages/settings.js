@@ -28,5 +28,5 @@ export const page = {
     return { health, ready, buffer, sink, list };
   },
   title: ({ ready }) => `Health: ${ready.ready ? 'ready' : 'not ready'}`,
-  view: (state) => [h('h1', 'Settings and health'), health(state), h('h2', 'Subscriptions'), subscriptions(state.list.items), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc telemetry, flowc schedule, flowc keys, flowc limits, flowc diagnose.')],
+  view: (state) => [h('h1', 'Settings and health'), health(state), h('h2', 'Subscriptions'), subscriptions(state.list.items), h('p.small.soft', 'Settings come from the environment (FLOWC_…) when the platform starts. The command line shows more: flowc doctor, flowc schedule, flowc keys, flowc limits.')],
 };
