@@ -145,6 +145,10 @@ async def test_data_and_logs_of_an_attack_are_text(person: Person, platform: Pla
     await expect(page.locator("details.json", has_text="Output").last).to_contain_text("onerror")
     await page.get_by_text("Log of").click()
     await expect(page.locator("details.json[open]", has_text="Log of")).to_contain_text(ATTACK)
+    await page.get_by_label("Ticket", exact=True).fill("bad")
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile("pick="))
+    await expect(page.locator("section.panel", has=page.get_by_label("Ticket", exact=True))).to_contain_text("failed")
     await page.get_by_text("Decision", exact=True).last.click()
     await expect(page.locator("details.json[open]", has_text="Decision").first).to_contain_text("cognitive_plan")
     for tab in ("Graph", "Timeline", "History", "Compare"):

@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 from playwright.async_api import Page, expect
 
-from functions.api.roles import ROLES
 from tests.console.browser import Person, title
 from tests.support.processes import Platform
 from tests.support.world import decision, task
@@ -95,7 +94,6 @@ async def test_a_flow_is_submitted_watched_found_stuck_explained_approved_and_re
     assert any("the harbour is open" in str(entry["detail"]) for entry in history)
 
 
-@pytest.mark.skipif("GET /api/v1/stuck" not in ROLES, reason="no route yet")
 async def test_what_is_stuck_is_shown_together_with_the_reason(person: Person, platform: Platform) -> None:
     skill = f"telepathy-{uuid4().hex[:8]}"
     nobody = [task(name, required_capabilities=[skill]) for name in ("one", "two")]

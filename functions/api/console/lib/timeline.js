@@ -12,7 +12,11 @@ const ORDERS = { start: ['by start', (one) => one.begun], plan: ['as in the plan
 
 /** Where moments from `begun` to `until` are, in per cent. */
 export const scaled = (begun, until) => (moment) => Math.min(100, Math.max(0, ((moment - begun) / (until - begun)) * 100));
-export const sumsOf = (list) => Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, list.reduce((sum, one) => sum + (one.kind === kind ? one.until - one.from : 0), 0)]));
+export function sumsOf(list) {
+  const sums = {};
+  for (const { kind, from, until } of list) sums[kind] = (sums[kind] ?? 0) + until - from;
+  return sums;
+}
 const told = (sums) => Object.keys(KINDS).filter((kind) => sums[kind] > 0).map((kind) => `${KINDS[kind]} ${span(sums[kind])}`);
 export const legend = (sums, ...more) => h('div.legend.small.soft', Object.keys(KINDS).filter((kind) => sums[kind] > 0).map((kind) => h('span', h('i', { class: `key ${kind}` }), ` ${KINDS[kind]} ${span(sums[kind])}`)), more);
 export const bars = (list, x, ...more) => h('div.bars', { role: 'img', 'aria-label': told(sumsOf(list)).join(', ') || 'nothing yet' }, list.map(({ kind, from, until }) => h('i', { class: kind, style: { left: `${x(from)}%`, width: `${x(until) - x(from)}%` } })), more);
@@ -23,7 +27,7 @@ export function timeline(ctx, run) {
   const until = (scale === 'run' ? at : Math.max(at, deadline)) + (at - begun) * 0.02 + 1, x = scaled(begun, until);
   const [, by] = ORDERS[order] ?? ORDERS.plan;
   const rows = measured(ctx, run, at).filter(({ ticket }) => ticket.task_id.toLowerCase().includes(q.toLowerCase())).sort((a, b) => by(a) - by(b) || 0);
-  const sums = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, rows.reduce((sum, one) => sum + one.sums[kind], 0)]));
+  const sums = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, rows.reduce((sum, one) => sum + (one.sums[kind] ?? 0), 0)]));
   return [
     h('div.row.small', select(Object.entries(ORDERS).map(([name, [text]]) => [name, text]), order, (value) => ctx.set({ order: value }), { 'aria-label': 'Order' }),
       select([['run', `until ${flow.ended_at ? 'its end' : 'now'}`], ['deadline', 'until the deadline']], scale, (value) => ctx.set({ scale: value }), { 'aria-label': 'Scale' }), search(ctx, 'q', 'Find a task')),

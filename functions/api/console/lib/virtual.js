@@ -11,7 +11,7 @@ export function soon(local, work) {
 
 /** A list that scrolls, with rows `size` pixels high; `row(item, index)` makes one. `above` stays on top of it. */
 export function virtual(ctx, name, items, size, row, label, above) {
-  const spot = ctx.local[name] ??= { top: 0, height: 900 };
+  const spot = ctx.local[name] ??= { top: 0, height: 550 };
   const start = () => Math.max(0, Math.floor(spot.top / size) - AROUND);
   const first = start();
   const onscroll = ({ currentTarget: box }) => {

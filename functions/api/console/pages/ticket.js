@@ -68,7 +68,7 @@ function tried({ ticket, entries }) {
   return panel(`Attempts: ${list.length} of ${ticket.sla.max_retries + 1}`, table([['Worker', (one) => workerLink(one.worker)],
     ['Result', (one) => [one.status === 'PENDING' ? badge('failed', 'tried again') : badge(one.status ?? ticket.status), one.why && h('div.small.text', one.why)]],
     ['Assigned', (one) => since(one.assigned), 'wide'], ['Took', (one) => span((one.ended ? Date.parse(one.ended) : now()) - Date.parse(one.assigned)), 'nowrap']], list, (one) => ({ key: one.number }), 'Attempts'),
-  ['ASSIGNED', 'RUNNING'].includes(ticket.status) && soft(`The token of attempt ${ticket.attempt} is for worker ${ticket.worker_id} and for this ticket alone. It ends with the attempt, or `, since(new Date(Date.parse(ticket.assigned_at) + ticket.sla.timeout_ms + GRACE).toISOString()), '. It is shown to nobody.'));
+  ['ASSIGNED', 'RUNNING'].includes(ticket.status) && soft(`The token of attempt ${ticket.attempt} is for worker ${ticket.worker_id} and for this ticket alone. It ends with the attempt, or `, since(new Date(Date.parse(ticket.assigned_at) + ticket.sla.timeout_ms + GRACE).toISOString()), '.'));
 }
 
 function chosen({ ticket, why }) {
@@ -107,7 +107,7 @@ function view(state, ctx) {
     ticket.description && h('p.text.soft', ticket.description),
     because('Why it is where it is', why, why.slack_state ?? ticket.status), asks(state.approval, ctx), timing(state), h('div.grid', tried(state), chosen(state)), h('div.grid', inputs(state), output(state)),
     log && panel(`Log of attempt ${log.attempt}`, h('div.row.small.soft', `The last ${bytes(ticket.log_bytes)}`, copy(log.text)), h('pre', { tabindex: '0', class: 'text' }, log.text)), family(state),
-    panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'], 
+    panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'],
       ['Condition', ticket.control?.when && h('code', ticket.control.when)], ['Labels', labels(ticket)],
       ['Undone by', ticket.compensation_ticket_id && ticketLink(ticket.compensation_ticket_id)], ['Undoes', ticket.compensates && ticketLink(ticket.compensates)]]),
     asCommands([`flowc why ${id}`, `flowc logs ${quoted(`${flow.flow_id}/${ticket.task_id}`)}`], path`tickets/${id}`), json(ticket, { title: 'Ticket as JSON' }), json(entries, { title: 'History as JSON' })),

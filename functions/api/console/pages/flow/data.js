@@ -3,7 +3,7 @@
 import { path } from '../../lib/api.js';
 import { h } from '../../lib/dom.js';
 import { bytes } from '../../lib/format.js';
-import { badge, copy, field, json, panel, select, ticketLink } from '../../lib/ui.js';
+import { badge, copy, field, json, panel, ticketLink } from '../../lib/ui.js';
 import { once } from '../../lib/virtual.js';
 
 const SHOWN = 100_000; // characters; all is copied
@@ -14,7 +14,8 @@ export function data(ctx, run) {
   const get = (title, route) => lazy(ctx, title, () => ctx.get(route));
   return [
     panel('Input and result', get('Decision', `${at}/decision`), run.flow.ended_at ? get('Result', `${at}/result`) : h('p.soft', 'The result comes at the end of the flow.')),
-    picked && panel('A ticket', field('Ticket', select(tickets.map((ticket) => [ticket.ticket_id, ticket.task_id]), picked.ticket_id, (pick) => ctx.set({ pick }))),
+    picked && panel('A ticket', field('Ticket', h('input', { key: picked.ticket_id, list: 'tickets', value: picked.task_id, onchange: ({ target }) => ctx.set({ pick: tickets.find((one) => one.task_id === target.value)?.ticket_id }) })),
+      h('datalist', { id: 'tickets' }, tickets.slice(0, 200).map((one) => h('option', one.task_id))),
       h('div', { key: picked.ticket_id }, h('p', ticketLink(picked.ticket_id, picked.task_id), ' ', badge(picked.status), ` ${picked.description}`),
         picked.reason && h('p.bad.text', `${picked.reason.code}: ${picked.reason.message}`), json(picked.parameters, { title: 'Parameters', open: true }),
         json(picked.output, { title: 'Output', open: true }),
