@@ -44,7 +44,7 @@ async def _a_flow_is_watched(page: Page, world: ClientWorld) -> None:
     told = decision(task("build"), task("ship", "build"))
     flow_id = await world.submit(told)
     row = page.locator("tbody tr").filter(has_text=told["decision_id"])
-    await expect(row).to_contain_text("2 of 2")
+    await expect(row).to_contain_text("2 completed")
     await expect(row).to_contain_text("completed")
     await row.get_by_role("link", name=told["decision_id"]).click()
     await expect(page).to_have_url(f"{world.url}/console/flows/{flow_id}")
