@@ -147,7 +147,7 @@ const help = () => dialog('Keyboard', () => h('dl.keys', KEYS.map(([keys, text])
 
 let pending = false;
 function pressed(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, textarea, select, dialog')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.('input, textarea, select, dialog[open]')) return;
   const { key: letter } = event, went = pending && MENU.find((page) => page.letter === letter);
   pending = letter === 'g';
   if (went) return go(`/console/${went.address}`);
