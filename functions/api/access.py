@@ -77,6 +77,7 @@ OWN_SITE = frozenset({b"same-origin", b"none"})
 
 JSON = re.compile(
     rb"[^/\s;,]+/(?:[^/\s;,]+\+)?json|application/cloudevents(?:-batch)?\+[a-z]+|application/avro|avro/binary"
+    rb"|application/(?:x-)?yaml"
 )
 """Media types that a page of elsewhere cannot send; a form has three others, and they are always refused."""
 
