@@ -31,6 +31,7 @@ from functions._core.records.worker import Answer, Worker
 from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
+from functions._engine.budgets import Budgets
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.events_in import EventsIn
@@ -102,21 +103,24 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
+        self.budgets = Budgets(self.ports, self.metrics, self._send, self.dispatcher.wants, alone=outbox is None)
+        self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
+        self.enforce_policies = self.budgets.enforce
         self._companions = self._new_companions()
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
-    def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules]:
+    def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules | Budgets]:
         """Return what works beside the chain."""
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        return limited, self._events_in, self.schedules
+        return limited, self._events_in, self.schedules, self.budgets
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (*acts, *(one.observe for one in self._companions if not isinstance(one, Schedules)))
+        return (*acts, *(one.observe for one in self._companions if isinstance(one, InFlight | EventsIn)))
 
     def _new_worker_tracker(self, settings: Settings, told: RegistryLog | None) -> WorkerTracker:
         def stored(worker: Worker) -> None:
