@@ -54,6 +54,8 @@ def _start(name: str, folder: Path, config: dict[str, Any], *arguments: str) -> 
     path = program(name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(json.dumps(config))
+    if not (folder / "templates").exists():
+        (folder / "templates").symlink_to(BROUGHT / "templates")  # see infra/monitoring; another program has its own
     with (folder / "log").open("ab") as log:
         command = [path, "--config.file=config.yaml", *arguments]
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
