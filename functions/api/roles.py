@@ -24,6 +24,8 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /.well-known/jwks.json": EVERYBODY,
     "GET /schemas/plan.json": EVERYBODY,
     "GET /schemas/decision.json": EVERYBODY,
+    "GET /schemas/slo-definition.json": EVERYBODY,
+    "GET /schemas/sla-policy.json": EVERYBODY,
     "GET /api/v1/session": EVERYBODY,
     "POST /api/v1/session": EVERYBODY,
     "GET /metrics": READ,

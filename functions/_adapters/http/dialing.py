@@ -20,7 +20,7 @@ LOOKUP_SECONDS = 10.0
 
 
 class Dialer:
-    """Opens connections to addresses within `networks`; `ca_file` has the only certificates that are trusted, if any."""
+    """Opens connections to addresses within `networks`; a `ca_file` has the only certificates that are trusted."""
 
     def __init__(self, networks: Networks, ca_file: str | None = None) -> None:
         self._networks, self._ca_file = networks, ca_file
