@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from functions._core.records.principal import Role
+from functions._core.slo import resources as kept
 from functions._core.slo import stored
 from functions._core.slo.budget import Indicator, budget_of
 from functions._core.slo.documents import made_id
 from functions.api import resources
 from tests.support.builders import make_event
 from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import until
 from tests.unit.test_slo_documents import ALIASES, policy, slo
 
 PATH = "/api/v1/resources"
@@ -169,3 +171,21 @@ async def test_who_may(tmp_path: Path) -> None:
 def of_event(event_type: str) -> dict[str, str]:
     attributes = {"specversion": "1.0", "id": "1", "source": "/git", "type": event_type}
     return {**JSON, **{f"ce-{name}": value for name, value in attributes.items()}}
+
+
+async def test_a_platform_repairs_what_somebody_has_changed(api: Api) -> None:
+    await put(api, slo())
+    entries, platform = api.world.ports.key_values, api.world.platform
+    await stored.changed_slo(entries, made_id("SLODefinition", "latency"), lambda one: one.but(target=0.5))
+    await platform.catch_up()
+
+    async def repaired() -> bool | None:
+        return (await the_slo(api)).target == 0.99 or None
+
+    await until(repaired, "the SLO is as its document says")
+    assert (await api.client.get(LATENCY)).json()["status"]["synced"]
+
+
+async def test_a_platform_without_slos_looks_at_nothing(api: Api) -> None:
+    await api.world.platform.slo_documents.reconcile()
+    assert await api.world.ports.key_values.page(kept.ROUNDS, None, 1) == []
