@@ -4,7 +4,7 @@ On one machine it is the only one; in a cluster there are many over one store. I
 flow is told goes through the executor under the flow's id.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -31,6 +31,7 @@ from functions._core.records.worker import Answer, Worker
 from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
+from functions._engine.budgets import Budgets
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.events_in import EventsIn
@@ -44,6 +45,7 @@ from functions._engine.report_intake import ReportIntake
 from functions._engine.schedules import Schedules
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
+from functions._engine.slo_documents import SloDocuments
 from functions._engine.sweep import Sweeper
 from functions._engine.task_leases import Gone, TaskLeases
 from functions._engine.telemetry_flush import TelemetryFlush
@@ -102,21 +104,25 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self._companions = self._new_companions()
+        self.budgets = Budgets(self.ports, self.metrics, self._send, self.dispatcher.wants, alone=outbox is None)
+        self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
+        self.enforce_policies = self.budgets.enforce
+        self._companions = self._new_companions(alone=outbox is None)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
-    def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules]:
+    def _new_companions(self, *, alone: bool) -> Sequence[InFlight | EventsIn | Schedules | Budgets | SloDocuments]:
         """Return what works beside the chain."""
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        return limited, self._events_in, self.schedules
+        self.slo_documents = SloDocuments(self.ports, alone=alone)
+        return limited, self._events_in, self.schedules, self.budgets, self.slo_documents
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (*acts, *(one.observe for one in self._companions if not isinstance(one, Schedules)))
+        return (*acts, *(one.observe for one in self._companions if isinstance(one, InFlight | EventsIn)))
 
     def _new_worker_tracker(self, settings: Settings, told: RegistryLog | None) -> WorkerTracker:
         def stored(worker: Worker) -> None:
@@ -184,6 +190,11 @@ class Platform:
         await self._intake.close()
         await self._executor.close()
         await self.pheromones.close()
+
+    @property
+    def ticks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What functions of their own do as time passes, by their names."""
+        return {**self.budgets.ticks, "reconcile_resources": self.slo_documents.reconcile}
 
     @property
     def busy(self) -> bool:

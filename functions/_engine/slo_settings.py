@@ -1,9 +1,15 @@
-"""Settings of SLOs and error budgets: the metrics server, the alert manager, and how often budgets are calculated."""
+"""Settings of SLOs and error budgets: the metrics server, the alert manager, the interval, the cluster that freezes."""
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr, field_validator
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod has the files of its service account."""
+
+LABEL = r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 
 class SloSettings(BaseModel):
@@ -24,7 +30,32 @@ class SloSettings(BaseModel):
         300, ge=1, le=86_400, description="How often the error budgets of all SLOs are calculated"
     )
 
-    @field_validator("prometheus_url", "alertmanager_url")
+    freeze_cluster_url: AnyHttpUrl | None = Field(
+        None,
+        description="API server of a Kubernetes cluster, such as https://kubernetes.default.svc, whose namespaces and "
+        "workloads are annotated while they are frozen",
+    )
+    freeze_token_file: Path = Field(
+        SERVICE_ACCOUNT / "token",
+        description="Token of the service account that may annotate; it is read anew each time",
+    )
+    freeze_ca_file: Path = Field(
+        SERVICE_ACCOUNT / "ca.crt", description="Certificates of the authority of that API server"
+    )
+    freeze_service_label: str = Field(
+        "app.kubernetes.io/name",
+        max_length=317,
+        pattern=LABEL,
+        description="Label by which a deployment or a stateful set says what service it is of",
+    )
+    freeze_namespaces: str = Field(
+        "neural-hive.io/sla-freezes=true",
+        max_length=381,
+        pattern=f"{LABEL[:-1]}=[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Label, `name=value`, of the namespaces that policies for everything freeze",
+    )
+
+    @field_validator("prometheus_url", "alertmanager_url", "freeze_cluster_url")
     @classmethod
     def _base(cls, value: AnyHttpUrl | None) -> AnyHttpUrl | None:
         if value is not None and (value.query is not None or value.fragment is not None):

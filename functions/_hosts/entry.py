@@ -24,6 +24,9 @@ NAMES = (
     "track_workers",
     "dead_letter",
     "notify",
+    "calculate_budgets",
+    "enforce_freezes",
+    "reconcile_resources",
     "api",
 )
 """The deployable functions; `python -m functions <name>` serves one."""

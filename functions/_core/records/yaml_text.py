@@ -139,7 +139,7 @@ def parse_documents(text: bytes, *, at_most: int, parts: int = MAX_PARTS) -> Seq
 
     Raises `Rejected` with a sentence that names line and column, also for one document more than `at_most`.
     """
-    import yaml
+    import yaml  # noqa: PLC0415 cold start: few read YAML
 
     reader = _Reader(parts)
     found: list[object] = []
@@ -168,7 +168,7 @@ def parse_documents(text: bytes, *, at_most: int, parts: int = MAX_PARTS) -> Seq
 
 def yaml_tokens(text: bytes) -> Iterator[Token]:
     """Yield the parts of a text that `parse_yaml` has read, with their places; an alias is one value."""
-    import yaml
+    import yaml  # noqa: PLC0415 cold start: few read YAML
 
     for event in _events(text):
         at = event.start_mark.line, event.start_mark.column
@@ -187,7 +187,7 @@ def yaml_tokens(text: bytes) -> Iterator[Token]:
 
 def _events(text: bytes) -> Iterator[Any]:
     """Yield the events of the parser, that in C where there is one."""
-    import yaml
+    import yaml  # noqa: PLC0415 cold start: few read YAML
 
     if len(text) > MAX_BYTES:
         raise Rejected(f"the text is larger than {MAX_BYTES} bytes", code="too_large", status=413)
