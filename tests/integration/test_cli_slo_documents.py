@@ -26,14 +26,18 @@ async def platform(tmp_path: Path) -> AsyncIterator[OneMachine]:
         yield running
 
 
-async def apply(platform: OneMachine, documents: object, *words: str, command: str = "apply") -> Result:
+async def apply(
+    platform: OneMachine, documents: str | list[dict[str, Any]], *words: str, command: str = "apply"
+) -> Result:
     text = documents if isinstance(documents, str) else yaml.safe_dump_all(documents)
     return await asyncio.to_thread(
         lambda: flowc("slo", command, "-f", "-", *words, "--url", platform.url, stdin=text)  # as a user's shell does
     )
 
 
-async def done(platform: OneMachine, documents: object, *words: str, command: str = "apply") -> list[str]:
+async def done(
+    platform: OneMachine, documents: str | list[dict[str, Any]], *words: str, command: str = "apply"
+) -> list[str]:
     result = await apply(platform, documents, *words, command=command)
     assert result.exit_code == 0, result.output
     return result.stdout.splitlines()
@@ -64,7 +68,8 @@ async def test_the_examples_are_six_documents_and_one_of_openslo_and_all_are_app
     }
     assert {line.split()[1] for line in await done(platform, MANY)} == {"unchanged"}
     assert {line.split()[1] for line in await done(platform, MANY, command="delete")} == {"deleted"}
-    assert not any(one.enabled for one in (*await stored.slos(entries), *await stored.policies(entries)))
+    assert not any(one.enabled for one in await stored.slos(entries))
+    assert not any(one.enabled for one in await stored.policies(entries))
     assert all(line.endswith("was not there") for line in await done(platform, MANY, command="delete"))
 
 
