@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from functions._cli import slo_documents, slo_work
+from functions._cli import slo_check, slo_documents, slo_work
 from functions._cli.console import run
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
 from functions._cli.slo_words import By, Service, SloName, Why, milliseconds, pairs, span
@@ -166,6 +166,7 @@ def delete_slo(
 
 
 slo.command("apply")(slo_documents.apply_documents)
+slo.command("check")(slo_check.check_slos)
 
 
 @slo.command("test")

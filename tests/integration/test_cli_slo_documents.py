@@ -97,3 +97,33 @@ async def test_one_that_the_platform_refuses_keeps_no_other_from_being_applied(p
     assert "SLODefinition/other" in result.stderr
     shown: dict[str, Any] = json.loads((await apply(platform, [slo(windowDays=3)], "--json")).stdout)
     assert [(one["result"], one["status"]["synced"]) for one in shown["items"]] == [("changed", True)]
+
+
+async def test_five_groups_are_checked_and_the_report_has_its_numbers(platform: OneMachine, tmp_path: Path) -> None:
+    async def checked(*words: str) -> tuple[Result, dict[str, Any]]:
+        file = tmp_path / "report.json"
+        result = await asyncio.to_thread(
+            lambda: flowc("slo", "check", "--report", str(file), *words, "--url", platform.url)
+        )
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return result, found
+
+    entries = platform.running.ports.key_values
+    result, report = await checked("--skip-functional")
+    assert (result.exit_code, report["groups"]["functional"]["status"]) == (0, "skipped"), result.output
+    assert await stored.slos(entries) == []
+    result, report = await checked("--verbose")
+    assert (result.exit_code, report["success_rate"], report["failed"]) == (0, 1.0, 0), result.output
+    assert report["total_checks"] == report["passed"] == result.stdout.count("  passed ")
+    assert tuple(report["groups"]) == ("infrastructure", "components", "integrations", "functional", "metrics")
+    assert [one.enabled for one in await stored.slos(entries)] == [False]
+    await done(platform, [slo()])
+    document = await entries.get("slo-resources", "SLODefinition/latency")
+    assert document is not None
+    wrong = document.value.replace(b'"synced":true', b'"synced":false')
+    await entries.put("slo-resources", document.key, wrong, version=document.version)
+    result, report = await checked()
+    assert (result.exit_code, report["failed"]) == (1, 1)
+    assert "SLODefinition/latency" in result.stdout
+    gone = await asyncio.to_thread(lambda: flowc("slo", "check", "--json", "--url", "http://127.0.0.1:1"))
+    assert (gone.exit_code, json.loads(gone.stdout)["passed"]) == (1, 0)
