@@ -9,7 +9,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, StrictBool, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 
 from functions._core.events.catalogue import TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
@@ -34,8 +34,8 @@ from functions._core.records.values import (
     RiskBand,
     SlackState,
     Timestamp,
-    WholeNumber,
     Word,
+    a_number,
     format_time,
 )
 
@@ -100,7 +100,7 @@ class PolicyAction(Model):
     """What `ask` asks the person; absent: that the flow is at risk."""
     labels: Annotated[Mapping[LabelText, LabelText], Field(max_length=16)] | None = None
     """Labels that the flows of `pause_others` have to have."""
-    at_most: Annotated[WholeNumber, Field(ge=1, le=MAX_OTHERS)] | None = None
+    at_most: Annotated[int, Field(ge=1, le=MAX_OTHERS), BeforeValidator(a_number)] | None = None
     """How many flows `pause_others` pauses at most; absent: 1."""
 
     @model_validator(mode="after")
