@@ -78,6 +78,13 @@ class Commands(LazyGroup):
             f"{ROOM}.stuck_command:stuck",
             "List what waits across all flows, and for what, the worst slack first.",
         ),
+        CommandEntry(
+            FLOWS,
+            "hot",
+            f"{ROOM}.hot_command:hot",
+            "List open tickets in the order in which they have to begin, so that flows are in time.",
+        ),
+        CommandEntry(FLOWS, "sla", f"{ROOM}.sla_commands:sla", "Act on flows that are at risk or late."),
         CommandEntry(FLOWS, "replay", f"{ROOM}.replay_command:replay", "Rebuild a flow from its history and compare."),
         CommandEntry(
             ORDERS, "inbox", f"{ROOM}.inbox_command:inbox", "List what waits for your decision, the most urgent first."

@@ -123,6 +123,9 @@ class Engine(Protocol):
         `Rejected`: status 404 for an unknown flow or ticket, 409 for a command that is not possible now.
         """
 
+    def flow_policies_changed(self) -> None:
+        """Take note that flow SLA policies were changed here; other processes do so within seconds."""
+
     async def recheck(self, flow_id: str) -> Flow:
         """Look at a flow, which is known to exist, now instead of at its wake-up; return it as it is then."""
 

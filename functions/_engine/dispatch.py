@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from functions._core.errors import Conflict, FlowcError, IllegalTransition, Rejected, Unavailable
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.policies import ANNOUNCEMENTS
 from functions._core.events.reports import Report
 from functions._core.events.subscribers import signal_events, subscriber_events
 from functions._core.machine.advance import advance
@@ -68,6 +69,10 @@ Decide = Callable[[Context, Ports], Awaitable[AnyOutcome]]
 """What a function concludes from the records and through the ports that it is given."""
 
 
+AsksPolicies = Callable[[ChangeSet, Flow, str], Awaitable[ChangeSet]]
+"""See `FlowPolicies.asking`."""
+
+
 class FunctionWork(NamedTuple):
     """The work of one function on one flow: the tickets that it names, its decision, and the events behind it."""
 
@@ -115,6 +120,10 @@ class Dispatcher:
         self._heavy = heavy or HeavyWork(threads=False)
         self._remembered = RememberedRecords(ports.store) if remembers else None
         self._records: KnownRecords = self._remembered or ports.store
+        self.asks: AsksPolicies | None = None
+        """Gets the steps that announce a risk or a breach."""
+        self.beside: Callable[[CloudEvent], Awaitable[None]] | None = None
+        """Handles the events that a function handles beside the chain."""
         self._joiner = StepJoiner(ports, self._records, self.told) if joins else None
 
     def wants(self, event_type: str) -> bool:
@@ -245,7 +254,7 @@ class Dispatcher:
         """Commit steps of one flow, and those that follow from them; return all of them."""
         if self._joiner is not None:
             taken = await self._joiner.follow(taken)
-        changing = [one.step for one in taken if one.step.changes]
+        changing = [await self._asking(one) for one in taken if one.step.changes]
         if self._singly and len(changing) == 1 and len(parts := singly(changing[0])) > 1:
             await self._commit_singly(parts)
             return taken
@@ -259,6 +268,13 @@ class Dispatcher:
         for step in changing:
             self._committed(step)
         return taken
+
+    async def _asking(self, one: StepTaken) -> ChangeSet:
+        """Return a step with the events by which it asks for the policies of what it announces."""
+        step = one.step
+        if self.asks is None or not any(entry.type in ANNOUNCEMENTS for entry in step.history):
+            return step
+        return await self.asks(step, step.flow or one.context.flow, one.function)
 
     async def _commit_singly(self, parts: Sequence[ChangeSet]) -> None:
         """Commit parts of a step that need not be one; raise what kept one of them from being committed."""

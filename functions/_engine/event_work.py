@@ -13,8 +13,9 @@ from typing import Any
 
 from functions._core.delivery import MISDIRECTED, PASSING_REASONS
 from functions._core.errors import Rejected, Unreadable
-from functions._core.events.catalogue import ROUTES, TRANSITIONS
+from functions._core.events.catalogue import BESIDE, ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.policies import DUE
 from functions._core.events.slo_data import BudgetUpdated
 from functions._core.machine.flow import CHAIN
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
@@ -62,7 +63,7 @@ class EventWork:
         self._publisher = publisher
         self._tick = tick
         jobs: Mapping[str, Callable[[CloudEvent], Awaitable[None]]] = {
-            "enforce_sla": self._ticked,
+            "enforce_sla": self._timed,
             "track_workers": self._tracked,
             "dead_letter": self._given_up,
             "notify": self._notified,
@@ -85,6 +86,13 @@ class EventWork:
             await self._publisher.sent(handled.step.events)
         else:
             await self._publisher.resend(flow_of(event))
+
+    async def _timed(self, event: CloudEvent) -> None:
+        """Act on what time has brought about: what is due at a tick, or the policies of what comes at risk."""
+        if event.type == type_of(DUE) and event.source != TRANSITIONS:
+            await self._platform.flow_policies.apply(event)
+        else:
+            await self._ticked(event)
 
     async def _ticked(self, event: CloudEvent) -> None:
         if event.type not in TICKS:
@@ -136,9 +144,9 @@ class EventWork:
         if event.type in TICKS:
             log.warning("tick.given_up", code=reason.code)
             return  # another comes within a minute
-        function = (
-            OUTSIDE if outside else ROUTES[event.event_type].function if event.event_type in ROUTES else "subscriber"
-        )
+        route = ROUTES.get(event.event_type)
+        handled_by = BESIDE.get(event.event_type, "subscriber") if route is None else route.function
+        function = OUTSIDE if outside else handled_by
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         # The flow first: were it the other way round, a crash in between would leave it to its deadline.
         if breaks_flow and not outside:

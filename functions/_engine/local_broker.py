@@ -14,7 +14,7 @@ from typing import Any
 
 from functions._core.delivery import GiveUp, RetryAfter, RetryLimits, next_delivery
 from functions._core.errors import Unavailable
-from functions._core.events.catalogue import handler_of
+from functions._core.events.catalogue import BESIDE, handler_of
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, EventQueue, Ports, Queued
 from functions._core.records.change_set import ChangeSet
@@ -27,6 +27,7 @@ from functions._observability.logs import ids_of, log
 
 PAGE = 500
 SUBSCRIBER_TURNS = 8
+BESIDE_TURNS = 4
 UNAVAILABLE_TRIES = 12
 """With pauses that double this is about ten minutes; after that a person should look."""
 
@@ -68,6 +69,8 @@ class LocalBroker:
         self._chain = _Lane(executor)
         # Subscribers have turns of their own, few and apart: one that is slow or dead must not hold up any flow.
         self._outgoing = _Lane(KeyedExecutor(concurrency=SUBSCRIBER_TURNS, limit=limit))
+        # Beside the chain, too: what is done there gives commands, which take their turns in the chain.
+        self._beside = _Lane(KeyedExecutor(concurrency=BESIDE_TURNS, limit=limit))
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self.subscriber: Broker | None = None
@@ -76,7 +79,11 @@ class LocalBroker:
     @property
     def held(self) -> int:
         """How many events are in memory."""
-        return len(self._chain.known) + len(self._outgoing.known)
+        return sum(len(lane.known) for lane in self._lanes)
+
+    @property
+    def _lanes(self) -> tuple[_Lane, ...]:
+        return self._chain, self._outgoing, self._beside
 
     async def recover(self) -> None:
         """Take up what an earlier process has left, or another one that is no more."""
@@ -94,6 +101,7 @@ class LocalBroker:
         for timer in self._timers:
             timer.cancel()
         await self._outgoing.executor.close()
+        await self._beside.executor.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -119,7 +127,9 @@ class LocalBroker:
             lane.behind = True
 
     def _lane(self, event: CloudEvent) -> "_Lane":
-        return self._chain if handler_of(event) else self._outgoing
+        if handler_of(event) is None:
+            return self._outgoing
+        return self._beside if event.event_type in BESIDE else self._chain
 
     async def _work(self, queued: Queued) -> None:
         try:
@@ -134,12 +144,15 @@ class LocalBroker:
             self._done(queued.event)
 
     async def _handle(self, event: CloudEvent) -> None:
-        if handler_of(event):
+        if self._lane(event) is self._chain:
             handled = await self._dispatcher.handle(event, queued=True)
             if handled.step.handled is None:
                 await self._remove(event)
             return
-        if self.subscriber is not None:
+        if self._lane(event) is self._beside:
+            if self._dispatcher.beside is not None:
+                await self._dispatcher.beside(event)
+        elif self.subscriber is not None:
             await self.subscriber.publish([event])
         await self._remove(event)
 
@@ -164,7 +177,7 @@ class LocalBroker:
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         try:
             # The flow first: were it the other way round, a crash in between would leave it to its deadline.
-            if function and given_up.breaks_flow:
+            if given_up.breaks_flow and self._lane(event) is self._chain:
                 await self._give_up_step(event, reason)
             await self._queue.dead_letter(event.id, letter)
         except Exception as error:  # noqa: BLE001 what cannot be kept now is kept later; nothing is dropped
@@ -188,7 +201,7 @@ class LocalBroker:
     async def _refill(self) -> None:
         """Read the table from the start until memory is full; what is in memory already is passed over."""
         position = 0
-        while any(len(lane.known) < self._limit for lane in (self._chain, self._outgoing)):
+        while any(len(lane.known) < self._limit for lane in self._lanes):
             page = await self._queue.pending(position, PAGE)
             for queued in page:
                 self._accept(queued)

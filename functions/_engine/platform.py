@@ -35,6 +35,7 @@ from functions._engine.budgets import Budgets
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.events_in import EventsIn
+from functions._engine.flow_policies import FlowPolicies
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.in_flight import InFlight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
@@ -74,13 +75,15 @@ class Platform:
         commits_singly: bool = False,
         threads: bool = False,
         tells_registry: bool = True,
+        acts_on_sla: bool = True,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
         Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
         in this process, which commits steps that follow from each other together if it `joins` them. `alarm` is told
         what is due next, else the sweeper is. `commits_singly` is for a store that charges more for several at once.
-        With `threads` large plans are read and planned in one. It `tells_registry` changes to those who watch it.
+        With `threads` large plans are read and planned in one. It `tells_registry` changes to those who watch it, and
+        `acts_on_sla` by the policies of flows.
         """
         self._chance, self.instruments = chance, Instruments(ports, queue, settings.rules, recorder)
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
@@ -107,16 +110,20 @@ class Platform:
         self.budgets = Budgets(self.ports, self.metrics, self._send, self.dispatcher.wants, alone=outbox is None)
         self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
         self.enforce_policies = self.budgets.enforce
-        self._companions = self._new_companions(alone=outbox is None)
+        self._companions = self._new_companions(alone=outbox is None, acts_on_sla=acts_on_sla)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
-    def _new_companions(self, *, alone: bool) -> Sequence[InFlight | EventsIn | Schedules | Budgets | SloDocuments]:
+    def _new_companions(
+        self, *, alone: bool, acts_on_sla: bool
+    ) -> Sequence[InFlight | EventsIn | FlowPolicies | Schedules | Budgets | SloDocuments]:
         """Return what works beside the chain."""
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
         self.slo_documents = SloDocuments(self.ports, alone=alone)
-        return limited, self._events_in, self.schedules, self.budgets, self.slo_documents
+        self.flow_policies = FlowPolicies(self.ports, self.metrics, self._send, self.order, self.dispatcher)
+        policies = [self.flow_policies.begin()] if acts_on_sla else []
+        return limited, self._events_in, self.schedules, self.budgets, self.slo_documents, *policies
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
@@ -250,6 +257,10 @@ class Platform:
         handle = self.dispatcher.preview if order.dry_run else self.dispatcher.handle
         handled = await self._in_turn(order.flow_id, partial(handle, event))
         return CommandResult(handled.step.flow or handled.context.flow, handled.step.history, order.dry_run)
+
+    def flow_policies_changed(self) -> None:
+        """See `Engine.flow_policies_changed`."""
+        self.flow_policies.forget()
 
     async def recheck(self, flow_id: str) -> Flow:
         """See `Engine.recheck`."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from functions._core.events.policies import PolicyAct
 from functions._core.events.telemetry import STEPS
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS
 from functions._core.placement.signals import SignalKind
@@ -220,6 +221,12 @@ WEBHOOKS: Sequence[Metric] = (
     counter("flowc_schedules_due_total", "Looks at a schedule whose wake-up had come"),
     counter("flowc_schedules_runs_total", "Moments of schedules, by what became of them", result=SCHEDULED),
     seconds("flowc_schedules_lateness_seconds", "From when a scheduled run is due to its flow", FLOW_BUCKETS),
+    counter(
+        "flowc_sla_policies_applied_total",
+        "Actions of flow SLA policies, by what became of them",
+        action=tuple(act.value for act in PolicyAct),
+        result=("done", "not_done"),
+    ),
     seconds("flowc_webhooks_duration_seconds", "POST to a webhook, to its answer"),
     gauge("flowc_webhooks_waiting", "Events that wait for a webhook", "events"),
     counter(

@@ -116,7 +116,16 @@ class SimulatedHost:
     async def _serve(self, process: Process) -> None:
         chance = Random(f"{self._seed}/{process.name}")
         ports, queue = disturbed(self._ports, self._queue, Trouble(process, self._faults, chance))
-        platform = Shaky(self.settings, ports, queue, URL, chance=chance, joins=self._joins, tells_registry=False)
+        platform = Shaky(
+            self.settings,
+            ports,
+            queue,
+            URL,
+            chance=chance,
+            joins=self._joins,
+            tells_registry=False,
+            acts_on_sla=False,
+        )
         platform.faults = self._faults
         platform.outbox.subscriber = self._subscriber
         try:

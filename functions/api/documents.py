@@ -17,6 +17,7 @@ from functions._core.placement.leasing import LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
 from functions._core.schedules.record import ScheduleForm
+from functions._core.slo.flow_policies import FlowSlaPolicyForm
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
@@ -186,6 +187,7 @@ def _schemas() -> Mapping[str, Document]:
         SignalBody,
         SubscriptionForm,
         ScheduleForm,
+        FlowSlaPolicyForm,
         SchedulePause,
         BackfillForm,
         *SLO_FORMS,

@@ -91,7 +91,7 @@ async def list_stuck(services: Services, limit: Limit = DEFAULT_LIMIT) -> Respon
     """
     ports = services.ports
     flows, all_flows = await _flows(services)
-    tickets, all_tickets = await _tickets(services)
+    tickets, all_tickets = await open_tickets(services)
     look = _Look(
         flows=flows,
         tickets=tickets,
@@ -117,7 +117,7 @@ async def _flows(services: ApiServices) -> tuple[list[Flow], bool]:
     return found, complete
 
 
-async def _tickets(services: ApiServices) -> tuple[list[Ticket], bool]:
+async def open_tickets(services: ApiServices) -> tuple[list[Ticket], bool]:
     """Return open tickets, and whether those are all. What the rarer statuses leave is for the pending ones."""
     found: list[Ticket] = []
     complete = True

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HOLDER, ROUTES, SINK, TRANSITIONS
+from functions._core.events.catalogue import BESIDE, BY_TYPE, CATALOGUE, HOLDER, ROUTES, SINK, TRANSITIONS
 from functions._core.events.envelope import TYPE_PREFIX
 
 NAMESPACE = BROKER = IMAGE = "flow-c"
@@ -64,9 +64,8 @@ TICKS = Delivery(retry=3)
 
 def types(function: str) -> Mapping[str, Delivery]:
     """Return the types of the events that reach `function` through the broker, and how they are delivered."""
-    found = {
-        f"{TYPE_PREFIX}{event_type}.v1": PATIENT for event_type, route in ROUTES.items() if route.function == function
-    }
+    handled = {**{event_type: route.function for event_type, route in ROUTES.items()}, **BESIDE}
+    found = {f"{TYPE_PREFIX}{event_type}.v1": PATIENT for event_type, by in handled.items() if by == function}
     if function in TICKED:
         found[TICK] = TICKS
     return found

@@ -73,6 +73,10 @@ COMMANDS = [
     ("audits",),
     ("inbox",),
     ("stuck",),
+    ("hot",),
+    ("sla",),
+    ("sla", "policy"),
+    *(("sla", "policy", verb) for verb in ("put", "list", "show", "delete")),
     ("incidents",),
     ("schedule",),
     *(

@@ -28,6 +28,7 @@ from functions._core.events.data import (
     WorkerUnhealthy,
 )
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.policies import APPLIED, DUE, PolicyApplied, PolicyDue
 from functions._core.events.reports import Report
 from functions._core.events.slo_data import BudgetUpdated, FreezeTold, SloViolated
 from functions._core.placement.breaker import Suspension
@@ -231,6 +232,15 @@ CATALOGUE: Sequence[EventType] = (
     EventType("ticket.replanned", Transition, "monitor", SUBSCRIBERS, TICKET, "Its task is another one, or is back."),
     EventType("sla.violated", Transition, "enforce_sla", SUBSCRIBERS, EITHER, "The deadline passed before the end."),
     EventType(
+        DUE,
+        PolicyDue,
+        "validate, discover, monitor, enforce_sla",
+        "enforce_sla",
+        EITHER,
+        "Policies want to act on what comes at risk, or is late.",
+    ),
+    EventType(APPLIED, PolicyApplied, "enforce_sla", SUBSCRIBERS, EITHER, "A policy has acted, see results."),
+    EventType(
         "incident.raised",
         Transition,
         "discover, assign, monitor, publish_telemetry, enforce_sla",
@@ -332,8 +342,12 @@ ROUTES: Mapping[str, Route] = {
 }
 """The function that handles each event about a flow. A deployment's subscriptions are drawn from this table."""
 
+BESIDE: Mapping[str, str] = {DUE: "enforce_sla"}
+"""The functions that handle events beside the chain, by their types: no flow waits for these."""
+
 HANDLERS: Mapping[str, str] = {
     **{event_type: route.function for event_type, route in ROUTES.items()},
+    **BESIDE,
     "sla.budget.updated": "enforce_freezes",
 }
 """The function that gets each event of the platform: those of the chain, and those about no flow."""
@@ -344,5 +358,7 @@ TRANSITIONS = "/flowc"
 
 def handler_of(event: CloudEvent) -> str | None:
     """Return the function that handles an event; None when it is for subscribers, or for the telemetry sink."""
+    if event.source == TRANSITIONS:
+        return None
     route = ROUTES.get(event.event_type)
-    return route.function if route is not None and event.source != TRANSITIONS else None
+    return BESIDE.get(event.event_type) if route is None else route.function

@@ -72,8 +72,7 @@ class Commanded:
             # A worker's, not a person's: the ticket says who has it, and claims do not fight over the flow's row.
             claim(builder, _ticket(builder, self), command, self.worker)
             return
-        # The id includes verb and target: two senders may count from 1, and a cancel must not pass for a pause.
-        known_as = name_uuid(flow.flow_id, f"order/{command.verb}/{command.target}/{self.command_id}")
+        known_as = audit_id_of(flow.flow_id, command, self.command_id)
         if known_as in flow.orders:
             return
         changed = STEPS[type(command)](builder, self)
@@ -93,6 +92,14 @@ class Commanded:
                 at=builder.now,
             )
         )
+
+
+def audit_id_of(flow_id: str, command: AnyCommand, command_id: str) -> str:
+    """Return the id of the audit of a command, by which it counts once.
+
+    It includes verb and target: two senders may count from 1, and a cancel must not pass for a pause.
+    """
+    return name_uuid(flow_id, f"order/{command.verb}/{command.target}/{command_id}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ class LambdaFunction:
         claims = Claims(clients.of("s3"), settings.claims_bucket) if settings.claims_bucket else None
         bus = EventBridgeBroker(clients.of("events"), str(settings.bus), claims)
         urls = dict(one.split("=") for one in (settings.queues or "").split())
+        # The queue of timers is that of enforce_sla, to which everybody may send.
+        urls |= {"enforce_sla": str(settings.timer_queue)} if settings.timer_queue else {}
         broker = FunctionQueues(clients.of("sqs"), urls, bus, claims, settings.tells)
         timers = Timers(Queue(clients.of("sqs"), str(settings.timer_queue)) if settings.timer_queue else None, clock)
         store = ReadOnceStore(OutboxSkippingStore(table.stores.store))

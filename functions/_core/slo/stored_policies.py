@@ -1,0 +1,124 @@
+"""Flow SLA policies and what they have done, in the store: small records of `KeyValues`."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from msgspec import MsgspecError
+from pydantic import ValidationError
+
+from functions._core.errors import Conflict
+from functions._core.events.policies import PAUSING, POLICIES
+from functions._core.ports import Entry, KeyValues
+from functions._core.records.record import decode, encode
+from functions._core.records.values import add_time
+from functions._core.slo.flow_policies import (
+    MAX_FLOW_POLICIES,
+    Announced,
+    FlowSlaPolicy,
+    PolicyApplication,
+    application_key,
+)
+
+APPLICATIONS = "flow-sla-applied"
+"""The space of what policies have done, by flow, policy and announcement."""
+
+KEPT = timedelta(days=30)
+"""How long it is known what a policy has done: longer than an event is delivered again."""
+
+TRIES = 5
+"""Changes of a policy that others change at the same time."""
+
+TOLD = 20
+"""Applications of one flow that are read."""
+
+
+async def policies(entries: KeyValues) -> Sequence[FlowSlaPolicy]:
+    """Return all policies that can be read, by name."""
+    page = await entries.page(POLICIES, None, 2 * MAX_FLOW_POLICIES)  # more are there for a moment at most
+    return [one for entry in page if (one := _parsed(entry.value)) is not None]
+
+
+async def number(entries: KeyValues) -> int:
+    """Return how many policies there are, those that cannot be read, too; one beyond the bound is counted."""
+    return len(await entries.page(POLICIES, None, MAX_FLOW_POLICIES + 1))
+
+
+async def policy(entries: KeyValues, name: str) -> tuple[FlowSlaPolicy | None, int]:
+    """Return a policy and its version; None for one that is not there or cannot be read, 0 where nothing is."""
+    entry = await entries.get(POLICIES, name)
+    return (None, 0) if entry is None else (_parsed(entry.value), entry.version)
+
+
+async def changed(
+    entries: KeyValues, name: str, change: Callable[[FlowSlaPolicy | None, int], FlowSlaPolicy]
+) -> tuple[FlowSlaPolicy, int]:
+    """Store what `change` makes of a policy and its version; return that, and the version it has then."""
+    for _ in range(TRIES):
+        known, version = await policy(entries, name)
+        new = change(known, version)
+        try:
+            entry = await entries.put(POLICIES, name, new.model_dump_json().encode(), version=version)
+        except Conflict:
+            continue
+        return new, entry.version
+    raise Conflict(f"policy {name} changed {TRIES} times meanwhile")
+
+
+async def removed(entries: KeyValues, name: str, check: Callable[[int], None]) -> bool:
+    """Forget a policy whose version `check` takes; tell whether it was there."""
+    for _ in range(TRIES):
+        entry = await entries.get(POLICIES, name)
+        if entry is None:
+            return False
+        check(entry.version)
+        if await entries.remove(POLICIES, name, entry.version):
+            return True
+    raise Conflict(f"policy {name} changed {TRIES} times meanwhile")
+
+
+async def application(entries: KeyValues, policy_name: str, about: Announced) -> tuple[PolicyApplication | None, int]:
+    """Return what a policy has done about an announcement, and the version of that record."""
+    entry = await entries.get(APPLICATIONS, application_key(policy_name, about))
+    return (None, 0) if entry is None else (read_application(entry), entry.version)
+
+
+async def put_application(entries: KeyValues, one: PolicyApplication, version: int, now: datetime) -> int:
+    """Store what a policy has done in place of that of `version`; return its version; raise `Conflict`."""
+    key, expires = application_key(one.policy, one.announced), add_time(now, KEPT)
+    return (await entries.put(APPLICATIONS, key, encode(one), version=version, expires_at=expires)).version
+
+
+async def applications_of(entries: KeyValues, flow_id: str) -> Sequence[PolicyApplication]:
+    """Return what policies have done for a flow, up to `TOLD` times, the first first."""
+    page = await entries.page(APPLICATIONS, f"{flow_id}/", TOLD)
+    of_flow = [
+        one for entry in page if entry.key.startswith(f"{flow_id}/") if (one := read_application(entry)) is not None
+    ]
+    return sorted(of_flow, key=lambda one: one.begun_at)
+
+
+async def put_pausing(entries: KeyValues, one: PolicyApplication) -> None:
+    """Remember, before it happens, that a policy pauses other flows; twice is once."""
+    key = application_key(one.policy, one.announced)
+    if await entries.get(PAUSING, key) is None:
+        try:
+            await entries.put(PAUSING, key, encode(one), version=0)
+        except Conflict:
+            return  # another process does the same
+
+
+def read_application(entry: Entry) -> PolicyApplication | None:
+    """Return the application that an entry holds, None when it cannot be read."""
+    try:
+        return decode(PolicyApplication, entry.value)
+    except MsgspecError:
+        return None
+
+
+@lru_cache(maxsize=2 * MAX_FLOW_POLICIES)  # all are read together, and seldom change
+def _parsed(value: bytes) -> FlowSlaPolicy | None:
+    try:
+        return FlowSlaPolicy.model_validate_json(value)
+    except ValidationError:
+        return None

@@ -1,0 +1,208 @@
+"""What a flow SLA policy does: its commands, each under an id by which it counts once, and its other flows.
+
+Imported when there are policies.
+"""
+
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, NamedTuple, Protocol
+
+from functions._core.engine import CommandResult
+from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
+from functions._core.events.commands import AdjustRequest, AnyCommand, CancelRequest, PauseRequest, ResumeRequest
+from functions._core.events.policies import APPLIED, PolicyAct
+from functions._core.machine.commands import audit_id_of
+from functions._core.ports import Ports
+from functions._core.records.audits import ActionRecord, AuditKind
+from functions._core.records.models import Flow
+from functions._core.records.values import FlowStatus, Priority
+from functions._core.slo import stored_policies as stored
+from functions._core.slo.flow_policies import (
+    RANKS,
+    ActionResult,
+    Announced,
+    FlowSlaPolicy,
+    PolicyAction,
+    PolicyApplication,
+    gives_commands_as,
+    least_urgent,
+    order_id_of,
+    reason_of,
+)
+
+FLOWS = 1_000
+"""Flows under way among which those are chosen that are paused."""
+
+AUDITS = 50
+"""Audits of a flow among which that of a command is looked for."""
+
+MADE_WITHIN = timedelta(seconds=60)
+"""For so long an action waits for the tickets of a flow that is announced while it has none yet."""
+
+
+class GiveCommand(Protocol):
+    """See `Engine.order`."""
+
+    def __call__(self, order: AnyCommand, *, order_id: str) -> Awaitable[CommandResult]:
+        """Carry a command out; raise `Rejected` when it cannot be."""
+
+
+class BegunApplication(NamedTuple):
+    """An application that is stored and to be carried out, and the version of its record."""
+
+    policy: FlowSlaPolicy
+    application: PolicyApplication
+    version: int
+
+
+class PolicyActions:
+    """Carries policies out; `order` gives their commands."""
+
+    def __init__(self, ports: Ports, order: GiveCommand) -> None:
+        self._ports, self._order = ports, order
+
+    async def begun(
+        self, policies: Sequence[FlowSlaPolicy], about: Announced, flow: Flow
+    ) -> Sequence[BegunApplication]:
+        """Return what is to be carried out, all of it stored before any of it changes what other policies want."""
+        entries, now = self._ports.key_values, self._ports.clock.now()
+        found: list[BegunApplication] = []
+        for policy in policies:
+            if policy.on is not about.on or policy.of is not about.of:
+                continue
+            known, version = await stored.application(entries, policy.name, about)
+            if known is None and policy.wants(about.on, about.of, flow):
+                others = tuple(one.flow_id for one in await self._others(policy, flow))
+                known = PolicyApplication(policy=policy.name, announced=about, begun_at=now, others=others)
+                try:
+                    version = await stored.put_application(entries, known, version, now)
+                except Conflict:  # another process does the same: what that one has chosen counts
+                    known, version = await stored.application(entries, policy.name, about)
+            if known is not None and known.done_at is None:
+                found.append(BegunApplication(policy, known, version))
+        return found
+
+    async def _others(self, policy: FlowSlaPolicy, flow: Flow) -> Sequence[Flow]:
+        """Return the flows that a policy pauses for `flow`."""
+        if all(one.action is not PolicyAct.PAUSE_OTHERS for one in policy.actions):
+            return ()
+        under_way = await self._ports.statistics.under_way(FLOWS)
+        return least_urgent(under_way, flow, policy, self._ports.clock.now())
+
+    async def result(self, application: PolicyApplication, action: PolicyAction, *, told: bool) -> ActionResult:
+        """Carry out one action and return what became of it; `told` says whether subscribers are told."""
+        about, paused = application.announced, tuple[str, ...]()
+        given = _given_for(application)
+        match action.action:
+            case PolicyAct.NOTIFY:
+                done, text = told, "subscribers were told" if told else f"nobody has subscribed to {APPLIED}"
+            case PolicyAct.RAISE_PRIORITY:
+                done, text = await self._raise(application, action.to or Priority.HIGH)
+            case PolicyAct.ASK:
+                note = action.note or f"{reason_of(about)}: decide how it goes on"
+                ask = PauseRequest(**{**given, "reason": note})
+                done, text = await self._given(application, ask, "it was paused, so that a person decides")
+            case PolicyAct.PAUSE_OTHERS:
+                done, text, paused = await self._pause_others(application)
+            case PolicyAct.CANCEL:
+                done, text = await self._given(application, CancelRequest(**given), "it was cancelled")
+            case PolicyAct.CANCEL_AND_COMPENSATE:
+                done, text = await self._cancel_and_compensate(application)
+        return ActionResult(action=action.action, done=done, text=text, flow_ids=paused)
+
+    async def _raise(self, application: PolicyApplication, to: Priority) -> tuple[bool, str]:
+        command = AdjustRequest(**_given_for(application), priority=to)
+        flow = await self._flow(command.flow_id)
+        if RANKS[flow.priority] >= RANKS[to] and not await self._was_given(application, command):
+            return False, f"its priority is {flow.priority} already"
+        early = flow.outcome is None and not flow.tickets_generated
+        if early and self._ports.clock.now() - application.announced.at < MADE_WITHIN:
+            raise Unavailable(f"flow {flow.flow_id} has no tickets yet whose priority can be raised")
+        return await self._given(application, command, f"its priority was raised to {to}")
+
+    async def _cancel_and_compensate(self, application: PolicyApplication) -> tuple[bool, str]:
+        command = CancelRequest(**_given_for(application))
+        flow = await self._flow(command.flow_id)
+        if flow.outcome is None and not flow.compensable:
+            return False, "none of its tasks says how it is undone, so it was not cancelled"
+        return await self._given(application, command, "it was cancelled, and what it has done is undone")
+
+    async def _pause_others(self, application: PolicyApplication) -> tuple[bool, str, tuple[str, ...]]:
+        """Pause the flows that were chosen; if the flow has ended by now, let them go on again."""
+        flow_id = application.announced.flow_id
+        if (await self._flow(flow_id)).ended_at is not None:
+            await self.resume(application)  # those that a process paused which did not live to say so
+            return False, "it has ended, so no other flow was paused", ()
+        if not application.others:
+            return False, "no flow of lower priority could be paused", ()
+        await stored.put_pausing(self._ports.key_values, application)
+        paused, refused = list[str](), ""
+        for other in application.others:
+            done, text = await self._given(application, _pause(application, other), "")
+            paused += [other] if done else []
+            refused = refused if done else f"; {text}"
+        if (await self._flow(flow_id)).ended_at is not None:
+            await self.resume(application)
+        number = "1 flow was" if len(paused) == 1 else f"{len(paused)} flows were"
+        return bool(paused), f"{number} paused in its favour{refused}", tuple(paused)
+
+    async def resume(self, application: PolicyApplication) -> None:
+        """Let the flows go on that an application has paused; those that somebody else has paused since stay so."""
+        about = application.announced
+        for other in application.others:
+            with suppress(Rejected, Unreadable):  # it has ended, or nobody can tell
+                flow = await self._ports.store.flow(other)
+                pause = await self._audit(application, _pause(application, other))
+                if flow is None or pause is None or flow.status is not FlowStatus.PAUSED:
+                    continue
+                if flow.phase.entered_at != pause.at:
+                    continue
+                by, reason = gives_commands_as(application.policy), f"flow {about.flow_id} has ended"
+                resume = ResumeRequest(flow_id=other, requested_by=by, reason=reason)
+                await self._order(resume, order_id=order_id_of(application.policy, about))
+
+    async def _given(self, application: PolicyApplication, command: AnyCommand, done: str) -> tuple[bool, str]:
+        """Give a command; return whether it has had its effect, now or when it was given before, and that in words."""
+        try:
+            result = await self._order(command, order_id=order_id_of(application.policy, application.announced))
+        except Rejected as refusal:
+            given = await self._was_given(application, command)
+            return given, done if given else str(refusal)
+        if result.changes or await self._was_given(application, command):
+            return True, done
+        stands = result.flow.outcome or result.flow.status
+        return False, f"nothing was changed, as flow {command.flow_id} is {stands} already"
+
+    async def _was_given(self, application: PolicyApplication, command: AnyCommand) -> bool:
+        """Whether a command of an application has had its effect before: the audit of the flow says so."""
+        return await self._audit(application, command) is not None
+
+    async def _audit(self, application: PolicyApplication, command: AnyCommand) -> ActionRecord | None:
+        order_id = order_id_of(application.policy, application.announced)
+        wanted = audit_id_of(command.flow_id, command, order_id)
+        audits = await self._ports.views.audits(command.flow_id, AUDITS, kind=AuditKind.ACTION)
+        return next((one for one in audits if isinstance(one, ActionRecord) and one.audit_id == wanted), None)
+
+    async def _flow(self, flow_id: str) -> Flow:
+        flow = await self._ports.store.flow(flow_id)
+        if flow is None:
+            raise Rejected(f"there is no flow {flow_id}", code="unknown_flow", status=404)
+        return flow
+
+
+def _given_for(application: PolicyApplication) -> dict[str, Any]:
+    """Return what every command says that a policy gives to the flow itself."""
+    about = application.announced
+    return {
+        "flow_id": about.flow_id,
+        "requested_by": gives_commands_as(application.policy),
+        "reason": reason_of(about),
+    }
+
+
+def _pause(application: PolicyApplication, other: str) -> PauseRequest:
+    """Return the command by which a policy pauses another flow."""
+    about = application.announced
+    reason = f"{reason_of(about)}, and matters more: {about.flow_id}"
+    return PauseRequest(flow_id=other, requested_by=gives_commands_as(application.policy), reason=reason)
