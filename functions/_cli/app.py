@@ -55,7 +55,6 @@ class Commands(LazyGroup):
         CommandEntry(
             FLOWS, "schedule", f"{ROOM}.schedule_commands:schedule", "Submit a decision again and again, by a schedule."
         ),
-        CommandEntry(FLOWS, "slo", f"{ROOM}.slo_documents:slo", "SLOs and freeze policies."),
         CommandEntry(FLOWS, "plan", f"{ROOM}.plan_commands:plan", "Draw plans, and store them by name."),
         CommandEntry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
         CommandEntry(

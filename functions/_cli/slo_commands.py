@@ -8,6 +8,7 @@ import typer
 from functions._cli import slo_work
 from functions._cli.console import run
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
+from functions._cli.slo_documents import Namespace, apply_documents, delete_file
 from functions._cli.slo_words import By, Service, SloName, Why, milliseconds, pairs, span
 
 slo = typer.Typer(
@@ -140,10 +141,35 @@ def update_slo(  # noqa: PLR0913 an option for each field
     run(slo_work.send(name, form, by, reason, url, api_key, as_json=as_json))
 
 
+slo.command("apply")(apply_documents)
+
+
 @slo.command("delete")
-def delete_slo(name: SloName, *, by: By = "", reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
-    """Calculate an SLO no more; `update --enable` brings it back."""
-    run(slo_work.delete(name, by, reason, url, api_key))
+def delete_slo(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SLO]", help="The SLO: its id, its name, or SERVICE/NAME.")
+    ] = None,
+    *,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", "-f", metavar="FILE", show_default=False, help="In its place: documents, as for apply."),
+    ] = None,
+    namespace: Namespace = None,
+    by: By = "",
+    reason: Why = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "",
+) -> None:
+    """Calculate an SLO no more, or delete documents; `update --enable` brings an SLO back.
+
+    What documents have made is kept, and not enabled any more.
+    """
+    if (name is None) == (file is None):
+        raise typer.BadParameter("exactly one of SLO and --file says what is deleted")
+    if file is not None:
+        run(delete_file(file, namespace, url, api_key))
+    elif name is not None:
+        run(slo_work.delete(name, by, reason, url, api_key))
 
 
 @slo.command("test")
