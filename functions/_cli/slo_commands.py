@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from functions._cli import slo_work
+from functions._cli import slo_check, slo_documents, slo_work
 from functions._cli.console import run
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
-from functions._cli.slo_documents import Namespace, apply_documents, delete_file
 from functions._cli.slo_words import By, Service, SloName, Why, milliseconds, pairs, span
 
 slo = typer.Typer(
@@ -141,35 +140,33 @@ def update_slo(  # noqa: PLR0913 an option for each field
     run(slo_work.send(name, form, by, reason, url, api_key, as_json=as_json))
 
 
-slo.command("apply")(apply_documents)
-
-
 @slo.command("delete")
 def delete_slo(
     name: Annotated[
-        str | None, typer.Argument(metavar="[SLO]", help="The SLO: its id, its name, or SERVICE/NAME.")
+        str | None,
+        typer.Argument(metavar="[SLO]", show_default=False, help="The SLO: its id, its name, or SERVICE/NAME."),
     ] = None,
     *,
     file: Annotated[
-        str | None,
-        typer.Option("--file", "-f", metavar="FILE", show_default=False, help="In its place: documents, as for apply."),
+        str | None, typer.Option("--file", "-f", metavar="FILE", help="In place of SLO: the documents to delete.")
     ] = None,
-    namespace: Namespace = None,
+    namespace: slo_documents.Namespace = None,
     by: By = "",
     reason: Why = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
-    """Calculate an SLO no more, or delete documents; `update --enable` brings an SLO back.
-
-    What documents have made is kept, and not enabled any more.
-    """
+    """Calculate an SLO no more; `update --enable` brings it back. With -f, delete documents and what they make."""
     if (name is None) == (file is None):
-        raise typer.BadParameter("exactly one of SLO and --file says what is deleted")
+        raise typer.BadParameter("name an SLO, or a file of documents with -f")
     if file is not None:
-        run(delete_file(file, namespace, url, api_key))
-    elif name is not None:
-        run(slo_work.delete(name, by, reason, url, api_key))
+        run(slo_documents.delete_file(file, namespace, url, api_key))
+    else:
+        run(slo_work.delete(name or "", by, reason, url, api_key))
+
+
+slo.command("apply")(slo_documents.apply_documents)
+slo.command("check")(slo_check.check_slos)
 
 
 @slo.command("test")

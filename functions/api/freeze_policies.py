@@ -221,7 +221,7 @@ async def _policy(services: ApiServices, policy_id: str) -> FreezePolicy:
 def _changed(known: FreezePolicy, given: Mapping[str, Any], if_match: str | None, now: datetime) -> FreezePolicy:
     check_change(known, if_match)
     form = with_fields(FreezePolicyForm, known, given)
-    own = {"policy_id": known.policy_id, "created_at": known.created_at, "managed_by": known.managed_by}
+    own: dict[str, Any] = {"policy_id": known.policy_id, "created_at": known.created_at, "managed_by": known.managed_by}
     return FreezePolicy(**dict(form), **own, updated_at=now)
 
 

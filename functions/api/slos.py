@@ -244,7 +244,7 @@ async def enabled_slo(services: ApiServices, slo_id: str) -> Slo:
 def _changed(known: Slo, given: Mapping[str, Any], if_match: str | None, now: datetime) -> Slo:
     check_change(known, if_match)
     form = with_fields(SloForm, known, given)
-    own = {"slo_id": known.slo_id, "created_at": known.created_at, "managed_by": known.managed_by}
+    own: dict[str, Any] = {"slo_id": known.slo_id, "created_at": known.created_at, "managed_by": known.managed_by}
     return Slo(**{**dict(form), "slo_type": form.kind}, **own, updated_at=now)
 
 

@@ -118,7 +118,9 @@ class TestHistory:
         slo = await an_slo(api)
         for minutes in range(7):
             await calculated(api, slo, 1 - minutes / 1000, timedelta(minutes=minutes, seconds=1))
-        path, seen, more = f"/{slo.slo_id}/history?aggregation=none&limit=3", [], ""
+        path = f"/{slo.slo_id}/history?aggregation=none&limit=3"
+        seen: list[float] = []
+        more: str | None = ""
         while more is not None:
             page = await get(api, f"{path}{more and f'&from={more}'}")
             seen += [one["remaining"] for one in page["items"]]

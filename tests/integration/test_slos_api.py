@@ -82,7 +82,8 @@ class TestSlos:
 
     async def test_slos_are_listed_in_pages(self, api: Api) -> None:
         ids = sorted([(await post(api, name=str(number)))["slo_id"] for number in range(5)])
-        seen, cursor = [], ""
+        seen: list[str] = []
+        cursor: str | None = ""
         while cursor is not None:
             page = (await api.client.get(f"{SLOS}?limit=2{cursor and f'&cursor={cursor}'}")).json()
             seen += [one["slo_id"] for one in page["items"]]
