@@ -129,7 +129,7 @@ class Platform:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (*acts, *(one.observe for one in self._companions if isinstance(one, InFlight | EventsIn)))
+        return (*acts, *(one.observe for one in self._companions if isinstance(one, InFlight | EventsIn | FlowPolicies)))
 
     def _new_worker_tracker(self, settings: Settings, told: RegistryLog | None) -> WorkerTracker:
         def stored(worker: Worker) -> None:
