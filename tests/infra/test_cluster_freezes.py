@@ -52,7 +52,7 @@ def test_one_function_alone_may_change_what_freezes_are_about_and_nothing_else()
 
 def test_the_settings_name_the_cluster_that_the_function_is_in() -> None:
     (config,) = [one for one in of_kind(render(OVERLAY), "ConfigMap") if one["metadata"]["name"] == "flow-c-settings"]
-    settings = Settings.from_mapping(config["data"])
+    settings = Settings.from_mapping(config["data"], api_key="k" * 32)
     assert str(settings.freeze_cluster_url) == "https://kubernetes.default.svc/"
     assert str(settings.freeze_token_file).startswith("/var/run/secrets/kubernetes.io/serviceaccount/")
 
