@@ -43,6 +43,8 @@ class Budgets:
         self._metrics, self._gauges = instruments.metrics, instruments.gauges
         self._alone = alone
         self.interval = INTERVAL
+        self.freezes_moved = 0
+        """How often freezes may have changed here; who remembers some reads them again."""
         self._next: datetime | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -121,7 +123,10 @@ class Budgets:
             return ()
         from functions._engine.wiring_slo import enforce_freezes
 
-        changed = await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+        try:
+            changed = await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+        finally:
+            self.freezes_moved += 1
         self._count(changed)
         return changed
 
@@ -132,7 +137,10 @@ class Budgets:
         """See `Engine.resolve_freeze`."""
         from functions._engine.wiring_slo import resolve
 
-        freeze = await resolve(self._ports, event_id, by, reason, self._tell_freeze)
+        try:
+            freeze = await resolve(self._ports, event_id, by, reason, self._tell_freeze)
+        finally:
+            self.freezes_moved += 1
         self._count([freeze])
         return freeze
 

@@ -4,7 +4,7 @@ On one machine it is the only one; in a cluster there are many over one store. I
 flow is told goes through the executor under the flow's id.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -45,6 +45,7 @@ from functions._engine.report_intake import ReportIntake
 from functions._engine.schedules import Schedules
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
+from functions._engine.slo_documents import SloDocuments
 from functions._engine.sweep import Sweeper
 from functions._engine.task_leases import Gone, TaskLeases
 from functions._engine.telemetry_flush import TelemetryFlush
@@ -106,15 +107,16 @@ class Platform:
         self.budgets = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, alone=outbox is None)
         self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
         self.enforce_policies = self.budgets.enforce
-        self._companions = self._new_companions()
+        self._companions = self._new_companions(alone=outbox is None)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
-    def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules | Budgets]:
+    def _new_companions(self, *, alone: bool) -> Sequence[InFlight | EventsIn | Schedules | Budgets | SloDocuments]:
         """Return what works beside the chain."""
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        return limited, self._events_in, self.schedules, self.budgets
+        self.slo_documents = SloDocuments(self.ports, alone=alone)
+        return limited, self._events_in, self.schedules, self.budgets, self.slo_documents
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
@@ -188,6 +190,11 @@ class Platform:
         await self._intake.close()
         await self._executor.close()
         await self.pheromones.close()
+
+    @property
+    def ticks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What functions of their own do as time passes, by their names."""
+        return {**self.budgets.ticks, "reconcile_resources": self.slo_documents.reconcile}
 
     @property
     def busy(self) -> bool:

@@ -46,6 +46,7 @@ SCALES: Mapping[str, Scale] = {
     "notify": Scale(concurrency=48, most=1),
     "calculate_budgets": Scale(concurrency=1, most=1),
     "enforce_freezes": Scale(concurrency=4, most=1),
+    "reconcile_resources": Scale(concurrency=1, most=1),
     # A call may wait 300 s for its flow (`/api/v1/flow-c/execute`). One pod stays up, as workers report at any time.
     "api": Scale(concurrency=100, least=1, most=5, seconds=330, public=True),
 }
