@@ -31,7 +31,7 @@ async def test_a_policy_acts_once_whenever_the_platform_is_killed(tmp_path: Path
         form = {"on": "at_risk", "selector": {"labels": {"kind": "urgent"}}, "actions": ACTIONS}
         assert (await platform.call("PUT", f"{POLICIES}/p", form))[0] == 201
         waits = task("a", required_capabilities=["nobody-has-this"])
-        low = {"labels": {"kind": "batch"}, "priority": "low", "sla_deadline_seconds": 100_000}
+        low: dict[str, Any] = {"labels": {"kind": "batch"}, "priority": "low", "sla_deadline_seconds": 100_000}
         batch = [await platform.submit(decision(waits, **low)) for _ in range(2 * len(KILLS))]
         for flow_id in batch:
             await platform.reached(flow_id, "EXECUTING")
