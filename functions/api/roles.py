@@ -118,6 +118,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/schedules/{name}/backfill": COMMAND,
     "DELETE /api/v1/schedules/{name}/backfill": COMMAND,
     "POST /api/v1/webhooks/pipeline-completed": EVERYBODY,
+    "POST /webhooks/alertmanager": EVERYBODY,
     "GET /api/v1/plans": READ,
     "GET /api/v1/plans/{name}/versions": READ,
     "GET /api/v1/plans/{name}/versions/{version}": READ,
