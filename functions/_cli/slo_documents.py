@@ -106,13 +106,3 @@ def _print_line(key: str, answer: "JsonObject") -> None:
     message = "" if answer["dry_run"] or answer["status"]["synced"] else f": {answer['status']['message']}"
     would = "would be " if answer["dry_run"] and answer["result"] != "unchanged" else ""
     typer.echo(clean(f"{key} {would}{answer['result']}{message}"))
-
-
-def delete_documents(file: File, *, namespace: Namespace = None, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
-    """Delete documents; what they made is kept, and not enabled any more."""
-    run(delete_file(file, namespace, url, api_key))
-
-
-slo = typer.Typer(help="SLOs and freeze policies.", no_args_is_help=True, rich_markup_mode=None)
-slo.command("apply")(apply_documents)
-slo.command("delete")(delete_documents)

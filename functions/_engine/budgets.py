@@ -41,6 +41,8 @@ class Budgets:
         self._ports, self._metrics, self._send, self._subscribed = ports, metrics, send, subscribed
         self._alone = alone
         self.interval = INTERVAL
+        self.freezes_moved = 0
+        """How often freezes may have changed here; who remembers some reads them again."""
         self._next: datetime | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -111,7 +113,10 @@ class Budgets:
             return ()
         from functions._engine.wiring_slo import enforce_freezes
 
-        return await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+        try:
+            return await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+        finally:
+            self.freezes_moved += 1
 
     async def _enforce_all(self) -> None:
         await self.enforce()
@@ -120,7 +125,10 @@ class Budgets:
         """See `Engine.resolve_freeze`."""
         from functions._engine.wiring_slo import resolve
 
-        return await resolve(self._ports, event_id, by, reason, self._tell_freeze)
+        try:
+            return await resolve(self._ports, event_id, by, reason, self._tell_freeze)
+        finally:
+            self.freezes_moved += 1
 
     async def _tell_budget(self, slo: "Slo", done: "Calculation") -> None:
         from functions._core.slo.events import budget_events

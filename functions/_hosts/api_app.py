@@ -84,6 +84,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         state=lambda: _state(platform),
         arm=platform.schedules.arm,
         alerting=_alerting(platform, settings),
+        freezes_moved=lambda: platform.budgets.freezes_moved,
     )
 
 

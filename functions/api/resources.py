@@ -17,7 +17,10 @@ from functions._core.records.json_text import parse_json
 from functions._core.records.values import JsonObject, Model, Timestamp
 from functions._core.records.yaml_text import parse_documents
 from functions._core.slo import resources as kept
+from functions._core.slo import stored
+from functions._core.slo.definition import MAX_SLOS
 from functions._core.slo.documents import KINDS, NAME, POLICY_KIND, SloResource, key_of
+from functions._core.slo.freezing import MAX_POLICIES
 from functions._core.slo.reading import read_document
 from functions._core.slo.resources import ApplyResult, ResourceState
 from functions.api.access import acting
@@ -27,6 +30,7 @@ from functions.api.documents import problems
 from functions.api.problems import checked, not_found
 from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
+from functions.api.slo_changes import make_room
 
 router = Routes(prefix="/api/v1/resources", tags=["resources"])
 
@@ -224,6 +228,10 @@ async def _apply(services: ApiServices, resource: SloResource, who: str, why: st
         return AppliedResource(**_parts(resource.document), status=status, result=result, dry_run=True)
     if result != "unchanged":
         await record(services, "apply_resource", resource.key, who=who, why=why)
+    if result == "created":
+        of_policies = resource.kind == POLICY_KIND
+        known = await (stored.policies(entries) if of_policies else stored.slos(entries))
+        await make_room(entries, known, MAX_POLICIES if of_policies else MAX_SLOS)
     await kept.apply_resource(entries, resource, now, who)
     state = await kept.resource_state(entries, resource.kind, resource.name)
     if state is None:  # somebody has deleted it meanwhile

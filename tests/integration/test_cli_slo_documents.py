@@ -26,14 +26,18 @@ async def platform(tmp_path: Path) -> AsyncIterator[OneMachine]:
         yield running
 
 
-async def apply(platform: OneMachine, documents: object, *words: str, command: str = "apply") -> Result:
+async def apply(
+    platform: OneMachine, documents: str | list[dict[str, Any]], *words: str, command: str = "apply"
+) -> Result:
     text = documents if isinstance(documents, str) else yaml.safe_dump_all(documents)
     return await asyncio.to_thread(
         lambda: flowc("slo", command, "-f", "-", *words, "--url", platform.url, stdin=text)  # as a user's shell does
     )
 
 
-async def done(platform: OneMachine, documents: object, *words: str, command: str = "apply") -> list[str]:
+async def done(
+    platform: OneMachine, documents: str | list[dict[str, Any]], *words: str, command: str = "apply"
+) -> list[str]:
     result = await apply(platform, documents, *words, command=command)
     assert result.exit_code == 0, result.output
     return result.stdout.splitlines()
@@ -64,7 +68,8 @@ async def test_the_examples_are_six_documents_and_one_of_openslo_and_all_are_app
     }
     assert {line.split()[1] for line in await done(platform, MANY)} == {"unchanged"}
     assert {line.split()[1] for line in await done(platform, MANY, command="delete")} == {"deleted"}
-    assert not any(one.enabled for one in (*await stored.slos(entries), *await stored.policies(entries)))
+    assert not any(one.enabled for one in await stored.slos(entries))
+    assert not any(one.enabled for one in await stored.policies(entries))
     assert all(line.endswith("was not there") for line in await done(platform, MANY, command="delete"))
 
 
@@ -92,3 +97,33 @@ async def test_one_that_the_platform_refuses_keeps_no_other_from_being_applied(p
     assert "SLODefinition/other" in result.stderr
     shown: dict[str, Any] = json.loads((await apply(platform, [slo(windowDays=3)], "--json")).stdout)
     assert [(one["result"], one["status"]["synced"]) for one in shown["items"]] == [("changed", True)]
+
+
+async def test_five_groups_are_checked_and_the_report_has_its_numbers(platform: OneMachine, tmp_path: Path) -> None:
+    async def checked(*words: str) -> tuple[Result, dict[str, Any]]:
+        file = tmp_path / "report.json"
+        result = await asyncio.to_thread(
+            lambda: flowc("slo", "check", "--report", str(file), *words, "--url", platform.url)
+        )
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return result, found
+
+    entries = platform.running.ports.key_values
+    result, report = await checked("--skip-functional")
+    assert (result.exit_code, report["groups"]["functional"]["status"]) == (0, "skipped"), result.output
+    assert await stored.slos(entries) == []
+    result, report = await checked("--verbose")
+    assert (result.exit_code, report["success_rate"], report["failed"]) == (0, 1.0, 0), result.output
+    assert report["total_checks"] == report["passed"] == result.stdout.count("  passed ")
+    assert tuple(report["groups"]) == ("infrastructure", "components", "integrations", "functional", "metrics")
+    assert [one.enabled for one in await stored.slos(entries)] == [False]
+    await done(platform, [slo()])
+    document = await entries.get("slo-resources", "SLODefinition/latency")
+    assert document is not None
+    wrong = document.value.replace(b'"synced":true', b'"synced":false')
+    await entries.put("slo-resources", document.key, wrong, version=document.version)
+    result, report = await checked()
+    assert (result.exit_code, report["failed"]) == (1, 1)
+    assert "SLODefinition/latency" in result.stdout
+    gone = await asyncio.to_thread(lambda: flowc("slo", "check", "--json", "--url", "http://127.0.0.1:1"))
+    assert (gone.exit_code, json.loads(gone.stdout)["passed"]) == (1, 0)

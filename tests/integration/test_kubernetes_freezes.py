@@ -13,11 +13,17 @@ from functions._adapters.http import kubernetes, repeated
 from functions._adapters.http.client import HttpClient
 from functions._adapters.http.kubernetes import MARK, Cluster, KubernetesFreezes
 from functions._core.errors import Unavailable
+from functions._core.slo import resources, stored
+from functions._core.slo.budget import Indicator, budget_of
 from functions._core.slo.freezing import ANNOTATION, FreezeAction, FreezeEvent, FreezeScope, annotation_of, begun, ended
+from functions._core.slo.reading import read_document
 from tests.support.certificates import Authority
 from tests.support.cluster_api import ClusterApi
 from tests.support.loopback import Answer, Request
+from tests.support.one_machine import one_machine
 from tests.unit.test_slo_budget import NOW
+from tests.unit.test_slo_documents import policy as policy_document
+from tests.unit.test_slo_documents import slo
 from tests.unit.test_slo_freezing import budget, policy
 
 SERVICE, EVERYWHERE = "app.kubernetes.io/name", "neural-hive.io/sla-freezes"
@@ -317,3 +323,28 @@ async def test_a_certificate_counts_when_the_authority_of_the_cluster_has_issued
 def test_a_freeze_of_a_policy_says_what_the_annotation_needs() -> None:
     said = json.loads(annotation_of(begun(policy(), [budget(15)], NOW, "e"))[ANNOTATION])
     assert said.keys() == {"event_id", "policy_id", "slo_id", "actions", "since", "reason"}
+
+
+async def test_a_platform_annotates_the_cluster_that_its_settings_name(api: ClusterApi, tmp_path: Path) -> None:
+    token = tmp_path / "account-token"
+    async with one_machine(tmp_path, freeze_cluster_url=api.url, freeze_token_file=token) as platform:
+        entries, engine = platform.running.ports.key_values, platform.running.engine
+        for document in (slo({"namespace": "prod"}, serviceName="web"), policy_document(target="web")):
+            await resources.apply_resource(entries, read_document(document), NOW, "ada")
+        (one,) = await stored.slos(entries)
+        low = budget_of(one, NOW, "b", Indicator(0.99), {})
+        await stored.put_budget(entries, stored.BudgetState(budget=low), 0)
+        (begun_here,) = await engine.enforce_policies()
+        assert (begun_here.active, begun_here.applied, names(api)) == (True, False, [])  # nobody has a token here
+        token.write_text(api.token)
+        await engine.enforce_policies()
+        assert names(api) == ["web", "web-2", "web-db"]
+        assert api.annotations()["web"]["event_id"] == begun_here.event_id
+        token.unlink()
+        resolved = await engine.resolve_freeze(begun_here.event_id, "ada", "it has to go out")
+        assert (resolved.active, resolved.applied, len(names(api))) == (False, False, 3)
+        token.write_text(api.token)
+        await engine.enforce_policies()
+        assert names(api) == []
+        (last,) = [event for event, _ in await stored.freezes(entries)]
+        assert last.applied

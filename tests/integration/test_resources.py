@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from functions._core.records.principal import Role
+from functions._core.slo import resources as kept
 from functions._core.slo import stored
 from functions._core.slo.budget import Indicator, budget_of
 from functions._core.slo.documents import made_id
 from functions.api import resources
 from tests.support.builders import make_event
 from tests.support.http_api import Api, problem_of, running_api
+from tests.support.world import until
 from tests.unit.test_slo_documents import ALIASES, policy, slo
 
 PATH = "/api/v1/resources"
@@ -100,7 +102,7 @@ async def test_every_fault_of_a_document_is_named(api: Api) -> None:
 async def test_a_name_that_something_else_has_is_refused(api: Api) -> None:
     await put(api, slo())
     answer = await api.client.put(f"{PATH}/SLODefinition/other", json=slo({"name": "other"}, name="latency"))
-    problem_of(answer, 409, "name_taken")
+    problem_of(answer, 409, "slo_exists")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,8 @@ async def test_documents_come_and_go_as_events(api: Api) -> None:
     assert (await api.post(deleted)).json() == {"resource": "SLODefinition/latency", "result": "deleted"}
     assert not (await the_slo(api)).enabled
     problem_of(await api.post(deleted), 404, "unknown_resource")
-    for wrong in (slo(windowDays=0), [], None, {"kind": "x"}):
+    wrongs: tuple[Any, ...] = (slo(windowDays=0), [], None, {"kind": "x"})
+    for wrong in wrongs:
         problem_of(await api.post(replace(applied, data=wrong)), 422, "invalid_data")
     large = slo({"annotations": {"a": "x" * 100_000}})
     problem_of(await api.post(replace(applied, data=large)), 413, "too_large")
@@ -169,3 +172,32 @@ async def test_who_may(tmp_path: Path) -> None:
 def of_event(event_type: str) -> dict[str, str]:
     attributes = {"specversion": "1.0", "id": "1", "source": "/git", "type": event_type}
     return {**JSON, **{f"ce-{name}": value for name, value in attributes.items()}}
+
+
+async def test_a_platform_repairs_what_somebody_has_changed(api: Api) -> None:
+    await put(api, slo())
+    entries, platform = api.world.ports.key_values, api.world.platform
+    await stored.changed_slo(entries, made_id("SLODefinition", "latency"), lambda one: one.but(target=0.5))
+    await platform.catch_up()
+
+    async def repaired() -> bool | None:
+        return (await the_slo(api)).target == 0.99 or None
+
+    await until(repaired, "the SLO is as its document says")
+    assert (await api.client.get(LATENCY)).json()["status"]["synced"]
+
+
+async def test_a_platform_without_slos_looks_at_nothing(api: Api) -> None:
+    await api.world.platform.slo_documents.reconcile()
+    assert await api.world.ports.key_values.page(kept.ROUNDS, None, 1) == []
+
+
+async def test_what_a_document_makes_changes_with_the_document_alone(api: Api) -> None:
+    made = (await put(api, slo()))["status"]["sloId"]
+    policy_id = (await put(api, policy(), GATE))["status"]["policyId"]
+    for path, change in ((f"/api/v1/slos/{made}", {"target": 0.5}), (f"/api/v1/policies/{policy_id}", {"name": "x"})):
+        assert (await api.client.get(path)).status_code == 200
+        problem_of(await api.client.put(path, json=change), 409, "managed_by_document")
+        problem_of(await api.client.delete(path, headers=JSON), 409, "managed_by_document")
+    await api.client.delete(LATENCY, headers=JSON)
+    assert (await api.client.put(f"/api/v1/slos/{made}", json={"target": 0.5})).status_code == 200

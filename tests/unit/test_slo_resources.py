@@ -238,10 +238,14 @@ async def test_names_are_taken_and_there_is_a_bound(entries: Crashing, monkeypat
     for other in (slo({"name": "other"}, name="latency"), policy({"name": "other"}, name="gate")):
         with pytest.raises(Rejected, match="already") as refused:
             await apply(entries, other)
-        assert refused.value.code == "name_taken"
-    monkeypatch.setattr(resources, "MAX_RESOURCES", 2)
-    with pytest.raises(Rejected, match="as many as there may be"):
+        assert refused.value.code in {"slo_exists", "policy_exists"}
+    monkeypatch.setattr(resources, "MAX_SLOS", 1)
+    with pytest.raises(Rejected, match="1 SLOs, which is as many"):
         await apply(entries, slo({"name": "third"}))
+    await apply(entries, slo({"name": "third"}, enabled=False))
+    monkeypatch.setattr(resources, "MAX_RESOURCES", 3)
+    with pytest.raises(Rejected, match="as many as there may be"):
+        await apply(entries, slo({"name": "fourth"}, enabled=False))
     await apply(entries, slo(windowDays=3))
     with pytest.raises(Rejected, match="bytes"):
         await apply(entries, slo({"annotations": {"a": "x" * resources.MAX_DOCUMENT}}))

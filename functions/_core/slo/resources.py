@@ -114,10 +114,10 @@ async def plan_resource(entries: KeyValues, resource: SloResource) -> ApplyResul
     """Return what applying a document would do to it.
 
     Of one that is unchanged what it makes may have to be repaired all the same. Raises `Rejected`: 413 for one that is
-    too large, 409 (`name_taken`, `too_many_resources`).
+    too large, 409 (`slo_exists`, `policy_exists`, `too_many_resources`).
     """
     check_size(resource.document)
-    await _check_name(entries, resource)
+    await _check_room(entries, resource)
     entry = await entries.get(SPACE, resource.key)
     if entry is None and len(await stored.everything(entries, SPACE, MAX_RESOURCES)) >= MAX_RESOURCES:
         text = f"there are {MAX_RESOURCES} documents, which is as many as there may be"
@@ -145,20 +145,23 @@ async def apply_resource(entries: KeyValues, resource: SloResource, now: datetim
     raise Conflict(f"the document {resource.key} changed {TRIES} times meanwhile")
 
 
-async def _check_name(entries: KeyValues, resource: SloResource) -> None:
-    """Raise `Rejected`, status 409, when what a document makes would have the name of something else."""
+async def _check_room(entries: KeyValues, resource: SloResource) -> None:
+    """Raise `Rejected`, status 409, when what a document makes has the name of something else, or is one too many."""
     form = resource.form
     if isinstance(form, definition.SloForm):
-        slos = await stored.slos(entries)
-        others = [one for one in slos if one.enabled and one.slo_id != resource.made_id]
-        taken = any((one.service_name, one.name) == (form.service_name, form.name) for one in others)
+        slos = [one for one in await stored.slos(entries) if one.enabled and one.slo_id != resource.made_id]
+        taken = any((one.service_name, one.name) == (form.service_name, form.name) for one in slos)
+        full, most, code = len(slos) >= MAX_SLOS, f"{MAX_SLOS} SLOs", "slo_exists"
         what = f"an SLO {form.name[:100]!r} of {form.service_name[:100]!r}"
     else:
-        policies = await stored.policies(entries)
-        taken = any(one.enabled and one.name == form.name and one.policy_id != resource.made_id for one in policies)
+        policies = [one for one in await stored.policies(entries) if one.enabled and one.policy_id != resource.made_id]
+        taken = any(one.name == form.name for one in policies)
+        full, most, code = len(policies) >= MAX_POLICIES, f"{MAX_POLICIES} policies", "policy_exists"
         what = f"a policy {form.name[:100]!r}"
-    if taken:
-        raise Rejected(f"there is {what} already, which {resource.key} does not make", code="name_taken", status=409)
+    if form.enabled and taken:
+        raise Rejected(f"there is {what} already, which {resource.key} does not make", code=code, status=409)
+    if form.enabled and full:
+        raise Rejected(f"there are {most}, which is as many as there may be", code="too_many_resources", status=409)
 
 
 async def delete_resource(entries: KeyValues, kind: str, name: str, now: datetime) -> bool:
