@@ -140,6 +140,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/freeze-status/{service}": READ,
     "POST /api/v1/webhooks/pipeline-completed": EVERYBODY,
     "POST /webhooks/alertmanager": EVERYBODY,
+    "GET /api/v1/slos/rules": READ,
     "GET /api/v1/plans": READ,
     "GET /api/v1/plans/{name}/versions": READ,
     "GET /api/v1/plans/{name}/versions/{version}": READ,
