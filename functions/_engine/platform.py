@@ -115,7 +115,7 @@ class Platform:
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        self.slo_documents = SloDocuments(self.ports, alone=alone)
+        self.slo_documents = SloDocuments(self.ports, self.metrics, alone=alone)
         return limited, self._events_in, self.schedules, self.budgets, self.slo_documents
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:

@@ -20,6 +20,7 @@ from functions._core.schedules.record import ScheduleForm
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
+from functions.api.alert_forms import AlertMessage
 from functions.api.calculation_forms import CostForm, SimulationForm
 from functions.api.forms import (
     AdjustForm,
@@ -191,6 +192,7 @@ def _schemas() -> Mapping[str, Document]:
         *SLO_FORMS,
         Rotation,
         PipelineCompleted,
+        AlertMessage,
         PlanForm,
         SimulationForm,
         CostForm,
