@@ -54,7 +54,7 @@ def test_what_the_schemas_refuse_the_reader_refuses(document: dict[str, Any]) ->
         read_document(document)
 
 
-def test_the_examples_fit_the_schemas_of_a_cluster_whose_rule_is_the_readers() -> None:
+def test_the_custom_resources_take_the_examples() -> None:
     for text in custom_resources().values():
         resource = yaml.safe_load(text)
         names, (version,) = resource["spec"]["names"], resource["spec"]["versions"]

@@ -43,7 +43,7 @@ async def done(
     return result.stdout.splitlines()
 
 
-async def test_the_examples_are_six_documents_and_one_of_openslo_and_all_are_applied(platform: OneMachine) -> None:
+async def test_all_examples_are_applied(platform: OneMachine) -> None:
     lines = await done(platform, MANY, "--dry-run")
     assert all(line.endswith("would be created") for line in lines)
     entries = platform.running.ports.key_values
@@ -82,7 +82,7 @@ async def test_nothing_is_sent_while_one_document_has_a_fault(platform: OneMachi
         assert (await apply(platform, nothing)).exit_code == 2
 
 
-async def test_the_namespace_is_that_of_documents_that_name_none(platform: OneMachine) -> None:
+async def test_the_namespace_is_for_those_without(platform: OneMachine) -> None:
     documents = [slo(), slo({"name": "other", "namespace": "prod"})]
     await done(platform, documents, "--namespace", "staging")
     found = {one.name: one.namespace for one in await stored.slos(platform.running.ports.key_values)}
@@ -99,7 +99,7 @@ async def test_one_that_the_platform_refuses_keeps_no_other_from_being_applied(p
     assert [(one["result"], one["status"]["synced"]) for one in shown["items"]] == [("changed", True)]
 
 
-async def test_five_groups_are_checked_and_the_report_has_its_numbers(platform: OneMachine, tmp_path: Path) -> None:
+async def test_five_groups_are_checked(platform: OneMachine, tmp_path: Path) -> None:
     async def checked(*words: str) -> tuple[Result, dict[str, Any]]:
         file = tmp_path / "report.json"
         result = await asyncio.to_thread(

@@ -107,7 +107,7 @@ def names(api: ClusterApi) -> list[str]:
         (FreezeScope.GLOBAL, "*", ["prod", "test"]),
     ],
 )
-async def test_each_scope_is_seen_where_it_is_and_gone_everywhere(
+async def test_each_scope_is_seen_and_gone_everywhere(
     api: ClusterApi, freezes: Freezes, scope: FreezeScope, target: str, seen: list[str]
 ) -> None:
     frozen = await freezes.begin(event(scope, target))

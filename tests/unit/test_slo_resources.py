@@ -216,11 +216,6 @@ async def test_two_processes_look_once_in_five_minutes(entries: Crashing) -> Non
     assert await reconcile_when_due(entries, LATER + timedelta(seconds=300)) == Reconciled(1, 0, 0)
 
 
-async def test_without_documents_a_look_writes_nothing(entries: Crashing) -> None:
-    assert await reconcile_when_due(entries, NOW) == Reconciled()
-    assert entries.writes == 0
-
-
 async def test_the_state_has_the_budget_that_is_left(entries: Crashing) -> None:
     await apply(entries, slo())
     await apply(entries, policy())

@@ -203,8 +203,6 @@ async def reconcile_when_due(entries: KeyValues, now: datetime) -> Reconciled | 
     last = None if entry is None else stored.read_record(ResourceRound, entry)
     if last is not None and now < last.begun_at + EVERY:
         return None
-    if not await entries.page(SPACE, None, 1):
-        return await reconcile(entries, now)  # which costs a read or two, and finds what a crash has left
     begun = ResourceRound(begun_at=now, ended_at=None if last is None else last.ended_at)
     try:
         claimed = await entries.put(ROUNDS, ROUND, encode(begun), version=entry.version if entry else 0)
