@@ -28,7 +28,7 @@ ServiceName = Annotated[str, Path(min_length=1, max_length=200, pattern=PRINTABL
 
 
 @router.get(
-    "/{service}",
+    "/{service:path}",
     response_model=FreezeStatus,
     responses=problems(400, 422, LOCKED, 503) | {304: {"description": "It is as it was: see If-None-Match"}},
 )
