@@ -105,6 +105,7 @@ class Platform:
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.budgets = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, alone=outbox is None)
+        self.budgets.interval = settings.budget_interval
         self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
         self.enforce_policies = self.budgets.enforce
         self._companions = self._new_companions(alone=outbox is None)

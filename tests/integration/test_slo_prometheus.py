@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,21 @@ async def test_a_ratio_a_hair_above_one_is_one(tmp_path: Path) -> None:
         slo_id = await made(at, name="s", sli_query={"query": "x", "aggregation": "ratio"})
         status, budget = await recalculated(at, slo_id)
         assert (status, budget["sli_value"], budget["error_budget_consumed"]) == (200, 1, 0)
+
+
+async def test_budgets_are_calculated_as_often_as_the_setting_says(tmp_path: Path) -> None:
+    async def say(_request: Request) -> Answer:
+        return Answer(200, vector("0.9"))
+
+    async with Loopback() as server:
+        environment = {"FLOWC_PROMETHEUS_URL": server.url, "FLOWC_BUDGET_INTERVAL_SECONDS": "1"}
+        async with one_machine(tmp_path, environment) as at:
+            assert at.running.engine.budgets.interval == timedelta(seconds=1)
+            server.answer = say
+            slo_id = await made(at, name="s", sli_query={"query": "x", "aggregation": "ratio"})
+
+            async def calculated() -> bool | None:
+                status, _ = await at.call("GET", f"/api/v1/budgets/{slo_id}")
+                return status == 200 or None
+
+            await until(calculated, "a budget that nobody asked for")
