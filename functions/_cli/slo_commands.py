@@ -1,6 +1,7 @@
 """`flowc slo`: service level objectives, made, changed, tested and looked at."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +49,9 @@ Labels = Annotated[list[str], typer.Option("--label", metavar="NAME:VALUE", help
 Layer = Annotated[str | None, typer.Option(help="The layer that the service is in.")]
 Component = Annotated[str | None, typer.Option(help="A part of the service.")]
 Text = Annotated[str | None, typer.Option("--description", help="What it is for.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write them to a file, whole or not at all.")
+]
 
 
 @slo.command("list")
@@ -187,6 +191,14 @@ def show_history(
 ) -> None:
     """Show the course of a budget, and where it is heading."""
     run(slo_work.print_history(name, days, by, url, api_key, as_json=as_json))
+
+
+@slo.command("rules")
+def print_rules(
+    *, service: Service = None, output: Output = None, url: Url = DEFAULT_URL, api_key: ApiKey = ""
+) -> None:
+    """Print alert rules of the SLOs for Prometheus: each fires when a budget burns too fast."""
+    run(slo_work.print_rules(service, output, url, api_key))
 
 
 @slo.command("import")

@@ -1,10 +1,12 @@
 """What the commands of `flowc slo` do."""
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import typer
 
-from functions._cli.console import console, print_json, say
+from functions._cli.console import CommandFailed, console, print_json, say
 from functions._cli.slo_words import BUDGETS, SLOS, asked, bar, path_of, percent, slo_named, source_of
 
 
@@ -155,4 +157,22 @@ async def import_file(
         typer.echo(f"{one['slo_id']}  {clean(one['service_name'])}/{clean(one['name'])}  {one['slo_type']}")
     for text in found["skipped"]:
         say(f"skipped: {clean(text)}")
+    return 0
+
+
+async def print_rules(service: str | None, output: Path | None, url: str, api_key: str) -> int:
+    """Print the alert rules of SLOs, or write them to a file."""
+    from functions._cli.client import PlatformClient
+
+    async with PlatformClient(url, api_key) as client:
+        text = await client.text(f"{SLOS}/rules{'' if service is None else f'?service_name={quote(service)}'}")
+    if output is None:
+        typer.echo(text, nl=False)
+        return 0
+    written = output.with_name(f"{output.name}.new")
+    try:
+        written.write_text(text, encoding="utf-8")
+        written.replace(output)
+    except OSError as error:
+        raise CommandFailed(f"{output}: cannot be written: {error.strerror}") from error
     return 0

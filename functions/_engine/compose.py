@@ -118,6 +118,11 @@ def ports_of(
         from functions._engine.task_secrets import task_secrets_of  # cold start: few need it
 
         ports = replace(ports, task_secrets=task_secrets_of(settings, clock))
+    if settings.prometheus_url is not None:
+        from functions._adapters.http.prometheus import PrometheusServer  # cold start: few need it
+
+        url, seconds = str(settings.prometheus_url), settings.prometheus_timeout_seconds
+        ports = replace(ports, metrics_server=PrometheusServer(client, url, timeout_seconds=seconds))
     return ports
 
 

@@ -108,6 +108,7 @@ class Platform:
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.budgets = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, alone=outbox is None)
+        self.budgets.interval = settings.budget_interval
         self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
         self.enforce_policies = self.budgets.enforce
         self._companions = self._new_companions(alone=outbox is None, acts_on_sla=acts_on_sla)
@@ -120,7 +121,7 @@ class Platform:
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        self.slo_documents = SloDocuments(self.ports, alone=alone)
+        self.slo_documents = SloDocuments(self.ports, self.metrics, alone=alone)
         self.flow_policies = FlowPolicies(self.ports, self.metrics, self._send, self.order, self.dispatcher)
         policies = [self.flow_policies.begin()] if acts_on_sla else []
         return limited, self._events_in, self.schedules, self.budgets, self.slo_documents, *policies

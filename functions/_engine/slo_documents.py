@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functions._core.errors import FlowcError
 from functions._core.ports import Ports
 from functions._observability.logs import log
+from functions._observability.metrics import Metrics
 
 ASKED = timedelta(seconds=60)
 """How often a process that is the clock asks whether a look is due; other processes of one store look, too."""
@@ -14,9 +15,9 @@ ASKED = timedelta(seconds=60)
 class SloDocuments:
     """The documents of the store, as one process looks at them."""
 
-    def __init__(self, ports: Ports, *, alone: bool) -> None:
+    def __init__(self, ports: Ports, metrics: Metrics, *, alone: bool) -> None:
         """Begin nothing yet; one that is not `alone`, as there is a broker, leaves it to a function of its own."""
-        self._ports, self._alone = ports, alone
+        self._ports, self._metrics, self._alone = ports, metrics, alone
         self._next: datetime | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -47,7 +48,13 @@ class SloDocuments:
         from functions._engine.wiring_slo import reconcile_resources
 
         done = await reconcile_resources(self._ports)
-        if done is not None and (done.repaired or done.failed):
+        if done is None:
+            return
+        same = done.documents - done.repaired - done.failed
+        for result, number in (("unchanged", same), ("repaired", done.repaired), ("failed", done.failed)):
+            if number:
+                self._metrics.count("sla_reconcile_total", result, by=number)
+        if done.repaired or done.failed:
             log.info("documents.repaired", documents=done.documents, repaired=done.repaired, failed=done.failed)
 
     async def _any_document(self) -> bool:

@@ -13,7 +13,7 @@ from functions._engine.platform import Platform
 from functions._engine.rate_limiter import RateLimiter
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
-from functions._hosts.wiring_api import REPORTS, ApiServices, Calls, WebhookServices, create_app
+from functions._hosts.wiring_api import REPORTS, AlertServices, ApiServices, Calls, WebhookServices, create_app
 from functions._observability.http_metrics import AsgiApp, Scope
 from functions._observability.logs import log
 from functions._observability.query_metrics import QueryMetrics
@@ -83,8 +83,21 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         read_avro=read_avro,
         state=lambda: _state(platform),
         arm=platform.schedules.arm,
+        alerting=_alerting(platform, settings),
         freezes_moved=lambda: platform.budgets.freezes_moved,
     )
+
+
+def _alerting(platform: Platform, settings: Settings) -> AlertServices:
+    def heard(status: str, slo_id: str, alert: str) -> None:
+        platform.metrics.count("sla_alertmanager_webhooks_received_total", status)
+        log.info("alert.received", status=status, slo_id=slo_id, alert=alert)
+
+    def refused(code: str) -> None:
+        platform.metrics.count("signature_validation_failures_total", code)
+        log.warning("alert.refused", code=code)
+
+    return AlertServices(secrets=settings.alert_webhook_secrets, heard=heard, refused=refused)
 
 
 def _state(platform: Platform) -> ProcessState:

@@ -213,6 +213,7 @@ EVENTS_IN = ("matched", "kept", "duplicate", "refused")
 
 WEBHOOKS: Sequence[Metric] = (
     counter("flowc_events_in_total", "Events of users by what became of them", result=EVENTS_IN),
+    counter("sla_reconcile_total", "Looks at documents of SLOs", result=("unchanged", "repaired", "failed")),
     counter("flowc_webhooks_enqueued_total", "Events put into the queues of webhook subscribers"),
     counter("flowc_webhooks_delivered_total", "Events that a webhook has taken"),
     counter("flowc_webhooks_repeated_total", "Tries of a webhook that failed and are repeated"),

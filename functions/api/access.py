@@ -62,8 +62,8 @@ MAX_CREDENTIALS = 4
 REPORTS = re.compile(r"/api/v1/flows/[^/]+/reports")
 """Authorised by the token of the assignment, which proves more than a key does."""
 
-SIGNED = "/api/v1/webhooks/pipeline-completed"
-"""Authorised by the signature of its body."""
+SIGNED = frozenset({"/api/v1/webhooks/pipeline-completed", "/webhooks/alertmanager"})
+"""Authorised by a secret of their own: by the signature of the body, or by the secret as a bearer token."""
 
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::(\d*))?", re.ASCII)
 PORTS = {"http": "80", "https": "443"}
@@ -131,7 +131,7 @@ class FrontDoor:
             return path.startswith(TICKETS)
         if path in OPEN or (scope["method"] in SAFE and (path in {"/", CONSOLE} or path.startswith(f"{CONSOLE}/"))):
             return False
-        return not (scope["method"] == "POST" and (path == SIGNED or REPORTS.fullmatch(path)))
+        return not (scope["method"] == "POST" and (path in SIGNED or REPORTS.fullmatch(path)))
 
     async def _unknown(self, scope: Message, headers: Headers) -> Response | None:
         """Return the refusal of a caller that is not known; keep one that is.

@@ -21,6 +21,7 @@ from functions._core.slo.flow_policies import FlowSlaPolicyForm
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
+from functions.api.alert_forms import AlertMessage
 from functions.api.calculation_forms import CostForm, SimulationForm
 from functions.api.forms import (
     AdjustForm,
@@ -193,6 +194,7 @@ def _schemas() -> Mapping[str, Document]:
         *SLO_FORMS,
         Rotation,
         PipelineCompleted,
+        AlertMessage,
         PlanForm,
         SimulationForm,
         CostForm,

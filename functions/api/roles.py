@@ -145,6 +145,8 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "PUT /api/v1/flow-sla-policies/{name}": COMMAND,
     "DELETE /api/v1/flow-sla-policies/{name}": COMMAND,
     "POST /api/v1/webhooks/pipeline-completed": EVERYBODY,
+    "POST /webhooks/alertmanager": EVERYBODY,
+    "GET /api/v1/slos/rules": READ,
     "GET /api/v1/plans": READ,
     "GET /api/v1/plans/{name}/versions": READ,
     "GET /api/v1/plans/{name}/versions/{version}": READ,

@@ -217,6 +217,18 @@ class KeyKeeper(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertServices:
+    """What alerts of an Alertmanager need.
+
+    `secrets` prove it. `heard` is told each alert by its status, SLO and name, `refused` why a proof was not good.
+    """
+
+    secrets: Sequence[str]
+    heard: Callable[[str, str, str], None]
+    refused: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookServices:
     """What subscriptions and incoming webhooks need.
 
@@ -285,6 +297,7 @@ class ApiServices:
     fetched: Callable[[CloudEvent], Awaitable[CloudEvent]] = _whole
     read_avro: Callable[[bytes, str], dict[str, Any]] = _no_avro
     webhooks: WebhookServices | None = None
+    alerting: AlertServices | None = None
     watchers: Watchers = field(default_factory=Watchers)
     followers: Watchers = field(default_factory=partial(Watchers, MAX_FOLLOWERS, MAX_FOLLOWERS // 2))
     changes: ChangeFeed = field(default_factory=ChangeFeed)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.generate.panels import FLOW_C, ORCHESTRATION, REGISTRY, TICKET_SERVICE, Panel, Rows
+from infra.generate.slo_panels import SLA
 
 WIDTH, HEIGHT, COLUMNS = 8, 8, 24
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -24,6 +25,7 @@ DASHBOARDS: Mapping[str, Dashboard] = {
     "orchestration": Dashboard("orchestration-flow-c", "Flow C: orchestration", ORCHESTRATION),
     "tickets": Dashboard("flow-c-tickets", "Flow C: tickets", TICKET_SERVICE),
     "registry": Dashboard("flow-c-registry", "Flow C: registry", REGISTRY),
+    "sla": Dashboard("flow-c-sla", "Flow C: error budgets and freezes", SLA),
 }
 """All dashboards by the name of their file."""
 
@@ -56,14 +58,15 @@ def _panels(rows: Rows) -> Iterator[dict[str, Any]]:
     for title, panels in rows:
         number += 1
         yield {"id": number, "type": "row", "title": title, "gridPos": {"x": 0, "y": top, "w": COLUMNS, "h": 1}}
-        top += 1
-        per_row = COLUMNS // WIDTH
-        for place, panel in enumerate(panels):
+        top, left = top + 1, 0
+        for panel in panels:
             number += 1
             width = COLUMNS if panel.kind == "state-timeline" else WIDTH
-            left, below = place % per_row * WIDTH, place // per_row * HEIGHT
-            yield _panel(number, panel, {"x": left, "y": top + below, "w": width, "h": HEIGHT})
-        top += -(-len(panels) // per_row) * HEIGHT
+            if left + width > COLUMNS:
+                top, left = top + HEIGHT, 0
+            yield _panel(number, panel, {"x": left, "y": top, "w": width, "h": HEIGHT})
+            left += width
+        top += HEIGHT
 
 
 def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:

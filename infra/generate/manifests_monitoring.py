@@ -6,13 +6,14 @@ from infra.generate.alerts import rules_file
 from infra.generate.contract.folder import pretty
 from infra.generate.dashboard import DASHBOARDS, dashboard
 from infra.generate.manifests import NAMESPACE
+from infra.generate.slo_alerts import sla_rules_file
 
 MADE = "# Made by `make knative` from the catalogue of metrics; do not edit."
 
 
 def rules() -> str:
     """Return the alert rules for the Prometheus operator."""
-    groups = rules_file().partition("groups:\n")[2]
+    groups = "".join(file.partition("groups:\n")[2] for file in (rules_file(), sla_rules_file()))
     return f"""\
 {MADE}
 # The Prometheus operator takes rules by label: set the one that yours looks for (`ruleSelector`).

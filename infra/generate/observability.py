@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from infra.generate.alerts import rules_file
 from infra.generate.contract.folder import ROOT, differences, pretty, write
 from infra.generate.dashboard import DASHBOARDS, dashboard
+from infra.generate.slo_alerts import alertmanager_file, sla_rules_file
 
 FOLDER = ROOT / "infra" / "observability"
 
@@ -21,6 +22,9 @@ global:
   evaluation_interval: 15s
 rule_files:
   - alerts.yaml
+  - alerts-sla.yaml
+  # Alert rules of your SLOs: flowc slo rules --output slos.yaml
+  # - slos.yaml
 scrape_configs:
   - job_name: flowc
     static_configs:
@@ -33,6 +37,8 @@ scrape_configs:
 def files() -> Mapping[str, str]:
     """Return the text of every file in the folder by its name."""
     return {
+        "alertmanager.yaml": alertmanager_file(),
+        "alerts-sla.yaml": sla_rules_file(),
         "alerts.yaml": rules_file(),
         **{f"grafana-{name}.json": pretty(dashboard(name)) + "\n" for name in DASHBOARDS},
         "prometheus.yaml": SCRAPE,

@@ -38,7 +38,8 @@ class Panel:
     kind: str = "timeseries"
 
 
-def _quantiles(name: str, by: str = "") -> tuple[tuple[str, str], ...]:
+def quantiles(name: str, by: str = "") -> tuple[tuple[str, str], ...]:
+    """Return the quantiles of a distribution, each as one line; with `by` the 95th of each value of a label."""
     groups = f"le, {by}" if by else "le"
     legend = f"{{{{{by}}}}} " if by else ""
     return tuple(
@@ -47,7 +48,8 @@ def _quantiles(name: str, by: str = "") -> tuple[tuple[str, str], ...]:
     )
 
 
-def _rate(name: str, by: str) -> tuple[tuple[str, str], ...]:
+def rate(name: str, by: str) -> tuple[tuple[str, str], ...]:
+    """Return the rates of a counter by the values of a label."""
     return ((f"sum by ({by}) (rate({name}[{RATE}]))", f"{{{{{by}}}}}"),)
 
 
@@ -68,24 +70,24 @@ FLOW_C: Rows = (
             Panel("Success rate", ((GOOD_RATE, "success"),), "percentunit", "gauge"),
             Panel("Decisions, flows", (_total(DECISIONS, "decisions"), _total(SUCCESS, "completed")), kind="stat"),
             Panel("Active flows", (("max(orchestration_workflows_active)", "active"),)),
-            Panel("Failures by reason", _rate(FAILURES, "reason")),
-            Panel("Flows ended", _rate("orchestration_workflows_completed_total", "status")),
+            Panel("Failures by reason", rate(FAILURES, "reason")),
+            Panel("Flows ended", rate("orchestration_workflows_completed_total", "status")),
         ),
     ),
     (
         "Latency and steps",
         (
-            Panel("Flow duration", (*_quantiles(DURATION), ("vector(14400)", "SLA")), "s"),
-            Panel("Step duration", _quantiles(STEP, "step"), "s"),
-            Panel("Functions at work", _quantiles("flowc_event_duration_seconds", "function"), "s"),
+            Panel("Flow duration", (*quantiles(DURATION), ("vector(14400)", "SLA")), "s"),
+            Panel("Step duration", quantiles(STEP, "step"), "s"),
+            Panel("Functions at work", quantiles("flowc_event_duration_seconds", "function"), "s"),
         ),
     ),
     (
         "Tickets",
         (
             Panel("Tickets by status", (("max by (status) (tickets_by_status)", "{{status}}"),)),
-            Panel("Tickets generated", _rate("orchestration_tickets_generated_total", "task_type")),
-            Panel("Tickets ended", _rate("orchestration_tickets_completed_total", "status")),
+            Panel("Tickets generated", rate("orchestration_tickets_generated_total", "task_type")),
+            Panel("Tickets ended", rate("orchestration_tickets_completed_total", "status")),
             Panel(
                 "Retries, reassignments",
                 tuple(
@@ -99,7 +101,7 @@ FLOW_C: Rows = (
         "SLA",
         (
             Panel("Deadlines missed", (_total(VIOLATIONS, "missed"),), kind="stat"),
-            Panel("Time limits that ran out", _rate("flowc_timeouts_total", "limit")),
+            Panel("Time limits that ran out", rate("flowc_timeouts_total", "limit")),
             Panel(
                 "Least time left", (("min by (risk_band) (orchestration_sla_remaining_seconds)", "{{risk_band}}"),), "s"
             ),
@@ -109,9 +111,9 @@ FLOW_C: Rows = (
         "Workers",
         (
             Panel("Workers by health", (("max by (status) (agents_active)", "{{status}}"),)),
-            Panel("Registry calls", _rate("neural_hive_service_registry_calls_total", "status")),
-            Panel("Discovery", (*_quantiles("discovery_duration_seconds"),), "s"),
-            Panel("Messages not taken", _rate("webhooks_failed_total", "reason")),
+            Panel("Registry calls", rate("neural_hive_service_registry_calls_total", "status")),
+            Panel("Discovery", (*quantiles("discovery_duration_seconds"),), "s"),
+            Panel("Messages not taken", rate("webhooks_failed_total", "reason")),
         ),
     ),
     (
@@ -126,15 +128,15 @@ FLOW_C: Rows = (
                 ),
             ),
             Panel("Queue depth", (("max(flowc_queue_depth)", "events"),)),
-            Panel("Dead letters", _rate("flowc_dead_letters_total", "function")),
-            Panel("API requests", _rate("api_requests_total", "code")),
-            Panel("API duration", _quantiles("api_request_duration_seconds", "route"), "s"),
+            Panel("Dead letters", rate("flowc_dead_letters_total", "function")),
+            Panel("API requests", rate("api_requests_total", "code")),
+            Panel("API duration", quantiles("api_request_duration_seconds", "route"), "s"),
         ),
     ),
 )
 
 
-def _rates(*names: str) -> tuple[tuple[str, str], ...]:
+def rates(*names: str) -> tuple[tuple[str, str], ...]:
     """Return the rates of several counters, each as one line with its name."""
     return tuple((f"sum(rate({name}[{RATE}]))", name) for name in names)
 
@@ -153,44 +155,44 @@ TICKET_SERVICE: Rows = (
         "Tickets",
         (
             Panel("By status", ((f"max by (status) ({TICKETS})", "{{status}}"),)),
-            Panel("Made, by type", _rate(GENERATED, "task_type")),
-            Panel("Ended, by status", _rate("orchestration_tickets_completed_total", "status")),
-            Panel("Changes of status", _rate("ticket_status_transitions_total", "to")),
-            Panel("Tried again, given to others", _rates("ticket_retries_total", "ticket_reassignments_total")),
-            Panel("Given up", _rates(LETTERS)),
+            Panel("Made, by type", rate(GENERATED, "task_type")),
+            Panel("Ended, by status", rate("orchestration_tickets_completed_total", "status")),
+            Panel("Changes of status", rate("ticket_status_transitions_total", "to")),
+            Panel("Tried again, given to others", rates("ticket_retries_total", "ticket_reassignments_total")),
+            Panel("Given up", rates(LETTERS)),
         ),
     ),
     (
         "API",
         (
-            Panel("Requests", _rate("api_requests_total", "code")),
-            Panel("Errors", _rate("api_errors_total", "route")),
-            Panel("Duration", _quantiles("api_request_duration_seconds", "route"), "s"),
-            Panel("Refused by limits", _rate("api_rate_limited_total", "limit")),
+            Panel("Requests", rate("api_requests_total", "code")),
+            Panel("Errors", rate("api_errors_total", "route")),
+            Panel("Duration", quantiles("api_request_duration_seconds", "route"), "s"),
+            Panel("Refused by limits", rate("api_rate_limited_total", "limit")),
         ),
     ),
     (
         "Messages to workers",
         (
-            Panel("Owed and taken", _rates("webhooks_enqueued_total", "webhooks_sent_total")),
-            Panel("Not taken", _rate("webhooks_failed_total", "reason")),
-            Panel("Duration", _quantiles("webhooks_duration_seconds"), "s"),
+            Panel("Owed and taken", rates("webhooks_enqueued_total", "webhooks_sent_total")),
+            Panel("Not taken", rate("webhooks_failed_total", "reason")),
+            Panel("Duration", quantiles("webhooks_duration_seconds"), "s"),
         ),
     ),
     (
         "Webhooks",
         (
-            Panel("Deliveries", _rates(DELIVERED, "flowc_webhooks_repeated_total", UNDELIVERED)),
-            Panel("Duration", _quantiles("flowc_webhooks_duration_seconds"), "s"),
-            Panel("Disabled", _rates("flowc_webhooks_disabled_total")),
+            Panel("Deliveries", rates(DELIVERED, "flowc_webhooks_repeated_total", UNDELIVERED)),
+            Panel("Duration", quantiles("flowc_webhooks_duration_seconds"), "s"),
+            Panel("Disabled", rates("flowc_webhooks_disabled_total")),
         ),
     ),
     (
         "Tokens and signatures",
         (
-            Panel("Tokens made", _rates("jwt_tokens_generated_total")),
-            Panel("Tokens refused", _rate(TOKENS, "reason")),
-            Panel("Signatures refused", _rate(SIGNATURES, "code")),
+            Panel("Tokens made", rates("jwt_tokens_generated_total")),
+            Panel("Tokens refused", rate(TOKENS, "reason")),
+            Panel("Signatures refused", rate(SIGNATURES, "code")),
         ),
     ),
 )
@@ -208,37 +210,37 @@ REGISTRY: Rows = (
         "Workers",
         (
             Panel("By health", ((f"max by (status) ({WORKERS})", "{{status}}"),)),
-            Panel("Registered, left", _rates("agents_registered_total", "agents_deregistered_total")),
+            Panel("Registered, left", rates("agents_registered_total", "agents_deregistered_total")),
         ),
     ),
     (
         "Health",
         (
-            Panel("Fell silent, forgotten", _rates("agents_marked_unhealthy_total", "agents_removed_total")),
-            Panel("Circuit breakers opened", _rates("agents_suspended_total")),
+            Panel("Fell silent, forgotten", rates("agents_marked_unhealthy_total", "agents_removed_total")),
+            Panel("Circuit breakers opened", rates("agents_suspended_total")),
         ),
     ),
     (
         "Discovery",
         (
-            Panel("Asked", _rate("discovery_requests_total", "result")),
-            Panel("Duration", _quantiles(DISCOVERY), "s"),
-            Panel("Candidates of a ticket", _quantiles("agents_matched")),
+            Panel("Asked", rate("discovery_requests_total", "result")),
+            Panel("Duration", quantiles(DISCOVERY), "s"),
+            Panel("Candidates of a ticket", quantiles("agents_matched")),
         ),
     ),
     (
         "Heartbeat",
         (
-            Panel("Heartbeats", _rate("heartbeats_received_total", "status")),
-            Panel("Duration of requests", _quantiles("api_request_duration_seconds", "route"), "s"),
+            Panel("Heartbeats", rate("heartbeats_received_total", "status")),
+            Panel("Duration of requests", quantiles("api_request_duration_seconds", "route"), "s"),
         ),
     ),
     (
         "Store",
         (
-            Panel("Registry calls", _rate(CALLS, "operation")),
-            Panel("Results", _rate(CALLS, "status")),
-            Panel("Registry latency", _quantiles("neural_hive_service_registry_latency_seconds", "operation"), "s"),
+            Panel("Registry calls", rate(CALLS, "operation")),
+            Panel("Results", rate(CALLS, "status")),
+            Panel("Registry latency", quantiles("neural_hive_service_registry_latency_seconds", "operation"), "s"),
         ),
     ),
 )
@@ -247,8 +249,8 @@ ORCHESTRATION: Rows = (
     (
         "Overview",
         (
-            Panel("Started", _rate("orchestration_workflows_started_total", "risk_band")),
-            Panel("Completed", _rate("orchestration_workflows_completed_total", "status")),
+            Panel("Started", rate("orchestration_workflows_started_total", "risk_band")),
+            Panel("Completed", rate("orchestration_workflows_completed_total", "status")),
             Panel("Success rate", ((GOOD_RATE, "success"),), "percentunit", "gauge"),
             Panel("Active", (("max(orchestration_workflows_active)", "active"),)),
         ),
@@ -256,62 +258,62 @@ ORCHESTRATION: Rows = (
     (
         "Duration",
         (
-            Panel("Decision to end", _quantiles(DURATION), "s"),
-            Panel("Decision to outcome", _quantiles("orchestration_workflow_duration_seconds"), "s"),
+            Panel("Decision to end", quantiles(DURATION), "s"),
+            Panel("Decision to outcome", quantiles("orchestration_workflow_duration_seconds"), "s"),
         ),
     ),
     (
         "Tickets",
         (
-            Panel("Generated", _rate(GENERATED, "risk_band")),
-            Panel("Sent to workers", _rate("webhooks_enqueued_total", "event_type")),
-            Panel("Completed", _rate("orchestration_tickets_completed_total", "status")),
+            Panel("Generated", rate(GENERATED, "risk_band")),
+            Panel("Sent to workers", rate("webhooks_enqueued_total", "event_type")),
+            Panel("Completed", rate("orchestration_tickets_completed_total", "status")),
         ),
     ),
     (
         "SLA",
         (
-            Panel("Violations", _rate("orchestration_sla_violations_total", "scope")),
+            Panel("Violations", rate("orchestration_sla_violations_total", "scope")),
             Panel(
                 "Least time left", (("min by (risk_band) (orchestration_sla_remaining_seconds)", "{{risk_band}}"),), "s"
             ),
-            Panel("Came at risk", _rate("orchestration_deadline_approaching_total", "risk_band")),
+            Panel("Came at risk", rate("orchestration_deadline_approaching_total", "risk_band")),
         ),
     ),
     (
         "Retry",
         (
-            Panel("Retries", _rates("ticket_retries_total", "ticket_reassignments_total")),
-            Panel("Compensations", _rate("orchestration_compensations_total", "status")),
+            Panel("Retries", rates("ticket_retries_total", "ticket_reassignments_total")),
+            Panel("Compensations", rate("orchestration_compensations_total", "status")),
         ),
     ),
     (
         "Broker",
         (
-            Panel("Events handled", _rate("flowc_events_handled_total", "function")),
+            Panel("Events handled", rate("flowc_events_handled_total", "function")),
             Panel("Queue depth", ((f"max({QUEUE})", "events"),)),
-            Panel("Put off, given up", _rates("flowc_events_postponed_total", LETTERS)),
+            Panel("Put off, given up", rates("flowc_events_postponed_total", LETTERS)),
         ),
     ),
     (
         "Validation",
         (
-            Panel("Plans", _rate("orchestration_validations_total", "result")),
-            Panel("C1 at work", _quantiles("orchestration_validation_duration_seconds"), "s"),
+            Panel("Plans", rate("orchestration_validations_total", "result")),
+            Panel("C1 at work", quantiles("orchestration_validation_duration_seconds"), "s"),
         ),
     ),
     (
         "Consolidation",
         (
-            Panel("Incidents", _rate("orchestration_incidents_total", "severity")),
-            Panel("Steps", _quantiles(STEP, "step"), "s"),
+            Panel("Incidents", rate("orchestration_incidents_total", "severity")),
+            Panel("Steps", quantiles(STEP, "step"), "s"),
         ),
     ),
     (
         "Telemetry",
         (
             Panel("Buffer", ((f"max({BUFFER})", "waiting"),)),
-            Panel("Published", _rate("neural_hive_flow_c_telemetry_published_total", "step")),
+            Panel("Published", rate("neural_hive_flow_c_telemetry_published_total", "step")),
         ),
     ),
 )

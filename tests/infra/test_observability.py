@@ -3,8 +3,6 @@
 import json
 import math
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +10,19 @@ from typing import Any
 
 import pytest
 
+from functions._core.slo.rule_files import PAGE_ALERT, TICKET_ALERT
 from functions._observability.catalogue import CATALOGUE, Kind, Metric
 from infra.generate import observability as generate_observability
 from infra.generate.alerts import NO_DATA, RULES, RUNBOOKS, Rule, rules_file
 from infra.generate.dashboard import DASHBOARDS, dashboard, queries
-from tests.conftest import ROOT, require
+from infra.generate.slo_alerts import SLA_RULES
+from tests.conftest import ROOT
 from tests.support.http_api import running_api
+from tests.support.monitoring import promtool
 from tests.support.promql import UNITS, Labels, Selector, Series, grouped, parse, selectors
 
 BY_SERIES = {series: metric for metric in CATALOGUE for series in metric.series}
 BY_ALERT = {rule.alert: rule for rule in RULES}
-PROMTOOL = shutil.which("promtool")
 MINUTE = 60.0
 
 # What a platform that is up and idle reports of the metrics that rules read, in the notation of promtool.
@@ -287,14 +287,10 @@ def test_no_data_is_a_state_of_its_own(case: Case) -> None:
 
 @pytest.mark.slow
 def test_prometheus_says_the_same(tmp_path: Path) -> None:
-    require(PROMTOOL is not None, "apt-get install prometheus")
     (tmp_path / "alerts.yaml").write_text(rules_file())
     document = {"rule_files": ["alerts.yaml"], "evaluation_interval": "1m", "tests": [_promtool_case(c) for c in CASES]}
     (tmp_path / "tests.yaml").write_text(json.dumps(document))
-    done = subprocess.run(
-        [str(PROMTOOL), "test", "rules", "tests.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool(tmp_path, "test", "rules", "tests.yaml")
 
 
 def _promtool_case(case: Case) -> dict[str, Any]:
@@ -349,7 +345,8 @@ def test_every_alert_has_a_runbook_with_its_three_parts(alert: str) -> None:
 
 def test_no_runbook_is_left_of_an_alert_that_is_gone() -> None:
     pages = {path.stem for path in (ROOT / RUNBOOKS).glob("*.md")}
-    assert pages == {*BY_ALERT, NO_DATA, "README"}
+    of_slos = {*(rule.alert for rule in SLA_RULES), PAGE_ALERT, TICKET_ALERT}
+    assert pages == {*BY_ALERT, *of_slos, NO_DATA, "README"}
 
 
 def test_every_alert_says_what_to_do_and_has_a_no_data_alert_beside_it() -> None:

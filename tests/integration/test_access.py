@@ -65,7 +65,7 @@ async def test_every_route_but_health_and_reports_asks_for_the_key(api: Api) -> 
                     assert answer.status_code == 200
                 elif path == "/api/v1/flows/{flow_id}/reports":
                     problem_of(answer, 401, "missing_token")
-                elif path == "/api/v1/webhooks/pipeline-completed":
+                elif path in {"/api/v1/webhooks/pipeline-completed", "/webhooks/alertmanager"}:
                     problem_of(answer, 401, "not_signed")
                 else:
                     problem_of(answer, 401, "missing_key")

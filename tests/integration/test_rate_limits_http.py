@@ -233,7 +233,9 @@ def test_what_is_no_limit_is_a_wrong_setting() -> None:
         Settings.from_mapping({"FLOWC_RATE_LIMITS": "read=many"})
 
 
-@pytest.mark.parametrize("path", ["/api/v1/flows/x/reports", "/api/v1/webhooks/pipeline-completed"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/flows/x/reports", "/api/v1/webhooks/pipeline-completed", "/webhooks/alertmanager"]
+)
 async def test_strangers_are_limited_at_the_doors_that_ask_for_no_key(api: Api, path: str) -> None:
     headers = JSON | {"authorization": "Bearer a.b.c", "x-webhook-signature": "sha256=00"}
     answers = [await api.client.post(path, headers=headers, content=b"{}") for _ in range(45)]

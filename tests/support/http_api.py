@@ -26,6 +26,7 @@ from tests.support.http_world import ClientWorld
 from tests.support.world import LocalWorld, running_world
 
 WEBHOOK_SECRET = "a-secret-of-pipelines"
+ALERT_SECRET = "a-secret-of-an-alertmanager"
 
 PROBLEM = "application/problem+json"
 
@@ -82,6 +83,7 @@ async def running_api(
             data=tmp_path,
             api_key=SecretStr(api_key) if api_key else None,
             webhook_secret=SecretStr(WEBHOOK_SECRET),
+            alert_webhook_secret=SecretStr(ALERT_SECRET),
             rate_limits=rate_limits,
         )
         calls = OutboundClient(chosen.networks)

@@ -1,6 +1,6 @@
 """The part of PromQL that our alert rules and dashboard are written in, over synthetic series.
 
-Follows Prometheus where the two are compared (`test_observability.py` does so where its `promtool` is installed):
+Follows Prometheus where the two are compared (`test_observability.py` does so):
 a lookback of five minutes, extrapolation of `rate` and `increase`, NaN in comparisons. Anything else is refused.
 """
 
@@ -37,7 +37,7 @@ CALCULATE: Mapping[str, Callable[[float, float], float]] = {
     "/": operator.truediv,
 }
 LEVELS = (("or",), ("and", "unless"), tuple(COMPARE), ("+", "-"), ("*", "/"))
-AGGREGATES: Mapping[str, Callable[[list[float]], float]] = {"sum": math.fsum, "max": max, "min": min}
+AGGREGATES: Mapping[str, Callable[[list[float]], float]] = {"sum": math.fsum, "max": max, "min": min, "count": len}
 
 
 @dataclass(frozen=True)

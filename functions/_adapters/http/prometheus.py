@@ -5,9 +5,8 @@ no redirect is followed. Two kinds of error are told apart: a server that says w
 (`QueryFailed`), and one that gives no answer (`Unavailable`).
 """
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -31,9 +30,6 @@ MAX_POINTS = 11_000
 
 SAID = 500
 """Characters of an error of the server that are told."""
-
-Told = Callable[[str, float], None]
-"""Is told each query: `ok`, `no_data`, `error` or `unavailable`, and its seconds."""
 
 
 class QueryFailed(Rejected):
@@ -61,19 +57,11 @@ class RangeSeries(NamedTuple):
 class PrometheusServer:
     """Asks for values of PromQL; implements `indicator.MetricsServer`."""
 
-    def __init__(
-        self,
-        client: HttpClient,
-        url: str,
-        *,
-        timeout_seconds: float = TIMEOUT_SECONDS,
-        told: Told = lambda _status, _seconds: None,
-    ) -> None:
+    def __init__(self, client: HttpClient, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Call nobody yet; `url` is the base URL, `timeout_seconds` are for a query with all of its repetitions."""
         self._client = client
         self._url = url.rstrip("/")
         self._timeout_seconds = timeout_seconds
-        self._told = told
 
     async def value(self, query: str, aggregation: Aggregation, at: datetime | None = None) -> float | None:
         """Return the one number of a query now, or at a moment; None where there is no data.
@@ -81,11 +69,7 @@ class PrometheusServer:
         A series that is NaN or infinite has no data. Raises `QueryFailed` when the server says that the query is wrong
         or cannot be carried out, `Unavailable` when it cannot be reached or does not answer in time.
         """
-
-        async def ask() -> float | None:
-            return aggregated(await self.query(query, at), aggregation)
-
-        return await self._timed(ask)
+        return aggregated(await self.query(query, at), aggregation)
 
     async def query(self, query: str, at: datetime | None = None) -> Sequence[Sample]:
         """Return the series of a query at a moment; raises as `value` does."""
@@ -98,19 +82,6 @@ class PrometheusServer:
             raise QueryFailed(f"a range has up to {MAX_POINTS} points, one for each step")
         asked = {"query": query, "start": _moment(start), "end": _moment(end), "step": f"{step.total_seconds():.3f}"}
         return _read(_series, await self._ask("query_range", asked))
-
-    async def _timed(self, ask: Callable[[], Awaitable[float | None]]) -> float | None:
-        loop = asyncio.get_running_loop()
-        begun, status = loop.time(), "unavailable"
-        try:
-            value = await ask()
-            status = "no_data" if value is None else "ok"
-        except QueryFailed:
-            status = "error"
-            raise
-        finally:
-            self._told(status, loop.time() - begun)
-        return value
 
     async def _ask(self, path: str, asked: Mapping[str, str]) -> Mapping[str, Any]:
         """Return the data of an answer."""

@@ -24,6 +24,9 @@ __all__ = [
     "window_text",
 ]
 
+ROUNDING = 1e-9
+"""How far a share may lie outside of 0 to 1: a ratio of sums of binary fractions is seldom exact."""
+
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 
@@ -61,13 +64,14 @@ async def measured(
         raise MetricsAway(str(away)) from away
     if value is None:
         return None
-    if not isfinite(value) or not 0 <= value <= 1:
+    if not isfinite(value) or not -ROUNDING <= value <= 1 + ROUNDING:
         raise Rejected(
             f"the query of SLO {slo.name!r} gave {value:g}, which is no share between 0 and 1",
             code="metrics_query_failed",
             status=502,
         )
-    return Indicator(1 - value if slo.kind is SloType.ERROR_RATE else value)
+    share = min(1.0, max(0.0, value))
+    return Indicator(1 - share if slo.kind is SloType.ERROR_RATE else share)
 
 
 def window_text(span: timedelta) -> str:
