@@ -23,6 +23,7 @@ from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Answer, Worker
 from functions._core.secrets import NoTaskSecrets, TaskSecrets
+from functions._core.slo.gate import BudgetGate, OpenGate
 from functions._core.webhooks.delivery import Deliveries
 
 
@@ -384,4 +385,5 @@ class Ports:
     set_aside: SetAside = field(default_factory=SetAside)
     pheromones: Pheromones = field(default_factory=NoPheromones)
     task_secrets: TaskSecrets = field(default_factory=NoTaskSecrets)
+    budget_gate: BudgetGate = field(default_factory=OpenGate)
     beside: Beside = at_once

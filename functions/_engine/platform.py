@@ -31,10 +31,12 @@ from functions._core.records.worker import Answer, Worker
 from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
+from functions._engine.budget_gate import RememberedGate
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.events_in import EventsIn
 from functions._engine.flow_waiters import FlowWaiters
+from functions._engine.freeze_release import FreezeRelease
 from functions._engine.in_flight import InFlight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
@@ -84,7 +86,9 @@ class Platform:
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
-        self.ports = ports = replace(ports, pheromones=self.pheromones, beside=self._heavy.run)
+        self.budget_gate = RememberedGate(ports.key_values, ports.clock)
+        ports = replace(ports, pheromones=self.pheromones, budget_gate=self.budget_gate)
+        self.ports = ports = replace(ports, beside=self._heavy.run)
         self.rules = settings.rules
         self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
@@ -108,6 +112,8 @@ class Platform:
     def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules]:
         """Return what works beside the chain."""
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
+        release = FreezeRelease(self.ports, self.budget_gate, self._send, partial(fresh_id, self._chance))
+        self.freezes_changed = release.freezes_changed
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
         return limited, self._events_in, self.schedules

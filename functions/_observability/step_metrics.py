@@ -122,6 +122,8 @@ def _ticket_moved(entry: HistoryEntry, ticket: Ticket | None) -> Iterator[Count]
         yield "count", "orchestration_sla_violations_total", 1, (band, "ticket")
     elif entry.type == "sla.at_risk":
         yield "count", "orchestration_deadline_approaching_total", 1, (band,)
+    elif entry.type == "ticket.held_back":
+        yield "count", "flowc_held_back_total", 1, ("freeze",)
     if entry.from_status == TicketStatus.COMPENSATING:
         undone = "compensated" if entry.to_status == TicketStatus.COMPENSATED else "not_compensated"
         yield "count", "orchestration_compensations_total", 1, (undone,)

@@ -55,6 +55,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/tickets/{ticket_id}/token": WORK,
     "POST /api/v1/tickets/{ticket_id}/retry": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/reassign": COMMAND,
+    "POST /api/v1/tickets/{ticket_id}/freeze-exception": COMMAND,
     "POST /api/v1/tickets/{ticket_id}/skip": COMMAND,
     "GET /api/v1/tickets/{ticket_id}/approval": READ,
     "POST /api/v1/tickets/{ticket_id}/approve": READ,

@@ -178,6 +178,8 @@ CATALOGUE: Sequence[EventType] = (
     EventType("ticket.compensation_planned", Transition, "monitor", SUBSCRIBERS, TICKET, "Its work is to be undone."),
     EventType("ticket.compensated", Transition, "monitor", SUBSCRIBERS, TICKET, "Its work is undone."),
     EventType("ticket.retry_forced", Transition, "monitor", SUBSCRIBERS, TICKET, "A person did not want it to wait."),
+    EventType("ticket.held_back", Transition, "discover, assign", SUBSCRIBERS, TICKET, "A freeze holds it back."),
+    EventType("ticket.freeze_excepted", Transition, "monitor", SUBSCRIBERS, TICKET, "It passes every freeze."),
     EventType("ticket.redriven", Transition, "discover, monitor", SUBSCRIBERS, TICKET, "It is done again."),
     EventType(
         "compensation.requested",
@@ -244,6 +246,7 @@ CATALOGUE: Sequence[EventType] = (
     _order("ticket.skip_requested", "Take this ticket as done."),
     _order("ticket.claim_requested", "This worker takes this ticket."),
     _order("ticket.cancel_requested", "Stop this ticket."),
+    _order("ticket.freeze_exception_granted", "Let this ticket pass every freeze."),
     _order("ticket.approval_granted", "A person agrees to this ticket."),
     _order("ticket.approval_denied", "A person does not agree to this ticket."),
     EventType("worker.registered", Registration, "worker", "track_workers", WORKER, "A worker offers.", outside=True),

@@ -333,6 +333,8 @@ class Ticket(Record):
     """The result of the work, any JSON value; later tickets can refer to it."""
     refused_by: Mapping[str, str] = {}
     """Workers that would not have it, each with the registration that was asked: it is not asked again."""
+    freeze_exception: bool = False
+    """Whether a person lets it pass every freeze."""
     log: TaskLog | None = None
     """The end of what its newest attempt with a log wrote; it has a request of its own and is in no event."""
     next_wakeup_at: Timestamp | None
