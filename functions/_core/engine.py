@@ -1,9 +1,9 @@
 """The operations of the platform for an entry point: HTTP, a broker's subscription, a schedule."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from functions._core.events.commands import AnyCommand
 from functions._core.events.envelope import CloudEvent
@@ -14,6 +14,10 @@ from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow
 from functions._core.records.worker import Worker
+
+if TYPE_CHECKING:  # cold start: few functions have to do with SLOs
+    from functions._core.slo.budget import ErrorBudget
+    from functions._core.slo.freezing import FreezeEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +151,17 @@ class Engine(Protocol):
 
     async def replay(self, letter_id: str) -> DeadLetter:
         """Queue the event of a dead letter again and drop the dead letter. Raises `Rejected`, status 404."""
+
+    async def recalculate(self, slo_id: str) -> "ErrorBudget":
+        """Calculate the budget of an SLO now, and send its events.
+
+        Raises `Rejected`: 404 for an unknown or deleted SLO, 409 (`no_data`) where nothing was measured, and of the
+        server of metrics 502 (`metrics_query_failed`) when it answers with an error, 504 (`metrics_away`) when it does
+        not answer. The last budget stays then.
+        """
+
+    async def enforce_policies(self, slo_id: str | None = None) -> Sequence["FreezeEvent"]:
+        """Begin and end the freezes that the budget of an SLO (None: of all) asks for; return those, and tell them."""
+
+    async def resolve_freeze(self, event_id: str, by: str, reason: str) -> "FreezeEvent":
+        """End a freeze by hand, and tell it. Raises `Rejected`: 404 for an unknown freeze, 409 for one that ended."""

@@ -117,6 +117,10 @@ class Dispatcher:
         self._records: KnownRecords = self._remembered or ports.store
         self._joiner = StepJoiner(ports, self._records, self.told) if joins else None
 
+    def wants(self, event_type: str) -> bool:
+        """Whether subscribers want the events of a type."""
+        return self.subscribed is not None and self.subscribed(event_type)
+
     async def handle(self, event: CloudEvent, *, queued: bool = False) -> DispatchResult:
         """Handle one event of a route; `queued` removes it from the queue in the same write."""
         route = ROUTES.get(event.event_type)

@@ -15,6 +15,7 @@ from functions._core.delivery import MISDIRECTED, PASSING_REASONS
 from functions._core.errors import Rejected, Unreadable
 from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.slo_data import BudgetUpdated
 from functions._core.machine.flow import CHAIN
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
 from functions._core.records.dead_letters import OUTSIDE, id_from_outside
@@ -65,6 +66,8 @@ class EventWork:
             "track_workers": self._tracked,
             "dead_letter": self._given_up,
             "notify": self._notified,
+            "calculate_budgets": self._ticked,
+            "enforce_freezes": self._enforced,
         }
         self._job = jobs.get(function, self._chained)
 
@@ -86,6 +89,12 @@ class EventWork:
         if event.type not in TICKS:
             raise self._misdirected(event)
         await self._tick()
+
+    async def _enforced(self, event: CloudEvent) -> None:
+        if event.type == type_of("sla.budget.updated"):
+            await self._platform.enforce_policies(read(BudgetUpdated, event).slo_id)
+        else:
+            await self._ticked(event)
 
     async def _notified(self, event: CloudEvent) -> None:
         if self._notify is None or event.source != TRANSITIONS:

@@ -36,14 +36,14 @@ class FreezeRelease:
         self._send = send
         self._fresh_id = fresh_id
 
-    async def freezes_changed(self) -> int:
-        """Have C3 look at the tickets that no freeze holds back any more; return how many these are.
+    async def freezes_changed(self, *, ended: bool = True) -> int:
+        """Have C3 look, where one has ended, at the tickets that none holds back any more; return how many these are.
 
         An error of the store is left to the wake-ups.
         """
         self._gate.forget()
         try:
-            return await self._release()
+            return await self._release() if ended else 0
         except FlowcError as error:
             log.warning("freezes.not_released", error=str(error))
             return 0

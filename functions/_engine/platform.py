@@ -32,6 +32,7 @@ from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.budget_gate import RememberedGate
+from functions._engine.budgets import Budgets
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.events_in import EventsIn
@@ -86,9 +87,8 @@ class Platform:
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
-        self.budget_gate = RememberedGate(ports.key_values, ports.clock)
-        ports = replace(ports, pheromones=self.pheromones, budget_gate=self.budget_gate)
-        self.ports = ports = replace(ports, beside=self._heavy.run)
+        gate = self.budget_gate = RememberedGate(ports.key_values, ports.clock)
+        self.ports = ports = replace(ports, pheromones=self.pheromones, budget_gate=gate, beside=self._heavy.run)
         self.rules = settings.rules
         self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
@@ -106,23 +106,22 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
+        self.budgets = self._new_budgets(alone=outbox is None)
         self._companions = self._new_companions()
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
-    def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules]:
+    def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules | Budgets]:
         """Return what works beside the chain."""
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
-        release = FreezeRelease(self.ports, self.budget_gate, self._send, partial(fresh_id, self._chance))
-        self.freezes_changed = release.freezes_changed
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        return limited, self._events_in, self.schedules
+        return limited, self._events_in, self.schedules, self.budgets
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (*acts, *(one.observe for one in self._companions if not isinstance(one, Schedules)))
+        return (*acts, *(one.observe for one in self._companions if isinstance(one, InFlight | EventsIn)))
 
     def _new_worker_tracker(self, settings: Settings, told: RegistryLog | None) -> WorkerTracker:
         def stored(worker: Worker) -> None:
@@ -145,6 +144,12 @@ class Platform:
             commits_singly=commits_singly,
             heavy=self._heavy,
         )
+
+    def _new_budgets(self, *, alone: bool) -> Budgets:
+        release = FreezeRelease(self.ports, self.budget_gate, self._send, partial(fresh_id, self._chance))
+        found = Budgets(self.ports, self.metrics, self._send, self.dispatcher.wants, release, alone=alone)
+        self.recalculate, self.enforce_policies, self.resolve_freeze = found.recalculate, found.enforce, found.resolve
+        return found
 
     def _own_broker(self, memory: int) -> EventOutbox:
         from functions._engine.local_broker import LocalBroker  # cold start: with a broker nobody needs it

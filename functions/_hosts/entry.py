@@ -24,6 +24,8 @@ NAMES = (
     "track_workers",
     "dead_letter",
     "notify",
+    "calculate_budgets",
+    "enforce_freezes",
     "api",
 )
 """The deployable functions; `python -m functions <name>` serves one."""

@@ -118,6 +118,7 @@ class SimulatedHost:
         ports, queue = disturbed(self._ports, self._queue, Trouble(process, self._faults, chance))
         platform = Shaky(self.settings, ports, queue, URL, chance=chance, joins=self._joins, tells_registry=False)
         platform.faults = self._faults
+        platform.budgets.alone = False  # the world itself spends budgets: none is calculated
         platform.outbox.subscriber = self._subscriber
         try:
             await platform.start()

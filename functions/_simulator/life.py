@@ -16,8 +16,9 @@ from functions._core.rules import Rules
 from functions._engine.sweep import LEASE
 from functions._simulator.actions import approver, people
 from functions._simulator.bystanders import Bystanders
+from functions._simulator.deployments import FREEZE, held_back, waits_for_nothing
 from functions._simulator.environment import events_of
-from functions._simulator.freezes import FREEZE, freezes, held_back, waits_for_nothing
+from functions._simulator.freezes import freezes
 from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
 from functions._simulator.ports import LATE
@@ -112,7 +113,7 @@ def _look_at_frozen(world: World, past: Counter[str]) -> None:
             key = f"frozen {ticket.ticket_id}"
             past[key] = 0 if held_back(ticket, world.ledger, LATEST) else past[key] + 1
             if past[key] > world.rules.freeze_look.total_seconds() + grace():
-                world.ledger.check((waits_for_nothing,), (world, ticket))
+                world.ledger.check((waits_for_nothing,), ticket)
 
 
 async def _comes_to_rest(world: World) -> bool:

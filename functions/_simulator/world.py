@@ -22,8 +22,8 @@ from functions._engine.clock import fresh_id
 from functions._engine.settings import Settings
 from functions._engine.tokens import JwtTokens
 from functions._simulator.clock import START, SimulatedClock
+from functions._simulator.deployments import FREEZE, nothing_frozen_starts, with_deployments
 from functions._simulator.faults import Faults
-from functions._simulator.freezes import FREEZE, nothing_frozen_starts, with_deployments
 from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger

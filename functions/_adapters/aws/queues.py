@@ -10,7 +10,7 @@ from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.client import Client
 from functions._adapters.aws.messages import Queue
 from functions._adapters.http.cloudevents import write_structured
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.catalogue import HANDLERS
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker
 
@@ -48,8 +48,7 @@ class FunctionQueues:
             await self._bus.publish(on_bus)
 
     def _queue_for(self, event: CloudEvent) -> Queue | None:
-        route = ROUTES.get(event.event_type)
-        return self._queues.get(route.function) if route else None
+        return self._queues.get(HANDLERS.get(event.event_type, ""))
 
     async def _small(self, event: CloudEvent) -> CloudEvent:
         if self._claims is None or len(write_structured(event)[1]) <= LARGEST:

@@ -29,6 +29,7 @@ from functions._core.events.data import (
 )
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.events.slo_data import BudgetUpdated, FreezeTold, SloViolated
 from functions._core.placement.breaker import Suspension
 from functions._core.placement.signals import DEPOSITED, PheromoneDeposited
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
@@ -61,11 +62,17 @@ WEBHOOK = "the webhook of one subscription"
 """Receivers that are no function, by their names in the catalogue."""
 
 FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
-SUBSCRIPTION, AGENT = "subscription id", "agent id"
+SUBSCRIPTION, AGENT, SLO, FREEZE = "subscription id", "agent id", "SLO id", "freeze id"
 """The kinds of ids that an event may have as its subject."""
 
 ENDS = "publish_telemetry, enforce_sla"
 """The functions that may end a flow: C6, or the clock when the sink is away."""
+
+TICKED = "enforce_sla, track_workers, calculate_budgets, enforce_freezes"
+"""The functions that act as time passes."""
+
+CALCULATES, FREEZES = "calculate_budgets, api", "enforce_freezes, api"
+"""The functions that calculate budgets, and those that begin and end freezes."""
 
 
 def _order(event_type: str, text: str) -> EventType:
@@ -267,6 +274,17 @@ CATALOGUE: Sequence[EventType] = (
         "A signal on a worker's trail; told by name alone.",
     ),
     EventType(
+        "sla.budget.updated",
+        BudgetUpdated,
+        CALCULATES,
+        f"enforce_freezes, {SUBSCRIBERS}",
+        SLO,
+        "An error budget was calculated.",
+    ),
+    EventType("sla.slo.violated", SloViolated, CALCULATES, SUBSCRIBERS, SLO, "More errors came than are allowed."),
+    EventType("sla.freeze.activated", FreezeTold, FREEZES, SUBSCRIBERS, FREEZE, "A freeze has begun."),
+    EventType("sla.freeze.resolved", FreezeTold, FREEZES, SUBSCRIBERS, FREEZE, "A freeze has ended."),
+    EventType(
         "subscription.tested",
         SubscriptionTested,
         "api",
@@ -274,7 +292,7 @@ CATALOGUE: Sequence[EventType] = (
         SUBSCRIPTION,
         "Somebody tries the subscriber's webhook.",
     ),
-    EventType("clock.ticked", Tick, "schedule", "enforce_sla, track_workers", "none", "Time has passed."),
+    EventType("clock.ticked", Tick, "schedule", TICKED, "none", "Time has passed."),
 )
 """Every type of event, in the order of a flow, then commands, workers and the clock."""
 
@@ -316,6 +334,12 @@ ROUTES: Mapping[str, Route] = {
     "flow.consolidated": Route("publish_telemetry", FlowConsolidated, _none),
 }
 """The function that handles each event about a flow. A deployment's subscriptions are drawn from this table."""
+
+HANDLERS: Mapping[str, str] = {
+    **{event_type: route.function for event_type, route in ROUTES.items()},
+    "sla.budget.updated": "enforce_freezes",
+}
+"""The function that gets each event of the platform: those of the chain, and those about no flow."""
 
 TRANSITIONS = "/flowc"
 """Source of the events about transitions: all of them are for subscribers."""

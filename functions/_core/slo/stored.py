@@ -124,8 +124,13 @@ async def budget_state(entries: KeyValues, slo_id: str) -> tuple[BudgetState | N
 
 async def budgets(entries: KeyValues) -> Sequence[ErrorBudget]:
     """Return the newest budgets of all SLOs, by SLO."""
+    return [state.budget for state, _ in await budget_states(entries)]
+
+
+async def budget_states(entries: KeyValues) -> Sequence[tuple[BudgetState, int]]:
+    """Return the newest budgets of all SLOs with their versions, by SLO."""
     found = await everything(entries, BUDGETS, MAX_SLOS)
-    return [state.budget for entry in found if (state := read_record(BudgetState, entry)) is not None]
+    return [(state, entry.version) for entry in found if (state := read_record(BudgetState, entry)) is not None]
 
 
 async def put_budget(entries: KeyValues, state: BudgetState, version: int) -> int:
@@ -191,9 +196,15 @@ async def active_freezes(entries: KeyValues) -> Sequence[FreezeEvent]:
 
 
 async def put_freeze(entries: KeyValues, event: FreezeEvent, version: int) -> int:
-    """Store the newest freeze of a policy and target in place of that of `version`; raise `Conflict`."""
+    """Store the newest freeze of a policy and target in place of that of `version`; raise `Conflict`.
+
+    The history has one that is `applied` before the record says so: whoever crashes in between does it again.
+    """
+    if event.applied:
+        await _remember(entries, event)
     stored = await entries.put(FREEZES, freeze_key(event.policy_id, event.target), encode(event), version=version)
-    await _remember(entries, event)
+    if not event.applied:
+        await _remember(entries, event)
     return stored.version
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, field_validator
 
-from functions._core.events.catalogue import BY_TYPE, HOLDER, ROUTES, SUBSCRIBERS, TRANSITIONS, WORKER
+from functions._core.events.catalogue import BY_TYPE, ROUTES, SUBSCRIBERS, TRANSITIONS, WORKER
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.placement.signals import DEPOSITED
 from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Timestamp, WholeNumber, Word
@@ -41,9 +41,10 @@ def told_types() -> frozenset[str]:
     """Return the types of events that subscriptions may have, without prefix and version.
 
     They are the transitions of flows and tickets, but not those that are named like an event of the chain between
-    functions, as with a broker these are no events of their own; and the signals on the trails of workers.
+    functions, as with a broker these are no events of their own; the signals on the trails of workers; and what becomes
+    of budgets and freezes.
     """
-    entries = (entry for entry in BY_TYPE.values() if entry.handled_by in {SUBSCRIBERS, HOLDER})
+    entries = (entry for entry in BY_TYPE.values() if SUBSCRIBERS in entry.handled_by.split(", "))
     return frozenset(entry.event_type for entry in entries if entry.subject != WORKER) - ROUTES.keys()
 
 

@@ -114,7 +114,11 @@ class LambdaFunction:
         )
         webhooks = made._webhooks = _webhooks(name, platform, settings)
         made._handle = made._work = EventWork(
-            name, platform, relay, made._tick, None if webhooks is None else webhooks.publish
+            name,
+            platform,
+            relay,
+            platform.budgets.ticks.get(name, made._tick),
+            None if webhooks is None else webhooks.publish,
         )
         if name == "api":
             made._open_api(table.check)

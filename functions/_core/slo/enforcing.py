@@ -1,0 +1,159 @@
+"""Freezes as budgets ask for them: begun, ended and repaired, in an order that no crash can break.
+
+Of each policy and target there is one record, the newest freeze; it is replaced on the version that was read, so of two
+who enforce at once one is first. A change goes in three steps, and whoever finds it half done does the rest:
+
+    1  the record is stored, `applied` false
+    2  the target, such as a cluster, and subscribers are told; telling them twice is safe
+    3  the record is stored, `applied` true
+
+A freeze that is not applied yet is neither ended nor begun again: what is told comes in the order in which it was
+decided, and all of it is told.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+from functions._core.errors import Conflict, Rejected, Unavailable
+from functions._core.ports import Ports
+from functions._core.records.values import NAMESPACE, name_uuid
+from functions._core.slo import stored
+from functions._core.slo.budget import ErrorBudget
+from functions._core.slo.freezing import FreezeEvent, FreezePolicy, FreezeVerdict, begun, ended, verdict_of
+from functions._core.slo.outside import FreezeTarget, NoFreezeTarget
+
+__all__ = ["FreezeTarget", "NoFreezeTarget", "enforce", "resolve"]
+
+BUDGET, POLICY = "budget", "policy"
+"""Who ends a freeze when no person does."""
+
+Tell = Callable[[FreezeEvent], Awaitable[None]]
+"""Tells subscribers of a freeze that has begun or ended; durable on return, and safe to repeat."""
+
+
+async def nobody(_event: FreezeEvent) -> None:
+    """Tell nobody."""
+
+
+async def enforce(ports: Ports, slo_id: str | None = None, tell: Tell = nobody) -> Sequence[FreezeEvent]:
+    """Begin and end the freezes that the policies of an SLO (None: all) ask for; return those that began or ended.
+
+    Without an SLO also freezes are finished that were left half done, and those ended whose policy is gone. A target
+    that does not answer stops no other policy: the freeze is not `applied`, and the next round tells it.
+    """
+    return await _Enforcing(ports, tell).run(slo_id)
+
+
+async def resolve(ports: Ports, event_id: str, by: str, reason: str, tell: Tell = nobody) -> FreezeEvent:
+    """End a freeze by hand, and return it; its policy does not freeze again before the budgets have recovered.
+
+    It has ended on return, though its target may not be told yet, and then is not `applied`. Raises `Rejected`: 404 for
+    an unknown freeze, 409 for one that has ended.
+    """
+    known = {event.event_id: (event, version) for event, version in await stored.freezes(ports.key_values)}
+    event, version = known.get(event_id, (None, 0))
+    if event is None:
+        raise Rejected(f"there is no freeze {event_id}", code="unknown_freeze", status=404)
+    if not event.active:
+        raise Rejected(f"freeze {event_id} has ended", code="freeze_ended", status=409)
+    enforcing = _Enforcing(ports, tell)
+    if not event.applied:
+        event, version = await enforcing.finish(event, version)
+    over = ended(event, ports.clock.now(), by, reason, quiet=True)
+    version = await stored.put_freeze(ports.key_values, over, version)
+    return (await enforcing.finish(over, version))[0]
+
+
+class _Enforcing:
+    """One round over policies and freezes."""
+
+    def __init__(self, ports: Ports, tell: Tell) -> None:
+        self._ports, self._entries, self._tell = ports, ports.key_values, tell
+        self._changed: list[FreezeEvent] = []
+        self._budgets: Mapping[str, ErrorBudget] | None = None
+
+    async def run(self, slo_id: str | None) -> Sequence[FreezeEvent]:
+        policies = {one.policy_id: one for one in await stored.policies(self._entries)}
+        if slo_id is None:
+            await self._repair(policies)
+        if not policies:
+            return self._changed
+        slos = {one.slo_id: one for one in await stored.slos(self._entries) if one.enabled}
+        for policy in policies.values():
+            concerned = [one.slo_id for one in slos.values() if policy.concerns(one)]
+            if slo_id is None or (slo_id in concerned and await self._may_change(policy, slo_id)):
+                await self._judge(policy, concerned)
+        return self._changed
+
+    async def _repair(self, policies: Mapping[str, FreezePolicy]) -> None:
+        """Finish what was left half done, and end freezes whose policy is gone or has another target."""
+        for event, version in await stored.freezes(self._entries):
+            if not event.applied:
+                event, version = await self.finish(event, version)  # noqa: PLW2901 the same freeze
+            policy = policies.get(event.policy_id)
+            if not event.active or not event.applied or (policy is not None and policy.target == event.target):
+                continue
+            why = "the policy is gone" if policy is None else "the policy has another target now"
+            await self._change(ended(event, self._ports.clock.now(), POLICY, why), version)
+
+    async def _may_change(self, policy: FreezePolicy, slo_id: str) -> bool:
+        """Whether the budget of one SLO can change anything: else those of the others need not be read."""
+        last, _ = await stored.freeze(self._entries, policy.policy_id, policy.target)
+        state, _ = await stored.budget_state(self._entries, slo_id)
+        if not policy.enabled or state is None or (last is not None and not last.applied):
+            return True
+        if last is not None and (last.active or last.quiet):
+            return policy.should_unfreeze(state.budget)
+        return policy.should_trigger(state.budget)
+
+    async def _judge(self, policy: FreezePolicy, concerned: Sequence[str]) -> None:
+        """Begin or end the freeze of a policy."""
+        last, version = await stored.freeze(self._entries, policy.policy_id, policy.target)
+        if last is not None and not last.applied:
+            last, version = await self.finish(last, version)
+            if not last.applied:
+                return
+        budgets, now = await self._of(concerned), self._ports.clock.now()
+        verdict = verdict_of(policy, budgets, last, now)
+        if last is not None and last.active and (verdict is FreezeVerdict.UNFREEZE or not concerned):
+            by, why = _why(policy, orphaned=not concerned)
+            await self._change(ended(last, now, by, why), version)
+        elif verdict is FreezeVerdict.FREEZE:
+            event_id = name_uuid(str(NAMESPACE), f"freeze/{policy.policy_id}/{policy.target}/{version}")
+            await self._change(begun(policy, budgets, now, event_id), version)
+        elif last is not None and last.quiet and budgets and all(map(policy.should_unfreeze, budgets)):
+            with suppress(Conflict):  # it has recovered: the next low budget freezes again
+                await stored.put_freeze(self._entries, last.but(quiet=False), version)
+
+    async def _of(self, slo_ids: Sequence[str]) -> Sequence[ErrorBudget]:
+        if self._budgets is None:
+            self._budgets = {one.slo_id: one for one in await stored.budgets(self._entries)}
+        return [self._budgets[slo_id] for slo_id in slo_ids if slo_id in self._budgets]
+
+    async def _change(self, event: FreezeEvent, version: int) -> None:
+        """Store a freeze that begins or ends, then tell it."""
+        try:
+            version = await stored.put_freeze(self._entries, event, version)
+        except Conflict:
+            return  # another process, or a person, was first
+        self._changed.append((await self.finish(event, version))[0])
+
+    async def finish(self, event: FreezeEvent, version: int) -> tuple[FreezeEvent, int]:
+        """Tell the target and the subscribers of a freeze, and return it: `applied` when that is done."""
+        target = self._ports.freeze_target
+        try:
+            await (target.apply(event) if event.active else target.lift(event))
+            await self._tell(event)
+            done = event.but(applied=True)
+            return done, await stored.put_freeze(self._entries, done, version)
+        except (Conflict, Unavailable):
+            return event, version  # whoever was first does it, or the next round
+
+
+def _why(policy: FreezePolicy, *, orphaned: bool) -> tuple[str, str]:
+    """Return who ends a freeze, and why."""
+    if not policy.enabled:
+        return POLICY, "the policy was deleted"
+    if orphaned:
+        return POLICY, "no SLO is left that the policy looks at"
+    return BUDGET, f"at least {policy.unfreeze_threshold_percent:g} % of each budget is left"

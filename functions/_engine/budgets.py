@@ -1,0 +1,150 @@
+"""Error budgets and freezes in a process: calculated every few minutes where it is the platform's clock, and on demand.
+
+While there are no SLOs a round costs one small read, and nothing of it is imported. Several processes may go rounds
+over one store: a budget that another has calculated is not due, and versions decide the rest.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from functions._core.errors import FlowcError
+from functions._core.events.catalogue import HANDLERS
+from functions._core.events.envelope import CloudEvent
+from functions._core.ports import Ports
+from functions._engine.freeze_release import FreezeRelease
+from functions._observability.logs import log
+from functions._observability.metrics import Metrics
+
+if TYPE_CHECKING:  # imported when there are SLOs
+    from functions._core.slo.budget import ErrorBudget
+    from functions._core.slo.calculating import Calculation
+    from functions._core.slo.definition import Slo
+    from functions._core.slo.freezing import FreezeEvent
+
+INTERVAL = timedelta(minutes=5)
+"""How often budgets are calculated."""
+
+Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
+
+
+class Budgets:
+    """The budgets of the store, as one process calculates and enforces them."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        metrics: Metrics,
+        send: Send,
+        subscribed: Callable[[str], bool],
+        release: FreezeRelease,
+        *,
+        alone: bool,
+    ) -> None:
+        """Begin nothing yet; `send` makes events durable, those that are `subscribed` to, by their type.
+
+        `release` lets tickets go on when a freeze has ended.
+        A process that is not `alone`, as there is a broker, goes no rounds: functions of their own do its work.
+        """
+        self._ports, self._metrics, self._send, self._subscribed = ports, metrics, send, subscribed
+        self.release, self.alone = release, alone
+        self.interval = INTERVAL
+        self._next: datetime | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def ticks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What functions of their own do as time passes, by their names."""
+        return {"calculate_budgets": self.calculate, "enforce_freezes": self._enforce_all}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a round is under way."""
+        return self._task is not None and not self._task.done()
+
+    async def round(self) -> None:
+        """Begin to calculate and enforce if it is time."""
+        now = self._ports.clock.now()
+        early = self._next is not None and now < self._next <= now + self.interval
+        if not self.alone or self.busy or early:
+            return
+        self._next = now + self.interval
+        self._task = asyncio.create_task(self._round())
+
+    async def close(self) -> None:
+        """Stop; what was cut off is done by the next round."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _round(self) -> None:
+        try:
+            await self.tick()
+        except FlowcError as error:
+            log.warning("budgets.failed", error=str(error))  # the next round tries again
+        except Exception:  # noqa: BLE001 a round must not end those that follow
+            log.exception("budgets.failed")
+
+    async def tick(self) -> None:
+        """Calculate what is due, and enforce the policies."""
+        await self.calculate()
+        await self.enforce()
+
+    async def _any(self, space: str) -> bool:
+        return bool(await self._ports.key_values.page(space, None, 1))
+
+    def _wanted(self, event_type: str) -> bool:
+        """Whether an event has a receiver: with a broker there is a function for those of `HANDLERS`."""
+        return self._subscribed(event_type) or (not self.alone and event_type in HANDLERS)
+
+    async def calculate(self) -> None:
+        """Calculate the budgets that are due."""
+        if not await self._any("slos"):
+            return
+        from functions._engine.wiring_slo import calculate_budgets
+
+        tell = self._tell_budget if self._wanted("sla.budget.updated") or self._wanted("sla.slo.violated") else None
+        await calculate_budgets(self._ports, tell, self._failed, interval=self.interval)
+
+    async def recalculate(self, slo_id: str) -> "ErrorBudget":
+        """See `Engine.recalculate`."""
+        from functions._engine.wiring_slo import recalculate
+
+        _, done = await recalculate(self._ports, slo_id, self._tell_budget)
+        return done.budget
+
+    async def enforce(self, slo_id: str | None = None) -> Sequence["FreezeEvent"]:
+        """See `Engine.enforce_policies`."""
+        if not await self._any("freeze-policies") and not await self._any("freezes"):
+            return ()
+        from functions._engine.wiring_slo import enforce_freezes
+
+        return await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+
+    async def _enforce_all(self) -> None:
+        await self.enforce()
+
+    async def resolve(self, event_id: str, by: str, reason: str) -> "FreezeEvent":
+        """See `Engine.resolve_freeze`."""
+        from functions._engine.wiring_slo import resolve
+
+        return await resolve(self._ports, event_id, by, reason, self._tell_freeze)
+
+    async def _tell_budget(self, slo: "Slo", done: "Calculation") -> None:
+        from functions._core.slo.events import budget_events
+
+        await self._tell(budget_events(slo, done.budget, violation=done.violation))
+
+    async def _tell_freeze(self, freeze: "FreezeEvent") -> None:
+        from functions._core.slo.events import freeze_event
+
+        await self._tell([freeze_event(freeze)])
+        await self.release.freezes_changed(ended=not freeze.active)
+
+    async def _tell(self, events: Sequence[CloudEvent]) -> None:
+        await self._send(tuple(event for event in events if self._wanted(event.event_type)))
+
+    def _failed(self, slo: "Slo", error: Exception) -> None:
+        known = isinstance(error, FlowcError)
+        log.warning("budget.failed", slo_id=slo.slo_id, error=str(error), exc_info=None if known else error)

@@ -1,0 +1,1 @@
+"""Calculates the error budgets of all SLOs."""

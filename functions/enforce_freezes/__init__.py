@@ -1,0 +1,1 @@
+"""Begins and ends freezes as budgets ask for them."""
