@@ -90,7 +90,7 @@ class Rules:
     unreachable: timedelta = timedelta(seconds=30)
     """A worker that has not answered for so long loses the assignment to the next candidate."""
     freeze_look: timedelta = timedelta(seconds=60)
-    """A ticket that a freeze holds back is looked at again after this, in case nobody has told of its end."""
+    """A ticket that a freeze holds back, or a flow that a spent budget holds, is looked at again after this."""
     no_worker: timedelta = timedelta(minutes=10)
     """How long a ticket waits for a capable worker to register."""
     settle: timedelta = timedelta(seconds=5)

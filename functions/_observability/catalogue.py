@@ -90,6 +90,7 @@ INTERNAL_FAILURES = ("internal", "sla_timeout", "ticket_failed")
 """Reasons of failure that are the platform's or its workers', and count against the success rate."""
 
 USER_FAILURES = (
+    "budget_spent",
     "cancelled",
     "cyclic_dependencies",
     "invalid_decision",

@@ -11,7 +11,7 @@ from typing import Any
 
 from functions._core.records.control import Children, Control
 from functions._core.records.ordering import precedence_of, urgency_of
-from functions._core.records.policies import Concurrency, Qos, RetryPolicy, Sla, Undo
+from functions._core.records.policies import BudgetVerdict, Concurrency, Qos, RetryPolicy, Sla, Undo
 from functions._core.records.record import Record, fields_of
 from functions._core.records.values import (
     CLEARANCES,
@@ -120,6 +120,8 @@ class Flow(Record):
     """Names and values by which people find the flow, those of the decision over those of the plan; at most 16."""
     concurrency: Concurrency | None = None
     """The key whose places it shares, with its limit; None: no limit of its own."""
+    budget_verdict: BudgetVerdict | None = None
+    """What an admission policy makes of it; None where no error budget matters."""
     tolerated: Mapping[str, int] = {}
     """How many of its tickets ended in a status that does not count for the outcome, by status: items, children."""
     clock_waits: Mapping[str, Timestamp] = {}

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import TaskType, format_time
+from functions._core.slo.admission import AdmissionState
 from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezeScope
 
 BLOCKED_BY_FREEZE = "blocked_by_freeze"
@@ -23,6 +24,12 @@ class BudgetGate(Protocol):
     async def freezes(self) -> Sequence[FreezeEvent]:
         """Return the freezes that last, the oldest first; may be up to one second old."""
 
+    async def admission(self) -> AdmissionState | None:
+        """Return the admission policies with all that they look at, None where there are none.
+
+        What is known of policies may be ten seconds old, of budgets and freezes, too.
+        """
+
 
 class OpenGate:
     """A `BudgetGate` where nothing is ever stopped."""
@@ -30,6 +37,10 @@ class OpenGate:
     async def freezes(self) -> Sequence[FreezeEvent]:
         """Return none."""
         return ()
+
+    async def admission(self) -> AdmissionState | None:
+        """Return None."""
+        return None
 
 
 def service_of(ticket: Ticket) -> str:
