@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients events reference diagrams observability knative topics protos sam browser screenshots clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients monitoring events reference diagrams observability knative topics protos sam browser screenshots clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -16,6 +16,7 @@ emulators := .venv/emulators/ready
 clients := .venv/clients/ready
 sam := .venv/sam/ready
 browser := .venv/browser/ready
+monitoring := .venv/monitoring/ready
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -44,6 +45,11 @@ browser: $(browser) ## bring a Chromium for the tests of the console, if none is
 $(browser): infra/browser | $(ready)
 	@infra/browser
 
+monitoring: $(monitoring) ## bring a Prometheus and an Alertmanager for tests, if none are installed
+
+$(monitoring): infra/monitoring | $(ready)
+	@infra/monitoring
+
 $(sam): infra/requirements/sam.txt | $(ready)
 	@$(python) -m venv --clear .venv/sam
 	@.venv/sam/bin/python -m pip install -qq --no-compile --require-hashes --no-deps -r infra/requirements/sam.txt
@@ -52,10 +58,10 @@ $(sam): infra/requirements/sam.txt | $(ready)
 demo: $(ready) ## start everything, submit the sample decision and watch it complete
 	@.venv/bin/flowc demo
 
-test: $(ready) $(emulators) $(browser) ## run all tests but the slow ones
+test: $(ready) $(emulators) $(browser) $(monitoring) ## run all tests but the slow ones
 	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
-test-slow: $(ready) $(emulators) $(clients) $(browser) ## run the slow tests
+test-slow: $(ready) $(emulators) $(clients) $(browser) $(monitoring) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
 
 screenshots: $(ready) $(browser) ## make the pictures of the console in docs/images

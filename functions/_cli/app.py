@@ -9,7 +9,7 @@ from functions._cli import as_given
 from functions._cli.lazy_group import CommandEntry, LazyGroup
 from functions._engine.version import __version__
 
-PLATFORM, FLOWS, ORDERS, EVENTS = "Platform", "Flows", "Orders", "Events"
+PLATFORM, FLOWS, ORDERS, SERVICES, EVENTS = "Platform", "Flows", "Orders", "Service levels", "Events"
 ROOM = "functions._cli"
 
 as_given.install()
@@ -55,6 +55,7 @@ class Commands(LazyGroup):
         CommandEntry(
             FLOWS, "schedule", f"{ROOM}.schedule_commands:schedule", "Submit a decision again and again, by a schedule."
         ),
+        CommandEntry(FLOWS, "slo", f"{ROOM}.slo_documents:slo", "SLOs and freeze policies."),
         CommandEntry(FLOWS, "plan", f"{ROOM}.plan_commands:plan", "Draw plans, and store them by name."),
         CommandEntry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
         CommandEntry(
@@ -101,6 +102,18 @@ class Commands(LazyGroup):
             "Let a ticket pass the freezes of its service.",
         ),
         CommandEntry(ORDERS, "skip", f"{ROOM}.order_commands:skip", "Take a ticket as done without its being done."),
+        CommandEntry(
+            SERVICES, "slo", f"{ROOM}.slo_commands:slo", "Say what is good enough: service level objectives (SLOs)."
+        ),
+        CommandEntry(
+            SERVICES, "budget", f"{ROOM}.budget_commands:budget", "See how much of the error budgets is left."
+        ),
+        CommandEntry(
+            SERVICES,
+            "freeze",
+            f"{ROOM}.freeze_commands:freeze",
+            "See what is frozen by spent error budgets, and ask before a deploy.",
+        ),
         CommandEntry(
             EVENTS, "events", f"{ROOM}.event_commands:events", "Print the events of all flows, the oldest first."
         ),

@@ -48,7 +48,7 @@ class DecisionFile:
     def places(self, paths: Iterable[str]) -> Mapping[str, tuple[int, int]]:
         """Return line and column, from 1, of each path of a reason."""
         from functions._cli.text_places import json_tokens, places
-        from functions._cli.yaml_text import yaml_tokens
+        from functions._core.records.yaml_text import yaml_tokens
 
         in_file = {path: self.root + path.removeprefix(self.prefix) for path in paths}
         text = self.text.removeprefix(BYTE_ORDER_MARK)
@@ -84,7 +84,7 @@ def read_file(name: str, text: bytes, run: str = "") -> DecisionFile:
     """
     yaml = is_yaml(name, text)
     if yaml:
-        from functions._cli.yaml_text import parse_yaml
+        from functions._core.records.yaml_text import parse_yaml
 
         document = parse_yaml(text.removeprefix(BYTE_ORDER_MARK))
     else:

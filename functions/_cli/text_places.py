@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from functions._cli.wire import UNPRINTABLE
-from functions._cli.yaml_text import Token
+from functions._core.records.yaml_text import Token
 
 TOKEN = re.compile(
     r'[\s,:]*+(?:(?P<open>[{\[])|(?P<close>[}\]])|(?P<text>"(?:[^"\\]|\\.)*+")|(?P<word>[^\s,:{}\[\]"]++))'

@@ -38,18 +38,20 @@ class Budgets:
         metrics: Metrics,
         send: Send,
         subscribed: Callable[[str], bool],
-        release: FreezeRelease,
+        fresh_id: Callable[[], str],
         *,
         alone: bool,
     ) -> None:
         """Begin nothing yet; `send` makes events durable, those that are `subscribed` to, by their type.
 
-        `release` lets tickets go on when a freeze has ended.
+        Tickets go on when a freeze has ended, by events with a `fresh_id`.
         A process that is not `alone`, as there is a broker, goes no rounds: functions of their own do its work.
         """
         self._ports, self._metrics, self._send, self._subscribed = ports, metrics, send, subscribed
-        self.release, self.alone = release, alone
+        self.release, self.alone = FreezeRelease(ports, send, fresh_id), alone
         self.interval = INTERVAL
+        self.freezes_moved = 0
+        """How often freezes may have changed here; who remembers some reads them again."""
         self._next: datetime | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -120,7 +122,10 @@ class Budgets:
             return ()
         from functions._engine.wiring_slo import enforce_freezes
 
-        return await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+        try:
+            return await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+        finally:
+            self.freezes_moved += 1
 
     async def _enforce_all(self) -> None:
         await self.enforce()
@@ -129,7 +134,10 @@ class Budgets:
         """See `Engine.resolve_freeze`."""
         from functions._engine.wiring_slo import resolve
 
-        return await resolve(self._ports, event_id, by, reason, self._tell_freeze)
+        try:
+            return await resolve(self._ports, event_id, by, reason, self._tell_freeze)
+        finally:
+            self.freezes_moved += 1
 
     async def _tell_budget(self, slo: "Slo", done: "Calculation") -> None:
         from functions._core.slo.events import budget_events

@@ -1,6 +1,6 @@
 """Puts one process of the platform together: the same parts on every host, which says only where it differs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -70,6 +70,7 @@ def compose(settings: Settings, host: Host) -> Composition:
     ports = ports_of(settings, host.stores, client, to_workers, sink, clock)
     if host.gateway is not None:
         ports = replace(ports, gateway=host.gateway)
+    ports, to_cluster = with_cluster(settings, ports)
     platform = Platform(
         settings,
         ports,
@@ -92,7 +93,7 @@ def compose(settings: Settings, host: Host) -> Composition:
         keep=timedelta(days=settings.retention_days),
         letters=settings.dead_letters_max,
     )
-    return Composition(platform, retention, (client, to_workers), relay)
+    return Composition(platform, retention, (client, to_workers, *to_cluster), relay)
 
 
 def ports_of(
@@ -118,3 +119,13 @@ def ports_of(
 
         ports = replace(ports, task_secrets=task_secrets_of(settings, clock))
     return ports
+
+
+def with_cluster(settings: Settings, ports: Ports) -> tuple[Ports, Sequence[HttpClient]]:
+    """Return the ports with the cluster that the settings name, if any, and the client by which it is called."""
+    if settings.freeze_cluster_url is None:
+        return ports, ()
+    from functions._engine.cluster_freezes import cluster_freezes  # cold start: few need it
+
+    target, client = cluster_freezes(settings, ports.key_values)
+    return replace(ports, freeze_target=target), (client,)

@@ -67,6 +67,7 @@ class EventWork:
             "dead_letter": self._given_up,
             "notify": self._notified,
             "calculate_budgets": self._ticked,
+            "reconcile_resources": self._ticked,
             "enforce_freezes": self._enforced,
         }
         self._job = jobs.get(function, self._chained)

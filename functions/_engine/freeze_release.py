@@ -14,7 +14,6 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.rules import TICKETS_PER_EVENT
 from functions._core.slo.gate import blocked
-from functions._engine.budget_gate import RememberedGate
 from functions._observability.logs import log
 
 PAGE, PAGES = 200, 10
@@ -27,12 +26,10 @@ class FreezeRelease:
     def __init__(
         self,
         ports: Ports,
-        gate: RememberedGate,
         send: Callable[[tuple[CloudEvent, ...]], Awaitable[None]],
         fresh_id: Callable[[], str],
     ) -> None:
         self._ports = ports
-        self._gate = gate
         self._send = send
         self._fresh_id = fresh_id
 
@@ -41,7 +38,7 @@ class FreezeRelease:
 
         An error of the store is left to the wake-ups.
         """
-        self._gate.forget()
+        self._ports.budget_gate.forget()
         try:
             return await self._release() if ended else 0
         except FlowcError as error:
@@ -54,7 +51,7 @@ class FreezeRelease:
         for _ in range(PAGES):
             tickets, cursor = await self._ports.views.find_tickets(filters, cursor, PAGE)
             waiting = [ticket for ticket in tickets if ticket.waiting is Waiting.FREEZE]
-            held_back = await blocked(waiting, self._gate)
+            held_back = await blocked(waiting, self._ports.budget_gate)
             free = [ticket for ticket in waiting if ticket.ticket_id not in held_back]
             await self._send(tuple(self._ready(some) for some in _by_flow(free)))
             released += len(free)

@@ -4,7 +4,7 @@ On one machine it is the only one; in a cluster there are many over one store. I
 flow is told goes through the executor under the flow's id.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -37,7 +37,6 @@ from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.events_in import EventsIn
 from functions._engine.flow_waiters import FlowWaiters
-from functions._engine.freeze_release import FreezeRelease
 from functions._engine.in_flight import InFlight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
@@ -47,6 +46,7 @@ from functions._engine.report_intake import ReportIntake
 from functions._engine.schedules import Schedules
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
+from functions._engine.slo_documents import SloDocuments
 from functions._engine.sweep import Sweeper
 from functions._engine.task_leases import Gone, TaskLeases
 from functions._engine.telemetry_flush import TelemetryFlush
@@ -87,8 +87,8 @@ class Platform:
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
-        gate = self.budget_gate = RememberedGate(ports.key_values, ports.clock)
-        self.ports = ports = replace(ports, pheromones=self.pheromones, budget_gate=gate, beside=self._heavy.run)
+        own = replace(ports, pheromones=self.pheromones, budget_gate=RememberedGate(ports.key_values, ports.clock))
+        self.ports = ports = replace(own, beside=self._heavy.run)
         self.rules = settings.rules
         self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
@@ -107,15 +107,16 @@ class Platform:
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.budgets = self._new_budgets(alone=outbox is None)
-        self._companions = self._new_companions()
+        self._companions = self._new_companions(alone=outbox is None)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
-    def _new_companions(self) -> Sequence[InFlight | EventsIn | Schedules | Budgets]:
+    def _new_companions(self, *, alone: bool) -> Sequence[InFlight | EventsIn | Schedules | Budgets | SloDocuments]:
         """Return what works beside the chain."""
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        return limited, self._events_in, self.schedules, self.budgets
+        self.slo_documents = SloDocuments(self.ports, alone=alone)
+        return limited, self._events_in, self.schedules, self.budgets, self.slo_documents
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
@@ -146,8 +147,8 @@ class Platform:
         )
 
     def _new_budgets(self, *, alone: bool) -> Budgets:
-        release = FreezeRelease(self.ports, self.budget_gate, self._send, partial(fresh_id, self._chance))
-        found = Budgets(self.ports, self.metrics, self._send, self.dispatcher.wants, release, alone=alone)
+        ids, wants = partial(fresh_id, self._chance), self.dispatcher.wants
+        found = Budgets(self.ports, self.metrics, self._send, wants, ids, alone=alone)
         self.recalculate, self.enforce_policies, self.resolve_freeze = found.recalculate, found.enforce, found.resolve
         return found
 
@@ -195,6 +196,11 @@ class Platform:
         await self._intake.close()
         await self._executor.close()
         await self.pheromones.close()
+
+    @property
+    def ticks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What functions of their own do as time passes, by their names."""
+        return {**self.budgets.ticks, "reconcile_resources": self.slo_documents.reconcile}
 
     @property
     def busy(self) -> bool:

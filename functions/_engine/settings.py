@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
-    BaseModel,
     ConfigDict,
     Field,
     IPvAnyAddress,
@@ -30,6 +29,7 @@ from functions._core.rules import InFlightLimits, Rules
 from functions._engine.jose import signing_keys
 from functions._engine.secret_leases import SecretLease, leases_of
 from functions._engine.secret_places import checked_places
+from functions._engine.slo_settings import SloSettings
 
 PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
@@ -53,7 +53,7 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
-class Settings(BaseModel):
+class Settings(SloSettings):
     """The settings; a field `x` is read from `FLOWC_X`. docs/reference/settings.md is made of these descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -268,7 +268,7 @@ class Settings(BaseModel):
         words = {word.strip() for word in self.subscriber_events.split(",")}
         return event_type in words or ("all" in words and event_type != DEPOSITED)
 
-    @field_validator("webhook_secret")
+    @field_validator("webhook_secret", "alert_webhook_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         said = value.get_secret_value().split() if value is not None else []

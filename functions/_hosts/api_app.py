@@ -83,6 +83,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         read_avro=read_avro,
         state=lambda: _state(platform),
         arm=platform.schedules.arm,
+        freezes_moved=lambda: platform.budgets.freezes_moved,
     )
 
 

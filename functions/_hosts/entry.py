@@ -26,6 +26,7 @@ NAMES = (
     "notify",
     "calculate_budgets",
     "enforce_freezes",
+    "reconcile_resources",
     "api",
 )
 """The deployable functions; `python -m functions <name>` serves one."""

@@ -41,9 +41,8 @@ Authenticate = Callable[[str], Awaitable[Principal | None]]
 SESSION = "/api/v1/session"
 """Whoever signs in has no credential yet."""
 
-OPEN = frozenset(
-    {"/health", "/ready", "/.well-known/jwks.json", "/schemas/plan.json", "/schemas/decision.json", SESSION}
-)
+SCHEMAS = frozenset(f"/schemas/{name}.json" for name in ("plan", "decision", "slo-definition", "sla-policy"))
+OPEN = frozenset({"/health", "/ready", "/.well-known/jwks.json", *SCHEMAS, SESSION})
 """Whoever watches over the platform has no key, and learns no more than whether it works; public keys are public, as
 are schemas, which editors fetch.
 """
@@ -77,6 +76,7 @@ OWN_SITE = frozenset({b"same-origin", b"none"})
 
 JSON = re.compile(
     rb"[^/\s;,]+/(?:[^/\s;,]+\+)?json|application/cloudevents(?:-batch)?\+[a-z]+|application/avro|avro/binary"
+    rb"|application/(?:x-)?yaml"
 )
 """Media types that a page of elsewhere cannot send; a form has three others, and they are always refused."""
 

@@ -36,6 +36,7 @@ from functions.api.forms import (
 )
 from functions.api.links import add_links
 from functions.api.schedule_forms import BackfillForm, SchedulePause
+from functions.api.slo_forms import SLO_FORMS
 from functions.api.ticket_forms import RetryForm, StatusChange
 from functions.api.webhook_forms import PipelineCompleted, Rotation
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
@@ -187,6 +188,7 @@ def _schemas() -> Mapping[str, Document]:
         ScheduleForm,
         SchedulePause,
         BackfillForm,
+        *SLO_FORMS,
         Rotation,
         PipelineCompleted,
         PlanForm,

@@ -27,6 +27,7 @@ from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
 from functions.api.registry import membership
 from functions.api.reports import REPORTED, bearer, prove, take_report
+from functions.api.resources import APPLIED, DELETED, take_resource_event
 from functions.api.roles import check_event, check_worker
 from functions.api.services import ApiServices, services_of
 from functions.api.views import Change, changes_of
@@ -55,7 +56,8 @@ class Taken(Model):
     """The answer to one event: the flow of a decision or an order; `result` and `cancel` of a report; a worker.
 
     `changes` are what an order with `dry_run` would change. Of an event of the user's own type, `result` is `matched`
-    with the ticket whose wait it has ended, `kept` with the end of its time, or `duplicate`.
+    with the ticket whose wait it has ended, `kept` with the end of its time, or `duplicate`. Of a document's it is what
+    was done to the `resource`.
     """
 
     flow_id: str | None = None
@@ -63,6 +65,7 @@ class Taken(Model):
     kept_until: Timestamp | None = None
     status: str | None = None
     result: str | None = None
+    resource: str | None = None
     worker_id: str | None = None
     heartbeat_interval_seconds: float | None = None
     signing_secret: str | None = None
@@ -219,6 +222,11 @@ async def _deregistered(services: ApiServices, event: CloudEvent, sender: Sender
     return {"worker_id": leaving.worker_id}
 
 
+async def _resource(services: ApiServices, event: CloudEvent, sender: Sender) -> Answer:
+    who = event.source[:255] if sender.principal is None else sender.principal.name
+    return await take_resource_event(services, event, who)
+
+
 _BY_NOUN: Mapping[str, Handler] = {
     "decision.consolidated": _decision,
     **dict.fromkeys(ORDERS, _order),
@@ -227,6 +235,9 @@ _BY_NOUN: Mapping[str, Handler] = {
     "worker.heartbeat": _heartbeat,
     "worker.deregistered": _deregistered,
 }
-HANDLERS = {type_of(event_type): handler for event_type, handler in _BY_NOUN.items()}
+HANDLERS = {
+    **{type_of(event_type): handler for event_type, handler in _BY_NOUN.items()},
+    **dict.fromkeys((APPLIED, DELETED), _resource),
+}
 OF_PEOPLE = frozenset(type_of(event_type) for event_type in ORDERS)
 INTERNAL = frozenset(type_of(entry.event_type) for entry in CATALOGUE if not entry.outside)

@@ -60,6 +60,11 @@ SUBSCRIPTION = {
     **_links(_of("subscription_id", "id"), "get_subscription", "replace_subscription", "delete_subscription"),
     **_links(_of("subscription_id", "id"), "rotate_secret", "test_subscription", "list_deliveries"),
 }
+SLO = {
+    **_links(_of("slo_id"), "get_slo", "change_slo", "delete_slo", "test_slo", "get_budget", "recalculate_budget"),
+    **_links(_of("slo_id"), "get_budget_history", "get_burn_rate"),
+}
+POLICY = _links(_of("policy_id"), "get_policy", "change_policy", "delete_policy")
 _DELIVERY_ID = {**_of("subscription_id"), **_of("delivery_id")}
 DEAD_LETTER = _links(_of("letter_id", "items/0/letter_id"), "get_dead_letter", "replay_dead_letter", "drop_dead_letter")
 DELIVERY = {
@@ -79,6 +84,8 @@ LINKS: Mapping[str, Document] = {
     "test_subscription": DELIVERY,
     "resend_delivery": DELIVERY,
     "create_key": KEY,
+    "create_slo": SLO,
+    "create_policy": POLICY,
     "list_dead_letters": DEAD_LETTER,
 }
 """By the operation that answers."""

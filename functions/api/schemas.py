@@ -1,4 +1,4 @@
-"""The JSON Schemas of a plan and of a decision, by which editors complete them: the same for everybody."""
+"""The JSON Schemas of what people write, by which editors complete it: the same for everybody."""
 
 from functools import cache
 from hashlib import sha256
@@ -33,6 +33,18 @@ async def get_decision_schema(if_none_match: IfNoneMatch = None) -> Response:
     return _schema("decision", if_none_match)
 
 
+@router.get("/slo-definition.json", response_class=Response, responses=ANSWERS)
+async def get_slo_definition_schema(if_none_match: IfNoneMatch = None) -> Response:
+    """Return the JSON Schema of an SLO as a document."""
+    return _schema("slo-definition", if_none_match)
+
+
+@router.get("/sla-policy.json", response_class=Response, responses=ANSWERS)
+async def get_sla_policy_schema(if_none_match: IfNoneMatch = None) -> Response:
+    """Return the JSON Schema of a freeze policy as a document."""
+    return _schema("sla-policy", if_none_match)
+
+
 def _schema(name: str, if_none_match: str | None) -> Response:
     text = schema_text(name)
     tag = sha256(text).hexdigest()[:32]
@@ -44,5 +56,5 @@ def _schema(name: str, if_none_match: str | None) -> Response:
 
 @cache
 def schema_text(name: str) -> bytes:
-    """Return a schema, `plan` or `decision`, as JSON; it was made with the release."""
+    """Return a schema, such as that of a `plan`, as JSON; it was made with the release."""
     return Path(__file__).with_name(f"{name}.schema.json").read_bytes()

@@ -22,6 +22,7 @@ from functions._core.records.principal import ApiKey, Principal, Role
 from functions._core.rules import Rules
 from functions.api.access import Authenticate
 from functions.api.change_feed import ChangeFeed
+from functions.api.freeze_reader import RecentFreezes
 from functions.api.rate_limits import Limiter
 from functions.api.rollup_reader import RecentRollups
 
@@ -85,6 +86,11 @@ def _unarmed(_at: datetime) -> None:
 
 def _untold(_refused: RefusedReport) -> None:
     """Tell nobody."""
+
+
+def _unmoved() -> int:
+    """Return how often this process has changed freezes: others do."""
+    return 0
 
 
 def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None:
@@ -247,7 +253,8 @@ class ApiServices:
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
     returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
     none, `sign_in` where nobody can sign in. `state` returns the state of this process, and asks nobody for it.
-    `rollups` are the last ones that somebody looked at. `calculate` returns the answer of a `simulation` or a `cost`;
+    `rollups` are the last ones that somebody looked at, `freezes` those that were read last, and `freezes_moved` counts
+    how often this process has changed some. `calculate` returns the answer of a `simulation` or a `cost`;
     None: not here.
     """
 
@@ -286,6 +293,8 @@ class ApiServices:
     refused_proofs: RefusedProofs = field(default_factory=RefusedProofs)
     calculate: Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
     rollups: RecentRollups = field(default_factory=RecentRollups)
+    freezes: RecentFreezes = field(default_factory=RecentFreezes)
+    freezes_moved: Callable[[], int] = _unmoved
 
 
 def services_of(request: Request) -> ApiServices:

@@ -19,6 +19,7 @@ from infra.generate.contract.field_docs import phrase
 from infra.generate.contract.folder import ROOT, differences, pretty, save, stale, write
 from infra.generate.contract.plan_language import plan_schemas
 from infra.generate.contract.schemas import Document, incoming_schema, outgoing_schema, paragraph, record_schema
+from infra.generate.contract.slo_documents import document_schemas
 from infra.generate.contract.tolerant import Tolerant
 
 FOLDER = ROOT / "events"
@@ -64,7 +65,7 @@ def served() -> Mapping[str, str]:
     """Return the text of each schema that the platform serves, by its file."""
     return {
         f"{name}.schema.json": json.dumps(schema, ensure_ascii=False, separators=(",", ":")) + "\n"
-        for name, schema in plan_schemas().items()
+        for name, schema in {**plan_schemas(), **document_schemas()}.items()
     }
 
 

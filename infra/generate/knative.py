@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from infra.generate.contract.folder import ROOT, differences, write
+from infra.generate.contract.slo_documents import custom_resources
 from infra.generate.manifests import SCALES, hyphened, kustomization, manifest
 from infra.generate.manifests_monitoring import dashboards, rules
 
@@ -19,6 +20,7 @@ def files() -> Mapping[str, Mapping[str, str]]:
     functions = {f"{hyphened(name)}.yaml": manifest(name) for name in SCALES}
     return {
         "base/functions": {**functions, "kustomization.yaml": kustomization(sorted(functions))},
+        "crds": {**custom_resources(), "kustomization.yaml": kustomization(sorted(custom_resources()))},
         "observability/generated": {
             "dashboard.yaml": dashboards(),
             "rules.yaml": rules(),

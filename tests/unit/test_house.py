@@ -161,7 +161,7 @@ def test_no_room_is_a_quarter_of_the_code() -> None:
     assert [room for room, size in lines.items() if size >= lines.total() / 4] == []
 
 
-DECLARED = ("functions", "cronsim", "msgspec", "pydantic", "pydantic_core", "celpy", "lark", "re2")
+DECLARED = ("functions", "cronsim", "msgspec", "pydantic", "pydantic_core", "celpy", "lark", "re2", "yaml")
 """Packages of the core beside the standard library: its own, those that declare data, and pure ones without a clock."""
 
 

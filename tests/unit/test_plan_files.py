@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from functions._cli.decision_file import is_yaml, read_file
 from functions._cli.text_places import TextPlace, json_tokens, picture_of, places
-from functions._cli.yaml_text import parse_yaml, yaml_tokens
 from functions._core.errors import Rejected
+from functions._core.records.yaml_text import parse_yaml, yaml_tokens
 from tests.support.command_line import flowc
 from tests.support.decisions import a_document, a_plan, a_task
 

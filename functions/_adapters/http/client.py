@@ -23,9 +23,18 @@ TIMEOUT_SECONDS = 5.0
 class HttpClient:
     """Calls HTTP servers over shared connections; belongs to the event loop of its first call."""
 
-    def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS, networks: Networks = EVERY_NETWORK) -> None:
-        """Open nothing yet; only addresses within `networks` are called."""
-        self._networks = networks
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        networks: Networks = EVERY_NETWORK,
+        ca_file: str | None = None,
+    ) -> None:
+        """Open nothing yet; only addresses within `networks` are called.
+
+        `ca_file` has the certificates that are trusted in place of the system's; it is read with the first call.
+        """
+        self._networks, self._ca_file = networks, ca_file
         self._timeout_seconds = timeout_seconds
         self._session: HttpSession | None = None
 
@@ -45,7 +54,7 @@ class HttpClient:
         if self._session is None:
             from functions._adapters.http.session import HttpSession  # noqa: PLC0415 see above
 
-            self._session = HttpSession(self._timeout_seconds, self._networks)
+            self._session = HttpSession(self._timeout_seconds, self._networks, self._ca_file)
         return await self._session.request(method, url, headers, body, bounds)
 
     async def aclose(self) -> None:

@@ -20,10 +20,10 @@ LOOKUP_SECONDS = 10.0
 
 
 class Dialer:
-    """Opens connections to addresses within `networks`."""
+    """Opens connections to addresses within `networks`; a `ca_file` has the only certificates that are trusted."""
 
-    def __init__(self, networks: Networks) -> None:
-        self._networks = networks
+    def __init__(self, networks: Networks, ca_file: str | None = None) -> None:
+        self._networks, self._ca_file = networks, ca_file
         self._lookups: dict[tuple[str, int], asyncio.Task[list[str]]] = {}
 
     async def connect(self, target: Target, lost: Callable[[Connection], None]) -> Connection:
@@ -58,7 +58,7 @@ class Dialer:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
+        context = ssl.create_default_context(cafile=self._ca_file)
         context.set_alpn_protocols(["http/1.1"])
         return context
 

@@ -33,12 +33,12 @@ class _Host:
 class HttpSession:
     """Connections that an `HttpClient` shares among its calls."""
 
-    def __init__(self, timeout_seconds: float, networks: Networks) -> None:
+    def __init__(self, timeout_seconds: float, networks: Networks, ca_file: str | None = None) -> None:
         """Open nothing yet; belongs to the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._bounds = Bounds(timeout_seconds, BODY_SECONDS)
         self._networks = networks
-        self._dialer = Dialer(networks)
+        self._dialer = Dialer(networks, ca_file)
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._hosts: WeakValueDictionary[tuple[bool, str, int], _Host] = WeakValueDictionary()
         self._connections: set[Connection] = set()

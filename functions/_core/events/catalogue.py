@@ -68,7 +68,7 @@ SUBSCRIPTION, AGENT, SLO, FREEZE = "subscription id", "agent id", "SLO id", "fre
 ENDS = "publish_telemetry, enforce_sla"
 """The functions that may end a flow: C6, or the clock when the sink is away."""
 
-TICKED = "enforce_sla, track_workers, calculate_budgets, enforce_freezes"
+TICKED = "enforce_sla, track_workers, calculate_budgets, enforce_freezes, reconcile_resources"
 """The functions that act as time passes."""
 
 CALCULATES, FREEZES = "calculate_budgets, api", "enforce_freezes, api"

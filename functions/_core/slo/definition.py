@@ -76,8 +76,11 @@ TIMED = frozenset({Measure.COMPLETION_TIME, Measure.QUEUE_WAIT})
 OF_TICKETS = frozenset({Measure.TICKET_SUCCESS, Measure.QUEUE_WAIT})
 """Measures that count tickets; the others count flows."""
 
-Text200 = Annotated[str, Field(max_length=200)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""Names and labels are shown on one line, and are parts of keys: they have no control characters."""
+
+Text200 = Annotated[str, Field(max_length=200, pattern=PRINTABLE)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
 
 
 def type_of_name(name: str) -> SloType:
@@ -175,7 +178,7 @@ def _share(value: object) -> object:
     """Return a target as a share: a number above 1, up to 100, is in percent."""
     if isinstance(value, bool | str) or not isinstance(value, int | float):
         raise ValueError("must be a number")  # noqa: TRY004 pydantic makes a fault of it
-    return value / 100 if 1 < value <= 100 else value  # noqa: PLR2004 percent
+    return round(value / 100, 12) if 1 < value <= 100 else value  # noqa: PLR2004 percent; 99.9 / 100 is not 0.999
 
 
 class SloForm(Model):

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, StrictBool, model_validator
 from functions._core.records.record import Record, encode
 from functions._core.records.values import Model, Number, Timestamp, WholeNumber, Word, add_time, format_time
 from functions._core.slo.budget import ErrorBudget
-from functions._core.slo.definition import Slo
+from functions._core.slo.definition import Name, Slo, Text200
 
 SPACE = "freeze-policies"
 """The space of `KeyValues` that holds the policies, by id."""
@@ -30,7 +30,8 @@ EVERYTHING = "*"
 
 DAY = 86_400
 
-Text200 = Annotated[str, Field(max_length=200)]
+TARGET_BYTES = 400
+"""UTF-8 bytes of a target: with the id of its policy it is a key of the store."""
 
 
 class FreezeScope(Word):
@@ -78,13 +79,13 @@ class FreezePolicyForm(Model):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Name
     """Name, unique among the policies."""
     description: Annotated[str, Field(max_length=2000)] = ""
     """What it is for."""
     scope: FreezeScope
     """What it freezes: a namespace, a service, or everything."""
-    target: Annotated[str, Field(min_length=1, max_length=200)] = EVERYTHING
+    target: Name = EVERYTHING
     """The namespace or service; `*` for GLOBAL."""
     actions: Annotated[tuple[FreezeAction, ...], Field(min_length=1, max_length=3)] = (FreezeAction.BLOCK_DEPLOY,)
     """What a freeze forbids."""
@@ -109,6 +110,8 @@ class FreezePolicyForm(Model):
             raise ValueError("trigger_threshold_percent is above unfreeze_threshold_percent: it would never be quiet")
         if (self.scope is FreezeScope.GLOBAL) != (self.target == EVERYTHING):
             raise ValueError("target is '*' for GLOBAL, and the name of a namespace or service for the other scopes")
+        if len(self.target.encode()) > TARGET_BYTES:
+            raise ValueError(f"target has more than {TARGET_BYTES} bytes")
         return self
 
     def concerns(self, slo: Slo) -> bool:

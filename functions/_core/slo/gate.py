@@ -30,6 +30,9 @@ class BudgetGate(Protocol):
         What is known of policies may be ten seconds old, of budgets and freezes, too.
         """
 
+    def forget(self) -> None:
+        """Read again when asked for: something has changed here."""
+
 
 class OpenGate:
     """A `BudgetGate` where nothing is ever stopped."""
@@ -41,6 +44,9 @@ class OpenGate:
     async def admission(self) -> AdmissionState | None:
         """Return None."""
         return None
+
+    def forget(self) -> None:
+        """Know nothing, as before."""
 
 
 def service_of(ticket: Ticket) -> str:

@@ -117,6 +117,17 @@ async def changed_policy(
     return await _changed(entries, freezing.SPACE, policy_id, _policy, change)
 
 
+async def removed(entries: KeyValues, space: str, key: str) -> bool:
+    """Forget an entry; tell whether it was there."""
+    for _ in range(TRIES):
+        entry = await entries.get(space, key)
+        if entry is None:
+            return False
+        if await entries.remove(space, key, entry.version):
+            return True
+    raise Conflict(f"{key} changed {TRIES} times meanwhile")
+
+
 async def budget_state(entries: KeyValues, slo_id: str) -> tuple[BudgetState | None, int]:
     """Return the newest budget of an SLO with its version; None where there is none that can be read."""
     entry = await entries.get(BUDGETS, slo_id)

@@ -117,7 +117,7 @@ class LambdaFunction:
             name,
             platform,
             relay,
-            platform.budgets.ticks.get(name, made._tick),
+            platform.ticks.get(name, made._tick),
             None if webhooks is None else webhooks.publish,
         )
         if name == "api":

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from textwrap import wrap
 
-from functions._engine.settings import PREFIX, Settings
-from infra.generate.pages.settings import about, default
+from functions._engine.settings import PREFIX
+from infra.generate.pages.settings import about, default, fields
 
 INTRODUCTION = """\
 # Every setting of `flowc up`. Copy this file to `.env`, where the platform is started, and take the `#` before what
@@ -21,7 +21,7 @@ def env_example() -> str:
 
 
 def _settings() -> Iterator[str]:
-    for name, field in Settings.model_fields.items():
+    for name, field in fields().items():
         words = about(name, field).replace("`", "")
         comment = "".join(f"# {line}\n" for line in wrap(words, WIDTH))
         yield f"\n{comment}# {PREFIX}{name.upper()}={default(field)}\n"

@@ -49,6 +49,12 @@ def settings() -> str:
     return page("Settings", INTRODUCTION, _platform(), _clients(), _knative(), _lambda())
 
 
+def fields() -> Mapping[str, FieldInfo]:
+    """Return the settings by name: those of `Settings` itself, then those of its bases."""
+    own = {name: field for name, field in Settings.model_fields.items() if name in Settings.__annotations__}
+    return own | Settings.model_fields
+
+
 def named(field: str) -> str:
     """Return the variable of a field, as text that is typed."""
     return code(PREFIX + field.upper())
@@ -64,7 +70,7 @@ def default(field: FieldInfo) -> str:
 
 def _platform() -> Iterator[str]:
     yield "## Platform"
-    yield bullets(f"{named(name)}: {about(name, field)}" for name, field in Settings.model_fields.items())
+    yield bullets(f"{named(name)}: {about(name, field)}" for name, field in fields().items())
 
 
 def about(name: str, field: FieldInfo) -> str:

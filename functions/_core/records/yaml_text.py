@@ -1,4 +1,4 @@
-"""YAML as people write plans in it: the JSON schema of YAML 1.2, bounded, and read from its events.
+"""YAML as people write plans and other documents in it: the JSON schema of YAML 1.2, bounded, and read from its events.
 
 A value is what JSON could say: no tags, dates stay text, `no` is a word and no flag. Nothing recurses, and aliases are
 counted as often as they stand for something, so a short text stands for little memory. A key that comes twice is
@@ -6,7 +6,7 @@ refused: of two values one would be lost.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -55,11 +55,16 @@ class _Open:
 class _Reader:
     """Puts a value together from the events of the parser."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.result: object = None
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[object, int]] = {}
-        self._parts = 0
+        self._parts, self._most = 0, most
+
+    def begin_document(self) -> None:
+        """Forget the value of the document before; what it stood for counts on."""
+        self.result = None
+        self._anchors.clear()
 
     def begin(self, value: Any, event: Any) -> None:  # noqa: ANN401 a dict or a list, an event of the parser
         _check_tag(event)
@@ -120,22 +125,34 @@ class _Reader:
 
     def _count(self, parts: int, event: Any) -> None:  # noqa: ANN401
         self._parts += parts
-        if self._parts > MAX_PARTS:
-            raise _refused(f"it stands for more than {MAX_PARTS} values", event, "too_complex")
+        if self._parts > self._most:
+            raise _refused(f"it stands for more than {self._most} values", event, "too_complex")
 
 
 def parse_yaml(text: bytes) -> object:
     """Return the value of one YAML document; raise `Rejected` with a sentence that names line and column."""
-    import yaml
+    return next(iter(parse_documents(text, at_most=1)), None)
 
-    reader = _Reader()
-    documents = 0
+
+def parse_documents(text: bytes, *, at_most: int, parts: int = MAX_PARTS) -> Sequence[object]:
+    """Return the values of all documents of a YAML stream, which together stand for up to `parts` values.
+
+    Raises `Rejected` with a sentence that names line and column, also for one document more than `at_most`.
+    """
+    import yaml  # noqa: PLC0415 cold start: few read YAML
+
+    reader = _Reader(parts)
+    found: list[object] = []
     for event in _events(text):
         match event:
             case yaml.DocumentStartEvent():
-                documents += 1
-                if documents > 1:
-                    raise _refused("a second document begins, and one is read", event)
+                if len(found) >= at_most:
+                    several = f"{at_most} are" if at_most > 1 else "one is"
+                    number = "a second" if at_most == 1 else "another"
+                    raise _refused(f"{number} document begins, and {several} read", event)
+                reader.begin_document()
+            case yaml.DocumentEndEvent():
+                found.append(reader.result)
             case yaml.MappingStartEvent():
                 reader.begin({}, event)
             case yaml.SequenceStartEvent():
@@ -146,12 +163,12 @@ def parse_yaml(text: bytes) -> object:
                 reader.alias(event)
             case yaml.ScalarEvent():
                 reader.scalar(event)
-    return reader.result
+    return found
 
 
 def yaml_tokens(text: bytes) -> Iterator[Token]:
     """Yield the parts of a text that `parse_yaml` has read, with their places; an alias is one value."""
-    import yaml
+    import yaml  # noqa: PLC0415 cold start: few read YAML
 
     for event in _events(text):
         at = event.start_mark.line, event.start_mark.column
@@ -170,7 +187,7 @@ def yaml_tokens(text: bytes) -> Iterator[Token]:
 
 def _events(text: bytes) -> Iterator[Any]:
     """Yield the events of the parser, that in C where there is one."""
-    import yaml
+    import yaml  # noqa: PLC0415 cold start: few read YAML
 
     if len(text) > MAX_BYTES:
         raise Rejected(f"the text is larger than {MAX_BYTES} bytes", code="too_large", status=413)

@@ -1,0 +1,1 @@
+"""Lets SLOs and freeze policies be as their documents say."""
