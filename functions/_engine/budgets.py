@@ -7,12 +7,15 @@ over one store: a budget that another has calculated is not due, and versions de
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from functions._core.errors import FlowcError
 from functions._core.events.catalogue import HANDLERS
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Ports
+from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.freeze_release import FreezeRelease
 from functions._observability.logs import log
 from functions._observability.metrics import Metrics
@@ -38,17 +41,17 @@ class Budgets:
         metrics: Metrics,
         send: Send,
         subscribed: Callable[[str], bool],
-        fresh_id: Callable[[], str],
+        chance: Random = CHANCE,
         *,
         alone: bool,
     ) -> None:
         """Begin nothing yet; `send` makes events durable, those that are `subscribed` to, by their type.
 
-        Tickets go on when a freeze has ended, by events with a `fresh_id`.
+        Tickets go on when a freeze has ended, by events whose ids come from `chance`.
         A process that is not `alone`, as there is a broker, goes no rounds: functions of their own do its work.
         """
         self._ports, self._metrics, self._send, self._subscribed = ports, metrics, send, subscribed
-        self.release, self.alone = FreezeRelease(ports, send, fresh_id), alone
+        self.release, self.alone = FreezeRelease(ports, send, partial(fresh_id, chance)), alone
         self.interval = INTERVAL
         self.freezes_moved = 0
         """How often freezes may have changed here; who remembers some reads them again."""

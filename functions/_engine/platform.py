@@ -147,8 +147,7 @@ class Platform:
         )
 
     def _new_budgets(self, *, alone: bool) -> Budgets:
-        ids, wants = partial(fresh_id, self._chance), self.dispatcher.wants
-        found = Budgets(self.ports, self.metrics, self._send, wants, ids, alone=alone)
+        found = Budgets(self.ports, self.metrics, self._send, self.dispatcher.wants, self._chance, alone=alone)
         self.recalculate, self.enforce_policies, self.resolve_freeze = found.recalculate, found.enforce, found.resolve
         return found
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
-from functions._core.records.models import Ticket
+from functions._core.machine.flow import held_until
+from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TaskType, TicketStatus
 from functions._core.slo.freezing import FreezeEvent, FreezeScope
 from functions._simulator.ledger import CommittedChange, Ledger
@@ -48,6 +49,18 @@ def nothing_frozen_starts(change: CommittedChange, ledger: Ledger) -> Iterator[s
 def held_back(ticket: Ticket, ledger: Ledger, now: datetime) -> bool:
     """Whether a freeze that lasts holds a ticket back."""
     return bool(_freezing(ticket, ledger, now))
+
+
+def held_too_long(flow: Flow, now: datetime) -> bool:
+    """Whether a spent budget holds a flow longer than its policy says."""
+    until = held_until(flow)
+    return until is not None and now > until
+
+
+def is_held_no_longer(flow: Flow, _ledger: Ledger) -> Iterator[str]:
+    """A flow is held by a spent budget no longer than its policy says, but for a grace that faults can cost."""
+    until = held_until(flow)
+    yield f"flow {flow.flow_id} is held, although it should be until {until:%H:%M:%S} at most"
 
 
 def waits_for_nothing(ticket: Ticket, _ledger: Ledger) -> Iterator[str]:

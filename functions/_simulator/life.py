@@ -16,7 +16,13 @@ from functions._core.rules import Rules
 from functions._engine.sweep import LEASE
 from functions._simulator.actions import approver, people
 from functions._simulator.bystanders import Bystanders
-from functions._simulator.deployments import FREEZE, held_back, waits_for_nothing
+from functions._simulator.deployments import (
+    FREEZE,
+    held_back,
+    held_too_long,
+    is_held_no_longer,
+    waits_for_nothing,
+)
 from functions._simulator.environment import events_of
 from functions._simulator.freezes import freezes
 from functions._simulator.host import LONGEST_DOWN
@@ -105,7 +111,7 @@ async def _ends_in_time(world: World) -> bool:
 
 
 def _look_at_frozen(world: World, past: Counter[str]) -> None:
-    """Count for how long tickets wait for freezes that have ended."""
+    """Count for how long tickets wait for freezes that have ended, and flows are held that should be no more."""
     if FREEZE not in world.faults.active:
         return
     for ticket in world.store.state.live_tickets():
@@ -114,6 +120,11 @@ def _look_at_frozen(world: World, past: Counter[str]) -> None:
             past[key] = 0 if held_back(ticket, world.ledger, LATEST) else past[key] + 1
             if past[key] > world.rules.freeze_look.total_seconds() + grace():
                 world.ledger.check((waits_for_nothing,), ticket)
+    for flow in world.under_way:
+        key = f"held {flow.flow_id}"
+        past[key] = past[key] + 1 if held_too_long(flow, world.clock.now()) else 0
+        if past[key] > grace():
+            world.ledger.check((is_held_no_longer,), flow)
 
 
 async def _comes_to_rest(world: World) -> bool:

@@ -25,6 +25,7 @@ from tests.contract.schemas import attribute_faults, envelope_faults
 from tests.support.console_course import the_console_comes
 from tests.support.console_journey import a_person_works_with_the_console
 from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
+from tests.support.freeze_course import a_deployment_waits_for_its_budget
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.schedule_course import a_schedule_runs_a_stored_plan
@@ -223,6 +224,11 @@ async def test_a_stored_plan_is_run_by_its_name_and_by_a_schedule(aws: AwsWorld)
     await a_schedule_runs_a_stored_plan(aws, MINUTES)
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
+
+
+async def test_a_deployment_waits_while_its_service_is_frozen(aws: AwsWorld) -> None:
+    await a_deployment_waits_for_its_budget(aws, MINUTES)
+    await aws.nothing_dead()
 
 
 async def test_an_event_that_is_refused_becomes_a_dead_letter_that_the_api_shows(aws: AwsWorld) -> None:

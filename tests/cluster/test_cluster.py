@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.support.console_course import the_console_comes
 from tests.support.console_journey import a_person_works_with_the_console
 from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
+from tests.support.freeze_course import a_deployment_waits_for_its_budget
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.postgres import Server
 from tests.support.scenarios import recorded, same_course, wide
@@ -134,6 +135,13 @@ async def test_a_person_works_with_the_console(running: Cluster) -> None:
 async def test_a_stored_plan_is_run_by_its_name_and_by_a_schedule(running: Cluster) -> None:
     dead = [*running.broker.dead]
     await a_schedule_runs_a_stored_plan(running)
+    assert running.broker.dead == dead
+
+
+@SHARED
+async def test_a_deployment_waits_while_its_service_is_frozen(running: Cluster) -> None:
+    dead = [*running.broker.dead]
+    await a_deployment_waits_for_its_budget(running, 3 * MINUTES)
     assert running.broker.dead == dead
 
 

@@ -11,6 +11,7 @@ from functions._core.errors import Rejected
 from functions._core.events.commands import ClaimRequest
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.slo import stored
+from tests.support.freeze_course import a_deployment_waits_for_its_budget
 from tests.support.freezes import SLO_ID, freeze_checkout, spend, unfreeze
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.world import decision, task, until
@@ -26,6 +27,12 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     async with running_api(tmp_path, limits=limits) as running:
         await running.world.register(slots=50)
         yield running
+
+
+async def test_a_deployment_waits_for_its_budget_on_one_machine(tmp_path: Path) -> None:
+    async with running_api(tmp_path) as api:
+        await api.world.register()
+        await a_deployment_waits_for_its_budget(api)
 
 
 async def frozen_flow(api: Api, *more: dict[str, Any]) -> tuple[str, str]:
