@@ -17,8 +17,8 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Ports
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.freeze_release import FreezeRelease
+from functions._observability.instruments import Instruments
 from functions._observability.logs import log
-from functions._observability.metrics import Metrics
 
 if TYPE_CHECKING:  # imported when there are SLOs
     from functions._core.slo.budget import ErrorBudget
@@ -38,7 +38,7 @@ class Budgets:
     def __init__(
         self,
         ports: Ports,
-        metrics: Metrics,
+        instruments: Instruments,
         send: Send,
         subscribed: Callable[[str], bool],
         chance: Random = CHANCE,
@@ -50,7 +50,8 @@ class Budgets:
         Tickets go on when a freeze has ended, by events whose ids come from `chance`.
         A process that is not `alone`, as there is a broker, goes no rounds: functions of their own do its work.
         """
-        self._ports, self._metrics, self._send, self._subscribed = ports, metrics, send, subscribed
+        self._ports, self._send, self._subscribed = ports, send, subscribed
+        self._metrics, self._gauges = instruments.metrics, instruments.gauges
         self.release, self.alone = FreezeRelease(ports, send, partial(fresh_id, chance)), alone
         self.interval = INTERVAL
         self.freezes_moved = 0
@@ -106,11 +107,19 @@ class Budgets:
     async def calculate(self) -> None:
         """Calculate the budgets that are due."""
         if not await self._any("slos"):
+            self._gauges.keep({})
             return
+        from functions._engine.budget_metrics import gauges_of, severities_of
         from functions._engine.wiring_slo import calculate_budgets
 
         tell = self._tell_budget if self._wanted("sla.budget.updated") or self._wanted("sla.slo.violated") else None
-        await calculate_budgets(self._ports, tell, self._failed, interval=self.interval)
+        seconds = partial(self._metrics.time, "sla_calculation_duration_seconds")
+        done = await calculate_budgets(self._ports, tell, self._failed, interval=self.interval, seconds=seconds)
+        for status, number in done.results.items():
+            self._metrics.count("sla_calculations_total", status, by=number)
+        for severity in severities_of(done.violations):
+            self._metrics.count("sla_slo_violations_total", severity)
+        self._gauges.keep(await gauges_of(done, self._ports.key_values))
 
     async def recalculate(self, slo_id: str) -> "ErrorBudget":
         """See `Engine.recalculate`."""
@@ -126,9 +135,11 @@ class Budgets:
         from functions._engine.wiring_slo import enforce_freezes
 
         try:
-            return await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+            changed = await enforce_freezes(self._ports, slo_id, self._tell_freeze)
         finally:
             self.freezes_moved += 1
+        self._count(changed)
+        return changed
 
     async def _enforce_all(self) -> None:
         await self.enforce()
@@ -138,9 +149,11 @@ class Budgets:
         from functions._engine.wiring_slo import resolve
 
         try:
-            return await resolve(self._ports, event_id, by, reason, self._tell_freeze)
+            freeze = await resolve(self._ports, event_id, by, reason, self._tell_freeze)
         finally:
             self.freezes_moved += 1
+        self._count([freeze])
+        return freeze
 
     async def _tell_budget(self, slo: "Slo", done: "Calculation") -> None:
         from functions._core.slo.events import budget_events
@@ -154,7 +167,22 @@ class Budgets:
         await self.release.freezes_changed(ended=not freeze.active)
 
     async def _tell(self, events: Sequence[CloudEvent]) -> None:
-        await self._send(tuple(event for event in events if self._wanted(event.event_type)))
+        wanted = tuple(event for event in events if self._wanted(event.event_type))
+        await self._send(wanted)
+        for event in wanted:
+            self._metrics.count("sla_events_published_total", event.event_type)
+
+    def _count(self, changed: Sequence["FreezeEvent"]) -> None:
+        """Count freezes that have begun or ended."""
+        for freeze in changed:
+            result = "activated" if freeze.resolved_at is None else "resolved"
+            self._metrics.count("sla_policy_evaluations_total", result)
+            self._metrics.count(f"sla_freezes_{result}_total", freeze.scope.value)
+            if freeze.resolved_at is not None:
+                lasted = (freeze.resolved_at - freeze.triggered_at).total_seconds()
+                self._metrics.time("sla_freeze_duration_seconds", lasted)
+        if not changed:
+            self._metrics.count("sla_policy_evaluations_total", "unchanged")
 
     def _failed(self, slo: "Slo", error: Exception) -> None:
         known = isinstance(error, FlowcError)

@@ -147,7 +147,7 @@ class Platform:
         )
 
     def _new_budgets(self, *, alone: bool) -> Budgets:
-        found = Budgets(self.ports, self.metrics, self._send, self.dispatcher.wants, self._chance, alone=alone)
+        found = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, self._chance, alone=alone)
         self.recalculate, self.enforce_policies, self.resolve_freeze = found.recalculate, found.enforce, found.resolve
         return found
 

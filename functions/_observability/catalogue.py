@@ -250,4 +250,29 @@ PLATFORM: Sequence[Metric] = (
     counter("flowc_metrics_errors_total", "Measurements that could not be taken: a fault of the platform's code"),
 )
 
-CATALOGUE: Sequence[Metric] = (*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *WEBHOOKS, *PLATFORM)
+SLO_LABELS = {"slo_id": OPEN, "service_name": OPEN, "slo_type": OPEN}
+"""Labels of the gauges of budgets: the one kind of id that is a label, as people choose SLOs, and few are shown."""
+
+SCOPES = ("GLOBAL", "NAMESPACE", "SERVICE")
+
+BUDGETS = (
+    counter("sla_calculations_total", "Calculations of error budgets", status=("success", "no_data", "error")),
+    seconds("sla_calculation_duration_seconds", "Calculation of one error budget", (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)),
+    gauge("sla_budget_remaining_percent", "What is left of an error budget", "%", **SLO_LABELS),
+    gauge("sla_budget_consumed_percent", "What is used of an error budget", "%", **SLO_LABELS),
+    gauge("sla_budget_status", "Class of an error budget, from 0, HEALTHY, to 3, EXHAUSTED", "", **SLO_LABELS),
+    gauge("sla_burn_rate", "Burn rate of an error budget", "", slo_id=OPEN, window_hours=("1", "6", "24")),
+    gauge("sla_slos_total", "SLOs", "SLOs", slo_type=OPEN, enabled=("true", "false")),
+    gauge("sla_policies_total", "Freeze policies", "policies", scope=SCOPES, enabled=("true", "false")),
+    counter("sla_slo_violations_total", "SLOs found to be violated", severity=("warning", "critical")),
+    counter("sla_policy_evaluations_total", "Looks at policies", result=("activated", "resolved", "unchanged")),
+    gauge("sla_freezes_active", "Freezes that last", "freezes", service_name=OPEN, scope=SCOPES),
+    counter("sla_freezes_activated_total", "Freezes that began", scope=SCOPES),
+    counter("sla_freezes_resolved_total", "Freezes that ended", scope=SCOPES),
+    seconds("sla_freeze_duration_seconds", "Freeze, to its end", (60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)),
+    counter("sla_prometheus_queries_total", "Queries of SLOs at Prometheus", status=("success", "no_data", "error")),
+    seconds("sla_prometheus_query_duration_seconds", "Query of an SLO at Prometheus, to its answer"),
+    counter("sla_alertmanager_webhooks_received_total", "Alerts that came from Alertmanager", status=OPEN),
+    counter("sla_events_published_total", "Events about budgets and freezes", event_type=OPEN),
+)
+CATALOGUE: Sequence[Metric] = (*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *WEBHOOKS, *PLATFORM, *BUDGETS)

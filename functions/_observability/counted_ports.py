@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from functions._core.errors import Conflict, Rejected
 from functions._core.events.envelope import CloudEvent
@@ -21,10 +21,14 @@ from functions._core.ports import (
 )
 from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, DeadLetter
 from functions._core.records.worker import Answer, Worker
+from functions._core.slo.outside import MetricsServer
 from functions._observability.catalogue import FRAME
 from functions._observability.logs import log
 from functions._observability.metrics import Metrics
 from functions._observability.step_metrics import step_durations
+
+if TYPE_CHECKING:  # cold start
+    from functions._core.slo.definition import Aggregation
 
 
 def measured(ports: Ports, metrics: Metrics) -> Ports:
@@ -36,7 +40,27 @@ def measured(ports: Ports, metrics: Metrics) -> Ports:
         telemetry_sink=MeasuredSink(ports.telemetry_sink, metrics),
         gateway=MeasuredGateway(ports.gateway, metrics),
         tokens=MeasuredTokens(ports.tokens, metrics),
+        metrics_server=MeasuredMetricsServer(ports.metrics_server, metrics),
     )
+
+
+class MeasuredMetricsServer:
+    """Counts queries by their result; implements `MetricsServer`."""
+
+    def __init__(self, behind: MetricsServer, metrics: Metrics) -> None:
+        self._behind = behind
+        self._metrics = metrics
+
+    async def value(self, query: str, aggregation: "Aggregation", at: datetime | None = None) -> float | None:
+        """See `MetricsServer.value`."""
+        begun, status = perf_counter(), "error"
+        try:
+            found = await self._behind.value(query, aggregation, at)
+            status = "no_data" if found is None else "success"
+        finally:
+            self._metrics.count("sla_prometheus_queries_total", status)
+            self._metrics.time("sla_prometheus_query_duration_seconds", perf_counter() - begun)
+        return found
 
 
 class MeasuredRegistry:

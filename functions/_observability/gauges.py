@@ -24,6 +24,9 @@ SHARE = 0.02
 APPROVALS = 200
 """Flows, and tickets, that are looked at to count late approvals: more of them than this are as bad."""
 
+KEEPS_SECONDS = 60.0
+"""A process that has not refreshed its gauges for so long does not do that."""
+
 FRESH_SECONDS = 1.0
 """Who asks for the metrics gets gauges that are at most this old."""
 
@@ -43,7 +46,14 @@ class Gauges:
         self._counts_at = 0.0
         self._refreshed_at = -FRESH_SECONDS
         self._turn = asyncio.Lock()
+        self._kept: Mapping[Gauge, float] = {}
         self.more: Callable[[], Awaitable[Mapping[Gauge, float]]] | None = None
+
+    def keep(self, gauges: Mapping[Gauge, float]) -> None:
+        """Show what somebody else has counted, with all others; where nobody refreshes those, by itself."""
+        self._kept = gauges
+        if _seconds() - self._refreshed_at > KEEPS_SECONDS:
+            self._metrics.show(gauges)
 
     async def refresh(self) -> None:
         """Show every gauge, or none: what cannot be counted is absent rather than as it was; then raises why."""
@@ -83,7 +93,7 @@ class Gauges:
                 self._counts |= await self.more()
             ended = _seconds()
             self._counts_at = ended + (ended - begun) / SHARE
-        return found | self._counts
+        return {**found, **self._counts, **self._kept}
 
     async def _counts_of_the_store(self) -> dict[Gauge, float]:
         depth = await self._queue.depth()

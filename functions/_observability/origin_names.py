@@ -42,6 +42,11 @@ ORIGIN_NAMES: Sequence[OriginName] = (
     OriginName("orchestration_kafka_messages_consumed_total", HANDLED, BY_FUNCTION),
     OriginName("orchestration_kafka_messages_produced_total", "flowc_transitions_total", {"topic": "type"}),
     OriginName("orchestration_kafka_consumer_lag", DEPTH),
+    OriginName(
+        "sla_kafka_events_published_total",
+        "sla_events_published_total",
+        {"topic": "event_type", "event_type": "event_type"},
+    ),
     OriginName("orchestration_kafka_errors_total", LOST, {**BY_FUNCTION, "error": "code"}),
     OriginName("tickets_consumed_total", MADE),
     OriginName("tickets_persisted_total", MADE),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from functions._core.errors import Rejected
 from functions._core.ports import Ports
-from functions._core.slo.budget import DEFAULT_THRESHOLDS, Thresholds
+from functions._core.slo.budget import DEFAULT_THRESHOLDS, ErrorBudget, Thresholds
 from functions._core.slo.calculating import Calculation, calculated, tell_done
 from functions._core.slo.definition import Slo
 from functions._core.slo.indicator import MetricsAway, OwnHistory, histories_of
@@ -33,10 +33,14 @@ Failed = Callable[[Slo, Exception], None]
 
 
 class Calculated(NamedTuple):
-    """What one round did."""
+    """What one round did, and what there is after it."""
 
-    done: Sequence[tuple[Slo, Calculation]]
-    """The budgets that were calculated here."""
+    slos: Sequence[Slo]
+    """All SLOs."""
+    budgets: Mapping[str, ErrorBudget]
+    """The newest budgets of those that are enabled, by id."""
+    violations: Sequence[ErrorBudget]
+    """The budgets that were found spent here, and were not before."""
     results: Mapping[str, int]
     """How many SLOs were calculated (`success`), had no data (`no_data`), or failed (`error`)."""
 
@@ -56,13 +60,14 @@ async def calculate_budgets(
     """
     now = ports.clock.now()
     states = {state.budget.slo_id: (state, version) for state, version in await budget_states(ports.key_values)}
-    enabled = [one for one in await slos(ports.key_values) if one.enabled]
+    known = await slos(ports.key_values)
+    enabled = [one for one in known if one.enabled]
     await _tell_left(ports, enabled, states, tell)
     due = [one for one in enabled if _is_due(states.get(one.slo_id), now, interval)]
     histories = await histories_of(due, ports, now)
     slots, results = asyncio.Semaphore(AT_ONCE), Counter({"success": 0, "no_data": 0, "error": 0})
 
-    async def one(which: Slo) -> tuple[Slo, Calculation] | None:
+    async def one(which: Slo) -> Calculation | None:
         async with slots:
             begun = asyncio.get_running_loop().time()
             try:
@@ -73,10 +78,12 @@ async def calculate_budgets(
                 return None
             seconds(asyncio.get_running_loop().time() - begun)
             results["success" if done is not None else "no_data"] += 1
-            return (which, done) if done is not None and done.new else None
+            return done
 
-    found = await asyncio.gather(*map(one, due))
-    return Calculated([both for both in found if both is not None], results)
+    found = [done for done in await asyncio.gather(*map(one, due)) if done is not None]
+    budgets = {which.slo_id: states[which.slo_id][0].budget for which in enabled if which.slo_id in states}
+    budgets |= {done.budget.slo_id: done.budget for done in found}
+    return Calculated(known, budgets, [done.budget for done in found if done.new and done.violation], results)
 
 
 async def recalculate(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HOLDER, ROUTES, SINK, TRANSITIONS
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HANDLERS, HOLDER, SINK, TRANSITIONS
 from functions._core.events.envelope import TYPE_PREFIX
 
 NAMESPACE = BROKER = IMAGE = "flow-c"
@@ -34,16 +34,18 @@ class Scale:
 
 
 SCALES: Mapping[str, Scale] = {
-    "validate": Scale(),
-    "generate_tickets": Scale(),
+    "validate": Scale(most=2),
+    "generate_tickets": Scale(most=2),
     "discover": Scale(),
-    "assign": Scale(most=5),
+    "assign": Scale(most=4),
     "monitor": Scale(most=5),
     "publish_telemetry": Scale(concurrency=24, most=2),
     "enforce_sla": Scale(concurrency=4, least=1, most=2),
     "track_workers": Scale(concurrency=4, most=2),
     "dead_letter": Scale(most=1),
     "notify": Scale(concurrency=48, most=1),
+    "calculate_budgets": Scale(concurrency=1, most=1),
+    "enforce_freezes": Scale(concurrency=4, most=1),
     # A call may wait 300 s for its flow (`/api/v1/flow-c/execute`). One pod stays up, as workers report at any time.
     "api": Scale(concurrency=100, least=1, most=5, seconds=330, public=True),
 }
@@ -65,7 +67,7 @@ TICKS = Delivery(retry=3)
 def types(function: str) -> Mapping[str, Delivery]:
     """Return the types of the events that reach `function` through the broker, and how they are delivered."""
     found = {
-        f"{TYPE_PREFIX}{event_type}.v1": PATIENT for event_type, route in ROUTES.items() if route.function == function
+        f"{TYPE_PREFIX}{event_type}.v1": PATIENT for event_type, handler in HANDLERS.items() if handler == function
     }
     if function in TICKED:
         found[TICK] = TICKS

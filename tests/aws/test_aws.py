@@ -29,6 +29,7 @@ from tests.support.freeze_course import a_deployment_waits_for_its_budget
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.schedule_course import a_schedule_runs_a_stored_plan
+from tests.support.slo_course import a_spent_budget_freezes
 from tests.support.webhook_course import every_delivery_arrives
 from tests.support.world import decision, task, until
 
@@ -361,9 +362,10 @@ async def test_a_plan_of_two_thousand_tickets_completes(tmp_path: Path, cloud: C
         await sizes_and_schemas_are_kept(running)
 
 
-async def test_every_event_of_a_flow_reaches_its_webhooks_signed_and_once(cloud: Cloud, tmp_path: Path) -> None:
+async def test_events_of_a_flow_and_of_a_spent_budget_reach_webhooks_once(cloud: Cloud, tmp_path: Path) -> None:
     told = {"Webhooks": "on", "SubscriberEvents": "all"}
     async with world(tmp_path, cloud, parameters=told) as running:
         await every_delivery_arrives(running, two_islands(12), 2 * MINUTES)
+        await a_spent_budget_freezes(running, running.key_values(), 2 * MINUTES)
         await running.nothing_dead()
         assert running.deployment.errors() == {}

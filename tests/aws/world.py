@@ -13,6 +13,11 @@ from typing import Any
 
 import httpx
 
+from functions._adapters.aws.client import ThreadedClient
+from functions._adapters.dynamodb import DynamoStore
+from functions._adapters.dynamodb.client import meaning
+from functions._core.ports import KeyValues
+from functions._engine.clock import SystemClock
 from tests.aws.deployment import Conditions, Deployment, deployed
 from tests.aws.stack import Cloud
 from tests.benchmarks.load import Stub
@@ -42,6 +47,13 @@ class AwsWorld(ClientWorld):
 
     deployment: Deployment
     workers: Stub
+
+    def key_values(self) -> KeyValues:
+        """Return the small records of the deployment."""
+        stack = self.deployment.stack
+        client = ThreadedClient(lambda: stack.client("dynamodb"), meaning)
+        store = DynamoStore(client, str(stack.made["Table"]["Ref"]), None, SystemClock())
+        return store.stores.key_values(SystemClock())
 
     async def nothing_dead(self) -> None:
         """Check that nothing was given up, or is on its way there, and that nothing was forbidden."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from functions._adapters.sql.postgres import PostgresStore
+from functions._engine.clock import SystemClock
 from functions._hosts.entry import NAMES
 from tests.cluster.broker import Chaos
 from tests.cluster.world import Cluster, cluster
@@ -21,6 +23,7 @@ from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.postgres import Server
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.schedule_course import a_schedule_runs_a_stored_plan
+from tests.support.slo_course import a_spent_budget_freezes
 from tests.support.webhook_course import every_delivery_arrives
 
 LIMIT = 64 * 1024
@@ -143,6 +146,15 @@ async def test_a_deployment_waits_while_its_service_is_frozen(running: Cluster) 
     dead = [*running.broker.dead]
     await a_deployment_waits_for_its_budget(running, 3 * MINUTES)
     assert running.broker.dead == dead
+
+
+@SHARED
+async def test_a_spent_error_budget_freezes_its_service_and_tells_it(running: Cluster) -> None:
+    store = await PostgresStore.open(running.database_url, owner=None)
+    try:
+        await a_spent_budget_freezes(running, store.stores.key_values(SystemClock()), 5 * MINUTES)
+    finally:
+        await store.close()
 
 
 @SHARED

@@ -38,6 +38,7 @@ class Cluster(ClientWorld):
     broker: Broker
     functions: Mapping[str, Process]
     workers: Stub
+    database_url: str
 
     async def restarted(self, name: str) -> None:
         """Kill a function with -9, as a node that dies would, and start it again."""
@@ -83,7 +84,7 @@ async def cluster(
         for function in functions.values():
             started.append(function)
             function.start()
-        running = Cluster(client, broker, functions, workers)
+        running = Cluster(client, broker, functions, workers, database_url)
         await asyncio.gather(*(_ready(client, address) for address in services.values()))
         ticking = asyncio.create_task(_tick(client, sink))
         stack.callback(ticking.cancel)

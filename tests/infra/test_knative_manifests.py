@@ -244,7 +244,9 @@ def test_only_what_calls_workers_or_sinks_may_call_anywhere() -> None:
     assert sorted(callers) == [
         "api",
         "assign",
+        "calculate-budgets",
         "discover",
+        "enforce-freezes",
         "enforce-sla",
         "monitor",
         "notify",
@@ -262,7 +264,8 @@ def test_an_sla_is_watched_at_all_times_unless_everything_scales_to_zero() -> No
     assert timer(to_zero) == "false"
     zero = scales(to_zero)
     assert {scale["min-scale"] for scale in zero.values()} == {"0"}
-    assert {name for name, scale in zero.items() if scale.get("window") == "10s"} == {"enforce-sla", "track-workers"}
+    ticked = {"enforce-sla", "track-workers", "calculate-budgets", "enforce-freezes"}
+    assert {name for name, scale in zero.items() if scale.get("window") == "10s"} == ticked
     assert "grain of 60 s" in (FOLDER / "overlays" / "scale-to-zero" / "kustomization.yaml").read_text(encoding="utf-8")
 
 
@@ -297,7 +300,7 @@ def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
     key = endpoint["authorization"]["credentials"]
     chosen = monitor["spec"]["selector"]["matchLabels"].items()
     services = functions(render(FOLDER / "base"))
-    assert len(services) == 11
+    assert len(services) == 13
     for service in services:
         template = service["spec"]["template"]
         assert chosen <= template["metadata"]["labels"].items()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from functions._core.events.catalogue import BY_TYPE, ROUTES
+from functions._core.events.catalogue import BY_TYPE, HANDLERS
 from infra.generate.contract.folder import ROOT
 from tests.support.kubernetes import func_problems
 from tests.support.kustomize import Resource, render
@@ -31,10 +31,10 @@ def of_kind(resources: list[Resource], kind: str) -> list[Resource]:
 
 def test_the_triggers_are_the_routes(resources: list[Resource]) -> None:
     routes = {
-        (f"io.neuralhive.{event_type}.v1", route.function.replace("_", "-")) for event_type, route in ROUTES.items()
+        (f"io.neuralhive.{event_type}.v1", function.replace("_", "-")) for event_type, function in HANDLERS.items()
     }
     ticked = {name.replace("_", "-") for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
-    assert ticked == {"enforce-sla", "track-workers"}
+    assert ticked == {"enforce-sla", "track-workers", "calculate-budgets", "enforce-freezes"}
     triggers = [
         (*t["spec"]["filter"]["attributes"].values(), t["spec"]["subscriber"]["ref"]["name"])
         for t in of_kind(resources, "Trigger")

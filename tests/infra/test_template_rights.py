@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions._adapters.dynamodb.schema import create_table
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.catalogue import HANDLERS
 from functions._hosts.entry import NAMES
 from infra.generate.manifests import calls_out
 from tests.support.cloudformation import EVERYTHING, Stack, listed
@@ -40,7 +40,7 @@ SHARED = {
 }
 """What every function may do to what, beside its own queue and log group."""
 
-CHAIN = {name for name, function in NAMED.items() if function in {route.function for route in ROUTES.values()}}
+CHAIN = {name for name, function in NAMED.items() if function in HANDLERS.values()}
 """Functions that others send events to."""
 
 SEND_ASSIGNMENTS = {"Assign", "Monitor", "EnforceSla", "TrackWorkers", "Api"}

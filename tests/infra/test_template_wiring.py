@@ -9,7 +9,7 @@ import pytest
 
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.http.cloudevents import STRUCTURED, read_events
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES, TRANSITIONS
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HANDLERS, TRANSITIONS
 from functions._core.events.envelope import TYPE_PREFIX
 from functions._engine.clock import SystemClock
 from functions._hosts.aws.environment import read_environment
@@ -53,7 +53,7 @@ def test_every_deployable_function_is_there_and_its_handler_can_be_imported() ->
 
 
 def test_each_function_that_handles_events_of_others_is_sent_them_by_its_queue() -> None:
-    functions = {route.function for route in ROUTES.values()}
+    functions = set(HANDLERS.values())
     queues = {function: name for name, function in NAMED.items()}
     wanted = {f"{function}=${{{queues[function]}Queue}}" for function in functions}
     for properties in STACK.functions.values():
@@ -203,9 +203,7 @@ def test_a_function_that_may_write_to_its_own_queue_is_not_stopped_as_a_loop() -
                 targets if isinstance(targets, list) else [targets]
             ):
                 loops.add(name.removesuffix("Role"))
-    assert loops == {name for name in NAMED if NAMED[name] in {route.function for route in ROUTES.values()}} | {
-        "EnforceSla"
-    }
+    assert loops == {name for name in NAMED if NAMED[name] in HANDLERS.values()} | {"EnforceSla"}
     allowed = {name for name, function in STACK.functions.items() if function.get("RecursiveLoop") == "Allow"}
     assert allowed == loops
 

@@ -117,7 +117,7 @@ class CountingSuite:
         ports, clock = ports_of(stores)
         for number in range(1, 10):
             await ended_flow(stores, number, NOW - seconds(100 + 1800 * (number // 2)))
-        seen = []
+        seen: list[int] = []
         while not seen or seen[-1] != 9:
             seen.append(told(await found(ports, clock.now(), DAYS))[0])
             assert len(seen) < 9
@@ -149,7 +149,7 @@ class TestOnMemory(OnMemory, CountingSuite):
                 await own_history(ports, [SUCCESS], clock.now())
                 return await ports.key_values.put(*arguments, **more)
 
-        late = replace(ports, key_values=OtherFirst())  # type: ignore[arg-type]  # the rest is passed on
+        late = replace(ports, key_values=OtherFirst())
         assert told(await found(late, clock.now(), HOURS)) == (1, 1)
         assert told(await found(ports, clock.now(), HOURS)) == (1, 1)
 
@@ -161,7 +161,7 @@ class TestOnMemory(OnMemory, CountingSuite):
             for _ in range(3):
                 number += 1
                 await ended_flow(stores, number, clock.now() - seconds(100 + number))
-            broken = replace(ports, key_values=Crashing(ports, crash % 3))  # type: ignore[arg-type]
+            broken = replace(ports, key_values=Crashing(ports, crash % 3))
             with suppress(RuntimeError):
                 await own_history(broken, [SUCCESS], clock.now())
             assert told(await found(ports, clock.now(), DAYS)) == (number, number)

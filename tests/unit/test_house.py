@@ -35,6 +35,7 @@ SMALL_FILES = {
     "functions/_engine/clock.py": "the one reader of time and chance",
     "functions/_engine/queue_heartbeat.py": "only a process that is its own broker runs it",
     "functions/_engine/version.py": "the build reads it without importing anything",
+    "functions/_engine/wiring_slo.py": "only a process that has to do with SLOs imports their functions",
     "functions/_engine/wiring_webhooks.py": "only a process that calls webhooks imports their function",
     "functions/_hosts/grpc/health.py": "one file for each service",
     "functions/_hosts/wiring_api.py": "its web framework is imported where the api is served, and nowhere else",

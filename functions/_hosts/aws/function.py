@@ -113,13 +113,8 @@ class LambdaFunction:
             retention=composed.retention,
         )
         webhooks = made._webhooks = _webhooks(name, platform, settings)
-        made._handle = made._work = EventWork(
-            name,
-            platform,
-            relay,
-            platform.ticks.get(name, made._tick),
-            None if webhooks is None else webhooks.publish,
-        )
+        tick, notify = platform.ticks.get(name, made._tick), webhooks.publish if webhooks else None
+        made._handle = made._work = EventWork(name, platform, relay, tick, notify)
         if name == "api":
             made._open_api(table.check)
         return made

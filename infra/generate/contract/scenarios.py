@@ -24,6 +24,7 @@ from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
 from infra.generate.contract.sample import DECISION, IMAGE, START, TRACE, decision_event
 from infra.generate.contract.scenario import Scenario
+from infra.generate.contract.slo_course import budget_spent
 
 MANAGER = "release-manager"
 WEBHOOK = "https://forge.example.com/tickets"
@@ -411,6 +412,11 @@ async def steered() -> Scenario:
     return await built(await begun(cognitive_plan={**plan, "tasks": tasks}))
 
 
+async def budgeted() -> Scenario:
+    """A flow fails, and with it the error budget of its service is spent."""
+    return await budget_spent(await failed())
+
+
 COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     completed,
     worker_lost,
@@ -438,4 +444,5 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     signalled,
     registry_changed,
     steered,
+    budgeted,
 )
