@@ -238,8 +238,9 @@ def held_until(flow: Flow) -> datetime | None:
 def _looked_at(builder: StepBuilder, wait: timedelta, limit: datetime | None) -> datetime | None:
     """Return when the flow is looked at again; one that a spent budget holds each minute, and when that is over."""
     until = held_until(builder.flow)
-    if until is not None and until > builder.now:
-        wait = min(wait, builder.context.rules.freeze_look, until - builder.now)
+    if until is not None:
+        wait = min(wait, builder.context.rules.freeze_look)
+        wait = min(wait, until - builder.now) if until > builder.now else wait
     return earliest(builder.now + wait, limit)
 
 
