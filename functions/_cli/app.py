@@ -101,6 +101,12 @@ class Commands(LazyGroup):
         CommandEntry(ORDERS, "replan", f"{ROOM}.order_commands:replan", "Let a flow go on by another plan."),
         CommandEntry(ORDERS, "retry", f"{ROOM}.order_commands:retry", "Try a ticket that waits now instead of later."),
         CommandEntry(ORDERS, "reassign", f"{ROOM}.order_commands:reassign", "Give a ticket to another worker."),
+        CommandEntry(
+            ORDERS,
+            "freeze-exception",
+            f"{ROOM}.order_commands:freeze_exception",
+            "Let a ticket pass the freezes of its service.",
+        ),
         CommandEntry(ORDERS, "skip", f"{ROOM}.order_commands:skip", "Take a ticket as done without its being done."),
         CommandEntry(
             SERVICES, "slo", f"{ROOM}.slo_commands:slo", "Say what is good enough: service level objectives (SLOs)."

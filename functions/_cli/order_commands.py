@@ -1,4 +1,4 @@
-"""`flowc cancel`, `approve`, `deny`, `pause`, `resume`, `redrive`, `retry`, `reassign` and `skip`: orders of people."""
+"""Orders of people: `flowc cancel`, `approve`, `deny`, `pause`, `redrive`, `retry`, `freeze-exception`, `skip` etc."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -89,6 +89,10 @@ pause = _of_flow("pause", "Pause a flow.\n\nNothing more is assigned; what runs 
 resume = _of_flow("resume", "Let a paused flow go on, with the time that it had left.")
 retry = _of_ticket("retry", "Try a ticket that waits now instead of later.")
 reassign = _of_ticket("reassign", "Take a ticket from its worker and give it to another one.")
+freeze_exception = _of_ticket(
+    "freeze-exception",
+    "Let a ticket pass the freezes of its service.\n\nOnly a DEPLOY ticket waits for the end of a freeze; say why.",
+)
 
 
 def redrive(  # noqa: PLR0913 - each is an option
@@ -252,5 +256,6 @@ DONE = {
     "replan": "replanned",
     "retry": "tried now",
     "reassign": "reassigned",
+    "freeze-exception": "excepted from freezes",
     "skip": "skipped",
 }

@@ -37,6 +37,7 @@ WAITS: Mapping[str, str] = {
     "SLOT": "waits for a free slot of a capable worker",
     "RETRY": "waits to be tried again",
     "RESUME": "waits for the flow to be resumed",
+    "FREEZE": "waits for the end of a freeze",
     "TURN": "waits for its turn",
     "APPROVAL": "waits for the decision of a person",
 }

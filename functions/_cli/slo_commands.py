@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from functions._cli import slo_check, slo_documents, slo_work
+from functions._cli.admission_commands import admission
 from functions._cli.console import run
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
 from functions._cli.slo_words import By, Service, SloName, Why, milliseconds, pairs, span
@@ -14,6 +15,7 @@ from functions._cli.slo_words import By, Service, SloName, Why, milliseconds, pa
 slo = typer.Typer(
     help="Say what is good enough: service level objectives (SLOs).", no_args_is_help=True, rich_markup_mode=None
 )
+slo.add_typer(admission, name="admission")
 
 MANY: Any = []  # Typer's way
 

@@ -23,6 +23,7 @@ from functions._core.records.set_aside import SetAside
 from functions._core.records.statistics import FlowStatistics
 from functions._core.records.worker import Answer, Worker
 from functions._core.secrets import NoTaskSecrets, TaskSecrets
+from functions._core.slo.gate import BudgetGate, OpenGate
 from functions._core.slo.outside import FreezeTarget, MetricsServer, NoFreezeTarget, NoMetricsServer
 from functions._core.webhooks.delivery import Deliveries
 
@@ -385,6 +386,7 @@ class Ports:
     set_aside: SetAside = field(default_factory=SetAside)
     pheromones: Pheromones = field(default_factory=NoPheromones)
     task_secrets: TaskSecrets = field(default_factory=NoTaskSecrets)
+    budget_gate: BudgetGate = field(default_factory=OpenGate)
     metrics_server: MetricsServer = field(default_factory=NoMetricsServer)
     freeze_target: FreezeTarget = field(default_factory=NoFreezeTarget)
     beside: Beside = at_once

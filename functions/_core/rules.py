@@ -89,6 +89,8 @@ class Rules:
     """An assignment that was not acknowledged is delivered again to the same worker."""
     unreachable: timedelta = timedelta(seconds=30)
     """A worker that has not answered for so long loses the assignment to the next candidate."""
+    freeze_look: timedelta = timedelta(seconds=60)
+    """A ticket that a freeze holds back, or a flow that a spent budget holds, is looked at again after this."""
     no_worker: timedelta = timedelta(minutes=10)
     """How long a ticket waits for a capable worker to register."""
     settle: timedelta = timedelta(seconds=5)

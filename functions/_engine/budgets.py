@@ -8,12 +8,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from functions._core.errors import FlowcError
 from functions._core.events.catalogue import HANDLERS
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Ports
+from functions._engine.clock import CHANCE, fresh_id
+from functions._engine.freeze_release import FreezeRelease
 from functions._observability.instruments import Instruments
 from functions._observability.logs import log
 
@@ -33,15 +36,23 @@ class Budgets:
     """The budgets of the store, as one process calculates and enforces them."""
 
     def __init__(
-        self, ports: Ports, instruments: Instruments, send: Send, subscribed: Callable[[str], bool], *, alone: bool
+        self,
+        ports: Ports,
+        instruments: Instruments,
+        send: Send,
+        subscribed: Callable[[str], bool],
+        chance: Random = CHANCE,
+        *,
+        alone: bool,
     ) -> None:
         """Begin nothing yet; `send` makes events durable, those that are `subscribed` to, by their type.
 
+        Tickets go on when a freeze has ended, by events whose ids come from `chance`.
         A process that is not `alone`, as there is a broker, goes no rounds: functions of their own do its work.
         """
         self._ports, self._send, self._subscribed = ports, send, subscribed
         self._metrics, self._gauges = instruments.metrics, instruments.gauges
-        self._alone = alone
+        self.release, self.alone = FreezeRelease(ports, send, partial(fresh_id, chance)), alone
         self.interval = INTERVAL
         self.freezes_moved = 0
         """How often freezes may have changed here; who remembers some reads them again."""
@@ -62,7 +73,7 @@ class Budgets:
         """Begin to calculate and enforce if it is time."""
         now = self._ports.clock.now()
         early = self._next is not None and now < self._next <= now + self.interval
-        if not self._alone or self.busy or early:
+        if not self.alone or self.busy or early:
             return
         self._next = now + self.interval
         self._task = asyncio.create_task(self._round())
@@ -91,7 +102,7 @@ class Budgets:
 
     def _wanted(self, event_type: str) -> bool:
         """Whether an event has a receiver: with a broker there is a function for those of `HANDLERS`."""
-        return self._subscribed(event_type) or (not self._alone and event_type in HANDLERS)
+        return self._subscribed(event_type) or (not self.alone and event_type in HANDLERS)
 
     async def calculate(self) -> None:
         """Calculate the budgets that are due."""
@@ -153,6 +164,7 @@ class Budgets:
         from functions._core.slo.events import freeze_event
 
         await self._tell([freeze_event(freeze)])
+        await self.release.freezes_changed(ended=not freeze.active)
 
     async def _tell(self, events: Sequence[CloudEvent]) -> None:
         wanted = tuple(event for event in events if self._wanted(event.event_type))

@@ -31,6 +31,7 @@ from functions._core.records.worker import Answer, Worker
 from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
+from functions._engine.budget_gate import RememberedGate
 from functions._engine.budgets import Budgets
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
@@ -89,7 +90,8 @@ class Platform:
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
-        self.ports = ports = replace(ports, pheromones=self.pheromones, beside=self._heavy.run)
+        own = replace(ports, pheromones=self.pheromones, budget_gate=RememberedGate(ports.key_values, ports.clock))
+        self.ports = ports = replace(own, beside=self._heavy.run)
         self.rules = settings.rules
         self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
@@ -107,10 +109,7 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self.budgets = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, alone=outbox is None)
-        self.budgets.interval = settings.budget_interval
-        self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
-        self.enforce_policies = self.budgets.enforce
+        self.budgets = self._new_budgets(settings.budget_interval, alone=outbox is None)
         self._companions = self._new_companions(alone=outbox is None, acts_on_sla=acts_on_sla)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
@@ -130,7 +129,10 @@ class Platform:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
         acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (*acts, *(one.observe for one in self._companions if isinstance(one, InFlight | EventsIn | FlowPolicies)))
+        return (
+            *acts,
+            *(one.observe for one in self._companions if isinstance(one, InFlight | EventsIn | FlowPolicies)),
+        )
 
     def _new_worker_tracker(self, settings: Settings, told: RegistryLog | None) -> WorkerTracker:
         def stored(worker: Worker) -> None:
@@ -153,6 +155,12 @@ class Platform:
             commits_singly=commits_singly,
             heavy=self._heavy,
         )
+
+    def _new_budgets(self, interval: timedelta, *, alone: bool) -> Budgets:
+        found = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, self._chance, alone=alone)
+        found.interval = interval
+        self.recalculate, self.enforce_policies, self.resolve_freeze = found.recalculate, found.enforce, found.resolve
+        return found
 
     def _own_broker(self, memory: int) -> EventOutbox:
         from functions._engine.local_broker import LocalBroker  # cold start: with a broker nobody needs it

@@ -67,8 +67,8 @@ TO_WORKERS = ("ticket.assigned", "ticket.cancelled")
 INCIDENTS = tuple(kind.value for kind in IncidentType)
 SEVERITIES = tuple(severity.value for severity in Severity)
 
-HELD_BACK = ("flows", *(beyond.value for beyond in Beyond))
-"""The limit of all flows, or what the plan says for one more flow of its key."""
+HELD_BACK = ("flows", "budget", "freeze", *(beyond.value for beyond in Beyond))
+"""The limit of all flows, a spent budget, a freeze, or what the plan says for one more flow of its key."""
 
 LIMITS = (
     "function",
@@ -91,6 +91,7 @@ INTERNAL_FAILURES = ("internal", "sla_timeout", "ticket_failed")
 """Reasons of failure that are the platform's or its workers', and count against the success rate."""
 
 USER_FAILURES = (
+    "budget_spent",
     "cancelled",
     "cyclic_dependencies",
     "invalid_decision",
@@ -138,7 +139,11 @@ FLOWS: Sequence[Metric] = (
     counter("flowc_decisions_total", "Decisions that became a flow"),
     counter("flowc_transitions_total", "Transitions of flows and tickets, by event", type=OPEN),
     counter("flowc_timeouts_total", "Time limits that ran out, by what was waited for", limit=LIMITS),
-    counter("flowc_held_back_total", "Flows beyond a limit: of all, or of their concurrency key", limit=HELD_BACK),
+    counter(
+        "flowc_held_back_total",
+        "Flows beyond a limit or a spent budget, tickets that a freeze holds back",
+        limit=HELD_BACK,
+    ),
     counter("orchestration_workflows_started_total", "Flows whose plan was accepted", risk_band=BANDS),
     counter("orchestration_workflows_completed_total", "Flows ended, by status", status=FLOW_ENDS),
     seconds("orchestration_workflow_duration_seconds", "From a decision to the outcome", FLOW_BUCKETS, status=OPEN),

@@ -11,6 +11,7 @@ from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
+from functions._core.slo.admission import BUDGET_SPENT
 from functions._observability.catalogue import USER_FAILURES
 
 Count = tuple[str, str, float, tuple[str, ...]]
@@ -122,6 +123,8 @@ def _ticket_moved(entry: HistoryEntry, ticket: Ticket | None) -> Iterator[Count]
         yield "count", "orchestration_sla_violations_total", 1, (band, "ticket")
     elif entry.type == "sla.at_risk":
         yield "count", "orchestration_deadline_approaching_total", 1, (band,)
+    elif entry.type == "ticket.held_back":
+        yield "count", "flowc_held_back_total", 1, ("freeze",)
     if entry.from_status == TicketStatus.COMPENSATING:
         undone = "compensated" if entry.to_status == TicketStatus.COMPENSATED else "not_compensated"
         yield "count", "orchestration_compensations_total", 1, (undone,)
@@ -152,7 +155,8 @@ def _flow_moved(entry: HistoryEntry, flow: Flow, step: ChangeSet) -> Iterator[Co
         yield "count", "orchestration_deadline_approaching_total", 1, (band,)
     elif entry.type == "flow.held_back":
         of_key = flow.concurrency if entry.cause == CONCURRENCY_LIMIT else None
-        yield "count", "flowc_held_back_total", 1, (of_key.beyond.value if of_key else "flows",)
+        limit = "budget" if entry.cause == BUDGET_SPENT else of_key.beyond.value if of_key else "flows"
+        yield "count", "flowc_held_back_total", 1, (limit,)
     elif entry.cause == FlowTrigger.REFUSED and entry.from_status == FlowStatus.GENERATING:
         yield "count", "flowc_held_back_total", 1, ("refuse",)
     elif entry.to_status in ENDED_FLOWS:

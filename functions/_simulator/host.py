@@ -127,6 +127,8 @@ class SimulatedHost:
             acts_on_sla=False,
         )
         platform.faults = self._faults
+        # The world itself spends budgets: none is calculated here, and no document is looked at.
+        platform.budgets.alone = platform.slo_documents.alone = False
         platform.outbox.subscriber = self._subscriber
         try:
             await platform.start()

@@ -18,6 +18,7 @@ from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import TicketStatus
 from functions._core.records.worker import Worker
+from functions._core.slo.freezing import FreezeEvent
 from functions._simulator.families import Families
 
 Invariant = Callable[[Any, "Ledger"], Iterator[str]]
@@ -52,7 +53,8 @@ class Ledger:
 
     `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
     `tampered` are the ids of tickets that were changed past the platform. `signals` are the strengths of all deposits
-    on the trail of a domain and worker, those of success and the others. `draining` says since when workers drain.
+    on the trail of a domain and worker, those of success and the others. `draining` says since when workers drain,
+    `frozen` has the freezes that last, each with the moment since when.
     """
 
     state: State
@@ -69,6 +71,7 @@ class Ledger:
         default_factory=lambda: defaultdict(lambda: defaultdict(float))
     )
     draining: dict[str, datetime] = field(default_factory=dict)
+    frozen: dict[str, tuple[FreezeEvent, datetime]] = field(default_factory=dict)
     given: dict[tuple[str, int], str] = field(default_factory=dict)
     starts: dict[tuple[str, int], list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     families: Families = field(default_factory=Families)
@@ -121,6 +124,7 @@ class Ledger:
     def clock_was_set(self) -> None:
         """Let what was noted before count from now on: times before and after cannot be compared."""
         self.draining = {worker_id: max(since, self.now()) for worker_id, since in self.draining.items()}
+        self.frozen = {one: (freeze, max(since, self.now())) for one, (freeze, since) in self.frozen.items()}
 
     def redrives_of(self, ticket_id: str) -> int:
         """Return how often the flow of a ticket has been redriven."""

@@ -10,13 +10,21 @@ from typing import Any
 from functions._core.errors import Conflict, Unavailable
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import FlowStatus, TicketStatus, Waiting, add_time, time_span
+from functions._core.records.values import LATEST, FlowStatus, TicketStatus, Waiting, add_time, time_span
 from functions._core.records.worker import AssignmentMode
 from functions._core.rules import Rules
 from functions._engine.sweep import LEASE
 from functions._simulator.actions import approver, people
 from functions._simulator.bystanders import Bystanders
+from functions._simulator.deployments import (
+    FREEZE,
+    held_back,
+    held_too_long,
+    is_held_no_longer,
+    waits_for_nothing,
+)
 from functions._simulator.environment import events_of
+from functions._simulator.freezes import freezes
 from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
 from functions._simulator.ports import LATE
@@ -50,7 +58,7 @@ async def live(world: World) -> None:
         )
         world.outside.workers[worker.worker_id] = worker
         world.outside.spawn(worker.work())
-    for name, begin in events_of(world).items():
+    for name, begin in {**events_of(world), FREEZE: lambda: freezes(world)}.items():
         if name in world.faults.active:
             world.outside.spawn(begin())
     for number, decision in enumerate(world.scenario.decisions):
@@ -91,6 +99,7 @@ async def _ends_in_time(world: World) -> bool:
                 past[key] += world.clock.now() >= wait_limit_of(ticket)
                 if past[key] > grace():
                     world.ledger.check((waits_end_in_time,), (world, ticket))
+        _look_at_frozen(world, past)
         for flow in world.under_way:
             late = world.clock.now() >= limit_of(flow, world.rules)
             past[flow.flow_id] = past[flow.flow_id] + 1 if late else 0
@@ -99,6 +108,23 @@ async def _ends_in_time(world: World) -> bool:
                 world.ledger.check((goes_on_in_time,), (world, flow))
         await asyncio.sleep(1)
     return False
+
+
+def _look_at_frozen(world: World, past: Counter[str]) -> None:
+    """Count for how long tickets wait for freezes that have ended, and flows are held that should be no more."""
+    if FREEZE not in world.faults.active:
+        return
+    for ticket in world.store.state.live_tickets():
+        if ticket.waiting is Waiting.FREEZE:
+            key = f"frozen {ticket.ticket_id}"
+            past[key] = 0 if held_back(ticket, world.ledger, LATEST) else past[key] + 1
+            if past[key] > world.rules.freeze_look.total_seconds() + grace():
+                world.ledger.check((waits_for_nothing,), ticket)
+    for flow in world.under_way:
+        key = f"held {flow.flow_id}"
+        past[key] = past[key] + 1 if held_too_long(flow, world.clock.now()) else 0
+        if past[key] > grace():
+            world.ledger.check((is_held_no_longer,), flow)
 
 
 async def _comes_to_rest(world: World) -> bool:

@@ -22,6 +22,7 @@ from functions._engine.clock import fresh_id
 from functions._engine.settings import Settings
 from functions._engine.tokens import JwtTokens
 from functions._simulator.clock import START, SimulatedClock
+from functions._simulator.deployments import FREEZE, nothing_frozen_starts, with_deployments
 from functions._simulator.faults import Faults
 from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
@@ -69,12 +70,16 @@ class World:
         loop = asyncio.get_running_loop()
         self.seconds = loop.time
         self.faults = faults
+        if FREEZE in faults.active and scenario.drawn:
+            scenario = with_deployments(scenario, seed)
         self.broken: list[str] = []
         self.clock = SimulatedClock(loop.time, start)
         self.store = MemoryStore()
         self.sink = MemorySink()
         self.subscriber = Subscriber(faults)
-        self.ledger = Ledger(self.store.state, self.clock.now, AT_EACH_STEP, AT_EACH_START)
+        self.entries = self.store.stores.key_values(self.clock)
+        at_each_step = (*AT_EACH_STEP, nothing_frozen_starts)
+        self.ledger = Ledger(self.store.state, self.clock.now, at_each_step, AT_EACH_START)
         self.chance = Random(f"{seed}/world")
         self.outside = Outside(self.clock, faults, self.ledger, Random(f"{seed}/outside"))
         self.decision = scenario.decisions[0]

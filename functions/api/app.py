@@ -5,6 +5,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from functions.api import (
+    admission_policies,
     agent_watch,
     agents,
     aggregates,
@@ -96,6 +97,7 @@ MODULES = (
     slos,
     budgets,
     freeze_policies,
+    admission_policies,
     freeze_gate,
     flow_policies,
     webhooks,

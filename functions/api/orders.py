@@ -60,6 +60,7 @@ OF_FLOWS = (
 OF_TICKETS = (
     Verb("retry", commands.RetryRequest, "Try a ticket now that waits, or once more if it FAILED.", RetryForm),
     Verb("reassign", commands.ReassignRequest, "Take a ticket from its worker and give it to another one."),
+    Verb("freeze-exception", commands.FreezeException, "Let a DEPLOY ticket pass the freezes of its service."),
     Verb("skip", commands.SkipRequest, "Take a ticket as done, with the given output.", SkipForm),
     Verb("approve", commands.TicketApproval, "Agree to a ticket that waits for the decision of a person.", DecideForm),
     Verb(
@@ -135,4 +136,10 @@ for _verb in OF_FLOWS:
         path = f"/workflows/{{flow_id}}/{_verb.name}"
         _route(path, f"{_verb.name}_workflow", "workflows", _verb, _of_flow(_verb))
 for _verb in OF_TICKETS:
-    _route(f"/tickets/{{ticket_id}}/{_verb.name}", f"{_verb.name}_ticket", "tickets", _verb, _of_ticket(_verb))
+    _route(
+        f"/tickets/{{ticket_id}}/{_verb.name}",
+        f"{_verb.name.replace('-', '_')}_ticket",
+        "tickets",
+        _verb,
+        _of_ticket(_verb),
+    )

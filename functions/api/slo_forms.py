@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema
 
 from functions._core.records.record import Record
 from functions._core.records.values import JsonObject, Model, Timestamp
+from functions._core.slo.admission import AdmissionPolicyForm
 from functions._core.slo.budget import BudgetStatus, BurnLevel, ErrorBudget
 from functions._core.slo.course import CoursePoint, Grouping, Trends
 from functions._core.slo.definition import Slo, SloForm
@@ -70,7 +71,15 @@ class ResolveForm(Model):
     """The reason, for the history and for everybody whom it concerns."""
 
 
-SLO_FORMS: tuple[type[BaseModel], ...] = (SloForm, SloChange, RulesForm, FreezePolicyForm, PolicyChange, ResolveForm)
+SLO_FORMS: tuple[type[BaseModel], ...] = (
+    SloForm,
+    SloChange,
+    RulesForm,
+    FreezePolicyForm,
+    PolicyChange,
+    ResolveForm,
+    AdmissionPolicyForm,
+)
 """What bodies of these routes are."""
 
 

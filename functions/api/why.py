@@ -7,6 +7,7 @@ from contextlib import suppress
 from functions._core.decision.vocabulary import UNPRINTABLE, shown
 from functions._core.errors import Unavailable, Unreadable
 from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
+from functions._core.explain.freezes import told_of_freezes
 from functions._core.explain.policies import with_policies
 from functions._core.explain.ticket import Explanation
 from functions._core.explain.unreadable import explain_unreadable, with_unreadable
@@ -19,6 +20,8 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.records.worker import Worker
+from functions._core.slo import stored
+from functions._core.slo.gate import freeze_of
 from functions._core.slo.stored_policies import applications_of
 from functions.api.documents import problems
 from functions.api.refused_reports import last_refused
@@ -105,6 +108,7 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
         trails=trails,
         up_since=services.up_since(),
     )
+    explanation = await _with_freeze(services, explanation, ticket)
     explanation = await _with_limit(services, explanation, ticket, flow)
     explanation = await _with_weight(services, explanation, ticket, flow)
     explanation = await _with_refused(services, explanation, ticket.flow_id)
@@ -113,6 +117,18 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     needs = ports.set_aside.records(RecordKind.REQUIREMENT, flow_id=ticket.flow_id)
     about += [one for one in needs if one.record_id == ticket.ticket_id]
     return why_view(with_unreadable(explanation, about), ticket, now, last)
+
+
+async def _with_freeze(services: ApiServices, explanation: Explanation, ticket: Ticket) -> Explanation:
+    """Return the explanation with the freeze that holds the ticket back, its policy, and what ends it."""
+    if ticket.waiting is not Waiting.FREEZE:
+        return explanation
+    entries = services.ports.key_values
+    freezes = await stored.active_freezes(entries)
+    freeze = freeze_of(ticket, freezes)
+    policy = await stored.policy(entries, freeze.policy_id) if freeze is not None else None
+    told = told_of_freezes(ticket, freezes, policy, services.ports.clock.now())
+    return explanation.but(details=(*explanation.details, *told))
 
 
 async def _with_limit(services: ApiServices, explanation: Explanation, ticket: Ticket, flow: Flow) -> Explanation:

@@ -18,6 +18,7 @@ from functions._core.placement.turns import turns_of
 from functions._core.ports import Ports
 from functions._core.records.models import Ticket
 from functions._core.records.worker import Answer
+from functions._core.slo.gate import blocked
 
 
 async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> AnyOutcome:
@@ -26,8 +27,12 @@ async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> An
     chosen: dict[str, str] = {}
     crowded: list[Ticket] = []
     named = (ticket for ticket_id, ticket in context.tickets.items() if ticket_id in event.candidates)
-    for ticket in sorted(filter(waits_for_worker, named), key=attrgetter("order")):
+    tickets = sorted(filter(waits_for_worker, named), key=attrgetter("order"))
+    frozen = await blocked(tickets, ports.budget_gate)
+    for ticket in tickets:
         ticket_id = ticket.ticket_id
+        if ticket_id in frozen:
+            continue
         known = [candidate.but(active=taken.get(candidate.worker_id, 0)) for candidate in event.candidates[ticket_id]]
         choice = choose(known, taken)
         if choice is None:
@@ -40,7 +45,7 @@ async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> An
     for ticket_id in [one for one in chosen if one not in allowed]:
         del chosen[ticket_id]
         crowded.append(context.tickets[ticket_id])
-    return Assigned(chosen, event.candidates, await turns_of(crowded, context, ports))
+    return Assigned(chosen, event.candidates, await turns_of(crowded, context, ports), frozen)
 
 
 async def answered(answers: Mapping[str, tuple[int, Answer]], context: Context, ports: Ports) -> AnyOutcome:

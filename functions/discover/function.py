@@ -3,6 +3,7 @@
 A ticket with a condition is looked at first; one that needs no worker begins here: it waits, or gets its children.
 
 Consumes tickets.ready and worker.recovered. Emits workers.discovered.
+A ticket that a freeze holds back waits for its end, and is looked at again every minute.
 Gives up on a ticket when no capable worker has registered within ten minutes (FAILED, no_worker), or when all
 stay busy until the flow's deadline (FAILED, no_capacity).
 """
@@ -12,7 +13,7 @@ from datetime import timedelta
 from operator import attrgetter
 
 from functions._core.events.data import TicketsReady
-from functions._core.machine.assignment import Discovered, waits_for_worker
+from functions._core.machine.assignment import Discovered, may_look_for_worker, waits_for_worker
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.placement.pheromones import domain_of
@@ -22,6 +23,7 @@ from functions._core.ports import Ports
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.records.worker import Candidate, Refusal, Worker
+from functions._core.slo.gate import blocked
 
 OF_A_BATCH = timedelta(minutes=1)
 """Longer than C3 takes for one event."""
@@ -56,8 +58,11 @@ async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -
     found: dict[str, tuple[Candidate, ...]] = {}
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
-    tickets = sorted(among, key=attrgetter("order"))
-    for ticket in filter(waits_for_worker, tickets):
+    tickets = sorted(filter(may_look_for_worker, among), key=attrgetter("order"))
+    frozen = await blocked(tickets, ports.budget_gate)
+    for ticket in tickets:
+        if ticket.ticket_id in frozen:
+            continue
         trails = await ports.pheromones.trails(domain_of(ticket))
         ranking = rank(ticket, workers, active, context.now, context.rules, trails)
         if ranking.candidates:
@@ -69,7 +74,7 @@ async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -
             waiting[ticket.ticket_id] = Waiting.SLOT if ranking.capable else Waiting.WORKER
             refusals[ticket.ticket_id] = ranking.refusals
     turns = await turns_of([context.tickets[ticket_id] for ticket_id in waiting], context, ports)
-    return Discovered(found, waiting, refusals, turns)
+    return Discovered(found, waiting, refusals, turns, frozen)
 
 
 def _given(worker: Worker, ticket: Ticket, context: Context) -> Worker:

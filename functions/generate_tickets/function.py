@@ -14,8 +14,10 @@ from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
 from functions._core.placement.limits import may_begin
 from functions._core.planning.tickets import generate_tickets as tickets_of_plan
 from functions._core.ports import Ports
+from functions._core.records.policies import AdmissionAction
 from functions._core.records.values import FlowStatus
 from functions._core.rules import LARGE_DECISION
+from functions._core.slo.admission import reason_of, still_held
 
 
 async def generate_tickets(event: PlanValidated, context: Context, ports: Ports) -> AnyOutcome:
@@ -25,6 +27,10 @@ async def generate_tickets(event: PlanValidated, context: Context, ports: Ports)
     """
     if context.flow.status is not FlowStatus.GENERATING:
         return Duplicate()
+    verdict = context.flow.budget_verdict
+    held = verdict is not None and verdict.action is AdmissionAction.HOLD
+    if verdict and held and still_held(await ports.budget_gate.admission(), context.flow, context.now):
+        return HeldBack(reason_of(verdict))
     held_back = await may_begin(context.flow, context.rules.in_flight, ports, context.now)
     if held_back is not None:
         return HeldBack(held_back)

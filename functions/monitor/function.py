@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
 from functions._core.decision.reading import document_in
-from functions._core.errors import Unreadable
+from functions._core.errors import Rejected, Unreadable
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand, Command
 from functions._core.events.data import CompensationRequested, EventArrived, WorkerUnhealthy
@@ -40,6 +40,7 @@ from functions._core.records.models import Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import FlowStatus, ReportStatus, TicketStatus
 from functions._core.rules import LARGE_STEP
+from functions._core.slo.gate import blocked
 
 OFFER_LEASE = timedelta(seconds=5)
 """A waiting ticket that was offered a slot is not offered another one for this long."""
@@ -191,6 +192,9 @@ async def _with_after(order: AnyCommand, context: Context, ports: Ports) -> AnyO
 async def _with_worker(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     worker = await ports.registry.worker(order.worker_id) if isinstance(order, commands.ClaimRequest) else None
     ticket, limits = context.tickets.get(order.target), context.rules.in_flight
+    pending = ticket is not None and ticket.status is TicketStatus.PENDING
+    if ticket and pending and (why := (await blocked((ticket,), ports.budget_gate)).get(ticket.ticket_id)):
+        raise Rejected(f"ticket {ticket.task_id} cannot begin: {why.message}", code=why.code, status=409)
     if limits and ticket and isinstance(order, commands.ClaimRequest):
         begins = claimable(context.flow, ticket, order, worker)
         if begins and not await with_place([ticket], context.flow, limits, ports, context.now):

@@ -1,7 +1,7 @@
 """C1: check a decision and its plan, and say everything that is wrong with them at once.
 
 Consumes decision.consolidated. Emits plan.validated, or flow.consolidated with the outcome REJECTED; nothing where a
-person has to approve the plan first.
+person has to approve the plan first. Admission policies may lower, hold, refuse a flow while an error budget is spent.
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
@@ -28,8 +28,10 @@ from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
 from functions._core.planning.graph import named_edges, schedule
 from functions._core.ports import Clock, Ports
 from functions._core.records.models import Flow, Reason
+from functions._core.records.policies import AdmissionAction, BudgetVerdict, lowered
 from functions._core.records.values import FlowStatus
 from functions._core.rules import LARGE_DECISION
+from functions._core.slo.admission import AdmissionState, FlowFacts, reason_of, verdict_of
 
 
 async def validate(event: DecisionStored, context: Context, ports: Ports) -> AnyOutcome:
@@ -37,18 +39,19 @@ async def validate(event: DecisionStored, context: Context, ports: Ports) -> Any
     if context.flow.status is not FlowStatus.VALIDATING:
         return Duplicate()
     text = await ports.store.decision(event.flow_id)
+    admission = await ports.budget_gate.admission()
     # The first condition of a process takes long: it brings the library that reads it.
     heavy = len(text) > LARGE_DECISION or b'"when"' in text or b'"filter"' in text
-    return reached(partial(_timed, text, context, ports.clock), heavy=heavy)
+    return reached(partial(_timed, text, context, admission, ports.clock), heavy=heavy)
 
 
-def _timed(text: bytes, context: Context, clock: Clock) -> AnyOutcome:
+def _timed(text: bytes, context: Context, admission: AdmissionState | None, clock: Clock) -> AnyOutcome:
     """Return the finding with the time that it took."""
     begun = clock.now()
-    return replace(_checked(text, context), duration_ms=(clock.now() - begun) / timedelta(milliseconds=1))
+    return replace(_checked(text, context, admission), duration_ms=(clock.now() - begun) / timedelta(milliseconds=1))
 
 
-def _checked(text: bytes, context: Context) -> Refused | Validated:
+def _checked(text: bytes, context: Context, admission: AdmissionState | None) -> Refused | Validated:
     try:
         document = document_in(text)
         decision = decision_in(document)
@@ -60,7 +63,10 @@ def _checked(text: bytes, context: Context) -> Refused | Validated:
     warnings += unknown_fields(document)
     impossible = next((warning for warning in warnings if warning.code == IMPOSSIBLE), None)
     unwanted = (impossible,) if impossible is not None and context.rules.refuse_impossible else ()
-    reasons = (*errors, *refusal_reasons(decision), *unwanted)
+    facts = FlowFacts(decision.flow_labels, decision.flow_risk_band, decision.flow_priority)
+    verdict = verdict_of(admission, facts, context.now)
+    spent = (reason_of(verdict),) if verdict is not None and verdict.action is AdmissionAction.REFUSE else ()
+    reasons = (*errors, *refusal_reasons(decision), *unwanted, *spent)
     if reasons:
         return Refused(
             reasons=reasons,
@@ -69,7 +75,7 @@ def _checked(text: bytes, context: Context) -> Refused | Validated:
             intent_id=decision.intent_id,
             schema_version=decision.schema_version,
         )
-    return _validated(decision, warnings, impossible, context)
+    return _validated(decision, warnings, impossible, verdict, context)
 
 
 def _as_redriven(decision: Decision, flow: Flow) -> Decision:
@@ -79,25 +85,35 @@ def _as_redriven(decision: Decision, flow: Flow) -> Decision:
 
 
 def _validated(
-    decision: Decision, warnings: tuple[Reason, ...], impossible: Reason | None, context: Context
+    decision: Decision,
+    warnings: tuple[Reason, ...],
+    impossible: Reason | None,
+    verdict: BudgetVerdict | None,
+    context: Context,
 ) -> Validated:
     flow = context.flow
     begun = flow.phase.entered_at if flow.redrives else flow.received_at
     deadline = decision.deadline(begun, context.rules.default_sla)
     tasks = decision.cognitive_plan.tasks
     plan = schedule(tasks, context.now, deadline)
+    approval = approval_reasons(decision)
+    if verdict is not None and verdict.action is AdmissionAction.APPROVE:
+        approval = (*approval, reason_of(verdict))
+    elif verdict is not None and verdict.action is AdmissionAction.LOWER:
+        warnings = (reason_of(verdict), *warnings)
     return Validated(
         plan_id=decision.plan_id,
         intent_id=decision.intent_id,
         correlation_id=decision.correlation_id,
-        priority=decision.flow_priority,
+        priority=lowered(decision.flow_priority, verdict),
         risk_band=decision.flow_risk_band,
         sla_deadline=deadline,
         sla_limit=decision.sla_deadline,
         tenant_id=decision.tenant_id,
         labels=decision.flow_labels,
         concurrency=concurrency_of(decision),
-        approval=approval_reasons(decision),
+        approval=approval,
+        verdict=verdict,
         impossible=impossible,
         tasks=len(plan.timings),
         levels=plan.levels,

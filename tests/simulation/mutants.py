@@ -47,6 +47,7 @@ from functions._engine.event_claims import EventClaims, Fate
 from functions._engine.local_broker import LocalBroker
 from functions._engine.platform import Platform
 from functions._engine.task_leases import TaskLeases
+from functions.assign import function as assign_function
 
 Patch = pytest.MonkeyPatch
 
@@ -288,6 +289,24 @@ def condition_not_looked_at(patch: Patch) -> None:
     patch.setattr(steering._Look, "_not_wanted", wanted)  # noqa: SLF001 likewise
 
 
+def freeze_not_looked_at_by_c4(patch: Patch) -> None:
+    """A ticket that was ranked before a freeze began is assigned under it."""
+
+    async def open_to_all(_tickets: Any, _gate: Any) -> Mapping[str, Any]:
+        return {}
+
+    patch.setattr(assign_function, "blocked", open_to_all)
+
+
+def frozen_ticket_is_forgotten(patch: Patch) -> None:
+    """Nobody looks again at a ticket that a freeze holds back."""
+
+    def forgetful(builder: Any, ticket: Ticket) -> None:
+        builder.change_ticket(ticket, until=builder.flow.sla_deadline)
+
+    patch.setattr(overdue, "look_at_freeze", forgetful)
+
+
 def failed_items_decide(patch: Patch) -> None:
     """The ends of children that came to nothing count for the outcome of the flow."""
     for module in (releasing, ending, closing, beginning):
@@ -322,6 +341,8 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         joined_before_the_last_child,
         condition_not_looked_at,
         failed_items_decide,
+        freeze_not_looked_at_by_c4,
+        frozen_ticket_is_forgotten,
     )
 }
 

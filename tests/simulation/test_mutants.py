@@ -8,7 +8,10 @@ from functions._simulator.run import simulate
 from tests.simulation.mutants import MUTANTS
 
 SEEDS = range(1, 61)
-FAULTS = {"trail_counted_twice": ["reply-lost", "second-process"]}
+FAULTS = {
+    "trail_counted_twice": ["reply-lost", "second-process"],
+    "freeze_not_looked_at_by_c4": ["freeze", "delay"],
+}
 """Faults without which a bug hardly ever shows; the others are looked for under all of them."""
 
 

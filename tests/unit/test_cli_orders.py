@@ -21,7 +21,12 @@ OF_FLOWS = {
     "redrive": "redriven",
     "cancel": "cancelled",
 }
-OF_TICKETS = {"retry": "tried now", "reassign": "reassigned", "skip": "skipped"}
+OF_TICKETS = {
+    "retry": "tried now",
+    "reassign": "reassigned",
+    "freeze-exception": "excepted from freezes",
+    "skip": "skipped",
+}
 
 
 @pytest.fixture

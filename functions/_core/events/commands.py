@@ -152,6 +152,12 @@ class SkipRequest(TicketCommand):
     """What counts as the task's output, any JSON value; tasks that come later can refer to it."""
 
 
+class FreezeException(TicketCommand):
+    """Data of `ticket.freeze_exception_granted`: the ticket is to pass every freeze that holds it back, or will."""
+
+    verb = "except_ticket_from_freezes"
+
+
 class TicketApproval(TicketCommand):
     """Data of `ticket.approval_granted`: a person agrees to the thing that an APPROVE ticket asks."""
 
@@ -182,6 +188,7 @@ AnyCommand = (
     | SkipRequest
     | ClaimRequest
     | TicketCancelRequest
+    | FreezeException
     | TicketApproval
     | TicketDenial
 )
@@ -201,6 +208,7 @@ ORDERS: Mapping[str, type[AnyCommand]] = {
     "ticket.skip_requested": SkipRequest,
     "ticket.claim_requested": ClaimRequest,
     "ticket.cancel_requested": TicketCancelRequest,
+    "ticket.freeze_exception_granted": FreezeException,
     "ticket.approval_granted": TicketApproval,
     "ticket.approval_denied": TicketDenial,
 }

@@ -10,6 +10,7 @@ from datetime import datetime
 from functions._core.decision.checks import IMPOSSIBLE
 from functions._core.explain.ticket import Explanation, explain_ticket, waiting_since
 from functions._core.explain.wording import ago, ahead, counted, listed, plain, said, span
+from functions._core.machine.flow import held_until
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.placement.limits import CONCURRENCY_LIMIT, over_limit
 from functions._core.planning.slack import at_risk_from, closed_at, deadline_at, limit_of, slack_state, time_given
@@ -85,6 +86,8 @@ def flow_waits_for(flow: Flow) -> str | None:
     if flow.status is FlowStatus.GENERATING and over_limit(flow):
         of_key = any(reason.code == CONCURRENCY_LIMIT for reason in flow.reasons)
         return f"another flow {'of its concurrency key ' if of_key else ''}to end, as too many are in flight"
+    if held_until(flow) is not None and flow.budget_verdict is not None:
+        return f"an error budget to recover, by admission policy {plain(flow.budget_verdict.policy)}"
     return WAITS_FOR.get(flow.status)
 
 
@@ -225,6 +228,8 @@ def _then_in_time(flow: Flow, by: str, now: datetime) -> str:
         return f"If nobody has approved it by {by}, it ends as REJECTED."
     if flow.status is FlowStatus.PAUSED:
         return f"If nobody resumes it before, it goes on by itself at {by}."
+    if (until := held_until(flow)) is not None:
+        return f"At {by} the budget is looked at again; it is held until {ahead(until, now)} at most."
     if flow.status is not FlowStatus.EXECUTING:
         return f"If nothing has happened by {by}, the event is sent again."
     deadline = ahead(flow.sla_deadline, now)

@@ -1,5 +1,6 @@
 """The effect of a ticket's next wake-up, and why a ticket is not tried again: the rules of `enforce_sla` in words."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from functions._core.explain.control import then_awaited
@@ -109,6 +110,13 @@ def _then_too_late(ticket: Ticket, flow: Flow, limit: datetime, now: datetime) -
     return f"If nothing changes by {by}, the flow's deadline, the flow is TIMED_OUT and this is {fate}."
 
 
+LOOKED_AT_AGAIN: Mapping[Waiting | None, str] = {
+    Waiting.FREEZE: "goes on when no freeze holds it back any more",
+    Waiting.TURN: "begins when another child of the same list ends",
+}
+"""What lets a ticket go on that is only looked at when its wait is over, as the end of a sentence."""
+
+
 def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
     by = ahead(due, now)
     if too_late_to_start(ticket, max(due, now)):
@@ -121,8 +129,8 @@ def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
         return f"If none registers by {by} it fails with no_worker{_after(ticket, ', and ')}."
     if ticket.waiting is Waiting.RETRY:
         return f"At {by} a worker is looked for again."
-    if ticket.waiting is Waiting.TURN:
-        return f"At {by} it is looked at again; it begins when another child of the same list ends."
+    if ticket.waiting in LOOKED_AT_AGAIN:
+        return f"At {by} it is looked at again; it {LOOKED_AT_AGAIN[ticket.waiting]}."
     if ticket.open_dependencies:
         return f"At {by} it is looked at again; should a dependency fail, it is cancelled."
     return f"If nothing has happened by {by}, the search for a worker is started again."

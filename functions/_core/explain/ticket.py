@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from functions._core.explain.control import awaited, turn
+from functions._core.explain.freezes import about_freezes, freeze_awaited
 from functions._core.explain.next_wakeup import then_of_ticket, why_not_again
 from functions._core.explain.wording import (
     ago,
@@ -80,6 +81,7 @@ def explain_ticket(  # noqa: PLR0913 the ticket, and all that is known around it
     details = [f"Since {ago(since, now)}."] if since and not ended else []
     details += _undoing(ticket, flow)
     details += _refusals(ticket)
+    details += about_freezes(ticket)
     details += _past_attempts(ticket, flow, rules)
     if ticket.live:
         details += _of_worker(ticket, workers, now, rules)
@@ -165,6 +167,8 @@ def _pending_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
         return asked_of_worker(ticket)
     if ticket.waiting is Waiting.TURN:
         return turn(ticket)
+    if ticket.waiting is Waiting.FREEZE:
+        return freeze_awaited(ticket)
     if ticket.waiting is Waiting.SLOT:
         return f"a free slot of {asked_of_worker(ticket)}"
     others = {Waiting.RETRY: "its next attempt", Waiting.RESUME: "its paused flow to go on"}
@@ -210,7 +214,7 @@ def _refusals(ticket: Ticket) -> list[str]:
 
 def _past_attempts(ticket: Ticket, flow: Flow, rules: Rules) -> list[str]:
     sentences = []
-    if ticket.live and ticket.reason is not None:
+    if ticket.live and ticket.reason is not None and ticket.waiting is not Waiting.FREEZE:
         sentences.append(f"The last attempt ended so: {said(ticket.reason)}.")
     if ticket.attempt > 1 or ticket.retry_count:
         retries = f"{ticket.retry_count} of {counted(ticket.sla.max_retries, 'retry', 'retries')}"

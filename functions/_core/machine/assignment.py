@@ -8,6 +8,7 @@ from typing import Any
 from functions._core.events.data import WorkersDiscovered
 from functions._core.machine.context import Context
 from functions._core.machine.ending import EXCLUDED_KEPT, attempt_limit, fail, taken_back
+from functions._core.machine.freezing import block, passed
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder
@@ -18,22 +19,33 @@ from functions._core.records.values import TicketStatus, Waiting, add_time, time
 from functions._core.records.worker import NOT_ASKED_FOR, Answer, AssignmentMode, Candidate, Refusal
 from functions._core.rules import retry_after
 
+HELD_BACK = frozenset({Waiting.RETRY, Waiting.RESUME, Waiting.TURN, Waiting.FREEZE})
+"""The waits of a PENDING ticket without open dependencies that cannot be assigned."""
+
 REFUSALS_KEPT = 10
 """Workers left out that a ticket names for `why`: enough to see the pattern in a large fleet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """C3: ranked workers for some tickets; for the others their wait, the workers left out, and their turn."""
+    """C3: ranked workers for some tickets; for the others their wait, the workers left out, and their turn.
+
+    `frozen` says why freezes hold tickets back, by their ids.
+    """
 
     found: Mapping[str, tuple[Candidate, ...]]
     waiting: Mapping[str, Waiting]
     refusals: Mapping[str, tuple[Refusal, ...]]
     turns: Mapping[str, int] = field(default_factory=dict)
+    frozen: Mapping[str, Reason] = field(default_factory=dict)
 
     def apply(self, builder: StepBuilder) -> None:
-        """C3: tickets with candidates continue to C4, the others wait for a worker or a slot."""
-        takers = {i: t for i, t in builder.context.tickets.items() if waits_for_worker(t)}
+        """C3: tickets with candidates continue to C4, the others wait for a worker, a slot, or the end of a freeze."""
+        takers = {i: t for i, t in builder.context.tickets.items() if may_look_for_worker(t)}
+        for ticket_id, reason in self.frozen.items():
+            if ticket_id in takers:
+                block(builder, takers.pop(ticket_id), reason)
+        takers |= {one: passed(builder, takers[one]) for one in (*self.found, *self.waiting) if one in takers}
         found = {ticket_id: candidates for ticket_id, candidates in self.found.items() if ticket_id in takers}
         if found:
             key = ",".join(f"{i}:{takers[i].attempt}:{takers[i].retry_count}:{takers[i].emissions}" for i in found)
@@ -46,11 +58,15 @@ class Discovered:
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """C4: the worker chosen for each ticket, and the turns of the tickets whose candidates are all taken by now."""
+    """C4: the worker chosen for each ticket, and the turns of the tickets whose candidates are all taken by now.
+
+    `frozen` as in `Discovered`.
+    """
 
     chosen: Mapping[str, str]
     candidates: Mapping[str, tuple[Candidate, ...]]
     crowded: Mapping[str, int]
+    frozen: Mapping[str, Reason] = field(default_factory=dict)
 
     def apply(self, builder: StepBuilder) -> None:
         """C4: the attempt number grows, and the worker is owed the assignment, or asks for it."""
@@ -81,6 +97,9 @@ class Assigned:
         for ticket_id, turn in self.crowded.items():
             if waits_for_worker(builder.context.tickets[ticket_id]):
                 _wait(builder, builder.context.tickets[ticket_id], Waiting.SLOT, turn)
+        for ticket_id, reason in self.frozen.items():
+            if waits_for_worker(builder.context.tickets[ticket_id]):
+                block(builder, builder.context.tickets[ticket_id], reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +243,13 @@ def may_fail_when_lost(ticket: Ticket, context: Context) -> bool:
 
 def waits_for_worker(ticket: Ticket) -> bool:
     """Whether the ticket could be assigned right now."""
-    held_back = ticket.waiting in {Waiting.RETRY, Waiting.RESUME, Waiting.TURN}
+    held_back = ticket.waiting in HELD_BACK
     return ticket.status is TicketStatus.PENDING and ticket.open_dependencies == 0 and not held_back
+
+
+def may_look_for_worker(ticket: Ticket) -> bool:
+    """Whether C3 may look for a worker for the ticket, if no freeze holds it back."""
+    return ticket.status is TicketStatus.PENDING and (ticket.waiting is Waiting.FREEZE or waits_for_worker(ticket))
 
 
 def awaits_acknowledgement(ticket: Ticket) -> bool:
@@ -262,7 +286,7 @@ def _wait(builder: StepBuilder, ticket: Ticket, waiting: Waiting, turn: int | No
 
 
 def schedule_to_start(ticket: Ticket) -> datetime | None:
-    """Return when a ticket that may begin must have got a worker, if its task says so."""
-    if ticket.schedule_to_start_ms is None:
+    """Return when a ticket that may begin must have got a worker, if its task says so; no freeze counts."""
+    if ticket.schedule_to_start_ms is None or ticket.waiting is Waiting.FREEZE:
         return None
     return add_time(ticket.ready_at or ticket.created_at, time_span(ticket.schedule_to_start_ms))

@@ -112,7 +112,8 @@ def _check_open(flow: Flow, ticket: Ticket) -> None:
     if ticket.open_dependencies:
         raise refusal(f"ticket {ticket.task_id} waits for {ticket.open_dependencies} of its dependencies")
     if not waits_for_worker(ticket):
-        raise refusal(f"ticket {ticket.task_id} waits for its next attempt")
+        what = "the end of a freeze" if ticket.waiting is Waiting.FREEZE else "its next attempt"
+        raise refusal(f"ticket {ticket.task_id} waits for {what}")
     if not intact(ticket):
         raise refusal(f"ticket {ticket.task_id} was changed in what must not change: its hash is another one")
 

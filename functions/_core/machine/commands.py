@@ -19,6 +19,7 @@ from functions._core.machine.closing import Settled, cancel_all, executing_wakeu
 from functions._core.machine.deciding import decide
 from functions._core.machine.ending import cancel, complete
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
+from functions._core.machine.freezing import except_from_freezes
 from functions._core.machine.redrive import redrive, redrive_ticket
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import readied
@@ -313,6 +314,12 @@ def _skip(builder: StepBuilder, outcome: Commanded) -> bool:
     return True
 
 
+def _except(builder: StepBuilder, outcome: Commanded) -> bool:
+    if not isinstance(outcome.command, commands.FreezeException):
+        raise TypeError(outcome.command)
+    return except_from_freezes(builder, _ticket(builder, outcome), outcome.command)
+
+
 def _cancel_ticket(builder: StepBuilder, outcome: Commanded) -> bool:
     ticket, command = _ticket(builder, outcome), outcome.command
     if ticket.status is TicketStatus.CANCELLED:
@@ -375,6 +382,7 @@ STEPS: Mapping[type[commands.Command], Callable[[StepBuilder, Commanded], bool]]
     commands.ReassignRequest: _reassign,
     commands.SkipRequest: _skip,
     commands.TicketCancelRequest: _cancel_ticket,
+    commands.FreezeException: _except,
     commands.TicketApproval: _decide,
     commands.TicketDenial: _decide,
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from functions._core.events.data import DecisionStored, PlanValidated
@@ -13,8 +14,8 @@ from functions._core.machine.tables import FlowTrigger
 from functions._core.placement.limits import CONCURRENCY_LIMIT, over_limit
 from functions._core.planning.slack import earliest, limit_of
 from functions._core.records.audits import AuditRecord, IncidentType
-from functions._core.records.models import Reason, Ticket
-from functions._core.records.policies import Beyond, Concurrency
+from functions._core.records.models import Flow, Reason, Ticket
+from functions._core.records.policies import Beyond, BudgetVerdict, Concurrency
 from functions._core.records.values import (
     FlowStatus,
     Outcome,
@@ -25,6 +26,7 @@ from functions._core.records.values import (
     name_uuid,
     stored_decision,
 )
+from functions._core.slo.admission import BUDGET_SPENT
 
 CHAIN: dict[FlowStatus, str] = {
     FlowStatus.VALIDATING: "decision.consolidated",
@@ -38,7 +40,8 @@ CHAIN: dict[FlowStatus, str] = {
 class Validated:
     """C1: the plan can be done.
 
-    `approval` says why a person has to agree first, `impossible` why its estimates do not fit into the SLA.
+    `approval` says why a person has to agree first, `impossible` why its estimates do not fit into the SLA, `verdict`
+    what an admission policy makes of it.
     """
 
     plan_id: str
@@ -52,6 +55,7 @@ class Validated:
     labels: Mapping[str, str] = field(default_factory=dict)
     concurrency: Concurrency | None = None
     approval: tuple[Reason, ...] = ()
+    verdict: BudgetVerdict | None = None
     impossible: Reason | None = None
     tasks: int
     levels: int
@@ -93,6 +97,7 @@ class Validated:
             tenant_id=self.tenant_id,
             labels=self.labels,
             concurrency=self.concurrency,
+            budget_verdict=self.verdict,
             reasons=self.approval,
             warnings=self.warnings[:20],
             next_wakeup_at=wakeup,
@@ -153,7 +158,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """C2: as many flows are in flight as may be, of all or of its key; the flow waits for a place, or is refused."""
+    """C2: the flow waits for a place, of all or of its key, or is refused; or a spent budget holds it."""
 
     reason: Reason
 
@@ -167,6 +172,9 @@ class HeldBack:
             builder.end(FlowTrigger.REFUSED, Outcome.REJECTED, self.reason)
         else:
             builder.change_flow(reasons=(self.reason,))
+            if held_until(builder.flow) is not None:
+                wait = builder.context.rules.reemit_after(0)
+                builder.change_flow(next_wakeup_at=_looked_at(builder, wait, limit_of(flow, builder.context.rules)))
             builder.note("flow.held_back", cause=self.reason.code, detail={"reason": self.reason.told})
 
 
@@ -211,13 +219,29 @@ class NothingHappened(NamedTuple):
             return
         phase = flow.phase.but(emissions=flow.phase.emissions + 1)
         wait = builder.context.rules.reemit_after(phase.emissions)
-        builder.change_flow(phases=(*flow.phases[:-1], phase), next_wakeup_at=min(builder.now + wait, limit))
-        builder.note(
-            "flow.reemitted",
-            cause=flow.reasons[0].code if over_limit(flow) else "no effect so far",
-            detail={"event": CHAIN[flow.status], "times": phase.emissions},
-        )
+        builder.change_flow(phases=(*flow.phases[:-1], phase), next_wakeup_at=_looked_at(builder, wait, limit))
+        if held_until(flow) is None:  # else C2 only looks at the budget again
+            builder.note(
+                "flow.reemitted",
+                cause=flow.reasons[0].code if over_limit(flow) else "no effect so far",
+                detail={"event": CHAIN[flow.status], "times": phase.emissions},
+            )
         emit_chain(builder)
+
+
+def held_until(flow: Flow) -> datetime | None:
+    """Return until when a spent budget holds a flow at most; None where none holds it."""
+    held = flow.status is FlowStatus.GENERATING and any(reason.code == BUDGET_SPENT for reason in flow.reasons)
+    return flow.budget_verdict.until if held and flow.budget_verdict is not None else None
+
+
+def _looked_at(builder: StepBuilder, wait: timedelta, limit: datetime | None) -> datetime | None:
+    """Return when the flow is looked at again; one that a spent budget holds each minute, and when that is over."""
+    until = held_until(builder.flow)
+    if until is not None:
+        wait = min(wait, builder.context.rules.freeze_look)
+        wait = min(wait, until - builder.now) if until > builder.now else wait
+    return earliest(builder.now + wait, limit)
 
 
 def emit_again(builder: StepBuilder) -> None:

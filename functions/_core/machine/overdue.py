@@ -6,6 +6,7 @@ from datetime import datetime
 from functions._core.machine.assignment import not_asked_for, pulls, schedule_to_start
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import complete, fail, retry_or_fail, settle
+from functions._core.machine.freezing import look_at_freeze
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import look_again, readied
 from functions._core.machine.step_builder import StepBuilder
@@ -132,6 +133,9 @@ def _pending(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> No
         return
     if ticket.waiting is Waiting.TURN:
         builder.change_ticket(ticket, until=builder.now + builder.context.rules.reemit_most)
+        return
+    if ticket.waiting is Waiting.FREEZE:
+        look_at_freeze(builder, ticket)
         return
     # The rest is driven by something that may have been lost; the flow's own wake-up ends it at the deadline.
     emissions = ticket.emissions + 1

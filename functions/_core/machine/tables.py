@@ -38,6 +38,11 @@ or `duplicate` when it repeats a known end. So a worker that was taken for lost 
 workers that ever had a ticket, one alone can end it. The work may still be done twice. A task for which that is wrong
 is not `idempotent`: once begun it gets no other attempt.
 
+Freezes hold tickets back (`_core.slo.gate`). A ticket that would deploy to a frozen service stays PENDING and waits for
+FREEZE. C3 and C4 both look, each within its own step, so what was ranked before a freeze began is not assigned under
+it; an attempt that a worker has is not taken back. The freeze and the ticket are different records: for as long as a
+list of freezes may be old, and a decision takes, an assignment may still follow the beginning of a freeze.
+
 Wake-ups make sure that nothing waits for ever. Every record that waits has `next_wakeup_at`, and the commit that lets
 it wait also sets it; a COMPENSATING ticket has that of its compensation. An event may be lost, a worker may die, the
 platform may stop: at that moment `enforce_sla` looks at the record. It sends the lost event again while there is time,
@@ -111,6 +116,7 @@ class TicketTrigger(StrEnum):
     ARRIVE = "what it waits for has come"
     REPLAN = "another plan"
     LEAVE_OUT = "left out by another plan"
+    BLOCK = "blocked by a freeze"
 
 
 FLOW_TRANSITIONS: Mapping[FlowStatus, Mapping[FlowTrigger, FlowStatus | str]] = {
@@ -179,6 +185,7 @@ FLOW_TIMEOUTS: Mapping[FlowStatus, FlowTrigger] = {
 TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] = {
     TicketStatus.PENDING: {
         TicketTrigger.WAIT: TicketStatus.PENDING,
+        TicketTrigger.BLOCK: TicketStatus.PENDING,
         TicketTrigger.ASSIGN: TicketStatus.ASSIGNED,
         TicketTrigger.CLAIM: TicketStatus.RUNNING,
         TicketTrigger.BEGIN: TicketStatus.WAITING,

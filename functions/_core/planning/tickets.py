@@ -14,7 +14,16 @@ from functions._core.planning.graph import dependants, schedule
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.json_text import content_hash
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.policies import Consistency, DeliveryMode, Durability, Qos, RetryPolicy, Sla, Undo
+from functions._core.records.policies import (
+    Consistency,
+    DeliveryMode,
+    Durability,
+    Qos,
+    RetryPolicy,
+    Sla,
+    Undo,
+    lowered,
+)
 from functions._core.records.record import as_json
 from functions._core.records.values import (
     RiskBand,
@@ -291,7 +300,7 @@ def _of_task(task: Task, within: Within, latest_finish: datetime, least_timeout_
         "template_id": task.template_id,
         "idempotent": task.idempotent,
         "required_capabilities": capabilities(task.required_capabilities),
-        "priority": task.priority or decision.flow_priority,
+        "priority": lowered(task.priority or decision.flow_priority, within.flow.budget_verdict),
         "priority_score": priority_score(risk_band, qos),
         "risk_band": risk_band,
         "security_level": task.security_level or decision.flow_security_level,

@@ -11,7 +11,7 @@ from typing import Any
 
 from functions._core.records.control import Children, Control
 from functions._core.records.ordering import precedence_of, urgency_of
-from functions._core.records.policies import Concurrency, Qos, RetryPolicy, Sla, Undo
+from functions._core.records.policies import BudgetVerdict, Concurrency, Qos, RetryPolicy, Sla, Undo
 from functions._core.records.record import Record, fields_of
 from functions._core.records.values import (
     CLEARANCES,
@@ -120,6 +120,8 @@ class Flow(Record):
     """Names and values by which people find the flow, those of the decision over those of the plan; at most 16."""
     concurrency: Concurrency | None = None
     """The key whose places it shares, with its limit; None: no limit of its own."""
+    budget_verdict: BudgetVerdict | None = None
+    """What an admission policy makes of it; None where no error budget matters."""
     tolerated: Mapping[str, int] = {}
     """How many of its tickets ended in a status that does not count for the outcome, by status: items, children."""
     clock_waits: Mapping[str, Timestamp] = {}
@@ -333,6 +335,8 @@ class Ticket(Record):
     """The result of the work, any JSON value; later tickets can refer to it."""
     refused_by: Mapping[str, str] = {}
     """Workers that would not have it, each with the registration that was asked: it is not asked again."""
+    freeze_exception: bool = False
+    """Whether a person lets it pass every freeze."""
     log: TaskLog | None = None
     """The end of what its newest attempt with a log wrote; it has a request of its own and is in no event."""
     next_wakeup_at: Timestamp | None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from functions._core.records.record import Record
-from functions._core.records.values import Timestamp, Word
+from functions._core.records.values import Priority, Timestamp, Word
 
 
 class DeliveryMode(Word):
@@ -29,6 +29,42 @@ class Durability(Word):
 
     TRANSIENT = "TRANSIENT"
     PERSISTENT = "PERSISTENT"
+
+
+class AdmissionAction(Word):
+    """What becomes of a flow while an error budget is spent."""
+
+    ADMIT = "ADMIT"
+    """It begins as it would."""
+    LOWER = "LOWER"
+    """Its tickets have a lower priority."""
+    HOLD = "HOLD"
+    """It gets its tickets when the budget has recovered, or a time is over."""
+    APPROVE = "APPROVE"
+    """A person has to approve it first."""
+    REFUSE = "REFUSE"
+    """It ends REJECTED."""
+
+
+class BudgetVerdict(Record):
+    """What an admission policy has made of a flow."""
+
+    policy: str
+    """Name of the policy."""
+    action: AdmissionAction
+    """What it does."""
+    why: str
+    """The budget or freeze that it holds by, in a sentence."""
+    until: Timestamp | None = None
+    """Until when it holds the flow at most; None for every other action."""
+    priority: Priority | None = None
+    """The priority that it gives at most; None for every other action than LOWER."""
+
+
+def lowered(priority: Priority, verdict: BudgetVerdict | None) -> Priority:
+    """Return a priority, or the lower one that a verdict gives at most."""
+    most = verdict.priority if verdict is not None else None
+    return priority if most is None else min(priority, most, key=[*Priority].index)
 
 
 class Sla(Record):

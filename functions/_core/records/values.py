@@ -240,6 +240,7 @@ class Waiting(Word):
     SLOT = "SLOT"
     RESUME = "RESUME"
     TURN = "TURN"
+    FREEZE = "FREEZE"
     APPROVAL = "APPROVAL"
     MOMENT = "MOMENT"
     EVENT = "EVENT"

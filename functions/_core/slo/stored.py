@@ -17,7 +17,8 @@ from functions._core.errors import Conflict
 from functions._core.ports import Entry, KeyValues
 from functions._core.records.record import Record, decode, encode
 from functions._core.records.values import Model, Timestamp, format_time
-from functions._core.slo import definition, freezing
+from functions._core.slo import admission, definition, freezing
+from functions._core.slo.admission import AdmissionPolicy
 from functions._core.slo.budget import BudgetStatus, ErrorBudget
 from functions._core.slo.definition import MAX_SLOS, MAX_WINDOW_DAYS, Slo
 from functions._core.slo.freezing import MAX_POLICIES, FreezeEvent, FreezePolicy
@@ -318,6 +319,46 @@ async def _changed(
             continue
         return new
     raise Conflict(f"{key} changed {TRIES} times meanwhile")
+
+
+async def admission_policies(entries: KeyValues) -> Sequence[AdmissionPolicy]:
+    """Return all admission policies that can be read, by name."""
+    found = await everything(entries, admission.SPACE, admission.MAX_POLICIES)
+    return [one for entry in found if (one := _admission_policy(entry.value))]
+
+
+async def admission_policy(entries: KeyValues, name: str) -> AdmissionPolicy | None:
+    """Return one admission policy."""
+    entry = await entries.get(admission.SPACE, name)
+    return None if entry is None else _admission_policy(entry.value)
+
+
+async def put_admission_policy(entries: KeyValues, new: AdmissionPolicy) -> AdmissionPolicy:
+    """Store an admission policy, or put it in place of the one of its name; return it as it is stored."""
+    for _ in range(TRIES):
+        entry = await entries.get(admission.SPACE, new.name)
+        known = _admission_policy(entry.value) if entry is not None else None
+        stored = new if known is None else new.but(created_at=known.created_at)
+        try:
+            await entries.put(admission.SPACE, new.name, written(stored), version=entry.version if entry else 0)
+        except Conflict:
+            continue
+        return stored
+    raise Conflict(f"{new.name} changed {TRIES} times meanwhile")
+
+
+async def remove_admission_policy(entries: KeyValues, name: str) -> bool:
+    """Forget an admission policy; tell whether it was there."""
+    for _ in range(TRIES):
+        entry = await entries.get(admission.SPACE, name)
+        if entry is None or await entries.remove(admission.SPACE, name, entry.version):
+            return entry is not None
+    raise Conflict(f"{name} changed {TRIES} times meanwhile")
+
+
+@lru_cache(maxsize=2 * admission.MAX_POLICIES)
+def _admission_policy(value: bytes) -> AdmissionPolicy | None:
+    return _parsed(AdmissionPolicy, value)
 
 
 @lru_cache(maxsize=2 * MAX_SLOS)  # all are read each few minutes, and seldom change

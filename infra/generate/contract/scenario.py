@@ -26,6 +26,7 @@ from functions._core.records.values import format_time, ticket_id_of
 from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
 from functions._core.webhooks.owners import owners_of, ready_events
+from functions._engine.budget_gate import RememberedGate
 from functions._engine.dispatch import Dispatcher, DispatchResult
 from functions._engine.tokens import KEY_BYTES, JwtTokens
 from functions._engine.wiring import track_workers
@@ -71,6 +72,7 @@ class Scenario:
             clock=self,
             tokens=JwtTokens(bytes(KEY_BYTES), self),
         )
+        self.ports = replace(self.ports, budget_gate=RememberedGate(self.ports.key_values, self))
         self._dispatcher = Dispatcher(
             self.ports, self.rules, committed=lambda _step: None, observed=lambda _handling: None
         )

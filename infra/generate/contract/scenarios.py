@@ -16,7 +16,12 @@ from functions._core.placement.limits import FLOWS, take
 from functions._core.records.values import flow_id_of, ticket_id_of
 from functions._core.records.worker import AgentType, Answer
 from functions._core.rules import InFlightLimits, Rules
+from functions._core.slo.budget import Indicator, budget_of
+from functions._core.slo.definition import SliQuery, Slo
 from functions._core.slo.flow_policies import ActionResult, PolicyApplication, announced, applied_event, due_event
+from functions._core.slo.freezing import FreezePolicy, FreezeScope
+from functions._core.slo.freezing import begun as freeze_begun
+from functions._core.slo.stored import put_freeze
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
 from infra.generate.contract.sample import DECISION, IMAGE, START, TRACE, decision_event
@@ -25,6 +30,15 @@ from infra.generate.contract.slo_course import budget_spent
 
 MANAGER = "release-manager"
 WEBHOOK = "https://forge.example.com/tickets"
+SLO_OF_COURSE = Slo(
+    slo_id="0b5d9c5e-5f0c-4d1c-9a3b-7c1f0e2d3a03",
+    name="checkout availability",
+    service_name="checkout",
+    target=0.999,
+    sli_query=SliQuery(query="sum(rate(good[{{window}}])) / sum(rate(all[{{window}}]))"),
+    created_at=START,
+    updated_at=START,
+)
 
 
 async def submitted(start: datetime = START, **changes: Any) -> Scenario:  # noqa: ANN401 fields of any type
@@ -234,6 +248,28 @@ async def held_back() -> Scenario:
     return course
 
 
+async def frozen() -> Scenario:
+    """The service is frozen when the deployment could begin: it waits, until a person lets it pass."""
+    course = await deploying(await begun())
+    policy = FreezePolicy(
+        policy_id="5f0c7f0e-9d0e-4c55-8f0a-0d5f8f1e7a11",
+        name="spent budgets stop deployments",
+        scope=FreezeScope.GLOBAL,
+        created_at=START,
+        updated_at=START,
+    )
+    slo = SLO_OF_COURSE
+    budget = budget_of(slo, course.time, "b7c0f5f2-3f0f-4f43-9f5a-6f2a1f2d8c01", Indicator(0.9991), {})
+    freeze = freeze_begun(policy, [budget], course.time, "e2a1b8a6-1f7b-4f3e-8d55-2f6f0d7b9c02")
+    await put_freeze(course.ports.key_values, freeze, 0)
+    await tested(course)
+    await course.later(60)
+    await course.order("ticket.freeze_exception_granted", MANAGER, "it repairs what spent the budget", "deploy")
+    await course.later(32)
+    await course.report("deploy", "COMPLETED", output={"revision": 18})
+    return course
+
+
 async def at_risk() -> Scenario:
     """Return the beginning of courses on which workers come so late that the whole flow is at risk."""
     course = await submitted()
@@ -428,6 +464,7 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     adjusted,
     replanned,
     held_back,
+    frozen,
     late,
     acted_upon,
     helped,

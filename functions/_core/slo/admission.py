@@ -1,0 +1,195 @@
+"""Admission policies: what becomes of flows while an error budget is spent, or a freeze lasts. Pure.
+
+C1 asks once for each flow. Of the policies whose `flows` fit it and whose budget or freeze is in the state that they
+name, the first by `order`, then by name, decides; no other one is looked at. So a policy that admits, with a low order,
+exempts flows from those after it. A flow that is held goes on when the policy that holds it would not decide so any
+more, and at the latest after its `hold_at_most_seconds`, or ends at its deadline: nothing is held for ever.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, NamedTuple
+
+from pydantic import ConfigDict, Field, StrictBool, model_validator
+
+from functions._core.records.models import Flow, Reason
+from functions._core.records.policies import AdmissionAction, BudgetVerdict
+from functions._core.records.values import Model, Priority, RiskBand, Timestamp, WholeNumber, add_time, format_time
+from functions._core.slo.budget import BudgetStatus, ErrorBudget
+from functions._core.slo.definition import Slo
+from functions._core.slo.freezing import FreezeEvent, SloSelector
+
+SPACE = "admission-policies"
+"""The space of `KeyValues` that holds the policies, by name."""
+
+MAX_POLICIES = 200
+"""Admission policies of a platform: each flow is compared with all of them."""
+
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+"""The name of an admission policy."""
+
+BUDGET_SPENT = "budget_spent"
+"""Code of the reason of a flow that a spent budget lowers, holds, refuses, or has approved first."""
+
+HOLD_MOST = 7 * 86_400
+"""Seconds for which a flow may be held at most."""
+
+SERVICE = "service"
+"""The label by which a flow names its service."""
+
+Text200 = Annotated[str, Field(max_length=200)]
+
+
+class FlowFit(Model):
+    """Which flows a policy is for; without any field all of them. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: Text200 | None = None
+    """Only flows whose label `service` is this one."""
+    labels: Annotated[Mapping[Text200, Text200], Field(max_length=16)] = {}
+    """Only flows with all of these labels."""
+    risk_bands: tuple[RiskBand, ...] = Field(default=(), max_length=4)
+    """Only flows with one of these risk bands; empty: with any."""
+    priorities: tuple[Priority, ...] = Field(default=(), max_length=4)
+    """Only flows with one of these priorities; empty: with any."""
+
+
+class FlowFacts(NamedTuple):
+    """What of a flow decides whether a policy is for it."""
+
+    labels: Mapping[str, str]
+    risk_band: RiskBand
+    priority: Priority
+
+    def fit(self, wanted: FlowFit) -> bool:
+        """Whether the flow is one of those."""
+        return (
+            wanted.service in {None, self.labels.get(SERVICE)}
+            and wanted.labels.items() <= self.labels.items()
+            and (not wanted.risk_bands or self.risk_band in wanted.risk_bands)
+            and (not wanted.priorities or self.priority in wanted.priorities)
+        )
+
+
+class AdmissionPolicyForm(Model):
+    """What a client sends to make or replace an admission policy. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: Annotated[str, Field(max_length=2000)] = ""
+    """What it is for."""
+    order: WholeNumber = Field(default=100, ge=0, le=1000)
+    """Policies are looked at by this number, the lowest first; the first that holds decides."""
+    flows: FlowFit = FlowFit()
+    """The flows that it is for."""
+    slo_selector: SloSelector = SloSelector()
+    """The SLOs whose budgets it looks at; absent: those of the service of the flow."""
+    statuses: tuple[BudgetStatus, ...] = Field(default=(BudgetStatus.EXHAUSTED,), max_length=4)
+    """It holds while one of these budgets has one of these statuses."""
+    freeze_policies: tuple[Text200, ...] = Field(default=(), max_length=50)
+    """In place of budgets: it holds while a freeze of one of these freeze policies, by their ids, lasts."""
+    action: AdmissionAction
+    """What becomes of a flow."""
+    priority: Priority = Priority.LOW
+    """The priority that LOWER gives at most."""
+    hold_at_most_seconds: WholeNumber = Field(default=3600, ge=1, le=HOLD_MOST)
+    """For how long HOLD holds a flow at most, in seconds."""
+    enabled: StrictBool = True
+    """Whether it is looked at."""
+
+    @model_validator(mode="after")
+    def _one_ground(self) -> "AdmissionPolicyForm":
+        if self.freeze_policies and self.slo_selector.given:
+            raise ValueError("freeze_policies are in place of slo_selector")
+        if not self.freeze_policies and not self.statuses:
+            raise ValueError("statuses or freeze_policies say when it holds")
+        return self
+
+
+class AdmissionPolicy(AdmissionPolicyForm):
+    """An admission policy as it is stored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    """Its name."""
+    created_at: Timestamp
+    """When it was made."""
+    updated_at: Timestamp
+    """When somebody changed it last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionState:
+    """The policies that are enabled, and the budgets and freezes that they look at, at one moment."""
+
+    policies: Sequence[AdmissionPolicy] = ()
+    slos: Sequence[Slo] = ()
+    budgets: Mapping[str, ErrorBudget] = field(default_factory=dict)
+    freezes: Sequence[FreezeEvent] = ()
+
+    def decides(self, flow: FlowFacts) -> tuple[AdmissionPolicy, str] | None:
+        """Return the policy that decides about a flow, and why it holds; None when none does."""
+        for policy in sorted(self.policies, key=lambda one: (one.order, one.name)):
+            why = self._ground(policy, flow) if policy.enabled and flow.fit(policy.flows) else None
+            if why is not None:
+                return policy, why
+        return None
+
+    def _ground(self, policy: AdmissionPolicy, flow: FlowFacts) -> str | None:
+        """Return why a policy holds, None when it does not."""
+        if policy.freeze_policies:
+            lasting = [one for one in self.freezes if one.active and one.policy_id in policy.freeze_policies]
+            return next((f"freeze {one.event_id} of policy {one.policy_name} lasts" for one in lasting), None)
+        found = [self.budgets[one.slo_id] for one in self._slos(policy, flow) if one.slo_id in self.budgets]
+        low = [budget for budget in found if budget.status in policy.statuses]
+        lowest = min(low, key=lambda one: (one.error_budget_remaining, one.slo_id), default=None)
+        if lowest is None:
+            return None
+        left = f"{lowest.error_budget_remaining:g} %"
+        return f"{left} of the error budget of {lowest.service_name} is left ({lowest.status}, SLO {lowest.slo_id})"
+
+    def _slos(self, policy: AdmissionPolicy, flow: FlowFacts) -> Iterable[Slo]:
+        if policy.slo_selector.given:
+            return (one for one in self.slos if policy.slo_selector.selects(one))
+        service = policy.flows.service or flow.labels.get(SERVICE)
+        return (one for one in self.slos if one.service_name == service)
+
+
+def verdict_of(state: AdmissionState | None, flow: FlowFacts, now: datetime) -> BudgetVerdict | None:
+    """Return what policies make of a flow; None where it is admitted as it is."""
+    decided = state.decides(flow) if state is not None else None
+    if decided is None or decided[0].action is AdmissionAction.ADMIT:
+        return None
+    policy, why = decided
+    holds = policy.action is AdmissionAction.HOLD
+    return BudgetVerdict(
+        policy=policy.name,
+        action=policy.action,
+        why=why,
+        until=add_time(now, timedelta(seconds=policy.hold_at_most_seconds)) if holds else None,
+        priority=policy.priority if policy.action is AdmissionAction.LOWER else None,
+    )
+
+
+def still_held(state: AdmissionState | None, flow: Flow, now: datetime) -> bool:
+    """Whether a flow that C1 holds is held on."""
+    verdict = flow.budget_verdict
+    if verdict is None or verdict.until is None or now >= verdict.until:
+        return False
+    decided = state.decides(FlowFacts(flow.labels, flow.risk_band, flow.priority)) if state is not None else None
+    return decided is not None and decided[0].name == verdict.policy and decided[0].action is AdmissionAction.HOLD
+
+
+def reason_of(verdict: BudgetVerdict) -> Reason:
+    """Return a verdict as a reason."""
+    told: Mapping[AdmissionAction, str] = {
+        AdmissionAction.LOWER: f"its priority is {verdict.priority} at most",
+        AdmissionAction.APPROVE: "a person has to approve it first",
+        AdmissionAction.REFUSE: "it is refused",
+    }
+    held = f"it is held until that is over, until {format_time(verdict.until)} at most" if verdict.until else ""
+    message = f"{verdict.why}: by admission policy {verdict.policy} {told.get(verdict.action, held)}"
+    return Reason(code=BUDGET_SPENT, message=message)

@@ -1,0 +1,99 @@
+"""What a freeze stops: the tickets that deploy to a service while its error budget is spent. Pure.
+
+A freeze with BLOCK_DEPLOY holds back tickets of type DEPLOY, and no others: what undoes work is of type COMPENSATE, and
+a rollback is never blocked. The service of a ticket is the first text among its parameter `service`, its metadata
+`service`, and its label `service`, which is that of the flow where the task has none; its namespace likewise. A
+reference to the output of another task is no text. A ticket that names neither is held back by GLOBAL freezes alone.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from functions._core.records.models import Reason, Ticket
+from functions._core.records.values import TaskType, format_time
+from functions._core.slo.admission import AdmissionState
+from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezeScope
+
+BLOCKED_BY_FREEZE = "blocked_by_freeze"
+"""Code of the reason of a ticket that waits for the end of a freeze."""
+
+
+class BudgetGate(Protocol):
+    """What spent error budgets stop now, as this process knows it."""
+
+    async def freezes(self) -> Sequence[FreezeEvent]:
+        """Return the freezes that last, the oldest first; may be up to one second old."""
+
+    async def admission(self) -> AdmissionState | None:
+        """Return the admission policies with all that they look at, None where there are none.
+
+        What is known of policies may be ten seconds old, of budgets and freezes, too.
+        """
+
+    def forget(self) -> None:
+        """Read again when asked for: something has changed here."""
+
+
+class OpenGate:
+    """A `BudgetGate` where nothing is ever stopped."""
+
+    async def freezes(self) -> Sequence[FreezeEvent]:
+        """Return none."""
+        return ()
+
+    async def admission(self) -> AdmissionState | None:
+        """Return None."""
+        return None
+
+    def forget(self) -> None:
+        """Know nothing, as before."""
+
+
+def service_of(ticket: Ticket) -> str:
+    """Return the service that a ticket deploys to, empty where it names none."""
+    return _named(ticket, "service")
+
+
+def namespace_of(ticket: Ticket) -> str | None:
+    """Return the namespace that a ticket deploys to, None where it names none."""
+    return _named(ticket, "namespace") or None
+
+
+def may_be_blocked(ticket: Ticket) -> bool:
+    """Whether a freeze could hold a ticket back."""
+    return ticket.task_type is TaskType.DEPLOY and not ticket.freeze_exception
+
+
+async def blocked(tickets: Iterable[Ticket], gate: BudgetGate) -> Mapping[str, Reason]:
+    """Return why freezes hold back those of `tickets` that they do, by id; asks for freezes only if one could be."""
+    deploying = [ticket for ticket in tickets if may_be_blocked(ticket)]
+    freezes = await gate.freezes() if deploying else ()
+    found = {ticket.ticket_id: freeze_of(ticket, freezes) for ticket in deploying}
+    return {ticket_id: reason_of(freeze) for ticket_id, freeze in found.items() if freeze is not None}
+
+
+def freeze_of(ticket: Ticket, freezes: Iterable[FreezeEvent]) -> FreezeEvent | None:
+    """Return the first of `freezes` that holds a ticket back, None when none does."""
+    if not may_be_blocked(ticket):
+        return None
+    service, namespace = service_of(ticket), namespace_of(ticket)
+    return next((one for one in freezes if one.blocks(FreezeAction.BLOCK_DEPLOY, service, namespace)), None)
+
+
+def reason_of(freeze: FreezeEvent) -> Reason:
+    """Return why a ticket is held back, with the freeze and its policy."""
+    since = format_time(freeze.triggered_at)
+    message = (
+        f"{frozen_thing(freeze)} is frozen since {since} by policy {freeze.policy_name} (freeze {freeze.event_id})"
+    )
+    return Reason(code=BLOCKED_BY_FREEZE, message=f"{message}: {freeze.trigger_reason}")
+
+
+def frozen_thing(freeze: FreezeEvent) -> str:
+    """Return what a freeze freezes, as the beginning of a sentence."""
+    return "everything" if freeze.scope is FreezeScope.GLOBAL else f"{freeze.scope.lower()} {freeze.target}"
+
+
+def _named(ticket: Ticket, name: str) -> str:
+    places = (ticket.parameters, ticket.metadata, ticket.labels)
+    return next((found for place in places if isinstance(found := place.get(name), str) and found), "")
