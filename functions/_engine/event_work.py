@@ -90,7 +90,7 @@ class EventWork:
     async def _timed(self, event: CloudEvent) -> None:
         """Act on what time has brought about: what is due at a tick, or the policies of what comes at risk."""
         if event.type == type_of(DUE) and event.source != TRANSITIONS:
-            await self._platform.flow_policies.apply(event)
+            await self._platform.companions.flow_policies.apply(event)
         else:
             await self._ticked(event)
 

@@ -4,7 +4,7 @@ On one machine it is the only one; in a cluster there are many over one store. I
 flow is told goes through the executor under the flow's id.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -32,22 +32,17 @@ from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.budget_gate import RememberedGate
-from functions._engine.budgets import Budgets
 from functions._engine.clock import CHANCE, fresh_id
+from functions._engine.companions import Companions, Doors
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
-from functions._engine.events_in import EventsIn
-from functions._engine.flow_policies import FlowPolicies
 from functions._engine.flow_waiters import FlowWaiters
-from functions._engine.in_flight import InFlight
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
 from functions._engine.registry_log import RegistryLog
 from functions._engine.report_intake import ReportIntake
-from functions._engine.schedules import Schedules
 from functions._engine.secret_leases import SecretLeases
 from functions._engine.settings import Settings
-from functions._engine.slo_documents import SloDocuments
 from functions._engine.sweep import Sweeper
 from functions._engine.task_leases import Gone, TaskLeases
 from functions._engine.telemetry_flush import TelemetryFlush
@@ -109,30 +104,18 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self.budgets = self._new_budgets(settings.budget_interval, alone=outbox is None)
-        self._companions = self._new_companions(alone=outbox is None, acts_on_sla=acts_on_sla)
+        doors = Doors(self._send, self.handle, self.admit, self.order)
+        around = (settings, ports, self.instruments, self.dispatcher, self.sweeper, doors, chance)
+        self.companions = Companions(*around, alone=outbox is None, acts_on_sla=acts_on_sla)
+        self.schedules, self.budgets = self.companions.schedules, self.companions.budgets
+        self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
+        self.enforce_policies = self.budgets.enforce
         self.after_commit = self._acts(alarm or self.sweeper.observe)
-
-    def _new_companions(
-        self, *, alone: bool, acts_on_sla: bool
-    ) -> Sequence[InFlight | EventsIn | FlowPolicies | Schedules | Budgets | SloDocuments]:
-        """Return what works beside the chain."""
-        limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
-        self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
-        self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        self.slo_documents = SloDocuments(self.ports, self.metrics, alone=alone)
-        self.flow_policies = FlowPolicies(self.ports, self.metrics, self._send, self.order, self.dispatcher)
-        policies = [self.flow_policies.begin()] if acts_on_sla else []
-        return limited, self._events_in, self.schedules, self.budgets, self.slo_documents, *policies
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
         told = (self.metrics.observe, self.pheromones.learn, self.flow_waiters.observe, self.task_leases.observe)
-        acts = (*told, self._publish, self._deliver, self._judge, alarm)
-        return (
-            *acts,
-            *(one.observe for one in self._companions if isinstance(one, InFlight | EventsIn | FlowPolicies)),
-        )
+        return (*told, self._publish, self._deliver, self._judge, alarm, *self.companions.observers)
 
     def _new_worker_tracker(self, settings: Settings, told: RegistryLog | None) -> WorkerTracker:
         def stored(worker: Worker) -> None:
@@ -155,12 +138,6 @@ class Platform:
             commits_singly=commits_singly,
             heavy=self._heavy,
         )
-
-    def _new_budgets(self, interval: timedelta, *, alone: bool) -> Budgets:
-        found = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, self._chance, alone=alone)
-        found.interval = interval
-        self.recalculate, self.enforce_policies, self.resolve_freeze = found.recalculate, found.enforce, found.resolve
-        return found
 
     def _own_broker(self, memory: int) -> EventOutbox:
         from functions._engine.local_broker import LocalBroker  # cold start: with a broker nobody needs it
@@ -199,8 +176,7 @@ class Platform:
 
     async def close(self) -> None:
         """Stop; whatever is not done is in the store."""
-        for one in self._companions:
-            await one.close()
+        await self.companions.close()
         await self.outbox.close()
         await self._assignment_sender.close()
         await self._intake.close()
@@ -208,15 +184,10 @@ class Platform:
         await self.pheromones.close()
 
     @property
-    def ticks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        """What functions of their own do as time passes, by their names."""
-        return {**self.budgets.ticks, "reconcile_resources": self.slo_documents.reconcile}
-
-    @property
     def busy(self) -> bool:
         """Whether something is still to be done with what was committed here."""
         at_work = self._executor.busy or self._intake.busy or self._assignment_sender.busy or self.pheromones.busy
-        return at_work or self.outbox.held > 0 or any(one.busy for one in self._companions)
+        return at_work or self.outbox.held > 0 or self.companions.busy
 
     async def handle(self, event: CloudEvent) -> DispatchResult:
         """Let its function handle a chain event that a broker has delivered."""
@@ -255,7 +226,7 @@ class Platform:
 
     async def take_event(self, event: CloudEvent) -> EventTaken:
         """See `Engine.take_event`."""
-        return await self._events_in.take(event)
+        return await self.companions.events_in.take(event)
 
     async def order(self, order: AnyCommand, *, order_id: str | None = None) -> CommandResult:
         """See `Engine.order`."""
@@ -380,8 +351,7 @@ class Platform:
         """Look for what may have been missed since the last round."""
         await self.unreadable.give_up()
         await self.unreadable.raise_incidents()
-        for one in self._companions:
-            await one.round()
+        await self.companions.round()
         await self._worker_tracker.release_waiting()
         await self.flush_telemetry.when_due()
 

@@ -135,7 +135,7 @@ async def test_the_same_event_ten_times_acts_once(api: Api, world: LocalWorld, t
     flow_id = await submit(world, "x")
     [first] = await applied(world, flow_id)
     again = await due(world, flow_id)
-    await asyncio.gather(*(world.platform.flow_policies.apply(again) for _ in range(10)))
+    await asyncio.gather(*(world.platform.companions.flow_policies.apply(again) for _ in range(10)))
     assert list(await applied(world, flow_id)) == [first]
     assert await audits(world, flow_id) == [("adjust_flow", "policy p")]
     adjusted = [entry for entry in await world.history(flow_id) if entry["type"] == "flow.adjusted"]
@@ -167,7 +167,7 @@ async def test_a_kill_between_the_command_and_its_note_acts_once(
     more = {"to": "HIGH"} if action == "raise_priority" else {}
     await put(api, "p", act(action, **more))
     event = await due(world, flow_id)
-    policies = world.platform.flow_policies
+    policies = world.platform.companions.flow_policies
 
     async def dies(*_given: Any) -> int:
         raise Killed
@@ -204,7 +204,7 @@ async def test_a_store_that_is_away_after_a_command_leaves_the_event_to_be_deliv
 ) -> None:
     """Through the queue of the platform itself: the event is tried again, and the command counts once."""
     await put(api, "p", act("raise_priority", to="HIGH"))
-    policies, given = world.platform.flow_policies, world.platform.order
+    policies, given = world.platform.companions.flow_policies, world.platform.order
     calls: list[AnyCommand] = []
 
     async def shaky(order: AnyCommand, *, order_id: str) -> Any:
@@ -247,7 +247,7 @@ async def test_flows_of_lower_priority_are_paused_until_the_urgent_one_has_ended
     await world.platform.order(PauseRequest(**person))
     await world.cancel(urgent)
     await world.ended(urgent)
-    await world.platform.flow_policies.round()
+    await world.platform.companions.flow_policies.round()
     resumed = await world.flow(first)
     stays = await world.flow(second)
     assert resumed is not None
@@ -299,7 +299,7 @@ async def test_a_ticket_that_misses_its_share_is_acted_upon_once_for_its_flow(ap
             at=world.ports.clock.now(),
             key="ticket/breached/0",
         )
-        await world.platform.flow_policies.apply(due_event(about, flow, "/flowc/enforce_sla"))
+        await world.platform.companions.flow_policies.apply(due_event(about, flow, "/flowc/enforce_sla"))
     await world.ended(flow_id)
     assert await audits(world, flow_id) == [("cancel_flow", "policy p")]
     assert len(await applied(world, flow_id)) == 1
@@ -308,7 +308,7 @@ async def test_a_ticket_that_misses_its_share_is_acted_upon_once_for_its_flow(ap
 async def test_without_policies_a_flow_at_risk_costs_one_read_in_ten_seconds(
     world: LocalWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policies = world.platform.flow_policies
+    policies = world.platform.companions.flow_policies
     reads: list[str] = []
     entries = world.ports.key_values
 
@@ -336,7 +336,7 @@ async def test_a_disabled_or_deleted_policy_does_nothing(api: Api, world: LocalW
     assert (await api.client.delete(f"{PATH}/gone")).status_code == 204
     flow_id = await submit(world, "x")
     flow = await at_risk(world, flow_id)
-    await world.platform.flow_policies.apply(await due(world, flow_id))
+    await world.platform.companions.flow_policies.apply(await due(world, flow_id))
     assert (flow.status, await stored.applications_of(world.ports.key_values, flow_id)) == (FlowStatus.EXECUTING, [])
 
 
@@ -362,6 +362,6 @@ async def test_what_only_the_queue_knows_is_done_by_the_next_process(world: Loca
     assert [event.event_type for event in taken[:1]] == [DUE]
     pending = [one.event for one in await world.platform._queue.pending(0, 100)]  # noqa: SLF001 as the next process would read it
     assert [event.id for event in pending if event.event_type == DUE] == [taken[0].id]
-    world.platform.dispatcher.beside = world.platform.flow_policies.apply
+    world.platform.dispatcher.beside = world.platform.companions.flow_policies.apply
     flow = await world.reached(flow_id, FlowStatus.CANCELLED)
     assert flow.reasons[0].message == "cancelled by policy p: the flow is at risk of missing its deadline"

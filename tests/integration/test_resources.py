@@ -188,7 +188,7 @@ async def test_a_platform_repairs_what_somebody_has_changed(api: Api) -> None:
 
 
 async def test_a_platform_without_slos_looks_at_nothing(api: Api) -> None:
-    await api.world.platform.slo_documents.reconcile()
+    await api.world.platform.companions.slo_documents.reconcile()
     assert await api.world.ports.key_values.page(kept.ROUNDS, None, 1) == []
 
 

@@ -115,7 +115,7 @@ class LambdaFunction:
             retention=composed.retention,
         )
         webhooks = made._webhooks = _webhooks(name, platform, settings)
-        tick, notify = platform.ticks.get(name, made._tick), webhooks.publish if webhooks else None
+        tick, notify = platform.companions.ticks.get(name, made._tick), webhooks.publish if webhooks else None
         made._handle = made._work = EventWork(name, platform, relay, tick, notify)
         if name == "api":
             made._open_api(table.check)

@@ -136,7 +136,7 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
         platform, relay = made.platform, made.relay
         webhooks = await _webhooks(function, platform, settings, stack)
         keeper = _Keeper(platform, relay, made.retention, webhooks, timer=settings.sla_timer)
-        tick = platform.ticks.get(function, keeper.tick)
+        tick = platform.companions.ticks.get(function, keeper.tick)
         notify = webhooks.publish if webhooks is not None else None
         app = _app(function, platform, settings, store, EventWork(function, platform, relay, tick, notify))
         loops = [platform.secret_leases.run(), *keeper.loops(function)]
