@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Ports
@@ -14,12 +14,15 @@ from functions._engine.dispatch import Dispatcher
 from functions._engine.event_claims import Tell
 from functions._engine.events_in import EventsIn
 from functions._engine.flow_policies import FlowPolicies
-from functions._engine.in_flight import InFlight, Order
+from functions._engine.in_flight import InFlight
 from functions._engine.schedules import Admit, Schedules
 from functions._engine.settings import Settings
 from functions._engine.slo_documents import SloDocuments
 from functions._engine.sweep import Sweeper
 from functions._observability.instruments import Instruments
+
+if TYPE_CHECKING:  # imported when a policy acts
+    from functions._engine.policy_actions import GiveCommand
 
 
 class Doors(NamedTuple):
@@ -28,7 +31,21 @@ class Doors(NamedTuple):
     send: Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
     handle: Tell
     admit: Admit
-    order: Order
+    order: "GiveCommand"
+
+
+class Companion(Protocol):
+    """One of them."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is at work."""
+
+    async def round(self) -> None:
+        """Look for what it may have missed."""
+
+    async def close(self) -> None:
+        """Stop; what was cut off is done by the next round."""
 
 
 class Companions:
@@ -57,8 +74,8 @@ class Companions:
         self.slo_documents = SloDocuments(ports, metrics, alone=alone)
         self.flow_policies = FlowPolicies(ports, metrics, doors.send, doors.order, dispatcher)
         policies = [self.flow_policies.begin()] if acts_on_sla else []
-        self._seeing = (in_flight, self.events_in, *policies)
-        self._all = (*self._seeing, self.schedules, self.budgets, self.slo_documents)
+        self._seeing: Sequence[InFlight | EventsIn | FlowPolicies] = (in_flight, self.events_in, *policies)
+        self._all: Sequence[Companion] = (*self._seeing, self.schedules, self.budgets, self.slo_documents)
 
     @property
     def observers(self) -> Sequence[Callable[[ChangeSet], None]]:

@@ -240,7 +240,7 @@ class Platform:
 
     def flow_policies_changed(self) -> None:
         """See `Engine.flow_policies_changed`."""
-        self.flow_policies.forget()
+        self.companions.flow_policies.forget()
 
     async def recheck(self, flow_id: str) -> Flow:
         """See `Engine.recheck`."""

@@ -44,7 +44,7 @@ MADE_WITHIN = timedelta(seconds=60)
 class GiveCommand(Protocol):
     """See `Engine.order`."""
 
-    def __call__(self, order: AnyCommand, *, order_id: str) -> Awaitable[CommandResult]:
+    def __call__(self, order: AnyCommand, *, order_id: str | None = None) -> Awaitable[CommandResult]:
         """Carry a command out; raise `Rejected` when it cannot be."""
 
 

@@ -50,10 +50,8 @@ APPLIED, DELETED = "neural-hive.resource.applied", "neural-hive.resource.deleted
 BODY: Mapping[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "object"}},
-            "application/yaml": {"schema": {"type": "string"}},
-        },
+        "description": "Also `application/yaml`: the same document as YAML",
+        "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
 
