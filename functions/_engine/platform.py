@@ -105,9 +105,8 @@ class Platform:
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.budgets = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, alone=outbox is None)
-        self.budgets.interval = settings.budget_interval
         self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
-        self.enforce_policies = self.budgets.enforce
+        self.enforce_policies, self.budgets.interval = self.budgets.enforce, settings.budget_interval
         self._companions = self._new_companions(alone=outbox is None)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
