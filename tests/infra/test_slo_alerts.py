@@ -119,8 +119,8 @@ def promtool_case(case: Case) -> dict[str, Any]:
     rule = BY_ALERT[case.alert]
     own = {name: text for name, text in labels_of(rule).items() if name != "slo"}
     told = {name: filled(text, case.labels) for name, text in annotations_of(rule).items()}
-    expected = [{"exp_labels": own | case.labels, "exp_annotations": told}] if case.fires else []
-    series = case.series if case.alert in {"SLAManagementSystemDown", "OperatorDown"} else UP | case.series
+    expected = [{"exp_labels": {**own, **case.labels}, "exp_annotations": told}] if case.fires else []
+    series = case.series if case.alert in {"SLAManagementSystemDown", "OperatorDown"} else {**UP, **case.series}
     return {
         "name": f"{case.alert}: {case.what}",
         "interval": "1m",

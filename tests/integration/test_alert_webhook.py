@@ -236,8 +236,8 @@ FORGED: dict[str, tuple[dict[str, str], str]] = {
 @pytest.mark.parametrize("what", FORGED)
 async def test_who_proves_nothing_is_refused(api: Api, calls: Calls, what: str) -> None:
     headers, code = FORGED[what]
-    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
-    answer = await api.client.post(PATH, content=b"{}", headers={b"content-type": b"application/json"} | encoded)  # type: ignore[operator]
+    encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
+    answer = await api.client.post(PATH, content=b"{}", headers={b"content-type": b"application/json", **encoded})
     problem_of(answer, 401, code)
     assert ALERT_SECRET not in answer.text
     assert calls.asked == []

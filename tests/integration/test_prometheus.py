@@ -39,7 +39,9 @@ async def asking(url: str, seconds: float = 5) -> AsyncIterator[PrometheusServer
 
 
 def vector(*values: str, **labels: str) -> bytes:
-    result = [{"metric": {"n": str(n), **labels}, "value": [NOW.timestamp(), value]} for n, value in enumerate(values)]
+    result: list[dict[str, Any]] = [
+        {"metric": {"n": str(n), **labels}, "value": [NOW.timestamp(), value]} for n, value in enumerate(values)
+    ]
     return success({"resultType": "vector", "result": result})
 
 
