@@ -61,6 +61,7 @@ class FlowPolicies:
         self._fresh_until = self._look_at = 0.0
         self._asked: dict[tuple[str, str], None] = {}
         self._behind: str | None = None
+        self._turn = asyncio.Lock()
 
     def begin(self) -> Self:
         """Be asked by the commits of the dispatcher, and handle what its broker delivers."""
@@ -124,8 +125,9 @@ class FlowPolicies:
         flow, policies = await self._ports.store.flow(about.flow_id), await self._read()
         if flow is None or not policies:
             return  # both may be gone by now
-        for begun in await self._actions().begun(policies, about, flow):
-            await self._carry_out(begun)
+        async with self._turn:  # so that no two choose the same flows to pause
+            for begun in await self._actions().begun(policies, about, flow):
+                await self._carry_out(begun)
 
     async def _carry_out(self, begun: "BegunApplication") -> None:
         """Do what a policy says, tell it, and store that it is done."""

@@ -25,6 +25,7 @@ from functions._core.slo.flow_policies import (
     FlowSlaPolicy,
     PolicyAction,
     PolicyApplication,
+    application_key,
     gives_commands_as,
     least_urgent,
     order_id_of,
@@ -73,8 +74,10 @@ class PolicyActions:
                 continue
             known, version = await stored.application(entries, policy.name, about)
             if known is None and policy.wants(about.on, about.of, flow):
-                others = tuple(one.flow_id for one in await self._others(policy, flow))
-                known = PolicyApplication(policy=policy.name, announced=about, begun_at=now, others=others)
+                known = PolicyApplication(policy=policy.name, announced=about, begun_at=now)
+                known = known.but(others=await self._others(policy, known, flow))
+                if known.others:
+                    await stored.put_pausing(entries, known)
                 try:
                     version = await stored.put_application(entries, known, version, now)
                 except Conflict:  # another process does the same: what that one has chosen counts
@@ -83,12 +86,17 @@ class PolicyActions:
                 found.append(BegunApplication(policy, known, version))
         return found
 
-    async def _others(self, policy: FlowSlaPolicy, flow: Flow) -> Sequence[Flow]:
-        """Return the flows that a policy pauses for `flow`."""
+    async def _others(self, policy: FlowSlaPolicy, application: PolicyApplication, flow: Flow) -> tuple[str, ...]:
+        """Return the flows that a policy pauses for `flow`: those that it chose before, else none that another has."""
         if all(one.action is not PolicyAct.PAUSE_OTHERS for one in policy.actions):
             return ()
-        under_way = await self._ports.statistics.under_way(FLOWS)
-        return least_urgent(under_way, flow, policy, self._ports.clock.now())
+        own, taken = application_key(policy.name, application.announced), set[str]()
+        for key, one in await stored.pausing(self._ports.key_values):
+            if key == own:
+                return one.others
+            taken.update(one.others)
+        under_way = [one for one in await self._ports.statistics.under_way(FLOWS) if one.flow_id not in taken]
+        return tuple(one.flow_id for one in least_urgent(under_way, flow, policy, self._ports.clock.now()))
 
     async def result(self, application: PolicyApplication, action: PolicyAction, *, told: bool) -> ActionResult:
         """Carry out one action and return what became of it; `told` says whether subscribers are told."""
@@ -136,7 +144,6 @@ class PolicyActions:
             return False, "it has ended, so no other flow was paused", ()
         if not application.others:
             return False, "no flow of lower priority could be paused", ()
-        await stored.put_pausing(self._ports.key_values, application)
         paused, refused = list[str](), ""
         for other in application.others:
             done, text = await self._given(application, _pause(application, other), "")

@@ -257,6 +257,21 @@ async def test_flows_of_lower_priority_are_paused_until_the_urgent_one_has_ended
     assert not await world.ports.key_values.page("flow-sla-pausing", None, 10)
 
 
+async def test_two_flows_at_risk_pause_each_another_flow(api: Api, world: LocalWorld) -> None:
+    far = {"sla_deadline_seconds": 100_000, "priority": "low"}
+    low = [await submit(world, "batch", **far) for _ in range(3)]
+    urgent = [await submit(world, "urgent", priority="high") for _ in range(2)]
+    for flow_id in urgent:
+        await at_risk(world, flow_id)
+    await put(api, "p", act("pause_others"), selector={"labels": {"kind": "urgent"}})
+    events = [await due(world, flow_id) for flow_id in urgent]
+    await asyncio.gather(*map(world.platform.flow_policies.apply, events))
+    chosen = [(await applied(world, flow_id))[0].others for flow_id in urgent]
+    assert len({one for others in chosen for one in others}) == 2, chosen
+    paused = [flow_id for flow_id in low if (await audits(world, flow_id)) == [("pause_flow", "policy p")]]
+    assert len(paused) == 2
+
+
 async def test_what_cannot_be_done_is_told_with_the_reason(api: Api, world: LocalWorld, told: Subscriber) -> None:
     await put(
         api,

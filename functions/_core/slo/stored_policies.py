@@ -29,6 +29,9 @@ KEPT = timedelta(days=30)
 TRIES = 5
 """Changes of a policy that others change at the same time."""
 
+PAUSES = 200
+"""Applications that are looked at so that two do not pause the same flow."""
+
 TOLD = 20
 """Applications of one flow that are read."""
 
@@ -106,6 +109,12 @@ async def put_pausing(entries: KeyValues, one: PolicyApplication) -> None:
             await entries.put(PAUSING, key, encode(one), version=0)
         except Conflict:
             return  # another process does the same
+
+
+async def pausing(entries: KeyValues) -> Sequence[tuple[str, PolicyApplication]]:
+    """Return applications that have paused other flows, each with its key, up to `PAUSES` of them."""
+    page = await entries.page(PAUSING, None, PAUSES)
+    return [(entry.key, one) for entry in page if (one := read_application(entry)) is not None]
 
 
 def read_application(entry: Entry) -> PolicyApplication | None:
