@@ -104,13 +104,17 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
+        self.companions = self._new_companions(settings, alone=outbox is None, acts_on_sla=acts_on_sla)
+        self.after_commit = self._acts(alarm or self.sweeper.observe)
+
+    def _new_companions(self, settings: Settings, *, alone: bool, acts_on_sla: bool) -> Companions:
         doors = Doors(self._send, self.handle, self.admit, self.order)
-        around = (settings, ports, self.instruments, self.dispatcher, self.sweeper, doors, chance)
-        self.companions = Companions(*around, alone=outbox is None, acts_on_sla=acts_on_sla)
-        self.schedules, self.budgets = self.companions.schedules, self.companions.budgets
+        around = (settings, self.ports, self.instruments, self.dispatcher, self.sweeper, doors, self._chance)
+        beside = Companions(*around, alone=alone, acts_on_sla=acts_on_sla)
+        self.schedules, self.budgets = beside.schedules, beside.budgets
         self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
         self.enforce_policies = self.budgets.enforce
-        self.after_commit = self._acts(alarm or self.sweeper.observe)
+        return beside
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""

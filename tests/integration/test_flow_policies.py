@@ -265,7 +265,7 @@ async def test_two_flows_at_risk_pause_each_another_flow(api: Api, world: LocalW
         await at_risk(world, flow_id)
     await put(api, "p", act("pause_others"), selector={"labels": {"kind": "urgent"}})
     events = [await due(world, flow_id) for flow_id in urgent]
-    await asyncio.gather(*map(world.platform.flow_policies.apply, events))
+    await asyncio.gather(*map(world.platform.companions.flow_policies.apply, events))
     chosen = [(await applied(world, flow_id))[0].others for flow_id in urgent]
     assert len({one for others in chosen for one in others}) == 2, chosen
     paused = [flow_id for flow_id in low if (await audits(world, flow_id)) == [("pause_flow", "policy p")]]
