@@ -1,5 +1,6 @@
 """SLOs: what it takes to recalculate a thousand of them over a history of a million tickets, on SQLite."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,18 +11,23 @@ import pytest
 
 from functions._adapters.sql.sqlite import SqliteStore
 from functions._core.ports import Ports
+from functions._core.records.change_set import ChangeSet
+from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._core.slo.counting import own_history
 from functions._core.slo.definition import Slo
 from functions._core.slo.stored import budgets
 from functions.calculate_budgets.function import calculate_budgets
-from tests.support.builders import seconds
+from tests.support.builders import make_flow, make_step, make_ticket, seconds
 from tests.support.clocks import HandClock
-from tests.support.slo_history import NOW, ended_flow, ports_of, slo
+from tests.support.slo_history import NOW, ports_of, slo
 from tests.support.slo_history import stored as put
 
-FLOWS, TICKETS, SLOS = 50_000, 20, 1_000
+FLOWS, TICKETS, SLOS = 25_000, 40, 1_000
 SINCE_LAST = 500
 """Flows that end between two calculations: 100 a minute."""
+
+TOGETHER = 50
+"""Flows that are stored at once."""
 
 TEAMS, TYPES = 100, ("BUILD", "TEST", "DEPLOY")
 SPAN = timedelta(days=30)
@@ -46,13 +52,34 @@ def queries() -> Sequence[dict[str, Any]]:
 
 
 async def fill(store: SqliteStore, first: int, ends: Sequence[timedelta]) -> None:
-    """Store flows that ended so long ago, each with its tickets."""
-    for number, ago in enumerate(ends, first):
-        end = NOW - ago
-        outcome, labels = "FAILED" if number % 97 == 0 else "COMPLETED", {"team": f"team-{number % TEAMS}"}
-        fields = {"status": outcome, "assigned_at": end, "ready_at": end}
-        tickets = tuple({**fields, "task_type": TYPES[place % len(TYPES)]} for place in range(TICKETS))
-        await ended_flow(store.stores, number, end, outcome, labels=labels, tickets=tickets)
+    """Store flows that ended so long ago, each with its tickets, as fast as they can be made."""
+    form = make_flow(1)
+    kinds = [TYPES[place % len(TYPES)] for place in range(TICKETS)]
+    tickets = [make_ticket(form, place, task_type=kind, next_wakeup_at=None) for place, kind in enumerate(kinds)]
+
+    def step(number: int, ago: timedelta) -> ChangeSet:
+        outcome, end = "FAILED" if number % 97 == 0 else "COMPLETED", NOW - ago
+        flow_id, fields = f"flow-{number}", {"assigned_at": end, "ready_at": end, "completed_at": end}
+        done = [
+            one.but(ticket_id=f"{flow_id}-{place}", flow_id=flow_id, status=TicketStatus(outcome), **fields)
+            for place, one in enumerate(tickets)
+        ]
+        flow = form.but(
+            flow_id=flow_id,
+            decision_id=flow_id,
+            labels={"team": f"team-{number % TEAMS}"},
+            received_at=end - seconds(1),
+            sla_deadline=end + seconds(60),
+            status=FlowStatus(outcome),
+            outcome=Outcome(outcome),
+            ended_at=end,
+            next_wakeup_at=None,
+        )
+        return make_step(flow, *done)
+
+    for at in range(0, len(ends), TOGETHER):
+        few = enumerate(ends[at : at + TOGETHER], first + at)
+        await asyncio.gather(*(store.stores.store.commit(step(number, ago)) for number, ago in few))
 
 
 async def counted(ports: Ports, slos: Sequence[Slo], now: Any) -> int:

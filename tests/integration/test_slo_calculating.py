@@ -222,7 +222,7 @@ async def test_what_a_crash_left_untold_is_told_with_the_same_ids_by_whoever_com
     assert told.ids[:2] == told.ids[2:]
 
 
-async def test_a_violation_counts_when_the_slo_was_kept_before_and_the_newest_hundred_are_kept(both: Both) -> None:
+async def test_a_violation_counts_once_and_the_newest_hundred_are_kept(both: Both) -> None:
     ports, _, clock, _ = both
     server = Server(0.0)
     ports = replace(ports, metrics_server=server)
