@@ -28,6 +28,7 @@ budget = typer.Typer(
     cls=OrShow,
     help="See how much of the error budgets is left: `flowc budget`, or `flowc budget SLO`.",
     invoke_without_command=True,
+    subcommand_metavar="[SLO | COMMAND [ARGS]...]",
     rich_markup_mode=None,
 )
 

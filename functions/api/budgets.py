@@ -1,10 +1,12 @@
 """Error budgets: how much is left, how fast it burns, and how that was."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Query, Request, Response
 
+from functions._core.records.record import encode
 from functions._core.slo import stored
 from functions._core.slo.budget import DEFAULT_THRESHOLDS, BudgetStatus, ErrorBudget, burn_of
 from functions._core.slo.course import Grouping, trends_of
@@ -82,7 +84,7 @@ async def recalculate_budget(
     return budget
 
 
-@router.get("/{slo_id}/history", responses=problems(404, 422))
+@router.get("/{slo_id}/history", response_model=BudgetCourse, responses=problems(404, 422))
 async def get_budget_history(  # noqa: PLR0913 each is a parameter of the question
     services: Services,
     slo_id: str,
@@ -93,12 +95,12 @@ async def get_budget_history(  # noqa: PLR0913 each is a parameter of the questi
     aggregation: Annotated[Grouping, Query(description="What becomes one point, in any letter case")] = Grouping.HOURLY,
     include_trends: Annotated[bool, Query(description="Say where the budget is heading")] = True,
     limit: Annotated[int, Query(ge=1, le=MAX_POINTS, description="How many points to return at most")] = MAX_POINTS,
-) -> BudgetCourse:
+) -> Response:
     """Return the course of a budget, the oldest point first. It is kept for 91 days."""
     slo = await slo_of(services, slo_id)
     first, last = span_of(since, until, days, services.ports.clock.now())
-    points, following = await course_of(services.ports.key_values, slo.slo_id, first, last, aggregation, limit)
-    return BudgetCourse(
+    points, following = await course_of(services.ports, slo.slo_id, first, last, aggregation, limit)
+    found = BudgetCourse(
         slo_id=slo.slo_id,
         since=first,
         until=last,
@@ -107,6 +109,7 @@ async def get_budget_history(  # noqa: PLR0913 each is a parameter of the questi
         next_from=following,
         trends=trends_of(points) if include_trends else None,
     )
+    return Response(await services.ports.beside(partial(encode, found)), media_type="application/json")
 
 
 @router.get("/{slo_id}/burn-rate", responses=problems(404, 409, 422, 502, 503, 504))

@@ -21,16 +21,13 @@ from functions.api.slo_forms import FreezeOfService, FreezeStatus
 
 router = Routes(prefix="/api/v1/freeze-status", tags=["freezes"])
 
-LOCKED = 423
-"""The status for who asks to be refused while frozen: `curl --fail` ends with an error by it."""
-
 ServiceName = Annotated[str, Path(min_length=1, max_length=200, pattern=PRINTABLE, description="Name of the service")]
 
 
 @router.get(
-    "/{service}",
+    "/{service:path}",
     response_model=FreezeStatus,
-    responses=problems(400, 422, LOCKED, 503) | {304: {"description": "It is as it was: see If-None-Match"}},
+    responses=problems(400, 422, 423, 503) | {304: {"description": "It is as it was: see If-None-Match"}},
 )
 async def get_freeze_status(  # noqa: PLR0913 each is a parameter of the question
     services: Services,
@@ -92,11 +89,11 @@ def _shown(event: FreezeEvent) -> FreezeOfService:
 
 
 def _frozen(status: FreezeStatus) -> Rejected:
-    """Return the refusal of who asked for one."""
+    """Return the refusal of who asked for one: `curl --fail` ends with an error by it."""
     by = [event for event in status.events if BLOCKING & {*event.actions}]
     ids = ", ".join(event.event_id for event in by[:5])
     text = f"{status.service[:100]!r} is frozen: {by[0].reason} (freeze {ids})"
-    return Rejected(text, code="blocked_by_freeze", status=LOCKED)
+    return Rejected(text, code="blocked_by_freeze", status=423)
 
 
 def _left(found: Freezes, now: datetime) -> int:

@@ -86,8 +86,7 @@ async def list_freezes(  # noqa: PLR0913 one parameter for each filter
         of_policy = policy_id in {None, event.policy_id}
         return (service_name is None or named) and of_policy and active in {None, event.active}
 
-    entries = services.ports.key_values
-    events, following = await newest_freezes(entries, first, last, limit, fits=fits, cursor=cursor)
+    events, following = await newest_freezes(services.ports, first, last, limit, fits=fits, cursor=cursor)
     return FreezePage(items=tuple(freeze_view(one, now) for one in events), cursor=following)
 
 
@@ -222,7 +221,7 @@ async def _policy(services: ApiServices, policy_id: str) -> FreezePolicy:
 def _changed(known: FreezePolicy, given: Mapping[str, Any], if_match: str | None, now: datetime) -> FreezePolicy:
     check_change(known, if_match)
     form = with_fields(FreezePolicyForm, known, given)
-    own = {"policy_id": known.policy_id, "created_at": known.created_at, "managed_by": known.managed_by}
+    own: dict[str, Any] = {"policy_id": known.policy_id, "created_at": known.created_at, "managed_by": known.managed_by}
     return FreezePolicy(**dict(form), **own, updated_at=now)
 
 

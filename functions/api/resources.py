@@ -229,8 +229,10 @@ async def _apply(services: ApiServices, resource: SloResource, who: str, why: st
         await record(services, "apply_resource", resource.key, who=who, why=why)
     if result == "created":
         of_policies = resource.kind == POLICY_KIND
-        known = await (stored.policies(entries) if of_policies else stored.slos(entries))
-        await make_room(entries, known, MAX_POLICIES if of_policies else MAX_SLOS)
+        if of_policies:
+            await make_room(entries, await stored.policies(entries), MAX_POLICIES)
+        else:
+            await make_room(entries, await stored.slos(entries), MAX_SLOS)
     await kept.apply_resource(entries, resource, now, who)
     state = await kept.resource_state(entries, resource.kind, resource.name)
     if state is None:  # somebody has deleted it meanwhile

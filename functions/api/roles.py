@@ -119,6 +119,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "DELETE /api/v1/schedules/{name}/backfill": COMMAND,
     "GET /api/v1/slos": READ,
     "POST /api/v1/slos": COMMAND,
+    "POST /api/v1/slos/import/alerts": COMMAND,
     "GET /api/v1/slos/{slo_id}": READ,
     "PUT /api/v1/slos/{slo_id}": COMMAND,
     "DELETE /api/v1/slos/{slo_id}": COMMAND,

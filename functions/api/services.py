@@ -23,6 +23,7 @@ from functions._core.rules import Rules
 from functions.api.access import Authenticate
 from functions.api.change_feed import ChangeFeed
 from functions.api.freeze_reader import RecentFreezes
+from functions.api.metrics_state import MetricsState
 from functions.api.rate_limits import Limiter
 from functions.api.rollup_reader import RecentRollups
 
@@ -253,9 +254,9 @@ class ApiServices:
     the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
     returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
     none, `sign_in` where nobody can sign in. `state` returns the state of this process, and asks nobody for it.
-    `rollups` are the last ones that somebody looked at, `freezes` those that were read last, and `freezes_moved` counts
-    how often this process has changed some. `calculate` returns the answer of a `simulation` or a `cost`;
-    None: not here.
+    `rollups` are the last ones that somebody looked at, `freezes` those that were read last, and `freezes_moved`
+    counts how often this process has changed some; `metrics_state` is how the server of metrics stood last.
+    `calculate` returns the answer of a `simulation` or a `cost`; None: not here.
     """
 
     ports: Ports
@@ -295,6 +296,7 @@ class ApiServices:
     rollups: RecentRollups = field(default_factory=RecentRollups)
     freezes: RecentFreezes = field(default_factory=RecentFreezes)
     freezes_moved: Callable[[], int] = _unmoved
+    metrics_state: MetricsState = field(default_factory=MetricsState)
 
 
 def services_of(request: Request) -> ApiServices:

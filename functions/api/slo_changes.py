@@ -93,17 +93,21 @@ def check_room(all_of_them: Sequence[Slo] | Sequence[FreezePolicy], limit: int, 
         raise Rejected(text, code="too_many", status=409)
 
 
-async def make_room(entries: KeyValues, all_of_them: Sequence[Slo] | Sequence[FreezePolicy], limit: int) -> None:
-    """Forget the one that was deleted longest ago, where there are as many deleted ones as there may be others."""
-    deleted = [one for one in all_of_them if not one.enabled]
+async def make_room(entries: KeyValues, known: Sequence[One], limit: int) -> Sequence[One]:
+    """Forget the one that was deleted longest ago, where there are as many deleted ones as there may be others.
+
+    Return those that are left.
+    """
+    deleted = [one for one in known if not one.enabled]
     if len(deleted) < limit:
-        return
+        return known
     oldest = min(deleted, key=lambda one: one.updated_at)
     if isinstance(oldest, Slo):
         await removed(entries, BUDGETS, oldest.slo_id)
         await removed(entries, definition.SPACE, oldest.slo_id)
     else:
         await removed(entries, freezing.SPACE, oldest.policy_id)
+    return [one for one in known if one is not oldest]
 
 
 async def later_if_not_now(work: Awaitable[object]) -> None:

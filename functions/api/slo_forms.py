@@ -15,8 +15,8 @@ from functions._core.slo.definition import Slo, SloForm
 from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezePolicy, FreezePolicyForm, FreezeScope
 from functions.api.actions import PRINTABLE
 
-MAX_RULES = 256 * 1024
-"""Characters of alert rules."""
+MAX_RULES = 512 * 1024
+"""Bytes of a body with alert rules."""
 
 
 def _schema_without_required(form: type[Model], handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -1,5 +1,6 @@
 """Service level objectives: made, changed, tested, and made of alert rules."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from fastapi import Query, Request, Response
 from functions._core.errors import Conflict, Rejected
 from functions._core.records.values import NAMESPACE, format_time, name_uuid
 from functions._core.slo import stored
+from functions._core.slo.alert_rules import slos_of_rules
 from functions._core.slo.budget import left_of, rounded
 from functions._core.slo.definition import MAX_SLOS, SPACE, Slo, SloForm, SloType
 from functions.api.access import acting
@@ -33,7 +35,7 @@ from functions.api.slo_changes import (
     tagged,
     with_fields,
 )
-from functions.api.slo_forms import SloChange, SloPage, SloTest
+from functions.api.slo_forms import MAX_RULES, ImportedSlos, RulesForm, SloChange, SloPage, SloTest
 from functions.api.slo_measuring import measured
 
 router = Routes(prefix="/api/v1/slos", tags=["slos"])
@@ -45,7 +47,10 @@ async def create_slo(
 ) -> Slo:
     """Make an SLO. Its name is unique among those of its service that are enabled."""
     form = await read_json(request, SloForm, limit=MAX_FORM)
-    return tagged(response, await made(services, form, who=acting(request, requested_by), why=why))
+    new, refused = await made(services, [form], who=acting(request, requested_by), why=why)
+    if refused:
+        raise refused[0]
+    return tagged(response, new[0])
 
 
 @router.get("", responses=problems(422))
@@ -72,6 +77,23 @@ async def list_slos(
     return SloPage(items=tuple(items), cursor=following)
 
 
+@router.post(
+    "/import/alerts", status_code=201, responses=problems(409, *BODY_PROBLEMS), openapi_extra=json_body(RulesForm)
+)
+async def import_alerts(
+    services: Services, request: Request, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
+) -> ImportedSlos:
+    """Make an SLO of each alert of a file of rules: target 0.999 over 30 days. Those whose names are taken are skipped.
+
+    What a value is about no parser knows: test each SLO that is made.
+    """
+    form = await read_json(request, RulesForm, limit=MAX_RULES)
+    forms = await asyncio.to_thread(slos_of_rules, form.rules)
+    who = acting(request, requested_by)
+    new, refused = await made(services, forms, who=who, why=why, dry_run=form.dry_run)
+    return ImportedSlos(items=tuple(new), skipped=tuple(map(str, refused)), dry_run=form.dry_run)
+
+
 @router.get("/{slo_id}", responses=problems(404))
 async def get_slo(services: Services, response: Response, slo_id: str) -> Slo:
     """Return an SLO, a deleted one, too."""
@@ -96,7 +118,8 @@ async def change_slo(
     new = _changed(known, given, if_match, now)
     others = [one for one in await stored.slos(services.ports.key_values) if one.slo_id != slo_id]
     if new.enabled:
-        _check_name(others, new)
+        if (taken := _taken(others, new)) is not None:
+            raise taken
         check_room(others, MAX_SLOS, "SLOs")
     await record(services, "change_slo", slo_id, who=acting(request, requested_by), why=why)
     entries = services.ports.key_values
@@ -153,27 +176,48 @@ async def test_slo(services: Services, slo_id: str) -> SloTest:
     )
 
 
-async def made(services: ApiServices, form: SloForm, *, who: str, why: str) -> Slo:
-    """Store an SLO and keep who made it; raise `Rejected`, status 409, for a name that is taken, or one too many."""
+async def made(
+    services: ApiServices, forms: Sequence[SloForm], *, who: str, why: str, dry_run: bool = False
+) -> tuple[Sequence[Slo], Sequence[Rejected]]:
+    """Store SLOs unless they are only tried, and keep who made them; return them, and why others were not made.
+
+    A name that is taken keeps no other from being made. Raises `Rejected`, status 409, before any is stored, when there
+    would be too many.
+    """
     entries, now = services.ports.key_values, services.ports.clock.now()
-    new = slo_from(form, now)
-    known = await stored.slos(entries)
-    if new.enabled:
-        _check_name(known, new)
-        check_room(known, MAX_SLOS, "SLOs")
-    await make_room(entries, known, MAX_SLOS)
-    await record(services, "create_slo", new.slo_id, who=who, why=why)
-    try:
-        await stored.put_new(entries, new)
-    except Conflict as taken:  # in the same millisecond
-        raise _name_taken(new) from taken
-    try:
-        others = [one for one in await stored.slos(entries) if one.slo_id != new.slo_id]
-        _check_name(others, new)
-        check_room(others, MAX_SLOS, "SLOs")
-    except Rejected:  # others were made at the same moment
-        await stored.removed(entries, SPACE, new.slo_id)  # of two of one name both may be refused
-        raise
+    known, new, refused = await stored.slos(entries), list[Slo](), list[Rejected]()
+    for form in forms:
+        one = slo_from(form, now)
+        if one.enabled and (taken := _taken((*known, *new), one)):
+            refused.append(taken)
+        else:
+            new.append(one)
+    check_room(known, MAX_SLOS, "SLOs", sum(one.enabled for one in new))
+    if dry_run:
+        return new, refused
+    for one in new:
+        known = await make_room(entries, known, MAX_SLOS)
+        await record(services, "create_slo", one.slo_id, who=who, why=why)
+        try:
+            await stored.put_new(entries, one)
+        except Conflict as same:  # made in the same millisecond
+            raise _name_taken(one) from same
+    return await _kept(services, new), refused
+
+
+async def _kept(services: ApiServices, new: Sequence[Slo]) -> Sequence[Slo]:
+    """Return SLOs that were stored just now, or take them back where others were made at the same moment.
+
+    Of two of one name both may be refused.
+    """
+    all_of_them = await stored.slos(services.ports.key_values)
+    for one in new:
+        others = [other for other in all_of_them if other.slo_id != one.slo_id]
+        taken = _taken(others, one) if one.enabled else None
+        if taken is not None:
+            for other in new:
+                await stored.removed(services.ports.key_values, SPACE, other.slo_id)
+            raise taken
     return new
 
 
@@ -200,14 +244,14 @@ async def enabled_slo(services: ApiServices, slo_id: str) -> Slo:
 def _changed(known: Slo, given: Mapping[str, Any], if_match: str | None, now: datetime) -> Slo:
     check_change(known, if_match)
     form = with_fields(SloForm, known, given)
-    own = {"slo_id": known.slo_id, "created_at": known.created_at, "managed_by": known.managed_by}
+    own: dict[str, Any] = {"slo_id": known.slo_id, "created_at": known.created_at, "managed_by": known.managed_by}
     return Slo(**{**dict(form), "slo_type": form.kind}, **own, updated_at=now)
 
 
-def _check_name(others: Sequence[Slo], new: Slo) -> None:
-    taken = any(one.enabled and (one.service_name, one.name) == (new.service_name, new.name) for one in others)
-    if taken:
-        raise _name_taken(new)
+def _taken(others: Sequence[Slo], new: Slo) -> Rejected | None:
+    """Return the refusal of a name that an SLO has which is enabled."""
+    named = any(one.enabled and (one.service_name, one.name) == (new.service_name, new.name) for one in others)
+    return _name_taken(new) if named else None
 
 
 def _name_taken(new: Slo) -> Rejected:

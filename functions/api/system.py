@@ -53,12 +53,16 @@ async def get_health(services: Services) -> HealthView:
 async def get_readiness(services: Services) -> dict[str, object]:
     """Return what is known of the platform's state; 503 while it cannot handle events.
 
-    Stored records that this process could not read are listed: the platform works without them.
+    Stored records that this process could not read are listed: the platform works without them. So it does without the
+    server of metrics, where one is named: budgets stay as they were.
     """
     state = {"ready": True, **await services.ready()}
     if not state["ready"]:
         members = {"state": state}
         raise Itemised("the platform cannot handle events now", code="not_ready", status=503, members=members)
+    metrics = await services.metrics_state.of(services.ports)
+    if metrics != "none":
+        state["metrics_server"] = metrics
     left_out = services.ports.set_aside.records()
     if left_out:
         state["unreadable_records"] = len(left_out)

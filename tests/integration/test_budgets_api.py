@@ -1,18 +1,22 @@
 """Error budgets over HTTP: the newest one, its course and where it is heading, burn rates, how all of them stand."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from functions._core.errors import FlowcError, Rejected, Unavailable
 from functions._core.records.values import format_time
 from functions._core.slo import stored
 from functions._core.slo.budget import ErrorBudget
 from functions._core.slo.definition import Slo
+from functions.api import metrics_state
 from tests.support.http_api import Api, problem_of, running_api
-from tests.support.slos import FORM, budget_at, put_budget
+from tests.support.slos import FORM, POLICY, budget_at, put_budget
 
 BUDGETS, SLOS = "/api/v1/budgets", "/api/v1/slos"
 JSON = {"content-type": "application/json"}
@@ -118,7 +122,9 @@ class TestHistory:
         slo = await an_slo(api)
         for minutes in range(7):
             await calculated(api, slo, 1 - minutes / 1000, timedelta(minutes=minutes, seconds=1))
-        path, seen, more = f"/{slo.slo_id}/history?aggregation=none&limit=3", [], ""
+        path = f"/{slo.slo_id}/history?aggregation=none&limit=3"
+        seen: list[float] = []
+        more: str | None = ""
         while more is not None:
             page = await get(api, f"{path}{more and f'&from={more}'}")
             seen += [one["remaining"] for one in page["items"]]
@@ -188,3 +194,115 @@ class TestHistory:
         slo = await an_slo(api)
         for span in ("to=0001-01-01T00:00:00Z", "from=9999-12-31T00:00:00Z&to=9999-12-31T23:59:59.999Z"):
             assert (await get(api, f"/{slo.slo_id}/history?{span}"))["items"] == []
+
+
+class TestMeasuring:
+    """Over a server of metrics that answers as it is told."""
+
+    class Server:
+        """The server."""
+
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+            self.answer: float | FlowcError | None = 0.994
+
+        async def value(self, query: str, _aggregation: object, _at: datetime | None = None) -> float | None:
+            self.asked.append(query)
+            if isinstance(self.answer, FlowcError):
+                raise self.answer
+            return self.answer
+
+    @pytest.fixture
+    async def server(self, api: Api) -> "TestMeasuring.Server":
+        server = self.Server()
+        services = api.app.state.services
+        ports = replace(services.ports, metrics_server=server)
+        api.app.state.services = replace(services, ports=ports)
+        api.world.platform.budgets._ports = ports  # noqa: SLF001 the settings name none here
+        return server
+
+    async def test_a_burn_rate_is_the_share_of_errors_as_a_multiple_of_the_allowed_one(
+        self, api: Api, server: Server
+    ) -> None:
+        slo = await an_slo(api, target=0.999, sli_query={"query": "good[{{window}}]"})
+        await put_budget(api.world.ports.key_values, budget_at(slo, api.world.ports.clock.now(), 0.9995))
+        found = await get(api, f"/{slo.slo_id}/burn-rate?window_hours=6")
+        assert (found["error_rate"], found["rate"], found["level"]) == (0.006, 6, "FAST")
+        left = datetime.fromisoformat(found["estimated_exhaustion"]) - datetime.fromisoformat(found["measured_at"])
+        assert (left, server.asked) == (timedelta(hours=60), ["good[6h]"])
+
+    async def test_a_test_measures_and_stores_nothing(self, api: Api, server: Server) -> None:
+        slo = await an_slo(api, window_days=7, sli_query={"query": "good[{{window}}]"})
+        found = await api.client.post(f"{SLOS}/{slo.slo_id}/test", headers=JSON)
+        assert (found.json()["sli_value"], found.json()["met"], found.json()["window_days"]) == (0.994, True, 7)
+        assert (found.json()["error_budget_remaining"], server.asked) == (40, ["good[7d]"])
+        problem_of(await api.client.get(f"{BUDGETS}/{slo.slo_id}"), 404, "unknown_budget")
+        rates = await an_slo(api, name="error rate", target=0.5, sli_query={"query": "bad"})
+        found = await api.client.post(f"{SLOS}/{rates.slo_id}/test", headers=JSON)
+        assert (found.json()["sli_value"], found.json()["met"]) == (0.006, False)
+
+    @pytest.mark.usefixtures("server")
+    async def test_without_the_cache_a_budget_is_measured_now_and_not_stored(self, api: Api) -> None:
+        slo = await an_slo(api, sli_query={"query": "good[{{window}}]"})
+        await calculated(api, slo, 0.99)
+        fresh = await get(api, f"/{slo.slo_id}?use_cache=false")
+        assert (fresh["error_budget_remaining"], fresh["status"], len(fresh["burn_rates"])) == (40, "WARNING", 3)
+        assert (await get(api, f"/{slo.slo_id}"))["error_budget_remaining"] == 0
+
+    @pytest.mark.usefixtures("server")
+    async def test_a_recalculation_is_a_new_budget_at_once_and_freezes(self, api: Api) -> None:
+        slo = await an_slo(api, sli_query={"query": "good"})
+        await api.client.post("/api/v1/policies", json={**POLICY, "trigger_threshold_percent": 50})
+        before = await calculated(api, slo, 1, HOUR)
+        answer = await api.client.post(f"{BUDGETS}/{slo.slo_id}/recalculate?requested_by=ada", headers=JSON)
+        assert (answer.status_code, answer.json()["error_budget_remaining"]) == (200, 40)
+        assert answer.json()["calculated_at"] > format_time(before.calculated_at)
+        assert (await get(api, f"/{slo.slo_id}"))["budget_id"] == answer.json()["budget_id"]
+        assert (await api.client.get("/api/v1/freeze-status/shop")).json()["frozen"] is True
+
+    @pytest.mark.parametrize(
+        ("answer", "status", "code"),
+        [
+            (None, 409, "no_data"),
+            (Unavailable("refused"), 504, "metrics_away"),
+            (Rejected("parse error", code="metrics_query_failed", status=502), 502, "metrics_query_failed"),
+            (7.0, 502, "metrics_query_failed"),
+        ],
+    )
+    async def test_what_the_server_says_is_told_and_the_last_budget_stays(
+        self, api: Api, server: Server, answer: float | FlowcError | None, status: int, code: str
+    ) -> None:
+        slo = await an_slo(api, sli_query={"query": "good"})
+        await calculated(api, slo, 0.998)
+        server.answer = answer
+        for method, path in (
+            ("POST", f"{SLOS}/{slo.slo_id}/test"),
+            ("POST", f"{BUDGETS}/{slo.slo_id}/recalculate"),
+            ("GET", f"{BUDGETS}/{slo.slo_id}/burn-rate"),
+            ("GET", f"{BUDGETS}/{slo.slo_id}?use_cache=false"),
+        ):
+            problem_of(await api.client.request(method, path, headers=JSON), status, code)
+        assert (await get(api, f"/{slo.slo_id}"))["error_budget_remaining"] == 80
+
+    async def test_the_platform_is_ready_and_says_how_the_server_stands(
+        self, api: Api, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(metrics_state, "FRESH", timedelta())
+        for answer, state in (
+            (1.0, "answers"),
+            (Unavailable("refused"), "away"),
+            (Rejected("no", code="metrics_query_failed", status=502), "refuses"),
+        ):
+            server.answer = answer
+            ready = await api.client.get("/ready")
+            assert (ready.status_code, ready.json()["metrics_server"]) == (200, state)
+        monkeypatch.undo()
+        before = len(server.asked)
+        await asyncio.gather(*(api.client.get("/ready") for _ in range(9)))
+        assert len(server.asked) == before, "who asks often does not ask the server"
+
+    async def test_a_deleted_slo_is_not_calculated(self, api: Api) -> None:
+        slo = await an_slo(api)
+        await api.client.delete(f"{SLOS}/{slo.slo_id}", headers=JSON)
+        recalculated = await api.client.post(f"{BUDGETS}/{slo.slo_id}/recalculate", headers=JSON)
+        problem_of(recalculated, 409, "slo_disabled")

@@ -195,7 +195,8 @@ class TestFreezes:
         same = events[0].triggered_at - DAY
         for number in range(3):
             await put_freeze(api.world.ports.key_values, freeze_of("x", same, event_id=f"same-{number}", lasted=HOUR))
-        seen, cursor = [], ""
+        seen: list[str] = []
+        cursor: str | None = ""
         while cursor is not None:
             answer = await api.client.get(f"{POLICIES}/freezes/history?limit=2{cursor and f'&cursor={cursor}'}")
             page = answer.json()

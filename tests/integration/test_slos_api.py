@@ -82,7 +82,8 @@ class TestSlos:
 
     async def test_slos_are_listed_in_pages(self, api: Api) -> None:
         ids = sorted([(await post(api, name=str(number)))["slo_id"] for number in range(5)])
-        seen, cursor = [], ""
+        seen: list[str] = []
+        cursor: str | None = ""
         while cursor is not None:
             page = (await api.client.get(f"{SLOS}?limit=2{cursor and f'&cursor={cursor}'}")).json()
             seen += [one["slo_id"] for one in page["items"]]
@@ -228,3 +229,42 @@ class TestPolicies:
         monkeypatch.setattr(freeze_policies, "MAX_POLICIES", 1)
         await post(api, POLICIES, POLICY)
         problem_of(await api.client.post(POLICIES, json={**POLICY, "name": "b"}), 409, "too_many")
+
+
+RULES = """
+groups:
+- name: shop
+  rules:
+  - alert: CheckoutLatency
+    expr: histogram_quantile(0.95, rate(x_bucket[5m])) > 0.2
+    labels: {service: shop}
+  - alert: CheckoutErrors
+    expr: sum(rate(errors[5m])) / sum(rate(all[5m])) > 0.01
+    labels: {service: shop}
+  - alert: CheckoutAvailability
+    expr: avg(up{job="shop"}) < 0.99
+    labels: {service: shop}
+  - record: shop:all
+    expr: sum(rate(all[5m]))
+"""
+
+
+class TestImport:
+    async def test_three_alerts_are_three_slos_with_the_types_that_their_names_say(self, api: Api) -> None:
+        tried = await api.client.post(f"{SLOS}/import/alerts", json={"rules": RULES, "dry_run": True})
+        assert (tried.status_code, len(tried.json()["items"]), await names(api)) == (201, 3, [])
+        answer = await api.client.post(f"{SLOS}/import/alerts?requested_by=ada", json={"rules": RULES})
+        assert (answer.status_code, answer.json()["skipped"]) == (201, [])
+        assert {(one["name"], one["slo_type"], one["target"]) for one in answer.json()["items"]} == {
+            ("CheckoutLatency", "LATENCY", 0.999),
+            ("CheckoutErrors", "ERROR_RATE", 0.999),
+            ("CheckoutAvailability", "AVAILABILITY", 0.999),
+        }
+        again = (await api.client.post(f"{SLOS}/import/alerts", json={"rules": RULES})).json()
+        assert (len(again["skipped"]), again["items"], len(await names(api))) == (3, [], 3)
+
+    @pytest.mark.parametrize("rules", ["", "- {", "groups: 7", "&a [*a, *a]", "\u0000", "groups: []"])
+    async def test_what_is_no_file_of_rules_is_refused(self, api: Api, rules: str) -> None:
+        answer = await api.client.post(f"{SLOS}/import/alerts", json={"rules": rules})
+        assert answer.status_code == 422, answer.text
+        assert await names(api) == []

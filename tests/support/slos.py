@@ -53,7 +53,7 @@ def freeze_of(
     **fields: Any,
 ) -> FreezeEvent:
     """Return a freeze that began at a moment; it has ended if it `lasted`."""
-    over = (
+    over: dict[str, Any] = (
         {} if lasted is None else {"resolved_at": at + lasted, "resolved_by": "budget", "resolve_reason": "it is over"}
     )
     return FreezeEvent(

@@ -176,7 +176,7 @@ async def add_point(entries: KeyValues, budget: ErrorBudget) -> None:
 async def course(entries: KeyValues, slo_id: str, since: datetime, until: datetime) -> Sequence[BudgetPoint]:
     """Return the calculations of an SLO from `since` up to and with `until`, the oldest first."""
     points: list[BudgetPoint] = []
-    after, last = _before(hour_key(slo_id, since)), hour_key(slo_id, until)
+    after, last = below(hour_key(slo_id, since)), hour_key(slo_id, until)
     while True:
         page = await entries.page(HISTORY, after, PAGE)
         for entry in page:
@@ -222,7 +222,7 @@ async def put_freeze(entries: KeyValues, event: FreezeEvent, version: int) -> in
 async def freeze_history(entries: KeyValues, since: datetime, until: datetime, limit: int) -> Sequence[FreezeEvent]:
     """Return up to `limit` freezes that began from `since` up to and with `until`, the oldest first."""
     found: list[FreezeEvent] = []
-    after, last = _before(format_time(since)), format_time(until) + "0"
+    after, last = below(format_time(since)), format_time(until) + "0"
     while len(found) < limit:
         page = await entries.page(FREEZE_HISTORY, after, PAGE)
         found += [one for entry in page if entry.key < last and (one := read_record(FreezeEvent, entry)) is not None]
@@ -295,7 +295,7 @@ def freeze_key(policy_id: str, target: str) -> str:
     return f"{policy_id}/{target}"
 
 
-def _before(key: str) -> str:
+def below(key: str) -> str:
     """Return a text below a key, with nothing of our keys in between."""
     return key[:-1] + chr(ord(key[-1]) - 1) + "~"
 
