@@ -50,7 +50,8 @@ APPLIED, DELETED = "neural-hive.resource.applied", "neural-hive.resource.deleted
 BODY: Mapping[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "Also `application/yaml`: the same document as YAML",
+        # A sentence says so: generators of clients warn of a media type that they cannot write.
+        "description": "Also `application/yaml`: the same document in YAML",
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
