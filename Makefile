@@ -58,7 +58,7 @@ $(sam): infra/requirements/sam.txt | $(ready)
 demo: $(ready) ## start everything, submit the sample decision and watch it complete
 	@.venv/bin/flowc demo
 
-test: $(ready) $(emulators) $(browser) $(monitoring) ## run all tests but the slow ones
+test: $(ready) $(emulators) $(browser) ## run all tests but the slow ones
 	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
 test-slow: $(ready) $(emulators) $(clients) $(browser) $(monitoring) ## run the slow tests

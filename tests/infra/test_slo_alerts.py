@@ -108,6 +108,7 @@ def test_there_are_fifteen_in_four_groups_and_each_is_seen_to_fire_and_not_to_fi
     )
 
 
+@pytest.mark.slow
 def test_prometheus_fires_each_when_it_should(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(sla_rules_file())
     document = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [*map(promtool_case, CASES)]}
@@ -193,6 +194,7 @@ def test_alerts_about_an_slo_carry_its_label() -> None:
     assert named == {"CriticalBudgetExhausted", "HighBurnRateFast", "HighBurnRateSlow"}
 
 
+@pytest.mark.slow
 async def test_a_real_alertmanager_reads_the_route_and_only_alerts_with_the_label_fit(tmp_path: Path) -> None:
     config = yaml.safe_load(alertmanager_file())
     route, people = config["route"]["routes"]

@@ -299,6 +299,7 @@ async def test_without_a_secret_nobody_is_believed(api: Api) -> None:
     problem_of(await send(api, message(alert())), 503, "no_alert_secret")
 
 
+@pytest.mark.slow
 async def test_an_alert_of_a_real_alertmanager_freezes_by_a_real_prometheus(tmp_path: Path) -> None:
     settings = {"FLOWC_API_KEY": KEY, "FLOWC_ALERT_WEBHOOK_SECRET": ALERT_SECRET}
     quick = {"group_wait": "0s", "group_interval": "1s", "group_by": ["slo", "service"]}

@@ -40,6 +40,7 @@ async def fire(url: str, *alerts: dict[str, str]) -> None:
         assert (await client.post("/api/v2/alerts", json=posted)).status_code == 200
 
 
+@pytest.mark.slow
 async def test_alerts_are_found_and_silenced_at_a_real_alertmanager(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     async with alertmanager(tmp_path, QUIET) as url, asking(url) as alerts:

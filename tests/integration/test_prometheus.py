@@ -221,6 +221,7 @@ def test_the_first_of_several_is_the_first_by_its_labels() -> None:
     assert aggregated(found, Aggregation.LAST) == aggregated(found[::-1], Aggregation.RATIO) == 0.1
 
 
+@pytest.mark.slow
 async def test_a_real_prometheus_answers_at_any_moment(tmp_path: Path) -> None:
     begin = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
     lines = ["# TYPE requests counter"]

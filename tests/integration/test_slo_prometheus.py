@@ -47,6 +47,7 @@ def seen(client: httpx.AsyncClient, query: str, value: float) -> Callable[[], Aw
     return probe
 
 
+@pytest.mark.slow
 async def test_prometheus_and_the_own_history_agree(tmp_path: Path) -> None:
     async with Loopback() as placeholder:
         port = placeholder.port  # kept free until the platform listens on it

@@ -100,6 +100,7 @@ COURSES: dict[str, tuple[list[tuple[int, int]], dict[int, tuple[str, ...]]]] = {
 """Minutes and errors in each of them, of 10,000 requests; minutes, and which alerts fire then."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("course", COURSES)
 def test_the_alerts_fire_when_those_of_sloth_do(course: str, tmp_path: Path) -> None:
     parts, expected = COURSES[course]
@@ -150,6 +151,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_changes_nothing_but_itself(name: str, tmp_path: Path) -> None:
     text = rules_of([slo(name=name, service_name=name)])
@@ -160,6 +162,7 @@ def test_a_name_changes_nothing_but_itself(name: str, tmp_path: Path) -> None:
     assert "9 rules found" in promtool(tmp_path, "check", "rules", "rules.yaml")
 
 
+@pytest.mark.slow
 def test_prometheus_shows_a_name_as_it_is(tmp_path: Path) -> None:
     named = slo(name="{{ query `up` }}", service_name='{{ $labels.slo }} "x"', sli_query={"query": "vector(1) # {{}}"})
     (tmp_path / "rules.yaml").write_text(rules_of([named]))
@@ -186,6 +189,7 @@ def test_a_share_of_what_is_good_becomes_an_error_rate(kind: str, aggregation: s
     ]
 
 
+@pytest.mark.slow
 def test_slos_that_are_off_or_need_no_prometheus_have_no_rules(tmp_path: Path) -> None:
     own = slo(sli_query={"history": {"measure": "flow_success"}})
     text = rules_of([own, slo(enabled=False)])
