@@ -232,3 +232,24 @@ async def test_the_hot_list_is_the_second_tab_of_what_is_stuck(person: Person, p
     await row.get_by_role("link", name=mark).click()
     await expect(page).to_have_url(re.compile("/console/tickets/"))
     await platform.send(f"/api/v1/flows/{flow_id}/cancel")
+
+
+async def test_an_objective_of_a_document_is_changed_there_and_a_query_without_a_server_says_what_to_do(
+    person: Person, platform: Platform
+) -> None:
+    person.expect_refusals()
+    service, query = f"gate-{uuid4().hex[:8]}", f'sum(rate(good{{a="{ATTACK}"}}[{{{{window}}}}]))'
+    spec = {"name": service, "serviceName": service, "target": 0.9999, "sliQuery": {"query": query}}
+    kind = {"apiVersion": "neural-hive.io/v1", "kind": "SLODefinition", "metadata": {"name": service}}
+    status, _ = await platform.call("PUT", f"/api/v1/resources/SLODefinition/{service}", {**kind, "spec": spec})
+    assert status == 201
+    page = await person.tab(f"/console/slos?service={service}")
+    await page.get_by_role("link", name=service, exact=True).click()
+    main = page.get_by_role("main")
+    await expect(main).to_contain_text(f"Made from the document SLODefinition/{service}: change that.")
+    await expect(main).to_contain_text(query)
+    await expect(main).to_contain_text("99.99% in 30 days")
+    await expect(page.get_by_role("button", name="Disable")).to_have_count(0)
+    await page.get_by_role("button", name="Recalculate").click()
+    await dialog(page).get_by_role("button", name="Recalculate").click()
+    await expect(dialog(page).get_by_role("alert")).to_contain_text("set FLOWC_PROMETHEUS_URL")

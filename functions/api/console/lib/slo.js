@@ -36,13 +36,13 @@ export const forbids = ({ actions }) => actions.map((action) => [badge(action ==
 export const resolve = (one, done) => doing('Resolve', { title: 'End this freeze', text: [h('p.text', one.trigger_reason), 'Its policy does not freeze again before the budget has recovered.'],
   fields: [{ ...REASON, required: true }], done, run: (values) => api.post(path`policies/freezes/${one.event_id}/resolve`, values).then(() => `${one.policy_name}: the freeze has ended`) });
 
-/** Freezes that last, with a button to end each; `more` are columns. */
+/** Freezes that last, with a button to end each, which on a small screen is in the first column; `more` are columns. */
 export const freezes = (items, done, more = []) => table([
-  ['Frozen', (one) => [frozen(one), h('div.small', forbids(one))]],
+  ['Frozen', (one) => [frozen(one), h('div.small', forbids(one)), h('div.thin', resolve(one, done))]],
   ['Why', (one) => h('span.text', one.trigger_reason), 'say'],
   ['Since', (one) => since(one.triggered_at), 'nowrap'],
   ...more,
-  ['Action', (one) => resolve(one, done)],
+  ['Action', (one) => resolve(one, done), 'wide'],
 ], items, (one) => ({ key: one.event_id, href: to.slo(one.slo_id) }), 'Freezes that last');
 
 export const ended = (items) => table([
@@ -57,7 +57,7 @@ export const ended = (items) => table([
 const HELP = {
   no_data: 'An end of what it counts has to come first: a flow or a ticket; of a query, a sample. `flowc slo test` tries it out.',
   metrics_away: 'Look whether Prometheus runs, and whether FLOWC_PROMETHEUS_URL is its address.',
-  metrics_query_failed: 'Prometheus refuses the query: `flowc slo update` changes it, `flowc slo test` tries it out.',
+  metrics_query_failed: '`flowc slo update` changes the query, `flowc slo test` tries it out.',
   slo_exists: 'Disable or rename that one first.', policy_exists: 'Disable or rename that one first.',
 };
 

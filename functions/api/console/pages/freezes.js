@@ -16,15 +16,17 @@ function looks({ slo_selector: { labels, slo_ids: ids } }) {
   return named.length || ids.length ? [named.length > 0 && ['those with', named], ids.length > 0 && ` ${counted(ids.length, 'objective')} by id`] : 'those of its target';
 }
 
+const change = (one, done) => switching(one, path`policies/${one.policy_id}`, { done, texts: ['It is evaluated no more, and what it has frozen is free.', 'It is evaluated at once, and freezes where little is left.'],
+  preview: () => touched((freeze) => freeze.policy_id === one.policy_id, 'These freezes end:', 'It has frozen nothing now.') });
+
 const policies = (items, done) => table([
-  ['Policy', (one) => [h('b.text', one.name), one.description && h('div.small.soft.text', one.description)], 'say'],
+  ['Policy', (one) => [h('b.text', one.name), one.description && h('div.small.soft.text', one.description), h('div.thin', change(one, done))], 'say'],
   ['State', (one) => badge(one.enabled ? 'ok' : 'plain', one.enabled ? 'enabled' : 'disabled')],
   ['Freezes', (one) => [frozen(one), h('div.small', forbids(one))]],
   ['At', (one) => `${one.trigger_threshold_percent} %`, 'nowrap'],
   ['Frees at', (one) => [`${one.unfreeze_threshold_percent} %`, h('div.small.soft', one.auto_unfreeze ? 'by itself' : 'by a person', one.min_duration_seconds > 0 && `, after ${span(one.min_duration_seconds * 1000)}`)], 'nowrap'],
   ['Looks at', looks, 'wide'],
-  ['Action', (one) => switching(one, path`policies/${one.policy_id}`, { done, texts: ['It is evaluated no more, and what it has frozen is free.', 'It is evaluated at once, and freezes where little is left.'],
-    preview: () => touched((freeze) => freeze.policy_id === one.policy_id, 'These freezes end:', 'It has frozen nothing now.') })],
+  ['Action', (one) => change(one, done), 'wide'],
 ], items, (one) => ({ key: one.policy_id }), 'Policies');
 
 export const page = {
@@ -42,7 +44,7 @@ export const page = {
     h('h2', 'Policies'),
     known.length ? policies(known, ctx.reload) : empty('No policy has been made', 'A policy freezes a service, a namespace or everything when little of an error budget is left, and frees it when the budget has recovered. To make one:', h('pre', EXAMPLE)),
     h('div.row', h('h2.grow', 'Past freezes'), field('In the last', select(DAYS, days, (chosen) => ctx.set({ days: chosen, cursor: '' })))),
-    past.items.length ? ended(past.items) : empty('No freeze has ended in this time'),
+    past.items.length ? ended(past.items) : empty(past.cursor ? 'None on this page' : 'No freeze has ended in this time'),
     pager(ctx, past.cursor),
   ],
 };
