@@ -69,6 +69,7 @@ COMMANDS = [
     ("retry",),
     ("reassign",),
     ("skip",),
+    ("freeze-exception",),
     ("events",),
     ("audits",),
     ("inbox",),
