@@ -298,6 +298,29 @@ async def test_two_who_enforce_at_once_begin_one_freeze(world: World) -> None:
     assert len(await world.history()) == 1
 
 
+async def test_a_target_that_hears_of_a_beginning_after_its_end_is_told_the_end_again(world: World) -> None:
+    await put(world.ports, slo(), policy())
+    await world.left(10)
+
+    class Late(Cluster):
+        """Applies a freeze only after another process has ended it."""
+
+        async def apply(self, event: FreezeEvent) -> None:
+            await world.enforce()
+            await world.left(90)
+            world.clock.move(60)
+            assert await world.enforce() == [("budget", True)]
+            await world.cluster.apply(event)
+
+    await enforce(replace(world.ports, freeze_target=Late()), None, world.tell)
+    assert len(world.cluster.frozen) == 1
+    await world.enforce()
+    assert world.cluster.frozen == set()
+    [freeze] = await stored.freezes(world.ports.key_values)
+    assert freeze[0].applied
+    assert len(set(world.told)) == 2
+
+
 class Dies(Exception):
     """The process."""
 

@@ -179,8 +179,18 @@ class _Enforcing:
             await self._tell(event)
             done = event.but(applied=True)
             return done, await stored.put_freeze(self._entries, done, version)
-        except (Conflict, Unavailable):
-            return event, version  # whoever was first does it, or the next round
+        except Conflict:
+            await self._tell_again(event)  # whoever was first has done it
+        except Unavailable:
+            pass  # the next round does it
+        return event, version
+
+    async def _tell_again(self, late: FreezeEvent) -> None:
+        """Have the next round tell the target what stands, if it has heard of something older after that."""
+        last, version = await stored.freeze(self._entries, late.policy_id, late.target)
+        if last is not None and last.applied and (last.event_id, last.active) != (late.event_id, late.active):
+            with suppress(Conflict):
+                await stored.put_freeze(self._entries, last.but(applied=False), version)
 
 
 def _why(policy: FreezePolicy, *, orphaned: bool) -> tuple[str, str]:
