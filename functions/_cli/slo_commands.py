@@ -11,11 +11,13 @@ from functions._cli.admission_commands import admission
 from functions._cli.console import run
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
 from functions._cli.slo_words import By, Service, SloName, Why, milliseconds, pairs, span
+from functions._cli.what_if_command import what_if
 
 slo = typer.Typer(
     help="Say what is good enough: service level objectives (SLOs).", no_args_is_help=True, rich_markup_mode=None
 )
 slo.add_typer(admission, name="admission")
+slo.command("what-if")(what_if)
 
 MANY: Any = []  # Typer's way
 

@@ -1,11 +1,12 @@
 """The console: static files for a browser, at `/` and below `/console/`. They hold no data; that comes from the API.
 
-Whoever asks gets them without a credential, as the page has to ask for it. Every file is read once and kept; a path
-is looked up among those, so none leads out of the folder.
+Whoever asks gets them without a credential, as the page has to ask for it. Every file is read and compressed once and
+kept; a path is looked up among those, so none leads out of the folder.
 """
 
 import asyncio
 import gzip
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -42,14 +43,27 @@ HEADERS = {
 """No script but the console's own, nothing from another host, and no other page around it."""
 
 
+LONGEST_HEADER = 1_000
+"""Characters of a header that are read; what is longer counts as not sent."""
+
+WEIGHT = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The bytes of a file in one encoding, and their ETag: each encoding has its own, as caches may hold both."""
+
+    content: bytes
+    etag: str
+
+
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it is sent: its media type, its bytes, the same compressed, and the ETag of both."""
+    """A file as it is sent: its media type, as it is and compressed."""
 
     media_type: str
-    content: bytes
-    compressed: bytes
-    etag: str
+    plain: Sent
+    compressed: Sent
 
 
 @cache
@@ -60,8 +74,9 @@ def files() -> Mapping[str, File]:
         media_type = TYPES.get(path.suffix)
         if media_type is not None:
             content = path.read_bytes()
-            etag = f'"{sha256(content).hexdigest()[:20]}"'
-            found[path.relative_to(FOLDER).as_posix()] = File(media_type, content, gzip.compress(content), etag)
+            name = sha256(content).hexdigest()[:20]
+            compressed = Sent(gzip.compress(content, mtime=0), f'"{name}-gzip"')
+            found[path.relative_to(FOLDER).as_posix()] = File(media_type, Sent(content, f'"{name}"'), compressed)
     return found
 
 
@@ -91,10 +106,30 @@ async def _answer(request: Request, path: str) -> Response:
     file = (await asyncio.to_thread(files)).get(path)
     if file is None:
         raise not_found("file", path)
-    headers = {**HEADERS, "etag": file.etag}
-    if file.etag in request.headers.get("if-none-match", ""):
+    packed = takes_gzip(_header(request, "accept-encoding"))
+    sent = file.compressed if packed else file.plain
+    headers = {**HEADERS, "etag": sent.etag}
+    known = {tag.strip().removeprefix("W/") for tag in _header(request, "if-none-match").split(",")}
+    if not known.isdisjoint({sent.etag, "*"}):
         return Response(status_code=304, headers=headers)
-    content = file.content
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        content, headers["content-encoding"] = file.compressed, "gzip"
-    return Response(content, headers=headers, media_type=file.media_type)
+    if packed:
+        headers["content-encoding"] = "gzip"
+    return Response(sent.content, headers=headers, media_type=file.media_type)
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding wants gzip at least as much as no encoding; a part that cannot be read is left out."""
+    weights: dict[str, float] = {}
+    for part in accepted.lower().split(","):
+        coding, separator, parameter = map(str.strip, part.partition(";"))
+        weight = WEIGHT.fullmatch(parameter)
+        if weight or not separator:
+            weights[coding] = float(weight[1]) if weight else 1.0
+    wanted = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
+    return wanted > 0 and wanted >= weights.get("identity", 0.0)
+
+
+def _header(request: Request, name: str) -> str:
+    """Return a header, which may have come in several lines, as one."""
+    text = ",".join(request.headers.getlist(name))
+    return text if len(text) <= LONGEST_HEADER else ""

@@ -152,6 +152,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "POST /api/v1/webhooks/pipeline-completed": EVERYBODY,
     "POST /webhooks/alertmanager": EVERYBODY,
     "GET /api/v1/slos/rules": READ,
+    "POST /api/v1/slos/what-if": READ,
     "GET /api/v1/plans": READ,
     "GET /api/v1/plans/{name}/versions": READ,
     "GET /api/v1/plans/{name}/versions/{version}": READ,

@@ -145,6 +145,24 @@ class Watchers:
             self._clients += Counter()  # forgets those who follow no more
 
 
+class OneAtATime:
+    """Work that takes long: one piece at a time in this process."""
+
+    def __init__(self) -> None:
+        self._busy = False
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Be the one for as long as the context is open; raise `Rejected`, status 429, while another one is."""
+        if self._busy:
+            raise Rejected("another calculation runs; try again in a few seconds", code="busy", status=429)
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+
 class SignInOffer(Protocol):
     """What a person's browser has to know to sign in at the identity provider."""
 
@@ -258,8 +276,8 @@ class ApiServices:
     `hosts` (lower case); None lets them name any. `limiter` counts the requests of each client; None: nobody is
     limited. `origins` (scheme://host, with a port that is not the scheme's) are those of web pages that are the
     platform's own. `ended` returns when a flow may have ended, or `REGISTRY` changed, after the given seconds at the
-    latest. `watchers` counts those who follow the registry, `followers` those who follow
-    flows, whom `changes` tells; `calls` fetches what others offer. `up_since` returns
+    latest. `watchers` counts those who follow the registry, `followers` those who follow flows, whom `changes` tells;
+    `replays` are policies that are tried on the history; `calls` fetches what others offer. `up_since` returns
     when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
     its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
     known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
@@ -301,6 +319,7 @@ class ApiServices:
     watchers: Watchers = field(default_factory=Watchers)
     followers: Watchers = field(default_factory=partial(Watchers, MAX_FOLLOWERS, MAX_FOLLOWERS // 2))
     changes: ChangeFeed = field(default_factory=ChangeFeed)
+    replays: OneAtATime = field(default_factory=OneAtATime)
     calls: Calls | None = None
     arm: Callable[[datetime], None] = _unarmed
     state: Callable[[], ProcessState] = ProcessState

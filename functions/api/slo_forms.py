@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, RootModel, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, RootModel, StrictBool, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from functions._core.records.record import Record
-from functions._core.records.values import JsonObject, Model, Timestamp
+from functions._core.records.values import JsonObject, Model, Timestamp, WholeNumber
 from functions._core.slo.admission import AdmissionPolicyForm
 from functions._core.slo.budget import BudgetStatus, BurnLevel, ErrorBudget
 from functions._core.slo.course import CoursePoint, Grouping, Trends
-from functions._core.slo.definition import Slo, SloForm
+from functions._core.slo.definition import MAX_WINDOW_DAYS, Slo, SloForm
 from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezePolicy, FreezePolicyForm, FreezeScope
 from functions.api.actions import PRINTABLE
 
@@ -71,6 +71,30 @@ class ResolveForm(Model):
     """The reason, for the history and for everybody whom it concerns."""
 
 
+class WhatIfForm(Model):
+    """The policy that is to be tried on the history, one of the four. A field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    days: WholeNumber = Field(default=7, ge=1, le=MAX_WINDOW_DAYS)
+    """How many days, up to now."""
+    policy: AdmissionPolicyForm | None = None
+    """An admission policy; nothing of it is stored."""
+    policy_name: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    """An admission policy that is stored."""
+    freeze_policy: FreezePolicyForm | None = None
+    """A freeze policy; nothing of it is stored."""
+    freeze_policy_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """A freeze policy that is stored, by its id."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "WhatIfForm":
+        given = (self.policy, self.policy_name, self.freeze_policy, self.freeze_policy_id)
+        if sum(one is not None for one in given) != 1:
+            raise ValueError("exactly one of policy, policy_name, freeze_policy and freeze_policy_id is to be tried")
+        return self
+
+
 SLO_FORMS: tuple[type[BaseModel], ...] = (
     SloForm,
     SloChange,
@@ -79,6 +103,7 @@ SLO_FORMS: tuple[type[BaseModel], ...] = (
     PolicyChange,
     ResolveForm,
     AdmissionPolicyForm,
+    WhatIfForm,
 )
 """What bodies of these routes are."""
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from playwright.async_api import Page, expect
 
@@ -13,7 +14,11 @@ from tests.support.processes import Platform
 from tests.support.world import decision, task
 
 ROUTE = re.compile(r"^  \['([^']+)', '[^']+', '\w*'(?:, '(\w+)')?\],$", re.MULTILINE)
-TABS = ("graph", "timeline", "history", "data", "compare")
+TABS = {"flow": ("graph", "timeline", "history", "data", "compare"), "stuck": ("", "hot")}
+"""Tabs of a page, by its module."""
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that names of SLOs and policies, and reasons, cannot have."""
 
 
 def modules() -> Mapping[str, str]:
@@ -29,14 +34,15 @@ class Shown:
     flow_id: str
     ticket_id: str
     worker_id: str
+    slo_id: str
 
     def pages(self) -> Sequence[str]:
-        """Return the addresses of all pages, those of a flow with each of its tabs."""
-        ids = {":flow_id": self.flow_id, ":ticket_id": self.ticket_id, ":worker_id": self.worker_id}
+        """Return the addresses of all pages, those with tabs with each of them."""
+        ids = {f":{name}": getattr(self, name) for name in ("flow_id", "ticket_id", "worker_id", "slo_id")}
         found = []
         for address, module in modules().items():
             path = "/console/" + re.sub(r":\w+", lambda name: ids[name[0]], address)
-            found += [f"{path}?tab={tab}" for tab in TABS] if module == "flow" else [path]
+            found += [f"{path}?tab={tab}" for tab in TABS[module]] if module in TABS else [path]
         return found
 
 
@@ -61,7 +67,36 @@ async def something(platform: Platform, text: str = "release", **more: Any) -> S
     again = {name: value for name, value in more.items() if name not in {"decision_id", "plan_id"}}
     await platform.submit(decision(asked, task("stuck", required_capabilities=["none"]), **again))
     ticket = (await platform.tickets(flow_id))["second"]
-    return Shown(flow_id, ticket["ticket_id"], ticket["worker_id"] or "worker-1")
+    return Shown(flow_id, ticket["ticket_id"], ticket["worker_id"] or "worker-1", await spent(platform, text))
+
+
+async def spent(platform: Platform, text: str) -> str:
+    """Let an SLO be spent, with a freeze that lasts and one that a person has ended; return its id. A flow has failed.
+
+    The freezes forbid nothing.
+    """
+    service = f"{uuid4().hex[:8]} {CONTROL.sub('', text)[:180]}"
+    words = {"labels": {"team": service}, "description": text[:2000], "name": service}
+    query = {"metric_name": service, "history": {"measure": "flow_success"}}
+    slo = {
+        **words,
+        "service_name": service,
+        "target": 0.9999,
+        "sli_query": query,
+        "component": service,
+        "layer": service,
+    }
+    slo_id = (await platform.send("/api/v1/slos", slo))["slo_id"]
+    for number in range(2):
+        name = f"{number} {service}"
+        policy = {**words, "name": name, "scope": "SERVICE", "target": service, "actions": ["ALERT_ONLY"]}
+        await platform.send("/api/v1/policies", {**policy, "slo_selector": {"slo_ids": [slo_id]}})
+    await platform.send(f"/api/v1/budgets/{slo_id}/recalculate")
+    lasting = (await platform.get("/api/v1/policies/freezes/active", service_name=service))["items"]
+    ended = next(one for one in lasting if one["policy_name"].startswith("1 "))
+    told = {"reason": service, "requested_by": service}
+    await platform.send(f"/api/v1/policies/freezes/{ended['event_id']}/resolve", told)
+    return str(slo_id)
 
 
 async def settled(person: Person, page: Page, path: str) -> None:

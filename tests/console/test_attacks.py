@@ -24,6 +24,9 @@ HIDDEN = "invoice\u202egnp.exe\u2066 zero\u200bwidth \u0007bell \U0001f3f4 e\u03
 ELEMENTS = ", ".join(f"main {name}" for name in ("img", "script", "iframe", "object", "embed", "image", "[onerror]"))
 """Elements that only markup of an attack would make."""
 
+LEVELS = {"slos": {"text", "service", "status"}, "freezes": {"days", "cursor"}}
+"""What the pages of service levels and freezes take from their query."""
+
 
 async def is_harmless(page: Page) -> None:
     """Look at all that a page shows: every part open, every row under the mouse."""
@@ -54,7 +57,9 @@ async def test_no_text_of_a_decision_a_worker_or_an_output_becomes_markup(person
         await is_harmless(page)
         if "onerror=" in await page.get_by_role("main").inner_text():
             seen.add(path.partition("?")[0].split("/")[2])
-    assert {"flows", "tickets", "inbox"} & {one.split("/")[2].partition("?")[0] for one in shown.pages()} <= seen
+    assert {"flows", "tickets", "inbox", "slos", "freezes"} & {
+        one.split("/")[2].partition("?")[0] for one in shown.pages()
+    } <= seen
 
 
 async def test_a_worker_may_be_called_anything(person: Person, platform: Platform) -> None:
@@ -90,9 +95,9 @@ async def test_what_people_say_with_a_command_is_text_too(person: Person, platfo
 async def test_a_query_cannot_write_the_page(person: Person, platform: Platform) -> None:
     person.expect_refusals()
     page = await person.tab("/console/flows")
-    for name in ("text", "label", "status", "plan", "since", "tab", "cursor", "kind"):
-        for path in ("flows", "inbox", "audit", "incidents", "workers", "dead-letters", "settings"):
-            if path == "flows" or name in {"tab", "cursor", "kind"}:
+    for name in ("text", "label", "status", "plan", "since", "tab", "cursor", "kind", "service", "days"):
+        for path in ("flows", "inbox", "audit", "incidents", "workers", "dead-letters", "settings", *LEVELS):
+            if path == "flows" or name in LEVELS.get(path, {"tab", "cursor", "kind"}):
                 await page.goto(f"{person.url}/console/{path}?{name}={MARKUP.replace('#', '%23').replace('&', '%26')}")
                 await expect(page.locator("main h1, main [role=alert]").first).to_be_visible()
                 await is_harmless(page)

@@ -1,15 +1,20 @@
 """The files of the console: who gets them and with which headers, and what may not be in them."""
 
 import asyncio
+import gzip
 import re
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 
-from functions.api.console_files import FOLDER, TYPES, files
+from functions._hosts.aws.environment import gateway
+from functions.api.console_files import FOLDER, TYPES, files, install
 from tests.conftest import ROOT
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.processes import Platform
@@ -17,7 +22,10 @@ from tests.support.processes import Platform
 KEY = "k" * 40
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 LARGEST = 150_000
-"""Bytes of all files together; a browser gets half of it, compressed."""
+"""Bytes of all files together as a browser receives them, which takes them compressed."""
+
+LARGEST_ON_DISK = 175_000
+"""Bytes of all files together as they are."""
 
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
 CONTENTS = {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in FILES}
@@ -27,6 +35,20 @@ IN_SESSION = pytest.mark.asyncio(loop_scope="session")
 
 def names(path: Path) -> str:
     return path.relative_to(FOLDER).as_posix()
+
+
+def through_lambda(app: FastAPI, accepted: str) -> Any:
+    """Return the answer to a request for `app.js` that the gateway of AWS passes on."""
+    http = {"method": "GET", "path": "/console/app.js", "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"}
+    context = {"http": http, "stage": "$default"}
+    headers = {"accept-encoding": accepted, "host": "flow.example"}
+    event = {"version": "2.0", "rawPath": http["path"], "rawQueryString": "", "headers": headers}
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)  # Mangum runs in the current one of its thread
+    try:
+        return gateway(app)({**event, "requestContext": context, "isBase64Encoded": False}, None)
+    finally:
+        loop.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -70,13 +92,62 @@ class TestServed:
         assert (await api.client.get("/console/style.css", headers=known)).status_code == 200
         assert (await api.client.head("/console/app.js")).content == b""
 
-    async def test_a_file_is_compressed_for_those_who_take_it(self, api: Api) -> None:
-        zipped = await api.client.get("/console/style.css", headers={"accept-encoding": "gzip"})
+    @pytest.mark.parametrize(
+        "accepted",
+        ["gzip", "GZIP", "gzip, deflate, br, zstd", "x-gzip", "*", "br;q=1, gzip;q=0.5", "gzip;q=0.001", "gzip ; q=1"],
+    )
+    async def test_a_file_is_compressed_for_those_who_take_it(self, api: Api, accepted: str) -> None:
+        zipped = await api.client.get("/console/style.css", headers={"accept-encoding": accepted})
+        assert zipped.headers["content-encoding"] == "gzip"
+        assert int(zipped.headers["content-length"]) < len(CONTENTS["style.css"]) / 2
+        assert zipped.content == CONTENTS["style.css"]
+        assert "accept-encoding" in zipped.headers["vary"]
+
+    @pytest.mark.parametrize(
+        "accepted",
+        [
+            *("", "identity", "br", "gzip;q=0", "gzip;q=0.000", "*;q=0", "gzip;q=0, *", "identity, gzip;q=0.5"),
+            *("gzip;q=2", "gzip;q=-1", "gzip;q=nan", "gzip;q=1e9", "gzip;level=9", "gzip;q=1;q=0", "gzipped", "g zip"),
+            *(";", ",,,;;;q=", "q=1", ";q=1", b"\x00gzip", "gz\u0131p".encode(), "gzip\xff".encode("latin-1")),
+            *("gzip," * 5_000, "gzip" + ";" * 20_000, "gzip;q=0." + "0" * 20_000, "a;q=1," * 3_000),
+        ],
+        ids=lambda value: str(value)[:24].encode("unicode_escape").decode(),
+    )
+    async def test_an_odd_accept_encoding_gets_the_file_as_it_is(self, api: Api, accepted: str | bytes) -> None:
+        """No header costs more than its length."""
+        headers = [(b"accept-encoding", accepted if isinstance(accepted, bytes) else accepted.encode())]
+        for name in ("style.css", "app.js"):
+            answer = await api.client.get(f"/console/{name}", headers=headers)
+            assert (answer.status_code, answer.content) == (200, CONTENTS[name])
+            assert "content-encoding" not in answer.headers
+            assert "accept-encoding" in answer.headers["vary"]
+
+    async def test_several_lines_count_as_one_and_each_encoding_has_its_own_etag(self, api: Api) -> None:
+        lines = [("accept-encoding", "br"), ("accept-encoding", "gzip")]
+        zipped = await api.client.get("/console/style.css", headers=lines)
         plain = await api.client.get("/console/style.css", headers={"accept-encoding": "identity"})
         assert zipped.headers["content-encoding"] == "gzip"
-        assert "content-encoding" not in plain.headers
-        assert zipped.content == plain.content
-        assert "accept-encoding" in zipped.headers["vary"]
+        assert zipped.headers["etag"] != plain.headers["etag"]
+        for mine, other, accepted in ((zipped, plain, "gzip"), (plain, zipped, "identity")):
+            asked = {"accept-encoding": accepted, "if-none-match": other.headers["etag"]}
+            assert (await api.client.get("/console/style.css", headers=asked)).content == plain.content
+            for known in (mine.headers["etag"], f'"a", W/{mine.headers["etag"]}', "*"):
+                again = await api.client.get("/console/style.css", headers={**asked, "if-none-match": known})
+                assert (again.status_code, again.content) == (304, b"")
+                assert again.headers["vary"] == plain.headers["vary"]
+        for unknown in ('"', "a" * 3_000, mine.headers["etag"][:-2], '""', ",,,"):
+            asked = {"accept-encoding": "identity", "if-none-match": unknown}
+            assert (await api.client.get("/console/style.css", headers=asked)).status_code == 200
+
+    async def test_lambda_sends_what_is_compressed_in_base64_and_the_rest_as_text(self) -> None:
+        app = FastAPI()
+        install(app)
+        for accepted, expected in (("gzip", True), ("identity", False)):
+            answer = await asyncio.to_thread(through_lambda, app, accepted)
+            assert answer["isBase64Encoded"] is expected
+            assert ("content-encoding" in answer["headers"]) is expected
+            body = gzip.decompress(b64decode(answer["body"])) if expected else answer["body"].encode()
+            assert body == CONTENTS["app.js"]
 
     async def test_nothing_can_be_sent_to_it_and_what_it_has_not_is_not_there(self, api: Api) -> None:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
@@ -121,8 +192,10 @@ class TestServed:
 class TestContent:
     def test_all_files_together_are_small_and_each_is_served(self) -> None:
         assert {names(path) for path in FILES} == files().keys()
+        received = {name: len(file.compressed.content) for name, file in files().items()}
+        assert sum(received.values()) < LARGEST, received
         sizes = {name: len(content) for name, content in CONTENTS.items()}
-        assert sum(sizes.values()) < LARGEST, sizes
+        assert sum(sizes.values()) < LARGEST_ON_DISK, sizes
 
     def test_every_command_that_is_named_exists(self) -> None:
         known = set(

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -41,14 +41,18 @@ PAGES = {
     "worker": "/console/workers/builder-1",
     **{name: f"/console/{name}" for name in ("stuck", "inbox", "workers", "incidents", "dead-letters", "audit")},
     **{name: f"/console/{name}" for name in ("simulator", "costs", "settings")},
+    "hot": "/console/stuck?tab=hot",
+    "slos": "/console/slos",
+    "slo": "/console/slos/{slo}",
+    "freezes": "/console/freezes",
 }
 BELOW = {"graph", "timeline"}
 """Pictures of what stands below the head of a page."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def furnished(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Platform, str, str]]:
-    """Give a platform with the flows of a small company, and the flow and the ticket to look at."""
+async def furnished(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Platform, Mapping[str, str]]]:
+    """Give a platform with the flows of a small company, and the ids of what to look at."""
     folder = tmp_path_factory.mktemp("screenshots")
     async with running_platform(folder, rate_limits="off") as platform:
         for name, skill in (("builder-1", "build"), ("builder-2", "build"), ("tester-1", "test")):
@@ -79,20 +83,34 @@ async def furnished(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[t
         )
         flow_id = await platform.submit(waiting)
         await platform.ticket(flow_id, lambda one: one["status"] == "WAITING", "wait for a person")
-        yield platform, flow_id, (await platform.tickets(flow_id))["build"]["ticket_id"]
+        ticket_id = (await platform.tickets(flow_id))["build"]["ticket_id"]
+        yield platform, {"flow": flow_id, "ticket": ticket_id, "slo": await objectives(platform)}
+
+
+async def objectives(platform: Platform) -> str:
+    """Let two services have objectives: one of them is kept, the other one is spent and frozen. Return its id."""
+    slo_id = ""
+    for service in ("search", "shop"):
+        history = {"measure": "flow_success", "labels": {"team": service}}
+        slo = {"name": "releases succeed", "service_name": service, "target": 90, "sli_query": {"history": history}}
+        policy = {"name": f"{service} stands", "scope": "SERVICE", "target": service}
+        slo_id = (await platform.send("/api/v1/slos", slo))["slo_id"]
+        await platform.send("/api/v1/policies", {**policy, "description": "No release while releases fail"})
+        await platform.send(f"/api/v1/budgets/{slo_id}/recalculate")
+    return str(slo_id)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, NARROW])
 async def test_a_picture_of_every_page(
-    browser: Browser, furnished: tuple[Platform, str, str], scheme: str, width: int
+    browser: Browser, furnished: tuple[Platform, Mapping[str, str]], scheme: str, width: int
 ) -> None:
-    platform, flow_id, ticket_id = furnished
+    platform, ids = furnished
     viewport = {"width": width, "height": 900 if width > NARROW else 780}
     async with somebody(browser, platform.url, color_scheme=scheme, viewport=viewport) as person:
         page = await person.tab("/console/flows")
         for name, path in PAGES.items():
-            await settled(person, page, path.format(flow=flow_id, ticket=ticket_id))
+            await settled(person, page, path.format(**ids))
             await expect(page.get_by_text(re.compile("Reading tickets|Asking…"))).to_have_count(0)
             if name in BELOW:
                 await page.get_by_role("tablist").evaluate("(tabs) => tabs.scrollIntoView()")

@@ -34,6 +34,7 @@ async def _file(client: httpx.AsyncClient, path: str) -> bytes:
     assert (answer.status_code, answer.headers["content-type"]) == (200, TYPES[Path(file).suffix]), path
     assert answer.content == file.read_bytes(), path
     assert HEADERS.items() <= {name.lower(): value for name, value in answer.headers.items()}.items(), path
+    assert answer.headers["content-encoding"] == "gzip", path
     again = await client.get(path, headers={"if-none-match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b""), path
     return answer.content

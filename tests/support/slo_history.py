@@ -28,7 +28,7 @@ def ports_of(stores: Stores) -> tuple[Ports, HandClock]:
 
 
 async def ended_flow(
-    stores: Stores,
+    stores: Stores | Ports,
     number: int,
     end: datetime,
     outcome: str = "COMPLETED",

@@ -218,7 +218,7 @@ async def _backward(ports: Ports, selectors: Selectors, known: Mapping[str, tupl
             return
         some = [buckets for both in open_ones.values() for buckets in both]
         before, target = max(one.since for one in some), min(_target(one, now) for one in some)
-        flows, reached = await _page_before(ports, target, before)
+        flows, reached = await page_before(ports, target, before)
 
         def wanted_by(key: str, at: int, open_ones: Mapping[str, Sequence[Buckets]] = open_ones) -> Iterable[Buckets]:
             return (one for one in open_ones[key] if at < one.since)
@@ -230,7 +230,7 @@ async def _backward(ports: Ports, selectors: Selectors, known: Mapping[str, tupl
                 one.changed = True
 
 
-async def _page_before(ports: Ports, since: int, until: int) -> tuple[Sequence[Flow], int]:
+async def page_before(ports: Ports, since: int, until: int) -> tuple[Sequence[Flow], int]:
     """Return flows that ended in a span, the last first, and the moment from which on these are all."""
     limit = PAGE
     while True:
@@ -294,7 +294,7 @@ async def _tail(ports: Ports, selectors: Selectors, found: Mapping[str, OwnHisto
     tails = {key: Buckets(FINE, FINE_KEPT, since, since) for key in found}
     reached = until
     while reached > since:
-        flows, reached = await _page_before(ports, since, reached)
+        flows, reached = await page_before(ports, since, reached)
         await _count(ports, selectors, flows, lambda key, _at: (tails[key],))
     for key, tail in tails.items():
         totals, bads = zip(*tail.added.values(), strict=True) if tail.added else ((), ())

@@ -32,7 +32,7 @@ NODES: Mapping[str, str] = {
 }
 """What the chain is drawn with. Ways in and out that change nothing about it are left out, for the picture's sake."""
 
-MOST_LABELS = 5
+MOST_LABELS = 4
 """Labels on one edge; more of them are drawn as further edges, so that no line of the page is too wide."""
 
 Edges = Iterable[tuple[str, str, str]]

@@ -52,6 +52,7 @@ async function request(method, url, body, signal) {
 export const api = {
   get: (route, query, signal) => request('GET', address(route, query), undefined, signal),
   post: (route, body = {}) => request('POST', route, body),
+  put: (route, body) => request('PUT', route, body),
   remove: (route, query) => request('DELETE', address(route, query)),
   /** All items of a list that comes in pages, `most` at most. */
   async all(route, query, { most = Infinity, signal } = {}) {

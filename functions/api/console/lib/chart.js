@@ -9,12 +9,13 @@ const W = 600, H = 120;
 /**
  * A chart of `items`. `bars` and `lines` are lists of `[tone, name, value(item)]`; `at(item)` names an item, `tell` says a
  * value, `top(most)` what the upper edge is; `most` is the upper edge if it is known; `ends` stand below.
+ * With `zeros` a value of 0 is told, too.
  */
-export function chart(title, items, { bars = [], lines = [], at, tell = count, top = tell, most, ends }) {
+export function chart(title, items, { bars = [], lines = [], at, tell = count, top = tell, most, ends, zeros = false }) {
   const all = [...bars, ...lines], sum = (one) => bars.reduce((total, [, , value]) => total + (value(one) ?? 0), 0);
   most ??= Math.max(1, ...items.flatMap((one) => [sum(one), ...lines.map(([, , value]) => value(one) ?? 0)]));
   const step = W / items.length, y = (value) => H - (value / most) * (H - 4);
-  const told = (one) => all.filter(([, , value]) => value(one)).map(([, name, value]) => `${name} ${tell(value(one))}`);
+  const told = (one) => all.filter(([, , value]) => (zeros ? value(one) !== null : value(one))).map(([, name, value]) => `${name} ${tell(value(one))}`);
   const columns = items.map((one, i) => {
     let below = 0;
     const stack = bars.filter(([, , value]) => value(one)).map(([tone, , value]) => svg('rect', { class: tone, x: (i + 0.1) * step, width: step * 0.8, y: y(below += value(one)), height: H - y(value(one)) }));
