@@ -129,9 +129,9 @@ class AdmissionState:
     slos: Sequence[Slo] = ()
     budgets: Mapping[str, ErrorBudget] = field(default_factory=dict)
     freezes: Sequence[FreezeEvent] = ()
-    _lowest: dict[str, ErrorBudget | None] = field(default_factory=dict, repr=False, compare=False)
+    _lowest: dict[str, ErrorBudget | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The budget by which a policy with a selector holds, by its name: worked out once for all flows."""
-    _of_service: dict[str, list[ErrorBudget]] = field(default_factory=dict, repr=False, compare=False)
+    _of_service: dict[str, list[ErrorBudget]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The budgets of each service, likewise."""
 
     def decides(self, flow: FlowFacts) -> tuple[AdmissionPolicy, str] | None:
