@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from functions._core.ports import Clock, KeyValues
 from functions._core.slo import stored
 from functions._core.slo.admission import AdmissionPolicy, AdmissionState
+from functions._core.slo.freeze_status import namespaces_of
 from functions._core.slo.freezing import FreezeEvent
+from functions._core.slo.gate import Namespaces
 
 FRESH = timedelta(seconds=1)
 """A list of freezes may be so old when a ticket is held back by it, or is not."""
-
 
 KNOWN = timedelta(seconds=10)
 """Admission policies, with the budgets that they look at, may be so old when a flow comes."""
@@ -25,6 +26,7 @@ class RememberedGate:
         self._clock = clock
         self._freezes: tuple[datetime, Sequence[FreezeEvent]] | None = None
         self._admission: tuple[datetime, AdmissionState | None] | None = None
+        self._namespaces: tuple[datetime, Namespaces] | None = None
 
     async def freezes(self) -> Sequence[FreezeEvent]:
         """See `BudgetGate.freezes`."""
@@ -33,6 +35,14 @@ class RememberedGate:
             # Its age counts from before the read: what was stored by then is in it.
             self._freezes = now, await stored.active_freezes(self._entries)
         return self._freezes[1]
+
+    async def namespaces(self) -> Namespaces:
+        """See `BudgetGate.namespaces`."""
+        now = self._clock.now()
+        if self._namespaces is None or not timedelta() <= now - self._namespaces[0] < KNOWN:
+            slos = await stored.slos(self._entries)
+            self._namespaces = now, namespaces_of(one for one in slos if one.enabled)
+        return self._namespaces[1]
 
     async def admission(self) -> AdmissionState | None:
         """See `BudgetGate.admission`."""
@@ -54,4 +64,4 @@ class RememberedGate:
 
     def forget(self) -> None:
         """Read again when asked for: something has changed here."""
-        self._freezes = self._admission = None
+        self._freezes = self._admission = self._namespaces = None

@@ -13,7 +13,7 @@ from typing import Any
 
 from functions._core.delivery import MISDIRECTED, PASSING_REASONS
 from functions._core.errors import Rejected, Unreadable
-from functions._core.events.catalogue import BESIDE, ROUTES, TRANSITIONS
+from functions._core.events.catalogue import ROUTES, TRANSITIONS, receiver_of
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.policies import DUE
 from functions._core.events.slo_data import BudgetUpdated
@@ -144,9 +144,7 @@ class EventWork:
         if event.type in TICKS:
             log.warning("tick.given_up", code=reason.code)
             return  # another comes within a minute
-        route = ROUTES.get(event.event_type)
-        handled_by = BESIDE.get(event.event_type, "subscriber") if route is None else route.function
-        function = OUTSIDE if outside else handled_by
+        function = OUTSIDE if outside else receiver_of(event)
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         # The flow first: were it the other way round, a crash in between would leave it to its deadline.
         if breaks_flow and not outside:

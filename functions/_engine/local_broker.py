@@ -14,7 +14,7 @@ from typing import Any
 
 from functions._core.delivery import GiveUp, RetryAfter, RetryLimits, next_delivery
 from functions._core.errors import Unavailable
-from functions._core.events.catalogue import BESIDE, handler_of
+from functions._core.events.catalogue import BESIDE, handler_of, receiver_of
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, EventQueue, Ports, Queued
 from functions._core.records.change_set import ChangeSet
@@ -172,8 +172,7 @@ class LocalBroker:
 
     async def _dead_letter(self, queued: Queued, given_up: GiveUp) -> None:
         event, reason = queued.event, given_up.reason
-        function = handler_of(event)
-        letter = letter_of(event, function or "subscriber", reason, queued.attempts + 1, self._ports.clock.now())
+        letter = letter_of(event, receiver_of(event), reason, queued.attempts + 1, self._ports.clock.now())
         log.error("event.buried", **ids_of(event), code=reason.code, reason=reason.message)
         try:
             # The flow first: were it the other way round, a crash in between would leave it to its deadline.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from functions._core.errors import Rejected, Unavailable
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.catalogue import receiver_of
 from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Broker, Clock, EventQueue, FlowStore
 from functions._core.records.change_set import ChangeSet
@@ -131,6 +131,5 @@ class OutboxRelay:
     async def _dead_letter(self, event: CloudEvent, refusal: Rejected) -> None:
         """Make a dead letter of what the broker will never take; of a chain event, the flow's wake-up tries another."""
         log.error("event.refused_by_broker", **ids_of(event), error=str(refusal))
-        function = ROUTES[event.event_type].function if event.event_type in ROUTES else "subscriber"
         reason = Reason(code=refusal.code, message=str(refusal))
-        await self._queue.dead_letter(event.id, letter_of(event, function, reason, 1, self._clock.now()))
+        await self._queue.dead_letter(event.id, letter_of(event, receiver_of(event), reason, 1, self._clock.now()))

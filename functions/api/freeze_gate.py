@@ -9,7 +9,7 @@ from fastapi import Path, Query, Response
 from functions._core.errors import Rejected
 from functions._core.records.record import encode
 from functions._core.records.values import EARLIEST
-from functions._core.slo.freeze_status import BLOCKING, actions_of, holds_for, is_frozen
+from functions._core.slo.freeze_status import BLOCKING, actions_of, is_frozen
 from functions._core.slo.freezing import FreezeAction, FreezeEvent
 from functions.api.actions import PRINTABLE
 from functions.api.documents import problems
@@ -64,7 +64,7 @@ async def get_freeze_status(  # noqa: PLR0913 each is a parameter of the questio
 def status_of(found: Freezes, service: str, namespace: str | None, action: FreezeAction | None) -> FreezeStatus:
     """Return how a service stands by the freezes that last."""
     namespaces = found.namespaces.get(service, frozenset()) if namespace is None else frozenset({namespace})
-    events = [event for event in found.events if holds_for(event, service, namespaces)]
+    events = [event for event in found.events if event.freezes(service, namespaces)]
     return FreezeStatus(
         service=service,
         namespaces=tuple(sorted(namespaces)),

@@ -10,7 +10,6 @@ from functions._core.errors import Conflict, Rejected
 from functions._core.records.record import fields_of
 from functions._core.records.values import NAMESPACE, format_time, name_uuid
 from functions._core.slo import stored
-from functions._core.slo.freeze_status import holds_for
 from functions._core.slo.freezing import MAX_POLICIES, SPACE, FreezeEvent, FreezePolicy, FreezePolicyForm, FreezeScope
 from functions._core.slo.listing import CURSOR, newest_freezes
 from functions.api.access import acting
@@ -52,7 +51,7 @@ async def list_active_freezes(services: Services, service_name: Service = None) 
     now = services.ports.clock.now()
     lasting = await read_freezes(services.ports)
     namespaces = lasting.namespaces.get(service_name or "", frozenset())
-    wanted = [one for one in lasting.events if service_name is None or holds_for(one, service_name, namespaces)]
+    wanted = [one for one in lasting.events if service_name is None or one.freezes(service_name, namespaces)]
     return FreezeList(items=tuple(freeze_view(one, now) for one in wanted))
 
 

@@ -160,9 +160,10 @@ async def list_resources(
 ) -> ResourcePage:
     """Return documents by kind and name, with their status."""
     after = max(cursor or "", f"{kind}/" if kind else "") or None
-    found = await kept.resource_states(services.ports.key_values, after, limit)
+    found, following = await kept.resource_states(services.ports.key_values, after, limit)
     items = tuple(_view(one) for one in found if kind is None or one.resource.kind == kind)
-    return ResourcePage(items=items, cursor=found[-1].resource.key if len(items) == limit else None)
+    more = following is not None and (kind is None or following.startswith(f"{kind}/"))
+    return ResourcePage(items=items, cursor=following if more else None)
 
 
 @router.get("/{kind}/{name}", responses=problems(404, 422))

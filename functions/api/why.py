@@ -21,7 +21,7 @@ from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.records.worker import Worker
 from functions._core.slo import stored
-from functions._core.slo.gate import freeze_of
+from functions._core.slo.gate import freeze_of, namespaces_for
 from functions._core.slo.stored_policies import applications_of
 from functions.api.documents import problems
 from functions.api.refused_reports import last_refused
@@ -125,9 +125,10 @@ async def _with_freeze(services: ApiServices, explanation: Explanation, ticket: 
         return explanation
     entries = services.ports.key_values
     freezes = await stored.active_freezes(entries)
-    freeze = freeze_of(ticket, freezes)
-    policy = await stored.policy(entries, freeze.policy_id) if freeze is not None else None
-    told = told_of_freezes(ticket, freezes, policy, services.ports.clock.now())
+    of_services = await namespaces_for([ticket], freezes, services.ports.budget_gate)
+    holding = [one for one in freezes if freeze_of(ticket, [one], of_services) is not None]
+    policy = await stored.policy(entries, holding[0].policy_id) if holding else None
+    told = told_of_freezes(holding, policy, services.ports.clock.now())
     return explanation.but(details=(*explanation.details, *told))
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from functions._core.decision.reading import check_plan, read_decision
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES, TRANSITIONS, receiver_of
 from functions._core.events.commands import ORDERS
 from functions._core.events.envelope import type_of
+from functions._core.events.policies import DUE
 from functions._core.records.audits import IncidentType
 from functions._core.records.values import flow_id_of, format_time, parse_time, ticket_id_of
 from functions._core.rules import Rules
@@ -27,6 +28,7 @@ from infra.generate.contract.scenarios import WEBHOOK
 from infra.generate.contract.slo_course import SLO_ID
 from tests.conftest import ROOT
 from tests.contract.schemas import EVENTS, INCOMING, MODELS, OUTGOING, STEMS, document, faults, faults_of, validator
+from tests.support.builders import make_event
 
 FLOW_ID = flow_id_of(DECISION["decision_id"])
 TASKS = {task["task_id"] for task in DECISION["cognitive_plan"]["tasks"]}
@@ -389,3 +391,10 @@ def test_a_suspended_worker_gets_nothing_until_its_suspension_is_over() -> None:
     assert len(before) == sent[place].data["failures"] == Rules().breaker_failures
     until = sent[place].data["until"]
     assert [format_time(event.time) >= until for event in posted[len(before) :]] == [True]
+
+
+def test_a_dead_letter_names_the_function_that_an_event_is_for() -> None:
+    due = make_event(1, DUE)
+    assert receiver_of(due) == "enforce_sla"
+    assert receiver_of(make_event(2, "decision.consolidated")) == "validate"
+    assert receiver_of(make_event(3, DUE, source=TRANSITIONS)) == "subscriber"

@@ -17,7 +17,7 @@ from functions._core.slo import stored
 from functions._core.slo.budget import Indicator, budget_of
 from functions._core.slo.enforcing import enforce, resolve
 from functions._core.slo.events import freeze_event
-from functions._core.slo.freezing import FreezeEvent
+from functions._core.slo.freezing import MAX_POLICIES, FreezeAction, FreezeEvent, FreezeScope, ended
 from functions._core.slo.stored import BudgetState
 from tests.support.slo_history import NOW, policy, ports_of, slo
 from tests.support.slo_history import stored as put
@@ -191,13 +191,91 @@ async def test_a_target_that_is_away_is_told_later_in_order_and_stops_no_other_p
     world.cluster.away = True
     assert await world.enforce("s") == [("begun", False), ("begun", False)]
     assert len(await world.active()) == 2, "what asks the platform sees them"
-    await world.left(90)
-    assert await world.enforce("s") == []
     assert world.told == []
     world.cluster.away = False
+    assert await world.enforce() == []
+    await world.left(90)
     assert await world.enforce() == [("budget", True), ("budget", True)]
     assert [kind for kind, _ in world.told] == ["activated", "activated", "resolved", "resolved"]
     assert world.cluster.frozen == set()
+
+
+async def test_freezes_end_and_begin_though_their_target_never_answers(world: World) -> None:
+    await put(world.ports, slo(), policy())
+    world.cluster.away = True
+    for remaining, changed, lasting in ((10, "begun", 1), (90, "budget", 0), (10, "begun", 1)):
+        await world.left(remaining)
+        assert await world.enforce() == [(changed, False)]
+        assert len(await world.active()) == lasting
+        world.clock.move(60)
+    assert [kind for kind, _ in world.told] == ["activated", "resolved"]
+    await stored.changed_policy(world.ports.key_values, "p", lambda one: one.but(enabled=False))
+    assert await world.enforce() == [("policy", False)]
+    world.cluster.away = False
+    assert await world.enforce() == []
+    assert [kind for kind, _ in world.told] == ["activated", "resolved"] * 2
+    assert len(set(world.told)) == 4
+    assert world.cluster.frozen == set()
+
+
+async def test_a_freeze_that_nobody_could_show_is_resolved_by_hand_after_it_was_told(world: World) -> None:
+    await put(world.ports, slo(), policy())
+    world.cluster.away = True
+    await world.left(10)
+    await world.enforce()
+    [freeze] = await world.active()
+    over = await resolve(world.ports, freeze.event_id, "ann", "the cluster is gone", world.tell)
+    assert (over.active, over.applied) == (False, False)
+    assert [kind for kind, _ in world.told] == ["activated"]
+    world.cluster.away = False
+    await world.enforce()
+    assert [kind for kind, _ in world.told] == ["activated", "resolved"]
+
+
+async def test_a_freeze_follows_what_its_policy_freezes_and_forbids(world: World) -> None:
+    entries = world.ports.key_values
+    await put(world.ports, slo(labels={"namespace": "orchestrator"}), policy())
+    await world.left(10)
+    await world.enforce()
+    [before] = await world.active()
+    await world.left(40)
+    await stored.changed_policy(entries, "p", lambda one: one.but(actions=(FreezeAction.ALERT_ONLY,)))
+    assert await world.enforce() == []
+    [after] = await world.active()
+    assert (after.event_id, after.actions, after.applied) == (before.event_id, (FreezeAction.ALERT_ONLY,), True)
+    assert len(set(world.told)) == 1
+    await stored.changed_policy(entries, "p", lambda one: one.but(scope=FreezeScope.NAMESPACE))
+    assert await world.enforce() == [("policy", True)]
+    await world.left(10)
+    assert await world.enforce() == [("begun", True)]
+    [other] = await world.active()
+    assert other.scope is FreezeScope.NAMESPACE
+
+
+async def test_a_freeze_that_is_over_is_forgotten_in_time_and_has_an_id_of_its_own(world: World) -> None:
+    await put(world.ports, slo(), policy())
+    ids = set()
+    for _ in range(2):
+        await world.left(10)
+        await world.enforce()
+        [freeze] = await world.active()
+        ids.add(freeze.event_id)
+        await world.left(90)
+        await world.enforce()
+        world.clock.move(92 * 86_400)
+        assert await stored.freezes(world.ports.key_values) == []
+    assert len(ids) == 2
+
+
+async def test_no_freeze_that_lasts_is_missed_among_many_that_are_over(world: World) -> None:
+    await put(world.ports, slo(), policy("zz"))
+    await world.left(10)
+    await world.enforce()
+    [freeze] = await world.active()
+    for number in range(4 * MAX_POLICIES):
+        over = ended(freeze, world.clock.now(), "policy", "gone").but(policy_id=f"a{number}", applied=True)
+        await stored.put_freeze(world.ports.key_values, over, 0)
+    assert await world.active() == [freeze]
 
 
 async def test_two_who_enforce_at_once_begin_one_freeze(world: World) -> None:
@@ -218,6 +296,29 @@ async def test_two_who_enforce_at_once_begin_one_freeze(world: World) -> None:
     assert await enforce(replace(world.ports, key_values=OtherFirst()), "s", world.tell) == []
     assert len(set(world.told)) == len(world.told) == 1
     assert len(await world.history()) == 1
+
+
+async def test_a_target_that_hears_of_a_beginning_after_its_end_is_told_the_end_again(world: World) -> None:
+    await put(world.ports, slo(), policy())
+    await world.left(10)
+
+    class Late(Cluster):
+        """Applies a freeze only after another process has ended it."""
+
+        async def apply(self, event: FreezeEvent) -> None:
+            await world.enforce()
+            await world.left(90)
+            world.clock.move(60)
+            assert await world.enforce() == [("budget", True)]
+            await world.cluster.apply(event)
+
+    await enforce(replace(world.ports, freeze_target=Late()), None, world.tell)
+    assert len(world.cluster.frozen) == 1
+    await world.enforce()
+    assert world.cluster.frozen == set()
+    [freeze] = await stored.freezes(world.ports.key_values)
+    assert freeze[0].applied
+    assert len(set(world.told)) == 2
 
 
 class Dies(Exception):

@@ -23,6 +23,7 @@ from functions._core.slo.admission import (
     still_held,
     verdict_of,
 )
+from functions._core.slo.budget import ErrorBudget
 from functions._core.slo.freezing import FreezeEvent, begun
 from tests.support.builders import T0, make_flow, seconds
 from tests.support.freezes import SLO_ID, a_budget, a_policy, an_slo
@@ -162,3 +163,23 @@ def test_a_held_flow_says_by_which_policy_and_until_when() -> None:
     told = " ".join(explain_flow(held, (), T0 + seconds(2), Rules()).sentences)
     assert "0 % of the error budget of checkout is left (EXHAUSTED, SLO slo-of-checkout)" in told
     assert "it is held until 12:02:30 UTC (in 2 min 28 s) at most" in told
+
+
+@pytest.mark.parametrize("selector", [{}, {"labels": {"tier": "none"}}, {"labels": {"tier": "1"}}])
+def test_many_policies_and_slos_cost_a_flow_little(selector: dict[str, Any]) -> None:
+    slos = [an_slo(T0, slo_id=f"s{n}", service_name=f"of-{n}", labels={"tier": "1"}) for n in range(1000)]
+    asked: list[str] = []
+
+    class Budgets(dict[str, ErrorBudget]):
+        def __contains__(self, key: object) -> bool:
+            asked.append(str(key))
+            return super().__contains__(key)
+
+    budgets = Budgets({one.slo_id: a_budget(T0, 50, one) for one in slos})
+    policies = [policy(f"p{number}", slo_selector=selector) for number in range(10)]
+    known = AdmissionState(policies=policies, slos=slos, budgets=budgets)
+    flow = FlowFacts({"service": "of-5"}, RiskBand.LOW, Priority.NORMAL)
+    assert verdict_of(known, flow, T0) is None
+    first = len(asked)
+    assert verdict_of(known, flow, T0) is None
+    assert len(asked) == first, "what no flow changes is worked out once"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from functions._adapters.memory.store import MemoryStore
 from functions._core.errors import Rejected
 from functions._core.events import commands
 from functions._core.explain.freezes import about_freezes, told_of_freezes
@@ -17,13 +18,17 @@ from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.overdue import TicketOverdue
 from functions._core.records.change_set import ChangeSet
-from functions._core.records.models import Flow, Ticket
+from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TaskType, TicketStatus, Waiting
 from functions._core.records.worker import Candidate
 from functions._core.rules import Rules
 from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezePolicy, FreezeScope
 from functions._core.slo.gate import OpenGate, blocked, freeze_of, reason_of
+from functions._core.slo.stored import put_freeze, put_new
+from functions._engine.budget_gate import RememberedGate
 from tests.support.builders import T0, make_flow, make_ticket, seconds
+from tests.support.clocks import HandClock
+from tests.support.freezes import an_slo
 
 FLOW = make_flow(status=FlowStatus.EXECUTING, tickets_generated=1)
 CANDIDATE = Candidate(
@@ -63,7 +68,7 @@ def after(ticket: Ticket, outcome: AnyOutcome, at: float = 0, flow: Flow = FLOW)
 
 def looked(ticket: Ticket, at: float = 0, *freezes: FreezeEvent) -> Ticket:
     """Return a ticket after C3 has looked at it: a worker is there, and freezes may be."""
-    found = freeze_of(ticket, freezes)
+    found = freeze_of(ticket, freezes, {})
     if found is not None:
         outcome = Discovered({}, {}, {}, frozen={ticket.ticket_id: reason_of(found)})
     else:
@@ -84,6 +89,9 @@ def looked(ticket: Ticket, at: float = 0, *freezes: FreezeEvent) -> Ticket:
         ({"parameters": {}}, freeze(), False),
         ({"parameters": {}}, freeze(FreezeScope.GLOBAL, "*"), True),
         ({"parameters": {}}, freeze(FreezeScope.NAMESPACE, "shop"), False),
+        ({"parameters": {"service": "checkout"}}, freeze(FreezeScope.NAMESPACE, "shop"), True),
+        ({"parameters": {"service": "checkout", "namespace": "other"}}, freeze(FreezeScope.NAMESPACE, "shop"), False),
+        ({"parameters": {"service": "other"}}, freeze(FreezeScope.NAMESPACE, "shop"), False),
         ({"parameters": {"namespace": "shop"}}, freeze(FreezeScope.NAMESPACE, "shop"), True),
         ({"labels": {"namespace": "shop"}}, freeze(FreezeScope.NAMESPACE, "shop"), True),
         ({}, freeze(actions=(FreezeAction.ALERT_ONLY, FreezeAction.BLOCK_SCALE)), False),
@@ -94,7 +102,28 @@ def looked(ticket: Ticket, at: float = 0, *freezes: FreezeEvent) -> Ticket:
     ],
 )
 def test_a_freeze_holds_back_what_deploys_to_its_target(named: dict[str, Any], of: FreezeEvent, *, held: bool) -> None:
-    assert (freeze_of(deployment(**named), [of]) is not None) is held
+    assert (freeze_of(deployment(**named), [of], {"checkout": frozenset({"shop"})}) is not None) is held
+
+
+def test_a_ticket_whose_flow_was_paused_under_a_freeze_says_no_more_that_one_holds_it_back() -> None:
+    held = looked(deployment(), 0, freeze())
+    assert held.reason is not None
+    resumed = held.but(waiting=Waiting.DISCOVERY)
+    assert looked(resumed, 10).reason is None
+    other = Reason(code="reassigned", message="taken from worker w")
+    assert looked(deployment(reason=other), 10).reason == other
+
+
+async def test_a_service_is_in_the_namespaces_of_its_slos_for_tickets_as_for_pipelines() -> None:
+    clock = HandClock()
+    clock.time = T0
+    entries = MemoryStore().stores.key_values(clock)
+    gate, frozen = RememberedGate(entries, clock), freeze(FreezeScope.NAMESPACE, "shop")
+    await put_new(entries, an_slo(T0, labels={"namespace": "shop"}))
+    await put_freeze(entries, frozen, 0)
+    ticket, other = deployment(parameters={"service": "checkout"}), deployment(parameters={"service": "x"})
+    assert await blocked([ticket], gate) == {ticket.ticket_id: reason_of(frozen)}
+    assert await blocked([other], gate) == {}
 
 
 async def test_freezes_are_asked_for_only_where_a_ticket_could_be_held_back() -> None:
@@ -198,7 +227,7 @@ def test_a_person_lets_a_ticket_pass_every_freeze_and_that_is_audited() -> None:
     [line], [audit] = step.history, step.audit
     assert (line.type, line.detail["requested_by"]) == ("ticket.freeze_excepted", "ada")
     assert getattr(audit, "why", "") == "it repairs what spent the budget"
-    assert freeze_of(excepted, [freeze(FreezeScope.GLOBAL, "*")]) is None
+    assert freeze_of(excepted, [freeze(FreezeScope.GLOBAL, "*")], {}) is None
     assert granted(excepted).tickets == ()
     early = granted(deployment(open_dependencies=1, waiting=Waiting.DEPENDENCIES))
     assert (early.tickets[0].freeze_exception, early.tickets[0].waiting, early.events) == (
@@ -234,13 +263,13 @@ def test_a_ticket_that_is_held_back_says_what_for_and_what_ends_it() -> None:
         created_at=T0,
         updated_at=T0,
     )
-    told = " ".join(told_of_freezes(held, [freeze(), freeze(event_id="freeze-2")], policy, now))
+    told = " ".join(told_of_freezes([freeze(), freeze(event_id="freeze-2")], policy, now))
     assert "Service checkout is frozen since 12:00:00 UTC (10 s) by policy spent budgets." in told
     assert "at least 50 % of each error budget is left, not before 12:01:00 UTC (in 50 s)" in told
     assert "1 more freeze would hold it back" in told
-    by_hand = " ".join(told_of_freezes(held, [freeze()], policy.but(auto_unfreeze=False), now))
+    by_hand = " ".join(told_of_freezes([freeze()], policy.but(auto_unfreeze=False), now))
     assert "it does not end by itself" in by_hand
-    assert told_of_freezes(held, [], policy, now) == ["That freeze has ended; the ticket goes on when it is looked at."]
+    assert told_of_freezes([], policy, now) == ["That freeze has ended; the ticket goes on when it is looked at."]
     assert about_freezes(held.but(freeze_exception=True)) == ["A person lets it pass every freeze."]
 
 

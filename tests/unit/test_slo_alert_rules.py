@@ -148,6 +148,14 @@ def test_no_rule_takes_long(part: str) -> None:
     assert time.process_time() - begun < 3
 
 
+def test_no_space_in_a_rule_takes_long() -> None:
+    expr = f"histogram_quantile(0.9, sum by (le) (rate(a_bucket{' ' * 3900}x))) > 0.5"
+    rules = [{"alert": f"a{number}", "expr": expr, "labels": {"service": "s"}} for number in range(100)]
+    begun = time.process_time()
+    assert len(slos_of_rules(json.dumps({"groups": [{"name": "g", "rules": rules}]}))) == 100
+    assert time.process_time() - begun < 3
+
+
 @given(st.text(max_size=200))
 def test_any_expression_is_read_or_refused(expr: str) -> None:
     assert split(expr).value in expr

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from functions._core.slo.budget import BudgetStatus, status_of
 from functions._core.slo.course import Direction, Grouping, one_point, start_of, trends_of
-from functions._core.slo.freeze_status import actions_of, holds_for, is_frozen, namespaces_of
+from functions._core.slo.freeze_status import actions_of, is_frozen, namespaces_of
 from functions._core.slo.freezing import FreezeAction, FreezeScope
 from functions._core.slo.stored import BudgetPoint
 from tests.support.slos import freeze_of, slo_at
@@ -94,7 +94,7 @@ def test_namespaces_are_those_of_the_labels_of_a_services_slos() -> None:
     ],
 )
 def test_a_freeze_holds_for_its_own(scope: FreezeScope, target: str, holds: bool) -> None:
-    assert holds_for(freeze_of(target, NOW, scope=scope), "shop", {"blue", "green"}) is holds
+    assert freeze_of(target, NOW, scope=scope).freezes("shop", {"blue", "green"}) is holds
 
 
 @given(st.lists(st.lists(st.sampled_from(FreezeAction), min_size=1, max_size=3), max_size=4))

@@ -88,22 +88,22 @@ def test_a_freeze_never_ends_inside_its_least_duration(looks: list[tuple[float, 
 
 
 @pytest.mark.parametrize(
-    ("scope", "target", "service", "namespace", "about"),
+    ("scope", "target", "service", "namespaces", "about"),
     [
-        ("SERVICE", "a", "a", None, True),
-        ("SERVICE", "a", "b", "a", False),
-        ("NAMESPACE", "n", "a", "n", True),
-        ("NAMESPACE", "n", "n", None, False),
-        ("GLOBAL", "*", "anything", None, True),
+        ("SERVICE", "a", "a", (), True),
+        ("SERVICE", "a", "b", ("a",), False),
+        ("NAMESPACE", "n", "a", ("m", "n"), True),
+        ("NAMESPACE", "n", "n", (), False),
+        ("GLOBAL", "*", "anything", (), True),
     ],
 )
 def test_a_scope_freezes_its_services(
-    scope: str, target: str, service: str, namespace: str | None, *, about: bool
+    scope: str, target: str, service: str, namespaces: tuple[str, ...], *, about: bool
 ) -> None:
     event = frozen(scope=scope, target=target)
-    assert event.blocks(FreezeAction.BLOCK_DEPLOY, service, namespace) is about
-    assert not event.blocks(FreezeAction.BLOCK_SCALE, service, namespace)
-    assert not ended(event, NOW, "ana", "over").blocks(FreezeAction.BLOCK_DEPLOY, service, namespace)
+    assert event.blocks(FreezeAction.BLOCK_DEPLOY, service, namespaces) is about
+    assert not event.blocks(FreezeAction.BLOCK_SCALE, service, namespaces)
+    assert not ended(event, NOW, "ana", "over").blocks(FreezeAction.BLOCK_DEPLOY, service, namespaces)
 
 
 def test_a_policy_that_only_alerts_blocks_nothing() -> None:

@@ -221,10 +221,19 @@ async def test_the_state_has_the_budget_that_is_left(entries: Crashing) -> None:
     await apply(entries, policy())
     budget = budget_of(await the_slo(entries), NOW, "b", Indicator(0.996), {})
     await stored.put_budget(entries, stored.BudgetState(budget=budget), 0)
-    left: Sequence[tuple[str, float | None]] = [
-        (one.resource.key, one.remaining) for one in await resources.resource_states(entries, None, 10)
-    ]
+    states, following = await resources.resource_states(entries, None, 10)
+    left: Sequence[tuple[str, float | None]] = [(one.resource.key, one.remaining) for one in states]
     assert left == [("SLAPolicy/gate", None), ("SLODefinition/latency", 60.0)]
+    assert following is None
+
+
+async def test_a_document_that_cannot_be_read_hides_none_behind_it(entries: Crashing) -> None:
+    await entries.put(resources.SPACE, "SLAPolicy/broken", b"no record", version=0)
+    await apply(entries, slo())
+    none, following = await resources.resource_states(entries, None, 1)
+    assert (none, following) == ([], "SLAPolicy/broken")
+    [state], _ = await resources.resource_states(entries, following, 1)
+    assert state.resource.key == "SLODefinition/latency"
 
 
 async def test_names_are_taken_and_there_is_a_bound(entries: Crashing, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,13 +200,13 @@ def test_a_freeze_policy_freezes_as_the_budget_says_and_holds_deploys_back() -> 
     (lasting,) = freezes_under(policy, before)
     assert begin_and_end([lasting]) == [(11, None)]
     assert "0 % of the error budget of orchestrator is left" in lasting.trigger_reason
-    blocked = blocked_by([lasting], deploys(5, 21, 300))
+    blocked = blocked_by([lasting], deploys(5, 21, 300), {})
     assert [(one.at - T0) / at(1) for one in blocked] == [21, 300]
     touched = [one._replace(flow_id="flow-10") for one in blocked[:1]]
     told = under_freezes(policy, before, [lasting], touched)
     assert (told.tickets, told.held, told.frozen_ms, told.held_ms) == (1, 1, 189 * 60_000, 179 * 60_000)
     assert used(told) == (181.818182, None, 90.909091)
-    assert blocked_by([ended(lasting, T0 + at(21), "budget", "x")], deploys(21)) == []
+    assert blocked_by([ended(lasting, T0 + at(21), "budget", "x")], deploys(21), {}) == []
 
 
 @pytest.mark.parametrize(

@@ -372,3 +372,8 @@ def handler_of(event: CloudEvent) -> str | None:
         return None
     route = ROUTES.get(event.event_type)
     return BESIDE.get(event.event_type) if route is None else route.function
+
+
+def receiver_of(event: CloudEvent) -> str:
+    """Return who gets an event, as a dead letter names it: a function, or `subscriber`."""
+    return handler_of(event) or "subscriber"

@@ -7,7 +7,7 @@ from functions._core.explain.wording import ago, ahead, plain, said
 from functions._core.records.models import Ticket
 from functions._core.records.values import Waiting, add_time
 from functions._core.slo.freezing import FreezeEvent, FreezePolicy
-from functions._core.slo.gate import freeze_of, frozen_thing
+from functions._core.slo.gate import frozen_thing
 
 
 def freeze_awaited(ticket: Ticket) -> str:
@@ -24,16 +24,14 @@ def about_freezes(ticket: Ticket) -> list[str]:
     return [f"A person can let it pass with `flowc freeze-exception {ticket.ticket_id} --reason …`."]
 
 
-def told_of_freezes(
-    ticket: Ticket, freezes: Sequence[FreezeEvent], policy: FreezePolicy | None, now: datetime
-) -> list[str]:
-    """Return which of `freezes`, those that last, blocks a ticket, and what ends it; `policy` is that of the freeze."""
-    freeze = freeze_of(ticket, freezes)
+def told_of_freezes(freezes: Sequence[FreezeEvent], policy: FreezePolicy | None, now: datetime) -> list[str]:
+    """Return which freeze, the first of those that block a ticket, and what ends it; `policy` is that of the freeze."""
+    freeze = next(iter(freezes), None)
     if freeze is None:
         return ["That freeze has ended; the ticket goes on when it is looked at."]
     what, by = plain(frozen_thing(freeze)), plain(freeze.policy_name)
     sentences = [f"{what[0].upper()}{what[1:]} is frozen since {ago(freeze.triggered_at, now)} by policy {by}."]
-    others = sum(freeze_of(ticket, [one]) is not None for one in freezes) - 1
+    others = len(freezes) - 1
     resolve = f"a person resolves it (freeze {freeze.event_id})"
     if policy is None or not policy.auto_unfreeze:
         sentences.append(f"It ends when {resolve}; it does not end by itself.")

@@ -7,6 +7,7 @@ from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, limit_of
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import TaskType, TicketStatus, Waiting
+from functions._core.slo.gate import BLOCKED_BY_FREEZE
 
 
 def block(builder: StepBuilder, ticket: Ticket, reason: Reason) -> None:
@@ -31,8 +32,9 @@ def block(builder: StepBuilder, ticket: Ticket, reason: Reason) -> None:
 
 def passed(builder: StepBuilder, ticket: Ticket) -> Ticket:
     """Return a ticket that no freeze holds back any more: it has waited for a worker from now on."""
-    if ticket.waiting is not Waiting.FREEZE:
-        return ticket
+    if ticket.waiting is not Waiting.FREEZE:  # its flow was paused meanwhile, or none held it back
+        blocked = ticket.reason is not None and ticket.reason.code == BLOCKED_BY_FREEZE
+        return builder.change_ticket(ticket, reason=None) if blocked else ticket
     return builder.change_ticket(ticket, reason=None, ready_at=builder.now, **readied(builder))
 
 

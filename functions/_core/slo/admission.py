@@ -129,6 +129,10 @@ class AdmissionState:
     slos: Sequence[Slo] = ()
     budgets: Mapping[str, ErrorBudget] = field(default_factory=dict)
     freezes: Sequence[FreezeEvent] = ()
+    _lowest: dict[str, ErrorBudget | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The budget by which a policy with a selector holds, by its name: worked out once for all flows."""
+    _of_service: dict[str, list[ErrorBudget]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The budgets of each service, likewise."""
 
     def decides(self, flow: FlowFacts) -> tuple[AdmissionPolicy, str] | None:
         """Return the policy that decides about a flow, and why it holds; None when none does."""
@@ -143,19 +147,32 @@ class AdmissionState:
         if policy.freeze_policies:
             lasting = [one for one in self.freezes if one.active and one.policy_id in policy.freeze_policies]
             return next((f"freeze {one.event_id} of policy {one.policy_name} lasts" for one in lasting), None)
-        found = [self.budgets[one.slo_id] for one in self._slos(policy, flow) if one.slo_id in self.budgets]
-        low = [budget for budget in found if budget.status in policy.statuses]
-        lowest = min(low, key=lambda one: (one.error_budget_remaining, one.slo_id), default=None)
+        lowest = self._selected(policy) if policy.slo_selector.given else self._of_its_service(policy, flow)
         if lowest is None:
             return None
         left = f"{lowest.error_budget_remaining:g} %"
         return f"{left} of the error budget of {lowest.service_name} is left ({lowest.status}, SLO {lowest.slo_id})"
 
-    def _slos(self, policy: AdmissionPolicy, flow: FlowFacts) -> Iterable[Slo]:
-        if policy.slo_selector.given:
-            return (one for one in self.slos if policy.slo_selector.selects(one))
-        service = policy.flows.service or flow.labels.get(SERVICE)
-        return (one for one in self.slos if one.service_name == service)
+    def _selected(self, policy: AdmissionPolicy) -> ErrorBudget | None:
+        if policy.name not in self._lowest:
+            known = ((slo, self.budgets[slo.slo_id]) for slo in self.slos if slo.slo_id in self.budgets)
+            low = ((slo, budget) for slo, budget in known if budget.status in policy.statuses)
+            self._lowest[policy.name] = _lowest(budget for slo, budget in low if policy.slo_selector.selects(slo))
+        return self._lowest[policy.name]
+
+    def _of_its_service(self, policy: AdmissionPolicy, flow: FlowFacts) -> ErrorBudget | None:
+        if not self._of_service:
+            found: dict[str, list[ErrorBudget]] = {}
+            for slo in self.slos:
+                if slo.slo_id in self.budgets:
+                    found.setdefault(slo.service_name, []).append(self.budgets[slo.slo_id])
+            self._of_service.update(found)  # at once: C1 may also run in a thread
+        service = policy.flows.service or flow.labels.get(SERVICE) or ""
+        return _lowest(one for one in self._of_service.get(service, ()) if one.status in policy.statuses)
+
+
+def _lowest(budgets: Iterable[ErrorBudget]) -> ErrorBudget | None:
+    return min(budgets, key=lambda one: (one.error_budget_remaining, one.slo_id), default=None)
 
 
 def verdict_of(state: AdmissionState | None, flow: FlowFacts, now: datetime) -> BudgetVerdict | None:

@@ -51,7 +51,7 @@ SERVICE_LABELS = ("service", "service_name", "job")
 """The labels that name a service, the first that is there."""
 
 
-BUCKETS = re.compile(r"(?<![\w:])([a-zA-Z_:][a-zA-Z0-9_:]*)_bucket\s*(?:\{([^{}]*)\})?\s*\[")
+BUCKETS = re.compile(r"(?<![\w:])([a-zA-Z_:][a-zA-Z0-9_:]*)_bucket\s*+(?:\{([^{}]*+)\}\s*+)?\[")
 """The buckets of a histogram with their matchers."""
 
 

@@ -7,8 +7,9 @@ who enforce at once one is first. A change goes in three steps, and whoever find
     2  the target, such as a cluster, and subscribers are told; telling them twice is safe
     3  the record is stored, `applied` true
 
-A freeze that is not applied yet is neither ended nor begun again: what is told comes in the order in which it was
-decided, and all of it is told.
+What is told comes in the order in which it was decided, and subscribers are told all of it. A target that does not
+answer keeps no freeze from ending, nor the next one from beginning: the platform itself holds back by its records. It
+is not told then what has changed again, but what stands now, once it answers.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,10 +17,18 @@ from contextlib import suppress
 
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.ports import Ports
-from functions._core.records.values import NAMESPACE, name_uuid
+from functions._core.records.values import NAMESPACE, format_time, name_uuid
 from functions._core.slo import stored
 from functions._core.slo.budget import ErrorBudget
-from functions._core.slo.freezing import FreezeEvent, FreezePolicy, FreezeVerdict, begun, ended, verdict_of
+from functions._core.slo.freezing import (
+    FreezeAction,
+    FreezeEvent,
+    FreezePolicy,
+    FreezeVerdict,
+    begun,
+    ended,
+    verdict_of,
+)
 from functions._core.slo.outside import FreezeTarget, NoFreezeTarget
 
 __all__ = ["FreezeTarget", "NoFreezeTarget", "enforce", "resolve"]
@@ -57,8 +66,8 @@ async def resolve(ports: Ports, event_id: str, by: str, reason: str, tell: Tell 
     if not event.active:
         raise Rejected(f"freeze {event_id} has ended", code="freeze_ended", status=409)
     enforcing = _Enforcing(ports, tell)
-    if not event.applied:
-        event, version = await enforcing.finish(event, version)
+    event, version = await enforcing.finished(event, version)
+    await enforcing.tell_before(event)
     over = ended(event, ports.clock.now(), by, reason, quiet=True)
     version = await stored.put_freeze(ports.key_values, over, version)
     return (await enforcing.finish(over, version))[0]
@@ -86,15 +95,17 @@ class _Enforcing:
         return self._changed
 
     async def _repair(self, policies: Mapping[str, FreezePolicy]) -> None:
-        """Finish what was left half done, and end freezes whose policy is gone or has another target."""
-        for event, version in await stored.freezes(self._entries):
-            if not event.applied:
-                event, version = await self.finish(event, version)  # noqa: PLW2901 the same freeze
+        """Finish what was left half done; end freezes whose policy is gone, or freezes something else now."""
+        for last, last_version in await stored.freezes(self._entries):
+            event, version = await self.finished(last, last_version)
             policy = policies.get(event.policy_id)
-            if not event.active or not event.applied or (policy is not None and policy.target == event.target):
+            if not event.active:
                 continue
-            why = "the policy is gone" if policy is None else "the policy has another target now"
-            await self._change(ended(event, self._ports.clock.now(), POLICY, why), version)
+            if policy is None or (policy.scope, policy.target) != (event.scope, event.target):
+                why = "the policy is gone" if policy is None else "the policy has another target now"
+                await self._change(ended(event, self._ports.clock.now(), POLICY, why), version, event)
+            elif {*policy.actions} != {*event.actions}:
+                await self._forbid(event, policy.actions, version)
 
     async def _may_change(self, policy: FreezePolicy, slo_id: str) -> bool:
         """Whether the budget of one SLO can change anything: else those of the others need not be read."""
@@ -109,18 +120,19 @@ class _Enforcing:
     async def _judge(self, policy: FreezePolicy, concerned: Sequence[str]) -> None:
         """Begin or end the freeze of a policy."""
         last, version = await stored.freeze(self._entries, policy.policy_id, policy.target)
-        if last is not None and not last.applied:
-            last, version = await self.finish(last, version)
-            if not last.applied:
-                return
+        if last is not None:
+            last, version = await self.finished(last, version)
         budgets, now = await self._of(concerned), self._ports.clock.now()
         verdict = verdict_of(policy, budgets, last, now)
         if last is not None and last.active and (verdict is FreezeVerdict.UNFREEZE or not concerned):
             by, why = _why(policy, orphaned=not concerned)
-            await self._change(ended(last, now, by, why), version)
+            await self._change(ended(last, now, by, why), version, last)
         elif verdict is FreezeVerdict.FREEZE:
-            event_id = name_uuid(str(NAMESPACE), f"freeze/{policy.policy_id}/{policy.target}/{version}")
-            await self._change(begun(policy, budgets, now, event_id), version)
+            if last is not None and not last.applied and last.scope is not policy.scope:
+                return  # its target is another one, which would never be freed
+            # A record that was forgotten is at version 0 again: the moment tells its freezes apart.
+            name = f"freeze/{policy.policy_id}/{policy.target}/{version}/{format_time(now)}"
+            await self._change(begun(policy, budgets, now, name_uuid(str(NAMESPACE), name)), version, last)
         elif last is not None and last.quiet and budgets and all(map(policy.should_unfreeze, budgets)):
             with suppress(Conflict):  # it has recovered: the next low budget freezes again
                 await stored.put_freeze(self._entries, last.but(quiet=False), version)
@@ -130,13 +142,34 @@ class _Enforcing:
             self._budgets = {one.slo_id: one for one in await stored.budgets(self._entries)}
         return [self._budgets[slo_id] for slo_id in slo_ids if slo_id in self._budgets]
 
-    async def _change(self, event: FreezeEvent, version: int) -> None:
-        """Store a freeze that begins or ends, then tell it."""
+    async def _change(self, event: FreezeEvent, version: int, before: FreezeEvent | None) -> None:
+        """Store a freeze that begins or ends, then tell it; what stood `before` is told first."""
+        if before is not None and not await self.tell_before(before):
+            return
         try:
             version = await stored.put_freeze(self._entries, event, version)
         except Conflict:
             return  # another process, or a person, was first
         self._changed.append((await self.finish(event, version))[0])
+
+    async def _forbid(self, event: FreezeEvent, actions: Sequence[FreezeAction], version: int) -> None:
+        """Let a freeze that lasts forbid other actions, as its policy does now; its target is told again."""
+        changed = event.but(actions=tuple(actions), applied=False)
+        with suppress(Conflict):
+            await self.finish(changed, await stored.put_freeze(self._entries, changed, version))
+
+    async def finished(self, event: FreezeEvent, version: int) -> tuple[FreezeEvent, int]:
+        """Return a freeze that is finished, if it was not and can be."""
+        return (event, version) if event.applied else await self.finish(event, version)
+
+    async def tell_before(self, event: FreezeEvent) -> bool:
+        """Tell subscribers what their target was not told and what changes now; return whether they know it."""
+        try:
+            if not event.applied:
+                await self._tell(event)
+        except Unavailable:
+            return False
+        return True
 
     async def finish(self, event: FreezeEvent, version: int) -> tuple[FreezeEvent, int]:
         """Tell the target and the subscribers of a freeze, and return it: `applied` when that is done."""
@@ -146,8 +179,18 @@ class _Enforcing:
             await self._tell(event)
             done = event.but(applied=True)
             return done, await stored.put_freeze(self._entries, done, version)
-        except (Conflict, Unavailable):
-            return event, version  # whoever was first does it, or the next round
+        except Conflict:
+            await self._tell_again(event)  # whoever was first has done it
+        except Unavailable:
+            pass  # the next round does it
+        return event, version
+
+    async def _tell_again(self, late: FreezeEvent) -> None:
+        """Have the next round tell the target what stands, if it has heard of something older after that."""
+        last, version = await stored.freeze(self._entries, late.policy_id, late.target)
+        if last is not None and last.applied and (last.event_id, last.active) != (late.event_id, late.active):
+            with suppress(Conflict):
+                await stored.put_freeze(self._entries, last.but(applied=False), version)
 
 
 def _why(policy: FreezePolicy, *, orphaned: bool) -> tuple[str, str]:

@@ -4,10 +4,10 @@ A freeze of a service, or of everything, holds for the service by its name. One 
 that are in it: the namespace that is named, or else those that the SLOs of the service have as label `namespace`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from functions._core.slo.definition import Slo
-from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezeScope
+from functions._core.slo.freezing import FreezeAction, FreezeEvent
 
 BLOCKING = frozenset({FreezeAction.BLOCK_DEPLOY, FreezeAction.BLOCK_SCALE})
 """What forbids something; ALERT_ONLY only tells."""
@@ -20,13 +20,6 @@ def namespaces_of(slos: Iterable[Slo]) -> Mapping[str, frozenset[str]]:
         if slo.namespace is not None:
             found[slo.service_name] = found.get(slo.service_name, frozenset()) | {slo.namespace}
     return found
-
-
-def holds_for(event: FreezeEvent, service: str, namespaces: Collection[str]) -> bool:
-    """Whether a freeze that lasts holds for a service in these namespaces."""
-    if event.scope is FreezeScope.GLOBAL:
-        return True
-    return event.target == service if event.scope is FreezeScope.SERVICE else event.target in namespaces
 
 
 def actions_of(events: Iterable[FreezeEvent]) -> tuple[FreezeAction, ...]:

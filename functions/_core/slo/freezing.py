@@ -4,7 +4,7 @@ A policy looks at the budgets of the SLOs that it is for. It freezes its target 
 below, and frees it when all of them are at the higher threshold or above: between the two nothing changes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Annotated, Any
@@ -187,15 +187,15 @@ class FreezeEvent(Record):
         """Whether it lasts."""
         return self.resolved_at is None
 
-    def freezes(self, service: str, namespace: str | None) -> bool:
-        """Whether it is about a service, which is in a namespace or in none that is known."""
+    def freezes(self, service: str, namespaces: Collection[str]) -> bool:
+        """Whether it is about a service, which is in these namespaces."""
         if self.scope is FreezeScope.GLOBAL:
             return True
-        return self.target == (service if self.scope is FreezeScope.SERVICE else namespace)
+        return self.target == service if self.scope is FreezeScope.SERVICE else self.target in namespaces
 
-    def blocks(self, action: FreezeAction, service: str, namespace: str | None = None) -> bool:
-        """Whether it lasts and forbids an action on a service."""
-        return self.active and action in self.actions and self.freezes(service, namespace)
+    def blocks(self, action: FreezeAction, service: str, namespaces: Collection[str] = ()) -> bool:
+        """Whether it lasts and forbids an action on a service, which is in these namespaces."""
+        return self.active and action in self.actions and self.freezes(service, namespaces)
 
 
 class FreezeVerdict(Enum):

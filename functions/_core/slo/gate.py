@@ -2,8 +2,9 @@
 
 A freeze with BLOCK_DEPLOY holds back tickets of type DEPLOY, and no others: what undoes work is of type COMPENSATE, and
 a rollback is never blocked. The service of a ticket is the first text among its parameter `service`, its metadata
-`service`, and its label `service`, which is that of the flow where the task has none; its namespace likewise. A
-reference to the output of another task is no text. A ticket that names neither is held back by GLOBAL freezes alone.
+`service`, and its label `service`, which is that of the flow where the task has none; its namespace likewise, else it
+is in the namespaces that the SLOs of its service name, as at the gate of pipelines. A reference to the output of
+another task is no text. A ticket that names neither is held back by GLOBAL freezes alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +19,20 @@ BLOCKED_BY_FREEZE = "blocked_by_freeze"
 """Code of the reason of a ticket that waits for the end of a freeze."""
 
 
+Namespaces = Mapping[str, frozenset[str]]
+"""The namespaces of each service."""
+
+NOWHERE = frozenset[str]()
+
+
 class BudgetGate(Protocol):
     """What spent error budgets stop now, as this process knows it."""
 
     async def freezes(self) -> Sequence[FreezeEvent]:
         """Return the freezes that last, the oldest first; may be up to one second old."""
+
+    async def namespaces(self) -> Namespaces:
+        """Return the namespaces of services, by the labels of their SLOs; may be ten seconds old."""
 
     async def admission(self) -> AdmissionState | None:
         """Return the admission policies with all that they look at, None where there are none.
@@ -40,6 +50,10 @@ class OpenGate:
     async def freezes(self) -> Sequence[FreezeEvent]:
         """Return none."""
         return ()
+
+    async def namespaces(self) -> Namespaces:
+        """Return none."""
+        return {}
 
     async def admission(self) -> AdmissionState | None:
         """Return None."""
@@ -68,16 +82,25 @@ async def blocked(tickets: Iterable[Ticket], gate: BudgetGate) -> Mapping[str, R
     """Return why freezes hold back those of `tickets` that they do, by id; asks for freezes only if one could be."""
     deploying = [ticket for ticket in tickets if may_be_blocked(ticket)]
     freezes = await gate.freezes() if deploying else ()
-    found = {ticket.ticket_id: freeze_of(ticket, freezes) for ticket in deploying}
+    of_services = await namespaces_for(deploying, freezes, gate)
+    found = {ticket.ticket_id: freeze_of(ticket, freezes, of_services) for ticket in deploying}
     return {ticket_id: reason_of(freeze) for ticket_id, freeze in found.items() if freeze is not None}
 
 
-def freeze_of(ticket: Ticket, freezes: Iterable[FreezeEvent]) -> FreezeEvent | None:
+async def namespaces_for(tickets: Iterable[Ticket], freezes: Iterable[FreezeEvent], gate: BudgetGate) -> Namespaces:
+    """Return the namespaces of services; none where no freeze, or no ticket, leaves them open."""
+    of_namespaces = any(one.scope is FreezeScope.NAMESPACE for one in freezes)
+    asked = of_namespaces and any(service_of(one) and namespace_of(one) is None for one in tickets)
+    return await gate.namespaces() if asked else {}
+
+
+def freeze_of(ticket: Ticket, freezes: Iterable[FreezeEvent], of_services: Namespaces) -> FreezeEvent | None:
     """Return the first of `freezes` that holds a ticket back, None when none does."""
     if not may_be_blocked(ticket):
         return None
     service, namespace = service_of(ticket), namespace_of(ticket)
-    return next((one for one in freezes if one.blocks(FreezeAction.BLOCK_DEPLOY, service, namespace)), None)
+    namespaces = of_services.get(service, NOWHERE) if namespace is None else {namespace}
+    return next((one for one in freezes if one.blocks(FreezeAction.BLOCK_DEPLOY, service, namespaces)), None)
 
 
 def reason_of(freeze: FreezeEvent) -> Reason:

@@ -152,6 +152,7 @@ async def _blocked(ports: Ports, past: Past, freezes: Sequence[FreezeEvent]) -> 
     found: list[Blocked] = []
     number = 0
     flows: Sequence[str] = await ports.beside(partial(_meanwhile, past, freezes))
+    of_services = await ports.budget_gate.namespaces()
     for flow_id in flows[:MAX_FLOWS_OF_TICKETS]:
         if number >= MAX_TICKETS:
             return found, False
@@ -160,7 +161,7 @@ async def _blocked(ports: Ports, past: Past, freezes: Sequence[FreezeEvent]) -> 
         except Unreadable:
             continue
         number += len(tickets)
-        found += await ports.beside(partial(blocked_by, freezes, tickets))
+        found += await ports.beside(partial(blocked_by, freezes, tickets, of_services))
     return found, len(flows) <= MAX_FLOWS_OF_TICKETS
 
 

@@ -190,11 +190,17 @@ async def resource_state(entries: KeyValues, kind: str, name: str) -> ResourceSt
     return None if found is None else await _state(entries, found, await _last_round(entries))
 
 
-async def resource_states(entries: KeyValues, after: str | None, limit: int) -> Sequence[ResourceState]:
-    """Return up to `limit` documents by key, from behind the key `after`, with their states."""
+async def resource_states(
+    entries: KeyValues, after: str | None, limit: int
+) -> tuple[Sequence[ResourceState], str | None]:
+    """Return up to `limit` documents by key, from behind the key `after`, with their states; and the key to go on with.
+
+    One that cannot be read is left out.
+    """
     round_ = await _last_round(entries)
     page = await entries.page(SPACE, after, limit)
-    return [await _state(entries, found, round_) for entry in page if (found := _read(entry)) is not None]
+    states = [await _state(entries, found, round_) for entry in page if (found := _read(entry)) is not None]
+    return states, page[-1].key if len(page) == limit else None
 
 
 async def reconcile_when_due(entries: KeyValues, now: datetime) -> Reconciled | None:

@@ -31,6 +31,9 @@ TRIES = 5
 
 PAGE = 200
 
+MAX_FREEZES = 50 * MAX_POLICIES
+"""Newest freezes that are read: one for each policy and target, also of policies that are gone, until they expire."""
+
 KEPT = timedelta(days=MAX_WINDOW_DAYS + 1)
 """How long the course of a budget, and a freeze that has ended, is kept."""
 
@@ -198,7 +201,7 @@ async def freeze(entries: KeyValues, policy_id: str, target: str) -> tuple[Freez
 
 async def freezes(entries: KeyValues) -> Sequence[tuple[FreezeEvent, int]]:
     """Return the newest freeze of each policy and target with its version, those that have ended, too."""
-    found = await everything(entries, FREEZES, 2 * MAX_POLICIES)
+    found = await everything(entries, FREEZES, MAX_FREEZES)
     return [(event, entry.version) for entry in found if (event := read_record(FreezeEvent, entry)) is not None]
 
 
@@ -210,11 +213,15 @@ async def active_freezes(entries: KeyValues) -> Sequence[FreezeEvent]:
 async def put_freeze(entries: KeyValues, event: FreezeEvent, version: int) -> int:
     """Store the newest freeze of a policy and target in place of that of `version`; raise `Conflict`.
 
-    The history has one that is `applied` before the record says so: whoever crashes in between does it again.
+    The history has one that is `applied` before the record says so: whoever crashes in between does it again. One that
+    is over is forgotten with its history, unless it is `quiet`.
     """
     if event.applied:
         await _remember(entries, event)
-    stored = await entries.put(FREEZES, freeze_key(event.policy_id, event.target), encode(event), version=version)
+    key = freeze_key(event.policy_id, event.target)
+    over = event.resolved_at if event.applied and not event.quiet else None
+    expires = over + KEPT if over is not None else None
+    stored = await entries.put(FREEZES, key, encode(event), version=version, expires_at=expires)
     if not event.applied:
         await _remember(entries, event)
     return stored.version

@@ -20,6 +20,7 @@ What is saved is an upper bound: as if each flow that is held, refused, or sent 
 
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -33,7 +34,7 @@ from functions._core.slo.budget import rounded
 from functions._core.slo.definition import Measure
 from functions._core.slo.freezing import FreezeEvent, FreezePolicy, FreezeVerdict, begun, ended
 from functions._core.slo.freezing import verdict_of as freeze_verdict_of
-from functions._core.slo.gate import freeze_of
+from functions._core.slo.gate import Namespaces, freeze_of
 from functions._core.slo.past import Counts, Past, PastFlow, Timeline, replayable, window_of
 
 SHOWN = 100
@@ -182,7 +183,8 @@ class _Admission:
             budgets = self._line.budgets
             state = AdmissionState(policies=(self._policy,), slos=slos, budgets=budgets, freezes=self._lasting)
             self._states[key] = state
-        return verdict_of(state, flow.facts, self._line.now)
+        # Another moment, with other budgets: what was worked out for the one before does not hold.
+        return verdict_of(replace(state), flow.facts, self._line.now)
 
     def _comes(self, flow: PastFlow) -> None:
         verdict = self._verdict(flow)
@@ -295,7 +297,7 @@ def freezes_under(policy: FreezePolicy, past: Past) -> Sequence[FreezeEvent]:
     return found
 
 
-def blocked_by(freezes: Sequence[FreezeEvent], tickets: Sequence[Ticket]) -> Sequence[Blocked]:
+def blocked_by(freezes: Sequence[FreezeEvent], tickets: Sequence[Ticket], of_services: Namespaces) -> Sequence[Blocked]:
     """Return those of the tickets that freezes, the oldest first, would have held back as a worker got them then."""
     begins = [one.triggered_at for one in freezes]
     found = []
@@ -306,7 +308,7 @@ def blocked_by(freezes: Sequence[FreezeEvent], tickets: Sequence[Ticket]) -> Seq
             continue
         freeze = freezes[place]
         lasted = freeze.resolved_at is None or at < freeze.resolved_at
-        if lasted and freeze_of(ticket, (freeze.but(resolved_at=None),)) is not None:
+        if lasted and freeze_of(ticket, (freeze.but(resolved_at=None),), of_services) is not None:
             found.append(Blocked(ticket.flow_id, at, freeze))
     return found
 
