@@ -1,9 +1,9 @@
 """The operations of the platform for an entry point: HTTP, a broker's subscription, a schedule."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from functions._core.events.commands import AnyCommand
 from functions._core.events.envelope import CloudEvent
@@ -14,6 +14,9 @@ from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow
 from functions._core.records.worker import Worker
+
+if TYPE_CHECKING:  # cold start: few processes ask for it
+    from functions._core.slo.flow_policies import PolicyApplication
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,9 @@ class Engine(Protocol):
 
     def flow_policies_changed(self) -> None:
         """Take note that flow SLA policies were changed here; other processes do so within seconds."""
+
+    async def policies_applied(self, flow_id: str) -> Sequence["PolicyApplication"]:
+        """Return what flow SLA policies have done for a flow, the first first; nothing where none act."""
 
     async def recheck(self, flow_id: str) -> Flow:
         """Look at a flow, which is known to exist, now instead of at its wake-up; return it as it is then."""

@@ -113,8 +113,9 @@ class Platform:
         limited = InFlight(self.rules.in_flight, self.ports, self._send, partial(fresh_id, self._chance), self.order)
         self._events_in = EventsIn(self.ports, self.rules.event_retention, self.handle, self.metrics)
         self.schedules = Schedules(self.ports, self.metrics, self.admit, self.order, self.sweeper)
-        self.flow_policies = FlowPolicies(self.ports, self.metrics, self._send, self.order, self.dispatcher)
-        return limited, self._events_in, self.schedules, *([self.flow_policies.begin()] if acts_on_sla else [])
+        policies = self.flow_policies = FlowPolicies(self.ports, self.metrics, self._send, self.order, self.dispatcher)
+        self.policies_applied = policies.applied
+        return limited, self._events_in, self.schedules, *([policies.begin()] if acts_on_sla else [])
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:
         """Return what is done with each commit, in this order."""
