@@ -17,6 +17,7 @@ from functions._core.records.worker import Worker
 
 if TYPE_CHECKING:  # cold start: few functions have to do with SLOs
     from functions._core.slo.budget import ErrorBudget
+    from functions._core.slo.flow_policies import PolicyApplication
     from functions._core.slo.freezing import FreezeEvent
 
 
@@ -125,6 +126,9 @@ class Engine(Protocol):
 
     def flow_policies_changed(self) -> None:
         """Take note that flow SLA policies were changed here; other processes do so within seconds."""
+
+    async def policies_applied(self, flow_id: str) -> Sequence["PolicyApplication"]:
+        """Return what flow SLA policies have done for a flow, the first first; nothing where none act."""
 
     async def recheck(self, flow_id: str) -> Flow:
         """Look at a flow, which is known to exist, now instead of at its wake-up; return it as it is then."""

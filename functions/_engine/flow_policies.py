@@ -27,7 +27,7 @@ from functions._observability.logs import log
 from functions._observability.metrics import Metrics
 
 if TYPE_CHECKING:  # imported when there are policies
-    from functions._core.slo.flow_policies import FlowSlaPolicy
+    from functions._core.slo.flow_policies import FlowSlaPolicy, PolicyApplication
     from functions._engine.policy_actions import BegunApplication, GiveCommand, PolicyActions
 
 FRESH_SECONDS = 10.0
@@ -100,6 +100,14 @@ class FlowPolicies:
         self._asked.update(asked)
         while len(self._asked) > REMEMBERED:
             del self._asked[next(iter(self._asked))]
+
+    async def applied(self, flow_id: str) -> Sequence["PolicyApplication"]:
+        """See `Engine.policies_applied`."""
+        if self._dispatcher.asks is None:
+            return ()
+        from functions._core.slo.stored_policies import applications_of
+
+        return await applications_of(self._ports.key_values, flow_id)
 
     async def close(self) -> None:
         """Do nothing: nothing runs by itself."""

@@ -69,8 +69,8 @@ class LocalBroker:
         self._chain = _Lane(executor)
         # Subscribers have turns of their own, few and apart: one that is slow or dead must not hold up any flow.
         self._outgoing = _Lane(KeyedExecutor(concurrency=SUBSCRIBER_TURNS, limit=limit))
-        # Beside the chain, too: what is done there gives commands, which take their turns in the chain.
-        self._beside = _Lane(KeyedExecutor(concurrency=BESIDE_TURNS, limit=limit))
+        # Beside the chain, too: what is done there gives commands, which take their turns in the chain. Few need it.
+        self._beside: _Lane | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self.subscriber: Broker | None = None
@@ -83,7 +83,7 @@ class LocalBroker:
 
     @property
     def _lanes(self) -> tuple[_Lane, ...]:
-        return self._chain, self._outgoing, self._beside
+        return self._chain, self._outgoing, *([self._beside] if self._beside else [])
 
     async def recover(self) -> None:
         """Take up what an earlier process has left, or another one that is no more."""
@@ -101,7 +101,8 @@ class LocalBroker:
         for timer in self._timers:
             timer.cancel()
         await self._outgoing.executor.close()
-        await self._beside.executor.close()
+        if self._beside is not None:
+            await self._beside.executor.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -129,7 +130,11 @@ class LocalBroker:
     def _lane(self, event: CloudEvent) -> "_Lane":
         if handler_of(event) is None:
             return self._outgoing
-        return self._beside if event.event_type in BESIDE else self._chain
+        if event.event_type not in BESIDE:
+            return self._chain
+        if self._beside is None:
+            self._beside = _Lane(KeyedExecutor(concurrency=BESIDE_TURNS, limit=self._limit))
+        return self._beside
 
     async def _work(self, queued: Queued) -> None:
         try:

@@ -113,7 +113,7 @@ class Platform:
         beside = Companions(*around, alone=alone, acts_on_sla=acts_on_sla)
         self.schedules, self.budgets = beside.schedules, beside.budgets
         self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
-        self.enforce_policies = self.budgets.enforce
+        self.enforce_policies, self.policies_applied = self.budgets.enforce, beside.flow_policies.applied
         return beside
 
     def _acts(self, alarm: Callable[[ChangeSet], None]) -> Sequence[Callable[[ChangeSet], None]]:

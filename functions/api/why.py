@@ -22,7 +22,6 @@ from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.records.worker import Worker
 from functions._core.slo import stored
 from functions._core.slo.gate import freeze_of, namespaces_for
-from functions._core.slo.stored_policies import applications_of
 from functions.api.documents import problems
 from functions.api.refused_reports import last_refused
 from functions.api.routes import Routes
@@ -76,7 +75,7 @@ async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
     workers = await ports.registry.workers() if any(ticket.waiting is Waiting.SLOT for ticket in tickets) else ()
     explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, workers=workers, history=about_flow)
     explanation = await _with_place_in_line(services, explanation, flow)
-    explanation = with_policies(explanation, await applications_of(ports.key_values, flow.flow_id), now)
+    explanation = with_policies(explanation, await services.engine.policies_applied(flow.flow_id), now)
     explanation = await _with_refused(services, explanation, flow.flow_id)
     return why_view(with_unreadable(explanation, ports.set_aside.records(flow_id=flow.flow_id)), None, now, last)
 
