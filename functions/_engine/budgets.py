@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # imported when there are SLOs
     from functions._core.slo.freezing import FreezeEvent
 
 INTERVAL = timedelta(minutes=5)
-"""How often budgets are calculated."""
+"""How often budgets are calculated, unless the settings say otherwise."""
 
 Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
 
@@ -41,7 +41,7 @@ class Budgets:
         """
         self._ports, self._send, self._subscribed = ports, send, subscribed
         self._metrics, self._gauges = instruments.metrics, instruments.gauges
-        self._alone = alone
+        self.alone = alone
         self.interval = INTERVAL
         self.freezes_moved = 0
         """How often freezes may have changed here; who remembers some reads them again."""
@@ -62,7 +62,7 @@ class Budgets:
         """Begin to calculate and enforce if it is time."""
         now = self._ports.clock.now()
         early = self._next is not None and now < self._next <= now + self.interval
-        if not self._alone or self.busy or early:
+        if not self.alone or self.busy or early:
             return
         self._next = now + self.interval
         self._task = asyncio.create_task(self._round())
@@ -77,7 +77,8 @@ class Budgets:
         try:
             await self.tick()
         except FlowcError as error:
-            log.warning("budgets.failed", error=str(error))  # the next round tries again
+            self._next = None  # the next round tries again
+            log.warning("budgets.failed", error=str(error))
         except Exception:  # noqa: BLE001 a round must not end those that follow
             log.exception("budgets.failed")
 
@@ -91,7 +92,7 @@ class Budgets:
 
     def _wanted(self, event_type: str) -> bool:
         """Whether an event has a receiver: with a broker there is a function for those of `HANDLERS`."""
-        return self._subscribed(event_type) or (not self._alone and event_type in HANDLERS)
+        return self._subscribed(event_type) or (not self.alone and event_type in HANDLERS)
 
     async def calculate(self) -> None:
         """Calculate the budgets that are due."""

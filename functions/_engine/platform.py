@@ -104,9 +104,7 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self.budgets = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, alone=outbox is None)
-        self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
-        self.enforce_policies = self.budgets.enforce
+        self.budgets = self._new_budgets(settings, alone=outbox is None)
         self._companions = self._new_companions(alone=outbox is None)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
@@ -130,6 +128,12 @@ class Platform:
 
         networks, instruments = settings.networks, self.instruments
         return WorkerTracker(self.ports, self.rules, networks, instruments, told, send=self._send, stored=stored)
+
+    def _new_budgets(self, settings: Settings, *, alone: bool) -> Budgets:
+        found = Budgets(self.ports, self.instruments, self._send, self.dispatcher.wants, alone=alone)
+        found.interval = settings.budget_interval
+        self.recalculate, self.enforce_policies, self.resolve_freeze = found.recalculate, found.enforce, found.resolve
+        return found
 
     def _new_dispatcher(self, settings: Settings, *, own_broker: bool, commits_singly: bool) -> Dispatcher:
         return Dispatcher(

@@ -16,7 +16,7 @@ class SloDocuments:
 
     def __init__(self, ports: Ports, *, alone: bool) -> None:
         """Begin nothing yet; one that is not `alone`, as there is a broker, leaves it to a function of its own."""
-        self._ports, self._alone = ports, alone
+        self._ports, self.alone = ports, alone
         self._next: datetime | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -29,7 +29,7 @@ class SloDocuments:
         """Begin a look if it may be time for one."""
         now = self._ports.clock.now()
         early = self._next is not None and now < self._next <= now + ASKED
-        if not self._alone or self.busy or early:
+        if not self.alone or self.busy or early:
             return
         self._next = now + ASKED
         self._task = asyncio.create_task(self._round())

@@ -118,6 +118,8 @@ class SimulatedHost:
         ports, queue = disturbed(self._ports, self._queue, Trouble(process, self._faults, chance))
         platform = Shaky(self.settings, ports, queue, URL, chance=chance, joins=self._joins, tells_registry=False)
         platform.faults = self._faults
+        # The world itself spends budgets: none is calculated here, and no document is looked at.
+        platform.budgets.alone = platform.slo_documents.alone = False
         platform.outbox.subscriber = self._subscriber
         try:
             await platform.start()

@@ -32,6 +32,7 @@ SMALL_FILES = {
     "functions/_core/machine/context.py": "every function takes it, without the machines",
     "functions/_core/records/statistics.py": "every store returns it",
     "functions/_core/placement/weights.py": "settings read weights without what turns import",
+    "functions/_engine/cluster_freezes.py": "only where a cluster is named does a process import its client",
     "functions/_engine/clock.py": "the one reader of time and chance",
     "functions/_engine/queue_heartbeat.py": "only a process that is its own broker runs it",
     "functions/_engine/version.py": "the build reads it without importing anything",
