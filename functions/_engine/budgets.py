@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported when there are SLOs
     from functions._core.slo.freezing import FreezeEvent
 
 INTERVAL = timedelta(minutes=5)
-"""How often budgets are calculated."""
+"""How often budgets are calculated, unless the settings say otherwise."""
 
 Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
 
@@ -88,7 +88,8 @@ class Budgets:
         try:
             await self.tick()
         except FlowcError as error:
-            log.warning("budgets.failed", error=str(error))  # the next round tries again
+            self._next = None  # the next round tries again
+            log.warning("budgets.failed", error=str(error))
         except Exception:  # noqa: BLE001 a round must not end those that follow
             log.exception("budgets.failed")
 
