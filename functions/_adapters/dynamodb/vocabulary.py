@@ -167,7 +167,12 @@ WORDS_3 = WORDS_2 + (
     '":{},"progress":null,"output":null,"tenant_id":null,"labels":{},"tolerated":{},"clock_waits":{},"tally":{}'
 )
 
-NEWEST = WORDS_3.encode()
+WORDS_4 = WORDS_3 + (
+    '"concurrency":null,"budget_verdict":null,"tolerated":{},"clock_waits":{},"tally":{}'
+    '"refused_by":null,"freeze_exception":false,"log":null'
+)
 
-BY_CHECKSUM = {adler32(words): words for words in (WORDS_1.encode(), WORDS_2.encode(), NEWEST)}
+NEWEST = WORDS_4.encode()
+
+BY_CHECKSUM = {adler32(words.encode()): words.encode() for words in (WORDS_1, WORDS_2, WORDS_3, WORDS_4)}
 """Every text that was ever used, by what the stored bytes say of it."""
