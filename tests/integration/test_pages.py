@@ -55,7 +55,12 @@ BY_A_FORM = [
 async def platform(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Run a platform on loopback without a key, and give a client of it."""
     async with one_machine(
-        tmp_path, {"FLOWC_PUBLIC_URL": "https://flows.example/base", "FLOWC_WEBHOOK_SECRET": "s" * 32}
+        tmp_path,
+        {
+            "FLOWC_PUBLIC_URL": "https://flows.example/base",
+            "FLOWC_WEBHOOK_SECRET": "s" * 32,
+            "FLOWC_ALERT_WEBHOOK_SECRET": "a" * 32,
+        },
     ) as at:
         yield at.client
 

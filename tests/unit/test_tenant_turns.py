@@ -39,7 +39,8 @@ class Line:
     def __init__(self, weights: Mapping[str, int]) -> None:
         stores = MemoryStore().stores
         others = dict.fromkeys(("telemetry_sink", "gateway", "tokens"))
-        left_out = {*others, "clock", "pheromones", "task_secrets", "beside"}
+        absent = {"pheromones", "task_secrets", "budget_gate", "metrics_server", "freeze_target"}
+        left_out = {*others, *absent, "clock", "beside"}
         given = {name: getattr(stores, name) for name in Ports.__slots__ if name not in left_out}
         given["key_values"] = MemoryKeyValues(State(), AtT0())
         self.ports = Ports(**given, **others, clock=AtT0())  # type: ignore[arg-type]

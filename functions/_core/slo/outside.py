@@ -31,7 +31,7 @@ class NoMetricsServer:
         """Raise `Rejected`."""
         del query, aggregation, at
         raise Rejected(
-            "the SLO has a query, and no server of metrics is named: set FLOWC_PROMETHEUS_URL; the own history needs none",
+            "the SLO has a query, and no server of metrics is named: set FLOWC_PROMETHEUS_URL, or use the history",
             code="metrics_query_failed",
             status=502,
         )
