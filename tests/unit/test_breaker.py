@@ -26,6 +26,7 @@ from functions._core.ports import Ports
 from functions._core.records.values import FlowStatus, Waiting
 from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
+from functions._core.slo.gate import OpenGate
 from functions.discover.function import discover
 from functions.track_workers.function import release
 from tests.support.builders import T0, make_flow, make_history, make_plan, make_step, make_ticket, make_worker, seconds
@@ -43,7 +44,8 @@ def ports_of(stores: Stores) -> Ports:
     """Return what the functions ask for, at a time when breakers are half-open."""
     known = {name: getattr(stores, name) for name in ("registry", "ticket_counts", "wakeups")}
     clock = SimpleNamespace(now=lambda: LATER)
-    return cast("Ports", SimpleNamespace(clock=clock, pheromones=NoPheromones(), **known))
+    absent = {"pheromones": NoPheromones(), "budget_gate": OpenGate()}
+    return cast("Ports", SimpleNamespace(clock=clock, **absent, **known))
 
 
 def after(*verdicts: WorkerVerdict, worker: Worker | None = None, start: int = 0) -> Worker:
