@@ -87,7 +87,7 @@ function bulk(ctx) {
   const flows = [...ctx.local.chosen.values()], clear = () => pick(ctx, flows, false);
   return h('div', { id: 'bulk', class: 'bulk row', role: 'region', 'aria-label': 'Commands for the chosen flows', hidden: !flows.length }, flows.length > 0 && [
     h('b', { role: 'status' }, `${counted(flows.length, 'flow')} chosen`),
-    commandButtons('flow', flows, () => { clear(); ctx.reload(); }, true), button('Choose none', clear, { class: 'quiet' })]);
+    commandButtons('flow', flows, () => { clear(); ctx.local.take = true; ctx.reload(); }, true), button('Choose none', clear, { class: 'quiet' })]);
 }
 
 function nothing(ctx, names, cursor) {
