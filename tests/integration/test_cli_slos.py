@@ -122,6 +122,9 @@ async def test_what_is_wrong_is_told_and_is_wrong_use(platform: OneMachine) -> N
 
 
 async def test_foreign_text_moves_no_cursor(platform: OneMachine) -> None:
+    platform.running.engine.budgets.alone = False  # a round would end a freeze that has no policy
+    while platform.running.engine.budgets.busy:  # one has begun
+        await asyncio.sleep(0.01)
     event = freeze_of("shop", platform.running.ports.clock.now() - timedelta(hours=1))
     await put_freeze(platform.running.ports.key_values, event.but(trigger_reason="\x1b[2J<b>spent</b>"))
     for words in (("freeze", "list"), ("freeze", "history")):
