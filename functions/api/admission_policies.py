@@ -1,19 +1,18 @@
 """Admission policies: what becomes of flows while an error budget is spent, or a freeze lasts."""
 
-import re
-
 from fastapi import Request, Response
 
 from functions._core.errors import Rejected
 from functions._core.records.values import Model
 from functions._core.slo import stored
-from functions._core.slo.admission import MAX_POLICIES, NAME, AdmissionPolicy, AdmissionPolicyForm
+from functions._core.slo.admission import MAX_POLICIES, SPACE, AdmissionPolicy, AdmissionPolicyForm
+from functions._core.small_records import removed_entry
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.problems import not_found
-from functions.api.questions import sound
+from functions.api.questions import named, sound
 from functions.api.routes import Routes
 from functions.api.services import Services
 from functions.api.slo_changes import BODY_PROBLEMS
@@ -44,9 +43,7 @@ async def put_admission_policy(
     why: Why = NO_REASON,
 ) -> AdmissionPolicy:
     """Make an admission policy, or replace it. Processes know of it within ten seconds, this one at once."""
-    if not re.fullmatch(NAME, name):
-        text = "a name has 1 to 63 letters, digits, `.`, `_` and `-`, with a letter or a digit at both ends"
-        raise Rejected(text, code="bad_name", status=422)
+    named(name)
     form = await read_json(request, AdmissionPolicyForm, limit=MAX_FORM)
     entries, now = services.ports.key_values, services.ports.clock.now()
     known = {one.name for one in await stored.admission_policies(entries)}
@@ -85,6 +82,6 @@ async def delete_admission_policy(
     """Forget an admission policy; flows that it holds go on within a minute."""
     sound("admission policy", name)
     await record(services, "delete_admission_policy", name, who=acting(request, requested_by), why=why)
-    if not await stored.remove_admission_policy(services.ports.key_values, name):
+    if not await removed_entry(services.ports.key_values, SPACE, name):
         raise not_found("admission policy", name)
     services.ports.budget_gate.forget()

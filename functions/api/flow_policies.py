@@ -1,6 +1,5 @@
 """Flow SLA policies: what is done when a flow comes at risk of missing its deadline, or has missed it."""
 
-import re
 from collections.abc import Callable
 
 from fastapi import Request, Response
@@ -9,14 +8,14 @@ from pydantic import Field
 from functions._core.errors import Rejected
 from functions._core.records.values import Model
 from functions._core.slo import stored_policies as stored
-from functions._core.slo.flow_policies import MAX_FLOW_POLICIES, NAME, FlowSlaPolicy, FlowSlaPolicyForm
+from functions._core.slo.flow_policies import MAX_FLOW_POLICIES, FlowSlaPolicy, FlowSlaPolicyForm
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.preconditions import IfMatch, IfNoneMatch, names
 from functions.api.problems import not_found
-from functions.api.questions import sound
+from functions.api.questions import named, sound
 from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 
@@ -80,9 +79,7 @@ async def put_flow_sla_policy(  # noqa: PLR0913, PLR0917 a parameter for each he
 
     With `If-Match` only that version is replaced, with `If-None-Match: *` only a new one is made: else 412.
     """
-    if not re.fullmatch(NAME, name):
-        text = "a name has 1 to 63 letters, digits, `.`, `_` and `-`, with a letter or a digit at both ends"
-        raise Rejected(text, code="bad_name", status=422)
+    named(name)
     form = await read_json(request, FlowSlaPolicyForm, limit=MAX_FORM)
     entries, now = services.ports.key_values, services.ports.clock.now()
     _, version = await stored.policy(entries, name)

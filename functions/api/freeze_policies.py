@@ -12,6 +12,7 @@ from functions._core.records.values import NAMESPACE, format_time, name_uuid
 from functions._core.slo import stored
 from functions._core.slo.freezing import MAX_POLICIES, SPACE, FreezeEvent, FreezePolicy, FreezePolicyForm, FreezeScope
 from functions._core.slo.listing import CURSOR, newest_freezes
+from functions._core.small_records import removed_entry
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
@@ -127,7 +128,7 @@ async def create_policy(
     try:
         _check([one for one in await stored.policies(entries) if one.policy_id != policy_id], new)
     except Rejected:  # others were made at the same moment; of two of one name both may be refused
-        await stored.removed(entries, SPACE, policy_id)
+        await removed_entry(entries, SPACE, policy_id)
         raise
     return tagged(response, new)
 

@@ -1,5 +1,6 @@
 """Parameters that several routes share, with their limits."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
@@ -33,6 +34,9 @@ Labels = Annotated[
 ]
 Id = Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+"""The name that a person gives to a record: it is part of paths, keys, audits and labels."""
+
 Found = TypeVar("Found")
 
 MAX_NAMED = 5
@@ -54,6 +58,14 @@ async def known_parameters(request: Request) -> None:
         more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
         text = f"parameters that are not known here: {named}{more}; known are {', '.join(known) or 'none'}"
         raise Rejected(text, code="unknown_parameter", status=400)
+
+
+def named(name: str) -> str:
+    """Return the name of a record that is to be made; raise `Rejected`, status 422, for one that none may have."""
+    if not re.fullmatch(NAME, name):
+        text = "a name has 1 to 63 letters, digits, `.`, `_` and `-`, with a letter or a digit at both ends"
+        raise Rejected(text, code="bad_name", status=422)
+    return name
 
 
 async def found(what: str, record_id: str, look: Callable[[str], Awaitable[Found | None]]) -> Found:

@@ -1,7 +1,6 @@
 """Schedules: decisions that are made again and again, at moments that are known before."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -16,13 +15,13 @@ from functions._core.records.models import Reason
 from functions._core.records.record import fields_of
 from functions._core.schedules import course, reasons, stored
 from functions._core.schedules.moments import moments_between
-from functions._core.schedules.record import MAX_SCHEDULES, NAME, Backfill, ScheduleForm, ScheduleRecord
+from functions._core.schedules.record import MAX_SCHEDULES, Backfill, ScheduleForm, ScheduleRecord
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.problems import Itemised, not_found
-from functions.api.questions import sound
+from functions.api.questions import NAME, named, sound
 from functions.api.routes import Routes
 from functions.api.schedule_forms import (
     BackfillBegun,
@@ -70,9 +69,7 @@ async def put_schedule(
     why: Why = NO_REASON,
 ) -> ScheduleView:
     """Make a schedule, or replace it: what has begun goes on, and a pause stays."""
-    if not re.fullmatch(NAME, name):
-        text = "a name has 1 to 63 letters, digits, `.`, `_` and `-`, with a letter or a digit at both ends"
-        raise Rejected(text, code="bad_name", status=422)
+    named(name)
     form = await read_json(request, ScheduleForm, limit=MAX_FORM)
     now = services.ports.clock.now()
     new = course.made(form, name, None, now)

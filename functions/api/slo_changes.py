@@ -14,7 +14,8 @@ from functions._core.records.values import Model, Timestamp, add_time
 from functions._core.slo import definition, freezing
 from functions._core.slo.definition import MAX_WINDOW_DAYS, Slo, SloForm
 from functions._core.slo.freezing import FreezePolicy, FreezePolicyForm
-from functions._core.slo.stored import BUDGETS, removed, written
+from functions._core.slo.stored import BUDGETS, written
+from functions._core.small_records import removed_entry
 from functions.api.access import acting
 from functions.api.actions import NOBODY
 from functions.api.preconditions import LIST, MAX_TAGS, names
@@ -103,10 +104,10 @@ async def make_room(entries: KeyValues, known: Sequence[One], limit: int) -> Seq
         return known
     oldest = min(deleted, key=lambda one: one.updated_at)
     if isinstance(oldest, Slo):
-        await removed(entries, BUDGETS, oldest.slo_id)
-        await removed(entries, definition.SPACE, oldest.slo_id)
+        await removed_entry(entries, BUDGETS, oldest.slo_id)
+        await removed_entry(entries, definition.SPACE, oldest.slo_id)
     else:
-        await removed(entries, freezing.SPACE, oldest.policy_id)
+        await removed_entry(entries, freezing.SPACE, oldest.policy_id)
     return [one for one in known if one is not oldest]
 
 

@@ -13,6 +13,7 @@ from functions._core.slo import stored
 from functions._core.slo.alert_rules import slos_of_rules
 from functions._core.slo.budget import left_of, rounded
 from functions._core.slo.definition import MAX_SLOS, SPACE, Slo, SloForm, SloType
+from functions._core.small_records import removed_entry
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, PRINTABLE, RequestedBy, Why, record
 from functions.api.bodies import read_json
@@ -216,7 +217,7 @@ async def _kept(services: ApiServices, new: Sequence[Slo]) -> Sequence[Slo]:
         taken = _taken(others, one) if one.enabled else None
         if taken is not None:
             for other in new:
-                await stored.removed(services.ports.key_values, SPACE, other.slo_id)
+                await removed_entry(services.ports.key_values, SPACE, other.slo_id)
             raise taken
     return new
 

@@ -13,9 +13,6 @@ from functions._core.schedules.wakeups import NEVER
 SPACE = "schedules"
 """The space of `KeyValues` that holds schedules, by name."""
 
-NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
-"""The name of a schedule: it is part of the ids of its decisions, and a label of its flows."""
-
 MAX_SCHEDULES = 20_000
 """Schedules of a platform."""
 

@@ -26,9 +26,6 @@ SPACE = "admission-policies"
 MAX_POLICIES = 200
 """Admission policies of a platform: each flow is compared with all of them."""
 
-NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
-"""The name of an admission policy."""
-
 BUDGET_SPENT = "budget_spent"
 """Code of the reason of a flow that a spent budget lowers, holds, refuses, or has approved first."""
 

@@ -45,9 +45,6 @@ MAX_FLOW_POLICIES = 100
 MAX_OTHERS = 20
 """Flows that one application pauses at most."""
 
-NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
-"""A name: it is part of paths, keys and audits."""
-
 RANKS: Mapping[Priority, int] = {priority: rank for rank, priority in enumerate(Priority)}
 """Priorities from the lowest to the highest."""
 

@@ -23,6 +23,7 @@ from functions._core.slo.definition import MAX_SLOS, Slo
 from functions._core.slo.documents import POLICY_KIND, SloResource, key_of, made_id
 from functions._core.slo.freezing import MAX_POLICIES, FreezePolicy
 from functions._core.slo.reading import read_document
+from functions._core.small_records import TRIES, changed_entry, removed_entry
 
 SPACE, ROUNDS, ROUND = "slo-resources", "slo-resource-rounds", "last"
 """The space of documents by kind and name, that of the last look at all of them, and its key there."""
@@ -34,8 +35,6 @@ MAX_DOCUMENT = 16 * 1024
 
 EVERY = timedelta(seconds=300)
 """How often all documents are looked at."""
-
-TRIES = 5
 
 Made = Slo | FreezePolicy
 
@@ -167,14 +166,10 @@ async def _check_room(entries: KeyValues, resource: SloResource) -> None:
 async def delete_resource(entries: KeyValues, kind: str, name: str, now: datetime) -> bool:
     """Forget a document; what it made is not enabled any more. Tell whether it was there."""
     key = key_of(kind, name)
-    for _ in range(TRIES):
-        entry = await entries.get(SPACE, key)
-        if entry is None:
-            return False
-        if await entries.remove(SPACE, key, entry.version):
-            await _release(entries, kind, made_id(kind, name), now)
-            return True
-    raise Conflict(f"the document {key} changed {TRIES} times meanwhile")
+    if not await removed_entry(entries, SPACE, key):
+        return False
+    await _release(entries, kind, made_id(kind, name), now)
+    return True
 
 
 async def resource_key(entries: KeyValues, kind: str, name: str) -> str | None:
@@ -276,18 +271,13 @@ async def _synced(entries: KeyValues, one: StoredResource, version: int, now: da
 async def _make(entries: KeyValues, resource: SloResource, now: datetime) -> None:
     """Let what a document makes be as it says."""
     space = freezing.SPACE if resource.kind == POLICY_KIND else definition.SPACE
-    for _ in range(TRIES):
-        entry = await entries.get(space, resource.made_id)
+
+    def as_said(entry: Entry | None) -> tuple[bytes, None] | None:
         known = None if entry is None else _known(resource.kind, entry.value)
         new = _made_of(resource, known, now)
-        if new is known:
-            return
-        try:
-            await entries.put(space, resource.made_id, stored.written(new), version=entry.version if entry else 0)
-        except Conflict:
-            continue
-        return
-    raise Conflict(f"{resource.key}: what it makes changed {TRIES} times meanwhile")
+        return None if new is known else (stored.written(new), None)
+
+    await changed_entry(entries, space, resource.made_id, as_said)
 
 
 def _made_of(resource: SloResource, known: Made | None, now: datetime) -> Made:

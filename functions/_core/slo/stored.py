@@ -6,6 +6,7 @@ hour with its course.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TypeVar
@@ -22,12 +23,10 @@ from functions._core.slo.admission import AdmissionPolicy
 from functions._core.slo.budget import BudgetStatus, ErrorBudget
 from functions._core.slo.definition import MAX_SLOS, MAX_WINDOW_DAYS, Slo
 from functions._core.slo.freezing import MAX_POLICIES, FreezeEvent, FreezePolicy
+from functions._core.small_records import changed_entry
 
 BUDGETS, HISTORY, FREEZES, FREEZE_HISTORY = "slo-budgets", "slo-budget-history", "freezes", "freeze-history"
 """The spaces of budgets by SLO, of their courses, of the newest freezes by policy and target, and of all freezes."""
-
-TRIES = 5
-"""Changes of a record that others change at the same time."""
 
 PAGE = 200
 
@@ -120,17 +119,6 @@ async def changed_policy(
     return await _changed(entries, freezing.SPACE, policy_id, _policy, change)
 
 
-async def removed(entries: KeyValues, space: str, key: str) -> bool:
-    """Forget an entry; tell whether it was there."""
-    for _ in range(TRIES):
-        entry = await entries.get(space, key)
-        if entry is None:
-            return False
-        if await entries.remove(space, key, entry.version):
-            return True
-    raise Conflict(f"{key} changed {TRIES} times meanwhile")
-
-
 async def budget_state(entries: KeyValues, slo_id: str) -> tuple[BudgetState | None, int]:
     """Return the newest budget of an SLO with its version; None where there is none that can be read."""
     entry = await entries.get(BUDGETS, slo_id)
@@ -155,26 +143,17 @@ async def put_budget(entries: KeyValues, state: BudgetState, version: int) -> in
 
 async def add_point(entries: KeyValues, budget: ErrorBudget) -> None:
     """Add a calculation to the course of a budget; one that is there is not added again."""
-    key = hour_key(budget.slo_id, budget.calculated_at)
     point = point_of(budget)
-    for _ in range(TRIES):
-        entry = await entries.get(HISTORY, key)
+
+    def with_point(entry: Entry | None) -> tuple[bytes, None] | None:
         hour = (read_record(BudgetHour, entry) if entry else None) or BudgetHour()
         if any(one.at == point.at for one in hour.points):
-            return
+            return None
         points = tuple(sorted((*hour.points, point), key=lambda one: one.at))[-POINTS:]
-        try:
-            await entries.put(
-                HISTORY,
-                key,
-                encode(BudgetHour(points=points)),
-                version=entry.version if entry else 0,
-                expires_at=budget.calculated_at + KEPT,
-            )
-        except Conflict:
-            continue
-        return
-    raise Conflict(f"the course of budget {budget.slo_id} changed {TRIES} times meanwhile")
+        return encode(BudgetHour(points=points)), None
+
+    key, expires = hour_key(budget.slo_id, budget.calculated_at), budget.calculated_at + KEPT
+    await changed_entry(entries, HISTORY, key, with_point, expires)
 
 
 async def course(entries: KeyValues, slo_id: str, since: datetime, until: datetime) -> Sequence[BudgetPoint]:
@@ -243,16 +222,9 @@ async def freeze_history(entries: KeyValues, since: datetime, until: datetime, l
 async def _remember(entries: KeyValues, event: FreezeEvent) -> None:
     """Put a freeze into the history, in place of what that had of it."""
     key = f"{format_time(event.triggered_at)}/{event.event_id}"
-    for _ in range(TRIES):
-        entry = await entries.get(FREEZE_HISTORY, key)
-        expires = event.resolved_at + KEPT if event.resolved_at else None
-        try:
-            await entries.put(
-                FREEZE_HISTORY, key, encode(event), version=entry.version if entry else 0, expires_at=expires
-            )
-        except Conflict:
-            continue
-        return
+    expires = event.resolved_at + KEPT if event.resolved_at else None
+    with suppress(Conflict):  # others put the same there
+        await changed_entry(entries, FREEZE_HISTORY, key, lambda _before: (encode(event), None), expires)
 
 
 async def everything(entries: KeyValues, space: str, at_most: int) -> Sequence[Entry]:
@@ -315,17 +287,12 @@ def _place_of(one: Slo | FreezePolicy) -> tuple[str, str]:
 async def _changed(
     entries: KeyValues, space: str, key: str, read: Callable[[bytes], M | None], change: Callable[[M], M]
 ) -> M | None:
-    for _ in range(TRIES):
-        entry = await entries.get(space, key)
+    def as_stored(entry: Entry | None) -> tuple[bytes, M] | None:
         known = None if entry is None else read(entry.value)
-        if entry is None or known is None:
-            return None
-        try:
-            await entries.put(space, key, written(new := change(known)), version=entry.version)
-        except Conflict:
-            continue
-        return new
-    raise Conflict(f"{key} changed {TRIES} times meanwhile")
+        return None if known is None else (written(new := change(known)), new)
+
+    done = await changed_entry(entries, space, key, as_stored)
+    return None if done is None else done[0]
 
 
 async def admission_policies(entries: KeyValues) -> Sequence[AdmissionPolicy]:
@@ -342,25 +309,13 @@ async def admission_policy(entries: KeyValues, name: str) -> AdmissionPolicy | N
 
 async def put_admission_policy(entries: KeyValues, new: AdmissionPolicy) -> AdmissionPolicy:
     """Store an admission policy, or put it in place of the one of its name; return it as it is stored."""
-    for _ in range(TRIES):
-        entry = await entries.get(admission.SPACE, new.name)
+
+    def as_stored(entry: Entry | None) -> tuple[bytes, AdmissionPolicy]:
         known = _admission_policy(entry.value) if entry is not None else None
         stored = new if known is None else new.but(created_at=known.created_at)
-        try:
-            await entries.put(admission.SPACE, new.name, written(stored), version=entry.version if entry else 0)
-        except Conflict:
-            continue
-        return stored
-    raise Conflict(f"{new.name} changed {TRIES} times meanwhile")
+        return written(stored), stored
 
-
-async def remove_admission_policy(entries: KeyValues, name: str) -> bool:
-    """Forget an admission policy; tell whether it was there."""
-    for _ in range(TRIES):
-        entry = await entries.get(admission.SPACE, name)
-        if entry is None or await entries.remove(admission.SPACE, name, entry.version):
-            return entry is not None
-    raise Conflict(f"{name} changed {TRIES} times meanwhile")
+    return (await changed_entry(entries, admission.SPACE, new.name, as_stored))[0]
 
 
 @lru_cache(maxsize=2 * admission.MAX_POLICIES)

@@ -19,15 +19,13 @@ from functions._core.slo.flow_policies import (
     PolicyApplication,
     application_key,
 )
+from functions._core.small_records import changed_entry, removed_entry
 
 APPLICATIONS = "flow-sla-applied"
 """The space of what policies have done, by flow, policy and announcement."""
 
 KEPT = timedelta(days=30)
 """How long it is known what a policy has done: longer than an event is delivered again."""
-
-TRIES = 5
-"""Changes of a policy that others change at the same time."""
 
 PAUSES = 200
 """Applications that are looked at so that two do not pause the same flow."""
@@ -57,27 +55,19 @@ async def changed(
     entries: KeyValues, name: str, change: Callable[[FlowSlaPolicy | None, int], FlowSlaPolicy]
 ) -> tuple[FlowSlaPolicy, int]:
     """Store what `change` makes of a policy and its version; return that, and the version it has then."""
-    for _ in range(TRIES):
-        known, version = await policy(entries, name)
+
+    def as_stored(entry: Entry | None) -> tuple[bytes, FlowSlaPolicy]:
+        known, version = (None, 0) if entry is None else (_parsed(entry.value), entry.version)
         new = change(known, version)
-        try:
-            entry = await entries.put(POLICIES, name, new.model_dump_json().encode(), version=version)
-        except Conflict:
-            continue
-        return new, entry.version
-    raise Conflict(f"policy {name} changed {TRIES} times meanwhile")
+        return new.model_dump_json().encode(), new
+
+    new, entry = await changed_entry(entries, POLICIES, name, as_stored)
+    return new, entry.version
 
 
 async def removed(entries: KeyValues, name: str, check: Callable[[int], None]) -> bool:
     """Forget a policy whose version `check` takes; tell whether it was there."""
-    for _ in range(TRIES):
-        entry = await entries.get(POLICIES, name)
-        if entry is None:
-            return False
-        check(entry.version)
-        if await entries.remove(POLICIES, name, entry.version):
-            return True
-    raise Conflict(f"policy {name} changed {TRIES} times meanwhile")
+    return await removed_entry(entries, POLICIES, name, lambda entry: check(entry.version))
 
 
 async def application(entries: KeyValues, policy_name: str, about: Announced) -> tuple[PolicyApplication | None, int]:

@@ -5,12 +5,9 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
-from functions._core.errors import Conflict
 from functions._core.ports import Entry, KeyValues
+from functions._core.small_records import changed_entry, removed_entry
 from functions._core.webhooks.subscription import MAX_SUBSCRIPTIONS, SPACE, Subscription
-
-TRIES = 5
-"""Changes of a subscription that others change at the same time."""
 
 
 async def subscriptions(entries: KeyValues) -> Sequence[Subscription]:
@@ -34,28 +31,18 @@ async def changed(
     entries: KeyValues, subscription_id: str, change: Callable[[Subscription], Subscription]
 ) -> Subscription | None:
     """Store what `change` makes of a subscription, and return it; None when there is none."""
-    for _ in range(TRIES):
-        entry = await entries.get(SPACE, subscription_id)
+
+    def as_stored(entry: Entry | None) -> tuple[bytes, Subscription] | None:
         known = None if entry is None else _read(entry)
-        if entry is None or known is None:
-            return None
-        try:
-            await entries.put(SPACE, subscription_id, _written(new := change(known)), version=entry.version)
-        except Conflict:
-            continue
-        return new
-    raise Conflict(f"subscription {subscription_id} changed {TRIES} times meanwhile")
+        return None if known is None else (_written(new := change(known)), new)
+
+    done = await changed_entry(entries, SPACE, subscription_id, as_stored)
+    return None if done is None else done[0]
 
 
 async def removed(entries: KeyValues, subscription_id: str) -> bool:
     """Forget a subscription; tell whether it was there."""
-    for _ in range(TRIES):
-        entry = await entries.get(SPACE, subscription_id)
-        if entry is None:
-            return False
-        if await entries.remove(SPACE, subscription_id, entry.version):
-            return True
-    raise Conflict(f"subscription {subscription_id} changed {TRIES} times meanwhile")
+    return await removed_entry(entries, SPACE, subscription_id)
 
 
 def _read(entry: Entry) -> Subscription | None:
