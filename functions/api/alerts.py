@@ -8,7 +8,7 @@ was processed is not processed again while it stays as it is.
 
 import asyncio
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
@@ -127,24 +127,24 @@ def _name_of(alert: ReceivedAlert) -> tuple[str, str]:
 
 
 async def _slos(services: ApiServices, alerts: Iterable[ReceivedAlert]) -> Mapping[tuple[str, str], Slo]:
-    """Return the SLOs that alerts name and that are on, by label and service; the id counts before the name."""
+    """Return the SLOs that alerts name and that are on, by label and service."""
     wanted = {_name_of(alert) for alert in alerts}
     if not wanted:
         return {}
-    known = [one for one in await stored.slos(services.ports.key_values) if one.enabled]
-    by_id = {one.slo_id: one for one in known}
-    by_name: dict[tuple[str, str], Slo] = {}
-    for one in known:
-        by_name.setdefault((one.name, ""), one)
-        by_name[one.name, one.service_name] = one
-    found = ((key, by_id.get(key[0]) or by_name.get(key) or _only(by_name, *key)) for key in wanted)
+    by_id: dict[str, Slo] = {}
+    by_name: dict[str, list[Slo]] = {}
+    for one in await stored.slos(services.ports.key_values):
+        if one.enabled:
+            by_id[one.slo_id] = one
+            by_name.setdefault(one.name, []).append(one)
+    found = ((key, by_id.get(key[0]) or _of_name(by_name.get(key[0], ()), key[1])) for key in wanted)
     return {key: one for key, one in found if one is not None}
 
 
-def _only(by_name: Mapping[tuple[str, str], Slo], name: str, service: str) -> Slo | None:
-    """Return the SLO of a name whose service goes by another name in the alert, if there is but one."""
-    same = [one for (known, of), one in by_name.items() if known == name and of]
-    return same[0] if service and len(same) == 1 else None
+def _of_name(same: Sequence[Slo], service: str) -> Slo | None:
+    """Return which SLO of a name an alert means: that of its service, else the only one; None where it may be any."""
+    only = same[0] if len(same) == 1 else None
+    return next((one for one in same if one.service_name == service), only)
 
 
 async def _evaluated(services: ApiServices, slo_ids: set[str]) -> Mapping[str, AlertFault]:

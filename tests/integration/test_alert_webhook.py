@@ -148,6 +148,7 @@ async def test_the_id_counts_before_the_name_and_the_service_tells_names_apart(a
         ({"slo": "id-4"}, None),
         ({"slo": "Availability"}, None),
         ({"slo": "availability", "service": "nobody's"}, None),
+        ({"slo": "availability"}, None),  # of two it may be any
     ]
     for number, (labels, expected) in enumerate(cases):
         calls.asked.clear()
