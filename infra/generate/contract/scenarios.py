@@ -5,95 +5,25 @@ the same beginning, what else can happen.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from functions._core.events.envelope import CloudEvent
-from functions._core.events.policies import PolicyAct
 from functions._core.placement.agents import AgentChange, ChangeKind, agent_event
 from functions._core.placement.event_waits import WaitingTicket, arrival_of, arrived_event
 from functions._core.placement.limits import FLOWS, take
 from functions._core.records.values import flow_id_of, ticket_id_of
 from functions._core.records.worker import AgentType, Answer
 from functions._core.rules import InFlightLimits, Rules
-from functions._core.slo.budget import Indicator, budget_of
-from functions._core.slo.definition import SliQuery, Slo
-from functions._core.slo.flow_policies import ActionResult, PolicyApplication, announced, applied_event, due_event
-from functions._core.slo.freezing import FreezePolicy, FreezeScope
-from functions._core.slo.freezing import begun as freeze_begun
-from functions._core.slo.stored import put_freeze
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
+from infra.generate.contract.beginnings import MANAGER, begun, built, deploying, registered, submitted, tested
+from infra.generate.contract.risk_courses import acted_upon, late
 from infra.generate.contract.sample import DECISION, IMAGE, START, TRACE, decision_event
 from infra.generate.contract.scenario import Scenario
-from infra.generate.contract.slo_course import budget_spent
+from infra.generate.contract.slo_course import budget_spent, frozen
 
-MANAGER = "release-manager"
 WEBHOOK = "https://forge.example.com/tickets"
-SLO_OF_COURSE = Slo(
-    slo_id="0b5d9c5e-5f0c-4d1c-9a3b-7c1f0e2d3a03",
-    name="checkout availability",
-    service_name="checkout",
-    target=0.999,
-    sli_query=SliQuery(query="sum(rate(good[{{window}}])) / sum(rate(all[{{window}}]))"),
-    created_at=START,
-    updated_at=START,
-)
-
-
-async def submitted(start: datetime = START, **changes: Any) -> Scenario:  # noqa: ANN401 fields of any type
-    """Return a course on which nothing has happened but that the decision, with some changes, has arrived."""
-    course = Scenario(start)
-    await course.submit(decision_event(course.time, **changes))
-    return course
-
-
-async def registered(course: Scenario, worker_id: str = "forge-1") -> Scenario:
-    """Let a worker come that builds and tests."""
-    await course.worker_says(
-        "worker.registered",
-        worker_id,
-        endpoint=f"https://{worker_id}.example.com/tickets",
-        capabilities=["build", "test"],
-        slots=2,
-        telemetry={"success_rate": 0.97, "total_executions": 412, "avg_duration_ms": 41_250.0},
-        running=[],
-    )
-    return course
-
-
-async def begun(start: datetime = START, answer: Answer | None = None, **changes: Any) -> Scenario:  # noqa: ANN401 as above
-    """Return the beginning of most courses: a worker is there, the decision has arrived, the build is assigned."""
-    course = await registered(Scenario(start))
-    course.answer = answer or course.answer
-    await course.submit(decision_event(course.time, **changes))
-    await course.run()
-    return course
-
-
-async def built(course: Scenario) -> Scenario:
-    """Let the build go well, so that the tests and the scan are assigned."""
-    await course.later(46)
-    await course.report("build", "COMPLETED", output={"image": IMAGE})
-    return course
-
-
-async def tested(course: Scenario) -> Scenario:
-    """Let the build, the tests and the scan go well, so that nothing is left but the deployment."""
-    await built(course)
-    await course.later(17)
-    await course.report("scan", "COMPLETED", output={"weaknesses": 0})
-    await course.later(14)
-    await course.report("test", "COMPLETED", output={"passed": 214})
-    return course
-
-
-async def deploying(course: Scenario) -> Scenario:
-    """Let a worker come that deploys, and take the ticket that waits for it."""
-    await course.worker_says(
-        "worker.registered", "ship-1", endpoint="https://ship-1.example.com/", capabilities=["deploy"], slots=1
-    )
-    return course
 
 
 async def completed() -> Scenario:
@@ -248,47 +178,6 @@ async def held_back() -> Scenario:
     return course
 
 
-async def frozen() -> Scenario:
-    """The service is frozen when the deployment could begin: it waits, until a person lets it pass."""
-    course = await deploying(await begun())
-    policy = FreezePolicy(
-        policy_id="5f0c7f0e-9d0e-4c55-8f0a-0d5f8f1e7a11",
-        name="spent budgets stop deployments",
-        scope=FreezeScope.GLOBAL,
-        created_at=START,
-        updated_at=START,
-    )
-    slo = SLO_OF_COURSE
-    budget = budget_of(slo, course.time, "b7c0f5f2-3f0f-4f43-9f5a-6f2a1f2d8c01", Indicator(0.9991), {})
-    freeze = freeze_begun(policy, [budget], course.time, "e2a1b8a6-1f7b-4f3e-8d55-2f6f0d7b9c02")
-    await put_freeze(course.ports.key_values, freeze, 0)
-    await tested(course)
-    await course.later(60)
-    await course.order("ticket.freeze_exception_granted", MANAGER, "it repairs what spent the budget", "deploy")
-    await course.later(32)
-    await course.report("deploy", "COMPLETED", output={"revision": 18})
-    return course
-
-
-async def at_risk() -> Scenario:
-    """Return the beginning of courses on which workers come so late that the whole flow is at risk."""
-    course = await submitted()
-    await course.run()
-    await course.wait(345)
-    await tested(await registered(course))
-    await course.wait(300)
-    return course
-
-
-async def late() -> Scenario:
-    """Workers come late: the build is at risk, then the whole flow; all is done in time all the same."""
-    course = await at_risk()
-    await deploying(course)
-    await course.later(32)
-    await course.report("deploy", "COMPLETED", output={"revision": 18})
-    return course
-
-
 async def helped() -> Scenario:
     """People step in: a build that hangs goes to another worker, a test is tried again at once, a scan is skipped."""
     course = await registered(await begun(), "forge-2")
@@ -303,31 +192,6 @@ async def helped() -> Scenario:
     await course.later(5)
     checked = {"weaknesses": 0}
     await course.order("ticket.skip_requested", "operator", "the image was scanned by hand", "scan", output=checked)
-    return course
-
-
-async def acted_upon() -> Scenario:
-    """The flow comes at risk, and a policy gives its tickets a higher priority; it could not pause others."""
-    course = await at_risk()
-    flow = await course.ports.store.flow(course.flow_id)
-    lines = await course.ports.views.history(course.flow_id, 0, 500)
-    about = next(one for line in lines if flow and line.ticket_id is None and (one := announced(line, flow)))
-    if flow is None:
-        raise LookupError("the flow is not there")
-    course.sent.append(due_event(about, flow, "/flowc/enforce_sla"))
-    reason = "the flow is at risk of missing its deadline"
-    await course.order("flow.adjust_requested", "policy releases-first", reason, priority="CRITICAL")
-    done = PolicyApplication(
-        policy="releases-first",
-        announced=about,
-        begun_at=course.time,
-        done_at=course.time,
-        results=(
-            ActionResult(action=PolicyAct.RAISE_PRIORITY, done=True, text="its priority was raised to CRITICAL"),
-            ActionResult(action=PolicyAct.PAUSE_OTHERS, done=False, text="no flow of lower priority could be paused"),
-        ),
-    )
-    course.sent.append(applied_event(done, flow, course.time))
     return course
 
 

@@ -1,16 +1,29 @@
-"""The course of an error budget: spent by flows that fail, it freezes its service; a person ends the freeze."""
+"""The courses of error budgets: spent by flows that fail, they freeze their services; a person ends the freeze."""
 
 from datetime import datetime, timedelta
 
+from functions._core.slo.budget import Indicator, budget_of
 from functions._core.slo.calculating import calculated
 from functions._core.slo.counting import own_history
-from functions._core.slo.definition import Slo
+from functions._core.slo.definition import SliQuery, Slo
 from functions._core.slo.enforcing import enforce, resolve
 from functions._core.slo.events import budget_events, freeze_event
-from functions._core.slo.freezing import FreezeEvent, FreezePolicy
-from functions._core.slo.stored import put_new
+from functions._core.slo.freezing import FreezeEvent, FreezePolicy, FreezeScope
+from functions._core.slo.freezing import begun as freeze_begun
+from functions._core.slo.stored import put_freeze, put_new
+from infra.generate.contract.beginnings import MANAGER, begun, deploying, tested
 from infra.generate.contract.sample import START
 from infra.generate.contract.scenario import Scenario
+
+SLO_OF_COURSE = Slo(
+    slo_id="0b5d9c5e-5f0c-4d1c-9a3b-7c1f0e2d3a03",
+    name="checkout availability",
+    service_name="checkout",
+    target=0.999,
+    sli_query=SliQuery(query="sum(rate(good[{{window}}])) / sum(rate(all[{{window}}]))"),
+    created_at=START,
+    updated_at=START,
+)
 
 SLO_ID, POLICY_ID = "6f0c2a94-52c7-5a0e-9d6b-3f5b1c7d9a10", "b1f3f0f2-97c9-5d3e-8e1a-0c4d2e6f8a21"
 
@@ -61,5 +74,27 @@ async def budget_spent(course: Scenario) -> Scenario:
         course.sent.extend(budget_events(slo, done.budget, violation=done.violation))
     [freeze] = await enforce(course.ports, slo.slo_id, tell)
     course.time += timedelta(minutes=20)
-    await resolve(course.ports, freeze.event_id, "release-manager", "the cause is fixed", tell)
+    await resolve(course.ports, freeze.event_id, MANAGER, "the cause is fixed", tell)
+    return course
+
+
+async def frozen() -> Scenario:
+    """The service is frozen when the deployment could begin: it waits, until a person lets it pass."""
+    course = await deploying(await begun())
+    policy = FreezePolicy(
+        policy_id="5f0c7f0e-9d0e-4c55-8f0a-0d5f8f1e7a11",
+        name="spent budgets stop deployments",
+        scope=FreezeScope.GLOBAL,
+        created_at=START,
+        updated_at=START,
+    )
+    slo = SLO_OF_COURSE
+    budget = budget_of(slo, course.time, "b7c0f5f2-3f0f-4f43-9f5a-6f2a1f2d8c01", Indicator(0.9991), {})
+    freeze = freeze_begun(policy, [budget], course.time, "e2a1b8a6-1f7b-4f3e-8d55-2f6f0d7b9c02")
+    await put_freeze(course.ports.key_values, freeze, 0)
+    await tested(course)
+    await course.later(60)
+    await course.order("ticket.freeze_exception_granted", MANAGER, "it repairs what spent the budget", "deploy")
+    await course.later(32)
+    await course.report("deploy", "COMPLETED", output={"revision": 18})
     return course
