@@ -1,4 +1,4 @@
-"""Settings of SLOs and error budgets: the metrics server, the alert manager, the interval, the cluster that freezes."""
+"""Settings of SLOs and error budgets: the metrics server, the alerts, the interval, the cluster that freezes."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,7 +21,6 @@ class SloSettings(BaseModel):
     prometheus_timeout_seconds: float = Field(
         10, gt=0, le=120, description="How long a query may take, with all of its repetitions"
     )
-    alertmanager_url: AnyHttpUrl | None = Field(None, description="Alertmanager, base URL, for alerts and silences")
     alert_webhook_secret: SecretStr | None = Field(
         None,
         description="Secret of the Alertmanager that sends alerts here; while it is replaced two, with a space between",
@@ -55,7 +54,7 @@ class SloSettings(BaseModel):
         description="Label, `name=value`, of the namespaces that policies for everything freeze",
     )
 
-    @field_validator("prometheus_url", "alertmanager_url", "freeze_cluster_url")
+    @field_validator("prometheus_url", "freeze_cluster_url")
     @classmethod
     def _base(cls, value: AnyHttpUrl | None) -> AnyHttpUrl | None:
         if value is not None and (value.query is not None or value.fragment is not None):

@@ -14,9 +14,11 @@ from functions._core.ports import Ports
 from functions._core.slo import stored
 from functions._core.slo.budget import BudgetStatus, Indicator, budget_of
 from functions._core.slo.calculating import VIOLATIONS, Calculation, calculate, forecast
+from functions._core.slo.course import Grouping
 from functions._core.slo.definition import Aggregation, Slo
 from functions._core.slo.events import budget_events
 from functions._core.slo.indicator import indicator, window_text
+from functions._core.slo.listing import course_of
 from functions.calculate_budgets.function import Calculated, calculate_budgets, recalculate
 from tests.support.builders import seconds
 from tests.support.clocks import HandClock
@@ -98,7 +100,7 @@ async def test_nine_steps_make_one_budget_with_its_course(both: Both) -> None:
     assert [burn.window_hours for burn in budget.burn_rates] == [0.083333, 0.5, 1, 2, 6, 24, 72]
     assert {burn.rate for burn in budget.burn_rates} == {3}
     assert await stored.budgets(ports.key_values) == [budget]
-    [point] = await stored.course(ports.key_values, "s", NOW - INTERVAL, NOW)
+    [point] = (await course_of(ports, "s", NOW - INTERVAL, NOW, Grouping.NONE, 9))[0]
     assert (point.at, point.remaining) == (NOW, 0)
 
 
@@ -194,7 +196,7 @@ async def test_two_calculators_give_one_event(both: Both) -> None:
 
     await tick(replace(one, key_values=OtherFirst()), told)
     assert told.types == ["sla.budget.updated", "sla.slo.violated"]
-    assert len(await stored.course(one.key_values, "s", NOW - INTERVAL, NOW)) == 1
+    assert len((await course_of(one, "s", NOW - INTERVAL, NOW, Grouping.NONE, 9))[0]) == 1
     clock.move(300)
     await tick(one, told)
     await tick(other, told)

@@ -18,6 +18,7 @@ from functions._core.slo.budget import Indicator, budget_of
 from functions._core.slo.enforcing import enforce, resolve
 from functions._core.slo.events import freeze_event
 from functions._core.slo.freezing import MAX_POLICIES, FreezeAction, FreezeEvent, FreezeScope, ended
+from functions._core.slo.listing import newest_freezes
 from functions._core.slo.stored import BudgetState
 from tests.support.slo_history import NOW, policy, ports_of, slo
 from tests.support.slo_history import stored as put
@@ -74,7 +75,10 @@ class World:
         return list(await stored.active_freezes(self.ports.key_values))
 
     async def history(self) -> list[FreezeEvent]:
-        return list(await stored.freeze_history(self.ports.key_values, NOW - DAYS, NOW + 90 * DAYS, 999))
+        last = NOW + 90 * DAYS
+        found, following = await newest_freezes(self.ports, NOW - DAYS, last, 999, fits=lambda _freeze: True)
+        assert following is None
+        return [*reversed(found)]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from functions._engine.settings import Settings, SettingsError
 def test_without_settings_budgets_are_calculated_every_five_minutes_and_nobody_is_asked() -> None:
     settings = Settings.from_mapping({})
     assert settings.budget_interval == timedelta(minutes=5)
-    assert (settings.prometheus_url, settings.alertmanager_url, settings.alert_webhook_secrets) == (None, None, ())
+    assert (settings.prometheus_url, settings.alert_webhook_secrets) == (None, ())
 
 
 def test_a_second_secret_is_taken_while_the_first_is_replaced() -> None:
@@ -24,7 +24,7 @@ def test_a_second_secret_is_taken_while_the_first_is_replaced() -> None:
     [
         ("PROMETHEUS_URL", "file:///etc/passwd"),
         ("PROMETHEUS_URL", "http://127.0.0.1:9090/?a=b"),
-        ("ALERTMANAGER_URL", "http://127.0.0.1:9093/#x"),
+        ("PROMETHEUS_URL", "http://127.0.0.1:9090/#x"),
         ("PROMETHEUS_TIMEOUT_SECONDS", "0"),
         ("PROMETHEUS_TIMEOUT_SECONDS", "inf"),
         ("ALERT_WEBHOOK_SECRET", "short"),

@@ -18,6 +18,7 @@ from functions._core.slo.stored import (
     BudgetHour,
     BudgetPoint,
     below,
+    history_key,
     hour_key,
     read_record,
 )
@@ -88,7 +89,7 @@ async def newest_freezes(
         if start == since:
             break
         end, width = start - TICK, width * 2
-    return found[:limit], _key(found[limit - 1]) if len(found) > limit else None
+    return found[:limit], history_key(found[limit - 1]) if len(found) > limit else None
 
 
 async def _parts(entries: KeyValues, space: str, after: str, last: str, size: int) -> AsyncIterator[Sequence[Entry]]:
@@ -127,10 +128,6 @@ def _freezes(part: Sequence[Entry], cursor: str | None, fits: Callable[[FreezeEv
     before = (entry for entry in reversed(part) if cursor is None or entry.key < cursor)
     read = (read_record(FreezeEvent, entry) for entry in before)
     return [event for event in read if event is not None and fits(event)]
-
-
-def _key(event: FreezeEvent) -> str:
-    return f"{format_time(event.triggered_at)}/{event.event_id}"
 
 
 def _moment_of(cursor: str) -> datetime:

@@ -156,22 +156,6 @@ async def add_point(entries: KeyValues, budget: ErrorBudget) -> None:
     await changed_entry(entries, HISTORY, key, with_point, expires)
 
 
-async def course(entries: KeyValues, slo_id: str, since: datetime, until: datetime) -> Sequence[BudgetPoint]:
-    """Return the calculations of an SLO from `since` up to and with `until`, the oldest first."""
-    points: list[BudgetPoint] = []
-    after, last = below(hour_key(slo_id, since)), hour_key(slo_id, until)
-    while True:
-        page = await entries.page(HISTORY, after, PAGE)
-        for entry in page:
-            if entry.key > last:
-                return points
-            hour = read_record(BudgetHour, entry) or BudgetHour()
-            points += [point for point in hour.points if since <= point.at <= until]
-        if len(page) < PAGE:
-            return points
-        after = page[-1].key
-
-
 async def freeze(entries: KeyValues, policy_id: str, target: str) -> tuple[FreezeEvent | None, int]:
     """Return the newest freeze of a policy and target with its version; None where there is none."""
     entry = await entries.get(FREEZES, freeze_key(policy_id, target))
@@ -206,25 +190,11 @@ async def put_freeze(entries: KeyValues, event: FreezeEvent, version: int) -> in
     return stored.version
 
 
-async def freeze_history(entries: KeyValues, since: datetime, until: datetime, limit: int) -> Sequence[FreezeEvent]:
-    """Return up to `limit` freezes that began from `since` up to and with `until`, the oldest first."""
-    found: list[FreezeEvent] = []
-    after, last = below(format_time(since)), format_time(until) + "0"
-    while len(found) < limit:
-        page = await entries.page(FREEZE_HISTORY, after, PAGE)
-        found += [one for entry in page if entry.key < last and (one := read_record(FreezeEvent, entry)) is not None]
-        if len(page) < PAGE or page[-1].key >= last:
-            break
-        after = page[-1].key
-    return found[:limit]
-
-
 async def _remember(entries: KeyValues, event: FreezeEvent) -> None:
     """Put a freeze into the history, in place of what that had of it."""
-    key = f"{format_time(event.triggered_at)}/{event.event_id}"
     expires = event.resolved_at + KEPT if event.resolved_at else None
     with suppress(Conflict):  # others put the same there
-        await changed_entry(entries, FREEZE_HISTORY, key, lambda _before: (encode(event), None), expires)
+        await changed_entry(entries, FREEZE_HISTORY, history_key(event), lambda _before: (encode(event), None), expires)
 
 
 async def everything(entries: KeyValues, space: str, at_most: int) -> Sequence[Entry]:
@@ -273,6 +243,11 @@ def hour_key(slo_id: str, at: datetime) -> str:
 def freeze_key(policy_id: str, target: str) -> str:
     """Return the key of the newest freeze of a policy and target."""
     return f"{policy_id}/{target}"
+
+
+def history_key(event: FreezeEvent) -> str:
+    """Return the key of a freeze among all freezes: they are in the order of their beginnings."""
+    return f"{format_time(event.triggered_at)}/{event.event_id}"
 
 
 def below(key: str) -> str:
