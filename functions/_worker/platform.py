@@ -50,6 +50,7 @@ class PlatformRegistry:
     """The platform's worker registry over HTTP."""
 
     def __init__(self, client: HttpClient, url: str, worker_id: str, api_key: str | None) -> None:
+        self.may_know_us = False
         self._client = client
         self._workers = f"{url.rstrip('/')}/api/v1/workers"
         self._worker = f"{self._workers}/{quote(worker_id, safe='')}"
@@ -68,8 +69,13 @@ class PlatformRegistry:
             await asyncio.sleep(next(waits))
 
     async def register_once(self, registration: Mapping[str, Any]) -> Membership | None:
-        """Register; return None when the platform did not take it."""
+        """Register; return None when the platform did not take it.
+
+        Until an answer says otherwise, the platform may know the worker: it may have taken what it has not answered.
+        """
+        self.may_know_us = True
         reply = await self._call("POST", self._workers, registration)
+        self.may_know_us = reply is None or reply.ok
         membership = _membership(reply) if reply and reply.ok else None
         if membership is None:
             log.warning("worker.not_registered", status=reply.status if reply else 0)

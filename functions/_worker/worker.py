@@ -128,9 +128,9 @@ class WorkerProcess:
         if self._presence is not None:
             self._presence.cancel()
             await asyncio.wait({self._presence})
-        if self.registered.is_set():
+        if self._platform.may_know_us:
             await self._platform.deregister()
-            self.registered.clear()
+        self.registered.clear()
         if self._asks is None:
             await self._server.stop()
         await self._client.aclose()

@@ -14,6 +14,7 @@ from typer.testing import Result
 
 from functions._hosts.one_machine.process import next_steps
 from tests.support.command_line import flowc, written
+from tests.support.loopback import until as seen
 from tests.support.processes import Platform, platform_process, processes, running_platform, worker_process
 from tests.support.world import PATIENCE_S, task, until
 
@@ -229,10 +230,11 @@ class TestProcesses:
     async def test_a_worker_lets_its_tickets_end_before_it_stops(self, tmp_path: Path) -> None:
         file, _ = written(tmp_path, task("slow"))
         async with running_platform(tmp_path) as platform:
-            worker = platform.hire("sh-1", "-c", "python", "--shell", SAYS_NO)
+            started = tmp_path / "started"
+            worker = platform.hire("sh-1", "-c", "python", "--shell", f"touch {started}; {SAYS_NO}")
             submitted = await asyncio.to_thread(flowc, "submit", file, FLOWC_URL=platform.url)
             flow_id = submitted.stdout.strip()
-            await platform.ticket(flow_id, lambda ticket: ticket["worker_id"] is not None, "is with the worker")
+            await seen(started.exists, "the task to start")
             process = worker.running
             await asyncio.to_thread(worker.stop)
             assert process is not None

@@ -14,7 +14,7 @@ import structlog
 from functions._adapters.http.cloudevents import write_batch
 from functions._core.records.values import SecurityLevel
 from functions._worker import TaskFailed, WorkerConfig, WorkerProcess, inbox, reports
-from tests.support.loopback import Answer, until
+from tests.support.loopback import Answer, Request, until
 from tests.support.stand_in_platform import TOKEN, Gate, StandIn, working
 
 # One platform serves all tests of this module, since starting and stopping it takes longer than most tests.
@@ -85,6 +85,23 @@ async def test_a_worker_that_never_registered_does_not_deregister(platform: Stan
         await until(lambda: platform.registrations, "a registration")
         assert not worker.registered.is_set()
     assert platform.told("DELETE", "/api/v1/workers/w-1") == []
+
+
+async def test_a_worker_that_has_not_heard_whether_it_is_registered_deregisters(platform: StandIn, gate: Gate) -> None:
+    unheard = asyncio.Event()
+
+    async def late(request: Request) -> Answer:
+        if request.method == "POST":
+            await unheard.wait()
+        return Answer(200)
+
+    platform.answer = late
+    config = WorkerConfig(worker_id="w-1", platform_url=platform.url, capabilities=(), slots=1, executor=gate)
+    async with WorkerProcess(config) as worker:
+        await until(lambda: platform.registrations, "a registration")
+        assert not worker.registered.is_set()
+    unheard.set()
+    assert len(platform.told("DELETE", "/api/v1/workers/w-1")) == 1
 
 
 async def test_heartbeats_say_what_runs_and_how_it_went(platform: StandIn, gate: Gate) -> None:
