@@ -60,7 +60,7 @@ A round looks at as many concurrency keys as pages, and the next one goes on beh
 Of tickets, which are claimed to be offered, a page has `TICKETS_PER_EVENT` at most.
 """
 
-OFFER_LEASE = timedelta(seconds=1)
+OFFER_LEASE = timedelta(milliseconds=200)
 """A waiting ticket that was offered, or passed over for its tenant, is not offered again for this long."""
 
 Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
@@ -189,18 +189,18 @@ class InFlight:
 
     async def _begin_flows(self, line: FlowLine) -> None:
         """Give free places to the flows that have waited longest, and let them begin."""
-        entries, after, unreadable = self._ports.key_values, None, set[str]()
+        entries, after, passed_over = self._ports.key_values, None, set[str]()
         for _ in range(PAGES):
             page = await line.waiting(entries, after, PAGE)
             if not page:
                 return
             by_holder = {waiting_flow(entry)[0]: entry for entry in page}
-            waiting = {one: mark for one, mark in map(waiting_flow, page) if one not in unreadable}
+            waiting = {one: mark for one, mark in map(waiting_flow, page) if one not in passed_over}
             held, version = await places(line.kind, entries)
             now = self._ports.clock.now()
             again = {one: at for one, at in held.items() if one in waiting and held_places.since(at, now) >= STALE / 3}
             new = line.room_for({one: mark for one, mark in waiting.items() if one not in held}, held)
-            flows = await self._still_waiting(line, [by_holder[one] for one in (*new, *again)], unreadable)
+            flows = await self._still_waiting(line, [by_holder[one] for one in (*new, *again)], passed_over)
             granted = {one: mark for one, mark in new.items() if one in flows}
             renewed = {**granted, **{one: held[one][1] for one in again if one in flows}}
             if renewed and not await held_places.put(
@@ -214,19 +214,24 @@ class InFlight:
                 return
 
     async def _still_waiting(
-        self, line: FlowLine, entries: Iterable[Entry], unreadable: set[str]
+        self, line: FlowLine, entries: Iterable[Entry], passed_over: set[str]
     ) -> Mapping[str, Flow]:
-        """Return those flows that can begin; the others wait no longer, but for those that are `unreadable`."""
+        """Return those flows that can begin; add those that may later, and unreadable ones, to `passed_over`.
+
+        The others wait no longer.
+        """
         found: dict[str, Flow] = {}
         for entry in entries:
             holder, _ = waiting_flow(entry)
             try:
                 flow = await self._ports.store.flow(flow_of(holder))
             except Unreadable:
-                unreadable.add(holder)
+                passed_over.add(holder)
                 continue
             if flow is not None and held_places.begins(flow):
                 found[holder] = flow
+            elif held_places.begins_later(entry, flow, self._ports.clock.now()):
+                passed_over.add(holder)
             else:
                 await self._ports.key_values.remove(line.space, entry.key, entry.version)
         return found

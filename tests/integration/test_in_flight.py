@@ -83,8 +83,10 @@ async def test_a_tenant_at_its_limit_leaves_room_for_the_others(tmp_path: Path) 
         greedy = [await world.submit(decision(*(task(f"a-{n}") for n in range(8)), tenant_id="a")) for _ in range(4)]
         modest = [await world.submit(decision(*(task(f"b-{n}") for n in range(8)), tenant_id="b")) for _ in range(2)]
         ended = [await world.ended(flow_id) for flow_id in (*modest, *greedy)]
+        told = [entry["type"] for flow_id in modest for entry in await world.history(flow_id)]
     assert {flow.status for flow in ended} == {FlowStatus.COMPLETED}
     assert (watched.most["a"], watched.most["b"]) == (2, 2)
+    assert "flow.reemitted" not in told, "a flow for which there is room waited for the clock"
 
 
 async def test_who_waits_is_told_why_and_a_flow_that_was_cancelled_waits_no_longer(tmp_path: Path) -> None:

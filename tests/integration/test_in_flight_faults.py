@@ -136,6 +136,7 @@ async def test_a_flow_that_is_paused_while_it_waits_begins_in_its_turn_once_it_i
         await waiting(world, second)
         await world.cancel(third)
         await world.reached(second, "EXECUTING")
+        assert "flow.reemitted" not in [entry["type"] for entry in await world.history(second)]
 
 
 def assignment_of(ticket: Any, attempt: int | None = None) -> Mapping[str, Any]:

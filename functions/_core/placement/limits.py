@@ -321,8 +321,20 @@ def over_limit(flow: Flow) -> bool:
 
 
 def begins(flow: Flow) -> bool:
-    """Whether a flow that waits for a place can still use one."""
+    """Whether a flow that waits for a place can use one now."""
     return flow.status is FlowStatus.GENERATING
+
+
+def begins_later(entry: Entry, flow: Flow | None, now: datetime) -> bool:
+    """Whether a flow that waits may use a place later: it is paused, or its commit is still on its way.
+
+    A flow takes its turn before the commit that says so; one that has not come after `STALE` never will.
+    """
+    arrived, _, holder = entry.key.rpartition(BEHIND)[2].partition("/")
+    if flow is None:
+        return since((int(arrived), ""), now) < STALE
+    comes = flow.status in {FlowStatus.VALIDATING, FlowStatus.AWAITING_APPROVAL, FlowStatus.PAUSED}
+    return comes or flow.redrives < int(holder.partition("/")[2] or 0)
 
 
 async def with_place(
