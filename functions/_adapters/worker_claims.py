@@ -1,9 +1,10 @@
 """Where a ticket stands between the flow and the workers, as every store sees it."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
+from functions._core.records.attempts import held_as
 from functions._core.records.models import HELD_TICKETS, Ticket
 from functions._core.records.set_aside import RecordKind, SetAside
 from functions._core.records.values import TicketStatus, Waiting
@@ -16,6 +17,20 @@ Requirement = frozenset[str]
 def held_since(ticket: Ticket) -> datetime | None:
     """Return since when a worker holds the ticket, or None when none does."""
     return (ticket.assigned_at or ticket.created_at) if ticket.status in HELD_TICKETS else None
+
+
+def in_order_of_assignment(
+    first: Sequence[Ticket], second: Sequence[Ticket], worker_id: str, limit: int
+) -> Sequence[Ticket]:
+    """Return up to `limit` tickets that a worker holds, as it sees them, the oldest assignment first.
+
+    `second` are those of which it has the other attempt; some of them may be over by now.
+    """
+    if not second:
+        return first
+    seen = [held_as(ticket, worker_id) for ticket in second]
+    both = [*first, *(ticket for ticket in seen if ticket.worker_id == worker_id)]
+    return sorted(both, key=lambda ticket: (held_since(ticket) or ticket.created_at, ticket.ticket_id))[:limit]
 
 
 def waits_for_a_worker(ticket: Ticket) -> bool:

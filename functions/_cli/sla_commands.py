@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PATH = "/api/v1/flow-sla-policies"
 
-VALUES = {"raise_priority": "to", "ask": "note", "pause_others": "at_most"}
+VALUES = {"raise_priority": "to", "ask": "note", "pause_others": "at_most", "hedge": "at_most"}
 """The field that the value of an action is, as in `raise_priority=HIGH`."""
 
 sla = typer.Typer(help="Act on flows that are at risk or late.", no_args_is_help=True, rich_markup_mode=None)
@@ -38,7 +38,7 @@ def _actions(given: Sequence[str], others: Mapping[str, str]) -> list[dict[str, 
         if value and name not in VALUES:
             raise typer.BadParameter(f"{name!r} takes no value", param_hint="--do")
         if value:
-            action[VALUES[name]] = int(value) if name == "pause_others" and value.isdecimal() else value
+            action[VALUES[name]] = int(value) if VALUES[name] == "at_most" and value.isdecimal() else value
         if name == "pause_others" and others:
             action["labels"] = others
         actions.append(action)
@@ -54,8 +54,8 @@ def put_policy(  # noqa: PLR0913 an option for each field
         typer.Option(
             "--do",
             metavar="ACTION",
-            help="notify, raise_priority=HIGH, ask[=NOTE], pause_others[=NUMBER], cancel or cancel_and_compensate; "
-            "given again, in this order.",
+            help="notify, raise_priority=HIGH, ask[=NOTE], pause_others[=NUMBER], hedge[=NUMBER], cancel or "
+            "cancel_and_compensate; given again, in this order.",
         ),
     ],
     on: Annotated[str, typer.Option(help="When it acts: at_risk or breached.")] = "at_risk",

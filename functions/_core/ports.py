@@ -65,10 +65,10 @@ class TicketCounts(Protocol):
         """Return how many tickets of the flow are live (`LIVE_TICKETS`), counting no further than `at_most`."""
 
     async def active(self) -> Mapping[str, int]:
-        """Return how many tickets each worker holds (ASSIGNED or RUNNING), by worker id."""
+        """Return how many tickets each worker holds (ASSIGNED or RUNNING), by worker id; both attempts of one count."""
 
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
-        """Return tickets that the worker holds, the oldest assignment first."""
+        """Return tickets that the worker holds, the oldest assignment first, each as `attempts.held_as` shows it."""
 
     async def fitting(self, filters: Mapping[str, str], at_most: int, labels: Collection[str] = ()) -> int:
         """Return how many tickets `Views.find_tickets` finds for all of that, counting no further than `at_most`.

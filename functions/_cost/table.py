@@ -179,6 +179,7 @@ KINDS = {
     "C": "head of a step",
     "P": "page",
     "L": "label",
+    "S": "second attempt",
 }
 
 

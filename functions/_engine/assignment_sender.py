@@ -17,6 +17,7 @@ from functions._core.events.assignment import BATCH_BYTES, BATCH_SIZE, cancellat
 from functions._core.events.envelope import CloudEvent
 from functions._core.planning.tickets import TicketCorrupted, check_hash
 from functions._core.ports import Ports
+from functions._core.records.attempts import of_attempt
 from functions._core.records.change_set import Delivery
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
@@ -227,7 +228,8 @@ class AssignmentSender:
         if delivery.cancelled:
             return [(delivery, delivery.ticket)]
         known = delivery.ticket
-        ticket = (await self._ports.store.tickets([known.ticket_id], known.flow_id)).get(known.ticket_id)
+        stored = (await self._ports.store.tickets([known.ticket_id], known.flow_id)).get(known.ticket_id)
+        ticket = stored and of_attempt(stored, delivery.attempt)
         if ticket is None or ticket.attempt != delivery.attempt or ticket.status is not TicketStatus.ASSIGNED:
             return []
         try:

@@ -81,15 +81,14 @@ class FlowPolicies:
             await self._read()
         if not self._known:
             return step
-        from functions._core.slo.flow_policies import announced, due_event
+        from functions._core.slo.flow_policies import announcements, due_event
 
         found: dict[str, CloudEvent] = {}
         for entry in step.history:
-            about = announced(entry, flow)
-            if about is None or (flow.flow_id, about.key) in self._asked:
-                continue
-            if any(policy.wants(about.on, about.of, flow) for policy in self._known):
-                found.setdefault(about.key, due_event(about, flow, f"/flowc/{function}"))
+            for about in announcements(entry, flow):
+                wanted = any(one.is_about(about) and one.wants(about.on, about.of, flow) for one in self._known)
+                if wanted and (flow.flow_id, about.key) not in self._asked:
+                    found.setdefault(about.key, due_event(about, flow, f"/flowc/{function}"))
         return replace(step, events=(*step.events, *found.values())) if found else step
 
     def observe(self, step: ChangeSet) -> None:

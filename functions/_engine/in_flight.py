@@ -44,7 +44,9 @@ from functions._core.placement.limits import (
 )
 from functions._core.placement.ranking import free_slots
 from functions._core.ports import Entry, Ports
+from functions._core.records.attempts import runs
 from functions._core.records.change_set import ChangeSet
+from functions._core.records.history import HistoryEntry
 from functions._core.records.models import HELD_TICKETS, Flow, Ticket
 from functions._core.records.policies import Beyond
 from functions._core.records.values import Waiting
@@ -126,7 +128,7 @@ class InFlight:
                 if entry.to_status in ENDED_FLOWS and step.flow is not None:
                     for line in lines_of(step.flow, self._limits):
                         self._ended.setdefault(line.kind, set()).add(place_of(step.flow))
-            elif tickets and entry.from_status in HELD_TICKETS and entry.to_status not in HELD_TICKETS:
+            elif tickets and (entry.type == "ticket.hedge_ended" or _left_its_worker(entry)):
                 self._ended[TICKETS].add(f"{entry.ticket_id}/{entry.attempt}")
         if self._ended[TICKETS]:
             self._offered.clear()
@@ -343,4 +345,8 @@ class InFlight:
             ticket = (await self._ports.store.tickets([ticket_id])).get(ticket_id)
         except Unreadable:
             return True
-        return ticket is not None and ticket.status in HELD_TICKETS and str(ticket.attempt) == attempt
+        return ticket is not None and attempt.isdigit() and runs(ticket, int(attempt))
+
+
+def _left_its_worker(entry: HistoryEntry) -> bool:
+    return entry.from_status in HELD_TICKETS and entry.to_status not in HELD_TICKETS

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple, Protocol
 
 from functions._core.engine import CommandResult
 from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
-from functions._core.events.commands import AdjustRequest, AnyCommand, CancelRequest, PauseRequest, ResumeRequest
+from functions._core.events.commands import (
+    AdjustRequest,
+    AnyCommand,
+    CancelRequest,
+    HedgeRequest,
+    PauseRequest,
+    ResumeRequest,
+)
 from functions._core.events.policies import APPLIED, PolicyAct
 from functions._core.machine.commands import audit_id_of
 from functions._core.ports import Ports
@@ -28,6 +35,7 @@ from functions._core.slo.flow_policies import (
     application_key,
     gives_commands_as,
     least_urgent,
+    most_urgent,
     order_id_of,
     reason_of,
 )
@@ -70,7 +78,7 @@ class PolicyActions:
         entries, now = self._ports.key_values, self._ports.clock.now()
         found: list[BegunApplication] = []
         for policy in policies:
-            if policy.on is not about.on or policy.of is not about.of:
+            if not policy.is_about(about):
                 continue
             known, version = await stored.application(entries, policy.name, about)
             if known is None and policy.wants(about.on, about.of, flow):
@@ -113,6 +121,8 @@ class PolicyActions:
                 done, text = await self._given(application, ask, "it was paused, so that a person decides")
             case PolicyAct.PAUSE_OTHERS:
                 done, text, paused = await self._pause_others(application)
+            case PolicyAct.HEDGE:
+                done, text = await self._hedge(application, action.at_most or 1)
             case PolicyAct.CANCEL:
                 done, text = await self._given(application, CancelRequest(**given), "it was cancelled")
             case PolicyAct.CANCEL_AND_COMPENSATE:
@@ -128,6 +138,27 @@ class PolicyActions:
         if early and self._ports.clock.now() - application.announced.at < MADE_WITHIN:
             raise Unavailable(f"flow {flow.flow_id} has no tickets yet whose priority can be raised")
         return await self._given(application, command, f"its priority was raised to {to}")
+
+    async def _hedge(self, application: PolicyApplication, at_most: int) -> tuple[bool, str]:
+        """Give tickets at work a second attempt: the one that was announced, else those of the flow that matter most.
+
+        Nothing is begun twice when it is repeated after a crash: a command counts once for its ticket.
+        """
+        about = application.announced
+        live = await self._ports.store.tickets_of(about.flow_id, live_only=True)
+        chosen = [one for one in live if one.ticket_id == about.ticket_id] if about.ticket_id else most_urgent(live)
+        begun, refused = list[str](), "no ticket of it is at work that may be begun twice"
+        for ticket in chosen:
+            if len(begun) == at_most:
+                break
+            command = HedgeRequest(**_given_for(application), ticket_id=ticket.ticket_id)
+            done, text = await self._given(application, command, "")
+            stored = (await self._ports.store.tickets([ticket.ticket_id], about.flow_id)).get(ticket.ticket_id)
+            if done and stored is not None and stored.hedge is not None:
+                begun.append(ticket.task_id)
+            else:
+                refused = text or f"no other worker could take {ticket.task_id}"
+        return bool(begun), f"a second attempt at {', '.join(begun)} was begun" if begun else refused
 
     async def _cancel_and_compensate(self, application: PolicyApplication) -> tuple[bool, str]:
         command = CancelRequest(**_given_for(application))

@@ -18,6 +18,7 @@ from functions._core.placement.leasing import HeldTickets, Leased, LeaseRequest,
 from functions._core.placement.workers import MAX_PULL_SLOTS, Heartbeat, Running
 from functions._core.planning.tickets import check_hash
 from functions._core.ports import Ports
+from functions._core.records.attempts import of_attempt, other_of
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
@@ -84,6 +85,7 @@ class TaskLeases:
         if not self._newest:
             return
         told = [ticket.worker_id for ticket in step.tickets if awaits_acknowledgement(ticket)]
+        told += [other.worker_id for ticket in step.tickets if (other := other_of(ticket)) is not None]
         told += [delivery.worker_id for delivery in step.deliveries if delivery.cancelled]
         for worker_id in told:
             if worker_id in self._newest:
@@ -221,7 +223,8 @@ class TaskLeases:
         done = await asyncio.shield(self._acknowledge(delivery.ticket.flow_id, (delivery, ACCEPTED)))
         ticket_id = delivery.ticket.ticket_id
         changed = {ticket.ticket_id: ticket for ticket in done.step.tickets}
-        ticket = changed.get(ticket_id) or done.context.tickets.get(ticket_id)
+        found = changed.get(ticket_id) or done.context.tickets.get(ticket_id)
+        ticket = found and of_attempt(found, delivery.attempt)
         same = ticket is not None and (ticket.attempt, ticket.worker_id) == (delivery.attempt, delivery.worker_id)
         return ticket is not None and same and ticket.acknowledged_at is not None and ticket.live
 

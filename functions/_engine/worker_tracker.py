@@ -20,6 +20,7 @@ from functions._core.placement.workers import (
     excused,
 )
 from functions._core.ports import Ports
+from functions._core.records.attempts import of_attempt
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
@@ -95,7 +96,7 @@ class WorkerTracker:
         """Return the ids of the tickets, of those that a worker names, whose attempts are over."""
         running = {entry.ticket_id: entry.attempt for entry in named}
         tickets = await self._ports.store.tickets(list(running)) if running else {}
-        return tuple(i for i, t in tickets.items() if not t.live or t.attempt != running[i])
+        return tuple(i for i, t in tickets.items() if not t.live or of_attempt(t, running[i]).attempt != running[i])
 
     async def drain(self, worker_id: str, *, draining: bool) -> Worker:
         """See `Engine.drain`."""

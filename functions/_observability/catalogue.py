@@ -62,6 +62,9 @@ TASK_TYPES = tuple(kind.value for kind in TaskType)
 STEP_NAMES = tuple(step for step, _ in STEPS)
 FRAME = "frame"
 WORKER_TYPE = "WORKER"
+HEDGED = ("begun", "not_begun", "won_by_first", "won_by_second", "one_given_up")
+"""What becomes of second attempts: each that begins ends in one of the last three, or with its ticket."""
+
 TO_WORKERS = ("ticket.assigned", "ticket.cancelled")
 
 INCIDENTS = tuple(kind.value for kind in IncidentType)
@@ -165,6 +168,7 @@ TICKETS: Sequence[Metric] = (
     counter("ticket_status_transitions_total", "Tickets that changed their status", from_=OPEN, to=OPEN),
     counter("ticket_retries_total", "Attempts made again after a failure or a timeout"),
     counter("ticket_reassignments_total", "Tickets taken from a worker that could not do them"),
+    counter("flowc_hedges_total", "Second attempts beside one that runs, by what became of them", result=HEDGED),
     counter("webhooks_enqueued_total", "Messages owed to workers", event_type=TO_WORKERS),
     counter("webhooks_sent_total", "Messages that a worker has taken", event_type=TO_WORKERS),
     counter("webhooks_failed_total", "Messages not taken", reason=("busy", "refused", "unreachable", "failed")),

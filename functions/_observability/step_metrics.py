@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.context import CLOCK
+from functions._core.machine.step_builder import LOST_RACE
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS, FlowTrigger
 from functions._core.placement.limits import CONCURRENCY_LIMIT, OVER_LIMIT
 from functions._core.records.change_set import ChangeSet
@@ -39,6 +40,9 @@ PLAIN = {
     "ticket.reassigned": "ticket_reassignments_total",
 }
 
+
+HEDGES = {"ticket.hedged": "begun", "ticket.not_hedged": "not_begun", "ticket.hedge_ended": "one_given_up"}
+"""What becomes of second attempts, by the transition that says so, unless one of the two has won."""
 
 LIMITS = {
     FlowTrigger.UNDECIDED: "approval",
@@ -125,6 +129,8 @@ def _ticket_moved(entry: HistoryEntry, ticket: Ticket | None) -> Iterator[Count]
         yield "count", "orchestration_deadline_approaching_total", 1, (band,)
     elif entry.type == "ticket.held_back":
         yield "count", "flowc_held_back_total", 1, ("freeze",)
+    elif entry.type in HEDGES:
+        yield "count", "flowc_hedges_total", 1, (_hedged(entry),)
     if entry.from_status == TicketStatus.COMPENSATING:
         undone = "compensated" if entry.to_status == TicketStatus.COMPENSATED else "not_compensated"
         yield "count", "orchestration_compensations_total", 1, (undone,)
@@ -133,6 +139,12 @@ def _ticket_moved(entry: HistoryEntry, ticket: Ticket | None) -> Iterator[Count]
     ended = entry.to_status in ENDED_TICKETS and entry.from_status not in ENDED_TICKETS
     if ended and entry.to_status is not None and ticket is not None:
         yield "count", "orchestration_tickets_completed_total", 1, (ticket.task_type.value, entry.to_status)
+
+
+def _hedged(entry: HistoryEntry) -> str:
+    if entry.cause == LOST_RACE:
+        return "won_by_second" if entry.detail["won_by"] > (entry.attempt or 0) else "won_by_first"
+    return HEDGES[entry.type]
 
 
 def _flow_moved(entry: HistoryEntry, flow: Flow, step: ChangeSet) -> Iterator[Count]:

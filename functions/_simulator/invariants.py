@@ -17,6 +17,7 @@ from functions._core.machine.tables import (
     TICKET_TRANSITIONS,
 )
 from functions._core.planning.tickets import intact
+from functions._core.records.attempts import other_of, runs
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, TicketStatus
@@ -122,16 +123,17 @@ def live_has_a_wakeup(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
 
 
 def attempts_count_assignments(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
-    """The attempt grows by one with each assignment, and never otherwise."""
+    """The highest number of an attempt grows by one with each assignment, and never otherwise."""
     for before, after in change.moves():
         if before is not None:
-            given = after.status is TicketStatus.ASSIGNED and before.status is not TicketStatus.ASSIGNED
-            if after.attempt != before.attempt + given:
-                yield f"ticket {after.task_id} went from attempt {before.attempt} to {after.attempt}"
+            given = after.status is TicketStatus.ASSIGNED and before.status is TicketStatus.PENDING
+            given = given or hedge_begun(before, after)
+            if max(numbers_of(after)) != max(numbers_of(before)) + given:
+                yield f"ticket {after.task_id} went from attempts {numbers_of(before)} to {numbers_of(after)}"
 
 
-def newest_attempt_counts(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
-    """A result is accepted from the newest attempt only."""
+def running_attempt_counts(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
+    """A result is accepted from an attempt that runs, and it is that which the ticket names."""
     for before, after in change.moves():
         done = after.status is TicketStatus.COMPLETED and (before is None or before.status is not after.status)
         said = after.output.get("attempt") if isinstance(after.output, Mapping) else None
@@ -139,8 +141,35 @@ def newest_attempt_counts(change: CommittedChange, _ledger: Ledger) -> Iterator[
             yield f"ticket {after.task_id} is at attempt {after.attempt} and took the result of attempt {said}"
         reason = after.reason
         failed = reason is not None and reason.code == FAILURE and (before is None or before.reason != reason)
-        if reason is not None and failed and reason.message != str(after.attempt):
-            yield f"ticket {after.task_id} is at attempt {after.attempt} and took the failure of {reason.message}"
+        ran = [number for number in numbers_of(before) if runs(before, number)] if before is not None else []
+        if reason is not None and failed and reason.message not in map(str, ran):
+            yield f"ticket {after.task_id} was at the attempts {ran} and took the failure of {reason.message}"
+        if done and isinstance(said, int) and said not in ran:
+            yield f"ticket {after.task_id} was at the attempts {ran} and took the result of {said}"
+
+
+def two_attempts_at_most(change: CommittedChange, _ledger: Ledger) -> Iterator[str]:
+    """A ticket has two attempts at once at most, of two workers, and only where its task may be repeated."""
+    for before, after in change.moves():
+        other = other_of(after)
+        if other is None:
+            continue
+        name = f"ticket {after.task_id} has attempt {other.attempt} of {other.worker_id} beside {after.attempt}"
+        if not after.idempotent or other.worker_id == after.worker_id or other.attempt == after.attempt:
+            yield f"{name} of {after.worker_id}"
+        if before is not None and hedge_begun(before, after) and other_of(before) is not None:
+            yield f"{name}, and had {numbers_of(before)} before"
+
+
+def hedge_begun(before: Ticket, after: Ticket) -> bool:
+    """Whether a second attempt has begun at a ticket."""
+    other = other_of(after)
+    return other is not None and max(numbers_of(after)) not in numbers_of(before)
+
+
+def numbers_of(ticket: Ticket) -> Sequence[int]:
+    """Return the numbers of the attempt that the row of a ticket names, and of the one beside it, if it has one."""
+    return (ticket.attempt,) if ticket.hedge is None else (ticket.attempt, ticket.hedge.attempt)
 
 
 def what_cannot_run_is_cancelled(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
@@ -277,7 +306,8 @@ AT_EACH_STEP: tuple[Invariant, ...] = (
     versions_grow_by_one,
     live_has_a_wakeup,
     attempts_count_assignments,
-    newest_attempt_counts,
+    running_attempt_counts,
+    two_attempts_at_most,
     what_cannot_run_is_cancelled,
     undone_in_reverse,
     counts_are_right,

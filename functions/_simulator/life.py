@@ -25,6 +25,7 @@ from functions._simulator.deployments import (
 )
 from functions._simulator.environment import events_of
 from functions._simulator.freezes import freezes
+from functions._simulator.hedges import HEDGE, hedges
 from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
 from functions._simulator.ports import LATE
@@ -58,7 +59,7 @@ async def live(world: World) -> None:
         )
         world.outside.workers[worker.worker_id] = worker
         world.outside.spawn(worker.work())
-    for name, begin in {**events_of(world), FREEZE: lambda: freezes(world)}.items():
+    for name, begin in {**events_of(world), FREEZE: lambda: freezes(world), HEDGE: lambda: hedges(world)}.items():
         if name in world.faults.active:
             world.outside.spawn(begin())
     for number, decision in enumerate(world.scenario.decisions):

@@ -24,6 +24,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from functions._core.errors import Rejected, Unavailable
+from functions._core.records.attempts import of_attempt
 from functions._core.records.models import Ticket
 from functions._core.records.principal import Principal
 from functions._core.records.values import TicketStatus
@@ -214,13 +215,14 @@ def acting(request: Request, otherwise: str) -> str:
 
 
 def check_attempt(request: Request, ticket: Ticket) -> None:
-    """Raise `Rejected`, status 403, when the caller is known by the token of an attempt that is not the present one.
+    """Raise `Rejected`, status 403, when the caller is known by the token of an attempt that does not run.
 
     The owner of a ticket that no worker holds is known by the token of the next attempt.
     """
     principal = principal_of(request)
     if principal is None or principal.attempt is None or invited(principal, ticket):
         return
+    ticket = of_attempt(ticket, principal.attempt)
     if principal.attempt != ticket.attempt or ticket.worker_id not in {None, principal.name}:
         raise Rejected("the token was made for another attempt", code="foreign_token", status=403)
 

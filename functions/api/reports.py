@@ -13,6 +13,7 @@ from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.reports import Report
 from functions._core.machine.step_builder import derived_id
+from functions._core.records.attempts import of_attempt
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Ticket
 from functions._core.records.values import Model, format_time
@@ -113,7 +114,8 @@ async def _take(
     ticket = (await services.ports.store.tickets([report.ticket_id], flow_id)).get(report.ticket_id)
     if ticket is None or flow_id not in {None, ticket.flow_id}:
         raise not_found("ticket", report.ticket_id)
-    if ticket.attempt == report.attempt and ticket.worker_id not in {None, report.worker_id}:
+    seen = of_attempt(ticket, report.attempt)
+    if seen.attempt == report.attempt and seen.worker_id not in {None, report.worker_id}:
         # It was made for whoever claims the ticket, and a worker was given it before.
         raise Rejected("another worker holds this attempt", code="foreign_token", status=403)
     heard = await services.engine.report(trusted(event, report, ticket), report)

@@ -13,6 +13,7 @@ from functions._core.errors import Rejected
 from functions._core.events.commands import ClaimRequest, TicketCancelRequest
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.claim import allowed
+from functions._core.records.attempts import of_attempt
 from functions._core.records.models import HELD_TICKETS, Flow, Reason, Ticket
 from functions._core.records.record import fields_of
 from functions._core.records.values import format_time
@@ -210,6 +211,7 @@ async def _report(
 ) -> None:
     """Take a report on an attempt: the one that is named, else the one of the version that If-Match names."""
     attempt = change.attempt or (ticket.attempt if version is not None else None)
+    ticket = of_attempt(ticket, attempt)
     held = ticket.status in HELD_TICKETS
     if not attempt:
         if not held:

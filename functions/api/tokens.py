@@ -11,6 +11,7 @@ from functions._core.events.assignment import TOKEN_GRACE, TaskAssignment, assig
 from functions._core.machine.resolved_values import resolved_parameters
 from functions._core.machine.step_builder import derived_id
 from functions._core.planning.tickets import check_hash
+from functions._core.records.attempts import held_as, of_attempt
 from functions._core.records.models import HELD_TICKETS, Ticket
 from functions._core.records.record import Record
 from functions._core.records.values import Timestamp, add_time
@@ -59,6 +60,7 @@ async def get_ticket_token(services: Services, request: Request, response: Respo
     """Return a token for the attempt that a worker holds now; 409 when none does."""
     ticket = await ticket_named(services, ticket_id)
     check_attempt(request, ticket)
+    ticket = _attempt_of_caller(request, ticket)
     check_worker(principal_of(request), ticket.worker_id)
     if ticket.status not in HELD_TICKETS or ticket.worker_id is None:
         raise Rejected(f"the ticket is {ticket.status}: no worker holds it", code="no_attempt", status=409)
@@ -84,6 +86,16 @@ async def get_ticket_token(services: Services, request: Request, response: Respo
     )
 
 
+def _attempt_of_caller(request: Request, ticket: Ticket) -> Ticket:
+    """Return the ticket as it looks to the caller: where two attempts at it run, that of the caller counts."""
+    principal = principal_of(request)
+    if principal is None:
+        return ticket
+    if principal.attempt is not None:
+        return of_attempt(ticket, principal.attempt)
+    return held_as(ticket, principal.worker_id) if principal.worker_id is not None else ticket
+
+
 def _claims(ticket: Ticket, now: datetime) -> dict[str, Any]:
     """Return what the token says beside that which it is believed for."""
     return {
@@ -107,6 +119,7 @@ async def get_assignment(services: Services, request: Request, ticket_id: str) -
     """
     ticket = await ticket_named(services, ticket_id)
     check_attempt(request, ticket)
+    ticket = _attempt_of_caller(request, ticket)
     if ticket.status not in HELD_TICKETS:
         raise Rejected(f"the ticket is {ticket.status}: no worker holds it", code="no_attempt", status=409)
     try:

@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from functions._core.errors import Conflict, Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.records.attempts import of_attempt
 from functions._core.records.models import Ticket
 from functions._core.records.values import Model, TicketStatus
 from functions.api.bodies import HeldBody, headers_of, unhurried
@@ -126,6 +127,7 @@ async def _reported(services: ApiServices, told: PipelineCompleted, ticket: Tick
 def _data(told: PipelineCompleted, ticket: Ticket) -> dict[str, Any]:
     """Return the report that a message stands for."""
     said = told.model_dump(mode="json", exclude_none=True)
+    ticket = of_attempt(ticket, told.attempt)
     data: dict[str, Any] = {
         "ticket_id": ticket.ticket_id,
         "attempt": told.attempt or ticket.attempt,

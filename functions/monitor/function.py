@@ -7,7 +7,7 @@ Gives up on a ticket when its retries are used up or no longer fit (FAILED; what
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from functions._core.decision.reading import document_in
@@ -24,6 +24,7 @@ from functions._core.machine.compensation import CompensationPlanned
 from functions._core.machine.context import Context
 from functions._core.machine.deciding import approval_of
 from functions._core.machine.ending import Reported, counted, may_retry, retryable
+from functions._core.machine.hedging import why_not_hedged
 from functions._core.machine.incidents import LeftOut, incident_of_unreadable
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, Heavy, moving, reached
 from functions._core.machine.redrive import new_deadline, to_redo, to_retry, work_stands
@@ -31,12 +32,15 @@ from functions._core.machine.related_tickets import RelatedTickets, around_ends,
 from functions._core.machine.replanning import check_under_way
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger
 from functions._core.placement.limits import TICKETS, lines_of, place_of, take, tenant_of, told_of, with_place
+from functions._core.placement.pheromones import domain_of
+from functions._core.placement.ranking import choose, rank
 from functions._core.planning.compensation import compensations, parents_of
 from functions._core.planning.replan import new_decision, replan
 from functions._core.ports import Ports
+from functions._core.records.attempts import of_attempt, other_of
 from functions._core.records.audits import AuditKind
 from functions._core.records.control import OnLapse
-from functions._core.records.models import Ticket
+from functions._core.records.models import Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import FlowStatus, ReportStatus, TicketStatus
 from functions._core.rules import LARGE_STEP
@@ -189,6 +193,22 @@ async def _with_after(order: AnyCommand, context: Context, ports: Ports) -> AnyO
     return Commanded(order, context.cause, around=around)
 
 
+async def _with_second(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
+    """Look for the best worker that does not have the ticket and has a free slot; freezes and limits hold here, too."""
+    ticket, limits = context.tickets.get(order.target), context.rules.in_flight
+    if ticket is None or why_not_hedged(ticket, context.flow) is not None:
+        return Commanded(order, context.cause)
+    frozen = (await blocked((ticket,), ports.budget_gate)).get(ticket.ticket_id)
+    if frozen is not None:
+        return Commanded(order, context.cause, second=frozen)
+    others = [one for one in await ports.registry.workers() if one.worker_id != ticket.worker_id]
+    active, trails = await ports.ticket_counts.active(), await ports.pheromones.trails(domain_of(ticket))
+    found = choose(rank(ticket, others, active, context.now, context.rules, trails).candidates, active)
+    if found is not None and limits and not await with_place([ticket], context.flow, limits, ports, context.now):
+        return Commanded(order, context.cause, second=Reason(code="slots_taken", message=limits.told(TICKETS)))
+    return Commanded(order, context.cause, second=found)
+
+
 async def _with_worker(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
     worker = await ports.registry.worker(order.worker_id) if isinstance(order, commands.ClaimRequest) else None
     ticket, limits = context.tickets.get(order.target), context.rules.in_flight
@@ -209,6 +229,7 @@ LOADED: Mapping[type[Command], Callable[[AnyCommand, Context, Ports], Awaitable[
     commands.AdjustRequest: _with_live,
     commands.ReplanRequest: _with_plan,
     commands.SkipRequest: _with_end,
+    commands.HedgeRequest: _with_second,
     commands.TicketApproval: _with_end,
     commands.TicketDenial: _with_decision,
     commands.RedriveRequest: _with_redone,
@@ -228,7 +249,7 @@ async def reported(reports: Sequence[Report], context: Context, ports: Ports) ->
     failed = [(report, ticket) for report, ticket in counting if report.status is ReportStatus.FAILED]
     given_up = [ticket for report, ticket in failed if not _will_retry(report, ticket, context)]
     around = await around_ends(done, given_up, ports) if done or given_up else RelatedTickets()
-    slots = Counter(ticket.worker_id for ticket in (*done, *(ticket for _, ticket in failed)))
+    slots = Counter(who for report, ticket in counting for who in _freed(report, ticket))
     limits = context.rules.in_flight
     if limits is not None and limits.tickets is not None:
         slots.clear()  # a place has to be given back first: then waiting tickets are released
@@ -256,6 +277,15 @@ async def _next_for(worker_id: str | None, slots: int, context: Context, ports: 
     if worker is None or not worker.takes_tickets or worker.suspended_until is not None:
         return ()  # one that is suspended is given its next ticket by its verdicts
     return await ports.wakeups.claim_waiting(worker.offers, context.now, slots, OFFER_LEASE)
+
+
+def _freed(report: Report, ticket: Ticket) -> Iterator[str | None]:
+    """Yield the workers that have a free slot by the end of an attempt: that of the other one, too, if it has lost."""
+    if report.status is not ReportStatus.RUNNING:
+        seen = of_attempt(ticket, report.attempt)
+        yield seen.worker_id
+        if report.status is ReportStatus.COMPLETED and (other := other_of(seen)) is not None:
+            yield other.worker_id
 
 
 def _will_retry(report: Report, ticket: Ticket, context: Context) -> bool:

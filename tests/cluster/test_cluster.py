@@ -19,6 +19,7 @@ from tests.support.console_course import the_console_comes
 from tests.support.console_journey import a_person_works_with_the_console
 from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.freeze_course import a_deployment_waits_for_its_budget
+from tests.support.hedge_course import a_hanging_attempt_is_hedged
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.policy_course import flows_at_risk_are_acted_upon
 from tests.support.postgres import Server
@@ -146,6 +147,13 @@ async def test_a_stored_plan_is_run_by_its_name_and_by_a_schedule(running: Clust
 async def test_flows_at_risk_are_acted_upon_by_their_policies(running: Cluster) -> None:
     dead = [*running.broker.dead]
     await flows_at_risk_are_acted_upon(running)
+    assert running.broker.dead == dead
+
+
+@SHARED
+async def test_a_hanging_attempt_is_hedged(running: Cluster) -> None:
+    dead = [*running.broker.dead]
+    await a_hanging_attempt_is_hedged(running, 3 * MINUTES)
     assert running.broker.dead == dead
 
 

@@ -5,6 +5,7 @@ import pytest
 from functions._adapters.stores import Stores
 from functions._core.errors import Rejected
 from functions._core.records.change_set import ChangeSet
+from functions._core.records.hedge import Hedge
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
 from tests.conformance.suite import StoresSuite
@@ -91,3 +92,26 @@ class TicketCountsSuite(StoresSuite):
         assert await stores.ticket_counts.fitting({}, 4) == 4
         with pytest.raises(Rejected, match="Unknown filter"):
             await stores.ticket_counts.fitting({"colour": "red"}, 4)
+
+    async def test_both_attempts_at_a_ticket_are_held_each_as_its_worker_sees_it(self, stores: Stores) -> None:
+        ticket = held(1, "worker-1", 0, TicketStatus.RUNNING).but(attempt=1, acknowledged_at=T0, started_at=T0)
+        await put(stores, ticket, held(2, "worker-2", 9))
+        second = Hedge(attempt=2, worker_id="worker-2", assigned_at=T0 + seconds(5))
+        hedged = later(ticket, hedge=second)
+        await put(stores, hedged)
+        assert await stores.ticket_counts.active() == {"worker-1": 1, "worker-2": 2}
+        assert await stores.ticket_counts.held_by("worker-1", 9) == [hedged]
+        seen, other = await stores.ticket_counts.held_by("worker-2", 9)
+        assert [seen] == await stores.ticket_counts.held_by("worker-2", 1)
+        assert (seen.attempt, seen.worker_id, seen.status, seen.acknowledged_at) == (
+            2,
+            "worker-2",
+            TicketStatus.ASSIGNED,
+            None,
+        )
+        assert (seen.ticket_id, other.attempt) == (ticket.ticket_id, 0)
+        await put(stores, over := later(hedged, hedge=second.but(ended_at=T0 + seconds(6))))
+        assert await stores.ticket_counts.active() == {"worker-1": 1, "worker-2": 1}
+        assert await stores.ticket_counts.held_by("worker-2", 9) == [other]
+        await put(stores, later(over, status=TicketStatus.COMPLETED))
+        assert await stores.ticket_counts.active() == {"worker-2": 1}

@@ -156,7 +156,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.mark.parametrize("action", ["raise_priority", "ask", "cancel", "pause_others"])
+@pytest.mark.parametrize("action", ["raise_priority", "ask", "cancel", "pause_others", "hedge"])
 async def test_a_kill_between_the_command_and_its_note_acts_once(
     api: Api, world: LocalWorld, told: Subscriber, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
@@ -164,6 +164,8 @@ async def test_a_kill_between_the_command_and_its_note_acts_once(
     others = [await submit(world, "x", priority="low", sla_deadline_seconds=9_000) for _ in range(2)]
     flow_id = await submit(world, "x")
     await at_risk(world, flow_id)
+    if action == "hedge":
+        await world.register("w2")
     more = {"to": "HIGH"} if action == "raise_priority" else {}
     await put(api, "p", act(action, **more))
     event = await due(world, flow_id)

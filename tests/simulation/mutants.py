@@ -99,6 +99,16 @@ def attempt_not_checked(patch: Patch) -> None:
     patch.setattr(Report, "counts_for", lambda _self, ticket: ticket.status in held)
 
 
+def second_attempt_not_fenced(patch: Patch) -> None:
+    """A report counts for an attempt that is over, as long as the ticket has not ended."""
+
+    def lenient(self: Report, ticket: Ticket) -> bool:
+        known = {ticket.attempt, ticket.hedge.attempt if ticket.hedge is not None else ticket.attempt}
+        return self.attempt in known and ticket.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING}
+
+    patch.setattr(Report, "counts_for", lenient)
+
+
 def wakeup_not_set_again(patch: Patch) -> None:
     """A wake-up is gone once it was claimed: whoever claims it and dies leaves the record asleep."""
     claim = MemoryWakeups.claim_due
@@ -321,6 +331,7 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         stale_read_decides,
         terminal_overwritten,
         attempt_not_checked,
+        second_attempt_not_fenced,
         wakeup_not_set_again,
         dependant_released_early,
         compensation_in_plan_order,

@@ -30,6 +30,7 @@ OURS = {
     (S.PENDING, S.COMPLETED),  # skipped by a person
     (S.ASSIGNED, S.COMPLETED),  # RUNNING may be left out
     *product((S.ASSIGNED, S.RUNNING), (S.PENDING,)),  # retried, or given to another worker
+    (S.RUNNING, S.ASSIGNED),  # of two attempts the one that had begun is over
     (S.COMPENSATED, S.PENDING),  # redriven
     (S.CANCELLED, S.PENDING),
     (S.FAILED, S.COMPLETED),  # the work stands, as it could not be undone

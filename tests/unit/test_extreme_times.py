@@ -11,7 +11,7 @@ from functions._adapters.sql.sqlite.rows import from_ms
 from functions._core.decision.vocabulary import MAX_SPAN_MS
 from functions._core.events.telemetry import summary_of, telemetry_of
 from functions._core.explain.flow import explain_flow, explain_ticket
-from functions._core.machine.ending import attempt_limit, may_retry
+from functions._core.machine.ending import may_retry
 from functions._core.machine.redrive import to_redo
 from functions._core.planning.compensation import compensations
 from functions._core.planning.graph import Work, schedule
@@ -27,6 +27,7 @@ from functions._core.planning.slack import (
     worsened,
 )
 from functions._core.planning.tickets import generate_tickets
+from functions._core.records.attempts import attempt_limit
 from functions._core.records.models import Flow, Phase, Ticket
 from functions._core.records.policies import RetryPolicy, Sla, Undo
 from functions._core.records.record import encode

@@ -30,6 +30,7 @@ SMALL_FILES = {
     "functions/_adapters/memory/sink.py": "tests and the simulator take it without the store",
     "functions/_core/machine/advance.py": "the one entry to the machines, beside what they are made of",
     "functions/_core/machine/context.py": "every function takes it, without the machines",
+    "functions/_core/records/hedge.py": "the record of a ticket has it, `attempts` looks at both",
     "functions/_core/records/statistics.py": "every store returns it",
     "functions/_core/placement/weights.py": "settings read weights without what turns import",
     "functions/_engine/cluster_freezes.py": "only where a cluster is named does a process import its client",

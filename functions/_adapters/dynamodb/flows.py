@@ -10,6 +10,7 @@ from functions._adapters.dynamodb.plans import FROM_PAGE, PlannedTicket, fits_a_
 from functions._adapters.dynamodb.records import (
     audit_change,
     flow_change,
+    hedge_change,
     history_element,
     is_record,
     new,
@@ -212,6 +213,9 @@ class DynamoFlows:
             changes[change.key] = change
             carriers[ticket.ticket_id] = change.key
             carriers.setdefault("", change.key)
+            if ticket.hedge is not None:
+                second = hedge_change(ticket)
+                changes[second.key] = second
         if step.flow:
             base = step.base_of(step.flow_id, step.flow.version)
             change = await flow_change(self._writer, step.flow, base, first, list(planned.values()))

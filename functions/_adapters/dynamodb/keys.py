@@ -148,6 +148,16 @@ def held_entry(ticket: Ticket, since: datetime) -> Mapping[str, str]:
     return {"sp": held_by(name), "ss": f"{name}#{moment(since)}"}
 
 
+def hedge_key(flow_id: str, ticket_id: str) -> Key:
+    """Return the key of the item by which the other attempt that runs at a ticket is found."""
+    return of_flow(flow_id), f"S#{short(ticket_id)}"
+
+
+def hedged_ticket(key: Key) -> Key:
+    """Return the key of the ticket of an entry in `standing`, which may be that of its other attempt."""
+    return key[0], key[1].replace("S#", "T#", 1) if key[1].startswith("S#") else key[1]
+
+
 def held_by(name: str) -> str:
     """Return the partition of `standing` that the tickets are in which a worker holds."""
     return f"HELD#{shard(name, HELD_SHARDS)}"

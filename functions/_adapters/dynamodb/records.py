@@ -24,6 +24,7 @@ from functions._adapters.worker_claims import held_since, waits_for_a_worker
 from functions._core.errors import FlowcError
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.tables import FLOWS_UNDER_WAY
+from functions._core.records.attempts import held_as, other_of
 from functions._core.records.audits import ActionRecord, AnyAudit, AuditRecord
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
@@ -107,6 +108,14 @@ async def ticket_change(writer: Writer, ticket: Ticket, base: int, stamp: int) -
         sets = {**change.sets, FROM_PAGE: {"BOOL": True}}
         return change.but(planned=True, sets=sets, keeps={"p": page[change.key]["p"]})
     return change if base else change.but(keeps={"p": integer(stamp)})
+
+
+def hedge_change(ticket: Ticket) -> ItemChange:
+    """Return the change by which the other attempt at a ticket is found, or is not any more."""
+    key, other = keys.hedge_key(ticket.flow_id, ticket.ticket_id), other_of(ticket)
+    if other is None:
+        return ItemChange(key, delete=True)
+    return ItemChange(key, sets=texts(keys.held_entry(held_as(ticket, other.worker_id), other.assigned_at)))
 
 
 async def worker_change(writer: Writer, worker: Worker, stamp: int) -> ItemChange:

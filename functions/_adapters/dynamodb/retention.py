@@ -111,7 +111,7 @@ class DynamoRetention:
             if lines >= limit:
                 await self._writer.write([_shortened(self._table, row, limit)])
                 return limit
-            rest = [key_of(item) for item in items if item["sk"]["S"][:2] in {"B#", "C#", "L#"}]
+            rest = [key_of(item) for item in items if item["sk"]["S"][:2] in {"B#", "C#", "L#", "S#"}]
             await self._table.delete_all(rest)
             await self._writer.write([ItemChange(key_of(row), to_integer(row, "v"), delete=True)])
         except Conflict:

@@ -11,6 +11,7 @@ from functions._adapters.dynamodb.records import is_record, readable, readable_a
 from functions._adapters.dynamodb.views import DynamoViews
 from functions._adapters.dynamodb.writing import Writer
 from functions._adapters.worker_claims import held_since
+from functions._core.records.attempts import held_as, other_of
 from functions._core.records.models import Ticket
 
 
@@ -35,12 +36,13 @@ class DynamoTicketCounts:
         entries = await self._writer.table.sharded("standing", "HELD", shards=keys.HELD_SHARDS)
         held = Counter(entry["ss"]["S"].rsplit("#", 1)[0] for entry in entries)
         long = {entry["ss"]["S"].rsplit("#", 1)[0]: key_of(entry) for entry in entries if "…" in entry["ss"]["S"]}
-        items = await self._writer.read_all(list(long.values()))
+        items = await self._writer.read_all([keys.hedged_ticket(key) for key in long.values()])
         for name, key in long.items():
-            if key in items:
-                ticket = await readable(self._writer.table, Ticket, items[key])
-                if ticket is not None:
-                    held[ticket.worker_id or name] = held.pop(name)
+            item = items.get(keys.hedged_ticket(key))
+            ticket = await readable(self._writer.table, Ticket, item) if item is not None else None
+            if ticket is not None:
+                other = other_of(ticket) if key != keys.hedged_ticket(key) else None
+                held[other.worker_id if other else ticket.worker_id or name] = held.pop(name)
         return held
 
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
@@ -57,10 +59,10 @@ class DynamoTicketCounts:
                 keys=("sp", "ss"),
                 limit=number,
             )
-            wanted = [key_of(entry) for entry in entries]
+            wanted = list(dict.fromkeys(keys.hedged_ticket(key_of(entry)) for entry in entries))
             items = await self._writer.read_all(wanted)
             found = [items[key] for key in wanted if is_record(items.get(key))]
-            tickets = await readable_all(table, Ticket, found)
+            tickets = [held_as(one, worker_id) for one in await readable_all(table, Ticket, found)]
             return len(entries), [one for one in tickets if one.worker_id == worker_id and held_since(one)]
 
         return await fill_async(limit, first)

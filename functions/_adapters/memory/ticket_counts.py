@@ -8,6 +8,7 @@ from itertools import islice
 from functions._adapters.memory.state import State
 from functions._adapters.pages import label_words, ticket_filters, wanted_labels
 from functions._adapters.worker_claims import held_since
+from functions._core.records.attempts import held_as, other_of
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus
 
@@ -51,4 +52,9 @@ class MemoryTicketCounts:
         return sum(1 for _ in islice(fitting, at_most))
 
     def _held(self) -> Iterator[tuple[datetime, Ticket]]:
-        return ((since, ticket) for ticket in self._state.live_tickets() if (since := held_since(ticket)))
+        """Yield the tickets that workers have, each as its worker sees it: one with two attempts twice."""
+        for ticket in self._state.live_tickets():
+            if since := held_since(ticket):
+                yield since, ticket
+                if (other := other_of(ticket)) is not None:
+                    yield other.assigned_at, held_as(ticket, other.worker_id)

@@ -144,6 +144,12 @@ class ReassignRequest(TicketCommand):
     verb = "reassign_ticket"
 
 
+class HedgeRequest(TicketCommand):
+    """Data of `ticket.hedge_requested`: a second attempt is to begin on another worker while the first one runs."""
+
+    verb = "hedge_ticket"
+
+
 class SkipRequest(TicketCommand):
     """Data of `ticket.skip_requested`: the ticket counts as done, with `output`, without being done."""
 
@@ -185,6 +191,7 @@ AnyCommand = (
     | ReplanRequest
     | RetryRequest
     | ReassignRequest
+    | HedgeRequest
     | SkipRequest
     | ClaimRequest
     | TicketCancelRequest
@@ -206,6 +213,7 @@ ORDERS: Mapping[str, type[AnyCommand]] = {
     "ticket.retry_requested": RetryRequest,
     "ticket.reassign_requested": ReassignRequest,
     "ticket.skip_requested": SkipRequest,
+    "ticket.hedge_requested": HedgeRequest,
     "ticket.claim_requested": ClaimRequest,
     "ticket.cancel_requested": TicketCancelRequest,
     "ticket.freeze_exception_granted": FreezeException,

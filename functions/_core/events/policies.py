@@ -26,6 +26,8 @@ class PolicyAct(Word):
     """The flow is paused with a note, so that a person decides."""
     PAUSE_OTHERS = "pause_others"
     """Flows of lower priority with the most slack are paused until this one is over."""
+    HEDGE = "hedge"
+    """A ticket at work gets a second attempt on another worker; the first result counts."""
     CANCEL = "cancel"
     """The flow is cancelled; what says how it is undone is undone."""
     CANCEL_AND_COMPENSATE = "cancel_and_compensate"

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from functions._core.records.attempts import runs
 from functions._core.records.models import Ticket
-from functions._core.records.values import Model, ReportStatus, TicketStatus
+from functions._core.records.values import Model, ReportStatus
 
 KEYS_REMEMBERED = 10_000
 """Refused reports that a process remembers, so that one which repeats is kept once; a bound on its memory."""
@@ -66,11 +67,8 @@ class Report(Model):
         return value and end_of(value)
 
     def counts_for(self, ticket: Ticket) -> bool:
-        """Whether the report is about the ticket's present attempt and can still move it."""
-        return self.attempt == ticket.attempt and ticket.status in {
-            TicketStatus.ASSIGNED,
-            TicketStatus.RUNNING,
-        }
+        """Whether the report is about an attempt at the ticket that runs, and can still move it."""
+        return runs(ticket, self.attempt)
 
     def repeats(self, ticket: Ticket) -> bool:
         """Whether the report repeats one that has been recorded."""

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from functions._core.explain.control import then_awaited
+from functions._core.explain.hedges import then_hedged
 from functions._core.explain.wording import ahead, clock_time, plain, span, undone_task
 from functions._core.machine.assignment import pulls
 from functions._core.machine.ending import may_retry
 from functions._core.machine.overdue import too_late_to_start
 from functions._core.planning.slack import fits, limit_of, needed
+from functions._core.records.attempts import other_of
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TicketStatus, Waiting, add_time, time_span
 from functions._core.rules import Rules, retry_after
@@ -28,6 +30,8 @@ def then_of_ticket(
         return None
     if not ticket.live:
         return f"At {ahead(due, now)} it is checked whether the whole flow has ended."
+    if (other := other_of(ticket)) is not None:
+        return then_hedged(ticket, other, now)
     until = ticket.until or due
     if flow.status is FlowStatus.PAUSED and ticket.status is TicketStatus.PENDING:
         return _then_paused(flow, due, now)

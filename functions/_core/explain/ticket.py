@@ -9,6 +9,7 @@ from datetime import datetime
 
 from functions._core.explain.control import awaited, turn
 from functions._core.explain.freezes import about_freezes, freeze_awaited
+from functions._core.explain.hedges import about_hedges
 from functions._core.explain.next_wakeup import then_of_ticket, why_not_again
 from functions._core.explain.wording import (
     ago,
@@ -83,6 +84,7 @@ def explain_ticket(  # noqa: PLR0913 the ticket, and all that is known around it
     details += _refusals(ticket)
     details += about_freezes(ticket)
     details += _past_attempts(ticket, flow, rules)
+    details += about_hedges(ticket, now)
     if ticket.live:
         details += _of_worker(ticket, workers, now, rules)
         details += _of_trails(ticket, trails, now)
@@ -216,9 +218,10 @@ def _past_attempts(ticket: Ticket, flow: Flow, rules: Rules) -> list[str]:
     sentences = []
     if ticket.live and ticket.reason is not None and ticket.waiting is not Waiting.FREEZE:
         sentences.append(f"The last attempt ended so: {said(ticket.reason)}.")
-    if ticket.attempt > 1 or ticket.retry_count:
+    number = max(ticket.attempt, ticket.hedge.attempt if ticket.hedge is not None else 0)
+    if number > 1 or ticket.retry_count:
         retries = f"{ticket.retry_count} of {counted(ticket.sla.max_retries, 'retry', 'retries')}"
-        sentences.append(f"Attempts so far: {ticket.attempt}; {retries} used.")
+        sentences.append(f"Attempts so far: {number}; {retries} used.")
     because = why_not_again(ticket, flow, rules) if ticket.status is TicketStatus.FAILED else None
     if because:
         sentences.append(f"It was not tried again: {because}.")

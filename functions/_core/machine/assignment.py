@@ -7,13 +7,15 @@ from typing import Any
 
 from functions._core.events.data import WorkersDiscovered
 from functions._core.machine.context import Context
-from functions._core.machine.ending import EXCLUDED_KEPT, attempt_limit, fail, taken_back
+from functions._core.machine.ending import fail, taken_back
 from functions._core.machine.freezing import block, passed
+from functions._core.machine.hedging import EXCLUDED_KEPT, give_up, other_answered
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, limit_of, needed
+from functions._core.records.attempts import attempt_limit, of_attempt, other_of, turned
 from functions._core.records.models import HELD_TICKETS, Reason, Ticket
 from functions._core.records.values import TicketStatus, Waiting, add_time, time_span
 from functions._core.records.worker import NOT_ASKED_FOR, Answer, AssignmentMode, Candidate, Refusal
@@ -74,7 +76,10 @@ class Assigned:
             ticket = builder.context.tickets[ticket_id]
             if waits_for_worker(ticket):
                 named = ticket.but(
-                    attempt=ticket.attempt + 1, worker_id=worker_id, candidates=self.candidates[ticket_id]
+                    attempt=ticket.attempt + 1,
+                    worker_id=worker_id,
+                    candidates=self.candidates[ticket_id],
+                    hedge=None,
                 )
                 pulled, rules = pulls(named), builder.context.rules
                 moved = builder.move_ticket(
@@ -120,8 +125,12 @@ class Delivered:
         """
         for ticket_id, (attempt, answer) in self.answers.items():
             ticket = builder.context.tickets.get(ticket_id)
-            if ticket is not None and ticket.attempt == attempt and awaits_acknowledgement(ticket):
+            if ticket is None:
+                continue
+            if ticket.attempt == attempt and awaits_acknowledgement(ticket):
                 _answered(builder, ticket, answer, self.around.get(ticket_id))
+            elif (other := other_of(ticket)) is not None and other.attempt == attempt:
+                other_answered(builder, ticket, answer)
 
 
 def _answered(builder: StepBuilder, ticket: Ticket, answer: Answer, around: RelatedTickets | None) -> None:
@@ -179,11 +188,13 @@ class WorkerLost:
     def apply(self, builder: StepBuilder) -> None:
         """C5: tickets of a lost worker go to another one, unless they must not be done twice."""
         for ticket in builder.context.tickets.values():
-            held = ticket.status in HELD_TICKETS and ticket.worker_id == self.worker_id
-            if held and self.attempts.get(ticket.ticket_id, ticket.attempt) == ticket.attempt:
+            attempt = self.attempts.get(ticket.ticket_id, ticket.attempt)
+            lost = of_attempt(ticket, attempt)
+            if lost.status in HELD_TICKETS and (lost.worker_id, lost.attempt) == (self.worker_id, attempt):
                 reason = Reason(code="worker_lost", message=f"worker {self.worker_id} {self.why}")
-                never_given = pulls(ticket) and awaits_acknowledgement(ticket)
-                begun = ticket if never_given else ticket.but(perhaps_begun=True)
+                never_given = pulls(lost) and awaits_acknowledgement(lost)
+                its = turned(ticket) if lost is not ticket else ticket
+                begun = its if never_given else its.but(perhaps_begun=True)
                 pass_on(builder, begun, reason, self.around.get(ticket.ticket_id))
 
 
@@ -194,8 +205,10 @@ def pass_on(
 
     `at_once` spares it the pause even without another candidate: the worker that had it is not asked again. A ticket
     that may have been begun fails instead, for the same reason, when it must not be done twice or another worker
-    could not do it in time any more.
+    could not do it in time any more. While another attempt at it runs, that one goes on, and nothing else happens.
     """
+    if give_up(builder, ticket, reason):
+        return
     begun = ticket.perhaps_begun or ticket.acknowledged_at is not None
     why = _no_other(ticket, builder) if begun else None
     if why is not None:

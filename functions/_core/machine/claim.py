@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from functions._core.errors import Rejected
 from functions._core.events.commands import ClaimRequest, refusal
 from functions._core.machine.assignment import waits_for_worker
-from functions._core.machine.ending import attempt_limit, start
+from functions._core.machine.ending import start
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.tickets import intact
+from functions._core.records.attempts import attempt_limit
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import CLEARANCES, FlowStatus, SecurityLevel, TicketStatus, Waiting
 from functions._core.records.worker import Worker
@@ -63,7 +64,7 @@ def claim(builder: StepBuilder, ticket: Ticket, command: ClaimRequest, worker: W
             return True
         return False
     builder.move_ticket(
-        ticket.but(attempt=ticket.attempt + 1, worker_id=command.worker_id),
+        ticket.but(attempt=ticket.attempt + 1, worker_id=command.worker_id, hedge=None),
         TicketTrigger.CLAIM,
         "ticket.started",
         candidates=(),

@@ -20,6 +20,7 @@ from functions._core.machine.deciding import decide
 from functions._core.machine.ending import cancel, complete
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
 from functions._core.machine.freezing import except_from_freezes
+from functions._core.machine.hedging import hedge
 from functions._core.machine.redrive import redrive, redrive_ticket
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import readied
@@ -39,7 +40,7 @@ from functions._core.records.values import (
     format_time,
     name_uuid,
 )
-from functions._core.records.worker import Worker
+from functions._core.records.worker import Candidate, Worker
 
 ORDERS_KEPT = 20
 """Commands that a flow remembers, so that one which comes twice counts once; a bound on the row."""
@@ -52,7 +53,8 @@ class Commanded:
     `live` are the live tickets of the flow and `tally` the counts by status where it touches them all, `around`
     is loaded for the ticket that it names. `redriven` are the tickets to be done again, with the timings and open
     dependencies that they have then, by the flow's new `deadline`; the work of `not_compensatable` stays done.
-    `worker` is the one that claims, if it is registered. `replan` is the difference that another plan makes.
+    `worker` is the one that claims, if it is registered. `replan` is the difference that another plan makes. `second`
+    is the worker for a second attempt, or why there is none.
     """
 
     command: AnyCommand
@@ -65,6 +67,7 @@ class Commanded:
     deadline: datetime | None = None
     worker: Worker | None = None
     replan: Replan | None = None
+    second: Candidate | Reason | None = None
 
     def apply(self, builder: StepBuilder) -> None:
         """C5: the command of a person; raises `Rejected`, status 409, when it cannot be carried out."""
@@ -314,6 +317,12 @@ def _skip(builder: StepBuilder, outcome: Commanded) -> bool:
     return True
 
 
+def _hedge(builder: StepBuilder, outcome: Commanded) -> bool:
+    if not isinstance(outcome.command, commands.HedgeRequest):
+        raise TypeError(outcome.command)
+    return hedge(builder, _ticket(builder, outcome), outcome.command, outcome.second)
+
+
 def _except(builder: StepBuilder, outcome: Commanded) -> bool:
     if not isinstance(outcome.command, commands.FreezeException):
         raise TypeError(outcome.command)
@@ -381,6 +390,7 @@ STEPS: Mapping[type[commands.Command], Callable[[StepBuilder, Commanded], bool]]
     commands.RetryRequest: _retry,
     commands.ReassignRequest: _reassign,
     commands.SkipRequest: _skip,
+    commands.HedgeRequest: _hedge,
     commands.TicketCancelRequest: _cancel_ticket,
     commands.FreezeException: _except,
     commands.TicketApproval: _decide,

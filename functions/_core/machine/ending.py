@@ -10,6 +10,7 @@ from functions._core.events.reports import Report
 from functions._core.machine.clock_waits import start_clock
 from functions._core.machine.closing import Settled, ending, likely_late, recount
 from functions._core.machine.compensation import compensated, not_compensated
+from functions._core.machine.hedging import EXCLUDED_KEPT, give_up, other_heard
 from functions._core.machine.incidents import CAUSES, raise_incident
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import child_ended, may_fail, released, skipped_with, tolerate
@@ -17,6 +18,7 @@ from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import ENDED_TICKETS, TicketTrigger
 from functions._core.planning.slack import fits
 from functions._core.planning.tickets import CORRUPTED
+from functions._core.records.attempts import attempt_limit, other_of, turned
 from functions._core.records.audits import IncidentType, Severity
 from functions._core.records.models import Flow, Reason, TaskLog, Ticket
 from functions._core.records.values import (
@@ -26,15 +28,11 @@ from functions._core.records.values import (
     Waiting,
     add_time,
     milliseconds,
-    time_span,
 )
 from functions._core.rules import Rules, retry_after
 
 DECIDED = frozenset({"denied"})
 """Codes of failures that people have decided on: they are no trouble that somebody has to look at."""
-
-EXCLUDED_KEPT = 16
-"""Workers remembered as tried; a bound on the row, and on the pause that grows with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +47,18 @@ class Reported:
     released: Sequence[Ticket] = ()
 
     def apply(self, builder: StepBuilder) -> None:
-        """C5: a worker's report counts for its own attempt only, and never after the ticket's end."""
+        """C5: a worker's report counts for its own attempt only, while that runs, and never after the ticket's end."""
         counting = counted(self.reports, builder.context.tickets)
         freed: list[Ticket] = []
         for place, (report, found) in enumerate(counting, 1):
             ticket = builder.latest(found)
             # Only the last of several ends may be the flow's: until then the tickets of the reports to come are live.
             around = replace(self.around, goes_on=True) if place < len(counting) else self.around
+            if other_of(ticket) is not None and report.attempt != ticket.attempt:
+                if report.status is ReportStatus.RUNNING:
+                    other_heard(builder, ticket, report.progress)
+                    continue
+                ticket = turned(ticket)
             if report.status is ReportStatus.RUNNING:
                 start(builder, ticket, report.progress)
             elif report.status is ReportStatus.COMPLETED:
@@ -103,7 +106,12 @@ def may_retry(ticket: Ticket, flow: Flow, now: datetime, rules: Rules, *, retrya
 def retry_or_fail(
     builder: StepBuilder, ticket: Ticket, reason: Reason, around: RelatedTickets, *, retryable: bool = True
 ) -> None:
-    """Try the ticket again after a pause, with another worker preferred, or let it fail with its dependants."""
+    """Try the ticket again after a pause, with another worker preferred, or let it fail with its dependants.
+
+    While another attempt at it runs, neither: that one goes on.
+    """
+    if give_up(builder, ticket, reason):
+        return
     if not may_retry(ticket, builder.flow, builder.now, builder.context.rules, retryable=retryable):
         fail(builder, ticket, reason, around)
         return
@@ -249,13 +257,6 @@ def settle(builder: StepBuilder, ended: Ticket, around: RelatedTickets) -> None:
             Settled(tally).apply(builder)
             return
     builder.change_ticket(builder.latest(ended), next_wakeup_at=builder.now + builder.context.rules.settle)
-
-
-def attempt_limit(ticket: Ticket, acknowledged: datetime, heard: datetime) -> datetime:
-    """Return when an attempt has taken too long: its timeout, or its heartbeat lease since it was `heard` last."""
-    lease = ticket.heartbeat_timeout_ms
-    beaten = add_time(heard, time_span(lease)) if lease else None
-    return min(filter(None, (add_time(acknowledged, ticket.timeout), beaten)))
 
 
 def descendants(ticket: Ticket, live: Iterable[Ticket]) -> Sequence[Ticket]:

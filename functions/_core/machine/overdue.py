@@ -7,11 +7,13 @@ from functions._core.machine.assignment import not_asked_for, pulls, schedule_to
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import complete, fail, retry_or_fail, settle
 from functions._core.machine.freezing import look_at_freeze
+from functions._core.machine.hedging import other_overdue, silent_since, spared_until
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import look_again, readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, last_call, worsened
+from functions._core.records.attempts import other_of
 from functions._core.records.control import OnLapse
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import (
@@ -20,7 +22,6 @@ from functions._core.records.values import (
     SlackState,
     TicketStatus,
     Waiting,
-    add_time,
     format_time,
 )
 
@@ -40,12 +41,17 @@ class TicketOverdue:
             return
         if ticket.next_wakeup_at > builder.now:
             builder.change_ticket(ticket)
-        elif not ticket.live:
+            return
+        if ticket.hedge is not None:
+            ticket = other_overdue(builder, ticket)
+        if not ticket.live:
             cleared = builder.change_ticket(ticket, next_wakeup_at=None)
             if self.around.tally is not None:
                 settle(builder, cleared, self.around)
         elif builder.flow.status is FlowStatus.PAUSED and not runs_out(ticket, builder.now):
+            other = other_of(ticket)
             limit = None if ticket.status is TicketStatus.PENDING else ticket.until
+            limit = limit if other is None else earliest(limit, other.until)
             # A pause that is over is ended by the flow's own wake-up, however late that comes.
             soonest = builder.now + builder.context.rules.reemit_after(0)
             resumed = max(builder.flow.next_wakeup_at or soonest, soonest)
@@ -176,14 +182,9 @@ def _waited(builder: StepBuilder, ticket: Ticket, around: RelatedTickets) -> Non
 
 
 def _timed_out(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
-    context = builder.context
-    if context.up_since is not None and builder.now < context.up_since + context.rules.grace:
-        builder.change_ticket(ticket, until=context.up_since + context.rules.grace)
+    spared = spared_until(builder)
+    if spared is not None:
+        builder.change_ticket(ticket, until=spared)
         return
-    since = format_time(ticket.acknowledged_at or builder.now)
-    code, waited = "timed_out", f"within {ticket.sla.timeout_ms} ms of {since}"
-    if ticket.acknowledged_at is not None and builder.now < add_time(ticket.acknowledged_at, ticket.timeout):
-        code, waited = "heartbeat_lost", f"nor given a sign of life within {ticket.heartbeat_timeout_ms} ms"
-    message = f"worker {ticket.worker_id} has not reported the end {waited}"
     builder.deliver(ticket, ticket.worker_id or "", ticket.attempt, cancelled=True)
-    retry_or_fail(builder, ticket, Reason(code=code, message=message), outcome.around)
+    retry_or_fail(builder, ticket, silent_since(ticket, builder.now), outcome.around)

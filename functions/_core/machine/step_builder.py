@@ -21,12 +21,17 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.context import Context
 from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow, next_ticket
 from functions._core.planning.slack import wakeup_of
+from functions._core.records.attempts import of_attempt
 from functions._core.records.audits import AnyAudit
 from functions._core.records.change_set import ChangeSet, Delivery
+from functions._core.records.hedge import Hedge
 from functions._core.records.history import HistoryEntry
-from functions._core.records.models import Flow, Phase, Reason, Ticket
+from functions._core.records.models import HELD_TICKETS, Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, name_uuid
 from functions._core.rules import TICKETS_PER_EVENT
+
+LOST_RACE = "lost the race"
+"""The cause of the end of an attempt: the other one was completed first."""
 
 
 class StepBuilder:
@@ -76,6 +81,8 @@ class StepBuilder:
     ) -> Ticket:
         """Take the edge `trigger`, record it as `kind` unless None, and apply `changes`."""
         status = next_ticket(ticket.status, trigger)
+        if ticket.hedge is not None and status not in HELD_TICKETS:
+            ticket = self._without_other(ticket, ticket.hedge, trigger, status)
         moved = self.change_ticket(ticket, status=status, **changes)
         if kind is not None:
             worker_id = moved.worker_id or ticket.worker_id
@@ -87,14 +94,29 @@ class StepBuilder:
                 to_status=status,
                 cause=cause or trigger,
             )
+        if moved.hedge is not None and status is TicketStatus.PENDING:
+            moved = self.change_ticket(moved, attempt=max(moved.attempt, moved.hedge.attempt))
         return moved
 
+    def _without_other(self, ticket: Ticket, other: Hedge, trigger: TicketTrigger, status: TicketStatus) -> Ticket:
+        """Return a ticket that leaves its workers with its other attempt ended."""
+        if ticket.status in HELD_TICKETS and other.ended_at is None:
+            self.deliver(ticket, other.worker_id, other.attempt, cancelled=True)
+            won = trigger is TicketTrigger.COMPLETE
+            cause = LOST_RACE if won else trigger
+            over = Reason(code="superseded", message=f"ticket {ticket.task_id} is {status}")
+            detail = {"reason": over.told, "won_by": ticket.attempt if won else None}
+            seen = of_attempt(ticket, other.attempt)
+            self.note("ticket.hedge_ended", ticket=seen, worker_id=other.worker_id, cause=cause, detail=detail)
+            return ticket.but(hedge=other.but(ended_at=self.now))
+        return ticket
+
     def change_ticket(self, ticket: Ticket, **changes: Any) -> Ticket:
-        """Apply `changes` to a ticket without moving it; `until` sets its wake-up, too."""
+        """Apply `changes` to a ticket without moving it; `until`, or another attempt, sets its wake-up, too."""
         first = ticket.ticket_id not in self._tickets
         self._before.setdefault(ticket.ticket_id, ticket.status)
         changed = ticket.but(version=ticket.version + 1 if first else ticket.version, **changes)
-        if "until" in changes:
+        if "until" in changes or "hedge" in changes:
             changed = changed.but(next_wakeup_at=wakeup_of(changed, self.flow))
         self._tickets[ticket.ticket_id] = changed
         return changed

@@ -38,6 +38,14 @@ or `duplicate` when it repeats a known end. So a worker that was taken for lost 
 workers that ever had a ticket, one alone can end it. The work may still be done twice. A task for which that is wrong
 is not `idempotent`: once begun it gets no other attempt.
 
+Two attempts may run at once (`hedging`). A ticket that a worker has can be given to a second one, under the next
+number, as long as it is `idempotent`: the row names one attempt, `Ticket.hedge` the other one. A report counts when it
+names either. The first result is that of the ticket; the other attempt is cancelled, and what its worker reports later
+is `superseded`. An attempt that comes to nothing leaves the other one as the only one. HEDGE and HEDGE_OVER change no
+status; TAKE_OVER leads back to ASSIGNED, when the attempt that is left has not begun. Whatever takes the ticket from
+its worker, or ends it, ends both attempts: `StepBuilder.move_ticket` sees to that, so no step has to think of it. A
+ticket that is PENDING after that has the higher of the two numbers, so that neither is given again.
+
 Freezes hold tickets back (`_core.slo.gate`). A ticket that would deploy to a frozen service stays PENDING and waits for
 FREEZE. C3 and C4 both look, each within its own step, so what was ranked before a freeze began is not assigned under
 it; an attempt that a worker has is not taken back. The freeze and the ticket are different records: for as long as a
@@ -117,6 +125,9 @@ class TicketTrigger(StrEnum):
     REPLAN = "another plan"
     LEAVE_OUT = "left out by another plan"
     BLOCK = "blocked by a freeze"
+    HEDGE = "a second attempt begins"
+    HEDGE_OVER = "one of two attempts is over"
+    TAKE_OVER = "one of two is over, the other has not begun"
 
 
 FLOW_TRANSITIONS: Mapping[FlowStatus, Mapping[FlowTrigger, FlowStatus | str]] = {
@@ -197,6 +208,8 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
     },
     TicketStatus.ASSIGNED: {
         TicketTrigger.ACKNOWLEDGE: TicketStatus.ASSIGNED,
+        TicketTrigger.HEDGE: TicketStatus.ASSIGNED,
+        TicketTrigger.HEDGE_OVER: TicketStatus.ASSIGNED,
         TicketTrigger.START: TicketStatus.RUNNING,
         TicketTrigger.COMPLETE: TicketStatus.COMPLETED,
         TicketTrigger.SKIP: TicketStatus.COMPLETED,
@@ -208,6 +221,9 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
     },
     TicketStatus.RUNNING: {
         TicketTrigger.START: TicketStatus.RUNNING,
+        TicketTrigger.HEDGE: TicketStatus.RUNNING,
+        TicketTrigger.HEDGE_OVER: TicketStatus.RUNNING,
+        TicketTrigger.TAKE_OVER: TicketStatus.ASSIGNED,
         TicketTrigger.COMPLETE: TicketStatus.COMPLETED,
         TicketTrigger.SKIP: TicketStatus.COMPLETED,
         TicketTrigger.FAIL: TicketStatus.FAILED,

@@ -47,7 +47,7 @@ DELIVERY = frozenset({"worker_unreachable", "worker_refused", NOT_ASKED_FOR})
 ACKNOWLEDGED = "acknowledged"
 """The cause of a verdict on a delivery that succeeded."""
 
-OVER = frozenset({"ticket.retried", "ticket.reassigned", "ticket.failed", "ticket.cancelled"})
+OVER = frozenset({"ticket.retried", "ticket.reassigned", "ticket.hedge_ended", "ticket.failed", "ticket.cancelled"})
 """Transitions with which an attempt is over."""
 
 TRIAL_LEASE = timedelta(seconds=30)

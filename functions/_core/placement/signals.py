@@ -2,7 +2,7 @@
 
     SUCCESS  1.0 on pos    the ticket is COMPLETED
     FAILURE  1.0 on neg    the ticket is FAILED by its work, or the attempt timed out or lost its heartbeat
-    WARNING  0.5 on neg    the worker reported a failure, and the ticket is tried again
+    WARNING  0.5 on neg    the worker reported a failure, and the ticket is tried again, or another attempt goes on
 
 An attempt that a worker never got, or was not asked to end, says nothing of its work.
 """
@@ -126,4 +126,5 @@ def _kind_of(entry: HistoryEntry) -> SignalKind | None:
         return SignalKind.FAILURE
     if entry.type == "ticket.failed" and entry.cause not in NOT_ITS_WORK:
         return SignalKind.FAILURE
-    return SignalKind.WARNING if entry.type == "ticket.retried" else None
+    reported = entry.type == "ticket.hedge_ended" and entry.cause not in NOT_ITS_WORK
+    return SignalKind.WARNING if reported or entry.type == "ticket.retried" else None

@@ -186,6 +186,7 @@ BLANK: Mapping[str, Any] = {
         "reason",
         "compensation_ticket_id",
         "attempt",
+        "hedge",
         "worker_id",
         "candidates",
         "refusals",

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.records.attempts import other_of
 from functions._core.records.models import STANDING_FLOWS, Flow, Ticket
 from functions._core.records.values import (
     FlowStatus,
@@ -55,7 +56,8 @@ def worsened(ticket: Ticket, now: datetime) -> SlackState | None:
 def wakeup_of(ticket: Ticket, flow: Flow) -> datetime | None:
     """Return when a ticket has to be looked at: its wait is over, or its slack changes."""
     at = earliest(_next_slack_moment(ticket), last_call(ticket, flow)) if ticket.live else None
-    return earliest(ticket.until, at)
+    other = other_of(ticket) if ticket.hedge is not None else None
+    return earliest(ticket.until, at, other.until if other is not None else None)
 
 
 def last_call(ticket: Ticket, flow: Flow) -> datetime | None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from functions._core.records.control import Children, Control
+from functions._core.records.hedge import Hedge
 from functions._core.records.ordering import precedence_of, urgency_of
 from functions._core.records.policies import BudgetVerdict, Concurrency, Qos, RetryPolicy, Sla, Undo
 from functions._core.records.record import Record, fields_of
@@ -339,6 +340,8 @@ class Ticket(Record):
     """Whether a person lets it pass every freeze."""
     log: TaskLog | None = None
     """The end of what its newest attempt with a log wrote; it has a request of its own and is in no event."""
+    hedge: Hedge | None = None
+    """The attempt that runs, or ran, beside the present one, on another worker; the first result of the two counts."""
     next_wakeup_at: Timestamp | None
     """When it is looked at, even if every event is lost: at `until`, or earlier when its slack changes."""
     version: int = 1

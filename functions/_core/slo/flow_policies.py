@@ -1,10 +1,11 @@
 """Flow SLA policies: what is done when a flow comes at risk of missing its deadline, or has missed it. Pure.
 
 A policy of flows acts each time that a flow is announced: once, and once more after it was given another deadline or
-was redriven. A policy of tickets acts for the first ticket of a flow that is announced, and once more after a redrive.
+was redriven. A policy of tickets acts for the first ticket of a flow that is announced, and once more after a redrive;
+one that hedges acts for each ticket.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated
@@ -25,7 +26,7 @@ from functions._core.events.policies import (
 from functions._core.machine.step_builder import derived_id
 from functions._core.planning.slack import deadline_at
 from functions._core.records.history import HistoryEntry
-from functions._core.records.models import Flow
+from functions._core.records.models import HELD_TICKETS, Flow, Ticket
 from functions._core.records.record import Record
 from functions._core.records.values import (
     FlowStatus,
@@ -44,6 +45,12 @@ MAX_FLOW_POLICIES = 100
 
 MAX_OTHERS = 20
 """Flows that one application pauses at most."""
+
+EACH = "each-ticket/"
+"""How the keys of announcements begin that count for each ticket by itself."""
+
+ALIVE = frozenset({PolicyAct.RAISE_PRIORITY, PolicyAct.HEDGE, PolicyAct.CANCEL, PolicyAct.CANCEL_AND_COMPENSATE})
+"""What can only be done to a flow that is not over."""
 
 RANKS: Mapping[Priority, int] = {priority: rank for rank, priority in enumerate(Priority)}
 """Priorities from the lowest to the highest."""
@@ -98,19 +105,19 @@ class PolicyAction(Model):
     labels: Annotated[Mapping[LabelText, LabelText], Field(max_length=16)] | None = None
     """Labels that the flows of `pause_others` have to have."""
     at_most: Annotated[int, Field(ge=1, le=MAX_OTHERS), BeforeValidator(a_number)] | None = None
-    """How many flows `pause_others` pauses at most; absent: 1."""
+    """How many flows `pause_others` pauses, or tickets `hedge` gives a second attempt, at most; absent: 1."""
 
     @model_validator(mode="after")
     def _fits(self) -> "PolicyAction":
         owners = {
-            "to": PolicyAct.RAISE_PRIORITY,
-            "note": PolicyAct.ASK,
-            "labels": PolicyAct.PAUSE_OTHERS,
-            "at_most": PolicyAct.PAUSE_OTHERS,
+            "to": (PolicyAct.RAISE_PRIORITY,),
+            "note": (PolicyAct.ASK,),
+            "labels": (PolicyAct.PAUSE_OTHERS,),
+            "at_most": (PolicyAct.PAUSE_OTHERS, PolicyAct.HEDGE),
         }
-        for name, owner in owners.items():
-            if getattr(self, name) is not None and self.action is not owner:
-                raise ValueError(f"{name} is for {owner}, not for {self.action}")
+        for name, acts in owners.items():
+            if getattr(self, name) is not None and self.action not in acts:
+                raise ValueError(f"{name} is for {' and '.join(acts)}, not for {self.action}")
         if self.action is PolicyAct.RAISE_PRIORITY and self.to in {None, Priority.LOW}:
             raise ValueError("raise_priority says `to` which priority: NORMAL, HIGH or CRITICAL")
         return self
@@ -146,7 +153,10 @@ class FlowSlaPolicyForm(Model):
             raise ValueError(f"{ends[0]} and {ends[1]} exclude each other")
         if self.on is SlackState.BREACHED and PolicyAct.ASK in acts:
             raise ValueError("ask is for at_risk: there is nothing left to decide once the deadline has passed")
-        alive = {PolicyAct.RAISE_PRIORITY, PolicyAct.CANCEL, PolicyAct.CANCEL_AND_COMPENSATE} & {*acts}
+        alive = ALIVE & {*acts}
+        if PolicyAct.HEDGE in acts and self.of is SlaSubject.TICKET and self.on is SlackState.AT_RISK:
+            text = "a ticket is announced at_risk before a worker has begun it, so there is nothing to hedge"
+            raise ValueError(f"{text}: hedge is for tickets that are breached, or for flows at_risk")
         if self.on is SlackState.BREACHED and self.of is SlaSubject.FLOW and alive:
             text = "a flow that has missed its deadline is over and is being undone: only notify and pause_others act"
             raise ValueError(f"{text} then; {min(alive)} is for at_risk, or for tickets (of: ticket)")
@@ -164,6 +174,11 @@ class FlowSlaPolicy(FlowSlaPolicyForm):
     """When it was made."""
     updated_at: Timestamp
     """When somebody changed it last."""
+
+    def is_about(self, about: "Announced") -> bool:
+        """Whether announcements of this kind are for it: one that hedges acts for each ticket, not for one."""
+        each = self.of is SlaSubject.TICKET and any(one.action is PolicyAct.HEDGE for one in self.actions)
+        return self.on is about.on and self.of is about.of and each == about.key.startswith(EACH)
 
     def wants(self, on: SlackState, of: SlaSubject, flow: Flow) -> bool:
         """Whether it acts when a flow, or a ticket of it, is announced."""
@@ -227,6 +242,15 @@ def announced(entry: HistoryEntry, flow: Flow) -> Announced | None:
         return None
     key = f"flow/{on}/{format_time(entry.at)}" if entry.ticket_id is None else f"ticket/{on}/{flow.redrives}"
     return Announced(flow_id=flow.flow_id, ticket_id=entry.ticket_id, on=on, at=entry.at, key=key)
+
+
+def announcements(entry: HistoryEntry, flow: Flow) -> Iterator[Announced]:
+    """Yield the announcement that a line of the history is; that of a ticket once more, as one of this ticket alone."""
+    about = announced(entry, flow)
+    if about is not None:
+        yield about
+        if about.ticket_id is not None:
+            yield about.but(key=f"{EACH}{about.on}/{flow.redrives}/{about.ticket_id}")
 
 
 def due_event(about: Announced, flow: Flow, source: str) -> CloudEvent:
@@ -318,3 +342,13 @@ def least_urgent(flows: Iterable[Flow], flow: Flow, policy: FlowSlaPolicy, now: 
         filter(fits, flows), key=lambda other: (RANKS[other.priority], now - deadline_at(other, now), other.flow_id)
     )
     return found[: action.at_most or 1]
+
+
+def most_urgent(live: Iterable[Ticket]) -> Sequence[Ticket]:
+    """Return the tickets of a flow that may be hedged, those of the critical path first, then by their deadlines."""
+    able = [
+        one
+        for one in live
+        if one.status in HELD_TICKETS and one.acknowledged_at and one.idempotent and one.compensates is None
+    ]
+    return sorted(able, key=lambda one: (not one.critical, one.sla.deadline, one.ticket_id))

@@ -2,7 +2,8 @@
 
 from functions._core.events.policies import PolicyAct
 from functions._core.slo.flow_policies import ActionResult, PolicyApplication, announced, applied_event, due_event
-from infra.generate.contract.beginnings import deploying, registered, submitted, tested
+from infra.generate.contract.beginnings import begun, deploying, registered, submitted, tested
+from infra.generate.contract.sample import IMAGE
 from infra.generate.contract.scenario import Scenario
 
 
@@ -47,4 +48,17 @@ async def acted_upon() -> Scenario:
         ),
     )
     course.sent.append(applied_event(done, flow, course.time))
+    return course
+
+
+async def hedged() -> Scenario:
+    """The build is late, and gets a second attempt as soon as there is another worker; the first one is done first."""
+    course = await begun()
+    reason = "the flow is at risk of missing its deadline"
+    await course.later(50)
+    await course.order("ticket.hedge_requested", "policy releases-first", reason, "build")
+    await registered(course, "ship-1")
+    await course.order("ticket.hedge_requested", "policy releases-first", reason, "build")
+    await course.later(8)
+    await course.report("build", "COMPLETED", output={"image": IMAGE})
     return course

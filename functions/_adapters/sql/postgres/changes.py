@@ -9,6 +9,7 @@ from functions._adapters.sql.postgres.rows import (
     changing,
     columns,
     flow_row,
+    hedge_row,
     history_row,
     key,
     ticket_row,
@@ -88,6 +89,11 @@ def _add_tickets(writing: Writing, step: ChangeSet) -> None:
         writing.guard("tickets_changed", "ticket_update", columns("changed", changed), len(changed))
     if rewritten:
         writing.guard("tickets_rewritten", "ticket_rewrite", columns("rewritten", rewritten), len(rewritten))
+    if hedged := {ticket.ticket_id: hedge_row(ticket) for ticket in step.tickets if ticket.hedge is not None}:
+        if rows := [row for row in hedged.values() if row is not None]:
+            writing.add("hedged", "hedges_put", columns("hedge", rows))
+        if over := [ticket_id for ticket_id, row in hedged.items() if row is None]:
+            writing.add("hedges_over", "hedges_delete", {"unhedged": over})
 
 
 def _add_seen(writing: Writing, step: ChangeSet) -> None:

@@ -1,5 +1,6 @@
 """Flows, tickets and everything else that a step changes."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
@@ -8,6 +9,7 @@ from functions._adapters.sql.postgres.changes import writing_of
 from functions._adapters.sql.postgres.database import SQL, PostgresDatabase
 from functions._adapters.sql.postgres.views import filtered, ticket_values
 from functions._core.errors import Unavailable
+from functions._core.records.attempts import held_as
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.set_aside import RecordKind
@@ -77,11 +79,15 @@ class PostgresTicketCounts:
 
     async def active(self) -> Mapping[str, int]:
         """Return how many tickets each worker holds."""
-        return dict(await self._database.rows("active"))
+        active: Counter[str] = Counter()
+        for worker_id, number in await self._database.rows("active"):
+            active[worker_id] += number
+        return active
 
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
         """Return tickets that the worker holds, the oldest assignment first."""
-        return await self._database.filled(limit, SQL["held_by"], {"worker_id": worker_id}, read_tickets)
+        held = await self._database.filled(limit, SQL["held_by"], {"worker_id": worker_id}, read_tickets)
+        return [held_as(ticket, worker_id) for ticket in held]
 
     async def fitting(self, filters: Mapping[str, str], at_most: int, labels: Collection[str] = ()) -> int:
         """Return how many tickets all `filters` fit, counting no further than `at_most`."""

@@ -112,6 +112,14 @@ FROM unnest(
 )
 WHERE ticket.ticket_id = n.ticket_id AND ticket.version = n.base RETURNING 1
 
+-- name: hedges_put
+INSERT INTO hedge (ticket_id, worker_id, held_since)
+SELECT * FROM unnest(:hedge_ticket_id::text[], :hedge_worker_id::text[], :hedge_held_since::timestamptz[])
+ON CONFLICT (ticket_id) DO UPDATE SET worker_id = excluded.worker_id, held_since = excluded.held_since
+
+-- name: hedges_delete
+DELETE FROM hedge WHERE ticket_id = ANY(:unhedged::text[])
+
 -- name: flow_seen
 SELECT 1 FROM flow WHERE flow_id = :flow_id AND version = :flow_seen
 
@@ -277,11 +285,18 @@ SELECT count(*) FROM (
 SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id AND compensates IS NULL GROUP BY status
 
 -- name: active
+-- A worker with both kinds of attempts has two rows.
 SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL AND worker_id IS NOT NULL GROUP BY worker_id
+UNION ALL SELECT worker_id, count(*) FROM hedge GROUP BY worker_id
 
 -- name: held_by
-SELECT ticket_id, flow_id, doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
-ORDER BY held_since, ticket_id LIMIT :limit
+SELECT ticket_id, flow_id, doc FROM (
+    (SELECT ticket_id, flow_id, held_since, doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
+     ORDER BY held_since, ticket_id LIMIT :limit)
+    UNION ALL
+    (SELECT ticket_id, flow_id, hedge.held_since, doc FROM hedge JOIN ticket USING (ticket_id)
+     WHERE hedge.worker_id = :worker_id ORDER BY hedge.held_since, ticket_id LIMIT :limit)
+) AS held ORDER BY held_since, ticket_id LIMIT :limit
 
 -- name: worker
 SELECT version, doc FROM worker WHERE worker_id = :worker_id

@@ -11,6 +11,7 @@ from hashlib import sha256
 from functions._adapters.documents import document, history_document
 from functions._adapters.pages import label_words
 from functions._adapters.worker_claims import held_since, waits_for_a_worker
+from functions._core.records.attempts import other_of
 from functions._core.records.audits import AnyAudit, AuditRecord
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.history import HistoryEntry
@@ -136,6 +137,14 @@ def ticket_row(ticket: Ticket) -> Row:
         "hash": text(ticket.hash),
         "labels": labels_text(ticket.labels),
     }
+
+
+def hedge_row(ticket: Ticket) -> Row | None:
+    """Return the row of the other attempt that runs at a ticket; None when there is none any more."""
+    other = other_of(ticket)
+    if other is None:
+        return None
+    return {"ticket_id": ticket.ticket_id, "worker_id": text(other.worker_id), "held_since": other.assigned_at}
 
 
 def history_row(entry: HistoryEntry) -> Row:

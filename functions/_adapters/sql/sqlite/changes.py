@@ -9,7 +9,7 @@ from zlib import compress
 from functions._adapters.documents import document, history_document
 from functions._adapters.pages import label_words
 from functions._adapters.sql.sqlite.database import SQL
-from functions._adapters.sql.sqlite.rows import Row, audit_row, flow_row, ticket_row, worker_row
+from functions._adapters.sql.sqlite.rows import Row, audit_row, flow_row, hedge_row, ticket_row, worker_row
 from functions._adapters.ticket_parts import TICKETS, part_of
 from functions._core.errors import Conflict
 from functions._core.events.envelope import CloudEvent
@@ -127,6 +127,10 @@ def _ticket_changes(step: ChangeSet) -> Iterator[Change]:
     for ticket, base in based:
         if base:
             yield RowUpdate(ticket, base, ticket_row(ticket), whole=ticket.ticket_id in step.rewritten)
+    if hedged := [ticket for ticket in step.tickets if ticket.hedge is not None]:
+        rows = {ticket.ticket_id: hedge_row(ticket) for ticket in hedged}
+        yield BulkStatement(SQL["hedge_put"], [row for row in rows.values() if row is not None])
+        yield BulkStatement(SQL["hedge_delete"], [{"ticket_id": one} for one, row in rows.items() if row is None])
 
 
 def _label_changes(step: ChangeSet) -> Iterator[Change]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from functions._adapters.sql.sqlite.changes import apply, changes_of
 from functions._adapters.sql.sqlite.database import SQL, SqliteDatabase
 from functions._adapters.sql.sqlite.recent import FLOWS, TICKETS, Recent
 from functions._adapters.sql.sqlite.views import filtered, labelled
+from functions._adapters.worker_claims import in_order_of_assignment
 from functions._core.errors import Unavailable
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket
@@ -145,17 +147,21 @@ class SqliteTicketCounts:
 
     async def active(self) -> Mapping[str, int]:
         """Return how many tickets each worker holds."""
-        return dict(self._database.rows("active"))
+        active: Counter[str] = Counter()
+        for worker_id, number in self._database.rows("active"):
+            active[worker_id] += number
+        return active
 
     async def held_by(self, worker_id: str, limit: int) -> Sequence[Ticket]:
         """Return tickets that the worker holds, the oldest assignment first."""
 
-        def held(number: int) -> tuple[int, list[Ticket]]:
-            query = partial(_read, self._database, "held_by", worker_id=worker_id, limit=number)
+        def held(name: str, number: int) -> tuple[int, list[Ticket]]:
+            query = partial(_read, self._database, name, worker_id=worker_id, limit=number)
             stored, tickets = self._database.read(query)
             return len(stored), tickets
 
-        return fill(limit, held)
+        second = fill(limit, partial(held, "hedges_held_by"))
+        return in_order_of_assignment(fill(limit, partial(held, "held_by")), second, worker_id, limit)
 
     async def fitting(self, filters: Mapping[str, str], at_most: int, labels: Collection[str] = ()) -> int:
         """Return how many tickets all `filters` fit, counting no further than `at_most`."""

@@ -40,6 +40,12 @@ INSERT OR IGNORE INTO ticket_label (label, position) SELECT :label, position FRO
 -- name: ticket_labels_delete
 DELETE FROM ticket_label WHERE position = (SELECT position FROM ticket WHERE ticket_id = :id);
 
+-- name: hedge_put
+INSERT OR REPLACE INTO hedge (ticket_id, worker_id, held_since) VALUES (:ticket_id, :worker_id, :held_since);
+
+-- name: hedge_delete
+DELETE FROM hedge WHERE ticket_id = :ticket_id;
+
 -- name: part_insert
 -- The tickets that are inserted next are of this part, the newest.
 INSERT INTO ticket_part (doc) VALUES (:doc);
@@ -177,11 +183,17 @@ SELECT count(*) FROM (
 SELECT status, count(*) FROM ticket WHERE flow_id = :flow_id AND compensates IS NULL GROUP BY status;
 
 -- name: active
-SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL GROUP BY worker_id;
+-- A worker with both kinds of attempts has two rows.
+SELECT worker_id, count(*) FROM ticket WHERE held_since IS NOT NULL GROUP BY worker_id
+UNION ALL SELECT worker_id, count(*) FROM hedge GROUP BY worker_id;
 
 -- name: held_by
 SELECT ticket_id, flow_id, part, place, doc FROM ticket WHERE worker_id = :worker_id AND held_since IS NOT NULL
 ORDER BY held_since, ticket_id LIMIT :limit;
+
+-- name: hedges_held_by
+SELECT ticket.ticket_id, flow_id, part, place, doc FROM hedge JOIN ticket ON ticket.ticket_id = hedge.ticket_id
+WHERE hedge.worker_id = :worker_id ORDER BY hedge.held_since, hedge.ticket_id LIMIT :limit;
 
 -- name: worker
 SELECT version, doc FROM worker WHERE worker_id = :worker_id;

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functions._adapters.documents import document
 from functions._adapters.ticket_parts import state_of
 from functions._adapters.worker_claims import held_since, waits_for_a_worker
+from functions._core.records.attempts import other_of
 from functions._core.records.audits import AnyAudit, AuditRecord
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import add_time, milliseconds, time_span
@@ -80,6 +81,14 @@ def ticket_row(ticket: Ticket) -> Row:
         "version": ticket.version,
         "doc": state_of(ticket),
     }
+
+
+def hedge_row(ticket: Ticket) -> Row | None:
+    """Return the row of the other attempt that runs at a ticket; None when there is none any more."""
+    other = other_of(ticket)
+    if other is None:
+        return None
+    return {"ticket_id": ticket.ticket_id, "worker_id": other.worker_id, "held_since": to_ms(other.assigned_at)}
 
 
 def requirement_key(requirement: Collection[str]) -> str:
