@@ -15,7 +15,7 @@ from functions._engine.secret_leases import LeasedEnvironment, SecretLease
 from functions._engine.secret_places import ENV, FILE, VAULT, SecretPlace, place_of
 from functions._engine.settings import PREFIX, SettingsError
 
-NAMED = ("worker_key", "api_key", "token_keys")
+NAMED = ("worker_key", "api_key", "token_keys", "alert_webhook_secret")
 """Settings that another one, with `_secret` behind its name, may say the place of."""
 
 

@@ -25,6 +25,9 @@ class SloSettings(BaseModel):
         None,
         description="Secret of the Alertmanager that sends alerts here; while it is replaced two, with a space between",
     )
+    alert_webhook_secret_secret: str | None = Field(
+        None, description="Where FLOWC_ALERT_WEBHOOK_SECRET is kept, as that of FLOWC_WORKER_KEY"
+    )
     budget_interval_seconds: float = Field(
         300, ge=1, le=86_400, description="How often the error budgets of all SLOs are calculated"
     )

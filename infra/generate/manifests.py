@@ -146,7 +146,7 @@ spec:
       containers:
         - image: {IMAGE}
           args: [{function}]
-{CONTAINER}"""
+{_container(function)}"""
 
 
 def _labels(function: str) -> Iterator[str]:
@@ -156,6 +156,24 @@ def _labels(function: str) -> Iterator[str]:
         yield 'neuralhive.io/calls-out: "true"'
 
 
+def _container(function: str) -> str:
+    """Return what a pod's container is told beside its image; a secret that need not be there is optional."""
+    given = [(name, key, "") for name, key in SECRETS.items()]
+    given += [(name, key, ", optional: true") for name, key in SECRETS_OF.get(function, {}).items()]
+    lines = (
+        f"            - name: {name}\n              valueFrom: {{secretKeyRef: {{name: flow-c, key: {key}{more}}}}}\n"
+        for name, key, more in given
+    )
+    return CONTAINER.replace("          env:\n", "          env:\n" + "".join(lines))
+
+
+SECRETS = {"FLOWC_DATABASE_URL": "database-url", "FLOWC_WORKER_KEY": "worker-key", "FLOWC_API_KEY": "api-key"}
+"""Settings that are secrets, and their keys in the Secret `flow-c`."""
+
+SECRETS_OF: Mapping[str, Mapping[str, str]] = {"api": {"FLOWC_ALERT_WEBHOOK_SECRET": "alert-webhook-secret"}}
+"""Secrets that one function alone gets, where they are there."""
+
+
 # Knative sets PORT from the container's port, the SinkBinding K_SINK. The root file system is read-only.
 CONTAINER = """\
           ports:
@@ -163,12 +181,6 @@ CONTAINER = """\
           envFrom:
             - configMapRef: {name: flow-c-settings}
           env:
-            - name: FLOWC_DATABASE_URL
-              valueFrom: {secretKeyRef: {name: flow-c, key: database-url}}
-            - name: FLOWC_WORKER_KEY
-              valueFrom: {secretKeyRef: {name: flow-c, key: worker-key}}
-            - name: FLOWC_API_KEY
-              valueFrom: {secretKeyRef: {name: flow-c, key: api-key}}
           readinessProbe:
             httpGet: {path: /health/readiness, port: 8080}
             timeoutSeconds: 5

@@ -29,6 +29,7 @@ from tests.support.freeze_course import a_deployment_waits_for_its_budget
 from tests.support.hedge_course import a_hanging_attempt_is_hedged
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.policy_course import flows_at_risk_are_acted_upon
+from tests.support.resource_course import a_document_is_kept_as_it_says
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.schedule_course import a_schedule_runs_a_stored_plan
 from tests.support.slo_course import a_spent_budget_freezes
@@ -243,6 +244,12 @@ async def test_a_hanging_attempt_is_hedged(aws: AwsWorld) -> None:
 
 async def test_a_deployment_waits_while_its_service_is_frozen(aws: AwsWorld) -> None:
     await a_deployment_waits_for_its_budget(aws, MINUTES)
+    await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
+
+
+async def test_a_document_is_applied_kept_as_it_says_and_deleted(aws: AwsWorld) -> None:
+    await a_document_is_kept_as_it_says(aws, aws.key_values(), MINUTES)
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from functions._adapters.sql.postgres import PostgresStore
+from functions._core.ports import KeyValues
 from functions._engine.clock import SystemClock
 from functions._hosts.entry import NAMES
 from tests.cluster.broker import Chaos
@@ -23,6 +25,7 @@ from tests.support.hedge_course import a_hanging_attempt_is_hedged
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.policy_course import flows_at_risk_are_acted_upon
 from tests.support.postgres import Server
+from tests.support.resource_course import a_document_is_kept_as_it_says
 from tests.support.scenarios import recorded, same_course, wide
 from tests.support.schedule_course import a_schedule_runs_a_stored_plan
 from tests.support.slo_course import a_spent_budget_freezes
@@ -165,10 +168,25 @@ async def test_a_deployment_waits_while_its_service_is_frozen(running: Cluster) 
 
 
 @SHARED
+async def test_a_document_is_applied_kept_as_it_says_and_deleted(running: Cluster) -> None:
+    dead = [*running.broker.dead]
+    async with key_values_of(running) as entries:
+        await a_document_is_kept_as_it_says(running, entries, 3 * MINUTES)
+    assert running.broker.dead == dead
+
+
+@SHARED
 async def test_a_spent_error_budget_freezes_its_service_and_tells_it(running: Cluster) -> None:
+    async with key_values_of(running) as entries:
+        await a_spent_budget_freezes(running, entries, 5 * MINUTES)
+
+
+@asynccontextmanager
+async def key_values_of(running: Cluster) -> AsyncIterator[KeyValues]:
+    """Give the small records of a cluster's store."""
     store = await PostgresStore.open(running.database_url, owner=None)
     try:
-        await a_spent_budget_freezes(running, store.stores.key_values(SystemClock()), 5 * MINUTES)
+        yield store.stores.key_values(SystemClock())
     finally:
         await store.close()
 

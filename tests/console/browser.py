@@ -137,3 +137,14 @@ async def sign_in(page: Page, key: str) -> None:
     """Give a key where it is asked for."""
     await page.get_by_label("API key").fill(key)
     await page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def dialog(page: Page) -> Locator:
+    """Return the dialog that is open."""
+    return page.get_by_role("dialog")
+
+
+async def agree(page: Page, name: str) -> None:
+    """Press the button `name` of the dialog that is open, and wait until it is done."""
+    await dialog(page).get_by_role("button", name=name, exact=True).click()
+    await expect(dialog(page)).to_have_count(0)

@@ -17,6 +17,9 @@ ROUTE = re.compile(r"^  \['([^']+)', '[^']+', '\w*'(?:, '(\w+)')?\],$", re.MULTI
 TABS = {"flow": ("graph", "timeline", "history", "data", "compare"), "stuck": ("", "hot")}
 """Tabs of a page, by its module."""
 
+ATTACK = "<img src=x onerror='window.attacked=1'>"
+"""A name that would like to be markup."""
+
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Characters that names of SLOs and policies, and reasons, cannot have."""
 
@@ -73,7 +76,7 @@ async def something(platform: Platform, text: str = "release", **more: Any) -> S
 async def spent(platform: Platform, text: str) -> str:
     """Let an SLO be spent, with a freeze that lasts and one that a person has ended; return its id. A flow has failed.
 
-    The freezes forbid nothing.
+    The freezes forbid nothing, and an admission policy that is about it decides nothing.
     """
     service = f"{uuid4().hex[:8]} {CONTROL.sub('', text)[:180]}"
     words = {"labels": {"team": service}, "description": text[:2000], "name": service}
@@ -92,11 +95,28 @@ async def spent(platform: Platform, text: str) -> str:
         policy = {**words, "name": name, "scope": "SERVICE", "target": service, "actions": ["ALERT_ONLY"]}
         await platform.send("/api/v1/policies", {**policy, "slo_selector": {"slo_ids": [slo_id]}})
     await platform.send(f"/api/v1/budgets/{slo_id}/recalculate")
+    fits = {"service": service[:200], "labels": {"team": service[:200]}}
+    admits = {"description": text[:2000], "action": "HOLD", "flows": fits, "slo_selector": {"labels": words["labels"]}}
+    status, _ = await platform.call("PUT", f"/api/v1/admission-policies/{service[:8]}", {**admits, "enabled": False})
+    assert status == 201
     lasting = (await platform.get("/api/v1/policies/freezes/active", service_name=service))["items"]
     ended = next(one for one in lasting if one["policy_name"].startswith("1 "))
     told = {"reason": service, "requested_by": service}
     await platform.send(f"/api/v1/policies/freezes/{ended['event_id']}/resolve", told)
     return str(slo_id)
+
+
+async def objective(platform: Platform, service: str, **query: Any) -> str:
+    """Make an SLO of the flows with the label of a service; return its id."""
+    history = {"measure": "flow_success", "labels": {"team": service}, **query}
+    form = {"name": f"flows succeed {ATTACK}", "service_name": service, "target": 90, "sli_query": {"history": history}}
+    return str((await platform.send("/api/v1/slos", form))["slo_id"])
+
+
+async def flow(platform: Platform, service: str, **parameters: Any) -> None:
+    """Let a flow of a service end."""
+    told = decision(task("a", max_retries=0, parameters=parameters), labels={"team": service})
+    await platform.ended(await platform.submit(told))
 
 
 async def settled(person: Person, page: Page, path: str) -> None:

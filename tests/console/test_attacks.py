@@ -24,8 +24,8 @@ HIDDEN = "invoice\u202egnp.exe\u2066 zero\u200bwidth \u0007bell \U0001f3f4 e\u03
 ELEMENTS = ", ".join(f"main {name}" for name in ("img", "script", "iframe", "object", "embed", "image", "[onerror]"))
 """Elements that only markup of an attack would make."""
 
-LEVELS = {"slos": {"text", "service", "status"}, "freezes": {"days", "cursor"}}
-"""What the pages of service levels and freezes take from their query."""
+LEVELS = {"slos": {"text", "service", "status"}, "freezes": {"days", "cursor"}, "what-if": {"policy"}}
+"""What the pages of service levels, freezes and trials take from their query."""
 
 
 async def is_harmless(page: Page) -> None:
@@ -57,7 +57,7 @@ async def test_no_text_of_a_decision_a_worker_or_an_output_becomes_markup(person
         await is_harmless(page)
         if "onerror=" in await page.get_by_role("main").inner_text():
             seen.add(path.partition("?")[0].split("/")[2])
-    assert {"flows", "tickets", "inbox", "slos", "freezes"} & {
+    assert {"flows", "tickets", "inbox", "slos", "freezes", "admission"} & {
         one.split("/")[2].partition("?")[0] for one in shown.pages()
     } <= seen
 
@@ -95,7 +95,7 @@ async def test_what_people_say_with_a_command_is_text_too(person: Person, platfo
 async def test_a_query_cannot_write_the_page(person: Person, platform: Platform) -> None:
     person.expect_refusals()
     page = await person.tab("/console/flows")
-    for name in ("text", "label", "status", "plan", "since", "tab", "cursor", "kind", "service", "days"):
+    for name in ("text", "label", "status", "plan", "since", "tab", "cursor", "kind", "service", "days", "policy"):
         for path in ("flows", "inbox", "audit", "incidents", "workers", "dead-letters", "settings", *LEVELS):
             if path == "flows" or name in LEVELS.get(path, {"tab", "cursor", "kind"}):
                 await page.goto(f"{person.url}/console/{path}?{name}={MARKUP.replace('#', '%23').replace('&', '%26')}")

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.console.browser import Person, sign_in, title
+from tests.console.browser import Person, agree, dialog, sign_in, title
 from tests.console.browser import person as somebody
 from tests.support.processes import Platform, running_platform
 from tests.support.world import decision, task
@@ -124,3 +124,32 @@ class TestKey:
         made = await guarded.send("/api/v1/keys", {"name": "reader", "roles": ["viewer"]}, **{"x-api-key": KEY})
         await sign_in(page, made["key"])
         await expect(title(page, "Incidents")).to_be_visible()
+
+    async def test_a_viewer_sees_admission_policies_and_tries_them_an_operator_changes_them(
+        self, stranger: Person, guarded: Platform
+    ) -> None:
+        keys = {}
+        for role in ("viewer", "operator"):
+            made = await guarded.send("/api/v1/keys", {"name": f"till-{role}", "roles": [role]}, **{"x-api-key": KEY})
+            keys[role] = made["key"]
+        body = {"action": "LOWER", "flows": {"service": "till"}}
+        path = "/api/v1/admission-policies/till"
+        assert (await guarded.call("PUT", path, body, **{"x-api-key": keys["viewer"]}))[0] == 403
+        assert (await guarded.call("PUT", path, body, **{"x-api-key": keys["operator"]}))[0] == 201
+        page = await stranger.tab("/console/admission")
+        await sign_in(page, keys["viewer"])
+        lines = page.get_by_role("region", name="Admission policies").locator("tbody tr")
+        await expect(lines).to_contain_text("till")
+        await lines.get_by_role("button", name="Delete").click()
+        await dialog(page).get_by_role("button", name="Delete").click()
+        await expect(dialog(page)).to_contain_text("takes the role operator")
+        await page.keyboard.press("Escape")
+        await lines.get_by_role("link", name="What if?").click()
+        await page.get_by_role("button", name="Try it").click()
+        await expect(page.get_by_role("main")).to_contain_text("Nothing would have been held")
+        await page.get_by_role("button", name="Sign out").click()
+        await sign_in(page, keys["operator"])
+        await page.goto(f"{stranger.url}/console/admission")
+        await lines.get_by_role("button", name="Delete").click()
+        await agree(page, "Delete")
+        await expect(page.get_by_role("main")).to_contain_text("flowc slo admission set")

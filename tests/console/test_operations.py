@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, expect
 
-from tests.console.browser import Person, title
+from tests.console.browser import Person, agree, dialog, title
 from tests.console.browser import person as somebody
 from tests.support.http_world import DECISION
 from tests.support.identity_provider import AUDIENCE, CLIENT, SignInIssuer
@@ -32,16 +32,6 @@ FORM: dict[str, Any] = {
         "extra": {"type": "object"},
     },
 }
-
-
-def dialog(page: Page) -> Locator:
-    return page.get_by_role("dialog")
-
-
-async def agree(page: Page, name: str) -> None:
-    """Press the button `name` of the dialog that is open, and wait until it is done."""
-    await dialog(page).get_by_role("button", name=name, exact=True).click()
-    await expect(dialog(page)).to_have_count(0)
 
 
 async def test_an_approval_is_given_with_its_form_and_errors_stand_at_their_fields(
@@ -140,6 +130,18 @@ async def test_dead_letters_are_counted_before_several_are_dropped(person: Perso
     await page.get_by_role("button", name="Drop 2").click()
     await agree(page, "Drop 2 dead letters")
     await expect(rows).to_have_count(1)
+
+
+async def test_a_plan_is_simulated_and_priced_as_it_is_pasted(person: Person, platform: Platform) -> None:
+    await platform.ended(await platform.submit(decision(task("a"))))  # a worker is there
+    page = await person.tab("/console/simulator")
+    await page.get_by_label("Runs").fill("1")
+    await page.get_by_role("button", name="Simulate").click()
+    await expect(page.get_by_role("heading", name="The SLA")).to_be_visible()
+    await page.goto(f"{person.url}/console/costs")
+    await page.get_by_label("A plan or a decision, as JSON").fill("{")
+    await page.get_by_role("button", name="Calculate").click()
+    await expect(page.get_by_role("alert")).to_contain_text("JSON")
 
 
 async def test_settings_say_how_the_platform_is(person: Person) -> None:

@@ -45,6 +45,8 @@ PAGES = {
     "slos": "/console/slos",
     "slo": "/console/slos/{slo}",
     "freezes": "/console/freezes",
+    "admission": "/console/admission",
+    "what-if": "/console/what-if?policy=admission/spent",
 }
 BELOW = {"graph", "timeline"}
 """Pictures of what stands below the head of a page."""
@@ -97,6 +99,9 @@ async def objectives(platform: Platform) -> str:
         slo_id = (await platform.send("/api/v1/slos", slo))["slo_id"]
         await platform.send("/api/v1/policies", {**policy, "description": "No release while releases fail"})
         await platform.send(f"/api/v1/budgets/{slo_id}/recalculate")
+    refusing = {"action": "HOLD", "description": "Nothing new for the shop while releases fail", "enabled": False}
+    looks = {"flows": {"labels": {"team": "shop"}}, "slo_selector": {"slo_ids": [slo_id]}}
+    await platform.call("PUT", "/api/v1/admission-policies/spent", {**refusing, **looks})
     return str(slo_id)
 
 
@@ -112,6 +117,9 @@ async def test_a_picture_of_every_page(
         for name, path in PAGES.items():
             await settled(person, page, path.format(**ids))
             await expect(page.get_by_text(re.compile("Reading tickets|Asking…"))).to_have_count(0)
+            if name == "what-if":
+                await page.get_by_role("button", name="Try it").click()
+                await expect(page.get_by_role("region", name="Budgets")).to_be_visible()
             if name in BELOW:
                 await page.get_by_role("tablist").evaluate("(tabs) => tabs.scrollIntoView()")
             file: Path = IMAGES / f"console-{name}-{scheme}-{width}.png"

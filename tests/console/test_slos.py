@@ -3,42 +3,17 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from playwright.async_api import Locator, Page, Route, expect
+from playwright.async_api import Page, Route, expect
 
-from tests.console.browser import Person, title
+from tests.console.browser import Person, agree, dialog, title
+from tests.console.pages import ATTACK, flow, objective
 from tests.support.processes import Platform
 from tests.support.world import decision, task
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session")]
-
-ATTACK = "<img src=x onerror='window.attacked=1'>"
-
-
-def dialog(page: Page) -> Locator:
-    return page.get_by_role("dialog")
-
-
-async def agree(page: Page, name: str) -> None:
-    """Press the button `name` of the dialog that is open, and wait until it is done."""
-    await dialog(page).get_by_role("button", name=name, exact=True).click()
-    await expect(dialog(page)).to_have_count(0)
-
-
-async def objective(platform: Platform, service: str, **query: Any) -> str:
-    """Make an SLO of the flows with the label of a service; return its id."""
-    history = {"measure": "flow_success", "labels": {"team": service}, **query}
-    form = {"name": f"flows succeed {ATTACK}", "service_name": service, "target": 90, "sli_query": {"history": history}}
-    return str((await platform.send("/api/v1/slos", form))["slo_id"])
-
-
-async def flow(platform: Platform, service: str, **parameters: Any) -> None:
-    """Let a flow of a service end."""
-    told = decision(task("a", max_retries=0, parameters=parameters), labels={"team": service})
-    await platform.ended(await platform.submit(told))
 
 
 async def nothing(route: Route) -> None:

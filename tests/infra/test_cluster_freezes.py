@@ -54,6 +54,8 @@ def test_the_settings_name_the_cluster_that_the_function_is_in() -> None:
     (config,) = [one for one in of_kind(render(OVERLAY), "ConfigMap") if one["metadata"]["name"] == "flow-c-settings"]
     settings = Settings.from_mapping(config["data"], api_key="k" * 32)
     assert str(settings.freeze_cluster_url) == "https://kubernetes.default.svc/"
+    assert settings.freeze_service_label == Settings.model_fields["freeze_service_label"].default
+    assert settings.freeze_namespaces == Settings.model_fields["freeze_namespaces"].default
     assert str(settings.freeze_token_file).startswith("/var/run/secrets/kubernetes.io/serviceaccount/")
 
 

@@ -173,7 +173,9 @@ def environment(container: dict[str, Any], resources: list[Resource]) -> dict[st
         made |= named(resources, "ConfigMap", source["configMapRef"]["name"])["data"]
     for entry in container["env"]:
         secret = entry["valueFrom"]["secretKeyRef"]
-        made[entry["name"]] = named(resources, "Secret", secret["name"])["stringData"][secret["key"]]
+        values = named(resources, "Secret", secret["name"])["stringData"]
+        if secret["key"] in values or not secret.get("optional"):
+            made[entry["name"]] = values[secret["key"]]
     return made
 
 
@@ -185,8 +187,23 @@ def test_every_function_can_start_with_the_environment_of_its_pod() -> None:
         settings, _ = read_environment(container["args"][0], environment(container, resources) | given)
         assert not settings.host.is_loopback
         assert settings.api_key is not None
+        assert bool(settings.alert_webhook_secrets) is (service["metadata"]["name"] == "api")
         assert settings.port == container["readinessProbe"]["httpGet"]["port"]
         assert str(settings.data).startswith(container["volumeMounts"][0]["mountPath"]), "nothing else can be written"
+
+
+def test_the_secret_of_an_alertmanager_need_not_be_there_and_all_others_have_to() -> None:
+    found = {
+        (entry["name"], service["metadata"]["name"], entry["valueFrom"]["secretKeyRef"].get("optional", False))
+        for service in functions(render(FOLDER / "base"))
+        for entry in service["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert {one for one in found if one[2]} == {("FLOWC_ALERT_WEBHOOK_SECRET", "api", True)}
+    assert {name for name, _, optional in found if not optional} == {
+        "FLOWC_DATABASE_URL",
+        "FLOWC_WORKER_KEY",
+        "FLOWC_API_KEY",
+    }
 
 
 def test_no_secret_is_in_the_base_or_in_an_overlay_for_production() -> None:

@@ -93,7 +93,9 @@ def target(resource: Any) -> str:
     return str(resource["Ref"]) if "Ref" in resource else str(resource["Fn::GetAtt"][0])
 
 
-def expected(name: str, *, traced: bool, in_vpc: bool, key: str, secret: str = "") -> set[tuple[str, str]]:
+def expected(
+    name: str, *, traced: bool, in_vpc: bool, key: str, secret: str = "", alerts: str = ""
+) -> set[tuple[str, str]]:
     """Return what a function may do."""
     found = {*SHARED.items()} | {("sqs:SendMessage", f"{queue}Queue") for queue in CHAIN}
     found |= {("dynamodb:Query", f"${{Table.Arn}}/index/{index}") for index in INDEXES}
@@ -110,9 +112,11 @@ def expected(name: str, *, traced: bool, in_vpc: bool, key: str, secret: str = "
         found |= {("secretsmanager:GetSecretValue", secret)}
     if name == "Api":
         found |= {("dynamodb:Scan", "Table"), ("secretsmanager:GetSecretValue", "ApiKey")}
+        found |= {("secretsmanager:GetSecretValue", alerts)} if alerts else set()
     return found
 
 
+SECRETS = {"FLOWC_API_KEY", "FLOWC_WORKER_KEY", "FLOWC_ALERT_WEBHOOK_SECRET"}
 NETWORKED = {name: EVERYTHING[name] for name in ("SubnetIds", "SecurityGroupIds")}
 KEYED = {"KmsKeyArn": EVERYTHING["KmsKeyArn"]}
 
@@ -128,7 +132,11 @@ def test_a_function_may_do_exactly_this(name: str) -> None:
     assert rights(Stack(TaskSecretArns=secret), role) == expected(
         name, traced=False, in_vpc=False, key="", secret=secret
     )
-    assert rights(WHOLE, role) == expected(name, traced=True, in_vpc=True, key=key, secret=secret)
+    alerts = EVERYTHING["AlertWebhookSecretArn"]
+    assert rights(Stack(AlertWebhookSecretArn=alerts), role) == expected(
+        name, traced=False, in_vpc=False, key="", alerts=alerts
+    )
+    assert rights(WHOLE, role) == expected(name, traced=True, in_vpc=True, key=key, secret=secret, alerts=alerts)
 
 
 def test_the_clock_may_tick_and_give_up() -> None:
@@ -183,10 +191,10 @@ def test_the_key_of_the_table_is_used_for_the_table_only() -> None:
         assert statement["Condition"] == via
 
 
-def test_both_keys_are_long_random_secrets_that_no_environment_holds() -> None:
+def test_both_keys_are_long_random_secrets_and_no_environment_holds_one() -> None:
     secrets = WHOLE.of("AWS::SecretsManager::Secret")
     assert secrets.keys() == {"WorkerKey", "ApiKey"}
     for secret in secrets.values():
         assert secret["GenerateSecretString"] == {"PasswordLength": 48, "ExcludePunctuation": True}
     for function in WHOLE.functions.values():
-        assert function["Environment"]["Variables"].keys() & {"FLOWC_API_KEY", "FLOWC_WORKER_KEY"} == set()
+        assert function["Environment"]["Variables"].keys() & SECRETS == set()

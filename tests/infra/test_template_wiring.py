@@ -267,9 +267,15 @@ def test_every_function_can_start_with_its_environment(given: dict[str, str]) ->
         }
         secrets = {"FLOWC_WORKER_KEY": "w" * 48}
         secrets |= {"FLOWC_API_KEY": "a" * 48} if "FLOWC_API_KEY_SECRET" in variables else {}
+        of_alerts = variables.get("FLOWC_ALERT_WEBHOOK_SECRET_SECRET", "")
+        secrets |= {"FLOWC_ALERT_WEBHOOK_SECRET": "s" * 16} if of_alerts else {}
         settings = read_environment(NAMED[name], {**variables, **secrets})
         assert ("FLOWC_API_KEY_SECRET" in variables) is (name == "Api")
         assert str(settings.public_url).rstrip("/") == given.get("PublicUrl", made["HttpApi"])
+        assert (of_alerts == given.get("AlertWebhookSecretArn", "")) is (name == "Api" or not given)
+        assert bool(settings.alert_webhook_secrets) is bool(of_alerts)
+        assert str(settings.prometheus_url or "") == given.get("PrometheusUrl", "")
+        assert settings.budget_interval_seconds == 300.0
         assert settings.timer_queue is not None
         assert settings.queues is not None
         assert settings.claims_bucket is not None
@@ -309,13 +315,13 @@ def test_functions_that_call_workers_are_in_the_network_when_there_is_one_and_no
 def test_the_gateway_asks_for_jwts_where_the_api_would_ask_for_its_key() -> None:
     stack = Stack(JwtIssuer=EVERYTHING["JwtIssuer"], JwtAudience="flows")
     routes = {route["RouteKey"]: route for route in stack.of("AWS::ApiGatewayV2::Route").values()}
-    console = {"GET /", "GET /console/{path+}"}
-    assert routes.keys() == {"$default", "POST /api/v1/flows/{flow_id}/reports", "GET /health"} | console
+    console, alerts = {"GET /", "GET /console/{path+}"}, {"POST /webhooks/alertmanager"}
+    assert routes.keys() == {"$default", "POST /api/v1/flows/{flow_id}/reports", "GET /health"} | alerts | console
     for key, route in routes.items():
         method, _, path = key.partition(" ")
         open_to_all = (
             path in OPEN
-            or key in console
+            or key in console | alerts
             or (method == "POST" and REPORTS.fullmatch(path.replace("{flow_id}", "1")) is not None)
         )
         assert (route["AuthorizationType"], "AuthorizerId" in route) == (

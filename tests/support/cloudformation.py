@@ -187,6 +187,8 @@ def listed(value: Any) -> list[Any]:
 EVERYTHING: Mapping[str, str] = {
     "TaskSecrets": "db=aws:db",
     "TaskSecretArns": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db-a1b2c3",
+    "PrometheusUrl": "https://prometheus.example.com/team",
+    "AlertWebhookSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:alerts-c3d4e5",
     "PublicUrl": "https://flows.example.com",
     "JwtIssuer": "https://issuer.example.com",
     "JwtAudience": "flows",

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from functions._engine.secrets import environment_with_secrets
 from functions._engine.settings import Settings, SettingsError
 
 
@@ -17,6 +18,13 @@ def test_a_second_secret_is_taken_while_the_first_is_replaced() -> None:
     settings = Settings.from_mapping({"FLOWC_ALERT_WEBHOOK_SECRET": f"{'a' * 16} {'b' * 16}"})
     assert settings.alert_webhook_secrets == ["a" * 16, "b" * 16]
     assert "aaaa" not in repr(settings)
+
+
+def test_the_secret_of_an_alertmanager_may_be_kept_elsewhere() -> None:
+    environment = {"FLOWC_ALERT_WEBHOOK_SECRET_SECRET": "env:KEPT", "KEPT": "k" * 16}
+    assert Settings.from_mapping(environment_with_secrets(environment)).alert_webhook_secrets == ["k" * 16]
+    nothing = environment_with_secrets({"FLOWC_ALERT_WEBHOOK_SECRET_SECRET": ""})
+    assert Settings.from_mapping(nothing).alert_webhook_secrets == ()
 
 
 @pytest.mark.parametrize(

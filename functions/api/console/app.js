@@ -16,6 +16,8 @@ const PAGES = [
   ['slos', 'Service levels', 'l'],
   ['slos/:slo_id', 'Service level', '', 'slo'],
   ['freezes', 'Freezes', 'z'],
+  ['admission', 'Admission', 'c'],
+  ['what-if', 'What if', 't'],
   ['workers', 'Workers', 'w'],
   ['workers/:worker_id', 'Worker', '', 'workers'],
   ['incidents', 'Incidents', 'n', 'audit'],

@@ -2,32 +2,38 @@
 
 import { Problem, wait } from './api.js';
 import { h } from './dom.js';
-import { button, dialog, field, toast } from './ui.js';
+import { button, dialog, field, toast, trouble } from './ui.js';
 
 export const REASON = { name: 'reason', label: 'Reason', most: 250, hint: 'for the audit, and everybody whom it concerns' };
 
 const STEPS = { number: 'any', integer: '1' };
 const READ = {
-  text: String, number: Number, integer: Number, json: (text) => JSON.parse(text), choice: (text, { options }) => options[text][0],
+  text: String, lines: String, number: Number, integer: Number, json: (text) => JSON.parse(text), choice: (text, { options }) => options[text][0],
 };
 
-/** A field as `{name, label, kind, hint, help, required, options, value, least, most}`; `options` are `[value, text]`. */
+/**
+ * A field as `{name, label, kind, hint, help, required, options, value, least, most}`; `options` are `[value, text]`. The
+ * value of one of kind `several` is a list of them.
+ */
 function asked(one) {
   const { name, label, kind = 'text', hint, help, required, options, value, least, most } = one;
   const more = { name, required, placeholder: hint };
   const text = kind === 'json' && value !== undefined ? JSON.stringify(value, null, 2) : value ?? '';
-  const control = kind === 'choice' ? h('select', more, !options.some(([id]) => id === value) && h('option', { value: '' }, required ? 'Choose…' : '–'),
+  const boxes = kind === 'several' && options.map(([id]) => h('input', { type: 'checkbox', name, value: id, checked: value?.includes(id) }));
+  const control = boxes ? h('div.several', options.map(([, said], at) => h('label', boxes[at], ' ', said)))
+    : kind === 'choice' ? h('select', more, !options.some(([id]) => id === value) && h('option', { value: '' }, required ? 'Choose…' : '–'),
     options.map(([id, said], at) => h('option', { value: at, selected: id === value }, said)))
-    : kind === 'json' ? h('textarea', more, text)
+    : kind === 'json' || kind === 'lines' ? h('textarea', { ...more, maxlength: most, spellcheck: 'false' }, text)
       : h('input', { ...more, value: text, ...(STEPS[kind] ? { type: 'number', step: STEPS[kind], min: least, max: most } : { maxlength: most }) });
   const wrong = h('span.bad', { role: 'alert' });
   const say = (message) => {
     wrong.textContent = message;
-    control.setAttribute('aria-invalid', String(Boolean(message)));
+    for (const one of boxes || [control]) one.setAttribute('aria-invalid', String(Boolean(message)));
   };
-  const node = field([label, !required && kind !== 'choice' && h('i', ' (optional)')], control);
+  const node = boxes ? h('fieldset.field', h('legend', label), control) : field([label, !required && kind !== 'choice' && h('i', ' (optional)')], control);
   node.append(...[help && h('small.soft', help), wrong].filter(Boolean));
   const read = () => {
+    if (boxes) return boxes.filter((one) => one.checked).map((one) => one.value);
     const said = control.value.trim();
     try {
       return said ? READ[kind](said, one) : undefined;
@@ -36,8 +42,8 @@ function asked(one) {
     }
   };
   const takes = ({ where, message }) => {
-    const place = (where ?? '').replace(/^(body|query)\./, '');
-    const mine = place === name || place.startsWith(`${name}/`);
+    const place = (where ?? '').replace(/^(body|query)\.(policy\.)?/, '');
+    const mine = place === name || (place.startsWith(name) && '/.['.includes(place[name.length]));
     if (mine) say(message);
     return mine;
   };
@@ -81,6 +87,25 @@ export const act = (title, { text, fields = [REASON], verb = title, risky = fals
 
 /** A button that asks first. */
 export const doing = (name, options) => button(name, () => act(options.title ?? name, { verb: name, ...options }), { class: options.risky ? 'risky' : options.main ? 'main' : '' });
+
+export const number = (label, name, value, min, max) => field(label, h('input', { name, type: 'number', value, min, max, required: true }));
+
+/** A form on a page: `send(elements)` sends it; its answer, or what was wrong, is kept in `ctx.local`. */
+export function asking(ctx, verb, send, ...content) {
+  const { local } = ctx;
+  const onsubmit = async (event) => {
+    event.preventDefault();
+    const { elements } = event.target;
+    Object.assign(local, { error: null, busy: true });
+    ctx.render();
+    try {
+      local.found = await send(elements);
+    } catch (error) { local.error = error; }
+    local.busy = false;
+    ctx.render();
+  };
+  return [h('form.panel.grid-1', { onsubmit }, content, h('div', h('button.main', { disabled: local.busy }, local.busy ? 'At work…' : verb))), local.error && trouble(local.error)];
+}
 
 const AT_ONCE = 8;
 

@@ -4,7 +4,7 @@ import { act, each, REASON } from './act.js';
 import { api, path, Problem } from './api.js';
 import { h } from './dom.js';
 import { counted } from './format.js';
-import { button, capital, words } from './ui.js';
+import { button, capital, choices, words } from './ui.js';
 
 const ENDED = new Set(['COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'REJECTED']);
 export const isOpen = (flow) => !ENDED.has(flow.status);
@@ -19,7 +19,7 @@ const COMMANDS = {
     { verb: 'deny', fits: (flow) => flow.status === 'AWAITING_APPROVAL', risky: true },
     { verb: 'pause', fits: (flow) => isOpen(flow) && !['PAUSED', 'AWAITING_APPROVAL'].includes(flow.status) },
     { verb: 'resume', fits: (flow) => flow.status === 'PAUSED' },
-    { verb: 'adjust', fits: isOpen, fields: [{ name: 'priority', label: 'Priority', kind: 'choice', options: PRIORITIES.map((one) => [one, words(one)]) }, { name: 'max_retries', label: 'Most retries', kind: 'integer', least: 0 }, SLA] },
+    { verb: 'adjust', fits: isOpen, fields: [{ name: 'priority', label: 'Priority', kind: 'choice', options: choices(PRIORITIES) }, { name: 'max_retries', label: 'Most retries', kind: 'integer', least: 0 }, SLA] },
     { verb: 'redrive', fits: (flow) => !isOpen(flow) && flow.status !== 'COMPLETED', fields: [SLA] },
     { verb: 'cancel', fits: isOpen, risky: true },
   ],

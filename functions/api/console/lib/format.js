@@ -54,4 +54,4 @@ export const count = (number) => NUMBER.format(number ?? 0);
 export const percent = (share, digits = 0) => (share === null || share === undefined ? '–' : `${(share * 100).toFixed(digits)} %`);
 export const bytes = (size) => (size < 1024 ? `${size} B` : size < 1048576 ? `${(size / 1024).toFixed(1)} KiB` : `${(size / 1048576).toFixed(1)} MiB`);
 
-export const counted = (number, word) => `${count(number)} ${word}${number === 1 ? '' : 's'}`;
+export const counted = (number, word, many = `${word}s`) => `${count(number)} ${number === 1 ? word : many}`;

@@ -3,7 +3,7 @@
 import { doing, REASON } from './act.js';
 import { address, api, path, Problem } from './api.js';
 import { h } from './dom.js';
-import { span } from './format.js';
+import { counted, span } from './format.js';
 import { badge, link, parts, since, table, to, tone, words } from './ui.js';
 
 const SHARE = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 4 });
@@ -11,6 +11,9 @@ const LEFT = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractio
 /** A share such as a target, to four digits; and what is left of a budget, given in percent. */
 export const share = (value) => SHARE.format(value);
 export const percentLeft = (percent) => LEFT.format(percent / 100);
+
+/** The statuses of a budget, the best first. */
+export const STATUSES = ['HEALTHY', 'WARNING', 'CRITICAL', 'EXHAUSTED'];
 
 /** The status of an SLO whose budget may not be calculated yet. */
 export const standing = (slo, budget) => (slo.enabled ? budget?.status ?? 'NOT_MEASURED' : 'DISABLED');
@@ -32,6 +35,15 @@ export function forecast({ status, exhaustion_earliest: first, exhaustion_latest
 const TARGETS = { GLOBAL: 'everything', SERVICE: 'service ', NAMESPACE: 'namespace ' };
 export const frozen = ({ scope, target }) => [TARGETS[scope], scope !== 'GLOBAL' && h('code.text', target)];
 export const forbids = ({ actions }) => actions.map((action) => [badge(action === 'ALERT_ONLY' ? 'plain' : 'open', words(action)), ' ']);
+
+/** Names and values, such as labels. */
+export const pairs = (said) => Object.entries(said).map((pair) => [' ', h('code.text', pair.join('='))]);
+
+/** Whose budgets a policy looks at; `own` are those where it selects none. */
+export function looks({ slo_selector: { labels, slo_ids: ids } }, own = 'those of its target') {
+  const named = pairs(labels);
+  return named.length || ids.length ? [named.length > 0 && ['those with', named], ids.length > 0 && ` ${counted(ids.length, 'objective')} by id`] : own;
+}
 
 export const resolve = (one, done) => doing('Resolve', { title: 'End this freeze', text: [h('p.text', one.trigger_reason), 'Its policy does not freeze again before the budget has recovered.'],
   fields: [{ ...REASON, required: true }], done, run: (values) => api.post(path`policies/freezes/${one.event_id}/resolve`, values).then(() => `${one.policy_name}: the freeze has ended`) });

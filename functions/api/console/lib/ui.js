@@ -102,6 +102,9 @@ export const field = (label, control) => h('label.field', h('span', label), cont
 export const select = (options, value, onchange, more = {}) => h('select', { onchange: (event) => onchange(event.target.value), ...more },
   options.map((option) => { const [id, text] = [option].flat(); return h('option', { value: id, selected: id === value }, text ?? words(id)); }));
 
+/** Words of the API as what a person chooses from. */
+export const choices = (list) => list.map((one) => [one, words(one)]);
+
 /** A field that filters what a page shows; `/` leads to it. */
 export const search = (ctx, name, label) => field(label, h('input', { type: 'search', name, value: ctx.query[name] ?? '', 'data-search': true, oninput: (event) => ctx.set({ [name]: event.target.value.trim() }) }));
 

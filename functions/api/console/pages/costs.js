@@ -1,10 +1,11 @@
 // Costs: what a plan costs on AWS, from what its functions ask of AWS.
 
+import { number } from '../lib/act.js';
 import { api } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count } from '../lib/format.js';
 import { facts, panel, table } from '../lib/ui.js';
-import { loadPlans, number, planForm } from './simulator.js';
+import { loadPlans, planForm } from './simulator.js';
 
 const MILLION = 1e6;
 const dollars = (amount, digits = 2) => `$${amount.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;

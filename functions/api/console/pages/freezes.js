@@ -4,28 +4,23 @@ import { pager } from '../lib/act.js';
 import { api, path } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { counted, span } from '../lib/format.js';
-import { ended, forbids, freezes, frozen, switching, touched } from '../lib/slo.js';
+import { ended, forbids, freezes, frozen, looks, switching, touched } from '../lib/slo.js';
+import { whatIf } from '../lib/what-if.js';
 import { badge, empty, field, select, table } from '../lib/ui.js';
 
 const DAYS = [['1', 'a day'], ['7', '7 days'], ['30', '30 days'], ['90', '90 days']];
 const EXAMPLE = "flowc freeze policy create 'shop stands' --target shop --trigger 20 --unfreeze 50";
 
-/** Whose budgets a policy looks at. */
-function looks({ slo_selector: { labels, slo_ids: ids } }) {
-  const named = Object.entries(labels).map(([name, value]) => [' ', h('code.text', `${name}=${value}`)]);
-  return named.length || ids.length ? [named.length > 0 && ['those with', named], ids.length > 0 && ` ${counted(ids.length, 'objective')} by id`] : 'those of its target';
-}
-
 const change = (one, done) => switching(one, path`policies/${one.policy_id}`, { done, texts: ['It is evaluated no more, and what it has frozen is free.', 'It is evaluated at once, and freezes where little is left.'],
   preview: () => touched((freeze) => freeze.policy_id === one.policy_id, 'These freezes end:', 'It has frozen nothing now.') });
 
 const policies = (items, done) => table([
-  ['Policy', (one) => [h('b.text', one.name), one.description && h('div.small.soft.text', one.description), h('div.thin', change(one, done))], 'say'],
+  ['Policy', (one) => [h('b.text', one.name), one.description && h('div.small.soft.text', one.description), h('div.small', whatIf('freeze', one.policy_id)), h('div.thin', change(one, done))], 'say'],
   ['State', (one) => badge(one.enabled ? 'ok' : 'plain', one.enabled ? 'enabled' : 'disabled')],
   ['Freezes', (one) => [frozen(one), h('div.small', forbids(one))]],
   ['At', (one) => `${one.trigger_threshold_percent} %`, 'nowrap'],
   ['Frees at', (one) => [`${one.unfreeze_threshold_percent} %`, h('div.small.soft', one.auto_unfreeze ? 'by itself' : 'by a person', one.min_duration_seconds > 0 && `, after ${span(one.min_duration_seconds * 1000)}`)], 'nowrap'],
-  ['Looks at', looks, 'wide'],
+  ['Looks at', (one) => looks(one), 'wide'],
   ['Action', (one) => change(one, done), 'wide'],
 ], items, (one) => ({ key: one.policy_id }), 'Policies');
 

@@ -1,35 +1,24 @@
 // Simulator: what a plan would take with the workers there are now, before it runs.
 
+import { asking, number } from '../lib/act.js';
 import { api } from '../lib/api.js';
 import { bar, chart } from '../lib/chart.js';
 import { h } from '../lib/dom.js';
 import { count, counted, percent, span } from '../lib/format.js';
-import { badge, facts, field, panel, select, trouble, words } from '../lib/ui.js';
+import { badge, facts, field, panel, select, words } from '../lib/ui.js';
 
 const EXAMPLE = { tasks: [{ task_id: 'build', type: 'BUILD', description: 'Build it', estimated_duration_ms: 30000 }] };
 
 export const loadPlans = async (ctx) => (await ctx.get('plans')).items;
-export const number = (label, name, value, min, max) => field(label, h('input', { name, type: 'number', value, min, max, required: true }));
 
-/** A form for a plan: pasted, stored, or that of a flow. `post(plan, elements)` sends it; its answer, or what was wrong, is kept. */
+/** A form for a plan: pasted, stored, or that of a flow. `post(plan, elements)` sends it. */
 export function planForm(ctx, plans, verb, post, ...fields) {
-  const { local, query } = ctx;
-  const onsubmit = async (event) => {
-    event.preventDefault();
-    const { elements } = event.target;
-    Object.assign(local, { error: null, busy: true });
-    ctx.render();
-    try {
-      local.found = await post(planOf(elements), elements);
-    } catch (error) { local.error = error; }
-    local.busy = false;
-    ctx.render();
-  };
-  return [h('form.panel.grid-1', { onsubmit }, h('div.row',
+  const { query } = ctx;
+  return asking(ctx, verb, (elements) => post(planOf(elements), elements), h('div.row',
     field('Plan', select([['', 'pasted below'], ...plans.map((one) => [one.name, `${one.name} (newest: ${one.newest})`])], query.plan ?? '', (plan) => ctx.set({ plan }), { name: 'plan' })),
     field('or that of a flow', h('input', { name: 'flow_id', value: query.flow_id ?? '', placeholder: 'id of a flow', size: '24' }))),
   !query.plan && field('A plan or a decision, as JSON', h('textarea', { name: 'text', rows: '10', spellcheck: 'false' }, JSON.stringify(EXAMPLE, null, 2))),
-  h('div.row', fields), h('div', h('button.main', { disabled: local.busy }, local.busy ? 'At work…' : verb))), local.error && trouble(local.error)];
+  h('div.row', fields));
 }
 
 function planOf({ flow_id: flow, plan, text }) {

@@ -5,7 +5,7 @@ import { address, api, path } from '../lib/api.js';
 import { chart } from '../lib/chart.js';
 import { h } from '../lib/dom.js';
 import { count, now, span } from '../lib/format.js';
-import { burnRate, ended, forecast, freezes, helped, leftBar, percentLeft, share, standing, switching, touched } from '../lib/slo.js';
+import { burnRate, ended, forecast, freezes, helped, leftBar, pairs, percentLeft, share, standing, switching, touched } from '../lib/slo.js';
 import { asCommands, badge, empty, facts, json, link, panel, since, table, tabs, words } from '../lib/ui.js';
 
 const HOUR = 3_600_000;
@@ -20,13 +20,13 @@ const days = (ctx) => (Object.hasOwn(SPANS, ctx.query.days ?? '') ? ctx.query.da
 function measured({ sli_query: { query, aggregation, metric_name: metric, history } }) {
   if (query) return [h('code.text', query), h('div.small.soft', `PromQL, ${aggregation} of series${metric && `, ${metric}`}`)];
   const { measure, within_ms: within, labels, ...more } = history;
-  const only = [...Object.entries(more).filter(([, value]) => value), ...Object.entries(labels)].map(([name, value]) => [' ', h('code.text', `${name}=${value}`)]);
+  const only = [pairs(Object.fromEntries(Object.entries(more).filter(([, value]) => value))), pairs(labels)].flat();
   return [words(measure), within && ` within ${span(within)}`, h('div.small.soft', 'of what this platform has done', only.length > 0 && [', only', only])];
 }
 
 const definition = (slo) => panel('Objective', slo.description && h('p.text', slo.description), facts([
   ['Target', `${share(slo.target)} in ${slo.window_days} days`], ['Measured by', measured(slo)], ['Kind', words(slo.slo_type)], ['Service', link(address('/console/slos', { service: slo.service_name }), slo.service_name)],
-  ['Component', slo.component], ['Layer', slo.layer], ['Labels', Object.entries(slo.labels).map(([name, value]) => [h('code.text', `${name}=${value}`), ' '])], ['Made from', slo.managed_by],
+  ['Component', slo.component], ['Layer', slo.layer], ['Labels', pairs(slo.labels)], ['Made from', slo.managed_by],
   ['Made', since(slo.created_at)], ['Changed', since(slo.updated_at)]]),
 json(slo), asCommands([`flowc slo show ${slo.slo_id}`, `flowc slo history ${slo.slo_id}`], path`budgets/${slo.slo_id}`));
 

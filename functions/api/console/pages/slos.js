@@ -3,12 +3,11 @@
 import { api } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { count, counted } from '../lib/format.js';
-import { burn, burnRate, forecast, leftBar, share, standing } from '../lib/slo.js';
+import { burn, burnRate, forecast, leftBar, share, standing, STATUSES } from '../lib/slo.js';
 import { badge, empty, facts, field, link, search, select, table, to, words } from '../lib/ui.js';
 
 const MOST = 300;
 const FRESH = 5000; // a filter that changes reads nothing
-const STATUSES = ['HEALTHY', 'WARNING', 'CRITICAL', 'EXHAUSTED', 'NOT_MEASURED', 'DISABLED'];
 const EXAMPLE = "flowc slo create 'flows succeed' --service shop --target 99 --measure flow_success";
 
 const status = ({ slo, budget }) => standing(slo, budget);
@@ -17,7 +16,7 @@ const rank = ({ slo, budget }) => (!slo.enabled ? 102 : budget?.error_budget_rem
 const fits = ({ text = '', service, status: wanted }) => (one) => (service ? one.slo.service_name === service : true)
   && (wanted ? status(one) === wanted : one.slo.enabled) && text.toLowerCase().split(/\s+/).every((word) => `${one.slo.name} ${one.slo.service_name}`.toLowerCase().includes(word));
 
-const figures = (list, of) => h('section.panel.figures', { 'aria-label': 'Figures' }, facts(STATUSES.slice(0, 5).map((name) => [words(name), h('span', { class: of(name) ? { WARNING: 'warn', CRITICAL: 'bad', EXHAUSTED: 'bad' }[name] : null }, count(of(name)))])));
+const figures = (list, of) => h('section.panel.figures', { 'aria-label': 'Figures' }, facts([...STATUSES, 'NOT_MEASURED'].map((name) => [words(name), h('span', { class: of(name) ? { WARNING: 'warn', CRITICAL: 'bad', EXHAUSTED: 'bad' }[name] : null }, count(of(name)))])));
 
 const COLUMNS = [
   ['Objective', ({ slo }) => [link(to.slo(slo.slo_id), h('span.text', slo.name)), h('div.small.soft.text', slo.service_name)], 'say'],
@@ -51,7 +50,7 @@ export const page = {
       h('div.row', h('h1.grow', 'Service levels'), h('span.soft', `${count(shown.length)} of ${counted(list.length, 'objective')}`)),
       figures(list, of),
       h('div.filters.fields', search(ctx, 'text', 'Name or service'), field('Service', select([['', 'any'], ...services.map((name) => [name, name])], query.service ?? '', (service) => ctx.set({ service }))),
-        field('Status', select([['', 'any, enabled'], ...STATUSES.map((name) => [name, `${words(name)} (${of(name)})`])], query.status ?? '', (name) => ctx.set({ status: name })))),
+        field('Status', select([['', 'any, enabled'], ...[...STATUSES, 'NOT_MEASURED', 'DISABLED'].map((name) => [name, `${words(name)} (${of(name)})`])], query.status ?? '', (name) => ctx.set({ status: name })))),
       shown.length ? table(COLUMNS, shown.slice(0, MOST), ({ slo }) => ({ key: slo.slo_id, href: to.slo(slo.slo_id) }), 'Service levels, the least left first')
         : empty('No objective fits', 'Another service or status, or a shorter text, finds more.'),
       shown.length > MOST && h('p.small', `${count(shown.length - MOST)} more: filter them.`),
