@@ -166,6 +166,7 @@ class JobExecutor(Protocol[P]):
 
     async def aclose(self) -> None:
         """Let go of connections and processes."""
+        return
 
 
 def capabilities_of(executor: JobExecutor[Any]) -> tuple[str, ...]:

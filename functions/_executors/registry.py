@@ -13,6 +13,7 @@ GROUP = "flowc.executors"
 
 OWN: Mapping[str, str] = {
     "command": "functions._executors.command:CommandExecutor",
+    "python": "functions._executors.python:PythonExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

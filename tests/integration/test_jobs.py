@@ -1,7 +1,7 @@
 """Tickets as jobs of an executor: started once, followed, repeated calls, cancelled, and found again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
@@ -32,9 +32,9 @@ async def platform() -> AsyncIterator[StandIn]:
         yield stand_in
 
 
-async def failure_of(jobs: JobsExecutor, parameters: dict[str, object] = WORD, **changes: object) -> TaskFailed:
+async def failure_of(jobs: JobsExecutor, parameters: Mapping[str, object] = WORD, **changes: object) -> TaskFailed:
     with pytest.raises(TaskFailed) as failed:
-        await jobs.run(assigned(parameters, **changes))
+        await jobs.run(assigned(dict(parameters), **changes))
     return failed.value
 
 

@@ -26,7 +26,7 @@ LOADED = ("LD_", "DYLD_", "FLOWC_")
 
 def _variables(given: Mapping[str, str]) -> Mapping[str, str]:
     for name in given:
-        if not VARIABLE.fullmatch(name) or name.startswith(LOADED):
+        if not VARIABLE.fullmatch(name) or name.startswith(LOADED) or name == "PATH":
             raise ValueError("has the name of a variable that may not be set")
     return given
 
