@@ -29,7 +29,10 @@ Simulate = Annotated[
     float | None, typer.Option(metavar="SPEED", help="Only wait, so many times faster than estimated.")
 ]
 Executors = Annotated[
-    str | None, typer.Option("--executor", metavar="NAME[,NAME]", help="Do tickets by these executors.")
+    str | None,
+    typer.Option(
+        "--executor", metavar="NAME[,NAME]", help="Do tickets by these executors; another one is MODULE:CLASS."
+    ),
 ]
 ClearanceLevel = Annotated[
     str, typer.Option("--clearance", metavar="LEVEL", help="Highest security level that it may see.")

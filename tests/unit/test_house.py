@@ -72,6 +72,7 @@ MAY_IMPORT = {
     r"flowc/__init__\.py": (f"{ENGINE}.version",),
     r"flowc/__main__\.py": ("functions._cli",),
     r"flowc/plan\.py": (),
+    r"flowc/executor\.py": (CORE, EXECUTORS),
     r"flowc/client/.*": ("flowc.client", f"{CORE}.events", f"{CORE}.records", f"{ENGINE}.version"),
     r"flowc/worker/.*": ("flowc", CORE, ADAPTERS, OBSERVABILITY, WORKER),
     r"__main__\.py": (HOSTS, "functions._cli"),
