@@ -70,8 +70,8 @@ class Sandbox:
             return Confined(self._launched(options, argv), folder)
         user = _user_of(folder) if os.geteuid() == 0 else None
         if user is not None:
-            for path in (folder, folder / within):
-                os.chown(path, user, user)
+            for path in (folder, *folder.rglob("*")):  # all of it is new and the worker's own
+                os.chown(path, user, user, follow_symlinks=False)
         inner = {"limits": bounds | {"RLIMIT_NPROC": limits.processes}, "user": user}
         view = ["--bind", str(folder), str(INSIDE), "--chdir", str(INSIDE / within)]
         share = network and self._settings.program_network

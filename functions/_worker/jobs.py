@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
@@ -139,12 +140,13 @@ class JobsExecutor:
 
     async def _cancelled(self, job: _Job) -> None:
         """Cancel a job in a time that a worker which stops has; what is left of it is named in the log."""
-        cancelling = asyncio.create_task(
-            self._called(lambda: job.executor.cancel(job.context, job.handle), job.context)
-        )
+        until = monotonic() + CANCEL_SECONDS  # the time of the ticket itself may be over
+        context = replace(job.context, remaining=lambda: until - monotonic())
+        cancelling = asyncio.create_task(self._called(lambda: job.executor.cancel(context, job.handle), context))
         about = {"executor": job.executor.name, "job_id": job.handle.job_id, "ticket_id": job.context.ticket_id}
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({cancelling}, timeout=CANCEL_SECONDS)
+        while not cancelling.done() and context.seconds_left:
+            with suppress(asyncio.CancelledError):  # a second one, of a worker that stops, changes nothing
+                await asyncio.wait({cancelling}, timeout=context.seconds_left)
         if not cancelling.done():
             cancelling.cancel()
             log.error("job.leaked", **about, reason="it did not answer in time")

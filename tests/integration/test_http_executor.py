@@ -219,6 +219,28 @@ class TestJob:
         await asyncio.wait({running})
         assert service.jobs["job-1"].status == "cancelled"
 
+    async def test_a_job_whose_time_is_over_is_ended_even_by_a_service_that_takes_its_time(
+        self, service: JobService
+    ) -> None:
+        service.looks = None
+        answer = service.answer
+        refused: list[Request] = []
+
+        async def slow(request: Request) -> Answer:
+            if request.method == "DELETE":
+                await asyncio.sleep(0.3)
+                if not refused:
+                    refused.append(request)
+                    return Answer(503)
+            return await answer(request)
+
+        service.answer = slow
+        async with StandIn() as platform, working(platform, JobsExecutor([HttpExecutor(HERE)], (0.1,))) as desk:
+            await desk.assign(parameters=job_parameters(service.url), timeout_ms=500)
+            await until(lambda: refused, "a first call that ends the job")
+        assert platform.reports[-1].data["error"]["type"] in {"timeout", "worker_stopped"}
+        assert service.jobs["job-1"].status == "cancelled"
+
     async def test_an_answer_that_is_lost_begins_no_second_job(self, jobs: JobsExecutor, service: JobService) -> None:
         answer = service.answer
         lost: list[Request] = []

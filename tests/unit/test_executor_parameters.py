@@ -45,6 +45,12 @@ def test_a_bad_plan_is_refused_with_the_place_and_the_meaning_of_each_fault() ->
     assert "takes one of: bearer; username and password; header and value" in found[4][1]
 
 
+def test_of_very_many_faults_some_are_named() -> None:
+    wrong = {"provider": "command", "argv": list(range(50))}
+    assert len(faults(wrong)) == 20
+    assert len(faults(*[wrong] * 50)) == 100
+
+
 def test_what_is_missing_is_named() -> None:
     assert faults({"provider": "http"})[0] == (
         "[1].parameters.url",

@@ -6,12 +6,16 @@ meaning for the word. Models are imported when a plan names one: most plans name
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from functions._core.decision.control_checks import Scope
 from functions._core.executors.parameters import ExecutorParameters, parameter_faults
 from functions._core.records.models import Reason
 from functions._core.records.values import JsonObject, TaskType
+
+MOST_ERRORS = 100
+"""Errors of the tasks of one scope that are named: reasons are kept on the flow's row, which must stay small."""
 
 
 class ExecutorEntry(NamedTuple):
@@ -63,6 +67,10 @@ def capabilities_for(task_type: TaskType, parameters: JsonObject) -> tuple[str, 
 
 def executor_errors(scope: Scope) -> Iterator[Reason]:
     """Yield what is wrong with the parameters of tasks that name an executor of the table, compensations included."""
+    yield from islice(_errors(scope), MOST_ERRORS)
+
+
+def _errors(scope: Scope) -> Iterator[Reason]:
     for position, task in enumerate(scope.tasks):
         where = f"{scope.where}[{position}]"
         yield from _faults(task.task_type, task.parameters, f"{where}.parameters")
