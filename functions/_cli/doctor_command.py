@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 CASES = ("not-starting", "no-tickets", "empty-discovery", "unpublished", "sla", "telemetry", "buffer", "hmac")
 """The cases in the order of a flow; a test compares them with those of the platform."""
 
+EXECUTOR = "executor"
+"""The word before the name of an executor that is to be looked at."""
+
 
 def doctor(
     case: Annotated[
         str | None, typer.Argument(metavar="[CASE]", help=f"One of {', '.join(CASES)}; all of them if absent.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Of an executor, behind the word executor.")
     ] = None,
     *,
     as_json: AsJson = False,
@@ -26,8 +32,16 @@ def doctor(
 ) -> None:
     """Look for what keeps flows from getting done, and say what helps.
 
-    The exit status is 1 when there is a problem.
+    flowc doctor executor NAME looks, without a platform, whether a worker here could use an executor: its tools,
+    credentials and reach. The exit status is 1 when there is a problem.
     """
+    if case == EXECUTOR:
+        from functions._cli.executor_check import check_executor
+
+        run(check_executor(name, as_json=as_json))
+        return
+    if name is not None:
+        raise typer.BadParameter("only an executor has a name", param_hint="NAME")
     if case is not None and case not in CASES:
         raise typer.BadParameter(f"{case[:60]!r} is none of {', '.join(CASES)}", param_hint="CASE")
     run(_doctor((case,) if case else CASES, url, api_key, as_json=as_json))

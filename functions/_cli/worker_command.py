@@ -28,6 +28,12 @@ Shell = Annotated[
 Simulate = Annotated[
     float | None, typer.Option(metavar="SPEED", help="Only wait, so many times faster than estimated.")
 ]
+Executors = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", metavar="NAME[,NAME]", help="Do tickets by these executors; another one is MODULE:CLASS."
+    ),
+]
 ClearanceLevel = Annotated[
     str, typer.Option("--clearance", metavar="LEVEL", help="Highest security level that it may see.")
 ]
@@ -47,6 +53,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
     call: Call = None,
     shell: Shell = None,
     simulate: Simulate = None,
+    executor: Executors = None,
     clearance: ClearanceLevel = "INTERNAL",
     slots: Slots = DEFAULT_SLOTS,
     host: Host = "127.0.0.1",
@@ -58,20 +65,22 @@ def worker(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Run a worker, which takes tickets and does them.
 
-    Exactly one of --call, --shell and --simulate says how.
+    Exactly one of --call, --shell, --simulate and --executor says how. With --executor the worker offers what its
+    executors can do, beside its capabilities; parameters.provider of a task names one of them.
     Stops on Ctrl-C or SIGTERM: takes nothing new, lets what runs end, leaves.
     """
     from functions._observability import logs
     from functions._worker import WorkerConfig
 
     logs.configure("info")  # before the executor, which listens to what tasks print from then on
+    does = _executor(call, shell, simulate, executor)
     config = WorkerConfig(
         worker_id=worker_id or f"{socket.gethostname()}-{os.getpid()}",
         platform_url=url,
-        capabilities=tuple(capability or ()),
+        capabilities=(*(capability or ()), *getattr(does, "capabilities", ())),
         clearance=_clearance(clearance),
         slots=slots,
-        executor=_executor(call, shell, simulate),
+        executor=does,
         host=host,
         port=port,
         endpoint=endpoint,
@@ -82,18 +91,29 @@ def worker(  # noqa: PLR0913 - one parameter for each option
     run(_work(config))
 
 
-def _executor(call: str | None, shell: str | None, simulate: float | None) -> "Executor":
+def _executor(call: str | None, shell: str | None, simulate: float | None, names: str | None) -> "Executor":
     from functions._worker import CallableExecutor, ShellExecutor, SimulatedExecutor
 
-    if sum(given is not None for given in (call, shell, simulate)) != 1:
-        raise typer.BadParameter("give exactly one of --call, --shell and --simulate")
+    if sum(given is not None for given in (call, shell, simulate, names)) != 1:
+        raise typer.BadParameter("give exactly one of --call, --shell, --simulate and --executor")
     try:
+        if names is not None:
+            return _jobs(names)
         if call is not None:
             sys.path.insert(0, str(Path.cwd()))  # where users keep what they name
             return CallableExecutor(call)
         return ShellExecutor(shell) if shell is not None else SimulatedExecutor(simulate or 0)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _jobs(names: str) -> "Executor":
+    from functions._executors.registry import executors_named
+    from functions._executors.settings import ExecutorSettings
+    from functions._worker.jobs import JobsExecutor
+
+    sys.path.insert(0, str(Path.cwd()))  # where users keep executors of their own
+    return JobsExecutor(executors_named(names, ExecutorSettings.from_environment()))
 
 
 def _clearance(word: str) -> "SecurityLevel":
@@ -120,6 +140,7 @@ def _check(config: "WorkerConfig") -> None:
 
 async def _work(config: "WorkerConfig") -> int:
     from functions._worker import WorkerProcess
+    from functions._worker.jobs import JobsExecutor
     from functions._worker.worker import told_to_stop
 
     worker = WorkerProcess(config)
@@ -134,4 +155,6 @@ async def _work(config: "WorkerConfig") -> int:
     await told_to_stop()
     typer.echo(f"worker {config.worker_id} lets running tickets end, up to {config.grace_seconds:g} s")
     await worker.stop()
+    if isinstance(config.executor, JobsExecutor):
+        await config.executor.aclose()
     return 0

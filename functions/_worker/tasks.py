@@ -39,6 +39,8 @@ class Assignment(Model):
     heartbeat_timeout_ms: int | None = Field(default=None, gt=0, le=10**12)
     estimated_duration_ms: int = Field(default=60_000, ge=0, le=10**12)
     correlation_id: str = ""
+    retry_count: int = Field(default=0, ge=0, le=10**9)
+    """How often the ticket was tried again after a failure: a worker that was lost does not count."""
     extensions: Mapping[str, str] = {}
 
     @property
@@ -80,7 +82,7 @@ class Assignment(Model):
 
     def for_task(self) -> dict[str, Any]:
         """Return what the task may know, as JSON values: everything but the means to report."""
-        return self.model_dump(mode="json", exclude={"token", "callback_url", "extensions", "secrets"})
+        return self.model_dump(mode="json", exclude={"token", "callback_url", "extensions", "secrets", "retry_count"})
 
 
 class TaskFailed(Exception):

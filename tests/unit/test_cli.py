@@ -237,13 +237,18 @@ class TestHelp:
 class TestUsage:
     @pytest.mark.parametrize(
         "executors",
-        [(), ("--shell", "true", "--simulate", "10"), ("--call", "json:dumps", "--shell", "true")],
-        ids=["none", "two", "other two"],
+        [
+            (),
+            ("--shell", "true", "--simulate", "10"),
+            ("--call", "json:dumps", "--shell", "true"),
+            ("--executor", "http", "--simulate", "10"),
+        ],
+        ids=["none", "two", "other two", "two with executors"],
     )
     def test_a_worker_does_tickets_in_exactly_one_way(self, executors: Sequence[str]) -> None:
         result = flowc("worker", *executors)
         assert result.exit_code == 2
-        assert "exactly one of --call, --shell and --simulate" in words_of(result.stderr)
+        assert "exactly one of --call, --shell, --simulate and --executor" in words_of(result.stderr)
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -252,6 +257,9 @@ class TestUsage:
             (("--call", "json"), "module:function"),
             (("--simulate", "0"), "above 0"),
             (("--simulate", "fast"), "valid number"),
+            (("--executor", "htpt"), "there is no executor 'htpt'; there are command, function, http, python"),
+            (("--executor", " , "), "name at least one executor"),
+            (("--executor", "json:dumps"), "cannot be made"),
             (("--shell", "true", "--slots", "0"), "--slots"),
             (("--shell", "true", "--clearance", "cosmic"), "none of PUBLIC, INTERNAL, CONFIDENTIAL, RESTRICTED"),
             (("--shell", "true", "--id", "two words"), "worker_id"),

@@ -50,17 +50,30 @@ SMALL_FILES = {
 # "functions/<path>.py" or "functions/<path>.py::<function>" -> why it may be longer.
 SIZE_EXEMPTIONS: dict[str, str] = {}
 
-SHELL = ("_engine", "_observability", "_hosts", "_worker", "_cli", "_simulator", "_cost", "client", "worker", "plan.py")
+SHELL = (
+    "_engine",
+    "_observability",
+    "_hosts",
+    "_executors",
+    "_worker",
+    "_cli",
+    "_simulator",
+    "_cost",
+    "client",
+    "worker",
+    "plan.py",
+)
 """The rooms that may read clocks, chance and the environment."""
 
 # The first pattern that fits a module's path says which of our packages it may import: those below it, never upward.
-CORE, ADAPTERS, OBSERVABILITY, ENGINE, HOSTS, WORKER = (
-    f"functions._{room}" for room in ("core", "adapters", "observability", "engine", "hosts", "worker")
+CORE, ADAPTERS, OBSERVABILITY, ENGINE, HOSTS, EXECUTORS, WORKER = (
+    f"functions._{room}" for room in ("core", "adapters", "observability", "engine", "hosts", "executors", "worker")
 )
 MAY_IMPORT = {
     r"flowc/__init__\.py": (f"{ENGINE}.version",),
     r"flowc/__main__\.py": ("functions._cli",),
     r"flowc/plan\.py": (),
+    r"flowc/executor\.py": (CORE, EXECUTORS),
     r"flowc/client/.*": ("flowc.client", f"{CORE}.events", f"{CORE}.records", f"{ENGINE}.version"),
     r"flowc/worker/.*": ("flowc", CORE, ADAPTERS, OBSERVABILITY, WORKER),
     r"__main__\.py": (HOSTS, "functions._cli"),
@@ -70,7 +83,8 @@ MAY_IMPORT = {
     r"_(?:engine|hosts)/wiring.*": ("functions",),
     r"_engine/.*": (CORE, ADAPTERS, OBSERVABILITY, ENGINE),
     r"_hosts/.*": (CORE, ADAPTERS, OBSERVABILITY, ENGINE, HOSTS),
-    r"_worker/.*": (CORE, ADAPTERS, OBSERVABILITY, ENGINE, HOSTS, WORKER),
+    r"_executors/.*": (CORE, f"{ADAPTERS}.http", OBSERVABILITY, EXECUTORS),
+    r"_worker/.*": (CORE, ADAPTERS, OBSERVABILITY, ENGINE, HOSTS, EXECUTORS, WORKER),
     r"_(?:cli|simulator|cost)/.*": ("functions",),
     r"(\w+)/handler\.py": (HOSTS, r"functions.\1"),
     r"(\w+)/function\.py": (CORE,),

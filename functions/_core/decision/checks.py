@@ -11,6 +11,7 @@ from functions._core.decision.concurrency import concurrency_errors, label_error
 from functions._core.decision.control_checks import Conditions, check_scope, scopes_of, too_large
 from functions._core.decision.model import CognitivePlan, Decision, Task
 from functions._core.decision.vocabulary import shown
+from functions._core.executors.table import executor_errors
 from functions._core.planning.graph import find_cycle, schedule, topological_levels
 from functions._core.records.models import Reason
 from functions._core.records.values import format_time, milliseconds
@@ -118,6 +119,7 @@ def _scope_errors(plan: CognitivePlan) -> Iterator[Reason]:
         yield from _task_errors(scope.tasks, scope.where)
         yield from _cycle_errors(edges, levels, scope.where)
         yield from check_scope(scope, levels, conditions)
+        yield from executor_errors(scope)
 
 
 def _task_errors(tasks: Sequence[Task], place: str) -> Iterator[Reason]:

@@ -51,6 +51,9 @@ class TaskAssignment(TransitionData):
     """Expected duration in milliseconds."""
     attempt: int
     """Number of the attempt; every report has to repeat it."""
+    retry_count: int = 0
+    """How often the ticket was tried again after a failure or a timeout; attempts whose worker was lost do not count.
+    With the ticket's id it makes a key by which outside work is begun once."""
     correlation_id: str
     """The decision's correlation id; without one the flow id."""
     callback_url: str | None = None
@@ -99,6 +102,7 @@ def assignment_data(ticket: Ticket, attempt: int, parameters: Mapping[str, Any])
         "heartbeat_timeout_ms": ticket.heartbeat_timeout_ms,
         "estimated_duration_ms": ticket.estimated_duration_ms,
         "attempt": attempt,
+        "retry_count": ticket.retry_count,
         "worker_id": ticket.worker_id,
         "correlation_id": ticket.correlation_id,
         "callback_url": None,

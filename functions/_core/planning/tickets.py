@@ -10,6 +10,7 @@ from typing import Any
 from functions._core.decision.control_checks import has_branches
 from functions._core.decision.model import NOT_UNDONE, Compensation, Decision, Retry, Task
 from functions._core.errors import Undeliverable
+from functions._core.executors.table import capabilities_for
 from functions._core.planning.graph import dependants, schedule
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.json_text import content_hash
@@ -299,7 +300,7 @@ def _of_task(task: Task, within: Within, latest_finish: datetime, least_timeout_
         "metadata": task.metadata,
         "template_id": task.template_id,
         "idempotent": task.idempotent,
-        "required_capabilities": capabilities(task.required_capabilities),
+        "required_capabilities": _capabilities(task),
         "priority": lowered(task.priority or decision.flow_priority, within.flow.budget_verdict),
         "priority_score": priority_score(risk_band, qos),
         "risk_band": risk_band,
@@ -320,6 +321,11 @@ def _of_task(task: Task, within: Within, latest_finish: datetime, least_timeout_
     }
 
 
+def _capabilities(task: Task) -> tuple[str, ...]:
+    """Return what a worker has to offer for a task: what it asks for, and the executor that it names."""
+    return capabilities((*task.required_capabilities, *capabilities_for(task.task_type, task.parameters)))
+
+
 DEFAULT_RETRY = RetryPolicy()
 """The policy of a task that names none; one object for all tickets."""
 
@@ -333,6 +339,9 @@ def _undo(task: Task, *, by_type: bool) -> Undo | None:
     if declared.task_type is not TaskType.COMPENSATE:
         parameters.setdefault("task_type", declared.task_type.value)
     needed = declared.required_capabilities
+    if (executor := capabilities_for(TaskType.COMPENSATE, parameters)) and needed is None:
+        needed = task.required_capabilities  # those of the task itself, without the executor that did it
+    needed = None if needed is None else (*needed, *executor)
     return Undo(
         parameters=parameters,
         required_capabilities=None if needed is None else capabilities(needed),

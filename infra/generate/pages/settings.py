@@ -9,6 +9,8 @@ from pydantic.fields import FieldInfo
 from functions._cli.options import DEFAULT_URL
 from functions._engine.secrets import NAMED
 from functions._engine.settings import HERE, PREFIX, Settings
+from functions._executors.settings import PREFIX as WORKER
+from functions._executors.settings import ExecutorSettings
 from functions._hosts.aws import environment as aws
 from functions._hosts.knative import process as knative
 from infra.generate.pages.markdown import bullets, code, page, sentence, text
@@ -46,7 +48,7 @@ LIMITS: Mapping[type, tuple[str, str]] = {
 
 def settings() -> str:
     """Return the page."""
-    return page("Settings", INTRODUCTION, _platform(), _clients(), _knative(), _lambda())
+    return page("Settings", INTRODUCTION, _platform(), _clients(), _executors(), _knative(), _lambda())
 
 
 def fields() -> Mapping[str, FieldInfo]:
@@ -65,6 +67,8 @@ def default(field: FieldInfo) -> str:
     value = field.default
     if value is None:
         return ""
+    if isinstance(value, tuple | frozenset):
+        return ",".join(sorted(value))
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -103,6 +107,13 @@ def _clients() -> Iterator[str]:
         )
     )
     yield text("All other options of a worker are options of [`flowc worker`](cli.md#flowc-worker).")
+
+
+def _executors() -> Iterator[str]:
+    yield "## Executors of a worker"
+    yield text("`flowc worker --executor` reads these; see [Executors](../guides/executors.md).")
+    fields = {name: field for name, field in ExecutorSettings.model_fields.items() if not field.exclude}
+    yield bullets(f"{code(WORKER + name.upper())}: {about(name, field)}" for name, field in fields.items())
 
 
 def _knative() -> Iterator[str]:

@@ -1,0 +1,88 @@
+"""The executors that Flow C brings: what `parameters.provider` may name, for which types of tasks.
+
+C1 checks the parameters of a task that names one of them against its model, and the task's tickets go only to workers
+that offer its capability. A provider that is not in the table is left alone: a worker of a user's own may have its own
+meaning for the word. Models are imported when a plan names one: most plans name none.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from functions._core.decision.control_checks import Scope
+from functions._core.executors.parameters import ExecutorParameters, parameter_faults
+from functions._core.records.models import Reason
+from functions._core.records.values import JsonObject, TaskType
+
+MOST_ERRORS = 100
+"""Errors of the tasks of one scope that are named: reasons are kept on the flow's row, which must stay small."""
+
+
+class ExecutorEntry(NamedTuple):
+    """What is known of an executor without importing it."""
+
+    family: str
+    """The kind of work, in lower case: a worker that has the executor offers it as a capability."""
+    task_types: frozenset[TaskType]
+    """The types of the tasks that it does."""
+
+
+WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType.COMPENSATE})
+"""The types of tasks that are done by whatever runs."""
+
+EXECUTORS: Mapping[str, ExecutorEntry] = {
+    "command": ExecutorEntry("execute", WORK),
+    "python": ExecutorEntry("execute", WORK),
+    "http": ExecutorEntry("execute", WORK),
+    "function": ExecutorEntry("execute", WORK),
+}
+"""The executors by their names, which are words of the contract: none is ever given another meaning."""
+
+
+def model_of(name: str) -> type[ExecutorParameters]:
+    """Return the model of the parameters of an executor in the table."""
+    # A family's models are imported with the first plan that names one of them.
+    from functions._core.executors import execute  # noqa: PLC0415
+
+    return execute.MODELS[name]
+
+
+def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
+    """Return the name of the executor in the table that parameters name for a type of task; None for none."""
+    name = parameters.get("provider")
+    entry = EXECUTORS.get(name) if isinstance(name, str) else None
+    return name if entry is not None and task_type in entry.task_types else None
+
+
+def capability_of(name: str) -> str:
+    """Return what a worker offers that has an executor of the table: `execute:command`."""
+    return f"{EXECUTORS[name].family}:{name}"
+
+
+def capabilities_for(task_type: TaskType, parameters: JsonObject) -> tuple[str, ...]:
+    """Return what a task asks of its worker by the executor that it names."""
+    name = executor_of(task_type, parameters)
+    return () if name is None else (capability_of(name),)
+
+
+def executor_errors(scope: Scope) -> Iterator[Reason]:
+    """Yield what is wrong with the parameters of tasks that name an executor of the table, compensations included."""
+    yield from islice(_errors(scope), MOST_ERRORS)
+
+
+def _errors(scope: Scope) -> Iterator[Reason]:
+    for position, task in enumerate(scope.tasks):
+        where = f"{scope.where}[{position}]"
+        yield from _faults(task.task_type, task.parameters, f"{where}.parameters")
+        if task.compensation is not None:
+            yield from _faults(TaskType.COMPENSATE, task.undo_parameters, f"{where}.compensation.parameters")
+
+
+def _faults(task_type: TaskType, parameters: JsonObject, where: str) -> Iterator[Reason]:
+    name = executor_of(task_type, parameters)
+    if name is None:
+        return
+    for place, text in parameter_faults(model_of(name), parameters):
+        yield Reason(
+            code="bad_parameters", message=f"{where}{place}: {text} (provider {name})", where=f"{where}{place}"
+        )

@@ -1,0 +1,327 @@
+"""Jobs that are programs of this machine: started in the sandbox, heard, ended with all that they have started.
+
+A program does not outlive its worker: where the worker is killed, the next attempt starts it again. `ProgramExecutor`
+is the base of executors of programs; what remains to say is how parameters become one, and its end an output.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from functions._core.executors.execute import Limits, ProgramOutputs, ProgramParameters
+from functions._core.masking import LEAST, Mask
+from functions._executors.artifacts import ArtifactsRefused, artifacts_in
+from functions._executors.port import (
+    CallFailed,
+    JobContext,
+    JobExecutor,
+    JobFailed,
+    JobHandle,
+    JobRunning,
+    JobState,
+    JobSucceeded,
+    ToolCheck,
+)
+from functions._executors.sandbox import Sandbox
+from functions._executors.settings import ExecutorSettings
+from functions._executors.tail import ProgressLines, Tail
+from functions._executors.work_folder import folder_for, remove_folder
+
+FLOOD_BYTES = 64 * 1024 * 1024
+"""Bytes that a program may write to its streams; one that writes more is ended."""
+
+VALUE_BYTES = 256 * 1024
+"""Bytes of standard output that may be the value of a task."""
+
+KILL_AFTER_SECONDS = 5.0
+"""How long a program that is told to stop may take before it is killed."""
+
+PIPES_CLOSE_SECONDS = 1.0
+"""How long output may be on its way after the end; only a process that left its group takes longer."""
+
+NEWS_SECONDS = 1.0
+"""How long a look waits for the end."""
+
+PP = TypeVar("PP", bound=ProgramParameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramSpec:
+    """What is to be run."""
+
+    argv: Sequence[str]
+    stdin: bytes = b""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside those that every program has."""
+    within: str = "."
+    """Where it runs, below the folder of the job."""
+    network: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramEnd:
+    """How a program ended. `value` is its standard output, None where that is too long to be a value."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    value: bytes | None
+    flooded: bool
+    folder: Path
+
+
+class Program(asyncio.SubprocessProtocol):
+    """A program that runs."""
+
+    def __init__(self, context: JobContext[Any], folder: Path) -> None:
+        loop = asyncio.get_running_loop()
+        mask = Mask(context.secrets)
+        self.folder = folder
+        self.settled: asyncio.Future[None] = loop.create_future()
+        """Done when it has ended, or has written too much."""
+        self._exited: asyncio.Future[None] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._write = context.write
+        self._tails = {1: Tail(mask), 2: Tail(mask)}
+        self._lines = {1: ProgressLines(context.progress), 2: ProgressLines(context.progress)}
+        self._value = bytearray()
+
+    @classmethod
+    async def start(
+        cls, argv: Sequence[str], stdin: bytes, env: Mapping[str, str], folder: Path, context: JobContext[Any]
+    ) -> "Program":
+        """Start `argv`, which has its own session; raise `OSError`."""
+        _, program = await asyncio.get_running_loop().subprocess_exec(
+            lambda: cls(context, folder), *argv, start_new_session=True, env=dict(env), cwd=str(folder)
+        )
+        program.feed(stdin)
+        return program
+
+    @property
+    def pid(self) -> int:
+        """The process that was started, which leads its group."""
+        return self._transport.get_pid()
+
+    async def finish(self) -> ProgramEnd:
+        """End what is left of it, first politely, and return how it ended."""
+        group = self._transport.get_pid()
+        try:
+            _signal(group, signal.SIGTERM)
+            await asyncio.wait({self._exited}, timeout=KILL_AFTER_SECONDS)
+        finally:
+            _signal(group, signal.SIGKILL)
+            try:
+                await asyncio.wait({self._closed}, timeout=PIPES_CLOSE_SECONDS)
+            finally:
+                self._transport.close()
+        code = self._transport.get_returncode()
+        return ProgramEnd(
+            exit_code=-signal.SIGKILL if code is None else code,
+            stdout=self._tails[1].text,
+            stderr=self._tails[2].text,
+            value=None if self._tails[1].total > VALUE_BYTES else bytes(self._value),
+            flooded=self._written > FLOOD_BYTES,
+            folder=self.folder,
+        )
+
+    @property
+    def _written(self) -> int:
+        return self._tails[1].total + self._tails[2].total
+
+    def feed(self, text: bytes) -> None:
+        """Write `text` to standard input and close it; a program that does not read is no error."""
+        stdin = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+        if not stdin.is_closing():
+            stdin.write(text)
+            stdin.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self._written > FLOOD_BYTES:
+            return
+        self._tails[fd].add(data)
+        self._lines[fd].add(data)
+        self._write(data)
+        if fd == 1 and len(self._value) <= VALUE_BYTES:
+            self._value += data[: VALUE_BYTES + 1 - len(self._value)]
+        if self._written > FLOOD_BYTES:
+            _done(self.settled)
+
+    def process_exited(self) -> None:
+        _done(self._exited)
+        _done(self.settled)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
+        _done(self._closed)
+
+
+class ProgramExecutor(JobExecutor[PP]):
+    """Base of executors whose jobs are programs."""
+
+    Outputs = ProgramOutputs
+
+    def __init__(self, settings: ExecutorSettings) -> None:
+        self.settings = settings
+        self.sandbox = Sandbox(settings)
+        self._running: dict[str, Program] = {}
+
+    @abstractmethod
+    def spec(self, context: JobContext[PP], folder: Path) -> ProgramSpec:
+        """Return what is to be run; `folder` may be written to before. Raises `CallFailed`."""
+
+    @abstractmethod
+    def judged(self, context: JobContext[PP], end: ProgramEnd) -> JobState:
+        """Return what the end of the program means; runs beside the event loop."""
+
+    async def start(self, context: JobContext[PP]) -> JobHandle:
+        """Start the program in a new folder."""
+        await self.sandbox.require()
+        try:
+            folder = await asyncio.to_thread(folder_for, self.settings.folder, context.ticket_id, context.attempt)
+        except OSError as error:
+            raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
+        try:
+            spec = self.spec(context, folder)
+            self._admit(spec, context)
+            program = await self._started(spec, context, folder)
+        except BaseException:
+            await asyncio.to_thread(remove_folder, folder)
+            raise
+        job_id = f"{socket.gethostname()}:{program.pid}"
+        self._running[job_id] = program
+        return JobHandle(job_id=job_id, data={"folder": str(folder)})
+
+    async def poll(self, context: JobContext[PP], handle: JobHandle) -> JobState:
+        """Wait a moment for the end of the program."""
+        program = self._running.get(handle.job_id)
+        if program is None:
+            return JobFailed("lost", "the program was one of another worker, with which it ended")
+        await asyncio.wait({program.settled}, timeout=NEWS_SECONDS)
+        if not program.settled.done():
+            return JobRunning(pause_seconds=0)
+        end = await program.finish()
+        del self._running[handle.job_id]
+        if end.flooded:
+            state: JobState = JobFailed("output_too_large", f"it wrote more than {FLOOD_BYTES} bytes", retryable=False)
+        else:
+            state = await asyncio.to_thread(self.judged, context, end)
+        kept = isinstance(state, JobSucceeded) and bool(getattr(state.outputs, "artifacts", ()))
+        if not kept:
+            await asyncio.to_thread(remove_folder, program.folder)
+        return state
+
+    async def cancel(self, context: JobContext[PP], handle: JobHandle) -> None:  # noqa: ARG002 - the port's
+        """End the program and all that it has started."""
+        program = self._running.pop(handle.job_id, None)
+        if program is not None:
+            await program.finish()
+            await asyncio.to_thread(remove_folder, program.folder)
+
+    async def check(self) -> Sequence[ToolCheck]:
+        """Look at the sandbox and the folder."""
+        fault = await self.sandbox.fault()
+        confined = fault or ("bubblewrap" if self.sandbox.on else "off: programs run as the worker does")
+        folder = self.settings.folder.resolve()
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        allowed = ", ".join(self.settings.commands) or ("all in the sandbox" if self.sandbox.on else "none")
+        return (
+            ToolCheck("sandbox", not fault, confined),
+            ToolCheck("folder", os.access(there, os.W_OK), str(folder)),
+            ToolCheck("programs", self.sandbox.on or bool(self.settings.commands), f"allowed: {allowed}"),
+        )
+
+    async def aclose(self) -> None:
+        """End all programs."""
+        for program in [*self._running.values()]:
+            await program.finish()
+        self._running.clear()
+
+    def permitted(self, name: str) -> bool:
+        """Whether the worker's owner lets a program, by name or path, or a function be run."""
+        return name in self.settings.commands or (self.sandbox.on and not self.settings.commands)
+
+    def _admit(self, spec: ProgramSpec, context: JobContext[PP]) -> None:
+        """Refuse a program that is not allowed, and one that would show a secret to whoever lists processes."""
+        shown = [part for part in spec.argv for secret in context.secrets if len(secret) >= LEAST and secret in part]
+        if shown:
+            text = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
+            raise CallFailed(text, transient=False, kind="secret_in_arguments")
+
+    async def _started(self, spec: ProgramSpec, context: JobContext[PP], folder: Path) -> Program:
+        (folder / spec.within).mkdir(parents=True, exist_ok=True)
+        confined = self.sandbox.confine(spec.argv, folder, spec.within, spec.limits, network=spec.network)
+        env = {**_environment(context, confined.folder), **spec.env}
+        cwd = folder if self.sandbox.on else folder / spec.within
+        try:
+            program = await Program.start(confined.argv, spec.stdin, env, cwd, context)
+        except OSError as error:
+            raise CallFailed(f"the program cannot be started: {error.strerror}", kind="not_started") from error
+        program.folder = folder
+        return program
+
+
+def outputs_of(end: ProgramEnd, patterns: Sequence[str], value: object = None) -> JobState:
+    """Return the outputs of a program that has succeeded, or the failure to have made what was asked for."""
+    try:
+        artifacts = artifacts_in(end.folder, patterns) if patterns else ()
+    except (ArtifactsRefused, OSError) as error:
+        return JobFailed("artifacts", str(error))
+    return JobSucceeded(
+        ProgramOutputs(exit_code=end.exit_code, stdout=end.stdout, stderr=end.stderr, value=value, artifacts=artifacts)
+    )
+
+
+def last_words(end: ProgramEnd) -> str:
+    """Return what a program that has failed said last."""
+    return (end.stderr.strip() or end.stdout.strip())[-2_000:]
+
+
+def _environment(context: JobContext[Any], folder: Path) -> dict[str, str]:
+    """Return the variables of every program: none of the worker's own but where programs are found."""
+    about = {
+        "TICKET_ID": context.ticket_id,
+        "FLOW_ID": context.flow_id,
+        "PLAN_ID": context.plan_id,
+        "TASK_ID": context.task_id,
+        "TASK_TYPE": context.task_type.value,
+        "ATTEMPT": str(context.attempt),
+        "CORRELATION_ID": context.correlation_id,
+        "IDEMPOTENCY_KEY": context.idempotency_key,
+        "TRACEPARENT": context.traceparent or "",
+    }
+    general = {"PATH": search_path(), "HOME": str(folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
+    return general | {f"FLOWC_{name}": value.replace("\0", "") for name, value in about.items()}
+
+
+def search_path() -> str:
+    """Return where programs are looked for: the worker's own places, never one that a job can write to."""
+    import sys
+
+    places = [f"{sys.prefix}/bin", *os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    return os.pathsep.join(dict.fromkeys(place for place in places if place.startswith("/")))
+
+
+def found(name: str) -> str | None:
+    """Return where a program is that is named without a path."""
+    return shutil.which(name, path=search_path())
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
+        os.killpg(group, number)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

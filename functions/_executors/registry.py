@@ -1,0 +1,75 @@
+"""The executors that there are: those of Flow C, and those that other packages bring (`flowc.executors`)."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pkgutil import resolve_name
+from typing import Any
+
+from functions._executors.port import JobExecutor
+from functions._executors.settings import ExecutorSettings
+
+GROUP = "flowc.executors"
+"""The entry point group by which other packages bring executors: name = "module:Class"."""
+
+OWN: Mapping[str, str] = {
+    "command": "functions._executors.command:CommandExecutor",
+    "python": "functions._executors.python:PythonExecutor",
+    "http": "functions._executors.http:HttpExecutor",
+    "function": "functions._executors.function:FunctionExecutor",
+}
+"""The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
+
+PARTS = ("name", "family", "task_types", "Parameters", "Outputs", "start", "poll", "cancel", "check", "aclose")
+"""What an executor has."""
+
+
+class UnknownExecutor(ValueError):
+    """There is no such executor, or it cannot be made."""
+
+
+def known_executors() -> Sequence[str]:
+    """Return the names of all executors that there are here."""
+    return sorted({*OWN, *(entry.name for entry in entry_points(group=GROUP))})
+
+
+def executor_named(name: str, settings: ExecutorSettings) -> JobExecutor[Any]:
+    """Return a new executor, by its name or as `module:Class`; raise `UnknownExecutor`.
+
+    A name of Flow C's own is never that of another package: C1 checks plans against the model that it knows.
+    """
+    if ":" in name:
+        return _checked(_made(name, name, settings), name)
+    brought = next((entry.value for entry in entry_points(group=GROUP) if entry.name == name), None)
+    where = OWN.get(name) or brought
+    if where is None:
+        raise UnknownExecutor(f"there is no executor {name[:60]!r}; there are {', '.join(known_executors())}")
+    made = _checked(_made(name, where, settings), where)
+    if made.name != name:
+        raise UnknownExecutor(f"the executor {name} ({where}) calls itself {made.name!r}")
+    return made
+
+
+def executors_named(names: str, settings: ExecutorSettings) -> Sequence[JobExecutor[Any]]:
+    """Return the executors of a list with commas between, each once; raise `UnknownExecutor`."""
+    wanted = dict.fromkeys(filter(None, map(str.strip, names.split(","))))
+    if not wanted:
+        raise UnknownExecutor(f"name at least one executor; there are {', '.join(known_executors())}")
+    return [executor_named(name, settings) for name in wanted]
+
+
+def _made(name: str, where: str, settings: ExecutorSettings) -> JobExecutor[Any]:
+    try:
+        made: JobExecutor[Any] = resolve_name(where)(settings)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UnknownExecutor(f"the executor {name} cannot be made: {error}") from error
+    return made
+
+
+def _checked(made: JobExecutor[Any], where: str) -> JobExecutor[Any]:
+    """Refuse what is no executor, and another one with a name of ours."""
+    lacks = [part for part in PARTS if not hasattr(made, part)]
+    if lacks:
+        raise UnknownExecutor(f"{where} is no executor: it has no {', '.join(lacks)}")
+    if made.name in OWN and not where.startswith("functions."):
+        raise UnknownExecutor(f"{where} calls itself {made.name!r}, which is an executor of Flow C")
+    return made

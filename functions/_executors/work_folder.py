@@ -1,0 +1,39 @@
+"""The folder of a job: new for each attempt at a ticket, of the worker alone, and removed with all that is in it."""
+
+import os
+import re
+import shutil
+import stat
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""The id of a ticket that is the name of a folder, too; another one is hashed: it comes over the network."""
+
+
+def folder_for(base: Path, ticket_id: str, attempt: int) -> Path:
+    """Return a new, empty folder; raise `OSError`.
+
+    Nobody but the worker may enter the folder around it.
+    """
+    base = base.resolve()
+    base.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = ticket_id if SAFE.fullmatch(ticket_id) else sha256(ticket_id.encode()).hexdigest()
+    folder = base / f"{name}-{attempt}"
+    remove_folder(folder)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, also what its program has made read-only; links are not followed."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    if not folder.exists():
+        return
+    for _, _, _, descriptor in os.fwalk(folder, follow_symlinks=False, onerror=lambda _: None):
+        with suppress(OSError):
+            os.fchmod(descriptor, stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)

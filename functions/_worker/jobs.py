@@ -1,0 +1,201 @@
+"""Tickets as jobs of executors: chosen by the parameters, started once, followed to their end, cancelled if need be."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+
+from functions._core.decision.secret_references import values_at
+from functions._core.errors import Rejected
+from functions._core.executors.parameters import checked_parameters
+from functions._core.records.values import JsonObject, TaskType
+from functions._executors.port import (
+    CallFailed,
+    JobContext,
+    JobExecutor,
+    JobFailed,
+    JobHandle,
+    JobSucceeded,
+    capabilities_of,
+    json_of,
+)
+from functions._observability.logs import log
+from functions._worker.context import CONTEXT, TaskContext
+from functions._worker.tasks import Assignment, TaskFailed
+
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before each repetition of a call that failed for a passing reason."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two looks at a job at most, and the longest that a service may ask to be left alone."""
+
+SHORTEST_PAUSE = 0.05
+"""Seconds between the beginnings of two looks at a job at least."""
+
+CANCEL_SECONDS = 8.0
+"""How long it may take to cancel a job, or to learn that one was started meanwhile; a worker that stops waits 10 s."""
+
+T = TypeVar("T")
+
+
+class _Job(NamedTuple):
+    """A job that this attempt is about."""
+
+    executor: JobExecutor[Any]
+    context: JobContext[Any]
+    handle: JobHandle
+
+
+class JobsExecutor:
+    """Does tasks by the executors of the port, which `aclose` closes."""
+
+    abandoned = 0
+
+    def __init__(self, executors: Sequence[JobExecutor[Any]], pauses: Sequence[float] = PAUSES) -> None:
+        """Take executors with different names; the first one for a type of task does those that name none."""
+        self._executors = {executor.name: executor for executor in executors}
+        self._pauses = pauses
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What a worker offers that has these executors."""
+        return tuple(sorted({one for executor in self._executors.values() for one in capabilities_of(executor)}))
+
+    async def aclose(self) -> None:
+        """Close the executors."""
+        for executor in self._executors.values():
+            await executor.aclose()
+
+    async def run(self, assignment: Assignment) -> object:
+        """Do the job of a ticket and return its outputs; a job that nobody waits for any more is cancelled."""
+        executor = self._chosen(assignment)
+        context = _context(executor, assignment)
+        job = _Job(executor, context, await self._started(executor, context))
+        about = {"executor": executor.name, "job_id": job.handle.job_id, "adopted": job.handle.adopted}
+        log.info("job.started", **assignment.ids, **about)
+        try:
+            ended = await self._followed(job)
+        except BaseException:  # whatever it was: nobody looks at the job any more
+            await self._cancelled(job)
+            raise
+        if isinstance(ended, JobFailed):
+            raise TaskFailed(ended.kind, ended.message, retryable=ended.retryable)
+        return {**json_of(ended.outputs), "job": _named(job)}
+
+    def _chosen(self, assignment: Assignment) -> JobExecutor[Any]:
+        provider, task_type = assignment.parameters.get("provider"), TaskType(assignment.task_type or TaskType.EXECUTE)
+        fitting = [one for one in self._executors.values() if task_type in one.task_types]
+        if provider is not None:
+            fitting = [one for one in fitting if one.name == provider]
+        if not fitting:
+            asked = f"provider {str(provider)[:60]!r}" if provider is not None else "no provider"
+            raise TaskFailed("unknown_provider", f"this worker has no executor for {task_type} with {asked}")
+        return fitting[0]
+
+    async def _started(self, executor: JobExecutor[Any], context: JobContext[Any]) -> JobHandle:
+        """Start the job; when cancelled meanwhile, wait for the handle, as a job may be there that has to be ended."""
+        starting = asyncio.create_task(self._called(lambda: executor.start(context), context))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting}, timeout=CANCEL_SECONDS)
+            if starting.done() and not starting.cancelled() and starting.exception() is None:
+                await self._cancelled(_Job(executor, context, starting.result()))
+            starting.cancel()
+            raise
+
+    async def _followed(self, job: _Job) -> JobSucceeded | JobFailed:
+        """Look at the job until it has ended; a service that is away for long is asked again and again."""
+        said = ""
+        while True:
+            begun = monotonic()
+            try:
+                state = await self._called(lambda: job.executor.poll(job.context, job.handle), job.context)
+            except TaskFailed as failure:
+                if not failure.retryable:
+                    raise
+                job.context.log(f"the job {job.handle.job_id} cannot be looked at: {failure.message}")
+                await asyncio.sleep(self._pauses[-1])
+                continue
+            if isinstance(state, JobSucceeded | JobFailed):
+                return state
+            job.context.progress(state.percent, state.message if state.message != said else "")
+            said = state.message
+            least = SHORTEST_PAUSE - (monotonic() - begun)
+            await asyncio.sleep(max(least, min(state.pause_seconds, LONGEST_PAUSE), 0.0))
+
+    async def _called(self, call: Callable[[], Awaitable[T]], context: JobContext[Any]) -> T:
+        """Make a call, repeated while it fails for a passing reason; raise `TaskFailed`."""
+        for pause in (*self._pauses, None):
+            try:
+                return await call()
+            except CallFailed as failure:
+                wait = max(pause or 0.0, failure.after_seconds)
+                if not failure.transient or pause is None or wait > min(LONGEST_PAUSE, context.seconds_left):
+                    raise TaskFailed(failure.kind, str(failure), retryable=failure.transient) from failure
+            await asyncio.sleep(wait)
+        raise AssertionError("the last call returns or raises")
+
+    async def _cancelled(self, job: _Job) -> None:
+        """Cancel a job in a time that a worker which stops has; what is left of it is named in the log."""
+        until = monotonic() + CANCEL_SECONDS  # the time of the ticket itself may be over
+        context = replace(job.context, remaining=lambda: until - monotonic())
+        cancelling = asyncio.create_task(self._called(lambda: job.executor.cancel(context, job.handle), context))
+        about = {"executor": job.executor.name, "job_id": job.handle.job_id, "ticket_id": job.context.ticket_id}
+        while not cancelling.done() and context.seconds_left:
+            with suppress(asyncio.CancelledError):  # a second one, of a worker that stops, changes nothing
+                await asyncio.wait({cancelling}, timeout=context.seconds_left)
+        if not cancelling.done():
+            cancelling.cancel()
+            log.error("job.leaked", **about, reason="it did not answer in time")
+        elif not cancelling.cancelled() and (error := cancelling.exception()) is not None:
+            log.error("job.leaked", **about, reason=type(error).__name__)
+        else:
+            log.info("job.cancelled", **about)
+
+
+def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[Any]:
+    try:
+        parameters = checked_parameters(executor.Parameters, assignment.parameters)
+    except Rejected as refusal:
+        raise TaskFailed(refusal.code, str(refusal), retryable=False) from None
+    task = CONTEXT.get()
+    until = monotonic() + assignment.timeout_ms / 1000
+    wired: dict[str, Any] = {"remaining": lambda: until - monotonic()}
+    if task is not None:
+        wired = {"remaining": lambda: task.seconds_left, "write": task.written.add, "tell": _teller(task)}
+    return JobContext(
+        parameters=parameters,
+        ticket_id=assignment.ticket_id,
+        attempt=assignment.attempt,
+        idempotency_key=f"{assignment.ticket_id}-{assignment.retry_count}",
+        flow_id=assignment.flow_id,
+        plan_id=assignment.plan_id,
+        task_id=assignment.task_id,
+        task_type=TaskType(assignment.task_type or TaskType.EXECUTE),
+        description=assignment.description,
+        correlation_id=assignment.correlation_id,
+        traceparent=assignment.extensions.get("traceparent"),
+        secrets=values_at(assignment.parameters, assignment.secrets),
+        **wired,
+    )
+
+
+def _teller(task: TaskContext) -> Callable[[float | None, str], None]:
+    """Return what takes the progress of a job: the number goes to the platform, the words to the log."""
+
+    def tell(percent: float | None, message: str) -> None:
+        if percent is not None:
+            task.progress(percent)
+        if message:
+            task.log(message)
+
+    return tell
+
+
+def _named(job: _Job) -> JsonObject:
+    """Return how a job is found again by whoever reads the output of its ticket."""
+    named = {"executor": job.executor.name, "id": job.handle.job_id, "adopted": job.handle.adopted}
+    return named | ({"url": job.handle.url} if job.handle.url else {})

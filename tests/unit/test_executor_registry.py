@@ -1,0 +1,108 @@
+"""Executors by name: those of Flow C, those of other packages, their settings, and `flowc doctor executor`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from functions._cli.app import app
+from functions._core.executors.table import EXECUTORS, capability_of, model_of
+from functions._executors.port import capabilities_of
+from functions._executors.registry import OWN, UnknownExecutor, executor_named, executors_named, known_executors
+from functions._executors.settings import ExecutorSettings
+from tests.conftest import ROOT
+from tests.support.documents import blocks
+
+GUIDE = ROOT / "docs" / "guides" / "executors.md"
+TUTORIAL = next(block.text for block in blocks(GUIDE.read_text(encoding="utf-8")) if block.file == "rows.py")
+
+
+@pytest.fixture
+def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the folder of a package that is installed and brings the executor of the guide, and one in our name."""
+    (tmp_path / "rows.py").write_text(TUTORIAL)
+    (tmp_path / "impostor.py").write_text("from rows import RowsExecutor\nclass Http(RowsExecutor): name = 'http'\n")
+    about = tmp_path / "rows-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: rows\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[flowc.executors]\nrows = rows:RowsExecutor\nhttp = impostor:Http\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in ("rows", "impostor"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_executor_is_what_the_table_says_of_it(name: str) -> None:
+    executor = executor_named(name, ExecutorSettings())
+    assert (executor.name, executor.family) == (name, EXECUTORS[name].family)
+    assert executor.task_types == EXECUTORS[name].task_types
+    assert executor.Parameters is model_of(name)
+    assert capability_of(name) in capabilities_of(executor)
+
+
+def test_every_executor_of_the_table_is_there() -> None:
+    assert OWN.keys() == EXECUTORS.keys()
+
+
+def test_another_package_brings_one_by_an_entry_point_and_none_in_a_name_of_ours(brought: Path) -> None:
+    assert brought.exists()
+    assert known_executors() == sorted([*OWN, "rows"])
+    rows, http = executors_named("rows, http,rows", ExecutorSettings())
+    assert type(rows).__module__ == "rows"
+    assert type(http).__module__ == "functions._executors.http"
+    with pytest.raises(UnknownExecutor, match="which is an executor of Flow C"):
+        executor_named("impostor:Http", ExecutorSettings())
+
+
+def test_the_tutorial_has_forty_lines() -> None:
+    assert len([line for line in TUTORIAL.splitlines() if line.strip()]) <= 40
+
+
+@pytest.mark.parametrize("name", ["nothing", "json:dumps", "json:JSONDecoder", "no_such_module:X", "enum:Enum"])
+def test_what_is_no_executor_is_refused(name: str) -> None:
+    with pytest.raises(UnknownExecutor):
+        executor_named(name, ExecutorSettings())
+
+
+def test_settings_are_read_from_variables_and_all_that_are_wrong_are_named() -> None:
+    settings = ExecutorSettings.from_environment(
+        {"WORKER_SANDBOX": "off", "WORKER_COMMANDS": "git, make", "WORKER_NETWORKS": "loopback,private", "OTHER": "1"}
+    )
+    assert (settings.sandbox, settings.commands) == ("off", ("git", "make"))
+    assert settings.networks == {"loopback", "private"}
+    assert ExecutorSettings.from_environment({}).networks == {"public"}
+    with pytest.raises(ValueError, match=r"WORKER_SANDBOX: .*WORKER_NETWORKS: |WORKER_NETWORKS: .*WORKER_SANDBOX: "):
+        ExecutorSettings.from_environment({"WORKER_SANDBOX": "perhaps", "WORKER_NETWORKS": "moon"})
+    assert "hunter2" not in repr(ExecutorSettings.from_environment({"TOKEN": "hunter2"}))
+
+
+def doctor(*arguments: str, **environment: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["doctor", *arguments], env=environment)
+    return result.exit_code, result.output
+
+
+def test_the_doctor_says_whether_an_executor_could_be_used() -> None:
+    status, said = doctor("executor", "http", "--json")
+    assert (status, json.loads(said)["ready"]) == (0, True)
+    status, said = doctor("executor", "command", WORKER_SANDBOX="off", WORKER_COMMANDS="")
+    assert status == 1
+    assert said.startswith("command: not ready\n")
+    assert "missing  programs: allowed: none" in said
+
+
+def test_the_doctor_names_executors_and_refuses_what_is_none(brought: Path) -> None:
+    assert brought.exists()
+    assert doctor("executor", "rows")[0] == 0
+    for arguments, words in (
+        (("executor",), "command, function, http, python, rows"),
+        (("executor", "x"), "there is no executor"),
+        (("sla", "http"), "only an executor has a name"),
+    ):
+        status, said = doctor(*arguments)
+        assert status == 2
+        assert words in " ".join(said.replace("│", " ").split())
