@@ -12,7 +12,8 @@ from functions._core.records.models import Flow
 from functions._core.records.values import Outcome, add_time
 from functions._core.slo import stored
 from functions._core.slo.admission import SERVICE, AdmissionPolicy, FlowFacts
-from functions._core.slo.counting import EPOCH, TICK, page_before
+from functions._core.slo.buckets import EPOCH, TICK
+from functions._core.slo.counting import page_before
 from functions._core.slo.course import CoursePoint, Grouping
 from functions._core.slo.definition import Slo
 from functions._core.slo.freezing import FreezeEvent, FreezePolicy
@@ -143,8 +144,7 @@ def _facts(
 
 
 def _counts(flow: Flow, selectors: Selectors, places: dict[str, int]) -> Counts:
-    numbers = ((places[key], *selectors.flow(key, flow)) for key in selectors.wanting(flow))
-    return tuple((place, bad > 0) for place, total, bad in numbers if total)
+    return tuple((places[key], bad > 0) for key, (_, bad) in selectors.flow(selectors.wanting(flow), flow))
 
 
 async def _blocked(ports: Ports, past: Past, freezes: Sequence[FreezeEvent]) -> tuple[Sequence[Blocked], bool]:
