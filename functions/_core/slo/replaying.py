@@ -12,11 +12,13 @@ from functions._core.records.models import Flow
 from functions._core.records.values import Outcome, add_time
 from functions._core.slo import stored
 from functions._core.slo.admission import SERVICE, AdmissionPolicy, FlowFacts
+from functions._core.slo.blocking import named
 from functions._core.slo.buckets import EPOCH, TICK
 from functions._core.slo.counting import page_before
 from functions._core.slo.course import CoursePoint, Grouping
 from functions._core.slo.definition import Slo
 from functions._core.slo.freezing import FreezeEvent, FreezePolicy
+from functions._core.slo.gate import may_be_blocked
 from functions._core.slo.listing import course_of, newest_freezes
 from functions._core.slo.past import Counts, Past, PastFlow, replayable, window_of
 from functions._core.slo.selecting import Selectors
@@ -161,6 +163,7 @@ async def _blocked(ports: Ports, past: Past, freezes: Sequence[FreezeEvent]) -> 
         except Unreadable:
             continue
         number += len(tickets)
+        tickets = [await named(one, ports.store) if may_be_blocked(one) else one for one in tickets]
         found += await ports.beside(partial(blocked_by, freezes, tickets, of_services))
     return found, len(flows) <= MAX_FLOWS_OF_TICKETS
 
