@@ -86,12 +86,13 @@ def recalculate_budget(
 def budget_lines(one: "JsonObject | None") -> Iterator[str]:
     """Yield the lines about a budget."""
     if one is None:
-        yield "  budget    not calculated yet, or nothing was measured"
+        yield "  budget    not calculated yet: its query finds nothing, or its history is still counted"
         return
     left = one["error_budget_remaining"]
     yield f"  budget    {bar(left)} {percent(left)} is left: {one['status']}"
     number = "" if one["sample_count"] is None else f" of {one['sample_count']}"
-    yield f"  good      {percent(100 * one['sli_value'])}{number}, calculated at {one['calculated_at']}"
+    when = f"calculated at {one['calculated_at']} ({_age(one['calculated_at'])})"
+    yield f"  good      {percent(100 * one['sli_value'])}{number}, {when}"
     rates = [f"{burn['rate']:g} over {_hours(burn['window_hours'])} ({burn['level']})" for burn in one["burn_rates"]]
     if rates:
         yield f"  burns     {', '.join(rates)}"
@@ -112,6 +113,15 @@ async def newest_budget(client: "PlatformClient", slo_id: str) -> "JsonObject | 
         if refusal.code != "unknown_budget":
             raise
         return None
+
+
+def _age(moment: str) -> str:
+    """Return how long ago a moment was: a budget stays while nothing can be measured."""
+    from datetime import UTC, datetime
+
+    from functions._cli.words import passed
+
+    return f"{passed(moment, datetime.now(UTC))} ago"
 
 
 def _hours(hours: float) -> str:

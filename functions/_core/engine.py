@@ -162,9 +162,9 @@ class Engine(Protocol):
     async def recalculate(self, slo_id: str) -> "ErrorBudget":
         """Calculate the budget of an SLO now, and send its events.
 
-        Raises `Rejected`: 404 for an unknown or deleted SLO, 409 (`no_data`) where nothing was measured, and of the
-        server of metrics 502 (`metrics_query_failed`) when it answers with an error, 504 (`metrics_away`) when it does
-        not answer. The last budget stays then.
+        Raises `Rejected`: 404 for an unknown or deleted SLO, 409 (`no_data`) where a query finds nothing, and
+        (`counting`) while the own history is not counted yet; of the server of metrics 502 (`metrics_query_failed`)
+        when it answers with an error, 504 (`metrics_away`) when it does not answer. The last budget stays then.
         """
 
     async def enforce_policies(self, slo_id: str | None = None) -> Sequence["FreezeEvent"]:

@@ -6,6 +6,7 @@ over one store: a budget that another has calculated is not due, and versions de
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -17,6 +18,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.ports import Ports
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.freeze_release import FreezeRelease
+from functions._engine.read_in_turns import ReadInTurns
 from functions._observability.instruments import Instruments
 from functions._observability.logs import log
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:  # imported when there are SLOs
 
 INTERVAL = timedelta(minutes=5)
 """How often budgets are calculated, unless the settings say otherwise."""
+
+COUNTS_ON = timedelta(seconds=10)
+"""How long a round rests in which the history of some SLOs was still counted: the next one counts on."""
 
 Send = Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
 
@@ -51,12 +56,14 @@ class Budgets:
         A process that is not `alone`, as there is a broker, goes no rounds: functions of their own do its work.
         """
         self._ports, self._send, self._subscribed = ports, send, subscribed
+        self._in_turns = replace(ports, key_values=ReadInTurns(ports.key_values))
         self._metrics, self._gauges = instruments.metrics, instruments.gauges
         self.release, self.alone = FreezeRelease(ports, send, partial(fresh_id, chance)), alone
         self.interval = INTERVAL
         self.freezes_moved = 0
         """How often freezes may have changed here; who remembers some reads them again."""
         self._next: datetime | None = None
+        self._counting = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -96,6 +103,8 @@ class Budgets:
     async def tick(self) -> None:
         """Calculate what is due, and enforce the policies."""
         await self.calculate()
+        if self._counting:
+            self._next = self._ports.clock.now() + min(COUNTS_ON, self.interval)
         await self.enforce()
 
     async def _any(self, space: str) -> bool:
@@ -107,6 +116,7 @@ class Budgets:
 
     async def calculate(self) -> None:
         """Calculate the budgets that are due."""
+        self._counting = False
         if not await self._any("slos"):
             self._gauges.keep({})
             return
@@ -115,12 +125,13 @@ class Budgets:
 
         tell = self._tell_budget if self._wanted("sla.budget.updated") or self._wanted("sla.slo.violated") else None
         seconds = partial(self._metrics.time, "sla_calculation_duration_seconds")
-        done = await calculate_budgets(self._ports, tell, self._failed, interval=self.interval, seconds=seconds)
+        done = await calculate_budgets(self._in_turns, tell, self._failed, interval=self.interval, seconds=seconds)
+        self._counting = done.results["counting"] > 0
         for status, number in done.results.items():
             self._metrics.count("sla_calculations_total", status, by=number)
         for severity in severities_of(done.violations):
             self._metrics.count("sla_slo_violations_total", severity)
-        self._gauges.keep(await gauges_of(done, self._ports.key_values))
+        self._gauges.keep(await gauges_of(done, self._in_turns.key_values))
 
     async def recalculate(self, slo_id: str) -> "ErrorBudget":
         """See `Engine.recalculate`."""
@@ -136,7 +147,7 @@ class Budgets:
         from functions._engine.wiring_slo import enforce_freezes
 
         try:
-            changed = await enforce_freezes(self._ports, slo_id, self._tell_freeze)
+            changed = await enforce_freezes(self._in_turns, slo_id, self._tell_freeze)
         finally:
             self.freezes_moved += 1
         self._count(changed)

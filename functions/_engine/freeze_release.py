@@ -13,7 +13,7 @@ from functions._core.ports import Ports
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.rules import TICKETS_PER_EVENT
-from functions._core.slo.gate import blocked
+from functions._core.slo.blocking import blocked
 from functions._observability.logs import log
 
 PAGE, PAGES = 200, 10
@@ -51,7 +51,7 @@ class FreezeRelease:
         for _ in range(PAGES):
             tickets, cursor = await self._ports.views.find_tickets(filters, cursor, PAGE)
             waiting = [ticket for ticket in tickets if ticket.waiting is Waiting.FREEZE]
-            held_back = await blocked(waiting, self._ports.budget_gate)
+            held_back = await blocked(waiting, self._ports)
             free = [ticket for ticket in waiting if ticket.ticket_id not in held_back]
             await self._send(tuple(self._ready(some) for some in _by_flow(free)))
             released += len(free)

@@ -268,7 +268,11 @@ SLO_LABELS = {"slo_id": OPEN, "service_name": OPEN, "slo_type": OPEN}
 SCOPES = ("GLOBAL", "NAMESPACE", "SERVICE")
 
 BUDGETS = (
-    counter("sla_calculations_total", "Calculations of error budgets", status=("success", "no_data", "error")),
+    counter(
+        "sla_calculations_total",
+        "Calculations of error budgets",
+        status=("success", "no_data", "counting", "error"),
+    ),
     seconds("sla_calculation_duration_seconds", "Calculation of one error budget", (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)),
     gauge("sla_budget_remaining_percent", "What is left of an error budget", "%", **SLO_LABELS),
     gauge("sla_budget_consumed_percent", "What is used of an error budget", "%", **SLO_LABELS),

@@ -21,7 +21,7 @@ from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
 from functions.api.slo_changes import AfterId, Days, Service, Since, Until, later_if_not_now, page_of, span_of
 from functions.api.slo_forms import BudgetCourse, BudgetPage, BudgetSummary, BurnRateView, summary_of
-from functions.api.slo_measuring import measured, measured_budget
+from functions.api.slo_measuring import measured, measured_budget, still_counting
 from functions.api.slos import enabled_slo, slo_of
 
 router = Routes(prefix="/api/v1/budgets", tags=["budgets"])
@@ -62,12 +62,16 @@ async def get_budget(
     *,
     use_cache: Annotated[bool, Query(description="False: measured now; nothing of it is stored")] = True,
 ) -> ErrorBudget:
-    """Return the newest budget of an SLO: 404 `unknown_budget` before the first calculation."""
+    """Return the newest budget of an SLO: 404 `unknown_budget` before the first calculation.
+
+    Where that waits for the history, which is still counted, the answer says how far it is.
+    """
     if not use_cache:
         return await measured_budget(services, await enabled_slo(services, slo_id))
     slo = await slo_of(services, slo_id)
     state, _ = await stored.budget_state(services.ports.key_values, slo.slo_id)
     if state is None:
+        await still_counting(services, slo)
         raise not_found("budget", slo_id)
     return state.budget
 
@@ -76,7 +80,10 @@ async def get_budget(
 async def recalculate_budget(
     services: Services, request: Request, slo_id: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
 ) -> ErrorBudget:
-    """Calculate a budget now, store it, and freeze or free what it should. 409 `no_data` where nothing was measured."""
+    """Calculate a budget now, store it, and freeze or free what it should.
+
+    409 `no_data` where a query finds nothing, `counting` while the history is counted: the last budget stays.
+    """
     slo = await enabled_slo(services, slo_id)
     await record(services, "recalculate_budget", slo.slo_id, who=acting(request, requested_by), why=why)
     budget = await services.engine.recalculate(slo.slo_id)
@@ -118,7 +125,10 @@ async def get_burn_rate(
     slo_id: str,
     window_hours: Annotated[int, Query(ge=1, le=LONGEST_BURN_HOURS, description="Length of the window, in hours")] = 1,
 ) -> BurnRateView:
-    """Return how fast a budget burned over a window that ends now, measured now. 409 `no_data` for an empty window."""
+    """Return how fast a budget burned over a window that ends now, measured now.
+
+    409 `no_data` where a query finds nothing, `counting` while the history is not counted so far back.
+    """
     slo = await enabled_slo(services, slo_id)
     now = services.ports.clock.now()
     found = await measured(services, slo, hours=window_hours, now=now)

@@ -160,7 +160,10 @@ async def delete_slo(
 
 @router.post("/{slo_id}/test", responses=problems(404, 409, 422, 502, 503, 504))
 async def test_slo(services: Services, slo_id: str) -> SloTest:
-    """Measure an SLO over its window now, and store nothing. 409 `no_data` where nothing was measured."""
+    """Measure an SLO over its window now, and store nothing.
+
+    409 `no_data` where a query finds nothing, `counting` while the history is not counted so far back.
+    """
     slo = await slo_of(services, slo_id)
     now = services.ports.clock.now()
     found_now = await measured(services, slo, hours=24 * slo.window_days, now=now)

@@ -21,6 +21,7 @@ from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from functions._core.records.worker import Worker
 from functions._core.slo import stored
+from functions._core.slo.blocking import named
 from functions._core.slo.gate import freeze_of, namespaces_for
 from functions.api.documents import problems
 from functions.api.refused_reports import last_refused
@@ -124,6 +125,7 @@ async def _with_freeze(services: ApiServices, explanation: Explanation, ticket: 
         return explanation
     entries = services.ports.key_values
     freezes = await stored.active_freezes(entries)
+    ticket = await named(ticket, services.ports.store) if freezes else ticket
     of_services = await namespaces_for([ticket], freezes, services.ports.budget_gate)
     holding = [one for one in freezes if freeze_of(ticket, [one], of_services) is not None]
     policy = await stored.policy(entries, holding[0].policy_id) if holding else None

@@ -18,7 +18,7 @@ from functions._core.placement.turns import turns_of
 from functions._core.ports import Ports
 from functions._core.records.models import Ticket
 from functions._core.records.worker import Answer
-from functions._core.slo.gate import blocked
+from functions._core.slo.blocking import blocked
 
 
 async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> AnyOutcome:
@@ -28,7 +28,7 @@ async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> An
     crowded: list[Ticket] = []
     named = (ticket for ticket_id, ticket in context.tickets.items() if ticket_id in event.candidates)
     tickets = sorted(filter(waits_for_worker, named), key=attrgetter("order"))
-    frozen = await blocked(tickets, ports.budget_gate)
+    frozen = await blocked(tickets, ports)
     for ticket in tickets:
         ticket_id = ticket.ticket_id
         if ticket_id in frozen:

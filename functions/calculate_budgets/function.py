@@ -2,7 +2,8 @@
 
 Consumes clock.ticked. Emits sla.budget.updated and sla.slo.violated, stored before they are told: what a crash leaves
 untold the next tick tells, with the same ids.
-Gives up on an SLO that cannot be measured until the next tick: its last budget stays, and the failure is counted.
+Gives up on an SLO that cannot be measured until the next tick: its last budget stays, and the failure is counted. So
+it is with one whose history is still counted; a tick counts on for a few seconds, then the next one does.
 """
 
 import asyncio
@@ -13,14 +14,18 @@ from typing import NamedTuple
 
 from functions._core.errors import Rejected
 from functions._core.ports import Ports
+from functions._core.records.values import format_time
 from functions._core.slo.budget import DEFAULT_THRESHOLDS, ErrorBudget, Thresholds
 from functions._core.slo.calculating import Calculation, calculated, tell_done
 from functions._core.slo.definition import Slo
-from functions._core.slo.indicator import MetricsAway, OwnHistory, histories_of
+from functions._core.slo.indicator import MetricsAway, NoData, OwnHistory, StillCounting, histories_of
 from functions._core.slo.stored import BudgetState, budget_state, budget_states, slo, slos
 
 AT_ONCE = 16
 """SLOs that are calculated side by side."""
+
+COUNTING_SECONDS = 10.0
+"""For how long a tick counts on in the history for new SLOs: a function of AWS has 30 s."""
 
 EARLY = 0.1
 """The part of the interval by which a budget may be younger and is calculated again: ticks are not exact."""
@@ -42,7 +47,7 @@ class Calculated(NamedTuple):
     violations: Sequence[ErrorBudget]
     """The budgets that were found spent here, and were not before."""
     results: Mapping[str, int]
-    """How many SLOs were calculated (`success`), had no data (`no_data`), or failed (`error`)."""
+    """How many were calculated (`success`), had no data (`no_data`), are still counted (`counting`), or failed."""
 
 
 async def calculate_budgets(
@@ -64,32 +69,72 @@ async def calculate_budgets(
     enabled = [one for one in known if one.enabled]
     await _tell_left(ports, enabled, states, tell)
     due = [one for one in enabled if _is_due(states.get(one.slo_id), now, interval)]
-    histories = await histories_of(due, ports, now)
-    slots, results = asyncio.Semaphore(AT_ONCE), Counter({"success": 0, "no_data": 0, "error": 0})
-
-    async def one(which: Slo) -> Calculation | None:
-        async with slots:
-            begun = asyncio.get_running_loop().time()
-            try:
-                done = await _one(ports, which, now, histories, thresholds, tell)
-            except Exception as error:  # noqa: BLE001 one that fails stops no other
-                failed(which, error)
-                results["error"] += 1
-                return None
-            seconds(asyncio.get_running_loop().time() - begun)
-            results["success" if done is not None else "no_data"] += 1
-            return done
-
-    found = [done for done in await asyncio.gather(*map(one, due)) if done is not None]
+    round_ = _Round(ports, now, thresholds, tell, failed, seconds)
+    await round_.calculate(due)
     budgets = {which.slo_id: states[which.slo_id][0].budget for which in enabled if which.slo_id in states}
-    budgets |= {done.budget.slo_id: done.budget for done in found}
-    return Calculated(known, budgets, [done.budget for done in found if done.new and done.violation], results)
+    budgets |= {done.budget.slo_id: done.budget for done in round_.found}
+    violations = [done.budget for done in round_.found if done.new and done.violation]
+    return Calculated(known, budgets, violations, round_.results)
+
+
+class _Round:
+    """One round of calculations."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        now: datetime,
+        thresholds: Thresholds,
+        tell: Tell | None,
+        failed: Failed,
+        seconds: Callable[[float], None],
+    ) -> None:
+        self._ports, self._now, self._thresholds, self._tell = ports, now, thresholds, tell
+        self._failed, self._seconds = failed, seconds
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self.found: list[Calculation] = []
+        self.results = Counter({"success": 0, "no_data": 0, "counting": 0, "error": 0})
+
+    async def calculate(self, due: Sequence[Slo]) -> None:
+        """Calculate the budgets of SLOs, first those whose history is counted."""
+        time = asyncio.get_running_loop().time
+        until = time() + COUNTING_SECONDS
+        counting = await self._all(due, await histories_of(due, self._ports, self._now))
+        if counting and time() < until:
+            more = await histories_of(counting, self._ports, self._now, lambda: time() < until)
+            counting = await self._all(counting, more)
+        self.results["counting"] = len(counting)
+
+    async def _all(self, slos: Sequence[Slo], histories: Mapping[str, OwnHistory]) -> Sequence[Slo]:
+        """Calculate the budgets of SLOs, return those whose history is still counted."""
+        done = await asyncio.gather(*(self._one(which, histories) for which in slos))
+        return [which for which, is_done in zip(slos, done, strict=True) if not is_done]
+
+    async def _one(self, which: Slo, histories: Mapping[str, OwnHistory]) -> bool:
+        time = asyncio.get_running_loop().time
+        async with self._slots:
+            begun = time()
+            try:
+                done = await _one(self._ports, which, self._now, histories, self._thresholds, self._tell)
+            except StillCounting:
+                return False
+            except Exception as error:  # noqa: BLE001 one that fails stops no other
+                self._failed(which, error)
+                self.results["no_data" if isinstance(error, NoData) else "error"] += 1
+                return True
+            self._seconds(time() - begun)
+        self.found.append(done)
+        self.results["success"] += 1
+        return True
 
 
 async def recalculate(
     ports: Ports, slo_id: str, tell: Tell | None, thresholds: Thresholds = DEFAULT_THRESHOLDS
 ) -> tuple[Slo, Calculation]:
-    """Calculate the budget of one SLO now, and `tell` it; see `Engine.recalculate`."""
+    """Calculate the budget of one SLO now, and `tell` it; see `Engine.recalculate`.
+
+    Raises `Rejected`, which says of when the last budget is where that stays.
+    """
     found, now = await slo(ports.key_values, slo_id), ports.clock.now()
     if found is None or not found.enabled:
         raise Rejected(f"there is no SLO {slo_id}", code="unknown_slo", status=404)
@@ -99,10 +144,10 @@ async def recalculate(
     try:
         done = await _one(ports, found, now, await histories_of([found], ports, now), thresholds, tell)
     except MetricsAway as away:
-        raise Rejected(f"the server of metrics does not answer: {away}", code="metrics_away", status=504) from away
-    if done is None:
-        text = f"nothing was measured for SLO {found.name!r} in its window: the last budget stays"
-        raise Rejected(text, code="no_data", status=409)
+        text = f"the server of metrics does not answer: {away}; {_last(state, now)}"
+        raise Rejected(text, code="metrics_away", status=504) from away
+    except (NoData, StillCounting) as nothing:
+        raise Rejected(f"{nothing}; {_last(state, now)}", code=nothing.code, status=nothing.status) from nothing
     return found, done
 
 
@@ -113,9 +158,9 @@ async def _one(
     histories: Mapping[str, OwnHistory],
     thresholds: Thresholds,
     tell: Tell | None,
-) -> Calculation | None:
+) -> Calculation:
     done = await calculated(which, ports, now, histories, thresholds, told=tell is None)
-    if done is not None and done.new and tell is not None:
+    if done.new and tell is not None:
         await tell(which, done)
         await tell_done(ports, done)
     return done
@@ -131,6 +176,14 @@ async def _tell_left(
             left = Calculation(state, version)
             await tell(one, left)
             await tell_done(ports, left)
+
+
+def _last(state: BudgetState | None, now: datetime) -> str:
+    """Return which budget stays, as the end of a sentence."""
+    if state is None:
+        return "there is no budget yet"
+    minutes = (now - state.budget.calculated_at) // timedelta(minutes=1)
+    return f"the last budget stays, that of {format_time(state.budget.calculated_at)} ({minutes} min ago)"
 
 
 def _is_due(known: tuple[BudgetState, int] | None, now: datetime, interval: timedelta) -> bool:

@@ -23,7 +23,7 @@ from functions._core.ports import Ports
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.records.worker import Candidate, Refusal, Worker
-from functions._core.slo.gate import blocked
+from functions._core.slo.blocking import blocked
 
 OF_A_BATCH = timedelta(minutes=1)
 """Longer than C3 takes for one event."""
@@ -59,7 +59,7 @@ async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -
     waiting: dict[str, Waiting] = {}
     refusals: dict[str, tuple[Refusal, ...]] = {}
     tickets = sorted(filter(may_look_for_worker, among), key=attrgetter("order"))
-    frozen = await blocked(tickets, ports.budget_gate)
+    frozen = await blocked(tickets, ports)
     for ticket in tickets:
         if ticket.ticket_id in frozen:
             continue

@@ -44,7 +44,7 @@ from functions._core.records.models import Reason, Ticket
 from functions._core.records.set_aside import UnreadableRecord
 from functions._core.records.values import FlowStatus, ReportStatus, TicketStatus
 from functions._core.rules import LARGE_STEP
-from functions._core.slo.gate import blocked
+from functions._core.slo.blocking import blocked
 
 OFFER_LEASE = timedelta(seconds=5)
 """A waiting ticket that was offered a slot is not offered another one for this long."""
@@ -213,7 +213,7 @@ async def _with_worker(order: AnyCommand, context: Context, ports: Ports) -> Any
     worker = await ports.registry.worker(order.worker_id) if isinstance(order, commands.ClaimRequest) else None
     ticket, limits = context.tickets.get(order.target), context.rules.in_flight
     pending = ticket is not None and ticket.status is TicketStatus.PENDING
-    if ticket and pending and (why := (await blocked((ticket,), ports.budget_gate)).get(ticket.ticket_id)):
+    if ticket and pending and (why := (await blocked((ticket,), ports)).get(ticket.ticket_id)):
         raise Rejected(f"ticket {ticket.task_id} cannot begin: {why.message}", code=why.code, status=409)
     if limits and ticket and isinstance(order, commands.ClaimRequest):
         begins = claimable(context.flow, ticket, order, worker)

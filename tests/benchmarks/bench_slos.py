@@ -1,8 +1,10 @@
 """SLOs: what it takes to recalculate a thousand of them over a history of a million tickets, on SQLite."""
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,18 @@ from functions._adapters.sql.sqlite import SqliteStore
 from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
-from functions._core.slo.counting import own_history
-from functions._core.slo.definition import Slo
 from functions._core.slo.stored import budgets
-from functions.calculate_budgets.function import calculate_budgets
+from functions._engine.budgets import COUNTS_ON
+from functions._engine.keyed_executor import HeavyWork
+from functions.calculate_budgets.function import Calculated, calculate_budgets
 from tests.support.builders import make_flow, make_step, make_ticket, seconds
 from tests.support.clocks import HandClock
 from tests.support.slo_history import NOW, ports_of, slo
 from tests.support.slo_history import stored as put
+from tests.support.turns import measured_turns
 
-FLOWS, TICKETS, SLOS = 25_000, 40, 1_000
+FLOWS = int(os.environ.get("BENCH_FLOWS", "25000"))
+TICKETS, SLOS = 40, 1_000
 SINCE_LAST = 500
 """Flows that end between two calculations: 100 a minute."""
 
@@ -82,43 +86,46 @@ async def fill(store: SqliteStore, first: int, ends: Sequence[timedelta]) -> Non
         await asyncio.gather(*(store.stores.store.commit(step(number, ago)) for number, ago in few))
 
 
-async def counted(ports: Ports, slos: Sequence[Slo], now: Any) -> int:
-    """Count the history as ticks do; return how many of them it took."""
-    wanted = [one.sli_query.history for one in slos if one.sli_query.history is not None]
-    looks = 0
+async def tick(ports: Ports) -> Calculated:
+    return await calculate_budgets(ports, None, lambda which, error: print(which.slo_id, error), interval=seconds(300))
+
+
+async def counted(ports: Ports, clock: HandClock) -> int:
+    """Calculate until the history is counted and all budgets are there; return how many ticks that took."""
+    ticks = 0
     while True:
-        looks += 1
-        found = await own_history(ports, wanted, now)
-        target = (now - timedelta(days=90)).timestamp() * 1000 + 3_600_000
-        if all(one.complete and one.hours.since <= target for one in found.values()):
-            return looks
+        ticks += 1
+        done = await tick(ports)
+        if not done.results["counting"]:
+            return ticks
+        clock.move(COUNTS_ON.total_seconds())
 
 
 @pytest.mark.timeout(3600)
 async def test_a_thousand_slos_are_recalculated_in_seconds_over_a_million_tickets(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path / "flowc.db")
-    ports, clock = ports_of(store.stores)
-    assert isinstance(clock, HandClock)
+    plain, clock = ports_of(store.stores)
+    ports = replace(plain, beside=HeavyWork(threads=True).run)  # as one machine has it
     try:
         await fill(store, 1, [SPAN * number / FLOWS + timedelta(minutes=2) for number in range(FLOWS)])
         slos = [slo(f"slo-{number}", query) for number, query in enumerate(queries())]
         await put(ports, *slos)
-        begun = time.process_time()
-        looks = await counted(ports, slos, clock.now())
-        first = time.process_time() - begun
+        begun, wall = time.process_time(), time.perf_counter()
+        with measured_turns() as turns:
+            ticks = await counted(ports, clock)
+        first, first_wall = time.process_time() - begun, time.perf_counter() - wall
         clock.move(300)
         await fill(store, FLOWS + 1, [seconds(-290 * number / SINCE_LAST) for number in range(SINCE_LAST)])
         begun, wall = time.process_time(), time.perf_counter()
-        done = await calculate_budgets(
-            ports, None, lambda which, error: print(which.slo_id, error), interval=seconds(300)
-        )
+        done = await tick(ports)
         again, wall = time.process_time() - begun, time.perf_counter() - wall
-        assert done.results == {"success": SLOS, "no_data": 0, "error": 0}
+        assert done.results == {"success": SLOS, "no_data": 0, "counting": 0, "error": 0}
         assert len(await budgets(ports.key_values)) == SLOS
     finally:
         await store.close()
     print(
-        f"\n{SLOS} SLOs over {FLOWS * TICKETS} tickets: counted the first time in {looks} ticks, {first:.1f} s of CPU; "
+        f"\n{SLOS} SLOs over {FLOWS * TICKETS} tickets: all budgets were there after {ticks} ticks, {first:.1f} s CPU, "
+        f"{first_wall:.1f} s, the longest turn {1000 * turns.longest:.0f} ms; "
         f"recalculated with {SINCE_LAST} flows more in {again:.2f} s of CPU, {wall:.2f} s"
     )
-    assert again < BOUND_S
+    assert max(again, wall) < BOUND_S

@@ -49,6 +49,16 @@ async def get(api: Api, path: str) -> Any:
     return answer.json()
 
 
+async def test_while_its_history_is_counted_an_slo_has_no_budget_and_the_answer_says_how_far_it_is(api: Api) -> None:
+    slo = await an_slo(api, window_days=7, sli_query={"history": {"measure": "flow_success"}})
+    path = f"{BUDGETS}/{slo.slo_id}"
+    problem = problem_of(await api.client.get(path), 404, "unknown_budget")
+    assert "is still counted: of its last 7d what ended since 20" in problem["detail"]
+    found = await api.client.post(f"{path}/recalculate", headers=JSON)
+    assert (found.json()["sample_count"], found.json()["error_budget_remaining"]) == (0, 100)
+    assert (await get(api, f"/{slo.slo_id}"))["status"] == "HEALTHY"
+
+
 async def test_the_newest_budget_is_returned_and_there_is_none_before_the_first(api: Api) -> None:
     slo = await an_slo(api)
     problem_of(await api.client.get(f"{BUDGETS}/{slo.slo_id}"), 404, "unknown_budget")

@@ -72,6 +72,27 @@ async def test_a_deployment_waits_for_the_end_of_a_freeze_and_then_goes_on(api: 
     assert 'flowc_held_back_total{limit="freeze"} 1' in api.world.platform.metrics.text().decode()
 
 
+async def test_a_deployment_whose_service_another_task_names_waits_for_the_end_of_its_freeze(api: Api) -> None:
+    entries, clock = api.world.ports.key_values, api.world.ports.clock
+    named = {"where": {"service": "checkout"}, "other": "search"}
+    api.world.workers.behave = lambda _assignment: {"status": "COMPLETED", "output": named}
+    freeze = await freeze_checkout(entries, clock.now())
+    tasks = [
+        task(name, "plan", task_type="DEPLOY", parameters={"service": {"$output": "plan", "path": path}})
+        for name, path in (("deploy", "/where/service"), ("elsewhere", "/other"))
+    ]
+    flow_id = await api.world.submit(decision(task("plan"), *tasks))
+    held = await api.world.ticket(flow_id, lambda ticket: ticket.waiting is Waiting.FREEZE, "is held back")
+    other = await api.world.ticket(flow_id, lambda one: one.task_id == "elsewhere" and not one.live, "is done")
+    assert (held.task_id, other.status) == ("deploy", TicketStatus.COMPLETED)
+    assert "service checkout is frozen since" in await text_of(api, held.ticket_id)
+    claim = ClaimRequest(flow_id=flow_id, ticket_id=held.ticket_id, worker_id="w9")
+    with pytest.raises(Rejected, match="frozen since"):
+        await api.world.platform.order(claim)
+    await unfreeze(entries, freeze, clock.now())
+    assert (await api.world.ended(flow_id)).status is FlowStatus.COMPLETED
+
+
 async def test_the_end_of_a_freeze_by_a_person_lets_its_tickets_go_on_at_once(tmp_path: Path) -> None:
     async with running_api(tmp_path) as api:  # a minute until the next look by itself
         await api.world.register()

@@ -11,9 +11,14 @@ import pytest
 
 from functions._core.records.record import encode
 from functions._core.slo import stored
-from functions._core.slo.budget import BudgetStatus
-from functions._core.slo.stored import BudgetHour, BudgetPoint, hour_key
+from functions._core.slo.admission import MAX_POLICIES, AdmissionPolicy
+from functions._core.slo.budget import BudgetStatus, Indicator, budget_of
+from functions._core.slo.calculating import VIOLATIONS
+from functions._core.slo.definition import MAX_SLOS
+from functions._core.slo.stored import BudgetHour, BudgetPoint, BudgetState, hour_key
+from functions._engine.budget_gate import RememberedGate
 from tests.integration.test_attacks import BODIES, KEY, Target, attacked
+from tests.support.slo_history import slo
 from tests.support.slos import FORM, POLICY, freeze_of, put_freeze
 
 SLOS, BUDGETS, POLICIES, GATE = "/api/v1/slos", "/api/v1/budgets", "/api/v1/policies", "/api/v1/freeze-status"
@@ -159,6 +164,68 @@ async def test_very_many_freezes_are_looked_through_in_short_turns(tmp_path: Pat
 
 def _ago(now: datetime, number: int) -> datetime:
     return now - timedelta(seconds=2 * number + 10)
+
+
+LABELS_OF_ALL = {f"label-{number:02d}": "v" * 100 for number in range(16)}
+
+
+async def full_admission(target: Target) -> None:
+    """Store as many SLOs, budgets and admission policies as there may be, each of them large."""
+    entries, now = target.at.running.ports.key_values, target.at.running.ports.clock.now()
+    moments = tuple(now - timedelta(minutes=number) for number in reversed(range(VIOLATIONS)))
+    windows = {hours: Indicator(0.9) for hours in (0.083333, 0.5, 1.0, 2.0, 6.0, 24.0, 72.0)}
+    large = slo(
+        labels=LABELS_OF_ALL,
+        description="d" * 2000,
+        metadata={"text": "m" * 8000},
+        sli_query={"query": "up" + " " * 3990},
+    )
+    for number in range(MAX_SLOS):
+        one = large.but(slo_id=f"slo-{number:04d}", name=f"slo {number}", service_name=f"service-{number % 9}")
+        await stored.put_new(entries, one)
+        budget = budget_of(one, now, f"b-{number}", Indicator(1 - number / 10 / MAX_SLOS), windows)
+        await stored.put_budget(entries, BudgetState(budget=budget, violations=moments, told=True), 0)
+    ids = tuple(f"slo-{number:04d}" for number in range(200))
+    for number in range(MAX_POLICIES):
+        selector = {"slo_ids": ids} if number % 3 == 0 else {"labels": LABELS_OF_ALL} if number % 3 == 1 else {}
+        form = {"name": f"p-{number:03d}", "action": "HOLD", "slo_selector": selector, "statuses": ["EXHAUSTED"]}
+        policy = AdmissionPolicy.model_validate({**form, "created_at": now, "updated_at": now})
+        await stored.put_admission_policy(entries, policy)
+
+
+async def test_as_much_admission_as_there_may_be_is_looked_at_in_short_turns(tmp_path: Path) -> None:
+    async with attacked(tmp_path) as target:
+        await full_admission(target)
+        gate = target.at.running.ports.budget_gate
+        for turn in range(3):
+            gate.forget()
+            answers = [target.ticket(f"t-{turn}-{number}") for number in range(8)]
+            await asyncio.gather(*answers)
+            state = await gate.admission()
+            assert state is not None
+            assert (len(state.policies), len(state.slos), len(state.budgets)) == (MAX_POLICIES, MAX_SLOS, MAX_SLOS)
+
+
+async def test_those_who_ask_at_once_wait_for_one_look(tmp_path: Path) -> None:
+    async with attacked(tmp_path) as target:
+        await full_admission(target)
+        entries, clock = target.at.running.ports.key_values, target.at.running.ports.clock
+        pages: list[str] = []
+
+        class Watched:
+            """Key values that tell which spaces are read."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(entries, name)
+
+            async def page(self, space: str, after: str | None, limit: int) -> Any:
+                pages.append(space)
+                return await entries.page(space, after, limit)
+
+        gate = RememberedGate(Watched(), clock)
+        first, *others = await asyncio.gather(*(gate.admission() for _ in range(16)))
+        assert all(one is first for one in others)
+        assert pages.count("slos") == MAX_SLOS // stored.PAGE + 1
 
 
 async def test_wrong_roles_change_nothing(tmp_path: Path) -> None:

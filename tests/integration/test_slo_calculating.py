@@ -11,21 +11,24 @@ import pytest
 from functions._adapters.sql.postgres import PostgresStore
 from functions._core.errors import Rejected, Unavailable
 from functions._core.ports import Ports
-from functions._core.slo import stored
+from functions._core.slo import counting, stored
 from functions._core.slo.budget import BudgetStatus, Indicator, budget_of
 from functions._core.slo.calculating import VIOLATIONS, Calculation, calculate, forecast
 from functions._core.slo.course import Grouping
 from functions._core.slo.definition import Aggregation, Slo
+from functions._core.slo.enforcing import enforce
 from functions._core.slo.events import budget_events
 from functions._core.slo.indicator import indicator, window_text
 from functions._core.slo.listing import course_of
+from functions.calculate_budgets import function
 from functions.calculate_budgets.function import Calculated, calculate_budgets, recalculate
 from tests.support.builders import seconds
 from tests.support.clocks import HandClock
-from tests.support.slo_history import NOW, ended_flow, ports_of, slo
+from tests.support.slo_history import NOW, ended_flow, policy, ports_of, slo
 from tests.support.slo_history import stored as put
 
 INTERVAL = timedelta(minutes=5)
+OTHER = slo(history={"measure": "sla_met"})
 QUERY = {"query": "sum(rate(good[{{window}}])) / sum(rate(all[{{window}}]))"}
 
 
@@ -93,7 +96,6 @@ async def test_nine_steps_make_one_budget_with_its_course(both: Both) -> None:
     await spent(store)
     await put(ports, slo())
     budget = await calculate(slo(), ports)
-    assert budget is not None
     assert (budget.sli_value, budget.sample_count) == (0.7, 10)
     assert (budget.error_budget_total, budget.error_budget_consumed, budget.error_budget_remaining) == (10, 300, 0)
     assert (budget.status, budget.violations_count) == (BudgetStatus.EXHAUSTED, 1)
@@ -104,21 +106,69 @@ async def test_nine_steps_make_one_budget_with_its_course(both: Both) -> None:
     assert (point.at, point.remaining) == (NOW, 0)
 
 
-async def test_without_data_the_last_budget_stays(both: Both) -> None:
+async def test_a_window_of_the_own_history_without_ends_has_a_full_budget_and_ends_the_freeze(both: Both) -> None:
     ports, _, clock, store = both
-    await put(ports, slo(window_days=1))
-    assert await calculate(slo(window_days=1), ports) is None
-    assert await stored.budgets(ports.key_values) == []
+    await put(ports, slo(window_days=1), policy())
+    new = await calculate(slo(window_days=1), ports)
+    assert (new.error_budget_remaining, new.sample_count, new.status) == (100, 0, BudgetStatus.HEALTHY)
     clock.move(300)
     await ended_flow(store.stores, 1, clock.now(), "FAILED")
-    first = await calculate(slo(window_days=1), ports)
-    assert first is not None
+    spent_one = await calculate(slo(window_days=1), ports)
+    assert (spent_one.error_budget_remaining, spent_one.sample_count) == (0, 1)
+    [freeze] = await enforce(ports)
+    assert freeze.active
     clock.move(3 * 86_400)
-    assert await calculate(slo(window_days=1), ports) is None
-    assert await stored.budgets(ports.key_values) == [first]
-    with pytest.raises(Rejected, match="nothing was measured") as refused:
+    over = await calculate(slo(window_days=1), ports)
+    assert (over.error_budget_remaining, over.sample_count, over.violations_count) == (100, 0, 0)
+    assert {burn.rate for burn in over.burn_rates if burn.window_hours < 72} == {0}
+    [ended] = await enforce(ports)
+    assert (ended.event_id, ended.active, ended.resolved_by) == (freeze.event_id, False, "budget")
+
+
+async def test_while_the_history_is_counted_for_the_first_time_no_budget_is_told_or_stored(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports, _, clock, store = both
+    monkeypatch.setattr(counting, "LOOKED_AT", 4)
+    monkeypatch.setattr(counting, "PAGE", 3)
+    monkeypatch.setattr(function, "COUNTING_SECONDS", 0.0)
+    for number in range(20):  # the errors are the oldest ones: what is counted first is all good
+        outcome = "FAILED" if number > 16 else "COMPLETED"
+        await ended_flow(store.stores, number, NOW - seconds(100 + 3600 * number), outcome)
+    await put(ports, slo(), slo("short", window_days=1, sli_query=QUERY))
+    ports = replace(ports, metrics_server=Server(0.99))
+    told = Told()
+    done = await tick(ports, told)
+    assert done.results == {"success": 1, "no_data": 0, "counting": 1, "error": 0}
+    assert [one.slo_id for one in await stored.budgets(ports.key_values)] == ["short"]
+    with pytest.raises(Rejected, match=r"what ended since 2025-03-01T.* is; there is no budget yet") as refused:
         await recalculate(ports, "s", None)
-    assert (refused.value.code, refused.value.status) == ("no_data", 409)
+    assert (refused.value.code, refused.value.status) == ("counting", 409)
+    ticks = 0
+    while (done := await tick(ports, told)).results["counting"]:
+        ticks += 1
+        assert ticks < 9
+    assert ticks > 0
+    [budget] = [one for one in await stored.budgets(ports.key_values) if one.slo_id == "s"]
+    assert (budget.sample_count, budget.sli_value, budget.status) == (20, 0.85, BudgetStatus.EXHAUSTED)
+    # Another query is counted from now on: the budget of the one before stays, and is said to be old.
+    await stored.changed_slo(ports.key_values, "s", lambda one: one.but(sli_query=OTHER.sli_query))
+    clock.move(600)
+    with pytest.raises(Rejected, match=r"the last budget stays, that of .* \(10 min ago\)"):
+        await recalculate(ports, "s", None)
+    assert budget in await stored.budgets(ports.key_values)
+
+
+async def test_a_tick_counts_on_while_there_is_time(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports, _, _, store = both
+    monkeypatch.setattr(counting, "LOOKED_AT", 4)
+    monkeypatch.setattr(counting, "PAGE", 3)
+    for number in range(30):
+        await ended_flow(store.stores, number, NOW - seconds(100 + 3600 * number))
+    await put(ports, slo())
+    done = await tick(ports, None)
+    assert done.results == {"success": 1, "no_data": 0, "counting": 0, "error": 0}
+    assert done.budgets["s"].sample_count == 30
 
 
 async def test_a_server_of_metrics_gives_shares_for_each_window_and_its_trouble_leaves_the_last_budget(
@@ -147,6 +197,7 @@ async def test_a_server_of_metrics_gives_shares_for_each_window_and_its_trouble_
         assert refused.value.status == status
         assert (await tick(ports, None)).results == {
             "success": 0,
+            "counting": 0,
             "no_data": answer is None,
             "error": answer is not None,
         }
@@ -158,7 +209,6 @@ async def test_an_error_rate_is_turned_round_and_a_query_without_a_window_tells_
     rate = slo("errors", sli_query={"query": "error_rate"}, slo_type="ERROR_RATE")
     assert await indicator(rate, ports, INTERVAL, NOW) == Indicator(0.98)
     budget = await calculate(rate, ports)
-    assert budget is not None
     assert budget.burn_rates == ()
     assert [window_text(timedelta(seconds=span)) for span in (90, 300, 7200, 172_800)] == ["90s", "5m", "2h", "2d"]
 
@@ -170,7 +220,7 @@ async def test_one_failing_slo_stops_no_other_and_is_counted(both: Both) -> None
     await put(ports, *(slo(f"s{number}") for number in range(40)), slo("x", sli_query=QUERY), slo("off", enabled=False))
     met: list[str] = []
     done = await calculate_budgets(ports, None, lambda which, _error: met.append(which.slo_id), interval=INTERVAL)
-    assert done.results == {"success": 40, "no_data": 0, "error": 1}
+    assert done.results == {"success": 40, "no_data": 0, "counting": 0, "error": 1}
     assert met == ["x"]
     assert len(done.budgets) == 40
     # None of them is due again at once.

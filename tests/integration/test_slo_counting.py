@@ -12,7 +12,7 @@ from functions._core.errors import Conflict
 from functions._core.ports import Ports
 from functions._core.slo import counting
 from functions._core.slo.budget import Indicator
-from functions._core.slo.counting import SPACE, key_of, own_history
+from functions._core.slo.counting import SPACE, counted_since, key_of, own_history
 from functions._core.slo.definition import HistoryQuery
 from tests.support.builders import seconds
 from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
@@ -20,22 +20,21 @@ from tests.support.slo_history import NOW, ended_flow, ports_of
 
 MINUTES, HOURS, DAYS = (timedelta(**{unit: 1}) for unit in ("minutes", "hours", "days"))
 SUCCESS = HistoryQuery.model_validate({"measure": "flow_success"})
+KEY = key_of(SUCCESS)
 
 
 def query(measure: str, **fields: Any) -> HistoryQuery:
     return HistoryQuery.model_validate({"measure": measure, **fields})
 
 
-async def found(ports: Ports, now: datetime, span: timedelta, asked: HistoryQuery = SUCCESS) -> Indicator | None:
-    history = (await own_history(ports, [asked], now))[key_of(asked)]
-    assert history.complete
+async def found(ports: Ports, now: datetime, span: timedelta, asked: HistoryQuery = SUCCESS) -> Indicator:
+    history = (await own_history(ports, {key_of(asked): asked}, now))[key_of(asked)]
+    assert history.counted_since(span) is None
     return history.within(span)
 
 
-def told(indicator: Indicator | None) -> tuple[int, int]:
+def told(indicator: Indicator) -> tuple[int, int]:
     """Return how many there were, and how many of them were good."""
-    if indicator is None:
-        return 0, 0
     return indicator.total or 0, round(indicator.value * (indicator.total or 0))
 
 
@@ -60,13 +59,13 @@ class CountingSuite:
             assert told(await found(ports, clock.now(), HOURS)) == (2, 1)
             assert told(await found(ports, clock.now(), DAYS * 30)) == (6, 3)
         clock.move(40 * 86_400)
-        assert await found(ports, clock.now(), DAYS * 30) is None
+        assert await found(ports, clock.now(), DAYS * 30) == Indicator(1.0, 0), "nothing ended, so nothing was bad"
         assert told(await found(ports, clock.now(), DAYS * 90)) == (6, 3)
 
-    async def test_without_flows_there_is_no_data(self, stores: Stores) -> None:
+    async def test_without_flows_nothing_was_bad(self, stores: Stores) -> None:
         ports, clock = ports_of(stores)
-        assert await found(ports, clock.now(), DAYS) is None
-        assert await own_history(ports, [], clock.now()) == {}
+        assert await found(ports, clock.now(), DAYS) == Indicator(1.0, 0)
+        assert await own_history(ports, {}, clock.now()) == {}
 
     async def test_tickets_count_by_type_capability_worker_and_wait(self, stores: Stores) -> None:
         ports, clock = ports_of(stores)
@@ -88,7 +87,7 @@ class CountingSuite:
             (query("queue_wait", within_ms=5000), (2, 1)),
             (query("ticket_success", labels={"team": "blue"}), (0, 0)),
         ]
-        histories = await own_history(ports, [asked for asked, _ in wanted], clock.now())
+        histories = await own_history(ports, {key_of(asked): asked for asked, _ in wanted}, clock.now())
         assert [(asked, told(histories[key_of(asked)].within(HOURS))) for asked, _ in wanted] == wanted
 
     async def test_flows_count_by_plan_tenant_label_deadline_and_time(self, stores: Stores) -> None:
@@ -106,7 +105,7 @@ class CountingSuite:
             (query("completion_time", within_ms=60_000), (2, 1)),
             (query("sla_met"), (3, 2)),
         ]
-        histories = await own_history(ports, [asked for asked, _ in wanted], clock.now())
+        histories = await own_history(ports, {key_of(asked): asked for asked, _ in wanted}, clock.now())
         assert [(asked, told(histories[key_of(asked)].within(HOURS))) for asked, _ in wanted] == wanted
 
     async def test_each_look_has_its_bound_and_the_next_goes_on(
@@ -117,25 +116,50 @@ class CountingSuite:
         ports, clock = ports_of(stores)
         for number in range(1, 10):
             await ended_flow(stores, number, NOW - seconds(100 + 1800 * (number // 2)))
-        seen: list[int] = []
-        while not seen or seen[-1] != 9:
-            seen.append(told(await found(ports, clock.now(), DAYS))[0])
+        assert await counted_since(ports, SUCCESS, DAYS, NOW) == NOW - MINUTES, "nobody has looked"
+        seen: list[datetime] = []
+        while (since := (await own_history(ports, {KEY: SUCCESS}, NOW))[KEY].counted_since(DAYS)) is not None:
+            assert await counted_since(ports, SUCCESS, DAYS, NOW) == since
+            seen.append(since)
             assert len(seen) < 9
-        assert seen == sorted(seen)
-        assert seen[0] < 9
+        assert seen
+        assert seen == sorted(seen, reverse=True)
+        assert told(await found(ports, NOW, DAYS)) == (9, 9)
+        assert await counted_since(ports, SUCCESS, DAYS, NOW) is None
         clock.move(7200)
         for number in range(20, 30):  # five of them within one millisecond
             await ended_flow(stores, number, clock.now() - seconds(600 + number // 25), "FAILED")
-        looks = [await own_history(ports, [SUCCESS], clock.now()) for _ in range(4)]
-        complete = [look[key_of(SUCCESS)].complete for look in looks]
+        looks = [await own_history(ports, {KEY: SUCCESS}, clock.now()) for _ in range(4)]
+        complete = [look[KEY].complete for look in looks]
         assert (complete[0], complete[-1]) == (False, True)
-        assert told(looks[-1][key_of(SUCCESS)].within(DAYS)) == (19, 9)
+        assert told(looks[-1][KEY].within(DAYS)) == (19, 9)
 
 
 class TestOnMemory(OnMemory, CountingSuite):
+    async def test_a_look_counts_on_while_there_is_time(self, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(counting, "LOOKED_AT", 4)
+        monkeypatch.setattr(counting, "PAGE", 3)
+        ports, clock = ports_of(stores)
+        for number in range(1, 40):
+            await ended_flow(stores, number, NOW - seconds(100 + 3600 * number))
+        left = 3
+
+        def more() -> bool:
+            nonlocal left
+            left -= 1
+            return left >= 0
+
+        first = (await own_history(ports, {KEY: SUCCESS}, NOW, more))[KEY]
+        reached = NOW - seconds(100 + 3600 * 11) + timedelta(milliseconds=1)
+        assert (first.counted_since(DAYS), first.counted_since(HOURS)) == (reached, None)
+        clock.move(60)
+        second = (await own_history(ports, {KEY: SUCCESS}, clock.now(), lambda: True))[KEY]
+        assert second.counted_since(DAYS * 90) is None
+        assert (told(second.within(DAYS)), told(second.within(DAYS * 90))) == ((23, 23), (39, 39))
+
     async def test_two_who_look_at_once_count_once(self, stores: Stores) -> None:
         ports, clock = ports_of(stores)
-        await own_history(ports, [SUCCESS], clock.now())
+        await own_history(ports, {KEY: SUCCESS}, clock.now())
         clock.move(600)
         await ended_flow(stores, 1, clock.now() - seconds(200))
 
@@ -146,7 +170,7 @@ class TestOnMemory(OnMemory, CountingSuite):
                 return getattr(ports.key_values, name)
 
             async def put(self, *arguments: Any, **more: Any) -> Any:
-                await own_history(ports, [SUCCESS], clock.now())
+                await own_history(ports, {KEY: SUCCESS}, clock.now())
                 return await ports.key_values.put(*arguments, **more)
 
         late = replace(ports, key_values=OtherFirst())
@@ -163,7 +187,7 @@ class TestOnMemory(OnMemory, CountingSuite):
                 await ended_flow(stores, number, clock.now() - seconds(100 + number))
             broken = replace(ports, key_values=Crashing(ports, crash % 3))
             with suppress(RuntimeError):
-                await own_history(broken, [SUCCESS], clock.now())
+                await own_history(broken, {KEY: SUCCESS}, clock.now())
             assert told(await found(ports, clock.now(), DAYS)) == (number, number)
             assert told(await found(ports, clock.now(), DAYS * 30)) == (number, number)
 

@@ -1,6 +1,8 @@
 """Which tickets a freeze holds back, how they wait, and how they go on."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,18 +19,21 @@ from functions._core.machine.commands import Commanded
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.overdue import TicketOverdue
+from functions._core.ports import Ports
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.values import FlowStatus, SlackState, TaskType, TicketStatus, Waiting
 from functions._core.records.worker import Candidate
 from functions._core.rules import Rules
+from functions._core.slo.blocking import blocked
 from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezePolicy, FreezeScope
-from functions._core.slo.gate import OpenGate, blocked, freeze_of, reason_of
+from functions._core.slo.gate import BudgetGate, OpenGate, freeze_of, reason_of
 from functions._core.slo.stored import put_freeze, put_new
 from functions._engine.budget_gate import RememberedGate
-from tests.support.builders import T0, make_flow, make_ticket, seconds
+from tests.support.builders import T0, make_flow, make_step, make_ticket, seconds
 from tests.support.clocks import HandClock
 from tests.support.freezes import an_slo
+from tests.support.slo_history import ports_of
 
 FLOW = make_flow(status=FlowStatus.EXECUTING, tickets_generated=1)
 CANDIDATE = Candidate(
@@ -77,6 +82,12 @@ def looked(ticket: Ticket, at: float = 0, *freezes: FreezeEvent) -> Ticket:
     return step.tickets[0] if step.tickets else ticket
 
 
+def gated(gate: BudgetGate, store: MemoryStore | None = None) -> Ports:
+    """Return ports with a gate."""
+    ports, _ = ports_of((store or MemoryStore()).stores)
+    return replace(ports, budget_gate=gate)
+
+
 @pytest.mark.parametrize(
     ("named", "of", "held"),
     [
@@ -86,6 +97,12 @@ def looked(ticket: Ticket, at: float = 0, *freezes: FreezeEvent) -> Ticket:
         ({"parameters": {}, "labels": {"service": "checkout"}}, freeze(), True),
         ({"parameters": {"service": "other"}, "labels": {"service": "checkout"}}, freeze(), False),
         ({"parameters": {"service": {"$output": "build"}}, "labels": {"service": "checkout"}}, freeze(), True),
+        ({"parameters": {"service": {"$secret": "where"}}}, freeze(), True),
+        ({"parameters": {"service": {"$secret": "where"}}}, freeze(resolved_at=T0), False),
+        ({"parameters": {"service": {"$secret": "where"}}}, freeze(FreezeScope.NAMESPACE, "shop"), True),
+        ({"parameters": {"service": {"$secret": "s"}, "namespace": "x"}}, freeze(FreezeScope.NAMESPACE, "shop"), False),
+        ({"parameters": {"service": "other", "namespace": {"$secret": "where"}}}, freeze(), False),
+        ({"parameters": {"namespace": {"$secret": "where"}}}, freeze(FreezeScope.NAMESPACE, "shop"), True),
         ({"parameters": {}}, freeze(), False),
         ({"parameters": {}}, freeze(FreezeScope.GLOBAL, "*"), True),
         ({"parameters": {}}, freeze(FreezeScope.NAMESPACE, "shop"), False),
@@ -122,8 +139,37 @@ async def test_a_service_is_in_the_namespaces_of_its_slos_for_tickets_as_for_pip
     await put_new(entries, an_slo(T0, labels={"namespace": "shop"}))
     await put_freeze(entries, frozen, 0)
     ticket, other = deployment(parameters={"service": "checkout"}), deployment(parameters={"service": "x"})
-    assert await blocked([ticket], gate) == {ticket.ticket_id: reason_of(frozen)}
-    assert await blocked([other], gate) == {}
+    ports = gated(gate)
+    assert await blocked([ticket], ports) == {ticket.ticket_id: reason_of(frozen)}
+    assert await blocked([other], ports) == {}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "output", "held"),
+    [
+        ({"service": {"$output": "task-1", "path": "/name"}}, {"name": "checkout"}, True),
+        ({"service": {"$output": "task-1", "path": "/name"}}, {"name": "other"}, False),
+        ({"service": {"$output": "task-1"}}, "checkout", True),
+        ({"$output": "task-1", "path": "/all"}, {"all": {"service": "checkout"}}, True),
+        ({"$output": "task-1"}, {"service": "other"}, False),
+        ({"service": {"$output": "task-1", "path": "/name"}}, {"name": ["checkout"]}, False),
+        ({"service": {"$output": "task-1", "path": "/missing"}}, {}, False),  # its assignment fails
+        ({"$output": "task-1", "path": "/missing"}, {}, False),
+        ({"$output": "task-1"}, "checkout", False),
+        ({"$secret": "all"}, {}, True),
+    ],
+)
+async def test_a_service_may_be_named_by_another_task(parameters: Any, output: Any, *, held: bool) -> None:
+    class Gate(OpenGate):
+        async def freezes(self) -> Sequence[FreezeEvent]:
+            return [freeze()]
+
+    store = MemoryStore()
+    before = make_ticket(FLOW, 1, status=TicketStatus.COMPLETED, output=output)
+    await store.stores.store.commit(make_step(FLOW, before))
+    parameters = json.loads(json.dumps(parameters).replace("task-1", before.task_id))
+    ticket = make_ticket(FLOW, 2, task_type=TaskType.DEPLOY, parameters=parameters)
+    assert (ticket.ticket_id in await blocked([ticket], gated(Gate(), store))) is held
 
 
 async def test_freezes_are_asked_for_only_where_a_ticket_could_be_held_back() -> None:
@@ -135,10 +181,11 @@ async def test_freezes_are_asked_for_only_where_a_ticket_could_be_held_back() ->
             return [freeze()]
 
     gate = Gate()
-    assert await blocked([make_ticket(FLOW), deployment(freeze_exception=True)], gate) == {}
+    ports = gated(gate)
+    assert await blocked([make_ticket(FLOW), deployment(freeze_exception=True)], ports) == {}
     assert gate.asked == 0
     ticket = deployment()
-    [reason] = (await blocked([make_ticket(FLOW, 2), ticket], gate)).values()
+    [reason] = (await blocked([make_ticket(FLOW, 2), ticket], ports)).values()
     assert reason.code == "blocked_by_freeze"
     assert "service checkout is frozen since 2025-03-01T12:00:00.000Z by policy spent budgets (freeze freeze-1)" in (
         reason.message

@@ -126,10 +126,14 @@ class AdmissionState:
     slos: Sequence[Slo] = ()
     budgets: Mapping[str, ErrorBudget] = field(default_factory=dict)
     freezes: Sequence[FreezeEvent] = ()
+    selected: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The ids of the SLOs that a policy selects, by its name, as far as that is known: see `selected_by`."""
     _lowest: dict[str, ErrorBudget | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The budget by which a policy with a selector holds, by its name: worked out once for all flows."""
     _of_service: dict[str, list[ErrorBudget]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The budgets of each service, likewise."""
+    _lasting: dict[str, tuple[int, FreezeEvent]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The first freeze that lasts of each freeze policy, with its place among all, likewise."""
 
     def decides(self, flow: FlowFacts) -> tuple[AdmissionPolicy, str] | None:
         """Return the policy that decides about a flow, and why it holds; None when none does."""
@@ -139,22 +143,38 @@ class AdmissionState:
                 return policy, why
         return None
 
+    def work_out(self, policy: AdmissionPolicy) -> None:
+        """Work out what is the same for all flows, so that none of them has to wait for all policies."""
+        if policy.slo_selector.given:
+            self._selected(policy)
+
     def _ground(self, policy: AdmissionPolicy, flow: FlowFacts) -> str | None:
         """Return why a policy holds, None when it does not."""
         if policy.freeze_policies:
-            lasting = [one for one in self.freezes if one.active and one.policy_id in policy.freeze_policies]
-            return next((f"freeze {one.event_id} of policy {one.policy_name} lasts" for one in lasting), None)
+            freeze = self._freeze_of(policy)
+            return None if freeze is None else f"freeze {freeze.event_id} of policy {freeze.policy_name} lasts"
         lowest = self._selected(policy) if policy.slo_selector.given else self._of_its_service(policy, flow)
         if lowest is None:
             return None
         left = f"{lowest.error_budget_remaining:g} %"
         return f"{left} of the error budget of {lowest.service_name} is left ({lowest.status}, SLO {lowest.slo_id})"
 
+    def _freeze_of(self, policy: AdmissionPolicy) -> FreezeEvent | None:
+        if not self._lasting and self.freezes:
+            first: dict[str, tuple[int, FreezeEvent]] = {}
+            for place, freeze in enumerate(self.freezes):
+                if freeze.active:
+                    first.setdefault(freeze.policy_id, (place, freeze))
+            self._lasting.update(first)
+        found = [self._lasting[one] for one in policy.freeze_policies if one in self._lasting]
+        return min(found, key=lambda both: both[0])[1] if found else None
+
     def _selected(self, policy: AdmissionPolicy) -> ErrorBudget | None:
         if policy.name not in self._lowest:
-            known = ((slo, self.budgets[slo.slo_id]) for slo in self.slos if slo.slo_id in self.budgets)
-            low = ((slo, budget) for slo, budget in known if budget.status in policy.statuses)
-            self._lowest[policy.name] = _lowest(budget for slo, budget in low if policy.slo_selector.selects(slo))
+            ids = self.selected.get(policy.name)
+            among = selected_by(policy.slo_selector, self.slos) if ids is None else ids
+            known = (self.budgets[slo_id] for slo_id in among if slo_id in self.budgets)
+            self._lowest[policy.name] = _lowest(one for one in known if one.status in policy.statuses)
         return self._lowest[policy.name]
 
     def _of_its_service(self, policy: AdmissionPolicy, flow: FlowFacts) -> ErrorBudget | None:
@@ -166,6 +186,13 @@ class AdmissionState:
             self._of_service.update(found)  # at once: C1 may also run in a thread
         service = policy.flows.service or flow.labels.get(SERVICE) or ""
         return _lowest(one for one in self._of_service.get(service, ()) if one.status in policy.statuses)
+
+
+def selected_by(selector: SloSelector, slos: Iterable[Slo]) -> Sequence[str]:
+    """Return the ids of the SLOs that a selector selects."""
+    ids = frozenset(selector.slo_ids)
+    labels = selector.labels.items()
+    return [one.slo_id for one in slos if one.slo_id in ids or (labels and labels <= one.labels.items())]
 
 
 def _lowest(budgets: Iterable[ErrorBudget]) -> ErrorBudget | None:

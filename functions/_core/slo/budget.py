@@ -67,6 +67,11 @@ class Indicator(NamedTuple):
         return 1 - self.value
 
 
+def share_of(total: int, bad: int) -> Indicator:
+    """Return the indicator of what was counted: where nothing was, nothing was bad."""
+    return Indicator(1 - bad / total if total else 1.0, total)
+
+
 class BurnRate(Record):
     """How fast the budget burned over a window that ends with the calculation."""
 

@@ -8,10 +8,11 @@
 
 A budget is stored on the version that was read before it was measured: of two who calculate at once one is first, and
 its budget is that of both. It is stored before it is told, and says so; whoever calculates next, after a crash in
-between, tells it with the same ids. Without data nothing is stored: the last budget stays.
+between, tells it with the same ids. What cannot be measured is not stored: the last budget stays.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from functions._core.slo.budget import (
     exhaustion_of,
 )
 from functions._core.slo.definition import WINDOW, Slo
-from functions._core.slo.indicator import OwnHistory, histories_of, measured
+from functions._core.slo.indicator import NoData, OwnHistory, StillCounting, histories_of, measured
 from functions._core.slo.stored import BudgetState, add_point, budget_state, put_budget
 
 BURN_WINDOWS: Sequence[timedelta] = (
@@ -63,14 +64,13 @@ class Calculation(NamedTuple):
         return self.state.violations[-1:] == (self.budget.calculated_at,)
 
 
-async def calculate(slo: Slo, ports: Ports, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> ErrorBudget | None:
-    """Calculate and store the budget of an SLO, and return it; None for no data: the last budget stays.
+async def calculate(slo: Slo, ports: Ports, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> ErrorBudget:
+    """Calculate and store the budget of an SLO, and return it.
 
-    Nothing is told; see `calculated`, which says what is to be. Raises as `indicator` does.
+    Nothing is told; see `calculated`, which says what is to be. Raises as `indicator` does: the last budget stays.
     """
     now = ports.clock.now()
-    done = await calculated(slo, ports, now, await histories_of([slo], ports, now), thresholds)
-    return None if done is None else done.budget
+    return (await calculated(slo, ports, now, await histories_of([slo], ports, now), thresholds)).budget
 
 
 async def calculated(
@@ -81,15 +81,13 @@ async def calculated(
     thresholds: Thresholds = DEFAULT_THRESHOLDS,
     *,
     told: bool = False,
-) -> Calculation | None:
-    """Calculate and store the budget of an SLO with its `histories_of`; None for no data.
+) -> Calculation:
+    """Calculate and store the budget of an SLO with its `histories_of`.
 
-    With `told` nobody wants its events. Raises as `indicator` does.
+    With `told` nobody wants its events. Raises as `indicator` does: the last budget stays.
     """
     last, version = await budget_state(ports.key_values, slo.slo_id)
     whole = await measured(slo, ports, timedelta(days=slo.window_days), now, histories)
-    if whole is None:
-        return None
     windows = await _windows(slo, ports, now, histories)
     known = last.violations if last is not None else ()
     budget_id = name_uuid(str(NAMESPACE), f"budget/{slo.slo_id}/{version}/{format_time(now)}")
@@ -149,7 +147,7 @@ def burn_over(budget: ErrorBudget, hours: float) -> BurnRate | None:
 async def _windows(
     slo: Slo, ports: Ports, now: datetime, histories: Mapping[str, OwnHistory]
 ) -> Mapping[float, Indicator]:
-    """Return what was measured over the windows of burn rates, by their hours; without data there is none.
+    """Return what was measured over the windows of burn rates, by their hours; where nothing can be there is none.
 
     A query that has no place for a window tells of one window alone.
     """
@@ -157,6 +155,6 @@ async def _windows(
         return {}
     found: dict[float, Indicator] = {}
     for span in BURN_WINDOWS:
-        if (one := await measured(slo, ports, span, now, histories)) is not None:
-            found[round(span / timedelta(hours=1), 6)] = one
+        with suppress(NoData, StillCounting):
+            found[round(span / timedelta(hours=1), 6)] = await measured(slo, ports, span, now, histories)
     return found

@@ -65,6 +65,13 @@ TYPE_WORDS: Mapping[SloType, re.Pattern[str]] = {
 }
 """What the words of a name say about the type, the first that fits."""
 
+ESCAPING = frozenset("\"'")
+QUOTES = ESCAPING | {"`"}
+"""Quotes within which a backslash escapes the next character, and all."""
+
+SIGNS = re.compile(r"""\\.|["'`()\[\]{}]""", re.DOTALL)
+"""Brackets and quotes, and each backslash with what follows: all that decides whether a query closes what it opens."""
+
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """Characters that no query has."""
 
@@ -97,12 +104,11 @@ def check_query(query: str) -> None:
         raise ValueError("the query is empty, or has characters that no query has")
     opened: list[str] = []
     quote = ""
-    escaped = False
-    for character in query.replace(WINDOW, "1h"):
+    for sign in SIGNS.findall(query.replace(WINDOW, "1h")):
+        character = sign if quote in ESCAPING else sign[-1]
         if quote:
-            quote = "" if character == quote and not escaped else quote
-            escaped = character == "\\" and not escaped and quote != "`"
-        elif character in "\"'`":
+            quote = "" if character == quote else quote
+        elif character in QUOTES:
             quote = character
         elif character in PAIRS.values():
             opened.append(character)

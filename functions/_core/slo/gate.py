@@ -3,13 +3,15 @@
 A freeze with BLOCK_DEPLOY holds back tickets of type DEPLOY, and no others: what undoes work is of type COMPENSATE, and
 a rollback is never blocked. The service of a ticket is the first text among its parameter `service`, its metadata
 `service`, and its label `service`, which is that of the flow where the task has none; its namespace likewise, else it
-is in the namespaces that the SLOs of its service name, as at the gate of pipelines. A reference to the output of
-another task is no text. A ticket that names neither is held back by GLOBAL freezes alone.
+is in the namespaces that the SLOs of its service name, as at the gate of pipelines. A ticket that names neither is held
+back by GLOBAL freezes alone, one whose service is a reference that is not known, such as a secret, by every freeze: see
+`blocking`, which looks up what the outputs of other tasks say.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from functions._core.decision.references import MARKS
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import TaskType, format_time
 from functions._core.slo.admission import AdmissionState
@@ -18,6 +20,9 @@ from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezeScope
 BLOCKED_BY_FREEZE = "blocked_by_freeze"
 """Code of the reason of a ticket that waits for the end of a freeze."""
 
+
+NAMES = "service", "namespace"
+"""The parameters, metadata and labels by which a ticket says where it deploys to."""
 
 Namespaces = Mapping[str, frozenset[str]]
 """The namespaces of each service."""
@@ -73,18 +78,14 @@ def namespace_of(ticket: Ticket) -> str | None:
     return _named(ticket, "namespace") or None
 
 
+def is_reference(value: object) -> bool:
+    """Whether a value stands for another one, such as the output of a task."""
+    return isinstance(value, Mapping) and not MARKS.isdisjoint(value)
+
+
 def may_be_blocked(ticket: Ticket) -> bool:
     """Whether a freeze could hold a ticket back."""
     return ticket.task_type is TaskType.DEPLOY and not ticket.freeze_exception
-
-
-async def blocked(tickets: Iterable[Ticket], gate: BudgetGate) -> Mapping[str, Reason]:
-    """Return why freezes hold back those of `tickets` that they do, by id; asks for freezes only if one could be."""
-    deploying = [ticket for ticket in tickets if may_be_blocked(ticket)]
-    freezes = await gate.freezes() if deploying else ()
-    of_services = await namespaces_for(deploying, freezes, gate)
-    found = {ticket.ticket_id: freeze_of(ticket, freezes, of_services) for ticket in deploying}
-    return {ticket_id: reason_of(freeze) for ticket_id, freeze in found.items() if freeze is not None}
 
 
 async def namespaces_for(tickets: Iterable[Ticket], freezes: Iterable[FreezeEvent], gate: BudgetGate) -> Namespaces:
@@ -98,9 +99,15 @@ def freeze_of(ticket: Ticket, freezes: Iterable[FreezeEvent], of_services: Names
     """Return the first of `freezes` that holds a ticket back, None when none does."""
     if not may_be_blocked(ticket):
         return None
-    service, namespace = service_of(ticket), namespace_of(ticket)
+    service, namespace, open_scopes = service_of(ticket), namespace_of(ticket), _open_scopes(ticket)
     namespaces = of_services.get(service, NOWHERE) if namespace is None else {namespace}
-    return next((one for one in freezes if one.blocks(FreezeAction.BLOCK_DEPLOY, service, namespaces)), None)
+
+    def holds(freeze: FreezeEvent) -> bool:
+        action = FreezeAction.BLOCK_DEPLOY
+        may = freeze.active and action in freeze.actions and freeze.scope in open_scopes
+        return may or freeze.blocks(action, service, namespaces)
+
+    return next(filter(holds, freezes), None)
 
 
 def reason_of(freeze: FreezeEvent) -> Reason:
@@ -115,6 +122,16 @@ def reason_of(freeze: FreezeEvent) -> Reason:
 def frozen_thing(freeze: FreezeEvent) -> str:
     """Return what a freeze freezes, as the beginning of a sentence."""
     return "everything" if freeze.scope is FreezeScope.GLOBAL else f"{freeze.scope.lower()} {freeze.target}"
+
+
+def _open_scopes(ticket: Ticket) -> frozenset[FreezeScope]:
+    """Return the scopes of which a ticket may be in any target: nobody knows what its references stand for."""
+    given = ticket.parameters
+    service, namespace = (is_reference(given) or is_reference(given.get(name)) for name in NAMES)
+    found = {FreezeScope.SERVICE} if service else set()
+    if namespace or (service and namespace_of(ticket) is None):
+        found.add(FreezeScope.NAMESPACE)
+    return frozenset(found)
 
 
 def _named(ticket: Ticket, name: str) -> str:

@@ -1,8 +1,8 @@
 """The past as a policy would have seen it: flows that ended, and what was left of budgets from moment to moment. Pure.
 
 Of an SLO over flows of the own history the budget is calculated again, in the order in which flows end: each counts
-from its end on until it leaves the window of the SLO. Of every other SLO the budget is as its course was, each hour as
-its worst calculation. Without data there is no budget, and the last one stays, as on a platform.
+from its end on until it leaves the window of the SLO; an empty window has a full budget, as on a platform. Of every
+other SLO the budget is as its course was, each hour as its worst calculation, and without one the last one stays.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +14,7 @@ from itertools import count
 from typing import NamedTuple
 
 from functions._core.slo.admission import FlowFacts
-from functions._core.slo.budget import ErrorBudget, Indicator, budget_of
+from functions._core.slo.budget import ErrorBudget, Indicator, budget_of, share_of
 from functions._core.slo.course import CoursePoint
 from functions._core.slo.definition import OF_TICKETS, Slo
 from functions._core.slo.freezing import FreezeEvent
@@ -101,8 +101,7 @@ class Timeline:
 
     def consumed(self, place: int) -> float | None:
         """Return percent of the budget of an SLO that is used now; None where nothing is in its window."""
-        indicator = self._indicator(place)
-        return None if indicator is None else self._budget(place, indicator).error_budget_consumed
+        return self._budget(place).error_budget_consumed if self._totals[place] else None
 
     def _do_all(self, *, after: bool) -> None:
         moment = (self.now, after)
@@ -133,18 +132,14 @@ class Timeline:
     def _settle(self) -> Collection[str]:
         services, self._services = self._services, set()
         for place in self._changed:
-            slo, indicator = self._slos[place], self._indicator(place)
-            if indicator is not None:
-                before = self.budgets.get(slo.slo_id)
-                after = self.budgets[slo.slo_id] = self._budget(place, indicator)
-                if before is None or before.status is not after.status:
-                    services.add(slo.service_name)
+            slo = self._slos[place]
+            before = self.budgets.get(slo.slo_id)
+            after = self.budgets[slo.slo_id] = self._budget(place)
+            if before is None or before.status is not after.status:
+                services.add(slo.service_name)
         self._changed.clear()
         return services
 
-    def _indicator(self, place: int) -> Indicator | None:
-        total = self._totals[place]
-        return Indicator(1 - self._bads[place] / total, total) if total else None
-
-    def _budget(self, place: int, indicator: Indicator) -> ErrorBudget:
-        return budget_of(self._slos[place], self.now, "", indicator, {})
+    def _budget(self, place: int) -> ErrorBudget:
+        measured = share_of(self._totals[place], self._bads[place])
+        return budget_of(self._slos[place], self.now, "", measured, {})

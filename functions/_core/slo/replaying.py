@@ -12,10 +12,13 @@ from functions._core.records.models import Flow
 from functions._core.records.values import Outcome, add_time
 from functions._core.slo import stored
 from functions._core.slo.admission import SERVICE, AdmissionPolicy, FlowFacts
-from functions._core.slo.counting import EPOCH, TICK, page_before
+from functions._core.slo.blocking import named
+from functions._core.slo.buckets import EPOCH, TICK
+from functions._core.slo.counting import page_before
 from functions._core.slo.course import CoursePoint, Grouping
 from functions._core.slo.definition import Slo
 from functions._core.slo.freezing import FreezeEvent, FreezePolicy
+from functions._core.slo.gate import may_be_blocked
 from functions._core.slo.listing import course_of, newest_freezes
 from functions._core.slo.past import Counts, Past, PastFlow, replayable, window_of
 from functions._core.slo.selecting import Selectors
@@ -143,8 +146,7 @@ def _facts(
 
 
 def _counts(flow: Flow, selectors: Selectors, places: dict[str, int]) -> Counts:
-    numbers = ((places[key], *selectors.flow(key, flow)) for key in selectors.wanting(flow))
-    return tuple((place, bad > 0) for place, total, bad in numbers if total)
+    return tuple((places[key], bad > 0) for key, (_, bad) in selectors.flow(selectors.wanting(flow), flow))
 
 
 async def _blocked(ports: Ports, past: Past, freezes: Sequence[FreezeEvent]) -> tuple[Sequence[Blocked], bool]:
@@ -161,6 +163,7 @@ async def _blocked(ports: Ports, past: Past, freezes: Sequence[FreezeEvent]) -> 
         except Unreadable:
             continue
         number += len(tickets)
+        tickets = [await named(one, ports.store) if may_be_blocked(one) else one for one in tickets]
         found += await ports.beside(partial(blocked_by, freezes, tickets, of_services))
     return found, len(flows) <= MAX_FLOWS_OF_TICKETS
 

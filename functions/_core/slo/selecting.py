@@ -9,7 +9,7 @@ from typing import Self
 
 from functions._core.planning.slack import missed
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import Outcome, TicketStatus, milliseconds
+from functions._core.records.values import Outcome, TaskType, TicketStatus, milliseconds
 from functions._core.slo.definition import OF_TICKETS, HistoryQuery, Measure
 
 NOT_COUNTED = frozenset({Outcome.REJECTED, Outcome.CANCELLED})
@@ -48,25 +48,33 @@ class Selectors:
         found = (key for place in places for key in self._by.get(place, ()))
         return [key for key in found if _fits(self._queries[key], flow)]
 
-    def flow(self, key: str, flow: Flow) -> Count:
-        """Return what a flow counts for a query of flows."""
-        query, done = self._queries[key], flow.outcome is Outcome.COMPLETED
-        if query.measure is Measure.COMPLETION_TIME:
-            if not done or flow.ended_at is None:
-                return 0, 0
-            return 1, int(milliseconds(flow.ended_at - flow.received_at) > (query.within_ms or 0))
-        return 1, int(not done or (query.measure is Measure.SLA_MET and missed(flow)))
+    def flow(self, keys: Iterable[str], flow: Flow) -> Iterable[tuple[str, Count]]:
+        """Yield what a flow counts for queries of flows; nothing for one in which it does not count."""
+        queries, done = self._queries, flow.outcome is Outcome.COMPLETED
+        took = milliseconds(flow.ended_at - flow.received_at) if flow.ended_at is not None else None
+        late = missed(flow)
+        for key in keys:
+            query = queries[key]
+            if query.measure is not Measure.COMPLETION_TIME:
+                yield key, (1, int(not done or (late and query.measure is Measure.SLA_MET)))
+            elif done and took is not None:
+                yield key, (1, int(took > (query.within_ms or 0)))
 
-    def tickets(self, key: str, tickets: Iterable[Ticket]) -> Count:
-        """Return what the tickets of a flow count for a query of tickets."""
-        query, total, bad = self._queries[key], 0, 0
+    def tickets(self, keys: Iterable[str], tickets: Iterable[Ticket]) -> Iterable[tuple[str, Count]]:
+        """Yield what the tickets of a flow count for queries of tickets, likewise."""
+        by_type: dict[TaskType | None, list[Ticket]] = {None: []}
         for ticket in tickets:
-            if not _fits_ticket(query, ticket):
-                continue
-            good = _is_good(query, ticket)
-            total += good is not None
-            bad += good is False
-        return total, bad
+            if ticket.compensates is None and not ticket.skipped:
+                by_type[None].append(ticket)
+                by_type.setdefault(ticket.task_type, []).append(ticket)
+        for key in keys:
+            query, total, bad = self._queries[key], 0, 0
+            for ticket in by_type.get(query.task_type, ()):
+                good = _is_good(query, ticket) if _fits_ticket(query, ticket) else None
+                total += good is not None
+                bad += good is False
+            if total:
+                yield key, (total, bad)
 
 
 def _place_of(query: HistoryQuery) -> tuple[str, str]:
@@ -87,12 +95,8 @@ def _fits(query: HistoryQuery, flow: Flow) -> bool:
 
 
 def _fits_ticket(query: HistoryQuery, ticket: Ticket) -> bool:
-    return (
-        ticket.compensates is None
-        and not ticket.skipped
-        and query.task_type in {None, ticket.task_type}
-        and (query.capability is None or query.capability in ticket.required_capabilities)
-        and query.worker_id in {None, ticket.worker_id}
+    return (query.capability is None or query.capability in ticket.required_capabilities) and (
+        query.worker_id is None or query.worker_id == ticket.worker_id
     )
 
 

@@ -28,7 +28,8 @@ from functions._core.small_records import changed_entry
 BUDGETS, HISTORY, FREEZES, FREEZE_HISTORY = "slo-budgets", "slo-budget-history", "freezes", "freeze-history"
 """The spaces of budgets by SLO, of their courses, of the newest freezes by policy and target, and of all freezes."""
 
-PAGE = 200
+PAGE = 25
+"""Entries that are read, and turned into records, at once: some milliseconds of the event loop at their largest."""
 
 MAX_FREEZES = 50 * MAX_POLICIES
 """Newest freezes that are read: one for each policy and target, also of policies that are gone, until they expire."""
@@ -41,6 +42,7 @@ POINTS = 200
 
 M = TypeVar("M", bound=Model)
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class BudgetState(Record):
@@ -80,7 +82,7 @@ class BudgetHour(Record):
 
 async def slos(entries: KeyValues) -> Sequence[Slo]:
     """Return all SLOs that can be read, deleted ones, too, by id."""
-    return [one for entry in await everything(entries, definition.SPACE, MAX_SLOS) if (one := _slo(entry.value))]
+    return await _every(entries, definition.SPACE, MAX_SLOS, lambda entry: _slo(entry.value))
 
 
 async def slo(entries: KeyValues, slo_id: str) -> Slo | None:
@@ -91,8 +93,7 @@ async def slo(entries: KeyValues, slo_id: str) -> Slo | None:
 
 async def policies(entries: KeyValues) -> Sequence[FreezePolicy]:
     """Return all policies that can be read, deleted ones, too, by id."""
-    found = await everything(entries, freezing.SPACE, MAX_POLICIES)
-    return [one for entry in found if (one := _policy(entry.value))]
+    return await _every(entries, freezing.SPACE, MAX_POLICIES, lambda entry: _policy(entry.value))
 
 
 async def policy(entries: KeyValues, policy_id: str) -> FreezePolicy | None:
@@ -132,8 +133,12 @@ async def budgets(entries: KeyValues) -> Sequence[ErrorBudget]:
 
 async def budget_states(entries: KeyValues) -> Sequence[tuple[BudgetState, int]]:
     """Return the newest budgets of all SLOs with their versions, by SLO."""
-    found = await everything(entries, BUDGETS, MAX_SLOS)
-    return [(state, entry.version) for entry in found if (state := read_record(BudgetState, entry)) is not None]
+
+    def read(entry: Entry) -> tuple[BudgetState, int] | None:
+        state = _budget_state(entry.value)
+        return None if state is None else (state, entry.version)
+
+    return await _every(entries, BUDGETS, MAX_SLOS, read)
 
 
 async def put_budget(entries: KeyValues, state: BudgetState, version: int) -> int:
@@ -164,8 +169,12 @@ async def freeze(entries: KeyValues, policy_id: str, target: str) -> tuple[Freez
 
 async def freezes(entries: KeyValues) -> Sequence[tuple[FreezeEvent, int]]:
     """Return the newest freeze of each policy and target with its version, those that have ended, too."""
-    found = await everything(entries, FREEZES, MAX_FREEZES)
-    return [(event, entry.version) for entry in found if (event := read_record(FreezeEvent, entry)) is not None]
+
+    def read(entry: Entry) -> tuple[FreezeEvent, int] | None:
+        event = _freeze(entry.value)
+        return None if event is None else (event, entry.version)
+
+    return await _every(entries, FREEZES, MAX_FREEZES, read)
 
 
 async def active_freezes(entries: KeyValues) -> Sequence[FreezeEvent]:
@@ -199,11 +208,16 @@ async def _remember(entries: KeyValues, event: FreezeEvent) -> None:
 
 async def everything(entries: KeyValues, space: str, at_most: int) -> Sequence[Entry]:
     """Return the entries of a space, by key, up to about `at_most` of them."""
-    found: list[Entry] = []
+    return await _every(entries, space, at_most, lambda entry: entry)
+
+
+async def _every(entries: KeyValues, space: str, at_most: int, read: Callable[[Entry], T | None]) -> Sequence[T]:
+    """Return what is read of the entries of a space; a page at a time, so that none keeps the event loop for long."""
+    found: list[T] = []
     after: str | None = None
-    while len(found) < 2 * at_most:  # more are there for a moment at most
+    for _ in range(-(-2 * at_most // PAGE)):  # more than `at_most` are there for a moment at most
         page = await entries.page(space, after, PAGE)
-        found += page
+        found += [one for entry in page if (one := read(entry)) is not None]
         if len(page) < PAGE:
             break
         after = page[-1].key
@@ -212,10 +226,7 @@ async def everything(entries: KeyValues, space: str, at_most: int) -> Sequence[E
 
 def read_record(model: type[R], entry: Entry) -> R | None:
     """Return the record of an entry, None when it cannot be read."""
-    try:
-        return decode(model, entry.value)
-    except MsgspecError:
-        return None
+    return _decoded(model, entry.value)
 
 
 def written(one: Model) -> bytes:
@@ -272,8 +283,7 @@ async def _changed(
 
 async def admission_policies(entries: KeyValues) -> Sequence[AdmissionPolicy]:
     """Return all admission policies that can be read, by name."""
-    found = await everything(entries, admission.SPACE, admission.MAX_POLICIES)
-    return [one for entry in found if (one := _admission_policy(entry.value))]
+    return await _every(entries, admission.SPACE, admission.MAX_POLICIES, lambda entry: _admission_policy(entry.value))
 
 
 async def admission_policy(entries: KeyValues, name: str) -> AdmissionPolicy | None:
@@ -306,6 +316,23 @@ def _slo(value: bytes) -> Slo | None:
 @lru_cache(maxsize=2 * MAX_POLICIES)
 def _policy(value: bytes) -> FreezePolicy | None:
     return _parsed(FreezePolicy, value)
+
+
+@lru_cache(maxsize=2 * MAX_SLOS)  # those who admit flows read all of them each few seconds
+def _budget_state(value: bytes) -> BudgetState | None:
+    return _decoded(BudgetState, value)
+
+
+@lru_cache(maxsize=2 * MAX_POLICIES)
+def _freeze(value: bytes) -> FreezeEvent | None:
+    return _decoded(FreezeEvent, value)
+
+
+def _decoded(model: type[R], value: bytes) -> R | None:
+    try:
+        return decode(model, value)
+    except MsgspecError:
+        return None
 
 
 def _parsed(model: type[M], value: bytes) -> M | None:

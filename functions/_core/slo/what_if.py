@@ -29,7 +29,7 @@ from functions._core.records.models import Ticket
 from functions._core.records.policies import AdmissionAction, BudgetVerdict, lowered
 from functions._core.records.record import Record
 from functions._core.records.values import Timestamp, milliseconds
-from functions._core.slo.admission import SERVICE, AdmissionPolicy, AdmissionState, FlowFacts, verdict_of
+from functions._core.slo.admission import SERVICE, AdmissionPolicy, AdmissionState, FlowFacts, selected_by, verdict_of
 from functions._core.slo.budget import rounded
 from functions._core.slo.definition import Measure
 from functions._core.slo.freezing import FreezeEvent, FreezePolicy, FreezeVerdict, begun, ended
@@ -181,7 +181,10 @@ class _Admission:
         if state is None:
             slos = [one for one in self._past.slos if not key or key == f"service {one.service_name}"]
             budgets = self._line.budgets
-            state = AdmissionState(policies=(self._policy,), slos=slos, budgets=budgets, freezes=self._lasting)
+            selected = {self._policy.name: selected_by(self._policy.slo_selector, slos)}
+            state = AdmissionState(
+                policies=(self._policy,), slos=slos, budgets=budgets, freezes=self._lasting, selected=selected
+            )
             self._states[key] = state
         # Another moment, with other budgets: what was worked out for the one before does not hold.
         return verdict_of(replace(state), flow.facts, self._line.now)

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 
 from functions._core.slo.budget import Indicator, budget_of
 from functions._core.slo.calculating import calculated
-from functions._core.slo.counting import own_history
 from functions._core.slo.definition import SliQuery, Slo
 from functions._core.slo.enforcing import enforce, resolve
 from functions._core.slo.events import budget_events, freeze_event
 from functions._core.slo.freezing import FreezeEvent, FreezePolicy, FreezeScope
 from functions._core.slo.freezing import begun as freeze_begun
+from functions._core.slo.indicator import histories_of
 from functions._core.slo.stored import put_freeze, put_new
 from infra.generate.contract.beginnings import MANAGER, begun, deploying, tested
 from infra.generate.contract.sample import START
@@ -67,11 +67,9 @@ async def budget_spent(course: Scenario) -> Scenario:
         course.sent.append(freeze_event(freeze))
 
     course.time += timedelta(minutes=5)
-    query = slo.sli_query.history
-    histories = await own_history(course.ports, [] if query is None else [query], course.time)
+    histories = await histories_of([slo], course.ports, course.time)
     done = await calculated(slo, course.ports, course.time, histories)
-    if done is not None:
-        course.sent.extend(budget_events(slo, done.budget, violation=done.violation))
+    course.sent.extend(budget_events(slo, done.budget, violation=done.violation))
     [freeze] = await enforce(course.ports, slo.slo_id, tell)
     course.time += timedelta(minutes=20)
     await resolve(course.ports, freeze.event_id, MANAGER, "the cause is fixed", tell)

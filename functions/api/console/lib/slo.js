@@ -67,7 +67,7 @@ export const ended = (items) => table([
 
 /** Refusals with what helps, by their codes. */
 const HELP = {
-  no_data: 'An end of what it counts has to come first: a flow or a ticket; of a query, a sample. `flowc slo test` tries it out.',
+  no_data: 'Prometheus has no samples of it. `flowc slo test` tries it out.', counting: 'The platform counts on by itself.',
   metrics_away: 'Look whether Prometheus runs, and whether FLOWC_PROMETHEUS_URL is its address.',
   metrics_query_failed: '`flowc slo update` changes the query, `flowc slo test` tries it out.',
   slo_exists: 'Disable or rename that one first.', policy_exists: 'Disable or rename that one first.',

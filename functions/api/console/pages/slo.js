@@ -82,7 +82,7 @@ export const page = {
     const { slo, budget, history } = state;
     return [
       h('div.row', h('h1.text', slo.name), badge(standing(slo, budget)), h('span.grow'), actions(state, ctx)),
-      budget ? numbers(budget) : empty('Nothing was measured yet', 'The platform calculates every five minutes, once there is something to count: a flow or a ticket that has ended. To try the objective out:', h('pre', `flowc slo test ${slo.slo_id}`)),
+      budget ? numbers(budget) : empty('Nothing was measured yet', 'The platform calculates every five minutes. A long history is counted first, and a query of Prometheus has to find something. To try the objective out, or see how far it is:', h('pre', `flowc slo test ${slo.slo_id}`)),
       tabs(ctx, 'days', TABS, days(ctx)),
       course(history, budget, ctx),
       h('div.grid', definition(slo), budget && burns(budget)),
