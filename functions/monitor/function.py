@@ -198,7 +198,7 @@ async def _with_second(order: AnyCommand, context: Context, ports: Ports) -> Any
     ticket, limits = context.tickets.get(order.target), context.rules.in_flight
     if ticket is None or why_not_hedged(ticket, context.flow) is not None:
         return Commanded(order, context.cause)
-    frozen = (await blocked((ticket,), ports.budget_gate)).get(ticket.ticket_id)
+    frozen = (await blocked((ticket,), ports)).get(ticket.ticket_id)
     if frozen is not None:
         return Commanded(order, context.cause, second=frozen)
     others = [one for one in await ports.registry.workers() if one.worker_id != ticket.worker_id]
