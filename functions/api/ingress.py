@@ -27,7 +27,7 @@ from functions.api.problems import Itemised, checked, not_found
 from functions.api.questions import sound
 from functions.api.registry import membership
 from functions.api.reports import REPORTED, bearer, prove, take_report
-from functions.api.resources import APPLIED, DELETED, take_resource_event
+from functions.api.resources import APPLIED, DELETED, is_custom_resource, take_resource_event
 from functions.api.roles import check_event, check_worker
 from functions.api.services import ApiServices, services_of
 from functions.api.views import Change, changes_of
@@ -146,7 +146,7 @@ async def take(
     if principal is not None:
         check_event(principal, event.type)
         event = _as_given_by(principal, event)
-    handler = HANDLERS.get(event.type)
+    handler = _resource if is_custom_resource(event) else HANDLERS.get(event.type)
     if handler is not None:
         return await handler(services, event, Sender(token, principal))
     if event.type in INTERNAL:

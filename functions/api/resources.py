@@ -19,7 +19,7 @@ from functions._core.records.yaml_text import parse_documents
 from functions._core.slo import resources as kept
 from functions._core.slo import stored
 from functions._core.slo.definition import MAX_SLOS
-from functions._core.slo.documents import KINDS, NAME, POLICY_KIND, SloResource, key_of
+from functions._core.slo.documents import API_VERSION, KINDS, NAME, POLICY_KIND, SLO_KIND, SloResource, key_of
 from functions._core.slo.freezing import MAX_POLICIES
 from functions._core.slo.reading import read_document
 from functions._core.slo.resources import ApplyResult, ResourceState
@@ -46,6 +46,15 @@ YAML = frozenset({"application/yaml", "application/x-yaml"})
 
 APPLIED, DELETED = "neural-hive.resource.applied", "neural-hive.resource.deleted"
 """Types of events about documents; the names are those of the tools that send them."""
+
+CLUSTER_DELETES = "dev.knative.apiserver.resource.delete"
+CLUSTER_TYPES = frozenset(
+    {"dev.knative.apiserver.resource.add", "dev.knative.apiserver.resource.update", CLUSTER_DELETES}
+)
+"""Types of events in which a Knative ApiServerSource tells what has happened to an object of its cluster."""
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""The annotation in which `kubectl apply` repeats the object."""
 
 BODY: Mapping[str, Any] = {
     "requestBody": {
@@ -190,15 +199,43 @@ async def delete_resource(
 
 async def take_resource_event(services: ApiServices, event: CloudEvent, who: str) -> dict[str, Any]:
     """Apply or delete the document in the data of an event; raise `Rejected`."""
-    if event.type == DELETED:
-        names = checked(ResourceNames, event.data, "data")
+    data = await _of_namespace(services, event.data) if is_custom_resource(event) else event.data
+    if event.type in {DELETED, CLUSTER_DELETES}:
+        names = checked(ResourceNames, data, "data")
         name = str(names.metadata.get("name", ""))
         await _delete(services, names.kind, name, who, f"event {event.id[:200]}")
         return {"resource": key_of(names.kind, name), "result": "deleted"}
-    kept.check_size(event.data)
-    resource = await asyncio.to_thread(_read, event.data)
+    kept.check_size(data)
+    resource = await asyncio.to_thread(_read, data)
     applied = await _apply(services, resource, who, f"event {event.id[:200]}", dry_run=False)
     return {"resource": resource.key, "result": applied.result}
+
+
+def is_custom_resource(event: CloudEvent) -> bool:
+    """Whether an event of a cluster is about a document of ours; what is about other objects is a user's event."""
+    if event.type not in CLUSTER_TYPES or not isinstance(event.data, Mapping):
+        return False
+    return event.data.get("apiVersion") == API_VERSION and event.data.get("kind") in {SLO_KIND, POLICY_KIND}
+
+
+async def _of_namespace(services: ApiServices, data: object) -> JsonObject:
+    """Return an object of a cluster as a document, without what the cluster and its tools have written.
+
+    Raises `Rejected`, status 409, where a document of another namespace has its name.
+    """
+    told: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    known = told.get("metadata")
+    metadata: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
+    names = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
+    notes = metadata.get("annotations")
+    if isinstance(notes, Mapping) and notes.keys() - {LAST_APPLIED}:
+        names["annotations"] = {name: text for name, text in notes.items() if name != LAST_APPLIED}
+    kind, name, namespace = str(told.get("kind")), str(names.get("name", "")), names.get("namespace")
+    there = await kept.resource_state(services.ports.key_values, kind, name) if re.fullmatch(NAME, name) else None
+    if there is not None and there.resource.document["metadata"].get("namespace") != namespace:
+        text = f"the document {key_of(kind, name)} is not of the namespace {namespace!r}: choose another name"
+        raise Rejected(text, code="other_namespace", status=409)
+    return {"apiVersion": told.get("apiVersion"), "kind": kind, "metadata": names, "spec": told.get("spec")}
 
 
 async def _document(request: Request) -> object:

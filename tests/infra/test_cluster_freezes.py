@@ -15,13 +15,14 @@ from tests.support.kustomize import Resource, render
 
 FOLDER = ROOT / "infra" / "knative"
 OVERLAY, CRDS = FOLDER / "overlays" / "cluster-freezes", FOLDER / "crds"
+RESOURCES = FOLDER / "overlays" / "custom-resources"
 
 
 def of_kind(resources: list[Resource], kind: str) -> list[Resource]:
     return [one for one in resources if one["kind"] == kind]
 
 
-@pytest.mark.parametrize("folder", [OVERLAY, CRDS])
+@pytest.mark.parametrize("folder", [OVERLAY, CRDS, RESOURCES])
 def test_every_resource_is_what_kubernetes_takes(folder: Path) -> None:
     resources = render(folder)
     assert [problem for resource in resources for problem in problems(resource)] == []
@@ -59,8 +60,32 @@ def test_the_settings_name_the_cluster_that_the_function_is_in() -> None:
     assert str(settings.freeze_token_file).startswith("/var/run/secrets/kubernetes.io/serviceaccount/")
 
 
+def test_custom_resources_of_chosen_namespaces_are_watched_and_told_to_the_front_door() -> None:
+    resources = render(RESOURCES)
+    (source,) = of_kind(resources, "ApiServerSource")
+    watched = {(one["apiVersion"], one["kind"]) for one in source["spec"]["resources"]}
+    crds = {one["spec"]["names"]["kind"]: one["spec"] for one in of_kind(resources, "CustomResourceDefinition")}
+    assert watched == {(f"{one['group']}/{one['versions'][0]['name']}", kind) for kind, one in crds.items()}
+    assert source["spec"]["mode"] == "Resource"
+    assert source["spec"]["namespaceSelector"]["matchLabels"], "without labels these would be all namespaces"
+    (account,), (role,), (binding,) = (
+        of_kind(resources, kind) for kind in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+    )
+    (rule,) = role["rules"]
+    assert (rule["apiGroups"], set(rule["verbs"])) == (["neural-hive.io"], {"get", "list", "watch"})
+    assert set(rule["resources"]) == {one["names"]["plural"] for one in crds.values()}
+    assert source["spec"]["serviceAccountName"] == account["metadata"]["name"] == binding["subjects"][0]["name"]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert source["spec"]["sink"]["ref"]["name"] == "api"
+    (config,) = [one for one in of_kind(resources, "ConfigMap") if one["metadata"]["name"] == "flow-c-settings"]
+    settings = Settings.from_mapping(config["data"], api_key="k" * 32)
+    assert settings.oidc_audience == source["spec"]["sink"]["audience"]
+    # One account has a role, and it is the least that may apply documents.
+    assert [pair.rpartition("=")[2] for pair in settings.oidc_roles.split()] == ["operator"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", [OVERLAY, CRDS])
+@pytest.mark.parametrize("folder", [OVERLAY, CRDS, RESOURCES])
 def test_kustomize_renders_the_same(folder: Path) -> None:
     require(shutil.which("kubectl") is not None, "apt-get install kubectl")
     done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True)
