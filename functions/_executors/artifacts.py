@@ -37,7 +37,7 @@ def artifacts_in(folder: Path, patterns: Sequence[str]) -> tuple[Artifact, ...]:
     left = MOST_BYTES
     for name, descriptor, size in _files(folder, patterns):
         try:
-            missing -= {pattern for pattern in patterns if _fitting(pattern).fullmatch(name)}
+            missing -= {pattern for pattern in patterns if fitting(pattern).fullmatch(name)}
             left -= size
             if left < 0 or len(found) >= MOST_FILES:
                 raise ArtifactsRefused(f"the artifacts are more than {MOST_FILES} files or {MOST_BYTES} bytes")
@@ -58,7 +58,7 @@ def _files(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int, in
             raise ArtifactsRefused(f"the folder has more than {MOST_LOOKED_AT} entries")
         for name in names:
             whole = (Path(path) / name).relative_to(folder).as_posix()
-            if not any(_fitting(pattern).fullmatch(whole) for pattern in patterns):
+            if not any(fitting(pattern).fullmatch(whole) for pattern in patterns):
                 continue
             try:
                 descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
@@ -82,7 +82,7 @@ def _hash(descriptor: int, size: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _fitting(pattern: str) -> Any:  # noqa: ANN401 - its author publishes no types
+def fitting(pattern: str) -> Any:  # noqa: ANN401 - its author publishes no types
     """Return a pattern as an expression, which takes linear time, whoever wrote it.
 
     `*` and `?` stand for parts of a name, `**/` for any folders.

@@ -29,7 +29,7 @@ UNREAD = frozenset({429, 503})
 """Those of them that say that nothing was done."""
 
 
-class Call(NamedTuple):
+class ServiceCall(NamedTuple):
     """One request."""
 
     method: str
@@ -41,13 +41,13 @@ class Call(NamedTuple):
     """Whether the same call may be made twice."""
 
 
-class Caller:
+class ServiceCaller:
     """Makes calls within networks."""
 
     def __init__(self, networks: Networks) -> None:
         self._client = OutboundClient(networks)
 
-    async def answer(self, call: Call, context: JobContext[Any]) -> OutboundAnswer:
+    async def answer(self, call: ServiceCall, context: JobContext[Any]) -> OutboundAnswer:
         """Return the answer, whatever its status; raise `CallFailed`."""
         seconds = max(0.1, min(call.seconds, context.seconds_left))
         try:
@@ -65,7 +65,7 @@ class Caller:
             raise CallFailed(_refused(refusal), transient=False, kind=refusal.code) from refusal
 
     async def good_answer(
-        self, call: Call, context: JobContext[Any], expected: tuple[int, ...] | None = None
+        self, call: ServiceCall, context: JobContext[Any], expected: tuple[int, ...] | None = None
     ) -> OutboundAnswer:
         """Return an answer whose status is expected; raise `CallFailed` for any other."""
         answer = await self.answer(call, context)

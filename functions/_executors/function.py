@@ -11,7 +11,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.executors.execute import CallOutputs, FunctionParameters
 from functions._core.executors.table import WORK
 from functions._core.records.values import TaskType
-from functions._executors.calls import Call, Caller, headers_for, outputs_in
+from functions._executors.calls import ServiceCall, ServiceCaller, headers_for, outputs_in
 from functions._executors.port import JobContext, JobExecutor, JobHandle, JobState, ToolCheck
 from functions._executors.settings import ExecutorSettings
 
@@ -29,7 +29,7 @@ class FunctionExecutor(JobExecutor[FunctionParameters]):
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self._networks = settings.networks
-        self._caller = Caller(settings.networks)
+        self._caller = ServiceCaller(settings.networks)
         self._answers: dict[str, OutboundAnswer] = {}
 
     async def start(self, context: Context) -> JobHandle:
@@ -45,7 +45,7 @@ class FunctionExecutor(JobExecutor[FunctionParameters]):
             extensions={"correlationid": context.correlation_id} if context.correlation_id else {},
         )
         headers, body = write_binary(event)
-        call = Call("POST", given.url, headers | headers_for(given, context), body, given.timeout_seconds)
+        call = ServiceCall("POST", given.url, headers | headers_for(given, context), body, given.timeout_seconds)
         self._answers[context.idempotency_key] = await self._caller.good_answer(call, context, given.expected_status)
         return JobHandle(job_id=context.idempotency_key)
 

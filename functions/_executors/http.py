@@ -14,7 +14,7 @@ from functions._core.executors.answers import value_or_none
 from functions._core.executors.execute import CallOutputs, Compared, HttpParameters, Polling
 from functions._core.executors.table import WORK
 from functions._core.records.values import TaskType
-from functions._executors.calls import Call, Caller, beside, filled_in, headers_for, json_in, outputs_in
+from functions._executors.calls import ServiceCall, ServiceCaller, beside, filled_in, headers_for, json_in, outputs_in
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -52,7 +52,7 @@ class HttpExecutor(JobExecutor[HttpParameters]):
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self._networks = settings.networks
-        self._caller = Caller(settings.networks)
+        self._caller = ServiceCaller(settings.networks)
         self._answers: dict[str, OutboundAnswer] = {}
 
     async def start(self, context: Context) -> JobHandle:
@@ -74,7 +74,7 @@ class HttpExecutor(JobExecutor[HttpParameters]):
         poll = context.parameters.poll
         if poll is None:
             return outputs_in(self._answers.pop(handle.job_id), context.parameters)
-        call = Call(
+        call = ServiceCall(
             "GET", _url_of(poll, handle, context), _reading(context), seconds=context.parameters.timeout_seconds
         )
         answer = await self._caller.good_answer(call, context)
@@ -90,7 +90,7 @@ class HttpExecutor(JobExecutor[HttpParameters]):
             context.log(f"the job {handle.job_id} goes on: the plan does not say how it is cancelled")
             return
         url = filled_in(poll.cancel.url, id=handle.job_id, key=context.idempotency_key)
-        answer = await self._caller.answer(Call(poll.cancel.method, url, _reading(context)), context)
+        answer = await self._caller.answer(ServiceCall(poll.cancel.method, url, _reading(context)), context)
         if not answer.ok and answer.status not in GONE:
             transient = answer.passing
             raise CallFailed(f"the job could not be cancelled: {answer.status}", transient=transient)
@@ -109,7 +109,7 @@ class HttpExecutor(JobExecutor[HttpParameters]):
         if poll.lookup is None:
             return None
         url = filled_in(poll.lookup, key=context.idempotency_key, ticket_id=context.ticket_id)
-        call = Call("GET", url, _reading(context), seconds=context.parameters.timeout_seconds)
+        call = ServiceCall("GET", url, _reading(context), seconds=context.parameters.timeout_seconds)
         answer = await self._caller.good_answer(call, context, (*range(200, 300), HTTP_NOT_FOUND))
         found = value_or_none(json_in(answer), poll.found or poll.id) if answer.ok else None
         if found is None or isinstance(found, list | dict):
@@ -120,7 +120,7 @@ class HttpExecutor(JobExecutor[HttpParameters]):
         return handle
 
 
-def _first(context: Context) -> Call:
+def _first(context: Context) -> ServiceCall:
     """Return the call that the plan describes."""
     given = context.parameters
     headers = headers_for(given, context)
@@ -133,7 +133,7 @@ def _first(context: Context) -> Call:
         said = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.query.items()}
         url += ("&" if "?" in url else "?") + urlencode(said, quote_via=quote)
     repeatable = given.idempotent or given.method in SAFE
-    return Call(given.method, url, headers, body, given.timeout_seconds, repeatable)
+    return ServiceCall(given.method, url, headers, body, given.timeout_seconds, repeatable)
 
 
 def _reading(context: Context) -> dict[str, str]:

@@ -287,8 +287,8 @@ def last_words(end: ProgramEnd) -> str:
     return (end.stderr.strip() or end.stdout.strip())[-2_000:]
 
 
-def _environment(context: JobContext[Any], folder: Path) -> dict[str, str]:
-    """Return the variables of every program: none of the worker's own but where programs are found."""
+def variables_about(context: JobContext[Any]) -> dict[str, str]:
+    """Return the variables by which a program knows its task."""
     about = {
         "TICKET_ID": context.ticket_id,
         "FLOW_ID": context.flow_id,
@@ -300,8 +300,13 @@ def _environment(context: JobContext[Any], folder: Path) -> dict[str, str]:
         "IDEMPOTENCY_KEY": context.idempotency_key,
         "TRACEPARENT": context.traceparent or "",
     }
+    return {f"FLOWC_{name}": value.replace("\0", "") for name, value in about.items()}
+
+
+def _environment(context: JobContext[Any], folder: Path) -> dict[str, str]:
+    """Return the variables of every program: none of the worker's own but where programs are found."""
     general = {"PATH": search_path(), "HOME": str(folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
-    return general | {f"FLOWC_{name}": value.replace("\0", "") for name, value in about.items()}
+    return general | variables_about(context)
 
 
 def search_path() -> str:

@@ -14,6 +14,7 @@ GROUP = "flowc.executors"
 OWN: Mapping[str, str] = {
     "command": "functions._executors.command:CommandExecutor",
     "python": "functions._executors.python:PythonExecutor",
+    "container": "functions._executors.container:ContainerExecutor",
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
 }

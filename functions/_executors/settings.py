@@ -11,7 +11,7 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"commands", "networks", "readable"})
+LISTS = frozenset({"commands", "images", "networks", "readable"})
 """Settings that are lists, with commas between."""
 
 
@@ -36,6 +36,11 @@ class ExecutorSettings(BaseModel):
     )
     program_network: bool = Field(
         default=False, description="Whether programs in the sandbox get the network when their plan asks for it"
+    )
+    images: tuple[str, ...] = Field(
+        (),
+        description="Images that `container` may run, with commas between, as patterns such as `ghcr.io/acme/*`: `*` "
+        "stands for anything without `/`. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),

@@ -257,7 +257,10 @@ class TestUsage:
             (("--call", "json"), "module:function"),
             (("--simulate", "0"), "above 0"),
             (("--simulate", "fast"), "valid number"),
-            (("--executor", "htpt"), "there is no executor 'htpt'; there are command, function, http, python"),
+            (
+                ("--executor", "htpt"),
+                "there is no executor 'htpt'; there are command, container, function, http, python",
+            ),
             (("--executor", " , "), "name at least one executor"),
             (("--executor", "json:dumps"), "cannot be made"),
             (("--shell", "true", "--slots", "0"), "--slots"),

@@ -24,7 +24,7 @@ LOADED = ("LD_", "DYLD_", "FLOWC_")
 """Beginnings of the variables that no plan sets: they would change what is run, or belong to the platform."""
 
 
-def _variables(given: Mapping[str, str]) -> Mapping[str, str]:
+def variables(given: Mapping[str, str]) -> Mapping[str, str]:
     for name in given:
         if not VARIABLE.fullmatch(name) or name.startswith(LOADED) or name == "PATH":
             raise ValueError("has the name of a variable that may not be set")
@@ -75,7 +75,7 @@ class Limits(ParameterPart):
 class ProgramParameters(ExecutorParameters):
     """What the executors share that run a program."""
 
-    env: Annotated[Mapping[str, Argument], Field(max_length=MOST_NAMES), AfterValidator(_variables)] = {}
+    env: Annotated[Mapping[str, Argument], Field(max_length=MOST_NAMES), AfterValidator(variables)] = {}
     """Variables of the program; it has no others but PATH, HOME, LANG and those about its task (FLOWC_TASK_ID …)."""
     folder: RelativePath = "."
     """Where it runs, below the folder of the job."""
