@@ -57,6 +57,8 @@ CATALOGUE: Sequence[Fault] = (
     Fault("too-large", 0.06, "A task's output is one byte larger than is taken."),
     # Error budgets; last, so that the draws of the others stay as they were.
     Fault("freeze", 0.0, "A spent error budget freezes deployments for a while."),
+    # Healing; last, likewise.
+    Fault("healing", 0.0, "Much fails for good, and a playbook heals its incidents."),
 )
 
 BY_NAME = {fault.name: fault for fault in CATALOGUE}

@@ -25,6 +25,7 @@ from functions._simulator.deployments import (
 )
 from functions._simulator.environment import events_of
 from functions._simulator.freezes import freezes
+from functions._simulator.healing import incidents_end, playbook_put, under_way
 from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
 from functions._simulator.ports import LATE
@@ -58,6 +59,7 @@ async def live(world: World) -> None:
         )
         world.outside.workers[worker.worker_id] = worker
         world.outside.spawn(worker.work())
+    await playbook_put(world.entries, world.ledger, world.faults)
     for name, begin in {**events_of(world), FREEZE: lambda: freezes(world)}.items():
         if name in world.faults.active:
             world.outside.spawn(begin())
@@ -73,6 +75,7 @@ async def live(world: World) -> None:
     while await _ends_in_time(world):
         if await _comes_to_rest(world):
             world.ledger.check(AT_THE_END, world)
+            world.ledger.check((incidents_end,), world.store.state)
             return
 
 
@@ -141,7 +144,7 @@ async def _comes_to_rest(world: World) -> bool:
         if world.ledger.violations or world.under_way:
             return False
         owing = any(worker.owes for worker in world.outside.workers.values())
-        if not owing and not len(world.store.state.queue):
+        if not owing and not len(world.store.state.queue) and not under_way(world.store.state):
             break
     return True
 
