@@ -137,6 +137,9 @@ class Commands(LazyGroup):
         ),
         CommandEntry(EVENTS, "incidents", f"{ROOM}.audit_command:incidents", "List what went wrong."),
         CommandEntry(
+            EVENTS, "heal", f"{ROOM}.heal_commands:heal", "Heal incidents by playbooks, and see what they have done."
+        ),
+        CommandEntry(
             EVENTS,
             "subscriptions",
             f"{ROOM}.subscription_commands:subscriptions",

@@ -1,6 +1,6 @@
 """The operations of the platform for an entry point: HTTP, a broker's subscription, a schedule."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -16,6 +16,7 @@ from functions._core.records.models import Flow
 from functions._core.records.worker import Worker
 
 if TYPE_CHECKING:  # cold start: few functions have to do with SLOs
+    from functions._core.healing.rehearsing import Rehearsal
     from functions._core.slo.budget import ErrorBudget
     from functions._core.slo.flow_policies import PolicyApplication
     from functions._core.slo.freezing import FreezeEvent
@@ -126,6 +127,21 @@ class Engine(Protocol):
 
     def flow_policies_changed(self) -> None:
         """Take note that flow SLA policies were changed here; other processes do so within seconds."""
+
+    def playbooks_changed(self) -> None:
+        """Take note that playbooks were changed here; other processes do so within seconds."""
+
+    async def heal_alert(self, key: str, labels: Mapping[str, str]) -> bool:
+        """Let playbooks heal what an alert says of the flow that its label `flow_id` names; tell whether one may.
+
+        The same `key` again is the same incident. An alert that names no flow that is there heals nothing.
+        """
+
+    async def rehearse_healing(self, flow_id: str, incident_id: str | None, playbook: str | None) -> "Rehearsal":
+        """Return what a playbook (None: the one that is for it) would do about an incident (None: the newest).
+
+        Raises `Rejected`, status 404, for an unknown flow, incident or playbook.
+        """
 
     async def policies_applied(self, flow_id: str) -> Sequence["PolicyApplication"]:
         """Return what flow SLA policies have done for a flow, the first first; nothing where none act."""

@@ -14,6 +14,7 @@ from functions._engine.dispatch import Dispatcher
 from functions._engine.event_claims import Tell
 from functions._engine.events_in import EventsIn
 from functions._engine.flow_policies import FlowPolicies
+from functions._engine.healing import Healer
 from functions._engine.in_flight import InFlight
 from functions._engine.schedules import Admit, Schedules
 from functions._engine.settings import Settings
@@ -21,8 +22,8 @@ from functions._engine.slo_documents import SloDocuments
 from functions._engine.sweep import Sweeper
 from functions._observability.instruments import Instruments
 
-if TYPE_CHECKING:  # imported when a policy acts
-    from functions._engine.policy_actions import GiveCommand
+if TYPE_CHECKING:  # imported when a policy or a playbook acts
+    from functions._engine.given_commands import GiveCommand, HealingDoors
 
 
 class Doors(NamedTuple):
@@ -32,6 +33,7 @@ class Doors(NamedTuple):
     handle: Tell
     admit: Admit
     order: "GiveCommand"
+    healing: "HealingDoors"
 
 
 class Companion(Protocol):
@@ -63,8 +65,12 @@ class Companions:
         *,
         alone: bool,
         acts_on_sla: bool,
+        heals: bool,
     ) -> None:
-        """Begin nothing yet; a process that is `alone` is its own broker, `acts_on_sla` by the policies of flows."""
+        """Begin nothing yet; a process that is `alone` is its own broker, `acts_on_sla` by the policies of flows.
+
+        It `heals` incidents by playbooks.
+        """
         metrics, rules = instruments.metrics, settings.rules
         in_flight = InFlight(rules.in_flight, ports, doors.send, partial(fresh_id, chance), doors.order)
         self.events_in = EventsIn(ports, rules.event_retention, doors.handle, metrics)
@@ -74,8 +80,10 @@ class Companions:
         self.slo_documents = SloDocuments(ports, metrics, alone=alone)
         self.flow_policies = FlowPolicies(ports, metrics, doors.send, doors.order, dispatcher)
         policies = [self.flow_policies.begin()] if acts_on_sla else []
+        self.healing = Healer(ports, metrics, doors.healing, dispatcher, alone=alone)
+        healing = [self.healing.begin()] if heals else []
         self._seeing: Sequence[InFlight | EventsIn | FlowPolicies] = (in_flight, self.events_in, *policies)
-        self._all: Sequence[Companion] = (*self._seeing, self.schedules, self.budgets, self.slo_documents)
+        self._all: Sequence[Companion] = (*self._seeing, self.schedules, self.budgets, self.slo_documents, *healing)
 
     @property
     def observers(self) -> Sequence[Callable[[ChangeSet], None]]:
@@ -85,7 +93,8 @@ class Companions:
     @property
     def ticks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What functions of their own do as time passes, by their names."""
-        return {**self.budgets.ticks, "reconcile_resources": self.slo_documents.reconcile}
+        looks = {"reconcile_resources": self.slo_documents.reconcile, "heal_incident": self.healing.look}
+        return {**self.budgets.ticks, **looks}
 
     @property
     def busy(self) -> bool:

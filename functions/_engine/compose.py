@@ -82,6 +82,8 @@ def compose(settings: Settings, host: Host) -> Composition:
         commits_singly=host.commits_singly,
         threads=True,
     )
+    if settings.healing_url is not None:
+        platform.companions.healing.helper = HttpBroker(client, str(settings.healing_url))
     if settings.probe_agents:
         platform.probe_by(HttpProbe(to_workers))
     if relay is None and settings.subscriber_url is not None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from functions._core.errors import Conflict, FlowcError, IllegalTransition, Rejected, Unavailable
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
-from functions._core.events.policies import ANNOUNCEMENTS
+from functions._core.events.policies import ASKED_ABOUT
 from functions._core.events.reports import Report
 from functions._core.events.subscribers import signal_events, subscriber_events
 from functions._core.machine.advance import advance
@@ -70,7 +70,7 @@ Decide = Callable[[Context, Ports], Awaitable[AnyOutcome]]
 
 
 AsksPolicies = Callable[[ChangeSet, Flow, str], Awaitable[ChangeSet]]
-"""See `FlowPolicies.asking`."""
+"""See `FlowPolicies.asking`, `Healer.asking`."""
 
 
 class FunctionWork(NamedTuple):
@@ -121,7 +121,7 @@ class Dispatcher:
         self._remembered = RememberedRecords(ports.store) if remembers else None
         self._records: KnownRecords = self._remembered or ports.store
         self.asks: AsksPolicies | None = None
-        """Gets the steps that announce a risk or a breach."""
+        """Gets the steps that announce a risk or a breach, or raise an incident."""
         self.beside: Callable[[CloudEvent], Awaitable[None]] | None = None
         """Handles the events that a function handles beside the chain."""
         self._joiner = StepJoiner(ports, self._records, self.told) if joins else None
@@ -272,7 +272,7 @@ class Dispatcher:
     async def _asking(self, one: StepTaken) -> ChangeSet:
         """Return a step with the events by which it asks for the policies of what it announces."""
         step = one.step
-        if self.asks is None or not any(entry.type in ANNOUNCEMENTS for entry in step.history):
+        if self.asks is None or not any(entry.type in ASKED_ABOUT for entry in step.history):
             return step
         return await self.asks(step, step.flow or one.context.flow, one.function)
 

@@ -15,6 +15,7 @@ from functions._core.delivery import MISDIRECTED, PASSING_REASONS
 from functions._core.errors import Rejected, Unreadable
 from functions._core.events.catalogue import ROUTES, TRANSITIONS, receiver_of
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.healing import HEALING_DUE
 from functions._core.events.policies import DUE
 from functions._core.events.slo_data import BudgetUpdated
 from functions._core.machine.flow import CHAIN
@@ -70,6 +71,7 @@ class EventWork:
             "calculate_budgets": self._ticked,
             "reconcile_resources": self._ticked,
             "enforce_freezes": self._enforced,
+            "heal_incident": self._healed,
         }
         self._job = jobs.get(function, self._chained)
 
@@ -102,6 +104,12 @@ class EventWork:
     async def _enforced(self, event: CloudEvent) -> None:
         if event.type == type_of("sla.budget.updated"):
             await self._platform.enforce_policies(read(BudgetUpdated, event).slo_id)
+        else:
+            await self._ticked(event)
+
+    async def _healed(self, event: CloudEvent) -> None:
+        if event.type == type_of(HEALING_DUE) and event.source != TRANSITIONS:
+            await self._platform.companions.healing.apply(event)
         else:
             await self._ticked(event)
 

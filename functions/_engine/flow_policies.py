@@ -28,7 +28,8 @@ from functions._observability.metrics import Metrics
 
 if TYPE_CHECKING:  # imported when there are policies
     from functions._core.slo.flow_policies import FlowSlaPolicy, PolicyApplication
-    from functions._engine.policy_actions import BegunApplication, GiveCommand, PolicyActions
+    from functions._engine.given_commands import GiveCommand
+    from functions._engine.policy_actions import BegunApplication, PolicyActions
 
 FRESH_SECONDS = 10.0
 """How old the known policies may be."""

@@ -36,6 +36,7 @@ from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.companions import Companions, Doors
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
+from functions._engine.given_commands import HealingDoors
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
@@ -72,14 +73,15 @@ class Platform:
         threads: bool = False,
         tells_registry: bool = True,
         acts_on_sla: bool = True,
+        heals: bool = True,
     ) -> None:
         """Begin nothing yet; workers are told to report to `base_url`; `recorder` keeps traces.
 
         Ids and jitter come from `chance`, with a seed the same again. Committed events go to `outbox`, else to a broker
         in this process, which commits steps that follow from each other together if it `joins` them. `alarm` is told
         what is due next, else the sweeper is. `commits_singly` is for a store that charges more for several at once.
-        With `threads` large plans are read and planned in one. It `tells_registry` changes to those who watch it, and
-        `acts_on_sla` by the policies of flows.
+        With `threads` large plans are read and planned in one. It `tells_registry` changes to those who watch it,
+        `acts_on_sla` by the policies of flows, and `heals` by playbooks.
         """
         self._chance, self.instruments = chance, Instruments(ports, queue, settings.rules, recorder)
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
@@ -87,8 +89,7 @@ class Platform:
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
         own = replace(ports, pheromones=self.pheromones, budget_gate=RememberedGate(ports.key_values, ports.clock))
         self.ports = ports = replace(own, beside=self._heavy.run)
-        self.rules = settings.rules
-        self.flow_waiters = FlowWaiters()
+        self.rules, self.flow_waiters = settings.rules, FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
         self._executor = KeyedExecutor(concurrency=settings.in_flight, limit=2 * settings.queue_memory)
@@ -104,15 +105,17 @@ class Platform:
         self._assignment_sender = self._new_assignment_sender(settings.deliveries)
         self.task_leases = self._new_task_leases()
         self.sweeper = Sweeper(ports, self._due, self._round)
-        self.companions = self._new_companions(settings, alone=outbox is None, acts_on_sla=acts_on_sla)
+        self.companions = self._new_companions(settings, outbox is None, acts_on_sla, heals)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
 
-    def _new_companions(self, settings: Settings, *, alone: bool, acts_on_sla: bool) -> Companions:
-        doors = Doors(self._send, self.handle, self.admit, self.order)
+    def _new_companions(self, settings: Settings, alone: bool, acts_on_sla: bool, heals: bool) -> Companions:  # noqa: FBT001 as it is asked for
+        healing = HealingDoors(self._send, self.order, self.replay, self._worker_tracker.break_circuit)
+        doors = Doors(self._send, self.handle, self.admit, self.order, healing)
         around = (settings, self.ports, self.instruments, self.dispatcher, self.sweeper, doors, self._chance)
-        beside = Companions(*around, alone=alone, acts_on_sla=acts_on_sla)
+        beside = Companions(*around, alone=alone, acts_on_sla=acts_on_sla, heals=heals)
         self.schedules, self.budgets = beside.schedules, beside.budgets
         self.recalculate, self.resolve_freeze = self.budgets.recalculate, self.budgets.resolve
+        self.rehearse_healing, self.heal_alert = beside.healing.rehearse, beside.healing.alerted
         self.enforce_policies, self.policies_applied = self.budgets.enforce, beside.flow_policies.applied
         return beside
 
@@ -245,6 +248,10 @@ class Platform:
     def flow_policies_changed(self) -> None:
         """See `Engine.flow_policies_changed`."""
         self.companions.flow_policies.forget()
+
+    def playbooks_changed(self) -> None:
+        """See `Engine.playbooks_changed`."""
+        self.companions.healing.forget()
 
     async def recheck(self, flow_id: str) -> Flow:
         """See `Engine.recheck`."""

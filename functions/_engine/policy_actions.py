@@ -3,12 +3,11 @@
 Imported when there are policies.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from functions._core.engine import CommandResult
 from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
 from functions._core.events.commands import (
     AdjustRequest,
@@ -19,9 +18,8 @@ from functions._core.events.commands import (
     ResumeRequest,
 )
 from functions._core.events.policies import APPLIED, PolicyAct
-from functions._core.machine.commands import audit_id_of
 from functions._core.ports import Ports
-from functions._core.records.audits import ActionRecord, AuditKind
+from functions._core.records.audits import ActionRecord
 from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus, Priority
 from functions._core.slo import stored_policies as stored
@@ -39,22 +37,13 @@ from functions._core.slo.flow_policies import (
     order_id_of,
     reason_of,
 )
+from functions._engine.given_commands import GiveCommand, audit_of, given
 
 FLOWS = 1_000
 """Flows under way among which those are chosen that are paused."""
 
-AUDITS = 50
-"""Audits of a flow among which that of a command is looked for."""
-
 MADE_WITHIN = timedelta(seconds=60)
 """For so long an action waits for the tickets of a flow that is announced while it has none yet."""
-
-
-class GiveCommand(Protocol):
-    """See `Engine.order`."""
-
-    def __call__(self, order: AnyCommand, *, order_id: str | None = None) -> Awaitable[CommandResult]:
-        """Carry a command out; raise `Rejected` when it cannot be."""
 
 
 class BegunApplication(NamedTuple):
@@ -201,26 +190,16 @@ class PolicyActions:
                 await self._order(resume, order_id=order_id_of(application.policy, about))
 
     async def _given(self, application: PolicyApplication, command: AnyCommand, done: str) -> tuple[bool, str]:
-        """Give a command; return whether it has had its effect, now or when it was given before, and that in words."""
-        try:
-            result = await self._order(command, order_id=order_id_of(application.policy, application.announced))
-        except Rejected as refusal:
-            given = await self._was_given(application, command)
-            return given, done if given else str(refusal)
-        if result.changes or await self._was_given(application, command):
-            return True, done
-        stands = result.flow.outcome or result.flow.status
-        return False, f"nothing was changed, as flow {command.flow_id} is {stands} already"
+        """See `given`."""
+        order_id = order_id_of(application.policy, application.announced)
+        return await given(self._ports, self._order, command, order_id, done)
 
     async def _was_given(self, application: PolicyApplication, command: AnyCommand) -> bool:
         """Whether a command of an application has had its effect before: the audit of the flow says so."""
         return await self._audit(application, command) is not None
 
     async def _audit(self, application: PolicyApplication, command: AnyCommand) -> ActionRecord | None:
-        order_id = order_id_of(application.policy, application.announced)
-        wanted = audit_id_of(command.flow_id, command, order_id)
-        audits = await self._ports.views.audits(command.flow_id, AUDITS, kind=AuditKind.ACTION)
-        return next((one for one in audits if isinstance(one, ActionRecord) and one.audit_id == wanted), None)
+        return await audit_of(self._ports, command, order_id_of(application.policy, application.announced))
 
     async def _flow(self, flow_id: str) -> Flow:
         flow = await self._ports.store.flow(flow_id)

@@ -9,7 +9,7 @@ from functions._adapters.http.addresses import Networks, checked_url
 from functions._core.engine import ReportResult
 from functions._core.errors import Conflict, Rejected, Unavailable, Unreadable
 from functions._core.events.envelope import CloudEvent
-from functions._core.placement.breaker import WorkerVerdict, admits, attempt_key, trial_of, verdict_of
+from functions._core.placement.breaker import BreakerOrder, WorkerVerdict, admits, attempt_key, trial_of, verdict_of
 from functions._core.placement.workers import (
     Deregistration,
     Drain,
@@ -103,6 +103,12 @@ class WorkerTracker:
         tracked = await self.track(Drain(worker_id=worker_id, draining=draining))
         if tracked.worker is None:
             raise Rejected(f"worker {worker_id} is not registered", code="unknown_worker", status=404)
+        return tracked.worker
+
+    async def break_circuit(self, order: BreakerOrder) -> Worker | None:
+        """Open or close the circuit breaker of a worker; return it, None for one that is not registered."""
+        tracked = await self.track(order)
+        (self._doubted.add if order.opened else self._doubted.discard)(order.worker_id)
         return tracked.worker
 
     async def judge(self, verdict: WorkerVerdict) -> None:

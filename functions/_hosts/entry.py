@@ -27,6 +27,7 @@ NAMES = (
     "calculate_budgets",
     "enforce_freezes",
     "reconcile_resources",
+    "heal_incident",
     "api",
 )
 """The deployable functions; `python -m functions <name>` serves one."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from functions._core.events.healing import HealingAct
 from functions._core.events.policies import PolicyAct
 from functions._core.events.telemetry import STEPS
 from functions._core.machine.tables import ENDED_FLOWS, ENDED_TICKETS
@@ -237,6 +238,13 @@ WEBHOOKS: Sequence[Metric] = (
         action=tuple(act.value for act in PolicyAct),
         result=("done", "not_done"),
     ),
+    counter(
+        "flowc_healing_actions_total",
+        "Actions of playbooks, by what became of them",
+        action=tuple(act.value for act in HealingAct),
+        result=("done", "not_done"),
+    ),
+    counter("flowc_healing_ended_total", "Incidents that playbooks dealt with", state=("resolved", "escalated")),
     seconds("flowc_webhooks_duration_seconds", "POST to a webhook, to its answer"),
     gauge("flowc_webhooks_waiting", "Events that wait for a webhook", "events"),
     counter(

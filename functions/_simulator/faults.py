@@ -58,6 +58,8 @@ CATALOGUE: Sequence[Fault] = (
     # What policies do; last, so that the draws of the others stay as they were.
     Fault("freeze", 0.0, "A spent error budget freezes deployments for a while."),
     Fault("hedge", 0.0, "Policies begin second attempts at tickets that are at work."),
+    # Healing; last, likewise.
+    Fault("healing", 0.0, "Much fails for good, and a playbook heals its incidents."),
 )
 
 BY_NAME = {fault.name: fault for fault in CATALOGUE}

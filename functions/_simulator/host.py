@@ -70,6 +70,7 @@ class SimulatedHost:
         faults: Faults,
         subscriber: Broker,
         joins: bool,
+        heals: bool,
     ) -> None:
         self.services: ApiServices | None = None
         self.settings = settings
@@ -80,7 +81,7 @@ class SimulatedHost:
         self._queue = queue
         self._faults = faults
         self._subscriber = subscriber
-        self._joins = joins
+        self._joins, self._heals = joins, heals
         self._process: Process | None = None
 
     async def run(self) -> None:
@@ -125,6 +126,7 @@ class SimulatedHost:
             joins=self._joins,
             tells_registry=False,
             acts_on_sla=False,
+            heals=self._heals,
         )
         platform.faults = self._faults
         # The world itself spends budgets: none is calculated here, and no document is looked at.

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from functions._adapters.ticket_parts import CONSTANT
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.catalogue import BESIDE, ROUTES
 from functions._core.machine.tables import (
     BACK,
     CONSOLIDATED,
@@ -36,6 +36,9 @@ FAILURE = "simulated"
 
 KNOWN_WITHIN = timedelta(seconds=1)
 """A list of workers may be so old."""
+
+IN_THE_CHAIN = {*ROUTES, *BESIDE}
+"""Events between functions, which are no transitions."""
 
 COUNTED = {FlowStatus.PUBLISHING, *ENDED_FLOWS}
 """Once a flow is there, its counts are not taken again."""
@@ -236,7 +239,7 @@ def history_is_continuous(change: CommittedChange, ledger: Ledger) -> Iterator[s
 
 def events_are_transitions(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """For every transition one event goes out with the commit, and none besides."""
-    out = [event for event in change.step.events if event.event_type not in ROUTES]
+    out = [event for event in change.step.events if event.event_type not in IN_THE_CHAIN]
     told = Counter(event.event_type for event in out)
     happened = Counter(entry.type for entry in change.step.history if entry.type not in ROUTES)
     if told != happened:

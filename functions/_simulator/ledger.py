@@ -12,6 +12,7 @@ from typing import Any
 from functions._adapters.memory.state import State
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.healing.playbooks import Playbook
 from functions._core.placement.signals import signals_of
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
@@ -54,7 +55,8 @@ class Ledger:
     `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
     `tampered` are the ids of tickets that were changed past the platform. `signals` are the strengths of all deposits
     on the trail of a domain and worker, those of success and the others. `draining` says since when workers drain,
-    `frozen` has the freezes that last, each with the moment since when.
+    `frozen` has the freezes that last, each with the moment since when. Of a `playbook` there are the actions that it
+    has `healed` each incident by, with their times, and those by which it has `retried` tickets since a person came.
     """
 
     state: State
@@ -72,6 +74,9 @@ class Ledger:
     )
     draining: dict[str, datetime] = field(default_factory=dict)
     frozen: dict[str, tuple[FreezeEvent, datetime]] = field(default_factory=dict)
+    playbook: Playbook | None = None
+    healed: dict[str, dict[str, datetime]] = field(default_factory=dict)
+    retried: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     given: dict[tuple[str, int], str] = field(default_factory=dict)
     starts: dict[tuple[str, int], list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     families: Families = field(default_factory=Families)

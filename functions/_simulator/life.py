@@ -25,6 +25,7 @@ from functions._simulator.deployments import (
 )
 from functions._simulator.environment import events_of
 from functions._simulator.freezes import freezes
+from functions._simulator.healing import incidents_end, playbook_put, under_way
 from functions._simulator.hedges import HEDGE, hedges
 from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
@@ -59,6 +60,7 @@ async def live(world: World) -> None:
         )
         world.outside.workers[worker.worker_id] = worker
         world.outside.spawn(worker.work())
+    await playbook_put(world.entries, world.ledger, world.faults)
     for name, begin in {**events_of(world), FREEZE: lambda: freezes(world), HEDGE: lambda: hedges(world)}.items():
         if name in world.faults.active:
             world.outside.spawn(begin())
@@ -74,6 +76,7 @@ async def live(world: World) -> None:
     while await _ends_in_time(world):
         if await _comes_to_rest(world):
             world.ledger.check(AT_THE_END, world)
+            world.ledger.check((incidents_end,), world.store.state)
             return
 
 
@@ -142,7 +145,7 @@ async def _comes_to_rest(world: World) -> bool:
         if world.ledger.violations or world.under_way:
             return False
         owing = any(worker.owes for worker in world.outside.workers.values())
-        if not owing and not len(world.store.state.queue):
+        if not owing and not len(world.store.state.queue) and not under_way(world.store.state):
             break
     return True
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from functions._core.events.healing import ESCALATED, RESOLVED
 from functions._core.machine.integrity import findings_of
 from functions._core.machine.replay import StoredState, differences, fold
 from functions._core.machine.tables import ENDED_FLOWS
@@ -62,7 +63,8 @@ def subscriber_was_told(world: "World", ledger: Ledger) -> Iterator[str]:
     told = {event.id: event.event_type for event in world.subscriber.received.values() if event.source != POISON}
     undelivered = (letter for letter in state.letters if letter.function == "subscriber")
     told |= {one.letter_id: _event_type(one.event) for one in undelivered if one.event.get("source") != POISON}
-    found = Counter(event_type for event_type in told.values() if not event_type.startswith("worker."))
+    others = ("worker.", RESOLVED, ESCALATED)
+    found = Counter(event_type for event_type in told.values() if not event_type.startswith(others))
     happened = Counter(entry.type for entry in ledger.history)
     for event_type in sorted(happened.keys() | found.keys()):
         if happened[event_type] != found[event_type]:

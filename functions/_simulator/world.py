@@ -24,6 +24,7 @@ from functions._engine.tokens import JwtTokens
 from functions._simulator.clock import START, SimulatedClock
 from functions._simulator.deployments import FREEZE, nothing_frozen_starts, with_deployments
 from functions._simulator.faults import Faults
+from functions._simulator.healing import HEALING, healing_does_not_loop, healing_keeps_its_limits, with_failures
 from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger
@@ -72,13 +73,15 @@ class World:
         self.faults = faults
         if FREEZE in faults.active and scenario.drawn:
             scenario = with_deployments(scenario, seed)
+        if HEALING in faults.active and scenario.drawn:
+            scenario = with_failures(scenario, seed)
         self.broken: list[str] = []
         self.clock = SimulatedClock(loop.time, start)
         self.store = MemoryStore()
         self.sink = MemorySink()
         self.subscriber = Subscriber(faults)
         self.entries = self.store.stores.key_values(self.clock)
-        at_each_step = (*AT_EACH_STEP, nothing_frozen_starts)
+        at_each_step = (*AT_EACH_STEP, nothing_frozen_starts, healing_keeps_its_limits, healing_does_not_loop)
         self.ledger = Ledger(self.store.state, self.clock.now, at_each_step, AT_EACH_START)
         self.chance = Random(f"{seed}/world")
         self.outside = Outside(self.clock, faults, self.ledger, Random(f"{seed}/outside"))
@@ -142,4 +145,5 @@ class World:
             faults=self.faults,
             subscriber=self.subscriber,
             joins=self.joins,
+            heals=HEALING in self.faults.active,
         )

@@ -74,8 +74,8 @@ class AlertAnswer(Model):
     received: int
     """Alerts of the message."""
     processed: int
-    """Alerts whose SLO was calculated again, and its policies looked at."""
+    """Alerts whose SLO was calculated again, and its policies looked at, or that a playbook may heal."""
     ignored: int
-    """Alerts that name no SLO, one that is not known or is off, or that were processed before."""
+    """Alerts that name no SLO and no flow, what is not known or is off, or that were processed before."""
     errors: tuple[AlertFault, ...] = ()
     """SLOs that could not be evaluated; their alerts are processed when they come again."""

@@ -2,8 +2,8 @@
 
 The sender proves itself before anything of the body is read: by the secret as a bearer token, which an Alertmanager
 can send, or by a signature of the body, as pipelines do. A message has its bounds, and so has what it makes the
-platform do: each SLO is calculated once, some at a time, and those that take too long are told as errors. An alert that
-was processed is not processed again while it stays as it is.
+platform do: each SLO is calculated once, some at a time, and those that take too long are told as errors; playbooks are
+asked about the flows that alerts name. An alert that was processed is not processed again while it stays as it is.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from http import HTTPStatus
 
 from fastapi import Request, Response
 
-from functions._core.errors import Conflict, FlowcError, Rejected
+from functions._core.errors import Conflict, FlowcError, Rejected, Unreadable
+from functions._core.healing.alerts import FLOW
 from functions._core.slo import stored
 from functions._core.slo.definition import Slo
 from functions.api.alert_forms import SERVICE_LABEL, AlertAnswer, AlertFault, AlertMessage, ReceivedAlert
@@ -43,6 +44,9 @@ AT_ONCE = 4
 
 MAX_SLOS = 100
 """SLOs of a message that are calculated."""
+
+MAX_HEALED = 20
+"""Alerts of a message that playbooks are asked about: twice as many as there may be actions within an hour."""
 
 SECONDS = 20.0
 """How long all calculations of a message may take."""
@@ -111,15 +115,27 @@ async def _taken(services: ApiServices, alerting: AlertServices, message: AlertM
     done = [(alert, slo) for alert, slo in fresh if slo.slo_id not in faults]
     for alert, slo in fresh:
         alerting.heard(alert.status, slo.slo_id, alert.labels.get("alertname", "")[:200])
+    healed = await _healed(services, message.alerts) - {alert.key for alert, _ in fresh}
     for alert, _ in done:
         with suppress(Conflict):  # it came twice at a time
             await entries.put(SPACE, alert.key, b"{}", version=0, expires_at=services.ports.clock.now() + REMEMBERED)
     return AlertAnswer(
         received=len(message.alerts),
-        processed=len(done),
-        ignored=len(message.alerts) - len(fresh),
+        processed=len(done) + len(healed),
+        ignored=len(message.alerts) - len(fresh) - len(healed),
         errors=tuple(fault for _, fault in sorted(faults.items())),
     )
+
+
+async def _healed(services: ApiServices, alerts: Sequence[ReceivedAlert]) -> set[str]:
+    """Let playbooks heal what alerts that fire say of flows; return the keys of those alerts that one may heal."""
+    about = {alert.key: alert for alert in alerts if alert.status == "firing" and FLOW in alert.labels}
+    found = set[str]()
+    for key, alert in list(about.items())[:MAX_HEALED]:
+        with suppress(Unreadable):  # nobody can tell what is the matter with that flow
+            if await services.engine.heal_alert(key, alert.labels):
+                found.add(key)
+    return found
 
 
 def _name_of(alert: ReceivedAlert) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from functions._core.decision.single import NewTicket
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
+from functions._core.healing.playbooks import PlaybookForm
 from functions._core.placement.leasing import LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
@@ -36,6 +37,7 @@ from functions.api.forms import (
     SkipForm,
     Wanted,
 )
+from functions.api.healing_forms import RehearsalForm
 from functions.api.links import add_links
 from functions.api.schedule_forms import BackfillForm, SchedulePause
 from functions.api.slo_forms import SLO_FORMS
@@ -189,6 +191,8 @@ def _schemas() -> Mapping[str, Document]:
         SubscriptionForm,
         ScheduleForm,
         FlowSlaPolicyForm,
+        PlaybookForm,
+        RehearsalForm,
         SchedulePause,
         BackfillForm,
         *SLO_FORMS,

@@ -8,9 +8,11 @@ from functions._core.decision.vocabulary import UNPRINTABLE, shown
 from functions._core.errors import Unavailable, Unreadable
 from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
 from functions._core.explain.freezes import told_of_freezes
+from functions._core.explain.healing import with_healing
 from functions._core.explain.policies import with_policies
 from functions._core.explain.ticket import Explanation
 from functions._core.explain.unreadable import explain_unreadable, with_unreadable
+from functions._core.healing.stored import runs_of
 from functions._core.placement.limits import TICKETS, begins, lines_of, places, room_for, tenant_of
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import rank
@@ -77,6 +79,7 @@ async def _why_flow(services: ApiServices, flow: Flow) -> WhyView:
     explanation = explain_flow(flow, tickets, now, services.rules, tally=tally, workers=workers, history=about_flow)
     explanation = await _with_place_in_line(services, explanation, flow)
     explanation = with_policies(explanation, await services.engine.policies_applied(flow.flow_id), now)
+    explanation = with_healing(explanation, await runs_of(ports.key_values, flow.flow_id), now)
     explanation = await _with_refused(services, explanation, flow.flow_id)
     return why_view(with_unreadable(explanation, ports.set_aside.records(flow_id=flow.flow_id)), None, now, last)
 

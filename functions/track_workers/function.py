@@ -13,7 +13,7 @@ from datetime import timedelta
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
-from functions._core.placement.breaker import Suspension, Trial, WorkerVerdict, judged, tried
+from functions._core.placement.breaker import BreakerOrder, Suspension, Trial, WorkerVerdict, judged, ordered, tried
 from functions._core.placement.ranking import free_slots, half_open
 from functions._core.placement.workers import (
     Deregistration,
@@ -66,7 +66,7 @@ async def track_workers(event: WorkerEvent, ports: Ports, rules: Rules) -> Track
         return Tracked(None, None)
     if isinstance(event, Deregistration | Drain):
         return await _leaving(known, event, ports)
-    if isinstance(event, WorkerVerdict | Trial):
+    if isinstance(event, WorkerVerdict | Trial | BreakerOrder):
         return await _of_breaker(known, event, ports, rules)
     if isinstance(event, Heartbeat):
         worker = heard(known, event, now, rules)
@@ -94,16 +94,22 @@ async def _looked_at(known: Worker, ports: Ports, rules: Rules) -> Tracked:
     return Tracked(silence, known, await _lost(known.worker_id, known.version, ports, why))
 
 
-async def _of_breaker(known: Worker, event: WorkerVerdict | Trial, ports: Ports, rules: Rules) -> Tracked:
-    """Return the worker after a verdict or a trial; when its circuit breaker opens, this is made known, once."""
+async def _of_breaker(
+    known: Worker, event: WorkerVerdict | Trial | BreakerOrder, ports: Ports, rules: Rules
+) -> Tracked:
+    """Return the worker after a verdict, a trial or a wish; that its breaker opens is made known, once."""
     now = ports.clock.now()
-    worker = tried(known, event, now) if isinstance(event, Trial) else judged(known, event, now, rules)
+    if isinstance(event, BreakerOrder):
+        worker = ordered(known, event, now, rules)
+    else:
+        worker = tried(known, event, now) if isinstance(event, Trial) else judged(known, event, now, rules)
     if worker is None or isinstance(event, Trial):
         return Tracked(worker or known, known)
     if worker.suspended_until in {None, known.suspended_until}:
         made_room = known.suspended_until is not None and worker.trial is None
         return Tracked(worker, known, await release(worker, ports) if made_room else ())
-    said = Suspension(worker_id=worker.worker_id, failures=worker.failures, until=worker.suspended_until, why=event.why)
+    until, why = worker.suspended_until, worker.doubt
+    said = Suspension(worker_id=worker.worker_id, failures=worker.failures, until=until, why=why)
     suspension = CloudEvent(
         id=derived_id(str(NAMESPACE), "worker.suspended", f"{worker.worker_id}:{worker.version}"),
         source="/flowc/track_workers",

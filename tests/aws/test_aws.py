@@ -26,6 +26,7 @@ from tests.support.console_course import the_console_comes
 from tests.support.console_journey import a_person_works_with_the_console
 from tests.support.constructs import Obeying, run_every_construct, same_course_of_constructs
 from tests.support.freeze_course import a_deployment_waits_for_its_budget
+from tests.support.healing_course import an_incident_is_healed
 from tests.support.hedge_course import a_hanging_attempt_is_hedged
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.policy_course import flows_at_risk_are_acted_upon
@@ -226,6 +227,12 @@ async def test_a_person_works_with_the_console(aws: AwsWorld) -> None:
 
 async def test_a_stored_plan_is_run_by_its_name_and_by_a_schedule(aws: AwsWorld) -> None:
     await a_schedule_runs_a_stored_plan(aws, MINUTES)
+    await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
+
+
+async def test_an_incident_is_healed_across_functions(aws: AwsWorld) -> None:
+    await an_incident_is_healed(aws, MINUTES)
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
 

@@ -5,6 +5,7 @@ from tests.conformance.dead_letters import DeadLettersSuite
 from tests.conformance.deliveries import DeliveriesSuite
 from tests.conformance.event_queue import EventQueueSuite
 from tests.conformance.flow_store import FlowStoreSuite, SharedFlowStoreSuite
+from tests.conformance.healing import HealingSuite
 from tests.conformance.key_values import KeyValuesSuite, SweptKeyValuesSuite
 from tests.conformance.outputs import OutputsSuite
 from tests.conformance.registry import RegistrySuite
@@ -22,6 +23,7 @@ __all__ = [
     "DeliveriesSuite",
     "EventQueueSuite",
     "FlowStoreSuite",
+    "HealingSuite",
     "KeyValuesSuite",
     "OutputsSuite",
     "RegistrySuite",

@@ -67,6 +67,9 @@ class TestFlowStore(Dynamo, suites.FlowStoreSuite):
     large = 220  # three transactions; the table in memory, which answers at once, gets more
 
 
+class TestHealing(Dynamo, suites.HealingSuite): ...
+
+
 class TestKeyValues(Dynamo, suites.KeyValuesSuite): ...
 
 

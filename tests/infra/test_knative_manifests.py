@@ -266,6 +266,7 @@ def test_only_what_calls_workers_or_sinks_may_call_anywhere() -> None:
         "discover",
         "enforce-freezes",
         "enforce-sla",
+        "heal-incident",
         "monitor",
         "notify",
         "publish-telemetry",
@@ -283,7 +284,8 @@ def test_an_sla_is_watched_at_all_times_unless_everything_scales_to_zero() -> No
     assert timer(to_zero) == "false"
     zero = scales(to_zero)
     assert {scale["min-scale"] for scale in zero.values()} == {"0"}
-    ticked = {"enforce-sla", "track-workers", "calculate-budgets", "enforce-freezes", "reconcile-resources"}
+    slo = {"calculate-budgets", "enforce-freezes", "reconcile-resources"}
+    ticked = {"enforce-sla", "track-workers", "heal-incident"} | slo
     assert {name for name, scale in zero.items() if scale.get("window") == "10s"} == ticked
     assert "grain of 60 s" in (FOLDER / "overlays" / "scale-to-zero" / "kustomization.yaml").read_text(encoding="utf-8")
 
@@ -319,7 +321,7 @@ def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
     key = endpoint["authorization"]["credentials"]
     chosen = monitor["spec"]["selector"]["matchLabels"].items()
     services = functions(render(FOLDER / "base"))
-    assert len(services) == 14
+    assert len(services) == 15
     for service in services:
         template = service["spec"]["template"]
         assert chosen <= template["metadata"]["labels"].items()

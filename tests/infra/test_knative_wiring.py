@@ -34,7 +34,8 @@ def test_the_triggers_are_the_routes(resources: list[Resource]) -> None:
         (f"io.neuralhive.{event_type}.v1", function.replace("_", "-")) for event_type, function in HANDLERS.items()
     }
     ticked = {name.replace("_", "-") for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
-    assert ticked == {"enforce-sla", "track-workers", "calculate-budgets", "enforce-freezes", "reconcile-resources"}
+    slo = {"calculate-budgets", "enforce-freezes", "reconcile-resources"}
+    assert ticked == {"enforce-sla", "track-workers", "heal-incident"} | slo
     triggers = [
         (*t["spec"]["filter"]["attributes"].values(), t["spec"]["subscriber"]["ref"]["name"])
         for t in of_kind(resources, "Trigger")

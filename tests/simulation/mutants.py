@@ -20,6 +20,7 @@ from functions._core.errors import Conflict, IllegalTransition
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.healing.healing import Healing
 from functions._core.machine import (
     assignment,
     beginning,
@@ -323,6 +324,15 @@ def failed_items_decide(patch: Patch) -> None:
         patch.setattr(module, "tolerate", lambda *_about: None)
 
 
+def healing_heals_its_own(patch: Patch) -> None:
+    """What an action of healing has caused is an incident like any other one, with actions of its own."""
+
+    async def nobody(_healing: Healing, _due: Any) -> tuple[None, int]:
+        return None, 0
+
+    patch.setattr(Healing, "_cause", nobody)
+
+
 MUTANTS: Mapping[str, Callable[[Patch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -354,6 +364,7 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         failed_items_decide,
         freeze_not_looked_at_by_c4,
         frozen_ticket_is_forgotten,
+        healing_heals_its_own,
     )
 }
 

@@ -12,6 +12,7 @@ FAULTS = {
     "trail_counted_twice": ["reply-lost", "second-process"],
     "freeze_not_looked_at_by_c4": ["freeze", "delay"],
     "second_attempt_not_fenced": ["hedge", "zombie-worker", "failing-task", "repeated-report", "contradictory-report"],
+    "healing_heals_its_own": ["healing"],
     "frozen_ticket_is_forgotten": ["freeze", "drop", "crash"],
 }
 """Faults without which a bug hardly ever shows; the others are looked for under all of them."""

@@ -10,9 +10,11 @@ from functions._core.machine.assignment import Discovered
 from functions._core.machine.context import Context
 from functions._core.placement.breaker import (
     ACKNOWLEDGED,
+    BreakerOrder,
     WorkerVerdict,
     admits,
     judged,
+    ordered,
     suspended,
     trial_of,
     tried,
@@ -197,3 +199,17 @@ def test_answers_count_at_once_and_a_full_worker_is_not_to_blame() -> None:
     doubted = worker.but(failures=1, doubt="worker_unreachable")
     assert verdict_of(Answer(204), doubted, "t/1") == GOOD.but(why=ACKNOWLEDGED, attempt="t/1")
     assert verdict_of(Answer(0, suspended=True), doubted, "t/1") is None
+
+
+def test_it_is_opened_and_closed_by_a_wish_whatever_attempts_say() -> None:
+    worker = make_worker()
+    opened = ordered(worker, BreakerOrder(worker_id="w1", opened=True), T0, RULES)
+    assert opened is not None
+    assert (suspended(opened, T0), opened.doubt, opened.failures) == (True, "ordered", RULES.breaker_failures)
+    assert ordered(opened, BreakerOrder(worker_id="w1", opened=True), T0, RULES) is None
+    assert refusals(opened, 1) != []
+    closed = ordered(opened, BreakerOrder(worker_id="w1", opened=False), T0 + seconds(1), RULES)
+    assert closed is not None
+    assert (closed.suspended_until, closed.failures, closed.doubt) == (None, 0, "")
+    assert refusals(closed, 1) == []
+    assert ordered(closed, BreakerOrder(worker_id="w1", opened=False), T0, RULES) is None

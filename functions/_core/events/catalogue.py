@@ -28,6 +28,16 @@ from functions._core.events.data import (
     WorkerUnhealthy,
 )
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.healing import (
+    ESCALATED,
+    HEALING_ASKED,
+    HEALING_DUE,
+    INCIDENT_RAISED,
+    RESOLVED,
+    HealingActionRequested,
+    HealingDue,
+    IncidentEnded,
+)
 from functions._core.events.policies import APPLIED, DUE, PolicyApplied, PolicyDue
 from functions._core.events.reports import Report
 from functions._core.events.slo_data import BudgetUpdated, FreezeTold, SloViolated
@@ -60,6 +70,7 @@ class EventType:
 
 SUBSCRIBERS, SINK, HOLDER = "subscribers", "the telemetry sink", "the worker, subscribers"
 WEBHOOK = "the webhook of one subscription"
+HELPER = "the server of FLOWC_HEALING_URL"
 """Receivers that are no function, by their names in the catalogue."""
 
 FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
@@ -69,8 +80,11 @@ SUBSCRIPTION, AGENT, SLO, FREEZE = "subscription id", "agent id", "SLO id", "fre
 ENDS = "publish_telemetry, enforce_sla"
 """The functions that may end a flow: C6, or the clock when the sink is away."""
 
-TICKED = "enforce_sla, track_workers, calculate_budgets, enforce_freezes, reconcile_resources"
+TICKED = "enforce_sla, track_workers, calculate_budgets, enforce_freezes, reconcile_resources, heal_incident"
 """The functions that act as time passes."""
+
+RAISES = "discover, assign, monitor, publish_telemetry, enforce_sla"
+"""The functions that raise incidents."""
 
 CALCULATES, FREEZES = "calculate_budgets, api", "enforce_freezes, api"
 """The functions that calculate budgets, and those that begin and end freezes."""
@@ -260,13 +274,17 @@ CATALOGUE: Sequence[EventType] = (
     ),
     EventType(APPLIED, PolicyApplied, "enforce_sla", SUBSCRIBERS, EITHER, "A policy has acted, see results."),
     EventType(
-        "incident.raised",
+        INCIDENT_RAISED,
         Transition,
-        "discover, assign, monitor, publish_telemetry, enforce_sla",
+        RAISES,
         SUBSCRIBERS,
         FLOW,
         "Somebody should look.",
     ),
+    EventType(HEALING_DUE, HealingDue, RAISES, "heal_incident", FLOW, "A playbook may heal an incident."),
+    EventType(HEALING_ASKED, HealingActionRequested, "heal_incident", HELPER, FLOW, "A playbook asks for a restart."),
+    EventType(RESOLVED, IncidentEnded, "heal_incident", SUBSCRIBERS, FLOW, "The trouble of an incident is over."),
+    EventType(ESCALATED, IncidentEnded, "heal_incident", SUBSCRIBERS, FLOW, "A playbook could not help: look at it."),
     _order("flow.cancel_requested", "Stop this flow."),
     _order("flow.approval_granted", "This flow may begin."),
     _order("flow.approval_denied", "This flow must not begin."),
@@ -363,7 +381,7 @@ ROUTES: Mapping[str, Route] = {
 }
 """The function that handles each event about a flow. A deployment's subscriptions are drawn from this table."""
 
-BESIDE: Mapping[str, str] = {DUE: "enforce_sla"}
+BESIDE: Mapping[str, str] = {DUE: "enforce_sla", HEALING_DUE: "heal_incident"}
 """The functions that handle events beside the chain, by their types: no flow waits for these."""
 
 HANDLERS: Mapping[str, str] = {

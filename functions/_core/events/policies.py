@@ -15,6 +15,10 @@ ANNOUNCEMENTS = {"sla.at_risk": SlackState.AT_RISK, "sla.violated": SlackState.B
 """The transitions that policies are about, and the state that each announces."""
 
 
+ASKED_ABOUT = frozenset({*ANNOUNCEMENTS, "incident.raised"})
+"""The transitions with whose commit policies and playbooks are asked for."""
+
+
 class PolicyAct(Word):
     """What a policy does; lower case on every wire."""
 

@@ -38,6 +38,18 @@ class Trial(Model):
     """Until when it holds the place at most."""
 
 
+class BreakerOrder(Model):
+    """The wish that a worker's circuit breaker is opened or closed, whatever its attempts say."""
+
+    worker_id: str
+    """Id of the worker."""
+    opened: bool
+    """True: it gets nothing for a while; False: it gets tickets as before."""
+
+
+ORDERED = "ordered"
+"""The doubt of a worker whose circuit breaker was opened by a wish."""
+
 BLAMED = frozenset({"timed_out", "heartbeat_lost", NOT_ASKED_FOR})
 """Ends of an attempt that the worker is to blame for; a failure that it reports is the task's own."""
 
@@ -119,6 +131,18 @@ def _failed(worker: Worker, why: str, now: datetime, rules: Rules) -> Worker:
     return counted.but(**FREE, suspended_until=until, next_wakeup_at=min(until, worker.next_wakeup_at))
 
 
+def ordered(worker: Worker, order: BreakerOrder, now: datetime, rules: Rules) -> Worker | None:
+    """Return the worker's row with its circuit breaker opened or closed, or None when it is so already."""
+    if not order.opened:
+        closed = {**FREE, "failures": 0, "successes": 0, "suspended_until": None, "doubt": ""}
+        known = worker.failures or worker.suspended_until is not None
+        return worker.but(**closed, version=worker.version + 1) if known else None
+    if suspended(worker, now):
+        return None
+    failures = max(worker.failures, rules.breaker_failures - 1)
+    return _failed(worker.but(failures=failures), ORDERED, now, rules)
+
+
 def tried(worker: Worker, trial: Trial, now: datetime) -> Worker | None:
     """Return the worker's row when the attempt gets the place behind its half-open circuit breaker, or None."""
     if not half_open(worker, now) or on_trial(worker, now):
@@ -152,4 +176,5 @@ class Suspension(Model):
     until: Timestamp
     """From when on it is tried again."""
     why: str
-    """What the last of them was: timed_out, heartbeat_lost, not_asked_for, worker_unreachable or worker_refused."""
+    """What the last of them was: timed_out, heartbeat_lost, not_asked_for, worker_unreachable or worker_refused; or
+    `ordered`, for one that a playbook has suspended."""

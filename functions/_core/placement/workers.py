@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from functions._core.placement.breaker import Trial, WorkerVerdict
+from functions._core.placement.breaker import BreakerOrder, Trial, WorkerVerdict
 from functions._core.placement.ranking import health_of
 from functions._core.ports import Due
 from functions._core.records.record import encode
@@ -186,7 +186,7 @@ RECOVERY_BEATS = 2
 """HEALTHY heartbeats in a row after which a worker that was UNHEALTHY is trusted again."""
 
 
-WorkerEvent = Registration | Heartbeat | Deregistration | Drain | WorkerVerdict | Trial | Due
+WorkerEvent = Registration | Heartbeat | Deregistration | Drain | WorkerVerdict | Trial | BreakerOrder | Due
 """Everything that a worker's row may change by."""
 
 

@@ -1,0 +1,1 @@
+"""Healing: playbooks, what they do about an incident, and the records of it."""

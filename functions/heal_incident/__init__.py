@@ -1,0 +1,1 @@
+"""Heals incidents by playbooks."""
