@@ -36,6 +36,7 @@ from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.companions import Companions, Doors
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
+from functions._engine.guards import RememberedGuards
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
@@ -85,8 +86,7 @@ class Platform:
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
-        own = replace(ports, pheromones=self.pheromones, budget_gate=RememberedGate(ports.key_values, ports.clock))
-        self.ports = ports = replace(own, beside=self._heavy.run)
+        self.ports = ports = self._own_ports(ports, settings)
         self.rules = settings.rules
         self.flow_waiters = FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
@@ -106,6 +106,12 @@ class Platform:
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.companions = self._new_companions(settings, alone=outbox is None, acts_on_sla=acts_on_sla)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
+
+    def _own_ports(self, ports: Ports, settings: Settings) -> Ports:
+        """Return the ports with what this process remembers, and its thread."""
+        gate = RememberedGate(ports.key_values, ports.clock)
+        guards = RememberedGuards(ports.key_values, ports.clock, ports.guards, defaults=settings.guard_defaults)
+        return replace(ports, pheromones=self.pheromones, budget_gate=gate, guards=guards, beside=self._heavy.run)
 
     def _new_companions(self, settings: Settings, *, alone: bool, acts_on_sla: bool) -> Companions:
         doors = Doors(self._send, self.handle, self.admit, self.order)

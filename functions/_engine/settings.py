@@ -26,10 +26,10 @@ from functions._core.placement.weights import read_weights
 from functions._core.rate_limits import DEFAULT, Limit, read_limits
 from functions._core.records.values import time_span
 from functions._core.rules import InFlightLimits, Rules
+from functions._engine.guard_settings import GuardSettings
 from functions._engine.jose import signing_keys
 from functions._engine.secret_leases import SecretLease, leases_of
 from functions._engine.secret_places import checked_places
-from functions._engine.slo_settings import SloSettings
 
 PREFIX = "FLOWC_"
 VISIBLE = re.compile(r"[!-~]+")
@@ -53,7 +53,7 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
-class Settings(SloSettings):
+class Settings(GuardSettings):
     """The settings; a field `x` is read from `FLOWC_X`. docs/reference/settings.md is made of these descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

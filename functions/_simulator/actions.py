@@ -14,6 +14,7 @@ from functions._core.events.commands import (
     ClaimRequest,
     FreezeException,
     PauseRequest,
+    QuarantineDecision,
     ReplanRequest,
     ResumeRequest,
     TicketApproval,
@@ -29,7 +30,17 @@ if TYPE_CHECKING:
 
 MOMENTS = 60.0
 APPROVED_WITHIN = 5.0
-OTHERS = frozenset({AdjustRequest, ClaimRequest, FreezeException, ReplanRequest, TicketApproval, TicketDenial})
+OTHERS = frozenset(
+    {
+        AdjustRequest,
+        ClaimRequest,
+        FreezeException,
+        QuarantineDecision,
+        ReplanRequest,
+        TicketApproval,
+        TicketDenial,
+    }
+)
 """Commands that need more than a flow or a ticket; tests of their own give them at random moments."""
 
 ANY_ORDER = tuple(model for model in ORDERS.values() if model not in OTHERS)

@@ -57,6 +57,7 @@ CATALOGUE: Sequence[Fault] = (
     Fault("too-large", 0.06, "A task's output is one byte larger than is taken."),
     # Error budgets; last, so that the draws of the others stay as they were.
     Fault("freeze", 0.0, "A spent error budget freezes deployments for a while."),
+    Fault("guard", 0.0, "Guards deny some tasks and put others into quarantine; their server is away for a while."),
 )
 
 BY_NAME = {fault.name: fault for fault in CATALOGUE}

@@ -54,7 +54,8 @@ class Ledger:
     `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
     `tampered` are the ids of tickets that were changed past the platform. `signals` are the strengths of all deposits
     on the trail of a domain and worker, those of success and the others. `draining` says since when workers drain,
-    `frozen` has the freezes that last, each with the moment since when.
+    `frozen` has the freezes that last, each with the moment since when; `guarding` says since when policies forbid
+    providers.
     """
 
     state: State
@@ -71,6 +72,7 @@ class Ledger:
         default_factory=lambda: defaultdict(lambda: defaultdict(float))
     )
     draining: dict[str, datetime] = field(default_factory=dict)
+    guarding: dict[str, datetime] = field(default_factory=dict)
     frozen: dict[str, tuple[FreezeEvent, datetime]] = field(default_factory=dict)
     given: dict[tuple[str, int], str] = field(default_factory=dict)
     starts: dict[tuple[str, int], list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))

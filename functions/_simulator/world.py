@@ -12,6 +12,7 @@ from typing import Any
 
 from functions._adapters.memory import MemorySink, MemoryStore
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.guards.gate import NoGuards
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.ports import FlowStore
 from functions._core.records.change_set import ChangeSet
@@ -24,6 +25,7 @@ from functions._engine.tokens import JwtTokens
 from functions._simulator.clock import START, SimulatedClock
 from functions._simulator.deployments import FREEZE, nothing_frozen_starts, with_deployments
 from functions._simulator.faults import Faults
+from functions._simulator.guarded_tasks import GUARD, SimulatedPolicies, nothing_guarded_starts, with_providers
 from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger
@@ -72,13 +74,16 @@ class World:
         self.faults = faults
         if FREEZE in faults.active and scenario.drawn:
             scenario = with_deployments(scenario, seed)
+        if GUARD in faults.active and scenario.drawn:
+            scenario = with_providers(scenario, seed)
+        self.policies = SimulatedPolicies()
         self.broken: list[str] = []
         self.clock = SimulatedClock(loop.time, start)
         self.store = MemoryStore()
         self.sink = MemorySink()
         self.subscriber = Subscriber(faults)
         self.entries = self.store.stores.key_values(self.clock)
-        at_each_step = (*AT_EACH_STEP, nothing_frozen_starts)
+        at_each_step = (*AT_EACH_STEP, nothing_frozen_starts, nothing_guarded_starts)
         self.ledger = Ledger(self.store.state, self.clock.now, at_each_step, AT_EACH_START)
         self.chance = Random(f"{seed}/world")
         self.outside = Outside(self.clock, faults, self.ledger, Random(f"{seed}/outside"))
@@ -132,7 +137,8 @@ class World:
             clock=self.clock,
             tokens=JwtTokens(b"simulated" * 4, self.clock),
         )
-        ports = replace(outside, task_secrets=SimulatedSecrets())
+        guards = self.policies.guards() if GUARD in self.faults.active else NoGuards()
+        ports = replace(outside, task_secrets=SimulatedSecrets(), guards=guards)
         return SimulatedHost(
             name,
             self.seed,

@@ -30,8 +30,8 @@ from functions._core.records.values import (
 )
 from functions._core.rules import Rules, retry_after
 
-DECIDED = frozenset({"denied"})
-"""Codes of failures that people have decided on: they are no trouble that somebody has to look at."""
+DECIDED = frozenset({"denied", "policy_denied", "quarantine_rejected"})
+"""Codes of failures that people, or their policies, have decided on: nobody has to look at these."""
 
 EXCLUDED_KEPT = 16
 """Workers remembered as tried; a bound on the row, and on the pause that grows with it."""
