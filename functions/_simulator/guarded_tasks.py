@@ -1,5 +1,6 @@
 """What guards look at in a simulated world, its policy server, and the invariants about them."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ class SimulatedPolicies:
 
     async def decide(self, stage: Stage, asked: Sequence[Mapping[str, Any]]) -> Sequence[GuardVerdict]:  # noqa: ARG002
         """See `PolicyServer.decide`."""
+        await asyncio.sleep(0.01)
         if self.down:
             raise PolicyAway("it is away")
         return [ALLOWED] * len(asked)
