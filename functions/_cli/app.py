@@ -107,6 +107,12 @@ class Commands(LazyGroup):
             f"{ROOM}.order_commands:freeze_exception",
             "Let a ticket pass the freezes of its service.",
         ),
+        CommandEntry(
+            ORDERS,
+            "guard",
+            f"{ROOM}.guard_commands:guard",
+            "Say which tasks must not be done, and decide about those in quarantine.",
+        ),
         CommandEntry(ORDERS, "skip", f"{ROOM}.order_commands:skip", "Take a ticket as done without its being done."),
         CommandEntry(
             SERVICES, "slo", f"{ROOM}.slo_commands:slo", "Say what is good enough: service level objectives (SLOs)."

@@ -38,6 +38,7 @@ WAITS: Mapping[str, str] = {
     "RETRY": "waits to be tried again",
     "RESUME": "waits for the flow to be resumed",
     "FREEZE": "waits for the end of a freeze",
+    "QUARANTINE": "is in quarantine and waits for a person",
     "TURN": "waits for its turn",
     "APPROVAL": "waits for the decision of a person",
 }

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from functions._core.events.envelope import CloudEvent
+from functions._core.guards.gate import Guards, NoGuards
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.placement.pheromones import NoPheromones, Pheromones
 from functions._core.records.audits import AnyAudit, AuditKind
@@ -388,5 +389,6 @@ class Ports:
     task_secrets: TaskSecrets = field(default_factory=NoTaskSecrets)
     budget_gate: BudgetGate = field(default_factory=OpenGate)
     metrics_server: MetricsServer = field(default_factory=NoMetricsServer)
+    guards: Guards = field(default_factory=NoGuards)
     freeze_target: FreezeTarget = field(default_factory=NoFreezeTarget)
     beside: Beside = at_once

@@ -120,6 +120,10 @@ def ports_of(
         from functions._engine.task_secrets import task_secrets_of  # cold start: few need it
 
         ports = replace(ports, task_secrets=task_secrets_of(settings, clock))
+    if settings.opa_url is not None:
+        from functions._engine.guards import guards_by_server  # cold start: few need it
+
+        ports = replace(ports, guards=guards_by_server(settings, client))
     if settings.prometheus_url is not None:
         from functions._adapters.http.prometheus import PrometheusServer  # cold start: few need it
 

@@ -37,6 +37,7 @@ from functions._engine.companions import Companions, Doors
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.given_commands import HealingDoors
+from functions._engine.guards import RememberedGuards
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
@@ -87,8 +88,7 @@ class Platform:
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
-        own = replace(ports, pheromones=self.pheromones, budget_gate=RememberedGate(ports.key_values, ports.clock))
-        self.ports = ports = replace(own, beside=self._heavy.run)
+        self.ports = ports = self._own_ports(ports, settings)
         self.rules, self.flow_waiters = settings.rules, FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
@@ -107,6 +107,12 @@ class Platform:
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.companions = self._new_companions(settings, outbox is None, acts_on_sla, heals)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
+
+    def _own_ports(self, ports: Ports, settings: Settings) -> Ports:
+        """Return the ports with what this process remembers, and its thread."""
+        gate = RememberedGate(ports.key_values, ports.clock)
+        guards = RememberedGuards(ports.key_values, ports.clock, ports.guards, defaults=settings.guard_defaults)
+        return replace(ports, pheromones=self.pheromones, budget_gate=gate, guards=guards, beside=self._heavy.run)
 
     def _new_companions(self, settings: Settings, alone: bool, acts_on_sla: bool, heals: bool) -> Companions:  # noqa: FBT001 as it is asked for
         healing = HealingDoors(self._send, self.order, self.replay, self._worker_tracker.break_circuit)

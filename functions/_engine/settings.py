@@ -26,7 +26,7 @@ from functions._core.placement.weights import read_weights
 from functions._core.rate_limits import DEFAULT, Limit, read_limits
 from functions._core.records.values import time_span
 from functions._core.rules import InFlightLimits, Rules
-from functions._engine.healing_settings import HealingSettings
+from functions._engine.guard_settings import GuardSettings
 from functions._engine.jose import signing_keys
 from functions._engine.secret_leases import SecretLease, leases_of
 from functions._engine.secret_places import checked_places
@@ -53,7 +53,7 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
-class Settings(HealingSettings):
+class Settings(GuardSettings):
     """The settings; a field `x` is read from `FLOWC_X`. docs/reference/settings.md is made of these descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -148,6 +148,12 @@ FLOWS: Sequence[Metric] = (
         "Flows beyond a limit or a spent budget, tickets that a freeze holds back",
         limit=HELD_BACK,
     ),
+    counter(
+        "flowc_guard_verdicts_total",
+        "Verdicts of guards, and of people after them, that stopped work or let it go on",
+        stage=("plan", "ticket"),
+        finding=("allow", "deny", "quarantine", "unavailable"),
+    ),
     counter("orchestration_workflows_started_total", "Flows whose plan was accepted", risk_band=BANDS),
     counter("orchestration_workflows_completed_total", "Flows ended, by status", status=FLOW_ENDS),
     seconds("orchestration_workflow_duration_seconds", "From a decision to the outcome", FLOW_BUCKETS, status=OPEN),

@@ -27,6 +27,7 @@ REASONS = {
     "empty_plan": "no_tickets",
     "invalid_field": "invalid_decision",
     "missing_field": "invalid_decision",
+    "policy_unavailable": "policy_denied",
     "self_dependency": "cyclic_dependencies",
     "too_many_labels": "invalid_decision",
     "unknown_placeholder": "invalid_decision",
@@ -51,6 +52,7 @@ LIMITS = {
     FlowTrigger.GIVEN_UP: "compensation",
     FlowTrigger.BUFFERED: "sink",
     "no_worker": "no_worker",
+    "quarantine_expired": "approval",
     "no_capacity": "no_capacity",
     "worker_unreachable": "acknowledgement",
     "not_asked_for": "acknowledgement",
@@ -71,6 +73,8 @@ def counts_of(step: ChangeSet) -> Iterator[Count]:
             yield "count", "flowc_timeouts_total", 1, (limit,)
         if entry.type in PLAIN:
             yield "count", PLAIN[entry.type], 1, ()
+        if entry.type == "guard.verdict":
+            yield "count", "flowc_guard_verdicts_total", 1, (entry.detail["stage"], entry.detail["finding"])
         if entry.type == "incident.raised":
             labels = entry.detail["incident_type"], entry.detail["severity"]
             yield "count", "orchestration_incidents_total", 1, labels

@@ -15,6 +15,7 @@ from functions._core.events.commands import (
     FreezeException,
     HedgeRequest,
     PauseRequest,
+    QuarantineDecision,
     ReplanRequest,
     ResumeRequest,
     TicketApproval,
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
 MOMENTS = 60.0
 APPROVED_WITHIN = 5.0
 OTHERS = frozenset(
-    {AdjustRequest, ClaimRequest, FreezeException, HedgeRequest, ReplanRequest, TicketApproval, TicketDenial}
+    {
+        AdjustRequest,
+        ClaimRequest,
+        FreezeException,
+        HedgeRequest,
+        QuarantineDecision,
+        ReplanRequest,
+        TicketApproval,
+        TicketDenial,
+    }
 )
 """Commands that need more than a flow or a ticket; tests of their own give them at random moments."""
 

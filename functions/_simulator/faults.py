@@ -60,6 +60,7 @@ CATALOGUE: Sequence[Fault] = (
     Fault("hedge", 0.0, "Policies begin second attempts at tickets that are at work."),
     # Healing; last, likewise.
     Fault("healing", 0.0, "Much fails for good, and a playbook heals its incidents."),
+    Fault("guard", 0.0, "Guards deny some tasks and put others into quarantine; their server is away for a while."),
 )
 
 BY_NAME = {fault.name: fault for fault in CATALOGUE}

@@ -55,8 +55,9 @@ class Ledger:
     `planned` and `compensations` count the tickets of each flow by status, those of its plan and those that undo.
     `tampered` are the ids of tickets that were changed past the platform. `signals` are the strengths of all deposits
     on the trail of a domain and worker, those of success and the others. `draining` says since when workers drain,
-    `frozen` has the freezes that last, each with the moment since when. Of a `playbook` there are the actions that it
-    has `healed` each incident by, with their times, and those by which it has `retried` tickets since a person came.
+    `frozen` has the freezes that last, each with the moment since when; `guarding` says since when policies forbid
+    providers. Of a `playbook` there are the actions that it has `healed` each incident by, with their times, and those
+    by which it has `retried` tickets since a person came.
     """
 
     state: State
@@ -73,6 +74,7 @@ class Ledger:
         default_factory=lambda: defaultdict(lambda: defaultdict(float))
     )
     draining: dict[str, datetime] = field(default_factory=dict)
+    guarding: dict[str, datetime] = field(default_factory=dict)
     frozen: dict[str, tuple[FreezeEvent, datetime]] = field(default_factory=dict)
     playbook: Playbook | None = None
     healed: dict[str, dict[str, datetime]] = field(default_factory=dict)

@@ -27,6 +27,8 @@ from functions._simulator.environment import events_of
 from functions._simulator.freezes import freezes
 from functions._simulator.healing import incidents_end, playbook_put, under_way
 from functions._simulator.hedges import HEDGE, hedges
+from functions._simulator.guarded_tasks import GUARD, in_quarantine_too_long, leaves_quarantine
+from functions._simulator.guards import guards, prepare
 from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
 from functions._simulator.ports import LATE
@@ -45,6 +47,7 @@ async def live(world: World) -> None:
     """Let everything happen; the ledger says afterwards what was broken."""
     bystanders = Bystanders(world)
     world.observers.append(bystanders.observe)
+    await prepare(world)
     for host in world.hosts:
         world.outside.spawn(host.run())
     for registration in world.scenario.fleet:
@@ -61,7 +64,8 @@ async def live(world: World) -> None:
         world.outside.workers[worker.worker_id] = worker
         world.outside.spawn(worker.work())
     await playbook_put(world.entries, world.ledger, world.faults)
-    for name, begin in {**events_of(world), FREEZE: lambda: freezes(world), HEDGE: lambda: hedges(world)}.items():
+    own = {FREEZE: lambda: freezes(world), HEDGE: lambda: hedges(world), GUARD: lambda: guards(world)}
+    for name, begin in {**events_of(world), **own}.items():
         if name in world.faults.active:
             world.outside.spawn(begin())
     for number, decision in enumerate(world.scenario.decisions):
@@ -104,6 +108,7 @@ async def _ends_in_time(world: World) -> bool:
                 if past[key] > grace():
                     world.ledger.check((waits_end_in_time,), (world, ticket))
         _look_at_frozen(world, past)
+        _look_at_guarded(world, past)
         for flow in world.under_way:
             late = world.clock.now() >= limit_of(flow, world.rules)
             past[flow.flow_id] = past[flow.flow_id] + 1 if late else 0
@@ -129,6 +134,17 @@ def _look_at_frozen(world: World, past: Counter[str]) -> None:
         past[key] = past[key] + 1 if held_too_long(flow, world.clock.now()) else 0
         if past[key] > grace():
             world.ledger.check((is_held_no_longer,), flow)
+
+
+def _look_at_guarded(world: World, past: Counter[str]) -> None:
+    """Count for how long tickets are in quarantine past the deadlines of their flows."""
+    if GUARD not in world.faults.active:
+        return
+    for ticket in world.store.state.live_tickets():
+        flow, key = world.store.state.flows.get(ticket.flow_id), f"guarded {ticket.ticket_id}"
+        past[key] = past[key] + 1 if in_quarantine_too_long(ticket, flow, world.clock.now()) else 0
+        if past[key] > grace():
+            world.ledger.check((leaves_quarantine,), ticket)
 
 
 async def _comes_to_rest(world: World) -> bool:

@@ -19,7 +19,7 @@ from functions._simulator.process import Process
 UNTOUCHED = {"counts", "depth", "size"}
 """Questions that metrics ask when they have time to: real time, so that chance must know nothing of them."""
 
-SELDOM_USED = {"admission-policies"}
+SELDOM_USED = {"admission-policies", "guard-policies"}
 """Spaces of small records that most worlds have nothing in."""
 
 WRITES = {
@@ -141,7 +141,7 @@ class OldLists:
 
 
 NEVER_RAISES = {"gateway"}
-NO_CALLS = {"clock", "tokens"}
+NO_CALLS = {"clock", "tokens", "guards"}
 
 
 def disturbed(ports: Ports, queue: EventQueue, trouble: Trouble) -> tuple[Ports, EventQueue]:

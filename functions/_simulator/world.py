@@ -12,6 +12,7 @@ from typing import Any
 
 from functions._adapters.memory import MemorySink, MemoryStore
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.guards.gate import NoGuards
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.ports import FlowStore
 from functions._core.records.change_set import ChangeSet
@@ -25,6 +26,7 @@ from functions._simulator.clock import START, SimulatedClock
 from functions._simulator.deployments import FREEZE, nothing_frozen_starts, with_deployments
 from functions._simulator.faults import Faults
 from functions._simulator.healing import HEALING, healing_does_not_loop, healing_keeps_its_limits, with_failures
+from functions._simulator.guarded_tasks import GUARD, SimulatedPolicies, nothing_guarded_starts, with_providers
 from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger
@@ -32,6 +34,9 @@ from functions._simulator.network import Outside, Subscriber
 from functions._simulator.outputs import Outputs, SimulatedSecrets
 from functions._simulator.plans import Scenario
 from functions._simulator.ports import OldLists
+
+OF_POLICIES = (nothing_frozen_starts, nothing_guarded_starts, healing_keeps_its_limits, healing_does_not_loop)
+"""Invariants of what policies do, beside those that hold at each step of any world."""
 
 OPTIONS: Mapping[str, Any] = {
     "in_flight": 8,
@@ -75,13 +80,16 @@ class World:
             scenario = with_deployments(scenario, seed)
         if HEALING in faults.active and scenario.drawn:
             scenario = with_failures(scenario, seed)
+        if GUARD in faults.active and scenario.drawn:
+            scenario = with_providers(scenario, seed)
+        self.policies = SimulatedPolicies()
         self.broken: list[str] = []
         self.clock = SimulatedClock(loop.time, start)
         self.store = MemoryStore()
         self.sink = MemorySink()
         self.subscriber = Subscriber(faults)
         self.entries = self.store.stores.key_values(self.clock)
-        at_each_step = (*AT_EACH_STEP, nothing_frozen_starts, healing_keeps_its_limits, healing_does_not_loop)
+        at_each_step = (*AT_EACH_STEP, *OF_POLICIES)
         self.ledger = Ledger(self.store.state, self.clock.now, at_each_step, AT_EACH_START)
         self.chance = Random(f"{seed}/world")
         self.outside = Outside(self.clock, faults, self.ledger, Random(f"{seed}/outside"))
@@ -135,7 +143,8 @@ class World:
             clock=self.clock,
             tokens=JwtTokens(b"simulated" * 4, self.clock),
         )
-        ports = replace(outside, task_secrets=SimulatedSecrets())
+        guards = self.policies.guards() if GUARD in self.faults.active else NoGuards()
+        ports = replace(outside, task_secrets=SimulatedSecrets(), guards=guards)
         return SimulatedHost(
             name,
             self.seed,

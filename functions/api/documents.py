@@ -14,6 +14,7 @@ from functions._core.decision.single import NewTicket
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
 from functions._core.healing.playbooks import PlaybookForm
+from functions._core.guards.policy import GuardPolicyForm
 from functions._core.placement.leasing import LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
@@ -31,6 +32,7 @@ from functions.api.forms import (
     KeyForm,
     OrderForm,
     PlanForm,
+    QuarantineForm,
     RedriveForm,
     ReplanForm,
     SessionForm,
@@ -196,6 +198,8 @@ def _schemas() -> Mapping[str, Document]:
         SchedulePause,
         BackfillForm,
         *SLO_FORMS,
+        GuardPolicyForm,
+        QuarantineForm,
         Rotation,
         PipelineCompleted,
         AlertMessage,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field, RootModel, StrictBool, field_validator, model_validator
 
 from functions._core.decision.vocabulary import PriorityWord
+from functions._core.events.commands import QuarantineRuling
 from functions._core.placement.workers import MAX_CAPABILITIES, Clearance
 from functions._core.records.principal import Role
 from functions._core.records.values import FIRST_FAULT, JsonObject, Model, SecurityLevel, Texts, WholeNumber, a_number
@@ -64,6 +65,15 @@ class SkipForm(OrderForm):
 
     output: Any = None
     """The ticket's output for its dependants, any JSON value."""
+
+
+class QuarantineForm(OrderForm):
+    """The decision of a person about a ticket that a guard holds back."""
+
+    ruling: QuarantineRuling
+    """`release`: it goes on, and no guard puts it into quarantine again; `reject`: it fails."""
+    reason: str = Field(min_length=1, max_length=1000)
+    """The reason, for the history and for everybody whom it concerns."""
 
 
 class DecideForm(OrderForm):

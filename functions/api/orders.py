@@ -11,7 +11,7 @@ from functions.api.access import acting, principal_of
 from functions.api.approvals import check_decision
 from functions.api.bodies import MAX_JSON, SMALL, read_json
 from functions.api.documents import json_body, problems
-from functions.api.forms import AdjustForm, DecideForm, OrderForm, RedriveForm, ReplanForm, SkipForm
+from functions.api.forms import AdjustForm, DecideForm, OrderForm, QuarantineForm, RedriveForm, ReplanForm, SkipForm
 from functions.api.preconditions import IdempotencyKey, own_key
 from functions.api.questions import found
 from functions.api.routes import Routes
@@ -61,6 +61,12 @@ OF_TICKETS = (
     Verb("retry", commands.RetryRequest, "Try a ticket now that waits, or once more if it FAILED.", RetryForm),
     Verb("reassign", commands.ReassignRequest, "Take a ticket from its worker and give it to another one."),
     Verb("freeze-exception", commands.FreezeException, "Let a DEPLOY ticket pass the freezes of its service."),
+    Verb(
+        "quarantine",
+        commands.QuarantineDecision,
+        "Release a ticket that a guard holds back, or let it fail; the reason is needed.",
+        QuarantineForm,
+    ),
     Verb("skip", commands.SkipRequest, "Take a ticket as done, with the given output.", SkipForm),
     Verb("approve", commands.TicketApproval, "Agree to a ticket that waits for the decision of a person.", DecideForm),
     Verb(
@@ -126,7 +132,7 @@ def _route(path: str, name: str, tag: str, verb: Verb, endpoint: Endpoint) -> No
         status_code=202,
         responses=problems(400, 403, 404, 409, 413, 415, 422)
         | {200: {"model": OrderView, "description": "A dry run: nothing was changed"}},
-        openapi_extra=json_body(verb.form, required=verb.form is ReplanForm),
+        openapi_extra=json_body(verb.form, required=verb.form in {ReplanForm, QuarantineForm}),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 
 from functions._core.events.data import WorkersDiscovered
+from functions._core.guards.asking import denied_since
 from functions._core.machine.assignment import Assigned, Delivered, may_fail_when_lost, waits_for_worker
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
@@ -29,9 +30,10 @@ async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> An
     named = (ticket for ticket_id, ticket in context.tickets.items() if ticket_id in event.candidates)
     tickets = sorted(filter(waits_for_worker, named), key=attrgetter("order"))
     frozen = await blocked(tickets, ports)
+    stopped = await denied_since(tickets, context.flow, ports)
     for ticket in tickets:
         ticket_id = ticket.ticket_id
-        if ticket_id in frozen:
+        if ticket_id in frozen or ticket_id in stopped:
             continue
         known = [candidate.but(active=taken.get(candidate.worker_id, 0)) for candidate in event.candidates[ticket_id]]
         choice = choose(known, taken)
@@ -45,7 +47,7 @@ async def assign(event: WorkersDiscovered, context: Context, ports: Ports) -> An
     for ticket_id in [one for one in chosen if one not in allowed]:
         del chosen[ticket_id]
         crowded.append(context.tickets[ticket_id])
-    return Assigned(chosen, event.candidates, await turns_of(crowded, context, ports), frozen)
+    return Assigned(chosen, event.candidates, await turns_of(crowded, context, ports), frozen, stopped - frozen.keys())
 
 
 async def answered(answers: Mapping[str, tuple[int, Answer]], context: Context, ports: Ports) -> AnyOutcome:

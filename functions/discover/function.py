@@ -4,6 +4,7 @@ A ticket with a condition is looked at first; one that needs no worker begins he
 
 Consumes tickets.ready and worker.recovered. Emits workers.discovered.
 A ticket that a freeze holds back waits for its end, and is looked at again every minute.
+Guards look at each ticket first (`guard_ticket`): one that they deny fails, one in quarantine waits for a person.
 Gives up on a ticket when no capable worker has registered within ten minutes (FAILED, no_worker), or when all
 stay busy until the flow's deadline (FAILED, no_capacity).
 """
@@ -11,8 +12,11 @@ stay busy until the flow's deadline (FAILED, no_capacity).
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from operator import attrgetter
+from typing import Any
 
 from functions._core.events.data import TicketsReady
+from functions._core.guards.asking import of_tickets
+from functions._core.guards.gate import ALLOWED, Finding
 from functions._core.machine.assignment import Discovered, may_look_for_worker, waits_for_worker
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
@@ -32,14 +36,24 @@ OF_A_BATCH = timedelta(minutes=1)
 async def discover(_event: TicketsReady, context: Context, ports: Ports) -> AnyOutcome:
     """Return `Discovered` for tickets that need a worker, with `Begun` for those that something steers."""
     own = steered(context.tickets.values())
-    if not own:
-        return await _discovered(context.tickets.values(), context, ports)
-    from functions._core.machine.steering import begun, found  # noqa: PLC0415 few plans need it, and it costs time
-
-    findings = await found(own, context, ports)
+    findings = await _found(own, context, ports) if own else {}
     open_ones = {ticket.ticket_id for ticket in own if ticket.status is TicketStatus.WAITING}
     rest = [t for i, t in context.tickets.items() if i not in findings and i not in open_ones]
-    return await begun(findings, await _discovered(rest, context, ports), context, ports)
+    discovered = await _discovered(rest, context, ports)
+    denied = {i: one.one_reason for i, one in discovered.guarded.items() if one.finding is Finding.DENY}
+    if not findings and not denied:
+        return discovered
+    from functions._core.machine.beginning import Denied  # noqa: PLC0415 see below
+    from functions._core.machine.steering import begun  # noqa: PLC0415 see below
+
+    findings |= {ticket_id: Denied(reason) for ticket_id, reason in denied.items()}
+    return await begun(findings, discovered, context, ports)
+
+
+async def _found(own: Sequence[Ticket], context: Context, ports: Ports) -> dict[str, Any]:
+    from functions._core.machine.steering import found  # noqa: PLC0415 few plans need it, and it costs time
+
+    return dict(await found(own, context, ports))
 
 
 def steered(tickets: Iterable[Ticket]) -> Sequence[Ticket]:
@@ -60,8 +74,10 @@ async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -
     refusals: dict[str, tuple[Refusal, ...]] = {}
     tickets = sorted(filter(may_look_for_worker, among), key=attrgetter("order"))
     frozen = await blocked(tickets, ports)
+    open_ones = (ticket for ticket in tickets if ticket.ticket_id not in frozen)
+    guarded = await of_tickets(open_ones, context.flow, ports)
     for ticket in tickets:
-        if ticket.ticket_id in frozen:
+        if ticket.ticket_id in frozen or guarded.get(ticket.ticket_id, ALLOWED).stops:
             continue
         trails = await ports.pheromones.trails(domain_of(ticket))
         ranking = rank(ticket, workers, active, context.now, context.rules, trails)
@@ -74,7 +90,7 @@ async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -
             waiting[ticket.ticket_id] = Waiting.SLOT if ranking.capable else Waiting.WORKER
             refusals[ticket.ticket_id] = ranking.refusals
     turns = await turns_of([context.tickets[ticket_id] for ticket_id in waiting], context, ports)
-    return Discovered(found, waiting, refusals, turns, frozen)
+    return Discovered(found, waiting, refusals, turns, frozen, guarded)
 
 
 def _given(worker: Worker, ticket: Ticket, context: Context) -> Worker:

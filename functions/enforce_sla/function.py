@@ -117,7 +117,7 @@ def _may_fail(ticket: Ticket, context: Context) -> bool:
     """Whether this wake-up can be the ticket's last, so that what depends on it has to be loaded."""
     if ticket.status is TicketStatus.PENDING:
         return too_late_to_start(ticket, context.now) or (
-            ticket.waiting is Waiting.WORKER and waited_out(ticket, context.now)
+            ticket.waiting in {Waiting.WORKER, Waiting.QUARANTINE} and waited_out(ticket, context.now)
         )
     if ticket.status is TicketStatus.WAITING:
         return False

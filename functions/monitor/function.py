@@ -16,6 +16,7 @@ from functions._core.events import commands
 from functions._core.events.commands import AnyCommand, Command
 from functions._core.events.data import CompensationRequested, EventArrived, WorkerUnhealthy
 from functions._core.events.reports import Report
+from functions._core.guards.asking import check_claim
 from functions._core.machine.arriving import Arrived, waits_for_event
 from functions._core.machine.assignment import WorkerLost, may_fail_when_lost
 from functions._core.machine.claim import claimable
@@ -215,6 +216,8 @@ async def _with_worker(order: AnyCommand, context: Context, ports: Ports) -> Any
     pending = ticket is not None and ticket.status is TicketStatus.PENDING
     if ticket and pending and (why := (await blocked((ticket,), ports)).get(ticket.ticket_id)):
         raise Rejected(f"ticket {ticket.task_id} cannot begin: {why.message}", code=why.code, status=409)
+    if ticket and pending and isinstance(order, commands.ClaimRequest):
+        await check_claim(ticket, context.flow, ports)
     if limits and ticket and isinstance(order, commands.ClaimRequest):
         begins = claimable(context.flow, ticket, order, worker)
         if begins and not await with_place([ticket], context.flow, limits, ports, context.now):
@@ -235,6 +238,7 @@ LOADED: Mapping[type[Command], Callable[[AnyCommand, Context, Ports], Awaitable[
     commands.RedriveRequest: _with_redone,
     commands.RetryRequest: _with_retried,
     commands.TicketCancelRequest: _with_after,
+    commands.QuarantineDecision: _with_after,
     commands.ClaimRequest: _with_worker,
 }
 """What is loaded for an order beside what it names."""

@@ -1,7 +1,8 @@
 """C1: check a decision and its plan, and say everything that is wrong with them at once.
 
 Consumes decision.consolidated. Emits plan.validated, or flow.consolidated with the outcome REJECTED; nothing where a
-person has to approve the plan first. Admission policies may lower, hold, refuse a flow while an error budget is spent.
+person has to approve the plan first. Admission policies may lower, hold, refuse a flow while an error budget is spent;
+guards refuse one that must not be done.
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
@@ -22,8 +23,11 @@ from functions._core.decision.reading import (
 )
 from functions._core.decision.unknown_fields import unknown_fields
 from functions._core.events.data import DecisionStored
+from functions._core.guards.asking import PATIENCE, of_plan
+from functions._core.guards.gate import Finding, GuardVerdict
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Refused, Validated
+from functions._core.machine.guarding import Unjudged
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
 from functions._core.planning.graph import named_edges, schedule
 from functions._core.ports import Clock, Ports
@@ -39,19 +43,33 @@ async def validate(event: DecisionStored, context: Context, ports: Ports) -> Any
     if context.flow.status is not FlowStatus.VALIDATING:
         return Duplicate()
     text = await ports.store.decision(event.flow_id)
+    guarded = await of_plan(text, ports)
+    if guarded.finding is Finding.UNAVAILABLE and guarded.stops and not _waited_enough(context):
+        return Unjudged(guarded.one_reason)
     admission = await ports.budget_gate.admission()
     # The first condition of a process takes long: it brings the library that reads it.
     heavy = len(text) > LARGE_DECISION or b'"when"' in text or b'"filter"' in text
-    return reached(partial(_timed, text, context, admission, ports.clock), heavy=heavy)
+    return reached(partial(_timed, text, context, admission, guarded, ports.clock), heavy=heavy)
 
 
-def _timed(text: bytes, context: Context, admission: AdmissionState | None, clock: Clock) -> AnyOutcome:
+def _waited_enough(context: Context) -> bool:
+    """Whether the flow has waited for the policy server as long as it may."""
+    return context.now - context.flow.phase.entered_at >= PATIENCE
+
+
+def _timed(
+    text: bytes, context: Context, admission: AdmissionState | None, guarded: GuardVerdict, clock: Clock
+) -> AnyOutcome:
     """Return the finding with the time that it took."""
     begun = clock.now()
-    return replace(_checked(text, context, admission), duration_ms=(clock.now() - begun) / timedelta(milliseconds=1))
+    return replace(
+        _checked(text, context, admission, guarded), duration_ms=(clock.now() - begun) / timedelta(milliseconds=1)
+    )
 
 
-def _checked(text: bytes, context: Context, admission: AdmissionState | None) -> Refused | Validated:
+def _checked(
+    text: bytes, context: Context, admission: AdmissionState | None, guarded: GuardVerdict
+) -> Refused | Validated:
     try:
         document = document_in(text)
         decision = decision_in(document)
@@ -66,7 +84,9 @@ def _checked(text: bytes, context: Context, admission: AdmissionState | None) ->
     facts = FlowFacts(decision.flow_labels, decision.flow_risk_band, decision.flow_priority)
     verdict = verdict_of(admission, facts, context.now)
     spent = (reason_of(verdict),) if verdict is not None and verdict.action is AdmissionAction.REFUSE else ()
-    reasons = (*errors, *refusal_reasons(decision), *unwanted, *spent)
+    denied = guarded.reasons if guarded.stops else ()
+    reasons = (*errors, *refusal_reasons(decision), *unwanted, *spent, *denied)
+    warnings = warnings if guarded.stops else (*guarded.reasons, *warnings)
     if reasons:
         return Refused(
             reasons=reasons,

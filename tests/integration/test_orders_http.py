@@ -308,9 +308,9 @@ async def test_a_workflow_is_paused_and_resumed_as_a_flow_is(api: Api) -> None:
 
 async def test_the_verbs_are_those_of_the_contract(api: Api) -> None:
     by_patch = {"ticket.claim_requested", "ticket.cancel_requested"}
-    of_freezes = {"ticket.freeze_exception_granted"}  # see test_freeze_gate
+    of_gates = {"ticket.freeze_exception_granted", "ticket.quarantine_decided"}  # see test_freeze_gate, test_guards
     of_policies = {"ticket.hedge_requested"}  # see test_hedging; people send the event
-    assert {*by_patch, *of_freezes, *of_policies, *(verb.event_type for verb in VERBS)} == ORDERS.keys()
+    assert {*by_patch, *of_gates, *of_policies, *(verb.event_type for verb in VERBS)} == ORDERS.keys()
     paths: Mapping[str, Any] = api.app.openapi()["paths"]
     for verb in VERBS:
         path = verb.path(Target("{flow_id}", "{ticket_id}"))

@@ -49,6 +49,7 @@ from functions._engine.local_broker import LocalBroker
 from functions._engine.platform import Platform
 from functions._engine.task_leases import TaskLeases
 from functions.assign import function as assign_function
+from functions.discover import function as discover_function
 
 Patch = pytest.MonkeyPatch
 
@@ -318,6 +319,19 @@ def frozen_ticket_is_forgotten(patch: Patch) -> None:
     patch.setattr(overdue, "look_at_freeze", forgetful)
 
 
+def guard_gates_nobody(patch: Patch) -> None:
+    """A verdict is reached beside the workers, and holds nothing back."""
+
+    async def nothing_found(*_about: Any) -> Mapping[str, Any]:
+        return {}
+
+    async def nothing_stopped(*_about: Any) -> frozenset[str]:
+        return frozenset()
+
+    patch.setattr(discover_function, "of_tickets", nothing_found)
+    patch.setattr(assign_function, "denied_since", nothing_stopped)
+
+
 def failed_items_decide(patch: Patch) -> None:
     """The ends of children that came to nothing count for the outcome of the flow."""
     for module in (releasing, ending, closing, beginning):
@@ -365,6 +379,7 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         freeze_not_looked_at_by_c4,
         frozen_ticket_is_forgotten,
         healing_heals_its_own,
+        guard_gates_nobody,
     )
 }
 

@@ -14,6 +14,7 @@ FAULTS = {
     "second_attempt_not_fenced": ["hedge", "zombie-worker", "failing-task", "repeated-report", "contradictory-report"],
     "healing_heals_its_own": ["healing"],
     "frozen_ticket_is_forgotten": ["freeze", "drop", "crash"],
+    "guard_gates_nobody": ["guard"],
 }
 """Faults without which a bug hardly ever shows; the others are looked for under all of them."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
+from functions._adapters.http.client import HttpClient
 from functions._adapters.memory.sink import MemorySink
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.stores import Stores
@@ -28,6 +29,7 @@ from functions._core.records.record import as_json
 from functions._core.records.worker import Answer, Worker
 from functions._core.rules import Rules
 from functions._engine.clock import SystemClock
+from functions._engine.guards import guards_by_server
 from functions._engine.platform import Platform
 from functions._engine.settings import Settings
 from functions._engine.task_secrets import task_secrets_of
@@ -315,7 +317,8 @@ async def running_world(
         tokens=JwtTokens(b"k" * 32, clock),
     )
     chosen = Impatient.from_mapping(environment or {}, data=tmp_path, **settings)
-    ports = replace(ports, task_secrets=task_secrets_of(chosen, clock))
+    to_servers = HttpClient()
+    ports = replace(ports, task_secrets=task_secrets_of(chosen, clock), guards=guards_by_server(chosen, to_servers))
     platform = Platform(chosen, ports, stores.queue, "http://127.0.0.1:1", joins=joins, threads=threads)
     workers.report = platform.report
     await platform.start()
@@ -327,6 +330,7 @@ async def running_world(
         with suppress(asyncio.CancelledError):
             await clock_task
         await platform.close()
+        await to_servers.aclose()
 
 
 class ClosedBreaker:

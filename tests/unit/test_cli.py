@@ -74,6 +74,7 @@ COMMANDS = [
     ("audits",),
     ("inbox",),
     ("stuck",),
+    ("guard",),
     ("hot",),
     ("sla",),
     ("sla", "policy"),

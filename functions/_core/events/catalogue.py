@@ -212,6 +212,14 @@ CATALOGUE: Sequence[EventType] = (
     EventType("ticket.retry_forced", Transition, "monitor", SUBSCRIBERS, TICKET, "A person did not want it to wait."),
     EventType("ticket.held_back", Transition, "discover, assign", SUBSCRIBERS, TICKET, "A freeze holds it back."),
     EventType("ticket.freeze_excepted", Transition, "monitor", SUBSCRIBERS, TICKET, "It passes every freeze."),
+    EventType(
+        "guard.verdict",
+        Transition,
+        "validate, discover, monitor",
+        SUBSCRIBERS,
+        EITHER,
+        "A guard, or a person after it, stops it or lets it go on.",
+    ),
     EventType("ticket.redriven", Transition, "discover, monitor", SUBSCRIBERS, TICKET, "It is done again."),
     EventType(
         "compensation.requested",
@@ -300,6 +308,7 @@ CATALOGUE: Sequence[EventType] = (
     _order("ticket.claim_requested", "This worker takes this ticket."),
     _order("ticket.cancel_requested", "Stop this ticket."),
     _order("ticket.freeze_exception_granted", "Let this ticket pass every freeze."),
+    _order("ticket.quarantine_decided", "A person releases or rejects this ticket in quarantine."),
     _order("ticket.approval_granted", "A person agrees to this ticket."),
     _order("ticket.approval_denied", "A person does not agree to this ticket."),
     EventType("worker.registered", Registration, "worker", "track_workers", WORKER, "A worker offers.", outside=True),

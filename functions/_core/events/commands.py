@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from functions._core.decision.vocabulary import PriorityWord
 from functions._core.errors import Rejected
-from functions._core.records.values import Model, a_number
+from functions._core.records.values import Model, Word, a_number
 
 
 class Command(Model):
@@ -164,6 +164,23 @@ class FreezeException(TicketCommand):
     verb = "except_ticket_from_freezes"
 
 
+class QuarantineRuling(Word):
+    """What a person decides about a ticket in quarantine; lower case on every wire."""
+
+    RELEASE = "release"
+    """It goes on, and is not put there again."""
+    REJECT = "reject"
+    """It fails, and is not tried again."""
+
+
+class QuarantineDecision(TicketCommand):
+    """Data of `ticket.quarantine_decided`: a person has looked at a ticket that a guard holds back."""
+
+    verb = "decide_quarantine"
+    ruling: QuarantineRuling
+    """`release` lets it go on, `reject` lets it fail."""
+
+
 class TicketApproval(TicketCommand):
     """Data of `ticket.approval_granted`: a person agrees to the thing that an APPROVE ticket asks."""
 
@@ -196,6 +213,7 @@ AnyCommand = (
     | ClaimRequest
     | TicketCancelRequest
     | FreezeException
+    | QuarantineDecision
     | TicketApproval
     | TicketDenial
 )
@@ -217,6 +235,7 @@ ORDERS: Mapping[str, type[AnyCommand]] = {
     "ticket.claim_requested": ClaimRequest,
     "ticket.cancel_requested": TicketCancelRequest,
     "ticket.freeze_exception_granted": FreezeException,
+    "ticket.quarantine_decided": QuarantineDecision,
     "ticket.approval_granted": TicketApproval,
     "ticket.approval_denied": TicketDenial,
 }

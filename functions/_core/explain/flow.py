@@ -10,6 +10,7 @@ from datetime import datetime
 from functions._core.decision.checks import IMPOSSIBLE
 from functions._core.explain.ticket import Explanation, explain_ticket, waiting_since
 from functions._core.explain.wording import ago, ahead, counted, listed, plain, said, span
+from functions._core.guards.gate import POLICY_UNAVAILABLE
 from functions._core.machine.flow import held_until
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.placement.limits import CONCURRENCY_LIMIT, over_limit
@@ -86,6 +87,8 @@ def flow_waits_for(flow: Flow) -> str | None:
     if flow.status is FlowStatus.GENERATING and over_limit(flow):
         of_key = any(reason.code == CONCURRENCY_LIMIT for reason in flow.reasons)
         return f"another flow {'of its concurrency key ' if of_key else ''}to end, as too many are in flight"
+    if flow.status is FlowStatus.VALIDATING and any(one.code == POLICY_UNAVAILABLE for one in flow.reasons):
+        return "a verdict of the policy server, without which C1 lets nothing begin"
     if held_until(flow) is not None and flow.budget_verdict is not None:
         return f"an error budget to recover, by admission policy {plain(flow.budget_verdict.policy)}"
     return WAITS_FOR.get(flow.status)

@@ -70,7 +70,17 @@ def why_not_again(ticket: Ticket, flow: Flow, rules: Rules) -> str | None:
 NOT_TWICE = "it must not be done twice (it is not idempotent)"
 """Why a task that is not idempotent gets no further attempt."""
 
-NOT_OF_AN_ATTEMPT = frozenset({"no_worker", "no_capacity", "schedule_to_start", "not_compensated"})
+NOT_OF_AN_ATTEMPT = frozenset(
+    {
+        "no_worker",
+        "no_capacity",
+        "schedule_to_start",
+        "not_compensated",
+        "policy_denied",
+        "quarantine_rejected",
+        "quarantine_expired",
+    }
+)
 """Codes of failures with which no attempt ended."""
 
 NOT_PASSED_ON = frozenset({"worker_busy", "worker_refused", "worker_suspended", "worker_unreachable", "worker_lost"})
@@ -121,6 +131,13 @@ LOOKED_AT_AGAIN: Mapping[Waiting | None, str] = {
 """What lets a ticket go on that is only looked at when its wait is over, as the end of a sentence."""
 
 
+WAITED_OUT: Mapping[Waiting | None, str] = {
+    Waiting.RETRY: "At {by} a worker is looked for again.",
+    Waiting.QUARANTINE: "If nobody has released or rejected it by {by} it fails with quarantine_expired.",
+}
+"""The end of a wait that is the same whatever else is known of the ticket."""
+
+
 def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
     by = ahead(due, now)
     if too_late_to_start(ticket, max(due, now)):
@@ -131,8 +148,8 @@ def _then_pending(ticket: Ticket, due: datetime, now: datetime) -> str:
         )
     if ticket.waiting is Waiting.WORKER:
         return f"If none registers by {by} it fails with no_worker{_after(ticket, ', and ')}."
-    if ticket.waiting is Waiting.RETRY:
-        return f"At {by} a worker is looked for again."
+    if ticket.waiting in WAITED_OUT:
+        return WAITED_OUT[ticket.waiting].format(by=by)
     if ticket.waiting in LOOKED_AT_AGAIN:
         return f"At {by} it is looked at again; it {LOOKED_AT_AGAIN[ticket.waiting]}."
     if ticket.open_dependencies:

@@ -10,6 +10,7 @@ from datetime import datetime
 from functions._core.explain.control import awaited, turn
 from functions._core.explain.freezes import about_freezes, freeze_awaited
 from functions._core.explain.hedges import about_hedges
+from functions._core.explain.guards import about_guards, guard_awaited, held_back
 from functions._core.explain.next_wakeup import then_of_ticket, why_not_again
 from functions._core.explain.wording import (
     ago,
@@ -83,6 +84,7 @@ def explain_ticket(  # noqa: PLR0913 the ticket, and all that is known around it
     details += _undoing(ticket, flow)
     details += _refusals(ticket)
     details += about_freezes(ticket)
+    details += about_guards(ticket)
     details += _past_attempts(ticket, flow, rules)
     details += about_hedges(ticket, now)
     if ticket.live:
@@ -169,8 +171,8 @@ def _pending_for(ticket: Ticket, upstream: Sequence[Ticket]) -> str:
         return asked_of_worker(ticket)
     if ticket.waiting is Waiting.TURN:
         return turn(ticket)
-    if ticket.waiting is Waiting.FREEZE:
-        return freeze_awaited(ticket)
+    if held_back(ticket):
+        return guard_awaited(ticket) or freeze_awaited(ticket)
     if ticket.waiting is Waiting.SLOT:
         return f"a free slot of {asked_of_worker(ticket)}"
     others = {Waiting.RETRY: "its next attempt", Waiting.RESUME: "its paused flow to go on"}
@@ -216,7 +218,7 @@ def _refusals(ticket: Ticket) -> list[str]:
 
 def _past_attempts(ticket: Ticket, flow: Flow, rules: Rules) -> list[str]:
     sentences = []
-    if ticket.live and ticket.reason is not None and ticket.waiting is not Waiting.FREEZE:
+    if ticket.live and ticket.reason is not None and not held_back(ticket):
         sentences.append(f"The last attempt ended so: {said(ticket.reason)}.")
     number = max(ticket.attempt, ticket.hedge.attempt if ticket.hedge is not None else 0)
     if number > 1 or ticket.retry_count:

@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from functions._core.events.data import WorkersDiscovered
+from functions._core.guards.gate import Finding, GuardVerdict
 from functions._core.machine.context import Context
 from functions._core.machine.ending import fail, taken_back
 from functions._core.machine.freezing import block, passed
 from functions._core.machine.hedging import EXCLUDED_KEPT, give_up, other_answered
+from functions._core.machine.guarding import hold
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder
@@ -21,7 +23,7 @@ from functions._core.records.values import TicketStatus, Waiting, add_time, time
 from functions._core.records.worker import NOT_ASKED_FOR, Answer, AssignmentMode, Candidate, Refusal
 from functions._core.rules import retry_after
 
-HELD_BACK = frozenset({Waiting.RETRY, Waiting.RESUME, Waiting.TURN, Waiting.FREEZE})
+HELD_BACK = frozenset({Waiting.RETRY, Waiting.RESUME, Waiting.TURN, Waiting.FREEZE, Waiting.QUARANTINE})
 """The waits of a PENDING ticket without open dependencies that cannot be assigned."""
 
 REFUSALS_KEPT = 10
@@ -32,7 +34,7 @@ REFUSALS_KEPT = 10
 class Discovered:
     """C3: ranked workers for some tickets; for the others their wait, the workers left out, and their turn.
 
-    `frozen` says why freezes hold tickets back, by their ids.
+    `frozen` says why freezes hold tickets back, `guarded` what guards find of them, by their ids.
     """
 
     found: Mapping[str, tuple[Candidate, ...]]
@@ -40,6 +42,7 @@ class Discovered:
     refusals: Mapping[str, tuple[Refusal, ...]]
     turns: Mapping[str, int] = field(default_factory=dict)
     frozen: Mapping[str, Reason] = field(default_factory=dict)
+    guarded: Mapping[str, GuardVerdict] = field(default_factory=dict)
 
     def apply(self, builder: StepBuilder) -> None:
         """C3: tickets with candidates continue to C4, the others wait for a worker, a slot, or the end of a freeze."""
@@ -47,6 +50,11 @@ class Discovered:
         for ticket_id, reason in self.frozen.items():
             if ticket_id in takers:
                 block(builder, takers.pop(ticket_id), reason)
+        for ticket_id, verdict in self.guarded.items():
+            if ticket_id in takers and verdict.finding is not Finding.DENY:
+                hold(builder, takers[ticket_id], verdict, verdict.one_reason)
+            if verdict.stops:
+                takers.pop(ticket_id, None)
         takers |= {one: passed(builder, takers[one]) for one in (*self.found, *self.waiting) if one in takers}
         found = {ticket_id: candidates for ticket_id, candidates in self.found.items() if ticket_id in takers}
         if found:
@@ -62,13 +70,14 @@ class Discovered:
 class Assigned:
     """C4: the worker chosen for each ticket, and the turns of the tickets whose candidates are all taken by now.
 
-    `frozen` as in `Discovered`.
+    `frozen` as in `Discovered`; `stopped` are tickets that a guard stops of which C3 has not known.
     """
 
     chosen: Mapping[str, str]
     candidates: Mapping[str, tuple[Candidate, ...]]
     crowded: Mapping[str, int]
     frozen: Mapping[str, Reason] = field(default_factory=dict)
+    stopped: frozenset[str] = frozenset()
 
     def apply(self, builder: StepBuilder) -> None:
         """C4: the attempt number grows, and the worker is owed the assignment, or asks for it."""
@@ -105,6 +114,10 @@ class Assigned:
         for ticket_id, reason in self.frozen.items():
             if waits_for_worker(builder.context.tickets[ticket_id]):
                 block(builder, builder.context.tickets[ticket_id], reason)
+        for ticket_id in self.stopped:
+            ticket = builder.context.tickets[ticket_id]
+            if waits_for_worker(ticket):  # C3 judges it at its wake-up, when every process knows of the policy
+                builder.change_ticket(ticket, emissions=ticket.emissions + 1, candidates=(), **readied(builder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +312,7 @@ def _wait(builder: StepBuilder, ticket: Ticket, waiting: Waiting, turn: int | No
 
 
 def schedule_to_start(ticket: Ticket) -> datetime | None:
-    """Return when a ticket that may begin must have got a worker, if its task says so; no freeze counts."""
-    if ticket.schedule_to_start_ms is None or ticket.waiting is Waiting.FREEZE:
+    """Return when a ticket that may begin must have got a worker, if its task says so; freeze and quarantine aside."""
+    if ticket.schedule_to_start_ms is None or ticket.waiting in {Waiting.FREEZE, Waiting.QUARANTINE}:
         return None
     return add_time(ticket.ready_at or ticket.created_at, time_span(ticket.schedule_to_start_ms))

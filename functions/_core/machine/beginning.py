@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from functions._core.machine.clock_waits import stop_clock
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import complete, fail, omit, settle
+from functions._core.machine.guarding import deny
 from functions._core.machine.outcomes import AnyOutcome, Duplicate
 from functions._core.machine.redrive import blank
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets, stops_clock
@@ -40,6 +41,12 @@ class Omitted(NamedTuple):
 
 class Hopeless(NamedTuple):
     """It cannot begin, or go on."""
+
+    reason: Reason
+
+
+class Denied(NamedTuple):
+    """A guard denies it."""
 
     reason: Reason
 
@@ -79,10 +86,10 @@ class Joined(NamedTuple):
     apart: bool = False
 
 
-Finding = Omitted | Hopeless | Waits | Listed | SubflowRead | Joined
+Finding = Omitted | Hopeless | Denied | Waits | Listed | SubflowRead | Joined
 """What is found about a ticket that C3 is told of."""
 
-ENDS = (Omitted, Hopeless, Joined)
+ENDS = (Omitted, Hopeless, Denied, Joined)
 """Findings that end the ticket."""
 
 
@@ -115,6 +122,8 @@ def _apply(builder: StepBuilder, ticket: Ticket, finding: Finding, around: Relat
             relieve(builder, ticket, around)
         case Hopeless(reason):
             fail(builder, ticket, reason, around)
+        case Denied(reason):
+            deny(builder, ticket, reason, around)
         case Waits():
             _wait(builder, ticket, finding, around)
         case Listed():

@@ -113,8 +113,9 @@ def _check_open(flow: Flow, ticket: Ticket) -> None:
     if ticket.open_dependencies:
         raise refusal(f"ticket {ticket.task_id} waits for {ticket.open_dependencies} of its dependencies")
     if not waits_for_worker(ticket):
-        what = "the end of a freeze" if ticket.waiting is Waiting.FREEZE else "its next attempt"
-        raise refusal(f"ticket {ticket.task_id} waits for {what}")
+        what = {Waiting.FREEZE: "the end of a freeze", Waiting.QUARANTINE: "a person to release it from quarantine"}
+        waits_for = what.get(ticket.waiting or Waiting.RETRY, "its next attempt")
+        raise refusal(f"ticket {ticket.task_id} waits for {waits_for}")
     if not intact(ticket):
         raise refusal(f"ticket {ticket.task_id} was changed in what must not change: its hash is another one")
 

@@ -21,6 +21,7 @@ from functions._core.machine.ending import cancel, complete
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
 from functions._core.machine.freezing import except_from_freezes
 from functions._core.machine.hedging import hedge
+from functions._core.machine.guarding import decide_quarantine
 from functions._core.machine.redrive import redrive, redrive_ticket
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import readied
@@ -329,6 +330,12 @@ def _except(builder: StepBuilder, outcome: Commanded) -> bool:
     return except_from_freezes(builder, _ticket(builder, outcome), outcome.command)
 
 
+def _rule(builder: StepBuilder, outcome: Commanded) -> bool:
+    if not isinstance(outcome.command, commands.QuarantineDecision):
+        raise TypeError(outcome.command)
+    return decide_quarantine(builder, _ticket(builder, outcome), outcome.command, outcome.around)
+
+
 def _cancel_ticket(builder: StepBuilder, outcome: Commanded) -> bool:
     ticket, command = _ticket(builder, outcome), outcome.command
     if ticket.status is TicketStatus.CANCELLED:
@@ -393,6 +400,7 @@ STEPS: Mapping[type[commands.Command], Callable[[StepBuilder, Commanded], bool]]
     commands.HedgeRequest: _hedge,
     commands.TicketCancelRequest: _cancel_ticket,
     commands.FreezeException: _except,
+    commands.QuarantineDecision: _rule,
     commands.TicketApproval: _decide,
     commands.TicketDenial: _decide,
 }

@@ -31,8 +31,8 @@ from functions._core.records.values import (
 )
 from functions._core.rules import Rules, retry_after
 
-DECIDED = frozenset({"denied"})
-"""Codes of failures that people have decided on: they are no trouble that somebody has to look at."""
+DECIDED = frozenset({"denied", "policy_denied", "quarantine_rejected"})
+"""Codes of failures that people, or their policies, have decided on: nobody has to look at these."""
 
 
 @dataclass(frozen=True, slots=True)

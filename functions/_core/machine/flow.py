@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from functions._core.events.data import DecisionStored, PlanValidated
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.closing import executing_wakeup, risk
+from functions._core.machine.guarding import tell_of_plan
 from functions._core.machine.incidents import raise_incident
 from functions._core.machine.step_builder import StepBuilder, bounded
 from functions._core.machine.tables import FlowTrigger
@@ -102,6 +103,7 @@ class Validated:
             warnings=self.warnings[:20],
             next_wakeup_at=wakeup,
         )
+        tell_of_plan(builder, self.warnings)
         if self.impossible is not None:
             risk(builder, self.impossible)
         if not self.approval:
@@ -130,6 +132,7 @@ class Refused:
             cause="validation",
             detail={"reasons": [r.told for r in bounded(self.reasons)]},
         )
+        tell_of_plan(builder, self.reasons)
         builder.end(FlowTrigger.REFUSED, Outcome.REJECTED, *self.reasons)
 
 

@@ -1,6 +1,7 @@
 """How a freeze holds tickets back, and lets them go on: see `_core.slo.gate`."""
 
 from functions._core.events.commands import FreezeException, given_by, refusal
+from functions._core.guards.gate import POLICY_UNAVAILABLE, QUARANTINED
 from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
@@ -8,6 +9,9 @@ from functions._core.planning.slack import earliest, limit_of
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import TaskType, TicketStatus, Waiting
 from functions._core.slo.gate import BLOCKED_BY_FREEZE
+
+PASSING = frozenset({BLOCKED_BY_FREEZE, POLICY_UNAVAILABLE, QUARANTINED})
+"""Codes of reasons that a ticket has while a freeze or a guard holds it back, and no longer."""
 
 
 def block(builder: StepBuilder, ticket: Ticket, reason: Reason) -> None:
@@ -31,9 +35,9 @@ def block(builder: StepBuilder, ticket: Ticket, reason: Reason) -> None:
 
 
 def passed(builder: StepBuilder, ticket: Ticket) -> Ticket:
-    """Return a ticket that no freeze holds back any more: it has waited for a worker from now on."""
+    """Return a ticket that nothing holds back any more; after a freeze it has waited for a worker from now on."""
     if ticket.waiting is not Waiting.FREEZE:  # its flow was paused meanwhile, or none held it back
-        blocked = ticket.reason is not None and ticket.reason.code == BLOCKED_BY_FREEZE
+        blocked = ticket.reason is not None and ticket.reason.code in PASSING
         return builder.change_ticket(ticket, reason=None) if blocked else ticket
     return builder.change_ticket(ticket, reason=None, ready_at=builder.now, **readied(builder))
 

@@ -8,6 +8,7 @@ from functions._core.machine.closing import risk
 from functions._core.machine.ending import complete, fail, retry_or_fail, settle
 from functions._core.machine.freezing import look_at_freeze
 from functions._core.machine.hedging import other_overdue, silent_since, spared_until
+from functions._core.machine.guarding import expire
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import look_again, readied
 from functions._core.machine.step_builder import StepBuilder
@@ -142,6 +143,9 @@ def _pending(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> No
         return
     if ticket.waiting is Waiting.FREEZE:
         look_at_freeze(builder, ticket)
+        return
+    if ticket.waiting is Waiting.QUARANTINE:
+        expire(builder, ticket, outcome.around)
         return
     # The rest is driven by something that may have been lost; the flow's own wake-up ends it at the deadline.
     emissions = ticket.emissions + 1

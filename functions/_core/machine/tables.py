@@ -51,6 +51,10 @@ FREEZE. C3 and C4 both look, each within its own step, so what was ranked before
 it; an attempt that a worker has is not taken back. The freeze and the ticket are different records: for as long as a
 list of freezes may be old, and a decision takes, an assignment may still follow the beginning of a freeze.
 
+Guards hold tickets back, too (`_core.guards`), and let some fail. C3 looks, and a claim does; C4 looks at the stored
+policies once more, and sends what one of them stops back to C3. A ticket in quarantine waits for a person, and fails
+where none decides in time; one that cannot be judged is looked at again. What undoes work is never held back.
+
 Wake-ups make sure that nothing waits for ever. Every record that waits has `next_wakeup_at`, and the commit that lets
 it wait also sets it; a COMPENSATING ticket has that of its compensation. An event may be lost, a worker may die, the
 platform may stop: at that moment `enforce_sla` looks at the record. It sends the lost event again while there is time,
@@ -128,6 +132,7 @@ class TicketTrigger(StrEnum):
     HEDGE = "a second attempt begins"
     HEDGE_OVER = "one of two attempts is over"
     TAKE_OVER = "one of two is over, the other has not begun"
+    GUARD = "held back by a guard"
 
 
 FLOW_TRANSITIONS: Mapping[FlowStatus, Mapping[FlowTrigger, FlowStatus | str]] = {
@@ -197,6 +202,7 @@ TICKET_TRANSITIONS: Mapping[TicketStatus, Mapping[TicketTrigger, TicketStatus]] 
     TicketStatus.PENDING: {
         TicketTrigger.WAIT: TicketStatus.PENDING,
         TicketTrigger.BLOCK: TicketStatus.PENDING,
+        TicketTrigger.GUARD: TicketStatus.PENDING,
         TicketTrigger.ASSIGN: TicketStatus.ASSIGNED,
         TicketTrigger.CLAIM: TicketStatus.RUNNING,
         TicketTrigger.BEGIN: TicketStatus.WAITING,

@@ -338,6 +338,8 @@ class Ticket(Record):
     """Workers that would not have it, each with the registration that was asked: it is not asked again."""
     freeze_exception: bool = False
     """Whether a person lets it pass every freeze."""
+    guard_release: bool = False
+    """Whether a person has released it from quarantine: no guard puts it there again."""
     log: TaskLog | None = None
     """The end of what its newest attempt with a log wrote; it has a request of its own and is in no event."""
     hedge: Hedge | None = None

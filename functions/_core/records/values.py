@@ -241,6 +241,7 @@ class Waiting(Word):
     RESUME = "RESUME"
     TURN = "TURN"
     FREEZE = "FREEZE"
+    QUARANTINE = "QUARANTINE"
     APPROVAL = "APPROVAL"
     MOMENT = "MOMENT"
     EVENT = "EVENT"

@@ -18,6 +18,7 @@ from functions._core.events.assignment import assignment_event, cancellation_eve
 from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.subscribers import signal_events, subscriber_events
+from functions._core.guards.gate import NoGuards
 from functions._core.placement.breaker import admits, attempt_key, trial_of, verdict_of, verdicts_of
 from functions._core.placement.workers import Deregistration, Drain, Heartbeat, Registration, WorkerEvent
 from functions._core.records.change_set import ChangeSet, Delivery
@@ -28,6 +29,7 @@ from functions._core.rules import Rules
 from functions._core.webhooks.owners import owners_of, ready_events
 from functions._engine.budget_gate import RememberedGate
 from functions._engine.dispatch import Dispatcher, DispatchResult
+from functions._engine.guards import RememberedGuards
 from functions._engine.tokens import KEY_BYTES, JwtTokens
 from functions._engine.wiring import track_workers
 from infra.generate.contract.folder import pretty
@@ -72,7 +74,11 @@ class Scenario:
             clock=self,
             tokens=JwtTokens(bytes(KEY_BYTES), self),
         )
-        self.ports = replace(self.ports, budget_gate=RememberedGate(self.ports.key_values, self))
+        self.ports = replace(
+            self.ports,
+            budget_gate=RememberedGate(self.ports.key_values, self),
+            guards=RememberedGuards(self.ports.key_values, self, NoGuards()),
+        )
         self._dispatcher = Dispatcher(
             self.ports, self.rules, committed=lambda _step: None, observed=lambda _handling: None
         )

@@ -18,6 +18,7 @@ from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
 from infra.generate.contract.beginnings import MANAGER, begun, built, deploying, registered, submitted, tested
+from infra.generate.contract.guard_course import quarantined
 from infra.generate.contract.healing_course import healed
 from infra.generate.contract.risk_courses import acted_upon, hedged, late
 from infra.generate.contract.sample import DECISION, IMAGE, START, TRACE, decision_event
@@ -330,6 +331,7 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     replanned,
     held_back,
     frozen,
+    quarantined,
     late,
     acted_upon,
     helped,

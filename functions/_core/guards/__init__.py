@@ -1,0 +1,1 @@
+"""Guards: what plans and tickets may ask for, by rules that are data and by a policy server."""
