@@ -25,10 +25,10 @@ from functions._simulator.deployments import (
 )
 from functions._simulator.environment import events_of
 from functions._simulator.freezes import freezes
-from functions._simulator.healing import incidents_end, playbook_put, under_way
-from functions._simulator.hedges import HEDGE, hedges
 from functions._simulator.guarded_tasks import GUARD, in_quarantine_too_long, leaves_quarantine
 from functions._simulator.guards import guards, prepare
+from functions._simulator.healing import incidents_end, playbook_put, under_way
+from functions._simulator.hedges import HEDGE, hedges
 from functions._simulator.host import LONGEST_DOWN
 from functions._simulator.ledger import Ledger
 from functions._simulator.ports import LATE

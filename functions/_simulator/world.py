@@ -25,8 +25,8 @@ from functions._engine.tokens import JwtTokens
 from functions._simulator.clock import START, SimulatedClock
 from functions._simulator.deployments import FREEZE, nothing_frozen_starts, with_deployments
 from functions._simulator.faults import Faults
-from functions._simulator.healing import HEALING, healing_does_not_loop, healing_keeps_its_limits, with_failures
 from functions._simulator.guarded_tasks import GUARD, SimulatedPolicies, nothing_guarded_starts, with_providers
+from functions._simulator.healing import HEALING, healing_does_not_loop, healing_keeps_its_limits, with_failures
 from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger

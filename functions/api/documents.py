@@ -13,8 +13,8 @@ from pydantic import BaseModel, TypeAdapter
 from functions._core.decision.single import NewTicket
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
-from functions._core.healing.playbooks import PlaybookForm
 from functions._core.guards.policy import GuardPolicyForm
+from functions._core.healing.playbooks import PlaybookForm
 from functions._core.placement.leasing import LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog

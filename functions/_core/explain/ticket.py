@@ -9,8 +9,8 @@ from datetime import datetime
 
 from functions._core.explain.control import awaited, turn
 from functions._core.explain.freezes import about_freezes, freeze_awaited
-from functions._core.explain.hedges import about_hedges
 from functions._core.explain.guards import about_guards, guard_awaited, held_back
+from functions._core.explain.hedges import about_hedges
 from functions._core.explain.next_wakeup import then_of_ticket, why_not_again
 from functions._core.explain.wording import (
     ago,

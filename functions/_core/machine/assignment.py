@@ -10,8 +10,8 @@ from functions._core.guards.gate import Finding, GuardVerdict
 from functions._core.machine.context import Context
 from functions._core.machine.ending import fail, taken_back
 from functions._core.machine.freezing import block, passed
-from functions._core.machine.hedging import EXCLUDED_KEPT, give_up, other_answered
 from functions._core.machine.guarding import hold
+from functions._core.machine.hedging import EXCLUDED_KEPT, give_up, other_answered
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.releasing import readied
 from functions._core.machine.step_builder import StepBuilder

@@ -20,8 +20,8 @@ from functions._core.machine.deciding import decide
 from functions._core.machine.ending import cancel, complete
 from functions._core.machine.flow import CHAIN, emit_again, emit_chain
 from functions._core.machine.freezing import except_from_freezes
-from functions._core.machine.hedging import hedge
 from functions._core.machine.guarding import decide_quarantine
+from functions._core.machine.hedging import hedge
 from functions._core.machine.redrive import redrive, redrive_ticket
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import readied

@@ -7,8 +7,8 @@ from functions._core.machine.assignment import not_asked_for, pulls, schedule_to
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import complete, fail, retry_or_fail, settle
 from functions._core.machine.freezing import look_at_freeze
-from functions._core.machine.hedging import other_overdue, silent_since, spared_until
 from functions._core.machine.guarding import expire
+from functions._core.machine.hedging import other_overdue, silent_since, spared_until
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import look_again, readied
 from functions._core.machine.step_builder import StepBuilder
