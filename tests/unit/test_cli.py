@@ -74,6 +74,8 @@ COMMANDS = [
     ("audits",),
     ("inbox",),
     ("stuck",),
+    ("heal",),
+    *(("heal", verb) for verb in ("list", "show", "apply", "delete", "dry-run", "runs")),
     ("hot",),
     ("sla",),
     ("sla", "policy"),

@@ -18,7 +18,6 @@ from functions._core.healing.runs import (
 from tests.support.builders import T0, seconds
 from tests.support.healing import form
 
-
 FLOW = "0b5d9c5e-5f0c-5d1c-9a3b-7c1f0e2d3a05"
 
 
