@@ -75,6 +75,8 @@ COMMANDS = [
     ("inbox",),
     ("stuck",),
     ("guard",),
+    ("heal",),
+    *(("heal", verb) for verb in ("list", "show", "apply", "delete", "dry-run", "runs")),
     ("hot",),
     ("sla",),
     ("sla", "policy"),
