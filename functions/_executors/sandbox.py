@@ -33,6 +33,7 @@ SYSTEM = ("/usr", "/etc", "/opt", "/nix/store", "/bin", "/sbin", "/lib", "/lib32
 NAMES = "/run/systemd/resolve"
 """Where many systems say how names are resolved; for programs with the network."""
 
+TMP = "/tmp"  # noqa: S108 - that of the sandbox
 TMP_BYTES = 256 * 1024 * 1024
 """Bytes that a program may keep in its /tmp, which is memory."""
 
@@ -97,16 +98,16 @@ class Sandbox:
         for path in map(Path, SYSTEM):
             linked = ("--symlink", str(path.readlink())) if path.is_symlink() else ("--ro-bind-try", str(path))
             shown += (*linked, str(path))
+        shown += ["--proc", "/proc", "--dev", "/dev", "--size", str(TMP_BYTES), "--perms", "1777", "--tmpfs", TMP]
         own = {sys.prefix, sys.base_prefix, *(str(path.resolve()) for path in self._settings.readable)}
         own |= {NAMES} if network and Path(NAMES).exists() else set()
-        for place in sorted(own - {"/usr", "/"}):
+        for place in sorted(own - {"/usr", "/"}):  # after /tmp, as they may be below it
             shown += [*_way_to(place), "--ro-bind", place, place]
         alone = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         alone += [] if network else ["--unshare-net"]
         alone += [] if os.geteuid() == 0 else ["--unshare-user", "--disable-userns"]
-        small = ["--size", str(TMP_BYTES), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - that of the sandbox
         ends = ["--die-with-parent", "--new-session", "--remount-ro", "/", "--"]
-        return [self._bwrap or "bwrap", *shown, "--proc", "/proc", "--dev", "/dev", *small, *view, *alone, *ends]
+        return [self._bwrap or "bwrap", *shown, *view, *alone, *ends]
 
     def _launched(self, options: object, argv: Sequence[str]) -> Sequence[str]:
         return [self._python, "-I", "-S", "-c", LAUNCHER, json.dumps(options), *argv]
@@ -133,7 +134,7 @@ class Sandbox:
 def _way_to(path: str) -> Sequence[str]:
     """Return the folders above a path, for everybody to go through: by itself bubblewrap makes them for root alone."""
     above = [str(parent) for parent in reversed(Path(path).parents) if str(parent) != "/"]
-    made = [parent for parent in above if not parent.startswith(SYSTEM)]
+    made = [parent for parent in above if not parent.startswith(SYSTEM) and parent != TMP]
     return [word for parent in made for word in ("--perms", "0755", "--dir", parent)]
 
 
