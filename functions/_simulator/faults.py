@@ -55,8 +55,9 @@ CATALOGUE: Sequence[Fault] = (
     # What comes in.
     Fault("poison", 0.0, "Events arrive that nobody can handle."),
     Fault("too-large", 0.06, "A task's output is one byte larger than is taken."),
-    # Error budgets; last, so that the draws of the others stay as they were.
+    # Error budgets and policies; last, so that the draws of the others stay as they were.
     Fault("freeze", 0.0, "A spent error budget freezes deployments for a while."),
+    Fault("sla-policy", 0.0, "Policies act on flows that come late: they raise, ask, cancel, and pause others."),
 )
 
 BY_NAME = {fault.name: fault for fault in CATALOGUE}

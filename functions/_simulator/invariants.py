@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from functions._adapters.ticket_parts import CONSTANT
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.catalogue import HANDLERS, ROUTES
 from functions._core.machine.tables import (
     BACK,
     CONSOLIDATED,
@@ -29,6 +29,9 @@ OF_TIME = {"next_wakeup_at", "until", "version"}
 
 OF_TELEMETRY = {"telemetry_published", "telemetry_waiting", "telemetry_refused", "version"}
 """Fields of an ended flow that may still change: its telemetry may leave the buffer later."""
+
+OF_CARE = {"priority", "hash"}
+"""Fields of a ticket that change with the priority of its flow."""
 
 FAILURE = "simulated"
 """The type of a simulated worker's errors; their message is the attempt."""
@@ -74,17 +77,19 @@ def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]
 def constants_stay(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """A ticket keeps what stores write once: its work, its care and its place in the plan.
 
-    A redrive may add dependants, where the one that implied the edge stays done, and another plan may change all of
-    it; the step says that it writes them.
+    A redrive may add dependants, where the one that implied the edge stays done, another priority is another care, and
+    another plan may change all of it; the step says that it writes them.
     """
     if any(entry.type == "flow.replanned" for entry in change.step.history):
         return
+    adjusted = any(entry.type == "flow.adjusted" for entry in change.step.history)
     for before, after in change.moves():
         if before is None or after.ticket_id in ledger.tampered:
             continue
         changed = [name for name in CONSTANT if getattr(before, name) != getattr(after, name)]
         added = changed == ["dependants"] and set(before.dependants) < set(after.dependants)
-        if changed and not (added and after.ticket_id in change.step.rewritten):
+        raised = adjusted and {*changed} <= OF_CARE
+        if changed and not ((added or raised) and after.ticket_id in change.step.rewritten):
             yield f"ticket {after.task_id} got another {', '.join(changed)}"
 
 
@@ -207,7 +212,7 @@ def history_is_continuous(change: CommittedChange, ledger: Ledger) -> Iterator[s
 
 def events_are_transitions(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """For every transition one event goes out with the commit, and none besides."""
-    out = [event for event in change.step.events if event.event_type not in ROUTES]
+    out = [event for event in change.step.events if event.event_type not in HANDLERS]
     told = Counter(event.event_type for event in out)
     happened = Counter(entry.type for entry in change.step.history if entry.type not in ROUTES)
     if told != happened:

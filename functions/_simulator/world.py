@@ -31,6 +31,7 @@ from functions._simulator.network import Outside, Subscriber
 from functions._simulator.outputs import Outputs, SimulatedSecrets
 from functions._simulator.plans import Scenario
 from functions._simulator.ports import OldLists
+from functions._simulator.rivals import PAUSE_SECONDS, POLICY, with_rivals
 
 OPTIONS: Mapping[str, Any] = {
     "in_flight": 8,
@@ -72,6 +73,8 @@ class World:
         self.faults = faults
         if FREEZE in faults.active and scenario.drawn:
             scenario = with_deployments(scenario, seed)
+        if POLICY in faults.active and scenario.drawn:
+            scenario = with_rivals(scenario, seed)
         self.broken: list[str] = []
         self.clock = SimulatedClock(loop.time, start)
         self.store = MemoryStore()
@@ -95,7 +98,8 @@ class World:
 
     def settings(self, **more: Any) -> Settings:
         """Return the platform's settings in this world."""
-        return Settings.from_mapping({}, **OPTIONS, **(BRISK if self.scenario.drawn else {}), **more)
+        brisk = {**BRISK, **({"pause_seconds": PAUSE_SECONDS} if POLICY in self.faults.active else {})}
+        return Settings.from_mapping({}, **OPTIONS, **(brisk if self.scenario.drawn else {}), **more)
 
     @property
     def flow(self) -> Flow | None:

@@ -46,6 +46,7 @@ from functions._engine import assignment_messages, assignment_sender, pheromones
 from functions._engine.event_claims import EventClaims, Fate
 from functions._engine.local_broker import LocalBroker
 from functions._engine.platform import Platform
+from functions._engine.policy_actions import PolicyActions
 from functions._engine.task_leases import TaskLeases
 from functions.assign import function as assign_function
 
@@ -307,6 +308,15 @@ def frozen_ticket_is_forgotten(patch: Patch) -> None:
     patch.setattr(overdue, "look_at_freeze", forgetful)
 
 
+def paused_flows_are_forgotten(patch: Patch) -> None:
+    """A flow that a policy has paused in favour of another one stays paused when that has ended."""
+
+    async def forgetful(_actions: PolicyActions, _application: Any) -> None:
+        return
+
+    patch.setattr(PolicyActions, "resume", forgetful)
+
+
 def failed_items_decide(patch: Patch) -> None:
     """The ends of children that came to nothing count for the outcome of the flow."""
     for module in (releasing, ending, closing, beginning):
@@ -343,6 +353,7 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         failed_items_decide,
         freeze_not_looked_at_by_c4,
         frozen_ticket_is_forgotten,
+        paused_flows_are_forgotten,
     )
 }
 

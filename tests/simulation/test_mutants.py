@@ -12,6 +12,7 @@ FAULTS = {
     "trail_counted_twice": ["reply-lost", "second-process"],
     "freeze_not_looked_at_by_c4": ["freeze", "delay"],
     "frozen_ticket_is_forgotten": ["freeze", "drop", "crash"],
+    "paused_flows_are_forgotten": ["sla-policy"],
 }
 """Faults without which a bug hardly ever shows; the others are looked for under all of them."""
 
