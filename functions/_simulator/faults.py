@@ -61,6 +61,7 @@ CATALOGUE: Sequence[Fault] = (
     # Healing; last, likewise.
     Fault("healing", 0.0, "Much fails for good, and a playbook heals its incidents."),
     Fault("guard", 0.0, "Guards deny some tasks and put others into quarantine; their server is away for a while."),
+    Fault("sla-policy", 0.0, "Policies act on flows that come late: they raise, ask, cancel, and pause others."),
 )
 
 BY_NAME = {fault.name: fault for fault in CATALOGUE}

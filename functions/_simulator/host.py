@@ -21,6 +21,7 @@ from functions._observability.logs import ids_of
 from functions._simulator.faults import Faults
 from functions._simulator.ports import Trouble, disturbed
 from functions._simulator.process import Process
+from functions._simulator.rivals import POLICY
 
 T = TypeVar("T")
 URL = "http://127.0.0.1:1"
@@ -125,7 +126,7 @@ class SimulatedHost:
             chance=chance,
             joins=self._joins,
             tells_registry=False,
-            acts_on_sla=False,
+            acts_on_sla=POLICY in self._faults.active,
             heals=self._heals,
         )
         platform.faults = self._faults

@@ -31,6 +31,9 @@ OF_TIME = {"next_wakeup_at", "until", "version"}
 OF_TELEMETRY = {"telemetry_published", "telemetry_waiting", "telemetry_refused", "version"}
 """Fields of an ended flow that may still change: its telemetry may leave the buffer later."""
 
+OF_CARE = {"priority", "hash"}
+"""Fields of a ticket that change with the priority of its flow."""
+
 FAILURE = "simulated"
 """The type of a simulated worker's errors; their message is the attempt."""
 
@@ -78,17 +81,19 @@ def ended_stays_ended(change: CommittedChange, _ledger: Ledger) -> Iterator[str]
 def constants_stay(change: CommittedChange, ledger: Ledger) -> Iterator[str]:
     """A ticket keeps what stores write once: its work, its care and its place in the plan.
 
-    A redrive may add dependants, where the one that implied the edge stays done, and another plan may change all of
-    it; the step says that it writes them.
+    A redrive may add dependants, where the one that implied the edge stays done, another priority is another care, and
+    another plan may change all of it; the step says that it writes them.
     """
     if any(entry.type == "flow.replanned" for entry in change.step.history):
         return
+    adjusted = any(entry.type == "flow.adjusted" for entry in change.step.history)
     for before, after in change.moves():
         if before is None or after.ticket_id in ledger.tampered:
             continue
         changed = [name for name in CONSTANT if getattr(before, name) != getattr(after, name)]
         added = changed == ["dependants"] and set(before.dependants) < set(after.dependants)
-        if changed and not (added and after.ticket_id in change.step.rewritten):
+        raised = adjusted and {*changed} <= OF_CARE
+        if changed and not ((added or raised) and after.ticket_id in change.step.rewritten):
             yield f"ticket {after.task_id} got another {', '.join(changed)}"
 
 

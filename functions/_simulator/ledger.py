@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from functions._adapters.memory.state import State
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.catalogue import HANDLERS
 from functions._core.events.envelope import CloudEvent
 from functions._core.healing.playbooks import Playbook
 from functions._core.placement.signals import signals_of
@@ -106,7 +106,7 @@ class Ledger:
         for signal in signals_of(step):
             self.signals[signal.domain, signal.worker_id][signal.trail.pos > 0] += signal.strength
         self.check(self.step_invariants, change)
-        self.sent.update(event.id for event in step.events if event.event_type not in ROUTES)
+        self.sent.update(event.id for event in step.events if event.event_type not in HANDLERS)
 
     def delivered(self, worker_id: str, event: CloudEvent) -> None:
         """Enter that a message goes to a worker, and check that an attempt is given to one worker only."""

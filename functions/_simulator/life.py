@@ -13,6 +13,7 @@ from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import LATEST, FlowStatus, TicketStatus, Waiting, add_time, time_span
 from functions._core.records.worker import AssignmentMode
 from functions._core.rules import Rules
+from functions._engine.flow_policies import LOOK_SECONDS
 from functions._engine.sweep import LEASE
 from functions._simulator.actions import approver, people
 from functions._simulator.bystanders import Bystanders
@@ -30,9 +31,11 @@ from functions._simulator.guards import guards, prepare
 from functions._simulator.healing import incidents_end, playbook_put, under_way
 from functions._simulator.hedges import HEDGE, hedges
 from functions._simulator.host import LONGEST_DOWN
+from functions._simulator.late_flows import goes_on_again, make_policies, paused_too_long
 from functions._simulator.ledger import Ledger
 from functions._simulator.ports import LATE
 from functions._simulator.quiescence import AT_THE_END
+from functions._simulator.rivals import POLICY
 from functions._simulator.workers import AskingWorker, SimulatedWorker
 from functions._simulator.world import World
 
@@ -68,6 +71,7 @@ async def live(world: World) -> None:
     for name, begin in {**events_of(world), **own}.items():
         if name in world.faults.active:
             world.outside.spawn(begin())
+    await make_policies(world)
     for number, decision in enumerate(world.scenario.decisions):
         if number and world.scenario.pause:
             await asyncio.sleep(world.scenario.pause)
@@ -109,6 +113,7 @@ async def _ends_in_time(world: World) -> bool:
                     world.ledger.check((waits_end_in_time,), (world, ticket))
         _look_at_frozen(world, past)
         _look_at_guarded(world, past)
+        _look_at_paused(world, past)
         for flow in world.under_way:
             late = world.clock.now() >= limit_of(flow, world.rules)
             past[flow.flow_id] = past[flow.flow_id] + 1 if late else 0
@@ -145,6 +150,15 @@ def _look_at_guarded(world: World, past: Counter[str]) -> None:
         past[key] = past[key] + 1 if in_quarantine_too_long(ticket, flow, world.clock.now()) else 0
         if past[key] > grace():
             world.ledger.check((leaves_quarantine,), ticket)
+
+
+def _look_at_paused(world: World, past: Counter[str]) -> None:
+    """Count for how long flows are paused in favour of flows that have ended."""
+    for flow in world.under_way if POLICY in world.faults.active else ():
+        key = f"paused {flow.flow_id}"
+        past[key] = past[key] + 1 if paused_too_long(world, flow) else 0
+        if past[key] > LOOK_SECONDS + grace():
+            world.ledger.check((goes_on_again,), flow)
 
 
 async def _comes_to_rest(world: World) -> bool:

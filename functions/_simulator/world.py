@@ -34,6 +34,7 @@ from functions._simulator.network import Outside, Subscriber
 from functions._simulator.outputs import Outputs, SimulatedSecrets
 from functions._simulator.plans import Scenario
 from functions._simulator.ports import OldLists
+from functions._simulator.rivals import PAUSE_SECONDS, POLICY, with_rivals
 
 OF_POLICIES = (nothing_frozen_starts, nothing_guarded_starts, healing_keeps_its_limits, healing_does_not_loop)
 """Invariants of what policies do, beside those that hold at each step of any world."""
@@ -82,6 +83,8 @@ class World:
             scenario = with_failures(scenario, seed)
         if GUARD in faults.active and scenario.drawn:
             scenario = with_providers(scenario, seed)
+        if POLICY in faults.active and scenario.drawn:
+            scenario = with_rivals(scenario, seed)
         self.policies = SimulatedPolicies()
         self.broken: list[str] = []
         self.clock = SimulatedClock(loop.time, start)
@@ -106,7 +109,8 @@ class World:
 
     def settings(self, **more: Any) -> Settings:
         """Return the platform's settings in this world."""
-        return Settings.from_mapping({}, **OPTIONS, **(BRISK if self.scenario.drawn else {}), **more)
+        brisk = {**BRISK, **({"pause_seconds": PAUSE_SECONDS} if POLICY in self.faults.active else {})}
+        return Settings.from_mapping({}, **OPTIONS, **(brisk if self.scenario.drawn else {}), **more)
 
     @property
     def flow(self) -> Flow | None:

@@ -5,12 +5,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from functions._adapters.memory import MemoryStore
 from functions._core.events.envelope import CloudEvent
+from functions._core.slo import counting
 from functions._core.slo.stored import budgets
-from functions._engine.budgets import Budgets
+from functions._engine.budgets import COUNTS_ON, Budgets
+from functions.calculate_budgets import function
+from tests.support.builders import seconds
 from tests.support.one_machine import one_machine
 from tests.support.slo_course import a_spent_budget_freezes
-from tests.support.slo_history import slo
+from tests.support.slo_history import NOW, ended_flow, ports_of, slo
 from tests.support.slo_history import stored as put
 from tests.support.world import decision, running_world, task, until
 
@@ -58,6 +64,34 @@ async def test_a_round_without_slos_reads_three_empty_pages_and_writes_nothing(t
         flow = await world.submit(decision(task("a")))
         await world.ended(flow)
         assert await budgets(platform.ports.key_values) == []
+
+
+async def test_a_round_that_has_not_counted_all_is_followed_by_one_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "LOOKED_AT", 4)
+    monkeypatch.setattr(counting, "PAGE", 3)
+    monkeypatch.setattr(function, "COUNTING_SECONDS", 0.0)
+    ports, clock = ports_of(MemoryStore().stores)
+    for number in range(20):
+        await ended_flow(ports, number, NOW - seconds(100 + 3600 * number))
+    await put(ports, slo())
+    async with running_world(tmp_path) as world:
+        own = Budgets(ports, world.platform.instruments, nobody, lambda _type: False, alone=True)
+        rounds = 0
+        while not await budgets(ports.key_values):
+            rounds += 1
+            assert rounds < 9
+            await own.round()
+            await until(lambda: rest(own), "the end of the round", SECONDS)
+            clock.move(COUNTS_ON.total_seconds())
+        assert rounds > 1
+        await own.round()
+        assert not own.busy, "all is counted: the next round comes after the interval"
+
+
+async def rest(own: Budgets) -> bool | None:
+    return None if own.busy else True
 
 
 async def test_the_engine_recalculates_enforces_and_resolves_at_once(tmp_path: Path) -> None:

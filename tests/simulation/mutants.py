@@ -47,6 +47,7 @@ from functions._engine import assignment_messages, assignment_sender, pheromones
 from functions._engine.event_claims import EventClaims, Fate
 from functions._engine.local_broker import LocalBroker
 from functions._engine.platform import Platform
+from functions._engine.policy_actions import PolicyActions
 from functions._engine.task_leases import TaskLeases
 from functions.assign import function as assign_function
 from functions.discover import function as discover_function
@@ -332,6 +333,15 @@ def guard_gates_nobody(patch: Patch) -> None:
     patch.setattr(assign_function, "denied_since", nothing_stopped)
 
 
+def paused_flows_are_forgotten(patch: Patch) -> None:
+    """A flow that a policy has paused in favour of another one stays paused when that has ended."""
+
+    async def forgetful(_actions: PolicyActions, _application: Any) -> None:
+        return
+
+    patch.setattr(PolicyActions, "resume", forgetful)
+
+
 def failed_items_decide(patch: Patch) -> None:
     """The ends of children that came to nothing count for the outcome of the flow."""
     for module in (releasing, ending, closing, beginning):
@@ -380,6 +390,7 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         frozen_ticket_is_forgotten,
         healing_heals_its_own,
         guard_gates_nobody,
+        paused_flows_are_forgotten,
     )
 }
 

@@ -15,6 +15,7 @@ FAULTS = {
     "healing_heals_its_own": ["healing"],
     "frozen_ticket_is_forgotten": ["freeze", "drop", "crash"],
     "guard_gates_nobody": ["guard"],
+    "paused_flows_are_forgotten": ["sla-policy"],
 }
 """Faults without which a bug hardly ever shows; the others are looked for under all of them."""
 
