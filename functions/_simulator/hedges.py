@@ -36,6 +36,6 @@ async def _hedge(services: ApiServices, world: "World") -> None:
     held = [ticket for ticket in live if ticket.status in HELD_TICKETS and ticket.acknowledged_at is not None]
     if held:
         ticket = draw.choice(held)
-        order = HedgeRequest(flow_id=world.flow_id, ticket_id=ticket.ticket_id, requested_by="policy late")
+        order = HedgeRequest(flow_id=world.flow_id, ticket_id=ticket.ticket_id, requested_by="hedger")
         await services.engine.order(order, order_id=fresh_id(draw))
         world.faults.struck[HEDGE] += 1

@@ -152,7 +152,8 @@ def running_attempt_counts(change: CommittedChange, _ledger: Ledger) -> Iterator
         ran = [number for number in numbers_of(before) if runs(before, number)] if before is not None else []
         if reason is not None and failed and reason.message not in map(str, ran):
             yield f"ticket {after.task_id} was at the attempts {ran} and took the failure of {reason.message}"
-        if done and isinstance(said, int) and said not in ran:
+        taken = done and (before is None or before.output != after.output)  # after a redrive, work may stand
+        if taken and isinstance(said, int) and said not in ran:
             yield f"ticket {after.task_id} was at the attempts {ran} and took the result of {said}"
 
 
