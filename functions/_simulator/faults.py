@@ -7,8 +7,11 @@ from random import Random
 
 ALL, NONE = "all", "none"
 
-SHARE = 0.4
-"""With `all`, each world has a part of the faults, drawn from its seed: all at once would hide what a few can do."""
+SHARE, SELDOM = 0.4, 0.15
+"""With `all`, each world has a part of the faults, drawn from its seed: all at once would hide what a few can do.
+
+Those with which few flows succeed are in fewer worlds.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class Fault:
     name: str
     chance: float
     sentence: str
+    share: float = SHARE
+    """Of the worlds that have it, with `all`."""
 
 
 CATALOGUE: Sequence[Fault] = (
@@ -58,10 +63,16 @@ CATALOGUE: Sequence[Fault] = (
     # What policies do; last, so that the draws of the others stay as they were.
     Fault("freeze", 0.0, "A spent error budget freezes deployments for a while."),
     Fault("hedge", 0.0, "Policies begin second attempts at tickets that are at work."),
-    # Healing; last, likewise.
-    Fault("healing", 0.0, "Much fails for good, and a playbook heals its incidents."),
-    Fault("guard", 0.0, "Guards deny some tasks and put others into quarantine; their server is away for a while."),
-    Fault("sla-policy", 0.0, "Policies act on flows that come late: they raise, ask, cancel, and pause others."),
+    Fault("healing", 0.0, "Much fails for good, and a playbook heals its incidents.", SELDOM),
+    Fault(
+        "guard",
+        0.0,
+        "Guards deny some tasks and put others into quarantine; their server is away for a while.",
+        SELDOM,
+    ),
+    Fault(
+        "sla-policy", 0.0, "Policies act on flows that come late: they raise, ask, cancel, and pause others.", SELDOM
+    ),
 )
 
 BY_NAME = {fault.name: fault for fault in CATALOGUE}
@@ -107,4 +118,4 @@ def _chosen(seed: int, named: Collection[str]) -> Iterable[str]:
     if ALL not in named:
         return (name for name in named if name != NONE)
     draw = Random(f"{seed}/faults")
-    return [fault.name for fault in CATALOGUE if draw.random() < SHARE]
+    return [fault.name for fault in CATALOGUE if draw.random() < fault.share]
