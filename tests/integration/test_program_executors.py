@@ -19,11 +19,13 @@ from functions._executors.sandbox import Sandbox
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
+from tests.conftest import require
 from tests.support.jobs import assigned
 from tests.support.loopback import until
 
-NEEDS_BWRAP = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed on this machine")
-WAYS = [pytest.param("on", marks=NEEDS_BWRAP), "off"]
+WAYS = [pytest.param("on", marks=pytest.mark.slow), "off"]
+"""Slow, as those of Prometheus: machines of CI may have no bubblewrap, and none that permits namespaces."""
+BRINGS_IT = "sudo apt-get install bubblewrap"
 FREE = ("sh", "python", "echo", "env", "cat", "sleep", "true", "json:loads", "tests.support.job_functions:double")
 
 Output = dict[str, Any]
@@ -32,6 +34,7 @@ Output = dict[str, Any]
 @pytest.fixture(params=WAYS)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> ExecutorSettings:
     """Give each test in the sandbox, and outside of it with an allow-list."""
+    require(request.param == "off" or shutil.which("bwrap") is not None, BRINGS_IT)
     return settings_for(tmp_path, request.param)
 
 
@@ -44,6 +47,7 @@ def settings_for(folder: Path, sandbox: str = "on", **changes: Any) -> ExecutorS
 
 @pytest.fixture
 def confined(tmp_path: Path) -> ExecutorSettings:
+    require(shutil.which("bwrap") is not None, BRINGS_IT)
     return settings_for(tmp_path)
 
 
@@ -266,7 +270,7 @@ def running_with(words: str) -> list[int]:
     return found
 
 
-@NEEDS_BWRAP
+@pytest.mark.slow
 class TestSandbox:
     async def test_the_system_is_read_only_and_the_rest_of_the_machine_is_not_there(
         self, confined: ExecutorSettings, tmp_path: Path
