@@ -148,6 +148,13 @@ class Progress:
     tickets: dict[str, TicketLine] = field(default_factory=dict)
     after: int = 0
     loaded: tuple[object, ...] = ()
+    told: str | None = None
+    """The status of the flow by the history that was read."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether the history that was read tells of another status than the row: one of them is older."""
+        return self.told is not None and self.told != self.flow["status"]
 
     @property
     def ended(self) -> bool:
@@ -178,6 +185,8 @@ class Progress:
         """Take over transitions, the oldest first, up to a moment at or after the one the tickets were loaded at."""
         for entry in entries:
             self.after = max(self.after, entry["seq"])
+            if not entry["ticket_id"] and entry["to_status"]:
+                self.told = entry["to_status"]
             line = self.tickets.get(entry["ticket_id"] or "")
             if line is not None and entry["to_status"]:
                 line.apply(entry)

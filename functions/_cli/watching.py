@@ -80,11 +80,12 @@ async def _look(client: PlatformClient, flow_id: str, known: Progress | None) ->
     """Return the flow with all that is new since the last look.
 
     Reading the row costs as much as the plan is large, so it is read only when its history says that it changed;
-    then the history is read again, until it tells nothing that the row does not show.
+    then the history is read again, until it tells nothing new. A row that does not show what its history tells is read
+    again at the next look: a store may show a commit in one of them first.
     """
     progress = known or Progress({})
     news: list[JsonObject] = []
-    unread = known is None
+    unread = known is None or known.behind
     while True:
         fresh = await _history(client, flow_id, news[-1]["seq"] if news else progress.after)
         news += fresh

@@ -1,5 +1,6 @@
 """`flowc` against a stand-in for the API: what it asks, what it says, and the exit status it leaves."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -194,6 +195,14 @@ class TestWatching:
             progress = await watching.watch(client, FLOW_ID, onlooker)
         assert onlooker.seen_so_far == [("EXECUTING", 3), ("COMPLETED", 1)]
         assert list(progress.tickets) == [TICKET["ticket_id"]]
+
+    async def test_a_row_that_is_shown_later_than_its_history_is_waited_for(self, api: Api) -> None:
+        watched(api, "COMPLETED", [DONE, an_entry(4, "flow.completed", "COMPLETED")], [])
+        api.answers[FLOW] = [a_row("EXECUTING"), a_row("EXECUTING"), a_row("COMPLETED")]
+        async with PlatformClient(api.server.url) as client:
+            async with asyncio.timeout(30):
+                progress = await watching.watch(client, FLOW_ID, Onlooker([]))
+        assert progress.flow["status"] == "COMPLETED"
 
     async def test_tickets_that_undo_others_are_loaded_when_they_are_made(self, api: Api) -> None:
         undoing = a_ticket(

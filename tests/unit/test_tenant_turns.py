@@ -39,9 +39,7 @@ class Line:
     def __init__(self, weights: Mapping[str, int]) -> None:
         stores = MemoryStore().stores
         others = dict.fromkeys(("telemetry_sink", "gateway", "tokens"))
-        absent = {"pheromones", "task_secrets", "budget_gate", "metrics_server", "freeze_target"}
-        left_out = {*others, *absent, "clock", "beside"}
-        given = {name: getattr(stores, name) for name in Ports.__slots__ if name not in left_out}
+        given = {name: getattr(stores, name) for name in Ports.__slots__ if hasattr(stores, name)}
         given["key_values"] = MemoryKeyValues(State(), AtT0())
         self.ports = Ports(**given, **others, clock=AtT0())  # type: ignore[arg-type]
         self.rules = Rules(tenant_weights=weights)
