@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.commands import TicketApproval
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.routes import ROUTES
 from functions._core.placement.workers import MAX_SLOTS, Heartbeat, Registration
 from functions._core.ports import Clock
 from functions._core.records.models import Flow

@@ -7,8 +7,8 @@ from typing import Any
 
 from functions._adapters.aws.client import Client, Clients, Meaning
 from functions._adapters.aws.messages import read_message
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import ROUTES
 from functions._core.ports import Clock
 from functions._cost.ledger import CLOCK, MESSAGES, PUBLISHED, CostLedger
 from functions._cost.table import MemoryTable

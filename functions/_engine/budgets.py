@@ -13,8 +13,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from functions._core.errors import FlowcError
-from functions._core.events.catalogue import HANDLERS
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import HANDLERS
 from functions._core.ports import Ports
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.freeze_release import FreezeRelease

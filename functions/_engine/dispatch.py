@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from functions._core.errors import Conflict, FlowcError, IllegalTransition, Rejected, Unavailable
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.policies import ASKED_ABOUT
 from functions._core.events.reports import Report
+from functions._core.events.routes import ROUTES
 from functions._core.events.subscribers import signal_events, subscriber_events
 from functions._core.machine.advance import advance
 from functions._core.machine.context import CLOCK, Context

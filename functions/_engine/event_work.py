@@ -13,10 +13,10 @@ from typing import Any
 
 from functions._core.delivery import MISDIRECTED, PASSING_REASONS
 from functions._core.errors import Rejected, Unreadable
-from functions._core.events.catalogue import ROUTES, TRANSITIONS, receiver_of
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.healing import HEALING_DUE
 from functions._core.events.policies import DUE
+from functions._core.events.routes import ROUTES, TRANSITIONS, receiver_of
 from functions._core.events.slo_data import BudgetUpdated
 from functions._core.machine.flow import CHAIN
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration

@@ -8,7 +8,8 @@ from functions._adapters.http.client import HttpClient
 from functions._core.guards import stored
 from functions._core.guards.gate import Guards, GuardState, NoGuards, Stage
 from functions._core.guards.policy import GuardPolicy
-from functions._core.ports import Clock, KeyValues
+from functions._core.ports import Clock, KeyValues, Ports
+from functions._engine.budget_gate import RememberedGate
 from functions._engine.guard_settings import GuardSettings
 
 KNOWN = timedelta(seconds=10)
@@ -85,3 +86,10 @@ def guards_by_server(settings: GuardSettings, client: HttpClient) -> Guards:
     server = OpaServer(client, url, paths, token=token, timeout_seconds=seconds)
     outage = settings.policy_outage == "open"
     return ServerGuards(GuardState(server=server, stages=frozenset(paths), passes=outage))
+
+
+def gated(ports: Ports, *, guard_defaults: bool) -> Ports:
+    """Return ports with the gates of this process, which remember budgets and policies."""
+    gate = RememberedGate(ports.key_values, ports.clock)
+    guards = RememberedGuards(ports.key_values, ports.clock, ports.guards, defaults=guard_defaults)
+    return replace(ports, budget_gate=gate, guards=guards)

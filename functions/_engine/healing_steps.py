@@ -6,9 +6,9 @@ Imported when there are playbooks.
 from typing import Any
 
 from functions._core.errors import Rejected
-from functions._core.events.catalogue import TRANSITIONS
 from functions._core.events.commands import AnyCommand, CancelRequest, PauseRequest, ReassignRequest, RetryRequest
 from functions._core.events.healing import HEALING_ASKED, HealingAct, HealingActionRequested
+from functions._core.events.routes import TRANSITIONS
 from functions._core.healing.playbooks import LETTERS, PlaybookStep
 from functions._core.healing.runs import HealingAction, HealingRun, acts_as, event_of, order_id_of, reason_of
 from functions._core.placement.breaker import BreakerOrder

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, cast
 
-from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import ROUTES, TRANSITIONS
 from functions._core.machine.advance import advance
 from functions._core.machine.assignment import Assigned, Discovered
 from functions._core.machine.context import Context

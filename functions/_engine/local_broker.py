@@ -14,8 +14,8 @@ from typing import Any
 
 from functions._core.delivery import GiveUp, RetryAfter, RetryLimits, next_delivery
 from functions._core.errors import Unavailable
-from functions._core.events.catalogue import BESIDE, handler_of, receiver_of
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import BESIDE, handler_of, receiver_of
 from functions._core.ports import Broker, EventQueue, Ports, Queued
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of

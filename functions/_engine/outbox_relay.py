@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from functions._core.errors import Rejected, Unavailable
-from functions._core.events.catalogue import receiver_of
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import receiver_of
 from functions._core.ports import Broker, Clock, EventQueue, FlowStore
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.dead_letters import letter_of

@@ -16,10 +16,11 @@ from functions._core.decision.admission import admit, conflict_with, decision_id
 from functions._core.decision.stored_plans import with_stored_plan
 from functions._core.engine import CommandResult, EventTaken, ReportResult
 from functions._core.errors import Conflict, Rejected, Undeliverable
-from functions._core.events.catalogue import BY_TYPE, SINK, handler_of
+from functions._core.events.catalogue import BY_TYPE, SINK
 from functions._core.events.commands import AnyCommand, event_type_of
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.reports import Report
+from functions._core.events.routes import handler_of
 from functions._core.placement.breaker import verdicts_of
 from functions._core.placement.leasing import Leased, LeaseRequest
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
@@ -31,13 +32,12 @@ from functions._core.records.worker import Answer, Worker
 from functions._core.rules import LARGE_DECISION
 from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
-from functions._engine.budget_gate import RememberedGate
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.companions import Companions, Doors
 from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.given_commands import HealingDoors
-from functions._engine.guards import RememberedGuards
+from functions._engine.guards import gated
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
@@ -88,7 +88,8 @@ class Platform:
         self.metrics, ports = self.instruments.metrics, self.instruments.ports
         self.pheromones = LearnedPheromones(ports.key_values, ports.clock, self.metrics, chance)
         self._joins, self._heavy = joins and outbox is None, HeavyWork(threads=threads)
-        self.ports = ports = self._own_ports(ports, settings)
+        gates = gated(ports, guard_defaults=settings.guard_defaults)
+        self.ports = ports = replace(gates, pheromones=self.pheromones, beside=self._heavy.run)
         self.rules, self.flow_waiters = settings.rules, FlowWaiters()
         self.flush_telemetry = TelemetryFlush(self.instruments.buffered)
         self._queue = queue = self.instruments.queue
@@ -107,12 +108,6 @@ class Platform:
         self.sweeper = Sweeper(ports, self._due, self._round)
         self.companions = self._new_companions(settings, outbox is None, acts_on_sla, heals)
         self.after_commit = self._acts(alarm or self.sweeper.observe)
-
-    def _own_ports(self, ports: Ports, settings: Settings) -> Ports:
-        """Return the ports with what this process remembers, and its thread."""
-        gate = RememberedGate(ports.key_values, ports.clock)
-        guards = RememberedGuards(ports.key_values, ports.clock, ports.guards, defaults=settings.guard_defaults)
-        return replace(ports, pheromones=self.pheromones, budget_gate=gate, guards=guards, beside=self._heavy.run)
 
     def _new_companions(self, settings: Settings, alone: bool, acts_on_sla: bool, heals: bool) -> Companions:  # noqa: FBT001 as it is asked for
         healing = HealingDoors(self._send, self.order, self.replay, self._worker_tracker.break_circuit)

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from functions._adapters.http.cloudevents import read_events
 from functions._core.errors import Conflict, Unavailable
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import ROUTES
 from functions._core.ports import Broker, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._engine.keyed_executor import unwatched

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from functions._adapters.ticket_parts import CONSTANT
-from functions._core.events.catalogue import BESIDE, ROUTES
+from functions._core.events.routes import BESIDE, ROUTES
 from functions._core.machine.tables import (
     BACK,
     CONSOLIDATED,

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from functions._adapters.memory.state import State
-from functions._core.events.catalogue import HANDLERS
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import HANDLERS
 from functions._core.healing.playbooks import Playbook
 from functions._core.placement.signals import signals_of
 from functions._core.records.change_set import ChangeSet

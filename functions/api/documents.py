@@ -169,55 +169,58 @@ def _problem(description: str) -> Document:
     return {"description": description, "content": content}
 
 
+BODIES: tuple[type[BaseModel], ...] = (
+    OrderForm,
+    AdjustForm,
+    RedriveForm,
+    ReplanForm,
+    SkipForm,
+    DecideForm,
+    RetryForm,
+    NewTicket,
+    StatusChange,
+    Flush,
+    KeyForm,
+    SessionForm,
+    Wanted,
+    WorkflowStart,
+    WorkflowQuery,
+    WorkflowSignal,
+    Arguable,
+    SignalBody,
+    SubscriptionForm,
+    ScheduleForm,
+    FlowSlaPolicyForm,
+    PlaybookForm,
+    RehearsalForm,
+    SchedulePause,
+    BackfillForm,
+    *SLO_FORMS,
+    GuardPolicyForm,
+    QuarantineForm,
+    Rotation,
+    PipelineCompleted,
+    AlertMessage,
+    PlanForm,
+    SimulationForm,
+    CostForm,
+    Registration,
+    Heartbeat,
+    LeaseRequest,
+    AgentForm,
+    AgentsWanted,
+    CardForm,
+    DrainForm,
+    *(entry.model for entry in TAKEN),
+)
+"""The bodies that routes read by hand, and the data of the events that they take."""
+
+
 def _schemas() -> Mapping[str, Document]:
     """Return what is referred to by name: problems, bodies, events."""
-    models: tuple[type[BaseModel], ...] = (
-        OrderForm,
-        AdjustForm,
-        RedriveForm,
-        ReplanForm,
-        SkipForm,
-        DecideForm,
-        RetryForm,
-        NewTicket,
-        StatusChange,
-        Flush,
-        KeyForm,
-        SessionForm,
-        Wanted,
-        WorkflowStart,
-        WorkflowQuery,
-        WorkflowSignal,
-        Arguable,
-        SignalBody,
-        SubscriptionForm,
-        ScheduleForm,
-        FlowSlaPolicyForm,
-        PlaybookForm,
-        RehearsalForm,
-        SchedulePause,
-        BackfillForm,
-        *SLO_FORMS,
-        GuardPolicyForm,
-        QuarantineForm,
-        Rotation,
-        PipelineCompleted,
-        AlertMessage,
-        PlanForm,
-        SimulationForm,
-        CostForm,
-        Registration,
-        Heartbeat,
-        LeaseRequest,
-        AgentForm,
-        AgentsWanted,
-        CardForm,
-        DrainForm,
-        *(entry.model for entry in TAKEN),
-    )
     answers: tuple[type, ...] = (problem_documents.Problem, problem_documents.BatchProblem, TaskLog)
     return (
-        {model.__name__: _schema(model, "validation") for model in models}
+        {model.__name__: _schema(model, "validation") for model in BODIES}
         | {model.__name__: _schema(model, "serialization") for model in answers}
         | {_event_name(entry): _event(entry) for entry in TAKEN}
     )

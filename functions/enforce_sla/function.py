@@ -7,7 +7,6 @@ Gives up never: a record stays due until it has ended.
 
 from functions._core.events.telemetry import telemetry_of
 from functions._core.machine.closing import AtRisk, DeadlinePassed, NobodyDecided, Settled
-from functions._core.machine.commands import PauseOver
 from functions._core.machine.compensation import CompensationOverdue
 from functions._core.machine.context import Context
 from functions._core.machine.ending import may_retry
@@ -15,6 +14,7 @@ from functions._core.machine.flow import NothingHappened, TelemetryKept, WokenEa
 from functions._core.machine.integrity import findings_of
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, moving
 from functions._core.machine.overdue import TicketOverdue, ends_well, too_late_to_start, waited_out
+from functions._core.machine.pausing import PauseOver
 from functions._core.machine.related_tickets import (
     RelatedTickets,
     all_tickets,

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HANDLERS, HOLDER, SINK, TRANSITIONS
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HOLDER, SINK
 from functions._core.events.envelope import TYPE_PREFIX
+from functions._core.events.routes import HANDLERS, TRANSITIONS
 
 NAMESPACE = BROKER = IMAGE = "flow-c"
 TICK = "dev.knative.sources.ping"

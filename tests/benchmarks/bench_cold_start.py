@@ -22,7 +22,7 @@ import pytest
 
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.http.cloudevents import write_structured
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.routes import ROUTES
 from functions._hosts.entry import NAMES
 from tests.aws.functions import Configuration, Environment
 from tests.benchmarks.measure import usage

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.routes import ROUTES
 from functions._core.machine.tables import (
     BACK,
     CONSOLIDATED,

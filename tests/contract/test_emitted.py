@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from functions._adapters.memory.state import State
-from functions._core.events.catalogue import BY_TYPE, TRANSITIONS, handler_of
+from functions._core.events.catalogue import BY_TYPE
 from functions._core.events.commands import ApprovalGrant, PauseRequest, RedriveRequest, ResumeRequest, SkipRequest
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import TRANSITIONS, handler_of
 from functions._core.records.models import Ticket
 from functions._core.records.worker import Answer, Worker
 from tests.contract.schemas import faults_of

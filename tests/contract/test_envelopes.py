@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from functions._adapters.http.cloudevents import read_events
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import ROUTES
 from infra.generate.contract.examples import example
 from tests.contract.schemas import ENVELOPE, EVENTS, document, envelope_faults, sdk_faults
 

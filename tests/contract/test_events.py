@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from functions._core.decision.reading import check_plan, read_decision
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, ROUTES, TRANSITIONS, receiver_of
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE
 from functions._core.events.commands import ORDERS
 from functions._core.events.envelope import type_of
 from functions._core.events.policies import DUE
+from functions._core.events.routes import ROUTES, TRANSITIONS, receiver_of
 from functions._core.records.audits import IncidentType
 from functions._core.records.values import flow_id_of, format_time, parse_time, ticket_id_of
 from functions._core.rules import Rules

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from functions._core.events.catalogue import BY_TYPE, HANDLERS
+from functions._core.events.catalogue import BY_TYPE
+from functions._core.events.routes import HANDLERS
 from infra.generate.contract.folder import ROOT
 from tests.support.kubernetes import func_problems
 from tests.support.kustomize import Resource, render

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions._adapters.dynamodb.schema import create_table
-from functions._core.events.catalogue import HANDLERS
+from functions._core.events.routes import HANDLERS
 from functions._hosts.entry import NAMES
 from infra.generate.manifests import calls_out
 from tests.support.cloudformation import EVERYTHING, Stack, listed

@@ -9,8 +9,9 @@ import pytest
 
 from functions._adapters.dynamodb.schema import create_table
 from functions._adapters.http.cloudevents import STRUCTURED, read_events
-from functions._core.events.catalogue import BY_TYPE, CATALOGUE, HANDLERS, TRANSITIONS
+from functions._core.events.catalogue import BY_TYPE, CATALOGUE
 from functions._core.events.envelope import TYPE_PREFIX
+from functions._core.events.routes import HANDLERS, TRANSITIONS
 from functions._engine.clock import SystemClock
 from functions._hosts.aws.environment import read_environment
 from functions._hosts.aws.records import LIMITS

@@ -58,7 +58,7 @@ deny contains message if {
 @asynccontextmanager
 async def guarded(folder: Path, **settings: Any) -> AsyncIterator[Api]:
     async with running_api(folder, **{"limits": LIMITS, **settings}) as running:
-        await running.world.register(slots=50)
+        await running.world.register("w1", "python", "execute:command", slots=50)
         yield running
 
 
@@ -250,7 +250,8 @@ async def test_opa_quarantines_and_denies_tickets_and_its_messages_hold_no_secre
     tmp_path: Path, opa: OpaContractServer
 ) -> None:
     async with guarded(tmp_path, **of(opa)) as api:
-        command = {"parameters": {"provider": "command", "token": TOKEN, "x": "<script>alert(1)</script>"}}
+        said = {"TOKEN": TOKEN, "X": "<script>alert(1)</script>"}
+        command = {"parameters": {"provider": "command", "argv": ["true"], "env": said}}
         flow_id, ticket_id = await in_quarantine(api, task("a", **command))
         held = (await api.world.tickets(flow_id))["a"]
         assert held.reason is not None
@@ -385,7 +386,7 @@ async def test_the_policies_of_the_guide_decide_as_it_says(tmp_path: Path, opa: 
         ]
         named = decision(ship, risk_band="critical", labels={"change": "C-7"})
         assert (await api.world.ended(await api.world.submit(named))).status is FlowStatus.COMPLETED
-        command = {"parameters": {"provider": "command"}}
+        command = {"parameters": {"provider": "command", "argv": ["true"]}}
         _, ticket_id = await in_quarantine(api, task("a", **command, security_level="CONFIDENTIAL"))
         assert "a runs a command on CONFIDENTIAL data" in await text_of(api, ticket_id)
         open_one = await api.world.submit(decision(task("a", **command)))

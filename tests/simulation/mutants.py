@@ -17,9 +17,9 @@ from functions._adapters.memory.flows import MemoryFlows
 from functions._adapters.memory.state import State
 from functions._adapters.memory.wakeups import MemoryWakeups
 from functions._core.errors import Conflict, IllegalTransition
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import Report
+from functions._core.events.routes import ROUTES
 from functions._core.healing.healing import Healing
 from functions._core.machine import (
     assignment,

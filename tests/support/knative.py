@@ -13,8 +13,8 @@ from functions._adapters.http.cloudevents import read_events, write_binary
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.stores import OpenStore, Stores
 from functions._core.errors import Unavailable
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.routes import ROUTES
 from functions._engine.settings import Settings
 from functions._hosts.knative.function import KnativeFunction, Served
 from functions._hosts.knative.process import RunningFunction, read_environment

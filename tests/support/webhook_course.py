@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from functions._core.events.catalogue import ROUTES
+from functions._core.events.routes import ROUTES
 from functions._core.webhooks.owners import owner_of
 from tests.support.http_world import ClientWorld
 from tests.support.webhook_receiver import WebhookReceiver, verified

@@ -6,6 +6,7 @@ from typing import cast
 from functions._adapters.memory.store import MemoryStore
 from functions._adapters.stores import Stores
 from functions._core.events.data import TicketsReady
+from functions._core.guards.gate import NoGuards
 from functions._core.machine.assignment import Discovered
 from functions._core.machine.context import Context
 from functions._core.placement.breaker import (
@@ -46,7 +47,7 @@ def ports_of(stores: Stores) -> Ports:
     """Return what the functions ask for, at a time when breakers are half-open."""
     known = {name: getattr(stores, name) for name in ("registry", "ticket_counts", "wakeups")}
     clock = SimpleNamespace(now=lambda: LATER)
-    absent = {"pheromones": NoPheromones(), "budget_gate": OpenGate()}
+    absent = {"pheromones": NoPheromones(), "budget_gate": OpenGate(), "guards": NoGuards()}
     return cast("Ports", SimpleNamespace(clock=clock, **absent, **known))
 
 

@@ -10,11 +10,11 @@ from functions._core.explain.flow import Explanation, explain_flow, explain_tick
 from functions._core.machine.advance import advance
 from functions._core.machine.assignment import Delivered
 from functions._core.machine.closing import AtRisk, NobodyDecided
-from functions._core.machine.commands import PauseOver
 from functions._core.machine.compensation import CompensationOverdue
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
 from functions._core.machine.overdue import TicketOverdue
+from functions._core.machine.pausing import PauseOver
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.planning.slack import at_risk_from
 from functions._core.records.change_set import ChangeSet

@@ -62,9 +62,7 @@ async def world(*tickets: Ticket, slots: int = 1) -> Ports:
     held = make_ticket(executing(9), 1, status=TicketStatus.ASSIGNED, worker_id="worker-1", assigned_at=T0)
     await stores.store.commit(ChangeSet(flow_id=held.flow_id, tickets=(held, *tickets)))
     unused = dict.fromkeys(("telemetry_sink", "gateway", "tokens"))
-    absent = {"pheromones", "task_secrets", "budget_gate", "metrics_server", "freeze_target"}
-    others = {*unused, *absent, "clock", "beside"}
-    ports = {name: getattr(stores, name) for name in Ports.__slots__ if name not in others}
+    ports = {name: getattr(stores, name) for name in Ports.__slots__ if hasattr(stores, name)}
     return Ports(**ports, **unused, clock=AtT0())  # type: ignore[arg-type]
 
 

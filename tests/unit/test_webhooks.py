@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from functions._adapters.http.reply import Reply
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import ROUTES
 from functions._core.webhooks.delivery import (
     KEPT,
     SCHEDULE,

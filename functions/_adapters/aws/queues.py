@@ -10,8 +10,8 @@ from functions._adapters.aws.claims import Claims
 from functions._adapters.aws.client import Client
 from functions._adapters.aws.messages import Queue
 from functions._adapters.http.cloudevents import write_structured
-from functions._core.events.catalogue import HANDLERS
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import HANDLERS
 from functions._core.ports import Broker
 
 LARGEST = 255 * 1024

@@ -172,7 +172,9 @@ WORDS_4 = WORDS_3 + (
     '"refused_by":null,"freeze_exception":false,"log":null'
 )
 
-NEWEST = WORDS_4.encode()
+WORDS_5 = WORDS_4 + '"freeze_exception":false,"guard_release":false,"log":null,"hedge":null,"next_wakeup_at":"20'
 
-BY_CHECKSUM = {adler32(words.encode()): words.encode() for words in (WORDS_1, WORDS_2, WORDS_3, WORDS_4)}
+NEWEST = WORDS_5.encode()
+
+BY_CHECKSUM = {adler32(words.encode()): words.encode() for words in (WORDS_1, WORDS_2, WORDS_3, WORDS_4, WORDS_5)}
 """Every text that was ever used, by what the stored bytes say of it."""

@@ -6,8 +6,8 @@ from typing import Any, cast
 from functions._core.decision.reading import read_decision
 from functions._core.errors import Rejected
 from functions._core.events.assignment import assignment_data
-from functions._core.events.catalogue import ROUTES, TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.routes import ROUTES, TRANSITIONS
 from functions._core.machine.step_builder import derived_id
 from functions._core.placement.signals import DEPOSITED, signals_of
 from functions._core.records.change_set import ChangeSet

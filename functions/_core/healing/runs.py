@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions._core.events.catalogue import TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.healing import (
     ESCALATED,
@@ -17,6 +16,7 @@ from functions._core.events.healing import (
     HealingDue,
     IncidentEnded,
 )
+from functions._core.events.routes import TRANSITIONS
 from functions._core.healing.playbooks import PER_INCIDENT, Playbook
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.audits import IncidentType, Severity

@@ -6,22 +6,22 @@ reason before anything is changed. Every command that is carried out is kept, wi
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
 from functions._core.errors import Rejected
 from functions._core.events import commands
 from functions._core.events.commands import AnyCommand, given_by, refusal, said
 from functions._core.machine.assignment import reassign
 from functions._core.machine.claim import claim, expected
-from functions._core.machine.closing import Settled, cancel_all, executing_wakeup, recount
+from functions._core.machine.closing import cancel_all, recount
 from functions._core.machine.deciding import decide
 from functions._core.machine.ending import cancel, complete
-from functions._core.machine.flow import CHAIN, emit_again, emit_chain
+from functions._core.machine.flow import emit_chain
 from functions._core.machine.freezing import except_from_freezes
 from functions._core.machine.guarding import decide_quarantine
 from functions._core.machine.hedging import hedge
+from functions._core.machine.pausing import go_on
 from functions._core.machine.redrive import redrive, redrive_ticket
 from functions._core.machine.related_tickets import NONE_RELATED, RelatedTickets
 from functions._core.machine.releasing import readied
@@ -107,19 +107,6 @@ def audit_id_of(flow_id: str, command: AnyCommand, command_id: str) -> str:
     return name_uuid(flow_id, f"order/{command.verb}/{command.target}/{command_id}")
 
 
-@dataclass(frozen=True, slots=True)
-class PauseOver:
-    """SLA: a pause has lasted as long as it may."""
-
-    live: Sequence[Ticket]
-    tally: Mapping[str, int]
-
-    def apply(self, builder: StepBuilder) -> None:
-        """SLA: a pause has lasted as long as it may; the flow continues automatically."""
-        if builder.flow.status is FlowStatus.PAUSED:
-            _go_on(builder, FlowTrigger.LAPSED, self.live, self.tally, {})
-
-
 def _cancel(builder: StepBuilder, outcome: Commanded) -> bool:
     if builder.flow.outcome is not None:
         return False
@@ -194,30 +181,8 @@ def _resume(builder: StepBuilder, outcome: Commanded) -> bool:
         if flow.status in ENDED_FLOWS or flow.outcome is not None:
             raise refusal(f"flow {flow.flow_id} is {flow.status}: there is nothing to resume")
         return False
-    _go_on(builder, FlowTrigger.RESUMED, outcome.live, outcome.tally, given_by(outcome.command))
+    go_on(builder, FlowTrigger.RESUMED, outcome.live, outcome.tally, given_by(outcome.command))
     return True
-
-
-def _go_on(
-    builder: StepBuilder,
-    trigger: FlowTrigger,
-    live: Sequence[Ticket],
-    tally: Mapping[str, int],
-    detail: Mapping[str, Any],
-) -> None:
-    """End a pause: the flow has as much time left as before it; tickets that could not be assigned are ready."""
-    deadline = deadline_at(builder.flow, builder.now)
-    shift = deadline - builder.flow.sla_deadline
-    told = {**detail, "sla_deadline": format_time(deadline)}
-    builder.move_flow(trigger, "flow.resumed", detail=told, back=None, sla_deadline=deadline)
-    if builder.flow.status in CHAIN:
-        emit_again(builder)
-        return
-    builder.change_flow(next_wakeup_at=executing_wakeup(builder))
-    shifted = [_later(builder, ticket, shift) for ticket in live]
-    builder.ready(ticket for ticket in shifted if ticket.waiting is Waiting.DISCOVERY)
-    if not live:
-        Settled(tally).apply(builder)
 
 
 def _redrive(builder: StepBuilder, outcome: Commanded) -> bool:
@@ -238,22 +203,6 @@ def _adjust(builder: StepBuilder, outcome: Commanded) -> bool:
     if not isinstance(outcome.command, commands.AdjustRequest):
         raise TypeError(outcome.command)
     return adjust(builder, outcome.command, outcome.live)
-
-
-def _later(builder: StepBuilder, ticket: Ticket, shift: timedelta) -> Ticket:
-    """Move a ticket's share of the SLA by the time for which the flow stood."""
-    changes: dict[str, Any] = {
-        "sla": ticket.sla.but(deadline=add_time(ticket.sla.deadline, shift)),
-        "latest_start": add_time(ticket.latest_start, shift),
-        "late": False,
-        "until": ticket.until,
-    }
-    if ticket.status is TicketStatus.PENDING:
-        if ticket.open_dependencies or ticket.waiting is Waiting.TURN:
-            changes["until"] = builder.flow.sla_deadline
-        elif ticket.waiting is not Waiting.RETRY or (ticket.until or builder.now) <= builder.now:
-            changes |= {"emissions": ticket.emissions + 1, "ready_at": builder.now, **readied(builder)}
-    return builder.change_ticket(ticket, **changes)
 
 
 def _retry(builder: StepBuilder, outcome: Commanded) -> bool:

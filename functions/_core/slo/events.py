@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from functions._core.events.catalogue import TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.routes import TRANSITIONS
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.record import as_json
 from functions._core.records.values import NAMESPACE

@@ -12,7 +12,6 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 
-from functions._core.events.catalogue import TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.policies import (
     ANNOUNCEMENTS,
@@ -23,6 +22,7 @@ from functions._core.events.policies import (
     PolicyDue,
     PolicyResult,
 )
+from functions._core.events.routes import TRANSITIONS
 from functions._core.machine.step_builder import derived_id
 from functions._core.planning.slack import deadline_at
 from functions._core.records.history import HistoryEntry

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from functions._core.events.catalogue import TRANSITIONS
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.routes import TRANSITIONS
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Ticket

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, field_validator
 
-from functions._core.events.catalogue import BY_TYPE, ROUTES, SUBSCRIBERS, TRANSITIONS, WORKER
+from functions._core.events.catalogue import BY_TYPE, SUBSCRIBERS, WORKER
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.routes import ROUTES, TRANSITIONS
 from functions._core.placement.signals import DEPOSITED
 from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Timestamp, WholeNumber, Word
 from functions._core.webhooks.filters import check_filters, fits

@@ -14,8 +14,8 @@ from functions._adapters.aws.queues import FunctionQueues
 from functions._adapters.dynamodb import DynamoStore
 from functions._adapters.dynamodb.client import meaning
 from functions._core.errors import Rejected, Unavailable
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import ROUTES
 from functions._core.ports import Clock, WorkerGateway
 from functions._core.records.models import Reason
 from functions._engine.clock import SystemClock, fresh_id

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from functions._adapters.http.cloudevents import write_batch, write_binary, write_structured
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.routes import ROUTES
 from infra.generate.contract.examples import example
 from infra.generate.contract.folder import pretty
 

@@ -1,7 +1,7 @@
 """A course on which a playbook heals: the build fails for good, is tried again, and the worker is to be restarted."""
 
-from functions._core.events.catalogue import TRANSITIONS
 from functions._core.events.healing import HEALING_ASKED, HEALING_DUE, HealingAct, HealingActionRequested
+from functions._core.events.routes import TRANSITIONS
 from functions._core.healing.playbooks import Playbook, PlaybookStep
 from functions._core.healing.runs import (
     ActionState,

@@ -15,8 +15,8 @@ from functions._adapters.memory.store import MemoryStore
 from functions._core.decision.admission import admit
 from functions._core.decision.resolving import resolve
 from functions._core.events.assignment import assignment_event, cancellation_event
-from functions._core.events.catalogue import ROUTES
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.routes import ROUTES
 from functions._core.events.subscribers import signal_events, subscriber_events
 from functions._core.guards.gate import NoGuards
 from functions._core.placement.breaker import admits, attempt_key, trial_of, verdict_of, verdicts_of
