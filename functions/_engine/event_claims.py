@@ -62,17 +62,27 @@ class EventClaims:
     def __init__(self, ports: Ports, tell: Tell) -> None:
         self._ports, self._entries, self._tell = ports, ports.key_values, tell
 
-    async def give(self, key: str, by: WaitingTicket) -> Entry | None:
-        """Give an event to a wait; return its record, which another wait may have by then; None when it is gone."""
+    async def give(self, key: str, by: WaitingTicket) -> WaitingTicket | None:
+        """Give an event to a wait, unless another one has it; return the one that has it then.
+
+        None when none has it: it is gone, or `by` has ended otherwise. A wait that was given the event and has ended
+        otherwise does not count: the event is free by that, and nobody but the one who asks may see it.
+        """
         for _ in range(TRIES):
             entry = await self._entries.get(ARRIVALS, key)
             if entry is None:
                 return None
-            arrival = decode(Arrival, entry.value)
-            if arrival.taken_by is not None:
-                return entry
-            with suppress(Conflict):
-                return await self._write(entry, arrival.but(taken_by=by))
+            taker = decode(Arrival, entry.value).taken_by
+            if taker is None:
+                taker = by
+                try:
+                    entry = await self._write(entry, decode(Arrival, entry.value).but(taken_by=by))
+                except Conflict:
+                    continue
+            if await self.settle(entry) is not Fate.FREE:
+                return taker
+            if taker == by:
+                return None
         raise Conflict(f"the record of event {key} changes all the time")
 
     async def settle(self, entry: Entry) -> Fate:

@@ -247,11 +247,9 @@ class EventsIn:
                 return None
             if not await self._fits(wait, arrival):
                 continue
-            given = await self._claims.give(entry.key, wait.by)
-            if given is None:
-                return None
-            if await self._claims.settle(given) is not Fate.FREE:
-                return decode(Arrival, given.value).taken_by
+            taker = await self._claims.give(entry.key, wait.by)
+            if taker is not None:
+                return taker
         return None
 
     async def _waits_for(self, arrival: Arrival) -> AsyncIterator[EventWait]:
@@ -371,13 +369,10 @@ class EventsIn:
         if taker is None or await self._claims.settle(entry) is Fate.FREE:
             if not await self._fits(wait, arrival):
                 return False
-            given = await self._claims.give(entry.key, wait.by)
-            if given is None:
-                return False
-            if await self._claims.settle(given) is Fate.FREE:
+            taker = await self._claims.give(entry.key, wait.by)
+            if taker is None:
                 return not await self._claims.waits(wait.by)
-            taker = decode(Arrival, given.value).taken_by
-        return taker is not None and taker.ticket_id == wait.by.ticket_id
+        return taker.ticket_id == wait.by.ticket_id
 
 
 def _left(ticket: Ticket, step: ChangeSet) -> bool:

@@ -9,15 +9,40 @@ import pytest
 from functions._adapters.stores import Stores
 from functions._core.errors import Rejected
 from functions._core.placement import event_waits
-from functions._core.placement.event_waits import ARRIVALS, ARRIVED, EVENT_BYTES, MAX_PLACES, WAIT_KEYS, WAITS
+from functions._core.placement.event_waits import (
+    ARRIVALS,
+    ARRIVED,
+    EVENT_BYTES,
+    MAX_PLACES,
+    WAIT_KEYS,
+    WAITS,
+    Arrival,
+    WaitingTicket,
+)
 from functions._core.records.control import EventFilter
+from functions._core.records.models import Ticket
+from functions._core.records.record import decode, encode
 from functions._core.records.values import format_time
 from functions._engine import events_in as engine
 from functions._engine.clock import SystemClock
+from functions._engine.event_claims import EventClaims
 from functions._engine.events_in import LONGEST_KEPT
 from tests.support.builders import make_step
 from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
 from tests.support.waiting import TYPE, Waiters, about, flow_of, settled, users_event
+
+
+def by(ticket: Ticket) -> WaitingTicket:
+    """Return the wait of a ticket, as the record of an event names it."""
+    assert ticket.waiting_since is not None
+    return WaitingTicket(
+        flow_id=ticket.flow_id,
+        ticket_id=ticket.ticket_id,
+        task_id=ticket.task_id,
+        correlation_id=ticket.correlation_id,
+        traceparent="00-a-b-01",
+        since=ticket.waiting_since,
+    )
 
 
 class EventsInSuite:
@@ -139,6 +164,18 @@ class EventsInSuite:
         )
         assert sorted(waiters.ended) == sorted(ticket.ticket_id for ticket in tickets)
         assert sorted(one for given in waiters.ended.values() for one in given) == [f"e-{n}" for n in range(6)]
+
+    async def test_an_event_that_was_given_without_success_goes_to_whoever_asks_next(self, waiters: Waiters) -> None:
+        await waiters.took(users_event())
+        gone, asks = [await waiters.wait(registered=False) for _ in range(2)]
+        await waiters.times_out(gone)
+        [entry] = await waiters.ports.key_values.page(ARRIVALS, None, 9)
+        given = encode(decode(Arrival, entry.value).but(taken_by=by(gone)))  # by a process that knew of no end
+        await waiters.ports.key_values.put(
+            ARRIVALS, entry.key, given, version=entry.version, expires_at=entry.expires_at
+        )
+        assert await EventClaims(waiters.ports, waiters.tell).give(entry.key, by(asks)) == by(asks)
+        assert waiters.ended == {asks.ticket_id: ["e-1"]}
 
     async def test_commits_register_and_forget_waits(self, waiters: Waiters) -> None:
         ticket = await waiters.wait(registered=False)
