@@ -102,7 +102,7 @@ class RememberedGate:
 
     async def _read_admission(self) -> AdmissionState | None:
         entries = self._entries
-        policies = [one for one in await stored.admission_policies(entries) if one.enabled]
+        policies = [one for one in await stored.ADMISSION_POLICIES.all(entries) if one.enabled]
         if not policies:
             return None
         by_budget = any(not policy.freeze_policies for policy in policies)

@@ -116,9 +116,9 @@ class FlowPolicies:
         """Return the policies as they are now."""
         found: Sequence[FlowSlaPolicy] = ()
         if await self._ports.key_values.page(POLICIES, None, 1):
-            from functions._core.slo.stored_policies import policies
+            from functions._core.slo.stored_policies import FLOW_POLICIES
 
-            found = await policies(self._ports.key_values)
+            found = await FLOW_POLICIES.all(self._ports.key_values)
         if found != self._known:
             self._known = found
             self._asked.clear()  # a new one may want what was announced before

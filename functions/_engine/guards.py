@@ -5,9 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from functions._adapters.http.client import HttpClient
-from functions._core.guards import stored
 from functions._core.guards.gate import Guards, GuardState, NoGuards, Stage
-from functions._core.guards.policy import GuardPolicy
+from functions._core.guards.policy import GUARD_POLICIES, GuardPolicy
 from functions._core.ports import Clock, KeyValues, Ports
 from functions._engine.budget_gate import RememberedGate
 from functions._engine.guard_settings import GuardSettings
@@ -46,7 +45,7 @@ class RememberedGuards:
         return GuardState(policies=policies) if policies else None
 
     async def _policies(self) -> Sequence[GuardPolicy]:
-        found = await stored.guard_policies(self._entries)
+        found = await GUARD_POLICIES.all(self._entries)
         if self._defaults:
             from functions._core.guards.defaults import with_defaults  # cold start: few switch them on
 

@@ -108,9 +108,9 @@ class Healer:
             return
         self._known = ()
         if await self._ports.key_values.page(PLAYBOOKS, None, 1):
-            from functions._core.healing.stored import playbooks
+            from functions._core.healing import stored
 
-            self._known = await playbooks(self._ports.key_values)
+            self._known = await stored.PLAYBOOKS.all(self._ports.key_values)
         self._fresh_until = asyncio.get_running_loop().time() + FRESH_SECONDS
 
     async def apply(self, event: CloudEvent) -> None:

@@ -13,7 +13,7 @@ from functions._core.slo.admission import AdmissionPolicy
 from functions._core.slo.budget import Indicator, budget_of
 from functions._core.slo.definition import SliQuery, Slo
 from functions._core.slo.freezing import FreezeAction, FreezeEvent, FreezeScope, SloSelector, ended
-from functions._core.slo.stored import BudgetState, put_admission_policy, put_budget, put_freeze, put_new
+from functions._core.slo.stored import ADMISSION_POLICIES, BudgetState, put_budget, put_freeze, put_new
 from functions._engine.clock import fresh_id
 from functions._hosts.wiring_api import ApiServices
 from functions._simulator.deployments import FREEZE, SERVICES
@@ -75,7 +75,7 @@ async def spent(world: "World", draw: Random) -> None:
     await put_new(entries, slo)
     state = BudgetState(budget=budget_of(slo, now, "spent", Indicator(0.5), {}), told=True)
     version = await put_budget(entries, state, 0)
-    await put_admission_policy(entries, policy)
+    await ADMISSION_POLICIES.put(entries, policy.name, policy)
     if draw.random() < 0.7:
         await asyncio.sleep(draw.random() * HORIZON)
         now = world.clock.now()

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from functions._core.errors import Conflict, Rejected, Unavailable
 from functions._core.events.commands import QuarantineDecision, QuarantineRuling
-from functions._core.guards.policy import GuardAction, GuardPolicy
-from functions._core.guards.stored import put_guard_policy
+from functions._core.guards.policy import GUARD_POLICIES, GuardAction, GuardPolicy
 from functions._core.records.models import Ticket
 from functions._core.records.values import Waiting
 from functions._hosts.wiring_api import ApiServices
@@ -48,7 +47,7 @@ async def _put(world: "World", name: str, provider: str, action: GuardAction) ->
         created_at=now,
         updated_at=now,
     )
-    await put_guard_policy(world.entries, policy)
+    await GUARD_POLICIES.put(world.entries, policy.name, policy)
 
 
 async def _away(world: "World", draw: Random) -> None:

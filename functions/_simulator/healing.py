@@ -11,7 +11,7 @@ from functions._core.events.healing import OPEN_RUNS, HealingAct
 from functions._core.healing.healing import SET_GOING
 from functions._core.healing.playbooks import PER_HOUR, Playbook, PlaybookForm
 from functions._core.healing.runs import HEALED_BY, HealingRun, HealingState
-from functions._core.healing.stored import RUNS, changed
+from functions._core.healing.stored import PLAYBOOKS, RUNS
 from functions._core.ports import KeyValues
 from functions._core.records.audits import ActionRecord
 from functions._core.records.record import decode
@@ -52,7 +52,7 @@ async def playbook_put(entries: KeyValues, ledger: Ledger, faults: Faults) -> No
     }
     read = PlaybookForm.model_validate(form)
     playbook = Playbook(**dict(read), name=NAME, created_at=now, updated_at=now)
-    await changed(entries, NAME, lambda _known, _version: playbook)
+    await PLAYBOOKS.put(entries, NAME, playbook)
     ledger.playbook = playbook
     faults.struck[HEALING] += 1
 

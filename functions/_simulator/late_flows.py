@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow
 from functions._core.records.values import FlowStatus, Priority, SlackState
 from functions._core.slo.flow_policies import FlowSlaPolicy, SlaSubject
-from functions._core.slo.stored_policies import changed
+from functions._core.slo.stored_policies import FLOW_POLICIES
 from functions._engine.flow_policies import LOOK_SECONDS
 from functions._simulator.ledger import Ledger
 from functions._simulator.rivals import POLICY
@@ -41,11 +40,7 @@ async def make_policies(world: "World") -> None:
     draw = world.faults.chance(POLICY)
     for number in range(draw.randint(1, 3)):
         policy = _drawn(draw, f"policy-{number}", world)
-        await changed(world.entries, policy.name, partial(_made, policy))
-
-
-def _made(policy: FlowSlaPolicy, _known: FlowSlaPolicy | None, _version: int) -> FlowSlaPolicy:
-    return policy
+        await FLOW_POLICIES.put(world.entries, policy.name, policy)
 
 
 def _drawn(draw: Random, name: str, world: "World") -> FlowSlaPolicy:

@@ -5,8 +5,7 @@ from fastapi import Request, Response
 from functions._core.errors import Rejected
 from functions._core.records.values import Model
 from functions._core.slo import stored
-from functions._core.slo.admission import MAX_POLICIES, SPACE, AdmissionPolicy, AdmissionPolicyForm
-from functions._core.small_records import removed_entry
+from functions._core.slo.admission import AdmissionPolicy, AdmissionPolicyForm
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
@@ -46,22 +45,26 @@ async def put_admission_policy(
     named(name)
     form = await read_json(request, AdmissionPolicyForm, limit=MAX_FORM)
     entries, now = services.ports.key_values, services.ports.clock.now()
-    known = {one.name for one in await stored.admission_policies(entries)}
-    if name not in known and len(known) >= MAX_POLICIES:
-        text = f"there are {MAX_POLICIES} admission policies, which is as many as there may be"
+    _, version = await stored.ADMISSION_POLICIES.one(entries, name)
+    if not version and await stored.ADMISSION_POLICIES.full(entries):
+        text = f"there are {stored.ADMISSION_POLICIES.at_most} admission policies, which is as many as there may be"
         raise Rejected(text, code="too_many", status=409)
     await record(services, "put_admission_policy", name, who=acting(request, requested_by), why=why)
-    new = AdmissionPolicy(**dict(form), name=name, created_at=now, updated_at=now)
-    kept = await stored.put_admission_policy(entries, new)
+
+    def made(known: AdmissionPolicy | None, _version: int) -> AdmissionPolicy:
+        created = now if known is None else known.created_at
+        return AdmissionPolicy(**dict(form), name=name, created_at=created, updated_at=now)
+
+    policy, _ = await stored.ADMISSION_POLICIES.changed(entries, name, made)
     services.ports.budget_gate.forget()
-    response.status_code = 200 if name in known else 201
-    return kept
+    response.status_code = 200 if version else 201
+    return policy
 
 
 @router.get("")
 async def list_admission_policies(services: Services) -> AdmissionPolicyList:
     """Return all admission policies, in the order in which they are looked at."""
-    found = await stored.admission_policies(services.ports.key_values)
+    found = await stored.ADMISSION_POLICIES.all(services.ports.key_values)
     return AdmissionPolicyList(items=tuple(sorted(found, key=lambda one: (one.order, one.name))))
 
 
@@ -69,7 +72,7 @@ async def list_admission_policies(services: Services) -> AdmissionPolicyList:
 async def get_admission_policy(services: Services, name: str) -> AdmissionPolicy:
     """Return an admission policy."""
     sound("admission policy", name)
-    found = await stored.admission_policy(services.ports.key_values, name)
+    found = await stored.ADMISSION_POLICIES.get(services.ports.key_values, name)
     if found is None:
         raise not_found("admission policy", name)
     return found
@@ -82,6 +85,6 @@ async def delete_admission_policy(
     """Forget an admission policy; flows that it holds go on within a minute."""
     sound("admission policy", name)
     await record(services, "delete_admission_policy", name, who=acting(request, requested_by), why=why)
-    if not await removed_entry(services.ports.key_values, SPACE, name):
+    if not await stored.ADMISSION_POLICIES.removed(services.ports.key_values, name):
         raise not_found("admission policy", name)
     services.ports.budget_gate.forget()

@@ -1,23 +1,21 @@
 """Flow SLA policies: what is done when a flow comes at risk of missing its deadline, or has missed it."""
 
-from collections.abc import Callable
-
 from fastapi import Request, Response
 from pydantic import Field
 
 from functions._core.errors import Rejected
 from functions._core.records.values import Model
 from functions._core.slo import stored_policies as stored
-from functions._core.slo.flow_policies import MAX_FLOW_POLICIES, FlowSlaPolicy, FlowSlaPolicyForm
+from functions._core.slo.flow_policies import FlowSlaPolicy, FlowSlaPolicyForm
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
-from functions.api.preconditions import IfMatch, IfNoneMatch, names
+from functions.api.preconditions import IfMatch, IfNoneMatch, names, unmoved
 from functions.api.problems import not_found
 from functions.api.questions import named, sound
 from functions.api.routes import Routes
-from functions.api.services import ApiServices, Services
+from functions.api.services import Services
 
 router = Routes(prefix="/api/v1/flow-sla-policies", tags=["flow SLA policies"])
 
@@ -38,7 +36,7 @@ class FlowSlaPolicyList(Model):
 @router.get("")
 async def list_flow_sla_policies(services: Services) -> FlowSlaPolicyList:
     """Return all policies, by name, which is also the order in which they act."""
-    return FlowSlaPolicyList(items=tuple(await stored.policies(services.ports.key_values)))
+    return FlowSlaPolicyList(items=tuple(await stored.FLOW_POLICIES.all(services.ports.key_values)))
 
 
 @router.get(
@@ -50,7 +48,7 @@ async def get_flow_sla_policy(
     services: Services, response: Response, name: str, if_none_match: IfNoneMatch = None
 ) -> FlowSlaPolicy | Response:
     """Return a policy, and its version as the ETag."""
-    policy, version = await stored.policy(services.ports.key_values, sound(KIND, name))
+    policy, version = await stored.FLOW_POLICIES.one(services.ports.key_values, sound(KIND, name))
     if policy is None:
         raise not_found(KIND, name)
     etag = {"etag": f'"{version}"'}
@@ -82,18 +80,20 @@ async def put_flow_sla_policy(  # noqa: PLR0913, PLR0917 a parameter for each he
     named(name)
     form = await read_json(request, FlowSlaPolicyForm, limit=MAX_FORM)
     entries, now = services.ports.key_values, services.ports.clock.now()
-    _, version = await stored.policy(entries, name)
-    _precondition(name, if_match, if_none_match)(version)
-    await _check_room(services, 0 if version else 1)
+    _, version = await stored.FLOW_POLICIES.one(entries, name)
+    check = unmoved("policy", name, if_match, if_none_match)
+    check(version)
+    if not version and await stored.FLOW_POLICIES.full(entries):
+        text = f"there are {stored.FLOW_POLICIES.at_most} flow SLA policies, which is as many as there may be"
+        raise Rejected(text, code="too_many_policies", status=409)
     await record(services, "put_flow_sla_policy", name, who=acting(request, requested_by), why=why)
-    check = _precondition(name, if_match, if_none_match)
 
     def made(known: FlowSlaPolicy | None, known_version: int) -> FlowSlaPolicy:
         check(known_version)
         created = now if known is None else known.created_at
         return FlowSlaPolicy(**dict(form), name=name, created_at=created, updated_at=now)
 
-    policy, stored_version = await stored.changed(entries, name, made)
+    policy, stored_version = await stored.FLOW_POLICIES.changed(entries, name, made)
     services.engine.flow_policies_changed()
     response.status_code = 200 if version else 201
     response.headers["etag"] = f'"{stored_version}"'
@@ -111,32 +111,12 @@ async def delete_flow_sla_policy(
 ) -> None:
     """Forget a policy; what it has done stays, and flows that it has paused for another one go on when that ends."""
     sound(KIND, name)
-    check = _precondition(name, if_match, None)
-    _, version = await stored.policy(services.ports.key_values, name)
+    check = unmoved("policy", name, if_match, None)
+    _, version = await stored.FLOW_POLICIES.one(services.ports.key_values, name)
     if not version:
         raise not_found(KIND, name)
     check(version)
     await record(services, "delete_flow_sla_policy", name, who=acting(request, requested_by), why=why)
-    if not await stored.removed(services.ports.key_values, name, check):
+    if not await stored.FLOW_POLICIES.removed(services.ports.key_values, name, check):
         raise not_found(KIND, name)
     services.engine.flow_policies_changed()
-
-
-def _precondition(name: str, if_match: str | None, if_none_match: str | None) -> Callable[[int], None]:
-    """Return what raises `Rejected`, status 412, for a version, 0 for none, that the headers of a request exclude."""
-
-    def check(version: int) -> None:
-        wrong = if_match is not None and (not version or not names(if_match, str(version)))
-        if wrong or (if_none_match is not None and version and names(if_none_match, str(version))):
-            there = f"is in version {version}" if version else "is not there"
-            raise Rejected(f"the policy {name} {there}: read it again", code="version_moved", status=412)
-
-    return check
-
-
-async def _check_room(services: ApiServices, more: int) -> None:
-    """Raise `Rejected`, status 409, when there would be more policies than there may be."""
-    found = await stored.number(services.ports.key_values) if more else 0
-    if found + more > MAX_FLOW_POLICIES:
-        text = f"there are {MAX_FLOW_POLICIES} flow SLA policies, which is as many as there may be"
-        raise Rejected(text, code="too_many_policies", status=409)

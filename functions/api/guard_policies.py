@@ -3,10 +3,8 @@
 from fastapi import Request, Response
 
 from functions._core.errors import Rejected
-from functions._core.guards import stored
-from functions._core.guards.policy import MAX_POLICIES, SPACE, GuardPolicy, GuardPolicyForm
+from functions._core.guards.policy import GUARD_POLICIES, GuardPolicy, GuardPolicyForm
 from functions._core.records.values import Model
-from functions._core.small_records import removed_entry
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
@@ -46,29 +44,33 @@ async def put_guard_policy(
     named(name)
     form = await read_json(request, GuardPolicyForm, limit=MAX_FORM)
     entries, now = services.ports.key_values, services.ports.clock.now()
-    known = {one.name for one in await stored.guard_policies(entries)}
-    if name not in known and len(known) >= MAX_POLICIES:
-        text = f"there are {MAX_POLICIES} guard policies, which is as many as there may be"
+    _, version = await GUARD_POLICIES.one(entries, name)
+    if not version and await GUARD_POLICIES.full(entries):
+        text = f"there are {GUARD_POLICIES.at_most} guard policies, which is as many as there may be"
         raise Rejected(text, code="too_many", status=409)
     await record(services, "put_guard_policy", name, who=acting(request, requested_by), why=why)
-    new = GuardPolicy(**dict(form), name=name, created_at=now, updated_at=now)
-    kept = await stored.put_guard_policy(entries, new)
+
+    def made(known: GuardPolicy | None, _version: int) -> GuardPolicy:
+        created = now if known is None else known.created_at
+        return GuardPolicy(**dict(form), name=name, created_at=created, updated_at=now)
+
+    policy, _ = await GUARD_POLICIES.changed(entries, name, made)
     services.ports.guards.forget()
-    response.status_code = 200 if name in known else 201
-    return kept
+    response.status_code = 200 if version else 201
+    return policy
 
 
 @router.get("")
 async def list_guard_policies(services: Services) -> GuardPolicyList:
     """Return all stored guard policies, by name; those that come with Flow C are not among them."""
-    return GuardPolicyList(items=tuple(await stored.guard_policies(services.ports.key_values)))
+    return GuardPolicyList(items=tuple(await GUARD_POLICIES.all(services.ports.key_values)))
 
 
 @router.get("/{name}", responses=problems(404))
 async def get_guard_policy(services: Services, name: str) -> GuardPolicy:
     """Return a guard policy."""
     sound("guard policy", name)
-    found = await stored.guard_policy(services.ports.key_values, name)
+    found = await GUARD_POLICIES.get(services.ports.key_values, name)
     if found is None:
         raise not_found("guard policy", name)
     return found
@@ -81,6 +83,6 @@ async def delete_guard_policy(
     """Forget a guard policy; a ticket that is in quarantine by it stays there until a person decides."""
     sound("guard policy", name)
     await record(services, "delete_guard_policy", name, who=acting(request, requested_by), why=why)
-    if not await removed_entry(services.ports.key_values, SPACE, name):
+    if not await GUARD_POLICIES.removed(services.ports.key_values, name):
         raise not_found("guard policy", name)
     services.ports.guards.forget()

@@ -1,24 +1,23 @@
 """Playbooks: what heals incidents, and what it has done about them."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Query, Request, Response
 
 from functions._core.errors import Rejected
 from functions._core.healing import stored
-from functions._core.healing.playbooks import MAX_PLAYBOOKS, Playbook, PlaybookForm
+from functions._core.healing.playbooks import Playbook, PlaybookForm
 from functions._core.healing.rehearsing import Rehearsal
 from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.healing_forms import HealingRunList, PlaybookList, RehearsalForm
-from functions.api.preconditions import IfMatch, IfNoneMatch, names
+from functions.api.preconditions import IfMatch, IfNoneMatch, unmoved
 from functions.api.problems import not_found
 from functions.api.questions import DEFAULT_LIMIT, Id, Limit, named, sound
 from functions.api.routes import Routes
-from functions.api.services import ApiServices, Services
+from functions.api.services import Services
 
 router = Routes(prefix="/api/v1", tags=["healing"])
 
@@ -37,13 +36,13 @@ RunCursor = Annotated[
 @router.get("/playbooks")
 async def list_playbooks(services: Services) -> PlaybookList:
     """Return all playbooks, by name."""
-    return PlaybookList(items=tuple(await stored.playbooks(services.ports.key_values)))
+    return PlaybookList(items=tuple(await stored.PLAYBOOKS.all(services.ports.key_values)))
 
 
 @router.get("/playbooks/{name}", responses=problems(404))
 async def get_playbook(services: Services, response: Response, name: str) -> Playbook:
     """Return a playbook, and its version as the ETag."""
-    playbook, version = await stored.playbook(services.ports.key_values, sound(KIND, name))
+    playbook, version = await stored.PLAYBOOKS.one(services.ports.key_values, sound(KIND, name))
     if playbook is None:
         raise not_found(KIND, name)
     response.headers["etag"] = f'"{version}"'
@@ -72,10 +71,12 @@ async def put_playbook(  # noqa: PLR0913, PLR0917 a parameter for each header an
     named(name)
     form = await read_json(request, PlaybookForm, limit=MAX_FORM)
     entries, now = services.ports.key_values, services.ports.clock.now()
-    _, version = await stored.playbook(entries, name)
-    check = _precondition(name, if_match, if_none_match)
+    _, version = await stored.PLAYBOOKS.one(entries, name)
+    check = unmoved("playbook", name, if_match, if_none_match)
     check(version)
-    await _check_room(services, 0 if version else 1)
+    if not version and await stored.PLAYBOOKS.full(entries):
+        text = f"there are {stored.PLAYBOOKS.at_most} playbooks, which is as many as there may be"
+        raise Rejected(text, code="too_many_playbooks", status=409)
     await record(services, "put_playbook", name, who=acting(request, requested_by), why=why)
 
     def made(known: Playbook | None, known_version: int) -> Playbook:
@@ -83,7 +84,7 @@ async def put_playbook(  # noqa: PLR0913, PLR0917 a parameter for each header an
         created = now if known is None else known.created_at
         return Playbook(**dict(form), name=name, created_at=created, updated_at=now)
 
-    playbook, stored_version = await stored.changed(entries, name, made)
+    playbook, stored_version = await stored.PLAYBOOKS.changed(entries, name, made)
     services.engine.playbooks_changed()
     response.status_code = 200 if version else 201
     response.headers["etag"] = f'"{stored_version}"'
@@ -101,13 +102,13 @@ async def delete_playbook(
 ) -> None:
     """Forget a playbook; incidents that it is at work on are escalated at their next look."""
     sound(KIND, name)
-    check = _precondition(name, if_match, None)
-    _, version = await stored.playbook(services.ports.key_values, name)
+    check = unmoved("playbook", name, if_match, None)
+    _, version = await stored.PLAYBOOKS.one(services.ports.key_values, name)
     if not version:
         raise not_found(KIND, name)
     check(version)
     await record(services, "delete_playbook", name, who=acting(request, requested_by), why=why)
-    if not await stored.removed(services.ports.key_values, name, check):
+    if not await stored.PLAYBOOKS.removed(services.ports.key_values, name, check):
         raise not_found(KIND, name)
     services.engine.playbooks_changed()
 
@@ -130,23 +131,3 @@ async def rehearse_healing(services: Services, request: Request) -> Rehearsal:
     """Return what a playbook would do now about an incident that a flow has had. Nothing is done."""
     form = await read_json(request, RehearsalForm, limit=MAX_FORM)
     return await services.engine.rehearse_healing(form.flow_id, form.incident_id, form.playbook)
-
-
-def _precondition(name: str, if_match: str | None, if_none_match: str | None) -> Callable[[int], None]:
-    """Return what raises `Rejected`, status 412, for a version, 0 for none, that the headers of a request exclude."""
-
-    def check(version: int) -> None:
-        wrong = if_match is not None and (not version or not names(if_match, str(version)))
-        if wrong or (if_none_match is not None and version and names(if_none_match, str(version))):
-            there = f"is in version {version}" if version else "is not there"
-            raise Rejected(f"the playbook {name} {there}: read it again", code="version_moved", status=412)
-
-    return check
-
-
-async def _check_room(services: ApiServices, more: int) -> None:
-    """Raise `Rejected`, status 409, when there would be more playbooks than there may be."""
-    found = await stored.number(services.ports.key_values) if more else 0
-    if found + more > MAX_PLAYBOOKS:
-        text = f"there are {MAX_PLAYBOOKS} playbooks, which is as many as there may be"
-        raise Rejected(text, code="too_many_playbooks", status=409)

@@ -4,6 +4,7 @@ The ETag of a ticket is its version. What follows from the time, such as its sla
 """
 
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Annotated
 
@@ -81,6 +82,18 @@ def matched_version(given: str | None, ticket: Ticket) -> int | None:
         message = f"the ticket is in version {ticket.version}, not in {given[:100]}: read it again"
         raise Rejected(message, code="version_moved", status=412)
     return ticket.version
+
+
+def unmoved(kind: str, name: str, if_match: str | None, if_none_match: str | None) -> Callable[[int], None]:
+    """Return what raises `Rejected`, status 412, for a version, 0 for none, that the headers of a request exclude."""
+
+    def check(version: int) -> None:
+        wrong = if_match is not None and (not version or not names(if_match, str(version)))
+        if wrong or (if_none_match is not None and version and names(if_none_match, str(version))):
+            there = f"is in version {version}" if version else "is not there"
+            raise Rejected(f"the {kind} {name} {there}: read it again", code="version_moved", status=412)
+
+    return check
 
 
 def _tags(given: str) -> list[str]:

@@ -61,5 +61,5 @@ async def _freeze_policy(ports: Ports, form: WhatIfForm, now: datetime) -> Freez
 async def _admission_policy(ports: Ports, form: WhatIfForm, now: datetime) -> AdmissionPolicy:
     if form.policy is not None:
         return AdmissionPolicy(**dict(form.policy), name=INLINE, created_at=now, updated_at=now)
-    entries = ports.key_values
-    return await found("admission policy", form.policy_name or "", lambda one: stored.admission_policy(entries, one))
+    look = partial(stored.ADMISSION_POLICIES.get, ports.key_values)
+    return await found("admission policy", form.policy_name or "", look)

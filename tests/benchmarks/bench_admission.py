@@ -17,7 +17,7 @@ from functions._adapters.sql.sqlite import SqliteStore
 from functions._core.records.values import Priority, RiskBand
 from functions._core.slo.admission import AdmissionPolicy, FlowFacts, verdict_of
 from functions._core.slo.budget import Indicator, budget_of
-from functions._core.slo.stored import BudgetState, put_admission_policy, put_budget
+from functions._core.slo.stored import ADMISSION_POLICIES, BudgetState, put_budget
 from functions._engine.budget_gate import RememberedGate
 from tests.benchmarks.bench_w1 import started
 from tests.benchmarks.load import Stub, drive
@@ -133,7 +133,7 @@ async def test_one_look(tmp_path: Path) -> None:
             for number in range(policies):
                 form = {**policy_form(number, f"slo-{number}"), "name": f"p-{number}"}
                 policy = AdmissionPolicy.model_validate({**form, "created_at": NOW, "updated_at": NOW})
-                await put_admission_policy(ports.key_values, policy)
+                await ADMISSION_POLICIES.put(ports.key_values, policy.name, policy)
             gate = RememberedGate(ports.key_values, clock)
             await gate.admission()
             begun = time.process_time()

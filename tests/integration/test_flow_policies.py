@@ -368,7 +368,7 @@ async def test_what_only_the_queue_knows_is_done_by_the_next_process(world: Loca
     form = FlowSlaPolicyForm.model_validate({"on": "at_risk", "actions": [act("cancel")]})
     now = world.ports.clock.now()
     policy = FlowSlaPolicy(**dict(form), name="p", created_at=now, updated_at=now)
-    await stored.changed(world.ports.key_values, "p", lambda _known, _version: policy)
+    await stored.FLOW_POLICIES.put(world.ports.key_values, "p", policy)
     world.platform.dispatcher.beside = forget
     flow_id = await submit(world, "x")
 

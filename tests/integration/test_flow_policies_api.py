@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from functions._cli.app import app
+from functions._core.slo.stored_policies import FLOW_POLICIES
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.one_machine import one_machine
 
@@ -151,7 +152,7 @@ async def test_a_large_or_deep_body_is_refused_before_it_is_looked_at(api: Api) 
 
 
 async def test_there_is_a_bound_on_policies(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.api.flow_policies.MAX_FLOW_POLICIES", 2)
+    monkeypatch.setattr(FLOW_POLICIES, "at_most", 2)
     for name in ("a", "b"):
         assert (await api.client.put(f"{PATH}/{name}", json=CANCEL)).status_code == 201
     problem_of(await api.client.put(f"{PATH}/c", json=CANCEL), 409, "too_many_policies")

@@ -222,11 +222,11 @@ async def test_admission_policies_are_made_shown_replaced_and_forgotten(api: Api
 )
 async def test_what_could_do_harm_is_refused(api: Api, name: str, body: dict[str, Any], status: int) -> None:
     assert (await api.client.put(f"{POLICIES}/{name}", json=body)).status_code == status
-    assert await stored.admission_policies(api.world.ports.key_values) == []
+    assert await stored.ADMISSION_POLICIES.all(api.world.ports.key_values) == []
 
 
 async def test_there_are_not_more_policies_than_there_may_be(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.api.admission_policies.MAX_POLICIES", 1)
+    monkeypatch.setattr(stored.ADMISSION_POLICIES, "at_most", 1)
     await put(api, "p", action="HOLD")
     await put(api, "p", action="ADMIT")
     problem_of(await api.client.put(f"{POLICIES}/q", json={"action": "HOLD"}), 409, "too_many")

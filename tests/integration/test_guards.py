@@ -13,6 +13,7 @@ import pytest
 from functions._core.errors import Rejected
 from functions._core.events.commands import ClaimRequest
 from functions._core.guards import asking
+from functions._core.guards.policy import GUARD_POLICIES
 from functions._core.records.values import FlowStatus, TicketStatus, Waiting
 from tests.conftest import ROOT
 from tests.support.documents import blocks
@@ -231,6 +232,13 @@ async def test_without_a_policy_nothing_is_read_for_a_flow(api: Api, monkeypatch
 
 def of(opa: OpaContractServer, **more: Any) -> dict[str, Any]:
     return {"opa_url": opa.url, "opa_timeout_seconds": 1, **more}
+
+
+async def test_there_is_a_bound_on_policies(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GUARD_POLICIES, "at_most", 1)
+    await put(api, "a", action="DENY", secrets=True)
+    problem_of(await api.client.put(f"{POLICIES}/b", json={"action": "DENY", "secrets": True}), 409, "too_many")
+    await put(api, "a", action="QUARANTINE", secrets=True)
 
 
 async def test_opa_denies_a_plan_at_c1(tmp_path: Path, opa: OpaContractServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from functions._cli.app import app
+from functions._core.healing.stored import PLAYBOOKS
 from tests.support.healing import failing, form, healed, put, submitted
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.one_machine import one_machine
@@ -138,7 +139,7 @@ async def test_a_large_or_deep_body_is_refused_before_it_is_looked_at(api: Api) 
 
 
 async def test_there_is_a_bound_on_playbooks(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.api.playbooks.MAX_PLAYBOOKS", 1)
+    monkeypatch.setattr(PLAYBOOKS, "at_most", 1)
     assert (await api.client.put(f"{PATH}/a", json=RETRY)).status_code == 201
     problem_of(await api.client.put(f"{PATH}/b", json=RETRY), 409, "too_many_playbooks")
     assert (await api.client.put(f"{PATH}/a", json=RETRY)).status_code == 200

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from functions._core import small_records
 from functions._core.records.record import encode
 from functions._core.slo import stored
 from functions._core.slo.admission import MAX_POLICIES, AdmissionPolicy
@@ -190,7 +191,7 @@ async def full_admission(target: Target) -> None:
         selector = {"slo_ids": ids} if number % 3 == 0 else {"labels": LABELS_OF_ALL} if number % 3 == 1 else {}
         form = {"name": f"p-{number:03d}", "action": "HOLD", "slo_selector": selector, "statuses": ["EXHAUSTED"]}
         policy = AdmissionPolicy.model_validate({**form, "created_at": now, "updated_at": now})
-        await stored.put_admission_policy(entries, policy)
+        await stored.ADMISSION_POLICIES.put(entries, policy.name, policy)
 
 
 async def test_as_much_admission_as_there_may_be_is_looked_at_in_short_turns(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ async def test_those_who_ask_at_once_wait_for_one_look(tmp_path: Path) -> None:
         gate = RememberedGate(Watched(), clock)
         first, *others = await asyncio.gather(*(gate.admission() for _ in range(16)))
         assert all(one is first for one in others)
-        assert pages.count("slos") == MAX_SLOS // stored.PAGE + 1
+        assert pages.count("slos") == MAX_SLOS // small_records.PAGE + 1
 
 
 async def test_wrong_roles_change_nothing(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ async def put(ports: Ports, name: str, *steps: Mapping[str, Any] | str, **more: 
     """Store a playbook past the api."""
     now, read = ports.clock.now(), PlaybookForm.model_validate(form(*steps, **more))
     made = Playbook(**dict(read), name=name, created_at=now, updated_at=now)
-    await stored.changed(ports.key_values, name, lambda _known, _version: made)
+    await stored.PLAYBOOKS.put(ports.key_values, name, made)
     return made
 
 

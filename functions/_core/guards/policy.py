@@ -1,4 +1,4 @@
-"""Guard policies: which tasks must not be done, or not before a person has looked at them. Pure.
+"""Guard policies: which tasks must not be done, or not before a person has looked at them.
 
 Every policy that is enabled and fits is looked at; there is no order among them. One that denies is stronger than one
 that quarantines. A policy is data: it holds words and limits, and no expression that somebody would have to bound.
@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import ConfigDict, Field, StrictBool, model_validator
 
+from functions._core.named_records import NamedRecords
 from functions._core.records.values import Model, RiskBand, SecurityLevel, TaskType, Timestamp, Word
 from functions._core.slo.admission import FlowFacts, FlowFit, Text200
 
@@ -152,3 +153,7 @@ def _why_secret(work: GuardedWork) -> str | None:
 
 def _lower(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in names)
+
+
+GUARD_POLICIES = NamedRecords(SPACE, GuardPolicy, MAX_POLICIES)
+"""The stored guard policies."""

@@ -104,7 +104,7 @@ class Healing:
         cause, version = await self._cause(due)
         if cause is not None:
             return await self._counted(cause, version, due, now)
-        playbook = chosen(await stored.playbooks(self._entries), due)
+        playbook = chosen(await stored.PLAYBOOKS.all(self._entries), due)
         if playbook is None:
             return None, 0
         new = begun(due, playbook, now)
@@ -173,7 +173,7 @@ class Healing:
         if _about_to_end(flow) and now < add_time(since, ENDS_WITHIN):
             later = run.but(look_at=add_time(now, SOON))
             return later, await stored.put_run(self._entries, later, version, now)
-        playbook, _ = await stored.playbook(self._entries, run.playbook)
+        playbook, _ = await stored.PLAYBOOKS.one(self._entries, run.playbook)
         why = stop_of(run, playbook)
         if playbook is None or why is not None:
             return await self._ended(run, version, HealingState.ESCALATED, why or "")
@@ -194,7 +194,7 @@ class Healing:
 
     async def _finished(self, run: HealingRun, version: int, action: HealingAction) -> tuple[HealingRun, int]:
         """Do an action that was begun, and store what became of it."""
-        playbook, _ = await stored.playbook(self._entries, run.playbook)
+        playbook, _ = await stored.PLAYBOOKS.one(self._entries, run.playbook)
         step = _step_of(playbook, action)
         done, text = False, "the playbook has changed since"
         if step is not None:

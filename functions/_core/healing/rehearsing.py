@@ -52,7 +52,7 @@ async def rehearse(
     ticket_id = ticket_of(told)
     ticket = (await ports.store.tickets([ticket_id], flow_id)).get(ticket_id) if ticket_id else None
     due = due_of(told, record.created_at, flow, ticket, ticket.worker_id if ticket is not None else None)
-    found = await _playbook(ports, playbook) if playbook else chosen(await stored.playbooks(ports.key_values), due)
+    found = await _playbook(ports, playbook) if playbook else chosen(await stored.PLAYBOOKS.all(ports.key_values), due)
     if found is None:
         return Rehearsal(incident_id=record.incident_id)
     run, steps = begun(due, found.but(dry_run=False), ports.clock.now()), list[RehearsedStep]()
@@ -76,7 +76,7 @@ async def _incident(ports: Ports, flow_id: str, incident_id: str | None) -> Inci
 
 
 async def _playbook(ports: Ports, name: str) -> Playbook:
-    found, _ = await stored.playbook(ports.key_values, name)
+    found, _ = await stored.PLAYBOOKS.one(ports.key_values, name)
     if found is None:
         raise Rejected(f"there is no playbook {name}", code="unknown_playbook", status=404)
     return found

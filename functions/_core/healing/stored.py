@@ -4,18 +4,18 @@ A run is kept under its flow and incident, and named twice more: in the list of 
 among those that are under way. The actions of the last hour are one record, so that no two processes take the last one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from msgspec import MsgspecError
-from pydantic import ValidationError
 
 from functions._core.errors import Conflict
-from functions._core.events.healing import OPEN_RUNS, PLAYBOOKS
+from functions._core.events.healing import OPEN_RUNS
+from functions._core.events.healing import PLAYBOOKS as SPACE
 from functions._core.healing.playbooks import MAX_PLAYBOOKS, PER_HOUR, Playbook
 from functions._core.healing.runs import HealingRun, log_key
+from functions._core.named_records import NamedRecords
 from functions._core.ports import Entry, KeyValues
 from functions._core.records.record import Record, decode, encode
 from functions._core.records.values import Timestamp, add_time
@@ -54,40 +54,7 @@ class HealingHour(Record):
     """The actions, the oldest first."""
 
 
-async def playbooks(entries: KeyValues) -> Sequence[Playbook]:
-    """Return all playbooks that can be read, by name."""
-    page = await entries.page(PLAYBOOKS, None, 2 * MAX_PLAYBOOKS)  # more are there for a moment at most
-    return [one for entry in page if (one := _parsed(entry.value)) is not None]
-
-
-async def number(entries: KeyValues) -> int:
-    """Return how many playbooks there are, those that cannot be read, too; one beyond the bound is counted."""
-    return len(await entries.page(PLAYBOOKS, None, MAX_PLAYBOOKS + 1))
-
-
-async def playbook(entries: KeyValues, name: str) -> tuple[Playbook | None, int]:
-    """Return a playbook and its version; None for one that is not there or cannot be read, 0 where nothing is."""
-    entry = await entries.get(PLAYBOOKS, name)
-    return (None, 0) if entry is None else (_parsed(entry.value), entry.version)
-
-
-async def changed(
-    entries: KeyValues, name: str, change: Callable[[Playbook | None, int], Playbook]
-) -> tuple[Playbook, int]:
-    """Store what `change` makes of a playbook and its version; return that, and the version it has then."""
-
-    def as_stored(entry: Entry | None) -> tuple[bytes, Playbook]:
-        known, version = (None, 0) if entry is None else (_parsed(entry.value), entry.version)
-        new = change(known, version)
-        return new.model_dump_json().encode(), new
-
-    new, entry = await changed_entry(entries, PLAYBOOKS, name, as_stored)
-    return new, entry.version
-
-
-async def removed(entries: KeyValues, name: str, check: Callable[[int], None]) -> bool:
-    """Forget a playbook whose version `check` takes; tell whether it was there."""
-    return await removed_entry(entries, PLAYBOOKS, name, lambda entry: check(entry.version))
+PLAYBOOKS = NamedRecords(SPACE, Playbook, MAX_PLAYBOOKS)
 
 
 async def run(entries: KeyValues, key: str) -> tuple[HealingRun | None, int]:
@@ -162,12 +129,4 @@ def _read(entry: Entry) -> HealingRun | None:
     try:
         return decode(HealingRun, entry.value)
     except MsgspecError:
-        return None
-
-
-@lru_cache(maxsize=2 * MAX_PLAYBOOKS)  # all are read together, and seldom change
-def _parsed(value: bytes) -> Playbook | None:
-    try:
-        return Playbook.model_validate_json(value)
-    except ValidationError:
         return None

@@ -23,7 +23,7 @@ from functions._core.slo.definition import MAX_SLOS, Slo
 from functions._core.slo.documents import POLICY_KIND, SloResource, key_of, made_id
 from functions._core.slo.freezing import MAX_POLICIES, FreezePolicy
 from functions._core.slo.reading import read_document
-from functions._core.small_records import TRIES, changed_entry, removed_entry
+from functions._core.small_records import TRIES, changed_entry, every_entry, removed_entry
 
 SPACE, ROUNDS, ROUND = "slo-resources", "slo-resource-rounds", "last"
 """The space of documents by kind and name, that of the last look at all of them, and its key there."""
@@ -118,7 +118,7 @@ async def plan_resource(entries: KeyValues, resource: SloResource) -> ApplyResul
     check_size(resource.document)
     await _check_room(entries, resource)
     entry = await entries.get(SPACE, resource.key)
-    if entry is None and len(await stored.everything(entries, SPACE, MAX_RESOURCES)) >= MAX_RESOURCES:
+    if entry is None and len(await every_entry(entries, SPACE, MAX_RESOURCES)) >= MAX_RESOURCES:
         text = f"there are {MAX_RESOURCES} documents, which is as many as there may be"
         raise Rejected(text, code="too_many_resources", status=409)
     if entry is None:
@@ -220,7 +220,7 @@ async def reconcile(entries: KeyValues, now: datetime) -> Reconciled:
     # What is made first: a document that is deleted in between is then not taken for one that was never there.
     made: dict[str, Made] = {one.slo_id: one for one in await stored.slos(entries)}
     made |= {one.policy_id: one for one in await stored.policies(entries)}
-    documents = await stored.everything(entries, SPACE, MAX_RESOURCES)
+    documents = await every_entry(entries, SPACE, MAX_RESOURCES)
     keys = {entry.key for entry in documents}
     repaired = failed = 0
     for entry in documents:

@@ -15,6 +15,7 @@ from msgspec import MsgspecError
 from pydantic import ValidationError
 
 from functions._core.errors import Conflict
+from functions._core.named_records import NamedRecords
 from functions._core.ports import Entry, KeyValues
 from functions._core.records.record import Record, decode, encode
 from functions._core.records.values import Model, Timestamp, format_time
@@ -23,13 +24,10 @@ from functions._core.slo.admission import AdmissionPolicy
 from functions._core.slo.budget import BudgetStatus, ErrorBudget
 from functions._core.slo.definition import MAX_SLOS, MAX_WINDOW_DAYS, Slo
 from functions._core.slo.freezing import MAX_POLICIES, FreezeEvent, FreezePolicy
-from functions._core.small_records import changed_entry
+from functions._core.small_records import changed_entry, every
 
 BUDGETS, HISTORY, FREEZES, FREEZE_HISTORY = "slo-budgets", "slo-budget-history", "freezes", "freeze-history"
 """The spaces of budgets by SLO, of their courses, of the newest freezes by policy and target, and of all freezes."""
-
-PAGE = 25
-"""Entries that are read, and turned into records, at once: some milliseconds of the event loop at their largest."""
 
 MAX_FREEZES = 50 * MAX_POLICIES
 """Newest freezes that are read: one for each policy and target, also of policies that are gone, until they expire."""
@@ -39,6 +37,8 @@ KEPT = timedelta(days=MAX_WINDOW_DAYS + 1)
 
 POINTS = 200
 """Calculations of one hour in the course of a budget; of more the newest are kept."""
+
+ADMISSION_POLICIES = NamedRecords(admission.SPACE, AdmissionPolicy, admission.MAX_POLICIES)
 
 M = TypeVar("M", bound=Model)
 R = TypeVar("R", bound=Record)
@@ -82,7 +82,7 @@ class BudgetHour(Record):
 
 async def slos(entries: KeyValues) -> Sequence[Slo]:
     """Return all SLOs that can be read, deleted ones, too, by id."""
-    return await _every(entries, definition.SPACE, MAX_SLOS, lambda entry: _slo(entry.value))
+    return await every(entries, definition.SPACE, MAX_SLOS, lambda entry: _slo(entry.value))
 
 
 async def slo(entries: KeyValues, slo_id: str) -> Slo | None:
@@ -93,7 +93,7 @@ async def slo(entries: KeyValues, slo_id: str) -> Slo | None:
 
 async def policies(entries: KeyValues) -> Sequence[FreezePolicy]:
     """Return all policies that can be read, deleted ones, too, by id."""
-    return await _every(entries, freezing.SPACE, MAX_POLICIES, lambda entry: _policy(entry.value))
+    return await every(entries, freezing.SPACE, MAX_POLICIES, lambda entry: _policy(entry.value))
 
 
 async def policy(entries: KeyValues, policy_id: str) -> FreezePolicy | None:
@@ -138,7 +138,7 @@ async def budget_states(entries: KeyValues) -> Sequence[tuple[BudgetState, int]]
         state = _budget_state(entry.value)
         return None if state is None else (state, entry.version)
 
-    return await _every(entries, BUDGETS, MAX_SLOS, read)
+    return await every(entries, BUDGETS, MAX_SLOS, read)
 
 
 async def put_budget(entries: KeyValues, state: BudgetState, version: int) -> int:
@@ -174,7 +174,7 @@ async def freezes(entries: KeyValues) -> Sequence[tuple[FreezeEvent, int]]:
         event = _freeze(entry.value)
         return None if event is None else (event, entry.version)
 
-    return await _every(entries, FREEZES, MAX_FREEZES, read)
+    return await every(entries, FREEZES, MAX_FREEZES, read)
 
 
 async def active_freezes(entries: KeyValues) -> Sequence[FreezeEvent]:
@@ -204,24 +204,6 @@ async def _remember(entries: KeyValues, event: FreezeEvent) -> None:
     expires = event.resolved_at + KEPT if event.resolved_at else None
     with suppress(Conflict):  # others put the same there
         await changed_entry(entries, FREEZE_HISTORY, history_key(event), lambda _before: (encode(event), None), expires)
-
-
-async def everything(entries: KeyValues, space: str, at_most: int) -> Sequence[Entry]:
-    """Return the entries of a space, by key, up to about `at_most` of them."""
-    return await _every(entries, space, at_most, lambda entry: entry)
-
-
-async def _every(entries: KeyValues, space: str, at_most: int, read: Callable[[Entry], T | None]) -> Sequence[T]:
-    """Return what is read of the entries of a space; a page at a time, so that none keeps the event loop for long."""
-    found: list[T] = []
-    after: str | None = None
-    for _ in range(-(-2 * at_most // PAGE)):  # more than `at_most` are there for a moment at most
-        page = await entries.page(space, after, PAGE)
-        found += [one for entry in page if (one := read(entry)) is not None]
-        if len(page) < PAGE:
-            break
-        after = page[-1].key
-    return found
 
 
 def read_record(model: type[R], entry: Entry) -> R | None:
@@ -279,33 +261,6 @@ async def _changed(
 
     done = await changed_entry(entries, space, key, as_stored)
     return None if done is None else done[0]
-
-
-async def admission_policies(entries: KeyValues) -> Sequence[AdmissionPolicy]:
-    """Return all admission policies that can be read, by name."""
-    return await _every(entries, admission.SPACE, admission.MAX_POLICIES, lambda entry: _admission_policy(entry.value))
-
-
-async def admission_policy(entries: KeyValues, name: str) -> AdmissionPolicy | None:
-    """Return one admission policy."""
-    entry = await entries.get(admission.SPACE, name)
-    return None if entry is None else _admission_policy(entry.value)
-
-
-async def put_admission_policy(entries: KeyValues, new: AdmissionPolicy) -> AdmissionPolicy:
-    """Store an admission policy, or put it in place of the one of its name; return it as it is stored."""
-
-    def as_stored(entry: Entry | None) -> tuple[bytes, AdmissionPolicy]:
-        known = _admission_policy(entry.value) if entry is not None else None
-        stored = new if known is None else new.but(created_at=known.created_at)
-        return written(stored), stored
-
-    return (await changed_entry(entries, admission.SPACE, new.name, as_stored))[0]
-
-
-@lru_cache(maxsize=2 * admission.MAX_POLICIES)
-def _admission_policy(value: bytes) -> AdmissionPolicy | None:
-    return _parsed(AdmissionPolicy, value)
 
 
 @lru_cache(maxsize=2 * MAX_SLOS)  # all are read each few minutes, and seldom change

@@ -1,14 +1,13 @@
 """Flow SLA policies and what they have done, in the store: small records of `KeyValues`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from msgspec import MsgspecError
-from pydantic import ValidationError
 
 from functions._core.errors import Conflict
 from functions._core.events.policies import PAUSING, POLICIES
+from functions._core.named_records import NamedRecords
 from functions._core.ports import Entry, KeyValues
 from functions._core.records.record import decode, encode
 from functions._core.records.values import add_time
@@ -19,7 +18,6 @@ from functions._core.slo.flow_policies import (
     PolicyApplication,
     application_key,
 )
-from functions._core.small_records import changed_entry, removed_entry
 
 APPLICATIONS = "flow-sla-applied"
 """The space of what policies have done, by flow, policy and announcement."""
@@ -34,40 +32,7 @@ TOLD = 20
 """Applications of one flow that are read."""
 
 
-async def policies(entries: KeyValues) -> Sequence[FlowSlaPolicy]:
-    """Return all policies that can be read, by name."""
-    page = await entries.page(POLICIES, None, 2 * MAX_FLOW_POLICIES)  # more are there for a moment at most
-    return [one for entry in page if (one := _parsed(entry.value)) is not None]
-
-
-async def number(entries: KeyValues) -> int:
-    """Return how many policies there are, those that cannot be read, too; one beyond the bound is counted."""
-    return len(await entries.page(POLICIES, None, MAX_FLOW_POLICIES + 1))
-
-
-async def policy(entries: KeyValues, name: str) -> tuple[FlowSlaPolicy | None, int]:
-    """Return a policy and its version; None for one that is not there or cannot be read, 0 where nothing is."""
-    entry = await entries.get(POLICIES, name)
-    return (None, 0) if entry is None else (_parsed(entry.value), entry.version)
-
-
-async def changed(
-    entries: KeyValues, name: str, change: Callable[[FlowSlaPolicy | None, int], FlowSlaPolicy]
-) -> tuple[FlowSlaPolicy, int]:
-    """Store what `change` makes of a policy and its version; return that, and the version it has then."""
-
-    def as_stored(entry: Entry | None) -> tuple[bytes, FlowSlaPolicy]:
-        known, version = (None, 0) if entry is None else (_parsed(entry.value), entry.version)
-        new = change(known, version)
-        return new.model_dump_json().encode(), new
-
-    new, entry = await changed_entry(entries, POLICIES, name, as_stored)
-    return new, entry.version
-
-
-async def removed(entries: KeyValues, name: str, check: Callable[[int], None]) -> bool:
-    """Forget a policy whose version `check` takes; tell whether it was there."""
-    return await removed_entry(entries, POLICIES, name, lambda entry: check(entry.version))
+FLOW_POLICIES = NamedRecords(POLICIES, FlowSlaPolicy, MAX_FLOW_POLICIES)
 
 
 async def application(entries: KeyValues, policy_name: str, about: Announced) -> tuple[PolicyApplication | None, int]:
@@ -112,12 +77,4 @@ def read_application(entry: Entry) -> PolicyApplication | None:
     try:
         return decode(PolicyApplication, entry.value)
     except MsgspecError:
-        return None
-
-
-@lru_cache(maxsize=2 * MAX_FLOW_POLICIES)  # all are read together, and seldom change
-def _parsed(value: bytes) -> FlowSlaPolicy | None:
-    try:
-        return FlowSlaPolicy.model_validate_json(value)
-    except ValidationError:
         return None

@@ -1,7 +1,6 @@
 """The course of guards: a ticket that a policy holds back waits in quarantine, until a person has looked at it."""
 
-from functions._core.guards.policy import GuardAction, GuardPolicy
-from functions._core.guards.stored import put_guard_policy
+from functions._core.guards.policy import GUARD_POLICIES, GuardAction, GuardPolicy
 from functions._core.records.values import TaskType
 from infra.generate.contract.beginnings import MANAGER, begun, deploying, tested
 from infra.generate.contract.sample import START
@@ -19,7 +18,7 @@ async def quarantined() -> Scenario:
         created_at=START,
         updated_at=START,
     )
-    await put_guard_policy(course.ports.key_values, policy)
+    await GUARD_POLICIES.put(course.ports.key_values, policy.name, policy)
     course.ports.guards.forget()
     await tested(course)
     await course.later(60)
