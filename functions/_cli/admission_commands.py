@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from functions._cli.console import console, print_json, run
+from functions._cli.one_record import By, Why, asked, delete, path_of, show
 from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, Url
-from functions._cli.slo_words import By, Why, asked, pairs, path_of
+from functions._cli.slo_words import pairs
 
 admission = typer.Typer(
     help="Say what becomes of flows while an error budget is spent.", no_args_is_help=True, rich_markup_mode=None
@@ -27,7 +28,7 @@ def list_policies(*, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: A
 @admission.command("show")
 def show_policy(name: Name, *, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
     """Print a policy as JSON."""
-    run(_show(name, url, api_key))
+    run(show(path_of(PATH, name), url, api_key))
 
 
 @admission.command("set")
@@ -82,7 +83,7 @@ def set_policy(  # noqa: PLR0913 an option for each field
 @admission.command("delete")
 def delete_policy(name: Name, *, by: By = "", reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
     """Forget a policy; flows that it holds go on within a minute."""
-    run(_deleted(name, by, reason, url, api_key))
+    run(delete(asked(path_of(PATH, name), by, reason), "deleted", url, api_key))
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
@@ -112,27 +113,10 @@ def _for(one: dict[str, Any]) -> str:
     return "a freeze lasts" if one["freeze_policies"] else f"a budget is {' or '.join(one['statuses'])}"
 
 
-async def _show(name: str, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        print_json(await client.get(path_of(PATH, name)))
-    return 0
-
-
 async def _set(path: str, form: dict[str, Any], url: str, api_key: str) -> int:
     from functions._cli.client import PlatformClient
 
     async with PlatformClient(url, api_key) as client:
         made = await client.put(path, form)
     typer.echo(f"admission policy {made['name']}: {made['action']} while {_for(made)}")
-    return 0
-
-
-async def _deleted(name: str, by: str, reason: str | None, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        await client.delete(asked(path_of(PATH, name), by, reason))
-    typer.echo("deleted")
     return 0

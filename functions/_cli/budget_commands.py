@@ -7,8 +7,9 @@ import typer
 from typer.core import TyperGroup
 
 from functions._cli.console import console, print_json, run
+from functions._cli.one_record import By, Why, asked, path_of
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
-from functions._cli.slo_words import BUDGETS, By, Service, SloName, Why, asked, bar, path_of, percent, slo_named
+from functions._cli.slo_words import BUDGETS, Service, SloName, bar, percent, slo_named
 
 if TYPE_CHECKING:
     from functions._cli.client import PlatformClient

@@ -7,8 +7,9 @@ import typer
 
 from functions._cli.console import console, print_json, run
 from functions._cli.freeze_policy_commands import policy
+from functions._cli.one_record import By, path_of
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
-from functions._cli.slo_words import FREEZES, GATE, By, Service, path_of
+from functions._cli.slo_words import FREEZES, GATE, Service
 
 if TYPE_CHECKING:
     from functions._cli.wire import JsonObject

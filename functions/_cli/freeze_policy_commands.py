@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from functions._cli.console import console, print_json, run
+from functions._cli.one_record import By, Why, asked, delete, path_of, show
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
-from functions._cli.slo_words import POLICIES, By, Why, asked, pairs, path_of, percent
+from functions._cli.slo_words import POLICIES, pairs, percent
 
 policy = typer.Typer(help="Say which spent budgets freeze what.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -52,7 +53,7 @@ def list_policies(
 @policy.command("show")
 def show_policy(policy_id: Id, *, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
     """Print a policy as JSON."""
-    run(_show(policy_id, url, api_key))
+    run(show(path_of(POLICIES, policy_id), url, api_key))
 
 
 @policy.command("create")
@@ -111,7 +112,7 @@ def delete_policy(
     policy_id: Id, *, by: By = "", reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = ""
 ) -> None:
     """Evaluate a policy no more; what it has frozen is free."""
-    run(_deleted(policy_id, by, reason, url, api_key))
+    run(delete(asked(path_of(POLICIES, policy_id), by, reason), f"deleted {policy_id}", url, api_key))
 
 
 def _form(  # noqa: PLR0913 a field each
@@ -161,27 +162,10 @@ async def _list(limit: int, cursor: str | None, url: str, api_key: str, *, delet
     return 0
 
 
-async def _show(policy_id: str, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        print_json(await client.get(path_of(POLICIES, policy_id)))
-    return 0
-
-
 async def _sent(verb: str, path: str, form: Mapping[str, Any], url: str, api_key: str) -> int:
     from functions._cli.client import PlatformClient
 
     async with PlatformClient(url, api_key) as client:
         stored = await (client.post(path, form) if verb == "post" else client.put(path, form))
     typer.echo(stored["policy_id"])
-    return 0
-
-
-async def _deleted(policy_id: str, by: str, reason: str | None, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        await client.delete(asked(path_of(POLICIES, policy_id), by, reason))
-    typer.echo(f"deleted {policy_id}")
     return 0

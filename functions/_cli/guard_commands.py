@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from functions._cli.console import console, print_json, run
+from functions._cli.one_record import By, Why, asked, delete, path_of, show
 from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, DryRun, TicketId, Url
-from functions._cli.slo_words import By, Why, asked, pairs, path_of
+from functions._cli.slo_words import pairs
 
 guard = typer.Typer(
     help="Say which tasks must not be done, and decide about those in quarantine.",
@@ -31,7 +32,7 @@ def list_policies(*, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: A
 @guard.command("show")
 def show_policy(name: Name, *, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
     """Print a policy as JSON."""
-    run(_show(name, url, api_key))
+    run(show(path_of(PATH, name), url, api_key))
 
 
 @guard.command("set")
@@ -77,7 +78,7 @@ def set_policy(  # noqa: PLR0913 an option for each field
 @guard.command("delete")
 def delete_policy(name: Name, *, by: By = "", reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
     """Forget a policy; tickets in quarantine stay there until a person decides."""
-    run(_deleted(name, by, reason, url, api_key))
+    run(delete(asked(path_of(PATH, name), by, reason), "deleted", url, api_key))
 
 
 @guard.command("release")
@@ -143,14 +144,6 @@ def _rules(one: Mapping[str, Any]) -> str:
     return ", ".join(word for field, word in RULES.items() if one[field])
 
 
-async def _show(name: str, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        print_json(await client.get(path_of(PATH, name)))
-    return 0
-
-
 async def _set(path: str, form: dict[str, Any], url: str, api_key: str) -> int:
     from functions._cli.client import PlatformClient
     from functions._cli.words import clean
@@ -158,15 +151,6 @@ async def _set(path: str, form: dict[str, Any], url: str, api_key: str) -> int:
     async with PlatformClient(url, api_key) as client:
         made = await client.put(path, form)
     typer.echo(f"guard policy {clean(made['name'])}: {made['action']}, broken by {clean(_rules(made))}")
-    return 0
-
-
-async def _deleted(name: str, by: str, reason: str | None, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        await client.delete(asked(path_of(PATH, name), by, reason))
-    typer.echo("deleted")
     return 0
 
 

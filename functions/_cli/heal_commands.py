@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from functions._cli.console import WRONG_USE, CommandFailed, console, print_json, run
+from functions._cli.one_record import By, Why, asked, delete, path_of, show
 from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, Url
 from functions._cli.slo_documents import File
-from functions._cli.slo_words import By, Why, asked, path_of
 
 if TYPE_CHECKING:
     from functions._cli.wire import JsonObject
@@ -33,7 +33,7 @@ def list_playbooks(*, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: 
 @heal.command("show")
 def show_playbook(name: Name, *, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
     """Print a playbook as JSON."""
-    run(_show(name, url, api_key))
+    run(show(path_of(PLAYBOOKS, name), url, api_key))
 
 
 @heal.command("apply")
@@ -54,7 +54,7 @@ def delete_playbook(
     name: Name, *, by: By = "", reason: Why = None, url: Url = DEFAULT_URL, api_key: ApiKey = ""
 ) -> None:
     """Forget a playbook; what it is at work on goes to a person."""
-    run(_deleted(name, by, reason, url, api_key))
+    run(delete(asked(path_of(PLAYBOOKS, name), by, reason), f"deleted {name}", url, api_key))
 
 
 @heal.command("dry-run")
@@ -132,14 +132,6 @@ def _steps(one: "JsonObject") -> str:
     return ", ".join(step["action"] for step in one["steps"])
 
 
-async def _show(name: str, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        print_json(await client.get(path_of(PLAYBOOKS, name)))
-    return 0
-
-
 async def _apply(documents: "list[JsonObject]", by: str, reason: str | None, url: str, api_key: str) -> int:
     from functions._cli.client import PlatformClient
     from functions._cli.words import clean
@@ -149,15 +141,6 @@ async def _apply(documents: "list[JsonObject]", by: str, reason: str | None, url
             form = {name: value for name, value in one.items() if name != "name"}
             made = await client.put(asked(path_of(PLAYBOOKS, one["name"]), by, reason), form)
             typer.echo(clean(f"playbook {made['name']}: {_steps(made)}, for {_matches(made)}"))
-    return 0
-
-
-async def _deleted(name: str, by: str, reason: str | None, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        await client.delete(asked(path_of(PLAYBOOKS, name), by, reason))
-    typer.echo(f"deleted {name}")
     return 0
 
 

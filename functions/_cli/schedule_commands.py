@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from functions._cli.console import console, print_json, run
+from functions._cli.one_record import delete
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
 
 if TYPE_CHECKING:
@@ -147,13 +148,13 @@ def backfill_schedule(
 @schedule.command("stop-backfill")
 def stop_backfill(name: Name, *, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
     """Start no further runs of the past."""
-    run(_deleted(_path(name, "backfill"), f"stopped the backfill of {name}", url, api_key))
+    run(delete(_path(name, "backfill"), f"stopped the backfill of {name}", url, api_key))
 
 
 @schedule.command("delete")
 def delete_schedule(name: Name, *, url: Url = DEFAULT_URL, api_key: ApiKey = "") -> None:
     """Forget a schedule; flows that it has started go on."""
-    run(_deleted(_path(name), f"deleted {name}", url, api_key))
+    run(delete(_path(name), f"deleted {name}", url, api_key))
 
 
 def _path(name: str, *rest: str) -> str:
@@ -182,15 +183,6 @@ async def _posted(name: str, verb: str, body: Mapping[str, Any], done: str, url:
     async with PlatformClient(url, api_key) as client:
         answer = await client.post(_path(name, verb), body)
     typer.echo(done.format(**answer))
-    return 0
-
-
-async def _deleted(path: str, done: str, url: str, api_key: str) -> int:
-    from functions._cli.client import PlatformClient
-
-    async with PlatformClient(url, api_key) as client:
-        await client.delete(path)
-    typer.echo(done)
     return 0
 
 

@@ -9,8 +9,9 @@ import typer
 from functions._cli import slo_check, slo_documents, slo_work
 from functions._cli.admission_commands import admission
 from functions._cli.console import run
+from functions._cli.one_record import By, Why
 from functions._cli.options import DEFAULT_URL, PAGE, ApiKey, AsJson, Cursor, Limit, Url
-from functions._cli.slo_words import By, Service, SloName, Why, milliseconds, pairs, span
+from functions._cli.slo_words import Service, SloName, milliseconds, pairs, span
 from functions._cli.what_if_command import what_if
 
 slo = typer.Typer(

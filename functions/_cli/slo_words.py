@@ -1,4 +1,4 @@
-"""What the commands of SLOs, budgets and freezes share: paths, SLOs by name, spans, bars."""
+"""What the commands of SLOs, budgets and freezes share: SLOs by name, spans, bars."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from functions._cli.console import CommandFailed
+from functions._cli.one_record import path_of
 
 if TYPE_CHECKING:
     from functions._cli.client import PlatformClient
@@ -18,25 +19,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 BAR = 20
 
 SloName = Annotated[str, typer.Argument(metavar="SLO", help="The SLO: its id, its name, or SERVICE/NAME.")]
-Why = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the audits.")]
-By = Annotated[str, typer.Option(show_default="login name", help="Who wants it; it is kept in the audits.")]
 Service = Annotated[str | None, typer.Option("--service", help="Only of this service.")]
-
-
-def path_of(root: str, *parts: str) -> str:
-    """Return the path of a record, or of something that belongs to it."""
-    from urllib.parse import quote
-
-    return "/".join((root, *(quote(part, safe="") for part in parts)))
-
-
-def asked(path: str, by: str, reason: str | None) -> str:
-    """Return a path with who wants it, and why."""
-    from getpass import getuser
-    from urllib.parse import urlencode
-
-    said = {"requested_by": by or getuser(), "reason": reason}
-    return f"{path}?{urlencode({name: value for name, value in said.items() if value is not None})}"
 
 
 def span(value: str | None) -> str | None:

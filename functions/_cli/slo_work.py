@@ -7,7 +7,8 @@ from urllib.parse import quote
 import typer
 
 from functions._cli.console import CommandFailed, console, print_json, say
-from functions._cli.slo_words import BUDGETS, SLOS, asked, bar, path_of, percent, slo_named, source_of
+from functions._cli.one_record import asked, path_of
+from functions._cli.slo_words import BUDGETS, SLOS, bar, percent, slo_named, source_of
 
 
 async def print_list(
