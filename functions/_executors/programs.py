@@ -11,10 +11,9 @@ import signal
 import socket
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from functions._core.executors.execute import Limits, ProgramOutputs, ProgramParameters
 from functions._core.masking import LEAST, Mask
@@ -30,6 +29,7 @@ from functions._executors.port import (
     JobSucceeded,
     ToolCheck,
 )
+from functions._executors.process_group import ProcessGroup, done
 from functions._executors.sandbox import Sandbox
 from functions._executors.settings import ExecutorSettings
 from functions._executors.tail import ProgressLines, Tail
@@ -40,12 +40,6 @@ FLOOD_BYTES = 64 * 1024 * 1024
 
 VALUE_BYTES = 256 * 1024
 """Bytes of standard output that may be the value of a task."""
-
-KILL_AFTER_SECONDS = 5.0
-"""How long a program that is told to stop may take before it is killed."""
-
-PIPES_CLOSE_SECONDS = 1.0
-"""How long output may be on its way after the end; only a process that left its group takes longer."""
 
 NEWS_SECONDS = 1.0
 """How long a look waits for the end."""
@@ -79,17 +73,13 @@ class ProgramEnd:
     folder: Path
 
 
-class Program(asyncio.SubprocessProtocol):
+class Program(ProcessGroup):
     """A program that runs."""
 
     def __init__(self, context: JobContext[Any], folder: Path) -> None:
-        loop = asyncio.get_running_loop()
+        super().__init__()
         mask = Mask(context.secrets)
         self.folder = folder
-        self.settled: asyncio.Future[None] = loop.create_future()
-        """Done when it has ended, or has written too much."""
-        self._exited: asyncio.Future[None] = loop.create_future()
-        self._closed: asyncio.Future[None] = loop.create_future()
         self._write = context.write
         self._tails = {1: Tail(mask), 2: Tail(mask)}
         self._lines = {1: ProgressLines(context.progress), 2: ProgressLines(context.progress)}
@@ -106,24 +96,9 @@ class Program(asyncio.SubprocessProtocol):
         program.feed(stdin)
         return program
 
-    @property
-    def pid(self) -> int:
-        """The process that was started, which leads its group."""
-        return self._transport.get_pid()
-
     async def finish(self) -> ProgramEnd:
         """End what is left of it, first politely, and return how it ended."""
-        group = self._transport.get_pid()
-        try:
-            _signal(group, signal.SIGTERM)
-            await asyncio.wait({self._exited}, timeout=KILL_AFTER_SECONDS)
-        finally:
-            _signal(group, signal.SIGKILL)
-            try:
-                await asyncio.wait({self._closed}, timeout=PIPES_CLOSE_SECONDS)
-            finally:
-                self._transport.close()
-        code = self._transport.get_returncode()
+        code = await self.end()
         return ProgramEnd(
             exit_code=-signal.SIGKILL if code is None else code,
             stdout=self._tails[1].text,
@@ -137,16 +112,6 @@ class Program(asyncio.SubprocessProtocol):
     def _written(self) -> int:
         return self._tails[1].total + self._tails[2].total
 
-    def feed(self, text: bytes) -> None:
-        """Write `text` to standard input and close it; a program that does not read is no error."""
-        stdin = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
-        if not stdin.is_closing():
-            stdin.write(text)
-            stdin.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.SubprocessTransport", transport)
-
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if self._written > FLOOD_BYTES:
             return
@@ -156,14 +121,7 @@ class Program(asyncio.SubprocessProtocol):
         if fd == 1 and len(self._value) <= VALUE_BYTES:
             self._value += data[: VALUE_BYTES + 1 - len(self._value)]
         if self._written > FLOOD_BYTES:
-            _done(self.settled)
-
-    def process_exited(self) -> None:
-        _done(self._exited)
-        _done(self.settled)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
-        _done(self._closed)
+            done(self.settled)
 
 
 class ProgramExecutor(JobExecutor[PP]):
@@ -252,7 +210,7 @@ class ProgramExecutor(JobExecutor[PP]):
         return name in self.settings.commands or (self.sandbox.on and not self.settings.commands)
 
     def _admit(self, spec: ProgramSpec, context: JobContext[PP]) -> None:
-        """Refuse a program that is not allowed, and one that would show a secret to whoever lists processes."""
+        """Refuse a program that would show a secret to whoever lists processes."""
         shown = [part for part in spec.argv for secret in context.secrets if len(secret) >= LEAST and secret in part]
         if shown:
             text = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
@@ -320,13 +278,3 @@ def search_path() -> str:
 def found(name: str) -> str | None:
     """Return where a program is that is named without a path."""
     return shutil.which(name, path=search_path())
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
-        os.killpg(group, number)
-
-
-def _done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

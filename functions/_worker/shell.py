@@ -3,26 +3,18 @@
 import asyncio
 import json
 import os
-import signal
-from contextlib import suppress
 from functools import partial
-from typing import cast
 
 from functions._core.errors import Rejected
 from functions._core.masking import Mask
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import format_time
+from functions._executors.process_group import ProcessGroup, done
 from functions._worker.tasks import OUTPUT_LIMIT, Assignment, TaskFailed
 from functions._worker.written import WRITTEN, Written
 
 ERROR_TAIL = 2_000
 """Bytes of stderr that are kept of a command that fails: its last words say why."""
-
-KILL_AFTER_SECONDS = 5.0
-"""How long a command that is told to stop may take before it is killed."""
-
-PIPES_CLOSE_SECONDS = 1.0
-"""How long output may be on its way after the end; only a process that left its group takes longer."""
 
 SECRET_PREFIX = "FLOWC_"  # noqa: S105 - the prefix of our settings, some of which are secrets
 """The worker's settings are kept from commands, which get variables so named about their task."""
@@ -49,14 +41,14 @@ class ShellExecutor:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            _done(settled)
+            done(settled)
             await asyncio.wait({running})
             raise
 
     async def _run(self, assignment: Assignment, settled: asyncio.Future[None]) -> object:
         """Start the command and end it when it is settled."""
         try:
-            transport, process = await asyncio.get_running_loop().subprocess_shell(
+            _, process = await asyncio.get_running_loop().subprocess_shell(
                 partial(_Process, settled), self._command, start_new_session=True, env=_environment(assignment)
             )
         except OSError as error:
@@ -65,23 +57,20 @@ class ShellExecutor:
             process.feed(json.dumps(assignment.for_task()).encode())
             await settled
         finally:
-            await _end(transport, process)
+            status = await process.end()
         if process.overflowed:
             message = f"the command wrote more than {OUTPUT_LIMIT} bytes"
             raise TaskFailed("output_too_large", message, retryable=False)
-        if status := transport.get_returncode():
+        if status:
             raise TaskFailed("exit_status", f"exit status {status}: {process.last_words}")
         return _value(bytes(process.output))
 
 
-class _Process(asyncio.SubprocessProtocol):
+class _Process(ProcessGroup):
     """Collects what a command writes, and says that it is settled when it has ended or written too much."""
 
     def __init__(self, settled: asyncio.Future[None]) -> None:
-        loop = asyncio.get_running_loop()
-        self._settled = settled
-        self.exited: asyncio.Future[None] = loop.create_future()
-        self.closed: asyncio.Future[None] = loop.create_future()
+        super().__init__(settled)
         self.output = bytearray()
         self._written = WRITTEN.get() or Written()
         self.overflowed = False
@@ -95,16 +84,6 @@ class _Process(asyncio.SubprocessProtocol):
         start = self._mask.longest if len(self._errors) == self._kept else 0
         return self._mask.data(bytes(self._errors), start).decode(errors="replace").strip()
 
-    def feed(self, text: bytes) -> None:
-        """Write `text` to stdin and close it; a command that has ended or does not read is no error."""
-        stdin = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
-        if not stdin.is_closing():
-            stdin.write(text)
-            stdin.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.SubprocessTransport", transport)
-
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._written.add(data)
         if fd == 1:
@@ -112,41 +91,10 @@ class _Process(asyncio.SubprocessProtocol):
             self.overflowed = len(self.output) > OUTPUT_LIMIT
             if self.overflowed:
                 del self.output[OUTPUT_LIMIT:]
-                _done(self._settled)
+                done(self.settled)
         else:
             self._errors += data
             del self._errors[: -self._kept]
-
-    def process_exited(self) -> None:
-        _done(self.exited)
-        _done(self._settled)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
-        _done(self.closed)
-
-
-async def _end(transport: asyncio.SubprocessTransport, process: _Process) -> None:
-    """Stop what is left of the command's process group, first politely, and read the rest of its output."""
-    group = transport.get_pid()
-    try:
-        _signal(group, signal.SIGTERM)
-        await asyncio.wait({process.exited}, timeout=KILL_AFTER_SECONDS)
-    finally:
-        _signal(group, signal.SIGKILL)
-        try:
-            await asyncio.wait({process.closed}, timeout=PIPES_CLOSE_SECONDS)
-        finally:
-            transport.close()
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
-        os.killpg(group, number)
-
-
-def _done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _environment(assignment: Assignment) -> dict[str, str]:

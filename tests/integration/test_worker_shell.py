@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from functions._worker import Assignment, ShellExecutor, TaskFailed, shell
+from functions._executors import process_group
+from functions._worker import Assignment, ShellExecutor, TaskFailed
 from functions._worker.tasks import OUTPUT_LIMIT
 from tests.support.loopback import until
 from tests.support.stand_in_platform import TOKEN
@@ -157,7 +158,7 @@ async def test_a_cancelled_command_may_tidy_up(tmp_path: Path) -> None:
 async def test_a_cancelled_command_that_will_not_stop_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "KILL_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(process_group, "KILL_AFTER_SECONDS", 0.05)
     task = asyncio.create_task(run(f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.01; done"))
     pid = await pid_in(tmp_path / "pid")
     task.cancel()
@@ -169,7 +170,7 @@ async def test_a_cancelled_command_that_will_not_stop_is_killed(
 async def test_a_command_that_is_cancelled_twice_ends_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "KILL_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(process_group, "KILL_AFTER_SECONDS", 0.05)
     task = asyncio.create_task(run(f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.01; done"))
     pid = await pid_in(tmp_path / "pid")
     task.cancel()
@@ -203,7 +204,7 @@ async def test_what_a_command_leaves_running_does_not_hold_up_its_task(tmp_path:
 async def test_a_process_that_left_the_group_holds_nothing_up_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "PIPES_CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(process_group, "PIPES_CLOSE_SECONDS", 0.05)
     child = tmp_path / "child"
     left = f"setsid sh -c 'echo $$ > {child}; exec sleep 300'"
     output = await run(f"{left} & while ! [ -s {child} ]; do sleep 0.01; done; echo 1")
