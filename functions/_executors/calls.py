@@ -5,9 +5,9 @@ service says of an error goes into no message of ours: it may repeat a credentia
 """
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from functions._adapters.http.addresses import PORTS, Networks
@@ -16,8 +16,13 @@ from functions._adapters.http.reply import NotReached
 from functions._core.errors import Rejected, Unavailable
 from functions._core.executors.answers import NoSuchPlace, value_at
 from functions._core.executors.execute import Auth, CallOutputs, CallParameters
+from functions._core.executors.table import WORK
 from functions._core.records.json_text import parse_json
-from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded
+from functions._core.records.values import TaskType
+from functions._executors.port import CallFailed, JobContext, JobExecutor, JobFailed, JobState, JobSucceeded, ToolCheck
+from functions._executors.settings import ExecutorSettings
+
+CP = TypeVar("CP", bound=CallParameters)
 
 ANSWER_BYTES = 256 * 1024
 """Bytes of an answer; more belongs in a store, with its address as the output."""
@@ -84,6 +89,28 @@ class ServiceCaller:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()
+
+
+class CallExecutor(JobExecutor[CP]):
+    """Base of executors whose jobs are calls of services, within the networks that the worker's owner allows."""
+
+    family: ClassVar[str] = "execute"
+    task_types: ClassVar[frozenset[TaskType]] = WORK
+    Outputs = CallOutputs
+
+    def __init__(self, settings: ExecutorSettings) -> None:
+        self._networks = settings.networks
+        self._caller = ServiceCaller(settings.networks)
+        self._answers: dict[str, OutboundAnswer] = {}
+
+    async def check(self) -> Sequence[ToolCheck]:
+        """Say where calls may go."""
+        networks = ", ".join(sorted(self._networks))
+        return (ToolCheck("networks", bool(networks), f"WORKER_NETWORKS allows {networks or 'none'}"),)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._caller.aclose()
 
 
 def headers_for(given: CallParameters, context: JobContext[Any]) -> dict[str, str]:

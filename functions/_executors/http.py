@@ -5,27 +5,29 @@ asks again. One that does not is asked by `poll.lookup` for the job of this key 
 """
 
 import json
-from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from functions._adapters.http.outbound import OutboundAnswer
 from functions._core.executors.answers import value_or_none
-from functions._core.executors.execute import CallOutputs, Compared, HttpParameters, Polling
-from functions._core.executors.table import WORK
-from functions._core.records.values import TaskType
-from functions._executors.calls import ServiceCall, ServiceCaller, beside, filled_in, headers_for, json_in, outputs_in
+from functions._core.executors.execute import Compared, HttpParameters, Polling
+from functions._executors.calls import (
+    CallExecutor,
+    ServiceCall,
+    beside,
+    filled_in,
+    headers_for,
+    json_in,
+    outputs_in,
+)
 from functions._executors.port import (
     CallFailed,
     JobContext,
-    JobExecutor,
     JobFailed,
     JobHandle,
     JobRunning,
     JobState,
-    ToolCheck,
 )
-from functions._executors.settings import ExecutorSettings
 
 SAFE = frozenset({"GET", "OPTIONS", "PUT", "DELETE"})
 """Methods that may be repeated by their meaning (RFC 9110)."""
@@ -41,19 +43,11 @@ ENDED = "ended"
 Context = JobContext[HttpParameters]
 
 
-class HttpExecutor(JobExecutor[HttpParameters]):
+class HttpExecutor(CallExecutor[HttpParameters]):
     """Calls HTTP services within the networks that the worker's owner allows."""
 
     name: ClassVar[str] = "http"
-    family: ClassVar[str] = "execute"
-    task_types: ClassVar[frozenset[TaskType]] = WORK
     Parameters = HttpParameters
-    Outputs = CallOutputs
-
-    def __init__(self, settings: ExecutorSettings) -> None:
-        self._networks = settings.networks
-        self._caller = ServiceCaller(settings.networks)
-        self._answers: dict[str, OutboundAnswer] = {}
 
     async def start(self, context: Context) -> JobHandle:
         """Make the call, unless the service knows a job of this key that has not failed."""
@@ -94,15 +88,6 @@ class HttpExecutor(JobExecutor[HttpParameters]):
         if not answer.ok and answer.status not in GONE:
             transient = answer.passing
             raise CallFailed(f"the job could not be cancelled: {answer.status}", transient=transient)
-
-    async def check(self) -> Sequence[ToolCheck]:
-        """Say where calls may go."""
-        networks = ", ".join(sorted(self._networks))
-        return (ToolCheck("networks", bool(networks), f"WORKER_NETWORKS allows {networks or 'none'}"),)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._caller.aclose()
 
     async def _known(self, context: Context, poll: Polling) -> JobHandle | None:
         """Return the job that an earlier attempt has started and that has not failed; None where there is none."""
