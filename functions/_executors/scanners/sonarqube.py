@@ -38,11 +38,10 @@ class SonarQubeScanner:
 
     name: ClassVar[str] = "sonarqube"
 
-    def __init__(self, settings: ExecutorSettings, patience: Patience, pause: float = NEW_ANALYSIS_SECONDS) -> None:
+    def __init__(self, settings: ExecutorSettings, patience: Patience) -> None:
         """Open nothing yet; raise `ValueError` for an address that is none."""
         self._api = ServiceApi(ServiceConnection.from_settings(settings, "SONARQUBE"))
         self._patience = patience
-        self._pause = pause
 
     async def scan(self, job: ScanJob) -> Scanned:
         """See `Scanner.scan`."""
@@ -89,7 +88,7 @@ class SonarQubeScanner:
             for one in _objects(answer.get("analyses")):
                 if one.get("revision") == revision and isinstance(one.get("key"), str):
                     return str(one["key"])
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(NEW_ANALYSIS_SECONDS)
 
     async def _issues(self, job: ScanJob, about: Mapping[str, str]) -> tuple[Sequence[ScanFinding], str]:
         """Return the open issues, the worst first, and a note where there are more than the server gives."""
