@@ -1,6 +1,6 @@
 """Tools that read source code: Bandit, Semgrep and detect-secrets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,6 +48,7 @@ class SemgrepScanner(ProgramScanner):
     name: ClassVar[str] = "semgrep"
     good_exits: ClassVar[frozenset[int]] = frozenset({0, 1})
     configuration: ClassVar[frozenset[str]] = frozenset({".semgrepignore", ".semgrep.yml", ".semgrepconfig"})
+    ours: ClassVar[Mapping[str, str]] = {".semgrepignore": "# without this file it leaves tests and more out\n"}
 
     def __init__(self, programs: Programs, rules: Path | None) -> None:
         """Take the file or folder of rules; None where the owner has none."""

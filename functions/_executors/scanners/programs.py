@@ -33,7 +33,15 @@ REPORT_BYTES = 16 * 1024 * 1024
 
 REPORT = "report.json"
 SOURCE = "src"
-QUIET = {"NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+QUIET = {
+    "NO_COLOR": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "SEMGREP_ENABLE_VERSION_CHECK": "0",
+    "SEMGREP_SEND_METRICS": "off",
+}
+"""Variables of all tools: none has anything to say to its authors."""
+
 CHECK_SECONDS = 30.0
 """How long a program may take to say its version."""
 
@@ -112,6 +120,8 @@ class ProgramScanner:
     """Exit codes of a program that has done its work, whatever it has found."""
     configuration: ClassVar[frozenset[str]] = frozenset()
     """Names of files by which a target would say how it is looked at, or not at all: the program does not get them."""
+    ours: ClassVar[Mapping[str, str]] = {}
+    """Files of such names that it gets in their place: path and text."""
     version: ClassVar[Sequence[str]] = ("--version",)
 
     def __init__(self, programs: Programs) -> None:
@@ -136,7 +146,7 @@ class ProgramScanner:
             argv=(path, *self.argv(job)), env=QUIET, within=SOURCE, limits=limits_for(job.tool.timeout_seconds)
         )
         try:
-            await asyncio.to_thread(copied, job.target, job.files, job.folder / SOURCE, self.configuration)
+            await asyncio.to_thread(self._lay_out, job)
             end = await self.programs.ended(spec, job.context, job.folder, job.tool.timeout_seconds)
             if end.exit_code not in self.good_exits:
                 raise ToolFaulty(f"exit status {end.exit_code}: {last_words(end)[-LAST_WORDS:]}")
@@ -159,6 +169,12 @@ class ProgramScanner:
 
     async def aclose(self) -> None:
         """See `Scanner.aclose`."""
+
+    def _lay_out(self, job: ScanJob) -> None:
+        source = job.folder / SOURCE
+        copied(job.target, job.files, source, self.configuration)
+        for name, text in self.ours.items():
+            (source / name).write_text(text, encoding="utf-8")
 
     def _read(self, job: ScanJob, end: ProgramEnd) -> Scanned:
         """Read a report; one of a form that its tool does not write is no report."""
