@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from functions._core.executors.execute import Limits, ProgramOutputs, ProgramParameters
 from functions._core.masking import LEAST, Mask
@@ -76,6 +76,9 @@ class ProgramEnd:
 class Program(ProcessGroup):
     """A program that runs."""
 
+    value_bytes: ClassVar[int] = VALUE_BYTES
+    """Bytes of standard output that are kept from its beginning."""
+
     def __init__(self, context: JobContext[Any], folder: Path) -> None:
         super().__init__()
         mask = Mask(context.secrets)
@@ -88,7 +91,7 @@ class Program(ProcessGroup):
     @classmethod
     async def start(
         cls, argv: Sequence[str], stdin: bytes, env: Mapping[str, str], folder: Path, context: JobContext[Any]
-    ) -> "Program":
+    ) -> Self:
         """Start `argv`, which has its own session; raise `OSError`."""
         _, program = await asyncio.get_running_loop().subprocess_exec(
             lambda: cls(context, folder), *argv, start_new_session=True, env=dict(env), cwd=str(folder)
@@ -103,7 +106,7 @@ class Program(ProcessGroup):
             exit_code=-signal.SIGKILL if code is None else code,
             stdout=self._tails[1].text,
             stderr=self._tails[2].text,
-            value=None if self._tails[1].total > VALUE_BYTES else bytes(self._value),
+            value=None if self._tails[1].total > self.value_bytes else bytes(self._value),
             flooded=self._written > FLOOD_BYTES,
             folder=self.folder,
         )
@@ -118,10 +121,13 @@ class Program(ProcessGroup):
         self._tails[fd].add(data)
         self._lines[fd].add(data)
         self._write(data)
-        if fd == 1 and len(self._value) <= VALUE_BYTES:
-            self._value += data[: VALUE_BYTES + 1 - len(self._value)]
+        if fd == 1 and len(self._value) <= self.value_bytes:
+            self._value += data[: self.value_bytes + 1 - len(self._value)]
         if self._written > FLOOD_BYTES:
             done(self.settled)
+
+
+P = TypeVar("P", bound=Program)
 
 
 class ProgramExecutor(JobExecutor[PP]):
@@ -152,7 +158,7 @@ class ProgramExecutor(JobExecutor[PP]):
         try:
             spec = self.spec(context, folder)
             self._admit(spec, context)
-            program = await self._started(spec, context, folder)
+            program = await started_program(Program, self.sandbox, spec, context, folder)
         except BaseException:
             await asyncio.to_thread(remove_folder, folder)
             raise
@@ -216,17 +222,21 @@ class ProgramExecutor(JobExecutor[PP]):
             text = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
             raise CallFailed(text, transient=False, kind="secret_in_arguments")
 
-    async def _started(self, spec: ProgramSpec, context: JobContext[PP], folder: Path) -> Program:
-        (folder / spec.within).mkdir(parents=True, exist_ok=True)
-        confined = self.sandbox.confine(spec.argv, folder, spec.within, spec.limits, network=spec.network)
-        env = {**_environment(context, confined.folder), **spec.env}
-        cwd = folder if self.sandbox.on else folder / spec.within
-        try:
-            program = await Program.start(confined.argv, spec.stdin, env, cwd, context)
-        except OSError as error:
-            raise CallFailed(f"the program cannot be started: {error.strerror}", kind="not_started") from error
-        program.folder = folder
-        return program
+
+async def started_program(
+    kind: type[P], sandbox: Sandbox, spec: ProgramSpec, context: JobContext[Any], folder: Path
+) -> P:
+    """Start a program in the sandbox, with `folder` as its own; raise `CallFailed`."""
+    (folder / spec.within).mkdir(parents=True, exist_ok=True)
+    confined = sandbox.confine(spec.argv, folder, spec.within, spec.limits, network=spec.network)
+    env = {**_environment(context, confined.folder), **spec.env}
+    cwd = folder if sandbox.on else folder / spec.within
+    try:
+        program = await kind.start(confined.argv, spec.stdin, env, cwd, context)
+    except OSError as error:
+        raise CallFailed(f"the program cannot be started: {error.strerror}", kind="not_started") from error
+    program.folder = folder
+    return program
 
 
 def outputs_of(end: ProgramEnd, patterns: Sequence[str], value: object = None) -> JobState:
