@@ -17,6 +17,9 @@ OWN: Mapping[str, str] = {
     "container": "functions._executors.container:ContainerExecutor",
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
+    "github_actions": "functions._executors.github_actions:GithubActionsExecutor",
+    "gitlab_ci": "functions._executors.gitlab_ci:GitlabCiExecutor",
+    "jenkins": "functions._executors.jenkins:JenkinsExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -30,12 +30,17 @@ class ExecutorEntry(NamedTuple):
 WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType.COMPENSATE})
 """The types of tasks that are done by whatever runs."""
 
+TESTS = frozenset({TaskType.TEST})
+
 EXECUTORS: Mapping[str, ExecutorEntry] = {
     "command": ExecutorEntry("execute", WORK),
     "python": ExecutorEntry("execute", WORK),
     "http": ExecutorEntry("execute", WORK),
     "container": ExecutorEntry("execute", WORK),
     "function": ExecutorEntry("execute", WORK),
+    "github_actions": ExecutorEntry("test", TESTS),
+    "gitlab_ci": ExecutorEntry("test", TESTS),
+    "jenkins": ExecutorEntry("test", TESTS),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
@@ -43,9 +48,9 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
     # A family's models are imported with the first plan that names one of them.
-    from functions._core.executors import container, execute  # noqa: PLC0415
+    from functions._core.executors import container, execute, testing  # noqa: PLC0415
 
-    return {**execute.MODELS, **container.MODELS}[name]
+    return {**execute.MODELS, **container.MODELS, **testing.MODELS}[name]
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
