@@ -20,6 +20,8 @@ OWN: Mapping[str, str] = {
     "github_actions": "functions._executors.github_actions:GithubActionsExecutor",
     "gitlab_ci": "functions._executors.gitlab_ci:GitlabCiExecutor",
     "jenkins": "functions._executors.jenkins:JenkinsExecutor",
+    "pytest": "functions._executors.local_tests:PytestExecutor",
+    "test_command": "functions._executors.local_tests:SuiteCommandExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

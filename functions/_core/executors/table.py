@@ -41,6 +41,8 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "github_actions": ExecutorEntry("test", TESTS),
     "gitlab_ci": ExecutorEntry("test", TESTS),
     "jenkins": ExecutorEntry("test", TESTS),
+    "pytest": ExecutorEntry("test", TESTS),
+    "test_command": ExecutorEntry("test", TESTS),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
