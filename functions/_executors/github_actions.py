@@ -5,6 +5,7 @@ Its answer to a dispatch says which run it is, since 2026; servers of one's own 
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -183,15 +184,14 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
 
     async def results(self, context: Context, run: SeenRun) -> tuple[SuiteOutputs, str]:
         """Read the reports in the artifact that is named, and say which artifacts and failed jobs there are."""
-        path = f"{_run(context, run.run_id)}/artifacts"
-        reply = await self.api.good("GET", path, query={"per_page": str(PAGE)}, headers=VERSION)
-        kept = read_as(WorkflowArtifacts, reply).artifacts
+        kept = await self._artifacts(context, run)
         artifacts = tuple(_shown(one, run) for one in kept[:MOST_ARTIFACTS])
         words = "" if run.conclusion == SUCCESS else await self._failed_jobs(context, run)
         wanted = context.parameters.artifact
         report = SuiteReport()
         if wanted is not None:
-            named = [one for one in kept if one.name == wanted and not one.expired]
+            known = kept if len(kept) < PAGE else await self._artifacts(context, run, name=wanted)
+            named = [one for one in known if one.name == wanted and not one.expired]
             if named:
                 report = await self._read(context, max(named, key=lambda one: one.id))
             elif run.conclusion == SUCCESS:
@@ -203,6 +203,11 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
         reply = await self.api.call("POST", f"{_run(context, run_id)}/cancel", headers=VERSION)
         if not reply.ok and reply.status not in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}:
             raise self.api.refused(reply, "POST")
+
+    async def _artifacts(self, context: Context, run: SeenRun, **names: str) -> Sequence[WorkflowArtifact]:
+        query = {"per_page": str(PAGE), **names}
+        reply = await self.api.good("GET", f"{_run(context, run.run_id)}/artifacts", query=query, headers=VERSION)
+        return read_as(WorkflowArtifacts, reply).artifacts
 
     async def _failed_jobs(self, context: Context, run: SeenRun) -> str:
         query = {"filter": "latest", "per_page": str(PAGE)}

@@ -8,6 +8,7 @@ import shutil
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, ClassVar, TypeVar
 
@@ -20,7 +21,7 @@ from functions._core.executors.testing import (
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, files_in
 from functions._executors.ci_runs import SUCCESS, judged, outputs_with
-from functions._executors.port import CallFailed, JobContext, JobFailed, JobState
+from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, ToolCheck
 from functions._executors.programs import ProgramEnd, ProgramExecutor, ProgramSpec, last_words
 from functions._executors.reports import ReportsRefused, SuiteReport, read_files
 from functions._executors.sandbox import INSIDE
@@ -57,7 +58,7 @@ class LocalSuiteExecutor(ProgramExecutor[LP]):
         source = context.parameters.source
         if source is None:
             return
-        _copy(_readable(source, self.settings.readable), folder)
+        _copy(_readable(source, self.settings.readable), folder, Path(os.path.realpath(self.settings.folder)))
         try:
             for name, descriptor, _ in files_in(folder, self.patterns(context.parameters)):
                 os.close(descriptor)
@@ -131,6 +132,12 @@ class PytestExecutor(LocalSuiteExecutor[PytestParameters]):
         """Return its own report, and those of coverage."""
         return JUNIT, *given.reports
 
+    async def check(self) -> Sequence[ToolCheck]:
+        """Look for pytest, too."""
+        found = find_spec("pytest") is not None
+        of_pytest = ToolCheck("pytest", found, "a package of the worker's Python" if found else "it is not installed")
+        return (*await super().check(), of_pytest)
+
 
 class SuiteCommandExecutor(LocalSuiteExecutor[SuiteCommandParameters]):
     """Runs any program that tests."""
@@ -159,8 +166,8 @@ def _readable(source: str, readable: Sequence[Path]) -> Path:
     return path
 
 
-def _copy(source: Path, folder: Path) -> None:
-    """Copy a folder, links as links; raise `CallFailed`."""
+def _copy(source: Path, folder: Path, without: Path) -> None:
+    """Copy a folder, links as links, without the one of all jobs, which may be in it; raise `CallFailed`."""
     left = [SOURCE_FILES, SOURCE_BYTES]
 
     def counted(name: str, target: str) -> str:
@@ -170,8 +177,11 @@ def _copy(source: Path, folder: Path) -> None:
             raise CallFailed("the source has too many files, or too large ones", transient=False, kind="bad_source")
         return str(shutil.copy2(name, target, follow_symlinks=False))
 
+    def left_out(place: str, names: Sequence[str]) -> set[str]:
+        return {name for name in names if Path(place, name) == without}
+
     try:
-        shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True, copy_function=counted)
+        shutil.copytree(source, folder, symlinks=True, ignore=left_out, dirs_exist_ok=True, copy_function=counted)
     except (shutil.Error, OSError) as error:
         raise CallFailed("the source cannot be copied", transient=False, kind="bad_source") from error
 

@@ -122,6 +122,11 @@ class TestRun:
         failed = await failure(jobs, {**TESTS, "artifact": "bomb"}, ticket_id="t-9")
         assert (failed.kind, failed.retryable) == ("run_failure", True)
 
+    async def test_an_artifact_is_found_behind_many_others(self, github: GithubServer, jobs: JobsExecutor) -> None:
+        github.artifacts = {**{f"shard-{n}": b"x" for n in range(120)}, "reports": zipped({"junit.xml": GREEN})}
+        output = await run(jobs, {**TESTS, "artifact": "reports"})
+        assert (output["passed"], len(output["artifacts"])) == (2, 100)
+
     async def test_an_artifact_that_is_too_large_is_not_fetched(
         self, github: GithubServer, jobs: JobsExecutor, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -39,9 +39,10 @@ async def test_a_pipeline_is_made_and_its_tests_and_coverage_are_outputs(
 ) -> None:
     gitlab.coverage = "81.50"
     given = {**TESTS, "variables": {"BROWSER": "firefox"}, "min_coverage": 0.815}
-    output = await run(jobs, given, traceparent="00-1-2-01")
+    output = await run(jobs, given, extensions={"traceparent": "00-1-2-01"})
     [made] = gitlab.pipelines.values()
-    assert (made.ref, made.variables["BROWSER"], made.variables["FLOWC_KEY"]) == ("main", "firefox", "t-1-0")
+    assert made.variables == {"BROWSER": "firefox", "FLOWC_KEY": "t-1-0", "TRACEPARENT": "00-1-2-01"}
+    assert made.ref == "main"
     assert output.pop("job")["id"] == str(made.id)
     [artifact] = output.pop("artifacts")
     assert artifact == {"name": "unit/artifacts.zip", "size": 7, "uri": "https://gitlab.test/jobs/2/artifacts/browse"}

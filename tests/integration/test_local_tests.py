@@ -177,6 +177,16 @@ class TestCommand:
 
 
 class TestOwner:
+    async def test_the_folder_of_all_jobs_may_be_in_the_source(self, settings: ExecutorSettings, source: Path) -> None:
+        inside = settings.model_copy(update={"folder": source / ".flowc" / "work"})
+        text = f"echo '{GREEN}' > new.xml; test -e shop.py && test ! -e .flowc/work"
+        assert (await shell(inside, text, source=str(source), reports=["new.xml"]))["passed"] == 2
+
+    async def test_the_doctor_looks_for_pytest(self, settings: ExecutorSettings) -> None:
+        executor = PytestExecutor(settings)
+        assert {check.name: check.ok for check in await executor.check()}["pytest"]
+        await executor.aclose()
+
     async def test_only_folders_that_the_owner_names_are_tested(
         self, settings: ExecutorSettings, source: Path, tmp_path: Path
     ) -> None:

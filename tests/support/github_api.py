@@ -79,8 +79,8 @@ class GithubServer(Loopback):
                 return self._dispatch(request)
             case "GET", ["workflows", "test.yml", "runs"]:
                 return self._list(request)
-            case method, ["runs", number, *rest] if number.isdecimal() and int(number) in self.runs:
-                return self._run(method, self.runs[int(number)], rest)
+            case _, ["runs", number, *rest] if number.isdecimal() and int(number) in self.runs:
+                return self._run(request, self.runs[int(number)], rest)
             case "GET", ["artifacts", number, "zip"]:
                 return Answer(302, b"", {"location": f"{self.url}/store/{number}?sig=signed"})
         return said(404, {"message": "Not Found"})
@@ -113,16 +113,18 @@ class GithubServer(Loopback):
         runs = [_shown(run) for run in visible[first : first + size]]
         return said(200, {"total_count": len(visible), "workflow_runs": runs})
 
-    def _run(self, method: str, run: HubRun, rest: list[str]) -> Answer:
+    def _run(self, request: Request, run: HubRun, rest: list[str]) -> Answer:
+        method = request.method
         if (method, rest) == ("POST", ["cancel"]):
             if run.status == "completed":
                 return said(409, {"message": "Cannot cancel a workflow run that is completed."})
             run.status, run.conclusion = "completed", "cancelled"
             return said(202, {})
-        if method == "GET" and rest == ["artifacts"]:
+        if (method, rest) == ("GET", ["artifacts"]):
             found = [_artifact(number, name, data) for number, (name, data) in enumerate(self.artifacts.items())]
-            return said(200, {"total_count": len(found), "artifacts": found})
-        if method == "GET" and rest == ["jobs"]:
+            found = [one for one in found if one["name"] == request.query.get("name", one["name"])]
+            return said(200, {"total_count": len(found), "artifacts": found[: int(request.query["per_page"])]})
+        if (method, rest) == ("GET", ["jobs"]):
             jobs = [{"name": "lint", "conclusion": "success"}, {"name": "unit", "conclusion": run.conclusion}]
             return said(200, {"total_count": 2, "jobs": jobs})
         if method != "GET" or rest:
