@@ -52,6 +52,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture(params=WAYS)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> ExecutorSettings:
     require(request.param == "off" or shutil.which("bwrap") is not None, "sudo apt-get install bubblewrap")
+    (tmp_path / "readable").mkdir(exist_ok=True)
     return ExecutorSettings.model_validate(
         {
             "sandbox": request.param,
