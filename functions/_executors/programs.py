@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from functions._core.executors.execute import Limits, ProgramOutputs, ProgramParameters
 from functions._core.masking import LEAST, Mask
+from functions._core.records.values import Model
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in
 from functions._executors.port import (
     CallFailed,
@@ -133,12 +134,15 @@ P = TypeVar("P", bound=Program)
 class ProgramExecutor(JobExecutor[PP]):
     """Base of executors whose jobs are programs."""
 
-    Outputs = ProgramOutputs
+    Outputs: type[Model] = ProgramOutputs
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self.settings = settings
         self.sandbox = Sandbox(settings)
         self._running: dict[str, Program] = {}
+
+    def prepare(self, context: JobContext[PP], folder: Path) -> None:
+        """Put into the folder what the program needs; runs beside the event loop. Raises `CallFailed`, `OSError`."""
 
     @abstractmethod
     def spec(self, context: JobContext[PP], folder: Path) -> ProgramSpec:
@@ -156,6 +160,7 @@ class ProgramExecutor(JobExecutor[PP]):
         except OSError as error:
             raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
         try:
+            await asyncio.to_thread(self.prepare, context, folder)
             spec = self.spec(context, folder)
             self._admit(spec, context)
             program = await started_program(Program, self.sandbox, spec, context, folder)

@@ -18,6 +18,11 @@ OWN: Mapping[str, str] = {
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
     "scan": "functions._executors.scan:ScanExecutor",
+    "github_actions": "functions._executors.github_actions:GithubActionsExecutor",
+    "gitlab_ci": "functions._executors.gitlab_ci:GitlabCiExecutor",
+    "jenkins": "functions._executors.jenkins:JenkinsExecutor",
+    "pytest": "functions._executors.local_tests:PytestExecutor",
+    "test_command": "functions._executors.local_tests:SuiteCommandExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -11,7 +11,7 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"commands", "images", "networks", "readable"})
+LISTS = frozenset({"commands", "images", "networks", "readable", "repositories"})
 """Settings that are lists, with commas between."""
 
 
@@ -45,6 +45,17 @@ class ExecutorSettings(BaseModel):
     networks: Networks = Field(
         frozenset[Network]({"public"}),
         description="Where `http` and `function` may call: loopback, private, public, with commas between",
+    )
+    repositories: tuple[str, ...] = Field(
+        (),
+        description="Repositories, projects and jobs that executors may use, with commas between, as patterns such as "
+        "`acme/*`: `*` stands for anything without `/`, `**` for anything. Without any, none",
+    )
+    poll_seconds: float = Field(
+        10.0,
+        ge=0.05,
+        le=60,
+        description="Seconds between the first two looks at a run of a CI server; the pause grows to three times that",
     )
     environment: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
     """All variables of the worker, for executors that have settings of their own."""

@@ -30,6 +30,8 @@ class ExecutorEntry(NamedTuple):
 WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType.COMPENSATE})
 """The types of tasks that are done by whatever runs."""
 
+TESTS = frozenset({TaskType.TEST})
+
 EXECUTORS: Mapping[str, ExecutorEntry] = {
     "command": ExecutorEntry("execute", WORK),
     "python": ExecutorEntry("execute", WORK),
@@ -37,6 +39,11 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "container": ExecutorEntry("execute", WORK),
     "function": ExecutorEntry("execute", WORK),
     "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE})),
+    "github_actions": ExecutorEntry("test", TESTS),
+    "gitlab_ci": ExecutorEntry("test", TESTS),
+    "jenkins": ExecutorEntry("test", TESTS),
+    "pytest": ExecutorEntry("test", TESTS),
+    "test_command": ExecutorEntry("test", TESTS),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
@@ -44,9 +51,9 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
     # A family's models are imported with the first plan that names one of them.
-    from functions._core.executors import container, execute, scan  # noqa: PLC0415
+    from functions._core.executors import container, execute, scan, testing  # noqa: PLC0415
 
-    return {**execute.MODELS, **container.MODELS, **scan.MODELS}[name]
+    return {**container.MODELS, **execute.MODELS, **scan.MODELS, **testing.MODELS}[name]
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
