@@ -11,7 +11,7 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"commands", "images", "networks", "readable"})
+LISTS = frozenset({"commands", "images", "namespaces", "networks", "readable", "service_accounts"})
 """Settings that are lists, with commas between."""
 
 
@@ -39,12 +39,20 @@ class ExecutorSettings(BaseModel):
     )
     images: tuple[str, ...] = Field(
         (),
-        description="Images that `container` may run, with commas between, as patterns such as `ghcr.io/acme/*`: `*` "
-        "stands for anything without `/`. Without any, none",
+        description="Images that `container`, `k8s_job` and `kubernetes` may run, with commas between, as patterns "
+        "such as `ghcr.io/acme/*`: `*` stands for anything without `/`. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),
         description="Where `http` and `function` may call: loopback, private, public, with commas between",
+    )
+    namespaces: tuple[str, ...] = Field(
+        (),
+        description="Namespaces of the Kubernetes cluster in which `k8s_job`, `kubernetes` and `flux` do anything, "
+        "with commas between, as patterns such as `team-*`. Without any, none",
+    )
+    service_accounts: tuple[str, ...] = Field(
+        (), description="Service accounts that pods of `k8s_job` and `kubernetes` may have, with commas between"
     )
     environment: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
     """All variables of the worker, for executors that have settings of their own."""

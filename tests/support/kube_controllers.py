@@ -1,0 +1,171 @@
+"""What the controllers and the nodes of a cluster do for `KubeApi`: a moment after the call, as they do.
+
+A pod's container is a process of this machine. Images that are not in `images` cannot be pulled, and more processors
+than `cpus` are on no node.
+"""
+
+import asyncio
+import copy
+import os
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tests.support.kube_api import KubeApi, Object, now
+
+NODE = "node-1"
+VARIABLE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+@dataclass
+class Container:
+    """A container that runs, and its log: each line with its time."""
+
+    process: asyncio.subprocess.Process | None = None
+    lines: list[tuple[datetime, bytes]] = field(default_factory=list)
+
+
+class Kubelet:
+    """Runs the pods of Jobs, and says how the Jobs fare."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self.api = api
+        self.images = {"python:3.12"}
+        self.cpus = 8.0
+        self.containers: dict[str, Container] = {}
+        self.begun: list[str] = []
+        self.out_of_memory = False
+        self.time_of: Callable[[int], datetime] = lambda _: datetime.now(UTC)
+        """When a line is written, by its number."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        api.watching.append(self._seen)
+        api.logs = self._log
+
+    async def aclose(self) -> None:
+        for container in self.containers.values():
+            _kill(container)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _seen(self, path: str) -> None:
+        if "/apis/batch/v1/" not in path:
+            return
+        job = self.api.objects.get(path)
+        pods = [pod for pod in self.containers if pod not in self.api.objects]
+        for pod in pods:
+            _kill(self.containers[pod])
+        if job is not None and not job["spec"].get("suspend") and job["metadata"]["uid"] not in self.begun:
+            self.begun.append(job["metadata"]["uid"])
+            task = asyncio.create_task(self._run(path, job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, job_path: str, job: Object) -> None:
+        await asyncio.sleep(0.02)  # the pod is there later than the Job
+        pod = self._pod(job)
+        path = f"{job_path.replace('/apis/batch/v1', '/api/v1').rpartition('/jobs/')[0]}/pods/{pod['metadata']['name']}"
+        self.api.put(path, pod, by_controller=True)
+        [container] = pod["spec"]["containers"]
+        if _cpus(container) > self.cpus:
+            text = "0/3 nodes are available: 3 Insufficient cpu."
+            unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": text}
+            conditions = [{**unscheduled, "lastTransitionTime": now()}]
+            return self.api.change(path, status={"phase": "Pending", "conditions": conditions})
+        if container["image"] not in self.images:
+            self._waits(path, "ErrImagePull", "rpc error: code = NotFound")
+            await asyncio.sleep(0.02)
+            return self._waits(path, "ImagePullBackOff", f'Back-off pulling image "{container["image"]}"')
+        code = await self._process(path, container)
+        await asyncio.sleep(0.02)  # the statuses come later than the end
+        self._ended(path, job_path, code)
+        return None
+
+    async def _process(self, path: str, container: Object) -> int:
+        namespace = path.rpartition("/pods/")[0]
+        env: dict[str, str] = {}
+        for one in container["env"]:
+            if "valueFrom" in one:
+                wanted = one["valueFrom"]["secretKeyRef"]
+                env[one["name"]] = self.api.objects[f"{namespace}/secrets/{wanted['name']}"]["data"][wanted["key"]]
+            else:
+                env[one["name"]] = _expanded(one["value"], env)
+        argv = [_expanded(one, env) for one in [*container.get("command", []), *container.get("args", [])]]
+        running = self.containers[path] = Container()
+        running.process = process = await asyncio.create_subprocess_exec(
+            *argv,
+            env={**env, "PATH": os.environ["PATH"]},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            limit=2**25,
+        )
+        self.api.change(path, status=_status("Running", {"running": {"startedAt": now()}}))
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            running.lines.append((self.time_of(len(running.lines)), line))
+        return await process.wait()
+
+    def _ended(self, path: str, job_path: str, code: int) -> None:
+        reason = "OOMKilled" if self.out_of_memory else "Completed" if code == 0 else "Error"
+        code = 137 if self.out_of_memory else code
+        state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": now()}}
+        self.api.change(path, status=_status("Succeeded" if code == 0 else "Failed", state))
+        failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+        self.api.change(
+            job_path, status={"conditions": [{"type": "Complete", "status": "True"} if code == 0 else failed]}
+        )
+
+    def _waits(self, path: str, reason: str, message: str) -> None:
+        self.api.change(path, status=_status("Pending", {"waiting": {"reason": reason, "message": message}}))
+
+    def _pod(self, job: Object) -> Object:
+        template = copy.deepcopy(job["spec"]["template"])
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        labels = {**template["metadata"].get("labels", {}), "job-name": name}
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid, "controller": True}
+        metadata = {"name": f"{name}-{len(self.begun)}", "labels": labels, "ownerReferences": [owner]}
+        metadata["namespace"] = job["metadata"]["namespace"]
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": {**template["spec"], "nodeName": NODE},
+            "status": {"phase": "Pending"},
+        }
+
+    def _log(self, path: str, query: dict[str, str]) -> bytes:
+        since = datetime.fromisoformat(query.get("sinceTime", "1970-01-01T00:00:00Z"))
+        limit = int(query.get("limitBytes", 2**40))
+        text, size = [], 0
+        for time, line in self.containers[path].lines if path in self.containers else ():
+            if time < since:
+                continue
+            stamp = f"{time.replace(tzinfo=None).isoformat(timespec='microseconds')}000Z "
+            text.append((stamp.encode() if query.get("timestamps") == "true" else b"") + line)
+            size += len(text[-1])
+            if size >= limit:
+                break
+        return b"".join(text)[:limit]
+
+
+def _status(phase: str, state: Object) -> Object:
+    return {
+        "phase": phase,
+        "conditions": [{"type": "PodScheduled", "status": "True"}],
+        "containerStatuses": [{"name": "job", "imageID": "sha256:abc", "state": state}],
+    }
+
+
+def _expanded(text: str, env: dict[str, str]) -> str:
+    """Return a text with its variables replaced, as a node does it."""
+    return VARIABLE.sub(lambda m: "$" if m[0] == "$$" else env.get(m[1], m[0]), text)
+
+
+def _cpus(container: Object) -> float:
+    return float(container["resources"]["requests"]["cpu"].removesuffix("m")) / 1000
+
+
+def _kill(container: Container) -> None:
+    if container.process is not None and container.process.returncode is None:
+        os.killpg(container.process.pid, signal.SIGKILL)
