@@ -10,6 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from functions._core.decision.control_checks import Scope
+from functions._core.executors import deploy
 from functions._core.executors.parameters import ExecutorParameters, parameter_faults
 from functions._core.records.models import Reason
 from functions._core.records.values import JsonObject, TaskType
@@ -65,6 +66,14 @@ def capabilities_for(task_type: TaskType, parameters: JsonObject) -> tuple[str, 
     """Return what a task asks of its worker by the executor that it names."""
     name = executor_of(task_type, parameters)
     return () if name is None else (capability_of(name),)
+
+
+def compensation_for(task_type: TaskType, task_id: str, parameters: JsonObject) -> JsonObject | None:
+    """Return the parameters of the compensation that a task has by its executor; None for none."""
+    name = executor_of(task_type, parameters)
+    if name is None or EXECUTORS[name].family != deploy.FAMILY:
+        return None
+    return deploy.undoing(model_of(name), task_id, parameters)
 
 
 def executor_errors(scope: Scope) -> Iterator[Reason]:
