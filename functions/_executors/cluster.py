@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from functions._adapters.http.reply import Reply
+from functions._core.executors.manifests import OWN
 from functions._executors.artifacts import fitting
 from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.services import SECONDS, ServiceApi, ServiceConnection, json_of_reply, part
@@ -26,10 +27,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MANAGER = "flowc"
 """The field manager of what is applied."""
 
-PREFIX = "flowc.neuralhive.io"
-"""Of labels and annotations."""
-
-KEY = f"{PREFIX}/key"
+KEY = f"{OWN}key"
 """The label and annotation that has the hash of a job's key: a label's value has 63 characters at most."""
 
 PAGE, PAGES = 250, 40

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions._core.executors.cluster import K8sJobParameters
+from functions._core.executors.manifests import OWN
 from functions._core.masking import LEAST
-from functions._executors.cluster import KEY, PREFIX, key_hash
+from functions._executors.cluster import KEY, key_hash
 from functions._executors.port import JobContext
 from functions._executors.programs import variables_about
 
@@ -121,7 +122,7 @@ def secret_names(context: Context) -> frozenset[str]:
 def _about(context: Context) -> Mapping[str, str]:
     """Return the annotations by which a person finds the ticket of a Job."""
     about = {"ticket": context.ticket_id, "flow": context.flow_id, "plan": context.plan_id, "task": context.task_id}
-    return {f"{PREFIX}/{name}": value for name, value in about.items() if value}
+    return {f"{OWN}{name}": value for name, value in about.items() if value}
 
 
 def _literal(text: str) -> str:

@@ -11,7 +11,7 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"commands", "images", "namespaces", "networks", "readable", "service_accounts"})
+LISTS = frozenset({"commands", "images", "kinds", "namespaces", "networks", "readable", "service_accounts"})
 """Settings that are lists, with commas between."""
 
 
@@ -50,6 +50,20 @@ class ExecutorSettings(BaseModel):
         (),
         description="Namespaces of the Kubernetes cluster in which `k8s_job`, `kubernetes` and `flux` do anything, "
         "with commas between, as patterns such as `team-*`. Without any, none",
+    )
+    kinds: tuple[str, ...] = Field(
+        (
+            "Deployment",
+            "StatefulSet",
+            "DaemonSet",
+            "Service",
+            "ConfigMap",
+            "HorizontalPodAutoscaler",
+            "PodDisruptionBudget",
+            "Ingress",
+        ),
+        description="Kinds of objects that `kubernetes` applies, with commas between; those of other groups as "
+        "`Certificate.cert-manager.io`",
     )
     service_accounts: tuple[str, ...] = Field(
         (), description="Service accounts that pods of `k8s_job` and `kubernetes` may have, with commas between"

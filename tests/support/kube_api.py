@@ -222,6 +222,7 @@ class KubeApi(Loopback):
         if made.get("kind") not in DATA:
             same = known is not None and known.get("spec") == made.get("spec")
             metadata["generation"] = metadata.get("generation", 0) + (0 if same else 1)
+        _default(made)
         if "stringData" in made:
             made["data"] = made.pop("stringData")
         self.objects[path] = made
@@ -268,6 +269,15 @@ def _faults(metadata: Object) -> Iterator[str]:
             yield "metadata.labels: Invalid value"
     if sum(len(name) + len(value) for name, value in metadata.get("annotations", {}).items()) > 256 * 1024:
         yield "metadata.annotations: Too long: must have at most 262144 bytes"
+
+
+def _default(value: Any) -> None:
+    """Fill in the protocol of ports, as the server does."""
+    if isinstance(value, dict):
+        for port in value.get("ports", []) if isinstance(value.get("ports"), list) else []:
+            port.setdefault("protocol", "TCP")
+    for inside in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+        _default(inside)
 
 
 def now() -> str:

@@ -149,6 +149,57 @@ class Kubelet:
         return b"".join(text)[:limit]
 
 
+class Workloads:
+    """Rolls workloads out, a moment later; images in `broken` never get ready. With `held` their statuses stay old."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self.api = api
+        self.broken: set[str] = set()
+        self.held = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        api.watching.append(self._seen)
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _seen(self, path: str) -> None:
+        found = self.api.objects.get(path)
+        if "/apis/apps/v1/" in path and found is not None and not self.held:
+            task = asyncio.create_task(self._roll_out(path, found))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _roll_out(self, path: str, found: Object) -> None:
+        await asyncio.sleep(0.02)
+        generation, wanted = found["metadata"]["generation"], found["spec"].get("replicas", 1)
+        seen = {
+            "observedGeneration": generation,
+            "replicas": wanted + 1,
+            "updatedReplicas": 1,
+            "availableReplicas": wanted,
+        }
+        self.api.change(path, status=seen)
+        await asyncio.sleep(0.02)
+        images = {one["image"] for one in found["spec"]["template"]["spec"]["containers"]}
+        if images & self.broken:
+            late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+            late["message"] = f'ReplicaSet "{found["metadata"]["name"]}-1" has timed out progressing.'
+            self._broken_pod(found)
+            return self.api.change(path, status={**seen, "conditions": [late]})
+        ready = {"replicas": wanted, "updatedReplicas": wanted, "availableReplicas": wanted, "readyReplicas": wanted}
+        daemon = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}
+        revisions = {"currentRevision": "r", "updateRevision": "r"}
+        return self.api.change(path, status={"observedGeneration": generation, **ready, **daemon, **revisions})
+
+    def _broken_pod(self, found: Object) -> None:
+        labels = found["spec"]["selector"]["matchLabels"]
+        waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
+        pod = {"kind": "Pod", "metadata": {"name": "broken", "labels": labels}, "spec": {}}
+        pod["status"] = {"containerStatuses": [{"name": "web", "state": waiting}]}
+        namespace = found["metadata"]["namespace"]
+        self.api.put(f"/api/v1/namespaces/{namespace}/pods/broken", pod, by_controller=True)
+
+
 def _status(phase: str, state: Object) -> Object:
     return {
         "phase": phase,
