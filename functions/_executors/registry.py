@@ -16,6 +16,7 @@ OWN: Mapping[str, str] = {
     "python": "functions._executors.python:PythonExecutor",
     "container": "functions._executors.container:ContainerExecutor",
     "kubernetes": "functions._executors.kubernetes:KubernetesExecutor",
+    "flux": "functions._executors.flux:FluxExecutor",
     "k8s_job": "functions._executors.k8s_job:K8sJobExecutor",
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",

@@ -12,6 +12,8 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
 
 from tests.support.kube_api import KubeApi, Object, now
 
@@ -198,6 +200,109 @@ class Workloads:
         pod["status"] = {"containerStatuses": [{"name": "web", "state": waiting}]}
         namespace = found["metadata"]["namespace"]
         self.api.put(f"/api/v1/namespaces/{namespace}/pods/broken", pod, by_controller=True)
+
+
+class Flux:
+    """Fetches sources and applies what they have, a moment later; revisions in `missing` and `broken` fail.
+
+    A branch is at the commit that `heads` says.
+    """
+
+    def __init__(self, api: KubeApi) -> None:
+        self.api = api
+        self.heads = {"main": "a" * 40}
+        self.missing: set[str] = set()
+        self.broken: set[str] = set()
+        self.held = False
+        self.applied: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        api.watching.append(self.seen)
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def seen(self, path: str) -> None:
+        """Look at an object, as Flux does when it has changed."""
+        if "toolkit.fluxcd.io" in path and not self.held:
+            task = asyncio.create_task(self._reconcile(path))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _reconcile(self, path: str) -> None:
+        await asyncio.sleep(0.02)
+        found = self.api.objects[path]
+        spec = found["spec"]
+        if spec.get("suspend"):
+            return
+        if "ref" in spec:
+            self._status(path, **self._fetched(found))
+            for other, one in self.api.objects.items():
+                if (
+                    one["spec"].get("sourceRef", one["spec"].get("chartRef", {})).get("name")
+                    == found["metadata"]["name"]
+                ):
+                    self.seen(other)
+        elif found["kind"] == "Kustomization":
+            self._apply(path, found)
+        else:
+            self._release(path, found)
+
+    def _fetched(self, source: Object) -> Object:
+        ref = source["spec"]["ref"]
+        name = ref.get("commit") or ref.get("digest") or ref.get("tag") or ref.get("branch")
+        if name in self.missing:
+            return {"conditions": [_ready("False", "GitOperationFailed", f"couldn't find remote ref {name}")]}
+        digest = ref.get("commit") or self.heads.get(name) or sha256(name.encode()).hexdigest()[:40]
+        label = ref.get("branch") or ref.get("tag") or ""
+        algorithm = "sha256" if source["kind"] == "OCIRepository" else "sha1"
+        artifact = {"revision": f"{label}@{algorithm}:{digest}"}
+        return {"artifact": artifact, "conditions": [_ready("True", "Succeeded", "stored artifact")]}
+
+    def _apply(self, path: str, found: Object) -> None:
+        source = self._source(path, found["spec"]["sourceRef"])
+        revision = source.get("status", {}).get("artifact", {}).get("revision")
+        if revision is None:
+            return self._status(path, conditions=[_ready("False", "ArtifactFailed", "artifact not found")])
+        if any(name in revision for name in self.broken):
+            ready = _ready("False", "HealthCheckFailed", "timeout waiting for: [Deployment/shop status: 'InProgress']")
+            return self._status(path, lastAttemptedRevision=revision, conditions=[ready])
+        self.applied.append(revision)
+        ready = _ready("True", "ReconciliationSucceeded", f"Applied revision: {revision}")
+        return self._status(path, lastAttemptedRevision=revision, lastAppliedRevision=revision, conditions=[ready])
+
+    def _release(self, path: str, found: Object) -> None:
+        version = found["spec"].get("chart", {}).get("spec", {}).get("version", "1.0.0")
+        more = {}
+        if "chartRef" in found["spec"]:
+            artifact = self._source(path, found["spec"]["chartRef"]).get("status", {}).get("artifact", {})
+            more = {"lastAttemptedRevisionDigest": artifact.get("revision", "").partition("@")[2]}
+        history = found.get("status", {}).get("history", [])
+        if version in self.broken or found["spec"].get("values", {}).get("image") in self.broken:
+            ready = _ready("False", "UpgradeFailed", "Helm upgrade failed: context deadline exceeded")
+            return self._status(path, lastAttemptedRevision=version, **more, conditions=[ready])
+        self.applied.append(version)
+        deployed = {"chartVersion": version, "status": "deployed"}
+        history = [deployed, *({**one, "status": "superseded"} for one in history)]
+        ready = _ready("True", "UpgradeSucceeded", "Helm upgrade succeeded")
+        return self._status(path, lastAttemptedRevision=version, **more, history=history, conditions=[ready])
+
+    def _source(self, path: str, named: Object) -> Object:
+        kinds = {"GitRepository": "gitrepositories", "OCIRepository": "ocirepositories"}
+        namespace = named.get("namespace", path.split("/")[5])
+        root = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}"
+        return self.api.objects[f"{root}/{kinds[named['kind']]}/{named['name']}"]
+
+    def _status(self, path: str, **status: Any) -> None:
+        found = self.api.objects[path]
+        metadata = found["metadata"]
+        about = {"observedGeneration": metadata["generation"]}
+        if (asked := metadata.get("annotations", {}).get("reconcile.fluxcd.io/requestedAt")) is not None:
+            about["lastHandledReconcileAt"] = asked
+        self.api.change(path, status={**found.get("status", {}), **about, **status})
+
+
+def _ready(status: str, reason: str, message: str) -> Object:
+    return {"type": "Ready", "status": status, "reason": reason, "message": message}
 
 
 def _status(phase: str, state: Object) -> Object:

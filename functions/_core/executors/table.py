@@ -39,6 +39,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "k8s_job": ExecutorEntry("execute", WORK),
     "function": ExecutorEntry("execute", WORK),
     "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
