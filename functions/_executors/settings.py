@@ -11,7 +11,9 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"commands", "images", "networks", "readable", "repositories"})
+LISTS = frozenset(
+    {"commands", "images", "kinds", "namespaces", "networks", "readable", "repositories", "service_accounts"}
+)
 """Settings that are lists, with commas between."""
 
 
@@ -39,8 +41,8 @@ class ExecutorSettings(BaseModel):
     )
     images: tuple[str, ...] = Field(
         (),
-        description="Images that `container` may run, with commas between, as patterns such as `ghcr.io/acme/*`: `*` "
-        "stands for anything without `/`. Without any, none",
+        description="Images that `container`, `k8s_job` and `kubernetes` may run, with commas between, as patterns "
+        "such as `ghcr.io/acme/*`: `*` stands for anything without `/`. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),
@@ -56,6 +58,28 @@ class ExecutorSettings(BaseModel):
         ge=0.05,
         le=60,
         description="Seconds between the first two looks at a run of a CI server; the pause grows to three times that",
+    )
+    namespaces: tuple[str, ...] = Field(
+        (),
+        description="Namespaces of the Kubernetes cluster in which `k8s_job`, `kubernetes` and `flux` do anything, "
+        "with commas between, as patterns such as `team-*`. Without any, none",
+    )
+    kinds: tuple[str, ...] = Field(
+        (
+            "Deployment",
+            "StatefulSet",
+            "DaemonSet",
+            "Service",
+            "ConfigMap",
+            "HorizontalPodAutoscaler",
+            "PodDisruptionBudget",
+            "Ingress",
+        ),
+        description="Kinds of objects that `kubernetes` applies, with commas between; those of other groups as "
+        "`Certificate.cert-manager.io`",
+    )
+    service_accounts: tuple[str, ...] = Field(
+        (), description="Service accounts that pods of `k8s_job` and `kubernetes` may have, with commas between"
     )
     environment: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
     """All variables of the worker, for executors that have settings of their own."""

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from functions._core.decision.control_checks import Scope
+from functions._core.executors import deploy
 from functions._core.executors.parameters import ExecutorParameters, parameter_faults
 from functions._core.records.models import Reason
 from functions._core.records.values import JsonObject, TaskType
@@ -37,6 +38,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "python": ExecutorEntry("execute", WORK),
     "http": ExecutorEntry("execute", WORK),
     "container": ExecutorEntry("execute", WORK),
+    "k8s_job": ExecutorEntry("execute", WORK),
     "function": ExecutorEntry("execute", WORK),
     "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE})),
     "github_actions": ExecutorEntry("test", TESTS),
@@ -44,6 +46,8 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "jenkins": ExecutorEntry("test", TESTS),
     "pytest": ExecutorEntry("test", TESTS),
     "test_command": ExecutorEntry("test", TESTS),
+    "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
@@ -51,9 +55,16 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
     # A family's models are imported with the first plan that names one of them.
-    from functions._core.executors import container, execute, scan, testing  # noqa: PLC0415
+    from functions._core.executors import cluster, cluster_deploy, container, execute, scan, testing  # noqa: PLC0415
 
-    return {**container.MODELS, **execute.MODELS, **scan.MODELS, **testing.MODELS}[name]
+    return {
+        **cluster.MODELS,
+        **cluster_deploy.MODELS,
+        **container.MODELS,
+        **execute.MODELS,
+        **scan.MODELS,
+        **testing.MODELS,
+    }[name]
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
@@ -72,6 +83,14 @@ def capabilities_for(task_type: TaskType, parameters: JsonObject) -> tuple[str, 
     """Return what a task asks of its worker by the executor that it names."""
     name = executor_of(task_type, parameters)
     return () if name is None else (capability_of(name),)
+
+
+def compensation_for(task_type: TaskType, task_id: str, parameters: JsonObject) -> JsonObject | None:
+    """Return the parameters of the compensation that a task has by its executor; None for none."""
+    name = executor_of(task_type, parameters)
+    if name is None or EXECUTORS[name].family != deploy.FAMILY:
+        return None
+    return deploy.undoing(model_of(name), task_id, parameters)
 
 
 def executor_errors(scope: Scope) -> Iterator[Reason]:
