@@ -17,6 +17,7 @@ OWN: Mapping[str, str] = {
     "container": "functions._executors.container:ContainerExecutor",
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
+    "argocd": "functions._executors.argocd:ArgocdExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -11,7 +11,7 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"commands", "images", "networks", "readable"})
+LISTS = frozenset({"applications", "commands", "images", "networks", "readable"})
 """Settings that are lists, with commas between."""
 
 
@@ -41,6 +41,11 @@ class ExecutorSettings(BaseModel):
         (),
         description="Images that `container` may run, with commas between, as patterns such as `ghcr.io/acme/*`: `*` "
         "stands for anything without `/`. Without any, none",
+    )
+    applications: tuple[str, ...] = Field(
+        (),
+        description="Applications that `argocd` may deploy, with commas between, as patterns such as `shop-*`, or "
+        "`NAMESPACE/NAME` for those outside of Argo CD's own namespace. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),
