@@ -26,6 +26,7 @@ OWN: Mapping[str, str] = {
     "jenkins": "functions._executors.jenkins:JenkinsExecutor",
     "pytest": "functions._executors.local_tests:PytestExecutor",
     "test_command": "functions._executors.local_tests:SuiteCommandExecutor",
+    "argocd": "functions._executors.argocd:ArgocdExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -3,18 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
-
-LISTS = frozenset(
-    {"commands", "images", "kinds", "namespaces", "networks", "readable", "repositories", "service_accounts"}
-)
-"""Settings that are lists, with commas between."""
 
 
 class ExecutorSettings(BaseModel):
@@ -43,6 +38,11 @@ class ExecutorSettings(BaseModel):
         (),
         description="Images that `container`, `k8s_job` and `kubernetes` may run, with commas between, as patterns "
         "such as `ghcr.io/acme/*`: `*` stands for anything without `/`. Without any, none",
+    )
+    applications: tuple[str, ...] = Field(
+        (),
+        description="Applications that `argocd` may deploy, with commas between, as patterns such as `shop-*`, or "
+        "`NAMESPACE/NAME` for those outside of Argo CD's own namespace. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),
@@ -92,9 +92,14 @@ class ExecutorSettings(BaseModel):
         for name in cls.model_fields.keys() - {"environment"}:
             text = given.get(f"{PREFIX}{name.upper()}", "").strip()
             if text:
-                values[name] = tuple(filter(None, map(str.strip, text.split(",")))) if name in LISTS else text
+                values[name] = tuple(filter(None, map(str.strip, text.split(",")))) if _is_list(name) else text
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             faults = (f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
             raise ValueError("; ".join(faults)) from None
+
+
+def _is_list(name: str) -> bool:
+    """Whether a setting has commas between its values."""
+    return get_origin(ExecutorSettings.model_fields[name].annotation) in {tuple, frozenset}
