@@ -130,6 +130,8 @@ class FluxExecutor(JobExecutor[FluxParameters]):
         source = await self._api.get(named.path)
         if source is None:
             raise CallFailed(f"there is no {named.kind} that it follows", transient=False, kind="not_found")
+        if named.kind == "Bucket" and given.revision and not given.rolls_back:
+            raise CallFailed("a Bucket has no revisions to choose from", transient=False, kind="no_such_revision")
         return FluxPair(application, source)
 
     async def _change(self, context: Context, handle: JobHandle, pair: FluxPair) -> None:

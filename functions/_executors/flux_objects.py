@@ -97,7 +97,8 @@ def state_of(pair: FluxPair) -> Mapping[str, Any]:
         state["version"] = part_of(spec, "chart", "spec").get("version")
     if pair.source is not None:
         state["ref"] = part_of(pair.source, "spec", "ref")
-        state |= {"followed": followed(pair.source)} if followed(pair.source) else {}
+        follows = followed(pair.source)
+        state |= {} if follows is None else {"followed": follows}
     return state
 
 
@@ -112,19 +113,21 @@ def wanted_state(given: FluxParameters, pair: FluxPair) -> Mapping[str, Any]:
         state["values"] = merged(part_of(state, "values"), given.values)
     if "ref" in state:
         ref, source = part_of(state, "ref"), pair.source or {}
-        state["ref"] = ref_to(given.revision, ref, source) if given.revision else followed(source) or ref
+        follows = followed(source)
+        newest = ref if follows is None else follows
+        state["ref"] = ref_to(given.revision, ref, source) if given.revision else newest
     elif given.revision:
         state["version"] = given.revision
     return state
 
 
-def followed(source: ClusterObject) -> Mapping[str, Any]:
-    """Return what a source followed before a rollback pinned it; an empty object where none has."""
+def followed(source: ClusterObject) -> Mapping[str, Any] | None:
+    """Return what a source followed before a rollback pinned it; None where none has."""
     try:
         pinned = json.loads(str(part_of(source, "metadata", "annotations").get(FOLLOWED, ""))[:WORDS])
     except ValueError:
-        return {}
-    return pinned if isinstance(pinned, Mapping) else {}
+        return None
+    return pinned if isinstance(pinned, Mapping) else None
 
 
 def pinned_to(before: Before, pair: FluxPair) -> Mapping[str, Any]:
@@ -182,10 +185,8 @@ def application_patch(pair: FluxPair, state: Mapping[str, Any], marks: Mapping[s
 
 def source_patch(source: ClusterObject, ref: Mapping[str, Any], marks: Mapping[str, str | None]) -> ClusterObject:
     """Return the merge patch that gives a source a reference and annotations."""
-    return {
-        "metadata": {"annotations": dict(marks)},
-        "spec": {"ref": difference(part_of(source, "spec", "ref"), ref)},
-    }
+    change = difference(part_of(source, "spec", "ref"), ref)
+    return {"metadata": {"annotations": dict(marks)}, **({"spec": {"ref": change}} if change else {})}
 
 
 def marks_for(
@@ -198,8 +199,8 @@ def marks_for(
 
 def source_marks(state: Mapping[str, Any], key: str, request: str) -> Mapping[str, str | None]:
     """Return the annotations of a source; one that is pinned remembers what it followed."""
-    follows = part_of(state, "followed")
-    return {KEY: key or None, REQUESTED: request, FOLLOWED: json.dumps(follows) if follows else None}
+    follows = json.dumps(part_of(state, "followed")) if "followed" in state else None
+    return {KEY: key or None, REQUESTED: request, FOLLOWED: follows}
 
 
 def standing(pair: FluxPair, request: str) -> Rollout:

@@ -62,6 +62,9 @@ HOPELESS = frozenset(
 )
 """Reasons for which a container waits that do not pass: the node has tried several times, or cannot try."""
 
+NEVER = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+"""Those of them that another time will not be better; a registry may be."""
+
 RIGHTS = (
     ("create", "batch", "jobs"),
     ("get", "batch", "jobs"),
@@ -243,7 +246,7 @@ def _waits(context: Context, pod: ClusterObject) -> JobRunning | JobFailed:
     waiting = part_of(_container(pod), "state", "waiting")
     reason, text = str(waiting.get("reason", "")), str(waiting.get("message", ""))[:1_000]
     if reason in HOPELESS:
-        return JobFailed("no_container", f"{reason}: {text}", retryable="Image" not in reason)
+        return JobFailed("no_container", f"{reason}: {text}", retryable=reason not in NEVER)
     scheduled = condition_of(pod, "PodScheduled")
     if scheduled.get("reason") == "Unschedulable":
         text = str(scheduled.get("message", ""))[:1_000]

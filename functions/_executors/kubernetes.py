@@ -56,7 +56,12 @@ LOOK_SECONDS = 3.0
 REASONS = 3
 """Reasons of pods that are told."""
 
-RIGHTS = (("get", "apps", "deployments"), ("patch", "apps", "deployments"), ("delete", "apps", "deployments"))
+RIGHTS = (
+    ("get", "apps", "deployments"),
+    ("create", "apps", "deployments"),
+    ("patch", "apps", "deployments"),
+    ("delete", "apps", "deployments"),
+)
 """What the worker's account needs, of the kinds that it deploys."""
 
 Context = JobContext[KubernetesParameters]

@@ -87,6 +87,7 @@ class ManifestRules:
             }
         resource = self._resources[version].get(kind.kind)
         if resource is None:
+            del self._resources[version]  # it may come
             raise _refused(f"{version} has no kind {kind.kind} within namespaces", "bad_manifest")
         return resource
 

@@ -12,8 +12,10 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from functions._core.errors import Rejected
 from functions._core.executors.manifests import OWN, Manifest
 from functions._core.executors.owned_fields import fields_of, joined, values_of, without
+from functions._core.records.json_text import parse_json
 from functions._executors.cluster import KEY, MANAGER, ClusterObject, part_of
 
 REVISION, TICKET, HISTORY = f"{OWN}revision", f"{OWN}ticket", f"{OWN}history"
@@ -46,8 +48,8 @@ def history_of(live: ClusterObject | None) -> Sequence[Before]:
     """Return what an object was, the newest first; what cannot be read is nothing."""
     try:
         packed = b64decode(marks_of(live)[HISTORY][: 2 * PACKED_BYTES])
-        found = json.loads(zlib.decompressobj().decompress(packed, UNPACKED_BYTES) or b"[]")
-    except (ValueError, zlib.error, RecursionError):
+        found = parse_json(zlib.decompressobj().decompress(packed, UNPACKED_BYTES))
+    except (ValueError, zlib.error, Rejected):
         return ()
     entries = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
     return [

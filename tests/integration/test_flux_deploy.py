@@ -177,6 +177,18 @@ class TestRollback:
         assert (await run(jobs, ticket="t-2"))["revision"] == f"main@sha1:{'c' * 40}"
         assert ref_in(api) == {"branch": "main"}
 
+    async def test_a_source_that_follows_nothing_by_name_does_so_again(
+        self, api: KubeApi, flux: Flux, jobs: JobsExecutor
+    ) -> None:
+        del api.objects[REPOSITORY]["spec"]["ref"]
+        flux.broken.add("v-broken")
+        await failure(jobs, revision="v-broken")
+        assert ref_in(api) == {"commit": "a" * 40}
+        flux.held = True
+        running = asyncio.create_task(failure(jobs, ticket="t-2", health_timeout_seconds=1))
+        await until(lambda: ref_in(api) == {}, "the reference of before")
+        await running
+
     async def test_without_a_rollback_it_stays_as_it_is(self, api: KubeApi, flux: Flux, jobs: JobsExecutor) -> None:
         flux.broken.add("v-broken")
         await failure(jobs, revision="v-broken", rollback_on_failure=False)
@@ -335,6 +347,12 @@ class TestAttacks:
         asked = len(api.requests)
         assert (await failure(jobs, **changes)).kind == "bad_parameters"
         assert len(api.requests) == asked
+
+    async def test_a_bucket_has_no_revisions(self, api: KubeApi, jobs: JobsExecutor) -> None:
+        api.objects[SHOP]["spec"]["sourceRef"]["kind"] = "Bucket"
+        api.objects[REPOSITORY.replace("gitrepositories", "buckets")] = api.objects[REPOSITORY]
+        assert (await failure(jobs, revision="v2")).kind == "no_such_revision"
+        assert api.made("PATCH") == []
 
     async def test_an_application_that_is_not_there_is_not_made(self, api: KubeApi, jobs: JobsExecutor) -> None:
         assert (await failure(jobs, application="none")).kind == "not_found"

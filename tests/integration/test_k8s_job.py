@@ -162,7 +162,7 @@ class TestEnds:
         node.out_of_memory = True
         assert (await failure(jobs, "true")).message == "OOMKilled: it needs more than 512 MiB"
         failed = await failure(jobs, "true", image="ghcr.io/acme/none:1", ticket={"ticket_id": "t-2"})
-        assert (failed.kind, failed.retryable) == ("no_container", False)
+        assert (failed.kind, failed.retryable) == ("no_container", True)
         assert failed.message.startswith("ImagePullBackOff: Back-off pulling image")
         much = {"cpus": 64, "requested_cpus": 64}
         failed = await failure(jobs, "true", resources=much, schedule_seconds=0, ticket={"ticket_id": "t-3"})

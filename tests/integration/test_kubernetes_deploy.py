@@ -327,10 +327,11 @@ class TestServer:
         api.faults.extend([too_many(), Answer(500), Answer(503)])
         assert (await run(jobs, deployment()))["health"] == "Healthy"
 
+    @pytest.mark.parametrize("verb", ["create", "patch"])
     async def test_what_the_account_may_not_do_is_told_and_nothing_is_changed(
-        self, api: KubeApi, jobs: JobsExecutor
+        self, api: KubeApi, jobs: JobsExecutor, verb: str
     ) -> None:
-        api.denied.add(("patch", "deployments"))
+        api.denied.add((verb, "deployments"))
         failed = await failure(jobs, config(a="1"), deployment())
         assert failed.kind == "forbidden"
         assert "cannot patch resource" in failed.message

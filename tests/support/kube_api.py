@@ -38,6 +38,7 @@ KINDS = {
     ("rbac.authorization.k8s.io/v1", "rolebindings"): "RoleBinding",
     ("rbac.authorization.k8s.io/v1", "clusterroles"): "ClusterRole",
     ("source.toolkit.fluxcd.io/v1", "gitrepositories"): "GitRepository",
+    ("source.toolkit.fluxcd.io/v1", "buckets"): "Bucket",
     ("source.toolkit.fluxcd.io/v1", "ocirepositories"): "OCIRepository",
     ("kustomize.toolkit.fluxcd.io/v1", "kustomizations"): "Kustomization",
     ("helm.toolkit.fluxcd.io/v2", "helmreleases"): "HelmRelease",
@@ -122,7 +123,8 @@ class KubeApi(Loopback):
             raise Refusal(404, "NotFound", "the server could not find the requested resource")
         verb = "list" if request.method == "GET" and not parts["name"] else VERBS[request.method]
         resource = f"{parts['resource']}/{parts['below']}" if parts["below"] else parts["resource"]
-        if (verb, resource) in self.denied:
+        creates = verb == "patch" and "apply" in request.headers["content-type"] and request.path not in self.objects
+        if (verb, resource) in self.denied or (creates and ("create", resource) in self.denied):
             who = 'User "system:serviceaccount:flowc:worker"'
             text = f'{resource} is forbidden: {who} cannot {verb} resource "{resource}" in the namespace'
             raise Refusal(403, "Forbidden", text)
