@@ -163,9 +163,9 @@ def _print(passport: "CheckedPassport", named: str) -> None:
     typer.echo(clean(f"flow {flow['flow_id']} (plan {flow['plan_id']}) {flow['outcome']}, {kept}, {flow['ended_at']}"))
     for ticket in said["tickets"]:
         worker = f" by {ticket['worker_id']}" if ticket["worker_id"] else ""
-        typer.echo(clean(f"  {ticket['task_id']} {ticket['status']}{worker}, attempt {ticket['attempt']}"))
+        typer.echo("  " + clean(f"{ticket['task_id']} {ticket['status']}{worker}, attempt {ticket['attempt']}"))
     for action in said["approvals"]:
-        typer.echo(clean(f"  {action['action']} by {action['who']}: {action['why']}"))
+        typer.echo("  " + clean(f"{action['action']} by {action['who']}: {action['why']}"))
     typer.echo(f"{counted(len(said['history']), 'line')} of history, in a chain")
 
 
