@@ -213,7 +213,7 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             status, reason = "failed", str(fault)
         except TimeoutError:
             status, reason = "failed", f"it did not end within {job.tool.timeout_seconds:g} s"
-        counts = counts_of(result.findings)
+        counts, worst = await asyncio.to_thread(_weighed, result.findings)
         outcome = ToolOutcome.model_validate(
             {
                 "tool": name,
@@ -226,7 +226,7 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             }
         )
         job.context.log(_line(outcome))
-        return ToolResult(outcome, worst_first(result.findings)[:MOST_OF_TOOL], retryable)
+        return ToolResult(outcome, worst, retryable)
 
 
 def judged(
@@ -292,6 +292,10 @@ def _failure(given: ScanParameters, results: Sequence[ToolResult], found: Sequen
     absent = [result.outcome for result in results if result.outcome.status == "not_run"]
     missing = [f"{one.tool}: {one.reason}" for one in absent if one.tool in required]
     return JobFailed("tool_missing", "; ".join(missing)) if missing else None
+
+
+def _weighed(findings: Sequence[ScanFinding]) -> tuple[Mapping[str, int], Sequence[ScanFinding]]:
+    return counts_of(findings), worst_first(findings)[:MOST_OF_TOOL]
 
 
 def _sorted(results: Sequence[ToolResult]) -> Sequence[ScanFinding]:
