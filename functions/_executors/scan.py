@@ -29,6 +29,7 @@ from functions._core.executors.findings import (
 from functions._core.executors.sarif import sarif_of
 from functions._core.executors.scan import ScanFinding, ScanOutputs, ScanParameters, ScanSeverity, ScanTool, ToolOutcome
 from functions._core.guards.detector import without_secrets
+from functions._core.masking import Mask
 from functions._core.records.values import TaskType
 from functions._executors.port import (
     CallFailed,
@@ -213,7 +214,9 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             status, reason = "failed", str(fault)
         except TimeoutError:
             status, reason = "failed", f"it did not end within {job.tool.timeout_seconds:g} s"
-        counts = counts_of(result.findings)
+        except OSError as error:
+            status, reason = "failed", f"its files cannot be laid down: {error.strerror}"
+        counts, worst = await asyncio.to_thread(_weighed, result.findings, Mask(job.context.secrets))
         outcome = ToolOutcome.model_validate(
             {
                 "tool": name,
@@ -226,7 +229,7 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             }
         )
         job.context.log(_line(outcome))
-        return ToolResult(outcome, worst_first(result.findings)[:MOST_OF_TOOL], retryable)
+        return ToolResult(outcome, worst, retryable)
 
 
 def judged(
@@ -246,7 +249,7 @@ def judged(
         return failure
     ran = [result.outcome.score for result in results if result.outcome.score is not None]
     counts = _counts(results)
-    mean = sum(ran) / len(ran) if ran else 1.0
+    best = CAPPED if counts.get(ScanSeverity.CRITICAL.value) else 1.0
     return JobSucceeded(
         ScanOutputs(
             findings=bounded(found),
@@ -254,7 +257,7 @@ def judged(
             counts=counts,
             tools=tuple(result.outcome for result in results),
             not_run=tuple(result.outcome.tool for result in results if result.outcome.status == "not_run"),
-            score=round(min(mean, CAPPED) if counts.get(ScanSeverity.CRITICAL.value) else mean, 2),
+            score=round(min(best, sum(ran) / len(ran)), 2) if ran else None,
             sarif=_sarif(found) if given.sarif == "output" else None,
             artifacts=kept,
         )
@@ -292,6 +295,16 @@ def _failure(given: ScanParameters, results: Sequence[ToolResult], found: Sequen
     absent = [result.outcome for result in results if result.outcome.status == "not_run"]
     missing = [f"{one.tool}: {one.reason}" for one in absent if one.tool in required]
     return JobFailed("tool_missing", "; ".join(missing)) if missing else None
+
+
+def _weighed(findings: Sequence[ScanFinding], mask: Mask) -> tuple[Mapping[str, int], Sequence[ScanFinding]]:
+    """Return the counts, and the worst findings without secrets of the plan: files of findings are masked by nobody."""
+    worst = worst_first(findings)[:MOST_OF_TOOL]
+    if mask.longest:
+        worst = [
+            one.but(message=mask.text(one.message), file=mask.text(one.file), rule=mask.text(one.rule)) for one in worst
+        ]
+    return counts_of(findings), worst
 
 
 def _sorted(results: Sequence[ToolResult]) -> Sequence[ScanFinding]:

@@ -232,10 +232,11 @@ class TestTools:
 
     async def test_a_secret_of_the_plan_is_masked_in_findings(self, desk: ScanDesk) -> None:
         given: dict[str, Any] = {"tools": [{"tool": "json_schema", "against": {"type": "integer"}}]}
-        given["target"] = {"files": {"a.yaml": "hunter2"}}
-        output = await desk.run({**given, "fail_on": "CRITICAL"}, secrets=["/target/files/a.yaml"])
-        assert output["total"] == 1
-        assert desk.log.count("***") == 1
+        given |= {"target": {"files": {"a.yaml": "hunter2"}}, "fail_on": "CRITICAL", "sarif": "artifact"}
+        output = await desk.run(given, secrets=["/target/files/a.yaml"])
+        assert output["findings"][0]["message"] == "/: '***' is not of type 'integer'"
+        assert "hunter2" not in (desk.settings.folder / "t-1-1/findings.sarif").read_text()
+        assert "hunter2" not in desk.log
 
 
 class TestDocuments:

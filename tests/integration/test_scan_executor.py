@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import tarfile
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from functions._executors.scan import ScanExecutor
 from functions._executors.settings import ExecutorSettings
 from tests.support.loopback import until
+from tests.support.processes import running_platform, worker_process
 from tests.support.scans import ScanDesk, program
+from tests.support.world import decision, task
 
 SHELL = "import subprocess\nsubprocess.call('ls ' + x, shell=True)\n"
 KEY = "AKIAIOSFODNN7EXAMPLA"
@@ -89,7 +92,7 @@ class TestVerdict:
     async def test_a_program_that_the_owner_does_not_allow_is_not_run(self, desk: ScanDesk) -> None:
         desk.settings = desk.settings.model_copy(update={"commands": ("checkov",)})
         output = await desk.run(scan("bandit", files={"app.py": SHELL}))
-        assert output["not_run"] == ["bandit"]
+        assert (output["not_run"], output.get("score")) == (["bandit"], None)
         assert "WORKER_COMMANDS" in output["tools"][0]["reason"]
 
     async def test_sarif_is_an_output_or_a_file_that_stays_also_after_a_failure(self, desk: ScanDesk) -> None:
@@ -179,9 +182,7 @@ class TestDocuments:
 
 
 class TestPolicies:
-    async def test_a_policy_that_denies_fails_the_task_with_its_reasons_whatever_the_bound(
-        self, desk: ScanDesk
-    ) -> None:
+    async def test_a_policy_that_denies_fails_the_task_with_its_reasons(self, desk: ScanDesk) -> None:
         files = {"buckets/a.yaml": "acl: public-read\n", "b.json": '{"acl": "private"}'}
         failed = await desk.failure(scan(files=files, policies=[policy()], fail_on="CRITICAL"))
         assert (failed.kind, failed.retryable) == ("findings", False)
@@ -268,3 +269,47 @@ def made(desk: ScanDesk, path: str, content: bytes, **more: str) -> dict[str, An
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
     return {"uri": place.resolve().as_uri(), "sha256": sha256(content).hexdigest(), **more}
+
+
+class TestKill:
+    async def test_the_scan_of_a_worker_that_is_killed_ends_with_it_and_is_begun_again(self, tmp_path: Path) -> None:
+        text = f"""
+import os, time
+with open({str(tmp_path / "began")!r}, "a") as began:
+    began.write(str(os.getpid()) + "\\n")
+while not os.path.exists({str(tmp_path / "go")!r}):
+    time.sleep(0.05)
+open("../report.json", "w").write('{{"SchemaVersion": 2}}')
+"""
+        programs = program(tmp_path / "bin", "trivy", text)
+        given = {"provider": "scan", **scan("trivy", files={"a.txt": "1"})}
+        check = task("a", task_type="VALIDATE", parameters=given, required_capabilities=[])
+        async with running_platform(tmp_path, heartbeat_seconds=0.5) as platform:
+            for name in ("doomed", "other"):
+                worker = worker_process(tmp_path, platform.url, name, "--executor", "scan")
+                worker.environment = {
+                    "PATH": f"{programs}:{os.environ['PATH']}",
+                    "WORKER_SANDBOX": "off",
+                    "WORKER_COMMANDS": "trivy",
+                    "WORKER_TRIVY_CACHE": str(tmp_path),
+                    "WORKER_FOLDER": str(tmp_path / "work"),
+                }
+                platform.hired.append(worker)
+            platform.hired[0].start()
+            flow_id = await platform.submit(decision(check))
+            await until(lambda: len(pids(tmp_path)) == 1, "the first program")
+            platform.hired[0].kill()
+            platform.hired[1].start()
+            await until(lambda: len(pids(tmp_path)) == 2, "the program of another worker")
+            await until(lambda: not Path(f"/proc/{pids(tmp_path)[0]}").exists(), "the end of the first program")
+            (tmp_path / "go").write_text("")
+            flow = await platform.ended(flow_id)
+            tickets = await platform.tickets(flow_id)
+        assert flow["status"] == "COMPLETED", flow["reasons"]
+        assert (tickets["a"]["worker_id"], tickets["a"]["retry_count"]) == ("other", 0)
+        assert tickets["a"]["output"]["tools"][0]["status"] == "run"
+
+
+def pids(folder: Path) -> list[str]:
+    began = folder / "began"
+    return began.read_text().split() if began.exists() else []

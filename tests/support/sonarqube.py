@@ -2,7 +2,8 @@
 
 `api/qualitygates/project_status` (by project and branch, or by analysis), `api/issues/search` (500 on a page and
 10,000 in all at most, 400 beyond), `api/project_analyses/search`, `api/authentication/validate`. A user token comes as
-a bearer; without a right one the answer is 401, for a project that is not there 404 with `{"errors": [{"msg": …}]}`.
+a bearer; without a right one the answer is 401, for a project that is not there 404 with `{"errors": [{"msg": …}]}`;
+only `validate` says `{"valid": false}`.
 """
 
 import json
@@ -32,13 +33,13 @@ class SonarQubeContractServer(Loopback):
     async def _answer(self, request: Request) -> Answer:
         if self.faults:
             return self.faults.popleft()
+        if request.path == "/api/authentication/validate":
+            return _json(200, {"valid": request.headers.get("authorization") == f"Bearer {TOKEN}"})
         known = request.headers.get("authorization") == f"Bearer {TOKEN}"
         return self._known(request) if known else Answer(401, b"")
 
     def _known(self, request: Request) -> Answer:
         match request.path.removeprefix("/api/"):
-            case "authentication/validate":
-                return _json(200, {"valid": True})
             case "qualitygates/project_status":
                 return self._status(request.query)
             case "issues/search":

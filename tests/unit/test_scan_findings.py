@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from functions._core.executors import sarif
 from functions._core.executors.findings import (
     MOST_BYTES,
     MOST_FINDINGS,
@@ -200,6 +201,12 @@ class TestSarif:
     def test_what_is_no_sarif_or_of_a_run_that_failed_is_refused(self, document: Any) -> None:
         with pytest.raises(NoSarif):
             findings_in(document)
+
+    def test_one_with_very_many_findings_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sarif, "MOST_READ", 10)
+        assert len(findings_in(log_of(*[{"ruleId": "a"}] * 10))) == 10
+        with pytest.raises(NoSarif, match="more than 10 findings"):
+            findings_in(log_of(*[{"ruleId": "a"}] * 11))
 
     @pytest.mark.parametrize("wrong", [7, "x", None, [], {}, [[]], {"a": []}])
     def test_parts_of_a_wrong_type_count_as_absent(self, wrong: Any) -> None:

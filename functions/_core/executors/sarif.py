@@ -5,6 +5,7 @@ one whose tool says that it has failed, is refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -31,12 +32,15 @@ SCORES = {
 }
 """The property `security-severity`, by which readers of SARIF tell more than three severities."""
 
+MOST_READ = 20_000
+"""Findings of a log: little text can stand for many."""
+
 FOUND = frozenset({"fail", "open", "review"})
 """Kinds of results that are findings; others say that all is well, or nothing."""
 
 
 class NoSarif(ValueError):
-    """A text is no SARIF, or that of a tool that has failed."""
+    """A text is no SARIF that can be taken, or that of a tool that has failed."""
 
 
 def findings_in(document: object, default: str = "sarif") -> Sequence[ScanFinding]:
@@ -44,7 +48,11 @@ def findings_in(document: object, default: str = "sarif") -> Sequence[ScanFindin
     runs = document.get("runs") if isinstance(document, Mapping) else None
     if not isinstance(runs, list):
         raise NoSarif("is no SARIF: it has no list of runs")
-    return [one for run in runs if isinstance(run, Mapping) for one in _of_run(run, default)]
+    every = (one for run in runs if isinstance(run, Mapping) for one in _of_run(run, default))
+    found = [*islice(every, MOST_READ + 1)]
+    if len(found) > MOST_READ:
+        raise NoSarif(f"has more than {MOST_READ} findings")
+    return found
 
 
 def sarif_of(findings: Iterable[ScanFinding]) -> Mapping[str, Any]:

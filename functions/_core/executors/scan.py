@@ -246,8 +246,8 @@ class ScanOutputs(Model):
     """What became of each tool."""
     not_run: tuple[str, ...] = ()
     """Tools that the worker does not have."""
-    score: float = 1.0
-    """The mean of those of the tools that were run; 0.49 at most with a critical finding."""
+    score: float | None = None
+    """The mean of those of the tools that were run, null for none; 0.49 at most with a critical finding."""
     sarif: Any = None
     """The findings in SARIF 2.1.0, where the plan wants them here."""
     artifacts: tuple[Artifact, ...] = ()

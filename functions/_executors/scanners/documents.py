@@ -34,9 +34,13 @@ class Judge:
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
 
+    async def fault(self) -> str:
+        """Return why nothing can be judged here; empty where it can."""
+        return await self._programs.fault()
+
     async def ask(self, job: ScanJob, paths: Sequence[str], **about: object) -> Mapping[str, Any]:
         """Return the answer to a request about some documents; raise `NotRun` or `ToolFaulty`."""
-        if fault := await self._programs.fault():
+        if fault := await self.fault():
             raise NotRun(fault)
         seconds = job.tool.timeout_seconds
         request = json.dumps({"paths": paths, **about}).encode()
@@ -84,7 +88,8 @@ class JsonSchemaScanner:
 
     async def check(self) -> ToolCheck:
         """See `Scanner.check`."""
-        return ToolCheck(self.name, True, f"jsonschema {_version('jsonschema')}", required=False)
+        fault = await self._judge.fault()
+        return ToolCheck(self.name, not fault, fault or f"jsonschema {_version('jsonschema')}", required=False)
 
     async def aclose(self) -> None:
         """See `Scanner.aclose`."""

@@ -62,7 +62,8 @@ class OpaScanner:
 
     async def check(self) -> ToolCheck:
         """See `Scanner.check`."""
-        engines = [f"regopy {_version_of_regopy()}"] if find_spec("regopy") else []
+        fault = await self._judge.fault()
+        engines = [f"regopy {_version_of_regopy()}"] if find_spec("regopy") and not fault else []
         if self._api.connection.url:
             reached = await self._api.reached("/health", self.name)
             if not reached.ok:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from functions._core.executors.findings import finding, severity_of
 from functions._core.executors.scan import ScanFinding, ScanSeverity
-from functions._executors.port import ToolCheck
+from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.scanners.patience import Patience
 from functions._executors.scanners.port import NotRun, ScanJob, Scanned, ToolFaulty
 from functions._executors.services import ServiceApi, ServiceConnection, json_of_reply
@@ -67,7 +67,14 @@ class SonarQubeScanner:
         """See `Scanner.check`."""
         if not self._api.connection.url:
             return ToolCheck(self.name, False, "WORKER_SONARQUBE_URL is not set", required=False)
-        return (await self._api.reached("/api/authentication/validate", self.name))._replace(required=False)
+        try:
+            answer = json_of_reply(await self._api.good("GET", "/api/authentication/validate", seconds=10))
+        except CallFailed as failure:
+            return ToolCheck(self.name, False, str(failure), required=False)
+        valid = isinstance(answer, dict) and answer.get("valid") is True
+        return ToolCheck(
+            self.name, valid, f"{self._api.connection.url}: token {'valid' if valid else 'refused'}", False
+        )
 
     async def aclose(self) -> None:
         """See `Scanner.aclose`."""
