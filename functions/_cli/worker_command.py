@@ -113,7 +113,8 @@ def _jobs(names: str) -> "Executor":
     from functions._worker.jobs import JobsExecutor
 
     sys.path.insert(0, str(Path.cwd()))  # where users keep executors of their own
-    return JobsExecutor(executors_named(names, ExecutorSettings.from_environment()))
+    settings = ExecutorSettings.from_environment()
+    return JobsExecutor(executors_named(names, settings), settings=settings)
 
 
 def _clearance(word: str) -> "SecurityLevel":

@@ -46,6 +46,12 @@ class ExecutorSettings(BaseModel):
         frozenset[Network]({"public"}),
         description="Where `http` and `function` may call: loopback, private, public, with commas between",
     )
+    logs: str = Field(
+        "",
+        description="Where whole logs and artifacts of jobs are kept: a folder, or `s3://bucket/prefix`, which needs "
+        "boto3. Without it the end of a log is on its ticket, and artifacts stay in the folder of their job",
+    )
+    log_mb: int = Field(64, ge=1, le=10_240, description="Mebibytes of the log of one job that are kept there")
     environment: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
     """All variables of the worker, for executors that have settings of their own."""
 

@@ -1,7 +1,7 @@
 """Tickets as jobs of executors: chosen by the parameters, started once, followed to their end, cancelled if need be."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
@@ -11,6 +11,7 @@ from functions._core.decision.secret_references import values_at
 from functions._core.errors import Rejected
 from functions._core.executors.parameters import checked_parameters
 from functions._core.records.values import JsonObject, TaskType
+from functions._executors.file_store import store_at
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -21,8 +22,10 @@ from functions._executors.port import (
     capabilities_of,
     json_of,
 )
+from functions._executors.settings import ExecutorSettings
 from functions._observability.logs import log
 from functions._worker.context import CONTEXT, TaskContext
+from functions._worker.job_files import JobFiles
 from functions._worker.tasks import Assignment, TaskFailed
 
 PAUSES = (1.0, 2.0, 4.0)
@@ -53,10 +56,17 @@ class JobsExecutor:
 
     abandoned = 0
 
-    def __init__(self, executors: Sequence[JobExecutor[Any]], pauses: Sequence[float] = PAUSES) -> None:
+    def __init__(
+        self,
+        executors: Sequence[JobExecutor[Any]],
+        pauses: Sequence[float] = PAUSES,
+        settings: ExecutorSettings | None = None,
+    ) -> None:
         """Take executors with different names; the first one for a type of task does those that name none."""
         self._executors = {executor.name: executor for executor in executors}
         self._pauses = pauses
+        self._settings = settings or ExecutorSettings()
+        self._store = store_at(self._settings.logs)
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -72,6 +82,23 @@ class JobsExecutor:
         """Do the job of a ticket and return its outputs; a job that nobody waits for any more is cancelled."""
         executor = self._chosen(assignment)
         context = _context(executor, assignment)
+        if self._store is None:
+            return await self._done(executor, context, assignment)
+        files = JobFiles(context, self._store, self._settings.log_mb)
+        wanted = False
+        try:
+            output = await self._done(executor, files.context, assignment)
+            wanted = True
+        except TaskFailed:
+            wanted = True
+            raise
+        finally:
+            uri = await files.end(wanted=wanted)
+        return {"logs_uri": uri, **output} if uri else output
+
+    async def _done(
+        self, executor: JobExecutor[Any], context: JobContext[Any], assignment: Assignment
+    ) -> Mapping[str, Any]:
         job = _Job(executor, context, await self._started(executor, context))
         about = {"executor": executor.name, "job_id": job.handle.job_id, "adopted": job.handle.adopted}
         log.info("job.started", **assignment.ids, **about)

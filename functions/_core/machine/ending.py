@@ -60,7 +60,7 @@ class Reported:
                     continue
                 ticket = turned(ticket)
             if report.status is ReportStatus.RUNNING:
-                start(builder, ticket, report.progress)
+                start(builder, _logged(ticket, report), report.progress)
             elif report.status is ReportStatus.COMPLETED:
                 freed += complete(builder, _logged(ticket, report), report.output, around)
             else:
