@@ -43,9 +43,11 @@ class LogCopy:
         """Why there is no copy; empty where there is one."""
 
     @property
-    def cut(self) -> bool:
-        """Whether something was left out."""
-        return self._left_out > 0
+    def result(self) -> str:
+        """What became of it: `kept`, `cut`, `lost`; empty where nothing was written."""
+        if not self.bytes:
+            return ""
+        return "lost" if self.fault else "cut" if self._left_out else "kept"
 
     def begin(self) -> None:
         """Copy from now on; nothing is stored before something is written."""
