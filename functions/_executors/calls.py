@@ -19,6 +19,7 @@ from functions._core.executors.execute import Auth, CallOutputs, CallParameters
 from functions._core.executors.table import WORK
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
+from functions._executors.meter import counted
 from functions._executors.port import CallFailed, JobContext, JobExecutor, JobFailed, JobState, JobSucceeded, ToolCheck
 from functions._executors.settings import ExecutorSettings
 
@@ -56,9 +57,10 @@ class ServiceCaller:
         """Return the answer, whatever its status; raise `CallFailed`."""
         seconds = max(0.1, min(call.seconds, context.seconds_left))
         try:
-            return await self._client.request(
+            asking = self._client.request(
                 call.method, call.url, headers=call.headers, body=call.body, timeout=seconds, limit=ANSWER_BYTES
             )
+            return await counted(asking)
         except NotReached as error:
             raise CallFailed(str(error)) from error
         except Unavailable as error:

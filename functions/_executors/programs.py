@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Self, TypeVar
 from functions._core.executors.execute import Limits, ProgramOutputs, ProgramParameters
 from functions._core.masking import LEAST, Mask
 from functions._core.records.values import Model
-from functions._executors.artifacts import ArtifactsRefused, artifacts_in
+from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
+from functions._executors.file_store import StoredFile, StoreFailed
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -72,6 +73,8 @@ class ProgramEnd:
     value: bytes | None
     flooded: bool
     folder: Path
+    keep: Callable[[str], StoredFile] | None = None
+    """See `JobContext.keep`."""
 
 
 class Program(ProcessGroup):
@@ -84,6 +87,7 @@ class Program(ProcessGroup):
         super().__init__()
         mask = Mask(context.secrets)
         self.folder = folder
+        self._keep = context.keep
         self._write = context.write
         self._tails = {1: Tail(mask), 2: Tail(mask)}
         self._lines = {1: ProgressLines(context.progress), 2: ProgressLines(context.progress)}
@@ -110,6 +114,7 @@ class Program(ProcessGroup):
             value=None if self._tails[1].total > self.value_bytes else bytes(self._value),
             flooded=self._written > FLOOD_BYTES,
             folder=self.folder,
+            keep=self._keep,
         )
 
     @property
@@ -160,6 +165,7 @@ class ProgramExecutor(JobExecutor[PP]):
         except OSError as error:
             raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
         try:
+            await self._given(context, folder)
             await asyncio.to_thread(self.prepare, context, folder)
             spec = self.spec(context, folder)
             self._admit(spec, context)
@@ -186,7 +192,7 @@ class ProgramExecutor(JobExecutor[PP]):
         else:
             state = await asyncio.to_thread(self.judged, context, end)
         kept = isinstance(state, JobSucceeded) and bool(getattr(state.outputs, "artifacts", ()))
-        if not kept:
+        if not kept or end.keep is not None:
             await asyncio.to_thread(remove_folder, program.folder)
         return state
 
@@ -227,6 +233,18 @@ class ProgramExecutor(JobExecutor[PP]):
             text = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
             raise CallFailed(text, transient=False, kind="secret_in_arguments")
 
+    async def _given(self, context: JobContext[PP], folder: Path) -> None:
+        """Put the files into the folder that the plan names."""
+        try:
+            await asyncio.to_thread(put_files, context.parameters.files, folder, context.fetch)
+        except ArtifactsRefused as refusal:
+            raise CallFailed(str(refusal), transient=False, kind="files_refused") from refusal
+        except StoreFailed as error:
+            raise CallFailed(f"the files cannot be fetched: {error}", kind="no_files") from error
+        except OSError as error:
+            text = f"the files cannot be put into the folder: {error.strerror}"
+            raise CallFailed(text, transient=False, kind="no_files") from error
+
 
 async def started_program(
     kind: type[P], sandbox: Sandbox, spec: ProgramSpec, context: JobContext[Any], folder: Path
@@ -247,9 +265,11 @@ async def started_program(
 def outputs_of(end: ProgramEnd, patterns: Sequence[str], value: object = None) -> JobState:
     """Return the outputs of a program that has succeeded, or the failure to have made what was asked for."""
     try:
-        artifacts = artifacts_in(end.folder, patterns) if patterns else ()
+        artifacts = artifacts_in(end.folder, patterns, end.keep) if patterns else ()
     except (ArtifactsRefused, OSError) as error:
         return JobFailed("artifacts", str(error))
+    except StoreFailed as error:
+        return JobFailed("artifacts_not_kept", str(error))
     return JobSucceeded(
         ProgramOutputs(exit_code=end.exit_code, stdout=end.stdout, stderr=end.stderr, value=value, artifacts=artifacts)
     )

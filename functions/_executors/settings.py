@@ -81,6 +81,31 @@ class ExecutorSettings(BaseModel):
     service_accounts: tuple[str, ...] = Field(
         (), description="Service accounts that pods of `k8s_job` and `kubernetes` may have, with commas between"
     )
+    logs: str = Field(
+        "",
+        description="Where whole logs and artifacts of jobs are kept: a folder, or `s3://bucket/prefix`, which needs "
+        "boto3. Without it the end of a log is on its ticket, and artifacts stay in the folder of their job",
+    )
+    log_mb: int = Field(64, ge=1, le=10_240, description="Mebibytes of the log of one job that are kept there")
+    allow_simulation: bool = Field(
+        default=False,
+        description="Whether an executor whose tool or service is missing when the worker begins pretends to do its "
+        "tickets: the output says `simulated`, and no SLO counts it. Not for production",
+    )
+    metrics_token: str = Field(
+        "",
+        repr=False,
+        description="Bearer token that `GET /metrics` of the worker asks for; without it clients on this machine alone "
+        "may read them",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of `GET /metrics` of a worker that asks for its tickets; none without it",
+    )
+    otlp_endpoint: str = Field("", description="Base URL of a collector of OpenTelemetry, for a span of each job")
+    trace_file: Path | None = Field(None, description="File to which each span is written as a line of JSON")
     environment: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
     """All variables of the worker, for executors that have settings of their own."""
 

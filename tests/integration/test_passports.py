@@ -140,9 +140,8 @@ async def test_a_passport_is_checked_at_the_command_line_without_the_platform(tm
         platform.hire("w1", "--simulate", "1000", "--capability", "python")
         flow_id = await platform.submit(decision(task("a"), task("b", "a")))
         await platform.ended(flow_id)
-        here = {"FLOWC_URL": platform.url, "folder": tmp_path}
-        made = flowc("passport", flow_id, "--key", "key.pem", **here)
-        asked = flowc("verify", f"{flow_id}.passport.json", **here)
+        made = flowc("passport", flow_id, "--key", "key.pem", folder=tmp_path, FLOWC_URL=platform.url)
+        asked = flowc("verify", f"{flow_id}.passport.json", folder=tmp_path, FLOWC_URL=platform.url)
     assert (made.returncode, asked.returncode) == (0, 0), made.stderr + asked.stderr
     file = tmp_path / f"{flow_id}.passport.json"
     alone = flowc("verify", str(file), "--key", "key.pem", folder=tmp_path)
