@@ -219,7 +219,8 @@ class CiExecutor(JobExecutor[SP]):
             outputs, words = await self.results(context, run)
         except ReportsRefused as refused:
             if not run.hopeless:
-                return JobFailed("report", f"{refused} {run.url}"[:MESSAGE_CHARACTERS], retryable=False)
+                text = "; ".join(filter(None, (str(refused), run.url)))
+                return JobFailed("report", text[:MESSAGE_CHARACTERS], retryable=False)
             outputs, words = SuiteOutputs(url=run.url, conclusion=run.conclusion), str(refused)
         return judged(outputs, context.parameters.min_coverage, words)
 
@@ -305,8 +306,8 @@ def judged(outputs: SuiteOutputs, minimum: float | None, words: str = "") -> Job
         return JobFailed(kind, text[:MESSAGE_CHARACTERS])
     if minimum is not None and (outputs.coverage is None or outputs.coverage < minimum):
         said = "nobody knows how much" if outputs.coverage is None else f"{outputs.coverage:.2%}"
-        text = f"{said} is covered, {minimum:.2%} is asked for {outputs.url}"
-        return JobFailed("coverage", text.strip()[:MESSAGE_CHARACTERS], retryable=False)
+        text = "; ".join(filter(None, (f"{said} is covered, {minimum:.2%} is asked for", outputs.url)))
+        return JobFailed("coverage", text[:MESSAGE_CHARACTERS], retryable=False)
     return JobSucceeded(outputs)
 
 
