@@ -56,6 +56,9 @@ UNKNOWN_OUTCOME = "unknown_outcome"
 RUN = "run"
 """Of a handle: the run, where it is known when the handle is made."""
 
+AFTER = "after"
+"""Of a handle without: the run with the same key that has failed before."""
+
 
 class SeenRun(NamedTuple):
     """A run, as its server shows it."""
@@ -141,7 +144,7 @@ class CiExecutor(JobExecutor[SP]):
             if failure.kind == UNKNOWN_OUTCOME:
                 self._unsure.add(key)
             raise
-        return _handle(made or SeenRun(""), key, adopted=False)
+        return _handle(made or SeenRun(""), key, adopted=False, after=known)
 
     async def poll(self, context: JobContext[SP], handle: JobHandle) -> JobState:
         """Look at the run. A server that asks to be left alone is left alone."""
@@ -156,7 +159,7 @@ class CiExecutor(JobExecutor[SP]):
         """End the run, also one that is to be seen only in a moment."""
         run_id = self._run_of(handle)
         while run_id is None:
-            seen = await self.find(context, thorough=True)
+            seen = await self._begun(context, handle)
             if seen is not None:
                 run_id = seen.run_id
             elif context.seconds_left < PATIENCE[0]:
@@ -188,18 +191,23 @@ class CiExecutor(JobExecutor[SP]):
             raise CallFailed(text, transient=False, kind="secret_in_inputs")
 
     async def _found(self, context: JobContext[SP], pauses: Sequence[float]) -> SeenRun | None:
-        """Return the run with the key of the job, looking for it with patience."""
+        """Return the run with the key of the job, looking with patience for one that has not failed."""
         for pause in (*pauses, None):
             seen = await self.find(context, thorough=True)
-            if seen is not None or pause is None:
+            if pause is None or (seen is not None and not seen.hopeless):
                 return seen
             await asyncio.sleep(pause)
         return None
 
+    async def _begun(self, context: JobContext[SP], handle: JobHandle) -> SeenRun | None:
+        """Return the run that was begun for a handle; None while only one before it is to be seen."""
+        seen = await self.find(context, thorough=True)
+        return None if seen is None or seen.run_id == handle.data.get(AFTER) else seen
+
     async def _looked_at(self, context: JobContext[SP], handle: JobHandle) -> JobState:
         run_id = self._run_of(handle)
         if run_id is None:
-            seen = await self.find(context, thorough=True)
+            seen = await self._begun(context, handle)
             if seen is None:
                 return self._not_seen(handle)
         else:
@@ -219,7 +227,8 @@ class CiExecutor(JobExecutor[SP]):
             outputs, words = await self.results(context, run)
         except ReportsRefused as refused:
             if not run.hopeless:
-                return JobFailed("report", f"{refused} {run.url}"[:MESSAGE_CHARACTERS], retryable=False)
+                text = "; ".join(filter(None, (str(refused), run.url)))
+                return JobFailed("report", text[:MESSAGE_CHARACTERS], retryable=False)
             outputs, words = SuiteOutputs(url=run.url, conclusion=run.conclusion), str(refused)
         return judged(outputs, context.parameters.min_coverage, words)
 
@@ -305,8 +314,8 @@ def judged(outputs: SuiteOutputs, minimum: float | None, words: str = "") -> Job
         return JobFailed(kind, text[:MESSAGE_CHARACTERS])
     if minimum is not None and (outputs.coverage is None or outputs.coverage < minimum):
         said = "nobody knows how much" if outputs.coverage is None else f"{outputs.coverage:.2%}"
-        text = f"{said} is covered, {minimum:.2%} is asked for {outputs.url}"
-        return JobFailed("coverage", text.strip()[:MESSAGE_CHARACTERS], retryable=False)
+        text = "; ".join(filter(None, (f"{said} is covered, {minimum:.2%} is asked for", outputs.url)))
+        return JobFailed("coverage", text[:MESSAGE_CHARACTERS], retryable=False)
     return JobSucceeded(outputs)
 
 
@@ -328,6 +337,6 @@ def _may_have_begun(context: JobContext[Any]) -> bool:
     return not retries.isdecimal() or context.attempt > int(retries) + 1
 
 
-def _handle(run: SeenRun, key: str, *, adopted: bool) -> JobHandle:
-    known = {RUN: run.run_id} if run.run_id else {}
+def _handle(run: SeenRun, key: str, *, adopted: bool, after: SeenRun | None = None) -> JobHandle:
+    known = {RUN: run.run_id} if run.run_id else {AFTER: after.run_id} if after is not None else {}
     return JobHandle(job_id=run.run_id or key, url=run.url, adopted=adopted, data=known)
