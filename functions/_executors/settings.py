@@ -11,7 +11,7 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"applications", "commands", "images", "networks", "readable"})
+LISTS = frozenset({"applications", "commands", "images", "networks", "projects", "readable"})
 """Settings that are lists, with commas between."""
 
 
@@ -33,6 +33,11 @@ class ExecutorSettings(BaseModel):
     folder: Path = Field(Path(".flowc/work"), description="Where each job has a folder of its own for its files")
     readable: tuple[Path, ...] = Field(
         (), description="Folders that the sandbox shows, read-only, beside those of the system, with commas between"
+    )
+    projects: tuple[Path, ...] = Field(
+        (),
+        description="Folders below which `terraform` finds the configurations that plans may name, with commas "
+        "between. Who can write there has the credentials that the tool has. Without any, none",
     )
     program_network: bool = Field(
         default=False, description="Whether programs in the sandbox get the network when their plan asks for it"
