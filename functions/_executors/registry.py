@@ -18,6 +18,7 @@ OWN: Mapping[str, str] = {
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
     "argocd": "functions._executors.argocd:ArgocdExecutor",
+    "helm": "functions._executors.helm:HelmExecutor",
     "terraform": "functions._executors.terraform:TerraformExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""

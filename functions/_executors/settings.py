@@ -11,7 +11,7 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"applications", "commands", "images", "networks", "projects", "readable"})
+LISTS = frozenset({"applications", "charts", "commands", "images", "networks", "projects", "readable"})
 """Settings that are lists, with commas between."""
 
 
@@ -49,8 +49,14 @@ class ExecutorSettings(BaseModel):
     )
     applications: tuple[str, ...] = Field(
         (),
-        description="Applications that `argocd` may deploy, with commas between, as patterns such as `shop-*`, or "
-        "`NAMESPACE/NAME` for those outside of Argo CD's own namespace. Without any, none",
+        description="Applications that `argocd` may deploy, and releases of `helm`, with commas between, as patterns: "
+        "`shop-*` is an application in Argo CD's own namespace, `NAMESPACE/NAME` another one, or a release. Without "
+        "any, none",
+    )
+    charts: tuple[str, ...] = Field(
+        (),
+        description="Charts that `helm` may deploy, with commas between, as patterns such as "
+        "`oci://ghcr.io/acme/*` or `/srv/charts/*`. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),

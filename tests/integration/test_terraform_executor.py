@@ -194,7 +194,7 @@ class TestTerraform:
         async with StandIn() as platform, working(platform, JobsExecutor([TerraformExecutor(settings)])) as desk:
             variables = {"release": "s3cr3t-release"}
             parameters = {"provider": "terraform", "project": "shop", "variables": variables}
-            about = {"task_type": "DEPLOY", "secrets": ["/variables/release"]}
+            about: Output = {"task_type": "DEPLOY", "secrets": ["/variables/release"]}
             assert await desk.assign(parameters=parameters, **about) == 202
             [report] = await platform.reported("COMPLETED")
         assert "Plan: 2 to add, 0 to change, 0 to destroy" in report["log"]

@@ -37,8 +37,10 @@ def main(chdir: str, command: str, *argv: str) -> int:
 def state() -> Any:
     """Return the state that is stored."""
     file = state_file()
-    found = json.loads(file.read_text()) if file.exists() else {"serial": 0}
-    return {**found, "release": found.get("outputs", {}).get("release", {}).get("value")}
+    if not file.exists():
+        return {"serial": 0, "release": None}
+    found = json.loads(file.read_text())
+    return {"serial": found["serial"], "release": found["outputs"]["release"]["value"]}
 
 
 def state_file() -> Path:
