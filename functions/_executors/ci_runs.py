@@ -33,7 +33,7 @@ from functions._executors.port import (
 )
 from functions._executors.reports import ReportsRefused, SuiteReport
 from functions._executors.services import ServiceApi, json_of_reply
-from functions._executors.settings import ExecutorSettings
+from functions._executors.settings import PREFIX, ExecutorSettings
 
 SP = TypeVar("SP", bound=SuiteParameters)
 M = TypeVar("M", bound=Model)
@@ -173,11 +173,19 @@ class CiExecutor(JobExecutor[SP]):
         """Ask the server a harmless question, and say what may be used."""
         allowed = ", ".join(self._settings.repositories)
         repositories = ToolCheck("repositories", bool(allowed), f"WORKER_REPOSITORIES allows {allowed or 'none'}")
-        return await self.api.reached(self.reach, self.name), repositories
+        return await self.api.reached(self.reach, self.name), await self._credential(), repositories
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self.api.aclose()
+
+    async def _credential(self) -> ToolCheck:
+        variable = f"{PREFIX}{self.api.connection.name}_TOKEN"
+        try:
+            there = bool(await self.api.connection.credential())
+        except CallFailed as failure:
+            return ToolCheck("credential", False, str(failure))
+        return ToolCheck("credential", there, f"{variable} or {variable}_FILE is {'set' if there else 'not set'}")
 
     def _admit(self, context: JobContext[SP]) -> None:
         """Refuse what the worker's owner does not allow, and secrets: who may see a run can see what it was given."""
@@ -215,6 +223,8 @@ class CiExecutor(JobExecutor[SP]):
         if seen is None:
             self._forget(handle)
             return JobFailed("lost", "the run is not there any more")
+        if seen.url and handle.job_id not in self._runs:
+            context.log(f"the run: {seen.url}")
         self._runs[handle.job_id] = seen.run_id
         if not seen.ended:
             return JobRunning(seen.percent, seen.message, self._pause(handle))

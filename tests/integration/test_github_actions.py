@@ -52,10 +52,10 @@ class TestRun:
         async with StandIn() as platform, working(platform, jobs_for(github)) as desk:
             await desk.assign(parameters=given, task_type="TEST", ticket_id="t-1")
             await until(lambda: "COMPLETED" in platform.statuses, "the end")
-            output = platform.reports[-1].data["output"]
+            output, log = (platform.reports[-1].data[name] for name in ("output", "log"))
         [made] = github.runs.values()
         assert made.inputs == {"browser": "firefox", "flowc_key": "t-1-0"}
-        assert made.ref == "main"
+        assert (made.ref, log) == ("main", f"the run: {made.html_url}\nin_progress\n")
         job = output.pop("job")
         assert (job["executor"], job["id"], job["url"]) == ("github_actions", str(made.id), made.html_url)
         kept = [(one["name"], one["sha256"]) for one in output.pop("artifacts")]
@@ -358,7 +358,11 @@ class TestOwner:
         assert github.requests == []
 
     async def test_the_doctor_tries_the_token(self, github: GithubServer) -> None:
-        for token, repositories, ok in ((TOKEN, ["acme/*"], [True, True]), ("wrong", [], [False, False])):
+        for token, repositories, ok in (
+            (TOKEN, ["acme/*"], [True, True, True]),
+            ("wrong", [], [False, True, False]),
+            ("", ["acme/*"], [True, False, True]),
+        ):
             executor = GithubActionsExecutor(settings_for("GITHUB", github.url, token, repositories=repositories))
             assert [check.ok for check in await executor.check()] == ok
             await executor.aclose()
