@@ -170,7 +170,7 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
         parameters=parameters,
         ticket_id=assignment.ticket_id,
         attempt=assignment.attempt,
-        idempotency_key=f"{assignment.ticket_id}-{assignment.retry_count}",
+        idempotency_key=assignment.work_key,
         flow_id=assignment.flow_id,
         plan_id=assignment.plan_id,
         task_id=assignment.task_id,
