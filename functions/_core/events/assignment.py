@@ -52,7 +52,7 @@ class TaskAssignment(TransitionData):
     attempt: int
     """Number of the attempt; every report has to repeat it."""
     retry_count: int = 0
-    """How often the ticket was tried again after a failure or a timeout; attempts whose worker was lost do not count."""
+    """How often the ticket was tried again after a failure or a timeout: a worker that was lost does not count."""
     idempotency_key: str | None = None
     """The key by which outside work is begun once: the same for attempts whose worker was lost, another one after a
     failure, a timeout, a redrive and another plan."""
