@@ -12,7 +12,6 @@ from functions._adapters.stores import Stores
 from functions._core.ports import Broker, Clock, Ports, TelemetrySink, WorkerGateway
 from functions._core.records.change_set import ChangeSet
 from functions._engine.clock import SystemClock
-from functions._engine.jobs import RUN_EXECUTOR
 from functions._engine.jose import signing_keys
 from functions._engine.outbox_relay import OutboxRelay
 from functions._engine.platform import Platform
@@ -83,8 +82,6 @@ def compose(settings: Settings, host: Host) -> Composition:
         commits_singly=host.commits_singly,
         threads=True,
     )
-    if relay is None:
-        platform.companions.jobs.check(RUN_EXECUTOR)
     if settings.healing_url is not None:
         platform.companions.healing.helper = HttpBroker(client, str(settings.healing_url))
     if settings.probe_agents:

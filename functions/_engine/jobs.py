@@ -22,7 +22,7 @@ from functions._core.records.worker import OWN_WORKER, Answer
 from functions._engine.assignment_messages import AssignmentMessages
 from functions._engine.clock import fresh_id
 from functions._engine.dispatch import Dispatcher, DispatchResult, read
-from functions._engine.settings import Settings, SettingsError
+from functions._engine.settings import Settings
 from functions._observability.logs import log
 from functions._observability.metrics import Metrics
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # imported when there is something to do with jobs
     from functions._engine.wiring_jobs import OwnJobs, Parameters
 
 RUN_EXECUTOR = "run_executor"
-"""The function for jobs; a process that is its own broker does its work, too."""
+"""The function for jobs."""
 
 LOOK_SECONDS = 10.0
 """How often a process that is the platform's clock looks for jobs that nobody wants."""
@@ -98,14 +98,10 @@ class Jobs:
 
     def check(self, function: str) -> None:
         """Raise `SettingsError` in the function for jobs where the settings name an executor that it cannot have."""
-        if function != RUN_EXECUTOR or not self._settings.executors:
-            return
-        from functions._engine.wiring_jobs import own_executors
+        if function == RUN_EXECUTOR:
+            from functions._engine.wiring_jobs import check_executors
 
-        try:
-            own_executors(self._settings)
-        except ValueError as error:
-            raise SettingsError([f"FLOWC_EXECUTORS: {error}"]) from error
+            check_executors(self._settings)
 
     async def apply(self, event: CloudEvent) -> None:
         """Look at the jobs of the ticket of an event."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from functions._engine.settings import Settings
+from functions._engine.settings import Settings, SettingsError
 from functions._executors.own_jobs import OwnJobs
 from functions._executors.own_worker import OwnWorkerDoors, Parameters
 from functions._executors.port import JobExecutor, capabilities_of
@@ -11,7 +11,15 @@ from functions._executors.registry import UnknownExecutor, executors_named
 from functions._executors.settings import ExecutorSettings
 from functions.run_executor.function import run_executor
 
-__all__ = ["OwnJobs", "OwnWorkerDoors", "Parameters", "capabilities", "own_executors", "run_executor"]
+__all__ = [
+    "OwnJobs",
+    "OwnWorkerDoors",
+    "Parameters",
+    "capabilities",
+    "check_executors",
+    "own_executors",
+    "run_executor",
+]
 
 
 def own_executors(settings: Settings) -> Sequence[JobExecutor[Any]]:
@@ -27,6 +35,14 @@ def own_executors(settings: Settings) -> Sequence[JobExecutor[Any]]:
             text = f"the jobs of {one.name} end with the process that begins them, so a worker has to do them"
             raise UnknownExecutor(f"{text}: flowc worker --executor {one.name}")
     return found
+
+
+def check_executors(settings: Settings) -> None:
+    """Raise `SettingsError` where the settings name an executor that the platform cannot have."""
+    try:
+        own_executors(settings)
+    except ValueError as error:
+        raise SettingsError([f"FLOWC_EXECUTORS: {error}"]) from error
 
 
 def capabilities(executors: Sequence[JobExecutor[Any]]) -> Sequence[str]:
