@@ -13,11 +13,12 @@ from functions._core.engine import ReportResult
 from functions._core.errors import FlowcError
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.jobs import JOB_DUE, JOB_LEAKED, JobDue
+from functions._core.events.reports import Report
 from functions._core.ports import Ports
 from functions._core.records.attempts import of_attempt
 from functions._core.records.change_set import Delivery
 from functions._core.records.models import Ticket
-from functions._core.records.values import SecurityLevel
+from functions._core.records.values import ReportStatus, SecurityLevel
 from functions._core.records.worker import OWN_WORKER, Answer
 from functions._engine.assignment_messages import AssignmentMessages
 from functions._engine.clock import fresh_id
@@ -37,6 +38,10 @@ LOOK_SECONDS = 10.0
 """How often a process that is the platform's clock looks for jobs that nobody wants."""
 
 ACCEPTED = Answer(202, "the platform's own")
+
+
+Hear = Callable[[CloudEvent, Report], Awaitable[ReportResult]]
+"""Takes a report in."""
 
 
 class JobDoors(NamedTuple):
@@ -180,6 +185,28 @@ class Jobs:
         if self._dispatcher.wants(JOB_LEAKED):
             flow = await self._ports.store.flow(job.flow_id)
             await self._doors.send((leaked_event(job, self._ports.clock.now(), flow),))
+
+    async def heard(self, hear: Hear, event: CloudEvent, report: Report) -> ReportResult:
+        """Hear a report; take note of the job that its worker has, and that it has ended it."""
+        if report.job is None:
+            return await hear(event, report)
+        from functions._core.jobs.reported import job_begun, job_over
+
+        now, flow_id = self._ports.clock.now(), event.extensions["partitionkey"]
+        begins = report.status is ReportStatus.RUNNING and not report.job.ended
+        if begins:
+            await self._noted(job_begun(self._ports, flow_id, report, now))
+        answer = await hear(event, report)
+        if not begins:
+            await self._noted(job_over(self._ports, flow_id, report, now))
+        return answer
+
+    async def _noted(self, noting: Awaitable[None]) -> None:
+        """Take note of a job; a report is heard without that, too."""
+        try:
+            await noting
+        except FlowcError as error:
+            log.warning("job.not_noted", error=str(error))
 
     def _own(self) -> "OwnJobs":
         if self._jobs is None:

@@ -34,7 +34,7 @@ from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.companions import Companions, Doors
-from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
+from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of, read
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.given_commands import HealingDoors
 from functions._engine.guards import gated
@@ -233,7 +233,7 @@ class Platform:
 
     async def report(self, event: CloudEvent, report: Report | None = None) -> ReportResult:
         """See `Engine.report`."""
-        return await self._intake.hear(event, report)
+        return await self.companions.jobs.heard(self._intake.hear, event, report or read(Report, event))
 
     async def take_event(self, event: CloudEvent) -> EventTaken:
         """See `Engine.take_event`."""

@@ -34,7 +34,7 @@ from functions._core.ports import Ports
 from functions._core.records.attempts import of_attempt
 from functions._core.records.json_text import json_size
 from functions._core.records.models import HELD_TICKETS, Ticket
-from functions._core.records.values import add_time
+from functions._core.records.values import TicketStatus, add_time
 from functions._core.records.worker import OWN_WORKER
 from functions._executors.own_worker import Lines, OwnWorkerDoors
 from functions._executors.port import (
@@ -255,10 +255,13 @@ class OwnJobs:
         if record.status is JobStatus.LEAKED or _held(record, now):
             return
         if record.worker_id != OWN_WORKER:
-            if record.unwanted_at is None:
+            if ticket is not None and (ticket.status, ticket.attempt) == (TicketStatus.COMPLETED, record.attempt):
+                await forget_job(self._entries, record, version)  # its last word has overtaken the first
+            elif record.unwanted_at is None:
                 await self._kept(record.but(unwanted_at=now), version)
             elif now >= add_time(record.unwanted_at, GRACE):
-                await self._leak(record, version, f"worker {record.worker_id} has not said that it has ended it")
+                why = record.why or f"worker {record.worker_id} has not said that it has ended it"
+                await self._leak(record, version, why)
         elif record.job_id is not None:
             await self._cancel(record, version, ticket, now)
         elif record.held_until is not None:

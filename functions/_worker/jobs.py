@@ -1,6 +1,7 @@
 """Tickets as jobs of executors: chosen by the parameters, started once, followed to their end, cancelled if need be."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -36,6 +37,9 @@ SHORTEST_PAUSE = 0.05
 
 CANCEL_SECONDS = 8.0
 """How long it may take to cancel a job, or to learn that one was started meanwhile; a worker that stops waits 10 s."""
+
+WEB = re.compile(r"https?://\S{1,2000}$")
+"""An address that the platform takes as that of a job."""
 
 T = TypeVar("T")
 
@@ -108,7 +112,7 @@ class JobsExecutor:
 
     async def _followed(self, job: _Job) -> JobSucceeded | JobFailed:
         """Look at the job until it has ended; a service that is away for long is asked again and again."""
-        said = ""
+        said, named = "", False
         while True:
             begun = monotonic()
             try:
@@ -120,7 +124,11 @@ class JobsExecutor:
                 await asyncio.sleep(self._pauses[-1])
                 continue
             if isinstance(state, JobSucceeded | JobFailed):
+                _told(job, ended=True)
                 return state
+            if not named and getattr(job.executor, "detached", False):
+                _name(job)
+            named = True
             job.context.progress(state.percent, state.message if state.message != said else "")
             said = state.message
             least = SHORTEST_PAUSE - (monotonic() - begun)
@@ -153,6 +161,7 @@ class JobsExecutor:
         elif not cancelling.cancelled() and (error := cancelling.exception()) is not None:
             log.error("job.leaked", **about, reason=type(error).__name__)
         else:
+            _told(job, ended=True)
             log.info("job.cancelled", **about)
 
 
@@ -193,6 +202,21 @@ def _teller(task: TaskContext) -> Callable[[float | None, str], None]:
             task.log(message)
 
     return tell
+
+
+def _name(job: _Job) -> None:
+    """Let the platform know of a job that goes on without this worker."""
+    task = CONTEXT.get()
+    if task is not None and task.job is None:
+        about = {"executor": job.executor.name, "job_id": job.handle.job_id[:512], "ended": False}
+        task.name_job(about | ({"url": job.handle.url} if WEB.match(job.handle.url) else {}))
+
+
+def _told(job: _Job, *, ended: bool) -> None:
+    """Let the last word on a job that the platform knows of say whether it is over."""
+    task = CONTEXT.get()
+    if task is not None and task.job is not None and task.job["job_id"] == job.handle.job_id[:512]:
+        task.job = {**task.job, "ended": ended}
 
 
 def _named(job: _Job) -> JsonObject:
