@@ -212,8 +212,10 @@ class Jobs:
         if self._jobs is None:
             from functions._engine.wiring_jobs import OwnJobs, own_executors
 
-            executors, look = own_executors(self._settings), self._settings.job_look
-            self._jobs = OwnJobs(executors, self._ports, self, look)
+            chosen = self._settings
+            alone = self.alone and chosen.database_url is None and chosen.table is None
+            since = self._dispatcher.up_since if alone else None
+            self._jobs = OwnJobs(own_executors(chosen), self._ports, self, chosen.job_look, since)
         return self._jobs
 
     async def _present(self) -> None:

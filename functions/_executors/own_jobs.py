@@ -10,10 +10,10 @@ is said by the same reports as those of any worker; their answers say whether an
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from functions._core.decision.secret_references import values_at
 from functions._core.errors import Conflict, Rejected, Unavailable, Undeliverable, Unreadable
@@ -36,7 +36,7 @@ from functions._core.records.json_text import json_size
 from functions._core.records.models import HELD_TICKETS, Ticket
 from functions._core.records.values import TicketStatus, add_time
 from functions._core.records.worker import OWN_WORKER
-from functions._executors.own_worker import Lines, OwnWorkerDoors
+from functions._executors.own_worker import Lines, OwnWorkerDoors, called
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -49,8 +49,6 @@ from functions._executors.port import (
     json_of,
 )
 from functions._observability.logs import log
-
-T = TypeVar("T")
 
 SECONDS = 20.0
 """How long one look may take, with all of its calls: less than an invocation may."""
@@ -100,9 +98,18 @@ class OwnJobs:
     """Does the jobs of the platform's own worker, as one process does."""
 
     def __init__(
-        self, executors: Sequence[JobExecutor[Any]], ports: Ports, doors: OwnWorkerDoors, look: timedelta
+        self,
+        executors: Sequence[JobExecutor[Any]],
+        ports: Ports,
+        doors: OwnWorkerDoors,
+        look: timedelta,
+        alone_since: datetime | None = None,
     ) -> None:
-        """Take executors whose jobs are `detached`; a job is looked at after `look` at the soonest."""
+        """Take executors whose jobs are `detached`; a job is looked at after `look` at the soonest.
+
+        A process that is the only one, `alone_since` then, waits for no process before it.
+        """
+        self._nobodys_until = None if alone_since is None else add_time(alone_since, LEASE)
         self._executors = {executor.name: executor for executor in executors}
         self._ports, self._entries, self._doors, self._look = ports, ports.key_values, doors, look
 
@@ -142,7 +149,7 @@ class OwnJobs:
         """Begin the job of an attempt, or look at it, unless another process does, or it is too early."""
         now = self._ports.clock.now()
         known, version = await job_of(self._entries, ticket.flow_id, ticket.work_key)
-        if known is not None and (_held(known, now) or (known.attempt == ticket.attempt and now < known.look_at)):
+        if known is not None and (self._held(known, now) or (known.attempt == ticket.attempt and now < known.look_at)):
             return
         if ticket.acknowledged_at is None and not await self._doors.accepted(ticket):
             return
@@ -168,7 +175,7 @@ class OwnJobs:
             if cut_off and not job.ticket.idempotent:
                 text = "it was cut off while the job was begun, and the task must not be begun twice"
                 raise CallFailed(text, transient=False, kind="unknown_outcome")
-            handle = await _called(lambda: job.executor.start(job.context))
+            handle = await called(lambda: job.executor.start(job.context))
             if json_size(handle.data) > HANDLE_BYTES:
                 await job.executor.cancel(job.context, handle)
                 raise CallFailed(f"its handle has more than {HANDLE_BYTES} bytes", transient=False, kind="bad_handle")
@@ -177,7 +184,7 @@ class OwnJobs:
             about = {"executor": job.executor.name, "job_id": handle.job_id, "adopted": handle.adopted}
             log.info("job.started", ticket_id=job.ticket.ticket_id, attempt=job.ticket.attempt, **about)
         try:
-            return job, await _called(lambda: job.executor.poll(job.context, job.handle))
+            return job, await called(lambda: job.executor.poll(job.context, job.handle))
         except CallFailed as failure:
             return job, failure
 
@@ -252,7 +259,7 @@ class OwnJobs:
     async def _unwanted(self, record: JobRecord, version: int, ticket: Ticket | None) -> None:
         """End a job that nobody wants; of another worker's, wait for its word first. One that is not ended is named."""
         now = self._ports.clock.now()
-        if record.status is JobStatus.LEAKED or _held(record, now):
+        if record.status is JobStatus.LEAKED or self._held(record, now):
             return
         if record.worker_id != OWN_WORKER:
             if ticket is not None and (ticket.status, ticket.attempt) == (TicketStatus.COMPLETED, record.attempt):
@@ -277,7 +284,7 @@ class OwnJobs:
             version = await self._hold(record, version, now)
             async with asyncio.timeout(SECONDS):
                 job = await self._prepared(record, version, ticket)
-                await _called(lambda: job.executor.cancel(job.context, job.handle))
+                await called(lambda: job.executor.cancel(job.context, job.handle))
         except Conflict:
             return
         except (CallFailed, TimeoutError) as error:
@@ -302,6 +309,11 @@ class OwnJobs:
         except Conflict:  # another process was faster
             return False
         return True
+
+    def _held(self, record: JobRecord, now: datetime) -> bool:
+        """Whether another process works on a job."""
+        until, before = record.held_until, self._nobodys_until
+        return until is not None and now < until and (before is None or until > before)
 
     async def _hold(self, record: JobRecord, version: int, now: datetime) -> int:
         """Take a job for a while; raise `Conflict` when another process has it."""
@@ -358,17 +370,6 @@ class OwnJobs:
         )
 
 
-async def _called(call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call of an executor; whatever is wrong with it is the call's failure, not the platform's."""
-    try:
-        return await call()
-    except (CallFailed, TimeoutError):
-        raise
-    except Exception as error:
-        log.exception("job.call_broken")
-        raise CallFailed(str(error), transient=False, kind=type(error).__name__) from error
-
-
 def _new(ticket: Ticket, now: datetime) -> JobRecord:
     provider = ticket.parameters.get("provider")
     return JobRecord(
@@ -382,10 +383,6 @@ def _new(ticket: Ticket, now: datetime) -> JobRecord:
         begun_at=now,
         look_at=now,
     )
-
-
-def _held(record: JobRecord, now: datetime) -> bool:
-    return record.held_until is not None and now < record.held_until
 
 
 def _log_of(text: str) -> dict[str, str]:

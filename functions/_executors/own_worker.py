@@ -1,12 +1,16 @@
 """What the platform's own worker has to do with the platform, and what it keeps of what its executors write."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from functions._core.jobs.records import LOG_BYTES, JobRecord
 from functions._core.masking import Mask
 from functions._core.records.models import Ticket
 from functions._core.records.values import JsonObject
+from functions._executors.port import CallFailed
+from functions._observability.logs import log
+
+T = TypeVar("T")
 
 
 class Parameters(NamedTuple):
@@ -46,3 +50,14 @@ class Lines:
     def text(self) -> str:
         """The end of it."""
         return self._mask.data(bytes(self._data))[-LOG_BYTES:].decode(errors="replace").replace("\0", "?")
+
+
+async def called(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call of an executor; whatever is wrong with it is the call's failure, not the platform's."""
+    try:
+        return await call()
+    except (CallFailed, TimeoutError):
+        raise
+    except Exception as error:
+        log.exception("job.call_broken")
+        raise CallFailed(str(error), transient=False, kind=type(error).__name__) from error

@@ -25,8 +25,9 @@ from functions._core.records.worker import OWN_WORKER
 from functions._engine.settings import Settings, SettingsError
 from functions._hosts.one_machine.process import running
 from tests.support.job_service import JobService, job_parameters
-from tests.support.loopback import Answer, until
+from tests.support.loopback import Answer, Request, until
 from tests.support.ordering import SAID
+from tests.support.processes import platform_process
 from tests.support.world import LocalWorld, decision, running_world, task
 from tests.support.world import until as eventually
 
@@ -196,6 +197,64 @@ class TestEnds:
 
 async def forgotten(world: LocalWorld) -> bool | None:
     return await records(world.ports) == [] or None
+
+
+class TestKill:
+    async def test_the_platform_is_killed_at_every_moment_of_a_job_and_it_is_begun_once(
+        self, tmp_path: Path, service: JobService
+    ) -> None:
+        service.looks = None
+        plan = decision(task("a", parameters=job_parameters(service.url), required_capabilities=[]))
+        chosen = {"executors": "http", "executor_look_seconds": 0.2}
+        platform = platform_process(tmp_path, **chosen)
+        platform.environment |= LOOPBACK
+        held, answer = asyncio.Event(), service.answer
+
+        async def begun_and_silent(request: Request) -> Answer:
+            answered = await answer(request)  # the job is there, and nobody hears of it
+            await held.wait()
+            return answered
+
+        async def killed() -> None:
+            platform.kill()
+            platform.start()
+            await platform.ready()
+
+        try:
+            platform.start()
+            await platform.ready()
+            service.answer = begun_and_silent
+            flow_id = await platform.submit(plan)
+            await until(lambda: service.jobs, "the job")
+            platform.kill()
+            service.answer = answer
+            held.set()
+            platform.start()
+            await platform.ready()
+            await looked_at(service)
+            for _ in range(2):
+                await killed()
+                await looked_at(service, service.jobs["job-1"].seen + 1)
+            assert list(service.jobs) == ["job-1"]
+            assert {request.headers["idempotency-key"] for request in service.requests} == {service.jobs["job-1"].key}
+            platform.kill()
+            service.looks = 1
+            platform.start()
+            await platform.ready()
+            flow = await platform.ended(flow_id)
+            assert flow["status"] == "COMPLETED", flow["reasons"]
+            service.looks = None
+            again = await platform.submit({**plan, "decision_id": "another"})
+            await until(lambda: "job-2" in service.jobs, "the second job")
+            status, body = await platform.call(
+                "POST", f"/api/v1/flows/{again}/cancel", {"requested_by": "ada", "reason": "enough"}
+            )
+            assert status < 300, body
+            await killed()
+            await until(lambda: service.jobs["job-2"].status == "cancelled", "the end of the second job")
+            assert [job.status for job in service.jobs.values()] == ["done", "cancelled"]
+        finally:
+            platform.kill()
 
 
 class TestFaults:
