@@ -207,7 +207,7 @@ class TestKill:
         plan = decision(task("a", parameters=job_parameters(service.url), required_capabilities=[]))
         chosen = {"executors": "http", "executor_look_seconds": 0.2}
         platform = platform_process(tmp_path, **chosen)
-        platform.environment |= LOOPBACK
+        platform.environment = {**platform.environment, **LOOPBACK}
         held, answer = asyncio.Event(), service.answer
 
         async def begun_and_silent(request: Request) -> Answer:
