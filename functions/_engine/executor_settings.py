@@ -17,7 +17,7 @@ class OwnWorkerSettings(HealingSettings):
         description="Executors by which the platform does tickets itself, without a worker, with commas between, such "
         "as `http,function`: those whose jobs live elsewhere. They have the variables of a worker's, `WORKER_…`",
     )
-    executor_slots: int = Field(100, ge=1, le=10_000, description="Tickets that it does so at once")
+    executor_slots: int = Field(100, ge=1, le=1_000, description="Tickets that it does so at once")
     executor_clearance: SecurityLevel = Field(
         SecurityLevel.INTERNAL, description="The highest security level of the tickets that it does so"
     )

@@ -57,6 +57,14 @@ async def test_a_question_that_makes_no_sense_is_refused(api: Api, query: str) -
     assert (await api.client.get(f"/api/v1/jobs?{query}")).status_code == 422
 
 
+async def test_nobody_sends_the_event_that_looks_at_jobs(api: Api) -> None:
+    data = {"flow_id": "f-1", "ticket_id": "t-a", "attempt": 1}
+    event = {"specversion": "1.0", "id": "1", "source": "/me", "type": "io.neuralhive.job.due.v1", "data": data}
+    answer = await api.client.post("/", json=event, headers={"content-type": "application/cloudevents+json"})
+    assert answer.status_code == 403
+    assert await api.get("/api/v1/jobs?flow_id=f-1&ticket_id=t-a") != {"items": [], "cursor": None}
+
+
 async def test_the_command_line_names_jobs_that_nobody_could_end(api: Api) -> None:
     async def answered(request: Request) -> Answer:
         reply = await api.client.get(request.path, params=request.query)

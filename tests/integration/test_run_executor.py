@@ -23,6 +23,7 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.records.worker import OWN_WORKER
 from functions._engine.settings import Settings, SettingsError
+from functions._executors.http import HttpExecutor
 from functions._hosts.one_machine.process import running
 from tests.support.job_service import JobService, job_parameters
 from tests.support.loopback import Answer, Request, until
@@ -278,6 +279,46 @@ class TestFaults:
             ticket = (await world.tickets(flow_id))["a"]
         assert (flow.outcome, ticket.reason and ticket.reason.code) == ("FAILED", "unexpected_status")
         assert len(requests(service, "POST")) == 4
+
+    async def test_a_task_that_must_not_be_begun_twice_fails_when_its_beginning_was_cut_off(
+        self, tmp_path: Path, service: JobService
+    ) -> None:
+        stores = MemoryStore().stores
+        answer, held = service.answer, asyncio.Event()
+
+        async def silent(request: Request) -> Answer:
+            answered = await answer(request)
+            await held.wait()
+            return answered
+
+        service.answer = silent
+        limits = {"grace": timedelta(0)}
+        async with own_world(tmp_path / "a", stores=stores) as world:
+            flow_id = await submitted(world, job_parameters(service.url), idempotent=False)
+            await until(lambda: service.jobs, "the job")
+        service.answer = answer
+        held.set()
+        async with own_world(tmp_path / "b", stores=stores, limits=limits) as world:
+            flow = await world.ended(flow_id)
+            ticket = (await world.tickets(flow_id))["a"]
+            assert (flow.outcome, ticket.reason and ticket.reason.code) == ("FAILED", "unknown_outcome")
+            [job] = await records(world.ports)
+            assert (job.status, job.key) == (JobStatus.LEAKED, service.jobs["job-1"].key)
+        assert len(service.jobs) == 1
+
+    async def test_an_executor_that_breaks_fails_its_ticket_and_nothing_else(
+        self, tmp_path: Path, service: JobService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def broken(*_arguments: object) -> None:
+            raise KeyError("no such thing")
+
+        monkeypatch.setattr(HttpExecutor, "poll", broken)
+        async with own_world(tmp_path) as world:
+            flow_id = await submitted(world, job_parameters(service.url))
+            flow = await world.ended(flow_id)
+            ticket = (await world.tickets(flow_id))["a"]
+            assert (flow.outcome, ticket.reason and ticket.reason.code) == ("FAILED", "KeyError")
+            await until(lambda: service.jobs["job-1"].status == "cancelled", "the end of the job")
 
     async def test_a_job_that_cannot_be_cancelled_is_named(self, tmp_path: Path, service: JobService) -> None:
         service.looks = None
