@@ -249,6 +249,8 @@ def test_a_stream_is_masked_wherever_it_is_cut() -> None:
         stream = MaskedStream(mask)
         pieces = [text[at : at + size].encode() for at in range(0, len(text), size)]
         assert b"".join([*map(stream.add, pieces), stream.end()]) == b"a***b***hunte"
+    stream = MaskedStream(mask)
+    assert [stream.add(b"said hunter"), stream.add(b" once\n"), stream.end()] == [b"said ", b"hunter once\n", b""]
 
 
 async def test_the_log_of_a_ticket_shows_what_is_written_while_it_runs(
