@@ -334,9 +334,10 @@ class TestLinks:
 
         def juggle() -> None:
             while not stop.is_set():
-                for make in (lambda p: p.symlink_to(far / "x"), lambda p: p.write_text("own")):
-                    make(work / "new")
-                    (work / "new").rename(work / "x")
+                (work / "new").symlink_to(far / "x")
+                (work / "new").rename(work / "x")
+                (work / "new").write_text("own")
+                (work / "new").rename(work / "x")
                 (work / "d").rename(work / "e")
                 (work / "d").symlink_to(far)
                 (work / "d").unlink()
