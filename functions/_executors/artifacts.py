@@ -40,7 +40,7 @@ def artifacts_in(
     found: dict[str, Artifact] = {}
     missing = set(patterns)
     left = MOST_BYTES
-    for name, descriptor, size in _files(folder, patterns):
+    for name, descriptor, size in files_in(folder, patterns):
         try:
             missing -= {pattern for pattern in patterns if fitting(pattern).fullmatch(name)}
             left -= size
@@ -78,7 +78,7 @@ def put_files(files: Mapping[str, KeptFile], folder: Path, fetch: Callable[[str]
             raise ArtifactsRefused(f"the file for {name} is not the one that was named: it has another size or hash")
 
 
-def _files(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+def files_in(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     """Yield name, descriptor, which the caller closes, and size of each plain file that fits a pattern."""
     looked_at = 0
     for path, folders, names, parent in os.fwalk(folder, follow_symlinks=False):

@@ -15,8 +15,20 @@ OWN: Mapping[str, str] = {
     "command": "functions._executors.command:CommandExecutor",
     "python": "functions._executors.python:PythonExecutor",
     "container": "functions._executors.container:ContainerExecutor",
+    "kubernetes": "functions._executors.kubernetes:KubernetesExecutor",
+    "flux": "functions._executors.flux:FluxExecutor",
+    "k8s_job": "functions._executors.k8s_job:K8sJobExecutor",
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
+    "scan": "functions._executors.scan:ScanExecutor",
+    "github_actions": "functions._executors.github_actions:GithubActionsExecutor",
+    "gitlab_ci": "functions._executors.gitlab_ci:GitlabCiExecutor",
+    "jenkins": "functions._executors.jenkins:JenkinsExecutor",
+    "pytest": "functions._executors.local_tests:PytestExecutor",
+    "test_command": "functions._executors.local_tests:SuiteCommandExecutor",
+    "argocd": "functions._executors.argocd:ArgocdExecutor",
+    "helm": "functions._executors.helm:HelmExecutor",
+    "terraform": "functions._executors.terraform:TerraformExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

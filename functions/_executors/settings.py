@@ -3,16 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
-
-LISTS = frozenset({"commands", "images", "networks", "readable"})
-"""Settings that are lists, with commas between."""
 
 
 class ExecutorSettings(BaseModel):
@@ -34,17 +31,66 @@ class ExecutorSettings(BaseModel):
     readable: tuple[Path, ...] = Field(
         (), description="Folders that the sandbox shows, read-only, beside those of the system, with commas between"
     )
+    projects: tuple[Path, ...] = Field(
+        (),
+        description="Folders below which `terraform` finds the configurations that plans may name, with commas "
+        "between. Who can write there has the credentials that the tool has. Without any, none",
+    )
     program_network: bool = Field(
         default=False, description="Whether programs in the sandbox get the network when their plan asks for it"
     )
     images: tuple[str, ...] = Field(
         (),
-        description="Images that `container` may run, with commas between, as patterns such as `ghcr.io/acme/*`: `*` "
-        "stands for anything without `/`. Without any, none",
+        description="Images that `container`, `k8s_job` and `kubernetes` may run, with commas between, as patterns "
+        "such as `ghcr.io/acme/*`: `*` stands for anything without `/`. Without any, none",
+    )
+    applications: tuple[str, ...] = Field(
+        (),
+        description="Applications that `argocd` may deploy, and releases of `helm`, with commas between, as patterns: "
+        "`shop-*` is an application in Argo CD's own namespace, `NAMESPACE/NAME` another one, or a release. Without "
+        "any, none",
+    )
+    charts: tuple[str, ...] = Field(
+        (),
+        description="Charts that `helm` may deploy, with commas between, as patterns such as "
+        "`oci://ghcr.io/acme/*` or `/srv/charts/*`. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),
         description="Where `http` and `function` may call: loopback, private, public, with commas between",
+    )
+    repositories: tuple[str, ...] = Field(
+        (),
+        description="Repositories, projects and jobs that executors may use, with commas between, as patterns such as "
+        "`acme/*`: `*` stands for anything without `/`, `**` for anything. Without any, none",
+    )
+    poll_seconds: float = Field(
+        10.0,
+        ge=0.05,
+        le=60,
+        description="Seconds between the first two looks at a run of a CI server; the pause grows to three times that",
+    )
+    namespaces: tuple[str, ...] = Field(
+        (),
+        description="Namespaces of the Kubernetes cluster in which `k8s_job`, `kubernetes` and `flux` do anything, "
+        "with commas between, as patterns such as `team-*`. Without any, none",
+    )
+    kinds: tuple[str, ...] = Field(
+        (
+            "Deployment",
+            "StatefulSet",
+            "DaemonSet",
+            "Service",
+            "ConfigMap",
+            "HorizontalPodAutoscaler",
+            "PodDisruptionBudget",
+            "Ingress",
+        ),
+        description="Kinds of objects that `kubernetes` applies, with commas between; those of other groups as "
+        "`Certificate.cert-manager.io`",
+    )
+    service_accounts: tuple[str, ...] = Field(
+        (), description="Service accounts that pods of `k8s_job` and `kubernetes` may have, with commas between"
     )
     logs: str = Field(
         "",
@@ -82,9 +128,14 @@ class ExecutorSettings(BaseModel):
         for name in cls.model_fields.keys() - {"environment"}:
             text = given.get(f"{PREFIX}{name.upper()}", "").strip()
             if text:
-                values[name] = tuple(filter(None, map(str.strip, text.split(",")))) if name in LISTS else text
+                values[name] = tuple(filter(None, map(str.strip, text.split(",")))) if _is_list(name) else text
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             faults = (f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
             raise ValueError("; ".join(faults)) from None
+
+
+def _is_list(name: str) -> bool:
+    """Whether a setting has commas between its values."""
+    return get_origin(ExecutorSettings.model_fields[name].annotation) in {tuple, frozenset}

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from functions._core.decision.model import Compensation
 from functions._core.events.data import FlowConsolidated, TransitionData
-from functions._core.planning.compensation import TIMEOUT_MS
+from functions._core.planning.tickets import UNDO_MS
 from functions._core.records.record import Record
 from functions._core.records.set_aside import RAW, UnreadableRecord
 from functions._core.records.values import Model
@@ -84,7 +84,7 @@ def test_a_field_without_a_sentence_is_named() -> None:
 
 
 def test_a_number_in_a_sentence_is_that_of_the_code() -> None:
-    assert f"; {TIMEOUT_MS} without it." in phrase(Compensation, "timeout_ms")
+    assert f"; {UNDO_MS} without it." in phrase(Compensation, "timeout_ms")
     assert f"{RAW:,} characters" in phrase(UnreadableRecord, "raw")
 
 

@@ -134,7 +134,7 @@ def test_the_doctor_names_executors_and_refuses_what_is_none(brought: Path) -> N
     assert brought.exists()
     assert doctor("executor", "rows")[0] == 0
     for arguments, words in (
-        (("executor",), "command, container, function, http, python, rows"),
+        (("executor",), ", ".join(sorted([*OWN, "rows"]))),
         (("executor", "x"), "there is no executor"),
         (("sla", "http"), "only an executor has a name"),
     ):

@@ -6,10 +6,12 @@ meaning for the word. Models are imported when a plan names one: most plans name
 """
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from itertools import islice
 from typing import NamedTuple
 
 from functions._core.decision.control_checks import Scope
+from functions._core.executors import deploy
 from functions._core.executors.parameters import ExecutorParameters, parameter_faults
 from functions._core.records.models import Reason
 from functions._core.records.values import JsonObject, TaskType
@@ -25,27 +27,42 @@ class ExecutorEntry(NamedTuple):
     """The kind of work, in lower case: a worker that has the executor offers it as a capability."""
     task_types: frozenset[TaskType]
     """The types of the tasks that it does."""
+    module: str
+    """The module beside this one that has the model of its parameters (`MODELS`)."""
 
 
 WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType.COMPENSATE})
 """The types of tasks that are done by whatever runs."""
 
+TESTS = frozenset({TaskType.TEST})
+
 EXECUTORS: Mapping[str, ExecutorEntry] = {
-    "command": ExecutorEntry("execute", WORK),
-    "python": ExecutorEntry("execute", WORK),
-    "http": ExecutorEntry("execute", WORK),
-    "container": ExecutorEntry("execute", WORK),
-    "function": ExecutorEntry("execute", WORK),
+    "command": ExecutorEntry("execute", WORK, "execute"),
+    "python": ExecutorEntry("execute", WORK, "execute"),
+    "http": ExecutorEntry("execute", WORK, "execute"),
+    "container": ExecutorEntry("execute", WORK, "container"),
+    "k8s_job": ExecutorEntry("execute", WORK, "cluster"),
+    "function": ExecutorEntry("execute", WORK, "execute"),
+    "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE}), "scan"),
+    "github_actions": ExecutorEntry("test", TESTS, "testing"),
+    "gitlab_ci": ExecutorEntry("test", TESTS, "testing"),
+    "jenkins": ExecutorEntry("test", TESTS, "testing"),
+    "pytest": ExecutorEntry("test", TESTS, "testing"),
+    "test_command": ExecutorEntry("test", TESTS, "testing"),
+    "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
+    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
+    "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "argocd"),
+    "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "helm"),
+    "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "terraform"),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
 
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
-    # A family's models are imported with the first plan that names one of them.
-    from functions._core.executors import container, execute  # noqa: PLC0415
-
-    return {**execute.MODELS, **container.MODELS}[name]
+    module = import_module(f"{__package__}.{EXECUTORS[name].module}")
+    model: type[ExecutorParameters] = module.MODELS[name]
+    return model
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
@@ -64,6 +81,14 @@ def capabilities_for(task_type: TaskType, parameters: JsonObject) -> tuple[str, 
     """Return what a task asks of its worker by the executor that it names."""
     name = executor_of(task_type, parameters)
     return () if name is None else (capability_of(name),)
+
+
+def compensation_for(task_type: TaskType, task_id: str, parameters: JsonObject) -> JsonObject | None:
+    """Return the parameters of the compensation that a task has by its executor; None for none."""
+    name = executor_of(task_type, parameters)
+    if name is None or EXECUTORS[name].family != deploy.FAMILY:
+        return None
+    return deploy.undoing(model_of(name), task_id, parameters)
 
 
 def executor_errors(scope: Scope) -> Iterator[Reason]:

@@ -8,10 +8,12 @@ from typing import Any
 from functions._core.decision.model import Decision, SubPlan, Task, rounds
 from functions._core.decision.reading import read_decision
 from functions._core.errors import Undeliverable
+from functions._core.executors.deploy import undoing_of_item
 from functions._core.planning.tickets import Within, ticket_hash, tickets_of
 from functions._core.records.control import Control
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.policies import Undo
 from functions._core.records.record import defaults_of
 from functions._core.records.values import TicketStatus, Waiting, add_time, ticket_id_of, time_span
 from functions._core.rules import Rules
@@ -71,6 +73,7 @@ def item_tickets(parent: Ticket, items: Sequence[Any], first: int, since: dateti
             parent=parent.ticket_id,
             index=index,
             item=item,
+            undo=_undo_of(parent, name),
             control=Control(subflow=control.subflow) if control.subflow else None,
             status=TicketStatus.PENDING,
             estimated_duration_ms=estimate,
@@ -83,6 +86,15 @@ def item_tickets(parent: Ticket, items: Sequence[Any], first: int, since: dateti
         )
         made.append(child.but(hash=ticket_hash(child)))
     return made
+
+
+def _undo_of(parent: Ticket, name: str) -> Undo | None:
+    """Return how the work of a child is undone: as the parent says, with its own output instead of the parent's."""
+    undo, start = parent.undo, len(parent.scope)
+    if undo is None:
+        return None
+    parameters = undoing_of_item(undo.parameters, parent.task_id[start:], name[start:])
+    return undo if parameters is undo.parameters else undo.but(parameters=parameters)
 
 
 def subflow_tickets(parent: Ticket, text: bytes, flow: Flow, since: datetime, rules: Rules) -> tuple[Ticket, ...]:

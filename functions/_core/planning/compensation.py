@@ -10,14 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions._core.planning.graph import Timing, Work, dependants, schedule
-from functions._core.planning.tickets import intact, ticket_hash
+from functions._core.planning.tickets import UNDO_MS, intact, ticket_hash
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.policies import Sla, Undo
 from functions._core.records.record import defaults_of
 from functions._core.records.values import Priority, TaskType, TicketStatus, Waiting, add_time, name_uuid
-
-TIMEOUT_MS = 120_000
-"""Milliseconds that a worker may take to undo one ticket, unless the task says otherwise."""
 
 IN_PARALLEL = 20
 """If more compensations than these come before another one, they run in as many chains: edges stay few."""
@@ -149,7 +146,7 @@ def _compensation(original: Ticket, task: Work, followers: tuple[str, ...], timi
         priority=Priority.HIGH,
         sla=Sla(
             deadline=timing.latest_finish,
-            timeout_ms=undo.timeout_ms or TIMEOUT_MS,
+            timeout_ms=undo.timeout_ms or UNDO_MS,
             max_retries=original.sla.max_retries,
         ),
         latest_start=timing.latest_start,

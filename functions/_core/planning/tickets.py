@@ -10,7 +10,8 @@ from typing import Any
 from functions._core.decision.control_checks import has_branches
 from functions._core.decision.model import NOT_UNDONE, Compensation, Decision, Retry, Task
 from functions._core.errors import Undeliverable
-from functions._core.executors.table import capabilities_for
+from functions._core.executors.deploy import just_rolls_back
+from functions._core.executors.table import capabilities_for, compensation_for
 from functions._core.planning.graph import dependants, schedule
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.json_text import content_hash
@@ -68,6 +69,9 @@ QOS: Mapping[RiskBand, Qos] = {
     RiskBand.LOW: RELAXED,
 }
 """The care by risk band."""
+
+UNDO_MS = 120_000
+"""Milliseconds that a worker may take to undo one ticket, unless the task says otherwise."""
 
 RISK_WEIGHT: Mapping[RiskBand, float] = {
     RiskBand.CRITICAL: 1.0,
@@ -331,8 +335,8 @@ DEFAULT_RETRY = RetryPolicy()
 
 
 def _undo(task: Task, *, by_type: bool) -> Undo | None:
-    """Return how the task's work is undone: as it declares, or as its type does where the plan says so."""
-    declared = task.compensation or (Compensation() if by_type else None)
+    """Return how the task's work is undone."""
+    declared = _compensation(task, by_type=by_type)
     if declared is None or declared is NOT_UNDONE:
         return None
     parameters = dict(declared.parameters)
@@ -346,4 +350,26 @@ def _undo(task: Task, *, by_type: bool) -> Undo | None:
         parameters=parameters,
         required_capabilities=None if needed is None else capabilities(needed),
         timeout_ms=declared.timeout_ms,
+    )
+
+
+def _compensation(task: Task, *, by_type: bool) -> Compensation | None:
+    """Return what a task declares, or else what its executor does, or its type where the plan says so.
+
+    A declaration that says no more than to roll back is filled in with what the executor needs to know for that.
+    """
+    declared = task.compensation
+    if declared is NOT_UNDONE or (declared is not None and not just_rolls_back(declared.parameters)):
+        return declared
+    own = compensation_for(task.task_type, task.task_id, task.parameters)
+    if own is None:
+        return declared or (Compensation() if by_type else None)
+    declared = declared or Compensation()
+    # To go back takes about as long as the way there.
+    timeout_ms = declared.timeout_ms or max(UNDO_MS, task.timeout_ms or TIMEOUT_FACTOR * task.item_estimate_ms)
+    return Compensation(
+        task_type=declared.task_type,
+        parameters=own,
+        required_capabilities=declared.required_capabilities,
+        timeout_ms=timeout_ms,
     )
