@@ -59,6 +59,7 @@ class FluxExecutor(JobExecutor[FluxParameters]):
     name: ClassVar[str] = "flux"
     family: ClassVar[str] = FAMILY
     task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
+    detached: ClassVar[bool] = True
     Parameters = FluxParameters
     Outputs = FluxOutputs
 

@@ -86,6 +86,7 @@ class K8sJobExecutor(JobExecutor[K8sJobParameters]):
     name: ClassVar[str] = "k8s_job"
     family: ClassVar[str] = "execute"
     task_types: ClassVar[frozenset[TaskType]] = WORK
+    detached: ClassVar[bool] = True
     Parameters = K8sJobParameters
     Outputs = K8sJobOutputs
 

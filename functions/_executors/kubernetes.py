@@ -89,6 +89,7 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
     name: ClassVar[str] = "kubernetes"
     family: ClassVar[str] = FAMILY
     task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
+    detached: ClassVar[bool] = True
     Parameters = KubernetesParameters
     Outputs = KubernetesOutputs
 
