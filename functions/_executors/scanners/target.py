@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
@@ -177,7 +178,7 @@ def _unpack(laid: TargetFolder, source: IO[bytes], name: str) -> None:
                 content = archive.extractfile(member) if member.isreg() else None
                 if content is not None and LEFT_OUT.isdisjoint(PurePosixPath(member.name).parts):
                     laid.add(member.name, content)
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError) as error:
         raise TargetRefused(f"{name[:200]} is no archive that can be unpacked") from error
 
 
