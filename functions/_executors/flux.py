@@ -69,6 +69,8 @@ class FluxExecutor(JobExecutor[FluxParameters]):
     async def start(self, context: Context) -> JobHandle:
         """Look at what is there; nothing is changed yet."""
         given = context.parameters
+        why = "a secret is among the parameters, which everybody can read who may read the application; use valuesFrom"
+        context.refuse_secrets(given.model_dump(mode="json", exclude={"compensates"}), why)
         pair = await self._pair(context)
         adopted = pair.key == key_hash(context.idempotency_key)
         history = history_of(pair.application)

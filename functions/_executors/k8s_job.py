@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from functions._core.errors import Rejected
 from functions._core.executors.cluster import K8sJobOutputs, K8sJobParameters
 from functions._core.executors.table import WORK
-from functions._core.masking import LEAST
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
 from functions._executors.cluster import (
@@ -162,15 +161,14 @@ class K8sJobExecutor(JobExecutor[K8sJobParameters]):
     def _admit(self, context: Context) -> None:
         """Refuse what the worker's owner does not allow, and a secret that everybody could read."""
         given = context.parameters
+        shown = {**given.model_dump(mode="json", exclude={"compensates"}), "env": [*given.env]}
+        why = "a secret is an argument, which everybody can read who may read Jobs; use env"
+        context.refuse_secrets(shown, why, "secret_in_arguments")
         admit_namespace(self._settings, given.namespace)
         admit(given.image, self._settings.images, "this image (WORKER_IMAGES)")
         if given.service_account is not None:
             accounts = self._settings.service_accounts
             admit(given.service_account, accounts, "this service account (WORKER_SERVICE_ACCOUNTS)")
-        shown = [*(given.argv or ()), *(given.entrypoint or ()), given.image, *given.env]
-        if any(len(secret) >= LEAST and secret in part for secret in context.secrets for part in shown):
-            text = "a secret is an argument, which everybody can read who may read Jobs; use env"
-            raise CallFailed(text, transient=False, kind="secret_in_arguments")
 
     async def _is_over(self, context: Context, job: ClusterObject) -> bool:
         """Whether a Job of this key cannot be gone on with: it has failed, or is being removed. It is deleted then."""

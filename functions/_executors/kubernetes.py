@@ -100,6 +100,8 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
     async def start(self, context: Context) -> JobHandle:
         """Look at what is there; nothing is changed yet."""
         given = context.parameters
+        shown = given.model_dump(mode="json", exclude={"manifests", "compensates"})
+        context.refuse_secrets(shown, "a secret is in what everybody can read who may read the objects")
         admit_namespace(self._settings, given.namespace)
         objects = await self._found(context)
         key = key_hash(context.idempotency_key)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from functions._core.executors.execute import Artifact, Limits, ProgramOutputs, ProgramParameters
-from functions._core.masking import LEAST, Mask
+from functions._core.masking import Mask
 from functions._core.records.values import Model
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
 from functions._executors.file_store import StoredFile, StoreFailed
@@ -228,10 +228,8 @@ class ProgramExecutor(JobExecutor[PP]):
 
     def _admit(self, spec: ProgramSpec, context: JobContext[PP]) -> None:
         """Refuse a program that would show a secret to whoever lists processes."""
-        shown = [part for part in spec.argv for secret in context.secrets if len(secret) >= LEAST and secret in part]
-        if shown:
-            text = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
-            raise CallFailed(text, transient=False, kind="secret_in_arguments")
+        why = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
+        context.refuse_secrets(spec.argv, why, "secret_in_arguments")
 
     async def _given(self, context: JobContext[PP], folder: Path) -> None:
         """Put the files into the folder that the plan names."""

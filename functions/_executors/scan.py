@@ -113,6 +113,12 @@ class ScanExecutor(JobExecutor[ScanParameters]):
 
     async def start(self, context: JobContext[ScanParameters]) -> JobHandle:
         """Lay the target down and start all tools."""
+        given = context.parameters
+        shown = [
+            *(tool.model_dump(mode="json", exclude={"against", "files"}) for tool in given.tools),
+            *(policy.model_dump(mode="json", exclude={"rego"}) for policy in given.policies),
+        ]
+        context.refuse_secrets(shown, "a secret is in what becomes part of an address")
         try:
             folder = await asyncio.to_thread(folder_for, self._settings.folder, context.ticket_id, context.attempt)
         except OSError as error:

@@ -240,6 +240,13 @@ class TestTools:
             assert SECRET not in told
             assert "AKIA" not in told
 
+    @pytest.mark.parametrize("member", ["project", "organization"])
+    async def test_a_secret_of_the_plan_is_in_no_address(self, desk: ScanDesk, member: str) -> None:
+        tool = {"tool": "snyk", "project": "p", "organization": "o", member: "hunter2-hunter2"}
+        failed = await desk.failure({"tools": [tool]}, secrets=[f"/tools/0/{member}"])
+        assert (failed.kind, failed.retryable) == ("secret_in_parameters", False)
+        assert "hunter2" not in failed.message
+
     async def test_a_secret_of_the_plan_is_masked_in_findings(self, desk: ScanDesk) -> None:
         given: dict[str, Any] = {"tools": [{"tool": "json_schema", "against": {"type": "integer"}}]}
         given |= {"target": {"files": {"a.yaml": "hunter2"}}, "fail_on": "CRITICAL", "sarif": "artifact"}
