@@ -16,6 +16,7 @@ from functions._adapters.http.reply import NotReached, Reply
 from functions._core.errors import Rejected, Unavailable
 from functions._core.executors.testing import KEY_INPUT, GithubActionsParameters, RunArtifact, SuiteOutputs
 from functions._core.records.values import Model
+from functions._executors.calls import refusal_text
 from functions._executors.ci_runs import (
     MOST_ARTIFACTS,
     SUCCESS,
@@ -240,7 +241,7 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
         except (NotReached, Unavailable) as error:
             raise CallFailed(str(error)) from error
         except Rejected as refusal:
-            raise ReportsRefused(f"the artifact is where no call goes: {refusal}") from refusal
+            raise ReportsRefused(f"the artifact is where no call goes: {refusal_text(refusal)}") from refusal
 
 
 def _repository(context: Context) -> str:

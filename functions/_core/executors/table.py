@@ -52,6 +52,8 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
     "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
     "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "argocd"),
+    "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "helm"),
+    "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "terraform"),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
