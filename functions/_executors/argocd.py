@@ -102,6 +102,8 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
     async def start(self, context: Context) -> JobHandle:
         """Change the application and sync it, or find the operation of an earlier attempt."""
         given = context.parameters
+        why = "a secret is among the parameters, which everybody can see who may see the application"
+        context.refuse_secrets(given.model_dump(mode="json", exclude={"compensates"}), why)
         named = f"{given.app_namespace}/{given.application}" if given.app_namespace else given.application
         if not any(fitting(pattern).fullmatch(named) for pattern in self._permitted):
             text = "the worker's owner does not allow this application (WORKER_APPLICATIONS)"
