@@ -224,11 +224,12 @@ class Flux:
     def seen(self, path: str) -> None:
         """Look at an object, as Flux does when it has changed."""
         if "toolkit.fluxcd.io" in path and not self.held:
-            task = asyncio.create_task(self._reconcile(path))
+            task = asyncio.create_task(self.reconcile(path))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _reconcile(self, path: str) -> None:
+    async def reconcile(self, path: str) -> None:
+        """Look at one object, and at those that follow it unless `held`."""
         await asyncio.sleep(0.02)
         found = self.api.objects[path]
         spec = found["spec"]
