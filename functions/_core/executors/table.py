@@ -39,6 +39,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "function": ExecutorEntry("execute", WORK),
     "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
@@ -47,9 +48,10 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
     # A family's models are imported with the first plan that names one of them.
-    from functions._core.executors import argocd, container, execute, helm, terraform  # noqa: PLC0415
+    from functions._core.executors import argocd, container, execute, helm, sam, terraform  # noqa: PLC0415
 
-    return {**execute.MODELS, **container.MODELS, **argocd.MODELS, **helm.MODELS, **terraform.MODELS}[name]
+    families = (execute.MODELS, container.MODELS, argocd.MODELS, helm.MODELS, sam.MODELS, terraform.MODELS)
+    return next(models[name] for models in families if name in models)
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
