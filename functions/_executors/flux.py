@@ -5,7 +5,6 @@ an annotation of the application, which is written first by a deployment and las
 the next one can go on.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -26,6 +25,16 @@ from functions._executors.flux_objects import (
     state_at,
     state_of,
     wanted_state,
+)
+from functions._executors.health import (
+    DEPLOYMENT_FAILED,
+    LEFT,
+    ROLLBACK_FAILED,
+    UNTOUCHED,
+    WayBack,
+    patience,
+    too_late,
+    way_back,
 )
 from functions._executors.port import (
     CallFailed,
@@ -79,7 +88,7 @@ class FluxExecutor(JobExecutor[FluxParameters]):
             same = history and marks_of(pair.application)[TICKET] == context.ticket_id
             previous = history[0].revision if same else pair.revision
         keys = [pair.key, _key_of_source(pair)]
-        data = {"revision": revision, "previous": previous, "keys": keys, "since": time.time()}
+        data = {"revision": revision, "previous": previous, "keys": keys, **patience(context)}
         name = f"{given.namespace}/{given.kind}/{given.application}"
         return JobHandle(job_id=name, adopted=adopted, data=data)
 
@@ -100,13 +109,13 @@ class FluxExecutor(JobExecutor[FluxParameters]):
         state = self._state(context, handle, pair)
         if isinstance(state, JobFailed) and not context.parameters.rolls_back:
             back = await self._taken_back(context, handle)
-            return JobFailed(state.kind, f"{state.message}{back}", retryable=False)
+            return JobFailed(back.kind or state.kind, f"{state.message}{back.words}", retryable=False)
         return state
 
     async def cancel(self, context: Context, handle: JobHandle) -> None:
         """Take back what was changed; a rollback stays as far as it is."""
         if not context.parameters.rolls_back:
-            context.log(f"cancelled{await self._taken_back(context, handle) or ', and left as it is'}")
+            context.log(f"cancelled{(await self._taken_back(context, handle)).words}")
 
     async def check(self) -> Sequence[ToolCheck]:
         """Ask the cluster what the worker may do."""
@@ -188,23 +197,21 @@ class FluxExecutor(JobExecutor[FluxParameters]):
                     application=name,
                 )
             )
-        if rollout.state == "failed":
-            return JobFailed("unhealthy", f"{name}: {rollout.words}", retryable=False)
-        if time.time() - float(handle.data["since"]) >= given.health_timeout_seconds:
-            late = f"not healthy in {given.health_timeout_seconds:g} s: {name}: {rollout.words}"
-            return JobFailed("unhealthy", late, retryable=False)
+        if rollout.state == "failed" or (late := too_late(handle)):
+            words = f"{name}: {rollout.words}" if rollout.state == "failed" else f"{late}: {name}: {rollout.words}"
+            return JobFailed(ROLLBACK_FAILED if given.rolls_back else DEPLOYMENT_FAILED, words, retryable=False)
         return JobRunning(message=rollout.words, pause_seconds=LOOK_SECONDS)
 
-    async def _taken_back(self, context: Context, handle: JobHandle) -> str:
-        """Take back what this job has changed, and return what came of it as the end of a sentence."""
+    async def _taken_back(self, context: Context, handle: JobHandle) -> WayBack:
+        """Take back what this job has changed."""
         if not context.parameters.rollback_on_failure:
-            return ""
+            return LEFT
         pair, key = await self._pair(context), key_hash(context.idempotency_key)
         history = history_of(pair.application)
         if pair.key != key or not history:
-            return "; nothing was changed"
+            return UNTOUCHED
         await self._restored(context, pair, history[0], history[1:], "", f"{key}-back")
-        return f"; Flux goes back to {handle.data['previous'] or 'nothing'}"
+        return way_back(str(handle.data["previous"]), ())
 
     async def _restored(
         self, context: Context, pair: FluxPair, before: Before, rest: Sequence[Before], key: str, request: str

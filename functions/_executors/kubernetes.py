@@ -6,10 +6,8 @@ next one goes on, and `cancel` takes back whatever there is.
 """
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from hashlib import sha256
 from typing import ClassVar, NamedTuple
 
@@ -27,6 +25,16 @@ from functions._executors.cluster import (
     part_of,
     parts_of,
     path_of,
+)
+from functions._executors.health import (
+    DEPLOYMENT_FAILED,
+    LEFT,
+    ROLLBACK_FAILED,
+    UNTOUCHED,
+    WayBack,
+    patience,
+    too_late,
+    way_back,
 )
 from functions._executors.manifest_rules import ManifestRules, TargetObject
 from functions._executors.port import (
@@ -110,7 +118,7 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
             revision = given.revision or _hash(given.manifests)
             previous = _before(objects, context.ticket_id, revision)
         keys = {one.target.path: one.key for one in objects}
-        data = {"revision": revision, "previous": previous, "keys": keys, "since": time.time()}
+        data = {"revision": revision, "previous": previous, "keys": keys, **patience(context)}
         adopted = key in keys.values()
         return JobHandle(job_id=f"{given.namespace}/{revision or 'none'}", adopted=adopted, data=data)
 
@@ -130,19 +138,17 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
         except CallFailed as failure:
             if failure.transient:
                 raise
-            back = await self._taken_back(context, handle)
-            return JobFailed(failure.kind, f"{failure}{back}", retryable=False)
+            return await self._failed(context, handle, failure.kind, str(failure))
         state = self._health(context, handle, objects)
         if isinstance(state, JobFailed):
-            state = replace(state, message=f"{state.message}{await self._reasons(context, objects)}")
-            back = await self._taken_back(context, handle)
-            return JobFailed(state.kind, f"{state.message}{back}", retryable=False)
+            words = f"{state.message}{await self._reasons(context, objects)}"
+            return await self._failed(context, handle, state.kind, words)
         return state
 
     async def cancel(self, context: Context, handle: JobHandle) -> None:
         """Take back what was applied; a rollback stays as far as it is."""
         if not context.parameters.rolls_back:
-            context.log(f"cancelled{await self._taken_back(context, handle) or ', and left as it is'}")
+            context.log(f"cancelled{(await self._taken_back(context, handle)).words}")
 
     async def check(self) -> Sequence[ToolCheck]:
         """Ask the cluster what the worker may do."""
@@ -221,12 +227,9 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
             return JobSucceeded(outputs)
         one, rollout = waits
         words = f"{one.target}: {rollout.words}"
-        if rollout.state == "failed":
-            return JobFailed("unhealthy", words, retryable=False)
-        if time.time() - float(handle.data["since"]) >= given.health_timeout_seconds:
-            return JobFailed(
-                "unhealthy", f"not healthy in {given.health_timeout_seconds:g} s: {words}", retryable=False
-            )
+        if rollout.state == "failed" or (late := too_late(handle)):
+            words = words if rollout.state == "failed" else f"{late}: {words}"
+            return JobFailed(ROLLBACK_FAILED if given.rolls_back else DEPLOYMENT_FAILED, words, retryable=False)
         healthy = sum(rollout.state == "healthy" for _, rollout in stands)
         return JobRunning(100 * healthy / len(stands), words, LOOK_SECONDS)
 
@@ -242,10 +245,15 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
                     found |= dict.fromkeys(reason for pod in pods for reason in _waiting(pod))
         return "".join(f"; {reason}" for reason in [*found][:REASONS])
 
-    async def _taken_back(self, context: Context, handle: JobHandle) -> str:
-        """Take back what this job has applied, and return what came of it as the end of a sentence."""
+    async def _failed(self, context: Context, handle: JobHandle, kind: str, words: str) -> JobFailed:
+        """Take back what was applied, and return the failure with what came of that."""
+        back = await self._taken_back(context, handle)
+        return JobFailed(back.kind or kind, f"{words}{back.words}", retryable=False)
+
+    async def _taken_back(self, context: Context, handle: JobHandle) -> WayBack:
+        """Take back what this job has applied."""
         if not context.parameters.rollback_on_failure:
-            return ""
+            return LEFT
         key = key_hash(context.idempotency_key)
         faults: list[str] = []
         ours = [one for one in reversed(await self._found(context)) if one.live is not None and one.key == key]
@@ -256,9 +264,7 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
                 if failure.transient:
                     raise
                 faults.append(f"{one.target}: {failure}")
-        if faults:
-            return f"; NOT rolled back: {'; '.join(faults)}"
-        return f"; rolled back to {handle.data['previous'] or 'nothing'}" if ours else "; nothing was changed"
+        return way_back(str(handle.data["previous"]), faults) if ours else UNTOUCHED
 
     async def _going_back(self, context: Context, handle: JobHandle, objects: Sequence[_Found]) -> JobState:
         """Restore what is not yet as it was at a revision, or look at the rollout of all."""

@@ -20,6 +20,10 @@ OWN: Mapping[str, str] = {
     "k8s_job": "functions._executors.k8s_job:K8sJobExecutor",
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
+    "argocd": "functions._executors.argocd:ArgocdExecutor",
+    "helm": "functions._executors.helm:HelmExecutor",
+    "sam": "functions._executors.sam:SamExecutor",
+    "terraform": "functions._executors.terraform:TerraformExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -11,7 +11,20 @@ from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
 
-LISTS = frozenset({"commands", "images", "kinds", "namespaces", "networks", "readable", "service_accounts"})
+LISTS = frozenset(
+    {
+        "applications",
+        "charts",
+        "commands",
+        "images",
+        "kinds",
+        "namespaces",
+        "networks",
+        "projects",
+        "readable",
+        "service_accounts",
+    }
+)
 """Settings that are lists, with commas between."""
 
 
@@ -34,6 +47,11 @@ class ExecutorSettings(BaseModel):
     readable: tuple[Path, ...] = Field(
         (), description="Folders that the sandbox shows, read-only, beside those of the system, with commas between"
     )
+    projects: tuple[Path, ...] = Field(
+        (),
+        description="Folders below which `terraform` and `sam` find the projects that plans may name, with commas "
+        "between. Who can write there has the credentials that the tool has. Without any, none",
+    )
     program_network: bool = Field(
         default=False, description="Whether programs in the sandbox get the network when their plan asks for it"
     )
@@ -41,6 +59,17 @@ class ExecutorSettings(BaseModel):
         (),
         description="Images that `container`, `k8s_job` and `kubernetes` may run, with commas between, as patterns "
         "such as `ghcr.io/acme/*`: `*` stands for anything without `/`. Without any, none",
+    )
+    applications: tuple[str, ...] = Field(
+        (),
+        description="Applications of `argocd`, releases of `helm` and stacks of `sam` that may be deployed, with "
+        "commas between, as patterns: `shop-*` is an application in Argo CD's own namespace, or a stack, "
+        "`NAMESPACE/NAME` another application, or a release. Without any, none",
+    )
+    charts: tuple[str, ...] = Field(
+        (),
+        description="Charts that `helm` may deploy, with commas between, as patterns such as "
+        "`oci://ghcr.io/acme/*` or `/srv/charts/*`. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),

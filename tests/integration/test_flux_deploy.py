@@ -159,9 +159,9 @@ class TestRollback:
         flux.broken.add("v-broken")
         flux.missing.add("v-missing")
         failed = await failure(jobs, revision=revision, images=[{"name": "web", "new_tag": "2"}])
-        assert (failed.kind, failed.retryable) == ("unhealthy", False)
+        assert (failed.kind, failed.retryable) == ("rolled_back", False)
         assert said in failed.message
-        assert failed.message.endswith(f"; Flux goes back to {MAIN}")
+        assert failed.message.endswith(f"; rolled back to {MAIN}")
         assert ref_in(api) == {"branch": "main", "commit": "a" * 40}
         assert api.objects[SHOP]["spec"]["images"] == [{"name": "web", "newTag": "1"}]
         await until(lambda: flux.applied[-1] == MAIN, "the revision of before")
@@ -216,7 +216,7 @@ class TestRollback:
         del api.objects[SHOP]["status"]
         flux.broken.add("v1")
         failed = await failure(jobs, revision="v1")
-        assert failed.message.endswith("; Flux goes back to nothing")
+        assert failed.message.endswith("; rolled back to nothing")
         assert api.objects[SHOP]["spec"]["suspend"] is True
 
     async def test_a_revision_that_nobody_remembers_is_found_by_its_words_or_not_at_all(

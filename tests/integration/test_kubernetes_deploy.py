@@ -148,7 +148,7 @@ class TestRollback:
         before = copy.deepcopy({path: api.objects[path] for path in (f"{MAPS}/settings", f"{DEPLOYMENTS}/web")})
         broken = deployment("ghcr.io/acme/web:broken")
         failed = await failure(jobs, config(a="9"), broken, deployment(name="more"), ticket="t-2", revision="v2")
-        assert (failed.kind, failed.retryable) == ("unhealthy", False)
+        assert (failed.kind, failed.retryable) == ("rolled_back", False)
         assert "ProgressDeadlineExceeded" in failed.message
         assert "ImagePullBackOff: Back-off pulling image" in failed.message
         assert failed.message.endswith("; rolled back to v1")
@@ -159,7 +159,7 @@ class TestRollback:
 
     async def test_without_a_rollback_it_stays_as_it_is(self, api: KubeApi, jobs: JobsExecutor) -> None:
         failed = await failure(jobs, deployment("ghcr.io/acme/web:broken"), rollback_on_failure=False)
-        assert "rolled back" not in failed.message
+        assert (failed.kind, failed.message[-15:]) == ("deployment_failed", "; left as it is")
         assert image_in(api) == "ghcr.io/acme/web:broken"
 
     async def test_what_is_not_healthy_in_time_is_taken_back(

@@ -8,8 +8,8 @@ from functions._core.executors import deploy, table
 from functions._core.executors.deploy import DEPLOYING, DeployParameters
 from functions._core.executors.table import ExecutorEntry
 from functions._core.planning.children import item_tickets
-from functions._core.planning.compensation import UNDO_MS, compensations
-from functions._core.planning.tickets import generate_tickets, intact
+from functions._core.planning.compensation import compensations
+from functions._core.planning.tickets import UNDO_MS, generate_tickets, intact
 from functions._core.records.models import Ticket
 from functions._core.records.policies import Undo
 from functions._core.records.values import TicketStatus

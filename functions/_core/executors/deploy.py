@@ -37,6 +37,8 @@ class DeployParameters(ExecutorParameters):
     """deploy, or rollback: back to `revision`, or to the one before the present one."""
     revision: Revision | None = None
     """What is deployed, or gone back to. An empty one, of a rollback, says that there was none before."""
+    service: Annotated[str, Field(max_length=255)] = ""
+    """The service that it deploys, as SLOs and freezes name it: while it is frozen the ticket waits."""
     rollback_on_failure: bool = True
     """Whether a deployment that fails, or does not become healthy in time, is taken back before the ticket fails."""
     health_timeout_seconds: float = Field(default=600, ge=1, le=86_400)
@@ -54,7 +56,7 @@ class DeployOutputs(Model):
     revision: str
     """What runs now."""
     previous_revision: str = ""
-    """What ran before; empty for a first deployment."""
+    """What ran before, as a rollback takes it for `revision`; empty for a first deployment."""
     health: str = "Healthy"
     """How it is, in the word of its service."""
     url: str = ""

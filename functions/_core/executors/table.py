@@ -40,6 +40,10 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "function": ExecutorEntry("execute", WORK),
     "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
@@ -47,9 +51,20 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
     # A family's models are imported with the first plan that names one of them.
-    from functions._core.executors import cluster, cluster_deploy, container, execute  # noqa: PLC0415
+    from functions._core.executors import (  # noqa: PLC0415
+        argocd,
+        cluster,
+        cluster_deploy,
+        container,
+        execute,
+        helm,
+        sam,
+        terraform,
+    )
 
-    return {**execute.MODELS, **container.MODELS, **cluster.MODELS, **cluster_deploy.MODELS}[name]
+    modules = (execute, container, cluster, cluster_deploy, argocd, helm, sam, terraform)
+    families: list[Mapping[str, type[ExecutorParameters]]] = [module.MODELS for module in modules]
+    return next(models[name] for models in families if name in models)
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
