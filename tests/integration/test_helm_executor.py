@@ -32,8 +32,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExecutorSetting
 
 async def run(settings: ExecutorSettings, **parameters: Any) -> Output:
     """Run a ticket by an executor of its own, as another worker would."""
-    about = {key: parameters.pop(key) for key in ("ticket_id", "attempt", "timeout_ms") if key in parameters}
-    about.setdefault("task_type", "DEPLOY")
+    about: Output = {"task_type": "DEPLOY"}
+    about |= {key: parameters.pop(key) for key in ("ticket_id", "attempt", "timeout_ms") if key in parameters}
     jobs = JobsExecutor([HelmExecutor(settings)], pauses=(0.0,))
     try:
         output = await jobs.run(assigned({**SHOP, **parameters}, **about))
