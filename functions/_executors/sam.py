@@ -18,7 +18,7 @@ from functions._core.records.values import TaskType
 from functions._executors.artifacts import fitting
 from functions._executors.plan_files import hash_of_folder
 from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded, ToolCheck
-from functions._executors.tools import ToolExecutor, ToolFailed, ToolJob, project_in
+from functions._executors.tools import ToolExecutor, ToolFailed, ToolJob, project_in, projects_check
 
 CHANGE_SET = re.compile(rb"\barn:[\w-]+:cloudformation:[\w-]*:\d*:changeSet/[\w/-]+")
 IN_PROGRESS = re.compile(r"\b[A-Z_]+_IN_PROGRESS\b")
@@ -49,11 +49,11 @@ class SamExecutor(ToolExecutor[SamParameters]):
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look at the tool, and at what the owner allows."""
-        allowed, projects = ", ".join(self.settings.applications), ", ".join(map(str, self.settings.projects))
+        allowed = ", ".join(self.settings.applications)
         return (
             *await super().check(),
             ToolCheck("applications", bool(allowed), f"WORKER_APPLICATIONS allows {allowed or 'none'}"),
-            ToolCheck("projects", bool(projects), f"WORKER_PROJECTS: {projects or 'none'}"),
+            projects_check(self.settings),
         )
 
     async def work(self, context: Context, job: ToolJob) -> JobState:

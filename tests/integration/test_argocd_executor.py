@@ -402,6 +402,12 @@ class TestFaults:
         assert (await failed(run({**SHOP, "namespace": "test"}))).kind == "another_namespace"
         assert argo.syncs == []
 
+    async def test_a_secret_does_not_get_into_an_application(self, argo: ArgocdServer, run: Run) -> None:
+        values = {"db": {"password": 'hunter"2'}}
+        failure = await failed(run({**SHOP, "values": values}, secrets=["/values/db/password"]))
+        assert (failure.kind, failure.retryable) == ("secret_in_application", False)
+        assert argo.requests == []
+
     async def test_several_sources_are_synced_and_not_changed(self, argo: ArgocdServer, run: Run) -> None:
         argo.app["spec"] = {"sources": [{"chart": "a"}, {"chart": "b"}]}
         assert (await failed(run())).kind == "several_sources"
