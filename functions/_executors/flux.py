@@ -36,6 +36,7 @@ from functions._executors.health import (
     too_late,
     way_back,
 )
+from functions._executors.manifest_rules import names_secret
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -78,6 +79,10 @@ class FluxExecutor(JobExecutor[FluxParameters]):
     async def start(self, context: Context) -> JobHandle:
         """Look at what is there; nothing is changed yet."""
         given = context.parameters
+        admit_namespace(self._settings, given.namespace)
+        if names_secret(given.model_dump(include={"revision", "images", "values"}), context.secrets):
+            text = "a secret would stand in the application, which many may read; let the cluster have it another way"
+            raise CallFailed(text, transient=False, kind="secret_in_application")
         pair = await self._pair(context)
         adopted = pair.key == key_hash(context.idempotency_key)
         history = history_of(pair.application)
@@ -127,7 +132,6 @@ class FluxExecutor(JobExecutor[FluxParameters]):
 
     async def _pair(self, context: Context) -> FluxPair:
         given = context.parameters
-        admit_namespace(self._settings, given.namespace)
         application = await self._api.get(application_path(given))
         if application is None:
             text = f"there is no {given.kind} {given.application} in {given.namespace}"

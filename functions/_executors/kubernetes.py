@@ -36,7 +36,7 @@ from functions._executors.health import (
     too_late,
     way_back,
 )
-from functions._executors.manifest_rules import ManifestRules, TargetObject
+from functions._executors.manifest_rules import ManifestRules, TargetObject, names_secret
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -109,6 +109,8 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
         """Look at what is there; nothing is changed yet."""
         given = context.parameters
         admit_namespace(self._settings, given.namespace)
+        if names_secret(given.revision, context.secrets):
+            raise CallFailed("a secret is the name of a revision", transient=False, kind="secret_in_manifest")
         objects = await self._found(context)
         key = key_hash(context.idempotency_key)
         if given.rolls_back:

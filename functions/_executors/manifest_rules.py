@@ -1,9 +1,8 @@
 """What the worker's owner allows of manifests, and where in a cluster the objects are that they are about."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 from functions._core.executors.manifests import (
     Manifest,
@@ -94,16 +93,25 @@ class ManifestRules:
 
 def _admit_values(manifest: Manifest, kind: ObjectKind, secrets: Sequence[str]) -> None:
     """Refuse a secret in what more people may read than Secrets."""
-    values = [secret for secret in secrets if len(secret) >= LEAST]
-    if kind != SECRET and values and any(value in text for text in _texts(manifest) for value in values):
+    if kind != SECRET and names_secret(manifest, secrets):
         raise _refused(f"a secret is in the manifest of a {kind.kind}", "secret_in_manifest")
 
 
-def _texts(value: Any) -> Sequence[str]:  # noqa: ANN401 any JSON
+def names_secret(value: object, secrets: Sequence[str]) -> bool:
+    """Whether a secret stands anywhere in a JSON value."""
+    long = [secret for secret in secrets if len(secret) >= LEAST]
+    return bool(long) and any(secret in text for text in _texts(value) for secret in long)
+
+
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
-        return [value]
-    inside = [*value, *value.values()] if isinstance(value, Mapping) else value
-    return [text for one in inside for text in _texts(one)] if isinstance(inside, list | tuple) else []
+        yield value
+    elif isinstance(value, Mapping):
+        for inside in (*value, *value.values()):
+            yield from _texts(inside)
+    elif isinstance(value, list | tuple):
+        for inside in value:
+            yield from _texts(inside)
 
 
 def _refused(text: str, kind: str = "not_allowed") -> CallFailed:

@@ -67,7 +67,8 @@ def executor_for(api: KubeApi, **changes: Any) -> FluxExecutor:
 
 
 async def run(jobs: JobsExecutor, ticket: str = "t-1", attempt: int = 1, **more: Any) -> dict[str, Any]:
-    about = {"ticket_id": ticket, "attempt": attempt, "retry_count": more.pop("retry_count", 0)}
+    about: dict[str, Any] = {"ticket_id": ticket, "attempt": attempt, "retry_count": more.pop("retry_count", 0)}
+    about["secrets"] = more.pop("secrets", [])
     given = {"provider": "flux", "namespace": "web", "application": "shop", **more}
     output = await jobs.run(assigned(given, task_type="DEPLOY", **about))
     assert isinstance(output, dict)
@@ -82,6 +83,12 @@ async def failure(jobs: JobsExecutor, **more: Any) -> TaskFailed:
 
 async def release(jobs: JobsExecutor, **more: Any) -> dict[str, Any]:
     return await run(jobs, kind="HelmRelease", **more)
+
+
+async def looked(api: KubeApi) -> None:
+    """Wait until somebody has looked a few times."""
+    seen = len(api.requests)
+    await until(lambda: len(api.requests) > seen + 5, "looks")
 
 
 def ref_in(api: KubeApi, path: str = REPOSITORY) -> Any:
@@ -114,8 +121,7 @@ class TestDeploy:
         await until(lambda: ref_in(api) == {"tag": "v2"}, "the change")
         for path in (SHOP, REPOSITORY):  # Flux looks at the application while its source is as it was
             await flux.reconcile(path)
-            seen = len(api.requests)
-            await until(lambda seen=seen: len(api.requests) > seen + 5, "looks")
+            await looked(api)
             assert not running.done()
         flux.held = False
         flux.seen(SHOP)
@@ -357,6 +363,16 @@ class TestAttacks:
     ) -> None:
         asked = len(api.requests)
         assert (await failure(jobs, **changes)).kind == "bad_parameters"
+        assert len(api.requests) == asked
+
+    async def test_a_secret_gets_into_no_application(self, api: KubeApi, jobs: JobsExecutor) -> None:
+        asked = len(api.requests)
+        for more in (
+            {"kind": "HelmRelease", "values": {"a": ["x", "hunter2-hunter2"]}, "secrets": ["/values/a/1"]},
+            {"images": [{"name": "web", "new_tag": "hunter2-hunter2"}], "secrets": ["/images/0/new_tag"]},
+            {"revision": "hunter2-hunter2", "secrets": ["/revision"]},
+        ):
+            assert (await failure(jobs, **more)).kind == "secret_in_application", more
         assert len(api.requests) == asked
 
     async def test_a_bucket_has_no_revisions(self, api: KubeApi, jobs: JobsExecutor) -> None:
