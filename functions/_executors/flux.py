@@ -68,6 +68,7 @@ class FluxExecutor(JobExecutor[FluxParameters]):
 
     name: ClassVar[str] = "flux"
     family: ClassVar[str] = FAMILY
+    detached: ClassVar[bool] = True
     task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
     Parameters = FluxParameters
     Outputs = FluxOutputs

@@ -96,6 +96,7 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
 
     name: ClassVar[str] = "kubernetes"
     family: ClassVar[str] = FAMILY
+    detached: ClassVar[bool] = True
     task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
     Parameters = KubernetesParameters
     Outputs = KubernetesOutputs
@@ -119,9 +120,9 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
         else:
             revision = given.revision or _hash(given.manifests)
             previous = _before(objects, context.ticket_id, revision)
-        keys = {one.target.path: one.key for one in objects}
+        keys = [one.key for one in objects]
         data = {"revision": revision, "previous": previous, "keys": keys, **patience(context)}
-        adopted = key in keys.values()
+        adopted = key in keys
         return JobHandle(job_id=f"{given.namespace}/{revision or 'none'}", adopted=adopted, data=data)
 
     async def poll(self, context: Context, handle: JobHandle) -> JobState:
@@ -131,7 +132,7 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
             return await self._going_back(context, handle, objects)
         key = key_hash(context.idempotency_key)
         pending = [one for one in objects if one.key != key]
-        if any(one.key != handle.data["keys"].get(one.target.path, "") for one in pending):
+        if any(one.key not in {key, was} for one, was in zip(objects, handle.data["keys"], strict=True)):
             return JobFailed("superseded", "somebody else has deployed the same objects meanwhile", retryable=False)
         try:
             if pending:

@@ -9,10 +9,11 @@ import pytest
 
 from functions._executors.flux import FluxExecutor
 from functions._executors.flux_objects import difference, merged
+from functions._executors.port import JobSucceeded
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
-from tests.support.jobs import assigned
+from tests.support.jobs import assigned, by_looks
 from tests.support.kube_api import KubeApi, too_many
 from tests.support.kube_controllers import Flux
 from tests.support.loopback import Answer, Request, until
@@ -296,6 +297,13 @@ class TestFoundAgain:
         assert output["previous_revision"] == MAIN
         await run(jobs, ticket="undo", action="rollback", revision=MAIN)
         assert ref_in(api) == {"branch": "main", "commit": "a" * 40}
+
+    async def test_a_handle_is_enough_to_look_at_it_from_anywhere(self, api: KubeApi, flux: Flux) -> None:
+        given = {"provider": "flux", "namespace": "web", "application": "shop", "revision": "v2"}
+        state = await by_looks(lambda: executor_for(api), given, task_type="DEPLOY")
+        assert isinstance(state, JobSucceeded)
+        assert flux.applied[-1].startswith("v2@")
+        assert len(api.made("PATCH")) == 2
 
 
 async def _nothing(*_: object) -> None:
