@@ -8,7 +8,7 @@ Faults of calls (an API that is away, a rate limit) are `CallFailed`: the worker
 that has ended badly is no fault of a call: `poll` returns `JobFailed`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from functions._core.executors.parameters import ExecutorParameters
 from functions._core.records.values import JsonObject, Model, TaskType
+from functions._executors.file_store import StoredFile
 
 P = TypeVar("P", bound=ExecutorParameters)
 """The parameters of one executor."""
@@ -105,6 +106,11 @@ class JobContext(Generic[P]):
     write: Callable[[bytes], None] = field(default=lambda _: None)
     """Adds to the log of the ticket, as it comes."""
     tell: Callable[[float | None, str], None] = field(default=lambda _percent, _message: None)
+    keep: Callable[[str], StoredFile] | None = None
+    """Begins a file, by its path, that outlives the job in the worker's store; it blocks, and raises `StoreFailed`.
+    None where the worker's owner names no store."""
+    fetch: Callable[[str], Iterator[bytes]] | None = None
+    """Yields the content of a file of that store; it blocks, and raises `StoreFailed`."""
 
     @property
     def seconds_left(self) -> float:

@@ -19,11 +19,15 @@ def folder_for(base: Path, ticket_id: str, attempt: int) -> Path:
     """
     base = base.resolve()
     base.mkdir(parents=True, exist_ok=True, mode=0o700)
-    name = ticket_id if SAFE.fullmatch(ticket_id) else sha256(ticket_id.encode()).hexdigest()
-    folder = base / f"{name}-{attempt}"
+    folder = base / f"{safe_name(ticket_id)}-{attempt}"
     remove_folder(folder)
     folder.mkdir(mode=0o700)
     return folder
+
+
+def safe_name(ticket_id: str) -> str:
+    """Return the name that files of a ticket have: its id where that is harmless, its hash otherwise."""
+    return ticket_id if SAFE.fullmatch(ticket_id) else sha256(ticket_id.encode()).hexdigest()
 
 
 def remove_folder(folder: Path) -> None:

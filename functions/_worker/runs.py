@@ -42,6 +42,15 @@ FREED_SECONDS = 1.0
 BEAT_AT_LEAST = 0.05
 """Seconds between two reports that a task runs, however short its lease."""
 
+LIVE_SECONDS = 5.0
+"""Between two reports of what a task has written so far, at least."""
+
+LIVE_SHARE = 0.1
+"""The same as a part of how long the task runs: what is written for hours is told less often."""
+
+LIVE_BYTES = 8 * 1024
+"""Bytes of the end of it that are told while it runs: each report is a write of the platform's store."""
+
 MESSAGE_LIMIT = 2_000
 """Characters of an error message in a report."""
 
@@ -259,6 +268,7 @@ class Runs:
         if former:
             await settle([former.task])
         beating = asyncio.create_task(self._say_that_it_runs(assignment))
+        telling = asyncio.create_task(self._tell_log(context))
         timeout_ms = min(assignment.timeout_ms, self._longest_ms or assignment.timeout_ms)
         limit = asyncio.timeout(timeout_ms / 1000)
         try:
@@ -270,6 +280,7 @@ class Runs:
             return RunOutcome(failure=TaskFailed.of(error))
         finally:
             beating.cancel()
+            telling.cancel()
             context.end()
         return _checked(output)
 
@@ -283,6 +294,16 @@ class Runs:
         for beat in count(1) if lease else ():
             await asyncio.sleep(max(BEAT_AT_LEAST, (lease or 0) / 1000 * BEAT_SHARE))
             self._reporter.announce(assignment, self.cancel, beat)
+
+    async def _tell_log(self, context: TaskContext) -> None:
+        """Report what the task has written so far, where there is more of it."""
+        WRITTEN.set(None)  # lines about reports are no output of the task
+        told, began = 0, monotonic()
+        for number in count(1) if self._announce_from_ms is not None else ():
+            await asyncio.sleep(max(LIVE_SECONDS, (monotonic() - began) * LIVE_SHARE))
+            if context.written.total > told:
+                told, text = context.written.total, context.written.so_far(LIVE_BYTES)
+                self._reporter.announce(context.assignment, self.cancel, f"l{number}", log=text)
 
     def _end(self, run: Run) -> None:
         """Free the slot, remember the end and report it."""

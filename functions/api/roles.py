@@ -37,6 +37,8 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/flows/{flow_id}/decision": READ,
     "GET /api/v1/flows/{flow_id}/result": READ,
     "GET /api/v1/flows/{flow_id}/replay": READ,
+    "GET /api/v1/flows/{flow_id}/passport": READ,
+    "GET /api/v1/passport-key": READ,
     "POST /api/v1/flows/{flow_id}/reports": EVERYBODY,
     "POST /api/v1/flows/{flow_id}/cancel": COMMAND,
     "POST /api/v1/flows/{flow_id}/approve": COMMAND,

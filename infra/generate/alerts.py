@@ -314,18 +314,19 @@ def rules_file() -> str:
     ]
     for rule in RULES:
         about = {"summary": rule.summary, "description": rule.description, "runbook_url": rule.runbook}
-        lines += _alert(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, about)
+        lines += alert_lines(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, about)
     for rule in RULES:
         labels = {"severity": "warning", "concerns": rule.alert}
         text = (
             f"{rule.alert} cannot be judged: {', '.join(rule.reads)} is not reported. Is the platform up and scraped?"
         )
         about = {"summary": "No data", "description": text, "runbook_url": f"{RUNBOOKS}/{NO_DATA}.md"}
-        lines += _alert(NO_DATA, rule.no_data, "5m", labels, about)
+        lines += alert_lines(NO_DATA, rule.no_data, "5m", labels, about)
     return "\n".join(lines) + "\n"
 
 
-def _alert(name: str, expr: str, lasting: str, labels: dict[str, str], annotations: dict[str, str]) -> list[str]:
+def alert_lines(name: str, expr: str, lasting: str, labels: dict[str, str], annotations: dict[str, str]) -> list[str]:
+    """Return an alert of a rule file, line by line."""
     return [
         f"      - alert: {name}",
         f"        expr: {dumps(expr)}",

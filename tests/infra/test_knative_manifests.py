@@ -17,6 +17,7 @@ from functions._hosts.knative.process import read_environment
 from infra.generate import knative as generate_knative
 from infra.generate.alerts import rules_file
 from infra.generate.dashboard import DASHBOARDS, dashboard
+from infra.generate.executor_alerts import executor_rules_file
 from infra.generate.slo_alerts import sla_rules_file
 from tests.conftest import ROOT, require
 from tests.support.kubernetes import problems
@@ -334,7 +335,8 @@ def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
 def test_alerts_and_dashboard_are_those_of_the_catalogue() -> None:
     resources = render(FOLDER / "observability")
     [rules] = [r for r in resources if r["kind"] == "PrometheusRule"]
-    groups = [group for file in (rules_file(), sla_rules_file()) for group in yaml.safe_load(file)["groups"]]
+    files = (rules_file(), sla_rules_file(), executor_rules_file())
+    groups = [group for file in files for group in yaml.safe_load(file)["groups"]]
     assert rules["spec"] == {"groups": groups}
     [folder] = [r for r in resources if r["kind"] == "ConfigMap"]
     shown = {name: json.loads(text) for name, text in folder["data"].items()}

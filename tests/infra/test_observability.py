@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 
 from functions._core.slo.rule_files import PAGE_ALERT, TICKET_ALERT
-from functions._observability.catalogue import CATALOGUE, Kind, Metric
+from functions._observability.catalogue import CATALOGUE, OPEN, Kind, Metric
+from functions._observability.executor_metrics import EXECUTOR_METRICS
 from infra.generate import observability as generate_observability
 from infra.generate.alerts import NO_DATA, RULES, RUNBOOKS, Rule, rules_file
 from infra.generate.dashboard import DASHBOARDS, dashboard, queries
+from infra.generate.executor_alerts import EXECUTOR_RULES
 from infra.generate.slo_alerts import SLA_RULES
 from tests.conftest import ROOT
 from tests.support.http_api import running_api
 from tests.support.monitoring import promtool
 from tests.support.promql import UNITS, Labels, Selector, Series, grouped, parse, selectors
 
-BY_SERIES = {series: metric for metric in CATALOGUE for series in metric.series}
+BY_SERIES = {series: metric for metric in (*EXECUTOR_METRICS, *CATALOGUE) for series in metric.series}
 BY_ALERT = {rule.alert: rule for rule in RULES}
 MINUTE = 60.0
 
@@ -249,7 +251,7 @@ def test_every_series_and_label_that_is_read_is_in_the_catalogue(expression: str
         for label, sign, value in selector.matchers:
             assert label in labels, selector
             for word in value.split("|") if "~" in sign else [value]:
-                assert word in metric.labels[label], selector
+                assert word in metric.labels[label] or metric.labels[label] == OPEN, selector
     for label, selector in grouped(node):
         assert label in known_labels(BY_SERIES[selector.name], selector.name), (label, selector)
 
@@ -346,7 +348,8 @@ def test_every_alert_has_a_runbook_with_its_three_parts(alert: str) -> None:
 def test_no_runbook_is_left_of_an_alert_that_is_gone() -> None:
     pages = {path.stem for path in (ROOT / RUNBOOKS).glob("*.md")}
     of_slos = {*(rule.alert for rule in SLA_RULES), PAGE_ALERT, TICKET_ALERT}
-    assert pages == {*BY_ALERT, *of_slos, NO_DATA, "README"}
+    of_executors = {rule.alert for rule in EXECUTOR_RULES}
+    assert pages == {*BY_ALERT, *of_slos, *of_executors, NO_DATA, "README"}
 
 
 def test_every_alert_says_what_to_do_and_has_a_no_data_alert_beside_it() -> None:

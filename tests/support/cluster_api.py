@@ -99,12 +99,12 @@ class ClusterApi(Loopback):
         known = self.metadata(request.path)
         if patch["metadata"].get("resourceVersion", known["resourceVersion"]) != known["resourceVersion"]:
             return _status(409)
-        self.objects[request.path] = _merged(self.objects[request.path], patch)
+        self.objects[request.path] = merge_patch(self.objects[request.path], patch)
         self.changed(request.path)
         return Answer(200, json.dumps(self.objects[request.path]).encode())
 
 
-def _merged(target: Any, patch: Any) -> Any:
+def merge_patch(target: Any, patch: Any) -> Any:
     """Return what a merge patch makes of a value, as RFC 7396 has it."""
     if not isinstance(patch, dict):
         return patch
@@ -113,7 +113,7 @@ def _merged(target: Any, patch: Any) -> Any:
         if value is None:
             merged.pop(name, None)
         else:
-            merged[name] = _merged(merged.get(name), value)
+            merged[name] = merge_patch(merged.get(name), value)
     return merged
 
 

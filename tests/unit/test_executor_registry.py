@@ -95,6 +95,24 @@ def test_the_doctor_says_whether_an_executor_could_be_used() -> None:
     assert "missing  programs: allowed: none" in said
 
 
+def test_the_doctor_looks_at_every_executor_of_a_family_or_at_all_of_them(tmp_path: Path) -> None:
+    """Six commands, each with its exit status: all, and each family."""
+    off = {"WORKER_SANDBOX": "off", "WORKER_COMMANDS": "true", "WORKER_FOLDER": str(tmp_path)}
+    families = {entry.family for entry in EXECUTORS.values()}
+    for name in sorted({"all", *families}):
+        status, said = doctor("executor", name, "--json", **off)
+        told = json.loads(said)
+        wanted = {one for one, entry in EXECUTORS.items() if name in {"all", entry.family}}
+        assert {one["executor"] for one in told["executors"]} >= wanted
+        assert all(one["checks"] for one in told["executors"]), "each looks at something"
+        assert status == (0 if told["ready"] else 1)
+        assert told["ready"] == all(one["ready"] for one in told["executors"])
+    status, said = doctor("executor", "command,http", **off)
+    assert (status, "command: ready" in said, "http: ready" in said) == (0, True, True)
+    status, said = doctor("executor", "command", WORKER_LOGS=str(tmp_path / "kept"), **off)
+    assert (status, f"ok       logs: {tmp_path}/kept" in said) == (0, True)
+
+
 def test_the_doctor_names_executors_and_refuses_what_is_none(brought: Path) -> None:
     assert brought.exists()
     assert doctor("executor", "rows")[0] == 0

@@ -54,7 +54,7 @@ class Report(Model):
     worker_id: str | None = None
     """Id of the worker; the token says it for certain."""
     log: str | None = None
-    """What the task wrote; its last 64 KiB are kept for people, who ask for it alone."""
+    """What the task wrote, with RUNNING so far; its last 64 KiB are kept for people, who ask for it alone."""
 
     @field_validator("error", mode="before")
     @classmethod

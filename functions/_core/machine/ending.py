@@ -21,6 +21,7 @@ from functions._core.planning.tickets import CORRUPTED
 from functions._core.records.attempts import attempt_limit, other_of, turned
 from functions._core.records.audits import IncidentType, Severity
 from functions._core.records.models import Flow, Reason, TaskLog, Ticket
+from functions._core.records.simulated import is_simulated, warned_of, was_simulated
 from functions._core.records.values import (
     FlowStatus,
     ReportStatus,
@@ -60,7 +61,7 @@ class Reported:
                     continue
                 ticket = turned(ticket)
             if report.status is ReportStatus.RUNNING:
-                start(builder, ticket, report.progress)
+                start(builder, _logged(ticket, report), report.progress)
             elif report.status is ReportStatus.COMPLETED:
                 freed += complete(builder, _logged(ticket, report), report.output, around)
             else:
@@ -328,6 +329,8 @@ def complete(
         skipped=skipped,
         progress=None,
     )
+    if is_simulated(output) and not was_simulated(builder.flow):
+        builder.change_flow(warnings=warned_of(builder.flow, ticket))
     compensated(builder, ticket, around)
     start_clock(builder, ticket, around.clock)
     child_ended(builder, ended, around)

@@ -1,0 +1,342 @@
+"""The executor `kubernetes`: manifests that are applied to a cluster, followed until they are healthy, or taken back.
+
+`start` only reads. `poll` applies what is not applied yet, all of it first as a dry run, and then looks at the rollout.
+A worker that dies in between leaves objects that say whose they are and what was there before (`revisions.py`), so the
+next one goes on, and `cancel` takes back whatever there is.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from typing import ClassVar, NamedTuple
+
+from functions._core.executors.cluster_deploy import KubernetesOutputs, KubernetesParameters
+from functions._core.executors.deploy import DEPLOYING, FAMILY
+from functions._core.executors.manifests import Manifest
+from functions._core.executors.rollout import Rollout, address_of, rollout_of
+from functions._core.records.values import TaskType
+from functions._executors.cluster import (
+    KEY,
+    ClusterApi,
+    ClusterObject,
+    admit_namespace,
+    key_hash,
+    part_of,
+    parts_of,
+    path_of,
+)
+from functions._executors.manifest_rules import ManifestRules, TargetObject
+from functions._executors.port import (
+    CallFailed,
+    JobContext,
+    JobExecutor,
+    JobFailed,
+    JobHandle,
+    JobRunning,
+    JobState,
+    JobSucceeded,
+    ToolCheck,
+)
+from functions._executors.revisions import (
+    REVISION,
+    TICKET,
+    Before,
+    applied_part,
+    history_of,
+    marked,
+    marks_of,
+    packed,
+)
+from functions._executors.settings import ExecutorSettings
+
+LOOK_SECONDS = 3.0
+REASONS = 3
+"""Reasons of pods that are told."""
+
+RIGHTS = (
+    ("get", "apps", "deployments"),
+    ("create", "apps", "deployments"),
+    ("patch", "apps", "deployments"),
+    ("delete", "apps", "deployments"),
+)
+"""What the worker's account needs, of the kinds that it deploys."""
+
+Context = JobContext[KubernetesParameters]
+
+
+class _Found(NamedTuple):
+    """An object of the plan, and what is there of it."""
+
+    target: TargetObject
+    live: ClusterObject | None
+
+    @property
+    def key(self) -> str:
+        """The key of the job that applied it last."""
+        return marks_of(self.live)[KEY]
+
+    @property
+    def revision(self) -> str:
+        return marks_of(self.live)[REVISION]
+
+
+class KubernetesExecutor(JobExecutor[KubernetesParameters]):
+    """Deploys to one cluster."""
+
+    name: ClassVar[str] = "kubernetes"
+    family: ClassVar[str] = FAMILY
+    task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
+    Parameters = KubernetesParameters
+    Outputs = KubernetesOutputs
+
+    def __init__(self, settings: ExecutorSettings) -> None:
+        self._settings = settings
+        self._api = ClusterApi(settings)
+        self._rules = ManifestRules(settings, self._api)
+
+    async def start(self, context: Context) -> JobHandle:
+        """Look at what is there; nothing is changed yet."""
+        given = context.parameters
+        admit_namespace(self._settings, given.namespace)
+        objects = await self._found(context)
+        key = key_hash(context.idempotency_key)
+        if given.rolls_back:
+            revision = _gone_back_to(given.revision, objects, key)
+            previous = next((one.revision for one in objects if one.live is not None and one.key != key), revision)
+        else:
+            revision = given.revision or _hash(given.manifests)
+            previous = _before(objects, context.ticket_id, revision)
+        keys = {one.target.path: one.key for one in objects}
+        data = {"revision": revision, "previous": previous, "keys": keys, "since": time.time()}
+        adopted = key in keys.values()
+        return JobHandle(job_id=f"{given.namespace}/{revision or 'none'}", adopted=adopted, data=data)
+
+    async def poll(self, context: Context, handle: JobHandle) -> JobState:
+        """Apply what is not applied yet, or look at the rollout of all."""
+        objects = await self._found(context)
+        if context.parameters.rolls_back:
+            return await self._going_back(context, handle, objects)
+        key = key_hash(context.idempotency_key)
+        pending = [one for one in objects if one.key != key]
+        if any(one.key != handle.data["keys"].get(one.target.path, "") for one in pending):
+            return JobFailed("superseded", "somebody else has deployed the same objects meanwhile", retryable=False)
+        try:
+            if pending:
+                await self._apply(context, handle, pending)
+                return JobRunning(message=f"revision {handle.data['revision']} is applied", pause_seconds=LOOK_SECONDS)
+        except CallFailed as failure:
+            if failure.transient:
+                raise
+            back = await self._taken_back(context, handle)
+            return JobFailed(failure.kind, f"{failure}{back}", retryable=False)
+        state = self._health(context, handle, objects)
+        if isinstance(state, JobFailed):
+            state = replace(state, message=f"{state.message}{await self._reasons(context, objects)}")
+            back = await self._taken_back(context, handle)
+            return JobFailed(state.kind, f"{state.message}{back}", retryable=False)
+        return state
+
+    async def cancel(self, context: Context, handle: JobHandle) -> None:
+        """Take back what was applied; a rollback stays as far as it is."""
+        if not context.parameters.rolls_back:
+            context.log(f"cancelled{await self._taken_back(context, handle) or ', and left as it is'}")
+
+    async def check(self) -> Sequence[ToolCheck]:
+        """Ask the cluster what the worker may do."""
+        kinds = ToolCheck("kinds", True, f"WORKER_KINDS allows {', '.join(self._settings.kinds)}")
+        allowed = ", ".join(self._settings.images)
+        images = ToolCheck("images", bool(allowed), f"WORKER_IMAGES allows {allowed or 'none'}", required=False)
+        return (*await self._api.checks(self._settings, RIGHTS), kinds, images)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._api.aclose()
+
+    async def _found(self, context: Context) -> Sequence[_Found]:
+        """Return the objects of the plan, as they are now; refuse what the worker's owner does not allow."""
+        given = context.parameters
+        targets = [
+            await self._rules.target(manifest, given.namespace, context.secrets, named=given.rolls_back)
+            for manifest in given.manifests
+        ]
+        if len({target.path for target in targets}) < len(targets):
+            raise CallFailed("an object is named twice", transient=False, kind="bad_manifest")
+        return [_Found(target, await self._api.get(target.path)) for target in targets]
+
+    async def _apply(self, context: Context, handle: JobHandle, pending: Sequence[_Found]) -> None:
+        """Apply manifests: all as a dry run first, so that one that is refused changes nothing."""
+        given = context.parameters
+        ready: list[tuple[TargetObject, Manifest]] = []
+        for target, live in pending:
+            after = await self._api.apply(
+                target.path, marked(target.manifest, given.namespace), force=given.force, dry_run=True
+            )
+            history = history_of(live)
+            if marks_of(live)[TICKET] != context.ticket_id or not history:  # an earlier try of this ticket kept it
+                before = None if live is None else applied_part(live, after)
+                history = [Before(str(handle.data["previous"]), before), *history]
+            kept = packed(history)
+            if given.rollback_on_failure:
+                await self._admit_restoring(target, history[0].manifest, given.namespace, fits=kept is not None)
+            marks = {"key": key_hash(context.idempotency_key), "revision": str(handle.data["revision"])}
+            ours = marked(target.manifest, given.namespace, **marks, ticket=context.ticket_id, history=kept or "")
+            ready.append((target, ours))
+        for target, manifest in ready:
+            await self._api.apply(target.path, manifest, force=given.force)
+            context.log(f"applied {target}")
+
+    async def _admit_restoring(
+        self, target: TargetObject, before: Manifest | None, namespace: str, *, fits: bool
+    ) -> None:
+        """Refuse to change what could not be restored."""
+        if not fits:
+            text = f"{target} is too large to be kept for a rollback"
+            raise CallFailed(text, transient=False, kind="too_large_to_keep")
+        try:
+            if before is not None:
+                await self._rules.target(before, namespace, ())
+        except CallFailed as failure:
+            if failure.transient:
+                raise
+            text = f"{target} as it is now could not be restored: {failure}"
+            raise CallFailed(text, transient=False, kind=failure.kind) from failure
+
+    def _health(self, context: Context, handle: JobHandle, objects: Sequence[_Found]) -> JobState:
+        """Return how the rollout stands."""
+        given = context.parameters
+        stands = [(one, rollout_of(one.live)) for one in objects if one.live is not None]
+        waits = _worst(stands)
+        if waits is None:
+            addresses = filter(None, (address_of(one.live) for one, _ in stands if one.live is not None))
+            outputs = KubernetesOutputs(
+                revision=str(handle.data["revision"]),
+                previous_revision=str(handle.data["previous"]),
+                url=next(addresses, ""),
+                namespace=given.namespace,
+                objects=tuple(str(one.target) for one, _ in stands),
+            )
+            return JobSucceeded(outputs)
+        one, rollout = waits
+        words = f"{one.target}: {rollout.words}"
+        if rollout.state == "failed":
+            return JobFailed("unhealthy", words, retryable=False)
+        if time.time() - float(handle.data["since"]) >= given.health_timeout_seconds:
+            return JobFailed(
+                "unhealthy", f"not healthy in {given.health_timeout_seconds:g} s: {words}", retryable=False
+            )
+        healthy = sum(rollout.state == "healthy" for _, rollout in stands)
+        return JobRunning(100 * healthy / len(stands), words, LOOK_SECONDS)
+
+    async def _reasons(self, context: Context, objects: Sequence[_Found]) -> str:
+        """Return why containers wait, as the end of a sentence; it is lost where pods cannot be read."""
+        found: dict[str, None] = {}
+        for one in objects:
+            labels = part_of(one.live or {}, "spec", "selector", "matchLabels")
+            if labels and rollout_of(one.live or {}).state != "healthy":
+                selector = ",".join(f"{name}={value}" for name, value in labels.items())
+                with suppress(CallFailed):
+                    pods = await self._api.objects(path_of(context.parameters.namespace, "pods"), selector)
+                    found |= dict.fromkeys(reason for pod in pods for reason in _waiting(pod))
+        return "".join(f"; {reason}" for reason in [*found][:REASONS])
+
+    async def _taken_back(self, context: Context, handle: JobHandle) -> str:
+        """Take back what this job has applied, and return what came of it as the end of a sentence."""
+        if not context.parameters.rollback_on_failure:
+            return ""
+        key = key_hash(context.idempotency_key)
+        faults: list[str] = []
+        ours = [one for one in reversed(await self._found(context)) if one.live is not None and one.key == key]
+        for one in ours:
+            try:
+                await self._restored(context, one, 0, "")
+            except CallFailed as failure:
+                if failure.transient:
+                    raise
+                faults.append(f"{one.target}: {failure}")
+        if faults:
+            return f"; NOT rolled back: {'; '.join(faults)}"
+        return f"; rolled back to {handle.data['previous'] or 'nothing'}" if ours else "; nothing was changed"
+
+    async def _going_back(self, context: Context, handle: JobHandle, objects: Sequence[_Found]) -> JobState:
+        """Restore what is not yet as it was at a revision, or look at the rollout of all."""
+        wanted, key = str(handle.data["revision"]), key_hash(context.idempotency_key)
+        pending: list[tuple[_Found, int]] = []
+        for one in objects:
+            if one.live is None or one.key == key:
+                continue
+            known = [before.revision for before in history_of(one.live)]
+            if wanted in known:
+                pending.append((one, known.index(wanted)))
+            elif one.revision != wanted:
+                text = f"{one.target} knows no revision {wanted or 'before its first one'!r}"
+                return JobFailed("no_such_revision", text, retryable=False)
+        for one, position in reversed(pending):
+            await self._restored(context, one, position, key)
+            context.log(f"rolled back {one.target}")
+        if pending:
+            return JobRunning(message=f"rolled back to {wanted or 'nothing'}", pause_seconds=LOOK_SECONDS)
+        return self._health(context, handle, objects)
+
+    async def _restored(self, context: Context, one: _Found, position: int, key: str) -> None:
+        """Let an object be what it was; it must pass the rules, as others may have written what it remembers."""
+        namespace, history = context.parameters.namespace, history_of(one.live)
+        if position >= len(history):
+            raise CallFailed("nothing is kept of what was there", transient=False, kind="no_such_revision")
+        revision, manifest = history[position]
+        if manifest is None:
+            return await self._api.delete(one.target.path, str(part_of(one.live or {}, "metadata").get("uid", "")))
+        target = await self._rules.target(manifest, namespace, ())
+        if target.path != one.target.path:
+            raise CallFailed("what it remembers is another object", transient=False, kind="no_such_revision")
+        rest = packed(history[position + 1 :]) or ""
+        ours = marked(manifest, namespace, key=key, revision=revision, history=rest)
+        await self._api.apply(target.path, ours, force=True)
+        return None
+
+
+def _waiting(pod: ClusterObject) -> Iterator[str]:
+    for container in parts_of(pod, "status", "containerStatuses"):
+        waiting = part_of(container, "state", "waiting")
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            yield f"{waiting['reason']}: {str(waiting.get('message', ''))[:300]}"
+
+
+def _worst(stands: Sequence[tuple[_Found, Rollout]]) -> tuple[_Found, Rollout] | None:
+    """Return the object that has failed, or one that is not healthy yet."""
+    unhealthy = [(one, rollout) for one, rollout in stands if rollout.state != "healthy"]
+    return min(unhealthy, key=lambda stand: stand[1].state != "failed", default=None)
+
+
+def _hash(manifests: Sequence[Manifest]) -> str:
+    """Return the revision of manifests to which nobody gave one."""
+    return sha256(json.dumps(manifests, sort_keys=True, default=dict).encode()).hexdigest()[:12]
+
+
+def _known(objects: Sequence[_Found]) -> Iterator[str]:
+    return (one.revision for one in objects if one.live is not None)
+
+
+def _before(objects: Sequence[_Found], ticket_id: str, revision: str) -> str:
+    """Return the name of the revision that is there before a deployment; empty where there is nothing."""
+    for one in objects:
+        history = history_of(one.live)
+        if history and marks_of(one.live)[TICKET] == ticket_id:  # an earlier try of this ticket has begun it
+            return history[0].revision
+    known = [*_known(objects)]
+    return next(filter(None, known), f"before-{revision}" if known else "")
+
+
+def _gone_back_to(wanted: str | None, objects: Sequence[_Found], key: str) -> str:
+    """Return the revision to go back to: the one that is named, or the one before the present one."""
+    if wanted is not None:
+        return wanted
+    for one in objects:
+        if one.live is not None and one.key == key:
+            return one.revision
+    for one in objects:
+        if history := history_of(one.live):
+            return history[0].revision
+    raise CallFailed("there is no revision to go back to", transient=False, kind="no_such_revision")
