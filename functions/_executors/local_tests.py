@@ -21,6 +21,7 @@ from functions._core.executors.testing import (
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, files_in
 from functions._executors.ci_runs import SUCCESS, judged, outputs_with
+from functions._executors.file_store import StoreFailed
 from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, ToolCheck
 from functions._executors.programs import ProgramEnd, ProgramExecutor, ProgramSpec, last_words
 from functions._executors.reports import ReportsRefused, SuiteReport, read_files
@@ -95,10 +96,11 @@ class LocalSuiteExecutor(ProgramExecutor[LP]):
         if not report.counted and coverage is None:
             return JobFailed("report", f"no file fits {', '.join(self.patterns(given))}", retryable=False)
         try:
-            artifacts = artifacts_in(end.folder, given.artifacts) if given.artifacts else ()
-        except (ArtifactsRefused, OSError) as refused:
+            artifacts = artifacts_in(end.folder, given.artifacts, end.keep) if given.artifacts else ()
+        except (ArtifactsRefused, StoreFailed, OSError) as refused:
             if not broken:
-                return JobFailed("artifacts", str(refused))
+                kind = "artifacts_not_kept" if isinstance(refused, StoreFailed) else "artifacts"
+                return JobFailed(kind, str(refused))
             artifacts = ()
         outputs = outputs_with(
             report,

@@ -31,6 +31,7 @@ from functions._core.executors.scan import ScanFinding, ScanOutputs, ScanParamet
 from functions._core.guards.detector import without_secrets
 from functions._core.masking import Mask
 from functions._core.records.values import TaskType
+from functions._executors.file_store import StoreFailed
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -153,10 +154,11 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             results = scan.task.result()
             found = await asyncio.to_thread(_sorted, results)
             if context.parameters.sarif == "artifact":
-                kept = await asyncio.to_thread(_written, found, scan.folder)
+                kept = await asyncio.to_thread(_written, found, scan.folder, context)
             return await asyncio.to_thread(judged, context, results, found, kept)
         finally:
-            await asyncio.to_thread(remove_folder, scan.folder / "target" if kept else scan.folder)
+            here = any(one.uri.startswith(scan.folder.as_uri()) for one in kept)
+            await asyncio.to_thread(remove_folder, scan.folder / "target" if here else scan.folder)
 
     async def cancel(self, context: JobContext[ScanParameters], handle: JobHandle) -> None:  # noqa: ARG002 - the port's
         """End all tools."""
@@ -325,11 +327,27 @@ def _sarif(found: Sequence[ScanFinding]) -> Mapping[str, Any]:
     return sarif_of(found[:most])
 
 
-def _written(found: Sequence[ScanFinding], folder: Path) -> tuple[Artifact, ...]:
+def _written(found: Sequence[ScanFinding], folder: Path, context: JobContext[ScanParameters]) -> tuple[Artifact, ...]:
+    """Write the findings to the worker's store, or else to the folder of the job."""
     text = json.dumps(sarif_of(found), indent=1).encode()
-    path = folder / REPORT
-    path.write_bytes(text)
-    return (Artifact(name=REPORT, size=len(text), sha256=sha256(text).hexdigest(), uri=path.as_uri()),)
+    uri = _stored(text, context)
+    if not uri:
+        (folder / REPORT).write_bytes(text)
+        uri = (folder / REPORT).as_uri()
+    return (Artifact(name=REPORT, size=len(text), sha256=sha256(text).hexdigest(), uri=uri),)
+
+
+def _stored(text: bytes, context: JobContext[ScanParameters]) -> str:
+    if context.keep is None:
+        return ""
+    try:
+        file = context.keep(f"artifacts/{REPORT}")
+        file.write(text)
+        file.close()
+    except StoreFailed as error:
+        context.log(f"the findings stay on the worker: {error}")
+        return ""
+    return file.uri
 
 
 def _line(outcome: ToolOutcome) -> str:

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,8 @@ from functions._core.events.reports import LOG_LIMIT
 from functions._core.masking import Mask, MaskedStream
 from functions._executors import file_store
 from functions._executors.command import CommandExecutor
-from functions._executors.file_store import FileStore, StoreFailed, store_at
+from functions._executors.file_store import FileStore, FolderStore, StoreFailed, store_at
+from functions._executors.log_copy import LogCopy
 from functions._executors.settings import ExecutorSettings
 from functions._worker import runs
 from functions._worker.jobs import JobsExecutor
@@ -243,12 +246,38 @@ def test_a_store_that_is_none_is_refused_at_the_start(where: str) -> None:
         JobsExecutor([], settings=ExecutorSettings(logs=where))
 
 
+def test_without_the_sdk_a_bucket_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "find_spec", lambda _name: None)
+    with pytest.raises(ValueError, match="boto3"):
+        store_at("s3://bucket/jobs")
+
+
+async def test_a_store_that_hangs_holds_no_job_and_its_file_is_let_go_of() -> None:
+    gate, let_go = threading.Event(), threading.Event()
+
+    class Hanging(FolderStore):
+        def create(self, name: str) -> Any:
+            gate.wait()
+            return SimpleNamespace(write=lambda _data: gate.wait(), discard=let_go.set, uri=name)
+
+    copy = LogCopy(Hanging(Path("unused")), "log.txt", Mask(()), 1)
+    copy.begin()
+    copy.add(b"1")
+    assert await copy.end(0.01) == ""
+    assert copy.result == "lost"
+    assert not let_go.is_set()
+    gate.set()
+    await until(let_go.is_set, "the file to be let go of")
+
+
 def test_a_stream_is_masked_wherever_it_is_cut() -> None:
     text, mask = f"a{SECRET}b{SECRET}{SECRET[:5]}", Mask([SECRET, SECRET[:9]])
     for size in range(1, 20):
         stream = MaskedStream(mask)
         pieces = [text[at : at + size].encode() for at in range(0, len(text), size)]
         assert b"".join([*map(stream.add, pieces), stream.end()]) == b"a***b***hunte"
+    stream = MaskedStream(mask)
+    assert [stream.add(b"said hunter"), stream.add(b" once\n"), stream.end()] == [b"said ", b"hunter once\n", b""]
 
 
 async def test_the_log_of_a_ticket_shows_what_is_written_while_it_runs(
